@@ -132,7 +132,7 @@ def ensure_installed(extras: set[str]) -> None:
     make_venv()
     STAMP.unlink(missing_ok=True)  # an interrupted installation must not count as complete
     wanted = extras | have if installed["digest"] else extras
-    say("installing the project and its requirements, about 1.5 GB with napari and Qt; this takes some minutes")
+    say("installing the project and its requirements, 1.6 GB on disk with napari and Qt; this takes some minutes")
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--editable"]
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
     # subprocess needs no shell quoting for the brackets
