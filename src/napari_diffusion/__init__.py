@@ -1,0 +1,67 @@
+"""Diffusion filters for microscopy and MRI volumes: N-D, in physical units, stable.
+
+>>> import numpy as np
+>>> import napari_diffusion as nd
+>>> smooth = nd.diffuse(np.eye(8, dtype=np.float32), nd.Linear(), time=2.0, spacing=(1.0, 0.5))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_diffusion import models, schemes
+    from napari_diffusion.engine.evolve import State, diffuse, evolve
+    from napari_diffusion.engine.plan import Plan, plan
+    from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
+    from napari_diffusion.engine.slabs import Cancelled
+    from napari_diffusion.models import Linear, Model, PeronaMalik
+
+# Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
+_HOME = {
+    "diffuse": "engine.evolve",
+    "evolve": "engine.evolve",
+    "State": "engine.evolve",
+    "plan": "engine.plan",
+    "Plan": "engine.plan",
+    "Recipe": "engine.recipe",
+    "equivalent_sigma": "engine.recipe",
+    "time_for_sigma": "engine.recipe",
+    "Cancelled": "engine.slabs",
+    "Model": "models",
+    "Linear": "models",
+    "PeronaMalik": "models",
+    "models": "",
+    "schemes": "",
+}
+
+__all__ = [
+    "Cancelled",
+    "Linear",
+    "Model",
+    "PeronaMalik",
+    "Plan",
+    "Recipe",
+    "State",
+    "diffuse",
+    "equivalent_sigma",
+    "evolve",
+    "models",
+    "plan",
+    "schemes",
+    "time_for_sigma",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOME[name]
+    value = getattr(import_module(f"{__name__}.{home}"), name) if home else import_module(f"{__name__}.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

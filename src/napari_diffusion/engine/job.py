@@ -1,0 +1,197 @@
+"""One filter job: every argument checked, and the way from the user's array to fields ``(C, *space)`` and back, frame by frame."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.grid import Grid, open_faces, result_dtype, store, working_dtype
+
+Field = NDArray[np.floating]
+Index = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job. ``axes`` are the diffusing axes in ascending order, ``spacing`` belongs to them; the rest are frames."""
+
+    image: Any
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    spacing: tuple[float, ...]
+    channel_axis: int | None
+    regions: NDArray[Any] | None
+    nan: str
+    weights: NDArray[np.float64]
+    input_dtype: np.dtype[Any]
+    dtype: np.dtype[Any]
+    working: np.dtype[Any]
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Shape of the diffusing axes as kernels see it: without axes of one voxel, then padded to three, slabs along the first."""
+        real = [self.shape[i] for i in self.axes if self.shape[i] != 1]
+        missing = max(0, 3 - len(real))
+        return (*real[:1], *[1] * missing, *real[1:]) if len(real) > 1 else (*[1] * missing, *real)
+
+    @property
+    def kernel_spacing(self) -> tuple[float, ...]:
+        """Spacing of the axes of `space`; 1 for padding."""
+        real = iter([h for i, h in zip(self.axes, self.spacing, strict=True) if self.shape[i] != 1])
+        return tuple(next(real) if n != 1 else 1.0 for n in self.space)
+
+    @property
+    def channels(self) -> int:
+        """Number of coupled channels."""
+        return 1 if self.channel_axis is None else self.shape[self.channel_axis]
+
+    @property
+    def frame_axes(self) -> tuple[int, ...]:
+        """Axes that neither diffuse nor couple."""
+        return tuple(i for i in range(len(self.shape)) if i not in self.axes and i != self.channel_axis)
+
+    def frames(self) -> Iterator[Index]:
+        """Index of every frame: integers on frame axes, whole slices elsewhere."""
+        ranges = [range(self.shape[i]) if i in self.frame_axes else [slice(None)] for i in range(len(self.shape))]
+        return itertools.product(*ranges)
+
+    def grid(self, faces: NDArray[np.uint8] | None = None) -> Grid:
+        """Return the grid of one frame."""
+        return Grid(self.space, self.kernel_spacing, faces)
+
+    def read(self, frame: Index) -> tuple[Field, bool]:
+        """Field of one frame in the working dtype, and whether it is a copy; where it is not, it is the user's own memory."""
+        part = np.ma.getdata(self.image[frame]) if isinstance(self.image, np.ma.MaskedArray) else np.asarray(self.image[frame])
+        if self.channel_axis is not None:
+            part = np.moveaxis(part, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes), 0)
+        # Read-only, unaligned and foreign-endian arrays would each make numba compile anew, so they are copied.
+        field = np.require(part, self.working, ["C", "A", "W"])
+        return field.reshape(self.channels, *self.space), not np.may_share_memory(field, part)
+
+    def whole(self, field: Field, frame: Index) -> NDArray[Any]:
+        """Turn a field back into the axes order and dtype of the result."""
+        part = store(field, self.dtype).reshape(self.channels, *(self.shape[i] for i in self.axes))
+        if self.channel_axis is None:
+            return part[0]
+        moved: NDArray[Any] = np.moveaxis(part, 0, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes))
+        return moved
+
+    def walls(self, frame: Index, outside: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
+        """Open faces of one frame from mask, labels and the voxels that are not finite; ``None`` without walls."""
+        regions = None
+        if self.regions is not None:
+            local = tuple(index for i, index in enumerate(frame) if i != self.channel_axis)
+            whole = self.regions.ndim == len(local)
+            regions = (self.regions[local] if whole else self.regions).reshape(self.space)
+        if outside is not None:
+            regions = np.where(outside, 0, 1 if regions is None else regions)
+        return None if regions is None else open_faces(regions)
+
+
+def make_job(
+    image: Any,
+    spacing: float | Sequence[float],
+    axes: Sequence[int] | None,
+    channel_axis: int | None,
+    mask: Any,
+    labels: Any,
+    nan: str,
+    preserve_dtype: bool,
+    channel_weights: Sequence[float] | None,
+) -> Job:
+    """Check the arguments that describe the image; raises TypeError or ValueError with one sentence."""
+    if not (hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__")):
+        image = np.asarray(image)
+    input_dtype = np.dtype(image.dtype)
+    shape = tuple(int(n) for n in image.shape)
+    if input_dtype.kind not in "biuf" or input_dtype.itemsize > 8:
+        hint = "; filter the real and imaginary part one by one" if input_dtype.kind == "c" else ""
+        raise TypeError(f"Images of dtype {input_dtype} cannot be diffused, only bool, integers and float16, 32 or 64{hint}.")
+    if not shape:
+        raise ValueError("The image is a single number; it needs at least one axis.")
+    ndim = len(shape)
+    channel = None if channel_axis is None else _axis(channel_axis, ndim, "channel_axis")
+    wanted = [i for i in range(ndim) if i != channel] if axes is None else [_axis(i, ndim, "axes") for i in axes]
+    if not wanted or len(set(wanted)) != len(wanted) or channel in wanted:
+        raise ValueError(
+            f"axes must name at least one axis, each once and none of them the channel axis; got axes={axes}, channel_axis={channel_axis}."
+        )
+    sizes = _spacing(spacing, len(wanted))
+    order = np.argsort(wanted)
+    if isinstance(image, np.ma.MaskedArray) and np.ma.getmask(image) is not np.ma.nomask:
+        if mask is not None or labels is not None:
+            raise ValueError("The image is a masked array, so mask and labels must be None.")
+        hidden = np.ma.getmaskarray(image)
+        mask = ~(hidden if channel is None else hidden.any(axis=channel))
+    if nan not in ("raise", "mask"):
+        raise ValueError(f"nan must be 'raise' or 'mask', got {nan!r}.")
+    space = tuple(shape[i] for i in sorted(wanted))
+    regions = _regions(mask, labels, space, tuple(n for i, n in enumerate(shape) if i != channel))
+    if regions is not None and regions.size and regions.flat[0] and (regions == regions.flat[0]).all():
+        regions = None  # one region everywhere has no walls
+    channels = 1 if channel is None else shape[channel]
+    return Job(
+        image=image,
+        shape=shape,
+        axes=tuple(sorted(wanted)),
+        spacing=tuple(sizes[i] for i in order),
+        channel_axis=channel,
+        regions=regions,
+        nan=nan,
+        weights=_weights(channel_weights, channels),
+        input_dtype=input_dtype,
+        dtype=result_dtype(input_dtype, preserve_dtype),
+        working=working_dtype(input_dtype),
+    )
+
+
+def _axis(value: Any, ndim: int, name: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must hold integers, got {value!r}.")
+    index = value.__index__()
+    if not -ndim <= index < ndim:
+        raise ValueError(f"{name}: the image has {ndim} axes, so axis {index} does not exist.")
+    return int(index % ndim)
+
+
+def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
+    try:
+        values = [float(h) for h in np.broadcast_to(np.asarray(spacing, float), (count,))]
+    except (TypeError, ValueError):
+        raise ValueError(f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r}.") from None
+    if not all(math.isfinite(h) and h > 0 for h in values):
+        raise ValueError(f"spacing must be > 0 and finite, got {spacing!r}.")
+    return values
+
+
+def _regions(mask: Any, labels: Any, space: tuple[int, ...], whole: tuple[int, ...]) -> NDArray[Any] | None:
+    if mask is None and labels is None:
+        return None
+    regions: NDArray[Any] | None = None
+    for name, given, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
+        if given is None:
+            continue
+        array = np.asarray(given)
+        if array.dtype.kind not in kinds:
+            raise TypeError(f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}.")
+        if array.shape not in (space, whole):
+            raise ValueError(
+                f"{name} must have the shape of the diffusing axes, {space}, or of the image without channels, {whole}; got {array.shape}."
+            )
+        if regions is not None and regions.shape != array.shape:
+            raise ValueError(f"mask and labels must have the same shape, got {regions.shape} and {array.shape}.")
+        regions = array if regions is None else np.where(regions, array, 0)
+    return regions
+
+
+def _weights(given: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
+    weights = np.ones(channels) if given is None else np.asarray(given, float)
+    if weights.shape != (channels,) or not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum() > 0 or channels == 0)):
+        raise ValueError(f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; got {given!r}.")
+    return weights / weights.sum() if channels else weights

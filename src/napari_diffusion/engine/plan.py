@@ -1,0 +1,183 @@
+"""What a run will do and need, known before it starts: scheme, schedule, halo, memory. It never looks at the values of the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+
+from napari_diffusion import kernels, schemes
+from napari_diffusion.coefficients import Coefficient, Constant, Scalar
+from napari_diffusion.engine.job import Job, make_job
+from napari_diffusion.engine.slabs import cpu_count
+from napari_diffusion.features import Features
+from napari_diffusion.grid import Grid
+from napari_diffusion.models import Model
+from napari_diffusion.schemes import Exact, Scheme, Stage
+
+#: Largest slab [voxels]: a run must notice a cancel within a fraction of a second, and its scratch must stay small.
+LARGEST_SLAB = 1 << 21
+MOST_STAGES = 100_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes
+    ----------
+    scheme, stages
+        Time integrator and its schedule, the same for every frame, tile and thread.
+    halo
+        Voxels per diffusing axis by which a tile must overlap its neighbours so that its inside is exact.
+    memory
+        Predicted peak [bytes], input and output included.
+    threads, frames, backend
+        How it will be executed.
+    """
+
+    scheme: Scheme
+    stages: tuple[Stage, ...]
+    halo: tuple[int, ...]
+    memory: int
+    threads: int
+    frames: int
+    backend: str
+
+    @property
+    def steps(self) -> int:
+        """Number of evaluations of the operator per frame."""
+        return len(self.stages)
+
+    def describe(self) -> str:
+        """Return one sentence for people."""
+        frames = f" on each of {self.frames} frames" if self.frames > 1 else ""
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        return f"{self.scheme.name}: {steps}{frames}, {self.threads} threads, {human_bytes(self.memory)} of memory."
+
+
+def plan(
+    image: Any,
+    model: Model,
+    *,
+    time: float,
+    spacing: float | Sequence[float] = 1.0,
+    axes: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+    mask: Any = None,
+    labels: Any = None,
+    nan: str = "raise",
+    scheme: str | Scheme = "auto",
+    tolerance: float = 1e-3,
+    strict: bool = False,
+    preserve_dtype: bool = False,
+    threads: int | None = None,
+    backend: str | None = None,
+    channel_weights: Sequence[float] | None = None,
+) -> Plan:
+    """Return what `diffuse` would do with the same arguments, without reading the image; raises what `diffuse` would raise for them."""
+    job = make_job(image, spacing, axes, channel_axis, mask, labels, nan, preserve_dtype, channel_weights)
+    return make_plan(job, model, time, scheme, tolerance, strict, threads, backend)
+
+
+def make_plan(
+    job: Job, model: Model, time: float, scheme: str | Scheme, tolerance: float, strict: bool, threads: int | None, backend: str | None
+) -> Plan:
+    """Plan a checked job."""
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a diffusion model such as nd.Linear(), got {type(model).__name__}.")
+    total = _number("time", time, "[length²]", minimum=0.0)
+    if _number("tolerance", tolerance, "(a share of the intensity range)") <= 0:
+        raise ValueError(f"tolerance must be > 0, got {tolerance}.")
+    workers = cpu_count() if threads is None else threads
+    if isinstance(workers, bool) or not hasattr(workers, "__index__") or workers < 1:
+        raise ValueError(f"threads must be a whole number >= 1, got {threads!r}.")
+    kernel = kernels.get(backend, len(job.space))
+    walled = job.regions is not None or job.nan == "mask"
+    grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
+    probe, reach = _probe(model, grid)
+    chosen = schemes.choose(scheme, probe, grid, strict)
+    limit = grid.max_step(probe.maximum)
+    if total / limit > MOST_STAGES:
+        raise ValueError(
+            f"A diffusion time of {total:g} needs more than {MOST_STAGES} steps at this spacing {job.spacing} (stable step {limit:.3g}); "
+            "check the units of time and spacing, or use the linear model."
+        )
+    stages = chosen.stages(total, limit)
+    taps = chosen.taps(total, grid, job.working) if isinstance(chosen, Exact) else None
+    if taps is not None:
+        reach = [len(w) - 1 for w in taps]
+    elif isinstance(chosen, Exact):
+        reach = [n - 1 for n in grid.shape]
+    moving = [r * len(stages) for r, n in zip(reach, grid.shape, strict=True) if n != 1]
+    halo = dict(zip([i for i in job.axes if job.shape[i] != 1], moving, strict=True))
+    return Plan(
+        scheme=chosen,
+        stages=stages,
+        halo=tuple(min(halo.get(i, 0), job.shape[i]) for i in job.axes),
+        memory=_memory(job, probe, chosen, len(stages), walled, int(workers), taps is None),
+        threads=int(workers),
+        frames=math.prod(job.shape[i] for i in job.frame_axes),
+        backend=kernel.name,
+    )
+
+
+def _probe(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:
+    """Coefficient and reach of one step of the model, from a dry run on a few voxels of zeros."""
+    shape = tuple(min(n, 3) for n in grid.shape)
+    small = Grid(shape, grid.spacing, None if grid.open_faces is None else np.zeros(shape, np.uint8))
+    zeros = np.zeros((1, *shape), np.float32)
+    features = Features(zeros, 0, shape[0], small, kernels.get("reference", len(shape)), np.ones(1, np.float32))
+    coefficient = model.coefficient(features)
+    looked = features.reach or [0] * len(grid.shape)
+    return coefficient, [1 + r if n > 1 else 0 for r, n in zip(looked, grid.shape, strict=True)]
+
+
+def _memory(job: Job, coefficient: Coefficient, scheme: Scheme, stages: int, walled: bool, threads: int, transform: bool) -> int:
+    voxels = math.prod(job.space)
+    field = voxels * job.channels * job.working.itemsize
+    frames = math.prod(job.shape[i] for i in job.frame_axes)
+    whole = voxels * job.channels * frames
+    held = whole * job.input_dtype.itemsize if isinstance(job.image, np.ndarray) else field  # anything lazy is read frame by frame
+    converted = job.input_dtype != job.working or job.channel_axis is not None
+    fields = min(stages + converted + (isinstance(scheme, Exact) and transform), 2) * field
+    out = whole * job.dtype.itemsize if frames > 1 or job.dtype != job.working else 0
+    walls = voxels * 3 if walled else 0
+    slab = min(LARGEST_SLAB, max(1, voxels // (4 * threads)))
+    scratch = {Constant: 1, Scalar: 4}.get(type(coefficient), 1) * slab * job.working.itemsize * threads
+    return int((held + fields + out + walls + (scratch if voxels > 1 << 16 else 0)) * 1.05) + (1 << 20)
+
+
+def check_memory(job: Job, needed: int) -> None:
+    """Refuse a run that would not fit, instead of freezing the machine."""
+    held = job.image.nbytes if isinstance(job.image, np.ndarray) else 0
+    free = psutil.virtual_memory().available
+    if needed - held > free:
+        raise MemoryError(
+            f"The run needs {human_bytes(needed - held)} more memory and {human_bytes(free)} are free; "
+            "filter a smaller region, fewer axes at once, or convert the image to float32."
+        )
+
+
+def human_bytes(count: int) -> str:
+    """Return a size as people read it."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TiB"
+
+
+def _number(name: str, value: Any, unit: str, minimum: float = -math.inf) -> float:
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number {unit}, got {value!r}.")
+    number = float(value)
+    if not math.isfinite(number) or number < minimum:
+        wanted = f">= {minimum:g} and finite" if math.isfinite(minimum) else "finite"
+        raise ValueError(f"{name} must be {wanted} {unit}, got {value}.")
+    return number

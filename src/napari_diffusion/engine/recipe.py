@@ -1,0 +1,215 @@
+"""A run as plain numbers: the recipe that napari, Python, command line and cluster share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from napari_diffusion.engine.evolve import Image, State, diffuse, evolve
+from napari_diffusion.models import Model, get, parameters
+from napari_diffusion.schemes import BUILTIN as SCHEMES
+from napari_diffusion.schemes import Scheme
+
+_LENGTH_POWER = {"length": 1, "length^2": 2, "intensity/length": -1}
+
+
+def package_version() -> str:
+    """Return the version of this package."""
+    try:
+        return version("napari-diffusion")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that defines a run except the image and its voxel size.
+
+    Attributes
+    ----------
+    model, time
+        The model with its parameters and the diffusion time [unit²].
+    unit
+        Unit of every length in the recipe, such as ``"micrometer"``; ``"pixel"`` when the voxels have no size.
+    scheme, tolerance, strict, nan, preserve_dtype
+        As in `diffuse`.
+    spacing, axes, channel_axis
+        Voxel size and axes that the recipe was made with, for the record; `diffuse` takes those of its image.
+    version
+        Version of napari-diffusion that wrote it.
+    """
+
+    model: Model
+    time: float
+    unit: str = "pixel"
+    scheme: str | Scheme = "auto"
+    tolerance: float = 1e-3
+    strict: bool = False
+    nan: str = "raise"
+    preserve_dtype: bool = False
+    spacing: tuple[float, ...] | None = None
+    axes: tuple[int, ...] | None = None
+    channel_axis: int | None = None
+    version: str = dataclasses.field(default_factory=package_version)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON types."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain["model"] = self.model.name
+        plain["parameters"] = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
+        if isinstance(self.scheme, Scheme):
+            plain["scheme"] = {"name": self.scheme.name, **dataclasses.asdict(self.scheme)}  # type: ignore[call-overload]
+        for name in ("spacing", "axes"):
+            plain[name] = (
+                None if plain[name] is None else [value.item() if isinstance(value, np.generic) else value for value in plain[name]]
+            )
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """Rebuild a recipe; says in one sentence what is missing or unknown."""
+        rest = dict(plain)
+        try:
+            model = get(rest.pop("model"))(**rest.pop("parameters", {}))
+            scheme = rest.pop("scheme", "auto")
+            if isinstance(scheme, dict):
+                options = dict(scheme)
+                scheme = {s.name: s for s in SCHEMES}[options.pop("name")](**options)
+            for name in ("spacing", "axes"):
+                rest[name] = None if rest.get(name) is None else tuple(rest[name])
+            return cls(model=model, scheme=scheme, **rest)
+        except KeyError as error:
+            raise ValueError(f"The recipe does not say {error}.") from None
+        except TypeError as error:
+            raise ValueError(f"The recipe cannot be read: {error}.") from None
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a recipe from JSON."""
+        try:
+            plain = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The recipe is not valid JSON: {error}.") from None
+        if not isinstance(plain, dict):
+            raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
+        return cls.from_dict(plain)
+
+    def save(self, path: str | Path) -> None:
+        """Write the recipe to a JSON file."""
+        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a recipe from a JSON file."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def in_unit(self, unit: str) -> Self:
+        """Return the same recipe with every length in another unit of length."""
+        if unit == self.unit:
+            return self
+        if "pixel" in (unit, self.unit):
+            raise ValueError(
+                f"A recipe in {self.unit} cannot be used on an image in {unit}: give the image a voxel size, or make the recipe anew."
+            )
+        factor = length_factor(self.unit, unit)
+        changed = {
+            p.name: getattr(self.model, p.name) * factor ** _LENGTH_POWER[p.unit] for p in parameters(self.model) if p.unit in _LENGTH_POWER
+        }
+        scheme = self.scheme
+        step = getattr(scheme, "step", None)
+        if step is not None and not isinstance(scheme, str):
+            scheme = dataclasses.replace(scheme, step=step * factor**2)  # type: ignore[type-var]
+        return dataclasses.replace(
+            self,
+            model=dataclasses.replace(self.model, **changed),
+            time=self.time * factor**2,
+            unit=unit,
+            scheme=scheme,
+            spacing=None if self.spacing is None else tuple(h * factor for h in self.spacing),
+        )
+
+    def _options(self, spacing: float | Sequence[float] | None, options: dict[str, Any]) -> dict[str, Any]:
+        own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": self.spacing if spacing is None else spacing}
+        own |= {name: getattr(self, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
+        own["spacing"] = 1.0 if own["spacing"] is None else own["spacing"]
+        return own | options
+
+    def diffuse(self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any) -> Image:
+        """Run the recipe; ``spacing`` [unit] defaults to the recipe's own, ``options`` go to `diffuse`."""
+        return diffuse(image, self.model, **self._options(spacing, options))
+
+    def evolve(self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any) -> Generator[State, None, None]:
+        """Run the recipe step by step, as `evolve`."""
+        return evolve(image, self.model, **self._options(spacing, options))
+
+    def to_python(self, image: str = "image") -> str:
+        """Return the Python code of this run."""
+        told = ", ".join(f"{p.name}={getattr(self.model, p.name)!r}" for p in parameters(self.model))
+        options = {"time": self.time, **self._options(None, {})}
+        default = {
+            "axes": None,
+            "channel_axis": None,
+            "scheme": "auto",
+            "tolerance": 1e-3,
+            "strict": False,
+            "nan": "raise",
+            "preserve_dtype": False,
+        }
+        shown = [f"{name}={_code(value)}" for name, value in options.items() if name not in default or value != default[name]]
+        return (
+            f"import napari_diffusion as nd\n\nresult = nd.diffuse({image}, nd.{type(self.model).__name__}({told}), {', '.join(shown)})\n"
+        )
+
+    def to_command(self, source: str = "IN", target: str = "OUT") -> str:
+        """Return the command line of this run; lengths are in `unit`, and the axes are those of the file."""
+        words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
+        for p in parameters(self.model):
+            words += [f"--{p.name.replace('_', '-')}", f"{getattr(self.model, p.name)}"]
+        words += ["--time", f"{self.time!r}", "--unit", self.unit]
+        if isinstance(self.scheme, str) and self.scheme != "auto":
+            words += ["--scheme", self.scheme]
+        if self.tolerance != 1e-3:
+            words += ["--tolerance", f"{self.tolerance!r}"]
+        if self.nan != "raise":
+            words += ["--nan", self.nan]
+        words += [flag for flag, on in (("--strict", self.strict), ("--preserve-dtype", self.preserve_dtype)) if on]
+        return " ".join(words)
+
+
+def length_factor(old: str, new: str) -> float:
+    """Return how many ``new`` units one ``old`` unit is; ValueError when either is no unit of length."""
+    import pint
+
+    registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    try:
+        return float(registry.Quantity(1.0, old).to(new).magnitude)
+    except (pint.errors.PintError, AttributeError, TypeError):
+        raise ValueError(f"Cannot convert lengths from {old!r} to {new!r}.") from None
+
+
+def equivalent_sigma(time: float) -> float:
+    r"""Standard deviation [length] of the Gaussian that linear diffusion over ``time`` [length²] is, :math:`\sigma = \sqrt{2T}`."""
+    return math.sqrt(2 * time)
+
+
+def time_for_sigma(sigma: float) -> float:
+    r"""Diffusion time [length²] at which linear diffusion is a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
+    return sigma**2 / 2
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, Scheme):
+        return f"nd.schemes.{value!r}"
+    return repr(tuple(value) if isinstance(value, list) else value)

@@ -1,0 +1,86 @@
+"""Threads: serial kernels that release the GIL, over slabs of planes, in a pool of our own.
+
+numba's ``parallel=True`` aborts the whole process when two Python threads use it at once; a pool per run cannot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import TracebackType
+from typing import Protocol, Self
+
+#: Fewer voxels than this are not worth a hand-over to another thread (about 50 µs).
+SMALLEST_SLAB = 32768
+
+
+class Cancelled(Exception):
+    """The run was cancelled by its ``cancel`` event."""
+
+
+class Event(Protocol):
+    """Anything like `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """Whether the run should stop."""
+        ...
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Slabs:
+    """Runs a function over slabs of planes; the result may not depend on where they are cut."""
+
+    def __init__(self, threads: int, cancel: Event | None, report: Callable[[float], object]) -> None:
+        self.threads, self._cancel, self._report = threads, cancel, report
+        self._pool = ThreadPoolExecutor(threads, "napari-diffusion") if threads > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def height(self, planes: int, voxels_per_plane: int, largest: int) -> int:
+        """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
+        even = -(-planes // (4 * self.threads))
+        return max(1, min(max(even, SMALLEST_SLAB // voxels_per_plane), max(1, largest // voxels_per_plane)))
+
+    def run(self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False) -> None:
+        """Call ``work(lo, hi)`` on all slabs and report the share that is done after each. Raises `Cancelled` between slabs."""
+        report: Callable[[float], object] = (lambda share: None) if quiet else self._report
+        cuts = [(lo, min(lo + height, planes)) for lo in range(0, planes, height)]
+
+        def one(lo: int, hi: int) -> int:
+            self.poll()
+            work(lo, hi)
+            return hi - lo
+
+        done = 0
+        if self._pool is None or len(cuts) == 1:
+            for lo, hi in cuts:
+                done += one(lo, hi)
+                report(done / planes)
+            return
+        futures = [self._pool.submit(one, lo, hi) for lo, hi in cuts]
+        try:
+            for future in as_completed(futures):
+                done += future.result()
+                report(done / planes)
+        finally:
+            # Nobody may still write into our buffers when an error or a cancel has been passed on.
+            for future in futures:
+                future.cancel()
+            for future in futures:
+                if not future.cancelled():
+                    future.exception()
+
+    def poll(self) -> None:
+        """Raise `Cancelled` when the caller wants the run to stop."""
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled("The filter was cancelled.")

@@ -1,0 +1,116 @@
+r"""Local image features, computed for one slab of planes at a time, from which models make their coefficient.
+
+Every request says how far it reaches; `halo` adds these up, so that no overlap is ever typed by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ive
+
+from napari_diffusion.coefficients import LINEAR, Diffusivity
+from napari_diffusion.grid import Grid
+from napari_diffusion.kernels import Backend
+
+Field = NDArray[np.floating]
+
+
+@dataclass
+class Features:
+    r"""Features of the field ``u`` (shape ``(C, *space)``) on planes ``lo:hi`` of the first axis.
+
+    ``weights`` are the channel weights :math:`w_c` (sum 1) with which channels share one gradient,
+    :math:`|\nabla u|^2 = \sum_c w_c |\nabla u_c|^2` (Gerig et al. 1992). ``reach`` is the number of voxels, per axis, that the
+    requests so far have looked beyond the slab.
+    """
+
+    u: Field
+    lo: int
+    hi: int
+    grid: Grid
+    kernels: Backend
+    weights: Field
+    reach: list[int] = field(default_factory=list)
+
+    def grad2(self, sigma: float) -> Field:
+        r"""Return :math:`|\nabla u_\sigma|^2` [intensity²/length²], :math:`u_\sigma = G_\sigma * u`, ``sigma`` [length]."""
+        lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
+        smooth = self.u[:, lo:hi] if sigma == 0 else self.smooth(sigma, lo, hi)
+        out = np.empty((self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
+        b2 = np.array([1 / h**2 for h in self.grid.spacing], self.u.dtype)
+        self.kernels.grad2(np.ascontiguousarray(smooth), lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out)
+        self._reached([1] * len(self.grid.shape), sigma)
+        return out
+
+    def apply(self, diffusivity: Diffusivity, grad2: Field) -> Field:
+        """Replace ``grad2`` by g(|grad u|), in place, and return it."""
+        grad2 *= grad2.dtype.type(1 / diffusivity.kappa**2)
+        self.kernels.diffusivity(diffusivity.code, grad2)
+        return grad2
+
+    def smooth(self, sigma: float, lo: int, hi: int) -> Field:
+        r"""Return :math:`u_\sigma` on planes ``lo:hi``: linear diffusion of ``u`` over the time :math:`\sigma^2/2`, walls included.
+
+        With all faces open this is the separable discrete Gaussian; between walls it is integrated in small steps.
+        """
+        if self.grid.open_faces is not None:
+            return self._smooth_between_walls(sigma, lo, hi)
+        taps = [gaussian_taps(sigma / h, n, 1e-3).astype(self.u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
+        out = np.empty((self.u.shape[0], hi - lo, *self.u.shape[2:]), self.u.dtype)
+        self.kernels.smooth(self.u, lo, hi, taps, out)
+        return out
+
+    def _smooth_between_walls(self, sigma: float, lo: int, hi: int) -> Field:
+        steps, tau = wall_steps(sigma, self.grid)
+        first, last = max(lo - steps, 0), min(hi + steps, self.u.shape[1])
+        here = self.u[:, first:last].copy()  # it is written to below
+        there = np.empty_like(here)
+        a = np.array([tau / h**2 for h in self.grid.spacing], self.u.dtype)
+        faces = self.grid.open_faces
+        assert faces is not None
+        part = np.ascontiguousarray(faces[first:last])
+        for _ in range(steps):
+            self.kernels.step(here, there, 0, last - first, a, a, 0.0, LINEAR, None, 0, part, self.weights)
+            here, there = there, here
+        return np.ascontiguousarray(here[:, lo - first : hi - first])
+
+    def _reached(self, stencil: list[int], sigma: float) -> None:
+        reach = [s + r if n > 1 else 0 for s, r, n in zip(stencil, smoothing_reach(sigma, self.grid), self.grid.shape, strict=True)]
+        self.reach = [max(pair) for pair in zip(self.reach or [0] * len(reach), reach, strict=True)]
+
+
+def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
+    """Voxels per axis that `Features.smooth` looks beyond the slab."""
+    if sigma == 0:
+        return [0] * len(grid.shape)
+    if grid.open_faces is not None:
+        return [wall_steps(sigma, grid)[0] if n > 1 else 0 for n in grid.shape]
+    return [len(gaussian_taps(sigma / h, n, 1e-3)) - 1 for n, h in zip(grid.shape, grid.spacing, strict=True)]
+
+
+def wall_steps(sigma: float, grid: Grid) -> tuple[int, float]:
+    """Return number and length of the explicit steps that smooth by ``sigma`` between walls (a third of the stable step)."""
+    time = sigma**2 / 2
+    longest = grid.max_step(1.0) / 3
+    steps = max(1, math.ceil(time / longest)) if math.isfinite(longest) else 1
+    return steps, time / steps
+
+
+@lru_cache(maxsize=64)
+def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
+    r"""Half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²]: the heat kernel of the grid (Lindeberg 1990).
+
+    Offsets whose weights together are below ``tail`` are dropped and the rest is scaled to sum one. An axis of one voxel is left alone.
+    """
+    if size == 1 or sigma == 0:
+        return np.ones(1)
+    n = np.arange(int(10 * sigma) + 20)
+    w = ive(n, sigma**2)
+    outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, both sides
+    w = w[: int(np.argmax(outside < tail)) + 1]
+    return np.asarray(w / (w[0] + 2 * w[1:].sum()))

@@ -1,0 +1,133 @@
+r"""NumPy kernels for any number of axes: the specification that `compiled` must reproduce, and its stand-in where it cannot run.
+
+Fields have shape ``(C, *space)``; ``lo:hi`` is a range along the first axis of space. Nothing outside the range is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.floating]
+Faces = NDArray[np.uint8] | None
+
+
+def diffusivity(code: int, q: Field) -> None:
+    """Replace q = s^2/kappa^2 by g(q), in place; the formulas and names are in coefficients.Diffusivity."""
+    one = q.dtype.type(1)
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        if code == 0:
+            q[...] = one
+        elif code == 1:
+            np.divide(one, q + one, out=q)
+        elif code == 2:
+            np.exp(q * q.dtype.type(-0.5), out=q)
+        elif code == 3:
+            np.square(np.maximum(one - q * q.dtype.type(0.2), 0), out=q)
+        elif code == 4:
+            np.negative(np.expm1(q.dtype.type(-3.31488) / np.square(np.square(q))), out=q)
+        else:
+            np.divide(one, np.sqrt(q + one), out=q)
+
+
+def step(
+    u: Field,
+    out: Field,
+    lo: int,
+    hi: int,
+    a: Field,
+    b: Field,
+    momentum: float,
+    code: int,
+    g: Field | None,
+    g_start: int,
+    faces: Faces,
+    w: Field,
+) -> None:
+    r"""One stage of a scheme on planes ``lo:hi``.
+
+    .. math:: out = u + m\,(u - out) + \sum_i \bigl(F_i(x) - F_i(x - e_i)\bigr), \qquad F_i(x) = a_i\, g\, (u(x + e_i) - u(x))
+
+    with :math:`a_i = \tau/h_i^2`, no flux through the border or a closed face, and ``out`` holding the field before ``u`` where the
+    momentum :math:`m` is not zero. Where ``g`` is given (at the voxels, planes from ``g_start`` on) a face takes the mean of its two
+    voxels; otherwise it takes the diffusivity ``code`` of :math:`q = \sum_c w_c (b_i\,\delta_i u_c)^2`, :math:`b_i = 1/(h_i \kappa)`.
+    """
+    first = max(lo - 1, 0)
+    part = u[:, first : min(hi + 1, u.shape[1])]
+    change = np.zeros_like(part)
+    for axis in range(part.ndim - 1):
+        if part.shape[axis + 1] < 2:
+            continue
+        near, far = _ends(axis, part.ndim - 1)
+        d = part[(slice(None), *far)] - part[(slice(None), *near)]
+        if g is not None:
+            local = g[first - g_start : first - g_start + part.shape[1]]
+            flux = d * (a[axis] / 2) * (local[near] + local[far])
+        else:
+            q = np.tensordot(w, np.square(d * b[axis]), 1)
+            diffusivity(code, q)
+            flux = d * a[axis] * q
+        if faces is not None:
+            opened = faces[first : first + part.shape[1]][near] & (1 << axis)
+            flux = np.where(opened, flux, 0)
+        change[(slice(None), *near)] += flux
+        change[(slice(None), *far)] -= flux
+    here = slice(lo - first, hi - first)
+    if momentum:
+        change[:, here] += momentum * (u[:, lo:hi] - out[:, lo:hi])
+    np.add(u[:, lo:hi], change[:, here], out=out[:, lo:hi])
+
+
+def grad2(u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Faces, out: Field) -> None:
+    r"""Squared gradient on planes ``lo:hi`` into ``out``; plane 0 of ``u`` is plane ``start`` of the domain.
+
+    .. math:: |\nabla u|^2 = \sum_c w_c \sum_i b^2_i \tfrac12 \bigl((D_i^+ u_c)^2 + (D_i^- u_c)^2\bigr)
+
+    The mean of both one-sided squares is second order and, unlike a central difference, sees the checkerboard.
+    """
+    first, last = max(lo - 1, start), min(hi + 1, start + u.shape[1])
+    part = u[:, first - start : last - start]
+    total = np.zeros(part.shape[1:], u.dtype)
+    for axis in range(part.ndim - 1):
+        near, far = _ends(axis, part.ndim - 1)
+        d2 = np.square(part[(slice(None), *far)] - part[(slice(None), *near)])
+        s2 = np.tensordot(w * (b2[axis] / 2), d2, 1)
+        if faces is not None:
+            s2 = np.where(faces[first:last][near] & (1 << axis), s2, 0)
+        total[near] += s2
+        total[far] += s2
+    out[...] = total[lo - first : hi - first]
+
+
+def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
+    """Symmetric separable convolution of planes ``lo:hi``, mirrored at the border; ``taps[i][k]`` weighs offsets +k and -k along axis i."""
+    part = u
+    for axis, w in enumerate(taps):
+        size = u.shape[axis + 1]
+        rows = np.arange(lo, hi) if axis == 0 else np.arange(size)
+        total = w[0] * np.take(part, rows, axis + 1)
+        for k in range(1, len(w)):
+            total += w[k] * (np.take(part, _mirror(rows - k, size), axis + 1) + np.take(part, _mirror(rows + k, size), axis + 1))
+        part = total
+    out[...] = part
+
+
+def count_unusable(u: Field, start: int, stop: int, limit: float) -> int:
+    """Number of values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
+    values = u.reshape(-1)[start:stop]
+    return int(values.size - np.count_nonzero(np.abs(values) <= limit))
+
+
+def _mirror(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    index = index % (2 * size)
+    return np.where(index >= size, 2 * size - 1 - index, index)
+
+
+def _ends(axis: int, ndim: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Index of the near and of the far voxel of every inner face along ``axis``."""
+    whole = [slice(None)] * ndim
+    near, far = list(whole), list(whole)
+    near[axis], far[axis] = slice(None, -1), slice(1, None)
+    return tuple(near), tuple(far)

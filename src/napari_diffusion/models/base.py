@@ -1,0 +1,103 @@
+"""What a model is: parameters, each declared once, and one method that turns local features into a coefficient."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from operator import ge, gt, le
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+if TYPE_CHECKING:
+    from napari_diffusion.coefficients import Coefficient
+    from napari_diffusion.features import Features
+
+_KEY = "napari_diffusion"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The declaration of one parameter, read by validation, widgets, command line, docs and the unit test."""
+
+    name: str
+    type: type
+    default: Any
+    doc: str
+    unit: str
+    gt: float | None
+    ge: float | None
+    le: float | None
+    choices: tuple[str, ...] | None
+    suggest: str | None
+
+    def unit_in(self, length: str, intensity: str = "intensity") -> str:
+        """Unit with the names of the data put in, for display: ``"intensity/length"`` becomes ``"intensity/µm"``."""
+        if self.unit == "1":
+            return ""
+        return self.unit.replace("length", length).replace("intensity", intensity).replace("^2", "²")
+
+    def check(self, owner: str, value: Any) -> Any:
+        """Return ``value`` as the declared type, or raise one sentence that says what would work."""
+        if self.choices is not None:
+            if value not in self.choices:
+                raise ValueError(f"{owner}: {self.name} must be one of {', '.join(self.choices)}, got {value!r}.")
+            return value
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise TypeError(f"{owner}: {self.name} must be a number, got {value!r}.")
+        number = float(value)
+        bounds = [
+            (sign, bound, test) for sign, bound, test in ((">", self.gt, gt), (">=", self.ge, ge), ("<=", self.le, le)) if bound is not None
+        ]
+        wanted = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in bounds) or "finite"
+        if not math.isfinite(number) or not all(holds(number, bound) for _, bound, holds in bounds):
+            raise ValueError(f"{owner}: {self.name} must be {wanted} {self._unit_text()}, got {value}. ({self.doc})")
+        return self.type(number)
+
+    def _unit_text(self) -> str:
+        return "" if self.unit == "1" else f"[{self.unit}]"
+
+
+def param(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "1",
+    gt: float | None = None,
+    ge: float | None = None,
+    le: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    suggest: str | None = None,
+) -> Any:
+    """Declare a parameter of a model: default, one sentence, unit, bounds; ``suggest`` names the estimator that can fill it in."""
+    told = {"doc": doc, "unit": unit, "gt": gt, "ge": ge, "le": le, "choices": choices, "suggest": suggest}
+    return dataclasses.field(default=default, metadata={_KEY: told})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A diffusion model: a frozen dataclass whose fields are declared with `param`.
+
+    A subclass sets ``name`` (command line), ``title`` and ``summary`` (menus), and says `coefficient`. It may read only
+    local features: no global statistic, no state. That alone makes previews, tiles, threads and clusters agree.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    isotropic: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check every field against its declaration."""
+        for parameter in parameters(self):
+            object.__setattr__(self, parameter.name, parameter.check(type(self).__name__, getattr(self, parameter.name)))
+
+    def coefficient(self, f: Features) -> Coefficient:
+        """Diffusion coefficient of the image that ``f`` describes, at its time."""
+        raise NotImplementedError
+
+
+def parameters(model: Model | type[Model]) -> tuple[Parameter, ...]:
+    """All parameter declarations of a model, in order."""
+    cls = model if isinstance(model, type) else type(model)
+    types = get_type_hints(cls)
+    return tuple(Parameter(f.name, types[f.name], f.default, **f.metadata[_KEY]) for f in dataclasses.fields(cls) if _KEY in f.metadata)

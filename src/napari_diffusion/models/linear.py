@@ -1,0 +1,28 @@
+r"""Linear diffusion, the heat equation.
+
+.. math:: u_t = \Delta u, \qquad u(T) = G_{\sqrt{2T}} * u(0)
+
+Isotropic in physical units whatever the voxel shape. Source: Iijima 1962; Koenderink 1984.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_diffusion.coefficients import Constant
+from napari_diffusion.features import Features
+from napari_diffusion.models.base import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Model):
+    """Heat equation: Gaussian smoothing, the same in every direction and everywhere."""
+
+    name = "linear"
+    title = "Linear (heat equation)"
+    summary = "Gaussian smoothing, the same in every direction and everywhere."
+    isotropic = True
+
+    def coefficient(self, f: Features) -> Constant:
+        """Return g = 1 everywhere."""
+        return Constant()

@@ -1,0 +1,34 @@
+"""The time integrators. ``"auto"`` chooses by model, time and tolerance, never by the image."""
+
+from __future__ import annotations
+
+from napari_diffusion.coefficients import Coefficient, Constant
+from napari_diffusion.grid import Grid
+from napari_diffusion.schemes.base import Scheme, Stage
+from napari_diffusion.schemes.exact import Exact
+from napari_diffusion.schemes.explicit import Explicit
+
+BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact)
+
+
+def choose(scheme: str | Scheme, coefficient: Coefficient, grid: Grid, strict: bool) -> Scheme:
+    """Return the scheme to use, or say in one sentence why the wanted one cannot run this model on this grid."""
+    solvable = isinstance(coefficient, Constant) and grid.open_faces is None
+    if isinstance(scheme, str):
+        known = {cls.name: cls for cls in BUILTIN}
+        if scheme == "auto":
+            return Exact() if solvable else Explicit()
+        if scheme not in known:
+            raise ValueError(f"There is no scheme named {scheme!r}; the schemes are auto, {', '.join(known)}.")
+        scheme = known[scheme]()
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be a name or one of nd.schemes, got {type(scheme).__name__}.")
+    if isinstance(scheme, Exact) and not solvable:
+        why = "it has walls (mask, labels or masked NaN)" if isinstance(coefficient, Constant) else "its diffusivity is not constant"
+        raise ValueError(f"Scheme 'exact' cannot run this model here: {why}; scheme='auto' can.")
+    if strict and not scheme.monotone:
+        raise ValueError(f"strict=True needs a scheme that guarantees the extremum principle; {scheme.name!r} does not, 'explicit' does.")
+    return scheme
+
+
+__all__ = ["BUILTIN", "Exact", "Explicit", "Scheme", "Stage", "choose"]
