@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_diffusion.engine.plan import Plan, plan
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
     from napari_diffusion.engine.slabs import Cancelled
+    from napari_diffusion.engine.suggest import suggest
     from napari_diffusion.models import Linear, Model, PeronaMalik
 
 # Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
@@ -29,6 +30,7 @@ _HOME = {
     "equivalent_sigma": "engine.recipe",
     "time_for_sigma": "engine.recipe",
     "Cancelled": "engine.slabs",
+    "suggest": "engine.suggest",
     "Model": "models",
     "Linear": "models",
     "PeronaMalik": "models",
@@ -50,6 +52,7 @@ __all__ = [
     "models",
     "plan",
     "schemes",
+    "suggest",
     "time_for_sigma",
 ]
 

@@ -18,6 +18,8 @@ from napari_diffusion.grid import Grid
 from napari_diffusion.kernels import Backend
 
 Field = NDArray[np.floating]
+#: Weight of the regularising Gaussian that may be cut off: its effect is far below that of the choice of sigma.
+TAIL = 1e-3
 
 
 @dataclass
@@ -56,28 +58,30 @@ class Features:
     def smooth(self, sigma: float, lo: int, hi: int) -> Field:
         r"""Return :math:`u_\sigma` on planes ``lo:hi``: linear diffusion of ``u`` over the time :math:`\sigma^2/2`, walls included.
 
-        With all faces open this is the separable discrete Gaussian; between walls it is integrated in small steps.
+        With all faces open this is the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
         """
         if self.grid.open_faces is not None:
             return self._smooth_between_walls(sigma, lo, hi)
-        taps = [gaussian_taps(sigma / h, n, 1e-3).astype(self.u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
+        taps = [gaussian_taps(sigma / h, n, TAIL).astype(self.u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
         out = np.empty((self.u.shape[0], hi - lo, *self.u.shape[2:]), self.u.dtype)
         self.kernels.smooth(self.u, lo, hi, taps, out)
         return out
 
     def _smooth_between_walls(self, sigma: float, lo: int, hi: int) -> Field:
-        steps, tau = wall_steps(sigma, self.grid)
-        first, last = max(lo - steps, 0), min(hi + steps, self.u.shape[1])
-        here = self.u[:, first:last].copy()  # it is written to below
-        there = np.empty_like(here)
-        a = np.array([tau / h**2 for h in self.grid.spacing], self.u.dtype)
-        faces = self.grid.open_faces
-        assert faces is not None
-        part = np.ascontiguousarray(faces[first:last])
-        for _ in range(steps):
-            self.kernels.step(here, there, 0, last - first, a, a, 0.0, LINEAR, None, 0, part, self.weights)
-            here, there = there, here
-        return np.ascontiguousarray(here[:, lo - first : hi - first])
+        weights = heat_weights(sigma**2 / 2, self.grid, TAIL)
+        reach = len(weights) - 1
+        first, last = max(lo - reach, 0), min(hi + reach, self.u.shape[1])
+        assert self.grid.open_faces is not None
+        faces = np.ascontiguousarray(self.grid.open_faces[first:last])
+        start = self.u[:, first:last]
+        here, before, total = start.copy(), np.empty_like(start), start.copy()
+        for k in range(1, len(weights)):
+            momentum, tau = chebyshev_stage(k, self.grid)
+            a = np.array([tau / h**2 for h in self.grid.spacing], here.dtype)
+            self.kernels.step(here, before, 0, last - first, a, a, momentum, LINEAR, None, 0, faces, self.weights)
+            here, before = before, here
+            total += here.dtype.type(weights[k]) * (here - start)
+        return np.ascontiguousarray(total[:, lo - first : hi - first])
 
     def _reached(self, stencil: list[int], sigma: float) -> None:
         reach = [s + r if n > 1 else 0 for s, r, n in zip(stencil, smoothing_reach(sigma, self.grid), self.grid.shape, strict=True)]
@@ -89,16 +93,29 @@ def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
     if sigma == 0:
         return [0] * len(grid.shape)
     if grid.open_faces is not None:
-        return [wall_steps(sigma, grid)[0] if n > 1 else 0 for n in grid.shape]
-    return [len(gaussian_taps(sigma / h, n, 1e-3)) - 1 for n, h in zip(grid.shape, grid.spacing, strict=True)]
+        reach = len(heat_weights(sigma**2 / 2, grid, TAIL)) - 1
+        return [reach if n > 1 else 0 for n in grid.shape]
+    return [len(gaussian_taps(sigma / h, n, TAIL)) - 1 for n, h in zip(grid.shape, grid.spacing, strict=True)]
 
 
-def wall_steps(sigma: float, grid: Grid) -> tuple[int, float]:
-    """Return number and length of the explicit steps that smooth by ``sigma`` between walls (a third of the stable step)."""
-    time = sigma**2 / 2
-    longest = grid.max_step(1.0) / 3
-    steps = max(1, math.ceil(time / longest)) if math.isfinite(longest) else 1
-    return steps, time / steps
+def heat_weights(time: float, grid: Grid, tail: float) -> NDArray[np.float64]:
+    r"""Weights of the Chebyshev series of the heat semigroup, for grids whose walls forbid a separable convolution.
+
+    .. math:: e^{TA} = e^{-s}\Bigl(I_0(s) + 2\sum_{k\ge 1} I_k(s)\,T_k(X)\Bigr), \qquad X = 1 + \tau A, \quad s = T/\tau
+
+    with the stable step :math:`\tau = 1/(2\sum_i h_i^{-2})`, cut where ``tail`` of the weight is left (Tal-Ezer 1989).
+    `chebyshev_stage` gives :math:`T_k` from the two before.
+    """
+    longest = grid.max_step(1.0)
+    half = gaussian_taps(math.sqrt(time / longest), 2, tail)
+    return np.concatenate([half[:1], 2 * half[1:]])
+
+
+def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
+    """Momentum and step of the stage that makes T_k(X) u: T_1 = X, T_k = 2 X T_(k-1) - T_(k-2)."""
+    tau = grid.max_step(1.0)
+    tau = tau if math.isfinite(tau) else 0.0
+    return (0.0, tau) if k == 1 else (1.0, 2 * tau)
 
 
 @lru_cache(maxsize=64)

@@ -78,7 +78,7 @@ class Job:
         """Turn a field back into the axes order and dtype of the result."""
         part = store(field, self.dtype).reshape(self.channels, *(self.shape[i] for i in self.axes))
         if self.channel_axis is None:
-            return part[0]
+            return np.asarray(part[0])
         moved: NDArray[Any] = np.moveaxis(part, 0, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes))
         return moved
 

@@ -14,7 +14,7 @@ from napari_diffusion import kernels, schemes
 from napari_diffusion.coefficients import Coefficient, Constant, Scalar
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.slabs import cpu_count
-from napari_diffusion.features import Features
+from napari_diffusion.features import Features, heat_weights
 from napari_diffusion.grid import Grid
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Exact, Scheme, Stage
@@ -108,8 +108,10 @@ def make_plan(
             "check the units of time and spacing, or use the linear model."
         )
     stages = chosen.stages(total, limit)
-    taps = chosen.taps(total, grid, job.working) if isinstance(chosen, Exact) else None
-    if taps is not None:
+    taps = chosen.taps(total, grid, job.working) if isinstance(chosen, Exact) and not walled else None
+    if isinstance(chosen, Exact) and walled:
+        reach = [len(heat_weights(total, grid, chosen.tail(job.working))) - 1 if n > 1 else 0 for n in grid.shape]
+    elif taps is not None:
         reach = [len(w) - 1 for w in taps]
     elif isinstance(chosen, Exact):
         reach = [n - 1 for n in grid.shape]
@@ -144,7 +146,11 @@ def _memory(job: Job, coefficient: Coefficient, scheme: Scheme, stages: int, wal
     whole = voxels * job.channels * frames
     held = whole * job.input_dtype.itemsize if isinstance(job.image, np.ndarray) else field  # anything lazy is read frame by frame
     converted = job.input_dtype != job.working or job.channel_axis is not None
-    fields = min(stages + converted + (isinstance(scheme, Exact) and transform), 2) * field
+    fields = (
+        3 * field
+        if isinstance(scheme, Exact) and walled
+        else min(stages + converted + (isinstance(scheme, Exact) and transform), 2) * field
+    )
     out = whole * job.dtype.itemsize if frames > 1 or job.dtype != job.working else 0
     walls = voxels * 3 if walled else 0
     slab = min(LARGEST_SLAB, max(1, voxels // (4 * threads)))

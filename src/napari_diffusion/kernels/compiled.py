@@ -201,6 +201,8 @@ def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
     f, fy, fz = np.zeros(nx, u.dtype), np.zeros(nx, u.dtype), np.zeros(nx, u.dtype)
     qx, qy, qz = np.zeros(nx, u.dtype), np.zeros(nx, u.dtype), np.zeros(nx, u.dtype)
     coupled = g is None and channels > one and code != 0
+    # Paired fluxes round with their partner's value, which no wall may let through.
+    paired = code == 1 and g is None and faces is None and not coupled
     # The plane below the slab is visited only for the flux through its far faces.
     first = lo - one if lo > zero else lo
     for z in range(first, hi):
@@ -219,8 +221,11 @@ def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
                     _coupled_row(code, u, p, p + one, volume, b[2], w, qx, nx - one)
             for c in range(channels):
                 pc = c * volume + p
-                if code == 1 and has_y and has_z and g is None and not coupled:
-                    _rational_rows(u, pc, pc + nx, pc + plane, a[1], b[1], a[0], b[0], fy, fz, nx)
+                if paired:
+                    # Always both, a missing neighbour being the voxel itself, so that no bit depends on where a slab or a block ends.
+                    above = pc + nx if y + one < ny else pc
+                    beyond = pc + plane if has_z else pc
+                    _rational_rows(u, pc, above, beyond, a[1], b[1], a[0], b[0], fy, fz, nx)
                 else:
                     for axis in range(2):
                         row, q, stride, has = (fz, qz, plane, has_z) if axis == 0 else (fy, qy, nx, has_y)

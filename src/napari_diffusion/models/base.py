@@ -45,9 +45,8 @@ class Parameter:
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError(f"{owner}: {self.name} must be a number, got {value!r}.")
         number = float(value)
-        bounds = [
-            (sign, bound, test) for sign, bound, test in ((">", self.gt, gt), (">=", self.ge, ge), ("<=", self.le, le)) if bound is not None
-        ]
+        declared = ((">", self.gt, gt), (">=", self.ge, ge), ("<=", self.le, le))
+        bounds = [(sign, bound, test) for sign, bound, test in declared if bound is not None]
         wanted = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in bounds) or "finite"
         if not math.isfinite(number) or not all(holds(number, bound) for _, bound, holds in bounds):
             raise ValueError(f"{owner}: {self.name} must be {wanted} {self._unit_text()}, got {value}. ({self.doc})")

@@ -3,7 +3,8 @@ r"""The exact solution in time of linear diffusion on the grid, :math:`u(T) = e^
 :math:`A` is the sum of one second difference per axis, these commute, and each exponential is a convolution with the discrete Gaussian
 :math:`e^{-2t} I_n(2t)`, :math:`t = T/h_i^2`, mirrored at the border (Lindeberg 1990), or a factor
 :math:`\exp(-2t\,(1-\cos(\pi k/n)))` on the cosine transform. Both are exact for the stated border and spacing; the convolution is faster
-up to sigma of some tens of voxels and only it is local.
+up to sigma of some tens of voxels and only it is local. Between walls neither holds; there the engine runs the Chebyshev series of the
+same exponential.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LARGEST_CONVOLUTION = 24.0
 
 @dataclass(frozen=True)
 class Exact(Scheme):
-    """Exact in time, for models with a constant diffusivity and no walls."""
+    """Exact in time, for models with a constant diffusivity."""
 
     name = "exact"
     order = 99
@@ -35,9 +36,13 @@ class Exact(Scheme):
         """One stage."""
         return (Stage(0.0, time, time),) if time > 0 else ()
 
+    def tail(self, dtype: np.dtype[Any]) -> float:
+        """Weight that may be cut off a kernel: less than the rounding of ``dtype``."""
+        return float(np.finfo(str(dtype)).eps) / 4
+
     def taps(self, time: float, grid: Grid, dtype: np.dtype[Any]) -> list[NDArray[np.floating]] | None:
         """Half kernels of the convolution for each axis, cut below the rounding of ``dtype``; ``None`` where the transform is faster."""
-        tail = float(np.finfo(dtype).eps) / 4
+        tail = self.tail(dtype)
         sigmas = [math.sqrt(2 * time) / h for h in grid.spacing]
         if max((s for s, n in zip(sigmas, grid.shape, strict=True) if n > 1), default=0.0) > LARGEST_CONVOLUTION:
             return None
