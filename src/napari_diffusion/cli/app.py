@@ -45,6 +45,7 @@ def _debug(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--model", metavar="NAME", help="Diffusion model; `napari-diffusion models` lists them.")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="Model, parameters and time, converted to the unit of IN.")
+@click.option("--auto", is_flag=True, help="Choose thresholds, and the time unless it is given, from the noise of the image.")
 @click.option("--time", type=float, help="Diffusion time [length²].")
 @click.option("--smoothing-sigma", type=float, help="Instead of --time: the Gaussian sigma it is equivalent to [length], time = sigma²/2.")
 @click.option("--fwhm", type=float, help="Instead of --time: the full width at half maximum of that Gaussian [length].")
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("Cancelled; nothing was written.", err=True)
-        return 143 if isinstance(error, _Terminated) else 130
+        return 143 if isinstance(error.__cause__ or error, _Terminated) else 130  # click passes both on as its Abort
     except Exception as error:
         if "--debug" in words:
             raise

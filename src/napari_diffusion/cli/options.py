@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_diffusion.models import Parameter
 
 _FWHM = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a Gaussian of sigma 1
+TIMES = ("time", "smoothing_sigma", "fwhm")  # three ways to say how far
 
 
 @cache
@@ -54,11 +55,11 @@ def wanted(options: dict[str, Any]) -> Callable[[str], Recipe]:
     from napari_diffusion.engine.recipe import Recipe
 
     given = {name: options[name] for name in declared() if options.get(name) is not None}
-    times = {name: options[name] for name in ("time", "smoothing_sigma", "fwhm") if options.get(name) is not None}
+    times = {name: options[name] for name in TIMES if options.get(name) is not None}
     extra = {name: options[name] for name in ("nan", "scheme", "tolerance") if options.get(name) is not None}
     extra |= {name: True for name in ("strict", "preserve_dtype") if options.get(name)}
     if options.get("recipe") is not None:
-        said = [name for name in ("model", *given, *times) if options.get(name) is not None]
+        said = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
         if said:
             raise click.UsageError(f"{flag(said[0])} is already said by the recipe; give one or the other.")
         loaded = replace(Recipe.load(options["recipe"]), **extra)
@@ -72,6 +73,11 @@ def wanted(options: dict[str, Any]) -> Callable[[str], Recipe]:
         if name not in own:
             has = f"its options are {', '.join(map(flag, own))}" if own else "it has no options"
             raise click.UsageError(f"{flag(name)} is no option of the model {model.name}; {has}.")
+    chosen = [parameter.name for parameter in models.parameters(model) if parameter.suggest and parameter.name in given]
+    if options.get("auto") and chosen:
+        raise click.UsageError(f"{flag(chosen[0])} is chosen by --auto; give one or the other.")
+    if options.get("auto") and not times:
+        times = {"time": 0.0}  # until the image has been read
     if len(times) != 1:
         problem = f"{', '.join(map(flag, times))} say the same thing; give one" if times else "Say how far to smooth"
         raise click.UsageError(f"{problem}: --time [length²], or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian.")

@@ -13,9 +13,10 @@ import click
 
 from napari_diffusion import grid, io
 from napari_diffusion.cli.layout import as_settled, check_recipe, describe, regions, settle
-from napari_diffusion.cli.options import wanted
+from napari_diffusion.cli.options import TIMES, wanted
 from napari_diffusion.engine.evolve import diffuse
 from napari_diffusion.engine.plan import plan
+from napari_diffusion.engine.suggest import suggest
 
 _TICKS = 1000
 
@@ -29,11 +30,16 @@ def run_file(source: Path, target: Path, options: dict[str, Any]) -> None:
     layout = settle(volume, options)
     recipe = asked(layout.unit)
     check_recipe(recipe, layout, options)
-    recipe = replace(recipe, spacing=layout.spacing, axes=layout.axes, channel_axis=layout.channel_axis)
+    where: dict[str, Any] = {"spacing": layout.spacing, "axes": layout.axes, "channel_axis": layout.channel_axis}
+    if options.get("auto"):
+        model, duration = suggest(volume.data, recipe.model, **where)
+        given = any(options.get(name) is not None for name in TIMES)
+        recipe = replace(recipe, model=model, time=recipe.time if given else duration)
+    recipe = replace(recipe, **where)
     preserve = recipe.preserve_dtype
     io.check_target(target, volume, grid.result_dtype(volume.data.dtype, preserve), overwrite=overwrite, preserve_dtype=preserve)
     keywords: dict[str, Any] = {name: getattr(recipe, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
-    keywords |= {"spacing": layout.spacing, "axes": layout.axes, "channel_axis": layout.channel_axis, "threads": options.get("threads")}
+    keywords |= where | {"threads": options.get("threads")}
     keywords |= {name: regions(name, options[name], layout.letters) for name in ("mask", "labels") if options.get(name) is not None}
     planned = plan(volume.data, recipe.model, **keywords)
     if options.get("dry_run"):
