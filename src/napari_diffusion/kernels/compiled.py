@@ -20,7 +20,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from napari_diffusion.kernels.jit import jit
+from napari_diffusion.kernels.jit import jit, row
 
 U = np.uint64
 LOG2E_32 = np.float32(math.log2(math.e))
@@ -54,210 +54,253 @@ def _exp_neg_overload(x: Any) -> Any:
     return exp_neg32 if x == numba.float32 else exp_neg64
 
 
-@jit
-def _diffusivity_row(code, q, n):
-    """Replace q = s^2/kappa^2 by g(q) in q[:n]; the formulas are in coefficients.Diffusivity."""
+@row
+def _diffusivity_row(code, q, r, n):
+    """Replace q = s^2/kappa^2 by g(q) in q[r:r+n]; the formulas are in coefficients.Diffusivity."""
     t = q.dtype.type
     one = t(1)
     if code == 0:
         for i in range(n):
-            q[i] = one
+            q[r + i] = one
     elif code == 1:
         for i in range(n):
-            q[i] = one / (one + q[i])
+            q[r + i] = one / (one + q[r + i])
     elif code == 2:
         half = t(0.5)
         for i in range(n):
-            q[i] = _exp_neg(half * q[i])
+            q[r + i] = _exp_neg(half * q[r + i])
     elif code == 3:
         fifth = t(0.2)
         for i in range(n):
-            r = max(one - fifth * q[i], t(0))
-            q[i] = r * r
+            rest = max(one - fifth * q[r + i], t(0))
+            q[r + i] = rest * rest
     elif code == 4:
         c, small, r2, r3, r4, r5, r6 = t(3.31488), t(0.02), t(1 / 2), t(1 / 3), t(1 / 4), t(1 / 5), t(1 / 6)
         for i in range(n):
-            q2 = q[i] * q[i]
+            q2 = q[r + i] * q[r + i]
             x = c / (q2 * q2)
             # 1 - exp(-x) cancels for small x; there the series keeps its digits.
             series = x * (one - r2 * x * (one - r3 * x * (one - r4 * x * (one - r5 * x * (one - r6 * x)))))
-            q[i] = series if x < small else one - _exp_neg(x)
+            q[r + i] = series if x < small else one - _exp_neg(x)
     else:
         for i in range(n):
-            q[i] = one / np.sqrt(one + q[i])
+            q[r + i] = one / np.sqrt(one + q[r + i])
 
 
-@jit
-def _flux_row(code, u, near, far, a, b, f, n):
-    """f[:n] = a g((b d)^2) d with d = u[far:far+n] - u[near:near+n]. The common diffusivities are fused."""
+@row
+def _flux_row(code, u, near, far, a, b, f, r, n):
+    """f[r:r+n] = a g((b d)^2) d with d = u[far:far+n] - u[near:near+n]. The common diffusivities are fused."""
     t = u.dtype.type
     if code == 0:
         for i in range(n):
-            f[i] = a * (u[far + i] - u[near + i])
+            f[r + i] = a * (u[far + i] - u[near + i])
     elif code == 1:
-        one, big = t(1), t(1e18)
+        one = t(1)
         for i in range(n):
             d = u[far + i] - u[near + i]
             s = b * d
-            f[i] = (a * d) / (one + min(s * s, big))
+            f[r + i] = (a * d) / (one + s * s)
     elif code == 2:
         half = t(0.5)
         for i in range(n):
             d = u[far + i] - u[near + i]
             s = b * d
-            f[i] = (a * d) * _exp_neg(half * (s * s))
+            f[r + i] = (a * d) * _exp_neg(half * (s * s))
     else:
         for i in range(n):
             s = b * (u[far + i] - u[near + i])
-            f[i] = s * s
-        _diffusivity_row(code, f, n)
+            f[r + i] = s * s
+        _diffusivity_row(code, f, r, n)
         for i in range(n):
-            f[i] *= a * (u[far + i] - u[near + i])
+            f[r + i] *= a * (u[far + i] - u[near + i])
 
 
-@jit
-def _rational_rows(u, p, q, r, aq, bq, ar, br, fq, fr, n):
-    """Rational fluxes from row p to rows q and r with one division for both: it is the slowest instruction of the step."""
-    t = u.dtype.type
-    one, big = t(1), t(1e18)  # the product of two clamped denominators stays finite in float32
+@row
+def _coupled_row(code, u, near, far, volume, b, w, q, r, n):
+    """q[r:r+n] = g of the weighted sum over channels of the squared differences: the conductance that all channels share."""
     for i in range(n):
-        here = u[p + i]
-        dq, dr = u[q + i] - here, u[r + i] - here
-        sq, sr = bq * dq, br * dr
-        nq, nr = one + min(sq * sq, big), one + min(sr * sr, big)
-        inverse = one / (nq * nr)
-        fq[i] = (aq * dq) * (nr * inverse)
-        fr[i] = (ar * dr) * (nq * inverse)
-
-
-@jit
-def _coupled_row(code, u, near, far, volume, b, w, q, n):
-    """q[:n] = g of the weighted sum over channels of the squared differences: the conductance that all channels share."""
-    for i in range(n):
-        q[i] = u.dtype.type(0)
+        q[r + i] = u.dtype.type(0)
     for c in range(w.shape[0]):
         wb, p = w[c] * b * b, U(c) * volume
         for i in range(n):
             d = u[p + far + i] - u[p + near + i]
-            q[i] += wb * (d * d)
-    _diffusivity_row(code, q, n)
+            q[r + i] += wb * (d * d)
+    _diffusivity_row(code, q, r, n)
 
 
-@jit
-def _shared_flux_row(q, u, near, far, a, f, n):
+@row
+def _shared_flux_row(q, u, near, far, a, f, r, n):
     for i in range(n):
-        f[i] = (a * q[i]) * (u[far + i] - u[near + i])
+        f[r + i] = (a * q[r + i]) * (u[far + i] - u[near + i])
 
 
-@jit
-def _scalar_flux_row(g, g_near, g_far, u, near, far, half_a, f, n):
+@row
+def _scalar_flux_row(g, g_near, g_far, u, near, far, half_a, f, r, n):
     for i in range(n):
-        f[i] = (half_a * (g[g_near + i] + g[g_far + i])) * (u[far + i] - u[near + i])
+        f[r + i] = (half_a * (g[g_near + i] + g[g_far + i])) * (u[far + i] - u[near + i])
 
 
-@jit
-def _close_row(faces, p, bit, f, n):
+@row
+def _close_row(faces, p, bit, f, r, n):
     """Shut the faces whose bit is not set; a select, since 0 * NaN is NaN."""
     zero = f.dtype.type(0)
     for i in range(n):
-        f[i] = f[i] if faces[p + i] & bit else zero
+        f[r + i] = f[r + i] if faces[p + i] & bit else zero
 
 
-@jit
-def _update_row(u, p, momentum, fx, fy, fz, carry_y, ry, carry_z, rz, out, n):
-    """Add what flows through the far faces less what flowed through the near ones; keep the far fluxes for the next row and plane."""
+@row
+def _start_row(u, p, momentum, fx, out, o, n):
+    """out = u + momentum (u - out) + divergence along the row."""
     one = U(1)
     if momentum == 0:
         for i in range(n):
-            out[p + i] = u[p + i] + ((fx[i + one] - fx[i]) + (fy[i] - carry_y[ry + i]) + (fz[i] - carry_z[rz + i]))
-            carry_y[ry + i] = fy[i]
-            carry_z[rz + i] = fz[i]
+            out[o + i] = u[p + i] + (fx[i + one] - fx[i])
     else:
         for i in range(n):
-            change = (fx[i + one] - fx[i]) + (fy[i] - carry_y[ry + i]) + (fz[i] - carry_z[rz + i])
-            out[p + i] = u[p + i] + (momentum * (u[p + i] - out[p + i]) + change)
-            carry_y[ry + i] = fy[i]
-            carry_z[rz + i] = fz[i]
+            out[o + i] = u[p + i] + (momentum * (u[p + i] - out[o + i]) + (fx[i + one] - fx[i]))
+
+
+@row
+def _carry_rows(fy, fz, carry_y, ry, carry_z, rz, out, o, n):
+    """Add the fluxes through the far y and z faces less those through the near ones; keep the far ones for the next row and plane."""
+    for i in range(n):
+        out[o + i] += (fy[i] - carry_y[ry + i]) + (fz[i] - carry_z[rz + i])
+        carry_y[ry + i] = fy[i]
+        carry_z[rz + i] = fz[i]
+
+
+@row
+def _rational_rows(u, p, above, beyond, ay, by, az, bz, carry_y, ry, carry_z, rz, out, o, n):
+    """As `_carry_rows`, with the rational fluxes made on the way; one division serves both: it is the slowest instruction of the step."""
+    t = u.dtype.type
+    one, big = t(1), t(1e18)  # the product of two clamped denominators stays finite in float32
+    for i in range(n):
+        here = u[p + i]
+        dy, dz = u[above + i] - here, u[beyond + i] - here
+        sy, sz = by * dy, bz * dz
+        ny, nz = one + min(sy * sy, big), one + min(sz * sz, big)
+        inverse = one / (ny * nz)
+        y = (ay * dy) * (nz * inverse)
+        z = (az * dz) * (ny * inverse)
+        out[o + i] += (y - carry_y[ry + i]) + (z - carry_z[rz + i])
+        carry_y[ry + i] = y
+        carry_z[rz + i] = z
+
+
+@row
+def _exponential_rows(u, p, above, beyond, ay, by, az, bz, carry_y, ry, carry_z, rz, out, o, n):
+    half = u.dtype.type(0.5)
+    for i in range(n):
+        here = u[p + i]
+        dy, dz = u[above + i] - here, u[beyond + i] - here
+        sy, sz = by * dy, bz * dz
+        y = (ay * dy) * _exp_neg(half * (sy * sy))
+        z = (az * dz) * _exp_neg(half * (sz * sz))
+        out[o + i] += (y - carry_y[ry + i]) + (z - carry_z[rz + i])
+        carry_y[ry + i] = y
+        carry_z[rz + i] = z
+
+
+@row
+def _linear_rows(u, p, above, beyond, ay, az, carry_y, ry, carry_z, rz, out, o, n):
+    for i in range(n):
+        here = u[p + i]
+        y, z = ay * (u[above + i] - here), az * (u[beyond + i] - here)
+        out[o + i] += (y - carry_y[ry + i]) + (z - carry_z[rz + i])
+        carry_y[ry + i] = y
+        carry_z[rz + i] = z
+
+
+@row
+def _scalar_rows(g, q, g_above, g_beyond, u, p, above, beyond, ay, az, carry_y, ry, carry_z, rz, out, o, n):
+    """As `_carry_rows` for a diffusivity given at the voxels; ``ay`` and ``az`` hold the half of the mean."""
+    for i in range(n):
+        here, gh = u[p + i], g[q + i]
+        y = (ay * (gh + g[g_above + i])) * (u[above + i] - here)
+        z = (az * (gh + g[g_beyond + i])) * (u[beyond + i] - here)
+        out[o + i] += (y - carry_y[ry + i]) + (z - carry_z[rz + i])
+        carry_y[ry + i] = y
+        carry_z[rz + i] = z
 
 
 @jit
-def _fill(f, start, n):
-    for i in range(n):
-        f[start + i] = f.dtype.type(0)
+def _plane(u, out, shape, z, out_start, out_volume, a, b, momentum, code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz):
+    """One plane of a stage. A missing neighbour is the voxel itself, whose flux is zero: no branch, and no bit depends on where a block ends."""
+    channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    plane = ny * nx
+    volume = nz * plane
+    zero, one, half = U(0), U(1), u.dtype.type(0.5)
+    coupled = g is None and channels > one and code != 0
+    beyond = plane if z + one < nz else zero
+    for i in range(channels * nx):
+        carry_y[i] = u.dtype.type(0)
+    for y in range(ny):
+        p = z * plane + y * nx
+        above = nx if y + one < ny else zero
+        if coupled:
+            _coupled_row(code, u, p, p + beyond, volume, b[0], w, qz, zero, nx)
+            _coupled_row(code, u, p, p + above, volume, b[1], w, qy, zero, nx)
+            _coupled_row(code, u, p, p + one, volume, b[2], w, qx, one, nx - one)
+        for c in range(channels):
+            pc, o = c * volume + p, c * out_volume + out_start + y * nx
+            ry, rz = c * nx, c * plane + y * nx
+            if g is not None:
+                q = p - shift
+                _scalar_flux_row(g, q, q + one, u, pc, pc + one, half * a[2], fx, one, nx - one)
+            elif coupled:
+                _shared_flux_row(qx, u, pc, pc + one, a[2], fx, one, nx - one)
+            else:
+                _flux_row(code, u, pc, pc + one, a[2], b[2], fx, one, nx - one)
+            if faces is not None:
+                _close_row(faces, p, np.uint8(4), fx, one, nx - one)
+            _start_row(u, pc, momentum, fx, out, o, nx)
+            if faces is None and g is not None:
+                q = p - shift
+                ay, az = half * a[1], half * a[0]
+                _scalar_rows(g, q, q + above, q + beyond, u, pc, pc + above, pc + beyond, ay, az, carry_y, ry, carry_z, rz, out, o, nx)
+            elif faces is None and code == 0:
+                _linear_rows(u, pc, pc + above, pc + beyond, a[1], a[0], carry_y, ry, carry_z, rz, out, o, nx)
+            elif faces is None and code == 1 and not coupled:
+                _rational_rows(u, pc, pc + above, pc + beyond, a[1], b[1], a[0], b[0], carry_y, ry, carry_z, rz, out, o, nx)
+            elif faces is None and code == 2 and not coupled:
+                _exponential_rows(u, pc, pc + above, pc + beyond, a[1], b[1], a[0], b[0], carry_y, ry, carry_z, rz, out, o, nx)
+            else:
+                if g is not None:
+                    q = p - shift
+                    _scalar_flux_row(g, q, q + beyond, u, pc, pc + beyond, half * a[0], fz, zero, nx)
+                    _scalar_flux_row(g, q, q + above, u, pc, pc + above, half * a[1], fy, zero, nx)
+                elif coupled:
+                    _shared_flux_row(qz, u, pc, pc + beyond, a[0], fz, zero, nx)
+                    _shared_flux_row(qy, u, pc, pc + above, a[1], fy, zero, nx)
+                else:
+                    _flux_row(code, u, pc, pc + beyond, a[0], b[0], fz, zero, nx)
+                    _flux_row(code, u, pc, pc + above, a[1], b[1], fy, zero, nx)
+                if faces is not None:
+                    _close_row(faces, p, np.uint8(1), fz, zero, nx)
+                    _close_row(faces, p, np.uint8(2), fy, zero, nx)
+                _carry_rows(fy, fz, carry_y, ry, carry_z, rz, out, o, nx)
 
 
 @jit
 def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
     """One stage on planes lo:hi of flat fields, ``out = u + momentum (u - out) + sum_i (F_i(x) - F_i(x - e_i))``; see reference.step."""
-    t = u.dtype.type
-    channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
-    plane = ny * nx
-    volume = nz * plane
-    zero, one, half = U(0), U(1), t(0.5)
-    lo, hi, shift = U(lo), U(hi), U(g_start) * plane
-    carry_z = np.zeros(channels * plane, u.dtype)
-    carry_y = np.zeros(channels * nx, u.dtype)
-    fx = np.zeros(nx + one, u.dtype)
-    f, fy, fz = np.zeros(nx, u.dtype), np.zeros(nx, u.dtype), np.zeros(nx, u.dtype)
-    qx, qy, qz = np.zeros(nx, u.dtype), np.zeros(nx, u.dtype), np.zeros(nx, u.dtype)
-    coupled = g is None and channels > one and code != 0
-    # Paired fluxes round with their partner's value, which no wall may let through.
-    paired = code == 1 and g is None and faces is None and not coupled
-    # The plane below the slab is visited only for the flux through its far faces.
-    first = lo - one if lo > zero else lo
-    for z in range(first, hi):
-        inside = z >= lo
-        has_z = z + one < nz
-        _fill(carry_y, zero, channels * nx)
-        for y in range(ny):
-            p = z * plane + y * nx
-            has_y = inside and y + one < ny
-            if coupled:
-                if has_z:
-                    _coupled_row(code, u, p, p + plane, volume, b[0], w, qz, nx)
-                if has_y:
-                    _coupled_row(code, u, p, p + nx, volume, b[1], w, qy, nx)
-                if inside:
-                    _coupled_row(code, u, p, p + one, volume, b[2], w, qx, nx - one)
-            for c in range(channels):
-                pc = c * volume + p
-                if paired:
-                    # Always both, a missing neighbour being the voxel itself, so that no bit depends on where a slab or a block ends.
-                    above = pc + nx if y + one < ny else pc
-                    beyond = pc + plane if has_z else pc
-                    _rational_rows(u, pc, above, beyond, a[1], b[1], a[0], b[0], fy, fz, nx)
-                else:
-                    for axis in range(2):
-                        row, q, stride, has = (fz, qz, plane, has_z) if axis == 0 else (fy, qy, nx, has_y)
-                        if not has:
-                            _fill(row, zero, nx)
-                        elif g is not None:
-                            _scalar_flux_row(g, p - shift, p + stride - shift, u, pc, pc + stride, half * a[axis], row, nx)
-                        elif coupled:
-                            _shared_flux_row(q, u, pc, pc + stride, a[axis], row, nx)
-                        else:
-                            _flux_row(code, u, pc, pc + stride, a[axis], b[axis], row, nx)
-                if faces is not None:
-                    _close_row(faces, p, np.uint8(1), fz, nx)
-                    _close_row(faces, p, np.uint8(2), fy, nx)
-                if inside:
-                    if g is not None:
-                        _scalar_flux_row(g, p - shift, p + one - shift, u, pc, pc + one, half * a[2], f, nx - one)
-                    elif coupled:
-                        _shared_flux_row(qx, u, pc, pc + one, a[2], f, nx - one)
-                    else:
-                        _flux_row(code, u, pc, pc + one, a[2], b[2], f, nx - one)
-                    if faces is not None:
-                        _close_row(faces, p, np.uint8(4), f, nx - one)
-                    for i in range(nx - one):
-                        fx[one + i] = f[i]
-                    _update_row(u, pc, momentum, fx, fy, fz, carry_y, c * nx, carry_z, c * plane + y * nx, out, nx)
-                else:
-                    for i in range(nx):
-                        carry_z[c * plane + y * nx + i] = fz[i]
+    t = u.dtype
+    channels, nz, ny, nx = shape
+    plane, volume, shift = U(ny * nx), U(nz * ny * nx), U(g_start * ny * nx)
+    carry_y, carry_z = np.zeros(channels * nx, t), np.zeros(channels * ny * nx, t)
+    fx, fy, fz = np.zeros(nx + 1, t), np.zeros(nx, t), np.zeros(nx, t)
+    qx, qy, qz = np.zeros(nx, t), np.zeros(nx, t), np.zeros(nx, t)
+    if lo > 0:
+        # The plane below the slab, into the bin: only its flux through the far z faces is wanted.
+        waste = np.zeros(channels * ny * nx, t)
+        z, none = U(lo - 1), U(0)
+        _plane(u, waste, shape, z, none, plane, a, b, t.type(0), code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz)
+    for z in range(U(lo), U(hi)):
+        start = z * plane
+        _plane(u, out, shape, z, start, volume, a, b, momentum, code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz)
 
 
 @jit
 def diffusivity(code, q):
     """Replace the flat array q = s^2/kappa^2 by g(q)."""
-    _diffusivity_row(code, q, U(q.shape[0]))
+    _diffusivity_row(code, q, U(0), U(q.shape[0]))

@@ -43,7 +43,7 @@ class _NoAlias(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], forceinline: bool = False) -> Callable[..., Any]:
     """Compile on first call, without the GIL; NaN keeps its meaning (no ``nnan`` or ``ninf``)."""
     settings: Any = numba.config
     saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it here, while decorating
@@ -55,7 +55,13 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
             fastmath={"contract", "reassoc", "nsz", "arcp"},
             error_model="numpy",
             pipeline_class=_NoAlias,
+            forceinline=forceinline,
         )
         return compiled
     finally:
         settings.CACHE_DIR = saved
+
+
+def row(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a helper that works along one row; it is always inlined, since a call with this many arrays costs as much as the row."""
+    return jit(function, forceinline=True)
