@@ -1,0 +1,124 @@
+"""A spin box for physical quantities, which may be 3e-7 as well as 40000 and carry a unit."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+from magicgui.application import use_app
+from magicgui.widgets.bases import RangedWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QValidator, QWheelEvent
+from qtpy.QtWidgets import QDoubleSpinBox, QWidget
+
+#: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
+SMALLEST, LARGEST = 1e-30, 1e30
+
+
+class NumberBox(QDoubleSpinBox):
+    """A spin box that shows six significant digits, steps by a tenth of the leading one and keeps digits it does not show."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setDecimals(30)
+        # A wheel over the dock scrolls the dock; only a box that was clicked into takes it.
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def textFromValue(self, v: float) -> str:
+        """Return the text for a value."""
+        return f"{v:.6g}"
+
+    def valueFromText(self, text: str | None) -> float:
+        """Return the value of a text; the text of the present value keeps the digits that are not shown."""
+        number = self._bare(text)
+        return self.value() if number == self.textFromValue(self.value()) else float(number)
+
+    def validate(self, input: str | None, pos: int) -> tuple[QValidator.State, str, int]:
+        """Accept everything that Python reads as a finite number within the range, ``1e-5`` included."""
+        text = input or ""
+        try:
+            number = float(self._bare(text))
+        except ValueError:
+            return QValidator.State.Intermediate, text, pos
+        inside = math.isfinite(number) and self.minimum() <= number <= self.maximum()
+        return (QValidator.State.Acceptable if inside else QValidator.State.Intermediate), text, pos
+
+    def fixup(self, input: str | None) -> str:
+        """Go back to the last value when the text is no number."""
+        return self.textFromValue(self.value()) + self.suffix()
+
+    def stepBy(self, steps: int) -> None:
+        """Step by a tenth of the leading digit's place; from zero by 0.1."""
+        value = self.value()
+        step = 10.0 ** (math.floor(math.log10(abs(value))) - 1) if value else 0.1
+        # Rounding to the step's own digit keeps 0.3 from becoming 0.30000000000000004.
+        self.setValue(round(value + steps * step, 12 - math.floor(math.log10(step))))
+
+    def sizeHint(self) -> QSize:
+        """Return room for six digits, exponent and unit: Qt's own hint would make room for thirty decimals."""
+        return self._room_for("1.2345e-10")
+
+    def minimumSizeHint(self) -> QSize:
+        """Return room for a number as most are, so that a narrow dock stays narrow."""
+        return self._room_for("123.4")
+
+    def _room_for(self, number: str) -> QSize:
+        # napari's theme gives either arrow 30 pixels whatever the font, and the text a margin.
+        arrows = 24 if self.buttonSymbols() == self.ButtonSymbols.NoButtons else 76
+        return QSize(self.fontMetrics().horizontalAdvance(number + self.suffix()) + arrows, super().sizeHint().height())
+
+    def wheelEvent(self, e: QWheelEvent | None) -> None:
+        """Leave the wheel to the dock unless the box has the focus."""
+        if e is not None and not self.hasFocus():
+            e.ignore()
+        else:
+            super().wheelEvent(e)
+
+    def _bare(self, text: str | None) -> str:
+        return (text or "").removesuffix(self.suffix()).strip().replace(",", ".")
+
+
+@cache
+def _backend() -> type:
+    """Return magicgui's spin box backend, made to wrap `NumberBox`."""
+    base: Any = use_app().get_obj("FloatSpinBox")
+
+    class Backend(base):  # type: ignore[misc]
+        def __init__(self, parent: QWidget | None = None) -> None:
+            super(base, self).__init__(NumberBox, parent=parent)
+
+    return Backend
+
+
+class Number(RangedWidget[float]):
+    """A number with a unit, for magicgui containers.
+
+    Parameters
+    ----------
+    value
+        Value to start with.
+    label, tooltip
+        As for every magicgui widget.
+    minimum, maximum
+        Bounds, both allowed.
+    arrows
+        Whether there are arrows to step by.
+    """
+
+    def __init__(
+        self, value: float, *, label: str = "", tooltip: str = "", minimum: float = SMALLEST, maximum: float = LARGEST, arrows: bool = True
+    ) -> None:
+        super().__init__(value, min=minimum, max=maximum, label=label, tooltip=tooltip, widget_type=_backend())
+        if not arrows:
+            self.native.setButtonSymbols(NumberBox.ButtonSymbols.NoButtons)
+
+    @property
+    def unit(self) -> str:
+        """The unit behind the number."""
+        box: NumberBox = self.native
+        return box.suffix().strip()
+
+    @unit.setter
+    def unit(self, unit: str) -> None:
+        self.native.setSuffix(f" {unit}" if unit else "")

@@ -1,0 +1,89 @@
+"""A real viewer on a (virtual) screen, and the means to run a widget as a user does."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion.ui import worker
+
+WAIT = 120_000  # ms; a limit for what hangs, on a machine that compiles the kernels and has other work
+
+
+@pytest.fixture(autouse=True)
+def no_task_left(qtbot):
+    """Every thread that a test starts must end and be forgotten."""
+    yield
+    qtbot.waitUntil(lambda: worker.running() == 0, timeout=WAIT)
+
+
+@pytest.fixture
+def open_widget(make_napari_viewer_proxy, qtbot):
+    """Open a viewer with a widget docked by the manifest, as the menu does; returns both."""
+
+    def open_one(name="Anisotropic diffusion", viewer=None):
+        viewer = viewer or make_napari_viewer_proxy()
+        _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
+        return viewer, widget
+
+    return open_one
+
+
+@pytest.fixture
+def run(qtbot):
+    """Press the real Run button, wait for the end, and return the new layer or ``None``."""
+
+    def run_it(viewer, widget):
+        before = list(viewer.layers)
+        settle(qtbot, widget)
+        assert widget.panel.button.text == "Run"
+        widget.panel.button.native.click()
+        qtbot.waitUntil(lambda: not widget.panel.busy, timeout=WAIT)
+        new = [layer for layer in viewer.layers if layer not in before]
+        assert len(new) <= 1
+        return new[0] if new else None
+
+    return run_it
+
+
+def settle(qtbot, widget):
+    """Wait until suggestion and plan have been made."""
+    qtbot.waitUntil(lambda: not widget._timer.isActive() and worker.running() == 0, timeout=WAIT)
+
+
+@pytest.fixture
+def settled(qtbot):
+    return lambda widget: settle(qtbot, widget)
+
+
+class Slow:
+    """Stands in for ``nd.diffuse``: reports half, then waits until it is let go or cancelled."""
+
+    def __init__(self):
+        self.started, self.go, self.cancelled = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, image, model, *, progress, cancel, **keywords):
+        progress(0.5)
+        self.started.set()
+        while not self.go.wait(0.01):
+            if cancel.is_set():
+                self.cancelled.set()
+                raise nd.Cancelled("The filter was cancelled.")
+        return np.zeros(image.shape, np.float32)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    stand_in = Slow()
+    monkeypatch.setattr(nd, "diffuse", stand_in)
+    yield stand_in
+    stand_in.go.set()
+
+
+@pytest.fixture
+def noisy():
+    """A small volume with an edge and noise."""
+    values = np.random.default_rng(0).normal(100.0, 5.0, (6, 16, 20)).astype(np.float32)
+    values[..., 10:] += 80.0
+    return values

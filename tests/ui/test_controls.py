@@ -1,0 +1,303 @@
+"""The controls: made from the declarations, following the layer, never overwriting what the user has set."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QKeyEvent, QWheelEvent
+from qtpy.QtWidgets import QApplication, QWidget
+
+import napari_diffusion as nd
+from napari_diffusion.models import Model, all_models, param
+from napari_diffusion.ui import defaults, widget
+from napari_diffusion.ui.number import Number
+from napari_diffusion.ui.parameters import ModelControls, length_power
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everything(Model):
+    """One parameter of every kind."""
+
+    name = "everything"
+    title = "Everything"
+    summary = "For tests."
+
+    rate: float = param(0.5, "A share.", gt=0, le=1)
+    length: float = param(2.0, "A length.", unit="length", ge=0)
+    edge: float = param(10.0, "Edge threshold: a gradient.", unit="intensity/length", gt=0, suggest="threshold")
+    area: float = param(-3.0, "An area.", unit="length^2")
+    count: int = param(3, "A number.", gt=0)
+    which: str = param("b", "A choice.", choices=("a", "b"))
+
+
+def test_every_declaration_becomes_a_control(qtbot):
+    controls = ModelControls(Everything)
+    assert controls.value() == Everything()
+    assert [control.label for control in controls.first] == ["Edge threshold"]
+    assert [control.label for control in controls.more] == ["Rate", "Length", "Area", "Count", "Which"]
+    assert "edge" in controls["edge"].tooltip
+    assert (controls["rate"].max, controls["count"].min, controls["length"].min) == (1, 1, 0)
+    assert 0 < controls["rate"].min < 1e-20
+    assert controls["which"].choices == ("a", "b")
+
+
+def test_controls_speak_and_convert_the_unit_of_length(qtbot):
+    controls = ModelControls(Everything)
+    controls.set_unit("mm")
+    assert [controls[name].unit for name in ("rate", "length", "edge", "area")] == ["", "mm", "intensity/mm", "mm²"]
+    controls.set_unit("µm", 1000)
+    assert controls.value() == Everything(length=2000, edge=0.01, area=-3e6)
+    assert controls.edited == frozenset()
+
+
+def test_filling_spares_what_the_user_has_set(qtbot):
+    controls = ModelControls(Everything)
+    controls["edge"].value = 7
+    controls.fill(Everything(edge=1.0, rate=0.25))
+    assert controls.value() == Everything(edge=7.0, rate=0.25)
+    controls.forget_edits()
+    controls.fill(Everything(edge=1.0))
+    assert controls["edge"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "power"), [("1", 0), ("intensity", 0), ("length", 1), ("length^2", 2), ("intensity/length", -1), ("1/length^2", -2)]
+)
+def test_powers_of_length(unit, power):
+    assert length_power(unit) == power
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_every_model_is_in_one_widget(qtbot, open_widget, isotropic):
+    _, gui = open_widget("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
+    assert list(gui.model.choices) == [model for model in all_models() if model.isotropic is isotropic]
+    for model in gui.model.choices:
+        gui.model.value = model
+        assert gui.controls.value() == model()
+
+
+def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch, settled):
+    monkeypatch.setattr(widget, "all_models", lambda: (nd.PeronaMalik, Everything))
+    _, gui = open_widget()
+    gui.root_native_widget.window().show()
+    shown = lambda: [w.label for w in gui.form if isinstance(w, Number) and w.visible]  # noqa: E731
+    assert gui.model.visible
+    assert shown() == ["Edge threshold", "Diffusion time"]
+    first = gui.controls["kappa"]
+    gui.model.value = Everything
+    assert gui.controls["edge"].visible
+    assert not first.visible
+    gui.more.native.click()
+    assert shown() == ["Edge threshold", "Diffusion time", "Rate", "Length", "Area"]
+    gui.more.native.click()
+    assert shown() == ["Edge threshold", "Diffusion time"]
+
+
+def type_text(box, text):
+    box.lineEdit().setText(text + box.suffix())
+    for key in (Qt.Key.Key_Return,):
+        for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            QApplication.sendEvent(box, QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier))
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e-7", 1e-7), ("0.000012345", 1.2345e-5), ("2,5", 2.5), ("120000", 120000)])
+def test_numbers_of_any_size_can_be_typed(qtbot, text, value):
+    number = Number(1.0, minimum=0.0)
+    number.unit = "intensity/µm"
+    type_text(number.native, text)
+    assert number.value == value
+
+
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e99"])
+def test_what_is_no_number_goes_back(qtbot, text):
+    number = Number(4.0, minimum=0.0)
+    type_text(number.native, text)
+    assert number.value == 4
+    assert number.native.text() == "4"
+
+
+def test_digits_that_are_not_shown_are_kept(qtbot):
+    number = Number(0.123456789012, minimum=0.0)
+    number.unit = "mm"
+    assert number.native.text() == "0.123457 mm"
+    type_text(number.native, "0.123457")
+    assert number.value == 0.123456789012
+
+
+@pytest.mark.parametrize(("value", "up"), [(0.0, 0.1), (0.3, 0.31), (12.0, 13.0), (2e-6, 2.1e-6), (0.99, 1.0)])
+def test_arrows_step_by_a_tenth_of_the_leading_digit(qtbot, value, up):
+    number = Number(value, minimum=0.0)
+    number.native.stepBy(1)
+    assert number.value == up
+
+
+def test_the_wheel_belongs_to_the_dock(qtbot):
+    number = Number(4.0)
+    steps = Qt.KeyboardModifier.NoModifier
+    event = QWheelEvent(QPointF(), QPointF(), QPoint(), QPoint(0, 120), Qt.MouseButton.NoButton, steps, Qt.ScrollPhase.NoScrollPhase, False)
+    number.native.wheelEvent(event)
+    assert number.value == 4
+    assert not event.isAccepted()
+
+
+def test_the_layer_follows_the_selection(open_widget, noisy):
+    viewer, gui = open_widget()
+    assert gui.layer.value is None
+    one, two = viewer.add_image(noisy, name="one"), viewer.add_image(noisy, name="two")
+    assert gui.layer.value == two
+    viewer.layers.selection.active = one
+    assert gui.layer.value == one
+    viewer.add_labels(np.zeros((4, 4), int))
+    assert gui.layer.value == one
+    gui.layer.value = two
+    assert viewer.layers.selection.active != two
+    assert gui.layer.value == two
+    two.name = "renamed"
+    assert gui.layer.value == two
+    assert gui.layer.current_choice == "renamed"
+
+
+def test_corrections_of_the_layer_are_seen(open_widget, noisy):
+    viewer, gui = open_widget()
+    layer, other = viewer.add_image(noisy), viewer.add_image(noisy)
+    viewer.layers.selection.active = layer
+    layer.scale = (3, 1, 1)
+    assert gui.table.spacing == (3, 1, 1)
+    layer.units = ("um",) * 3
+    assert gui.table.unit == "µm"
+    layer.axis_labels = ("t", "y", "x")
+    assert gui.table.axes == (1, 2)
+    other.scale = (9, 9, 9)
+    assert gui.table.spacing == (1, 1)
+
+
+def test_voxel_size_can_be_changed_and_reset(open_widget, noisy, run):
+    viewer, gui = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    gui.root_native_widget.window().show()
+    assert not gui.table.reset.visible
+    gui.table.rows[0].size.value = 4
+    assert gui.table.reset.visible
+    layer = run(viewer, gui)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=gui.time, spacing=(4, 0.5, 0.5)))
+    gui.table.reset.native.click()
+    assert gui.table.spacing == (2, 0.5, 0.5)
+    assert not gui.table.reset.visible
+
+
+def test_another_unit_shows_the_same_lengths(open_widget, noisy, run, settled):
+    viewer, gui = open_widget("Anisotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    settled(gui)
+    gui.controls["kappa"].value, gui.amount.value = 8.0, 3.0
+    gui.unit.value = "nm"
+    assert gui.table.spacing == (2000, 500, 500)
+    assert gui.controls["kappa"].value == 0.008
+    assert gui.amount.value == 3e6
+    assert gui.equivalent.value.startswith("= Gaussian sigma 2.45e+03 nm")
+    layer = run(viewer, gui)
+    np.testing.assert_allclose(layer.data, nd.diffuse(noisy, nd.PeronaMalik(kappa=8.0), time=3.0, spacing=(2, 0.5, 0.5)), rtol=1e-5)
+
+
+def test_pixels_become_a_length_by_naming_it(open_widget, noisy):
+    viewer, gui = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    gui.amount.value = 2.0
+    gui.unit.value = "µm"
+    assert gui.table.spacing == (1, 1, 1)
+    assert (gui.amount.value, gui.amount.unit) == (2.0, "µm")
+
+
+def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settled):
+    viewer, gui = open_widget("Anisotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    settled(gui)
+    model, time = defaults.suggest(noisy, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None)
+    assert model.kappa != nd.PeronaMalik().kappa
+    assert (gui.controls["kappa"].value, gui.amount.value) == (model.kappa, time)
+    gui.controls["kappa"].value = 33.0
+    viewer.add_image(noisy * 10, name="b")
+    settled(gui)
+    assert gui.controls["kappa"].value == 33
+    gui.suggest.native.click()
+    settled(gui)
+    assert gui.controls["kappa"].value == pytest.approx(10 * model.kappa, rel=0.01)
+    assert "suggested" in gui.panel.status.value
+
+
+def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_widget, settled):
+    viewer, gui = open_widget("Anisotropic diffusion")
+    viewer.add_image(np.ones((8, 9), np.float32))
+    settled(gui)
+    assert gui.controls.value() == nd.PeronaMalik()
+    assert "No suggestion" in gui.panel.status.value
+
+
+class OnlyAPiece:
+    """An array that cannot be read whole."""
+
+    def __init__(self, shape):
+        self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.float32), len(shape), 0
+
+    def __getitem__(self, index):
+        part = np.random.default_rng(0).random([i.stop - i.start for i in index], np.float32)
+        self.read += part.size
+        return part
+
+
+def test_a_suggestion_reads_a_small_piece():
+    image = OnlyAPiece((50, 4000, 5000, 6000, 3))
+    defaults.suggest(image, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(1, 2, 3), channel_axis=-1)
+    assert image.read == 64**3 * 3
+
+
+def test_tab_goes_down_the_form(open_widget, noisy):
+    viewer, gui = open_widget()
+    gui.root_native_widget.window().show()
+    viewer.add_image(noisy)
+    gui.more.native.click()
+    wanted = [gui.layer, *(part for row in gui.table.rows for part in (row.smooth, row.size)), gui.controls["kappa"], gui.amount]
+    wanted += [gui.suggest, gui.more, gui.controls["diffusivity"], gui.unit, gui.regions, gui.threads, gui.panel.button]
+    native, order = gui.layer.native, [gui.layer.native]
+    for _ in range(400):
+        native = native.nextInFocusChain()
+        order.append(native)
+        if native is gui.layer.native:
+            break
+    places = [order.index(w.native) for w in wanted]
+    assert places == sorted(places)
+
+
+def test_at_most_six_things_to_set_at_first(open_widget, noisy, settled):
+    viewer, gui = open_widget()
+    gui.root_native_widget.window().show()
+    viewer.add_image(noisy)
+    settled(gui)
+    rows = [w for w in gui.form if w.visible and w not in (gui.equivalent, gui.buttons)]
+    assert len(rows) <= 6
+
+
+def test_nothing_is_wider_than_the_dock(open_widget, settled):
+    viewer, gui = open_widget()
+    gui.root_native_widget.window().show()
+    viewer.add_image(np.zeros((2, 3, 4, 8, 9)), name="a very long layer name " * 4, scale=(1, 1, 0.123456, 1.5e-7, 2), units=("um",) * 5)
+    gui.more.native.click()
+    settled(gui)
+    viewer.theme = "light"  # a change of style lets Qt measure everything anew
+    gui.panel.say("a sentence that goes on and on " * 10)
+    QApplication.processEvents()
+    gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)
+    QApplication.processEvents()
+    assert gui.scroll.width() <= 360
+    view = gui.scroll.viewport()
+    inside = [w for w in gui.scroll.widget().findChildren(QWidget) if w.isVisible()]
+    assert len(inside) > 30
+    assert [w for w in inside if w.mapTo(view, QPoint(w.width(), 0)).x() > view.width()] == []
+
+
+def test_looking_at_the_widgets_compiles_nothing():
+    code = "import sys, napari_diffusion.ui.widget; print('napari_diffusion.kernels.compiled' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

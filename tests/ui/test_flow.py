@@ -1,0 +1,175 @@
+"""What a user does, from opening a sample to the new layer."""
+
+import dask.array
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+
+
+def test_mri_from_the_sample_menu(open_widget, run):
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.open_sample("napari-diffusion", "mri")
+    source = viewer.layers[0]
+    assert widget.layer.value == source
+    source.data = source.data[:, 20:60, 20:60]
+    layer = run(viewer, widget)
+    model = nd.PeronaMalik(kappa=widget.controls["kappa"].value)
+    expected = nd.diffuse(source.data, model, time=widget.amount.value, spacing=(2.2, 2.0, 2.0))
+    np.testing.assert_array_equal(layer.data, expected, strict=True)
+    assert layer.name == f"{source.name} [Perona-Malik]"
+    assert layer.units == source.units
+    assert tuple(layer.scale) == tuple(source.scale)
+    assert "Done" in widget.panel.status.value
+    assert widget.panel.bar.visible is False
+
+
+def test_the_recipe_repeats_the_result(open_widget, run, noisy):
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.add_image(noisy, name="noisy", scale=(2, 0.5, 0.5), units=("um",) * 3)
+    layer = run(viewer, widget)
+    provenance = layer.metadata["napari-diffusion"]
+    assert provenance["source"] == "noisy"
+    recipe = nd.Recipe.from_dict(provenance["recipe"])
+    assert recipe.unit == "micrometer"
+    assert recipe.spacing == (2, 0.5, 0.5)
+    np.testing.assert_array_equal(recipe.diffuse(noisy), layer.data, strict=True)
+
+
+def test_isotropic_is_a_gaussian_of_the_sigma_on_screen(open_widget, run, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, scale=(0.002, 0.5, 0.5), units=("mm", "um", "um"))
+    widget.amount.value = 1.5
+    assert widget.amount.unit == "µm"
+    assert "FWHM 3.53 µm" in widget.equivalent.value
+    assert "diffusion time 1.12 µm²" in widget.equivalent.value
+    layer = run(viewer, widget)
+    expected = nd.diffuse(noisy, nd.Linear(), time=nd.time_for_sigma(1.5), spacing=(2.0, 0.5, 0.5))
+    np.testing.assert_array_equal(layer.data, expected, strict=True)
+
+
+def test_time_points_stay_apart(open_widget, run, noisy):
+    series = np.stack([noisy, noisy + 1000])
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(series, scale=(1, 0.002, 0.5, 0.5), units=("s", "mm", "um", "um"))
+    assert widget.table.axes == (1, 2, 3)
+    layer = run(viewer, widget)
+    for frame, volume in zip(layer.data, series, strict=True):
+        np.testing.assert_array_equal(frame, nd.diffuse(volume, nd.Linear(), time=widget.time, spacing=(2, 0.5, 0.5)), strict=True)
+
+
+def test_the_user_decides_which_axes(open_widget, run, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    widget.table.rows[0].smooth.native.click()
+    assert widget.table.axes == (1, 2)
+    layer = run(viewer, widget)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.time, axes=(1, 2)), strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint32, np.float16, np.float64])
+def test_every_type_of_five_axes(open_widget, run, dtype):
+    values = (np.random.default_rng(1).random((2, 2, 3, 8, 9)) * 200 > 90).astype(dtype)
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(values)
+    assert widget.table.axes == (2, 3, 4)
+    layer = run(viewer, widget)
+    expected = nd.diffuse(values, nd.Linear(), time=widget.time, axes=(2, 3, 4))
+    np.testing.assert_array_equal(layer.data, expected, strict=True)
+
+
+def test_integers_are_kept_on_request(open_widget, run):
+    values = np.random.default_rng(1).integers(0, 255, (12, 13), np.uint8)
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(values)
+    widget.preserve.value = True
+    layer = run(viewer, widget)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(values, nd.Linear(), time=widget.time, preserve_dtype=True), strict=True)
+    assert layer.dtype == np.uint8
+
+
+def test_colours_share_one_threshold(open_widget, run):
+    values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.add_image(values, rgb=True)
+    layer = run(viewer, widget)
+    model = nd.PeronaMalik(kappa=widget.controls["kappa"].value)
+    expected = nd.diffuse(values, model, time=widget.time, channel_axis=-1, axes=(0, 1))
+    assert layer.rgb
+    np.testing.assert_array_equal(layer.data, expected, strict=True)
+
+
+def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatch):
+    series = np.stack([noisy, noisy + 1])
+    seen = []
+    diffuse = nd.diffuse
+    monkeypatch.setattr(nd, "diffuse", lambda image, *args, **keywords: seen.append(type(image)) or diffuse(image, *args, **keywords))
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(dask.array.from_array(series, chunks=(1, 6, 16, 20)))
+    layer = run(viewer, widget)
+    assert seen == [dask.array.Array]
+    np.testing.assert_array_equal(layer.data, diffuse(series, nd.Linear(), time=widget.time, axes=(1, 2, 3)), strict=True)
+
+
+def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
+    full = np.random.default_rng(1).random((16, 18)).astype(np.float32)
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image([full, full[::2, ::2]], multiscale=True)
+    layer = run(viewer, widget)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(full, nd.Linear(), time=widget.time), strict=True)
+
+
+def test_labels_are_walls(open_widget, run, noisy):
+    labels = np.zeros(noisy.shape, np.uint8)
+    labels[..., 2:9], labels[..., 9:18] = 1, 2
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    viewer.add_labels(labels)
+    widget.regions.value = viewer.layers["labels"]
+    layer = run(viewer, widget)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.time, labels=labels), strict=True)
+    np.testing.assert_array_equal(layer.data[..., :2], noisy[..., :2])
+
+
+def test_nan_on_request(open_widget, run, noisy):
+    noisy[2, 3, 4] = np.nan
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, contrast_limits=(50, 250))
+    widget.nan.value = "mask"
+    layer = run(viewer, widget)
+    assert np.isnan(layer.data[2, 3, 4])
+    assert np.isnan(layer.data).sum() == 1
+    assert list(layer.contrast_limits) == [50, 250]
+
+
+def test_each_run_makes_a_new_layer_of_the_source(open_widget, run, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    first, second = run(viewer, widget), run(viewer, widget)
+    assert [layer.name for layer in viewer.layers] == ["a", first.name, second.name]
+    assert first.name != second.name
+    np.testing.assert_array_equal(first.data, second.data)
+
+
+def test_two_viewers_do_not_mix(open_widget, run, noisy):
+    one, widget_one = open_widget("Isotropic diffusion")
+    two, widget_two = open_widget("Isotropic diffusion")
+    one.add_image(noisy, name="one")
+    two.add_image(noisy + 1, name="two")
+    assert run(one, widget_one).name.startswith("one")
+    assert run(two, widget_two).name.startswith("two")
+    assert (len(one.layers), len(two.layers)) == (2, 2)
+
+
+def test_samples_open_with_units(open_widget):
+    viewer, _ = open_widget()
+    viewer.open_sample("napari-diffusion", "mri_4d")
+    viewer.open_sample("napari-diffusion", "confocal")
+    series, truth, stack = viewer.layers
+    assert [str(unit) for unit in series.units] == ["second", "millimeter", "millimeter", "millimeter"]
+    assert series.axis_labels == ("t", "z", "y", "x")
+    assert [str(unit) for unit in stack.units] == ["micrometer"] * 3
+    assert (truth.visible, stack.visible) == (False, True)
+    assert truth.data.shape == stack.data.shape
+    assert list(truth.contrast_limits) == list(stack.contrast_limits)
+    assert stack.contrast_limits[1] < stack.data.max()

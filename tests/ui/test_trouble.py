@@ -1,0 +1,244 @@
+"""Errors, cancel, and windows and layers that go away in the middle of it."""
+
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+
+import napari_diffusion as nd
+from napari_diffusion.ui import worker
+
+from .conftest import WAIT
+
+
+def start(qtbot, widget, slow):
+    widget.panel.button.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    assert widget.panel.busy
+
+
+def test_an_error_is_said_in_both_places(open_widget, run, noisy):
+    noisy[1, 2, 3] = np.nan
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, contrast_limits=(0, 300))
+    assert run(viewer, widget) is None
+    assert "NaN" in widget.panel.status.value
+    assert notification_manager.records[-1].message == widget.panel.status.value
+    assert str(notification_manager.records[-1].severity) == "error"
+    assert widget.panel.button.text == "Run"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the device fell over"), MemoryError(), nd.Cancelled("not by this button"), StopIteration()]
+)
+def test_no_kind_of_error_is_swallowed(open_widget, run, noisy, monkeypatch, error):
+    def broken(*args, **keywords):
+        raise error
+
+    monkeypatch.setattr(nd, "diffuse", broken)
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    assert run(viewer, widget) is None
+    assert widget.panel.status.value == (str(error) or f"{type(error).__name__}.")
+    assert notification_manager.records[-1].message == widget.panel.status.value
+    assert widget.panel.button.text == "Run"
+    assert not widget.panel.bar.visible
+
+
+def test_a_result_that_cannot_be_shown_is_said(open_widget, run, noisy, monkeypatch):
+    monkeypatch.setattr(nd, "diffuse", lambda *args, **keywords: "no array")
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    assert run(viewer, widget) is None
+    assert widget.panel.status.value
+    assert not widget.panel.busy
+
+
+def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog):
+    failed = []
+
+    def faulty_line(control):
+        raise KeyError("planted")
+
+    worker.Task(faulty_line, pytest.fail, failed.append).start()
+    qtbot.waitUntil(lambda: len(failed) == 1, timeout=WAIT)
+    assert "faulty_line" in caplog.text
+    assert failed[0].__traceback__ is None
+
+
+def test_run_without_an_axis_says_what_to_do(open_widget, run, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    for row in widget.table.rows:
+        row.smooth.value = False
+    assert run(viewer, widget) is None
+    assert "at least one axis" in widget.panel.status.value
+
+
+def test_a_plan_that_cannot_be_is_said_before_the_run(open_widget, settled, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    viewer.add_labels(np.zeros((3, 3), int))
+    widget.regions.value = viewer.layers["labels" if "labels" in viewer.layers else -1]
+    settled(widget)
+    assert "labels must have the shape" in widget.panel.plan.value
+
+
+def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, slow, run):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    qtbot.waitUntil(lambda: "50%" in widget.panel.status.value, timeout=WAIT)
+    assert widget.panel.button.text == "Cancel"
+    assert widget.panel.bar.value == 500
+    widget.panel.button.native.click()
+    assert widget.panel.status.value == "Cancelled; no layer was added."
+    assert not widget.panel.busy
+    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: worker.running() == 0, timeout=WAIT)
+    assert len(viewer.layers) == 1
+    slow.go.set()
+    assert run(viewer, widget) is not None
+
+
+def test_cancel_stops_the_engine(open_widget, qtbot, settled):
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.add_image(np.random.default_rng(0).random((24, 64, 64), np.float32))
+    settled(widget)
+    widget.amount.value = 5000  # some minutes
+    widget.panel.button.native.click()
+    qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
+    widget.panel.button.native.click()
+    qtbot.waitUntil(lambda: worker.running() == 0, timeout=20_000)
+    assert len(viewer.layers) == 1
+
+
+@pytest.mark.parametrize("what", ["remove", "rename", "replace"])
+def test_the_layer_may_change_meanwhile(open_widget, qtbot, noisy, slow, what):
+    viewer, widget = open_widget("Isotropic diffusion")
+    source = viewer.add_image(noisy, name="a", scale=(3, 1, 1))
+    start(qtbot, widget, slow)
+    if what == "remove":
+        viewer.layers.remove(source)
+    elif what == "rename":
+        source.name = "b"
+    else:
+        source.data = np.zeros((4, 4))
+    assert widget.panel.button.enabled
+    slow.go.set()
+    qtbot.waitUntil(lambda: not widget.panel.busy, timeout=WAIT)
+    result = viewer.layers[-1]
+    assert result.name.startswith("a [")
+    assert result.data.shape == noisy.shape
+    assert tuple(result.scale) == (3, 1, 1)
+
+
+def test_the_last_layer_removed_leaves_nothing_to_run(open_widget, noisy, settled):
+    viewer, widget = open_widget("Isotropic diffusion")
+    layer = viewer.add_image(noisy)
+    settled(widget)
+    assert widget.panel.button.enabled
+    viewer.layers.remove(layer)
+    settled(widget)
+    assert widget.layer.value is None
+    assert not widget.panel.button.enabled
+    assert "Open an image" in widget.panel.plan.value
+
+
+def test_the_dock_may_be_closed_meanwhile(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    viewer.window.remove_dock_widget(widget.native)
+    widget.native.deleteLater()
+    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: worker.running() == 0, timeout=WAIT)
+    assert len(viewer.layers) == 1
+
+
+CLOSED = """
+import threading, time
+import numpy as np
+import napari
+import napari_diffusion as nd
+from qtpy.QtCore import QTimer
+
+started = threading.Event()
+
+def slow(image, model, *, progress, cancel, **keywords):
+    started.set()
+    while not cancel.is_set():
+        time.sleep(0.01)
+    print("cancelled", flush=True)
+    raise nd.Cancelled("The filter was cancelled.")
+
+nd.diffuse = slow
+viewer = napari.Viewer(show_welcome_screen=False)
+_, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Isotropic diffusion")
+viewer.add_image(np.zeros((5, 6), np.float32))
+widget.panel.button.native.click()
+started.wait(60)
+QTimer.singleShot(200, viewer.close)
+napari.run()
+print("ended", flush=True)
+"""
+
+
+def test_the_viewer_may_be_closed_meanwhile():
+    done = subprocess.run([sys.executable, "-c", CLOSED], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["cancelled", "ended"]
+
+
+def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
+    viewer, one = open_widget("Isotropic diffusion")
+    _, two = open_widget("Anisotropic diffusion", viewer)
+    viewer.add_image(noisy, name="a")
+    start(qtbot, one, slow)
+    start(qtbot, two, slow)
+    slow.go.set()
+    qtbot.waitUntil(lambda: not one.panel.busy and not two.panel.busy, timeout=WAIT)
+    assert len(viewer.layers) == 3
+    assert one.layer.value.name == two.layer.value.name == "a"
+
+
+@pytest.mark.parametrize("ending", ["done", "cancelled", "failed"])
+def test_nothing_holds_the_image_afterwards(open_widget, qtbot, slow, monkeypatch, ending):
+    viewer, widget = open_widget("Isotropic diffusion")
+    # No local variable for the data: a copy of the frame's variables would keep it.
+    layer = viewer.add_image(np.random.default_rng(0).random((6, 16, 20), np.float32))
+    kept = [weakref.ref(layer.data)]
+    start(qtbot, widget, slow)
+    if ending == "cancelled":
+        widget.panel.button.native.click()
+    if ending == "failed":
+        monkeypatch.setattr(np, "zeros", lambda *args: 1 / 0)
+    slow.go.set()
+    qtbot.waitUntil(lambda: not widget.panel.busy and worker.running() == 0, timeout=WAIT)
+    monkeypatch.undo()
+    assert len(viewer.layers) == (2 if ending == "done" else 1)
+    layer.data = np.zeros((2, 2))
+    if ending == "done":
+        kept.append(weakref.ref(viewer.layers[-1].data))
+        viewer.layers[-1].data = np.zeros((2, 2))
+    qtbot.waitUntil(lambda: not widget._timer.isActive() and worker.running() == 0, timeout=WAIT)
+    QApplication.processEvents()
+    gc.collect()
+    assert [ref() is None for ref in kept] == [True] * len(kept)
+
+
+def test_the_window_stays_alive_while_a_thread_works(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    assert threading.current_thread() is threading.main_thread()
+    widget.amount.value = 3.0
+    viewer.dims.set_current_step(0, 2)
+    qtbot.waitUntil(lambda: "1 step" in widget.panel.plan.value, timeout=WAIT)
+    assert widget.panel.busy
