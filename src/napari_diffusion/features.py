@@ -20,6 +20,8 @@ from napari_diffusion.kernels import Backend
 Field = NDArray[np.floating]
 #: Weight of the regularising Gaussian that may be cut off: its effect is far below that of the choice of sigma.
 TAIL = 1e-3
+#: Largest sigma [voxel] of a convolution: beyond it, the unit is wrong.
+WIDEST = 1000.0
 
 
 @dataclass
@@ -51,7 +53,9 @@ class Features:
 
     def apply(self, diffusivity: Diffusivity, grad2: Field) -> Field:
         """Replace ``grad2`` by g(|grad u|), in place, and return it."""
-        grad2 *= grad2.dtype.type(1 / diffusivity.kappa**2)
+        inverse = 1 / diffusivity.kappa
+        with np.errstate(over="ignore"):  # g(inf) = 0; but a factor of inf would make NaN of a zero gradient
+            grad2 *= grad2.dtype.type(min(inverse * inverse, float(np.finfo(grad2.dtype).max)))
         self.kernels.diffusivity(diffusivity.code, grad2)
         return grad2
 
@@ -126,6 +130,8 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
     """
     if size == 1 or sigma == 0:
         return np.ones(1)
+    if sigma > WIDEST:
+        raise ValueError(f"A Gaussian of {sigma:g} voxels is too wide, at most {WIDEST:g}; check the units of sigma and spacing.")
     n = np.arange(int(10 * sigma) + 20)
     w = ive(n, sigma**2)
     outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, both sides

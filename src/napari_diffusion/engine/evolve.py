@@ -170,6 +170,9 @@ def evolve(
 
     Arguments are checked at the call, before the first step. Looking at ``state.image`` costs one copy; not looking costs nothing.
     """
+    for name, given, method in (("progress", progress, "__call__"), ("cancel", cancel, "is_set")):
+        if given is not None and not hasattr(given, method):
+            raise TypeError(f"{name} must have {method}(), got {type(given).__name__}.")
     job = make_job(image, spacing, axes, channel_axis, mask, labels, nan, preserve_dtype, channel_weights)
     plan = make_plan(job, model, time, scheme, tolerance, strict, threads, backend)
     check_memory(job, plan.memory)
@@ -243,7 +246,7 @@ class _Solver:
         """Yield (time, field, voxels that are not finite) after every stage; the field is overwritten by the stage after the next."""
         job, plan = self.job, self.plan
         u, ours = job.read(frame)
-        outside = self._outside(u)
+        outside = self._outside(u, frame)
         if outside is not None:
             u, ours = np.where(outside, u.dtype.type(0), u), True
         grid = job.grid(job.walls(frame, None if outside is None else np.logical_or.reduce(outside)))
@@ -285,7 +288,8 @@ class _Solver:
             else:
                 g = np.ascontiguousarray(coefficient.values, dtype)
             a = (scale * stage.step / h**2).astype(dtype)
-            b = np.minimum(1 / (h * kappa), 1e30).astype(dtype)  # 1/kappa must not overflow: inf * 0 is NaN
+            # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
+            b = np.minimum(1 / (h * kappa), math.sqrt(np.finfo(dtype).max) / 4).astype(dtype)
             self.kernel.step(u, out, lo, hi, a, b, stage.momentum, code, g, first, grid.open_faces, self.weights)
 
         self.slabs.run(work, u.shape[1], self.height)
@@ -331,12 +335,13 @@ class _Solver:
             before, u = u, out
         return total
 
-    def _outside(self, u: Field) -> NDArray[np.bool_] | None:
+    def _outside(self, u: Field, frame: Any) -> NDArray[np.bool_] | None:
         """Voxels that are not finite, or ``None``; raises when the job refuses them."""
         if self.job.input_dtype.kind != "f":
             return None
         found: list[int] = []
-        limit = float(np.finfo(u.dtype).max) / 16
+        largest = float(np.finfo(u.dtype).max)
+        limit = (largest if isinstance(self.plan.scheme, Exact) else math.sqrt(largest)) / 16  # nonlinear models take squares
         per = u.size // u.shape[1]
 
         def work(lo: int, hi: int) -> None:
@@ -348,12 +353,14 @@ class _Solver:
         bad = ~np.isfinite(u)
         if (np.abs(u[~bad]) > limit).any():
             raise ValueError(
-                f"The image has values beyond {limit:.2g}, whose differences overflow in {u.dtype}; rescale it, or convert it to float64."
+                f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; rescale it, or convert it to float64."
             )
-        if self.job.nan == "raise":
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
+        regions = self.job.regions_of(frame)
+        seen = bad if regions is None else bad & (regions != 0)  # what mask, labels or a masked array hide may be anything
+        if self.job.nan == "raise" and seen.any():
+            first = tuple(int(i) for i in np.argwhere(seen)[0])
             raise ValueError(
-                f"The image has {int(bad.sum())} values that are NaN or infinite, the first at {first} (channel, then filtered axes); "
+                f"The image has {int(seen.sum())} values that are NaN or infinite, the first at {first} (channel, then filtered axes); "
                 "use nan='mask' to diffuse around them."
             )
         return bad

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,14 +83,18 @@ class Job:
 
     def walls(self, frame: Index, outside: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
         """Open faces of one frame from mask, labels and the voxels that are not finite; ``None`` without walls."""
-        regions = None
-        if self.regions is not None:
-            local = tuple(index for i, index in enumerate(frame) if i != self.channel_axis)
-            whole = self.regions.ndim == len(local)
-            regions = (self.regions[local] if whole else self.regions).reshape(self.space)
+        regions = self.regions_of(frame)
         if outside is not None:
             regions = np.where(outside, 0, 1 if regions is None else regions)
         return None if regions is None else open_faces(regions)
+
+    def regions_of(self, frame: Index) -> NDArray[Any] | None:
+        """Regions of one frame as kernels see it, or ``None`` when all of it is one."""
+        if self.regions is None:
+            return None
+        local = tuple(index for i, index in enumerate(frame) if i != self.channel_axis)
+        whole = self.regions.ndim == len(local)
+        return (self.regions[local] if whole else self.regions).reshape(self.space)
 
 
 def make_job(
@@ -107,17 +110,19 @@ def make_job(
 ) -> Job:
     """Check the arguments that describe the image; raises TypeError or ValueError with one sentence."""
     if not (hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__")):
-        image = np.asarray(image)
-    input_dtype = np.dtype(image.dtype)
-    shape = tuple(int(n) for n in image.shape)
+        image = _as_array(image, "image")
+    try:
+        input_dtype, shape = np.dtype(image.dtype), tuple(int(n) for n in image.shape)
+    except (TypeError, ValueError):
+        raise TypeError(f"The image has shape {image.shape} and dtype {image.dtype}; make it a NumPy array first.") from None
     if input_dtype.kind not in "biuf" or input_dtype.itemsize > 8:
         hint = "; filter the real and imaginary part one by one" if input_dtype.kind == "c" else ""
-        raise TypeError(f"Images of dtype {input_dtype} cannot be diffused, only bool, integers and float16, 32 or 64{hint}.")
+        raise TypeError(f"Images of dtype {input_dtype!s:.60} cannot be diffused, only bool, integers and float16, 32 or 64{hint}.")
     if not shape:
         raise ValueError("The image is a single number; it needs at least one axis.")
     ndim = len(shape)
     channel = None if channel_axis is None else _axis(channel_axis, ndim, "channel_axis")
-    wanted = [i for i in range(ndim) if i != channel] if axes is None else [_axis(i, ndim, "axes") for i in axes]
+    wanted = [i for i in range(ndim) if i != channel] if axes is None else [_axis(i, ndim, "axes") for i in _as_tuple(axes)]
     if not wanted or len(set(wanted)) != len(wanted) or channel in wanted:
         raise ValueError(
             f"axes must name at least one axis, each once and none of them the channel axis; got axes={axes}, channel_axis={channel_axis}."
@@ -129,8 +134,8 @@ def make_job(
             raise ValueError("The image is a masked array, so mask and labels must be None.")
         hidden = np.ma.getmaskarray(image)
         mask = ~(hidden if channel is None else hidden.any(axis=channel))
-    if nan not in ("raise", "mask"):
-        raise ValueError(f"nan must be 'raise' or 'mask', got {nan!r}.")
+    if str(nan) not in ("raise", "mask"):
+        raise ValueError(f"nan must be 'raise' or 'mask', got {nan!r:.60}.")
     space = tuple(shape[i] for i in sorted(wanted))
     regions = _regions(mask, labels, space, tuple(n for i, n in enumerate(shape) if i != channel))
     if regions is not None and regions.size and regions.flat[0] and (regions == regions.flat[0]).all():
@@ -151,9 +156,23 @@ def make_job(
     )
 
 
+def _as_array(value: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} cannot be read as an array: {value!r:.60} has rows of different length, or no numbers.") from None
+
+
+def _as_tuple(axes: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(axes)
+    except TypeError:
+        raise TypeError(f"axes must be several integers such as (0, 1), got {axes!r:.60}.") from None
+
+
 def _axis(value: Any, ndim: int, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must hold integers, got {value!r}.")
+    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", False):
+        raise TypeError(f"{name} must hold integers, got {value!r:.60}.")
     index = value.__index__()
     if not -ndim <= index < ndim:
         raise ValueError(f"{name}: the image has {ndim} axes, so axis {index} does not exist.")
@@ -163,10 +182,10 @@ def _axis(value: Any, ndim: int, name: str) -> int:
 def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
     try:
         values = [float(h) for h in np.broadcast_to(np.asarray(spacing, float), (count,))]
-    except (TypeError, ValueError):
-        raise ValueError(f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r}.") from None
-    if not all(math.isfinite(h) and h > 0 for h in values):
-        raise ValueError(f"spacing must be > 0 and finite, got {spacing!r}.")
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}.") from None
+    if not all(1e-12 <= h <= 1e12 for h in values):  # squares of float32 gradients must not overflow
+        raise ValueError(f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {spacing!r:.60}.")
     return values
 
 
@@ -177,7 +196,7 @@ def _regions(mask: Any, labels: Any, space: tuple[int, ...], whole: tuple[int, .
     for name, given, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
         if given is None:
             continue
-        array = np.asarray(given)
+        array = _as_array(given, name)
         if array.dtype.kind not in kinds:
             raise TypeError(f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}.")
         if array.shape not in (space, whole):
@@ -191,7 +210,10 @@ def _regions(mask: Any, labels: Any, space: tuple[int, ...], whole: tuple[int, .
 
 
 def _weights(given: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
-    weights = np.ones(channels) if given is None else np.asarray(given, float)
+    try:
+        weights = np.ones(channels) if given is None else np.asarray(given, float)
+    except (TypeError, ValueError):
+        weights = np.full(channels, np.nan)
     if weights.shape != (channels,) or not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum() > 0 or channels == 0)):
-        raise ValueError(f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; got {given!r}.")
+        raise ValueError(f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; got {given!r:.60}.")
     return weights / weights.sum() if channels else weights

@@ -17,11 +17,14 @@ from napari_diffusion.engine.slabs import cpu_count
 from napari_diffusion.features import Features, heat_weights
 from napari_diffusion.grid import Grid
 from napari_diffusion.models import Model
+from napari_diffusion.models.base import as_number
 from napari_diffusion.schemes import Exact, Scheme, Stage
 
 #: Largest slab [voxels]: a run must notice a cancel within a fraction of a second, and its scratch must stay small.
 LARGEST_SLAB = 1 << 21
 MOST_STAGES = 100_000
+#: Solved in one go, a run may be longer, but not so long that it is beyond doubt a wrong unit.
+MOST_MULTIPLE = 1e15
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,15 @@ def make_plan(
     probe, reach = _probe(model, grid)
     chosen = schemes.choose(scheme, probe, grid, strict)
     limit = grid.max_step(probe.maximum)
-    if total / limit > MOST_STAGES:
+    most = MOST_MULTIPLE if isinstance(chosen, Exact) and not walled else MOST_STAGES
+    if total / limit > most:
         raise ValueError(
-            f"A diffusion time of {total:g} needs more than {MOST_STAGES} steps at this spacing {job.spacing} (stable step {limit:.3g}); "
-            "check the units of time and spacing, or use the linear model."
+            f"A diffusion time of {total:g} is more than {most:g} stable steps of {limit:.3g} at this spacing {job.spacing}; "
+            "check the units of time and spacing, or use the linear model without mask."
         )
+    step = getattr(chosen, "step", None)
+    if step is not None:
+        _number("step", step, "[length²]")
     stages = chosen.stages(total, limit)
     taps = chosen.taps(total, grid, job.working) if isinstance(chosen, Exact) and not walled else None
     if isinstance(chosen, Exact) and walled:
@@ -180,10 +187,10 @@ def human_bytes(count: int) -> str:
 
 
 def _number(name: str, value: Any, unit: str, minimum: float = -math.inf) -> float:
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number {unit}, got {value!r}.")
-    number = float(value)
+    number = as_number(value)
+    if number is None:
+        raise TypeError(f"{name} must be a number {unit}, got {value!r:.60}.")
     if not math.isfinite(number) or number < minimum:
         wanted = f">= {minimum:g} and finite" if math.isfinite(minimum) else "finite"
-        raise ValueError(f"{name} must be {wanted} {unit}, got {value}.")
+        raise ValueError(f"{name} must be {wanted} {unit}, got {value!s:.60}.")
     return number

@@ -20,7 +20,7 @@ def all_models() -> tuple[type[Model], ...]:
 def get(name: str) -> type[Model]:
     """Return the model class with this command-line name, or say which names exist."""
     known = {model.name: model for model in all_models()}
-    if name not in known:
+    if name not in tuple(known):  # a name of any type
         raise ValueError(f"There is no model named {name!r}; the models are {', '.join(known)}.")
     return known[name]
 

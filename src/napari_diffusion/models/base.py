@@ -39,21 +39,34 @@ class Parameter:
     def check(self, owner: str, value: Any) -> Any:
         """Return ``value`` as the declared type, or raise one sentence that says what would work."""
         if self.choices is not None:
-            if value not in self.choices:
+            if not isinstance(value, str) or value not in self.choices:
                 raise ValueError(f"{owner}: {self.name} must be one of {', '.join(self.choices)}, got {value!r}.")
             return value
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise TypeError(f"{owner}: {self.name} must be a number, got {value!r}.")
-        number = float(value)
+        number = as_number(value)
+        if number is None:
+            raise TypeError(f"{owner}: {self.name} must be a number, got {value!r:.60}.")
         declared = ((">", self.gt, gt), (">=", self.ge, ge), ("<=", self.le, le))
         bounds = [(sign, bound, test) for sign, bound, test in declared if bound is not None]
-        wanted = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in bounds) or "finite"
+        wanted = " and ".join([*(f"{sign} {bound:g}" for sign, bound, _ in bounds), "finite"])
         if not math.isfinite(number) or not all(holds(number, bound) for _, bound, holds in bounds):
-            raise ValueError(f"{owner}: {self.name} must be {wanted} {self._unit_text()}, got {value}. ({self.doc})")
+            told = self.doc.rstrip(".")
+            raise ValueError(f"{owner}: {self.name} must be {wanted}{self._unit_text()}, got {value!s:.60} ({told}).")
         return self.type(number)
 
     def _unit_text(self) -> str:
-        return "" if self.unit == "1" else f"[{self.unit}]"
+        return "" if self.unit == "1" else f" [{self.unit}]"
+
+
+def as_number(value: Any) -> float | None:
+    """Return a single number as a float, infinite beyond all floats, and ``None`` for what is none (text, bool, arrays)."""
+    if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except TypeError:  # a class has __float__ too
+        return None
 
 
 def param(
