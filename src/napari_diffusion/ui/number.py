@@ -61,7 +61,7 @@ class NumberBox(QDoubleSpinBox):
 
     def minimumSizeHint(self) -> QSize:
         """Return room for a number as most are, so that a narrow dock stays narrow."""
-        return self._room_for("123.4")
+        return self._room_for("1234.56")
 
     def _room_for(self, number: str) -> QSize:
         # napari's theme gives either arrow 30 pixels whatever the font, and the text a margin.

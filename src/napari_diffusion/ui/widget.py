@@ -84,6 +84,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.native.destroyed.connect(lambda: plans.drop())
         self.native.destroyed.connect(lambda: suggestions.drop())
         self._connect()
+        self._set_unit(PIXEL)
         self._show_model()
         self._follow()
         self._show_layer()
@@ -268,10 +269,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._show_equivalent()
 
     def _show_equivalent(self) -> None:
-        sigma, unit = nd.equivalent_sigma(self.time), self._unit
-        width = f"FWHM {FWHM * sigma:.3g} {unit}"
-        other = f"{width}, diffusion time {self.time:.3g} {_squared(unit)}"
-        self.equivalent.value = other if self.isotropic else f"= Gaussian sigma {sigma:.3g} {unit}, {width}"
+        sigma = nd.equivalent_sigma(self.time)
+        width, time = _quantity("FWHM", FWHM * sigma, self._unit), _quantity("diffusion time", self.time, _squared(self._unit))
+        other = f"= {_quantity('Gaussian σ', sigma, self._unit)}, {width}"
+        self.equivalent.value = f"{width}, {time}" if self.isotropic else other
 
     # ---- suggest, plan, run
 
@@ -378,6 +379,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
 def _squared(unit: str) -> str:
     return f"{unit}²"
+
+
+def _quantity(name: str, value: float, unit: str) -> str:
+    """Return ``name value unit``; no line is broken between value and unit."""
+    return f"{name} {value:.3g}\N{NO-BREAK SPACE}{unit}"
 
 
 class IsotropicDiffusion(DiffusionWidget):
