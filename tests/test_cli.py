@@ -1,6 +1,5 @@
 """The command line: the same bits as Python, one sentence for every mistake, and nothing half-done."""
 
-import json
 import os
 import re
 import shlex
@@ -19,7 +18,6 @@ import tifffile
 import napari_diffusion as nd
 from napari_diffusion import io
 from napari_diffusion.cli import main, pipeline
-from napari_diffusion.io import samples
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -311,24 +309,6 @@ def test_interrupt_leaves_nothing_behind(number, code, folder):
     assert process.returncode == code
     assert rest.strip() == "Cancelled; nothing was written."
     assert sorted(os.listdir()) == before
-
-
-def test_demo_without_a_window_writes_volume_and_picture(folder, capsys):
-    from PIL import Image
-
-    assert main(["demo", "--no-window", "--output", "shown"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) <= 5
-    original, filtered = load("shown/demo-original.nii.gz"), load("shown/demo-filtered.nii.gz")
-    np.testing.assert_array_equal(original, nibabel.load(samples.mri_file()).dataobj[..., 0])
-    # Noise goes and edges stay: small differences shrink by half, large ones by less than a tenth.
-    before, after = np.abs(np.diff(original.astype(float), axis=0)), np.abs(np.diff(filtered.astype(float), axis=0))
-    head = original[1:] > 300
-    small, large = head & (before < 30), head & (before > 150)
-    assert after[small].mean() < 0.6 * before[small].mean()
-    assert after[large].mean() > 0.9 * before[large].mean()
-    with Image.open("shown/demo.png") as picture:
-        assert picture.width > 3 * picture.height
-    assert json.loads(Path("shown/demo-filtered.nii.gz.recipe.json").read_text(encoding="utf-8"))["model"] == "perona-malik"
 
 
 def test_every_documented_command_runs(folder):

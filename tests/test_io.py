@@ -322,10 +322,10 @@ def test_mri_sample_is_the_scan_as_one_looks_at_it():
     series, spacing, unit = samples.mri_4d()
     assert (series.shape, spacing, unit) == ((2, 24, 96, 128), (2.0, 2.2, 2.0, 2.0), "millimeter")
     image = nibabel.load(samples.mri_file())
-    # The voxel at the patient's left, front and top is in the first column, first row and last plane.
-    left, front, top = np.asarray(image.affine[:3, :3]).diagonal() * (-1, 1, 1) > 0
-    corner = tuple(-1 if up else 0 for up in (left, front, top))
-    assert series[0, -1, 0, 0] == image.dataobj[(*corner, 0)]
+    # World coordinates run to the patient's right, front and top; columns run to the right, rows to the back, planes to the top.
+    right, front, top = np.asarray(image.affine[:3, :3]).diagonal() > 0
+    turned = np.asarray(image.dataobj)[:: 1 if right else -1, :: -1 if front else 1, :: 1 if top else -1]
+    np.testing.assert_array_equal(series, turned.T)
     volume, step, unit = samples.mri()
     assert (step, unit, volume.shape) == ((2.2, 2.0, 2.0), "millimeter", (24, 96, 128))
     np.testing.assert_array_equal(volume, series[0])

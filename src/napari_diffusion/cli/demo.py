@@ -58,8 +58,7 @@ def show() -> None:
     viewer.add_image(volume, name="MRI", **shared)
     name = f"MRI, {recipe.model.title}, sigma {equivalent_sigma(recipe.time):.2g} mm at most"
     viewer.add_image(filtered, name=name, metadata={"napari-diffusion": recipe.to_dict()}, **shared)
-    viewer.grid.stride = -1  # the first layer on the left
-    viewer.grid.enabled = True
+    getattr(viewer, "canvas", viewer).grid.enabled = True  # the grid belongs to the canvas since napari 0.9
     viewer.dims.set_current_step(0, len(volume) // 2)
     click.echo("napari shows a real MRI volume and, beside it, what anisotropic diffusion makes of it; close the window to end.")
     napari.run()

@@ -96,10 +96,8 @@ def check_target(path: str | Path, like: Volume, dtype: Any, *, overwrite: bool 
     """
     path = Path(path)
     known, suffix = format_of(path)
-    if like.path is not None and os.path.realpath(path) == os.path.realpath(like.path):
+    if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
         raise ValueError(f"{path}: the result cannot replace its own source; choose another name.")
-    if like.path is not None and path.exists() and path.samefile(like.path):
-        raise ValueError(f"{path}: this is another name of the source file itself; choose another name.")
     if path.is_dir():
         raise FileExistsError(f"{path}: this is a folder; give the name of a file.")
     for existing in (path, sidecar_of(path)):
@@ -125,7 +123,7 @@ def write(
     ----------
     path
         Target; its suffix chooses the format. In the format of ``like`` the whole header is kept; another format gets
-        axes, voxel size, unit, time step and channel names.
+        axes, voxel size, unit and time step.
     data
         The result, in real units and in the axis order of ``like``.
     like

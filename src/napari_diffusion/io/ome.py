@@ -84,11 +84,8 @@ def create(data: Array, axes: str, like: Volume, recipe: str) -> str:
     if like.time_step:
         pixels.set("TimeIncrement", repr(float(like.time_step)))
         pixels.set("TimeIncrementUnit", "s")
-    names = like.channel_names if len(like.channel_names) == sizes.get("C", 1) else ()
     for i in range(sizes.get("C", 1)):
-        channel = ET.SubElement(pixels, space + "Channel", ID=f"Channel:0:{i}", SamplesPerPixel=str(samples))
-        if names:
-            channel.set("Name", names[i])
+        ET.SubElement(pixels, space + "Channel", ID=f"Channel:0:{i}", SamplesPerPixel=str(samples))
     ET.SubElement(pixels, space + "TiffData")
     if recipe:
         _annotate(root, recipe)
