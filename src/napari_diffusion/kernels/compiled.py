@@ -150,7 +150,7 @@ def _close_row(faces, p, bit, f, r, n):
 
 @row
 def _start_row(u, p, momentum, fx, out, o, n):
-    """out = u + momentum (u - out) + divergence along the row."""
+    """Begin with u + momentum (u - out) + divergence along the row."""
     one = U(1)
     if momentum == 0:
         for i in range(n):
@@ -171,31 +171,13 @@ def _carry_rows(fy, fz, carry_y, ry, carry_z, rz, out, o, n):
 
 @row
 def _rational_rows(u, p, above, beyond, ay, by, az, bz, carry_y, ry, carry_z, rz, out, o, n):
-    """As `_carry_rows`, with the rational fluxes made on the way; one division serves both: it is the slowest instruction of the step."""
-    t = u.dtype.type
-    one, big = t(1), t(1e18)  # the product of two clamped denominators stays finite in float32
+    """As `_carry_rows`, with the rational fluxes made on the way."""
+    one = u.dtype.type(1)
     for i in range(n):
         here = u[p + i]
         dy, dz = u[above + i] - here, u[beyond + i] - here
         sy, sz = by * dy, bz * dz
-        ny, nz = one + min(sy * sy, big), one + min(sz * sz, big)
-        inverse = one / (ny * nz)
-        y = (ay * dy) * (nz * inverse)
-        z = (az * dz) * (ny * inverse)
-        out[o + i] += (y - carry_y[ry + i]) + (z - carry_z[rz + i])
-        carry_y[ry + i] = y
-        carry_z[rz + i] = z
-
-
-@row
-def _exponential_rows(u, p, above, beyond, ay, by, az, bz, carry_y, ry, carry_z, rz, out, o, n):
-    half = u.dtype.type(0.5)
-    for i in range(n):
-        here = u[p + i]
-        dy, dz = u[above + i] - here, u[beyond + i] - here
-        sy, sz = by * dy, bz * dz
-        y = (ay * dy) * _exp_neg(half * (sy * sy))
-        z = (az * dz) * _exp_neg(half * (sz * sz))
+        y, z = (ay * dy) / (one + sy * sy), (az * dz) / (one + sz * sz)
         out[o + i] += (y - carry_y[ry + i]) + (z - carry_z[rz + i])
         carry_y[ry + i] = y
         carry_z[rz + i] = z
@@ -225,7 +207,7 @@ def _scalar_rows(g, q, g_above, g_beyond, u, p, above, beyond, ay, az, carry_y, 
 
 @jit
 def _plane(u, out, shape, z, out_start, out_volume, a, b, momentum, code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz):
-    """One plane of a stage. A missing neighbour is the voxel itself, whose flux is zero: no branch, and no bit depends on where a block ends."""
+    """One plane of a stage. A missing neighbour is the voxel itself: its flux is zero, and no bit depends on where a block ends."""
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
     volume = nz * plane
@@ -262,8 +244,6 @@ def _plane(u, out, shape, z, out_start, out_volume, a, b, momentum, code, g, shi
                 _linear_rows(u, pc, pc + above, pc + beyond, a[1], a[0], carry_y, ry, carry_z, rz, out, o, nx)
             elif faces is None and code == 1 and not coupled:
                 _rational_rows(u, pc, pc + above, pc + beyond, a[1], b[1], a[0], b[0], carry_y, ry, carry_z, rz, out, o, nx)
-            elif faces is None and code == 2 and not coupled:
-                _exponential_rows(u, pc, pc + above, pc + beyond, a[1], b[1], a[0], b[0], carry_y, ry, carry_z, rz, out, o, nx)
             else:
                 if g is not None:
                     q = p - shift

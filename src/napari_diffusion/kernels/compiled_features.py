@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_diffusion.kernels.jit import jit
+from napari_diffusion.kernels.jit import jit, row
 
 U = np.uint64
 
 
-@jit
+@row
 def _square_row(u, p, near, far, faces, fp, fnear, bit, weight, s2, r, n):
     """Add the squares of both one-sided differences; through a closed face the difference is zero."""
     for i in range(n):
         up, down = u[far + i] - u[p + i], u[p + i] - u[near + i]
         if faces is not None:
-            up = up if faces[fp + i] & bit else weight * 0
-            down = down if faces[fnear + i] & bit else weight * 0
+            up = up if faces[fp + i] & bit else u.dtype.type(0)
+            down = down if faces[fnear + i] & bit else u.dtype.type(0)
         s2[r + i] += weight * (up * up + down * down)
 
 
@@ -53,69 +53,118 @@ def grad2(u, shape, start, lo, hi, b2, w, faces, out):
                             out[r + (zero if k == zero else last)] += wx * d * d
 
 
-@jit
+@row
 def _reflect(i, n):
     """Index under the half-sample mirror: ... 1 0 | 0 1 2 ... n-1 | n-1 ..."""
-    i = i % (2 * n)
-    return U(2 * n - 1 - i if i >= n else i)
+    if i < 0 or i >= n:  # rare; the division would cost more than the row
+        i = i % (2 * n)
+        i = 2 * n - 1 - i if i >= n else i
+    return U(i)
 
 
-@jit
-def _centre_row(w, a, p, out, r, n):
+@row
+def _two_pairs_row(w, k, a, p, p0, q0, p1, q1, out, r, n):
+    """Begin a row with its centre and the pairs of taps k and k + 1."""
+    centre, w0, w1 = w[0], w[k], w[k + 1]
     for i in range(n):
-        out[r + i] = w[0] * a[p + i]
+        out[r + i] = centre * a[p + i] + (w0 * (a[p0 + i] + a[q0 + i]) + w1 * (a[p1 + i] + a[q1 + i]))
 
 
-@jit
-def _pair_row(w0, a, p0, q0, out, r, n):
-    for i in range(n):
-        out[r + i] += w0 * (a[p0 + i] + a[q0 + i])
-
-
-@jit
-def _two_pairs_row(w0, w1, a, p0, q0, p1, q1, out, r, n):
-    """Two pairs of taps at once: half the loads and stores of the sum."""
+@row
+def _add_two_pairs_row(w, k, a, p0, q0, p1, q1, out, r, n):
+    w0, w1 = w[k], w[k + 1]
     for i in range(n):
         out[r + i] += w0 * (a[p0 + i] + a[q0 + i]) + w1 * (a[p1 + i] + a[q1 + i])
 
 
+@row
+def _add_four_pairs_row(w, k, a, p0, q0, p1, q1, p2, q2, p3, q3, out, r, n):
+    w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+    for i in range(n):
+        near = w0 * (a[p0 + i] + a[q0 + i]) + w1 * (a[p1 + i] + a[q1 + i])
+        out[r + i] += near + (w2 * (a[p2 + i] + a[q2 + i]) + w3 * (a[p3 + i] + a[q3 + i]))
+
+
 @jit
 def _convolve_row(w, a, base, stride, at, size, out, r, n):
-    """out[r:r+n] = sum_k w[|k|] a(row at + k) for rows ``base + stride*j``, mirrored at 0 and ``size`` (no mirror when size is 0)."""
-    taps = w.shape[0]
-    _centre_row(w, a, base + stride * U(at), out, r, n)
-    for k in range(1, taps - 1, 2):
-        p0, q0, p1, q1 = U(at - k), U(at + k), U(at - k - 1), U(at + k + 1)
-        if size > 0:
-            p0, q0, p1, q1 = _reflect(at - k, size), _reflect(at + k, size), _reflect(at - k - 1, size), _reflect(at + k + 1, size)
-        _two_pairs_row(w[k], w[k + 1], a, base + stride * p0, base + stride * q0, base + stride * p1, base + stride * q1, out, r, n)
-    if taps % 2 == 0:
-        k = taps - 1
-        p0, q0 = U(at - k), U(at + k)
-        if size > 0:
-            p0, q0 = _reflect(at - k, size), _reflect(at + k, size)
-        _pair_row(w[k], a, base + stride * p0, base + stride * q0, out, r, n)
+    """out[r:r+n] = sum_k w[|k|] a(row at + k) over rows ``base + stride*j`` mirrored at 0 and ``size``; an odd number of taps."""
+    _two_pairs_row(
+        w,
+        1,
+        a,
+        base + stride * U(at),
+        base + stride * _reflect(at - 1, size),
+        base + stride * _reflect(at + 1, size),
+        base + stride * _reflect(at - 2, size),
+        base + stride * _reflect(at + 2, size),
+        out,
+        r,
+        n,
+    )
+    k = 3
+    while k + 3 < w.shape[0]:
+        _add_four_pairs_row(
+            w,
+            k,
+            a,
+            base + stride * _reflect(at - k, size),
+            base + stride * _reflect(at + k, size),
+            base + stride * _reflect(at - k - 1, size),
+            base + stride * _reflect(at + k + 1, size),
+            base + stride * _reflect(at - k - 2, size),
+            base + stride * _reflect(at + k + 2, size),
+            base + stride * _reflect(at - k - 3, size),
+            base + stride * _reflect(at + k + 3, size),
+            out,
+            r,
+            n,
+        )
+        k += 4
+    if k < w.shape[0]:
+        _add_two_pairs_row(
+            w,
+            k,
+            a,
+            base + stride * _reflect(at - k, size),
+            base + stride * _reflect(at + k, size),
+            base + stride * _reflect(at - k - 1, size),
+            base + stride * _reflect(at + k + 1, size),
+            out,
+            r,
+            n,
+        )
+
+
+@row
+def _odd(w):
+    """The taps, with a zero appended where that makes their number odd and at least three, so that pairs come in twos."""
+    count = max(3, w.shape[0] + 1 - w.shape[0] % 2)
+    taps = np.zeros(count, w.dtype)
+    for k in range(w.shape[0]):
+        taps[k] = w[k]
+    return taps
 
 
 @jit
 def smooth(u, shape, lo, hi, wz, wy, wx, out):
     """Symmetric separable convolution of planes lo:hi into ``out``, mirrored at the border; ``w[k]`` weighs offsets +k and -k."""
     channels, nz, ny, nx = shape[0], shape[1], shape[2], shape[3]
-    n, row_stride, plane = U(nx), U(nx), U(ny * nx)
+    wz, wy, wx = _odd(wz), _odd(wy), _odd(wx)
+    n, stride, plane = U(nx), U(nx), U(ny * nx)
     radius = wx.shape[0] - 1
     one_plane = np.empty(plane, u.dtype)
     padded = np.empty(nx + 2 * radius, u.dtype)
     for c in range(channels):
         for z in range(lo, hi):
             for y in range(ny):
-                _convolve_row(wz, u, U(c * nz) * plane + U(y) * row_stride, plane, z, nz, one_plane, U(y) * row_stride, n)
+                _convolve_row(wz, u, U(c * nz) * plane + U(y) * stride, plane, z, nz, one_plane, U(y) * stride, n)
             for y in range(ny):
-                _convolve_row(wy, one_plane, U(0), row_stride, y, ny, padded, U(radius), n)
+                _convolve_row(wy, one_plane, U(0), stride, y, ny, padded, U(radius), n)
                 for i in range(radius):
-                    padded[radius - 1 - i] = padded[radius + np.int64(_reflect(i, nx))]
-                    padded[radius + nx + i] = padded[radius + np.int64(_reflect(nx + i, nx))]
-                target = (U(c * (hi - lo) + z - lo) * U(ny) + U(y)) * row_stride
-                _convolve_row(wx, padded, U(0), U(1), radius, 0, out, target, n)
+                    padded[radius - 1 - i] = padded[U(radius) + _reflect(i, nx)]
+                    padded[radius + nx + i] = padded[U(radius) + _reflect(nx + i, nx)]
+                target = (U(c * (hi - lo) + z - lo) * U(ny) + U(y)) * stride
+                _convolve_row(wx, padded, U(0), U(1), radius, 2 * radius + 1, out, target, n)
 
 
 @jit
