@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_diffusion import kernels
 from napari_diffusion.coefficients import LINEAR, Constant, Face
 from napari_diffusion.engine.job import Field, Job, make_job
-from napari_diffusion.engine.plan import LARGEST_SLAB, Plan, check_memory, make_plan
+from napari_diffusion.engine.plan import Plan, check_memory, make_plan
 from napari_diffusion.engine.slabs import Event, Slabs
 from napari_diffusion.features import Features, chebyshev_stage, heat_weights
 from napari_diffusion.grid import Grid
@@ -201,13 +201,19 @@ def _run(
                 if len(frames) > 1 and time == plan.stages[-1].time:
                     whole = _untouched(job) if whole is None else whole
                     whole[frame] = solver.finished(field, outside, frame, copy=False)
-                    yield State(time, done * share, number, partial(_masked, job, whole if last else whole.copy()))
+                    yield State(time, done * share, number, partial(_snapshot, job, whole, copy=not last))
                 else:
                     yield State(time, done * share, number, partial(_assemble, job, solver, field, outside, frame, whole, copy=not last))
     progress(1.0)
 
 
+def _snapshot(job: Job, whole: Image, copy: bool) -> Image:
+    return _masked(job, whole.copy() if copy else whole)
+
+
 def _assemble(job: Job, solver: _Solver, field: Field, outside: Any, frame: Any, whole: Image | None, copy: bool) -> Image:
+    if not copy:
+        solver.fields.clear()  # nothing runs any more, and the result may need a field of its own
     here = solver.finished(field, outside, frame, copy)
     if here.size == math.prod(job.shape):
         return _masked(job, np.ascontiguousarray(here).reshape(job.shape))
@@ -233,9 +239,7 @@ class _Solver:
         self.job, self.model, self.plan, self.kernel, self.slabs = job, model, plan, kernel, slabs
         self.weights = job.weights.astype(job.working)
         self.fields: list[Field] = []
-        planes = job.space[0]
-        self.per_plane = job.channels * int(np.prod(job.space[1:]))
-        self.height = slabs.height(planes, self.per_plane, LARGEST_SLAB if kernel.name == "compiled" else 1 << 17)
+        self.height = plan.height
 
     def field(self, number: int) -> Field:
         while len(self.fields) <= number:
@@ -254,13 +258,18 @@ class _Solver:
             solve = self._exact if grid.open_faces is None else self._series
             yield plan.stages[0].time, solve(u, grid), outside
             return
-        start, before = u, u
+        start, before, base, fresh = u, u, u, True
+        anchored = any(stage.anchor for stage in plan.stages)
         for k, stage in enumerate(plan.stages):
+            if anchored and fresh and (k or ours):
+                base = self.field(2)
+                np.copyto(base, u)
+            fresh = stage.time is not None
             # A copy of the input serves as the second field as soon as its first step is done.
             out = start if ours and k % 2 else self.field(k % 2)
             if stage.momentum and before is not out:
                 np.copyto(out, before)
-            self._stage(u, out, stage, grid)
+            self._stage(u, out, base, stage, grid)
             yield stage.time, out, outside
             before, u = u, out
 
@@ -272,7 +281,7 @@ class _Solver:
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
 
-    def _stage(self, u: Field, out: Field, stage: Stage, grid: Grid) -> None:
+    def _stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid) -> None:
         h = np.array(grid.spacing)
         dtype = u.dtype
 
@@ -291,6 +300,8 @@ class _Solver:
             # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
             b = np.minimum(1 / (h * kappa), math.sqrt(np.finfo(dtype).max) / 4).astype(dtype)
             self.kernel.step(u, out, lo, hi, a, b, stage.momentum, code, g, first, grid.open_faces, self.weights)
+            if stage.anchor:
+                out[:, lo:hi] += dtype.type(stage.anchor) * (base[:, lo:hi] - out[:, lo:hi])
 
         self.slabs.run(work, u.shape[1], self.height)
 
@@ -351,10 +362,8 @@ class _Solver:
         if not sum(found):
             return None
         bad = ~np.isfinite(u)
-        if (np.abs(u[~bad]) > limit).any():
-            raise ValueError(
-                f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; rescale it, or convert it to float64."
-            )
+        if u.max(where=~bad, initial=0) > limit or u.min(where=~bad, initial=0) < -limit:
+            raise ValueError(f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; rescale it, or convert it to float64.")
         regions = self.job.regions_of(frame)
         seen = bad if regions is None else bad & (regions != 0)  # what mask, labels or a masked array hide may be anything
         if self.job.nan == "raise" and seen.any():

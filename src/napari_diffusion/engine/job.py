@@ -85,7 +85,7 @@ class Job:
         """Open faces of one frame from mask, labels and the voxels that are not finite; ``None`` without walls."""
         regions = self.regions_of(frame)
         if outside is not None:
-            regions = np.where(outside, 0, 1 if regions is None else regions)
+            regions = np.where(outside, np.uint8(0), np.uint8(1) if regions is None else regions)
         return None if regions is None else open_faces(regions)
 
     def regions_of(self, frame: Index) -> NDArray[Any] | None:

@@ -32,6 +32,12 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int, per_thread: int = 4) -> int:
+    """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
+    even = -(-planes // (per_thread * threads))
+    return max(1, min(max(even, SMALLEST_SLAB // voxels_per_plane), largest // voxels_per_plane))
+
+
 class Slabs:
     """Runs a function over slabs of planes; the result may not depend on where they are cut."""
 
@@ -45,11 +51,6 @@ class Slabs:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def height(self, planes: int, voxels_per_plane: int, largest: int) -> int:
-        """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
-        even = -(-planes // (4 * self.threads))
-        return max(1, min(max(even, SMALLEST_SLAB // voxels_per_plane), max(1, largest // voxels_per_plane)))
 
     def run(self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False) -> None:
         """Call ``work(lo, hi)`` on all slabs and report the share that is done after each. Raises `Cancelled` between slabs."""

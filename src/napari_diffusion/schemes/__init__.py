@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from napari_diffusion.coefficients import Coefficient, Constant
+from napari_diffusion.coefficients import Coefficient, Constant, Scalar
 from napari_diffusion.grid import Grid
 from napari_diffusion.schemes.base import Scheme, Stage
 from napari_diffusion.schemes.exact import Exact
-from napari_diffusion.schemes.explicit import Explicit
+from napari_diffusion.schemes.explicit import SAFETY, Explicit
+from napari_diffusion.schemes.fsi import FSI
+from napari_diffusion.schemes.rkl2 import RKL2
 
-BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact)
+BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact, RKL2, FSI)
 
 
-def choose(scheme: str | Scheme, coefficient: Coefficient, grid: Grid, strict: bool) -> Scheme:
+def choose(scheme: str | Scheme, coefficient: Coefficient, grid: Grid, strict: bool, time: float, tolerance: float) -> Scheme:
     """Return the scheme to use, or say in one sentence why the wanted one cannot run this model on this grid."""
     # Between walls the exact solution is a series, positive only to its rounding.
     solvable = isinstance(coefficient, Constant) and not (strict and grid.open_faces is not None)
     if isinstance(scheme, str):
         known = {cls.name: cls for cls in BUILTIN}
         if scheme == "auto":
-            return Exact() if solvable else Explicit()
+            return Exact() if solvable else _steps(coefficient, grid, strict, time, tolerance)
         if scheme not in known:
             raise ValueError(f"There is no scheme named {scheme!r}; the schemes are auto, {', '.join(known)}.")
         scheme = known[scheme]()
@@ -32,4 +34,16 @@ def choose(scheme: str | Scheme, coefficient: Coefficient, grid: Grid, strict: b
     return scheme
 
 
-__all__ = ["BUILTIN", "Exact", "Explicit", "Scheme", "Stage", "choose"]
+def _steps(coefficient: Coefficient, grid: Grid, strict: bool, time: float, tolerance: float) -> Scheme:
+    """Return explicit steps, or second-order supersteps where these save a fifth of the evaluations.
+
+    Only a diffusivity made from a smoothed field has a limit that a higher order could approach: with one per face, Euler runs with
+    halved steps stay 1e-2 of the range apart (measured), and explicit steps keep the extremum principle.
+    """
+    if strict or not isinstance(coefficient, Scalar):
+        return Explicit()
+    limit = grid.max_step(coefficient.maximum)
+    return RKL2() if len(RKL2().stages(time, limit, tolerance)) < 0.8 * time / (SAFETY * limit) else Explicit()
+
+
+__all__ = ["BUILTIN", "FSI", "RKL2", "Exact", "Explicit", "Scheme", "Stage", "choose"]

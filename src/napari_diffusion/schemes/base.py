@@ -1,8 +1,10 @@
 r"""What a scheme is: a list of stages that depends on the coefficient bound, the time and the tolerance, never on the image.
 
-Every stage is the same operation, so that two fields are all the memory a scheme needs:
+Every stage is the same operation, so that two fields are nearly all the memory a scheme needs:
 
 .. math:: u^{k+1} = u^k + m_k\,(u^k - u^{k-1}) + \tau_k\,A(u^k)\,u^k
+
+and at the end of a superstep the field may be drawn back towards its start :math:`u_0` by a share :math:`c`, :math:`u + c\,(u_0 - u)`.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from typing import ClassVar, NamedTuple
 
 
 class Stage(NamedTuple):
-    """One evaluation of the operator: momentum m, step tau [length²], and the diffusion time reached, ``None`` inside a superstep."""
+    """One evaluation of the operator.
+
+    ``momentum`` m and ``step`` tau [length²] as above; ``time`` is the diffusion time reached, ``None`` inside a superstep;
+    ``anchor`` is the share c of the superstep's start that is mixed in at its end.
+    """
 
     momentum: float
     step: float
     time: float | None
+    anchor: float = 0.0
 
 
 class Scheme:
@@ -25,6 +32,6 @@ class Scheme:
     order: ClassVar[int]
     monotone: ClassVar[bool]
 
-    def stages(self, time: float, max_step: float) -> tuple[Stage, ...]:
+    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
         """Stages that reach ``time``; ``max_step`` is the largest explicit step that keeps the extremum principle, 2/lambda_max."""
         raise NotImplementedError

@@ -32,7 +32,7 @@ class Exact(Scheme):
     order = 99
     monotone = True
 
-    def stages(self, time: float, max_step: float) -> tuple[Stage, ...]:
+    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
         """One stage."""
         return (Stage(0.0, time, time),) if time > 0 else ()
 
