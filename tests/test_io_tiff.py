@@ -1,5 +1,6 @@
 """TIFF in its four dialects: OME, ImageJ, tifffile's own, plain."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -78,6 +79,7 @@ def test_ome_tiff_round_trip(compression, tmp_path):
         text = tif.ome_metadata
         assert len(tif.pages) == 24
     assert text.count("<Plane ") == 24
+    assert text.count("<TiffData") == 1  # the old ones may point into another file
     assert 'PositionX="1.5"' in text
     assert ome.recipes(text) == [RECIPE.to_json()]
 
@@ -87,7 +89,9 @@ def test_second_result_carries_both_recipes(tmp_path):
     io.write(tmp_path / "a.ome.tif", first.data, first, RECIPE)
     second = io.read(tmp_path / "a.ome.tif")
     io.write(tmp_path / "b.ome.tif", second.data, second, RECIPE)
-    assert len(ome.recipes(io.read(tmp_path / "b.ome.tif").header.description)) == 2
+    text = io.read(tmp_path / "b.ome.tif").header.description
+    assert len(ome.recipes(text)) == 2
+    assert len(set(re.findall(r'CommentAnnotation ID="(.*?)"', text))) == 2  # identifiers are unique
 
 
 def test_ome_units_are_converted_to_one(tmp_path):
