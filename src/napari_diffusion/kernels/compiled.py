@@ -273,8 +273,8 @@ def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
     if lo > 0:
         # The plane below the slab, into the bin: only its flux through the far z faces is wanted.
         waste = np.zeros(channels * ny * nx, t)
-        z, none = U(lo - 1), U(0)
-        _plane(u, waste, shape, z, none, plane, a, b, t.type(0), code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz)
+        below, none = U(lo - 1), U(0)
+        _plane(u, waste, shape, below, none, plane, a, b, t.type(0), code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz)
     for z in range(U(lo), U(hi)):
         start = z * plane
         _plane(u, out, shape, z, start, volume, a, b, momentum, code, g, shift, faces, w, carry_y, carry_z, fx, fy, fz, qx, qy, qz)
