@@ -54,7 +54,7 @@ def _exp_neg_overload(x: Any) -> Any:
     return exp_neg32 if x == numba.float32 else exp_neg64
 
 
-@row
+@jit
 def _diffusivity_row(code, q, r, n):
     """Replace q = s^2/kappa^2 by g(q) in q[r:r+n]; the formulas are in coefficients.Diffusivity."""
     t = q.dtype.type
@@ -88,20 +88,29 @@ def _diffusivity_row(code, q, r, n):
 
 
 @row
+def _linear_flux_row(u, near, far, a, f, r, n):
+    for i in range(n):
+        f[r + i] = a * (u[far + i] - u[near + i])
+
+
+@row
+def _rational_flux_row(u, near, far, a, b, f, r, n):
+    one = u.dtype.type(1)
+    for i in range(n):
+        d = u[far + i] - u[near + i]
+        s = b * d
+        f[r + i] = (a * d) / (one + s * s)
+
+
+@jit
 def _flux_row(code, u, near, far, a, b, f, r, n):
     """f[r:r+n] = a g((b d)^2) d with d = u[far:far+n] - u[near:near+n]. The common diffusivities are fused."""
-    t = u.dtype.type
     if code == 0:
-        for i in range(n):
-            f[r + i] = a * (u[far + i] - u[near + i])
+        _linear_flux_row(u, near, far, a, f, r, n)
     elif code == 1:
-        one = t(1)
-        for i in range(n):
-            d = u[far + i] - u[near + i]
-            s = b * d
-            f[r + i] = (a * d) / (one + s * s)
+        _rational_flux_row(u, near, far, a, b, f, r, n)
     elif code == 2:
-        half = t(0.5)
+        half = u.dtype.type(0.5)
         for i in range(n):
             d = u[far + i] - u[near + i]
             s = b * d
@@ -115,7 +124,7 @@ def _flux_row(code, u, near, far, a, b, f, r, n):
             f[r + i] *= a * (u[far + i] - u[near + i])
 
 
-@row
+@jit
 def _coupled_row(code, u, near, far, volume, b, w, q, r, n):
     """q[r:r+n] = g of the weighted sum over channels of the squared differences: the conductance that all channels share."""
     for i in range(n):
@@ -231,6 +240,10 @@ def _plane(u, out, shape, z, out_start, out_volume, a, b, momentum, code, g, shi
                 _scalar_flux_row(g, q, q + one, u, pc, pc + one, half * a[2], fx, one, nx - one)
             elif coupled:
                 _shared_flux_row(qx, u, pc, pc + one, a[2], fx, one, nx - one)
+            elif code == 0:
+                _linear_flux_row(u, pc, pc + one, a[2], fx, one, nx - one)
+            elif code == 1:
+                _rational_flux_row(u, pc, pc + one, a[2], b[2], fx, one, nx - one)
             else:
                 _flux_row(code, u, pc, pc + one, a[2], b[2], fx, one, nx - one)
             if faces is not None:
