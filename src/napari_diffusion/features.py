@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ive
 
 from napari_diffusion.coefficients import LINEAR, Diffusivity
 from napari_diffusion.grid import Grid
@@ -132,6 +131,8 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
         return np.ones(1)
     if sigma > WIDEST:
         raise ValueError(f"A Gaussian of {sigma:g} voxels is too wide, at most {WIDEST:g}; check the units of sigma and spacing.")
+    from scipy.special import ive  # a third of a second that only a run has to pay
+
     n = np.arange(int(10 * sigma) + 20)
     w = ive(n, sigma**2)
     outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, both sides

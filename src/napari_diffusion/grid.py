@@ -85,16 +85,22 @@ def store(values: NDArray[np.floating], dtype: np.dtype[np.generic]) -> Array:
     if dtype.kind == "b":
         return values >= 0.5
     if dtype.kind in "iu":
-        info = np.iinfo(str(dtype))
-        # float(2**63 - 1) rounds up to 2**63, which would wrap: saturate where the float reaches the limit, cast elsewhere.
-        rounded = np.rint(values)
-        inside = (rounded > info.min) & (rounded < float(info.max))
-        whole = np.where(inside, rounded, 0).astype(dtype)
-        whole[rounded >= float(info.max)] = info.max
-        whole[rounded <= info.min] = info.min
-        return whole
+        flat, whole = values.reshape(-1), np.empty(values.size, dtype)
+        for start in range(0, flat.size, 1 << 20):  # in pieces: there are five temporaries
+            _round(flat[start : start + (1 << 20)], whole[start : start + (1 << 20)])
+        return whole.reshape(values.shape)
     with np.errstate(over="ignore"):
         return values.astype(dtype)
+
+
+def _round(values: NDArray[np.floating], out: Array) -> None:
+    info = np.iinfo(str(out.dtype))
+    # float(2**63 - 1) rounds up to 2**63, which would wrap: saturate where the float reaches the limit, cast elsewhere.
+    rounded = np.rint(values)
+    inside = (rounded > info.min) & (rounded < float(info.max))
+    out[...] = np.where(inside, rounded, 0).astype(out.dtype)
+    out[rounded >= float(info.max)] = info.max
+    out[rounded <= info.min] = info.min
 
 
 def _along(axis: int, part: slice) -> tuple[slice, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from napari_diffusion import kernels, schemes
-from napari_diffusion.coefficients import Coefficient, Scalar
+from napari_diffusion.coefficients import Coefficient, Constant, Scalar
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.slabs import cpu_count, slab_height
 from napari_diffusion.features import Features, heat_weights
@@ -104,17 +104,16 @@ def make_plan(
     walled = job.regions is not None or job.nan == "mask"
     grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
     probe, reach = _probe(model, grid)
-    chosen = schemes.choose(scheme, probe, grid, strict, total, tolerance)
     limit = grid.max_step(probe.maximum)
-    most = MOST_MULTIPLE if isinstance(chosen, Exact) and not walled else MOST_STAGES
-    if total / limit > most:
+    at_once = isinstance(scheme, Exact) or (isinstance(scheme, str) and scheme in ("auto", "exact"))
+    most = MOST_MULTIPLE if isinstance(probe, Constant) and at_once and not walled else MOST_STAGES
+    if total / limit > most:  # before a scheme counts its stages
         raise ValueError(
             f"A diffusion time of {total:g} is more than {most:g} stable steps of {limit:.3g} at this spacing {job.spacing}; "
             "check the units of time and spacing, or use the linear model without mask."
         )
-    step = getattr(chosen, "step", None)
-    if step is not None:
-        _number("step", step, "[length²]")
+    chosen = schemes.choose(scheme, probe, grid, strict, total, tolerance)
+    _check_options(chosen, total)
     stages = chosen.stages(total, limit, tolerance)
     taps = chosen.taps(total, grid, job.working) if isinstance(chosen, Exact) and not walled else None
     if isinstance(chosen, Exact) and walled:
@@ -142,6 +141,19 @@ def make_plan(
         frames=math.prod(job.shape[i] for i in job.frame_axes),
         backend=kernel.name,
     )
+
+
+def _check_options(scheme: Scheme, time: float) -> None:
+    """Refuse options of a scheme that are no numbers, or that make more stages than anybody waits for."""
+    for option, value in vars(scheme).items():
+        if value is None:
+            continue
+        name, is_step = f"{type(scheme).__name__}: {option}", option == "step"
+        number = _number(name, value, "[length²]" if is_step else "(a count)")
+        if not is_step and not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be a whole number, got {value!r}.")
+        if (0 < number < time / MOST_STAGES) if is_step else number > MOST_STAGES:
+            raise ValueError(f"{name} {value} makes more than {MOST_STAGES} steps of a diffusion time of {time:g}.")
 
 
 def _probe(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -81,8 +82,7 @@ class Recipe:
             model = get(rest.pop("model"))(**rest.pop("parameters", {}))
             scheme = rest.pop("scheme", "auto")
             if isinstance(scheme, dict):
-                options = dict(scheme)
-                scheme = {s.name: s for s in SCHEMES}[options.pop("name")](**options)
+                scheme = _scheme(scheme)
             for name in ("spacing", "axes"):
                 rest[name] = None if rest.get(name) is None else tuple(rest[name])
             return cls(model=model, scheme=scheme, **rest)
@@ -173,19 +173,30 @@ class Recipe:
         )
 
     def to_command(self, source: str = "IN", target: str = "OUT") -> str:
-        """Return the command line of this run; lengths are in `unit`, and the axes are those of the file."""
+        """Return the command line of this run; lengths are in `unit`, axes and voxel size are those of the file."""
+        if isinstance(self.scheme, Scheme):
+            raise ValueError(f"A command line cannot hold {self.scheme}; save the recipe as JSON and run it with --recipe.")
         words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
         for p in parameters(self.model):
             words += [f"--{p.name.replace('_', '-')}", f"{getattr(self.model, p.name)}"]
         words += ["--time", f"{self.time!r}", "--unit", self.unit]
-        if isinstance(self.scheme, str) and self.scheme != "auto":
+        if self.scheme != "auto":
             words += ["--scheme", self.scheme]
         if self.tolerance != 1e-3:
             words += ["--tolerance", f"{self.tolerance!r}"]
         if self.nan != "raise":
             words += ["--nan", self.nan]
         words += [flag for flag, on in (("--strict", self.strict), ("--preserve-dtype", self.preserve_dtype)) if on]
-        return " ".join(words)
+        return shlex.join(words)
+
+
+def _scheme(plain: dict[str, Any]) -> Scheme:
+    options = dict(plain)
+    name = options.pop("name", None)
+    known = {scheme.name: scheme for scheme in SCHEMES}
+    if name not in known:
+        raise ValueError(f"There is no scheme named {name!r}; the schemes are {', '.join(known)}.")
+    return known[name](**options)
 
 
 def length_factor(old: str, new: str) -> float:
