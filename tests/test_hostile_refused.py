@@ -11,7 +11,7 @@ from hypothesis import strategies
 
 import napari_diffusion as nd
 from hostile import MODELS, ROUNDING, check_sentence, compare, fingerprint, picture
-from napari_diffusion.schemes import Explicit
+from napari_diffusion.schemes import FSI, RKL2, Explicit
 
 HUGE = 10**400
 
@@ -77,6 +77,12 @@ REFUSED = {
     "step above the bound": (GOOD, {"scheme": Explicit(step=0.3)}, ValueError, ["0.3", "0.25"]),
     "step NaN": (GOOD, {"scheme": Explicit(step=np.nan)}, ValueError, ["nan"]),
     "step 0": (GOOD, {"scheme": Explicit(step=0)}, ValueError, ["0"]),
+    "step tiny": (GOOD, {"scheme": Explicit(step=1e-12)}, ValueError, ["step", "1e-12"]),
+    "supersteps 0": (GOOD, {"scheme": RKL2(supersteps=0)}, ValueError, ["supersteps", "0"]),
+    "supersteps half": (GOOD, {"scheme": RKL2(supersteps=2.5)}, TypeError, ["supersteps", "2.5"]),
+    "supersteps countless": (GOOD, {"scheme": RKL2(supersteps=10**12)}, ValueError, ["supersteps", "1000000000000"]),
+    "cycles text": (GOOD, {"scheme": FSI(cycles="few")}, TypeError, ["cycles", "'few'"]),
+    "cycles countless": (GOOD, {"scheme": FSI(cycles=10**12)}, ValueError, ["cycles"]),
     "step negative": (GOOD, {"scheme": Explicit(step=-0.1)}, ValueError, ["-0.1"]),
     "scheme unknown": (GOOD, {"scheme": "euler"}, ValueError, ["'euler'", "explicit"]),
     "scheme number": (GOOD, {"scheme": 3}, TypeError, ["int"]),
