@@ -43,8 +43,7 @@ class _NoAlias(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
-def jit(function: Callable[..., Any], forceinline: bool = False) -> Callable[..., Any]:
-    """Compile on first call, without the GIL; NaN keeps its meaning (no ``nnan`` or ``ninf``)."""
+def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
     settings: Any = numba.config
     saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it here, while decorating
     try:
@@ -52,16 +51,27 @@ def jit(function: Callable[..., Any], forceinline: bool = False) -> Callable[...
             function,
             nogil=True,
             cache=bool(_FOLDER),
-            fastmath={"contract", "reassoc", "nsz", "arcp"},
+            # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding trick of the exponential.
+            fastmath={"contract", "nsz", "arcp"},
             error_model="numpy",
             pipeline_class=_NoAlias,
-            forceinline=forceinline,
+            **options,
         )
         return compiled
     finally:
         settings.CACHE_DIR = saved
 
 
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile on first call, without the GIL."""
+    return _compile(function)
+
+
+def helper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that only compiled code calls: without the wrappers for Python, which take a third of the compilation."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def row(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a helper that works along one row; it is always inlined, since a call with this many arrays costs as much as the row."""
-    return jit(function, forceinline=True)
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
