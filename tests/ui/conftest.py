@@ -23,7 +23,7 @@ def open_widget(make_napari_viewer_proxy, qtbot):
     """Open a viewer with a widget docked by the manifest, as the menu does; returns both."""
 
     def open_one(name="Anisotropic diffusion", viewer=None):
-        viewer = viewer or make_napari_viewer_proxy()
+        viewer = viewer or make_napari_viewer_proxy(strict_qt="raise")
         _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
         return viewer, widget
 

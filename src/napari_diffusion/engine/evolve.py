@@ -186,7 +186,7 @@ def _run(
     frames = list(job.frames()) if 0 not in job.shape else []
     if not frames or not plan.stages:
         progress(1.0)
-        yield State(0.0, 1.0, 0, lambda: _masked(job, _untouched(job)))
+        yield State(0.0, 1.0, 0, lambda: _masked(job, _untouched(job, np.empty(job.shape, job.dtype), frames)))
         return
     done, share = 0, 1.0 / (len(frames) * len(plan.stages))
     with Slabs(plan.threads, cancel, lambda part: progress(min((done + part) * share, 1.0))) as slabs:
@@ -198,33 +198,40 @@ def _run(
                 last = done == len(frames) * len(plan.stages)
                 if time is None:
                     continue
+                after = frames[number + 1 :]
                 if len(frames) > 1 and time == plan.stages[-1].time:
-                    whole = _untouched(job) if whole is None else whole
+                    whole = np.empty(job.shape, job.dtype) if whole is None else whole
                     whole[frame] = solver.finished(field, outside, frame, copy=False)
-                    yield State(time, done * share, number, partial(_snapshot, job, whole, copy=not last))
+                    yield State(time, done * share, number, partial(_snapshot, job, whole, after, copy=not last))
                 else:
-                    yield State(time, done * share, number, partial(_assemble, job, solver, field, outside, frame, whole, copy=not last))
+                    seen = partial(_assemble, job, solver, field, outside, frame, after, whole, copy=not last)
+                    yield State(time, done * share, number, seen)
     progress(1.0)
 
 
-def _snapshot(job: Job, whole: Image, copy: bool) -> Image:
-    return _masked(job, whole.copy() if copy else whole)
+def _snapshot(job: Job, whole: Image, after: list[Any], copy: bool) -> Image:
+    return _masked(job, _untouched(job, whole.copy() if copy else whole, after))
 
 
-def _assemble(job: Job, solver: _Solver, field: Field, outside: Any, frame: Any, whole: Image | None, copy: bool) -> Image:
+def _assemble(
+    job: Job, solver: _Solver, field: Field, outside: Any, frame: Any, after: list[Any], whole: Image | None, copy: bool
+) -> Image:
     if not copy:
         solver.fields.clear()  # nothing runs any more, and the result may need a field of its own
     here = solver.finished(field, outside, frame, copy)
     if here.size == math.prod(job.shape):
         return _masked(job, np.ascontiguousarray(here).reshape(job.shape))
-    image = _untouched(job) if whole is None else whole.copy()
+    image = _untouched(job, np.empty(job.shape, job.dtype) if whole is None else whole.copy(), after)
     image[frame] = here
     return _masked(job, image)
 
 
-def _untouched(job: Job) -> Image:
-    """Return the input as an array of the result's dtype."""
-    return np.array(np.ma.getdata(job.image) if isinstance(job.image, np.ma.MaskedArray) else job.image, dtype=job.dtype, order="C")
+def _untouched(job: Job, image: Image, frames: list[Any]) -> Image:
+    """Fill ``frames`` of ``image`` with the input, one at a time."""
+    for frame in frames:
+        part = job.image[frame]
+        image[frame] = np.ma.getdata(part) if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
+    return image
 
 
 def _masked(job: Job, image: Image) -> Image:
@@ -343,6 +350,7 @@ class _Solver:
                 total[:, lo:hi] += weight * (out[:, lo:hi] - start[:, lo:hi])
 
             self.slabs.run(work, u.shape[1], self.height, quiet=True)
+            self.slabs.report(k / (len(weights) - 1))
             before, u = u, out
         return total
 

@@ -42,7 +42,7 @@ class Slabs:
     """Runs a function over slabs of planes; the result may not depend on where they are cut."""
 
     def __init__(self, threads: int, cancel: Event | None, report: Callable[[float], object]) -> None:
-        self.threads, self._cancel, self._report = threads, cancel, report
+        self.threads, self._cancel, self.report = threads, cancel, report
         self._pool = ThreadPoolExecutor(threads, "napari-diffusion") if threads > 1 else None
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ class Slabs:
 
     def run(self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False) -> None:
         """Call ``work(lo, hi)`` on all slabs and report the share that is done after each. Raises `Cancelled` between slabs."""
-        report: Callable[[float], object] = (lambda share: None) if quiet else self._report
+        report: Callable[[float], object] = (lambda share: None) if quiet else self.report
         cuts = [(lo, min(lo + height, planes)) for lo in range(0, planes, height)]
 
         def one(lo: int, hi: int) -> int:

@@ -47,7 +47,8 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
     settings: Any = numba.config
     saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it here, while decorating
     try:
-        compiled: Callable[..., Any] = numba.njit(
+        compile: Any = numba.njit  # its type hints leave out two of the options below
+        compiled: Callable[..., Any] = compile(
             function,
             nogil=True,
             cache=bool(_FOLDER),
