@@ -1,0 +1,100 @@
+"""Peak memory: what is promised, and what is predicted before a run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("peaks are measured in forked processes", allow_module_level=True)
+
+MEBI = 1 << 20
+# name: shape, dtype, model, options; filtered with two threads
+RUNS = {
+    "linear": ((256, 256, 256), "f4", "nd.Linear()", {"time": 2.0, "scheme": "exact"}),
+    "classic": ((256, 256, 256), "f4", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit"}),
+    "classic, 9 steps": ((256, 256, 256), "f4", "nd.PeronaMalik()", {"time": 1.2, "scheme": "explicit"}),
+    "regularised": ((512, 256, 256), "f4", "nd.PeronaMalik(sigma=1)", {"time": 0.3, "scheme": "explicit"}),
+    "regularised, 5 steps": ((512, 256, 256), "f4", "nd.PeronaMalik(sigma=1)", {"time": 0.6, "scheme": "explicit"}),
+    "transform": ((256, 256, 128), "f4", "nd.Linear()", {"time": 1e3, "scheme": "exact"}),
+    "uint16": ((256, 256, 128), "u2", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit"}),
+    "uint16 kept": ((256, 256, 128), "u2", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit", "preserve_dtype": True}),
+    "float64": ((160, 256, 128), "f8", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit"}),
+    "Fortran order": ((160, 256, 128), "F", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit"}),
+    "channels last": ((100, 256, 128, 3), "f4", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit", "channel_axis": -1}),
+    "mask": ((256, 256, 128), "f4", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit", "mask": True}),
+    "linear, mask": ((128, 256, 128), "f4", "nd.Linear()", {"time": 0.5, "scheme": "exact", "mask": True}),
+    "NaN": ((256, 256, 128), "f4", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit", "nan": "mask"}),
+    "frames": ((6, 64, 256, 128), "f4", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit", "axes": [1, 2, 3]}),
+    "frames, uint16": ((6, 64, 256, 128), "u2", "nd.Linear()", {"time": 1.0, "scheme": "exact", "axes": [1, 2, 3]}),
+    "plane": ((4000, 3000), "f4", "nd.PeronaMalik(sigma=1)", {"time": 0.5, "scheme": "explicit"}),
+    "supersteps": ((128, 256, 256), "f4", "nd.PeronaMalik(sigma=1)", {"time": 10.0, "scheme": "rkl2"}),
+}
+# One process compiles; every run is forked from it, so that nothing but the run is in the difference of the peaks.
+MEASURE = """
+import json, os, resource, sys
+import numpy as np
+import psutil
+import napari_diffusion as nd
+
+def make(shape, kind, options):
+    image = np.empty(shape, "f4" if kind == "F" else kind, order="F" if kind == "F" else "C")
+    for k in range(shape[0]):  # plane by plane: a temporary of the whole size would hide the peak of the run
+        image[k] = np.arange(image[k].size, dtype="i4").reshape(shape[1:]) % 97
+    options = dict(options)
+    if options.get("mask"):
+        options["mask"] = np.ones(shape, bool)
+        options["mask"][:, :3] = False
+    if "nan" in options:
+        image[tuple(n // 2 for n in shape)] = np.nan
+    return image, options
+
+results = {}
+unit = 1 if sys.platform == "darwin" else 1024
+for name, (shape, kind, model, options) in json.loads(sys.argv[1]).items():
+    model = eval(model)
+    small, rest = make([min(n, 12) for n in shape], kind, options)
+    nd.diffuse(small, model, threads=2, **rest)
+    back, forth = os.pipe()
+    child = os.fork()
+    if child == 0:
+        before = psutil.Process().memory_info().rss
+        image, rest = make(shape, kind, options)
+        plan = nd.plan(image, model, threads=2, **rest)
+        nd.diffuse(image, model, threads=2, **rest)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before
+        os.write(forth, json.dumps([peak, plan.memory, image.size * 4]).encode())
+        os._exit(0)
+    os.close(forth)
+    results[name] = json.loads(os.read(back, 1000))
+    os.waitpid(child, 0)
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def measured():
+    done = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(RUNS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["linear", "classic", "regularised"])
+def test_peak_is_at_most_3_2_times_the_image(measured, name):
+    """Input and output included; the two slabs of scratch of the regularised model are small beside 128 MiB, not beside 64."""
+    peak, _, image = measured[name]
+    assert peak <= 3.2 * image
+
+
+@pytest.mark.parametrize(("short", "long"), [("classic", "classic, 9 steps"), ("regularised", "regularised, 5 steps")])
+def test_more_steps_need_no_more_memory(measured, short, long):
+    """To 4 MiB, which is what two measurements of the same run differ by, where a field is 64 MiB."""
+    assert abs(measured[long][0] - measured[short][0]) <= 4 * MEBI
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_plan_predicts_the_peak(measured, name):
+    """Never less than the run needs, and never a third more, or runs that fit would be refused."""
+    peak, planned, _ = measured[name]
+    assert peak <= planned <= 1.3 * peak
