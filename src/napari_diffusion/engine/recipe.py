@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion.engine.evolve import Image, State, diffuse, evolve
-from napari_diffusion.models import Model, get, parameters
+from napari_diffusion.models import BUILTIN, Model, get, parameters
 from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.schemes import Scheme
 
@@ -69,10 +69,8 @@ class Recipe:
         if isinstance(self.scheme, Scheme):
             plain["scheme"] = {"name": self.scheme.name, **dataclasses.asdict(self.scheme)}  # type: ignore[call-overload]
         for name in ("spacing", "axes"):
-            plain[name] = (
-                None if plain[name] is None else [value.item() if isinstance(value, np.generic) else value for value in plain[name]]
-            )
-        return plain
+            plain[name] = None if plain[name] is None else [_plain(value) for value in plain[name]]
+        return {name: _plain(value) for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Self:
@@ -100,7 +98,7 @@ class Recipe:
         """Read a recipe from JSON."""
         try:
             plain = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"The recipe is not valid JSON: {error}.") from None
         if not isinstance(plain, dict):
             raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
@@ -113,7 +111,11 @@ class Recipe:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a recipe from a JSON file."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{Path(path).name} is not a recipe: it is not text.") from None
+        return cls.from_json(text)
 
     def in_unit(self, unit: str) -> Self:
         """Return the same recipe with every length in another unit of length."""
@@ -168,9 +170,10 @@ class Recipe:
             "preserve_dtype": False,
         }
         shown = [f"{name}={_code(value)}" for name, value in options.items() if name not in default or value != default[name]]
-        return (
-            f"import napari_diffusion as nd\n\nresult = nd.diffuse({image}, nd.{type(self.model).__name__}({told}), {', '.join(shown)})\n"
-        )
+        model = type(self.model)
+        ours = model in BUILTIN
+        imports = "import napari_diffusion as nd\n" + ("" if ours else f"from {model.__module__} import {model.__name__}\n")
+        return f"{imports}\nresult = nd.diffuse({image}, {'nd.' if ours else ''}{model.__name__}({told}), {', '.join(shown)})\n"
 
     def to_command(self, source: str = "IN", target: str = "OUT") -> str:
         """Return the command line of this run; lengths are in `unit`, axes and voxel size are those of the file."""
@@ -218,6 +221,11 @@ def equivalent_sigma(time: float) -> float:
 def time_for_sigma(sigma: float) -> float:
     r"""Diffusion time [length²] at which linear diffusion is a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
     return sigma**2 / 2
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as JSON knows them."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _code(value: Any) -> str:

@@ -40,6 +40,8 @@ def suggest(
     ValueError
         When the image shows no noise (constant, binary, too few voxels), so that there is nothing to choose by.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a diffusion model such as nd.PeronaMalik(), got {type(model).__name__}.")
     job = make_job(image, spacing, axes, channel_axis, None, None, "mask", False, None)
     finest = min((h for i, h in zip(job.axes, job.spacing, strict=True) if job.shape[i] > 1), default=min(job.spacing))
     wanted = [p for p in parameters(model) if p.suggest is not None]

@@ -27,7 +27,7 @@ def noise_sigma(field: NDArray[np.floating], spacing: Sequence[float]) -> float:
 
 def _one_channel(u: NDArray[np.floating], spacing: Sequence[float]) -> float:
     finest = min((h for n, h in zip(u.shape, spacing, strict=True) if n > 2), default=0.0)
-    count = 0
+    u, count = np.where(np.isfinite(u), u, np.nan), 0
     for axis, (n, h) in enumerate(zip(u.shape, spacing, strict=True)):
         if n > 2 and h <= COARSEST_AXIS * finest:
             u = np.diff(u, 2, axis)
