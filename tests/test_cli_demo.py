@@ -52,6 +52,7 @@ def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeyp
     assert tuple(original.scale) == tuple(filtered.scale) == spacing
     assert original.contrast_limits == filtered.contrast_limits
     assert getattr(viewer, "canvas", viewer).grid.enabled
+    assert any("Anisotropic diffusion" in name for name in viewer.window.dock_widgets)
 
 
 @pytest.mark.parametrize("variables", [{}, {"DISPLAY": ":4711"}, {"DISPLAY": ":0", "QT_QPA_PLATFORM": "offscreen"}])

@@ -60,6 +60,7 @@ def show() -> None:
     viewer.add_image(filtered, name=name, metadata={"napari-diffusion": recipe.to_dict()}, **shared)
     getattr(viewer, "canvas", viewer).grid.enabled = True  # the grid belongs to the canvas since napari 0.9
     viewer.dims.set_current_step(0, len(volume) // 2)
+    viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
     click.echo("napari shows a real MRI volume and, beside it, what anisotropic diffusion makes of it; close the window to end.")
     napari.run()
 
