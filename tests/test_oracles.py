@@ -47,8 +47,8 @@ def test_exact_scheme_damps_a_cosine_mode_exponentially(shape, spacing, waves, b
 def test_both_branches_are_taken_by_themselves(time, branch, monkeypatch):
     """Sigma 20 and 28 voxels stand on either side of the documented change-over of about 24; each is still exact."""
     called = []
-    original = scipy.fft.dctn
-    monkeypatch.setattr(scipy.fft, "dctn", lambda *args, **kwargs: called.append(1) or original(*args, **kwargs))
+    original = scipy.fft.dct
+    monkeypatch.setattr(scipy.fft, "dct", lambda *args, **kwargs: called.append(1) or original(*args, **kwargs))
     image = mode((150, 3), (2, 0))
     result = nd.diffuse(image, nd.Linear(), time=time, scheme="exact")
     assert bool(called) == (branch == "transform")
@@ -78,6 +78,19 @@ def test_variance_of_a_blob_grows_by_twice_the_time_along_every_axis(spacing, sc
             moments.append((profile @ x**2) - (profile @ x) ** 2)
         # Sums over 1e5 voxels at squared distances up to 250: a few 1e-12.
         assert moments[1] - moments[0] == pytest.approx(2 * time, rel=1e-10)
+
+
+def test_spacing_follows_the_order_of_the_axes():
+    """``axes`` in any order, counted from either end; the axes that are left out and the channels stay apart."""
+    image, time = np.zeros((2, 31, 33, 3, 35)), 1.2
+    image[1, 15, 16, 2, 17] = 1
+    for axes, spacing in (((1, 2, 4), (3.0, 1.0, 0.8)), ((4, 1, 2), (0.8, 3.0, 1.0)), ((-1, -3, -4), (0.8, 1.0, 3.0))):
+        result = nd.diffuse(image, nd.Linear(), time=time, axes=axes, spacing=spacing, channel_axis=3)
+        assert np.count_nonzero(result.any((1, 2, 4))) == 1
+        for axis, h in ((1, 3.0), (2, 1.0), (4, 0.8)):
+            x = h * (np.arange(image.shape[axis]) - image.shape[axis] // 2)
+            profile = result.sum(tuple(i for i in range(5) if i != axis))
+            assert profile @ x**2 == pytest.approx(2 * time, rel=1e-8)  # the border is 8 to 40 standard deviations away
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 3e-6)])  # rounding of two sums of 100 terms, range 130

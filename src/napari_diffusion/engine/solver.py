@@ -1,0 +1,181 @@
+"""The solver of one frame: stages over slabs, the exact solution of the linear model, and values that are not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion import kernels
+from napari_diffusion.coefficients import LINEAR, Constant, Face
+from napari_diffusion.engine.job import Field, Job
+from napari_diffusion.engine.plan import Plan
+from napari_diffusion.engine.slabs import Slabs
+from napari_diffusion.features import Features, chebyshev_stage, heat_weights
+from napari_diffusion.grid import Grid
+from napari_diffusion.models import Model
+from napari_diffusion.schemes import Exact, Stage
+from napari_diffusion.schemes.exact import transform
+
+
+class Solver:
+    """Advances one frame at a time; its two fields are allocated once and used for every frame."""
+
+    def __init__(self, job: Job, model: Model, plan: Plan, kernel: kernels.Backend, slabs: Slabs) -> None:
+        self.job, self.model, self.plan, self.kernel, self.slabs = job, model, plan, kernel, slabs
+        self.weights = job.weights.astype(job.working)
+        self.fields: list[Field] = []
+        self.height = plan.height
+
+    def field(self, number: int) -> Field:
+        """Work field of that number, allocated when it is first needed."""
+        while len(self.fields) <= number:
+            self.fields.append(np.empty((self.job.channels, *self.job.space), self.job.working))
+        return self.fields[number]
+
+    def solve(self, frame: Any) -> Generator[tuple[float | None, Field, Any], None, None]:
+        """Yield (time, field, voxels that are not finite) after every stage; the field is overwritten by the stage after the next."""
+        job, plan = self.job, self.plan
+        u, ours = job.read(frame)
+        outside = self._outside(u, frame)
+        if outside is not None:
+            u, ours = np.where(outside, u.dtype.type(0), u), True
+        grid = job.grid(job.walls(frame, None if outside is None else np.logical_or.reduce(outside)))
+        if isinstance(plan.scheme, Exact):
+            solve = self._exact if grid.open_faces is None else self._series
+            yield plan.stages[0].time, solve(u, grid), outside
+            return
+        start, before, base, fresh = u, u, u, True
+        anchored = any(stage.anchor for stage in plan.stages)
+        for k, stage in enumerate(plan.stages):
+            if anchored and fresh and (k or ours):
+                base = self.field(2)
+                np.copyto(base, u)
+            fresh = stage.time is not None
+            # A copy of the input serves as the second field as soon as its first step is done.
+            out = start if ours and k % 2 else self.field(k % 2)
+            if stage.momentum and before is not out:
+                np.copyto(out, before)
+            self._stage(u, out, base, stage, grid)
+            yield stage.time, out, outside
+            before, u = u, out
+
+    def finished(self, field: Field, outside: Any, frame: Any, copy: bool) -> NDArray[Any]:
+        """Return the field as a piece of the result, with the values that are not finite put back."""
+        image = self.job.whole(field.copy() if copy else field, frame)
+        if outside is not None:
+            original = self.job.whole(self.job.read(frame)[0], frame)
+            image[~np.isfinite(original)] = original[~np.isfinite(original)]
+        return image
+
+    def _stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid) -> None:
+        h = np.array(grid.spacing)
+        dtype = u.dtype
+
+        def work(lo: int, hi: int) -> None:
+            # A face takes the mean of its two voxels: one plane more on either side.
+            first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
+            coefficient = self.model.coefficient(Features(u, first, last, grid, self.kernel, self.weights))
+            code, scale, g, kappa = LINEAR, 1.0, None, 1.0
+            if isinstance(coefficient, Constant):
+                scale = coefficient.maximum
+            elif isinstance(coefficient, Face):
+                code, kappa = coefficient.diffusivity.code, coefficient.diffusivity.kappa
+            else:
+                g = np.ascontiguousarray(coefficient.values, dtype)
+            a = (scale * stage.step / h**2).astype(dtype)
+            # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
+            b = np.minimum(1 / (h * kappa), math.sqrt(np.finfo(dtype).max) / 4).astype(dtype)
+            self.kernel.step(u, out, lo, hi, a, b, stage.momentum, code, g, first, grid.open_faces, self.weights)
+            if stage.anchor:
+                out[:, lo:hi] += dtype.type(stage.anchor) * (base[:, lo:hi] - out[:, lo:hi])
+
+        self.slabs.run(work, u.shape[1], self.height)
+
+    def _exact(self, u: Field, grid: Grid) -> Field:
+        time = self.plan.stages[0].step
+        assert isinstance(self.plan.scheme, Exact)
+        taps = self.plan.scheme.taps(time, grid, u.dtype)
+        out = self.field(0)
+        if taps is None:
+            np.copyto(out, u)
+            self._transform(out, time, grid)
+            return out
+
+        def work(lo: int, hi: int) -> None:
+            part = np.empty((u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
+            self.kernel.smooth(u, lo, hi, taps, part)
+            out[:, lo:hi] = part
+
+        self.slabs.run(work, u.shape[1], self.height)
+        return out
+
+    def _transform(self, out: Field, time: float, grid: Grid) -> None:
+        """Exact solution by cosine transforms, one axis after the other, each in slabs across it."""
+        real = [i for i, n in enumerate(grid.shape) if n > 1]
+        for number, axis in enumerate(real):
+            across = next((i for i in real if i != axis), axis)
+            planes = out.shape[across + 1] if across != axis else 1
+            height = max(1, planes // (8 * self.slabs.threads))  # each slab has scratch of twice its size
+
+            def work(lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes) -> None:
+                part = out if planes == 1 else out[(slice(None),) * (across + 1) + (slice(lo, hi),)]
+                part[...] = transform(part, axis + 1, time, grid.spacing[axis])
+
+            self.slabs.run(work, planes, height, quiet=True)
+            self.slabs.report((number + 1) / len(real))
+
+    def _series(self, u: Field, grid: Grid) -> Field:
+        """Exact solution between walls, by the Chebyshev series."""
+        assert isinstance(self.plan.scheme, Exact)
+        weights = heat_weights(self.plan.stages[0].step, grid, self.plan.scheme.tail(u.dtype))
+        total, h = self.field(2), np.array(grid.spacing)
+        np.copyto(total, u)
+        start, before = u, u
+        for k in range(1, len(weights)):
+            momentum, tau = chebyshev_stage(k, grid)
+            a, weight = (tau / h**2).astype(u.dtype), u.dtype.type(weights[k])
+            out = self.field(k % 2)
+            if momentum and before is not out:
+                np.copyto(out, before)
+
+            def work(lo: int, hi: int, u: Field = u, out: Field = out, a: Field = a, m: float = momentum, weight: Any = weight) -> None:
+                self.kernel.step(u, out, lo, hi, a, a, m, LINEAR, None, 0, grid.open_faces, self.weights)
+                # Written as a change, so that a voxel without open faces keeps every bit.
+                total[:, lo:hi] += weight * (out[:, lo:hi] - start[:, lo:hi])
+
+            self.slabs.run(work, u.shape[1], self.height, quiet=True)
+            self.slabs.report(k / (len(weights) - 1))
+            before, u = u, out
+        return total
+
+    def _outside(self, u: Field, frame: Any) -> NDArray[np.bool_] | None:
+        """Voxels that are not finite, or ``None``; raises when the job refuses them."""
+        if self.job.input_dtype.kind != "f":
+            return None
+        found: list[int] = []
+        largest = float(np.finfo(u.dtype).max)
+        limit = (largest if isinstance(self.plan.scheme, Exact) else math.sqrt(largest)) / 16  # nonlinear models take squares
+        per = u.size // u.shape[1]
+
+        def work(lo: int, hi: int) -> None:
+            found.append(self.kernel.count_unusable(u, lo * per, hi * per, limit))
+
+        self.slabs.run(work, u.shape[1], self.height, quiet=True)
+        if not sum(found):
+            return None
+        bad = ~np.isfinite(u)
+        if u.max(where=~bad, initial=0) > limit or u.min(where=~bad, initial=0) < -limit:
+            raise ValueError(f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; rescale it, or convert it to float64.")
+        regions = self.job.regions_of(frame)
+        seen = bad if regions is None else bad & (regions != 0)  # what mask, labels or a masked array hide may be anything
+        if self.job.nan == "raise" and seen.any():
+            first = tuple(int(i) for i in np.argwhere(seen)[0])
+            raise ValueError(
+                f"The image has {int(seen.sum())} values that are NaN or infinite, the first at {first} (channel, then filtered axes); "
+                "use nan='mask' to diffuse around them."
+            )
+        return bad
