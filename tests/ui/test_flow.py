@@ -145,8 +145,9 @@ def test_each_run_makes_a_new_layer_of_the_source(open_widget, run, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     first, second = run(viewer, widget), run(viewer, widget)
-    assert [layer.name for layer in viewer.layers] == ["a", first.name, second.name]
-    assert first.name != second.name
+    title = nd.Linear.title
+    assert [layer.name for layer in viewer.layers] == ["a", f"a [{title}]", f"a [{title} 2]"]
+    assert [layer.metadata["napari-diffusion"]["source"] for layer in (first, second)] == ["a", "a"]
     np.testing.assert_array_equal(first.data, second.data)
 
 

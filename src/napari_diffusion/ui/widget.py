@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,32 +17,18 @@ from napari_diffusion.models import Model, all_models
 from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.ui import defaults
 from napari_diffusion.ui.axes import AxesTable
-from napari_diffusion.ui.layers import LENGTHS, PIXEL, Look, add_result, array_of, axes_of, channel_axis_of, conversion, full_name
+from napari_diffusion.ui.layers import LENGTHS, PIXEL, Look, add_result, array_of, axes_of, channel_axis_of, conversion
 from napari_diffusion.ui.layout import Scroll, align_labels, keep_narrow, set_tab_order, wrapping_label
 from napari_diffusion.ui.number import Number
 from napari_diffusion.ui.panel import RunPanel, duration, sentence
 from napari_diffusion.ui.parameters import ModelControls
+from napari_diffusion.ui.settings import Settings
 from napari_diffusion.ui.worker import Control, Latest
 
 #: Full width at half maximum of a Gaussian, in sigmas: 2 sqrt(2 ln 2).
 FWHM = 2.354820045
 #: Rest after the last change before the plan is made anew [ms].
 PLAN_DELAY = 150
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One call of the library: what is on screen, as arguments."""
-
-    image: Any
-    model: Model
-    keywords: dict[str, Any]
-    unit: str
-
-    def recipe(self) -> nd.Recipe:
-        """Return the recipe of the call."""
-        names = ("time", "scheme", "nan", "spacing", "axes", "channel_axis", "preserve_dtype")
-        return nd.Recipe(self.model, unit=full_name(self.unit), **{name: self.keywords[name] for name in names})
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
