@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import entry_points
 
 from napari_diffusion.models.base import Model, Parameter, param, parameters
@@ -13,8 +14,21 @@ ENTRY_POINT_GROUP = "napari_diffusion.models"
 
 
 def all_models() -> tuple[type[Model], ...]:
-    """Return the built-in models, then those that other packages register under the entry point ``napari_diffusion.models``."""
-    return BUILTIN + tuple(entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP))
+    """Return the built-in models, then those that other packages register under the entry point ``napari_diffusion.models``.
+
+    An entry that cannot be loaded or is no model costs one warning, not the widgets and the command line.
+    """
+    found = list(BUILTIN)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            model = entry.load()
+            if not (isinstance(model, type) and issubclass(model, Model)):
+                raise TypeError(f"{model!r} is no subclass of napari_diffusion.models.Model")
+        except Exception as error:  # whatever another package raises
+            warnings.warn(f"The model {entry.name!r} ({entry.value}) cannot be used: {error}.", RuntimeWarning, stacklevel=2)
+        else:
+            found.append(model)
+    return tuple(found)
 
 
 def get(name: str) -> type[Model]:

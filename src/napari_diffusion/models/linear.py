@@ -19,7 +19,7 @@ class Linear(Model):
     """Heat equation: Gaussian smoothing, the same in every direction and everywhere."""
 
     name = "linear"
-    title = "Linear (heat equation)"
+    title = "Linear"
     summary = "Gaussian smoothing, the same in every direction and everywhere."
     isotropic = True
 
