@@ -210,9 +210,7 @@ def _snapshot(job: Job, whole: Image, after: list[Any], copy: bool) -> Image:
     return _masked(job, _untouched(job, whole.copy() if copy else whole, after))
 
 
-def _assemble(
-    job: Job, solver: Solver, field: Field, outside: Any, frame: Any, after: list[Any], whole: Image | None, copy: bool
-) -> Image:
+def _assemble(job: Job, solver: Solver, field: Field, outside: Any, frame: Any, after: list[Any], whole: Image | None, copy: bool) -> Image:
     if not copy:
         solver.fields.clear()  # nothing runs any more, and the result may need a field of its own
     here = solver.finished(field, outside, frame, copy)

@@ -22,6 +22,8 @@ from napari_diffusion.schemes import Exact, Scheme, Stage
 
 #: Largest slab [voxels]: a run must notice a cancel within a fraction of a second, and its scratch must stay small.
 LARGEST_SLAB = 1 << 21
+#: Planes that get their features at once.
+CHUNK = 8
 MOST_STAGES = 100_000
 #: Solved in one go, a run may be longer, but not so long that it is beyond doubt a wrong unit.
 MOST_MULTIPLE = 1e15
@@ -39,8 +41,8 @@ class Plan:
         Voxels per diffusing axis by which a tile must overlap its neighbours so that its inside is exact.
     memory
         Predicted peak [bytes], input and output included.
-    threads, height, frames, backend
-        How it will be executed; ``height`` is the number of planes of a slab.
+    threads, height, chunk, frames, backend
+        How it will be executed; ``height`` is the number of planes of a slab, ``chunk`` of those that get their coefficient at once.
     """
 
     scheme: Scheme
@@ -49,6 +51,7 @@ class Plan:
     memory: int
     threads: int
     height: int
+    chunk: int
     frames: int
     backend: str
 
@@ -125,19 +128,17 @@ def make_plan(
     moving = [r * len(stages) for r, n in zip(reach, grid.shape, strict=True) if n != 1]
     halo = dict(zip([i for i in job.axes if job.shape[i] != 1], moving, strict=True))
     largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 17
-    # Features need scratch for every slab, and two planes more on either side: slabs not too high, not too low.
-    features = isinstance(probe, Scalar)
-    height = slab_height(
-        job.space[0], max(1, job.channels * math.prod(job.space[1:])), int(workers), largest, per_thread=16 if features else 4
-    )
-    height = min(max(height, 8), max(1, job.space[0])) if features else height
+    height = slab_height(job.space[0], max(1, job.channels * math.prod(job.space[1:])), int(workers), largest)
+    # Features need scratch for every plane, and look beyond: a slab passes through them in chunks, not too high, not too low.
+    chunk = min(height, CHUNK) if isinstance(probe, Scalar) else height
     return Plan(
         scheme=chosen,
         stages=stages,
         halo=tuple(min(halo.get(i, 0), job.shape[i]) for i in job.axes),
-        memory=_memory(job, probe, chosen, stages, walled, min(int(workers), -(-job.space[0] // height)), height, reach, kernel),
+        memory=_memory(job, probe, chosen, stages, walled, min(int(workers), -(-job.space[0] // height)), height, chunk, reach, kernel),
         threads=int(workers),
         height=height,
+        chunk=chunk,
         frames=math.prod(job.shape[i] for i in job.frame_axes),
         backend=kernel.name,
     )
@@ -175,6 +176,7 @@ def _memory(
     walled: bool,
     busy: int,
     height: int,
+    chunk: int,
     reach: list[int],
     kernel: kernels.Backend,
 ) -> int:
@@ -202,8 +204,8 @@ def _memory(
     walls = (0 if job.regions is None else job.regions.nbytes) + voxels * (walled + 4 * (job.nan == "mask"))
     per_plane = voxels // max(1, job.space[0]) * job.working.itemsize
     if isinstance(coefficient, Scalar):
-        wide = min(height + 4 + 2 * max(reach) * walled, job.space[0])
-        scratch = job.channels * wide * (5 if walled else 1) + (height + 2) + 4
+        wide = min(chunk + 4 + 2 * max(reach) * walled, job.space[0])
+        scratch = job.channels * wide * (5 if walled else 1) + 2 * (chunk + 2) + 4
     else:
         scratch = job.channels * (height * (exact + walled) + 3)
     if kernel.name == "reference":

@@ -32,9 +32,9 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int, per_thread: int = 4) -> int:
+def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) -> int:
     """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
-    even = -(-planes // (per_thread * threads))
+    even = -(-planes // (4 * threads))
     return max(1, min(max(even, SMALLEST_SLAB // voxels_per_plane), largest // voxels_per_plane))
 
 

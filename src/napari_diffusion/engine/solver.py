@@ -14,7 +14,7 @@ from napari_diffusion.coefficients import LINEAR, Constant, Face
 from napari_diffusion.engine.job import Field, Job
 from napari_diffusion.engine.plan import Plan
 from napari_diffusion.engine.slabs import Slabs
-from napari_diffusion.features import Features, chebyshev_stage, heat_weights
+from napari_diffusion.features import Features, Scratch, chebyshev_stage, heat_weights
 from napari_diffusion.grid import Grid
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Exact, Stage
@@ -28,7 +28,7 @@ class Solver:
         self.job, self.model, self.plan, self.kernel, self.slabs = job, model, plan, kernel, slabs
         self.weights = job.weights.astype(job.working)
         self.fields: list[Field] = []
-        self.height = plan.height
+        self.height, self.scratch = plan.height, Scratch()
 
     def field(self, number: int) -> Field:
         """Work field of that number, allocated when it is first needed."""
@@ -76,22 +76,35 @@ class Solver:
         dtype = u.dtype
 
         def work(lo: int, hi: int) -> None:
-            # A face takes the mean of its two voxels: one plane more on either side.
-            first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
-            coefficient = self.model.coefficient(Features(u, first, last, grid, self.kernel, self.weights))
-            code, scale, g, kappa = LINEAR, 1.0, None, 1.0
-            if isinstance(coefficient, Constant):
-                scale = coefficient.maximum
-            elif isinstance(coefficient, Face):
-                code, kappa = coefficient.diffusivity.code, coefficient.diffusivity.kappa
-            else:
-                g = np.ascontiguousarray(coefficient.values, dtype)
-            a = (scale * stage.step / h**2).astype(dtype)
-            # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
-            b = np.minimum(1 / (h * kappa), math.sqrt(np.finfo(dtype).max) / 4).astype(dtype)
-            self.kernel.step(u, out, lo, hi, a, b, stage.momentum, code, g, first, grid.open_faces, self.weights)
-            if stage.anchor:
-                out[:, lo:hi] += dtype.type(stage.anchor) * (base[:, lo:hi] - out[:, lo:hi])
+            g: Field | None = None
+            known = 0  # g holds the planes up to this one
+            for start in range(lo, hi, self.plan.chunk):
+                stop = min(start + self.plan.chunk, hi)
+                # A face takes the mean of its two voxels: one plane more on either side, two of which the chunk before has left.
+                first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
+                new = first if g is None else known
+                coefficient = self.model.coefficient(Features(u, new, last, grid, self.kernel, self.weights, self.scratch))
+                code, scale, kappa = LINEAR, 1.0, 1.0
+                if isinstance(coefficient, Constant):
+                    scale = coefficient.maximum
+                elif isinstance(coefficient, Face):
+                    code, kappa = coefficient.diffusivity.code, coefficient.diffusivity.kappa
+                else:
+                    planes = self.scratch.take("g", (self.plan.chunk + 2, *u.shape[2:]), dtype)
+                    if g is not None:
+                        planes[: new - first] = g[g.shape[0] - (new - first) :]
+                    g = planes[: last - first]
+                    g[new - first :] = coefficient.values
+                    known = last
+                a = (scale * stage.step / h**2).astype(dtype)
+                # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
+                b = np.minimum(1 / (h * kappa), math.sqrt(np.finfo(dtype).max) / 4).astype(dtype)
+                self.kernel.step(u, out, start, stop, a, b, stage.momentum, code, g, first, grid.open_faces, self.weights)
+                if stage.anchor:
+                    pull = self.scratch.take("pull", (u.shape[0], stop - start, *u.shape[2:]), dtype)
+                    np.subtract(base[:, start:stop], out[:, start:stop], out=pull)
+                    pull *= dtype.type(stage.anchor)
+                    out[:, start:stop] += pull
 
         self.slabs.run(work, u.shape[1], self.height)
 
@@ -106,7 +119,7 @@ class Solver:
             return out
 
         def work(lo: int, hi: int) -> None:
-            part = np.empty((u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
+            part = self.scratch.take("part", (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
             self.kernel.smooth(u, lo, hi, taps, part)
             out[:, lo:hi] = part
 

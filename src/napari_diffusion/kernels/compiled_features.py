@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_diffusion.kernels.jit import jit, row
+from napari_diffusion.kernels.jit import helper, jit, row
 
 U = np.uint64
 
@@ -63,93 +63,84 @@ def _reflect(i, n):
 
 
 @row
-def _two_pairs_row(w, k, a, p, p0, q0, p1, q1, out, r, n):
-    """Begin a row with its centre and the pairs of taps k and k + 1."""
-    centre, w0, w1 = w[0], w[k], w[k + 1]
+def _three_row(w, a, p, p1, q1, out, r, n):
+    """Begin a row with its centre and one pair of taps; below with two and with four pairs."""
+    w0, w1 = w[0], w[1]
     for i in range(n):
-        out[r + i] = centre * a[p + i] + (w0 * (a[p0 + i] + a[q0 + i]) + w1 * (a[p1 + i] + a[q1 + i]))
+        out[r + i] = w0 * a[p + i] + w1 * (a[p1 + i] + a[q1 + i])
 
 
 @row
-def _add_two_pairs_row(w, k, a, p0, q0, p1, q1, out, r, n):
-    w0, w1 = w[k], w[k + 1]
+def _five_row(w, a, p, p1, q1, p2, q2, out, r, n):
+    w0, w1, w2 = w[0], w[1], w[2]
     for i in range(n):
-        out[r + i] += w0 * (a[p0 + i] + a[q0 + i]) + w1 * (a[p1 + i] + a[q1 + i])
+        out[r + i] = w0 * a[p + i] + (w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i]))
 
 
 @row
-def _add_four_pairs_row(w, k, a, p0, q0, p1, q1, p2, q2, p3, q3, out, r, n):
-    w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+def _seven_row(w, a, p, p1, q1, p2, q2, p3, q3, out, r, n):
+    w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     for i in range(n):
-        near = w0 * (a[p0 + i] + a[q0 + i]) + w1 * (a[p1 + i] + a[q1 + i])
-        out[r + i] += near + (w2 * (a[p2 + i] + a[q2 + i]) + w3 * (a[p3 + i] + a[q3 + i]))
+        near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
+        out[r + i] = w0 * a[p + i] + (near + w3 * (a[p3 + i] + a[q3 + i]))
 
 
-@jit
+@row
+def _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
+    """Add four pairs of taps at once: a quarter of the loads and stores of the sum."""
+    w1, w2, w3, w4 = w[k], w[k + 1], w[k + 2], w[k + 3]
+    for i in range(n):
+        near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
+        out[r + i] += near + (w3 * (a[p3 + i] + a[q3 + i]) + w4 * (a[p4 + i] + a[q4 + i]))
+
+
+@row
+def _pair_row(w, k, a, p1, q1, out, r, n):
+    w1 = w[k]
+    for i in range(n):
+        out[r + i] += w1 * (a[p1 + i] + a[q1 + i])
+
+
+@row
+def _start(base, stride, j, size):
+    """Offset of row j of an array, mirrored."""
+    return base + stride * _reflect(j, size)
+
+
+@helper
 def _convolve_row(w, a, base, stride, at, size, out, r, n):
-    """out[r:r+n] = sum_k w[|k|] a(row at + k) over rows ``base + stride*j`` mirrored at 0 and ``size``; an odd number of taps."""
-    _two_pairs_row(
-        w,
-        1,
-        a,
-        base + stride * U(at),
-        base + stride * _reflect(at - 1, size),
-        base + stride * _reflect(at + 1, size),
-        base + stride * _reflect(at - 2, size),
-        base + stride * _reflect(at + 2, size),
-        out,
-        r,
-        n,
-    )
-    k = 3
-    while k + 3 < w.shape[0]:
-        _add_four_pairs_row(
-            w,
-            k,
-            a,
-            base + stride * _reflect(at - k, size),
-            base + stride * _reflect(at + k, size),
-            base + stride * _reflect(at - k - 1, size),
-            base + stride * _reflect(at + k + 1, size),
-            base + stride * _reflect(at - k - 2, size),
-            base + stride * _reflect(at + k + 2, size),
-            base + stride * _reflect(at - k - 3, size),
-            base + stride * _reflect(at + k + 3, size),
-            out,
-            r,
-            n,
-        )
+    """out[r:r+n] = sum_k w[|k|] a(row at + k) over rows ``base + stride*j`` mirrored at 0 and ``size``."""
+    taps = w.shape[0]
+    p = base + stride * U(at)
+    p1, q1 = _start(base, stride, at - 1, size), _start(base, stride, at + 1, size)
+    p2, q2 = _start(base, stride, at - 2, size), _start(base, stride, at + 2, size)
+    p3, q3 = _start(base, stride, at - 3, size), _start(base, stride, at + 3, size)
+    if taps == 1:
+        for i in range(n):
+            out[r + i] = w[0] * a[p + i]
+    elif taps == 2:
+        _three_row(w, a, p, p1, q1, out, r, n)
+    elif taps == 3:
+        _five_row(w, a, p, p1, q1, p2, q2, out, r, n)
+    else:
+        _seven_row(w, a, p, p1, q1, p2, q2, p3, q3, out, r, n)
+    k = 4
+    while k + 3 < taps:
+        p1, q1 = _start(base, stride, at - k, size), _start(base, stride, at + k, size)
+        p2, q2 = _start(base, stride, at - k - 1, size), _start(base, stride, at + k + 1, size)
+        p3, q3 = _start(base, stride, at - k - 2, size), _start(base, stride, at + k + 2, size)
+        p4, q4 = _start(base, stride, at - k - 3, size), _start(base, stride, at + k + 3, size)
+        _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
         k += 4
-    if k < w.shape[0]:
-        _add_two_pairs_row(
-            w,
-            k,
-            a,
-            base + stride * _reflect(at - k, size),
-            base + stride * _reflect(at + k, size),
-            base + stride * _reflect(at - k - 1, size),
-            base + stride * _reflect(at + k + 1, size),
-            out,
-            r,
-            n,
-        )
-
-
-@row
-def _odd(w):
-    """The taps, with a zero appended where that makes their number odd and at least three, so that pairs come in twos."""
-    count = max(3, w.shape[0] + 1 - w.shape[0] % 2)
-    taps = np.zeros(count, w.dtype)
-    for k in range(w.shape[0]):
-        taps[k] = w[k]
-    return taps
+    while k < taps:
+        _pair_row(w, k, a, _start(base, stride, at - k, size), _start(base, stride, at + k, size), out, r, n)
+        k += 1
 
 
 @jit
 def smooth(u, shape, lo, hi, wz, wy, wx, out):
     """Symmetric separable convolution of planes lo:hi into ``out``, mirrored at the border; ``w[k]`` weighs offsets +k and -k."""
     channels, nz, ny, nx = shape[0], shape[1], shape[2], shape[3]
-    wz, wy, wx = _odd(wz), _odd(wy), _odd(wx)
     n, stride, plane = U(nx), U(nx), U(ny * nx)
     radius = wx.shape[0] - 1
     one_plane = np.empty(plane, u.dtype)
