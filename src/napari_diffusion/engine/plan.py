@@ -127,7 +127,7 @@ def make_plan(
         reach = [n - 1 for n in grid.shape]
     moving = [r * len(stages) for r, n in zip(reach, grid.shape, strict=True) if n != 1]
     halo = dict(zip([i for i in job.axes if job.shape[i] != 1], moving, strict=True))
-    largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 17
+    largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 20
     height = slab_height(job.space[0], max(1, job.channels * math.prod(job.space[1:])), int(workers), largest)
     # Features need scratch for every plane, and look beyond: a slab passes through them in chunks, not too high, not too low.
     chunk = min(height, CHUNK) if isinstance(probe, Scalar) else height

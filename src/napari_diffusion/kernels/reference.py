@@ -66,7 +66,7 @@ def step(
             local = g[first - g_start : first - g_start + part.shape[1]]
             flux = d * (a[axis] / 2) * (local[near] + local[far])
         else:
-            q = np.tensordot(w, np.square(d * b[axis]), 1)
+            q = _over_channels(w, np.square(d * b[axis]))
             diffusivity(code, q)
             flux = d * a[axis] * q
         if faces is not None:
@@ -93,7 +93,7 @@ def grad2(u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Fa
     for axis in range(part.ndim - 1):
         near, far = _ends(axis, part.ndim - 1)
         d2 = np.square(part[(slice(None), *far)] - part[(slice(None), *near)])
-        s2 = np.tensordot(w * (b2[axis] / 2), d2, 1)
+        s2 = _over_channels(w, d2) * (b2[axis] / 2)
         if faces is not None:
             s2 = np.where(faces[first:last][near] & (1 << axis), s2, 0)
         total[near] += s2
@@ -118,6 +118,11 @@ def count_unusable(u: Field, start: int, stop: int, limit: float) -> int:
     """Number of values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
     values = u.reshape(-1)[start:stop]
     return int(values.size - np.count_nonzero(np.abs(values) <= limit))
+
+
+def _over_channels(w: Field, squares: Field) -> Field:
+    """Weighted sum over channels; the weights sum to one, so that a single channel needs none."""
+    return squares[0] if len(squares) == 1 else np.tensordot(w, squares, 1)
 
 
 def _mirror(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
