@@ -47,7 +47,7 @@ def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeyp
     volume, spacing, _ = samples.mri()
     original, filtered = viewer.layers
     np.testing.assert_array_equal(original.data, volume)
-    recipe = nd.Recipe.from_dict(filtered.metadata["napari-diffusion"])
+    recipe = nd.Recipe.from_dict(filtered.metadata["napari-diffusion"]["recipe"])
     np.testing.assert_array_equal(filtered.data, recipe.diffuse(volume, spacing=spacing))
     assert tuple(original.scale) == tuple(filtered.scale) == spacing
     assert original.contrast_limits == filtered.contrast_limits

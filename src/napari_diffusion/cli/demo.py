@@ -57,7 +57,7 @@ def show() -> None:
     viewer = napari.Viewer(title="napari-diffusion")
     viewer.add_image(volume, name="MRI", **shared)
     name = f"MRI, {recipe.model.title}, sigma {equivalent_sigma(recipe.time):.2g} mm at most"
-    viewer.add_image(filtered, name=name, metadata={"napari-diffusion": recipe.to_dict()}, **shared)
+    viewer.add_image(filtered, name=name, metadata={"napari-diffusion": {"recipe": recipe.to_dict(), "source": "MRI"}}, **shared)
     getattr(viewer, "canvas", viewer).grid.enabled = True  # the grid belongs to the canvas since napari 0.9
     viewer.dims.set_current_step(0, len(volume) // 2)
     viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
