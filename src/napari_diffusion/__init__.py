@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_diffusion import models, schemes
+    from napari_diffusion.engine.accuracy import integration_error
     from napari_diffusion.engine.evolve import State, diffuse, evolve
     from napari_diffusion.engine.plan import Plan, plan
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
@@ -26,6 +27,7 @@ _HOME = {
     "State": "engine.evolve",
     "plan": "engine.plan",
     "Plan": "engine.plan",
+    "integration_error": "engine.accuracy",
     "Recipe": "engine.recipe",
     "equivalent_sigma": "engine.recipe",
     "time_for_sigma": "engine.recipe",
@@ -49,6 +51,7 @@ __all__ = [
     "diffuse",
     "equivalent_sigma",
     "evolve",
+    "integration_error",
     "models",
     "plan",
     "schemes",

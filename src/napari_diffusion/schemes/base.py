@@ -35,3 +35,7 @@ class Scheme:
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
         """Stages that reach ``time``; ``max_step`` is the largest explicit step that keeps the extremum principle, 2/lambda_max."""
         raise NotImplementedError
+
+    def with_steps(self, time: float, count: int) -> Scheme | None:
+        """Return the same scheme with ``count`` (super)steps to reach ``time``; ``None`` for a scheme that is exact in time."""
+        raise NotImplementedError

@@ -36,6 +36,9 @@ class Exact(Scheme):
         """One stage."""
         return (Stage(0.0, time, time),) if time > 0 else ()
 
+    def with_steps(self, time: float, count: int) -> None:
+        """There is nothing to refine."""
+
     def tail(self, dtype: np.dtype[Any]) -> float:
         """Weight that may be cut off a kernel: less than the rounding of ``dtype``."""
         return float(np.finfo(str(dtype)).eps) / 4

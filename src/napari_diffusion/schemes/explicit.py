@@ -40,3 +40,7 @@ class Explicit(Scheme):
             raise ValueError(f"Explicit: step {step:g} is unstable; for this spacing and model it may be at most {max_step:.6g} [length²].")
         count = max(1, math.ceil(time / step - 1e-9)) if time > 0 else 0
         return tuple(Stage(0.0, time / count, time * (k + 1) / count) for k in range(count))
+
+    def with_steps(self, time: float, count: int) -> Explicit:
+        """Steps of ``time / count``."""
+        return Explicit(step=time / count)

@@ -45,3 +45,7 @@ class FSI(Scheme):
             for cycle in range(count)
             for k, alpha in enumerate(alphas)
         )
+
+    def with_steps(self, time: float, count: int) -> FSI:
+        """``count`` cycles."""
+        return FSI(cycles=count)

@@ -58,3 +58,7 @@ class RKL2(Scheme):
         return tuple(
             stage._replace(time=time * (k + 1) / count, anchor=1 - b) if stage is one[-1] else stage for k in range(count) for stage in one
         )
+
+    def with_steps(self, time: float, count: int) -> RKL2:
+        """``count`` supersteps."""
+        return RKL2(supersteps=count)
