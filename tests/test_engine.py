@@ -30,6 +30,11 @@ def pool_threads():
 
 
 @pytest.fixture(autouse=True)
+def _small_pictures_are_cut_too(monkeypatch):
+    monkeypatch.setattr(slabs, "SMALLEST_SLAB", 1 << 13)
+
+
+@pytest.fixture(autouse=True)
 def _no_threads_are_left():
     yield
     assert not pool_threads()
