@@ -19,6 +19,7 @@ from napari_diffusion.engine.evolve import diffuse, evolve
 from napari_diffusion.engine.plan import plan
 from napari_diffusion.models import Model, parameters
 from napari_diffusion.schemes import Explicit
+from napari_diffusion.schemes.explicit import SAFETY
 
 Array = NDArray[Any]
 #: Rounding of a run of a few dozen steps, as a share of the range: a random walk of ulps, with room for a different summation order.
@@ -229,10 +230,10 @@ def checkerboard_is_damped(model: Model, case: Case) -> None:
     """The finest pattern of the grid fades, and the largest allowed step stays stable on it for 200 steps."""
     image = np.asarray(50 + 0.5 * (-1.0) ** np.indices(case.shape).sum(0), case.dtype)
     bound = min(1e3, _largest_step(model, case))
-    for step, count in ((0.85 * bound, 50), (bound, 200)):
+    for step, count in ((SAFETY * bound, 50), (bound, 200)):
         result = case.run(model, image, time=step * count, scheme=Explicit(step=step))
         assert np.abs(result - 50).max() <= 0.5 * (1 + 1e-5)
-    faded = case.run(model, image, time=0.85 * bound * 50, scheme=Explicit(step=0.85 * bound))
+    faded = case.run(model, image, time=SAFETY * bound * 50, scheme=Explicit(step=SAFETY * bound))
     assert np.ptp(faded) < 0.5
 
 

@@ -156,20 +156,14 @@ class Recipe:
         """Run the recipe step by step, as `evolve`."""
         return evolve(image, self.model, **self._options(spacing, options))
 
+    def _default(self, name: str) -> Any:
+        return next(field.default for field in dataclasses.fields(self) if field.name == name)
+
     def to_python(self, image: str = "image") -> str:
         """Return the Python code of this run."""
         told = ", ".join(f"{p.name}={getattr(self.model, p.name)!r}" for p in parameters(self.model))
         options = {"time": self.time, **self._options(None, {})}
-        default = {
-            "axes": None,
-            "channel_axis": None,
-            "scheme": "auto",
-            "tolerance": 1e-3,
-            "strict": False,
-            "nan": "raise",
-            "preserve_dtype": False,
-        }
-        shown = [f"{name}={_code(value)}" for name, value in options.items() if name not in default or value != default[name]]
+        shown = [f"{name}={_code(value)}" for name, value in options.items() if name == "spacing" or value != self._default(name)]
         model = type(self.model)
         ours = model in BUILTIN
         imports = "import napari_diffusion as nd\n" + ("" if ours else f"from {model.__module__} import {model.__name__}\n")
@@ -183,12 +177,9 @@ class Recipe:
         for p in parameters(self.model):
             words += [f"--{p.name.replace('_', '-')}", f"{getattr(self.model, p.name)}"]
         words += ["--time", f"{self.time!r}", "--unit", self.unit]
-        if self.scheme != "auto":
-            words += ["--scheme", self.scheme]
-        if self.tolerance != 1e-3:
-            words += ["--tolerance", f"{self.tolerance!r}"]
-        if self.nan != "raise":
-            words += ["--nan", self.nan]
+        for name in ("scheme", "tolerance", "nan"):
+            if getattr(self, name) != self._default(name):
+                words += [f"--{name}", str(getattr(self, name))]
         words += [flag for flag, on in (("--strict", self.strict), ("--preserve-dtype", self.preserve_dtype)) if on]
         return shlex.join(words)
 

@@ -29,7 +29,7 @@ class Scheme:
     """Base of the time integrators. ``order`` is the order in time, ``monotone`` says that the extremum principle is guaranteed."""
 
     name: ClassVar[str]
-    order: ClassVar[int]
+    order: ClassVar[float]
     monotone: ClassVar[bool]
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:

@@ -29,7 +29,7 @@ class Exact(Scheme):
     """Exact in time, for models with a constant diffusivity."""
 
     name = "exact"
-    order = 99
+    order = math.inf
     monotone = True
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:

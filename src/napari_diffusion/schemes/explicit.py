@@ -18,7 +18,7 @@ class Explicit(Scheme):
     Parameters
     ----------
     step
-        Length of a step [length²]; ``None`` takes 0.85 of the stable step.
+        Length of a step [length²]; ``None`` takes `SAFETY` times the stable step.
 
     Raises
     ------
