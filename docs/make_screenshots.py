@@ -55,7 +55,7 @@ def main() -> None:
         viewer.window.remove_dock_widget(dock)
 
     widget = widgets["Anisotropic diffusion"]
-    widget.controls["kappa"].value = 5.0  # twice what is suggested, to be seen in a small picture
+    widget.form.controls["kappa"].value = 5.0  # twice what is suggested, to be seen in a small picture
     wait_until(lambda: True)
     widget.panel.button.native.click()
     wait_until(lambda: len(viewer.layers) == 2)
@@ -68,7 +68,7 @@ def main() -> None:
     viewer.scene.camera.zoom *= 1.7
     wait_until(lambda: not widget.panel.busy)
     viewer.screenshot(str(IMAGES / "napari.png"), canvas_only=False, flash=False)
-    widget.more.native.click()
+    widget.form.more.button.native.click()
     wait_until(lambda: True)
     save(widget, "options.png")
     viewer.close()

@@ -79,9 +79,7 @@ def test_suggestion_is_free_of_units(model, shape, spacing):
     finer, longer = nd.suggest(image, model, spacing=micrometres)
     assert longer == pytest.approx(1e6 * time, rel=1e-5)
     assert finer.kappa == pytest.approx(chosen.kappa / 1000, rel=1e-5)
-    np.testing.assert_allclose(
-        nd.diffuse(image, finer, time=longer, spacing=micrometres), picture, rtol=0, atol=1e-5 * np.ptp(image)
-    )
+    np.testing.assert_allclose(nd.diffuse(image, finer, time=longer, spacing=micrometres), picture, rtol=0, atol=1e-5 * np.ptp(image))
 
 
 def test_suggestion_ignores_an_offset():

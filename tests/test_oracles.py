@@ -67,9 +67,7 @@ def test_variance_of_a_blob_grows_by_twice_the_time_along_every_axis(spacing, sc
     mask = np.ones(shape, bool)
     mask[(0,) * len(shape)] = False  # one wall, far away, is enough to change the way of solving
     options = {"mask": mask} if scheme == "walls" else {}
-    result = nd.diffuse(
-        image, nd.Linear(), time=time, spacing=spacing, scheme="explicit" if scheme == "explicit" else "exact", **options
-    )
+    result = nd.diffuse(image, nd.Linear(), time=time, spacing=spacing, scheme="explicit" if scheme == "explicit" else "exact", **options)
     for axis, h in enumerate(spacing):
         x = h * (np.arange(shape[axis]) - shape[axis] // 2)
         moments = []
@@ -110,8 +108,10 @@ def test_between_walls_the_result_is_the_exponential_of_the_operator(shape, spac
     image, time = scene(shape), 1.5
     operator = dense_operator(labels, spacing)
     count = math.ceil(time / bound(spacing))
-    matrix = scipy.linalg.expm(time * operator) if scheme == "exact" else np.linalg.matrix_power(
-        np.eye(image.size) + time / count * operator, count
+    matrix = (
+        scipy.linalg.expm(time * operator)
+        if scheme == "exact"
+        else np.linalg.matrix_power(np.eye(image.size) + time / count * operator, count)
     )
     chosen = "exact" if scheme == "exact" else Explicit(step=time / count)
     result = nd.diffuse(image, nd.Linear(), time=time, spacing=spacing, labels=labels, scheme=chosen)

@@ -95,9 +95,7 @@ def test_charbonnier_descends_its_convex_energy(shape, spacing):
     model = nd.PeronaMalik(kappa=kappa, diffusivity="charbonnier")
 
     def energy(u):
-        return sum(
-            (kappa**2 * (np.sqrt(1 + (np.diff(u, axis=axis) / h / kappa) ** 2) - 1)).sum() for axis, h in enumerate(spacing)
-        )
+        return sum((kappa**2 * (np.sqrt(1 + (np.diff(u, axis=axis) / h / kappa) ** 2) - 1)).sum() for axis, h in enumerate(spacing))
 
     states = nd.evolve(image, model, time=30 * bound(spacing), spacing=spacing, scheme=Explicit(step=bound(spacing)))
     energies = [energy(image), *(energy(state.image) for state in states)]

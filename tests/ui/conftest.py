@@ -49,7 +49,7 @@ def run(qtbot):
 
 def settle(qtbot, widget):
     """Wait until suggestion and plan have been made."""
-    qtbot.waitUntil(lambda: not widget._timer.isActive() and worker.running() == 0, timeout=WAIT)
+    qtbot.waitUntil(lambda: not widget.pending and worker.running() == 0, timeout=WAIT)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 import napari_diffusion as nd
 from napari_diffusion.models import Model, all_models, param
-from napari_diffusion.ui import defaults, widget
+from napari_diffusion.ui import defaults, form
+from napari_diffusion.ui.amount import TIME
 from napari_diffusion.ui.number import Number
 from napari_diffusion.ui.parameters import ModelControls, length_power
 
@@ -73,27 +74,27 @@ def test_powers_of_length(unit, power):
 @pytest.mark.parametrize("isotropic", [True, False])
 def test_every_model_is_in_one_widget(qtbot, open_widget, isotropic):
     _, gui = open_widget("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
-    assert list(gui.model.choices) == [model for model in all_models() if model.isotropic is isotropic]
-    for model in gui.model.choices:
-        gui.model.value = model
-        assert gui.controls.value() == model()
+    assert list(gui.form.model.choices) == [model for model in all_models() if model.isotropic is isotropic]
+    for model in gui.form.model.choices:
+        gui.form.model.value = model
+        assert gui.form.controls.value() == model()
 
 
 def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch, settled):
-    monkeypatch.setattr(widget, "all_models", lambda: (nd.PeronaMalik, Everything))
+    monkeypatch.setattr(form, "all_models", lambda: (nd.PeronaMalik, Everything))
     _, gui = open_widget()
     gui.root_native_widget.window().show()
-    shown = lambda: [w.label for w in gui.form if isinstance(w, Number) and w.visible]  # noqa: E731
-    assert gui.model.visible
-    assert shown() == ["Edge threshold", "Diffusion time"]
-    first = gui.controls["kappa"]
-    gui.model.value = Everything
-    assert gui.controls["edge"].visible
+    shown = lambda: [w.label for w in (*gui.form, *gui.form.more.body) if isinstance(w, Number) and w.visible]  # noqa: E731
+    assert gui.form.model.visible
+    assert shown() == ["Edge threshold"]
+    first = gui.form.controls["kappa"]
+    gui.form.model.value = Everything
+    assert gui.form.controls["edge"].visible
     assert not first.visible
-    gui.more.native.click()
-    assert shown() == ["Edge threshold", "Diffusion time", "Rate", "Length", "Area"]
-    gui.more.native.click()
-    assert shown() == ["Edge threshold", "Diffusion time"]
+    gui.form.more.button.native.click()
+    assert shown() == ["Edge threshold", "Rate", "Length", "Area"]
+    gui.form.more.button.native.click()
+    assert shown() == ["Edge threshold"]
 
 
 def type_text(box, text):
@@ -145,19 +146,19 @@ def test_the_wheel_belongs_to_the_dock(qtbot):
 
 def test_the_layer_follows_the_selection(open_widget, noisy):
     viewer, gui = open_widget()
-    assert gui.layer.value is None
+    assert gui.form.layer.value is None
     one, two = viewer.add_image(noisy, name="one"), viewer.add_image(noisy, name="two")
-    assert gui.layer.value == two
+    assert gui.form.layer.value == two
     viewer.layers.selection.active = one
-    assert gui.layer.value == one
+    assert gui.form.layer.value == one
     viewer.add_labels(np.zeros((4, 4), int))
-    assert gui.layer.value == one
-    gui.layer.value = two
+    assert gui.form.layer.value == one
+    gui.form.layer.value = two
     assert viewer.layers.selection.active != two
-    assert gui.layer.value == two
+    assert gui.form.layer.value == two
     two.name = "renamed"
-    assert gui.layer.value == two
-    assert gui.layer.current_choice == "renamed"
+    assert gui.form.layer.value == two
+    assert gui.form.layer.current_choice == "renamed"
 
 
 def test_corrections_of_the_layer_are_seen(open_widget, noisy):
@@ -165,39 +166,40 @@ def test_corrections_of_the_layer_are_seen(open_widget, noisy):
     layer, other = viewer.add_image(noisy), viewer.add_image(noisy)
     viewer.layers.selection.active = layer
     layer.scale = (3, 1, 1)
-    assert gui.table.spacing == (3, 1, 1)
+    assert gui.form.table.spacing == (3, 1, 1)
     layer.units = ("um",) * 3
-    assert gui.table.unit == "µm"
+    assert gui.form.table.unit == "µm"
     layer.axis_labels = ("t", "y", "x")
-    assert gui.table.axes == (1, 2)
+    assert gui.form.table.axes == (1, 2)
     other.scale = (9, 9, 9)
-    assert gui.table.spacing == (1, 1)
+    assert gui.form.table.spacing == (1, 1)
 
 
 def test_voxel_size_can_be_changed_and_reset(open_widget, noisy, run):
     viewer, gui = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     gui.root_native_widget.window().show()
-    assert not gui.table.reset.visible
-    gui.table.rows[0].size.value = 4
-    assert gui.table.reset.visible
+    assert not gui.form.table.reset.visible
+    gui.form.table.rows[0].size.value = 4
+    assert gui.form.table.reset.visible
     layer = run(viewer, gui)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=gui.time, spacing=(4, 0.5, 0.5)))
-    gui.table.reset.native.click()
-    assert gui.table.spacing == (2, 0.5, 0.5)
-    assert not gui.table.reset.visible
+    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=gui.form.amount.time, spacing=(4, 0.5, 0.5)))
+    gui.form.table.reset.native.click()
+    assert gui.form.table.spacing == (2, 0.5, 0.5)
+    assert not gui.form.table.reset.visible
 
 
 def test_another_unit_shows_the_same_lengths(open_widget, noisy, run, settled):
     viewer, gui = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     settled(gui)
-    gui.controls["kappa"].value, gui.amount.value = 8.0, 3.0
-    gui.unit.value = "nm"
-    assert gui.table.spacing == (2000, 500, 500)
-    assert gui.controls["kappa"].value == 0.008
-    assert gui.amount.value == 3e6
-    assert gui.equivalent.value.replace("\N{NO-BREAK SPACE}", " ") == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
+    gui.form.amount.kind.value = TIME
+    gui.form.controls["kappa"].value, gui.form.amount.number.value = 8.0, 3.0
+    gui.form.unit.value = "nm"
+    assert gui.form.table.spacing == (2000, 500, 500)
+    assert gui.form.controls["kappa"].value == 0.008
+    assert gui.form.amount.number.value == 3e6
+    assert gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ") == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
     layer = run(viewer, gui)
     np.testing.assert_allclose(layer.data, nd.diffuse(noisy, nd.PeronaMalik(kappa=8.0), time=3.0, spacing=(2, 0.5, 0.5)), rtol=1e-5)
 
@@ -205,10 +207,10 @@ def test_another_unit_shows_the_same_lengths(open_widget, noisy, run, settled):
 def test_pixels_become_a_length_by_naming_it(open_widget, noisy):
     viewer, gui = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
-    gui.amount.value = 2.0
-    gui.unit.value = "µm"
-    assert gui.table.spacing == (1, 1, 1)
-    assert (gui.amount.value, gui.amount.unit) == (2.0, "µm")
+    gui.form.amount.number.value = 2.0
+    gui.form.unit.value = "µm"
+    assert gui.form.table.spacing == (1, 1, 1)
+    assert (gui.form.amount.number.value, gui.form.amount.number.unit) == (2.0, "µm")
 
 
 def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settled):
@@ -217,14 +219,14 @@ def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settl
     settled(gui)
     model, time = defaults.suggest(noisy, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None)
     assert model.kappa != nd.PeronaMalik().kappa
-    assert (gui.controls["kappa"].value, gui.amount.value) == (model.kappa, time)
-    gui.controls["kappa"].value = 33.0
+    assert (gui.form.controls["kappa"].value, gui.form.amount.time) == (model.kappa, time)
+    gui.form.controls["kappa"].value = 33.0
     viewer.add_image(noisy * 10, name="b")
     settled(gui)
-    assert gui.controls["kappa"].value == 33
-    gui.suggest.native.click()
+    assert gui.form.controls["kappa"].value == 33
+    gui.form.suggest.native.click()
     settled(gui)
-    assert gui.controls["kappa"].value == pytest.approx(10 * model.kappa, rel=0.01)
+    assert gui.form.controls["kappa"].value == pytest.approx(10 * model.kappa, rel=0.01)
     assert "suggested" in gui.panel.status.value
 
 
@@ -232,7 +234,7 @@ def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_widget, set
     viewer, gui = open_widget("Anisotropic diffusion")
     viewer.add_image(np.ones((8, 9), np.float32))
     settled(gui)
-    assert gui.controls.value() == nd.PeronaMalik()
+    assert gui.form.controls.value() == nd.PeronaMalik()
     assert "No suggestion" in gui.panel.status.value
 
 
@@ -258,12 +260,15 @@ def test_tab_goes_down_the_form(open_widget, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
-    gui.more.native.click()
-    wanted = [gui.layer, *(part for row in gui.table.rows for part in (row.smooth, row.size)), gui.controls["kappa"], gui.amount]
-    wanted += [gui.suggest, gui.more, gui.controls["diffusivity"], gui.unit, gui.regions, gui.threads, gui.panel.button]
-    native, found = gui.layer.native, []
+    gui.form.more.button.native.click()
+    form = gui.form
+    wanted = [form.layer, *(part for row in form.table.rows for part in (row.smooth, row.size))]
+    wanted += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
+    wanted += [section.box.button for section in gui.sections.values()]
+    wanted += [form.more.button, form.controls["diffusivity"], form.unit, form.regions, form.threads, gui.panel.button]
+    native, found = gui.form.layer.native, []
     # The chain is a ring of all widgets of the window; positions rather than widgets, to keep none alive.
-    while not found or native is not gui.layer.native:
+    while not found or native is not gui.form.layer.native:
         found += [position for position, widget in enumerate(wanted) if widget.native is native]
         native = native.nextInFocusChain()
     assert found == list(range(len(wanted)))
@@ -274,15 +279,16 @@ def test_at_most_six_things_to_set_at_first(open_widget, noisy, settled):
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
     settled(gui)
-    rows = [w for w in gui.form if w.visible and w not in (gui.equivalent, gui.buttons)]
-    assert len(rows) <= 6
+    assert len([row for row in gui.form if row.visible]) <= 6
+    assert not any(section.box.open for section in gui.sections.values())
+    assert not gui.form.more.open
 
 
 def test_nothing_is_wider_than_the_dock(open_widget, settled):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(np.zeros((2, 3, 4, 8, 9)), name="a very long layer name " * 4, scale=(1, 1, 0.123456, 1.5e-7, 2), units=("um",) * 5)
-    gui.more.native.click()
+    gui.form.more.button.native.click()
     settled(gui)
     viewer.theme = "light"  # a change of style lets Qt measure everything anew
     gui.panel.say("a sentence that goes on and on " * 10)

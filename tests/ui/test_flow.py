@@ -11,11 +11,11 @@ def test_mri_from_the_sample_menu(open_widget, run):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.open_sample("napari-diffusion", "mri")
     source = viewer.layers[0]
-    assert widget.layer.value == source
+    assert widget.form.layer.value == source
     source.data = source.data[:, 20:60, 20:60]
     layer = run(viewer, widget)
-    model = nd.PeronaMalik(kappa=widget.controls["kappa"].value)
-    expected = nd.diffuse(source.data, model, time=widget.amount.value, spacing=(2.2, 2.0, 2.0))
+    model = nd.PeronaMalik(kappa=widget.form.controls["kappa"].value)
+    expected = nd.diffuse(source.data, model, time=widget.form.amount.time, spacing=(2.2, 2.0, 2.0))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
     assert layer.name == f"{source.name} [Perona-Malik]"
     assert layer.units == source.units
@@ -39,9 +39,9 @@ def test_the_recipe_repeats_the_result(open_widget, run, noisy):
 def test_isotropic_is_a_gaussian_of_the_sigma_on_screen(open_widget, run, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, scale=(0.002, 0.5, 0.5), units=("mm", "um", "um"))
-    widget.amount.value = 1.5
-    assert widget.amount.unit == "µm"
-    assert widget.equivalent.value.replace("\N{NO-BREAK SPACE}", " ") == "FWHM 3.53 µm, diffusion time 1.12 µm²"
+    widget.form.amount.number.value = 1.5
+    assert widget.form.amount.number.unit == "µm"
+    assert widget.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ") == "= FWHM 3.53 µm, diffusion time 1.12 µm²"
     layer = run(viewer, widget)
     expected = nd.diffuse(noisy, nd.Linear(), time=nd.time_for_sigma(1.5), spacing=(2.0, 0.5, 0.5))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
@@ -51,19 +51,20 @@ def test_time_points_stay_apart(open_widget, run, noisy):
     series = np.stack([noisy, noisy + 1000])
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(series, scale=(1, 0.002, 0.5, 0.5), units=("s", "mm", "um", "um"))
-    assert widget.table.axes == (1, 2, 3)
+    assert widget.form.table.axes == (1, 2, 3)
     layer = run(viewer, widget)
     for frame, volume in zip(layer.data, series, strict=True):
-        np.testing.assert_array_equal(frame, nd.diffuse(volume, nd.Linear(), time=widget.time, spacing=(2, 0.5, 0.5)), strict=True)
+        expected = nd.diffuse(volume, nd.Linear(), time=widget.form.amount.time, spacing=(2, 0.5, 0.5))
+        np.testing.assert_array_equal(frame, expected, strict=True)
 
 
 def test_the_user_decides_which_axes(open_widget, run, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
-    widget.table.rows[0].smooth.native.click()
-    assert widget.table.axes == (1, 2)
+    widget.form.table.rows[0].smooth.native.click()
+    assert widget.form.table.axes == (1, 2)
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.time, axes=(1, 2)), strict=True)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, axes=(1, 2)), strict=True)
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint32, np.float16, np.float64])
@@ -71,9 +72,9 @@ def test_every_type_of_five_axes(open_widget, run, dtype):
     values = (np.random.default_rng(1).random((2, 2, 3, 8, 9)) * 200 > 90).astype(dtype)
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(values)
-    assert widget.table.axes == (2, 3, 4)
+    assert widget.form.table.axes == (2, 3, 4)
     layer = run(viewer, widget)
-    expected = nd.diffuse(values, nd.Linear(), time=widget.time, axes=(2, 3, 4))
+    expected = nd.diffuse(values, nd.Linear(), time=widget.form.amount.time, axes=(2, 3, 4))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
 
 
@@ -81,9 +82,10 @@ def test_integers_are_kept_on_request(open_widget, run):
     values = np.random.default_rng(1).integers(0, 255, (12, 13), np.uint8)
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(values)
-    widget.preserve.value = True
+    widget.form.preserve.value = True
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(values, nd.Linear(), time=widget.time, preserve_dtype=True), strict=True)
+    expected = nd.diffuse(values, nd.Linear(), time=widget.form.amount.time, preserve_dtype=True)
+    np.testing.assert_array_equal(layer.data, expected, strict=True)
     assert layer.dtype == np.uint8
 
 
@@ -92,8 +94,8 @@ def test_colours_share_one_threshold(open_widget, run):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(values, rgb=True)
     layer = run(viewer, widget)
-    model = nd.PeronaMalik(kappa=widget.controls["kappa"].value)
-    expected = nd.diffuse(values, model, time=widget.time, channel_axis=-1, axes=(0, 1))
+    model = nd.PeronaMalik(kappa=widget.form.controls["kappa"].value)
+    expected = nd.diffuse(values, model, time=widget.form.amount.time, channel_axis=-1, axes=(0, 1))
     assert layer.rgb
     np.testing.assert_array_equal(layer.data, expected, strict=True)
 
@@ -107,7 +109,7 @@ def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatc
     viewer.add_image(dask.array.from_array(series, chunks=(1, 6, 16, 20)))
     layer = run(viewer, widget)
     assert seen == [dask.array.Array]
-    np.testing.assert_array_equal(layer.data, diffuse(series, nd.Linear(), time=widget.time, axes=(1, 2, 3)), strict=True)
+    np.testing.assert_array_equal(layer.data, diffuse(series, nd.Linear(), time=widget.form.amount.time, axes=(1, 2, 3)), strict=True)
 
 
 def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
@@ -115,7 +117,7 @@ def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image([full, full[::2, ::2]], multiscale=True)
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(full, nd.Linear(), time=widget.time), strict=True)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(full, nd.Linear(), time=widget.form.amount.time), strict=True)
 
 
 def test_labels_are_walls(open_widget, run, noisy):
@@ -124,9 +126,9 @@ def test_labels_are_walls(open_widget, run, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     viewer.add_labels(labels)
-    widget.regions.value = viewer.layers["labels"]
+    widget.form.regions.value = viewer.layers["labels"]
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.time, labels=labels), strict=True)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, labels=labels), strict=True)
     np.testing.assert_array_equal(layer.data[..., :2], noisy[..., :2])
 
 
@@ -134,7 +136,7 @@ def test_nan_on_request(open_widget, run, noisy):
     noisy[2, 3, 4] = np.nan
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(50, 250))
-    widget.nan.value = "mask"
+    widget.form.nan.value = "mask"
     layer = run(viewer, widget)
     assert np.isnan(layer.data[2, 3, 4])
     assert np.isnan(layer.data).sum() == 1

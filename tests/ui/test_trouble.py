@@ -75,7 +75,7 @@ def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog):
 def test_run_without_an_axis_says_what_to_do(open_widget, run, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
-    for row in widget.table.rows:
+    for row in widget.form.table.rows:
         row.smooth.value = False
     assert run(viewer, widget) is None
     assert "at least one axis" in widget.panel.status.value
@@ -85,7 +85,7 @@ def test_a_plan_that_cannot_be_is_said_before_the_run(open_widget, settled, nois
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     viewer.add_labels(np.zeros((3, 3), int))
-    widget.regions.value = viewer.layers["labels" if "labels" in viewer.layers else -1]
+    widget.form.regions.value = viewer.layers["labels" if "labels" in viewer.layers else -1]
     settled(widget)
     assert "labels must have the shape" in widget.panel.plan.value
 
@@ -111,7 +111,7 @@ def test_cancel_stops_the_engine(open_widget, qtbot, settled):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(np.random.default_rng(0).random((24, 64, 64), np.float32))
     settled(widget)
-    widget.amount.value = 5000  # some minutes
+    widget.form.amount.number.value = 100  # some minutes
     widget.panel.button.native.click()
     qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
     widget.panel.button.native.click()
@@ -146,7 +146,7 @@ def test_the_last_layer_removed_leaves_nothing_to_run(open_widget, noisy, settle
     assert widget.panel.button.enabled
     viewer.layers.remove(layer)
     settled(widget)
-    assert widget.layer.value is None
+    assert widget.form.layer.value is None
     assert not widget.panel.button.enabled
     assert "Open an image" in widget.panel.plan.value
 
@@ -205,7 +205,7 @@ def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
     slow.go.set()
     qtbot.waitUntil(lambda: not one.panel.busy and not two.panel.busy, timeout=WAIT)
     assert len(viewer.layers) == 3
-    assert one.layer.value.name == two.layer.value.name == "a"
+    assert one.form.layer.value.name == two.form.layer.value.name == "a"
 
 
 @pytest.mark.parametrize("ending", ["done", "cancelled", "failed"])
@@ -227,7 +227,7 @@ def test_nothing_holds_the_image_afterwards(open_widget, qtbot, slow, monkeypatc
     if ending == "done":
         kept.append(weakref.ref(viewer.layers[-1].data))
         viewer.layers[-1].data = np.zeros((2, 2))
-    qtbot.waitUntil(lambda: not widget._timer.isActive() and worker.running() == 0, timeout=WAIT)
+    qtbot.waitUntil(lambda: not widget.pending and worker.running() == 0, timeout=WAIT)
     QApplication.processEvents()
     gc.collect()
     assert [ref() is None for ref in kept] == [True] * len(kept)
@@ -238,7 +238,7 @@ def test_the_window_stays_alive_while_a_thread_works(open_widget, qtbot, noisy, 
     viewer.add_image(noisy)
     start(qtbot, widget, slow)
     assert threading.current_thread() is threading.main_thread()
-    widget.amount.value = 3.0
+    widget.form.amount.number.value = 3.0
     viewer.dims.set_current_step(0, 2)
     qtbot.waitUntil(lambda: "1 step" in widget.panel.plan.value, timeout=WAIT)
     assert widget.panel.busy

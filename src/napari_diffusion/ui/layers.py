@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from napari_diffusion.engine.recipe import length_factor
 
@@ -15,6 +17,10 @@ LENGTHS = ("nm", "µm", "mm", "cm", "m")
 #: Names under which an axis is not a direction in space, whatever its unit says.
 _NOT_SPACE = re.compile(r"t|time|frames?|c|ch|channels?|w|wavelengths?|s|scenes?|series|p|pos|positions?|b|batch|l|lambda", re.IGNORECASE)
 _NAMELESS = re.compile(r"-\d+")
+
+#: Layers that show something about an image and are no image to filter, such as a preview.
+helpers: WeakSet[Any] = WeakSet()
+_adding = [0]
 
 # What is not carried over: what belongs to the source alone, or what the result has of its own.
 _OWN = {"name", "multiscale", "locked_data_level", "visible", "metadata"}
@@ -135,5 +141,30 @@ def add_result(viewer: Any, data: Any, look: Look, title: str, provenance: dict[
     metadata = {**look.metadata, "napari-diffusion": provenance}
     layer = Image(data, name=name, metadata=metadata, multiscale=False, **look.arguments)
     layer.contrast_limits_range = look.contrast_range
-    viewer.add_layer(layer)
+    with adding():
+        viewer.add_layer(layer)
     return layer
+
+
+@contextmanager
+def adding() -> Iterator[None]:
+    """Layers that a widget adds are selected by napari, but nobody has picked them as the next thing to filter."""
+    _adding[0] += 1
+    try:
+        yield
+    finally:
+        _adding[0] -= 1
+
+
+def picked() -> bool:
+    """Whether a layer that becomes selected now was picked by the user."""
+    return not _adding[0]
+
+
+def add_quietly(viewer: Any, layer: Any) -> None:
+    """Add a layer and leave selected what is selected."""
+    selected, active = set(viewer.layers.selection), viewer.layers.selection.active
+    with adding():
+        viewer.add_layer(layer)
+        viewer.layers.selection = selected
+        viewer.layers.selection.active = active

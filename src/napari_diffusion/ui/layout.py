@@ -60,10 +60,10 @@ def wrapping_label() -> Label:
     return label
 
 
-def keep_narrow(box: ComboBox) -> None:
-    """Let a combo box cut long entries short instead of making the dock wider."""
+def keep_narrow(box: ComboBox, letters: int = 8) -> None:
+    """Let a combo box cut long entries short, to that many letters, instead of making the dock wider."""
     box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.native.setMinimumContentsLength(8)
+    box.native.setMinimumContentsLength(letters)
     box.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 

@@ -1,0 +1,254 @@
+"""What to filter and how: the controls that make up one call of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Widget
+from napari.layers import Image, Labels
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+import napari_diffusion as nd
+from napari_diffusion.engine.slabs import cpu_count
+from napari_diffusion.models import Model, all_models
+from napari_diffusion.schemes import BUILTIN as SCHEMES
+from napari_diffusion.ui import defaults
+from napari_diffusion.ui.amount import Amount
+from napari_diffusion.ui.axes import AxesTable
+from napari_diffusion.ui.layers import LENGTHS, PIXEL, array_of, axes_of, channel_axis_of, conversion, helpers, picked
+from napari_diffusion.ui.layout import keep_narrow
+from napari_diffusion.ui.parameters import ModelControls
+from napari_diffusion.ui.section import Foldable
+from napari_diffusion.ui.settings import Settings
+
+
+class Form(Container):  # type: ignore[type-arg]
+    """The controls of one widget.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose layers are on offer.
+    isotropic
+        Which models to list.
+
+    Attributes
+    ----------
+    layer_changed, settings_changed
+        As `Context` has them.
+    layout_changed
+        Controls came or went.
+    """
+
+    layer_changed = Signal()
+    settings_changed = Signal()
+    layout_changed = Signal()
+
+    def __init__(self, viewer: Any, isotropic: bool) -> None:
+        self._viewer = viewer
+        self._isotropic = isotropic
+        self._unit = PIXEL
+        self._filling = self._other_layer = False
+        self._watched: Any = None
+        self._controls: dict[type[Model], ModelControls] = {}
+        self._make_first()
+        self._make_options()
+        self.more = Foldable("More options", self._options, labels=True, tooltip="Everything else that can be set.")
+        super().__init__(widgets=self._first)
+        self.margins = (0, 0, 0, 0)
+        # Several controls change at once, and together they make sense: it is told once, after the last.
+        self._soon = QTimer(self.native)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._tell)
+        self._connect()
+        self._set_unit(PIXEL)
+        self._show_model()
+        self._follow()
+        self._show_layer()
+
+    def _make_first(self) -> None:
+        models = [(model.title, model) for model in all_models() if model.isotropic is self._isotropic]
+        self.layer = ComboBox(choices=self._layers_of(Image), tooltip="Image to filter; follows the selected layer.")
+        # A container of its own: magicgui looks at everything beside a widget that changes, and a layer is heavy to look at.
+        layer_box = Container(widgets=[self.layer], labels=False, label="Layer", tooltip=self.layer.tooltip)
+        layer_box.margins = (0, 0, 0, 0)
+        self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
+        self.table = AxesTable()
+        tip = "How far to diffuse." if self._isotropic else "How far to diffuse; where an edge holds it back, less is smoothed."
+        self.amount = Amount(tip)
+        tip = "Measure noise and edges in the middle of the image and fill in values that fit."
+        self.suggest = PushButton(text="Suggest", tooltip=tip)
+        self._suggest_row = Container(widgets=[self.suggest], labels=False, label=" ")
+        self._suggest_row.margins = (0, 0, 0, 0)
+        for box in (self.layer, self.model):
+            keep_narrow(box)
+        self._first: list[Widget] = [layer_box, self.model, self.table, self.amount, self._suggest_row]
+
+    def _make_options(self) -> None:
+        tip = "Unit of the voxel size and of every length here."
+        self.unit = ComboBox(choices=self._unit_choices, value=PIXEL, label="Length unit", tooltip=tip)
+        tip = "Smooth inside each label on its own and leave label 0 as it is."
+        self.regions = ComboBox(choices=self._layers_of(Labels), nullable=True, label="Within labels", tooltip=tip)
+        self.regions.null_string = "everywhere"
+        tip = "What to do about NaN and infinite values."
+        self.nan = ComboBox(choices=[("stop with a message", "raise"), ("leave, smooth around", "mask")], label="NaN", tooltip=tip)
+        tip = "Round the result to the integer type of the image; otherwise it is float32, in the same intensity unit."
+        self.preserve = CheckBox(text="Keep integer type", tooltip=tip)
+        preserve = Container(widgets=[self.preserve], labels=False, label=" ")
+        preserve.margins = (0, 0, 0, 0)
+        schemes = ["auto", *(scheme.name for scheme in SCHEMES)]
+        tip = "How to step through diffusion time; auto takes the fastest that is exact enough."
+        self.scheme = ComboBox(choices=schemes, label="Scheme", tooltip=tip)
+        counts = [("all processors", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
+        self.threads = ComboBox(choices=counts, label="Threads", tooltip="How many to use. The result does not depend on it.")
+        for box in (self.regions, self.nan, self.threads):
+            keep_narrow(box)
+        self._options: list[Widget] = [self.unit, self.regions, self.nan, preserve, self.scheme, self.threads]
+
+    def _connect(self) -> None:
+        self.layer.changed.connect(self._show_layer)
+        self.model.changed.connect(self._show_model)
+        self.unit.changed.connect(self._unit_picked)
+        self.changed.connect(self._changed)
+        self.more.changed.connect(self._changed)
+        self.more.folded.connect(self.layout_changed)
+        self._viewer.layers.selection.events.active.connect(self._follow)
+
+    def _changed(self) -> None:
+        self._soon.start()
+
+    def _tell(self) -> None:
+        if self._other_layer:
+            self._other_layer = False
+            self.layer_changed.emit()
+        self.settings_changed.emit()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a change has not been told yet."""
+        return bool(self._soon.isActive())
+
+    # ---- layer
+
+    def _layers_of(self, kind: Any) -> Callable[[Any], list[tuple[str, Any]]]:
+        return lambda _: [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, kind) and layer not in helpers]
+
+    def reset_choices(self, *_: Any) -> None:
+        """List the layers anew.
+
+        magicgui finds the chosen layer again by its name, loses a renamed one, and does not tell when the last one goes.
+        """
+        chosen = [(box, box.value) for box in (self.layer, self.regions)]
+        with self.layer.changed.blocked(), self.regions.changed.blocked():
+            super().reset_choices()
+            self.more.reset_choices()
+            for box, layer in chosen:
+                if layer is not None and layer in box.choices:
+                    box.value = layer
+        if self.layer.value != self._watched:
+            self._show_layer()
+        self._changed()
+
+    def _follow(self) -> None:
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Image) and picked() and active not in helpers:
+            # The selection changes before napari tells about the new layer.
+            self.layer.reset_choices()
+            self.layer.value = active
+
+    def _show_layer(self) -> None:
+        layer = self.layer.value
+        self._watch(layer)
+        self._other_layer = True
+        for widget in (self.table, self.suggest):
+            widget.enabled = layer is not None
+        if layer is not None:
+            unit = self.table.show_layer(axes_of(layer))
+            self.unit.reset_choices()
+            self._set_unit(unit)
+            if not self.amount.edited:
+                sigma = defaults.start_sigma(self.table.spacing)
+                self.amount.fill(nd.time_for_sigma(sigma if self._isotropic else 2 * sigma))
+        self._changed()
+
+    def _watch(self, layer: Any) -> None:
+        """Follow later corrections of the layer's voxel size, units and data; those of the one before no more."""
+        for watched, change in ((self._watched, "disconnect"), (layer, "connect")):
+            if watched is not None:
+                for name in ("scale", "units", "axis_labels", "data"):
+                    getattr(watched.events[name], change)(self._show_layer)
+        self._watched = layer
+
+    # ---- model, unit
+
+    @property
+    def controls(self) -> ModelControls:
+        """The parameter controls of the chosen model."""
+        return self._controls[self.model.value]
+
+    def _show_model(self) -> None:
+        model = self.model.value
+        if model not in self._controls:
+            controls = self._controls[model] = ModelControls(model)
+            controls.set_unit(self._unit)
+            for control in controls.first:
+                self.insert(self.index(self.amount), control)
+            for control in controls.more:
+                self.more.body.insert(self.more.body.index(self.unit), control)
+        self.model.tooltip = model.summary
+        self._suggest_row.visible = self.controls.depends_on_data
+        for each, controls in self._controls.items():
+            for control in (*controls.first, *controls.more):
+                control.visible = each is model
+        self.layout_changed.emit()
+
+    def _unit_choices(self, _: Any) -> list[str]:
+        return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))
+
+    def _unit_picked(self, unit: str) -> None:
+        if not self._filling and unit and unit != self._unit:
+            self.table.set_unit(unit, conversion(self._unit, unit) or 1.0)
+            self._set_unit(unit)
+
+    def _set_unit(self, unit: str) -> None:
+        """Show everything in ``unit`` and convert what is there; from and to pixel there is nothing to convert by."""
+        factor = conversion(self._unit, unit) or 1.0
+        self._filling = True
+        try:
+            self._unit = self.unit.value = unit
+        finally:
+            self._filling = False
+        for controls in self._controls.values():
+            controls.set_unit(unit, factor)
+        self.amount.set_unit(unit, factor)
+
+    # ---- the call
+
+    def settings(self) -> Settings:
+        """Return what is on screen as one call of the library.
+
+        Raises
+        ------
+        ValueError
+            When it is none; the sentence says what is missing.
+        """
+        layer = self.layer.value
+        if layer is None:
+            raise ValueError("Open an image and choose its layer first.")
+        if not self.table.axes:
+            raise ValueError("Check at least one axis to smooth along.")
+        keywords = {
+            "time": self.amount.time,
+            "spacing": self.table.spacing,
+            "axes": self.table.axes,
+            "channel_axis": channel_axis_of(layer),
+            "labels": None if self.regions.value is None else array_of(self.regions.value),
+            "nan": self.nan.value,
+            "scheme": self.scheme.value,
+            "preserve_dtype": self.preserve.value,
+            "threads": self.threads.value or None,
+        }
+        return Settings(array_of(layer), self.controls.value(), keywords, self._unit)
