@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
     from napari_diffusion.engine.slabs import Cancelled
     from napari_diffusion.engine.suggest import suggest
-    from napari_diffusion.models import Linear, Model, PeronaMalik
+    from napari_diffusion.models import Linear, Model, PeronaMalik, TotalVariation
 
 # Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
 _HOME = {
@@ -36,6 +36,7 @@ _HOME = {
     "Model": "models",
     "Linear": "models",
     "PeronaMalik": "models",
+    "TotalVariation": "models",
     "models": "",
     "schemes": "",
 }
@@ -48,6 +49,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "State",
+    "TotalVariation",
     "diffuse",
     "equivalent_sigma",
     "evolve",

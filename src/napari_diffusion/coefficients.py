@@ -2,7 +2,8 @@ r"""What models return and schemes integrate: a closed set of coefficients.
 
 .. math:: u_t = \operatorname{div}(g \, \nabla u)
 
-with :math:`g` constant, evaluated on each face from the face difference, or given at the voxels.
+with :math:`g` constant, evaluated on each face from the face difference or from the whole gradient, or given at the voxels; and the
+motion of level sets by their curvature.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_diffusion.grid import Grid
 
 LINEAR = 0
 #: Diffusivities by name. The kernels know them by number; the order is part of that agreement.
@@ -41,15 +44,26 @@ class Diffusivity:
         return CODES[self.name]
 
 
+class Bounded:
+    """Base of the coefficients: what bounds the explicit step."""
+
+    #: Largest weight with which a voxel moves towards a neighbour, times h^2: g for the models in divergence form.
+    maximum: float
+
+    def max_step(self, grid: Grid) -> float:
+        """Largest explicit step [length²] that keeps the extremum principle."""
+        return grid.max_step(self.maximum)
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Bounded):
     r"""The same diffusivity everywhere: :math:`u_t = g\,\Delta u`."""
 
     maximum: float = 1.0
 
 
 @dataclass(frozen=True)
-class Face:
+class Face(Bounded):
     r"""Diffusivity of each face difference: flux :math:`g(|\partial_i u|)\,\partial_i u` through the faces of axis :math:`i`.
 
     Channels are coupled: every channel flows with the :math:`g` of :math:`s^2 = \sum_c w_c (\partial_i u_c)^2`.
@@ -60,11 +74,41 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Scalar:
+class Scalar(Bounded):
     """Diffusivity given at the voxels; a face uses the mean of its two voxels (Weickert 1998)."""
 
     values: NDArray[np.floating]
     maximum: float = 1.0
 
 
-Coefficient = Constant | Face | Scalar
+@dataclass(frozen=True)
+class Gradient(Bounded):
+    r"""Diffusivity of the whole gradient at each face: flux :math:`c\,g(|\nabla u|)\,\partial_i u` with the bound :math:`c` = ``maximum``.
+
+    ``values`` is :math:`|\nabla u|^2` at the voxels, from which a face takes the derivatives across it; that along it is its own. A step
+    edge therefore has the gradient of its one face, while a mean of two voxels would see it smeared over both.
+    """
+
+    values: NDArray[np.floating]
+    diffusivity: Diffusivity
+    maximum: float = 1.0
+
+
+@dataclass(frozen=True)
+class Curvature(Bounded):
+    r"""Motion of level sets, not in divergence form: :math:`u_t = |\nabla u| \operatorname{div}(g(|\nabla u|)\,\nabla u/|\nabla u|)`.
+
+    .. math:: u_t = \sum_{\text{faces}} \frac{g}{h_i^2} \min\Bigl(\frac{|\nabla u|}{|\nabla u|_{face}}, C\Bigr)\,\delta_i u
+
+    with :math:`|\nabla u|^2` at the voxels in ``values``. The ratio is 1 where the image is smooth. Limited to C = ``maximum`` it leaves
+    weights that are positive and bounded, so that steps up to :math:`1/(2C\sum_i h_i^{-2})` keep the extremum principle.
+    """
+
+    values: NDArray[np.floating]
+    diffusivity: Diffusivity
+    maximum: float = 2.0
+
+
+Coefficient = Constant | Face | Scalar | Gradient | Curvature
+#: Coefficients that are made from features at the voxels.
+Local = Scalar | Gradient | Curvature

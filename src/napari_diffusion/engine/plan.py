@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from napari_diffusion import kernels, schemes
-from napari_diffusion.coefficients import Coefficient, Constant, Scalar
+from napari_diffusion.coefficients import Coefficient, Constant, Local
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.slabs import cpu_count, slab_height
 from napari_diffusion.features import Features, heat_weights
@@ -41,6 +41,8 @@ class Plan:
         Voxels per diffusing axis by which a tile must overlap its neighbours so that its inside is exact.
     memory
         Predicted peak [bytes], input and output included.
+    max_step
+        Largest explicit step [length²] that keeps the extremum principle.
     threads, height, chunk, frames, backend
         How it will be executed; ``height`` is the number of planes of a slab, ``chunk`` of those that get their coefficient at once.
     """
@@ -49,6 +51,7 @@ class Plan:
     stages: tuple[Stage, ...]
     halo: tuple[int, ...]
     memory: int
+    max_step: float
     threads: int
     height: int
     chunk: int
@@ -107,7 +110,7 @@ def make_plan(
     walled = job.regions is not None or job.nan == "mask"
     grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
     probe, reach = _probe(model, grid)
-    limit = grid.max_step(probe.maximum)
+    limit = probe.max_step(grid)
     at_once = isinstance(scheme, Exact) or (isinstance(scheme, str) and scheme in ("auto", "exact"))
     most = MOST_MULTIPLE if isinstance(probe, Constant) and at_once and not walled else MOST_STAGES
     if total / limit > most:  # before a scheme counts its stages
@@ -130,12 +133,13 @@ def make_plan(
     largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 20
     height = slab_height(job.space[0], max(1, job.channels * math.prod(job.space[1:])), int(workers), largest)
     # Features need scratch for every plane, and look beyond: a slab passes through them in chunks, not too high, not too low.
-    chunk = min(height, CHUNK) if isinstance(probe, Scalar) else height
+    chunk = min(height, CHUNK) if isinstance(probe, Local) else height
     return Plan(
         scheme=chosen,
         stages=stages,
         halo=tuple(min(halo.get(i, 0), job.shape[i]) for i in job.axes),
         memory=_memory(job, probe, chosen, stages, walled, min(int(workers), -(-job.space[0] // height)), height, chunk, reach, kernel),
+        max_step=limit,
         threads=int(workers),
         height=height,
         chunk=chunk,
@@ -203,7 +207,7 @@ def _memory(
         fields = max(fields, field * (1 + (exact and walled and copied)) + out)
     walls = (0 if job.regions is None else job.regions.nbytes) + voxels * (walled + 4 * (job.nan == "mask"))
     per_plane = voxels // max(1, job.space[0]) * job.working.itemsize
-    if isinstance(coefficient, Scalar):
+    if isinstance(coefficient, Local):
         wide = min(chunk + 4 + 2 * max(reach) * walled, job.space[0])
         scratch = job.channels * wide * (5 if walled else 1) + 2 * (chunk + 2) + 4
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion import kernels
-from napari_diffusion.coefficients import LINEAR, Constant, Face
+from napari_diffusion.coefficients import LINEAR, Constant, Curvature, Diffusivity, Gradient, Local, Scalar
 from napari_diffusion.engine.job import Field, Job
 from napari_diffusion.engine.plan import Plan
 from napari_diffusion.engine.slabs import Slabs
@@ -74,6 +74,7 @@ class Solver:
     def _stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid) -> None:
         h = np.array(grid.spacing)
         dtype = u.dtype
+        b2 = (1 / h**2).astype(dtype)
 
         def work(lo: int, hi: int) -> None:
             g: Field | None = None
@@ -84,22 +85,27 @@ class Solver:
                 first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
                 new = first if g is None else known
                 coefficient = self.model.coefficient(Features(u, new, last, grid, self.kernel, self.weights, self.scratch))
-                code, scale, kappa = LINEAR, 1.0, 1.0
-                if isinstance(coefficient, Constant):
-                    scale = coefficient.maximum
-                elif isinstance(coefficient, Face):
-                    code, kappa = coefficient.diffusivity.code, coefficient.diffusivity.kappa
-                else:
+                diffusivity = Diffusivity() if isinstance(coefficient, Constant | Scalar) else coefficient.diffusivity
+                if isinstance(coefficient, Local):
                     planes = self.scratch.take("g", (self.plan.chunk + 2, *u.shape[2:]), dtype)
                     if g is not None:
                         planes[: new - first] = g[g.shape[0] - (new - first) :]
                     g = planes[: last - first]
                     g[new - first :] = coefficient.values
                     known = last
+                scale = coefficient.maximum if isinstance(coefficient, Constant | Gradient) else 1.0
                 a = (scale * stage.step / h**2).astype(dtype)
                 # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
-                b = np.minimum(1 / (h * kappa), math.sqrt(np.finfo(dtype).max) / 4).astype(dtype)
-                self.kernel.step(u, out, start, stop, a, b, stage.momentum, code, g, first, grid.open_faces, self.weights)
+                most = math.sqrt(np.finfo(dtype).max) / 4
+                code, faces, w = diffusivity.code, grid.open_faces, self.weights
+                if isinstance(coefficient, Gradient | Curvature):
+                    assert g is not None
+                    cap = coefficient.maximum if isinstance(coefficient, Curvature) else 0.0
+                    k2 = min(1 / diffusivity.kappa, most) ** 2
+                    self.kernel.gradient_step(u, out, start, stop, a, b2, stage.momentum, code, k2, cap, g, first, faces, w)
+                else:
+                    b = np.minimum(1 / (h * diffusivity.kappa), most).astype(dtype)
+                    self.kernel.step(u, out, start, stop, a, b, stage.momentum, code, g, first, faces, w)
                 if stage.anchor:
                     pull = self.scratch.take("pull", (u.shape[0], stop - start, *u.shape[2:]), dtype)
                     np.subtract(base[:, start:stop], out[:, start:stop], out=pull)

@@ -44,6 +44,25 @@ class Backend(Protocol):
     ) -> None:
         """One stage."""
 
+    def gradient_step(
+        self,
+        u: Field,
+        out: Field,
+        lo: int,
+        hi: int,
+        a: Field,
+        b2: Field,
+        momentum: float,
+        code: int,
+        k2: float,
+        cap: float,
+        s2: Field,
+        s2_start: int,
+        faces: Faces,
+        w: Field,
+    ) -> None:
+        """One stage whose diffusivity sees the whole gradient."""
+
     def grad2(self, u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Faces, out: Field) -> None:
         """Squared gradient."""
 
@@ -84,6 +103,27 @@ class _Compiled:
         flat_g = None if g is None else _flat(g)
         m = u.dtype.type(momentum)
         self._steps.step(_flat(u), _flat(out), u.shape, lo, hi, a, b, m, code, flat_g, g_start, _flat(faces), w)
+
+    def gradient_step(
+        self,
+        u: Field,
+        out: Field,
+        lo: int,
+        hi: int,
+        a: Field,
+        b2: Field,
+        momentum: float,
+        code: int,
+        k2: float,
+        cap: float,
+        s2: Field,
+        s2_start: int,
+        faces: Faces,
+        w: Field,
+    ) -> None:
+        t = u.dtype.type
+        numbers = t(momentum), code, t(k2), t(cap)
+        self._steps.gradient_step(_flat(u), _flat(out), u.shape, lo, hi, a, b2, *numbers, _flat(s2), s2_start, _flat(faces), w)
 
     def grad2(self, u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Faces, out: Field) -> None:
         self._features.grad2(_flat(u), u.shape, start, lo, hi, b2, w, _flat(faces), _flat(out))

@@ -25,6 +25,7 @@ from napari_diffusion.kernels.jit import helper, jit, row
 U = np.uint64
 LOG2E_64, LOG2E_32 = math.log2(math.e), np.float32(math.log2(math.e))
 ROUND_64, ROUND_32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)  # adding it rounds to a whole number
+LEAST = np.float32(np.finfo(np.float32).tiny)  # a gradient below it is flat
 # 2^r on [-1/2, 1/2]. float32: fitted, largest relative error 9.2e-8. float64: Taylor, 2e-16.
 P1, P2, P3, P4, P5 = (np.float32(c) for c in (0.693146978, 0.240222421, 0.0555073374, 0.00967151268, 0.00132647267))
 T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = (math.log(2.0) ** k / math.factorial(k) for k in range(1, 14))
@@ -290,6 +291,154 @@ def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
         waste = np.zeros(channels * ny * nx, u.dtype)
         _sweep(u, waste, shape, lo - 1, lo, lo - 1, 1, a, b, u.dtype.type(0), code, g, g_start, faces, w, *scratch)
     _sweep(u, out, shape, lo, hi, 0, nz, a, b, momentum, code, g, g_start, faces, w, *scratch)
+
+
+@row
+def _squares_row(u, near, far, weight, faces, fp, bit, start, s, r, n):
+    """Squared differences through open faces: ``start`` begins a row, otherwise they are added."""
+    zero = u.dtype.type(0)
+    for i in range(n):
+        d = u[far + i] - u[near + i]
+        if faces is not None:
+            d = d if faces[fp + i] & bit else zero
+        s[r + i] = weight * (d * d) + (zero if start else s[r + i])
+
+
+@row
+def _along_row(u, p, stride, volume, b2, w, faces, bit, s, r, n):
+    """s[r:r+n] = squared derivative through the faces between p and p + stride, summed over channels; without neighbour it is zero."""
+    for c in range(w.shape[0]):
+        near = p + U(c) * volume
+        _squares_row(u, near, near + stride, w[c] * b2, faces, p, bit, c == 0, s, r, n)
+
+
+@row
+def _face_gradient_row(s, r, before, b, after, e, s2, near, far, q, n):
+    """q[r:r+n] = squared gradient at the faces, from that along their axis (and through the faces before and after) and at the voxels."""
+    half, quarter = s.dtype.type(0.5), s.dtype.type(0.25)
+    for i in range(n):
+        own = s[r + i]
+        q[r + i] = max(half * own + half * (s2[near + i] + s2[far + i]) - quarter * (before[b + i] + after[e + i]), own)
+
+
+@helper
+def _share_row(code, a, k2, cap, q, s2, p_near, p_far, near, far, r, n):
+    """What the difference through a face gives to the near and takes from the far voxel, from the squared gradient q."""
+    for i in range(n):
+        near[r + i] = k2 * q[r + i]
+    _diffusivity_row(code, near, r, n)
+    if cap == 0:
+        for i in range(n):
+            near[r + i] *= a
+            far[r + i] = near[r + i]
+    else:
+        least = q.dtype.type(LEAST)
+        for i in range(n):
+            g, norm = a * near[r + i], max(np.sqrt(q[r + i]), least)
+            near[r + i] = g * min(np.sqrt(s2[p_near + i]) / norm, cap)
+            far[r + i] = g * min(np.sqrt(s2[p_far + i]) / norm, cap)
+
+
+@row
+def _pass_row(share, u, near, far, faces, fp, bit, f, r, n):
+    """f[r:r+n] = share of the differences through open faces; a select, since 0 * NaN is NaN."""
+    zero = u.dtype.type(0)
+    for i in range(n):
+        d = share[r + i] * (u[far + i] - u[near + i])
+        if faces is not None:
+            d = d if faces[fp + i] & bit else zero
+        f[r + i] = d
+
+
+@row
+def _begin_row(u, p, momentum, gain, loss, out, o, n):
+    """Begin with u + momentum (u - out) + what comes along the row; as `_start_row`, with two rows."""
+    one = U(1)
+    if momentum == 0:
+        for i in range(n):
+            out[o + i] = u[p + i] + (gain[i + one] - loss[i])
+    else:
+        for i in range(n):
+            out[o + i] = u[p + i] + (momentum * (u[p + i] - out[o + i]) + (gain[i + one] - loss[i]))
+
+
+@row
+def _take_row(gain, loss, carry, r, out, o, n):
+    """Add what comes through the far faces less what went through the near ones; keep for the next row or plane what goes out."""
+    for i in range(n):
+        out[o + i] += gain[i] - carry[r + i]
+        carry[r + i] = loss[i]
+
+
+@helper
+def _face_rows(u, p, down, up, up2, volume, a, b2, code, k2, cap, s2, v, faces, bit, w, before, s, after, q, near, far, n):
+    """Shares of the faces between rows p and p + up, across the slab or across rows; an offset of zero is a border."""
+    _along_row(u, p - down, down, volume, b2, w, faces, bit, before, U(0), n)
+    _along_row(u, p, up, volume, b2, w, faces, bit, s, U(0), n)
+    _along_row(u, p + up, up2, volume, b2, w, faces, bit, after, U(0), n)
+    _face_gradient_row(s, U(0), before, U(0), after, U(0), s2, v, v + up, q, n)
+    _share_row(code, a, k2, cap, q, s2, v, v + up, near, far, U(0), n)
+
+
+@jit
+def _gradient_sweep(
+    u, out, shape, lo, hi, out_lo, out_planes, a, b2, momentum, code, k2, cap, s2, s2_start, faces, w,
+    carry_y, carry_z, before, s, after, q, near_x, far_x, near_y, far_y, near_z, far_z, gain, loss,
+):  # fmt: skip
+    """Planes lo:hi of a stage into ``out``, whose first plane is ``out_lo``; as `_sweep`, but a face may give its voxels unequal shares."""
+    channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    plane = ny * nx
+    volume, out_volume, shift = nz * plane, U(out_planes) * plane, U(s2_start) * plane
+    zero, one, two = U(0), U(1), U(2)
+    for z in range(U(lo), U(hi)):
+        down_z, beyond, beyond2 = plane if z > zero else zero, plane if z + one < nz else zero, plane if z + two < nz else zero
+        for i in range(channels * nx):
+            carry_y[i] = u.dtype.type(0)
+        for y in range(ny):
+            p = z * plane + y * nx
+            v = p - shift
+            down_y, above, above2 = nx if y > zero else zero, nx if y + one < ny else zero, nx if y + two < ny else zero
+            if nz > one:
+                _face_rows(
+                    u, p, down_z, beyond, beyond2, volume, a[0], b2[0], code, k2, cap, s2, v, faces, np.uint8(1), w,
+                    before, s, after, q, near_z, far_z, nx,
+                )  # fmt: skip
+            if ny > one:
+                _face_rows(
+                    u, p, down_y, above, above2, volume, a[1], b2[1], code, k2, cap, s2, v, faces, np.uint8(2), w,
+                    before, s, after, q, near_y, far_y, nx,
+                )  # fmt: skip
+            # Along the row, the face before voxel i has number i; the first and the last are the border, where nothing flows.
+            inner = nx - one
+            s[0] = s[nx] = u.dtype.type(0)
+            _along_row(u, p, one, volume, b2[2], w, faces, np.uint8(4), s, one, inner)
+            _face_gradient_row(s, one, s, zero, s, two, s2, v, v + one, q, inner)
+            _share_row(code, a[2], k2, cap, q, s2, v, v + one, near_x, far_x, one, inner)
+            for c in range(channels):
+                pc, o = c * volume + p, c * out_volume + (z - U(out_lo)) * plane + y * nx
+                gain[nx] = loss[0] = u.dtype.type(0)
+                _pass_row(near_x, u, pc, pc + one, faces, p, np.uint8(4), gain, one, inner)
+                _pass_row(far_x, u, pc, pc + one, faces, p, np.uint8(4), loss, one, inner)
+                _begin_row(u, pc, momentum, gain, loss, out, o, nx)
+                if ny > one:
+                    _pass_row(near_y, u, pc, pc + above, faces, p, np.uint8(2), gain, zero, nx)
+                    _pass_row(far_y, u, pc, pc + above, faces, p, np.uint8(2), loss, zero, nx)
+                    _take_row(gain, loss, carry_y, c * nx, out, o, nx)
+                if nz > one:
+                    _pass_row(near_z, u, pc, pc + beyond, faces, p, np.uint8(1), gain, zero, nx)
+                    _pass_row(far_z, u, pc, pc + beyond, faces, p, np.uint8(1), loss, zero, nx)
+                    _take_row(gain, loss, carry_z, c * plane + y * nx, out, o, nx)
+
+
+def gradient_step(u, out, shape, lo, hi, a, b2, momentum, code, k2, cap, s2, s2_start, faces, w):
+    """One stage whose diffusivity sees the whole gradient at a face, on planes lo:hi of flat fields; see reference.gradient_step."""
+    channels, nz, ny, nx = shape
+    scratch = [np.zeros(count, u.dtype) for count in (channels * nx, channels * ny * nx, *[nx + 1] * 12)]
+    if lo > 0:
+        # As in `step`: only what the plane below the slab gives to this one is wanted.
+        waste = np.zeros(channels * ny * nx, u.dtype)
+        _gradient_sweep(u, waste, shape, lo - 1, lo, lo - 1, 1, a, b2, u.dtype.type(0), code, k2, cap, s2, s2_start, faces, w, *scratch)
+    _gradient_sweep(u, out, shape, lo, hi, 0, nz, a, b2, momentum, code, k2, cap, s2, s2_start, faces, w, *scratch)
 
 
 @jit

@@ -8,8 +8,9 @@ from importlib.metadata import entry_points
 from napari_diffusion.models.base import Model, Parameter, param, parameters
 from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.perona_malik import PeronaMalik
+from napari_diffusion.models.total_variation import TotalVariation
 
-BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik)
+BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik, TotalVariation)
 ENTRY_POINT_GROUP = "napari_diffusion.models"
 
 
@@ -39,4 +40,16 @@ def get(name: str) -> type[Model]:
     return known[name]
 
 
-__all__ = ["BUILTIN", "ENTRY_POINT_GROUP", "Linear", "Model", "Parameter", "PeronaMalik", "all_models", "get", "param", "parameters"]
+__all__ = [
+    "BUILTIN",
+    "ENTRY_POINT_GROUP",
+    "Linear",
+    "Model",
+    "Parameter",
+    "PeronaMalik",
+    "TotalVariation",
+    "all_models",
+    "get",
+    "param",
+    "parameters",
+]

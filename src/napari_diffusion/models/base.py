@@ -91,12 +91,18 @@ class Model:
 
     A subclass sets ``name`` (command line), ``title`` and ``summary`` (menus), and says `coefficient`. It may read only
     local features: no global statistic, no state. That alone makes previews, tiles, threads and clusters agree.
+
+    What it promises about every image is declared too, and the laws of `napari_diffusion.testing` hold it to that: ``conservative``,
+    that it keeps the mean (every model in divergence form does), and ``offset_invariant``, that a constant added to the image is added
+    to the result.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
     isotropic: ClassVar[bool] = False
+    conservative: ClassVar[bool] = True
+    offset_invariant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check every field against its declaration."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_diffusion.coefficients import Coefficient, Constant, Scalar
+from napari_diffusion.coefficients import Coefficient, Constant, Gradient, Scalar
 from napari_diffusion.grid import Grid
 from napari_diffusion.schemes.base import Scheme, Stage
 from napari_diffusion.schemes.exact import Exact
@@ -37,12 +37,13 @@ def choose(scheme: str | Scheme, coefficient: Coefficient, grid: Grid, strict: b
 def _steps(coefficient: Coefficient, grid: Grid, strict: bool, time: float, tolerance: float) -> Scheme:
     """Return explicit steps, or second-order supersteps where these save a fifth of the evaluations.
 
-    Only a diffusivity made from a smoothed field has a limit that a higher order could approach: with one per face, Euler runs with
-    halved steps stay 1e-2 of the range apart (measured), and explicit steps keep the extremum principle.
+    Only a diffusivity made from a smoothed field, or total variation with its convex energy, has a limit that a higher order could
+    approach: with one per face, Euler runs with halved steps stay 1e-2 of the range apart (measured), and explicit steps keep the extremum
+    principle.
     """
-    if strict or not isinstance(coefficient, Scalar):
+    if strict or not isinstance(coefficient, Scalar | Gradient):
         return Explicit()
-    limit = grid.max_step(coefficient.maximum)
+    limit = coefficient.max_step(grid)
     return RKL2() if len(RKL2().stages(time, limit, tolerance)) < 0.8 * time / (SAFETY * limit) else Explicit()
 
 
