@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.grid import Grid
+from napari_diffusion.kernels import Function
+from napari_diffusion.kernels.reference import diffusivity
 
 LINEAR = 0
 #: Diffusivities by name. The kernels know them by number; the order is part of that agreement.
@@ -33,15 +35,21 @@ class Diffusivity:
     weickert       :math:`1-\exp(-3.31488/q^4)`                            Weickert 1998
     charbonnier    :math:`1/\sqrt{1+q}` (flux grows up to :math:`\kappa`)  Charbonnier et al. 1994
     =============  ======================================================  ========================
+
+    Instead of a name it can be a function of :math:`s/\kappa`; what that returns is checked wherever it is used.
     """
 
-    name: str = "linear"
+    name: str | Function = "linear"
     kappa: float = 1.0
 
     @property
-    def code(self) -> int:
-        """Number by which the kernels know this diffusivity."""
-        return CODES[self.name]
+    def code(self) -> int | Function:
+        """Number by which the kernels know this diffusivity, or the function."""
+        return CODES[self.name] if isinstance(self.name, str) else self.name
+
+    def check(self) -> None:
+        """Raise ValueError where a function is no diffusivity: on the way from no gradient to a million times the threshold."""
+        diffusivity(self.code, np.square(np.append(0.0, np.geomspace(1e-3, 1e6, 91))))
 
 
 class Bounded:

@@ -173,13 +173,11 @@ def evolve(
     job = make_job(image, spacing, axes, channel_axis, mask, labels, nan, preserve_dtype, channel_weights)
     plan = make_plan(job, model, time, scheme, tolerance, strict, threads, backend)
     check_memory(job, plan.memory)
-    return _run(job, model, plan, backend, progress or (lambda fraction: None), cancel)
+    return _run(job, model, plan, progress or (lambda fraction: None), cancel)
 
 
-def _run(
-    job: Job, model: Model, plan: Plan, backend: str | None, progress: Callable[[float], object], cancel: Event | None
-) -> Generator[State, None, None]:
-    kernel = kernels.get(backend, len(job.space))
+def _run(job: Job, model: Model, plan: Plan, progress: Callable[[float], object], cancel: Event | None) -> Generator[State, None, None]:
+    kernel = kernels.get(plan.backend, len(job.space))
     frames = list(job.frames()) if 0 not in job.shape else []
     if not frames or not plan.stages:
         progress(1.0)

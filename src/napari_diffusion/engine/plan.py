@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from napari_diffusion import kernels, schemes
-from napari_diffusion.coefficients import Coefficient, Constant, Local
+from napari_diffusion.coefficients import Coefficient, Constant, Curvature, Face, Gradient, Local
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.slabs import cpu_count, slab_height
 from napari_diffusion.features import Features, heat_weights
@@ -106,10 +106,14 @@ def make_plan(
     workers = cpu_count() if threads is None else threads
     if isinstance(workers, bool) or not hasattr(workers, "__index__") or workers < 1:
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}.")
-    kernel = kernels.get(backend, len(job.space))
     walled = job.regions is not None or job.nan == "mask"
     grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
     probe, reach = _probe(model, grid)
+    if isinstance(probe, Face | Gradient | Curvature) and callable(probe.diffusivity.code):
+        if backend == "compiled":
+            raise ValueError("The compiled backend cannot call a diffusivity function on faces; leave backend=None, or give sigma > 0.")
+        backend = "reference"
+    kernel = kernels.get(backend, len(job.space))
     limit = probe.max_step(grid)
     at_once = isinstance(scheme, Exact) or (isinstance(scheme, str) and scheme in ("auto", "exact"))
     most = MOST_MULTIPLE if isinstance(probe, Constant) and at_once and not walled else MOST_STAGES

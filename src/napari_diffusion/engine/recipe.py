@@ -65,7 +65,7 @@ class Recipe:
         """Return the recipe as plain JSON types."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain["model"] = self.model.name
-        plain["parameters"] = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
+        plain["parameters"] = self._parameters()
         if isinstance(self.scheme, Scheme):
             plain["scheme"] = {"name": self.scheme.name, **dataclasses.asdict(self.scheme)}  # type: ignore[call-overload]
         for name in ("spacing", "axes"):
@@ -88,6 +88,13 @@ class Recipe:
             raise ValueError(f"The recipe does not say {error}.") from None
         except TypeError as error:
             raise ValueError(f"The recipe cannot be read: {error}.") from None
+
+    def _parameters(self) -> dict[str, Any]:
+        values = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
+        for name, value in values.items():
+            if callable(value):
+                raise ValueError(f"A recipe cannot hold a function, and {name} is {value!r:.60}; run it from Python, or choose a name.")
+        return values
 
     def to_json(self) -> str:
         """Return the recipe as JSON."""
@@ -161,7 +168,7 @@ class Recipe:
 
     def to_python(self, image: str = "image") -> str:
         """Return the Python code of this run."""
-        told = ", ".join(f"{p.name}={getattr(self.model, p.name)!r}" for p in parameters(self.model))
+        told = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
         options = {"time": self.time, **self._options(None, {})}
         shown = [f"{name}={_code(value)}" for name, value in options.items() if name == "spacing" or value != self._default(name)]
         model = type(self.model)
@@ -174,8 +181,8 @@ class Recipe:
         if isinstance(self.scheme, Scheme):
             raise ValueError(f"A command line cannot hold {self.scheme}; save the recipe as JSON and run it with --recipe.")
         words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
-        for p in parameters(self.model):
-            words += [f"--{p.name.replace('_', '-')}", f"{getattr(self.model, p.name)}"]
+        for name, value in self._parameters().items():
+            words += [f"--{name.replace('_', '-')}", f"{value}"]
         words += ["--time", f"{self.time!r}", "--unit", self.unit]
         for name in ("scheme", "tolerance", "nan"):
             if getattr(self, name) != self._default(name):

@@ -17,6 +17,7 @@ from napari_diffusion.kernels import reference
 BACKENDS = ("compiled", "reference")
 Field = NDArray[np.floating]
 Faces = NDArray[np.uint8] | None
+Function = reference.Function
 
 
 class Backend(Protocol):
@@ -24,7 +25,7 @@ class Backend(Protocol):
 
     name: str
 
-    def diffusivity(self, code: int, q: Field) -> None:
+    def diffusivity(self, code: int | Function, q: Field) -> None:
         """g(q) in place."""
 
     def step(
@@ -36,7 +37,7 @@ class Backend(Protocol):
         a: Field,
         b: Field,
         momentum: float,
-        code: int,
+        code: int | Function,
         g: Field | None,
         g_start: int,
         faces: Faces,
@@ -53,7 +54,7 @@ class Backend(Protocol):
         a: Field,
         b2: Field,
         momentum: float,
-        code: int,
+        code: int | Function,
         k2: float,
         cap: float,
         s2: Field,
@@ -82,8 +83,11 @@ class _Compiled:
     def __init__(self, steps: ModuleType, features: ModuleType) -> None:
         self._steps, self._features = steps, features
 
-    def diffusivity(self, code: int, q: Field) -> None:
-        self._steps.diffusivity(code, _flat(q))
+    def diffusivity(self, code: int | Function, q: Field) -> None:
+        if callable(code):
+            reference.diffusivity(code, q)
+        else:
+            self._steps.diffusivity(code, _flat(q))
 
     def step(
         self,
@@ -94,7 +98,7 @@ class _Compiled:
         a: Field,
         b: Field,
         momentum: float,
-        code: int,
+        code: int | Function,
         g: Field | None,
         g_start: int,
         faces: Faces,
@@ -113,7 +117,7 @@ class _Compiled:
         a: Field,
         b2: Field,
         momentum: float,
-        code: int,
+        code: int | Function,
         k2: float,
         cap: float,
         s2: Field,

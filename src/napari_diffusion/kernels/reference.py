@@ -5,19 +5,23 @@ Fields have shape ``(C, *space)``; ``lo:hi`` is a range along the first axis of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.floating]
 Faces = NDArray[np.uint8] | None
+Function = Callable[[Field], Field]
 #: A gradient below it is flat.
 LEAST = np.finfo(np.float32).tiny
 
 
-def diffusivity(code: int, q: Field) -> None:
-    """Replace q = s^2/kappa^2 by g(q), in place; the formulas and names are in coefficients.Diffusivity."""
+def diffusivity(code: int | Function, q: Field) -> None:
+    """Replace q = s^2/kappa^2 by g(q), in place; the formulas and names are in coefficients.Diffusivity, a function gets s/kappa."""
+    if callable(code):
+        q[...] = _checked(code, q)
+        return
     one = q.dtype.type(1)
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
         if code == 0:
@@ -42,7 +46,7 @@ def step(
     a: Field,
     b: Field,
     momentum: float,
-    code: int,
+    code: int | Function,
     g: Field | None,
     g_start: int,
     faces: Faces,
@@ -90,7 +94,7 @@ def gradient_step(
     a: Field,
     b2: Field,
     momentum: float,
-    code: int,
+    code: int | Function,
     k2: float,
     cap: float,
     s2: Field,
@@ -182,6 +186,18 @@ def count_unusable(u: Field, start: int, stop: int, limit: float) -> int:
     """Number of values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
     values = u.reshape(-1)[start:stop]
     return int(values.size - np.count_nonzero(np.abs(values) <= limit))
+
+
+def _checked(function: Function, q: Field) -> Field:
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        g = np.asarray(function(np.sqrt(q)))
+    name = getattr(function, "__name__", type(function).__name__)
+    if g.shape != q.shape or g.dtype.kind not in "fiub":
+        told = f"{g.dtype} of shape {g.shape} for shape {q.shape}"
+        raise ValueError(f"The diffusivity {name} must return one number for each s/kappa that it is given; got {told}.")
+    if g.size and not (g.min() >= 0 and g.max() <= 1 + 1e-6):  # room for rounding
+        raise ValueError(f"The diffusivity {name} must stay within 0 and 1 for every s/kappa >= 0, got {g.min():g} to {g.max():g}.")
+    return np.minimum(g, 1)
 
 
 def _over_channels(w: Field, squares: Field) -> Field:

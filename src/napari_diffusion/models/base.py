@@ -29,6 +29,7 @@ class Parameter:
     le: float | None
     choices: tuple[str, ...] | None
     suggest: str | None
+    function: bool
 
     def unit_in(self, length: str, intensity: str = "intensity") -> str:
         """Unit with the names of the data put in, for display: ``"intensity/length"`` becomes ``"intensity/µm"``."""
@@ -38,9 +39,12 @@ class Parameter:
 
     def check(self, owner: str, value: Any) -> Any:
         """Return ``value`` as the declared type, or raise one sentence that says what would work."""
+        if self.function and callable(value):
+            return value
         if self.choices is not None:
             if not isinstance(value, str) or value not in self.choices:
-                raise ValueError(f"{owner}: {self.name} must be one of {', '.join(self.choices)}, got {value!r}.")
+                other = " or a function" if self.function else ""
+                raise ValueError(f"{owner}: {self.name} must be one of {', '.join(self.choices)}{other}, got {value!r}.")
             return value
         number = as_number(value)
         if number is None:
@@ -79,9 +83,13 @@ def param(
     le: float | None = None,
     choices: tuple[str, ...] | None = None,
     suggest: str | None = None,
+    function: bool = False,
 ) -> Any:
-    """Declare a parameter of a model: default, one sentence, unit, bounds; ``suggest`` names the estimator that can fill it in."""
-    told = {"doc": doc, "unit": unit, "gt": gt, "ge": ge, "le": le, "choices": choices, "suggest": suggest}
+    """Declare a parameter of a model: default, one sentence, unit, bounds.
+
+    ``suggest`` names the estimator that can fill it in; ``function`` says that Python may give a function instead of one of the choices.
+    """
+    told = {"doc": doc, "unit": unit, "gt": gt, "ge": ge, "le": le, "choices": choices, "suggest": suggest, "function": function}
     return dataclasses.field(default=default, metadata={_KEY: told})
 
 

@@ -6,6 +6,9 @@ r"""Perona-Malik diffusion, classic and regularised.
 ``sigma = 0`` is the classic model with one diffusivity per face (ill posed in the continuum; its numbers depend on the grid),
 ``sigma > 0`` the regularised one, well posed for every smooth :math:`g`.
 
+``diffusivity`` is a name, or in Python a vectorised function of :math:`s/\kappa` with values from 0 to 1, such as
+``lambda x: 1 / (1 + x**4)``; what :math:`\kappa` means is then up to that function. Recipes and the command line carry names only.
+
 Sources: Perona & Malik 1990 (doi:10.1109/34.56205); Catté, Lions, Morel & Coll 1992 (doi:10.1137/0729012).
 """
 
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 
 from napari_diffusion.coefficients import CODES, Diffusivity, Face, Scalar
 from napari_diffusion.features import Features
+from napari_diffusion.kernels import Function
 from napari_diffusion.models.base import Model, param
 
 
@@ -27,8 +31,13 @@ class PeronaMalik(Model):
     summary = "Smooths inside regions and keeps edges whose gradient exceeds the threshold."
 
     kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
-    diffusivity: str = param("rational", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:])
+    diffusivity: str | Function = param("rational", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:], function=True)
     sigma: float = param(0.0, "Smoothing before the gradient is read; 0 is the classic model.", unit="length", ge=0)
+
+    def __post_init__(self) -> None:
+        """Check the parameters, and that a function is a diffusivity."""
+        super().__post_init__()
+        Diffusivity(self.diffusivity, self.kappa).check()
 
     def coefficient(self, f: Features) -> Face | Scalar:
         """Return g of each face difference, or g of the smoothed gradient at the voxels."""
