@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from napari_diffusion.engine import outputs
 from napari_diffusion.ui import worker
+from napari_diffusion.ui.preferences import Preferences
 
 WAIT = 120_000  # ms; a limit for what hangs, on a machine that compiles the kernels and has other work
 
@@ -16,6 +18,14 @@ def no_task_left(qtbot):
     """Every thread that a test starts must end and be forgotten."""
     yield
     qtbot.waitUntil(lambda: worker.running() == 0, timeout=WAIT)
+
+
+@pytest.fixture(autouse=True)
+def preferences(monkeypatch):
+    """Hold the preferences of the tests, which are not those of whoever runs them: a list of one that a test may replace."""
+    held = [Preferences()]
+    monkeypatch.setattr(Preferences, "read", classmethod(lambda cls: held[0]))
+    return held
 
 
 @pytest.fixture
@@ -58,25 +68,25 @@ def settled(qtbot):
 
 
 class Slow:
-    """Stands in for ``nd.diffuse``: reports half, then waits until it is let go or cancelled."""
+    """Stands in for the engine's run: reports half, then waits until it is let go, stopped or cancelled."""
 
     def __init__(self):
         self.started, self.go, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
-    def __call__(self, image, model, *, progress, cancel, **keywords):
+    def __call__(self, image, model, wanted, *, time, progress, cancel, stop, **keywords):
         progress(0.5)
         self.started.set()
-        while not self.go.wait(0.01):
+        while not self.go.wait(0.01) and not stop.is_set():
             if cancel.is_set():
                 self.cancelled.set()
                 raise nd.Cancelled("The filter was cancelled.")
-        return np.zeros(image.shape, np.float32)
+        return outputs.Outputs(np.zeros(image.shape, np.float32), (time / 2 if stop.is_set() else time,), 0 if stop.is_set() else None)
 
 
 @pytest.fixture
 def slow(monkeypatch):
     stand_in = Slow()
-    monkeypatch.setattr(nd, "diffuse", stand_in)
+    monkeypatch.setattr(outputs, "run", stand_in)
     yield stand_in
     stand_in.go.set()
 

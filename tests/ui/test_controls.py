@@ -92,7 +92,7 @@ def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch, s
     assert gui.form.controls["edge"].visible
     assert not first.visible
     gui.form.more.button.native.click()
-    assert shown() == ["Edge threshold", "Rate", "Length", "Area"]
+    assert shown() == ["Edge threshold", "Rate", "Length", "Area", "Tolerance"]
     gui.form.more.button.native.click()
     assert shown() == ["Edge threshold"]
 

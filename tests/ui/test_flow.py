@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from napari_diffusion.engine import outputs
 
 
 def test_mri_from_the_sample_menu(open_widget, run):
@@ -103,13 +104,13 @@ def test_colours_share_one_threshold(open_widget, run):
 def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatch):
     series = np.stack([noisy, noisy + 1])
     seen = []
-    diffuse = nd.diffuse
-    monkeypatch.setattr(nd, "diffuse", lambda image, *args, **keywords: seen.append(type(image)) or diffuse(image, *args, **keywords))
+    engine = outputs.run
+    monkeypatch.setattr(outputs, "run", lambda image, *args, **keywords: seen.append(type(image)) or engine(image, *args, **keywords))
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(dask.array.from_array(series, chunks=(1, 6, 16, 20)))
     layer = run(viewer, widget)
     assert seen == [dask.array.Array]
-    np.testing.assert_array_equal(layer.data, diffuse(series, nd.Linear(), time=widget.form.amount.time, axes=(1, 2, 3)), strict=True)
+    np.testing.assert_array_equal(layer.data, nd.diffuse(series, nd.Linear(), time=widget.form.amount.time, axes=(1, 2, 3)), strict=True)
 
 
 def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):

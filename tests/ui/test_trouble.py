@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
+from napari_diffusion.engine import outputs
 from napari_diffusion.ui import worker
 
 from .conftest import WAIT
@@ -41,7 +42,7 @@ def test_no_kind_of_error_is_swallowed(open_widget, run, noisy, monkeypatch, err
     def broken(*args, **keywords):
         raise error
 
-    monkeypatch.setattr(nd, "diffuse", broken)
+    monkeypatch.setattr(outputs, "run", broken)
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     assert run(viewer, widget) is None
@@ -52,7 +53,7 @@ def test_no_kind_of_error_is_swallowed(open_widget, run, noisy, monkeypatch, err
 
 
 def test_a_result_that_cannot_be_shown_is_said(open_widget, run, noisy, monkeypatch):
-    monkeypatch.setattr(nd, "diffuse", lambda *args, **keywords: "no array")
+    monkeypatch.setattr(outputs, "run", lambda *args, **keywords: outputs.Outputs("no array", (1.0,)))
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     assert run(viewer, widget) is None
@@ -95,9 +96,8 @@ def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, slow, run):
     viewer.add_image(noisy)
     start(qtbot, widget, slow)
     qtbot.waitUntil(lambda: "50%" in widget.panel.status.value, timeout=WAIT)
-    assert widget.panel.button.text == "Cancel"
     assert widget.panel.bar.value == 500
-    widget.panel.button.native.click()
+    widget.panel.cancel.native.click()
     assert widget.panel.status.value == "Cancelled; no layer was added."
     assert not widget.panel.busy
     qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
@@ -114,7 +114,7 @@ def test_cancel_stops_the_engine(open_widget, qtbot, settled):
     widget.form.amount.number.value = 100  # some minutes
     widget.panel.button.native.click()
     qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
-    widget.panel.button.native.click()
+    widget.panel.cancel.native.click()
     qtbot.waitUntil(lambda: worker.running() == 0, timeout=20_000)
     assert len(viewer.layers) == 1
 
@@ -167,18 +167,19 @@ import threading, time
 import numpy as np
 import napari
 import napari_diffusion as nd
+from napari_diffusion.engine import outputs
 from qtpy.QtCore import QTimer
 
 started = threading.Event()
 
-def slow(image, model, *, progress, cancel, **keywords):
+def slow(image, model, wanted, *, cancel, **keywords):
     started.set()
     while not cancel.is_set():
         time.sleep(0.01)
-    print("cancelled", flush=True)
+    print("cancelled\\n", end="", flush=True)
     raise nd.Cancelled("The filter was cancelled.")
 
-nd.diffuse = slow
+outputs.run = slow
 viewer = napari.Viewer(show_welcome_screen=False)
 _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Isotropic diffusion")
 viewer.add_image(np.zeros((5, 6), np.float32))
@@ -186,7 +187,7 @@ widget.panel.button.native.click()
 started.wait(60)
 QTimer.singleShot(200, viewer.close)
 napari.run()
-print("ended", flush=True)
+print("ended\\n", end="", flush=True)
 """
 
 
@@ -216,7 +217,7 @@ def test_nothing_holds_the_image_afterwards(open_widget, qtbot, slow, monkeypatc
     kept = [weakref.ref(layer.data)]
     start(qtbot, widget, slow)
     if ending == "cancelled":
-        widget.panel.button.native.click()
+        widget.panel.cancel.native.click()
     if ending == "failed":
         monkeypatch.setattr(np, "zeros", lambda *args: 1 / 0)
     slow.go.set()

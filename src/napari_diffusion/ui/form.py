@@ -17,11 +17,15 @@ from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.ui import defaults
 from napari_diffusion.ui.amount import Amount
 from napari_diffusion.ui.axes import AxesTable
-from napari_diffusion.ui.layers import LENGTHS, PIXEL, array_of, axes_of, channel_axis_of, conversion, helpers, picked
+from napari_diffusion.ui.layers import LENGTHS, PIXEL, array_of, axes_of, channel_axis_of, conversion, full_name, helpers, picked
 from napari_diffusion.ui.layout import keep_narrow
+from napari_diffusion.ui.number import Number
 from napari_diffusion.ui.parameters import ModelControls
+from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.section import Foldable
 from napari_diffusion.ui.settings import Settings
+
+SCHEME_NAMES = ["auto", *(scheme.name for scheme in SCHEMES)]
 
 
 class Form(Container):  # type: ignore[type-arg]
@@ -55,7 +59,6 @@ class Form(Container):  # type: ignore[type-arg]
         self._controls: dict[type[Model], ModelControls] = {}
         self._make_first()
         self._make_options()
-        self.more = Foldable("More options", self._options, labels=True, tooltip="Everything else that can be set.")
         super().__init__(widgets=self._first)
         self.margins = (0, 0, 0, 0)
         # Several controls change at once, and together they make sense: it is told once, after the last.
@@ -99,14 +102,19 @@ class Form(Container):  # type: ignore[type-arg]
         self.preserve = CheckBox(text="Keep integer type", tooltip=tip)
         preserve = Container(widgets=[self.preserve], labels=False, label=" ")
         preserve.margins = (0, 0, 0, 0)
-        schemes = ["auto", *(scheme.name for scheme in SCHEMES)]
         tip = "How to step through diffusion time; auto takes the fastest that is exact enough."
-        self.scheme = ComboBox(choices=schemes, label="Scheme", tooltip=tip)
-        counts = [("all processors", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
+        self.scheme = ComboBox(choices=SCHEME_NAMES, label="Scheme", tooltip=tip)
+        tip = "Error in time to aim at, as a share of the intensity range."
+        self.tolerance = Number(1e-3, label="Tolerance", tooltip=tip, arrows=False)
+        self.strict = CheckBox(text="Never leave the range", tooltip="Guarantee that no value leaves the range of the image, at some cost.")
+        strict = Container(widgets=[self.strict], labels=False, label=" ")
+        strict.margins = (0, 0, 0, 0)
+        counts = [("as in preferences", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
         self.threads = ComboBox(choices=counts, label="Threads", tooltip="How many to use. The result does not depend on it.")
-        for box in (self.regions, self.nan, self.threads):
+        for box in (self.regions, self.nan, self.scheme, self.threads):
             keep_narrow(box)
-        self._options: list[Widget] = [self.unit, self.regions, self.nan, preserve, self.scheme, self.threads]
+        options = [self.unit, self.regions, self.nan, preserve, self.scheme, self.tolerance, strict, self.threads]
+        self.more = Foldable("More options", options, labels=True, tooltip="Everything else that can be set.")
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
@@ -227,6 +235,36 @@ class Form(Container):  # type: ignore[type-arg]
 
     # ---- the call
 
+    def load(self, recipe: nd.Recipe) -> None:
+        """Show the settings of a recipe, its lengths in the unit of the layer; axes and voxel size stay those of the layer.
+
+        Raises
+        ------
+        ValueError
+            When the model belongs to the other widget, or the recipe is in pixel and the layer in a unit of length, or the reverse.
+        """
+        kind = type(recipe.model)
+        if kind not in self.model.choices:
+            other = "Isotropic" if kind.isotropic else "Anisotropic"
+            raise ValueError(f"{kind.title} is a model of the widget {other} diffusion; load the recipe there.")
+        pixel = PIXEL in (recipe.unit, self._unit)
+        recipe = recipe.in_unit(self._unit if pixel else full_name(self._unit))
+        if recipe.scheme not in self.scheme.choices:  # a scheme with numbers of its own, which nobody can choose here
+            self.scheme.choices = [*SCHEME_NAMES, (str(recipe.scheme), recipe.scheme)]
+        self.model.value = kind
+        self.controls.set_by_user(recipe.model)
+        self.amount.fill(recipe.time)
+        self.amount.edited = True
+        for control, value in (
+            (self.scheme, recipe.scheme),
+            (self.tolerance, recipe.tolerance),
+            (self.strict, recipe.strict),
+            (self.nan, recipe.nan),
+            (self.preserve, recipe.preserve_dtype),
+        ):
+            control.value = value
+        self._changed()
+
     def settings(self) -> Settings:
         """Return what is on screen as one call of the library.
 
@@ -248,7 +286,9 @@ class Form(Container):  # type: ignore[type-arg]
             "labels": None if self.regions.value is None else array_of(self.regions.value),
             "nan": self.nan.value,
             "scheme": self.scheme.value,
+            "tolerance": self.tolerance.value,
+            "strict": self.strict.value,
             "preserve_dtype": self.preserve.value,
-            "threads": self.threads.value or None,
+            "threads": self.threads.value or Preferences.read().threads,
         }
         return Settings(array_of(layer), self.controls.value(), keywords, self._unit)

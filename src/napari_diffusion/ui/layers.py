@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
@@ -15,7 +15,9 @@ PIXEL = "pixel"
 #: Length units on offer, smallest first; the layer's own is added when it is another one.
 LENGTHS = ("nm", "µm", "mm", "cm", "m")
 #: Names under which an axis is not a direction in space, whatever its unit says.
-_NOT_SPACE = re.compile(r"t|time|frames?|c|ch|channels?|w|wavelengths?|s|scenes?|series|p|pos|positions?|b|batch|l|lambda", re.IGNORECASE)
+_NOT_SPACE = re.compile(
+    r"t|time|frames?|c|ch|channels?|w|wavelengths?|s|scenes?|series|p|pos|positions?|b|batch|l|lambda|diffusion time.*", re.IGNORECASE
+)
 _NAMELESS = re.compile(r"-\d+")
 
 #: Layers that show something about an image and are no image to filter, such as a preview.
@@ -126,6 +128,48 @@ class Look:
         """Read it from an image layer; the pixel data is not kept."""
         arguments = {key: value for key, value in layer.as_layer_data_tuple()[1].items() if key not in _OWN}
         return cls(layer.name, dict(layer.metadata), arguments, layer.contrast_limits_range)
+
+    def with_axis(self, name: str, positions: Sequence[float]) -> Look:
+        """Return the look of a stack of such images along a new first axis, whose equally spaced ``positions`` are numbers without unit."""
+        old = self.arguments
+        ndim = len(old["scale"])
+        step = float(positions[1] - positions[0]) if len(positions) > 1 else 1.0
+        new = {key: value for key, value in old.items() if key not in ("plane", "experimental_clipping_planes", "depiction")}
+        new |= {
+            "scale": (step, *old["scale"]),
+            "translate": (float(positions[0]), *old["translate"]),
+            "units": ("dimensionless", *old["units"]),
+            "axis_labels": (name, *old["axis_labels"]),
+            "shear": (*[0.0] * ndim, *old["shear"]),  # the upper triangle, row by row
+            "rotate": _one_more(old["rotate"]),
+            "affine": _one_more(old["affine"]),
+        }
+        return replace(self, arguments=new)
+
+    def without_first_axis(self) -> Look:
+        """Return the look of one image of a stack that `with_axis` describes."""
+        old, inner = self.arguments, slice(1, None)
+        new = {key: old[key][inner] for key in ("scale", "translate", "units", "axis_labels")}
+        new |= {"shear": old["shear"][len(old["scale"]) - 1 :]} | {
+            key: [row[inner] for row in old[key][inner]] for key in ("rotate", "affine")
+        }
+        left = ("plane", "experimental_clipping_planes", "depiction")
+        return replace(self, arguments={key: value for key, value in (old | new).items() if key not in left})
+
+    def signed(self, limit: float) -> Look:
+        """Return the look of an image of differences: zero in the middle of a map of two colours."""
+        own = {"colormap": "PiYG", "contrast_limits": (-limit, limit), "gamma": 1.0, "rgb": False}
+        return replace(self, arguments={**self.arguments, **own}, contrast_range=(-limit, limit))
+
+
+def _one_more(matrix: Any) -> Any:
+    """Return a matrix that leaves a new first axis alone."""
+    import numpy as np
+
+    inner = np.asarray(matrix, float)
+    outer = np.eye(len(inner) + 1)
+    outer[1:, 1:] = inner
+    return outer
 
 
 def add_result(viewer: Any, data: Any, look: Look, title: str, provenance: dict[str, Any]) -> Any:

@@ -1,9 +1,11 @@
-"""The foot of a widget: the plan, Run that turns into Cancel, progress, and a line that says how it stands."""
+"""The foot of a widget: the plan, Run, what waits, progress with Cancel, and a line that says how it stands."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
@@ -13,6 +15,8 @@ from napari_diffusion.ui.worker import Control, Latest
 
 #: A rest is told once the run is this old [s]; before, it would be a guess.
 FIRST_GUESS = 1.0
+
+RUN = "Filter in the background and add the result as a new layer."
 
 
 def duration(seconds: float) -> str:
@@ -27,28 +31,60 @@ def sentence(error: BaseException) -> str:
     return str(error).strip() or f"{type(error).__name__}."
 
 
+@dataclass(frozen=True)
+class Job:
+    """One thing to run.
+
+    Attributes
+    ----------
+    name
+        What it is about, such as the name of a layer.
+    work
+        Called in a thread.
+    done
+        Called in the GUI thread with its answer; returns what the status line says.
+    stoppable
+        Whether ``work`` can end early with what it has.
+    """
+
+    name: str
+    work: Callable[[Control], Any]
+    done: Callable[[Any], str]
+    stoppable: bool = True
+
+
 class RunPanel(Container):  # type: ignore[type-arg]
-    """Runs one function at a time, shows how far it is, and can cancel it.
+    """Runs one job after the other, shows how far it is, and can cancel it.
 
     Parameters
     ----------
     start
-        Called when Run is pressed; it answers with `run`, or with `fail`.
+        Called when Run is pressed; it answers with `add`, or with `fail`.
     """
 
     def __init__(self, start: Callable[[], None]) -> None:
-        self._start = start
         runs = Latest()
         self._runs = runs
+        self._waiting: deque[Job] = deque()
+        self._errors: list[str] = []
+        self._finished = 0
+        self._job: Job | None = None
         self._began = 0.0
         self.plan = wrapping_label()
-        self.button = PushButton(text="Run", tooltip="Filter in the background and add the result as a new layer.")
+        self.button = PushButton(text="Run", tooltip=RUN)
         self.bar = ProgressBar(min=0, max=1000, value=0, visible=False)
         self.bar.native.setTextVisible(False)
+        self.cancel = PushButton(text="Cancel", tooltip="End what is running; no layer is added.")
+        self.stop = PushButton(text="Stop and keep", tooltip="End after the step under way and add what has been reached.")
+        self.cancel_all = PushButton(text="Cancel all", tooltip="End what is running and forget what waits.")
+        self.running = Container(widgets=[self.cancel, self.stop, self.cancel_all], layout="horizontal", labels=False, visible=False)
+        self.running.margins = (0, 0, 0, 0)
         self.status = wrapping_label()
-        super().__init__(widgets=[self.plan, self.button, self.bar, self.status], labels=False)
-        self.margins = (0, 0, 0, 0)
-        self.button.changed.connect(self._pressed)
+        super().__init__(widgets=[self.plan, self.button, self.bar, self.running, self.status], labels=False)
+        self.button.changed.connect(lambda: start())
+        self.cancel.changed.connect(self._cancelled)
+        self.stop.changed.connect(self._stopped)
+        self.cancel_all.changed.connect(self._cleared)
         # The window may be closed while a run is under way. A closure, for by then this object may be half gone.
         self.native.destroyed.connect(lambda: runs.drop())
 
@@ -57,15 +93,20 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Whether a run is under way."""
         return self._runs.task is not None
 
-    def run(self, work: Callable[[Control], Any], done: Callable[[Any], str]) -> None:
-        """Run ``work`` in a thread; ``done`` gets its result in the GUI thread and returns what the status line says."""
-        self._began = time.monotonic()
-        self.button.text = "Cancel"
-        # Moving to and fro until something is done: the first run of all compiles the filter.
-        self.bar.max = 0
-        self.bar.visible = True
-        self.say("Filtering…")
-        self._runs.start(work, lambda result: self._ended(lambda: done(result)), self._failed, self._progressed)
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait."""
+        return len(self._waiting)
+
+    def add(self, job: Job) -> None:
+        """Run a job, after those that were added before."""
+        if not self.busy:
+            self._errors, self._finished = [], 0
+        self._waiting.append(job)
+        if self.busy:
+            self._show_running()
+        else:
+            self._next()
 
     def say(self, text: str, error: bool = False) -> None:
         """Show how it stands."""
@@ -79,33 +120,71 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.say(sentence(error), error=True)
         show_error(sentence(error))
 
-    def _pressed(self) -> None:
-        if self._runs.task is None:
-            self._start()
-        else:
-            # Nobody waits for the thread: it ends at its next slab, or after a compilation that nothing can stop.
-            self._runs.drop()
-            self._ended(lambda: "Cancelled; no layer was added.")
+    def _next(self) -> None:
+        job = self._job = self._waiting.popleft()
+        self._began = time.monotonic()
+        # Moving to and fro until something is done: the first run of all compiles the filter.
+        self.bar.max = 0
+        self._show_running()
+        self.say(f"Filtering {job.name}…")
+        self._runs.start(job.work, lambda result: self._ended(lambda: job.done(result)), self._failed, self._progressed)
+
+    def _show_running(self) -> None:
+        job = self._job
+        self.bar.visible = self.running.visible = job is not None
+        self.stop.visible = self.stop.enabled = job is not None and job.stoppable
+        self.cancel_all.visible = bool(self._waiting)
+        self.cancel_all.text = f"Cancel all {1 + self.waiting}"
+        self.button.text = "Run" if job is None else "Run next"
 
     def _progressed(self, fraction: float) -> None:
+        assert self._job is not None
         self.bar.max = 1000
         self.bar.value = min(1000, int(fraction * 1000))
         elapsed = time.monotonic() - self._began
         rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left" if elapsed > FIRST_GUESS and fraction > 0.02 else ""
-        self.say(f"Filtering… {fraction:.0%}{rest}")
+        more = f"; {self.waiting} more waiting" if self._waiting else ""
+        self.say(f"Filtering {self._job.name}… {fraction:.0%}{rest}{more}.")
+
+    def _cancelled(self) -> None:
+        # Nobody waits for the thread: it ends at its next slab, or after a compilation that nothing can stop.
+        self._runs.drop()
+        self._finished -= 1
+        self._ended(lambda: "Cancelled; no layer was added.")
+
+    def _stopped(self) -> None:
+        if self._runs.task is not None:
+            self._runs.task.stop.set()
+            self.stop.enabled = False
+            self.say("Stopping after this step…")
+
+    def _cleared(self) -> None:
+        self._waiting.clear()
+        self._cancelled()
 
     def _failed(self, error: Exception) -> None:
-        self._ended(lambda: "")
-        self.fail(error)
+        def told() -> str:
+            raise error
+
+        self._ended(told)
 
     def _ended(self, finish: Callable[[], str]) -> None:
-        self.bar.visible = False
-        self.button.text = "Run"
+        job, self._job = self._job, None
+        assert job is not None
         try:
             text = finish()
+            self._finished += 1
         except Exception as error:
             # Showing the result can fail like any other step, and a Qt slot would swallow or abort.
+            self._errors.append(f"{job.name}: {sentence(error)}")
             self.fail(error)
-        else:
-            if text:
-                self.say(text)
+            text = ""
+        if self._waiting:
+            self._next()
+            return
+        self._show_running()
+        several = self._finished + len(self._errors) > 1
+        if several and self._errors:
+            self.say("\n".join([f"{self._finished} done, {len(self._errors)} failed:", *self._errors]), error=True)
+        elif text:
+            self.say(text if not several else f"{self._finished} runs done. {text}")

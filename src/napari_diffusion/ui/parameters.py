@@ -98,6 +98,12 @@ class ModelControls:
         """Return the model with the values on screen."""
         return self.model(**{name: control.value for name, control in self._controls.items()})
 
+    def set_by_user(self, model: Model) -> None:
+        """Show the values of a model as the user's own, which no suggestion changes."""
+        self.forget_edits()
+        self.fill(model)
+        self._edited.update(self._controls)
+
     def fill(self, model: Model) -> None:
         """Show the values of a model, but leave what the user has set."""
         self._filling = True

@@ -12,7 +12,7 @@ from napari_diffusion.ui.layers import add_quietly, helpers
 
 if TYPE_CHECKING:
     from napari_diffusion.ui.form import Form
-    from napari_diffusion.ui.panel import RunPanel
+    from napari_diffusion.ui.panel import Job, RunPanel
     from napari_diffusion.ui.parameters import ModelControls
     from napari_diffusion.ui.settings import Settings
 
@@ -98,6 +98,14 @@ class Context:
         """Return what is on screen as one call of the library; ValueError in one sentence where it is none."""
         return self.form.settings()
 
+    def touch(self) -> None:
+        """Tell that a section's own choice changes what Run does, so that the plan is made anew."""
+        self.settings_changed.emit()
+
+    def run(self, job: Job) -> None:
+        """Run something after what is running; the panel shows its progress and its end."""
+        self._panel.add(job)
+
     def say(self, text: str) -> None:
         """Show how it stands, below Run."""
         self._panel.say(text)
@@ -137,6 +145,10 @@ class Section:
     def make(self) -> list[Widget]:
         """Return what is in the box; called once."""
         raise NotImplementedError
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what a run is to keep beside its result, as fields of `Wanted`."""
+        return {}
 
     def folded(self, opened: bool) -> None:
         """React to being opened or closed; a closed section does no work."""

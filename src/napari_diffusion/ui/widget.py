@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 import numpy as np
 from magicgui.widgets import Container
 from qtpy.QtCore import QTimer
 
-import napari_diffusion as nd
+from napari_diffusion.engine import outputs
 from napari_diffusion.models import Model
 from napari_diffusion.ui import defaults
 from napari_diffusion.ui.form import Form
-from napari_diffusion.ui.layers import Look, add_result
 from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
-from napari_diffusion.ui.panel import RunPanel, duration, sentence
+from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.panel import RUN, RunPanel, sentence
+from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.runs import Run
 from napari_diffusion.ui.section import Context, Section
 from napari_diffusion.ui.worker import Control, Latest
 
 #: Rest after the last change before suggestion and plan are made anew [ms].
 PLAN_DELAY = 150
 #: What the widgets offer beside the form, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = ()
+SECTIONS: tuple[type[Section], ...] = (OutputsSection,)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
@@ -94,7 +95,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.context.layer_changed.emit()
 
     def _settings_changed(self) -> None:
-        self.panel.enabled = self.form.layer.value is not None or self.panel.busy
+        known = self.form.layer.value is not None
+        self.panel.button.enabled = known
+        self.panel.button.tooltip = RUN if known else "Open an image first; it is filtered in the background."
         self.context.settings_changed.emit()
         self._timer.start()
 
@@ -148,32 +151,29 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             # The shape is all that a plan needs; a lazy array would be computed.
             keywords["labels"] = np.broadcast_to(np.uint8(0), keywords["labels"].shape)
 
+        wanted, limit = self._wanted(), Preferences.read().memory
+
         def describe(control: Control) -> str:
-            return nd.plan(settings.image, settings.model, **keywords).describe()
+            return outputs.describe(settings.image, settings.model, wanted, limit=limit, **keywords)
 
         def show(text: str) -> None:
             self.panel.plan.value = text
 
         self._plans.start(describe, show, lambda error: show(sentence(error)))
 
+    def _wanted(self) -> outputs.Wanted:
+        found: dict[str, Any] = {}
+        for section in self.sections.values():
+            found |= section.wanted()
+        return outputs.Wanted(**found)
+
     def _run(self) -> None:
         try:
-            settings = self.form.settings()
-            look = Look.of(self.form.layer.value)
-            provenance = {"recipe": settings.recipe().to_dict(), "source": look.name}
+            run = Run.of(self._viewer, self.form.layer.value, self.form.settings(), self._wanted(), Preferences.read().memory)
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
-            return
-        title, viewer, began = type(settings.model).title, self._viewer, time.monotonic()
-
-        def work(control: Control) -> Any:
-            return nd.diffuse(settings.image, settings.model, **settings.keywords, progress=control.progress, cancel=control.cancel)
-
-        def done(result: Any) -> str:
-            layer = add_result(viewer, result, look, title, provenance)
-            return f"Done in {duration(time.monotonic() - began)}: {layer.name}"
-
-        self.panel.run(work, done)
+        else:
+            self.panel.add(run.job())
 
 
 class IsotropicDiffusion(DiffusionWidget):

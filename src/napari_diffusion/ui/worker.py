@@ -25,9 +25,20 @@ _running: set[Task] = set()
 
 @dataclass(frozen=True)
 class Control:
-    """What a running function may use: ``cancel.is_set()`` and ``progress(fraction)``; both from its own thread."""
+    """What a running function may use from its own thread.
+
+    Attributes
+    ----------
+    cancel
+        Set when nobody wants the answer any more.
+    stop
+        Set when it should end soon with what it has.
+    progress
+        To be called with the share that is done.
+    """
 
     cancel: threading.Event
+    stop: threading.Event
     progress: Callable[[float], None]
 
 
@@ -56,7 +67,7 @@ class Task(QObject):
         progress: Callable[[float], None] | None = None,
     ) -> None:
         super().__init__()
-        self.cancel = threading.Event()
+        self.cancel, self.stop = threading.Event(), threading.Event()
         self._work: Callable[[Control], Any] | None = work
         self._listeners: dict[str, Callable[[Any], None]] = {"done": done, "failed": failed}
         if progress is not None:
@@ -83,7 +94,7 @@ class Task(QObject):
         work, self._work = self._work, None
         assert work is not None
         try:
-            answer: tuple[str, Any] = "done", work(Control(self.cancel, self._progress))
+            answer: tuple[str, Any] = "done", work(Control(self.cancel, self.stop, self._progress))
         except Exception as error:
             if not isinstance(error, ValueError | TypeError | MemoryError) and not self.cancel.is_set():
                 _log.error("%s", traceback.format_exc())

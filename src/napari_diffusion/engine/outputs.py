@@ -1,0 +1,182 @@
+"""A run and what can be kept of it: snapshots over diffusion time, the removed noise, a partial result when it is stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_diffusion.engine.evolve import Image, State, evolve
+from napari_diffusion.engine.plan import human_bytes, plan
+from napari_diffusion.engine.slabs import Event
+from napari_diffusion.grid import result_dtype
+from napari_diffusion.models import Model
+
+#: The first snapshot is at this share of the diffusion time: an eighth of the Gaussian sigma, which hardly smooths.
+FIRST_SNAPSHOT = 1 / 64
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run has given.
+
+    Attributes
+    ----------
+    image
+        The result, as `diffuse` returns it; with snapshots they are its first axis.
+    times
+        Diffusion time of the result, or of every snapshot [length²].
+    frame
+        ``None`` for a whole run. After a stop the number of the frame that it was at: frames before are done, those after are untouched.
+    removed
+        What the filter took away, image - result, in floating point; of the last snapshot.
+    """
+
+    image: Image
+    times: tuple[float, ...]
+    frame: int | None = None
+    removed: Image | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to keep of a run.
+
+    Attributes
+    ----------
+    snapshots
+        Number of snapshots, 0 for the result alone.
+    removed
+        Whether to return what was removed.
+    """
+
+    snapshots: int = 0
+    removed: bool = False
+
+    def times(self, time: float) -> tuple[float, ...]:
+        r"""Return the diffusion times of the snapshots [length²], from :math:`T/64` to T in equal ratios, or T alone.
+
+        Raises
+        ------
+        ValueError
+            For a single snapshot, and for snapshots of nothing.
+        """
+        if not self.snapshots:
+            return (time,)
+        if self.snapshots < 2 or not time > 0:
+            raise ValueError(
+                f"Snapshots need a diffusion time > 0 and at least 2 of them; got a time of {time:g} and {self.snapshots} of them."
+            )
+        return (*(float(t) for t in np.geomspace(time * FIRST_SNAPSHOT, time, self.snapshots)[:-1]), time)
+
+    def memory(self, image: Any, model: Model, *, time: float, **options: Any) -> int:
+        """Return the predicted peak [bytes], input and all outputs included; arguments as `diffuse`."""
+        planned = plan(image, model, time=time, **options)
+        voxels = int(np.prod(image.shape, dtype=np.int64))
+        stack = self.snapshots * voxels * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
+        return planned.memory + stack + self.removed * voxels * result_dtype(image.dtype, False).itemsize
+
+
+def describe(image: Any, model: Model, wanted: Wanted, *, time: float, limit: int | None = None, **options: Any) -> str:
+    """Say in a sentence what a run will do and need, snapshots included; arguments as `diffuse`.
+
+    Raises
+    ------
+    MemoryError
+        When it needs more than ``limit`` [bytes].
+    """
+    planned = plan(image, model, time=time, **options)
+    needed = wanted.memory(image, model, time=time, **options)
+    if limit is not None and needed > limit:
+        raise MemoryError(
+            f"The run needs {human_bytes(needed)} of memory, and the preferences allow {human_bytes(limit)}; "
+            "filter a smaller region, keep fewer snapshots, or allow more."
+        )
+    told = dataclasses.replace(planned, memory=needed).describe()
+    return f"{wanted.snapshots} snapshots; the last: {told}" if wanted.snapshots else told
+
+
+def run(
+    image: Any,
+    model: Model,
+    wanted: Wanted,
+    *,
+    time: float,
+    progress: Callable[[float], object] | None = None,
+    cancel: Event | None = None,
+    stop: Event | None = None,
+    **options: Any,
+) -> Outputs:
+    """Filter an image and keep what is wanted.
+
+    Every snapshot is a run of its own from the image, so that it has the bits of `diffuse` to its time, whatever the scheme; as
+    the times grow by a constant ratio, all together take about twice the time of the last one when there are six.
+
+    Parameters
+    ----------
+    image, model, time, options
+        As in `diffuse`.
+    wanted
+        What to keep.
+    progress
+        Called with the share done, from 0 to 1, in this thread.
+    cancel
+        When set, `Cancelled` is raised.
+    stop
+        When set, the run ends after the step under way, with what it has: the snapshots so far or, without any, the image as it is then.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError, Cancelled
+        As `diffuse`.
+    """
+    times = wanted.times(time)
+    steps = [max(1, plan(image, model, time=t, **options).steps) for t in times]
+    report = progress or (lambda fraction: None)
+    stack = (
+        np.empty((len(times), *image.shape), result_dtype(image.dtype, options.get("preserve_dtype", False))) if wanted.snapshots else None
+    )
+    kept = 0
+    for number, t in enumerate(times):
+        before, share = sum(steps[:number]) / sum(steps), steps[number] / sum(steps)
+        run_on = evolve(image, model, time=t, progress=_scaled(report, before, share), cancel=cancel, **options)
+        last, state = _drain(run_on, stop)
+        whole = state.fraction >= 1
+        if stack is None or not (whole or kept):
+            frame = None if whole else state.frame
+            return Outputs(last, (t if whole else state.time,), frame, _removed(image, last, wanted))
+        if whole:
+            stack[number] = last
+            kept += 1
+        del last
+        if not whole or (stop is not None and stop.is_set()):
+            break
+    assert stack is not None
+    return Outputs(stack[:kept], times[:kept], None, _removed(image, stack[kept - 1], wanted))
+
+
+def _scaled(report: Callable[[float], object], before: float, share: float) -> Callable[[float], object]:
+    return lambda part: report(min(before + part * share, 1.0))
+
+
+def _drain(states: Generator[State, None, None], stop: Event | None) -> tuple[Image, State]:
+    """Run to the end, or to the end of the step in which ``stop`` is set, and return the image of then."""
+    with closing(states):
+        for state in states:
+            if state.fraction >= 1 or (stop is not None and stop.is_set()):
+                break
+        return state.image, state
+
+
+def _removed(image: Any, result: Image, wanted: Wanted) -> Image | None:
+    """Image minus result in floating point, read along the first axis, for the image may be lazy and larger than the memory."""
+    if not wanted.removed:
+        return None
+    difference = np.empty(result.shape, result_dtype(image.dtype, False))
+    for i in range(len(difference)):
+        difference[i] = np.asarray(image[i], difference.dtype) - result[i]
+    return difference

@@ -1,0 +1,76 @@
+"""One run of the widget: settings and a layer's look, read when it is ordered, and the layers that it adds when it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_diffusion.engine import outputs
+from napari_diffusion.engine.outputs import Outputs, Wanted
+from napari_diffusion.ui.layers import Look, add_result
+from napari_diffusion.ui.panel import Job, duration
+from napari_diffusion.ui.settings import Settings, provenance
+from napari_diffusion.ui.worker import Control
+
+#: Voxels that the contrast limits of the removed noise are taken from, and their share inside the limits.
+SAMPLE, INSIDE = 1_000_000, 0.999
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is needed to run and to show the result; the layer may be moved, renamed, changed or gone by then."""
+
+    viewer: Any
+    settings: Settings
+    wanted: Wanted
+    limit: int | None
+    look: Look
+
+    @classmethod
+    def of(cls, viewer: Any, layer: Any, settings: Settings, wanted: Wanted, limit: int | None) -> Run:
+        """Read what there is to know of a layer."""
+        return cls(viewer, settings, wanted, limit, Look.of(layer))
+
+    def job(self) -> Job:
+        """Return it as something to run."""
+        return Job(self.look.name, self._work, self._show)
+
+    def _work(self, control: Control) -> tuple[Outputs, float, float]:
+        began = time.monotonic()
+        s = self.settings
+        outputs.describe(s.image, s.model, self.wanted, limit=self.limit, **s.keywords)
+        progress, cancel, stop = control.progress, control.cancel, control.stop
+        found = outputs.run(s.image, s.model, self.wanted, progress=progress, cancel=cancel, stop=stop, **s.keywords)
+        return found, 0.0 if found.removed is None else symmetric_limit(found.removed), time.monotonic() - began
+
+    def _show(self, answer: tuple[Outputs, float, float]) -> str:
+        found, limit, seconds = answer
+        title, stopped = type(self.settings.model).title, ""
+        notes: dict[str, Any] = {}
+        if found.frame is not None:
+            stopped = f" stopped at {found.times[0]:.3g}"
+            notes["stopped"] = {"time": found.times[0], "frame": found.frame}
+        told = provenance(self.settings.recipe(), self.look.name, self.look.metadata) | notes
+        if found.removed is not None:
+            signed, data = self.look.signed(limit), found.removed
+            if self.look.arguments["rgb"]:  # differences have no colour: the channels become an axis to scroll through
+                signed, data = signed.with_axis("channel", (0, 1)), np.moveaxis(data, -1, 0)
+            add_result(self.viewer, data, signed, f"{title}, removed", told | {"output": "removed"})
+        if self.wanted.snapshots and not stopped:
+            look = self.look.with_axis("diffusion time (log10)", np.log10(found.times).tolist())
+            told |= {"output": "snapshots", "times": list(found.times)}
+            layer = add_result(self.viewer, found.image, look, f"{title}, {len(found.times)} snapshots", told)
+        else:
+            layer = add_result(self.viewer, found.image, self.look, title + stopped, told)
+        return f"{'Stopped' if stopped else 'Done'} in {duration(seconds)}: {layer.name}"
+
+
+def symmetric_limit(difference: Any) -> float:
+    """Return the magnitude below which nearly all of a difference is, for contrast limits around zero; 1 where it is zero everywhere."""
+    flat = np.asarray(difference).reshape(-1)
+    some = np.abs(flat[:: max(1, flat.size // SAMPLE)].astype(float))
+    some = some[np.isfinite(some)]
+    return float(np.quantile(some, INSIDE)) if some.any() else 1.0

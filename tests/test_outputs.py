@@ -1,0 +1,137 @@
+"""What a run gives beside its result: snapshots that are runs, the exact difference, and what there is when it is stopped."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion.engine.outputs import Wanted, describe, run
+
+MODELS = {"linear": nd.Linear(), "classic": nd.PeronaMalik(kappa=20.0), "regularised": nd.PeronaMalik(kappa=20.0, sigma=0.8)}
+
+
+def picture(shape=(5, 12, 14), dtype=np.float32):
+    values = 90 * (np.indices(shape).sum(0) > 11) + 5 * np.random.default_rng(3).normal(size=shape) + 40
+    return values.astype(dtype)
+
+
+class AfterStep:
+    """A stop event that is set once the given number of steps is done."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def is_set(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_snapshot_is_the_run_to_its_time(name, count):
+    image, model = picture(), MODELS[name]
+    found = run(image, model, Wanted(snapshots=count), time=6.0, spacing=(2.0, 1.0, 1.0))
+    assert found.image.shape == (count, *image.shape)
+    assert found.times[-1] == 6.0
+    assert found.times[0] == pytest.approx(6.0 / 64)
+    ratios = np.divide(found.times[1:], found.times[:-1])
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-12)
+    for time, state in zip(found.times, found.image, strict=True):
+        np.testing.assert_array_equal(state, nd.diffuse(image, model, time=time, spacing=(2.0, 1.0, 1.0)), strict=True)
+
+
+@pytest.mark.parametrize(("dtype", "preserve"), [(np.uint8, False), (np.uint8, True), (np.float32, False), (np.float64, False)])
+def test_image_is_result_and_what_was_removed(dtype, preserve):
+    image = picture(dtype=dtype)
+    found = run(image, nd.Linear(), Wanted(removed=True), time=2.0, preserve_dtype=preserve)
+    assert found.removed.dtype == (np.float64 if dtype is np.float64 else np.float32)
+    np.testing.assert_array_equal(found.removed, image.astype(found.removed.dtype) - found.image)
+    np.testing.assert_array_equal(found.image, nd.diffuse(image, nd.Linear(), time=2.0, preserve_dtype=preserve), strict=True)
+
+
+def test_what_was_removed_is_that_of_the_last_snapshot():
+    image = picture()
+    found = run(image, nd.Linear(), Wanted(snapshots=3, removed=True), time=2.0)
+    np.testing.assert_array_equal(found.removed, image - found.image[-1])
+
+
+def test_a_stop_keeps_the_step_under_way():
+    image, model = picture(), MODELS["classic"]
+    states = [(state.time, state.image) for state in nd.evolve(image, model, time=6.0)]
+    assert len(states) > 4
+    found = run(image, model, Wanted(removed=True), time=6.0, stop=AfterStep(3))
+    assert found.times == (states[2][0],)
+    assert found.frame == 0
+    np.testing.assert_array_equal(found.image, states[2][1], strict=True)
+    np.testing.assert_array_equal(found.removed, image - states[2][1])
+
+
+def test_a_stop_in_a_series_leaves_the_rest_as_it_was():
+    series = np.stack([picture((12, 14)), picture((12, 14)) + 7, picture((12, 14)) + 9])
+    steps = nd.plan(series[0], MODELS["classic"], time=4.0).steps
+    found = run(series, MODELS["classic"], Wanted(), time=4.0, axes=(1, 2), stop=AfterStep(steps + 2))
+    assert found.frame == 1
+    np.testing.assert_array_equal(found.image[0], nd.diffuse(series[0], MODELS["classic"], time=4.0))
+    np.testing.assert_array_equal(found.image[2], series[2])
+    assert np.abs(found.image[1] - series[1]).max() > 0
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_stop_keeps_the_snapshots_so_far(steps):
+    """The linear model takes one step for each of them, and a stop lets that step end."""
+    image = picture()
+    found = run(image, nd.Linear(), Wanted(snapshots=4), time=4.0, stop=AfterStep(steps))
+    assert found.image.shape == (steps, *image.shape)
+    assert len(found.times) == steps
+    np.testing.assert_array_equal(found.image[-1], nd.diffuse(image, nd.Linear(), time=found.times[-1]))
+
+
+def test_a_stop_before_the_first_snapshot_keeps_what_there_is():
+    image, model = picture(), nd.PeronaMalik(kappa=20.0)
+    found = run(image, model, Wanted(snapshots=2), time=640.0, stop=AfterStep(2))
+    assert found.image.shape == image.shape
+    assert 0 < found.times[0] < 10
+
+
+def test_cancel_ends_it_without_a_result():
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(nd.Cancelled):
+        run(picture(), nd.Linear(), Wanted(snapshots=3), time=4.0, cancel=cancel)
+
+
+def test_progress_rises_to_one():
+    shares = []
+    run(picture(), MODELS["classic"], Wanted(snapshots=4), time=4.0, progress=shares.append, threads=1)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
+def test_memory_counts_every_output():
+    image = np.zeros((20, 30, 40), np.uint8)
+    alone = Wanted().memory(image, nd.Linear(), time=2.0)
+    assert alone == nd.plan(image, nd.Linear(), time=2.0).memory
+    assert Wanted(snapshots=7).memory(image, nd.Linear(), time=2.0) == alone + 7 * 4 * image.size
+    assert Wanted(removed=True).memory(image, nd.Linear(), time=2.0) == alone + 4 * image.size
+    told = describe(image, nd.Linear(), Wanted(snapshots=7), time=2.0)
+    assert told.startswith("7 snapshots")
+    with pytest.raises(MemoryError, match="MiB of memory, and the preferences allow 1 MiB"):
+        describe(image, nd.Linear(), Wanted(), time=2.0, limit=1 << 20)
+
+
+@pytest.mark.parametrize(("count", "time"), [(1, 2.0), (3, 0.0)])
+def test_snapshots_of_nothing_are_refused(count, time):
+    with pytest.raises(ValueError, match="Snapshots need a diffusion time > 0 and at least 2"):
+        run(picture(), nd.Linear(), Wanted(snapshots=count), time=time)
+
+
+def test_a_lazy_image_is_read_in_pieces():
+    import dask.array
+
+    series = np.stack([picture((12, 14)), picture((12, 14)) + 7])
+    lazy = dask.array.from_array(series, chunks=(1, 12, 14))
+    found = run(lazy, nd.Linear(), Wanted(snapshots=2, removed=True), time=2.0, axes=(1, 2))
+    expected = run(series, nd.Linear(), Wanted(snapshots=2, removed=True), time=2.0, axes=(1, 2))
+    np.testing.assert_array_equal(found.image, expected.image, strict=True)
+    np.testing.assert_array_equal(found.removed, expected.removed, strict=True)

@@ -1,0 +1,211 @@
+"""Snapshots with napari's slider as scrubber, the removed noise, partial results, and runs that queue."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.settings import get_plugin_settings
+from napari.utils.notifications import notification_manager
+
+import napari_diffusion as nd
+from napari_diffusion.engine import outputs
+from napari_diffusion.ui import runs, worker
+from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.preferences import Preferences
+
+from .conftest import WAIT
+
+READ = Preferences.read
+
+
+def section_of(widget):
+    section = widget.sections[OutputsSection]
+    section.box.button.native.click()
+    return section
+
+
+def start(qtbot, widget, slow):
+    widget.panel.button.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+
+
+def ended(qtbot, widget):
+    qtbot.waitUntil(lambda: not widget.panel.busy and worker.running() == 0, timeout=WAIT)
+
+
+LOOK = {"scale": (2, 0.5, 0.5), "units": ("um",) * 3, "translate": (1, 2, 3), "rotate": 20.0, "shear": (0.1, 0.2, 0.3)}
+
+
+def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, name="a", axis_labels=("z", "y", "x"), affine=np.diag((2, 3, 4, 1)), **LOOK)
+    section = section_of(widget)
+    section.snapshots.value = 4
+    settled(widget)
+    assert widget.panel.plan.value.startswith("4 snapshots")
+    stack = run(viewer, widget)
+    times = outputs.Wanted(snapshots=4).times(widget.form.amount.time)
+    assert stack.name == f"a [{nd.Linear.title}, 4 snapshots]"
+    assert stack.axis_labels == ("diffusion time (log10)", "z", "y", "x")
+    assert [str(unit) for unit in stack.units] == ["dimensionless", "micrometer", "micrometer", "micrometer"]
+    for number, time in enumerate(times):
+        np.testing.assert_array_equal(stack.data[number], nd.diffuse(noisy, nd.Linear(), time=time, spacing=(2, 0.5, 0.5)), strict=True)
+        assert stack.data_to_world((number, 0, 0, 0))[0] == pytest.approx(np.log10(time))
+    source = viewer.layers["a"]
+    point = (3, 4, 5)
+    np.testing.assert_allclose(stack.data_to_world((2, *point))[1:], source.data_to_world(point), rtol=1e-12)
+
+    viewer.dims.set_current_step(0, 2)
+    assert section.here.value.startswith(f"Snapshot 3 of 4: diffusion time {times[2]:.3g} µm²")
+    section.stop.native.click()
+    kept = viewer.layers[-1]
+    np.testing.assert_array_equal(kept.data, stack.data[2], strict=True)
+    np.testing.assert_allclose(kept.data_to_world(point), source.data_to_world(point), rtol=1e-12)
+    recipe = nd.Recipe.from_dict(kept.metadata["napari-diffusion"]["recipe"])
+    np.testing.assert_array_equal(recipe.diffuse(noisy), kept.data, strict=True)
+    assert kept.units == source.units
+
+
+def test_stop_here_needs_a_stack_and_says_so(open_widget, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    section = section_of(widget)
+    assert not section.stop.enabled
+    assert "Select a layer of snapshots" in section.stop.tooltip
+
+
+def test_what_was_removed_has_symmetric_limits(open_widget, qtbot, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, name="a", scale=(2, 1, 1), contrast_limits=(0, 300))
+    section_of(widget).removed.native.click()
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    _, removed, result = viewer.layers
+    np.testing.assert_array_equal(removed.data, noisy - result.data)
+    low, high = removed.contrast_limits
+    assert low == -high
+    assert 0.998 <= (np.abs(removed.data) <= high).mean() < 1
+    assert tuple(removed.scale) == (2, 1, 1)
+    assert removed.metadata["napari-diffusion"]["output"] == "removed"
+
+
+def test_what_was_removed_of_a_colour_image_is_no_colour(open_widget, qtbot, settled):
+    values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(values, rgb=True)
+    section_of(widget).removed.native.click()
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    _, removed, result = viewer.layers
+    assert result.rgb
+    assert not removed.rgb
+    np.testing.assert_array_equal(np.moveaxis(removed.data, 0, -1), values.astype(np.float32) - result.data)
+
+
+def test_the_limit_of_nothing_is_one():
+    assert runs.symmetric_limit(np.zeros((3, 4))) == 1
+    assert runs.symmetric_limit(np.array([np.nan, -2.0])) == 2
+
+
+def test_stop_and_keep_adds_what_was_reached(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    start(qtbot, widget, slow)
+    widget.panel.stop.native.click()
+    assert not widget.panel.stop.enabled
+    ended(qtbot, widget)
+    layer = viewer.layers[-1]
+    reached = widget.form.amount.time / 2
+    assert layer.metadata["napari-diffusion"]["stopped"] == {"time": reached, "frame": 0}
+    assert layer.name == f"a [{nd.Linear.title} stopped at {reached:.3g}]"
+    assert "Stopped" in widget.panel.status.value
+
+
+def test_stop_and_keep_stops_the_engine(open_widget, qtbot, settled):
+    image = np.random.default_rng(0).random((24, 64, 64), np.float32)
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.add_image(image)
+    settled(widget)
+    widget.form.amount.number.value = 100  # some minutes
+    widget.panel.button.native.click()
+    qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
+    widget.panel.stop.native.click()
+    ended(qtbot, widget)
+    layer = viewer.layers[-1]
+    reached = layer.metadata["napari-diffusion"]["stopped"]["time"]
+    assert 0 < reached < widget.form.amount.time
+    assert 0 < layer.data.std() < image.std()
+
+
+def test_runs_queue_in_the_order_of_the_orders(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    first, second = viewer.add_image(noisy, name="a"), viewer.add_image(noisy, name="b")
+    viewer.layers.selection.active = first
+    start(qtbot, widget, slow)
+    assert widget.panel.button.text == "Run next"
+    viewer.layers.selection.active = second
+    widget.panel.button.native.click()
+    widget.panel.button.native.click()
+    assert widget.panel.waiting == 2
+    assert widget.panel.cancel_all.visible or not widget.panel.visible
+    slow.go.set()
+    ended(qtbot, widget)
+    assert [layer.name.partition(" ")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
+    assert widget.panel.status.value.startswith("3 runs done.")
+    assert widget.panel.button.text == "Run"
+
+
+def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    start(qtbot, widget, slow)
+    widget.panel.button.native.click()
+    widget.panel.button.native.click()
+    slow.started.clear()
+    widget.panel.cancel.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    assert widget.panel.busy
+    assert widget.panel.waiting == 1
+    widget.panel.cancel_all.native.click()
+    assert not widget.panel.busy
+    ended(qtbot, widget)
+    assert len(viewer.layers) == 1
+
+
+def test_errors_of_several_runs_are_listed_at_the_end(open_widget, qtbot, noisy):
+    broken = noisy.copy()
+    broken[0, 0, 0] = np.nan
+    viewer, widget = open_widget("Isotropic diffusion")
+    bad, good = viewer.add_image(broken, name="bad", contrast_limits=(0, 300)), viewer.add_image(noisy, name="good")
+    for layer in (bad, good):
+        viewer.layers.selection.active = layer
+        widget.panel.button.native.click()
+    ended(qtbot, widget)
+    lines = widget.panel.status.value.splitlines()
+    assert lines[0] == "1 done, 1 failed:"
+    assert lines[1].startswith("bad: ")
+    assert "NaN" in lines[1]
+    assert len(viewer.layers) == 3
+    assert "NaN" in notification_manager.records[-1].message
+
+
+def test_preferences_hold_for_every_run(open_widget, run, noisy, preferences):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    preferences[0] = Preferences(threads=3, memory=1 << 20)
+    assert widget.form.settings().keywords["threads"] == 3
+    assert run(viewer, widget) is None
+    assert "the preferences allow 1 MiB" in widget.panel.status.value
+    widget.form.amount.number.value = 1.5
+    assert run(viewer, widget) is None
+    assert widget.panel.plan.value == widget.panel.status.value
+
+
+def test_preferences_are_those_of_the_page_that_the_manifest_declares(plugin_settings, npe2pm):
+    assert READ() == Preferences()  # not installed as a plugin: the declared defaults hold
+    with npe2pm.tmp_plugin(manifest=str(Path(__file__).parents[2] / "napari.yaml")):
+        assert READ() == Preferences()
+        page = get_plugin_settings("napari-diffusion").filters
+        page.threads, page.memory, page.preview = 3, 1.5, 256
+        assert READ() == Preferences(threads=3, memory=3 << 29, preview=256)
