@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_diffusion.engine.plan import Plan, plan
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
     from napari_diffusion.engine.slabs import Cancelled
-    from napari_diffusion.engine.suggest import suggest
+    from napari_diffusion.engine.suggest import Suggestion, suggest
     from napari_diffusion.models import Linear, Model, PeronaMalik, TotalVariation
 
 # Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
@@ -33,6 +33,7 @@ _HOME = {
     "time_for_sigma": "engine.recipe",
     "Cancelled": "engine.slabs",
     "suggest": "engine.suggest",
+    "Suggestion": "engine.suggest",
     "Model": "models",
     "Linear": "models",
     "PeronaMalik": "models",
@@ -49,6 +50,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "State",
+    "Suggestion",
     "TotalVariation",
     "diffuse",
     "equivalent_sigma",

@@ -22,8 +22,8 @@ from napari_diffusion.schemes import Exact, Scheme, Stage
 
 #: Largest slab [voxels]: a run must notice a cancel within a fraction of a second, and its scratch must stay small.
 LARGEST_SLAB = 1 << 21
-#: Planes that get their features at once.
-CHUNK = 8
+#: Planes that get their features at once, and voxels, where planes are small: a plane of a picture is a single row.
+CHUNK, CHUNK_VOXELS = 8, 1 << 16
 MOST_STAGES = 100_000
 #: Solved in one go, a run may be longer, but not so long that it is beyond doubt a wrong unit.
 MOST_MULTIPLE = 1e15
@@ -135,9 +135,10 @@ def make_plan(
     moving = [r * len(stages) for r, n in zip(reach, grid.shape, strict=True) if n != 1]
     halo = dict(zip([i for i in job.axes if job.shape[i] != 1], moving, strict=True))
     largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 20
-    height = slab_height(job.space[0], max(1, job.channels * math.prod(job.space[1:])), int(workers), largest)
+    per_plane = max(1, job.channels * math.prod(job.space[1:]))
+    height = slab_height(job.space[0], per_plane, int(workers), largest)
     # Features need scratch for every plane, and look beyond: a slab passes through them in chunks, not too high, not too low.
-    chunk = min(height, CHUNK) if isinstance(probe, Local) else height
+    chunk = min(height, max(CHUNK, CHUNK_VOXELS // per_plane)) if isinstance(probe, Local) else height
     return Plan(
         scheme=chosen,
         stages=stages,

@@ -1,9 +1,9 @@
-"""Estimators: pure functions from an image to a number. A parameter names the one that can fill it in."""
+"""Estimators: pure functions from arrays to numbers: the noise of an image, and the risk of a filtered one."""
 
 from __future__ import annotations
 
-from napari_diffusion.estimate.noise import noise_sigma, threshold
+from napari_diffusion.estimate.kinds import KINDS, Kind, Noise, estimate_noise
+from napari_diffusion.estimate.noise import Evidence, carries_noise, gather
+from napari_diffusion.estimate.risk import Probe, make_signs, noise_left, sure
 
-ESTIMATORS = {"threshold": threshold}
-
-__all__ = ["ESTIMATORS", "noise_sigma", "threshold"]
+__all__ = ["KINDS", "Evidence", "Kind", "Noise", "Probe", "carries_noise", "estimate_noise", "gather", "make_signs", "noise_left", "sure"]

@@ -32,7 +32,7 @@ class PeronaMalik(Model):
 
     kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
     diffusivity: str | Function = param("rational", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:], function=True)
-    sigma: float = param(0.0, "Smoothing before the gradient is read; 0 is the classic model.", unit="length", ge=0)
+    sigma: float = param(0.0, "Smoothing before the gradient is read; 0 is the classic model.", unit="length", ge=0, suggest="scale")
 
     def __post_init__(self) -> None:
         """Check the parameters, and that a function is a diffusivity."""

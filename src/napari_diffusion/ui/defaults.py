@@ -34,19 +34,28 @@ def central_piece(image: Any, axes: Sequence[int], channel_axis: int | None) -> 
     return np.asarray(image[tuple(index)])
 
 
-def suggest(image: Any, model: Model, *, spacing: Sequence[float], axes: Sequence[int], channel_axis: int | None) -> tuple[Model, float]:
-    """Return a filled-in model and a diffusion time [length²] from the middle of an image.
+def suggest(
+    image: Any,
+    model: Model,
+    *,
+    spacing: Sequence[float],
+    axes: Sequence[int],
+    channel_axis: int | None,
+    thorough: bool = False,
+    unit: str = "pixel",
+) -> nd.Suggestion:
+    """Return a suggestion from the middle of an image, quickly, or a ``thorough`` one from all of it.
 
     Raises
     ------
     Exception
         Whatever stops the estimate; the declared defaults are what remains.
     """
-    piece = central_piece(image, axes, channel_axis)
-    filled, time = nd.suggest(piece, model, spacing=tuple(spacing), axes=tuple(axes), channel_axis=channel_axis)
+    seen = image if thorough else central_piece(image, axes, channel_axis)
+    found = nd.suggest(seen, model, spacing=tuple(spacing), axes=tuple(axes), channel_axis=channel_axis, thorough=thorough, unit=unit)
     # Three digits are more than an estimate is worth, and what is on screen is then exactly what runs.
-    rounded = {p.name: _short(getattr(filled, p.name)) for p in parameters(filled) if p.suggest is not None}
-    return dataclasses.replace(filled, **rounded), _short(time)
+    rounded = {p.name: _short(getattr(found.model, p.name)) for p in parameters(model) if p.suggest is not None}
+    return dataclasses.replace(found, model=dataclasses.replace(found.model, **rounded), time=_short(found.time))
 
 
 def _short(value: float) -> float:

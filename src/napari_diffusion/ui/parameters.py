@@ -70,7 +70,7 @@ class ModelControls:
         self._edited: set[str] = set()
         self._filling = False
         # What depends on the data comes first: nobody can know it by heart.
-        first = [p.name for p in self._declared.values() if p.suggest is not None] or list(self._declared)[:SHOWN_AT_FIRST]
+        first = [p.name for p in self._declared.values() if p.suggest is not None][:1] or list(self._declared)[:SHOWN_AT_FIRST]
         self.first = [self._controls[name] for name in first]
         self.more = [control for name, control in self._controls.items() if name not in first]
         for name, control in self._controls.items():

@@ -8,8 +8,8 @@ import numpy as np
 from magicgui.widgets import Container
 from qtpy.QtCore import QTimer
 
+import napari_diffusion as nd
 from napari_diffusion.engine import outputs
-from napari_diffusion.models import Model
 from napari_diffusion.ui import defaults
 from napari_diffusion.ui.form import Form
 from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
@@ -124,13 +124,12 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         settings = self.form.settings()
         keywords = {name: settings.keywords[name] for name in ("spacing", "axes", "channel_axis")}
 
-        def done(found: tuple[Model, float]) -> None:
-            model, time = found
-            controls.fill(model)
+        def done(found: nd.Suggestion) -> None:
+            controls.fill(found.model)
             if not amount.edited:
-                amount.fill(time)
+                amount.fill(found.time)
             if asked:
-                self.panel.say("Values suggested from the middle of the image.")
+                self.panel.say(found.report)
 
         def failed(error: Exception) -> None:
             if asked:
@@ -138,7 +137,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             elif not self.panel.busy:
                 self.panel.say(f"No suggestion for this image: {sentence(error)}")
 
-        self._suggestions.start(lambda control: defaults.suggest(settings.image, settings.model, **keywords), done, failed)
+        if asked:
+            self.panel.say("Trying parameters on pieces of the image…")
+        self._suggestions.start(
+            lambda control: defaults.suggest(settings.image, settings.model, **keywords, thorough=asked, unit=settings.unit), done, failed
+        )
 
     def _make_plan(self) -> None:
         try:

@@ -1,0 +1,97 @@
+"""What `suggest` found, in words: the same in napari, Python and the command line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_diffusion.engine.choose import HOOKS, Choice
+from napari_diffusion.engine.recipe import equivalent_sigma
+from napari_diffusion.engine.sample import Piece
+from napari_diffusion.estimate import Noise
+from napari_diffusion.models import parameters
+
+#: Correlation of neighbours above which noise is not white, gain [dB] below which filtering is hardly worth it, and so on.
+CORRELATED, WORTH, FEW, SATURATED = 0.15, 0.5, 2000, 0.01
+_KINDS = {
+    "gaussian": "Gaussian",
+    "rician": "Rician (magnitude of complex data)",
+    "poisson": "Poisson-Gaussian (photon counting)",
+    "speckle": "speckle (multiplicative)",
+}
+_WHY = {
+    "threshold": "gradients of the noise are smoothed, edges above it stay",
+    "scale": "gradients are read at this scale",
+    "noise": "the noise level",
+    "speckle": "the speckle level",
+}
+
+
+def reasons(
+    choice: Choice,
+    noise: Noise,
+    gain: float,
+    tried: Mapping[Any, Choice],
+    pieces: Sequence[Piece],
+    unit: str,
+    asked: tuple[float | None, float | None],
+) -> tuple[str, ...]:
+    """Say what was measured, what was chosen and why."""
+    voxels = sum(piece.field.size for piece in pieces)
+    where = f"from {voxels} voxels in {len(pieces)} pieces of the image" if len(pieces) > 1 else f"from {voxels} voxels"
+    told = [f"Noise: {_KINDS[noise.kind]}, standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity], {where}{_details(noise)}."]
+    if len({type(one.model) for one in tried.values()}) > 1:
+        told.append(f"Model: {choice.model.title}, of all models the one with the smallest estimated error.")
+    for p in parameters(choice.model):
+        if p.suggest in HOOKS:
+            value = getattr(choice.model, p.name)
+            in_unit = p.unit_in(unit)
+            said = f"{p.name} = {value:.3g} {in_unit}".rstrip()
+            told.append(f"{said}: {_WHY[p.suggest]}; the best of {len(tried)} combinations tried.")
+    fwhm, reduction = asked
+    if fwhm is not None:
+        why = f"a Gaussian of {fwhm:.3g} {unit} full width at half maximum, as asked for"
+    elif reduction is not None:
+        why = f"the noise falls {1 / choice.left:.3g} times, {reduction:.3g} were asked for"
+    else:
+        why = "there the estimated error is smallest"
+    told.append(f"time = {choice.time:.3g} {unit}² (at most a Gaussian of sigma {equivalent_sigma(choice.time):.3g} {unit}): {why}.")
+    told.append(f"Expected: {gain:+.1f} dB signal-to-noise ratio; {100 * choice.left:.0f} % of the noise is left.")
+    return tuple(told)
+
+
+def _details(noise: Noise) -> str:
+    if noise.kind == "poisson":
+        return f"; its variance is {noise.offset:.3g} + {noise.gain:.3g} times the intensity"
+    if noise.kind == "speckle":
+        return f"; {100 * noise.speckle:.0f} % of the intensity"
+    return ""
+
+
+def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[Piece]) -> tuple[str, ...]:
+    """Say what may make the choice worse than it looks."""
+    told = []
+    counted = sum(int(piece.usable.sum()) for piece in pieces)
+    if noise.correlation > CORRELATED:
+        told.append(
+            f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f}), by an interpolation, a reconstruction or "
+            "fine texture; the noise is then stronger than it looks, and the choice smooths too little."
+        )
+    if counted < FEW:
+        told.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
+    share = max(float(np.mean(piece.field[:, piece.usable] == top)) for piece in pieces for top in _ends(pieces)) if pieces else 0.0
+    if share > SATURATED:
+        told.append(f"{100 * share:.0f} % of the values of a piece are the largest or smallest one: saturated values hide their noise.")
+    if choice.at_end:
+        told.append("The estimated error falls up to the longest time tried: there is no structure above the noise.")
+    elif gain < WORTH:
+        told.append(f"The image is already smooth: filtering gains only {gain:.1f} dB.")
+    return tuple(told)
+
+
+def _ends(pieces: Sequence[Piece]) -> tuple[float, float]:
+    values = [piece.field[:, piece.usable] for piece in pieces if piece.usable.any()]
+    return (min(float(v.min()) for v in values), max(float(v.max()) for v in values)) if values else (math.nan, math.nan)

@@ -1,0 +1,161 @@
+r"""Kinds of noise: how its variance depends on the mean, fitted to the variances in classes of equal local mean.
+
+========  =================================================  =============================================================
+kind      variance at mean m [intensity²]                    where
+========  =================================================  =============================================================
+gaussian  :math:`\sigma^2`                                   most images
+rician    :math:`\sigma^2\,v(m/\sigma)`, v from 0.43 to 1    magnitude of complex data: MRI (Gudbjartsson & Patz 1995)
+poisson   :math:`b + a\,m`, gain a, offset b                 photon counting: fluorescence, low light (Foi et al. 2008)
+speckle   :math:`q^2 m^2`                                    coherent imaging: ultrasound, radar, OCT
+========  =================================================  =============================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.estimate.noise import Array, Evidence, deviation, gaussian_sigma, neighbour_correlation, relative_error
+
+Kind = Literal["gaussian", "rician", "poisson", "speckle"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+#: Classes of equal local mean, and the fewest flat voxels that one needs.
+CLASSES, MEMBERS = 24, 100
+#: Another kind than Gaussian is only believed when it explains the classes this much better than a constant, which scatter this much.
+BETTER, SCATTER = 0.5, 0.15
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of an image.
+
+    Attributes
+    ----------
+    kind
+        ``"gaussian"``, ``"rician"``, ``"poisson"`` (Poisson-Gaussian) or ``"speckle"``.
+    sigma, error
+        Standard deviation and its standard error [intensity]: of the noise for Gaussian, of the real and imaginary part for Rician noise,
+        the root mean square over the image for the others.
+    correlation
+        Correlation of the noise of neighbouring voxels; 0 when it is white.
+    gain, offset
+        Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
+    speckle
+        Speckle: standard deviation of the noise as a share of the mean.
+    """
+
+    kind: Kind
+    sigma: float
+    error: float
+    correlation: float
+    gain: float = 0.0
+    offset: float = 0.0
+    speckle: float = 0.0
+
+    def variance(self, mean: Array) -> Array:
+        """Variance of the noise [intensity²] where the local mean is ``mean``."""
+        if self.kind == "poisson":
+            return np.asarray(np.maximum(self.offset + self.gain * mean, 0.01 * self.sigma**2))
+        if self.kind == "speckle":
+            return np.asarray((self.speckle * mean) ** 2)
+        if self.kind == "rician":
+            level, variance, _ = _rician()
+            return np.asarray(self.sigma**2 * np.interp(mean / self.sigma, level, variance))
+        return np.full(mean.shape, self.sigma**2)
+
+
+@cache
+def _rician() -> tuple[Array, Array, Array]:
+    r"""Mean, variance and their ratio :math:`\mu/\sqrt v` of Rician magnitudes of unit noise, for amplitudes from 0 to 40."""
+    from scipy.special import ive
+
+    amplitude = np.linspace(0, 40, 4001)
+    x = amplitude**2 / 4
+    mean = np.sqrt(np.pi / 2) * ((1 + 2 * x) * ive(0, x) + 2 * x * ive(1, x))
+    variance = 2 + amplitude**2 - mean**2
+    return mean, variance, mean / np.sqrt(variance)
+
+
+def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
+    """Noise of the given kind, or of the kind that the image shows; ``sigma`` is 0 where there is none, or too little to read it from."""
+    sigma, error = gaussian_sigma(evidence)
+    correlation = neighbour_correlation(evidence) if sigma > 0 else 0.0
+    gaussian = Noise("gaussian", sigma, error, correlation)
+    if kind == "gaussian" or not sigma > 0:
+        return gaussian if kind is None or not sigma > 0 else Noise(kind, sigma, error, correlation)
+    mean, deviations, counts = _classes(evidence)
+    if kind is None and len(mean) < 4:
+        return gaussian
+    if not len(mean):
+        mean, deviations, counts = np.array([evidence.mean.mean()]), np.array([sigma]), np.array([evidence.mean.size])
+    fits = {name: _fit(name, evidence, mean, deviations, counts, correlation) for name in KINDS[1:] if kind in (None, name)}
+    if kind is not None:
+        return fits[kind]
+
+    def misfit(noise: Noise) -> float:
+        far = np.log(np.maximum(noise.variance(mean), 1e-6 * sigma**2) / deviations**2) / 2
+        return float(np.sqrt(np.average(far**2, weights=counts)))
+
+    best = min(fits.values(), key=misfit)
+    constant = misfit(gaussian)
+    return best if constant > SCATTER and misfit(best) < BETTER * constant else gaussian
+
+
+def _classes(evidence: Evidence) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Local mean, noise deviation and number of flat voxels of each class."""
+    number = min(CLASSES, evidence.mean.size // (4 * MEMBERS))
+    if number < 1:
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
+    bounds = np.unique(np.quantile(evidence.mean, np.linspace(0, 1, number + 1)))
+    which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
+    rows = []
+    for index in range(max(len(bounds) - 1, 1)):
+        flat = evidence.flattest(which == index)
+        count = int(flat.sum())
+        found = deviation(evidence.residual[flat]) if count >= MEMBERS else 0.0
+        if found > 0:
+            rows.append((float(evidence.mean[flat].mean()), found, count))
+    table = np.array(rows).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2].astype(np.int64)
+
+
+def _fit(kind: Kind, evidence: Evidence, mean: Array, deviations: Array, counts: NDArray[np.int64], correlation: float) -> Noise:
+    relative = relative_error(int(counts.sum()), evidence.axes)
+    if kind == "rician":
+        _, variance, ratio = _rician()
+        sigma = _weighted_median(deviations / np.sqrt(np.interp(mean / deviations, ratio, variance)), counts)
+        return Noise(kind, sigma, 1.25 * relative * sigma, correlation)
+    if kind == "speckle":
+        share = _weighted_median(deviations / np.maximum(np.abs(mean), 1e-12 * np.abs(mean).max()), counts)
+        sigma = float(share * np.sqrt(np.mean(evidence.mean**2)))
+        return Noise(kind, sigma, 1.25 * relative * sigma, correlation, speckle=share)
+    gain, offset = _line(mean, deviations**2, counts)
+    noise = Noise(kind, float(np.median(deviations)), 0.0, correlation, gain=gain, offset=offset)
+    sigma = float(np.sqrt(np.mean(noise.variance(evidence.mean))))
+    return Noise(kind, sigma, relative * sigma, correlation, gain=gain, offset=offset)
+
+
+def _line(x: Array, y: Array, counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Slope >= 0 and intercept of a variance over the mean; the scatter of a variance grows with it, and outliers (edges) count less."""
+    fitted = np.full(y.shape, np.average(y, weights=counts))
+    slope, intercept = 0.0, float(fitted[0])
+    far = np.zeros(y.shape)
+    for _ in range(20):
+        weights = counts / np.maximum(fitted, 0.01 * y.mean()) ** 2 / np.maximum(1.0, far / max(np.median(far), 1e-12))
+        centre, level = np.average(x, weights=weights), np.average(y, weights=weights)
+        spread = float(np.sum(weights * (x - centre) ** 2))
+        slope = max(0.0, float(np.sum(weights * (x - centre) * (y - level))) / spread) if spread > 0 else 0.0
+        intercept = float(level - slope * centre)
+        fitted = intercept + slope * x
+        far = np.abs(y - fitted) / np.maximum(fitted, 0.01 * y.mean())
+    return slope, intercept
+
+
+def _weighted_median(values: Array, weights: NDArray[np.int64]) -> float:
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
