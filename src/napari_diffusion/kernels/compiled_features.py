@@ -14,10 +14,21 @@ def _square_row(u, p, near, far, faces, fp, fnear, bit, weight, s2, r, n):
     """Add the squares of both one-sided differences; through a closed face the difference is zero."""
     for i in range(n):
         up, down = u[far + i] - u[p + i], u[p + i] - u[near + i]
-        if faces is not None:
-            up = up if faces[fp + i] & bit else u.dtype.type(0)
-            down = down if faces[fnear + i] & bit else u.dtype.type(0)
+        up = up if faces[fp + i] & bit else u.dtype.type(0)
+        down = down if faces[fnear + i] & bit else u.dtype.type(0)
         s2[r + i] += weight * (up * up + down * down)
+
+
+@row
+def _open_row(u, p, left, right, above, below, before, beyond, wz, wy, wx, add, s2, r, n):
+    """The same along all three axes at once, where every face is open."""
+    for i in range(n):
+        here = u[p + i]
+        east, west = u[p + right + i] - here, here - u[p - left + i]
+        south, north = u[p + below + i] - here, here - u[p - above + i]
+        far, near = u[p + beyond + i] - here, here - u[p - before + i]
+        total = wz * (far * far + near * near) + (wy * (south * south + north * north) + wx * (east * east + west * west))
+        s2[r + i] = s2[r + i] + total if add else total
 
 
 @jit
@@ -28,29 +39,38 @@ def grad2(u, shape, start, lo, hi, b2, w, faces, out):
     plane, one, zero = ny * nx, U(1), U(0)
     start, lo, hi = U(start), U(lo), U(hi)
     for z in range(lo, hi):
+        # At the border of the array the neighbour is the voxel itself: difference zero.
+        before = plane if z > start else zero
+        beyond = plane if z + one < start + planes else zero
         for y in range(ny):
-            r = (z - lo) * plane + y * nx
-            for i in range(nx):
-                out[r + i] = t(0)
-            fp = z * plane + y * nx
+            above = nx if y > zero else zero
+            below = nx if y + one < ny else zero
+            r, fp = (z - lo) * plane + y * nx, z * plane + y * nx
             for c in range(channels):
                 half = t(0.5) * w[c]
                 p = (c * planes + z - start) * plane + y * nx
-                # At the border of the array the neighbour is the voxel itself: difference zero.
-                dn = plane if z > start else zero
-                up = plane if z + one < start + planes else zero
-                _square_row(u, p, p - dn, p + up, faces, fp, fp - dn, np.uint8(1), half * b2[0], out, r, nx)
-                dn = nx if y > zero else zero
-                up = nx if y + one < ny else zero
-                _square_row(u, p, p - dn, p + up, faces, fp, fp - dn, np.uint8(2), half * b2[1], out, r, nx)
-                wx, last = half * b2[2], nx - one
-                if nx > one:
-                    _square_row(u, p + one, p, p + U(2), faces, fp + one, fp, np.uint8(4), wx, out, r + one, nx - U(2))
-                    for k in range(U(2)):
-                        face = zero if k == zero else last - one
-                        d = u[p + face + one] - u[p + face]
-                        if faces is None or faces[fp + face] & np.uint8(4):
-                            out[r + (zero if k == zero else last)] += wx * d * d
+                wz, wy, wx = half * b2[0], half * b2[1], half * b2[2]
+                if faces is not None and c == zero:
+                    for i in range(nx):
+                        out[r + i] = t(0)
+                for part in range(3):  # the first voxel, those between, the last
+                    if nx <= U(part if part < 2 else 1) or (part == 1 and nx < U(3)):
+                        continue
+                    x = (zero, one, nx - one)[part]
+                    n = nx - U(2) if part == 1 else one
+                    left, right = one if part > 0 else zero, one if part < 2 and nx > one else zero
+                    q, s = p + x, r + x
+                    if faces is None:
+                        _open_row(u, q, left, right, above, below, before, beyond, wz, wy, wx, c > zero, out, s, n)
+                    else:
+                        f = fp + x
+                        _square_row(u, q, q - before, q + beyond, faces, f, f - before, np.uint8(1), wz, out, s, n)
+                        _square_row(u, q, q - above, q + below, faces, f, f - above, np.uint8(2), wy, out, s, n)
+                        _square_row(u, q, q - left, q + right, faces, f, f - left, np.uint8(4), wx, out, s, n)
+
+
+#: Rows, and at most planes, that pass through the convolutions together: their neighbours along z and y are still in the cache of the core.
+BLOCK, DEEPEST = 8, 16
 
 
 @row
@@ -59,103 +79,107 @@ def _reflect(i, n):
     if i < 0 or i >= n:  # rare; the division would cost more than the row
         i = i % (2 * n)
         i = 2 * n - 1 - i if i >= n else i
-    return U(i)
+    return i
 
 
 @row
-def _three_row(w, a, p, p1, q1, out, r, n):
-    """Begin a row with its centre and one pair of taps; below with two and with four pairs."""
-    w0, w1 = w[0], w[1]
-    for i in range(n):
-        out[r + i] = w0 * a[p + i] + w1 * (a[p1 + i] + a[q1 + i])
-
-
-@row
-def _five_row(w, a, p, p1, q1, p2, q2, out, r, n):
-    w0, w1, w2 = w[0], w[1], w[2]
-    for i in range(n):
-        out[r + i] = w0 * a[p + i] + (w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i]))
-
-
-@row
-def _seven_row(w, a, p, p1, q1, p2, q2, p3, q3, out, r, n):
-    w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
-    for i in range(n):
-        near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
-        out[r + i] = w0 * a[p + i] + (near + w3 * (a[p3 + i] + a[q3 + i]))
+def _near_row(w, pairs, a, p, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
+    """Begin a row with its centre and up to four pairs of taps."""
+    w0, w1, w2, w3, w4 = w[0], w[1], w[min(pairs, 2)], w[min(pairs, 3)], w[min(pairs, 4)]
+    if pairs == 1:
+        for i in range(n):
+            out[r + i] = w0 * a[p + i] + w1 * (a[p1 + i] + a[q1 + i])
+    elif pairs == 2:
+        for i in range(n):
+            out[r + i] = w0 * a[p + i] + (w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i]))
+    elif pairs == 3:
+        for i in range(n):
+            near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
+            out[r + i] = w0 * a[p + i] + (near + w3 * (a[p3 + i] + a[q3 + i]))
+    else:
+        for i in range(n):
+            near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
+            out[r + i] = w0 * a[p + i] + (near + (w3 * (a[p3 + i] + a[q3 + i]) + w4 * (a[p4 + i] + a[q4 + i])))
 
 
 @row
 def _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
-    """Add four pairs of taps at once: a quarter of the loads and stores of the sum."""
+    """Add four more pairs at once: a quarter of the loads and stores of the sum."""
     w1, w2, w3, w4 = w[k], w[k + 1], w[k + 2], w[k + 3]
     for i in range(n):
         near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
         out[r + i] += near + (w3 * (a[p3 + i] + a[q3 + i]) + w4 * (a[p4 + i] + a[q4 + i]))
 
 
-@row
-def _pair_row(w, k, a, p1, q1, out, r, n):
-    w1 = w[k]
-    for i in range(n):
-        out[r + i] += w1 * (a[p1 + i] + a[q1 + i])
-
-
-@row
-def _start(base, stride, j, size):
-    """Offset of row j of an array, mirrored."""
-    return base + stride * _reflect(j, size)
-
-
 @helper
-def _convolve_row(w, a, base, stride, at, size, out, r, n):
-    """out[r:r+n] = sum_k w[|k|] a(row at + k) over rows ``base + stride*j`` mirrored at 0 and ``size``."""
-    taps = w.shape[0]
-    p = base + stride * U(at)
-    p1, q1 = _start(base, stride, at - 1, size), _start(base, stride, at + 1, size)
-    p2, q2 = _start(base, stride, at - 2, size), _start(base, stride, at + 2, size)
-    p3, q3 = _start(base, stride, at - 3, size), _start(base, stride, at + 3, size)
-    if taps == 1:
-        for i in range(n):
-            out[r + i] = w[0] * a[p + i]
-    elif taps == 2:
-        _three_row(w, a, p, p1, q1, out, r, n)
-    elif taps == 3:
-        _five_row(w, a, p, p1, q1, p2, q2, out, r, n)
-    else:
-        _seven_row(w, a, p, p1, q1, p2, q2, p3, q3, out, r, n)
-    k = 4
-    while k + 3 < taps:
-        p1, q1 = _start(base, stride, at - k, size), _start(base, stride, at + k, size)
-        p2, q2 = _start(base, stride, at - k - 1, size), _start(base, stride, at + k + 1, size)
-        p3, q3 = _start(base, stride, at - k - 2, size), _start(base, stride, at + k + 2, size)
-        p4, q4 = _start(base, stride, at - k - 3, size), _start(base, stride, at + k + 3, size)
-        _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
-        k += 4
-    while k < taps:
-        _pair_row(w, k, a, _start(base, stride, at - k, size), _start(base, stride, at + k, size), out, r, n)
-        k += 1
+def _convolve_rows(w, a, starts, next_start, shift, next_shift, out, r, next_r, count, n):
+    """``count`` rows out[r:r+n] = sum_k w[|k|] a[starts[m + k] + shift:][:n], then m, shift and r move on; each call costs a row."""
+    m = len(w) - 1
+    radius = m
+    pairs = (radius - 1) % 4 + 1
+    k1, k2, k3 = min(1, radius), min(2, pairs), min(3, pairs)
+    for _ in range(count):
+        s = starts[m] + shift
+        if radius == 0:
+            for i in range(n):
+                out[r + i] = w[0] * a[s + i]
+        else:
+            p1, q1 = starts[m - k1] + shift, starts[m + k1] + shift
+            p2, q2 = starts[m - k2] + shift, starts[m + k2] + shift
+            p3, q3 = starts[m - k3] + shift, starts[m + k3] + shift
+            p4, q4 = starts[m - pairs] + shift, starts[m + pairs] + shift
+            _near_row(w, pairs, a, s, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
+            for k in range(pairs + 1, radius + 1, 4):
+                p1, q1 = starts[m - k] + shift, starts[m + k] + shift
+                p2, q2 = starts[m - k - 1] + shift, starts[m + k + 1] + shift
+                p3, q3 = starts[m - k - 2] + shift, starts[m + k + 2] + shift
+                p4, q4 = starts[m - k - 3] + shift, starts[m + k + 3] + shift
+                _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
+        m += next_start
+        shift += next_shift
+        r += next_r
 
 
 @jit
 def smooth(u, shape, lo, hi, wz, wy, wx, out):
-    """Symmetric separable convolution of planes lo:hi into ``out``, mirrored at the border; ``w[k]`` weighs offsets +k and -k."""
+    """Symmetric separable convolution of planes lo:hi into ``out``, mirrored at the border; ``w[k]`` weighs offsets +k and -k.
+
+    Rows are convolved along z into a ring that holds what the convolution along y still needs, `BLOCK` rows of all planes at a time.
+    """
     channels, nz, ny, nx = shape[0], shape[1], shape[2], shape[3]
-    n, stride, plane = U(nx), U(nx), U(ny * nx)
-    radius = wx.shape[0] - 1
-    one_plane = np.empty(plane, u.dtype)
-    padded = np.empty(nx + 2 * radius, u.dtype)
-    for c in range(channels):
-        for z in range(lo, hi):
-            for y in range(ny):
-                _convolve_row(wz, u, U(c * nz) * plane + U(y) * stride, plane, z, nz, one_plane, U(y) * stride, n)
-            for y in range(ny):
-                _convolve_row(wy, one_plane, U(0), stride, y, ny, padded, U(radius), n)
-                for i in range(radius):
-                    padded[radius - 1 - i] = padded[U(radius) + _reflect(i, nx)]
-                    padded[radius + nx + i] = padded[U(radius) + _reflect(nx + i, nx)]
-                target = (U(c * (hi - lo) + z - lo) * U(ny) + U(y)) * stride
-                _convolve_row(wx, padded, U(0), U(1), radius, 2 * radius + 1, out, target, n)
+    n, plane = U(nx), U(ny * nx)
+    tz, ty, rx = 2 * len(wz) - 1, 2 * len(wy) - 1, len(wx) - 1
+    depth = -(-(hi - lo) // -(-(hi - lo) // DEEPEST))
+    wide, rows = nx + 2 * rx, 1
+    while rows < min(ty + BLOCK, ny):
+        rows *= 2  # so that a mask finds the row
+    ring, padded = np.empty(depth * rows * nx, u.dtype), np.empty(BLOCK * wide, u.dtype)
+    across, down = np.empty(depth * tz, np.uint64), np.empty(BLOCK * ty, np.uint64)
+    along = np.arange(2 * rx + 1).astype(np.uint64)
+    edge = np.empty(2 * rx, np.uint64)  # what stands left and right of a padded row
+    for i in range(rx):
+        edge[i], edge[rx + i] = U(rx + _reflect(i - rx, nx)), U(rx + _reflect(nx + i, nx))
+    blocks = -(-(hi - lo) // depth)
+    for block in range(channels * blocks):
+        c, z0 = block // blocks, lo + block % blocks * depth
+        planes = min(depth, hi - z0)
+        for k in range(planes * tz):
+            across[k] = U(c * nz + _reflect(z0 + k // tz + k % tz - len(wz) + 1, nz)) * plane
+        done = 0
+        for first in range(0, ny, BLOCK):
+            count = min(BLOCK, ny - first)
+            for y in range(done, min(first + count + len(wy) - 1, ny)):
+                _convolve_rows(wz, u, across, tz, U(y * nx), U(0), ring, U((y & (rows - 1)) * nx), U(rows * nx), planes, n)
+                done = y + 1
+            for k in range(count * ty):
+                down[k] = U((_reflect(first + k // ty + k % ty - len(wy) + 1, ny) & (rows - 1)) * nx)
+            for z in range(planes):
+                _convolve_rows(wy, ring, down, ty, U(z * rows * nx), U(0), padded, U(rx), U(wide), count, n)
+                for y in range(count):
+                    for i in range(2 * rx):
+                        padded[U(y * wide + i + (nx if i >= rx else 0))] = padded[U(y * wide) + edge[i]]
+                o = U(((c * (hi - lo) + z0 - lo + z) * ny + first) * nx)
+                _convolve_rows(wx, padded, along, 0, U(0), U(wide), out, o, n, count, n)
 
 
 @jit
