@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
     from napari_diffusion.engine.slabs import Cancelled
     from napari_diffusion.engine.suggest import Suggestion, suggest
-    from napari_diffusion.models import Linear, Model, PeronaMalik, TotalVariation
+    from napari_diffusion.models import Linear, MeanCurvature, Model, ModifiedCurvature, PeronaMalik, TotalVariation
 
 # Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
 _HOME = {
@@ -36,6 +36,8 @@ _HOME = {
     "Suggestion": "engine.suggest",
     "Model": "models",
     "Linear": "models",
+    "MeanCurvature": "models",
+    "ModifiedCurvature": "models",
     "PeronaMalik": "models",
     "TotalVariation": "models",
     "models": "",
@@ -45,7 +47,9 @@ _HOME = {
 __all__ = [
     "Cancelled",
     "Linear",
+    "MeanCurvature",
     "Model",
+    "ModifiedCurvature",
     "PeronaMalik",
     "Plan",
     "Recipe",

@@ -7,10 +7,12 @@ from importlib.metadata import entry_points
 
 from napari_diffusion.models.base import Model, Parameter, param, parameters
 from napari_diffusion.models.linear import Linear
+from napari_diffusion.models.mean_curvature import MeanCurvature
+from napari_diffusion.models.modified_curvature import ModifiedCurvature
 from napari_diffusion.models.perona_malik import PeronaMalik
 from napari_diffusion.models.total_variation import TotalVariation
 
-BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik, TotalVariation)
+BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik, TotalVariation, MeanCurvature, ModifiedCurvature)
 ENTRY_POINT_GROUP = "napari_diffusion.models"
 
 
@@ -44,7 +46,9 @@ __all__ = [
     "BUILTIN",
     "ENTRY_POINT_GROUP",
     "Linear",
+    "MeanCurvature",
     "Model",
+    "ModifiedCurvature",
     "Parameter",
     "PeronaMalik",
     "TotalVariation",

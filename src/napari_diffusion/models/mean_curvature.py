@@ -1,0 +1,32 @@
+r"""Motion by mean curvature.
+
+.. math:: u_t = |\nabla u| \operatorname{div}\left(\frac{\nabla u}{|\nabla u|}\right)
+
+Every level set moves towards its centre of curvature, at a speed that does not depend on contrast: a circle shrinks as
+:math:`r^2 = r_0^2 - 2T`, a sphere as :math:`r_0^2 - 4T`, a straight edge stays. Any monotone change of the intensities before or after
+gives the same picture. Not conservative: what bright things lose, dark ones need not gain.
+
+Sources: Osher & Sethian 1988 (doi:10.1016/0021-9991(88)90002-2); Alvarez, Lions & Morel 1992 (doi:10.1137/0729052).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_diffusion.coefficients import Curvature, Diffusivity
+from napari_diffusion.features import Features
+from napari_diffusion.models.base import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanCurvature(Model):
+    """Rounds and shrinks outlines at the speed of their curvature, whatever their contrast."""
+
+    name = "mean-curvature"
+    title = "Mean curvature"
+    summary = "Smooths outlines, not intensities: small things shrink away, straight edges of any contrast stay."
+    conservative = False
+
+    def coefficient(self, f: Features) -> Curvature:
+        """Return g = 1: curvature alone."""
+        return Curvature(f.grad2(0.0), Diffusivity())
