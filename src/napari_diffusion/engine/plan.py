@@ -108,7 +108,7 @@ def make_plan(
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}.")
     walled = job.regions is not None or job.nan == "mask"
     grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
-    probe, reach = _probe(model, grid)
+    probe, reach = dry_run(model, grid)
     if isinstance(probe, Face | Gradient | Curvature) and callable(probe.diffusivity.code):
         if backend == "compiled":
             raise ValueError("The compiled backend cannot call a diffusivity function on faces; leave backend=None, or give sigma > 0.")
@@ -166,7 +166,7 @@ def _check_options(scheme: Scheme, time: float) -> None:
             raise ValueError(f"{name} {value} makes more than {MOST_STAGES} steps of a diffusion time of {time:g}.")
 
 
-def _probe(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:
+def dry_run(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:
     """Coefficient and reach of one step of the model, from a dry run on a few voxels of zeros."""
     shape = tuple(min(n, 3) for n in grid.shape)
     small = Grid(shape, grid.spacing, None if grid.open_faces is None else np.zeros(shape, np.uint8))

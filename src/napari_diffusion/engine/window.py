@@ -1,0 +1,150 @@
+"""A part of an image with its surroundings: what to read of the image, mask and labels, and where the part lies in it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.engine.job import Job, make_job
+
+Index = int | slice
+
+
+@dataclass(frozen=True)
+class Window:
+    """A box of an image.
+
+    Attributes
+    ----------
+    job
+        The job on the whole image; its mask and labels are stand-ins of the right shape.
+    outer
+        The box to read, a slice for every axis of the image.
+    inner
+        The wanted part in that box, an integer or a slice for every axis.
+    """
+
+    job: Job
+    outer: tuple[slice, ...]
+    inner: tuple[Index, ...]
+
+    @classmethod
+    def around(cls, job: Job, region: Any, halo: Sequence[int]) -> Self:
+        """Box around ``region``, by ``halo`` voxels along each diffusing axis and with all channels.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            When ``region`` is not an integer or a slice for every axis, inside the image.
+        """
+        if not isinstance(region, Sequence) or len(region) != len(job.shape):
+            raise ValueError(f"region must be an integer or a slice for each of the {len(job.shape)} axes, got {region!r:.80}.")
+        wide = dict(zip(job.axes, halo, strict=True))
+        wide = wide if job.channel_axis is None else wide | {job.channel_axis: job.channels}
+        pairs = [_one(index, n, wide.get(i, 0), i) for i, (index, n) in enumerate(zip(region, job.shape, strict=True))]
+        return cls(job, tuple(outer for outer, _ in pairs), tuple(inner for _, inner in pairs))
+
+    @property
+    def cut(self) -> list[int]:
+        """Diffusing axes along which a part of the image is left out."""
+        return [i for i in self.job.axes if self.outer[i].stop - self.outer[i].start < self.job.shape[i]]
+
+    def read(self, image: Any) -> Any:
+        """Box of the image, as lazy as the image is."""
+        return image[self.outer]
+
+    def job_of_box(self, image: Any, mask: Any, labels: Any, nan: str) -> Job:
+        """Return the job on the box alone, with its part of mask and labels."""
+        job = self.job
+        near, inside = self.crop(mask), self.crop(labels)
+        return make_job(self.read(image), job.spacing, job.axes, job.channel_axis, near, inside, nan, False, tuple(job.weights))
+
+    def part_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the wanted part of values that were computed for the box, without channels."""
+        part: NDArray[Any] = values[tuple(index for i, index in enumerate(self.inner) if i != self.job.channel_axis)]
+        return part
+
+    def crop(self, regions: Any) -> NDArray[Any] | None:
+        """Box of a mask or of labels, which may have frame axes or not."""
+        return None if regions is None else np.asarray(regions[tuple(self.outer[i] for i in self._axes_of(regions))])
+
+    def frames_of(self, regions: Any) -> Any:
+        """Mask or labels of the frames in the box, all of their space."""
+        return regions[tuple(slice(None) if i in self.job.axes else self.outer[i] for i in self._axes_of(regions))]
+
+    def fence(self, regions: NDArray[Any]) -> None:
+        """Set the outermost plane on a cut side to 0, so that there is a wall, far from the part."""
+        axis = self.cut[0]
+        first = self.outer[axis].start > 0
+        regions[(slice(None),) * self._axes_of(regions).index(axis) + (0 if first else -1,)] = 0
+
+    def swapped(self, regions: NDArray[Any] | None, one: int, other: int) -> NDArray[Any] | None:
+        """Mask or labels of the box with two axes of the image swapped."""
+        if regions is None:
+            return None
+        axes = self._axes_of(regions)
+        return regions.swapaxes(axes.index(one), axes.index(other))
+
+    def shape_of(self, regions: Any = None) -> tuple[int, ...]:
+        """Shape of the box for a mask that goes with ``regions``; without any, of the diffusing axes."""
+        axes = self.job.axes if regions is None else self._axes_of(regions)
+        return tuple(self.outer[i].stop - self.outer[i].start for i in axes)
+
+    def _axes_of(self, regions: Any) -> tuple[int, ...]:
+        without_channel = tuple(i for i in range(len(self.job.shape)) if i != self.job.channel_axis)
+        return without_channel if regions.ndim == len(without_channel) else self.job.axes
+
+
+def job_of_whole(
+    image: Any,
+    spacing: float | Sequence[float],
+    axes: Sequence[int] | None,
+    channel_axis: int | None,
+    mask: Any,
+    labels: Any,
+    nan: str,
+    preserve_dtype: bool,
+    channel_weights: Sequence[float] | None,
+) -> Job:
+    """Check the arguments as `make_job`, but look only at shape and dtype of mask and labels: they may be lazy, and large."""
+    return make_job(image, spacing, axes, channel_axis, _stand_in(mask), _stand_in(labels), nan, preserve_dtype, channel_weights)
+
+
+def per_axis(job: Job, reach: Sequence[int]) -> list[int]:
+    """Reach along the axes of `Job.space` as one along each diffusing axis."""
+    looks = iter([r for r, n in zip(reach, job.space, strict=True) if n > 1])
+    return [next(looks) if job.shape[i] > 1 else 0 for i in job.axes]
+
+
+def _stand_in(regions: Any) -> Any:
+    if not (hasattr(regions, "shape") and hasattr(regions, "dtype")):
+        return regions
+    return np.broadcast_to(np.zeros((), regions.dtype), tuple(int(n) for n in regions.shape))
+
+
+def _one(index: Any, size: int, halo: int, axis: int) -> tuple[slice, Index]:
+    """Slice to read and index in it, along one axis."""
+    if isinstance(index, slice):
+        wanted = range(*index.indices(size))
+        if not wanted:
+            return slice(0, 0), slice(None)
+        low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
+    else:
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(f"region must hold integers and slices, got {index!r:.60} for axis {axis}.") from None
+        if not -size <= number < size:
+            raise IndexError(f"region: axis {axis} has {size} voxels, so there is no voxel {number}.")
+        low, high = number % size, number % size + 1
+    start = max(low - halo, 0)
+    outer = slice(start, min(high + halo, size))
+    if not isinstance(index, slice):
+        return outer, low - start
+    end = wanted[-1] - start + wanted.step
+    return outer, slice(wanted[0] - start, None if end < 0 else end, wanted.step)
