@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_diffusion import models, schemes
     from napari_diffusion.engine.accuracy import integration_error
+    from napari_diffusion.engine.edges import Gradients, conductance, gradients
     from napari_diffusion.engine.evolve import State, diffuse, evolve
     from napari_diffusion.engine.plan import Plan, plan
+    from napari_diffusion.engine.preview import preview
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
     from napari_diffusion.engine.slabs import Cancelled
     from napari_diffusion.engine.suggest import Suggestion, suggest
@@ -27,6 +29,10 @@ _HOME = {
     "State": "engine.evolve",
     "plan": "engine.plan",
     "Plan": "engine.plan",
+    "preview": "engine.preview",
+    "conductance": "engine.edges",
+    "gradients": "engine.edges",
+    "Gradients": "engine.edges",
     "integration_error": "engine.accuracy",
     "Recipe": "engine.recipe",
     "equivalent_sigma": "engine.recipe",
@@ -46,6 +52,7 @@ _HOME = {
 
 __all__ = [
     "Cancelled",
+    "Gradients",
     "Linear",
     "MeanCurvature",
     "Model",
@@ -56,12 +63,15 @@ __all__ = [
     "State",
     "Suggestion",
     "TotalVariation",
+    "conductance",
     "diffuse",
     "equivalent_sigma",
     "evolve",
+    "gradients",
     "integration_error",
     "models",
     "plan",
+    "preview",
     "schemes",
     "suggest",
     "time_for_sigma",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion import kernels
-from napari_diffusion.coefficients import Constant, Face
+from napari_diffusion.coefficients import Constant, Curvature, Face, Gradient
 from napari_diffusion.engine.job import Field, Job
 from napari_diffusion.engine.plan import CHUNK, dry_run
 from napari_diffusion.engine.slabs import Cancelled, Event, Slabs, cpu_count
@@ -134,7 +134,7 @@ def conductance(
 ) -> NDArray[np.floating]:
     r"""Conductance of the image as it is: the coefficient g with which a run of the model starts, at the voxels.
 
-    1 where the model smooths freely, 0 where it holds an edge. For the classic Perona-Malik model, which has one g per face, it is g of the
+    1 where the model smooths freely (total variation: more where it is flat), 0 where it holds an edge. For the classic Perona-Malik model, which has one g per face, it is g of the
     gradient magnitude.
 
     Parameters
@@ -180,6 +180,10 @@ def _at_voxels(model: Model, features: Features) -> Field:
         return np.full((features.hi - features.lo, *features.u.shape[2:]), coefficient.maximum)
     if isinstance(coefficient, Face):
         return features.apply(coefficient.diffusivity, features.grad2(0.0))
+    if isinstance(coefficient, Gradient):
+        return coefficient.maximum * features.apply(coefficient.diffusivity, coefficient.values)
+    if isinstance(coefficient, Curvature):
+        return features.apply(coefficient.diffusivity, coefficient.values)
     return coefficient.values
 
 
