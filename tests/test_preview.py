@@ -51,11 +51,11 @@ class Watched:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=name)
-@pytest.mark.parametrize("time", [0.7, 4.0])
+@pytest.mark.parametrize("time", [2.5])
 def test_planes_of_any_orientation_equal_the_whole_run(model, time):
-    image, spacing = picture((44, 30, 34)), (1.0, 1.0, 1.3)
+    image, spacing = picture((40, 26, 30)), (1.0, 1.0, 1.3)
     whole = nd.diffuse(image, model, time=time, spacing=spacing)
-    for region in [(24, slice(None), slice(None)), (slice(None), 11, slice(None)), (slice(None), slice(None), 33)]:
+    for region in [(22, slice(None), slice(None)), (slice(None), 11, slice(None)), (slice(None), slice(None), 29)]:
         agrees(nd.preview(image, model, region=region, time=time, spacing=spacing), whole[region], image)
 
 
@@ -71,7 +71,7 @@ def test_boxes_in_2d_equal_the_whole_run(model):
 @pytest.mark.parametrize("model", [nd.Linear(), nd.PeronaMalik(kappa=400.0), nd.PeronaMalik(kappa=400.0, sigma=1.0)], ids=name)
 def test_the_worst_case_is_a_step_beyond_the_surroundings(model, time):
     """Beside a flat part, everything that can be reached from outside is of the other extreme, wherever it begins."""
-    for begin in range(30, 60, 2):
+    for begin in range(31, 60, 4):
         image = np.zeros((90, 24), np.float32)
         image[begin:] = 100.0
         agrees(nd.preview(image, model, region=(28, slice(None)), time=time), nd.diffuse(image, model, time=time)[28], image)

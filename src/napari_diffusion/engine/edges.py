@@ -134,8 +134,8 @@ def conductance(
 ) -> NDArray[np.floating]:
     r"""Conductance of the image as it is: the coefficient g with which a run of the model starts, at the voxels.
 
-    1 where the model smooths freely (total variation: more where it is flat), 0 where it holds an edge. For the classic Perona-Malik model, which has one g per face, it is g of the
-    gradient magnitude.
+    1 where the model smooths freely (total variation: more where it is flat), 0 where it holds an edge. For the classic Perona-Malik
+    model, which has one g per face, it is g of the gradient magnitude.
 
     Parameters
     ----------
