@@ -17,7 +17,8 @@ import tifffile
 
 import napari_diffusion as nd
 from napari_diffusion import io
-from napari_diffusion.cli import main, pipeline
+from napari_diffusion.cli import main
+from napari_diffusion.engine import files
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -235,7 +236,7 @@ def test_fault_of_the_program_is_told_apart(folder, capsys, monkeypatch):
     def fault(*args, **kwargs):
         raise KeyError("oops")
 
-    monkeypatch.setattr(pipeline, "diffuse", fault)
+    monkeypatch.setattr(files, "diffuse", fault)
     assert main(["run", "brain.nii", "out.nii", *LINEAR]) == 1
     assert "fault of the program" in capsys.readouterr().err
     with pytest.raises(KeyError):
@@ -243,7 +244,7 @@ def test_fault_of_the_program_is_told_apart(folder, capsys, monkeypatch):
 
 
 def test_everything_is_checked_before_computing(folder, monkeypatch):
-    monkeypatch.setattr(pipeline, "diffuse", lambda *args, **kwargs: pytest.fail("computed before the target was checked"))
+    monkeypatch.setattr(files, "diffuse", lambda *args, **kwargs: pytest.fail("computed before the target was checked"))
     assert main(["run", "brain.nii", "array.npy", *LINEAR]) == 2
 
 

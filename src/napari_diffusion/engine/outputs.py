@@ -91,13 +91,18 @@ def describe(image: Any, model: Model, wanted: Wanted, *, time: float, limit: in
     """
     planned = plan(image, model, time=time, **options)
     needed = wanted.memory(image, model, time=time, **options)
+    check_limit(needed, limit)
+    told = dataclasses.replace(planned, memory=needed).describe()
+    return f"{wanted.snapshots} snapshots; the last: {told}" if wanted.snapshots else told
+
+
+def check_limit(needed: int, limit: int | None) -> None:
+    """Raise MemoryError when a run needs more than the user allows [bytes]."""
     if limit is not None and needed > limit:
         raise MemoryError(
             f"The run needs {human_bytes(needed)} of memory, and the preferences allow {human_bytes(limit)}; "
             "filter a smaller region, keep fewer snapshots, or allow more."
         )
-    told = dataclasses.replace(planned, memory=needed).describe()
-    return f"{wanted.snapshots} snapshots; the last: {told}" if wanted.snapshots else told
 
 
 def run(

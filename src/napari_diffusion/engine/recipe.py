@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion.engine.evolve import Image, State, diffuse, evolve
+from napari_diffusion.io.units import symbol
 from napari_diffusion.models import BUILTIN, Model, get, parameters
 from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.schemes import Scheme
@@ -44,6 +45,8 @@ class Recipe:
         As in `diffuse`.
     spacing, axes, channel_axis
         Voxel size and axes that the recipe was made with, for the record; `diffuse` takes those of its image.
+    axis_names
+        Names of ``axes``, such as ``("z", "y", "x")``, by which an array in another order is smoothed along the same axes; see `on`.
     version
         Version of napari-diffusion that wrote it.
     """
@@ -59,6 +62,7 @@ class Recipe:
     spacing: tuple[float, ...] | None = None
     axes: tuple[int, ...] | None = None
     channel_axis: int | None = None
+    axis_names: tuple[str, ...] | None = None
     version: str = dataclasses.field(default_factory=package_version)
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class Recipe:
         plain["parameters"] = self._parameters()
         if isinstance(self.scheme, Scheme):
             plain["scheme"] = {"name": self.scheme.name, **dataclasses.asdict(self.scheme)}  # type: ignore[call-overload]
-        for name in ("spacing", "axes"):
+        for name in ("spacing", "axes", "axis_names"):
             plain[name] = None if plain[name] is None else [_plain(value) for value in plain[name]]
         return {name: _plain(value) for name, value in plain.items()}
 
@@ -81,7 +85,7 @@ class Recipe:
             scheme = rest.pop("scheme", "auto")
             if isinstance(scheme, dict):
                 scheme = _scheme(scheme)
-            for name in ("spacing", "axes"):
+            for name in ("spacing", "axes", "axis_names"):
                 rest[name] = None if rest.get(name) is None else tuple(rest[name])
             return cls(model=model, scheme=scheme, **rest)
         except KeyError as error:
@@ -149,6 +153,23 @@ class Recipe:
             spacing=None if self.spacing is None else tuple(h * factor for h in self.spacing),
         )
 
+    def on(self, names: Sequence[str]) -> Self:
+        """Return the recipe for an array whose axes have these names, whatever their order; the channel axis stays.
+
+        Raises
+        ------
+        ValueError
+            When the recipe names no axes, or one that the array has not.
+        """
+        here = [name.lower() for name in names]
+        wanted = [name.lower() for name in self.axis_names or ()]
+        if not wanted or any(here.count(name) != 1 for name in wanted):
+            along = ", ".join(wanted) or "axes without names"
+            raise ValueError(
+                f"The recipe smooths along {along}, and the axes of the image are {', '.join(names)}; choose the axes by hand."
+            )
+        return dataclasses.replace(self, axes=tuple(here.index(name) for name in wanted))
+
     def _options(self, spacing: float | Sequence[float] | None, options: dict[str, Any]) -> dict[str, Any]:
         own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": self.spacing if spacing is None else spacing}
         own |= {name: getattr(self, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
@@ -166,24 +187,39 @@ class Recipe:
     def _default(self, name: str) -> Any:
         return next(field.default for field in dataclasses.fields(self) if field.name == name)
 
-    def to_python(self, image: str = "image") -> str:
-        """Return the Python code of this run."""
+    def describe(self) -> str:
+        """Say in words what it does."""
+        unit = symbol(self.unit)
+        told = [f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip() for p in parameters(self.model)]
+        told += [f"time {self.time:.4g} {unit}²", f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most"]
+        return f"{self.model.title}: {', '.join(told)}"
+
+    def to_python(self, image: str = "image", labels: str | None = None) -> str:
+        """Return the Python code of this run on the arrays of these names."""
         told = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
         options = {"time": self.time, **self._options(None, {})}
         shown = [f"{name}={_code(value)}" for name, value in options.items() if name == "spacing" or value != self._default(name)]
+        shown += [] if labels is None else [f"labels={labels}"]
         model = type(self.model)
         ours = model in BUILTIN
         imports = "import napari_diffusion as nd\n" + ("" if ours else f"from {model.__module__} import {model.__name__}\n")
         return f"{imports}\nresult = nd.diffuse({image}, {'nd.' if ours else ''}{model.__name__}({told}), {', '.join(shown)})\n"
 
-    def to_command(self, source: str = "IN", target: str = "OUT") -> str:
-        """Return the command line of this run; lengths are in `unit`, axes and voxel size are those of the file."""
+    def to_command(self, source: str = "IN", target: str = "OUT", labels: str | None = None) -> str:
+        """Return the command line of this run; lengths are in `unit`.
+
+        Axes and voxel size are told where the recipe names its axes by letters, as files do; otherwise they are those of the file.
+        """
         if isinstance(self.scheme, Scheme):
             raise ValueError(f"A command line cannot hold {self.scheme}; save the recipe as JSON and run it with --recipe.")
         words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
         for name, value in self._parameters().items():
             words += [f"--{name.replace('_', '-')}", f"{value}"]
         words += ["--time", f"{self.time!r}", "--unit", self.unit]
+        if self.axis_names and all(len(name) == 1 for name in self.axis_names):
+            words += ["--axes", "".join(self.axis_names).upper()]
+            words += [] if self.spacing is None else ["--spacing", ",".join(f"{float(h)!r}" for h in self.spacing)]
+        words += [] if labels is None else ["--labels", labels]
         for name in ("scheme", "tolerance", "nan"):
             if getattr(self, name) != self._default(name):
                 words += [f"--{name}", str(getattr(self, name))]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from magicgui.widgets import CheckBox, Container, PushButton
 
-from napari_diffusion.ui.layers import Axis, common_unit, diffusing_by_default, size_in
+from napari_diffusion.ui.layers import Axis, common_unit, diffusing_by_default, names_of, size_in
 from napari_diffusion.ui.number import Number
 
 
@@ -47,6 +47,17 @@ class AxesTable(Container):  # type: ignore[type-arg]
     def axes(self) -> tuple[int, ...]:
         """The checked axes."""
         return tuple(axis.index for axis, row in self._live() if row.smooth.value)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the checked axes, or ``None`` where one has none."""
+        return names_of([axis for axis, row in self._live() if row.smooth.value])
+
+    def check(self, names: Sequence[str]) -> None:
+        """Check the axes of these names and no other, where the layer has them all."""
+        if names and set(names) <= {axis.name for axis in self._axes}:
+            for axis, row in self._live():
+                row.smooth.value = axis.name in names
 
     @property
     def spacing(self) -> tuple[float, ...]:

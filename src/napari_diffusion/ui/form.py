@@ -235,6 +235,14 @@ class Form(Container):  # type: ignore[type-arg]
 
     # ---- the call
 
+    def recipe(self) -> nd.Recipe:
+        """Return the settings as a recipe; without a layer it is one without axes."""
+        if self.layer.value is not None:
+            return self.settings().recipe()
+        names = ("scheme", "tolerance", "strict", "nan")
+        own = {name: getattr(self, name).value for name in names} | {"preserve_dtype": self.preserve.value}
+        return nd.Recipe(self.controls.value(), self.amount.time, unit=full_name(self._unit), **own)
+
     def load(self, recipe: nd.Recipe) -> None:
         """Show the settings of a recipe, its lengths in the unit of the layer; axes and voxel size stay those of the layer.
 
@@ -250,7 +258,8 @@ class Form(Container):  # type: ignore[type-arg]
         pixel = PIXEL in (recipe.unit, self._unit)
         recipe = recipe.in_unit(self._unit if pixel else full_name(self._unit))
         if recipe.scheme not in self.scheme.choices:  # a scheme with numbers of its own, which nobody can choose here
-            self.scheme.choices = [*SCHEME_NAMES, (str(recipe.scheme), recipe.scheme)]
+            self.scheme.choices = [*((name, name) for name in SCHEME_NAMES), (str(recipe.scheme), recipe.scheme)]
+        self.table.check(recipe.axis_names or ())
         self.model.value = kind
         self.controls.set_by_user(recipe.model)
         self.amount.fill(recipe.time)
@@ -291,4 +300,4 @@ class Form(Container):  # type: ignore[type-arg]
             "preserve_dtype": self.preserve.value,
             "threads": self.threads.value or Preferences.read().threads,
         }
-        return Settings(array_of(layer), self.controls.value(), keywords, self._unit)
+        return Settings(array_of(layer), self.controls.value(), keywords, self._unit, self.table.names)

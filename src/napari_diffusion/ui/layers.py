@@ -67,6 +67,11 @@ def axes_of(layer: Any) -> tuple[Axis, ...]:
     return tuple(Axis(i, name, int(n), abs(float(scale)), unit) for i, (name, n, scale, unit) in enumerate(entries))
 
 
+def names_of(axes: Sequence[Axis]) -> tuple[str, ...] | None:
+    """Return the names of axes that all have one, by which the same axes are found in another image; ``None`` otherwise."""
+    return None if any(axis.name.startswith("axis ") for axis in axes) else tuple(axis.name for axis in axes)
+
+
 def diffusing_by_default(axes: Sequence[Axis]) -> tuple[int, ...]:
     """Return the axes to smooth along unless the user says otherwise: the last three that are space.
 

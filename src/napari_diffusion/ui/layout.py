@@ -50,9 +50,9 @@ class Scroll(QScrollArea):
         return self.minimumSizeHint().expandedTo(QSize(0, content.sizeHint().height()))
 
 
-def wrapping_label() -> Label:
+def wrapping_label(text: str = "") -> Label:
     """Return a label that breaks its lines, so that no text makes the dock wider."""
-    label = Label(value="")
+    label = Label(value=text)
     label.native.setWordWrap(True)
     label.native.setTextFormat(Qt.TextFormat.PlainText)
     label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -7,7 +7,16 @@ from typing import Any
 
 import napari_diffusion as nd
 from napari_diffusion.models import Model
-from napari_diffusion.ui.layers import full_name
+from napari_diffusion.ui.layers import (
+    array_of,
+    axes_of,
+    channel_axis_of,
+    common_unit,
+    diffusing_by_default,
+    full_name,
+    names_of,
+    size_in,
+)
 
 #: Key in a layer's metadata.
 KEY = "napari-diffusion"
@@ -21,11 +30,38 @@ class Settings:
     model: Model
     keywords: dict[str, Any]
     unit: str
+    names: tuple[str, ...] | None = None
 
     def recipe(self) -> nd.Recipe:
         """Return the recipe of the call."""
         names = ("time", "scheme", "tolerance", "strict", "nan", "spacing", "axes", "channel_axis", "preserve_dtype")
-        return nd.Recipe(self.model, unit=full_name(self.unit), **{name: self.keywords[name] for name in names})
+        return nd.Recipe(self.model, unit=full_name(self.unit), axis_names=self.names, **{name: self.keywords[name] for name in names})
+
+    @classmethod
+    def of_layer(cls, layer: Any, recipe: nd.Recipe, threads: int | None) -> Settings:
+        """Return the call that runs a recipe on another layer: with that layer's axes and voxel size, lengths in its unit.
+
+        The axes are those that the recipe names where the layer has them, or else the last three that are space.
+
+        Raises
+        ------
+        ValueError
+            When the recipe is in pixel and the layer in a unit of length, or the reverse.
+        """
+        axes = axes_of(layer)
+        here = [axis.name for axis in axes]
+        named = recipe.axis_names if recipe.axis_names and set(recipe.axis_names) <= set(here) else None
+        chosen = sorted(here.index(name) for name in named) if named else diffusing_by_default(axes)
+        unit = common_unit([axes[i] for i in chosen])
+        here_now = recipe.in_unit(full_name(unit))
+        keywords = {name: getattr(here_now, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
+        keywords |= {
+            "spacing": tuple(size_in(axes[i], unit) for i in chosen),
+            "axes": tuple(chosen),
+            "channel_axis": channel_axis_of(layer),
+            "threads": threads,
+        }
+        return cls(array_of(layer), here_now.model, keywords, unit, names_of([axes[i] for i in chosen]))
 
 
 def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict[str, Any]:

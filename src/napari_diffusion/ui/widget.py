@@ -11,11 +11,13 @@ from qtpy.QtCore import QTimer
 import napari_diffusion as nd
 from napari_diffusion.engine import outputs
 from napari_diffusion.ui import defaults
+from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.form import Form
 from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.recipes import RecipeSection
 from napari_diffusion.ui.runs import Run
 from napari_diffusion.ui.section import Context, Section
 from napari_diffusion.ui.worker import Control, Latest
@@ -23,7 +25,7 @@ from napari_diffusion.ui.worker import Control, Latest
 #: Rest after the last change before suggestion and plan are made anew [ms].
 PLAN_DELAY = 150
 #: What the widgets offer beside the form, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = (OutputsSection,)
+SECTIONS: tuple[type[Section], ...] = (OutputsSection, RecipeSection, BatchSection)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]

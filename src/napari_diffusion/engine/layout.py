@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
-from napari_diffusion import io, models
-from napari_diffusion.engine.recipe import Recipe, equivalent_sigma
+from napari_diffusion import io
+from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume, units
 from napari_diffusion.io.volume import UNKNOWN
 
@@ -32,7 +31,7 @@ def settle(volume: Volume, options: dict[str, Any]) -> Layout:
 
     Raises
     ------
-    click.UsageError
+    ValueError
         When both together leave an axis or a voxel size open: a guess might smooth over time.
     """
     letters, axes, channel = _axes(volume, options)
@@ -42,14 +41,21 @@ def settle(volume: Volume, options: dict[str, Any]) -> Layout:
     try:
         scale = units.factor(volume.unit, unit)
     except ValueError as error:
-        raise click.UsageError(f"{str(error).rstrip('.')}; give --spacing.") from None
+        raise ValueError(f"{str(error).rstrip('.')}; give --spacing.") from None
     sizes = []
     for i in axes:
         size = 1.0 if volume.spacing[i] is None and volume.unit == "pixel" else volume.spacing[i]
         if size is None:
-            raise click.UsageError(f"{volume.path} gives no voxel size along {letters[i]}; give --spacing, one number per smoothed axis.")
+            raise ValueError(f"{volume.path} gives no voxel size along {letters[i]}; give --spacing, one number per smoothed axis.")
         sizes.append(size * scale)
     return Layout(letters, axes, channel, tuple(sizes), unit)
+
+
+def by_names(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
+    """Add the axes of a recipe to the options, where it names them, the file has them all, and nobody says otherwise."""
+    names = [name.upper() for name in recipe.axis_names or ()]
+    known = bool(names) and all(name in list(volume.axes) for name in names)
+    return options | {"axes": ",".join(names)} if known and options.get("axes") is None else options
 
 
 def as_settled(volume: Volume, layout: Layout) -> Volume:
@@ -65,9 +71,9 @@ def check_recipe(recipe: Recipe, layout: Layout, options: dict[str, Any]) -> Non
     """Refuse a recipe for another number of axes; a recipe knows the axes of its array, not of this file."""
     count, here = len(recipe.axes or layout.axes), len(layout.axes)
     if options.get("axes") is None and count != here:
-        raise click.UsageError(f"The recipe smooths along {count} axes and the file has {here} axes of space; say which with --axes.")
+        raise ValueError(f"The recipe smooths along {count} axes and the file has {here} axes of space; say which with --axes.")
     if recipe.channel_axis is not None and layout.channel_axis is None:
-        raise click.UsageError("The recipe couples channels and the file does not say which axis they are; give --channel-axis.")
+        raise ValueError("The recipe couples channels and the file does not say which axis they are; give --channel-axis.")
 
 
 def _axes(volume: Volume, options: dict[str, Any]) -> tuple[str, tuple[int, ...], int | None]:
@@ -77,7 +83,7 @@ def _axes(volume: Volume, options: dict[str, Any]) -> tuple[str, tuple[int, ...]
     if options.get("axes") is None:
         if any(volume.shape[i] > 1 for i in unknown):
             planes = " x ".join(str(volume.shape[i]) for i in unknown)
-            raise click.UsageError(
+            raise ValueError(
                 f"{volume.path} does not say what its {planes} planes are: give --axes ZYX if they are a stack, "
                 "or --axes YX to filter each by itself."
             )
@@ -90,7 +96,7 @@ def _axes(volume: Volume, options: dict[str, Any]) -> tuple[str, tuple[int, ...]
             axes.append(_axis(token, letters, volume))
     if not axes or len(set(axes)) < len(axes) or channel in axes:
         named = "".join(letters[i] for i in axes) or "none"
-        raise click.UsageError(f"--axes must name different axes, without the channel axis; got {named} of {', '.join(letters)}.")
+        raise ValueError(f"--axes must name different axes, without the channel axis; got {named} of {', '.join(letters)}.")
     return "".join(letters), tuple(axes), channel
 
 
@@ -100,7 +106,7 @@ def _axis(token: str, letters: list[str], volume: Volume) -> int:
         return letters.index(token)
     if token.removeprefix("-").isdecimal() and -len(letters) <= int(token) < len(letters):
         return int(token) % len(letters)
-    raise click.UsageError(f"{volume.path} has no axis {token or 'without a name'}; its axes are {', '.join(letters)}.")
+    raise ValueError(f"{volume.path} has no axis {token or 'without a name'}; its axes are {', '.join(letters)}.")
 
 
 def _numbers(text: str, count: int) -> tuple[float, ...]:
@@ -110,7 +116,7 @@ def _numbers(text: str, count: int) -> tuple[float, ...]:
         values = ()
     if len(values) not in (1, count) or not all(math.isfinite(h) and h > 0 for h in values):
         wanted = "one number > 0" if count == 1 else f"one number > 0, or {count} with commas between them, one per smoothed axis"
-        raise click.UsageError(f"--spacing must be {wanted}; got {text!r}.")
+        raise ValueError(f"--spacing must be {wanted}; got {text!r}.")
     return values * count if len(values) == 1 else values
 
 
@@ -124,7 +130,7 @@ def regions(name: str, path: Path, letters: str) -> Any:
         data = data.transpose(order)
     whole = data == np.rint(data)
     if not whole.all():
-        raise click.UsageError(f"{path}: {name} must hold whole numbers, got {data[~whole].flat[0]:g}.")
+        raise ValueError(f"{path}: {name} must hold whole numbers, got {data[~whole].flat[0]:g}.")
     return data != 0 if name == "mask" else data.astype(np.int64)
 
 
@@ -137,9 +143,4 @@ def describe(volume: Volume, layout: Layout, recipe: Recipe) -> str:
     apart = [letters[i] for i in range(len(letters)) if i not in layout.axes and i != layout.channel_axis]
     others = f"; each position along {', '.join(apart)} by itself" if apart else ""
     coupled = "" if layout.channel_axis is None else f"; {letters[layout.channel_axis]} coupled"
-    told = [f"{p.name} {getattr(recipe.model, p.name)} {p.unit_in(unit)}".rstrip() for p in models.parameters(recipe.model)]
-    told += [f"time {recipe.time:.4g} {unit}²", f"as a Gaussian of sigma {equivalent_sigma(recipe.time):.4g} {unit} at most"]
-    return (
-        f"{volume.path}: {shape}, {volume.stored}. Smooths along {along}, voxel {voxel} {unit}{others}{coupled}.\n"
-        f"{recipe.model.title}: {', '.join(told)}."
-    )
+    return f"{volume.path}: {shape}, {volume.stored}. Smooths along {along}, voxel {voxel} {unit}{others}{coupled}.\n{recipe.describe()}."

@@ -1,0 +1,116 @@
+"""The same settings on many images: every selected layer, or every file of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, Container, FileEdit, PushButton, Widget
+from napari.layers import Image
+
+import napari_diffusion as nd
+from napari_diffusion.engine.files import files_of, filter_file, targets_of
+from napari_diffusion.engine.outputs import Wanted
+from napari_diffusion.ui.layers import helpers
+from napari_diffusion.ui.panel import Job
+from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.runs import Run
+from napari_diffusion.ui.section import Section
+from napari_diffusion.ui.settings import Settings
+from napari_diffusion.ui.worker import Control
+
+
+class BatchSection(Section):
+    """Many layers or files."""
+
+    title = "Several layers or files"
+    tooltip = "The settings above on every selected layer, or on every file of a folder."
+
+    def make(self) -> list[Widget]:
+        """Return the controls."""
+        tip = "Each with its own axes and voxel size; lengths and thresholds are the physical ones above."
+        self.layers = PushButton(text="Filter the selected layers", tooltip=tip)
+        folder = FileDialogMode.EXISTING_DIRECTORY
+        self.source = FileEdit(mode=folder, label="Folder", tooltip="Every NIfTI, TIFF and NumPy file in it is filtered.")
+        self.target = FileEdit(mode=folder, label="Results to", tooltip="Another folder; results have the names of their sources.")
+        self.replace = CheckBox(text="Replace what is there", tooltip="Write over results of the same name.")
+        self.files = PushButton(text="Filter the folder", tooltip="One file after the other; what fails is listed at the end.")
+        form = Container(widgets=[self.source, self.target])
+        form.margins = (0, 0, 0, 0)
+        self.layers.changed.connect(self._filter_layers)
+        self.files.changed.connect(self._filter_files)
+        self.context.viewer.layers.selection.events.changed.connect(self._count)
+        return [self.layers, form, self.replace, self.files]
+
+    def folded(self, opened: bool) -> None:
+        """Say how many layers are selected."""
+        if opened:
+            self._count()
+
+    def _selected(self) -> list[Any]:
+        viewer = self.context.viewer
+        return [layer for layer in viewer.layers if layer in viewer.layers.selection and isinstance(layer, Image) and layer not in helpers]
+
+    def _count(self) -> None:
+        if self.box.open:
+            count = len(self._selected())
+            self.layers.text = f"Filter {count} selected layer{'' if count == 1 else 's'}"
+            self.layers.enabled = bool(count)
+            self.layers.tooltip = "Each with its own axes and voxel size." if count else "Select image layers in the list of layers first."
+
+    def _filter_layers(self) -> None:
+        preferences = Preferences.read()
+        try:
+            here, recipe = self.context.settings(), self.context.form.recipe()
+        except (TypeError, ValueError) as error:
+            self.context.fail(error)
+            return
+        for layer in self._selected():
+            try:
+                settings = here if layer is self.context.layer else Settings.of_layer(layer, recipe, here.keywords["threads"])
+            except ValueError as error:
+                self.context.run(_failing(layer.name, error))
+            else:
+                self.context.run(Run.of(self.context.viewer, layer, settings, Wanted(), preferences.memory).job())
+
+    def _filter_files(self) -> None:
+        source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
+        try:
+            for path, name in ((source, "Folder"), (target, "Results to")):
+                if path == Path() or not path.is_dir():
+                    raise ValueError(f"{name}: choose a folder that exists.")
+            recipe, sources = self.context.form.recipe(), files_of(source)
+            targets = targets_of(sources, target)
+            if not sources:
+                raise ValueError(f"There is no NIfTI, TIFF or NumPy file in {source}.")
+        except (TypeError, ValueError, OSError) as error:
+            self.context.fail(error)
+            return
+        for one, result in zip(sources, targets, strict=True):
+            self.context.run(_file_job(one, result, recipe, bool(self.replace.value)))
+
+
+def _failing(name: str, error: Exception) -> Job:
+    def work(control: Control) -> Any:
+        raise error
+
+    return Job(name, work, str, stoppable=False)
+
+
+def _file_job(source: Path, target: Path, recipe: nd.Recipe, overwrite: bool) -> Job:
+    preferences = Preferences.read()
+
+    def work(control: Control) -> Any:
+        return filter_file(
+            source,
+            target,
+            recipe,
+            threads=preferences.threads,
+            limit=preferences.memory,
+            overwrite=overwrite,
+            progress=control.progress,
+            cancel=control.cancel,
+        )
+
+    return Job(source.name, work, lambda written: f"Wrote {written[0]}", stoppable=False)
