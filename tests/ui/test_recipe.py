@@ -14,7 +14,7 @@ from napari_diffusion.ui import worker
 from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.recipes import RecipeSection
 
-from .conftest import WAIT
+from .conftest import WAIT, settle
 
 LOOK = {"scale": (2, 0.5, 0.5), "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
 
@@ -33,18 +33,20 @@ def ended(qtbot, widget):
     qtbot.waitUntil(lambda: not widget.panel.busy and worker.running() == 0, timeout=WAIT)
 
 
-def unusual(widget):
-    """Set what is no default."""
+def unusual(qtbot, widget):
+    """Set what is no default, once the suggestion has come."""
+    settle(qtbot, widget)
     form = widget.form
     form.controls["kappa"].value, form.controls["diffusivity"].value = 7.25, "tukey"
+    form.controls["sigma"].value = 0.25
     form.amount.number.value = 0.9
     form.strict.value, form.tolerance.value, form.scheme.value = True, 2e-3, "explicit"
 
 
-def test_the_copied_python_makes_the_same_bits(open_widget, run, noisy):
+def test_the_copied_python_makes_the_same_bits(open_widget, qtbot, run, noisy):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(widget)
+    unusual(qtbot, widget)
     section = opened(widget, RecipeSection)
     section.python.native.click()
     names = {"image": noisy}
@@ -64,12 +66,12 @@ def test_the_copied_python_says_the_labels(open_widget, run, noisy):
     np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
 
 
-def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(open_widget, run, noisy, tmp_path, monkeypatch):
+def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(open_widget, qtbot, run, noisy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spacing = (2.0, 0.5, 0.5)
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(widget)
+    unusual(qtbot, widget)
     widget.form.table.rows[0].smooth.value = False
     layer = run(viewer, widget)
     opened(widget, RecipeSection).command.native.click()
@@ -83,10 +85,10 @@ def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(
     np.testing.assert_allclose(np.asarray(io.read("out-xyz.nii").data).transpose(), layer.data, rtol=8 * 2.0**-23)
 
 
-def test_the_copied_json_is_the_recipe_of_the_result(open_widget, run, noisy):
+def test_the_copied_json_is_the_recipe_of_the_result(open_widget, qtbot, run, noisy):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(widget)
+    unusual(qtbot, widget)
     opened(widget, RecipeSection).json.native.click()
     recipe = nd.Recipe.from_json(clipboard().text())
     layer = run(viewer, widget)
@@ -94,10 +96,10 @@ def test_the_copied_json_is_the_recipe_of_the_result(open_widget, run, noisy):
     assert recipe.axis_names == ("z", "y", "x")
 
 
-def test_a_saved_recipe_brings_back_every_setting(open_widget, settled, noisy, tmp_path, monkeypatch):
+def test_a_saved_recipe_brings_back_every_setting(open_widget, qtbot, settled, noisy, tmp_path, monkeypatch):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(widget)
+    unusual(qtbot, widget)
     before = widget.form.settings()
     section = opened(widget, RecipeSection)
     path = tmp_path / "r.json"
@@ -110,7 +112,7 @@ def test_a_saved_recipe_brings_back_every_setting(open_widget, settled, noisy, t
     settled(widget)
     after = widget.form.settings()
     assert after.unit == "mm"
-    assert after.model == nd.PeronaMalik(kappa=7250.0, diffusivity="tukey")
+    assert after.model == nd.PeronaMalik(kappa=7250.0, diffusivity="tukey", sigma=0.00025)
     assert after.keywords["time"] == pytest.approx(before.keywords["time"] * 1e-6)
     for name in ("scheme", "tolerance", "strict", "nan", "preserve_dtype", "axes"):
         assert after.keywords[name] == before.keywords[name], name
@@ -178,7 +180,7 @@ def test_all_selected_layers_get_the_same_physical_filter(open_widget, qtbot, se
     results = {layer.name[0]: layer.data for layer in viewer.layers[3:]}
     assert sorted(results) == ["a", "b"]
     time = widget.form.amount.time
-    expected = nd.diffuse(noisy, nd.PeronaMalik(kappa=7.0), time=time, spacing=(2, 0.5, 0.5))
+    expected = nd.diffuse(noisy, widget.form.controls.value(), time=time, spacing=(2, 0.5, 0.5))
     np.testing.assert_array_equal(results["a"], expected, strict=True)
     np.testing.assert_allclose(results["b"], np.stack([expected, expected]), rtol=1e-4)  # thresholds in mm are rounded to float32
     assert widget.panel.status.value.splitlines()[0] == "2 done, 1 failed:"
@@ -202,7 +204,7 @@ def test_a_folder_is_filtered_and_what_fails_is_listed(open_widget, qtbot, noisy
     section.files.native.click()
     ended(qtbot, widget)
     assert sorted(path.name for path in target.iterdir()) == ["a.tif", "a.tif.recipe.json", "b.nii", "b.nii.recipe.json"]
-    expected = nd.diffuse(noisy, nd.PeronaMalik(kappa=7.0), time=widget.form.amount.time, spacing=(2, 0.5, 0.5))
+    expected = nd.diffuse(noisy, widget.form.controls.value(), time=widget.form.amount.time, spacing=(2, 0.5, 0.5))
     np.testing.assert_array_equal(np.asarray(io.read(target / "a.tif").data), expected)
     np.testing.assert_allclose(np.asarray(io.read(target / "b.nii").data).transpose(), expected, rtol=1e-4)
     lines = widget.panel.status.value.splitlines()
