@@ -282,7 +282,7 @@ def test_models_lists_every_parameter(capsys):
     for model in nd.models.all_models():
         assert model.summary in told
         for parameter in nd.models.parameters(model):
-            assert f"--{parameter.name}" in told
+            assert f"--{parameter.name.replace('_', '-')} " in told
             assert parameter.doc in told
 
 

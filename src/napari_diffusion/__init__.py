@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from napari_diffusion.engine.recipe import Recipe, equivalent_sigma, time_for_sigma
     from napari_diffusion.engine.slabs import Cancelled
     from napari_diffusion.engine.suggest import Suggestion, suggest
-    from napari_diffusion.models import Linear, MeanCurvature, Model, ModifiedCurvature, PeronaMalik, TotalVariation
+    from napari_diffusion.models import (
+        Linear,
+        MeanCurvature,
+        Model,
+        ModifiedCurvature,
+        PeronaMalik,
+        Rician,
+        SpeckleReducing,
+        TotalVariation,
+    )
 
 # Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
 _HOME = {
@@ -45,6 +54,8 @@ _HOME = {
     "MeanCurvature": "models",
     "ModifiedCurvature": "models",
     "PeronaMalik": "models",
+    "Rician": "models",
+    "SpeckleReducing": "models",
     "TotalVariation": "models",
     "models": "",
     "schemes": "",
@@ -60,6 +71,8 @@ __all__ = [
     "PeronaMalik",
     "Plan",
     "Recipe",
+    "Rician",
+    "SpeckleReducing",
     "State",
     "Suggestion",
     "TotalVariation",

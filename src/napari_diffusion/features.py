@@ -68,6 +68,30 @@ class Features:
         self._reached([1] * len(self.grid.shape), sigma)
         return out
 
+    def neighbours(self) -> tuple[Field, Field]:
+        r"""Return mean [intensity] and variance [intensity²] of the 2N neighbours of every voxel, of each channel: shape ``(C, *space)``.
+
+        Neighbours along axis i have the weight :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`, so that the mean is that of a small ball whatever
+        the shape of the voxels. Behind a wall or the border a neighbour is the voxel itself.
+        """
+        shape = (len(self.u), self.hi - self.lo, *self.u.shape[2:])
+        mean, variance = (self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "variance"))
+        total = 2 * self.grid.inverse_square_sum or 1.0
+        share = np.array(
+            [1 / (h**2 * total) if n > 1 else 0.0 for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)], self.u.dtype
+        )
+        self.kernels.neighbours(self.u, self.lo, self.hi, share, self.grid.open_faces, mean, variance)
+        self._reached([1] * len(self.grid.shape), 0.0)
+        return mean, variance
+
+    def average(self, values: Field) -> Field:
+        r"""Return :math:`\sum_c w_c f_c` over channels, in the first of them."""
+        values[0] *= self.weights[0]
+        for weight, channel in zip(self.weights[1:], values[1:], strict=True):
+            values[0] += weight * channel
+        first: Field = values[0]
+        return first
+
     def apply(self, diffusivity: Diffusivity, grad2: Field) -> Field:
         """Replace ``grad2`` by g(|grad u|), in place, and return it."""
         inverse = 1 / diffusivity.kappa

@@ -72,7 +72,7 @@ CASES = tuple(
 def constants_are_fixed(model: Model, case: Case) -> None:
     """A constant image comes back bit for bit, borders included (zero padding would leak)."""
     image = np.full(case.shape, 37.3, case.dtype)
-    _same(case.run(model, image, scheme="explicit"), image)
+    _same(case.run(model, image, scheme="explicit"), _decoded(model, _encoded(model, image)))
 
 
 def mean_is_kept(model: Model, case: Case) -> None:
@@ -88,6 +88,7 @@ def extrema_are_kept(model: Model, case: Case) -> None:
     """With ``strict`` no value leaves the range of the input, not by one ulp more than rounding."""
     image = case.picture()
     result = case.run(model, image, strict=True)
+    image = _decoded(model, _encoded(model, image))
     slack = 4 * np.finfo(image.dtype).eps * 130
     assert result.min() >= image.min() - slack, f"minimum fell to {result.min()} from {image.min()}"
     assert result.max() <= image.max() + slack, f"maximum rose to {result.max()} from {image.max()}"
@@ -110,9 +111,9 @@ def axes_are_alike(model: Model, case: Case) -> None:
     image, whole = case.picture(), case.run(model, case.picture())
     for order in itertools.permutations(range(image.ndim)):
         swapped = case.run(model, image.transpose(order), spacing=tuple(case.spacing[i] for i in order))
-        _close(swapped, whole.transpose(order), case.rounding)
+        _close(model, swapped, whole.transpose(order), case.rounding)
     for axis in range(image.ndim):
-        _close(case.run(model, np.flip(image, axis)), np.flip(whole, axis), case.rounding)
+        _close(model, case.run(model, np.flip(image, axis)), np.flip(whole, axis), case.rounding)
 
 
 def units_are_true(model: Model, case: Case) -> None:
@@ -121,14 +122,14 @@ def units_are_true(model: Model, case: Case) -> None:
     scaled = {p.name: getattr(model, p.name) * factor[p.unit] for p in parameters(model) if p.type is float}
     image = case.picture()
     other = case.run(dataclasses.replace(model, **scaled), image * 5, time=4 * case.time(model), spacing=tuple(2 * h for h in case.spacing))
-    _close(other / 5, case.run(model, image), case.rounding)
+    _close(model, other / 5, case.run(model, image), case.rounding)
 
 
 def offset_is_carried(model: Model, case: Case) -> None:
     """Adding a constant to the image adds it to the result, unless the model declares that intensities have a zero."""
     if model.offset_invariant and case.dtype == "float64":
         image = case.picture()
-        _close(case.run(model, image + 1000.0) - 1000.0, case.run(model, image), 10 * case.rounding)
+        _close(model, case.run(model, image + 1000.0) - 1000.0, case.run(model, image), 10 * case.rounding)
 
 
 def dummy_axis_changes_nothing(model: Model, case: Case) -> None:
@@ -166,7 +167,7 @@ def backends_agree(model: Model, case: Case) -> None:
     """The compiled kernels give what the NumPy specification gives."""
     image = case.picture()
     for options in ({}, {"labels": _checker(case)}):
-        _close(case.run(model, image, **options), case.run(model, image, backend="reference", **options), case.rounding)
+        _close(model, case.run(model, image, **options), case.run(model, image, backend="reference", **options), case.rounding)
 
 
 def regions_are_apart(model: Model, case: Case) -> None:
@@ -180,7 +181,7 @@ def regions_are_apart(model: Model, case: Case) -> None:
     mask = np.zeros(case.shape, bool)
     mask[box] = True
     # u_sigma between walls is a series, in the open a convolution, both cut at a thousandth of their weight.
-    _close(case.run(model, image, mask=mask)[box], case.run(model, image[box]), 5e-3 * 130)
+    _close(model, case.run(model, image, mask=mask)[box], case.run(model, image[box]), 5e-3 * 130)
 
 
 def nan_stays_in_its_hole(model: Model, case: Case) -> None:
@@ -201,7 +202,7 @@ def channels_share_one_gradient(model: Model, case: Case) -> None:
     for axis in (0, -1):
         repeated = case.run(model, np.stack([image] * 3, axis), channel_axis=axis)
         for channel in range(3):
-            _close(np.take(repeated, channel, axis), single, case.rounding)
+            _close(model, np.take(repeated, channel, axis), single, case.rounding)
     if not model.conservative:
         return
     colour = np.stack([image, 90 - image, image * 0.2], -1)
@@ -239,12 +240,14 @@ def picture_excites_the_model(model: Model, case: Case) -> None:
 def checkerboard_is_damped(model: Model, case: Case) -> None:
     """The finest pattern of the grid fades, and the largest allowed step stays stable on it for 200 steps."""
     image = np.asarray(50 + 0.5 * (-1.0) ** np.indices(case.shape).sum(0), case.dtype)
+    start = _decoded(model, _encoded(model, image))
+    middle, height = (start.max() + start.min()) / 2, np.ptp(start)
     bound = min(1e3, case.max_step(model))
     for step, count in ((SAFETY * bound, 50), (bound, 200)):
         result = case.run(model, image, time=step * count, scheme=Explicit(step=step))
-        assert np.abs(result - 50).max() <= 0.5 * (1 + 1e-5)
+        assert np.abs(result - middle).max() <= height / 2 * (1 + 1e-4)  # both sides rounded in float32
     faded = case.run(model, image, time=SAFETY * bound * 50, scheme=Explicit(step=SAFETY * bound))
-    assert np.ptp(faded) < 0.5
+    assert np.ptp(faded) < 0.5 * height
 
 
 LAWS: tuple[Callable[[Model, Case], None], ...] = (
@@ -288,5 +291,19 @@ def _same(left: Array, right: Array) -> None:
     np.testing.assert_array_equal(left, right)
 
 
-def _close(left: Array, right: Array, tolerance: float) -> None:
+def _close(model: Model, left: Array, right: Array, tolerance: float) -> None:
+    """Compare what diffused, up to 2 x 130 times as far apart: roots near zero would blow up rounding."""
+    if model.encodes:
+        left, right, tolerance = _encoded(model, left), _encoded(model, right), tolerance * 2 * 130
     np.testing.assert_allclose(left, right, rtol=0, atol=tolerance)
+
+
+def _encoded(model: Model, image: Array) -> Array:
+    image = image.copy()
+    model.encode(image)
+    return image
+
+
+def _decoded(model: Model, image: Array) -> Array:
+    model.decode(image)
+    return image

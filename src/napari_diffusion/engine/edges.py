@@ -161,6 +161,9 @@ def conductance(
     values = np.zeros(_space(box), box.working)
     for index, features, usable in _looks(box):
         target = values[index].reshape(box.space)
+        if model.encodes:
+            features = dataclasses.replace(features, u=features.u.copy())
+            model.encode(features.u)
 
         def work(low: int, high: int, features: Features = features, target: Field = target) -> None:
             for start in range(low, high, CHUNK):

@@ -143,7 +143,9 @@ def make_plan(
         scheme=chosen,
         stages=stages,
         halo=tuple(min(halo.get(i, 0), job.shape[i]) for i in job.axes),
-        memory=_memory(job, probe, chosen, stages, walled, min(int(workers), -(-job.space[0] // height)), height, chunk, reach, kernel),
+        memory=_memory(
+            job, probe, chosen, stages, walled, min(int(workers), -(-job.space[0] // height)), height, chunk, reach, kernel, model.encodes
+        ),
         max_step=limit,
         threads=int(workers),
         height=height,
@@ -188,6 +190,7 @@ def _memory(
     chunk: int,
     reach: list[int],
     kernel: kernels.Backend,
+    encodes: bool,
 ) -> int:
     """Predicted peak [bytes]; tests hold it within 0 to 30 % above the measured one."""
     voxels, exact = math.prod(job.space), isinstance(scheme, Exact)
@@ -197,12 +200,16 @@ def _memory(
     local = isinstance(job.image, np.ndarray)
     held = whole * job.input_dtype.itemsize if local else field  # anything lazy is read frame by frame
     # Without a copy the input itself is the first field; with one, the copy serves as a field later.
-    copied = job.nan == "mask" or not (
-        local
-        and job.input_dtype == job.working
-        and job.channel_axis in (None, 0)
-        and job.image.flags.carray
-        and job.frame_axes == tuple(range(len(job.frame_axes)))
+    copied = (
+        encodes
+        or job.nan == "mask"
+        or not (
+            local
+            and job.input_dtype == job.working
+            and job.channel_axis in (None, 0)
+            and job.image.flags.carray
+            and job.frame_axes == tuple(range(len(job.frame_axes)))
+        )
     )
     fields = (3 + copied if exact and walled else min(len(stages) + copied, 2) + any(stage.anchor for stage in stages)) * field
     out = whole * job.dtype.itemsize
@@ -210,6 +217,7 @@ def _memory(
         fields += out + field * (copied and not exact)  # the last field of a frame is still there when the next is read
     elif job.dtype != job.working or job.channel_axis not in (None, 0):
         fields = max(fields, field * (1 + (exact and walled and copied)) + out)
+    fields += encodes * field  # decoded into a field of its own
     walls = (0 if job.regions is None else job.regions.nbytes) + voxels * (walled + 4 * (job.nan == "mask"))
     per_plane = voxels // max(1, job.space[0]) * job.working.itemsize
     if isinstance(coefficient, Local):

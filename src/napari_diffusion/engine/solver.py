@@ -43,6 +43,9 @@ class Solver:
         outside = self._outside(u, frame)
         if outside is not None:
             u, ours = np.where(outside, u.dtype.type(0), u), True
+        if self.model.encodes:
+            u, ours = u if ours else u.copy(), True
+            self.model.encode(u)
         grid = job.grid(job.walls(frame, None if outside is None else np.logical_or.reduce(outside)))
         if isinstance(plan.scheme, Exact):
             solve = self._exact if grid.open_faces is None else self._series
@@ -65,7 +68,14 @@ class Solver:
 
     def finished(self, field: Field, outside: Any, frame: Any, copy: bool) -> NDArray[Any]:
         """Return the field as a piece of the result, with the values that are not finite put back."""
-        image = self.job.whole(field.copy() if copy else field, frame)
+        if copy or self.model.encodes:  # decoding twice would be wrong
+            field = field.copy()
+        if self.model.encodes:
+            self.model.decode(field)
+            regions = self.job.regions_of(frame)
+            if regions is not None:
+                np.copyto(field, self.job.read(frame)[0], where=regions == 0)
+        image = self.job.whole(field, frame)
         if outside is not None:
             original = self.job.whole(self.job.read(frame)[0], frame)
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
@@ -177,7 +187,8 @@ class Solver:
             return None
         found: list[int] = []
         largest = float(np.finfo(u.dtype).max)
-        limit = (largest if isinstance(self.plan.scheme, Exact) else math.sqrt(largest)) / 16  # nonlinear models take squares
+        # Nonlinear models take squares, and those of intensities that are squares already the fourth power.
+        limit = largest ** (1.0 if isinstance(self.plan.scheme, Exact) else 0.25 if self.model.encodes else 0.5) / 16
         per = u.size // u.shape[1]
 
         def work(lo: int, hi: int) -> None:

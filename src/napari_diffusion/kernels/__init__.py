@@ -67,6 +67,9 @@ class Backend(Protocol):
     def grad2(self, u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Faces, out: Field) -> None:
         """Squared gradient."""
 
+    def neighbours(self, u: Field, lo: int, hi: int, share: Field, faces: Faces, mean: Field, variance: Field) -> None:
+        """Mean and variance of the neighbours."""
+
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """Separable convolution."""
 
@@ -131,6 +134,9 @@ class _Compiled:
 
     def grad2(self, u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Faces, out: Field) -> None:
         self._features.grad2(_flat(u), u.shape, start, lo, hi, b2, w, _flat(faces), _flat(out))
+
+    def neighbours(self, u: Field, lo: int, hi: int, share: Field, faces: Faces, mean: Field, variance: Field) -> None:
+        self._features.neighbours(_flat(u), u.shape, lo, hi, share, _flat(faces), _flat(mean), _flat(variance))
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         self._features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))

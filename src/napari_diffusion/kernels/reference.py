@@ -169,6 +169,29 @@ def grad2(u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Fa
     out[...] = total[lo - first : hi - first]
 
 
+def neighbours(u: Field, lo: int, hi: int, share: Field, faces: Faces, mean: Field, variance: Field) -> None:
+    r"""Mean and variance of the neighbours across the faces of every voxel of planes ``lo:hi``, channel by channel.
+
+    .. math:: m = \sum_i p_i\,(u(x + e_i) + u(x - e_i)), \qquad v = \sum_i p_i\,(u(x + e_i)^2 + u(x - e_i)^2) - m^2
+
+    ``share`` holds the weights :math:`p_i`, whose sum is one half. A neighbour behind a closed face or the border is the voxel itself.
+    """
+    first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
+    part = u[:, first:last]
+    m1, m2 = np.zeros_like(part), np.zeros_like(part)
+    for axis in range(part.ndim - 1):
+        near, far = _ends(axis, part.ndim - 1)
+        d = part[(slice(None), *far)] - part[(slice(None), *near)]
+        if faces is not None:
+            d = np.where(faces[first:last][near] & (1 << axis), d, 0)
+        for side, sign in ((near, 1), (far, -1)):
+            m1[(slice(None), *side)] += sign * share[axis] * d
+            m2[(slice(None), *side)] += share[axis] * np.square(d)
+    here = slice(lo - first, hi - first)
+    np.maximum(m2[:, here] - np.square(m1[:, here]), 0, out=variance)
+    np.add(u[:, lo:hi], m1[:, here], out=mean)
+
+
 def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
     """Symmetric separable convolution of planes ``lo:hi``, mirrored at the border; ``taps[i][k]`` weighs offsets +k and -k along axis i."""
     part = u

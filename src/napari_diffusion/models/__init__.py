@@ -10,9 +10,11 @@ from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.mean_curvature import MeanCurvature
 from napari_diffusion.models.modified_curvature import ModifiedCurvature
 from napari_diffusion.models.perona_malik import PeronaMalik
+from napari_diffusion.models.rician import Rician
+from napari_diffusion.models.speckle_reducing import SpeckleReducing
 from napari_diffusion.models.total_variation import TotalVariation
 
-BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik, TotalVariation, MeanCurvature, ModifiedCurvature)
+BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik, TotalVariation, MeanCurvature, ModifiedCurvature, SpeckleReducing, Rician)
 ENTRY_POINT_GROUP = "napari_diffusion.models"
 
 
@@ -51,6 +53,8 @@ __all__ = [
     "ModifiedCurvature",
     "Parameter",
     "PeronaMalik",
+    "Rician",
+    "SpeckleReducing",
     "TotalVariation",
     "all_models",
     "get",

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from operator import ge, gt, le
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from napari_diffusion.coefficients import Coefficient
     from napari_diffusion.features import Features
@@ -116,6 +119,17 @@ class Model:
         """Check every field against its declaration."""
         for parameter in parameters(self):
             object.__setattr__(self, parameter.name, parameter.check(type(self).__name__, getattr(self, parameter.name)))
+
+    def encode(self, u: NDArray[np.floating]) -> None:
+        """Turn intensities into what diffuses, in place, before a run; for models of transformed intensities."""
+
+    def decode(self, u: NDArray[np.floating]) -> None:
+        """Turn what has diffused back into intensities, in place. Time 0 returns the image as it is."""
+
+    @property
+    def encodes(self) -> bool:
+        """Whether this model transforms intensities."""
+        return type(self).encode is not Model.encode
 
     def coefficient(self, f: Features) -> Coefficient:
         """Diffusion coefficient of the image that ``f`` describes, at its time."""
