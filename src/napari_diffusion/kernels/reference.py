@@ -1,10 +1,14 @@
 r"""NumPy kernels for any number of axes: the specification that `compiled` must reproduce, and its stand-in where it cannot run.
 
-Fields have shape ``(C, *space)``; ``lo:hi`` is a range along the first axis of space. Nothing outside the range is written.
+Fields are C-contiguous and have shape ``(C, *space)``; ``lo:hi`` is a range along the first axis of space. Nothing outside it is written.
+
+A voxel and its neighbour along an axis are a fixed number of elements apart, so differences are taken between shifted flat arrays. Blocks
+of them, and work in place, keep it all in the cache: several times faster than slices of whole arrays (measured).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +19,9 @@ Faces = NDArray[np.uint8] | None
 Function = Callable[[Field], Field]
 #: A gradient below it is flat.
 LEAST = np.finfo(np.float32).tiny
+Make = Callable[[int, slice, slice, Field], None]
+#: Voxels that are worked on at once.
+BLOCK = 1 << 15
 
 
 def diffusivity(code: int | Function, q: Field) -> None:
@@ -27,15 +34,26 @@ def diffusivity(code: int | Function, q: Field) -> None:
         if code == 0:
             q[...] = one
         elif code == 1:
-            np.divide(one, q + one, out=q)
+            q += one
+            np.divide(one, q, out=q)
         elif code == 2:
-            np.exp(q * q.dtype.type(-0.5), out=q)
+            q *= q.dtype.type(-0.5)
+            np.exp(q, out=q)
         elif code == 3:
-            np.square(np.maximum(one - q * q.dtype.type(0.2), 0), out=q)
+            q *= q.dtype.type(-0.2)
+            q += one
+            np.maximum(q, 0, out=q)
+            np.square(q, out=q)
         elif code == 4:
-            np.negative(np.expm1(q.dtype.type(-3.31488) / np.square(np.square(q))), out=q)
+            np.square(q, out=q)
+            np.square(q, out=q)
+            np.divide(q.dtype.type(-3.31488), q, out=q)
+            np.expm1(q, out=q)
+            np.negative(q, out=q)
         else:
-            np.divide(one, np.sqrt(q + one), out=q)
+            q += one
+            np.sqrt(q, out=q)
+            np.divide(one, q, out=q)
 
 
 def step(
@@ -60,30 +78,33 @@ def step(
     momentum :math:`m` is not zero. Where ``g`` is given (at the voxels, planes from ``g_start`` on) a face takes the mean of its two
     voxels; otherwise it takes the diffusivity ``code`` of :math:`q = \sum_c w_c (b_i\,\delta_i u_c)^2`, :math:`b_i = 1/(h_i \kappa)`.
     """
-    first = max(lo - 1, 0)
-    part = u[:, first : min(hi + 1, u.shape[1])]
-    change = np.zeros_like(part)
-    for axis in range(part.ndim - 1):
-        if part.shape[axis + 1] < 2:
-            continue
-        near, far = _ends(axis, part.ndim - 1)
-        d = part[(slice(None), *far)] - part[(slice(None), *near)]
+    scale = [value / 2 if g is not None else value for value in a]
+    conductance = np.empty(BLOCK, u.dtype)
+
+    def flux(axis: int, before: slice, after: slice, values: Field) -> None:
+        np.subtract(_flat(u)[:, after], _flat(u)[:, before], out=values)
+        q = conductance[: values.shape[1]]
         if g is not None:
-            local = g[first - g_start : first - g_start + part.shape[1]]
-            flux = d * (a[axis] / 2) * (local[near] + local[far])
-        else:
-            q = _over_channels(w, np.square(d * b[axis]))
+            start = g_start * math.prod(u.shape[2:])
+            np.add(g.reshape(-1)[before.start - start :][: q.size], g.reshape(-1)[after.start - start :][: q.size], out=q)
+        elif code != 0:
+            np.multiply(values[0], b[axis], out=q)
+            np.square(q, out=q)
+            if len(values) > 1:  # the weights sum to one, so that a single channel needs none
+                np.dot(w, np.square(values * b[axis]), out=q)
             diffusivity(code, q)
-            flux = d * a[axis] * q
-        if faces is not None:
-            opened = faces[first : first + part.shape[1]][near] & (1 << axis)
-            flux = np.where(opened, flux, 0)
-        change[(slice(None), *near)] += flux
-        change[(slice(None), *far)] -= flux
-    here = slice(lo - first, hi - first)
+        values *= scale[axis]
+        if g is not None or code != 0:
+            values *= q
+
+    here, there = u[:, lo:hi], out[:, lo:hi]
     if momentum:
-        change[:, here] += momentum * (u[:, lo:hi] - out[:, lo:hi])
-    np.add(u[:, lo:hi], change[:, here], out=out[:, lo:hi])
+        np.subtract(here, there, out=there)
+        there *= u.dtype.type(momentum)
+        there += here
+    else:
+        there[...] = here
+    _add_from_faces(flux, out, 0, u.shape[1:], lo, hi, faces, -1)
 
 
 def gradient_step(
@@ -155,18 +176,15 @@ def grad2(u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Fa
 
     The mean of both one-sided squares is second order and, unlike a central difference, sees the checkerboard.
     """
-    first, last = max(lo - 1, start), min(hi + 1, start + u.shape[1])
-    part = u[:, first - start : last - start]
-    total = np.zeros(part.shape[1:], u.dtype)
-    for axis in range(part.ndim - 1):
-        near, far = _ends(axis, part.ndim - 1)
-        d2 = np.square(part[(slice(None), *far)] - part[(slice(None), *near)])
-        s2 = _over_channels(w, d2) * (b2[axis] / 2)
-        if faces is not None:
-            s2 = np.where(faces[first:last][near] & (1 << axis), s2, 0)
-        total[near] += s2
-        total[far] += s2
-    out[...] = total[lo - first : hi - first]
+
+    def squares(axis: int, before: slice, after: slice, values: Field) -> None:
+        d = _flat(u)[:, after] - _flat(u)[:, before]
+        np.square(d, out=d)
+        np.multiply(d if len(u) == 1 else np.dot(w, d), b2[axis] / 2, out=values)
+
+    out[...] = 0
+    walls = None if faces is None else faces[start : start + u.shape[1]]
+    _add_from_faces(squares, out[None], lo - start, u.shape[1:], lo - start, hi - start, walls, 1)
 
 
 def neighbours(u: Field, lo: int, hi: int, share: Field, faces: Faces, mean: Field, variance: Field) -> None:
@@ -226,6 +244,44 @@ def _checked(function: Function, q: Field) -> Field:
 def _over_channels(w: Field, squares: Field) -> Field:
     """Weighted sum over channels; the weights sum to one, so that a single channel needs none."""
     return squares[0] if len(squares) == 1 else np.tensordot(w, squares, 1)
+
+
+def _flat(field: Field) -> Field:
+    return field.reshape(len(field), -1)
+
+
+def _add_from_faces(make: Make, out: Field, out_lo: int, shape: tuple[int, ...], lo: int, hi: int, faces: Faces, sign: int) -> None:
+    """Add the values at all inner open faces to the voxel before each, and ``sign`` times the value to the voxel after it.
+
+    ``make(axis, before, after, values)`` fills in the values between these flat ranges of voxels. Plane ``out_lo`` is the first of ``out``.
+    """
+    plane, flat = math.prod(shape[1:]), _flat(out)
+    first, last, shift = lo * plane, hi * plane, out_lo * plane
+    values = np.empty((len(out), BLOCK), out.dtype)
+    for axis, size in enumerate(shape):
+        stride = math.prod(shape[axis + 1 :])
+        span, step = size * stride, BLOCK
+        if size < 2:
+            runs = []
+        elif axis == 0:
+            runs = [(max(lo - 1, 0) * plane, min(hi, size - 1) * plane)]
+        elif span > BLOCK:
+            runs = [(start, start + span - stride) for start in range(first, last, span)]
+        else:
+            runs, step = [(first, last)], BLOCK // span * span
+        for start, stop in ((start, min(start + step, end)) for begin, end in runs for start in range(begin, end, step)):
+            part = values[:, : stop - start]
+            inner = min(stop, shape[0] * plane - stride) - start
+            make(axis, slice(start, start + inner), slice(start + stride, start + stride + inner), part[:, :inner])
+            if axis > 0 and span <= BLOCK:  # from the end of one line to the start of the next there is no face
+                part.reshape(len(out), -1, size, stride)[:, :, -1] = 0
+            if faces is not None:
+                np.copyto(part, 0, where=faces.reshape(-1)[start:stop] & (1 << axis) == 0)
+            for by, add in ((0, np.add), (stride, np.add if sign > 0 else np.subtract)):
+                begin = max(start + by, first)
+                end = max(begin, min(stop + by, last))
+                target = flat[:, begin - shift : end - shift]
+                add(target, part[:, begin - start - by : end - start - by], out=target)
 
 
 def _mirror(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:

@@ -1,0 +1,167 @@
+"""Speed: the filters of the package and of its peers on one volume, sizes and threads, and what a user waits for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from timing import ball, in_turn, median, ratio, seconds, table
+
+import napari_diffusion as nd
+
+STEP, STEPS = 0.1, 10
+CPUS = os.cpu_count() or 1
+
+
+def copy(source: np.ndarray, target: np.ndarray, times: int) -> None:
+    """Copy a volume with as many threads as the filters use."""
+    cuts = np.array_split(np.arange(len(source)), CPUS)
+
+    def one(part: np.ndarray) -> None:
+        for _ in range(times):
+            target[part[0] : part[-1] + 1] = source[part[0] : part[-1] + 1]
+
+    with ThreadPoolExecutor(CPUS) as pool:
+        list(pool.map(one, cuts))
+
+
+def perona_malik(n: int, rounds: int) -> dict:
+    """Explicit steps of the classic and the regularised model beside every peer with a filter of that kind; slow ones do fewer steps."""
+    import cv2
+    import diplib as dip
+    import SimpleITK as sitk
+    from medpy.filter.smoothing import anisotropic_diffusion
+    from skimage.restoration import denoise_tv_chambolle
+
+    u = ball(n)
+    target = np.empty_like(u)
+    scheme, few, slices = nd.schemes.Explicit(step=STEP), 2, 16
+    itk_image, dip_image = sitk.GetImageFromArray(u), dip.Image(u)
+    dip_image.Convert("SFLOAT")
+    coloured = [np.repeat(u[i][..., None], 3, -1).clip(0, 255).astype(np.uint8) for i in range(0, n, n // slices)]
+
+    def ours(steps: int = STEPS, backend: str | None = None, **options: object) -> None:
+        nd.diffuse(u, nd.PeronaMalik(kappa=20.0, **options), time=STEP * steps, scheme=scheme, backend=backend)
+
+    def opencv() -> None:
+        for plane in coloured:
+            cv2.ximgproc.anisotropicDiffusion(plane, STEP, 0.1, STEPS)
+
+    names = ("rational", "exponential", "tukey", "weickert", "charbonnier")
+    contenders = {f"ours, {name}": lambda name=name: ours(diffusivity=name) for name in names}
+    contenders |= {f"ours, rational, sigma = {s:g} voxel": lambda s=s: ours(sigma=s) for s in (0.5, 1.0, 2.0)}
+    contenders["copy of the volume"] = lambda: copy(u, target, STEPS)
+    slow = {
+        "ours, NumPy backend, rational": (lambda: ours(few, "reference"), few / STEPS),
+        "SimpleITK GradientAnisotropicDiffusion": (
+            lambda: sitk.GradientAnisotropicDiffusion(itk_image, 0.06, numberOfIterations=few),
+            few / STEPS,
+        ),
+        "MedPy anisotropic_diffusion": (lambda: anisotropic_diffusion(u, few, 28.0, STEP, option=2), few / STEPS),
+        "DIPlib PeronaMalikDiffusion": (lambda: dip.PeronaMalikDiffusion(dip_image, few, 20.0, STEP, "quadratic"), few / STEPS),
+        "scikit-image denoise_tv_chambolle (another model)": (lambda: denoise_tv_chambolle(u, 10, eps=0, max_num_iter=few), few / STEPS),
+        "OpenCV anisotropicDiffusion (slices, 8 bit)": (opencv, len(coloured) / n),
+    }
+    times = in_turn(
+        contenders | {name: work for name, (work, _) in slow.items()}, rounds, {name: share for name, (_, share) in slow.items()}
+    )
+    rows = [
+        [
+            name,
+            f"{n**3 * STEPS / median(t) / 1e6:.0f}",
+            f"{ratio(times, name, 'ours, rational'):.2f}",
+            f"{1 / ratio(times, 'copy of the volume', name):.2f}",
+        ]
+        for name, t in times.items()
+    ]
+    head = ["filter", "Mvoxel/s per step", "time / ours, rational", "time of a step / time of a copy"]
+    speed = n**3 * STEPS / median(times["copy of the volume"])
+    text = f"## Perona-Malik, {n}³ float32, {STEPS} steps\n\n{table(head, rows)}\nThe copy reads and writes {8 * speed / 1e9:.1f} GB/s.\n"
+    return {"text": text, "speeds": {name: n**3 * STEPS / median(t) / 1e6 for name, t in times.items()}}
+
+
+def linear(n: int, rounds: int) -> dict:
+    """Gaussian smoothing: our exact linear diffusion beside the Gaussians of the peers."""
+    import cv2
+    import diplib as dip
+    import SimpleITK as sitk
+    from scipy.ndimage import gaussian_filter
+    from skimage.filters import gaussian
+
+    u = ball(n)
+    itk_image, dip_image = sitk.GetImageFromArray(u), dip.Image(u)
+    rows = []
+    for sigma in (1.0, 2.0, 5.0):
+        contenders = {
+            "ours": lambda s=sigma: nd.diffuse(u, nd.Linear(), time=s * s / 2),
+            "SciPy gaussian_filter": lambda s=sigma: gaussian_filter(u, s),
+            "scikit-image gaussian": lambda s=sigma: gaussian(u, s),
+            "DIPlib Gauss": lambda s=sigma: dip.Gauss(dip_image, s),
+            "SimpleITK SmoothingRecursiveGaussian": lambda s=sigma: sitk.SmoothingRecursiveGaussian(itk_image, s),
+            "SimpleITK DiscreteGaussian": lambda s=sigma: sitk.DiscreteGaussian(itk_image, s * s, maximumKernelWidth=64),
+            "OpenCV GaussianBlur (two of the three axes)": lambda s=sigma: [cv2.GaussianBlur(plane, (0, 0), s) for plane in u],
+        }
+        times = in_turn(contenders, rounds)
+        rows += [[f"{sigma:g}", name, f"{median(t) / n**3 * 1e9:.1f}", f"{ratio(times, name, 'ours'):.2f}"] for name, t in times.items()]
+    return {"text": f"## Linear diffusion, {n}³ float32\n\n" + table(["sigma [voxel]", "filter", "ns/voxel", "time / ours"], rows)}
+
+
+def scaling(n: int, rounds: int) -> dict:
+    """Throughput against volume and threads."""
+    rows, sizes, speeds = [], [64, 128, 256, 512], {}
+    sizes = [size for size in sizes if size <= 2 * n]
+    threads = sorted({1, 2, CPUS})
+    model, scheme = nd.PeronaMalik(kappa=20.0), nd.schemes.Explicit(step=STEP)
+    for size in sizes:
+        u = ball(size)
+        contenders = {str(t): lambda u=u, t=t: nd.diffuse(u, model, time=STEP * STEPS, scheme=scheme, threads=t) for t in threads}
+        times = in_turn(contenders, max(rounds, 400_000_000 // size**3 // 10))
+        speeds[size] = [size**3 * STEPS / median(t) / 1e6 for t in times.values()]
+        rows.append([f"{size}³", *(f"{speed:.0f}" for speed in speeds[size])])
+    head = ["volume", *(f"{t} thread{'s' * (t > 1)} [Mvoxel/s]" for t in threads)]
+    text = (
+        "## Scaling, rational Perona-Malik, float32\n\n"
+        + table(head, rows)
+        + "\n![Throughput against volume](images/benchmark_scaling.svg)\n"
+    )
+    return {"text": text, "threads": threads, "sizes": sizes, "speeds": list(speeds.values())}
+
+
+def waiting(n: int, rounds: int) -> dict:
+    """Import, first filter of a new installation (compilation), first filter of a later process (cached), and cancel."""
+    first = "import numpy as np, napari_diffusion as nd; nd.diffuse(np.zeros((32, 32, 32), np.float32), nd.PeronaMalik(), time=1.0)"
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "XDG_CACHE_HOME": home, "HOME": home, "LOCALAPPDATA": home}
+
+        def run(code: str) -> float:
+            return seconds(lambda: subprocess.run([sys.executable, "-c", code], env=environment, check=True))
+
+        bare = median([run("pass") for _ in range(3)])
+        rows = [
+            ["import napari_diffusion", f"{median([run('import napari_diffusion') for _ in range(3)]) - bare:.2f}"],
+            ["first filter of a new installation, libraries loaded and compiled", f"{run(first) - bare:.2f}"],
+            ["first filter of a later process, libraries loaded, kernels cached", f"{median([run(first) for _ in range(3)]) - bare:.2f}"],
+            ["of which NumPy and numba take", f"{median([run('import numpy, numba') for _ in range(3)]) - bare:.2f}"],
+        ]
+    u, late = ball(n), []
+    for wait in (0.05, 0.2, 0.35) * rounds:
+        event, pressed = threading.Event(), [0.0]
+
+        def press(event: threading.Event = event, pressed: list[float] = pressed) -> None:
+            pressed[0] = time.perf_counter()
+            event.set()
+
+        threading.Timer(wait, press).start()
+        try:
+            nd.diffuse(u, nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0, cancel=event)
+        except nd.Cancelled:
+            late.append(time.perf_counter() - pressed[0])
+    rows.append([f"from cancel to the return of a regularised run at {n}³, median", f"{median(late):.2f}"])
+    rows.append(["the same, largest", f"{max(late):.2f}"])
+    return {"text": "## Waiting\n\n" + table(["what", "seconds"], rows)}
