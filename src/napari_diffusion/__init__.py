@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from napari_diffusion.engine.slabs import Cancelled
     from napari_diffusion.engine.suggest import Suggestion, suggest
     from napari_diffusion.models import (
+        CoherenceEnhancing,
+        EdgeEnhancing,
+        Hybrid,
         Linear,
         MeanCurvature,
         Model,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         Rician,
         SpeckleReducing,
         TotalVariation,
+        VesselEnhancing,
     )
 
 # Loaded on first use: `import napari_diffusion` stays below 0.1 s and pulls in neither numba nor SciPy.
@@ -50,6 +54,9 @@ _HOME = {
     "suggest": "engine.suggest",
     "Suggestion": "engine.suggest",
     "Model": "models",
+    "CoherenceEnhancing": "models",
+    "EdgeEnhancing": "models",
+    "Hybrid": "models",
     "Linear": "models",
     "MeanCurvature": "models",
     "ModifiedCurvature": "models",
@@ -57,12 +64,16 @@ _HOME = {
     "Rician": "models",
     "SpeckleReducing": "models",
     "TotalVariation": "models",
+    "VesselEnhancing": "models",
     "models": "",
     "schemes": "",
 }
 
 __all__ = [
     "Cancelled",
+    "CoherenceEnhancing",
+    "EdgeEnhancing",
+    "Hybrid",
     "Gradients",
     "Linear",
     "MeanCurvature",
@@ -76,6 +87,7 @@ __all__ = [
     "State",
     "Suggestion",
     "TotalVariation",
+    "VesselEnhancing",
     "conductance",
     "diffuse",
     "equivalent_sigma",

@@ -61,10 +61,10 @@ class Features:
     def grad2(self, sigma: float) -> Field:
         r"""Return :math:`|\nabla u_\sigma|^2` [intensity²/length²], :math:`u_\sigma = G_\sigma * u`, ``sigma`` [length]."""
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
-        smooth = self.u[:, lo:hi] if sigma == 0 else self.smooth(sigma, lo, hi)
+        smooth = self.smooth(sigma, lo, hi)
         out = self.scratch.take("grad2", (self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
         b2 = np.array([1 / h**2 for h in self.grid.spacing], self.u.dtype)
-        self.kernels.grad2(np.ascontiguousarray(smooth), lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out)
+        self.kernels.grad2(smooth, lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out)
         self._reached([1] * len(self.grid.shape), sigma)
         return out
 
@@ -100,36 +100,101 @@ class Features:
         self.kernels.diffusivity(diffusivity.code, grad2)
         return grad2
 
+    def structure(self, sigma: float, rho: float) -> Field:
+        r"""Return the structure tensor :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)` [intensity²/length²], entry by entry.
+
+        Entries are the diagonal, then the upper triangle, of the axes with more than one voxel; channels are summed with their weights.
+        The gradient is central. Sources: Förstner & Gülch 1987; Weickert 1998.
+        """
+        axes, planes = self.axes, self.u.shape[1]
+        wide = smoothing_reach(rho, self.grid)[0]
+        lo, hi = max(self.lo - wide, 0), min(self.hi + wide, planes)
+        first = max(lo - 1, 0)
+        smooth = self.smooth(sigma, first, min(hi + 1, planes))
+        pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
+        out = self.scratch.take("structure", (len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
+        here = ""
+        for number, (i, j) in sorted(enumerate(pairs), key=lambda pair: pair[1]):
+            if here != f"along {i}":
+                here = f"along {i}"
+                along = self._derivative(smooth, first, lo, hi, i, 1, "along")
+            other = along if i == j else self._derivative(smooth, first, lo, hi, j, 1, "other")
+            product = np.multiply(along, other, out=self.scratch.take("product", along.shape, along.dtype))
+            product[0] *= self.weights[0]
+            for c in range(1, len(product)):
+                product[0] += self.weights[c] * product[c]
+            out[number] = self._blur(product[:1], lo, rho, self.lo, self.hi, "entry")[0]
+        self._reached([1] * len(self.grid.shape), sigma, rho)
+        return out
+
+    def hessian(self, sigma: float) -> Field:
+        r"""Return the second derivatives of :math:`u_\sigma` [intensity/length²], entry by entry as `structure`; channels are averaged."""
+        axes, planes = self.axes, self.u.shape[1]
+        lo, hi = max(self.lo - 1, 0), min(self.hi + 1, planes)
+        first = max(lo - 1, 0)
+        smooth = np.tensordot(self.weights, self.smooth(sigma, first, min(hi + 1, planes)), 1)[None].astype(self.u.dtype)
+        pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
+        out = np.empty((len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
+        for number, (i, j) in enumerate(pairs):
+            if i == j:
+                out[number] = self._derivative(smooth, first, self.lo, self.hi, i, 2, "along")[0]
+            else:
+                slope = self._derivative(smooth, first, lo, hi, j, 1, "other")
+                out[number] = self._derivative(slope, lo, self.lo, self.hi, i, 1, "along")[0]
+        self._reached([2] * len(self.grid.shape), sigma)
+        return out
+
+    @property
+    def axes(self) -> list[int]:
+        """Axes with more than one voxel: a tensor knows no others."""
+        return [i for i, n in enumerate(self.grid.shape) if n > 1]
+
+    def eigenvalues(self, matrix: Field) -> NDArray[np.float64]:
+        """Eigenvalues of symmetric matrices given by entries along the first axis, largest first along the first axis."""
+        return self.kernels.eigenvalues(matrix)
+
+    def _derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, name: str) -> Field:
+        out = self.scratch.take(name, (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
+        self.kernels.derivative(u, start, lo, hi, axis, order, self.grid.spacing[axis], self.grid.open_faces, out)
+        return out
+
     def smooth(self, sigma: float, lo: int, hi: int) -> Field:
         r"""Return :math:`u_\sigma` on planes ``lo:hi``: linear diffusion of ``u`` over the time :math:`\sigma^2/2`, walls included.
 
         With all faces open this is the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
         """
+        return self._blur(self.u, 0, sigma, lo, hi, "smooth")
+
+    def _blur(self, u: Field, start: int, sigma: float, lo: int, hi: int, name: str) -> Field:
+        """Smooth planes ``lo:hi``; plane 0 of ``u`` is plane ``start`` of the grid."""
+        if sigma == 0:
+            return np.ascontiguousarray(u[:, lo - start : hi - start])
         if self.grid.open_faces is not None:
-            return self._smooth_between_walls(sigma, lo, hi)
-        taps = [gaussian_taps(sigma / h, n, TAIL).astype(self.u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
-        out = self.scratch.take("smooth", (self.u.shape[0], hi - lo, *self.u.shape[2:]), self.u.dtype)
-        self.kernels.smooth(self.u, lo, hi, taps, out)
+            return self._blur_between_walls(u, start, sigma, lo, hi)
+        taps = [gaussian_taps(sigma / h, n, TAIL).astype(u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
+        out = self.scratch.take(name, (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
+        self.kernels.smooth(u, lo - start, hi - start, taps, out)
         return out
 
-    def _smooth_between_walls(self, sigma: float, lo: int, hi: int) -> Field:
+    def _blur_between_walls(self, u: Field, start: int, sigma: float, lo: int, hi: int) -> Field:
         weights = heat_weights(sigma**2 / 2, self.grid, TAIL)
         reach = len(weights) - 1
-        first, last = max(lo - reach, 0), min(hi + reach, self.u.shape[1])
+        first, last = max(lo - reach, start), min(hi + reach, start + u.shape[1])
         assert self.grid.open_faces is not None
         faces = np.ascontiguousarray(self.grid.open_faces[first:last])
-        start = self.u[:, first:last]
-        here, before, total = start.copy(), np.empty_like(start), start.copy()
+        begin = u[:, first - start : last - start]
+        here, before, total = begin.copy(), np.empty_like(begin), begin.copy()
         for k in range(1, len(weights)):
             momentum, tau = chebyshev_stage(k, self.grid)
             a = np.array([tau / h**2 for h in self.grid.spacing], here.dtype)
             self.kernels.step(here, before, 0, last - first, a, a, momentum, LINEAR, None, 0, faces, self.weights)
             here, before = before, here
-            total += here.dtype.type(weights[k]) * (here - start)
+            total += here.dtype.type(weights[k]) * (here - begin)
         return np.ascontiguousarray(total[:, lo - first : hi - first])
 
-    def _reached(self, stencil: list[int], sigma: float) -> None:
-        reach = [s + r if n > 1 else 0 for s, r, n in zip(stencil, smoothing_reach(sigma, self.grid), self.grid.shape, strict=True)]
+    def _reached(self, stencil: list[int], *sigmas: float) -> None:
+        wide = [stencil, *(smoothing_reach(sigma, self.grid) for sigma in sigmas)]
+        reach = [sum(parts) if n > 1 else 0 for n, *parts in zip(self.grid.shape, *wide, strict=True)]
         self.reach = [max(pair) for pair in zip(self.reach or [0] * len(reach), reach, strict=True)]
 
 

@@ -247,7 +247,8 @@ def checkerboard_is_damped(model: Model, case: Case) -> None:
         result = case.run(model, image, time=step * count, scheme=Explicit(step=step))
         assert np.abs(result - middle).max() <= height / 2 * (1 + 1e-4)  # both sides rounded in float32
     faded = case.run(model, image, time=SAFETY * bound * 50, scheme=Explicit(step=SAFETY * bound))
-    assert np.ptp(faded) < 0.5 * height
+    # Undamped it would keep its height; a model that leaves flat regions nearly alone takes its time.
+    assert np.ptp(faded) < 0.9 * height
 
 
 LAWS: tuple[Callable[[Model, Case], None], ...] = (
@@ -293,6 +294,7 @@ def _same(left: Array, right: Array) -> None:
 
 def _close(model: Model, left: Array, right: Array, tolerance: float) -> None:
     """Compare what diffused, up to 2 x 130 times as far apart: roots near zero would blow up rounding."""
+    tolerance *= model.amplifies
     if model.encodes:
         left, right, tolerance = _encoded(model, left), _encoded(model, right), tolerance * 2 * 130
     np.testing.assert_allclose(left, right, rtol=0, atol=tolerance)

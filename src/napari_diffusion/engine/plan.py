@@ -11,11 +11,12 @@ import numpy as np
 import psutil
 
 from napari_diffusion import kernels, schemes
-from napari_diffusion.coefficients import Coefficient, Constant, Curvature, Face, Gradient, Local
+from napari_diffusion.coefficients import Coefficient, Constant, Curvature, Face, Gradient, Local, Tensor
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.slabs import cpu_count, slab_height
 from napari_diffusion.features import Features, heat_weights
 from napari_diffusion.grid import Grid
+from napari_diffusion.kernels.reference_selling import REACH as SELLING_REACH
 from napari_diffusion.models import Model
 from napari_diffusion.models.base import as_number
 from napari_diffusion.schemes import Exact, Scheme, Stage
@@ -45,6 +46,10 @@ class Plan:
         Largest explicit step [length²] that keeps the extremum principle.
     threads, height, chunk, frames, backend
         How it will be executed; ``height`` is the number of planes of a slab, ``chunk`` of those that get their coefficient at once.
+    strict
+        Whether the extremum principle is guaranteed.
+    tensor
+        The coefficient of a tensor model as it is on a few zeros, otherwise ``None``.
     """
 
     scheme: Scheme
@@ -57,6 +62,12 @@ class Plan:
     chunk: int
     frames: int
     backend: str
+    strict: bool
+    tensor: Tensor | None
+
+    def rebuilds(self, k: int) -> bool:
+        """Whether stage ``k`` needs new tensors."""
+        return rebuilds(self.scheme, self.stages, k)
 
     @property
     def steps(self) -> int:
@@ -108,7 +119,7 @@ def make_plan(
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}.")
     walled = job.regions is not None or job.nan == "mask"
     grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
-    probe, reach = dry_run(model, grid)
+    probe, looked = dry_run(model, grid)
     if isinstance(probe, Face | Gradient | Curvature) and callable(probe.diffusivity.code):
         if backend == "compiled":
             raise ValueError("The compiled backend cannot call a diffusivity function on faces; leave backend=None, or give sigma > 0.")
@@ -125,34 +136,35 @@ def make_plan(
     chosen = schemes.choose(scheme, probe, grid, strict, total, tolerance)
     _check_options(chosen, total)
     stages = chosen.stages(total, limit, tolerance)
-    taps = chosen.taps(total, grid, job.working) if isinstance(chosen, Exact) and not walled else None
-    if isinstance(chosen, Exact) and walled:
-        reach = [len(heat_weights(total, grid, chosen.tail(job.working))) - 1 if n > 1 else 0 for n in grid.shape]
-    elif taps is not None:
-        reach = [len(w) - 1 for w in taps]
-    elif isinstance(chosen, Exact):
-        reach = [n - 1 for n in grid.shape]
-    moving = [r * len(stages) for r, n in zip(reach, grid.shape, strict=True) if n != 1]
+    beyond = _overlap(chosen, stages, probe, looked, grid, total, walled, strict, job)
+    moving = [r for r, n in zip(beyond, grid.shape, strict=True) if n != 1]
     halo = dict(zip([i for i in job.axes if job.shape[i] != 1], moving, strict=True))
     largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 20
+    largest //= 8 if isinstance(probe, Tensor) else 1  # a tensor takes as long as ten stages
     per_plane = max(1, job.channels * math.prod(job.space[1:]))
     height = slab_height(job.space[0], per_plane, int(workers), largest)
     # Features need scratch for every plane, and look beyond: a slab passes through them in chunks, not too high, not too low.
-    chunk = min(height, max(CHUNK, CHUNK_VOXELS // per_plane)) if isinstance(probe, Local) else height
+    chunk = min(height, max(CHUNK, CHUNK_VOXELS // per_plane)) if isinstance(probe, Local | Tensor) else height
+    busy = min(int(workers), -(-job.space[0] // height))
     return Plan(
         scheme=chosen,
         stages=stages,
         halo=tuple(min(halo.get(i, 0), job.shape[i]) for i in job.axes),
-        memory=_memory(
-            job, probe, chosen, stages, walled, min(int(workers), -(-job.space[0] // height)), height, chunk, reach, kernel, model.encodes
-        ),
+        memory=_memory(job, probe, chosen, stages, walled, busy, height, chunk, looked, kernel, strict, model.encodes),
         max_step=limit,
         threads=int(workers),
         height=height,
         chunk=chunk,
         frames=math.prod(job.shape[i] for i in job.frame_axes),
         backend=kernel.name,
+        strict=strict,
+        tensor=probe if isinstance(probe, Tensor) else None,
     )
+
+
+def rebuilds(scheme: Scheme, stages: tuple[Stage, ...], k: int) -> bool:
+    """Whether stage ``k`` needs new tensors: at the start of a step, or always where the scheme asks for it."""
+    return k == 0 or not scheme.freezes or stages[k - 1].time is not None
 
 
 def _check_options(scheme: Scheme, time: float) -> None:
@@ -175,8 +187,31 @@ def dry_run(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:
     zeros = np.zeros((1, *shape), np.float32)
     features = Features(zeros, 0, shape[0], small, kernels.get("reference", len(shape)), np.ones(1, np.float32))
     coefficient = model.coefficient(features)
-    looked = features.reach or [0] * len(grid.shape)
-    return coefficient, [1 + r if n > 1 else 0 for r, n in zip(looked, grid.shape, strict=True)]
+    return coefficient, features.reach or [0] * len(grid.shape)
+
+
+def _overlap(
+    scheme: Scheme,
+    stages: tuple[Stage, ...],
+    coefficient: Coefficient,
+    looked: list[int],
+    grid: Grid,
+    time: float,
+    walled: bool,
+    strict: bool,
+    job: Job,
+) -> list[int]:
+    """Voxels per axis that a whole run looks beyond a block; ``looked`` is what the features of one coefficient look at."""
+    if isinstance(scheme, Exact):
+        if walled:
+            return [len(heat_weights(time, grid, scheme.tail(job.working))) - 1] * len(grid.shape)
+        taps = scheme.taps(time, grid, job.working)
+        return [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
+    stencil, made = 1, len(stages)
+    if isinstance(coefficient, Tensor):
+        stencil = SELLING_REACH if strict else 1
+        made = sum(rebuilds(scheme, stages, k) for k in range(len(stages)))
+    return [made * r + len(stages) * stencil for r in looked]
 
 
 def _memory(
@@ -188,8 +223,9 @@ def _memory(
     busy: int,
     height: int,
     chunk: int,
-    reach: list[int],
+    looked: list[int],
     kernel: kernels.Backend,
+    strict: bool,
     encodes: bool,
 ) -> int:
     """Predicted peak [bytes]; tests hold it within 0 to 30 % above the measured one."""
@@ -220,8 +256,14 @@ def _memory(
     fields += encodes * field  # decoded into a field of its own
     walls = (0 if job.regions is None else job.regions.nbytes) + voxels * (walled + 4 * (job.nan == "mask"))
     per_plane = voxels // max(1, job.space[0]) * job.working.itemsize
-    if isinstance(coefficient, Local):
-        wide = min(chunk + 4 + 2 * max(reach) * walled, job.space[0])
+    if isinstance(coefficient, Tensor):
+        tensors = 16 if kernel.name == "compiled" else 2 * len(job.space) * (len(job.space) + 1)
+        fields += voxels * (tensors + strict * job.working.itemsize)
+        wide = min(chunk + 2 * max(looked), job.space[0])
+        entries = sum(n > 1 for n in job.space) * (sum(n > 1 for n in job.space) + 1) // 2
+        scratch = (3 * job.channels + walled * 4) * wide + (2 * entries + 2) * chunk
+    elif isinstance(coefficient, Local):
+        wide = min(chunk + 4 + 2 * (1 + max(looked)) * walled, job.space[0])
         scratch = job.channels * wide * (5 if walled else 1) + 2 * (chunk + 2) + 4
     else:
         scratch = job.channels * (height * (exact + walled) + 3)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion import kernels
-from napari_diffusion.coefficients import LINEAR, Constant, Curvature, Diffusivity, Gradient, Local, Scalar
+from napari_diffusion.coefficients import LINEAR, Constant, Curvature, Diffusivity, Gradient, Local, Scalar, Tensor
 from napari_diffusion.engine.job import Field, Job
 from napari_diffusion.engine.plan import Plan
 from napari_diffusion.engine.slabs import Slabs
@@ -19,6 +19,9 @@ from napari_diffusion.grid import Grid
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Exact, Stage
 from napari_diffusion.schemes.exact import transform
+
+#: Voxels that get their eigenvalues at once.
+FEW = 1 << 15
 
 
 class Solver:
@@ -29,6 +32,7 @@ class Solver:
         self.weights = job.weights.astype(job.working)
         self.fields: list[Field] = []
         self.height, self.scratch = plan.height, Scratch()
+        self.tensors: Any = None
 
     def field(self, number: int) -> Field:
         """Work field of that number, allocated when it is first needed."""
@@ -62,7 +66,12 @@ class Solver:
             out = start if ours and k % 2 else self.field(k % 2)
             if stage.momentum and before is not out:
                 np.copyto(out, before)
-            self._stage(u, out, base, stage, grid)
+            if plan.tensor is None:
+                self._stage(u, out, base, stage, grid)
+            else:
+                if plan.rebuilds(k):
+                    self._build_tensors(u, grid)
+                self._tensor_stage(u, out, base, stage, grid)
             yield stage.time, out, outside
             before, u = u, out
 
@@ -95,6 +104,7 @@ class Solver:
                 first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
                 new = first if g is None else known
                 coefficient = self.model.coefficient(Features(u, new, last, grid, self.kernel, self.weights, self.scratch))
+                assert not isinstance(coefficient, Tensor)
                 diffusivity = Diffusivity() if isinstance(coefficient, Constant | Scalar) else coefficient.diffusivity
                 if isinstance(coefficient, Local):
                     planes = self.scratch.take("g", (self.plan.chunk + 2, *u.shape[2:]), dtype)
@@ -116,13 +126,59 @@ class Solver:
                 else:
                     b = np.minimum(1 / (h * diffusivity.kappa), most).astype(dtype)
                     self.kernel.step(u, out, start, stop, a, b, stage.momentum, code, g, first, faces, w)
-                if stage.anchor:
-                    pull = self.scratch.take("pull", (u.shape[0], stop - start, *u.shape[2:]), dtype)
-                    np.subtract(base[:, start:stop], out[:, start:stop], out=pull)
-                    pull *= dtype.type(stage.anchor)
-                    out[:, start:stop] += pull
+                self._draw_back(out, base, stage.anchor, start, stop)
 
         self.slabs.run(work, u.shape[1], self.height)
+
+    def _draw_back(self, out: Field, base: Field, anchor: float, start: int, stop: int) -> None:
+        """Mix the share ``anchor`` of the superstep's start into its end."""
+        if anchor:
+            pull = self.scratch.take("pull", (out.shape[0], stop - start, *out.shape[2:]), out.dtype)
+            np.subtract(base[:, start:stop], out[:, start:stop], out=pull)
+            pull *= out.dtype.type(anchor)
+            out[:, start:stop] += pull
+
+    def _build_tensors(self, u: Field, grid: Grid) -> None:
+        """Store the tensor of every voxel, from the field as it is now, a few planes at a time."""
+        if self.tensors is None:
+            self.tensors = self.kernel.tensors(grid.shape)
+        axes = [i for i, n in enumerate(grid.shape) if n > 1]
+        rows = math.prod(grid.shape[1:])
+
+        def work(lo: int, hi: int) -> None:
+            for start in range(lo, hi, self.plan.chunk):
+                stop = min(start + self.plan.chunk, hi)
+                tensor = self.model.coefficient(Features(u, start, stop, grid, self.kernel, self.weights, self.scratch))
+                assert isinstance(tensor, Tensor)
+                # Eigenvalues are float64 and many: a plane or so at a time stays in the cache.
+                few = max(1, FEW // rows)
+                for first in range(0, stop - start, few):
+                    planes = slice(first, min(first + few, stop - start))
+                    matrix = np.ascontiguousarray(tensor.matrix[:, planes])
+                    mu = self.kernel.eigenvalues(matrix)
+                    lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
+                    self.kernel.compose(matrix, mu, lam, tensor.maximum, axes, self.tensors, start + first)
+
+        self.slabs.run(work, u.shape[1], self.height, quiet=True)
+
+    def _tensor_stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid) -> None:
+        assert self.plan.tensor is not None
+        scale, faces = stage.step * self.plan.tensor.maximum, grid.open_faces
+        if not self.plan.strict:
+
+            def work(lo: int, hi: int) -> None:
+                self.kernel.tensor_step(u, out, self.tensors, lo, hi, scale, grid.spacing, stage.momentum, faces)
+                self._draw_back(out, base, stage.anchor, lo, hi)
+
+            self.slabs.run(work, u.shape[1], self.height)
+            return
+        full = np.empty(grid.shape, u.dtype)
+        self.slabs.run(
+            lambda lo, hi: self.kernel.incident(self.tensors, lo, hi, scale, grid.spacing, faces, full), u.shape[1], self.height, quiet=True
+        )
+        self.slabs.run(
+            lambda lo, hi: self.kernel.selling_step(u, out, self.tensors, full, lo, hi, scale, grid.spacing, faces), u.shape[1], self.height
+        )
 
     def _exact(self, u: Field, grid: Grid) -> Field:
         time = self.plan.stages[0].step

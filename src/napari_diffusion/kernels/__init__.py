@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.kernels import reference
+from napari_diffusion.kernels.reference_tensor import STEPS, axes_of, entries
 
 BACKENDS = ("compiled", "reference")
 Field = NDArray[np.floating]
 Faces = NDArray[np.uint8] | None
 Function = reference.Function
+#: What `Backend.tensors` makes; only its backend knows what is in it.
+Tensors = NDArray[Any]
 
 
 class Backend(Protocol):
@@ -77,6 +81,33 @@ class Backend(Protocol):
         """Number of values to refuse."""
         ...
 
+    def derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, spacing: float, faces: Faces, out: Field) -> None:
+        """First or second derivative along one axis."""
+
+    def eigenvalues(self, matrix: Field) -> NDArray[np.float64]:
+        """Eigenvalues of symmetric matrices."""
+        ...
+
+    def tensors(self, space: Sequence[int]) -> Tensors:
+        """Store for one tensor a voxel."""
+        ...
+
+    def compose(self, matrix: Field, mu: Field, lam: Sequence[Field], largest: float, axes: Sequence[int], d: Tensors, start: int) -> None:
+        """Store tensors with given eigenvalues."""
+
+    def tensor_step(
+        self, u: Field, out: Field, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], momentum: float, faces: Faces
+    ) -> None:
+        """One stage of a tensor model."""
+
+    def incident(self, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Field) -> None:
+        """Sum of the weights of a voxel in Selling's stencil."""
+
+    def selling_step(
+        self, u: Field, out: Field, d: Tensors, weight: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
+    ) -> None:
+        """One explicit step of a tensor model with non-negative weights."""
+
 
 class _Compiled:
     """Hands the compiled kernels flat views; fields are C-contiguous with shape (C, Z, Y, X)."""
@@ -85,6 +116,19 @@ class _Compiled:
 
     def __init__(self, steps: ModuleType, features: ModuleType) -> None:
         self._steps, self._features = steps, features
+
+    @cached_property
+    def _tensor(self) -> Any:
+        """Kernels of the tensor models, loaded when one runs."""
+        from napari_diffusion.kernels import compiled_tensor
+
+        return compiled_tensor
+
+    @cached_property
+    def _selling(self) -> Any:
+        from napari_diffusion.kernels import compiled_selling
+
+        return compiled_selling
 
     def diffusivity(self, code: int | Function, q: Field) -> None:
         if callable(code):
@@ -144,6 +188,39 @@ class _Compiled:
     def count_unusable(self, u: Field, start: int, stop: int, limit: float) -> int:
         return int(self._features.count_unusable(_flat(u), start, stop, u.dtype.type(limit)))
 
+    def derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, spacing: float, faces: Faces, out: Field) -> None:
+        scale = u.dtype.type(0.5 / spacing if order == 1 else 1 / spacing**2)
+        self._tensor.derivative(_flat(u), u.shape, start, lo, hi, axis, order == 1, scale, _flat(faces), _flat(out))
+
+    def eigenvalues(self, matrix: Field) -> NDArray[np.float64]:
+        mu = np.empty((axes_of(matrix), *matrix.shape[1:]), np.float64)
+        self._tensor.eigenvalues(_rows(matrix), _rows(mu))
+        return mu
+
+    def tensors(self, space: Sequence[int]) -> Tensors:
+        return np.empty((2, *space), np.uint64)
+
+    def compose(self, matrix: Field, mu: Field, lam: Sequence[Field], largest: float, axes: Sequence[int], d: Tensors, start: int) -> None:
+        values = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam]).astype(np.float64, copy=False)
+        plane = math.prod(d.shape[2:])
+        scale, where = STEPS / largest, np.array(axes)
+        self._tensor.compose(_rows(matrix), _rows(mu), _rows(values), scale, where, _flat(d), start * plane, d[0].size)
+
+    def tensor_step(
+        self, u: Field, out: Field, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], momentum: float, faces: Faces
+    ) -> None:
+        k = _per_entry(scale / 128, spacing).astype(u.dtype)
+        self._tensor.step(_flat(u), _flat(out), _flat(d), u.shape, lo, hi, k, u.dtype.type(momentum), _flat(faces))
+
+    def incident(self, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Field) -> None:
+        self._selling.incident(_flat(d), d.shape, lo, hi, _per_entry(scale, spacing), _flat(faces), _flat(out))
+
+    def selling_step(
+        self, u: Field, out: Field, d: Tensors, weight: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
+    ) -> None:
+        k = _per_entry(scale, spacing)
+        self._selling.step(_flat(u), _flat(out), _flat(d), _flat(weight), u.shape, lo, hi, k, _flat(faces))
+
 
 def get(name: str | None, axes: int) -> Backend:
     """Return the backend for ``axes`` diffusing axes; ``None`` takes the compiled one where it can run."""
@@ -171,6 +248,16 @@ def _reference() -> Backend:
     backend: Any = reference
     backend.name = "reference"
     return backend
+
+
+def _rows(array: Any) -> Any:
+    """View of shape (entries, voxels)."""
+    return array.reshape(len(array), -1)
+
+
+def _per_entry(scale: float, spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Factor that turns a stored entry into one of ``scale D / (h_i h_j)``."""
+    return np.array([scale / STEPS / spacing[i] / spacing[j] for i, j in entries(len(spacing))])
 
 
 def _flat(array: Any) -> Any:

@@ -14,6 +14,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.kernels.reference_selling import incident, selling_step
+from napari_diffusion.kernels.reference_tensor import compose, derivative, eigenvalues, tensor_step, tensors
+
+__all__ = [
+    "compose",
+    "count_unusable",
+    "derivative",
+    "diffusivity",
+    "eigenvalues",
+    "grad2",
+    "incident",
+    "selling_step",
+    "smooth",
+    "step",
+    "tensor_step",
+    "tensors",
+]
+
 Field = NDArray[np.floating]
 Faces = NDArray[np.uint8] | None
 Function = Callable[[Field], Field]

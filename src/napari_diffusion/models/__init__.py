@@ -6,6 +6,9 @@ import warnings
 from importlib.metadata import entry_points
 
 from napari_diffusion.models.base import Model, Parameter, param, parameters
+from napari_diffusion.models.coherence_enhancing import CoherenceEnhancing
+from napari_diffusion.models.edge_enhancing import EdgeEnhancing
+from napari_diffusion.models.hybrid import Hybrid
 from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.mean_curvature import MeanCurvature
 from napari_diffusion.models.modified_curvature import ModifiedCurvature
@@ -13,8 +16,21 @@ from napari_diffusion.models.perona_malik import PeronaMalik
 from napari_diffusion.models.rician import Rician
 from napari_diffusion.models.speckle_reducing import SpeckleReducing
 from napari_diffusion.models.total_variation import TotalVariation
+from napari_diffusion.models.vessel_enhancing import VesselEnhancing
 
-BUILTIN: tuple[type[Model], ...] = (Linear, PeronaMalik, TotalVariation, MeanCurvature, ModifiedCurvature, SpeckleReducing, Rician)
+BUILTIN: tuple[type[Model], ...] = (
+    Linear,
+    PeronaMalik,
+    TotalVariation,
+    MeanCurvature,
+    ModifiedCurvature,
+    EdgeEnhancing,
+    CoherenceEnhancing,
+    Hybrid,
+    VesselEnhancing,
+    SpeckleReducing,
+    Rician,
+)
 ENTRY_POINT_GROUP = "napari_diffusion.models"
 
 
@@ -47,6 +63,9 @@ def get(name: str) -> type[Model]:
 __all__ = [
     "BUILTIN",
     "ENTRY_POINT_GROUP",
+    "CoherenceEnhancing",
+    "EdgeEnhancing",
+    "Hybrid",
     "Linear",
     "MeanCurvature",
     "Model",
@@ -56,6 +75,7 @@ __all__ = [
     "Rician",
     "SpeckleReducing",
     "TotalVariation",
+    "VesselEnhancing",
     "all_models",
     "get",
     "param",

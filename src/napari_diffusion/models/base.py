@@ -105,7 +105,7 @@ class Model:
 
     What it promises about every image is declared too, and the laws of `napari_diffusion.testing` hold it to that: ``conservative``,
     that it keeps the mean (every model in divergence form does), and ``offset_invariant``, that a constant added to the image is added
-    to the result.
+    to the result. ``amplifies`` says how much more than others it makes of a rounding error.
     """
 
     name: ClassVar[str]
@@ -114,6 +114,7 @@ class Model:
     isotropic: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
     offset_invariant: ClassVar[bool] = True
+    amplifies: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         """Check every field against its declaration."""

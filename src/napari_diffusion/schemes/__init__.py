@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from napari_diffusion.coefficients import Coefficient, Constant, Gradient, Scalar
+import math
+
+from napari_diffusion.coefficients import Coefficient, Constant, Gradient, Scalar, Tensor
 from napari_diffusion.grid import Grid
 from napari_diffusion.schemes.base import Scheme, Stage
 from napari_diffusion.schemes.exact import Exact
@@ -39,11 +41,14 @@ def _steps(coefficient: Coefficient, grid: Grid, strict: bool, time: float, tole
 
     Only a diffusivity made from a smoothed field, or total variation with its convex energy, has a limit that a higher order could
     approach: with one per face, Euler runs with halved steps stay 1e-2 of the range apart (measured), and explicit steps keep the extremum
-    principle.
+    principle. A tensor costs as much as ten stages and is made once for a cycle of them: with 1.6 sqrt(T / stable step) cycles the error of
+    edge- and coherence-enhancing diffusion was 1e-3 to 2e-3 of the range at T = 2, 10 and 50 in 2-D and 3-D (measured).
     """
+    limit = coefficient.max_step(grid)
+    if isinstance(coefficient, Tensor) and not strict and time > 0:
+        return FSI(cycles=max(2, math.ceil(1.6 * math.sqrt(time / limit) * 1e-3 / tolerance)))
     if strict or not isinstance(coefficient, Scalar | Gradient):
         return Explicit()
-    limit = coefficient.max_step(grid)
     return RKL2() if len(RKL2().stages(time, limit, tolerance)) < 0.8 * time / (SAFETY * limit) else Explicit()
 
 

@@ -26,11 +26,15 @@ class Stage(NamedTuple):
 
 
 class Scheme:
-    """Base of the time integrators. ``order`` is the order in time, ``monotone`` says that the extremum principle is guaranteed."""
+    """Base of the time integrators. ``order`` is the order in time, ``monotone`` says that the extremum principle is guaranteed.
+
+    ``freezes`` says that a tensor, which costs more than a stage, is made once for all stages of a step: the order is one anyway.
+    """
 
     name: ClassVar[str]
     order: ClassVar[float]
     monotone: ClassVar[bool]
+    freezes: ClassVar[bool] = False
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
         """Stages that reach ``time``; ``max_step`` is the largest explicit step that keeps the extremum principle, 2/lambda_max."""

@@ -27,6 +27,7 @@ class FSI(Scheme):
     name = "fsi"
     order = 1
     monotone = False
+    freezes = True
     cycles: int | None = None
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:

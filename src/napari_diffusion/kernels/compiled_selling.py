@@ -1,0 +1,157 @@
+r"""Compiled kernels of Selling's stencil: non-negative weights for every tensor. Rules as in `compiled`; see reference_selling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_diffusion.kernels.compiled_tensor import BIAS, MASK, SLOT
+from napari_diffusion.kernels.jit import helper, jit
+from napari_diffusion.kernels.reference_selling import FLIPS, LEAST, REACH, ROUNDER
+
+U = np.uint64
+
+
+@helper
+def _product(b, i, j, m):
+    """b_i . M b_j."""
+    total = 0.0
+    for r in range(3):
+        for s in range(3):
+            total += b[i, r] * m[r, s] * b[j, s]
+    return total
+
+
+@helper
+def _decompose(m, b, rho, e):
+    """M = sum_k rho_k e_k e_k^T with six rho >= 0 and whole-numbered e, no longer than REACH; see reference_selling.decompose."""
+    trace = m[0, 0] + m[1, 1] + m[2, 2]
+    rounder = trace * ROUNDER
+    while True:
+        b[:] = 0
+        for i in range(3):
+            b[i, i] = 1
+            b[3, i] = -1
+        for _ in range(FLIPS):
+            again = False
+            for i in range(4):
+                for j in range(i + 1, 4):
+                    if not again and _product(b, i, j, m) > LEAST * trace:
+                        for k in range(4):
+                            if k != i and k != j:
+                                for r in range(3):
+                                    b[k, r] += b[i, r]
+                        for r in range(3):
+                            b[i, r] = -b[i, r]
+                        again = True
+            if not again:
+                break
+        n, longest = 0, 0
+        for i in range(4):
+            for j in range(i + 1, 4):
+                rho[n] = max(-_product(b, i, j, m), 0.0)
+                k = 0
+                while k in (i, j):
+                    k += 1
+                o = 6 - i - j - k
+                e[n, 0] = b[k, 1] * b[o, 2] - b[k, 2] * b[o, 1]
+                e[n, 1] = b[k, 2] * b[o, 0] - b[k, 0] * b[o, 2]
+                e[n, 2] = b[k, 0] * b[o, 1] - b[k, 1] * b[o, 0]
+                if rho[n] <= LEAST * trace:
+                    rho[n] = 0.0
+                else:
+                    longest = max(longest, abs(e[n, 0]), abs(e[n, 1]), abs(e[n, 2]))
+                n += 1
+        if longest <= REACH:
+            return
+        for r in range(3):
+            m[r, r] += rounder if m[r, r] > 0 else 0.0
+        rounder *= 2.0
+
+
+@helper
+def _tensor(d, volume, p, k, m):
+    """Unpack the tensor of voxel p, times k; six units of its rounding on the diagonal keep it positive."""
+    for i in range(3):
+        shift = SLOT * U(i)
+        near = float(np.int64((d[p] >> shift) & MASK) - BIAS)
+        m[i, i] = k[i] * (near + 6.0) if near > 0 else 0.0
+        row, column = (0 if i < 2 else 1), (1 if i == 0 else 2)
+        m[row, column] = k[3 + i] * float(np.int64((d[volume + p] >> shift) & MASK) - BIAS)
+        m[column, row] = m[row, column]
+
+
+@helper
+def _is_open(faces, p, e, sign, stride):
+    """Whether both ways along the axes, first to last and last to first, lead through open faces."""
+    for way in range(2):
+        at = p
+        for number in range(3):
+            axis = number if way == 0 else 2 - number
+            steps = sign * e[axis]
+            for _ in range(abs(steps)):
+                low = at if steps > 0 else at - stride[axis]
+                if not faces[low] & np.uint8(1 << axis):
+                    return False
+                at = at + stride[axis] if steps > 0 else at - stride[axis]
+    return True
+
+
+@jit
+def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
+    """Add up weights (``u`` is None) or changes over planes lo:hi, source by source in the order of the volume, for any cut alike."""
+    nz, ny, nx = space
+    volume = nz * ny * nx
+    stride = np.array((ny * nx, nx, 1))
+    m, b, rho, e = np.empty((3, 3)), np.empty((4, 3), np.int64), np.empty(6), np.empty((6, 3), np.int64)
+    height = hi - lo
+    for z in range(max(lo - REACH, 0), min(hi + REACH, nz)):
+        for y in range(ny):
+            for x in range(nx):
+                p = (z * ny + y) * nx + x
+                _tensor(d, U(volume), U(p), k, m)
+                _decompose(m, b, rho, e)
+                for n in range(6):
+                    if rho[n] == 0.0:
+                        continue
+                    for sign in (1, -1):
+                        fz, fy, fx = z + sign * e[n, 0], y + sign * e[n, 1], x + sign * e[n, 2]
+                        inside = 0 <= fz < nz and 0 <= fy < ny and 0 <= fx < nx
+                        here, there = lo <= z < hi, lo <= fz < hi
+                        if not inside or not (here or there):
+                            continue
+                        if faces is not None and not _is_open(faces, p, e[n], sign, stride):
+                            continue
+                        q = (fz * ny + fy) * nx + fx
+                        share = 0.5 * rho[n]
+                        if u is None:
+                            if here:
+                                total[p - lo * stride[0]] += share
+                            if there:
+                                total[q - lo * stride[0]] += share
+                        else:
+                            # No voxel may give away more than it has: the share of the fuller of the two is what both take.
+                            share /= max(1.0, float(weight[p]), float(weight[q]))
+                            for c in range(channels):
+                                flux = share * (float(u[c * volume + q]) - float(u[c * volume + p]))
+                                if here:
+                                    total[c * height * stride[0] + p - lo * stride[0]] += flux
+                                if there:
+                                    total[c * height * stride[0] + q - lo * stride[0]] -= flux
+
+
+def incident(d, shape, lo, hi, k, faces, out):
+    """Sum of the weights at each voxel of planes lo:hi."""
+    _, nz, ny, nx = shape
+    total = np.zeros((hi - lo) * ny * nx)
+    _spread(None, d, None, (nz, ny, nx), 1, lo, hi, k, faces, total)
+    out[lo * ny * nx : hi * ny * nx] = total
+
+
+def step(u, out, d, weight, shape, lo, hi, k, faces):
+    """One explicit step on planes lo:hi."""
+    channels, nz, ny, nx = shape
+    total = np.zeros((channels, (hi - lo) * ny * nx))
+    _spread(u, d, weight, (nz, ny, nx), channels, lo, hi, k, faces, total.reshape(-1))
+    planes = slice(lo * ny * nx, hi * ny * nx)
+    for c, change in enumerate(total):
+        out.reshape(channels, -1)[c, planes] = u.reshape(channels, -1)[c, planes] + change
