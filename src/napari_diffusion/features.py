@@ -250,3 +250,25 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
         w[-1] += (sigma**2 / 2 - (n**2 * w).sum()) / last**2
     w[0] = 1 - 2 * w[1:].sum()
     return np.asarray(w)
+
+
+def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) -> NDArray[np.float64]:
+    r"""Frangi's vesselness made smooth (Manniesing et al. 2006), from the eigenvalues of a scale-normalised Hessian.
+
+    .. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2}), \quad R_a = |l_2|/|l_3|, \;
+       R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
+
+    with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a ``"bright"`` or ``"dark"`` vessel.
+    In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})`.
+    """
+    ordered = np.take_along_axis(eigenvalues, np.abs(eigenvalues).argsort(0), 0)
+    size, cross = np.abs(ordered), ordered[1:] * (-1 if polarity == "bright" else 1)
+    strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / (2 * gamma**2), 80))
+    third = np.maximum(size[-1], 1e-12 * gamma)
+    if len(size) < 3:
+        stretch, sheet = np.square(size[0] / third), 0.0
+    else:
+        stretch = np.square(size[0]) / np.maximum(size[1] * third, 1e-24 * gamma**2)
+        strong = strong * (1 - np.exp(-2 * np.square(size[1] / third)))
+        sheet = np.minimum(2e-6 * gamma**3 / np.maximum(size[1] * third**2, 1e-9 * gamma**3), 80)
+    return np.where((cross > 0).all(0), strong * np.exp(-np.minimum(2 * stretch + sheet, 80)), 0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion import kernels
-from napari_diffusion.coefficients import Constant, Curvature, Face, Gradient
+from napari_diffusion.coefficients import Constant, Curvature, Face, Gradient, Tensor
 from napari_diffusion.engine.job import Field, Job
 from napari_diffusion.engine.plan import CHUNK, dry_run
 from napari_diffusion.engine.slabs import Cancelled, Event, Slabs, cpu_count
@@ -135,7 +135,7 @@ def conductance(
     r"""Conductance of the image as it is: the coefficient g with which a run of the model starts, at the voxels.
 
     1 where the model smooths freely (total variation: more where it is flat), 0 where it holds an edge. For the classic Perona-Malik
-    model, which has one g per face, it is g of the gradient magnitude.
+    model, which has one g per face, it is g of the gradient magnitude; for a tensor model, its smallest diffusivity.
 
     Parameters
     ----------
@@ -187,6 +187,9 @@ def _at_voxels(model: Model, features: Features) -> Field:
         return coefficient.maximum * features.apply(coefficient.diffusivity, coefficient.values)
     if isinstance(coefficient, Curvature):
         return features.apply(coefficient.diffusivity, coefficient.values)
+    if isinstance(coefficient, Tensor):
+        least: Field = np.min(coefficient.spectrum(features.eigenvalues(coefficient.matrix), *coefficient.extra), 0)
+        return least
     return coefficient.values
 
 

@@ -119,7 +119,8 @@ def make_plan(
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}.")
     walled = job.regions is not None or job.nan == "mask"
     grid = job.grid(np.zeros((1,) * len(job.space), np.uint8) if walled else None)
-    probe, looked = dry_run(model, grid)
+    probe, reach = dry_run(model, grid)
+    looked = [max(r - 1, 0) for r in reach]
     if isinstance(probe, Face | Gradient | Curvature) and callable(probe.diffusivity.code):
         if backend == "compiled":
             raise ValueError("The compiled backend cannot call a diffusivity function on faces; leave backend=None, or give sigma > 0.")
@@ -187,7 +188,8 @@ def dry_run(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:
     zeros = np.zeros((1, *shape), np.float32)
     features = Features(zeros, 0, shape[0], small, kernels.get("reference", len(shape)), np.ones(1, np.float32))
     coefficient = model.coefficient(features)
-    return coefficient, features.reach or [0] * len(grid.shape)
+    looked = features.reach or [0] * len(grid.shape)
+    return coefficient, [1 + r if n > 1 else 0 for r, n in zip(looked, grid.shape, strict=True)]
 
 
 def _overlap(

@@ -355,7 +355,7 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
             any_cut = False
             if faces is not None:
                 for i in range(nx + one):
-                    cut[i] = _is_cut(faces, a, b, e, f, has_y, has_z, max(i, one) - one, min(i, nx - one))
+                    cut[i] = _is_cut(faces, a, b, e, f, has_y, has_z, i - one if i > zero else zero, i if i < nx else nx - one)
                     any_cut |= cut[i]
             for c in range(channels):
                 pc = c * volume
@@ -384,5 +384,7 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
                                 present[n] = inside_x and inside_y and inside_z
                                 out_of[n] = high if at_z else low
                                 here = (z1 if at_z else z0) + (y1 if at_y else y0)
-                                corner[n] = here + (min(i, nx - one) if at_x else max(i, one) - one)
+                                x_left = i - one if i > zero else zero
+                                x_right = i if i < nx else nx - one
+                                corner[n] = here + (x_right if at_x else x_left)
                             _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out)

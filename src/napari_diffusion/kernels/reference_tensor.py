@@ -46,7 +46,8 @@ def derivative(u: Field, start: int, lo: int, hi: int, axis: int, order: int, sp
 
 def eigenvalues(matrix: Field) -> NDArray[np.float64]:
     """Eigenvalues, largest first, of matrices given by their entries along the first axis."""
-    return np.moveaxis(np.linalg.eigvalsh(_full(matrix))[..., ::-1], -1, 0)
+    rising: NDArray[np.float64] = np.linalg.eigvalsh(_full(np.asarray(matrix, np.float64)))
+    return np.moveaxis(rising[..., ::-1], -1, 0)
 
 
 def compose(matrix: Field, mu: Field, lam: Field, largest: float, axes: Sequence[int], d: Field, start: int) -> None:

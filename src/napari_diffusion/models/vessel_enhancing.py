@@ -2,15 +2,8 @@ r"""Vessel-enhancing diffusion.
 
 .. math:: \lambda_{along} = 1 + (\omega - 1)\,V^{1/s}, \qquad \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
 
-with the eigenvectors of the Hessian of :math:`u_\sigma`, of eigenvalues :math:`|l_1| \le |l_2| \le |l_3|`, and Frangi's vesselness
-made smooth,
-
-.. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2}), \quad R_a = |l_2|/|l_3|, \;
-   R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
-
-of the scale-normalised Hessian, zero where :math:`l_2` or :math:`l_3` has the wrong sign; in 2-D
- :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})`.
-Of three scales the one with the largest V counts. The stable step is :math:`\omega` times shorter.
+with the eigenvectors of the Hessian of :math:`u_\sigma` and Frangi's vesselness V (`features.vesselness`); of three scales the one with
+the largest V counts. The stable step is :math:`\omega` times shorter.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -22,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_diffusion.coefficients import Tensor
-from napari_diffusion.features import Features
+from napari_diffusion.features import Features, vesselness
 from napari_diffusion.models.base import Model, param
 
 #: Vesselness too faint to count.
@@ -51,23 +44,9 @@ class VesselEnhancing(Model):
         matrix, best = np.zeros(()), np.array(-1.0)
         for sigma in np.geomspace(self.sigma, max(self.sigma, self.thickest), 3 if self.thickest > self.sigma else 1):
             scaled = f.hessian(float(sigma)) * float(sigma**2)
-            vessel = self.vesselness(f.eigenvalues(scaled))
+            vessel = vesselness(f.eigenvalues(scaled), self.gamma, self.polarity)
             matrix, best = np.where(vessel > best, scaled, matrix), np.maximum(vessel, best)
         return Tensor(matrix, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,))
-
-    def vesselness(self, mu: np.ndarray) -> np.ndarray:
-        """Return V from the eigenvalues of the scale-normalised Hessian."""
-        ordered = np.take_along_axis(mu, np.abs(mu).argsort(0), 0)
-        size, cross = np.abs(ordered), ordered[1:] * (-1 if self.polarity == "bright" else 1)
-        strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / (2 * self.gamma**2), 80))
-        third = np.maximum(size[-1], 1e-12 * self.gamma)
-        if len(mu) < 3:
-            round_, tiny = np.square(size[0] / third), 0.0
-        else:
-            round_ = np.square(size[0]) / np.maximum(size[1] * third, 1e-24 * self.gamma**2)
-            strong = strong * (1 - np.exp(-2 * np.square(size[1] / third)))
-            tiny = np.minimum(2e-6 * self.gamma**3 / np.maximum(size[1] * third**2, 1e-9 * self.gamma**3), 80)
-        return np.where((cross > 0).all(0), strong * np.exp(-np.minimum(2 * round_ + tiny, 80)), 0)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: omega along the direction of the smallest curvature, epsilon across."""
