@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def derivative(u: Field, start: int, lo: int, hi: int, axis: int, order: int, sp
 
 def eigenvalues(matrix: Field) -> NDArray[np.float64]:
     """Eigenvalues, largest first, of matrices given by their entries along the first axis."""
-    rising: NDArray[np.float64] = np.linalg.eigvalsh(_full(np.asarray(matrix, np.float64)))
+    rising: Any = np.linalg.eigvalsh(_full(matrix).astype(np.float64))
     return np.moveaxis(rising[..., ::-1], -1, 0)
 
 
