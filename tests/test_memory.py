@@ -29,6 +29,10 @@ RUNS = {
     "frames": ((6, 64, 256, 128), "f4", "nd.PeronaMalik()", {"time": 0.3, "scheme": "explicit", "axes": [1, 2, 3]}),
     "frames, uint16": ((6, 64, 256, 128), "u2", "nd.Linear()", {"time": 1.0, "scheme": "exact", "axes": [1, 2, 3]}),
     "plane": ((4000, 3000), "f4", "nd.PeronaMalik(sigma=1)", {"time": 0.5, "scheme": "explicit"}),
+    "total variation": ((256, 256, 128), "f4", "nd.TotalVariation(epsilon=1)", {"time": 0.3, "scheme": "explicit"}),
+    "curvature": ((256, 256, 128), "f4", "nd.ModifiedCurvature()", {"time": 0.2, "scheme": "explicit"}),
+    "speckle": ((256, 256, 128), "f4", "nd.SpeckleReducing()", {"time": 0.3, "scheme": "explicit"}),
+    "squares": ((256, 256, 128), "f4", "nd.Rician()", {"time": 0.3, "scheme": "explicit"}),
     "supersteps": ((128, 256, 256), "f4", "nd.PeronaMalik(sigma=1)", {"time": 10.0, "scheme": "rkl2"}),
 }
 # One process compiles; every run is forked from it, so that nothing but the run is in the difference of the peaks.

@@ -281,11 +281,36 @@ def _face_gradient_row(s, r, before, b, after, e, s2, near, far, q, n):
 
 
 @helper
+def _exchange_row(kind, u, p, down, up, up2, a, b2, k2, cap, s2, v, faces, fp, bit, gain, loss, r, n):
+    """What the near voxels gain and the far ones lose through the faces between p and p + up, in one pass: a single channel."""
+    half, quarter, one, least = u.dtype.type(0.5), u.dtype.type(0.25), u.dtype.type(1), u.dtype.type(LEAST)
+    zero = u.dtype.type(0)
+    for i in range(n):
+        here, there = u[p + i], u[p + up + i]
+        d, before, after = there - here, here - u[p - down + i], u[p + up + up2 + i] - there
+        if faces is not None:
+            d = d if faces[fp + i] & bit else zero
+            before = before if faces[fp - down + i] & bit else zero
+            after = after if faces[fp + up + i] & bit else zero
+        own, around = b2 * (d * d), b2 * (before * before + after * after)
+        near, far = s2[v + i], s2[v + up + i]
+        q = max(half * own + (half * (near + far) - quarter * around), own)
+        flux = _flux(kind, a * d, k2 * q)
+        if cap is None:
+            gain[r + i] = flux
+            loss[r + i] = flux
+        else:
+            norm = one / max(np.sqrt(q), least)
+            gain[r + i] = flux * min(np.sqrt(near) * norm, cap)
+            loss[r + i] = flux * min(np.sqrt(far) * norm, cap)
+
+
+@helper
 def _share_row(kind, a, k2, cap, q, s2, p_near, p_far, near, far, r, n):
     """What the difference through a face gives to the near and takes from the far voxel, from the squared gradient q."""
     for i in range(n):
         near[r + i] = _flux(kind, q.dtype.type(1), k2 * q[r + i])
-    if cap == 0:
+    if cap is None:
         for i in range(n):
             near[r + i] *= a
             far[r + i] = near[r + i]
@@ -356,6 +381,29 @@ def _gradient_sweep(
             p = z * plane + y * nx
             v = p - shift
             down_y, above, above2 = nx if y > zero else zero, nx if y + one < ny else zero, nx if y + two < ny else zero
+            if channels == one:
+                o = (z - U(out_lo)) * plane + y * nx
+                gain[nx] = loss[0] = u.dtype.type(0)
+                for part in range(3):  # the first face along the row, those between, the last
+                    if nx <= U(max(part, 1)) or (part == 1 and nx < U(4)):
+                        continue
+                    x = (zero, one, nx - two)[part]
+                    n = nx - U(3) if part == 1 else one
+                    left, right = one if x > zero else zero, one if part == 1 or x + two < nx else zero
+                    f, g = p + x, v + x
+                    _exchange_row(kind, u, f, left, one, right, a[2], b2[2], k2, cap, s2, g, faces, f, np.uint8(4), gain, loss, x + one, n)
+                _begin_row(u, p, momentum, gain, loss, out, o, nx)
+                if ny > one:
+                    _exchange_row(
+                        kind, u, p, down_y, above, above2, a[1], b2[1], k2, cap, s2, v, faces, p, np.uint8(2), gain, loss, zero, nx
+                    )
+                    _take_row(gain, loss, carry_y, zero, out, o, nx)
+                if nz > one:
+                    _exchange_row(
+                        kind, u, p, down_z, beyond, beyond2, a[0], b2[0], k2, cap, s2, v, faces, p, np.uint8(1), gain, loss, zero, nx
+                    )
+                    _take_row(gain, loss, carry_z, y * nx, out, o, nx)
+                continue
             if nz > one:
                 _face_rows(
                     u, p, down_z, beyond, beyond2, volume, a[0], b2[0], kind, k2, cap, s2, v, faces, np.uint8(1), w,
@@ -392,7 +440,7 @@ def gradient_step(u, out, shape, lo, hi, a, b2, momentum, code, k2, cap, s2, s2_
     """One stage whose diffusivity sees the whole gradient at a face, on planes lo:hi of flat fields; see reference.gradient_step."""
     channels, nz, ny, nx = shape
     scratch = [np.zeros(count, u.dtype) for count in (channels * nx, channels * ny * nx, *[nx + 1] * 12)]
-    kind = (0,) * code
+    kind, cap = (0,) * code, cap if cap else None  # compiled for each diffusivity, with and without a limit
     if lo > 0:
         # As in `step`: only what the plane below the slab gives to this one is wanted.
         waste = np.zeros(channels * ny * nx, u.dtype)
