@@ -1,21 +1,37 @@
-"""Make the pictures of the documentation; on a machine without a screen run it under ``xvfb-run -a -s "-screen 0 1280x900x24"``."""
+"""Make the pictures of the documentation; on a machine without a screen run it under ``xvfb-run -a -s "-screen 0 1280x900x24"``.
+
+Every state of the widgets is taken at the size they have in a window of 1280 x 800, and the walk-through frame by frame.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# The pictures are those of a new installation, not of the settings of whoever makes them.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
+
 import napari
-from qtpy.QtCore import QRect
+from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication
 
+from napari_diffusion.ui import worker
+from napari_diffusion.ui.batch import BatchSection
+from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.recipes import RecipeSection
+
 IMAGES = Path(__file__).parent / "images"
-MENU_NAMES = {"Isotropic diffusion": "isotropic", "Anisotropic diffusion": "anisotropic"}
+WINDOW = (1280, 800)
+#: How long each frame of the walk-through is shown [ms].
+FRAME = 5000
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool] = lambda: True, seconds: float = 180.0) -> None:
     """Let the window live until a condition holds, then half a second more for it to be drawn."""
     end = time.monotonic() + seconds
     while not condition():
@@ -29,50 +45,174 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.01)
 
 
-def save(widget: Any, name: str) -> None:
-    """Save what a diffusion widget looks like, without the empty space below."""
-    body = widget.scroll.widget()
-    bottom = widget.panel.native.geometry().bottom() + 8
-    if not body.grab(QRect(0, 0, body.width(), bottom)).save(str(IMAGES / name)):
+def ready(widget: Any) -> None:
+    """Wait until nothing is going on."""
+    wait_until(lambda: not widget.pending and worker.running() == 0 and not widget.panel.busy)
+
+
+def save(native: Any, name: str) -> None:
+    """Save what a Qt widget looks like."""
+    if not native.grab().save(str(IMAGES / name)):
         raise OSError(f"Cannot write {IMAGES / name}.")
+
+
+class Walk:
+    """The frames of the walk-through: what the whole window looks like, with a line below that says what is done."""
+
+    def __init__(self, window: Any) -> None:
+        self._window = window
+        self._frames: list[Any] = []
+
+    def show(self, text: str) -> None:
+        """Take a frame."""
+        bar = self._window.statusBar()
+        bar.hide()
+        wait_until()
+        path = IMAGES / "frame.png"
+        save(self._window, path.name)
+        picture = Picture.open(path).convert("RGB")
+        path.unlink()
+        self._frames.append(captioned(picture, f"{len(self._frames) + 1}. {text}"))
+
+    def save(self, name: str) -> None:
+        """Write all frames as one animated picture."""
+        small = [frame.quantize(128) for frame in self._frames]
+        small[0].save(IMAGES / name, save_all=True, append_images=small[1:], duration=FRAME, loop=0, optimize=True)
+
+
+def captioned(picture: Any, text: str) -> Any:
+    """Return a picture, made smaller, with a line of text below."""
+    from PIL import ImageDraw, ImageFont
+
+    picture = picture.resize((960, round(picture.height * 960 / picture.width)), Picture.Resampling.LANCZOS)
+    whole = Picture.new("RGB", (picture.width, picture.height + 36), "white")
+    whole.paste(picture, (0, 0))
+    ImageDraw.Draw(whole).text((12, picture.height + 8), text, fill="black", font=ImageFont.load_default(18))
+    return whole
+
+
+def dock(viewer: Any, name: str) -> Any:
+    """Dock a widget in a window of the default size."""
+    docked, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
+    docked.window().resize(*WINDOW)
+    ready(widget)
+    return docked, widget
+
+
+def states(viewer: Any, widget: Any, prefix: str = "") -> None:
+    """Take each section, opened; one at a time, as a user would."""
+    for kind, section in widget.sections.items():
+        section.box.open = True
+        ready(widget)
+        widget.scroll.ensureWidgetVisible(section.box.native, 0, 0)
+        wait_until()
+        save(widget.native, f"{prefix}{PICTURES.get(kind, kind.__name__.lower())}.png")
+        section.box.open = False
+    widget.form.more.open = True
+    wait_until()
+    widget.scroll.ensureWidgetVisible(widget.form.more.native, 0, 0)
+    wait_until()
+    save(widget.native, f"{prefix}options.png")
+    widget.form.more.open = False
+
+
+PICTURES = {OutputsSection: "outputs", RecipeSection: "recipe", BatchSection: "batch"}
 
 
 def main() -> None:
     """Filter the MRI sample and take the pictures on the way."""
     IMAGES.mkdir(exist_ok=True)
     viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
-    widgets = {}
+    docked, widget = dock(viewer, "Isotropic diffusion")
+    save(widget.native, "empty.png")
     viewer.open_sample("napari-diffusion", "mri")
-    for name, file in MENU_NAMES.items():
-        dock, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
-        window = dock.window()
-        window.resize(1280, 900)
-        wait_until(lambda widget=widget: widget.panel.plan.value.endswith("memory."))
-        widgets[name] = widget
-        save(widget, f"{file}.png")
-        if name == "Anisotropic diffusion":
-            break
-        viewer.window.remove_dock_widget(dock)
+    ready(widget)
+    save(widget.native, "isotropic.png")
+    viewer.window.remove_dock_widget(docked)
 
-    widget = widgets["Anisotropic diffusion"]
-    widget.form.controls["kappa"].value = 5.0  # twice what is suggested, to be seen in a small picture
-    wait_until(lambda: True)
+    docked, widget = dock(viewer, "Anisotropic diffusion")
+    walk = Walk(docked.window())
+    viewer.dims.set_current_step(0, 13)
+    viewer.reset_view()
+    walk.show("A noisy volume is open; the widget has read axes and voxel size, and suggests values.")
+    save(widget.native, "anisotropic.png")
+    widget.form.suggest.native.click()
+    ready(widget)
+    walk.show("Suggest measures the noise and says in words what it found.")
+    save(widget.native, "suggest.png")
+    widget.form.reasons.open = False
+    widget.form.amount.number.value = 4.0
+    widget.form.controls["kappa"].value = 8.0
+    ready(widget)
+    walk.show("More smoothing: the amount is a length in mm; the line above Run says what it will take.")
     widget.panel.button.native.click()
-    wait_until(lambda: len(viewer.layers) == 2)
+    ready(widget)
     viewer.canvas.grid.stride = 1  # the original on the left
     viewer.canvas.grid.enabled = True
-    viewer.dims.set_current_step(0, 13)
     for layer in viewer.layers:
         layer.name_overlay.visible = True
     viewer.reset_view()
-    viewer.scene.camera.zoom *= 1.7
-    wait_until(lambda: not widget.panel.busy)
-    viewer.screenshot(str(IMAGES / "napari.png"), canvas_only=False, flash=False)
-    widget.form.more.button.native.click()
-    wait_until(lambda: True)
-    save(widget, "options.png")
+    viewer.scene.camera.zoom *= 1.4
+    walk.show("Run adds the result as a new layer; here beside the original.")
+    save(docked.window(), "napari.png")
+    states(viewer, widget)
+
+    outputs = widget.sections[OutputsSection]
+    outputs.box.open = True
+    outputs.snapshots.value, outputs.removed.value = 8, True
+    ready(widget)
+    walk.show("Or keep eight snapshots over diffusion time, and what was removed; memory is said before.")
+    widget.panel.button.native.click()
+    ready(widget)
+    viewer.canvas.grid.enabled = False
+    for layer in list(viewer.layers)[:2]:
+        layer.visible = False
+    viewer.reset_view()
+    for number in (1, 7):
+        viewer.dims.set_current_step(0, number)
+        walk.show(f"napari's slider goes through diffusion time: snapshot {number + 1} of 8.")
+    save(widget.native, "scrub.png")
+    outputs.stop.native.click()
+    outputs.box.open = False
+    removed = next(layer for layer in viewer.layers if "removed" in layer.name)
+    for layer in viewer.layers:
+        layer.visible = layer is removed
+    walk.show("What was removed, with zero in the middle of the greys: noise belongs here, anatomy does not.")
+    save(docked.window(), "removed.png")
+    recipe = widget.sections[RecipeSection]
+    for layer in viewer.layers:
+        layer.visible = layer is viewer.layers[-1]
+    viewer.layers.selection.active = viewer.layers[-1]
+    recipe.box.open = True
+    ready(widget)
+    widget.scroll.ensureWidgetVisible(recipe.box.native, 0, 0)
+    recipe.python.native.click()
+    walk.show("The same run as Python, command line or JSON; every layer knows its history.")
+    save(widget.native, "recipe.png")
+    recipe.box.open = False
+    walk.save("walkthrough.gif")
+
+    widget.form.amount.kind.value, widget.form.amount.number.value = "time", 2000.0
+    outputs.snapshots.value, outputs.removed.value = 0, False
+    widget.panel.button.native.click()
+    widget.panel.button.native.click()
+    wait_until(lambda: "%" in widget.panel.status.value)
+    save(widget.native, "running.png")
+    widget.panel.cancel_all.native.click()
+    ready(widget)
+    for row in widget.form.table.rows:
+        row.smooth.value = False
+    ready(widget)
+    widget.panel.button.native.click()
+    wait_until()
+    save(widget.native, "error.png")
+    viewer.theme = "light"
+    for row in widget.form.table.rows:
+        row.smooth.value = True
+    ready(widget)
+    save(docked.window(), "light.png")
     viewer.close()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

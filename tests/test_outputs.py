@@ -135,3 +135,17 @@ def test_a_lazy_image_is_read_in_pieces():
     expected = run(series, nd.Linear(), Wanted(snapshots=2, removed=True), time=2.0, axes=(1, 2))
     np.testing.assert_array_equal(found.image, expected.image, strict=True)
     np.testing.assert_array_equal(found.removed, expected.removed, strict=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_conductance_is_that_of_the_result(name):
+    image, model = picture(), MODELS[name]
+    found = run(image, model, Wanted(snapshots=2, conductance=True), time=2.0, spacing=(2.0, 1.0, 1.0))
+    np.testing.assert_array_equal(found.conductance, nd.conductance(found.image[-1], model, spacing=(2.0, 1.0, 1.0)), strict=True)
+
+
+def test_conductance_of_colours_is_one_map():
+    image = np.stack([picture((12, 14)), picture((12, 14)) * 2, picture((12, 14))], -1)
+    found = run(image, MODELS["classic"], Wanted(conductance=True), time=2.0, channel_axis=-1)
+    assert found.conductance.shape == (12, 14)
+    assert 0 <= found.conductance.min() < 0.5 < found.conductance.max() <= 1

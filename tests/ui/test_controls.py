@@ -228,7 +228,8 @@ def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settl
     settled(gui)
     asked, _ = defaults.suggest(noisy * 10, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None, thorough=True)
     assert gui.form.controls["kappa"].value == asked.kappa
-    assert "Noise: Gaussian" in gui.panel.status.value
+    assert "Noise: Gaussian" in gui.form.report.value
+    assert gui.form.reasons.open
 
 
 def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_widget, settled):

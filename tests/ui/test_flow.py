@@ -15,7 +15,7 @@ def test_mri_from_the_sample_menu(open_widget, run):
     assert widget.form.layer.value == source
     source.data = source.data[:, 20:60, 20:60]
     layer = run(viewer, widget)
-    model = nd.PeronaMalik(kappa=widget.form.controls["kappa"].value)
+    model = widget.form.controls.value()
     expected = nd.diffuse(source.data, model, time=widget.form.amount.time, spacing=(2.2, 2.0, 2.0))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
     assert layer.name == f"{source.name} [Perona-Malik]"
@@ -95,7 +95,7 @@ def test_colours_share_one_threshold(open_widget, run):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(values, rgb=True)
     layer = run(viewer, widget)
-    model = nd.PeronaMalik(kappa=widget.form.controls["kappa"].value)
+    model = widget.form.controls.value()
     expected = nd.diffuse(values, model, time=widget.form.amount.time, channel_axis=-1, axes=(0, 1))
     assert layer.rgb
     np.testing.assert_array_equal(layer.data, expected, strict=True)

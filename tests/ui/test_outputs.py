@@ -46,7 +46,7 @@ def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy
     stack = run(viewer, widget)
     times = outputs.Wanted(snapshots=4).times(widget.form.amount.time)
     assert stack.name == f"a [{nd.Linear.title}, 4 snapshots]"
-    assert stack.axis_labels == ("diffusion time (log10)", "z", "y", "x")
+    assert stack.axis_labels == ("diffusion time", "z", "y", "x")
     assert [str(unit) for unit in stack.units] == ["dimensionless", "micrometer", "micrometer", "micrometer"]
     for number, time in enumerate(times):
         np.testing.assert_array_equal(stack.data[number], nd.diffuse(noisy, nd.Linear(), time=time, spacing=(2, 0.5, 0.5)), strict=True)
@@ -64,6 +64,7 @@ def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy
     recipe = nd.Recipe.from_dict(kept.metadata["napari-diffusion"]["recipe"])
     np.testing.assert_array_equal(recipe.diffuse(noisy), kept.data, strict=True)
     assert kept.units == source.units
+    assert kept.name == f"a [{nd.Linear.title} at {times[2]:.3g} µm²]"
 
 
 def test_stop_here_needs_a_stack_and_says_so(open_widget, noisy):
@@ -101,6 +102,21 @@ def test_what_was_removed_of_a_colour_image_is_no_colour(open_widget, qtbot, set
     assert result.rgb
     assert not removed.rgb
     np.testing.assert_array_equal(np.moveaxis(removed.data, 0, -1), values.astype(np.float32) - result.data)
+
+
+def test_the_conductance_of_a_colour_image_is_one_map(open_widget, qtbot, settled):
+    values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.add_image(values, rgb=True)
+    section_of(widget).conductance.native.click()
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    _, conductance, result = viewer.layers
+    expected = nd.conductance(result.data, widget.form.controls.value(), axes=(0, 1), channel_axis=-1)
+    np.testing.assert_array_equal(conductance.data, expected, strict=True)
+    assert not conductance.rgb
+    assert list(conductance.contrast_limits) == [0, 1]
 
 
 def test_the_limit_of_nothing_is_one():

@@ -7,6 +7,7 @@ import threading
 import weakref
 
 import numpy as np
+import psutil
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
@@ -243,3 +244,19 @@ def test_the_window_stays_alive_while_a_thread_works(open_widget, qtbot, noisy, 
     viewer.dims.set_current_step(0, 2)
     qtbot.waitUntil(lambda: "1 step" in widget.panel.plan.value, timeout=WAIT)
     assert widget.panel.busy
+
+
+def test_fifty_runs_leave_nothing_behind(open_widget, qtbot):
+    """An image or a result that stays would be 2 MiB a run; a run may leave 1 MB."""
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(np.random.default_rng(0).random((8, 256, 256), np.float32))
+    process, held = psutil.Process(), []
+    for number in range(55):
+        widget.panel.button.native.click()
+        qtbot.waitUntil(lambda: not widget.panel.busy and worker.running() == 0, timeout=WAIT)
+        viewer.layers.remove(viewer.layers[-1])
+        if number % 10 == 4:  # the first five fill caches
+            QApplication.processEvents()
+            gc.collect()
+            held.append(process.memory_info().rss)
+    assert (held[-1] - held[0]) / 50 < 1e6

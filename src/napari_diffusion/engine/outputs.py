@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.engine.edges import conductance
 from napari_diffusion.engine.evolve import Image, State, evolve
 from napari_diffusion.engine.plan import human_bytes, plan
 from napari_diffusion.engine.slabs import Event
@@ -18,6 +19,8 @@ from napari_diffusion.models import Model
 
 #: The first snapshot is at this share of the diffusion time: an eighth of the Gaussian sigma, which hardly smooths.
 FIRST_SNAPSHOT = 1 / 64
+#: Arguments of `diffuse` that say what the image is.
+_PLACES = ("spacing", "axes", "channel_axis", "mask", "labels", "nan")
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,15 @@ class Outputs:
         ``None`` for a whole run. After a stop the number of the frame that it was at: frames before are done, those after are untouched.
     removed
         What the filter took away, image - result, in floating point; of the last snapshot.
+    conductance
+        Where the model would go on smoothing (1) and where it holds an edge (0), at the end; without the channel axis.
     """
 
     image: Image
     times: tuple[float, ...]
     frame: int | None = None
     removed: Image | None = None
+    conductance: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,13 @@ class Wanted:
         Number of snapshots, 0 for the result alone.
     removed
         Whether to return what was removed.
+    conductance
+        Whether to return the conductance at the end.
     """
 
     snapshots: int = 0
     removed: bool = False
+    conductance: bool = False
 
     def times(self, time: float) -> tuple[float, ...]:
         r"""Return the diffusion times of the snapshots [length²], from :math:`T/64` to T in equal ratios, or T alone.
@@ -78,7 +87,9 @@ class Wanted:
         planned = plan(image, model, time=time, **options)
         voxels = int(np.prod(image.shape, dtype=np.int64))
         stack = self.snapshots * voxels * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
-        return planned.memory + stack + self.removed * voxels * result_dtype(image.dtype, False).itemsize
+        # The map itself, and while it is made the field and its gradients.
+        maps = self.conductance * 4 * voxels * result_dtype(image.dtype, False).itemsize
+        return planned.memory + maps + stack + self.removed * voxels * result_dtype(image.dtype, False).itemsize
 
 
 def describe(image: Any, model: Model, wanted: Wanted, *, time: float, limit: int | None = None, **options: Any) -> str:
@@ -153,15 +164,21 @@ def run(
         whole = state.fraction >= 1
         if stack is None or not (whole or kept):
             frame = None if whole else state.frame
-            return Outputs(last, (t if whole else state.time,), frame, _removed(image, last, wanted))
+            outputs = Outputs(last, (t if whole else state.time,), frame)
+            break
         if whole:
             stack[number] = last
             kept += 1
         del last
         if not whole or (stop is not None and stop.is_set()):
             break
-    assert stack is not None
-    return Outputs(stack[:kept], times[:kept], None, _removed(image, stack[kept - 1], wanted))
+    if stack is not None and kept:
+        outputs = Outputs(stack[:kept], times[:kept])
+        last = stack[kept - 1]
+    removed = _removed(image, last) if wanted.removed else None
+    where = {name: options[name] for name in _PLACES if name in options}
+    g = conductance(last, model, **where, cancel=cancel) if wanted.conductance else None
+    return dataclasses.replace(outputs, removed=removed, conductance=g)
 
 
 def _scaled(report: Callable[[float], object], before: float, share: float) -> Callable[[float], object]:
@@ -177,10 +194,8 @@ def _drain(states: Generator[State, None, None], stop: Event | None) -> tuple[Im
         return state.image, state
 
 
-def _removed(image: Any, result: Image, wanted: Wanted) -> Image | None:
+def _removed(image: Any, result: Image) -> Image:
     """Image minus result in floating point, read along the first axis, for the image may be lazy and larger than the memory."""
-    if not wanted.removed:
-        return None
     difference = np.empty(result.shape, result_dtype(image.dtype, False))
     for i in range(len(difference)):
         difference[i] = np.asarray(image[i], difference.dtype) - result[i]

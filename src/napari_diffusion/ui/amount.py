@@ -40,9 +40,11 @@ class Amount(Container):  # type: ignore[type-arg]
         self.edited = False
         self.kind = ComboBox(choices=[SIGMA, WIDTH, TIME], value=SIGMA, tooltip="What the number says; the time stays as it is.")
         keep_narrow(self.kind, 5)
-        self.number = Number(1.0, minimum=0.0)
+        self.number = Number(1.0, minimum=0.0, arrows=False)
         row = Container(widgets=[self.number, self.kind], layout="horizontal", labels=False)
         row.margins = (0, 0, 0, 0)
+        row.native.layout().setStretch(0, 3)
+        row.native.layout().setStretch(1, 2)
         self.others = wrapping_label()
         super().__init__(widgets=[row, self.others], labels=False, label="Smoothing", tooltip=tooltip)
         self.margins = (0, 0, 0, 0)

@@ -18,7 +18,7 @@ from napari_diffusion.ui import defaults
 from napari_diffusion.ui.amount import Amount
 from napari_diffusion.ui.axes import AxesTable
 from napari_diffusion.ui.layers import LENGTHS, PIXEL, array_of, axes_of, channel_axis_of, conversion, full_name, helpers, picked
-from napari_diffusion.ui.layout import keep_narrow
+from napari_diffusion.ui.layout import keep_narrow, wrapping_label
 from napari_diffusion.ui.number import Number
 from napari_diffusion.ui.parameters import ModelControls
 from napari_diffusion.ui.preferences import Preferences
@@ -86,6 +86,9 @@ class Form(Container):  # type: ignore[type-arg]
         self.suggest = PushButton(text="Suggest", tooltip=tip)
         self._suggest_row = Container(widgets=[self.suggest], labels=False, label=" ")
         self._suggest_row.margins = (0, 0, 0, 0)
+        self.report = wrapping_label()
+        self.reasons = Foldable("Why these values", [self.report], tooltip="What Suggest has measured and chosen, and why.")
+        self.reasons.visible = False
         for box in (self.layer, self.model):
             keep_narrow(box)
         self._first: list[Widget] = [layer_box, self.model, self.table, self.amount, self._suggest_row]
@@ -171,6 +174,7 @@ class Form(Container):  # type: ignore[type-arg]
         layer = self.layer.value
         self._watch(layer)
         self._other_layer = True
+        self.reasons.visible = False
         for widget in (self.table, self.suggest):
             widget.enabled = layer is not None
         if layer is not None:
@@ -181,6 +185,12 @@ class Form(Container):  # type: ignore[type-arg]
                 sigma = defaults.start_sigma(self.table.spacing)
                 self.amount.fill(nd.time_for_sigma(sigma if self._isotropic else 2 * sigma))
         self._changed()
+
+    def explain(self, report: str) -> None:
+        """Show why the suggested values are what they are."""
+        self.report.value = report
+        self.reasons.visible = True
+        self.reasons.open = True
 
     def _watch(self, layer: Any) -> None:
         """Follow later corrections of the layer's voxel size, units and data; those of the one before no more."""

@@ -161,9 +161,14 @@ class Look:
         left = ("plane", "experimental_clipping_planes", "depiction")
         return replace(self, arguments={key: value for key, value in (old | new).items() if key not in left})
 
+    def share(self, highest: float) -> Look:
+        """Return the look of a map from 0 to ``highest``, without colour channels."""
+        own = {"colormap": "viridis", "contrast_limits": (0.0, highest), "gamma": 1.0, "rgb": False}
+        return replace(self, arguments={**self.arguments, **own}, contrast_range=(0.0, highest))
+
     def signed(self, limit: float) -> Look:
-        """Return the look of an image of differences: zero in the middle of a map of two colours."""
-        own = {"colormap": "PiYG", "contrast_limits": (-limit, limit), "gamma": 1.0, "rgb": False}
+        """Return the look of an image of differences: zero is the middle of the greys."""
+        own = {"colormap": "gray", "contrast_limits": (-limit, limit), "gamma": 1.0, "rgb": False}
         return replace(self, arguments={**self.arguments, **own}, contrast_range=(-limit, limit))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from magicgui.widgets import CheckBox, Container, PushButton, SpinBox, Widget
 
 import napari_diffusion as nd
 from napari_diffusion.io.units import symbol
+from napari_diffusion.models import get
 from napari_diffusion.ui.layers import Look, add_result
 from napari_diffusion.ui.layout import wrapping_label
 from napari_diffusion.ui.section import Section
@@ -29,22 +31,25 @@ class OutputsSection(Section):
         self.snapshots = SpinBox(value=0, min=0, max=200, label="Snapshots", tooltip=tip)
         tip = "Add a layer with image minus result: noise if all goes well, and no trace of a structure."
         self.removed = CheckBox(text="What was removed", tooltip=tip)
+        tip = "Add a map of where the model would go on smoothing (1) and where it holds an edge (0), at the end."
+        self.conductance = CheckBox(text="Conductance", tooltip=tip)
         form = Container(widgets=[self.snapshots])
         form.margins = (0, 0, 0, 0)
         self.here = wrapping_label()
         self.stop = PushButton(text="Stop here", enabled=False, tooltip=_NO_STACK)
-        for control in (self.snapshots, self.removed):
+        for control in (self.snapshots, self.removed, self.conductance):
             control.changed.connect(self._changed)
         self.stop.changed.connect(self._stop_here)
         viewer = self.context.viewer
         viewer.layers.selection.events.active.connect(self._show_here)
         viewer.dims.events.current_step.connect(self._show_here)
-        return [form, self.removed, self.here, self.stop]
+        return [form, self.removed, self.conductance, self.here, self.stop]
 
     def wanted(self) -> dict[str, Any]:
         """Return what to keep."""
         count = int(self.snapshots.value)
-        return {"snapshots": count and max(2, count), "removed": bool(self.removed.value)}
+        wanted = {"removed": bool(self.removed.value), "conductance": bool(self.conductance.value)}
+        return wanted | {"snapshots": count and max(2, count)}
 
     def folded(self, opened: bool) -> None:
         """Say which snapshot is on screen."""
@@ -86,6 +91,7 @@ class OutputsSection(Section):
         layer, number, time = found
         told = {key: value for key, value in layer.metadata[KEY].items() if key not in ("output", "times")}
         told["recipe"] = {**told["recipe"], "time": time}
-        look = Look.of(layer).without_first_axis()
-        added = add_result(self.context.viewer, np.array(layer.data[number]), look, f"{time:.3g}", told)
+        look = replace(Look.of(layer).without_first_axis(), name=told["source"])
+        title, unit = get(told["recipe"]["model"]).title, symbol(told["recipe"]["unit"])
+        added = add_result(self.context.viewer, np.array(layer.data[number]), look, f"{title} at {time:.3g} {unit}²", told)
         self.context.say(f"Kept: {added.name}")

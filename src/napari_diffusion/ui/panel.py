@@ -16,6 +16,8 @@ from napari_diffusion.ui.worker import Control, Latest
 #: A rest is told once the run is this old [s]; before, it would be a guess.
 FIRST_GUESS = 1.0
 
+#: Errors of a batch that are told in full.
+MOST_ERRORS = 5
 RUN = "Filter in the background and add the result as a new layer."
 
 
@@ -111,6 +113,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def say(self, text: str, error: bool = False) -> None:
         """Show how it stands."""
         self.status.value = text
+        self.status.tooltip = ""
         self.status.native.setStyleSheet("border-left: 3px solid #d9534f; padding-left: 6px;" if error else "")
 
     def fail(self, error: Exception) -> None:
@@ -185,6 +188,9 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._show_running()
         several = self._finished + len(self._errors) > 1
         if several and self._errors:
-            self.say("\n".join([f"{self._finished} done, {len(self._errors)} failed:", *self._errors]), error=True)
+            more = len(self._errors) - MOST_ERRORS
+            told = [*self._errors[:MOST_ERRORS], *([f"and {more} more; the pointer here shows all"] if more > 0 else [])]
+            self.say("\n".join([f"{self._finished} done, {len(self._errors)} failed:", *told]), error=True)
+            self.status.tooltip = "\n".join(self._errors)
         elif text:
             self.say(text if not several else f"{self._finished} runs done. {text}")

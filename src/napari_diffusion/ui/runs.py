@@ -59,8 +59,11 @@ class Run:
             if self.look.arguments["rgb"]:  # differences have no colour: the channels become an axis to scroll through
                 signed, data = signed.with_axis("channel", (0, 1)), np.moveaxis(data, -1, 0)
             add_result(self.viewer, data, signed, f"{title}, removed", told | {"output": "removed"})
+        if found.conductance is not None:
+            highest = max(1.0, float(found.conductance.max(initial=0.0)))
+            add_result(self.viewer, found.conductance, self.look.share(highest), f"{title}, conductance", told | {"output": "conductance"})
         if self.wanted.snapshots and not stopped:
-            look = self.look.with_axis("diffusion time (log10)", np.log10(found.times).tolist())
+            look = self.look.with_axis("diffusion time", np.log10(found.times).tolist())
             told |= {"output": "snapshots", "times": list(found.times)}
             layer = add_result(self.viewer, found.image, look, f"{title}, {len(found.times)} snapshots", told)
         else:

@@ -36,32 +36,35 @@ class Foldable(Container):  # type: ignore[type-arg]
     folded = Signal(bool)
 
     def __init__(self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = "") -> None:
-        self._title = title
+        self._title, self._open = title, False
         self.button = PushButton(tooltip=tooltip)
-        self.button.native.setCheckable(True)
-        self.button.native.setProperty("napari_diffusion_fold", True)
         self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
         self.body = Container(widgets=widgets, labels=labels)
         self.body.margins = (8, 0, 0, 4)
         super().__init__(widgets=[self.button, self.body], labels=False)
         self.margins = (0, 0, 0, 0)
         self.native.layout().setSpacing(2)
-        self.button.changed.connect(self._show)
-        self._show(False)
+        self.button.changed.connect(self._toggle)
+        self._show()
 
     @property
     def open(self) -> bool:
         """Whether the box is open."""
-        return bool(self.button.value)
+        return self._open
 
     @open.setter
     def open(self, value: bool) -> None:
-        self.button.value = value
+        if value != self._open:
+            self._toggle()
 
-    def _show(self, value: bool) -> None:
-        self.button.text = f"{'▾' if value else '▸'}  {self._title}"
-        self.body.visible = value
-        self.folded.emit(value)
+    def _toggle(self) -> None:
+        self._open = not self._open
+        self._show()
+        self.folded.emit(self._open)
+
+    def _show(self) -> None:
+        self.button.text = f"{'▾' if self._open else '▸'}  {self._title}"
+        self.body.visible = self._open
 
 
 class Context:

@@ -54,7 +54,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._due = True
         self.form = Form(napari_viewer, self.isotropic)
         self.panel = RunPanel(self._run)
-        content: Container[Any] = Container(widgets=[self.form, self.form.more], labels=False)
+        content: Container[Any] = Container(widgets=[self.form, self.form.reasons, self.form.more], labels=False)
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
         self.margins = (0, 0, 0, 0)
@@ -131,7 +131,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             if not amount.edited:
                 amount.fill(found.time)
             if asked:
-                self.panel.say(found.report)
+                self.form.explain(found.report)
+                self.panel.say("Values suggested.")
 
         def failed(error: Exception) -> None:
             if asked:
