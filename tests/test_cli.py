@@ -125,6 +125,41 @@ def test_auto_is_what_suggest_says(folder):
     assert nd.Recipe.load("timed.nii.recipe.json").time == 0.5
 
 
+def test_auto_leaves_what_is_given(folder, capsys):
+    assert main(["run", "brain.nii", "out.nii", "--model", "perona-malik", "--auto", "--kappa", "7", "--fwhm", "3"]) == 0
+    recipe = nd.Recipe.load("out.nii.recipe.json")
+    assert recipe.model.kappa == 7
+    assert recipe.time == pytest.approx(nd.time_for_sigma(3 / 2.3548), rel=1e-4)
+    told = capsys.readouterr().err
+    assert "Noise: Gaussian" in told
+    assert "mm²" in told
+    assert "kappa = " not in told  # it was not chosen
+
+
+def test_auto_chooses_the_model(folder, capsys):
+    assert main(["run", "brain.nii", "out.nii", "--auto", "--noise-reduction", "2", "--dry-run"]) == 0
+    found = nd.suggest(load("brain.nii"), spacing=(2.0, 2.0, 3.0), noise_reduction=2.0)
+    assert found.model.title in capsys.readouterr().out
+
+
+def test_auto_is_shared(folder):
+    """With another file, or with the folder that holds it, in any unit: what both get together."""
+    noise = np.random.default_rng(4).normal(size=(24, 20, 18))
+    ramp = np.indices(noise.shape).sum(0)
+    for name, sigma in (("quiet", 2.0), ("loud", 20.0)):
+        header = nibabel.Nifti1Header()
+        header.set_xyzt_units("mm")
+        Path(name).mkdir()
+        nibabel.save(nibabel.Nifti1Image((3 * ramp + sigma * noise).astype("f4"), np.eye(4), header), f"{name}/{name}.nii")
+    times = []
+    for shared in ([], ["--share", "loud/loud.nii"], ["--share", "loud"], ["--share", "loud", "--unit", "µm"]):
+        assert main(["run", "quiet/quiet.nii", "out.nii", "--model", "linear", "--auto", "--overwrite", *shared]) == 0
+        times.append(nd.Recipe.load("out.nii.recipe.json").in_unit("mm").time)
+    assert times[0] < times[1]
+    assert times[2] == times[1]
+    assert times[3] == pytest.approx(times[1], rel=1e-4)
+
+
 def test_colours_are_coupled_by_default(folder):
     assert main(["run", "rgb.tif", "out.tif", *PERONA_MALIK]) == 0
     source = tifffile.imread("rgb.tif")
@@ -185,7 +220,11 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ("run brain.nii out.nii {linear} --kappa 4", "no option of the model linear"),
         ("run brain.nii out.nii --model perona-malik --kappa 0 --time 1", "kappa must be > 0"),
         ("run brain.nii out.nii --model perona-malik --diffusivity strong --time 1", "'rational'"),
-        ("run brain.nii out.nii --model perona-malik --auto --kappa 3", "chosen by --auto"),
+        ("run brain.nii out.nii --auto --kappa 3", "--model"),
+        ("run brain.nii out.nii --model perona-malik --kappa 3 --time 1 --noise rician", "--auto too"),
+        ("run brain.nii out.nii --auto --noise-reduction 2 --time 1", "give one"),
+        ("run brain.nii out.nii --auto --noise-reduction 0.5", "> 1"),
+        ("run brain.nii out.nii --auto --share empty", "no image"),
         ("run brain.nii out.nii {linear} --unit furlong", "not a unit of length"),
         ("run array.npy out.npy {linear} --axes ZYX --unit mm", "give --spacing"),
         ("run brain.nii out.nii {linear} --unit pixel", "give --spacing"),
@@ -216,11 +255,12 @@ def test_nan_is_refused_or_kept(folder, capsys):
 )
 def test_mistake_is_one_sentence_and_writes_nothing(words, said, folder, capsys):
     Path("broken.nii").write_bytes(b"no image")
+    Path("empty").mkdir()
     Path("bad.json").write_text("{", encoding="utf-8")
     nd.Recipe(nd.Linear(), 1.0, unit="mm", axes=(0, 1)).save("plane.json")
     nd.Recipe(nd.Linear(), 1.0, unit="mm", channel_axis=0).save("channels.json")
     nd.Recipe(nd.Linear(), 1.0).save("pixel.json")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert main(shlex.split(words.format(linear=shlex.join(LINEAR)))) == 2
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
@@ -229,7 +269,7 @@ def test_mistake_is_one_sentence_and_writes_nothing(words, said, folder, capsys)
     assert said in lines[0]
     assert "Traceback" not in captured.err
     assert captured.out == ""
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_fault_of_the_program_is_told_apart(folder, capsys, monkeypatch):

@@ -45,7 +45,12 @@ def _debug(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--model", metavar="NAME", help="Diffusion model; `napari-diffusion models` lists them.")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="Model, parameters and time, converted to the unit of IN.")
-@click.option("--auto", is_flag=True, help="Choose thresholds, and the time unless it is given, from the noise of the image.")
+@click.option("--auto", is_flag=True, help="Choose from the image what is not given here: model, thresholds, scales, time; says why.")
+@click.option("--share", multiple=True, type=click.Path(path_type=Path, exists=True), metavar="FILE", help="--auto for IN and this too.")
+@click.option(
+    "--noise", type=click.Choice(["gaussian", "rician", "poisson", "speckle"]), help="Kind of noise for --auto; default: as seen."
+)
+@click.option("--noise-reduction", type=float, metavar="FACTOR", help="With --auto: smooth until the noise is this many times weaker.")
 @click.option("--time", type=float, help="Diffusion time [length²].")
 @click.option("--smoothing-sigma", type=float, help="Instead of --time: the Gaussian sigma it is equivalent to [length], time = sigma²/2.")
 @click.option("--fwhm", type=float, help="Instead of --time: the full width at half maximum of that Gaussian [length].")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_diffusion.models import Parameter
 
 _FWHM = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a Gaussian of sigma 1
+AUTO_ONLY = ("share", "noise", "noise_reduction")  # what only --auto reads
 TIMES = ("time", "smoothing_sigma", "fwhm")  # three ways to say how far
 
 
@@ -64,19 +65,25 @@ def wanted(options: dict[str, Any]) -> Callable[[str], Recipe]:
             raise click.UsageError(f"{flag(said[0])} is already said by the recipe; give one or the other.")
         loaded = replace(Recipe.load(options["recipe"]), **extra)
         return lambda unit: loaded.in_unit(unit)
-    if options.get("model") is None:
+    auto = bool(options.get("auto"))
+    for name in AUTO_ONLY:
+        if options.get(name) and not auto:
+            raise click.UsageError(f"{flag(name)} is about what --auto chooses; give --auto too.")
+    if options.get("model") is None and auto and not given:
+        model: type[models.Model] = models.Linear  # until the image has been read
+    elif options.get("model") is None:
         names = " or ".join(known.name for known in models.all_models())
-        raise click.UsageError(f"Say which model to use: --model {names}, or --recipe FILE.")
-    model = models.get(options["model"])
+        raise click.UsageError(f"Say which model to use: --model {names}, or --recipe FILE{'' if given else ', or --auto'}.")
+    else:
+        model = models.get(options["model"])
     own = [parameter.name for parameter in models.parameters(model)]
     for name in given:
         if name not in own:
             has = f"its options are {', '.join(map(flag, own))}" if own else "it has no options"
             raise click.UsageError(f"{flag(name)} is no option of the model {model.name}; {has}.")
-    chosen = [parameter.name for parameter in models.parameters(model) if parameter.suggest and parameter.name in given]
-    if options.get("auto") and chosen:
-        raise click.UsageError(f"{flag(chosen[0])} is chosen by --auto; give one or the other.")
-    if options.get("auto") and not times:
+    if times and options.get("noise_reduction") is not None:
+        raise click.UsageError(f"--noise-reduction and {flag(next(iter(times)))} both say how far to smooth; give one of them.")
+    if auto and not times:
         times = {"time": 0.0}  # until the image has been read
     if len(times) != 1:
         problem = f"{', '.join(map(flag, times))} say the same thing; give one" if times else "Say how far to smooth"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from napari_diffusion import io
-from napari_diffusion.cli.options import TIMES, wanted
+from napari_diffusion.cli.auto import choose
+from napari_diffusion.cli.options import wanted
 from napari_diffusion.engine.files import FileRun
 from napari_diffusion.engine.layout import by_names, check_recipe, describe, settle
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.engine.suggest import suggest
 
 _TICKS = 1000
 
@@ -32,12 +31,9 @@ def run_file(source: Path, target: Path, options: dict[str, Any]) -> None:
     layout = settle(volume, options)
     recipe = asked(layout.unit)
     check_recipe(recipe, layout, options)
-    if options.get("auto"):
-        model, duration = suggest(volume.data, recipe.model, spacing=layout.spacing, axes=layout.axes, channel_axis=layout.channel_axis)
-        given = any(options.get(name) is not None for name in TIMES)
-        recipe = replace(recipe, model=model, time=recipe.time if given else duration)
+    recipe, chosen = choose(volume, layout, recipe, options) if options.get("auto") else (recipe, "")
     run = FileRun.make(volume, layout, recipe, target, options)
-    told = f"{describe(volume, layout, run.recipe)}\n{run.plan.describe()}"
+    told = "\n".join(text for text in (chosen, describe(volume, layout, run.recipe), run.plan.describe()) if text)
     if options.get("dry_run"):
         click.echo(told)
         return

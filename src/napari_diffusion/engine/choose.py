@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from napari_diffusion.engine.path import RATIO, Paths
-from napari_diffusion.estimate.kinds import Noise
-from napari_diffusion.estimate.risk import noise_left, sure
+from napari_diffusion.estimate import CRITERIA, Noise, mean_squared_error, noise_left
 from napari_diffusion.models import Model, Parameter, parameters
 
 #: A path ends when it is this many times longer than its best time, or than this many voxel², or when the risk has fallen by less than
@@ -55,11 +54,12 @@ HOOKS: dict[str, Callable[[Noise, float], Rungs]] = {"threshold": _threshold, "s
 
 @dataclass(frozen=True)
 class Choice:
-    """A model with its time [length²], the estimated mean squared error [intensity²] there, and the share of the noise that is left."""
+    """A model with its time [length²], what is minimised there, the estimated mean squared error [intensity²], the share of noise left."""
 
     model: Model
     time: float
     risk: float
+    error: float
     left: float
     at_end: bool = False
 
@@ -74,19 +74,21 @@ class Search:
     time: float | None = None
     left: float | None = None
     most: int = MOST
+    criterion: str = "sure"
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     def along(self, model: Model) -> Choice:
         """Best time of a model with these parameters."""
         longest = self.time or LONGEST * self.paths.voxel**2
-        seen: list[tuple[float, float, float]] = []
+        seen: list[tuple[float, float, float, float]] = []
+        risk = CRITERIA[self.criterion]
         best = 0
         for time, sums in self.paths.walk(model, longest):
-            seen.append((time, sure(sums), noise_left(sums)))
+            seen.append((time, risk(sums), mean_squared_error(sums), noise_left(sums)))
             if seen[-1][1] < seen[best][1]:
                 best = len(seen) - 1
             if self.left is not None:
-                if seen[-1][2] <= self.left:
+                if seen[-1][3] <= self.left:
                     break
             elif (
                 self.time is None
@@ -94,12 +96,13 @@ class Search:
                 and (time > PASSED * seen[best][0] or 0 <= seen[-4][1] - seen[-1][1] < IDLE * seen[-1][1])
             ):
                 break
-        if self.time is not None or self.left is not None:
-            return Choice(model, *seen[-1], at_end=self.left is not None and seen[-1][2] > self.left)
-        time, risk, left = seen[best]
-        if 1 < best < len(seen) - 1:
+        fixed = self.time is not None or self.left is not None
+        chosen = len(seen) - 1 if fixed else best
+        time, risk_there, error, left = seen[chosen]
+        if not fixed and 1 < best < len(seen) - 1:
             time *= RATIO ** _vertex(*(seen[best + k][1] for k in (-1, 0, 1)))
-        return Choice(model, time, risk, left, at_end=best == len(seen) - 1)
+        at_end = left > self.left if self.left is not None else not fixed and best == len(seen) - 1
+        return Choice(model, time, risk_there, error, left, at_end)
 
     def best(self, model: Model) -> Choice:
         """Best parameters and time: one parameter after the other, as long as one of them gets better."""

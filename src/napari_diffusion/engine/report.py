@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from napari_diffusion.engine.choose import HOOKS, Choice
+from napari_diffusion.engine.choose import HOOKS, Choice, Search
 from napari_diffusion.engine.recipe import equivalent_sigma
 from napari_diffusion.engine.sample import Piece
 from napari_diffusion.estimate import Noise
@@ -34,7 +33,7 @@ def reasons(
     choice: Choice,
     noise: Noise,
     gain: float,
-    tried: Mapping[Any, Choice],
+    search: Search,
     pieces: Sequence[Piece],
     unit: str,
     asked: tuple[float | None, float | None],
@@ -43,14 +42,14 @@ def reasons(
     voxels = sum(piece.field.size for piece in pieces)
     where = f"from {voxels} voxels in {len(pieces)} pieces of the image" if len(pieces) > 1 else f"from {voxels} voxels"
     told = [f"Noise: {_KINDS[noise.kind]}, standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity], {where}{_details(noise)}."]
-    if len({type(one.model) for one in tried.values()}) > 1:
+    if len({type(one.model) for one in search.tried.values()}) > 1:
         told.append(f"Model: {choice.model.title}, of all models the one with the smallest estimated error.")
     for p in parameters(choice.model):
-        if p.suggest in HOOKS:
+        if p.suggest in HOOKS and p.name not in search.fixed:
             value = getattr(choice.model, p.name)
             in_unit = p.unit_in(unit)
             said = f"{p.name} = {value:.3g} {in_unit}".rstrip()
-            told.append(f"{said}: {_WHY[p.suggest]}; the best of {len(tried)} combinations tried.")
+            told.append(f"{said}: {_WHY[p.suggest]}; the best of {len(search.tried)} combinations tried.")
     fwhm, reduction = asked
     if fwhm is not None:
         why = f"a Gaussian of {fwhm:.3g} {unit} full width at half maximum, as asked for"
@@ -59,7 +58,8 @@ def reasons(
     else:
         why = "there the estimated error is smallest"
     told.append(f"time = {choice.time:.3g} {unit}² (at most a Gaussian of sigma {equivalent_sigma(choice.time):.3g} {unit}): {why}.")
-    told.append(f"Expected: {gain:+.1f} dB signal-to-noise ratio; {100 * choice.left:.0f} % of the noise is left.")
+    left = "" if math.isnan(choice.left) else f"; {100 * choice.left:.0f} % of the noise is left"
+    told.append(f"Expected: {gain:+.1f} dB signal-to-noise ratio{left}.")
     return tuple(told)
 
 

@@ -24,12 +24,13 @@ LIVELY = 0.25
 
 @dataclass(frozen=True)
 class Piece:
-    """A box of one frame, as kernels see it: field ``(C, *space)``, its regions, and the voxels that carry noise."""
+    """A box of one frame, as kernels see it: field ``(C, *space)``, its regions, the voxels that carry noise, and which frame it is of."""
 
     field: Field
     regions: NDArray[Any] | None
     usable: NDArray[np.bool_]
     spacing: tuple[float, ...]
+    source: int
 
     @property
     def activity(self) -> float:
@@ -44,16 +45,16 @@ def sample(jobs: Sequence[Job]) -> list[Piece]:
     so that flat and busy parts are there in the proportion in which the image has them.
     """
     share = max(1, round(BUDGET / PIECE * CANDIDATES / len(jobs)))
-    found = [piece for job in jobs for piece in _lattice(job, share) if piece.usable.mean() >= LIVELY]
+    found = [piece for number, job in enumerate(jobs) for piece in _lattice(job, share, number * FRAMES) if piece.usable.mean() >= LIVELY]
     if not found:
-        found = [piece for job in jobs for piece in _lattice(job, share) if piece.usable.any()]
+        found = [piece for number, job in enumerate(jobs) for piece in _lattice(job, share, number * FRAMES) if piece.usable.any()]
     ordered = sorted(found, key=lambda piece: piece.activity)
     total = sum(piece.field.size for piece in ordered)
     count = len(ordered) if total <= BUDGET else max(1, int(BUDGET * len(ordered) / total))
     return [ordered[int((k + 0.5) * len(ordered) / count)] for k in range(count)]
 
 
-def _lattice(job: Job, share: int) -> Iterator[Piece]:
+def _lattice(job: Job, share: int, source: int) -> Iterator[Piece]:
     if 0 in job.shape:
         return
     sizes = [job.shape[i] for i in job.axes]
@@ -61,8 +62,8 @@ def _lattice(job: Job, share: int) -> Iterator[Piece]:
     frames = [frames[int((k + 0.5) * len(frames) / min(FRAMES, len(frames)))] for k in range(min(FRAMES, len(frames)))]
     edges = _edges(sizes, max(1, PIECE // job.channels))
     boxes = list(_boxes(sizes, edges, max(1, math.ceil(share / len(frames)))))
-    for frame, box in itertools.product(frames, boxes):
-        yield _read(job, frame, box)
+    for (number, frame), box in itertools.product(enumerate(frames), boxes):
+        yield _read(job, frame, box, source + number)
 
 
 def _edges(sizes: Sequence[int], voxels: int) -> list[int]:
@@ -88,7 +89,7 @@ def _boxes(sizes: Sequence[int], edges: Sequence[int], count: int) -> Iterator[t
         yield tuple((max(0, min(s, n - e)), max(0, min(s, n - e)) + e) for s, e, n in zip(corner, edges, sizes, strict=True))
 
 
-def _read(job: Job, frame: Any, box: tuple[tuple[int, int], ...]) -> Piece:
+def _read(job: Job, frame: Any, box: tuple[tuple[int, int], ...], source: int) -> Piece:
     space = dict(zip(job.axes, (slice(*ends) for ends in box), strict=True))
     place = tuple(space.get(i, index) for i, index in enumerate(frame))
     # A frame axis stays, with one entry, so that the axes keep their numbers.
@@ -112,4 +113,4 @@ def _read(job: Job, frame: Any, box: tuple[tuple[int, int], ...]) -> Piece:
     field, _ = own.read(next(iter(own.frames())))
     regions = own.regions_of(next(iter(own.frames()))) if kept is None else kept.reshape(own.space)
     usable = carries_noise(field)
-    return Piece(field, regions, usable if regions is None else usable & (regions != 0), own.kernel_spacing)
+    return Piece(field, regions, usable if regions is None else usable & (regions != 0), own.kernel_spacing, source)

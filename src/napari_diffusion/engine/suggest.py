@@ -10,18 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.coefficients import Tensor
 from napari_diffusion.engine.choose import HOOKS, MOST, Search
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.path import Paths
+from napari_diffusion.engine.plan import dry_run
 from napari_diffusion.engine.report import reasons, warnings_about
 from napari_diffusion.engine.sample import Piece, sample
-from napari_diffusion.estimate import KINDS, Noise, Probe, estimate_noise, gather, make_signs
+from napari_diffusion.estimate import CRITERIA, KINDS, Noise, Probe, disturbed, estimate_noise, gather, hiding
+from napari_diffusion.grid import Grid
 from napari_diffusion.models import BUILTIN, Model, parameters
 from napari_diffusion.models.base import as_number
 
 #: Pieces that the search looks at; the time is then read from all of them.
 SEARCHED = 3
-_FWHM = 2 * math.sqrt(2 * math.log(2))
+#: Models whose parameters are searched when the model is to be chosen too.
+FINALISTS = 2
+#: Full width at half maximum of a Gaussian of standard deviation 1.
+FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Suggestion:
     noise
         What the noise is: kind, standard deviation [intensity] with its standard error, correlation of neighbouring voxels.
     gain
-        Expected gain in signal-to-noise ratio [dB]: by how much the mean squared error falls.
+        Expected gain in signal-to-noise ratio [dB]: by how much the mean squared error falls, at least.
     noise_left
         Share of the noise's standard deviation that is expected in the result.
     reasons, warnings
@@ -70,10 +76,12 @@ def suggest(
     mask: Any = None,
     labels: Any = None,
     noise: str | None = None,
+    criterion: str = "sure",
     fwhm: float | None = None,
     noise_reduction: float | None = None,
     fixed: Sequence[str] = (),
     thorough: bool = True,
+    others: Sequence[Any] = (),
     unit: str = "pixel",
 ) -> Suggestion:
     r"""Choose a model's parameters and a diffusion time by the estimated error of the result.
@@ -90,6 +98,9 @@ def suggest(
         A model, of which the parameters that declare it (``suggest=`` of `models.param`) are filled in; ``"auto"`` chooses the model too.
     noise
         Kind of noise, ``"gaussian"``, ``"rician"``, ``"poisson"`` or ``"speckle"``; by default the one that the image shows.
+    criterion
+        What is minimised: ``"sure"``, or, for white noise of any kind, ``"decorrelation"`` of the result and what was removed, or
+        ``"j-invariance"``, the miss of hidden voxels.
     fwhm
         Full width at half maximum [length] of the Gaussian that the smoothing is to be equivalent to; this fixes the time.
     noise_reduction
@@ -99,6 +110,8 @@ def suggest(
     thorough
         ``False`` takes a rule of thumb for the parameters (a threshold of a third of the noise per voxel, a scale of half a voxel) and
         chooses the time only: a tenth of the work, for about half a decibel less.
+    others
+        More images of the same kind that are to share the choice, such as the rest of an experiment; same axes and voxel size.
     unit
         Name of the unit of length, for the words of the report.
 
@@ -118,8 +131,19 @@ def suggest(
     >>> noisy = 50 * (np.indices((64, 64)).sum(0) > 60) + np.random.default_rng(0).normal(0, 5, (64, 64))
     >>> model, time = nd.suggest(noisy, nd.PeronaMalik())
     """
-    job = make_job(image, spacing, axes, channel_axis, mask, labels, "mask", False, None)
-    return suggest_for([job], model, noise=noise, fwhm=fwhm, noise_reduction=noise_reduction, fixed=fixed, thorough=thorough, unit=unit)
+    jobs = [make_job(image, spacing, axes, channel_axis, mask, labels, "mask", False, None)]
+    jobs += [make_job(other, spacing, axes, channel_axis, None, None, "mask", False, None) for other in others]
+    return suggest_for(
+        jobs,
+        model,
+        noise=noise,
+        criterion=criterion,
+        fwhm=fwhm,
+        noise_reduction=noise_reduction,
+        fixed=fixed,
+        thorough=thorough,
+        unit=unit,
+    )
 
 
 def suggest_for(
@@ -127,6 +151,7 @@ def suggest_for(
     model: Model | str,
     *,
     noise: str | None = None,
+    criterion: str = "sure",
     fwhm: float | None = None,
     noise_reduction: float | None = None,
     fixed: Sequence[str] = (),
@@ -134,43 +159,68 @@ def suggest_for(
     unit: str = "pixel",
 ) -> Suggestion:
     """Choose one set of parameters for all jobs together; arguments and result as `suggest`."""
-    models = _models(model)
+    _check_model(model)
     if noise is not None and noise not in KINDS:
         raise ValueError(f"noise must be one of {', '.join(KINDS)}, or None for the one that the image shows; got {noise!r:.60}.")
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r:.60}.")
     time, left = _targets(fwhm, noise_reduction)
     pieces = sample(jobs)
-    found = _noises(pieces, noise, models)
-    whole = dataclasses.replace(
-        found[0],
-        sigma=math.sqrt(np.mean([one.sigma**2 for one in found])),
-        error=math.sqrt(sum((one.sigma * one.error) ** 2 for one in found)) / math.sqrt(sum(one.sigma**2 for one in found) * len(found)),
-    )
-    probes = [_probe(piece, found, number) for number, piece in enumerate(pieces)]
+    found = _noises(pieces, noise, model)
+    whole = _together([noise for channels in found.values() for noise in channels])
+    probes = [_probe(piece, found[piece.source], criterion, number) for number, piece in enumerate(pieces)]
     some = [int((k + 0.5) * len(pieces) / SEARCHED) for k in range(SEARCHED)] if len(pieces) > SEARCHED else list(range(len(pieces)))
-    few = Paths([pieces[k] for k in some], [probes[k] for k in some], jobs[0].weights)
-    search = Search(few, whole, tuple(fixed), time, left, MOST if thorough else 1)
+
+    def over(numbers: Sequence[int], most: int) -> Search:
+        paths = Paths([pieces[k] for k in numbers], [probes[k] for k in numbers], jobs[0].weights)
+        return Search(paths, whole, tuple(fixed), time, left, most, criterion)
+
+    search = over(some, MOST if thorough else 1)
+    if isinstance(model, Model):
+        models = [model]
+    else:
+        # A heat over one piece, without a search: the best of it run again.
+        heat = over([some[len(some) // 2]], 1)
+        models = sorted(_candidates(whole, heat.paths), key=lambda candidate: heat.best(candidate).risk)[:FINALISTS]
     best = min((search.best(candidate) for candidate in models), key=lambda choice: choice.risk)
-    final = dataclasses.replace(search, paths=Paths(pieces, probes, jobs[0].weights)).along(best.model) if thorough else best
-    variance = float(np.mean([np.square(probe.deviation[probe.deviation > 0], dtype=float).mean() for probe in probes]))
-    gain = 10 * math.log10(variance / max(final.risk, 1e-3 * variance))
+    final = over(range(len(pieces)), 1).along(best.model) if thorough else best
+    counted = sum(int((probe.deviation > 0).sum()) for probe in probes)
+    variance = sum(float(np.square(probe.deviation, dtype=float).sum()) for probe in probes) / counted
+    # What is left when the noise is taken off is known no better than the noise itself.
+    uncertain = variance * (2 * whole.error / whole.sigma + math.sqrt(2 / counted))
+    gain = 10 * math.log10(variance / max(final.error, uncertain))
     return Suggestion(
         model=final.model,
         time=final.time,
         noise=whole,
         gain=gain,
         noise_left=final.left,
-        reasons=reasons(final, whole, gain, search.tried, pieces, unit, (fwhm, noise_reduction)),
+        reasons=reasons(final, whole, gain, search, pieces, unit, (fwhm, noise_reduction)),
         warnings=warnings_about(final, whole, gain, pieces),
     )
 
 
-def _models(model: Any) -> list[Model]:
-    if isinstance(model, Model):
-        return [model]
-    if isinstance(model, str) and model == "auto":
-        return [cls() for cls in BUILTIN]
-    got = f"{model!r:.60}" if isinstance(model, str) else type(model).__name__
-    raise TypeError(f"model must be 'auto' or a diffusion model such as nd.PeronaMalik(), got {got}.")
+def _check_model(model: Any) -> None:
+    if not (isinstance(model, Model) or (isinstance(model, str) and model == "auto")):
+        got = f"{model!r:.60}" if isinstance(model, str) else type(model).__name__
+        raise TypeError(f"model must be 'auto' or a diffusion model such as nd.PeronaMalik(), got {got}.")
+
+
+def _candidates(noise: Noise, paths: Paths) -> list[Model]:
+    """Models to choose from: those that keep the mean, and that are made for this noise if they are made for any.
+
+    Tensor models have to be named: their runs take ten times as long, and so would the search. Declared lengths are voxels until somebody
+    has said otherwise.
+    """
+    grid = Grid((3, 3, 3), (paths.voxel,) * 3)
+    found = []
+    for cls in BUILTIN:
+        declared = parameters(cls)
+        model = dataclasses.replace(cls(), **{p.name: p.default * paths.voxel for p in declared if p.unit == "length"})
+        suits = noise.kind == "speckle" or not any(p.suggest == "speckle" for p in declared)
+        if cls.conservative and suits and not isinstance(dry_run(model, grid)[0], Tensor):
+            found.append(model)
+    return found
 
 
 def _targets(fwhm: Any, noise_reduction: Any) -> tuple[float | None, float | None]:
@@ -181,24 +231,35 @@ def _targets(fwhm: Any, noise_reduction: Any) -> tuple[float | None, float | Non
         number = math.nan if value is None else as_number(value)
         if value is not None and (number is None or not least < number < math.inf):
             raise ValueError(f"{name} must be a number > {least} and finite{unit}, got {value!r:.60}.")
-    return None if fwhm is None else (fwhm / _FWHM) ** 2 / 2, None if noise_reduction is None else 1 / noise_reduction
+    return None if fwhm is None else (fwhm / FWHM) ** 2 / 2, None if noise_reduction is None else 1 / noise_reduction
 
 
-def _noises(pieces: Sequence[Piece], kind: Any, models: Sequence[Model]) -> list[Noise]:
-    """Noise of every channel, all of one kind."""
-    if pieces:
-        channels = range(len(pieces[0].field))
-        usable = [piece.usable for piece in pieces]
-        evidence = [gather([piece.field[c] for piece in pieces], usable, pieces[0].spacing) for c in channels]
+def _noises(pieces: Sequence[Piece], kind: Any, model: Model | str) -> dict[int, list[Noise]]:
+    """Noise of every channel of every frame; the channels of a frame have one kind."""
+    found: dict[int, list[Noise]] = {}
+    for source in sorted({piece.source for piece in pieces}):
+        own = [piece for piece in pieces if piece.source == source]
+        usable, spacings = [piece.usable for piece in own], [piece.spacing for piece in own]
+        evidence = [gather([piece.field[c] for piece in own], usable, spacings) for c in range(len(own[0].field))]
         first = estimate_noise(evidence[0], kind)
-        found = [first, *(estimate_noise(one, first.kind) for one in evidence[1:])]
-        if any(one.sigma > 0 for one in found):
-            return found
-    wanted = [p.name for model in models[:1] for p in parameters(model) if p.suggest in HOOKS]
-    raise ValueError(f"The image shows no noise to choose {' and '.join([*wanted, 'time'])} by; set them by hand.")
+        found[source] = [first, *(estimate_noise(one, first.kind) for one in evidence[1:])]
+    if not any(noise.sigma > 0 for channels in found.values() for noise in channels):
+        wanted = [p.name for p in parameters(model) if p.suggest in HOOKS] if isinstance(model, Model) else []
+        raise ValueError(f"The image shows no noise to choose {' and '.join([*wanted, 'time'])} by; set them by hand.")
+    return found
 
 
-def _probe(piece: Piece, noises: Sequence[Noise], seed: int) -> Probe:
+def _together(noises: Sequence[Noise]) -> Noise:
+    """Root mean square of several noises; what else they are is told by the strongest."""
+    noises = [noise for noise in noises if noise.sigma > 0]
+    squares = np.array([noise.sigma**2 for noise in noises])
+    errors = np.array([2 * noise.sigma * noise.error for noise in noises])  # of the squares
+    sigma = math.sqrt(squares.mean())
+    error = math.sqrt(np.square(errors).sum()) / len(noises) / (2 * sigma)
+    return dataclasses.replace(noises[int(squares.argmax())], sigma=sigma, error=error)
+
+
+def _probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int) -> Probe:
     from scipy import ndimage
 
     size = [1.5 if n > 2 and h <= 1.5 * min(piece.spacing) else 0.0 for n, h in zip(piece.field.shape[1:], piece.spacing, strict=True)]
@@ -209,5 +270,5 @@ def _probe(piece: Piece, noises: Sequence[Noise], seed: int) -> Probe:
     # The search needs a thousandth of the noise, which single precision nearly always has; a run of long floats takes twice the time.
     single = np.abs(piece.field[:, piece.usable]).max(initial=0) * np.finfo(np.float32).eps < 1e-3 * max(noise.sigma for noise in noises)
     dtype = np.dtype(np.float32) if single else piece.field.dtype
-    signs = make_signs(piece.field.shape, seed).astype(dtype)
-    return Probe(piece.field.astype(dtype), np.asarray(deviations, dtype), signs)
+    image, deviation = piece.field.astype(dtype), np.asarray(deviations, dtype)
+    return hiding(image, deviation) if criterion == "j-invariance" else disturbed(image, deviation, seed)

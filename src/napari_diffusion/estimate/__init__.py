@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from napari_diffusion.estimate.kinds import KINDS, Kind, Noise, estimate_noise
 from napari_diffusion.estimate.noise import Evidence, carries_noise, gather
-from napari_diffusion.estimate.risk import Probe, make_signs, noise_left, sure
+from napari_diffusion.estimate.risk import CRITERIA, Probe, disturbed, hiding, mean_squared_error, noise_left, sure
 
-__all__ = ["KINDS", "Evidence", "Kind", "Noise", "Probe", "carries_noise", "estimate_noise", "gather", "make_signs", "noise_left", "sure"]
+__all__ = [
+    "CRITERIA",
+    "KINDS",
+    "Evidence",
+    "Kind",
+    "Noise",
+    "Probe",
+    "carries_noise",
+    "disturbed",
+    "estimate_noise",
+    "gather",
+    "hiding",
+    "mean_squared_error",
+    "noise_left",
+    "sure",
+]

@@ -24,7 +24,7 @@ from napari_diffusion.estimate.noise import Array, Evidence, deviation, gaussian
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Classes of equal local mean, and the fewest flat voxels that one needs.
-CLASSES, MEMBERS = 24, 100
+CLASSES, MEMBERS = 32, 100
 #: Another kind than Gaussian is only believed when it explains the classes this much better than a constant, which scatter this much.
 BETTER, SCATTER = 0.5, 0.15
 
@@ -58,6 +58,8 @@ class Noise:
 
     def variance(self, mean: Array) -> Array:
         """Variance of the noise [intensity²] where the local mean is ``mean``."""
+        if self.sigma == 0:
+            return np.zeros(mean.shape)
         if self.kind == "poisson":
             return np.asarray(np.maximum(self.offset + self.gain * mean, 0.01 * self.sigma**2))
         if self.kind == "speckle":
@@ -110,7 +112,14 @@ def _classes(evidence: Evidence) -> tuple[Array, Array, NDArray[np.int64]]:
     number = min(CLASSES, evidence.mean.size // (4 * MEMBERS))
     if number < 1:
         return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
-    bounds = np.unique(np.quantile(evidence.mean, np.linspace(0, 1, number + 1)))
+    quantiles = np.quantile(evidence.mean, np.linspace(0, 1, number + 1))
+    # A dark background is one class, not most of them: its voxels differ in mean by their noise alone.
+    least = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005)))) / CLASSES
+    kept = [float(quantiles[0])]
+    for bound in quantiles[1:]:
+        if bound - kept[-1] >= least:
+            kept.append(float(bound))
+    bounds = np.array([*kept[: max(1, len(kept) - 1)], max(float(quantiles[-1]), kept[0])])
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
     for index in range(max(len(bounds) - 1, 1)):

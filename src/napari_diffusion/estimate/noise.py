@@ -74,10 +74,10 @@ def fine_axes(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]
     return tuple(i for i, (n, h) in enumerate(zip(shape, spacing, strict=True)) if n > 2 and h <= COARSEST_AXIS * finest)
 
 
-def gather(pieces: Sequence[Array], usable: Sequence[NDArray[np.bool_]], spacing: Sequence[float]) -> Evidence:
+def gather(pieces: Sequence[Array], usable: Sequence[NDArray[np.bool_]], spacings: Sequence[Sequence[float]]) -> Evidence:
     """Collect evidence from pieces of one channel; ``usable`` marks the voxels that are finite, inside the mask and carry noise."""
     found: list[Evidence] = []
-    for piece, good in zip(pieces, usable, strict=True):
+    for piece, good, spacing in zip(pieces, usable, spacings, strict=True):
         axes = fine_axes(piece.shape, spacing)
         if axes:
             found.append(_gather_one(np.asarray(piece, float), good, axes))

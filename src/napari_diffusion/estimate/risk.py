@@ -10,7 +10,8 @@ from one extra filtering of the image with a probe b added. With variances that 
 noise too, whose error it takes against the noise-free mean. The same two images say how much noise is left: the probe is a noise that is
 known.
 
-**Decorrelation** (Mrázek & Navara 2003) asks for the removed part to be uncorrelated with the result; it needs not know the noise.
+**Decorrelation** (Mrázek & Navara 2003) asks for the removed part to be uncorrelated with the result. **J-invariance** (Batson & Royer
+2019) hides voxels from the filter and looks how well the filter tells them. Neither needs to know the noise, as long as it is white.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ EPSILON = 0.1
 
 
 class Sums(NamedTuple):
-    """Sums over the voxels that count: their number, of the noise variance, the squared change, the divergence, the squared response."""
+    """Sums over the voxels that count: of 1, variance, squared change, divergence, squared response, and so on; and over hidden ones."""
 
     number: float
     variance: float
@@ -39,31 +40,33 @@ class Sums(NamedTuple):
     result: float
     result_squared: float
     product: float
+    hidden: float
+    missed: float
 
 
 @dataclass(frozen=True)
 class Probe:
     """One piece of image with what its risk is computed from; fields ``(C, *space)``.
 
-    ``deviation`` is the standard deviation of the noise [intensity], 0 where a voxel does not count; ``signs`` are the ±1 of the probe.
+    ``deviation`` is the standard deviation of the noise [intensity], 0 where a voxel does not count. ``other`` is the second image that is
+    filtered beside the first: with signs times `EPSILON` noise levels added, or with the voxels of ``hidden`` replaced.
     """
 
     image: Array
     deviation: Array
     signs: Array
+    other: Array
+    hidden: NDArray[np.bool_] | None = None
 
-    @property
-    def disturbed(self) -> Array:
-        """The image with the probe added."""
-        return np.asarray(self.image + (EPSILON * self.deviation * self.signs).astype(self.image.dtype))
-
-    def sums(self, result: Array, disturbed: Array) -> Sums:
-        """Sums that the risk is made of, of the result and of the result of the disturbed image."""
+    def sums(self, result: Array, other: Array) -> Sums:
+        """Sums that the risk is made of, from the results of the image and of the other one."""
         counts, image = self.deviation > 0, self.image
         if not counts.all():  # elsewhere there may be anything, NaN too
-            image, result, disturbed = (np.where(counts, part, 0) for part in (image, result, disturbed))
-        removed, response = result - image, (disturbed - result) / EPSILON
+            image, result, other = (np.where(counts, part, 0) for part in (image, result, other))
+        removed, response = result - image, (other - result) / EPSILON
+        hidden = counts & False if self.hidden is None else counts & self.hidden
         sums = (
+            counts,
             self.deviation**2,
             removed**2,
             response * self.deviation * self.signs,
@@ -72,13 +75,31 @@ class Probe:
             result,
             result**2,
             removed * result,
+            hidden,
+            (other - image)[hidden] ** 2,
         )
-        return Sums(float(counts.sum()), *(float(part.sum()) for part in sums))
+        return Sums(*(float(part.sum()) for part in sums))
 
 
-def make_signs(shape: tuple[int, ...], seed: int) -> Array:
-    """Return the ±1 of a probe, the same for the same seed."""
-    return np.random.default_rng(seed).choice(np.array([-1.0, 1.0], np.float32), shape)
+def disturbed(image: Array, deviation: Array, seed: int) -> Probe:
+    """Probe for SURE, with the same signs for the same seed."""
+    signs = np.random.default_rng(seed).choice(np.array([-1, 1], image.dtype), image.shape)
+    return Probe(image, deviation, signs, image + image.dtype.type(EPSILON) * deviation * signs)
+
+
+def hiding(image: Array, deviation: Array) -> Probe:
+    """Probe for J-invariance: every third voxel along every axis is hidden, and replaced by the mean of its neighbours."""
+    from scipy import ndimage
+
+    hidden = np.ones(image.shape, bool)
+    around = np.zeros(image.shape, image.dtype)
+    axes = [axis for axis, n in enumerate(image.shape) if axis and n > 2]
+    for axis in axes:
+        place = np.arange(image.shape[axis]) % 3 == 1
+        hidden &= place.reshape([-1 if i == axis else 1 for i in range(image.ndim)])
+        # A mirror without a twin: at a border the neighbour stands in for the one that is missing, not the voxel itself.
+        around += ndimage.correlate1d(image, np.array([0.5, 0, 0.5]) / len(axes), axis, mode="mirror")
+    return Probe(image, deviation, np.zeros_like(image), np.where(hidden & (deviation > 0), around, image), hidden)
 
 
 def sure(sums: Sums) -> float:
@@ -86,9 +107,14 @@ def sure(sums: Sums) -> float:
     return (sums.squared - sums.variance + 2 * sums.divergence) / sums.number
 
 
+def mean_squared_error(sums: Sums) -> float:
+    """Estimated mean squared error [intensity²], with either probe."""
+    return miss(sums) - sums.variance / sums.number if sums.hidden else sure(sums)
+
+
 def noise_left(sums: Sums) -> float:
-    """Share of the noise's standard deviation that is left in the result."""
-    return math.sqrt(sums.response / sums.variance)
+    """Share of the noise's standard deviation that is left in the result; NaN where voxels were hidden instead."""
+    return math.nan if sums.hidden else math.sqrt(sums.response / sums.variance)
 
 
 def correlation(sums: Sums) -> float:
@@ -97,3 +123,12 @@ def correlation(sums: Sums) -> float:
     covariance = sums.product - sums.removed * sums.result / n
     both = (sums.squared - sums.removed**2 / n) * (sums.result_squared - sums.result**2 / n)
     return abs(covariance) / math.sqrt(both) if both > 0 else 1.0
+
+
+def miss(sums: Sums) -> float:
+    """Mean squared miss of hidden voxels [intensity²]: the error of the filter plus the variance of the noise."""
+    return sums.missed / sums.hidden if sums.hidden else math.inf
+
+
+#: What may be minimised: by name, the number and the probe that it needs.
+CRITERIA = {"sure": sure, "decorrelation": correlation, "j-invariance": miss}

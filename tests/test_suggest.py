@@ -1,0 +1,297 @@
+"""What `suggest` promises: an unbiased estimate of the error, the time and parameters of its minimum, targets, warnings, bounded work."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.special
+
+import napari_diffusion as nd
+from hostile import check_sentence
+from napari_diffusion.engine.job import make_job
+from napari_diffusion.engine.sample import BUDGET, CANDIDATES, sample
+from napari_diffusion.estimate import carries_noise, disturbed, estimate_noise, gather, hiding, mean_squared_error, noise_left
+from napari_diffusion.estimate.risk import miss
+
+
+def steps(shape, height=60.0):
+    """Blocks of twelve voxels, three grey levels."""
+    index = np.indices(shape)
+    return 40 + height * ((index // 12).sum(0) % 3)
+
+
+def white(shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# The estimated error
+
+
+@pytest.mark.parametrize("model", [nd.Linear(), nd.PeronaMalik(kappa=8.0), nd.PeronaMalik(kappa=8.0, sigma=0.7)], ids=repr)
+@pytest.mark.parametrize("rising", [False, True], ids=["constant noise", "noise that rises with the mean"])
+def test_estimated_error_is_unbiased(model, rising):
+    """Over 40 noises the mean difference to the true error is within four of its standard errors."""
+    clean = steps((36, 36))[None]
+    deviation = (0.1 * clean if rising else np.full(clean.shape, 8.0)).astype("f4")
+    differences = []
+    for seed in range(40):
+        image = (clean + deviation * white(clean.shape, seed)).astype("f4")
+        probe = disturbed(image, deviation, seed)
+        one, other = (nd.diffuse(u, model, time=1.5, channel_axis=0) for u in (probe.image, probe.other))
+        differences.append(mean_squared_error(probe.sums(one, other)) - np.mean((one - clean) ** 2))
+    assert abs(np.mean(differences)) < 4 * np.std(differences) / math.sqrt(40)
+    assert np.std(differences) < 0.5 * np.mean(deviation**2)  # or nothing would be found out
+
+
+def test_noise_left_is_that_of_the_gaussian():
+    """The squares of a discrete Gaussian of variance 2T sum to its centre at twice the variance; n = 160 000 signs leave 1 %."""
+    image = np.zeros((1, 400, 400), "f4")
+    probe = disturbed(image, np.ones_like(image), 0)
+    results = [nd.diffuse(u[0], nd.Linear(), time=1.5)[None] for u in (probe.image, probe.other)]
+    assert noise_left(probe.sums(*results)) == pytest.approx(scipy.special.ive(0, 6.0), rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(30,), (20, 31), (9, 14, 10)], ids=str)
+def test_hidden_voxels_are_hidden(shape):
+    """What is shown to the filter does not depend on the hidden values: not on one bit."""
+    image = white((1, *shape)).astype("f4")
+    probe = hiding(image, np.ones_like(image))
+    assert 0 < probe.hidden.mean() <= 1 / 3
+    changed = np.where(probe.hidden, np.float32(1e3), image)
+    np.testing.assert_array_equal(hiding(changed, np.ones_like(image)).other, probe.other)
+
+
+def test_miss_of_hidden_voxels_is_error_plus_noise():
+    clean = steps((60, 60))[None]
+    differences = []
+    for seed in range(30):
+        image = (clean + 8 * white(clean.shape, seed)).astype("f4")
+        probe = hiding(image, np.full_like(image, 8.0))
+        one, other = (nd.diffuse(u, nd.Linear(), time=0.8, channel_axis=0) for u in (probe.image, probe.other))
+        differences.append(miss(probe.sums(one, other)) - np.mean((other - clean)[probe.hidden] ** 2) - 64)
+    assert abs(np.mean(differences)) < 4 * np.std(differences) / math.sqrt(30)
+
+
+# The choice
+
+
+@pytest.mark.parametrize("sigma", [3.0, 12.0])
+def test_time_is_the_best_one_of_a_wave(sigma):
+    """A wave of wavelength 24 under linear diffusion: its error is known for every time, and the choice loses less than 0.05 dB."""
+    k = np.arange(480)
+    wave = 50 * np.cos(2 * np.pi * (k + 0.5) / 24)
+    image = (wave + sigma * white((480, 480))).astype("f4")
+
+    def error(time):
+        faded = 1 - np.exp(-time * (2 - 2 * np.cos(2 * np.pi / 24)))
+        return 1250 * faded**2 + sigma**2 * scipy.special.ive(0, 4 * time) ** 2
+
+    found = nd.suggest(image, nd.Linear())
+    best = error(np.geomspace(0.05, 50, 2000)).min()
+    assert 10 * math.log10(error(found.time) / best) < 0.05
+    assert found.gain == pytest.approx(10 * math.log10(sigma**2 / best), abs=1.0)
+
+
+@pytest.mark.parametrize("criterion", ["sure", "decorrelation", "j-invariance"])
+def test_every_criterion_smooths_and_keeps_edges(criterion):
+    clean = steps((96, 96))
+    image = (clean + 12 * white(clean.shape)).astype("f4")
+    model, time = nd.suggest(image, nd.PeronaMalik(sigma=0.5), criterion=criterion, fixed=["sigma"])
+    result = nd.diffuse(image, model, time=time)
+    assert np.mean((result - clean) ** 2) < 0.5 * 144  # 3 dB: hidden voxels blur the edges that they stand at
+
+
+def test_search_beats_the_rule_of_thumb():
+    clean = steps((120, 120), height=150.0)
+    image = (clean + 30 * white(clean.shape)).astype("f4")
+    errors = []
+    for thorough in (False, True):
+        model, time = nd.suggest(image, nd.PeronaMalik(), thorough=thorough)
+        errors.append(np.mean((nd.diffuse(image, model, time=time) - clean) ** 2))
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_model_is_chosen_too():
+    """Sharp blocks ask for a filter that keeps edges, and lengths follow the voxel."""
+    image = (steps((72, 72), height=150.0) + 10 * white((72, 72))).astype("f4")
+    found = nd.suggest(image, spacing=0.01)
+    assert not found.model.isotropic
+    assert "Model: " in found.report
+    nd.diffuse(image, found.model, time=found.time, spacing=0.01)
+
+
+def test_same_image_same_numbers():
+    image = (steps((80, 70)) + 8 * white((80, 70))).astype("f4")
+    first = nd.suggest(image, nd.PeronaMalik())
+    np.random.seed(5)  # noqa: NPY002 - whatever others do with NumPy's own numbers
+    assert nd.suggest(image, nd.PeronaMalik()) == first
+
+
+def test_width_that_is_asked_for():
+    image = (steps((80, 70)) + 8 * white((80, 70))).astype("f4")
+    found = nd.suggest(image, nd.PeronaMalik(), fwhm=4.0)
+    assert nd.equivalent_sigma(found.time) == pytest.approx(4 / 2.3548, rel=1e-4)
+    assert "as asked for" in found.report
+
+
+def test_noise_reduction_that_is_asked_for():
+    """On flat ground the noise is known; times stand in steps of a quarter, a seventh of the noise in 2-D."""
+    image = (100 + 5 * white((200, 200))).astype("f4")
+    model, time = nd.suggest(image, nd.Linear(), noise_reduction=3.0)
+    assert nd.diffuse(image, model, time=time).std() == pytest.approx(5 / 3, rel=0.15)
+
+
+def test_others_share_the_choice():
+    """Two images of different noise, chosen for together: between what each would get."""
+    images = [(steps((90, 90)) + sigma * white((90, 90), seed)).astype("f4") for seed, sigma in enumerate((4.0, 16.0))]
+    alone = [nd.suggest(image, nd.Linear()) for image in images]
+    both = nd.suggest(images[0], nd.Linear(), others=[images[1]])
+    assert alone[0].time < both.time < alone[1].time
+    assert both == nd.suggest(images[0], nd.Linear(), others=[images[1]])
+
+
+# What is looked at
+
+
+class Counting:
+    """An array that counts what is read of it."""
+
+    def __init__(self, shape):
+        self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.float32), len(shape), 0
+
+    def __getitem__(self, index):
+        part = white([len(range(*i.indices(n))) for i, n in zip(index, self.shape, strict=True)]).astype("f4")
+        self.read += part.size
+        return part
+
+
+@pytest.mark.parametrize("shape", [(5000, 6000, 7000), (300, 2000, 2000), (40_000, 50_000)], ids=str)
+def test_a_large_image_is_read_in_pieces(shape):
+    image = Counting(shape)
+    pieces = sample([make_job(image, 1.0, None, None, None, None, "mask", False, None)])
+    assert sum(piece.field.size for piece in pieces) <= BUDGET
+    assert image.read <= 2 * CANDIDATES * BUDGET
+
+
+def test_frames_are_looked_at_together():
+    frames = np.stack([steps((70, 60)) + sigma * white((70, 60), 3) for sigma in (2.0, 12.0)]).astype("f4")
+    both = nd.suggest(frames, nd.Linear(), axes=(1, 2))
+    assert nd.suggest(frames[0], nd.Linear()).time < both.time < nd.suggest(frames[1], nd.Linear()).time
+
+
+def test_outside_the_mask_nothing_counts():
+    image = (steps((90, 80)) + 6 * white((90, 80))).astype("f4")
+    mask = np.zeros(image.shape, bool)
+    mask[:, :60] = True
+    wild = np.where(mask, image, 1e4 * white(image.shape, 2)).astype("f4")
+    for keyword, walls in (("mask", mask), ("labels", mask.astype(int))):
+        first, second = (nd.suggest(u, nd.PeronaMalik(), thorough=False, **{keyword: walls}) for u in (image, wild))
+        assert (first.model, first.time, first.noise) == (second.model, second.time, second.noise)
+
+
+# The kinds of noise
+
+
+def evidence(image):
+    return gather([image], [carries_noise(image[None])], [(1.0,) * image.ndim])
+
+
+def scene(shape=(256, 256), low=0.0):
+    """Flat parts and gradients from ``low`` to 200."""
+    field = scipy.ndimage.gaussian_filter(white(shape, 8), 8)
+    return low + (200 - low) * np.clip((field - field.min()) / np.ptp(field), 0, 1)
+
+
+def test_poisson_line_is_found():
+    """32 classes of some thousand residuals tell the variance to 3 %; slope and level are told together, which takes twice of it."""
+    image = 3.0 * np.random.default_rng(0).poisson(scene() / 3.0) + 5 * white((256, 256))
+    noise = estimate_noise(evidence(image))
+    assert noise.kind == "poisson"
+    assert noise.gain == pytest.approx(3.0, rel=0.1)
+    levels = np.array([50.0, 150.0])
+    np.testing.assert_allclose(noise.variance(levels), 25 + 3 * levels, rtol=0.1)
+
+
+def test_speckle_is_found():
+    image = scene(low=20.0) * np.random.default_rng(0).gamma(25, 1 / 25, (256, 256))
+    noise = estimate_noise(evidence(image))
+    assert noise.kind == "speckle"
+    assert noise.speckle == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.parametrize("low", [0.0, 60.0], ids=["with background", "without"])
+def test_rician_noise_is_found(low):
+    """In the dark its deviation is 0.655 of that of the parts; the estimate is of the parts."""
+    clean = np.maximum(scene(low=low) - (0 if low else 90), low)
+    image = np.hypot(clean + 12 * white(clean.shape, 1), 12 * white(clean.shape, 2))
+    noise = estimate_noise(evidence(image), "rician")
+    assert noise.sigma == pytest.approx(12, rel=0.05)
+    dark, bright = noise.variance(noise.sigma * np.array([1.2533, 40.0]))
+    assert dark == pytest.approx(0.4292 * noise.sigma**2, rel=0.05)
+    assert bright == pytest.approx(noise.sigma**2, rel=0.01)
+
+
+@pytest.mark.parametrize("sigma", [3.0, 25.0])
+def test_gaussian_noise_is_not_taken_for_another(sigma):
+    assert estimate_noise(evidence(scene() + sigma * white((256, 256)))).kind == "gaussian"
+
+
+@pytest.mark.parametrize("shape", [(8192,), (90, 90), (20, 20, 20)], ids=str)
+def test_standard_error_is_honest(shape):
+    """The scatter of 40 estimates is known to 11 %; it lies within 0.6 and 1.4 of what each says of itself."""
+    found = [estimate_noise(gather([white(shape, seed)], [np.ones(shape, bool)], [(1.0,) * len(shape)])) for seed in range(40)]
+    scatter = np.std([one.sigma for one in found]) / np.mean([one.error for one in found])
+    assert 0.6 < scatter < 1.4
+
+
+# Warnings
+
+
+def warned(image, *words, **options):
+    told = nd.suggest(image.astype("f4"), nd.PeronaMalik(), thorough=False, **options).warnings
+    return any(all(word in text for word in words) for text in told)
+
+
+def test_correlated_noise_is_told():
+    clean = steps((128, 128))
+    for noise, expected in ((white(clean.shape), False), (2 * scipy.ndimage.gaussian_filter(white(clean.shape), 0.7), True)):
+        assert warned(clean + 8 * noise, "correlated") is expected
+
+
+def test_saturation_is_told():
+    image = scene() + 10 * white((256, 256))
+    assert not warned(image, "saturated")
+    assert warned(np.minimum(image, 110), "saturated")
+
+
+def test_pure_noise_is_told():
+    assert warned(white((64, 64)), "no structure")
+
+
+def test_little_to_gain_is_told():
+    rough = np.random.default_rng(0).choice([0.0, 100.0], (64, 64)) + white((64, 64))
+    assert warned(rough, "smooth")
+
+
+def test_few_voxels_are_told():
+    assert warned(steps((20, 20)) + 8 * white((20, 20)), "400 voxels")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fwhm": 0}, {"fwhm": "wide"}, {"noise_reduction": 1}, {"fwhm": 2, "noise_reduction": 2}, {"noise": "loud"}, {"criterion": "taste"}],
+    ids=str,
+)
+def test_wrong_wishes_are_one_sentence(options):
+    with pytest.raises(ValueError, match=next(iter(options))) as caught:
+        nd.suggest(steps((30, 30)) + 8 * white((30, 30)), nd.PeronaMalik(), **options)
+    check_sentence(caught.value)
+
+
+def test_report_has_units_and_says_why():
+    image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
+    found = nd.suggest(image, nd.PeronaMalik(), spacing=0.5, unit="µm")
+    for words in ("Noise: Gaussian, standard deviation", "intensity/µm", "sigma = ", "µm²", "dB", "smallest"):
+        assert words in found.report
+    assert found.report.splitlines() == [*found.reasons, *(f"Warning: {text}" for text in found.warnings)]
