@@ -221,7 +221,7 @@ def frames_stay_apart(model: Model, case: Case) -> None:
 
 
 def input_is_untouched(model: Model, case: Case) -> None:
-    """The input keeps every bit, the result has its shape and dtype, and a read-only input will do."""
+    """The input, read-only or not, keeps every bit, and the result has its shape and dtype."""
     image = case.picture()
     kept = image.copy()
     image.flags.writeable = False
@@ -229,6 +229,7 @@ def input_is_untouched(model: Model, case: Case) -> None:
     _same(image, kept)
     assert (result.shape, result.dtype) == (image.shape, image.dtype)
     _same(result, case.run(model, kept))
+    _same(kept, image)
 
 
 def picture_excites_the_model(model: Model, case: Case) -> None:
