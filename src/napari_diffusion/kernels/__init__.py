@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -231,6 +232,12 @@ def get(name: str | None, axes: int) -> Backend:
     if axes > 3 or name == "reference":
         return _reference()
     return _compiled() or _reference()
+
+
+def compiling() -> bool:
+    """Whether a kernel is being compiled at this moment, in whichever thread; it never loads the compiler."""
+    jit = sys.modules.get(f"{__name__}.jit")
+    return jit is not None and jit.compiling()
 
 
 @cache

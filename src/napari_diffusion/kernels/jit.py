@@ -33,6 +33,7 @@ def _cache_folder() -> str:
 
 
 _FOLDER = _cache_folder()
+_compiled: list[Any] = []
 
 
 class _NoAlias(CompilerBase):
@@ -58,9 +59,15 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
             pipeline_class=_NoAlias,
             **options,
         )
+        _compiled.append(compiled)
         return compiled
     finally:
         settings.CACHE_DIR = saved
+
+
+def compiling() -> bool:
+    """Whether a kernel is being compiled at this moment."""
+    return any(kernel.is_compiling for kernel in _compiled)
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
 from napari_diffusion.ui.runs import Run
 from napari_diffusion.ui.section import Context, Section
@@ -25,7 +26,7 @@ from napari_diffusion.ui.worker import Control, Latest
 #: Rest after the last change before suggestion and plan are made anew [ms].
 PLAN_DELAY = 150
 #: What the widgets offer beside the form, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = (OutputsSection, RecipeSection, BatchSection)
+SECTIONS: tuple[type[Section], ...] = (PreviewSection, OutputsSection, RecipeSection, BatchSection)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]

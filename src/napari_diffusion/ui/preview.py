@@ -1,0 +1,141 @@
+"""The Preview section: what Run would make of what is on screen."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider, Widget
+from qtpy.QtCore import QTimer
+
+import napari_diffusion as nd
+from napari_diffusion import kernels
+from napari_diffusion.ui.layers import array_of, axes_of
+from napari_diffusion.ui.layout import keep_narrow, wrapping_label
+from napari_diffusion.ui.overlay import Overlay
+from napari_diffusion.ui.panel import sentence
+from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.section import Section
+from napari_diffusion.ui.settings import Settings
+from napari_diffusion.ui.view import BOX, Part, displayed, on_screen
+from napari_diffusion.ui.worker import Control
+
+#: How often it is looked whether a kernel is being compiled [ms].
+LOOK = 200
+
+
+def compute(settings: Settings, part: Part, control: Control) -> Any:
+    """Return the filtered part. Colours keep their integer type: as floats, napari would take 255 for 255 times white."""
+    keywords = settings.keywords | ({"preserve_dtype": True} if settings.keywords["channel_axis"] is not None else {})
+    return nd.preview(settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel)
+
+
+class PreviewSection(Section):
+    """The filtered plane, over the original, following everything; a plane or a box in 3-D view."""
+
+    title = "Preview"
+    tooltip = "See what Run will make of the plane on screen; it follows every change."
+
+    def make(self) -> list[Widget]:
+        """Return the controls."""
+        self.show = CheckBox(value=True, text="Show on the image", tooltip="Put the filtered plane over the original.")
+        self.hold = PushButton(text="Hold to see the original", tooltip="Hide the preview for as long as this is pressed.")
+        tip = "What to filter in 3-D view: a box in the middle, or a plane across one axis."
+        self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
+        self.place = Slider(value=0, min=0, max=1, label="At voxel", tooltip="Where the plane is.")
+        keep_narrow(self.cut)
+        self.solid = Container(widgets=[self.cut, self.place])
+        self.solid.margins = (0, 0, 0, 0)
+        self.status = wrapping_label()
+        self.overlay = Overlay(self.context, "preview", compute, self._part, self._tell, self._gone)
+        self._began = 0.0
+        self._compiling = QTimer(self.context.form.native)
+        self._compiling.setInterval(LOOK)
+        self._compiling.timeout.connect(self._announce)
+        self.show.changed.connect(self._switch)
+        self.hold.native.pressed.connect(self._press)
+        self.hold.native.released.connect(self._release)
+        self.cut.changed.connect(self._cut_changed)
+        self.place.changed.connect(self.overlay.refresh)
+        self.context.layer_changed.connect(self._list_cuts)
+        self.context.viewer.dims.events.ndisplay.connect(self._list_cuts)
+        return [self.show, self.hold, self.solid, self.status]
+
+    def folded(self, opened: bool) -> None:
+        """Follow the screen while open."""
+        self._list_cuts()
+        self._switch()
+
+    def _switch(self) -> None:
+        on = self.box.open and bool(self.show.value)
+        self.hold.enabled = on
+        self.overlay.switch(on)
+        if not on:
+            self._compiling.stop()
+            self.status.value = ""
+
+    def _press(self) -> None:
+        if self.overlay.layer is not None:
+            self.overlay.layer.visible = False
+
+    def _release(self) -> None:
+        if self.overlay.layer is not None:
+            self.overlay.layer.visible = True
+
+    def _gone(self) -> None:
+        """The user has deleted the layer: that means no more."""
+        self.show.value = False
+
+    def _list_cuts(self) -> None:
+        """Offer a plane across each axis of the layer that is on screen in 3-D."""
+        layer = self.context.layer
+        shown = () if layer is None else displayed(self.context.viewer, layer)
+        solid = len(shown) == 3
+        if solid:
+            names = {axis.index: axis.name for axis in axes_of(layer)}
+            choices = [(BOX, BOX), *((f"plane across {names[axis]}", axis) for axis in sorted(shown))]
+            kept = self.cut.value if self.cut.value in [value for _, value in choices] else BOX
+            with self.cut.changed.blocked():
+                self.cut.choices = choices
+                self.cut.value = kept
+        self.solid.visible = solid and self.box.open
+        self._cut_changed()
+
+    def _cut_changed(self) -> None:
+        across, layer = self.cut.value, self.context.layer
+        self.place.visible = across != BOX and self.solid.visible
+        if across != BOX and layer is not None and across < layer.ndim:
+            size = array_of(layer).shape[across]
+            with self.place.changed.blocked():
+                fresh = self.place.max != size - 1
+                self.place.max = max(1, size - 1)
+                if fresh:
+                    self.place.value = size // 2
+        self.overlay.refresh()
+
+    def _part(self) -> Part | None:
+        largest = Preferences.read().preview
+        return on_screen(self.context.viewer, self.context.layer, largest, self.cut.value, int(self.place.value))
+
+    def _tell(self, about: Any) -> None:
+        """Say how it stands: begun (``None``), failed, or shown."""
+        if about is None:
+            self._began = time.monotonic()
+            self._compiling.start()
+            return
+        self._compiling.stop()
+        if isinstance(about, Exception):
+            self.status.value = sentence(about)
+            return
+        took = time.monotonic() - self._began
+        sides = " × ".join(str(part.stop - part.start) for part in about.region[: self.context.layer.ndim] if part.stop - part.start > 1)
+        part = "all of the plane" if about.whole else f"the middle, {sides} voxels; the preferences say how much"
+        self.status.value = f"As Run will make it: {part}, in {took:.2g} s."
+        if self.hold.native.isDown():
+            self._press()
+
+    def _announce(self) -> None:
+        if kernels.compiling():
+            self.status.value = "Compiling the filter for this computer; once, then it is kept."
+        elif time.monotonic() - self._began > 1:
+            self.status.value = "Computing… A shorter diffusion time, or a smaller preview in the preferences, is faster."
