@@ -6,12 +6,14 @@ numba's ``parallel=True`` aborts the whole process when two Python threads use i
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Protocol, Self
 
-#: Fewer voxels than this are not worth a hand-over to another thread (about 50 µs, and at 64³ smaller slabs halved the speed).
+#: Fewer voxels than this are not worth a hand-over to another thread (about 50 µs), and an image of less than three such slabs is not cut:
+#: at 64³ two threads were half as fast as one.
 SMALLEST_SLAB = 1 << 17
 
 
@@ -34,7 +36,7 @@ def cpu_count() -> int:
 
 def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) -> int:
     """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
-    even = -(-planes // (4 * threads))
+    even = -(-planes // (4 * threads)) if planes * voxels_per_plane >= 3 * SMALLEST_SLAB else planes
     return max(1, min(max(even, SMALLEST_SLAB // voxels_per_plane), largest // voxels_per_plane))
 
 
@@ -43,7 +45,7 @@ class Slabs:
 
     def __init__(self, threads: int, cancel: Event | None, report: Callable[[float], object]) -> None:
         self.threads, self._cancel, self.report = threads, cancel, report
-        self._pool = ThreadPoolExecutor(threads, "napari-diffusion") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1, "napari-diffusion") if threads > 1 else None
 
     def __enter__(self) -> Self:
         return self
@@ -54,32 +56,35 @@ class Slabs:
 
     def run(self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False) -> None:
         """Call ``work(lo, hi)`` on all slabs and report the share that is done after each. Raises `Cancelled` between slabs."""
-        report: Callable[[float], object] = (lambda share: None) if quiet else self.report
-        cuts = [(lo, min(lo + height, planes)) for lo in range(0, planes, height)]
+        cuts = deque((lo, min(lo + height, planes)) for lo in range(0, planes, height))
+        done: list[int] = []
 
-        def one(lo: int, hi: int) -> int:
-            self.poll()
-            work(lo, hi)
-            return hi - lo
+        def take(report: Callable[[float], object]) -> None:
+            try:
+                while cuts:
+                    self.poll()
+                    try:
+                        lo, hi = cuts.popleft()
+                    except IndexError:  # another thread was faster
+                        return
+                    work(lo, hi)
+                    done.append(hi - lo)
+                    report(sum(done) / planes)
+            except BaseException:
+                cuts.clear()  # the others stop as well
+                raise
 
-        done = 0
-        if self._pool is None or len(cuts) == 1:
-            for lo, hi in cuts:
-                done += one(lo, hi)
-                report(done / planes)
-            return
-        futures = [self._pool.submit(one, lo, hi) for lo, hi in cuts]
+        # The calling thread works too: one hand-over less, and progress is reported from where it is wanted.
+        helpers = [self._pool.submit(take, lambda share: None) for _ in range(min(self.threads, len(cuts)) - 1)] if self._pool else []
         try:
-            for future in as_completed(futures):
-                done += future.result()
-                report(done / planes)
+            take((lambda share: None) if quiet else self.report)
         finally:
             # Nobody may still write into our buffers when an error or a cancel has been passed on.
-            for future in futures:
-                future.cancel()
-            for future in futures:
-                if not future.cancelled():
-                    future.exception()
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
+        if helpers and not quiet:
+            self.report(1.0)
 
     def poll(self) -> None:
         """Raise `Cancelled` when the caller wants the run to stop."""
