@@ -7,8 +7,10 @@ import pytest
 import scipy.fft
 import scipy.linalg
 import scipy.ndimage
+from scipy.special import ive
 
 import napari_diffusion as nd
+from napari_diffusion.features import gaussian_taps
 from napari_diffusion.schemes import Explicit, exact
 from oracles import bound, dense_operator, eigenvalue, mode, scene
 
@@ -156,3 +158,17 @@ def test_linear_diffusion_converges_to_the_continuous_solution_at_order_two(size
         errors.append(np.abs(result - math.exp(-1) * image).max())
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
     np.testing.assert_allclose(orders, 2, atol=0.1)  # the next term of the error, h^4, shows at these resolutions
+
+
+@pytest.mark.parametrize("tail", [1e-3, 1e-8])
+@pytest.mark.parametrize("sigma", [0.3, 0.5, 1.0, 2.0, 7.3, 40.0])
+def test_a_cut_gaussian_keeps_its_sum_and_variance_and_loses_no_more_than_its_tail(sigma, tail):
+    w = gaussian_taps(sigma, 1000, tail)
+    n = np.arange(len(w))
+    whole = ive(n, sigma**2)
+    assert w[0] + 2 * w[1:].sum() == pytest.approx(1, abs=1e-14)
+    assert 2 * (n**2 * w).sum() == pytest.approx(sigma**2, rel=1e-12)
+    assert (w >= 0).all()
+    # What is cut off goes back to the last and the first weight; the variance beyond is a few times the weight beyond, over last^2.
+    assert np.abs(w - whole).max() <= 5 * tail
+    np.testing.assert_allclose(w[1:-1], whole[1:-1], rtol=0, atol=1e-15)

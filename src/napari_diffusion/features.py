@@ -19,8 +19,8 @@ from napari_diffusion.grid import Grid
 from napari_diffusion.kernels import Backend
 
 Field = NDArray[np.floating]
-#: Weight of the regularising Gaussian that may be cut off (its sum and variance are kept): far below the choice of sigma. 2.5e-3 moves
-#: the steep diffusivities by 2 % of the range (measured).
+#: Weight of the regularising Gaussian that may be cut off (its sum and variance are kept): far below the choice of sigma. At 2.5e-3
+#: the steep diffusivities would differ by 2 % of the range between walls and in the open (measured).
 TAIL = 1e-3
 #: Largest sigma [voxel] of a convolution: beyond it, the unit is wrong.
 WIDEST = 1000.0

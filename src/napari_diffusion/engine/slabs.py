@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Protocol, Self
 
-#: Fewer voxels than this are not worth a hand-over to another thread (about 50 µs), and an image of less than three such slabs is not cut:
+#: Fewer voxels than this are not worth a hand-over to another thread (about 50 µs), and an image of two such slabs is not cut yet:
 #: at 64³ two threads were half as fast as one.
 SMALLEST_SLAB = 1 << 17
 
@@ -36,7 +36,7 @@ def cpu_count() -> int:
 
 def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) -> int:
     """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
-    even = -(-planes // (4 * threads)) if planes * voxels_per_plane >= 3 * SMALLEST_SLAB else planes
+    even = -(-planes // (4 * threads)) if planes * voxels_per_plane > 2 * SMALLEST_SLAB else planes
     return max(1, min(max(even, SMALLEST_SLAB // voxels_per_plane), largest // voxels_per_plane))
 
 
