@@ -162,13 +162,9 @@ def test_linear_diffusion_converges_to_the_continuous_solution_at_order_two(size
 
 @pytest.mark.parametrize("tail", [1e-3, 1e-8])
 @pytest.mark.parametrize("sigma", [0.3, 0.5, 1.0, 2.0, 7.3, 40.0])
-def test_a_cut_gaussian_keeps_its_sum_and_variance_and_loses_no_more_than_its_tail(sigma, tail):
+def test_weights_of_the_gaussian_are_bessel_functions_cut_at_the_tail(sigma, tail):
     w = gaussian_taps(sigma, 1000, tail)
-    n = np.arange(len(w))
-    whole = ive(n, sigma**2)
-    assert w[0] + 2 * w[1:].sum() == pytest.approx(1, abs=1e-14)
-    assert 2 * (n**2 * w).sum() == pytest.approx(sigma**2, rel=1e-12)
-    assert (w >= 0).all()
-    # What is cut off goes back to the last and the first weight; the variance beyond is a few times the weight beyond, over last^2.
-    assert np.abs(w - whole).max() <= 5 * tail
-    np.testing.assert_allclose(w[1:-1], whole[1:-1], rtol=0, atol=1e-15)
+    whole = ive(np.arange(len(w)), sigma**2)
+    kept = whole[0] + 2 * whole[1:].sum()
+    assert 1 - kept < tail <= 1 - kept + 2 * whole[-1]  # as few as will do
+    np.testing.assert_allclose(w, whole / kept, rtol=0, atol=1e-15)
