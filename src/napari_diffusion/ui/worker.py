@@ -16,8 +16,8 @@ from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
-#: Shortest time between two progress reports [s]: more would only keep the event loop busy.
-REPORT_INTERVAL = 0.05
+#: Shortest time between two progress reports [s]. Each repaints the window, canvas included: 50 ms and more where OpenGL is software.
+REPORT_INTERVAL = 0.25
 
 _log = logging.getLogger(__name__)
 _running: set[Task] = set()
@@ -54,7 +54,7 @@ class Task(QObject):
     failed
         Called in the GUI thread with the exception, whatever its class; unexpected ones are logged with their traceback.
     progress
-        Called in the GUI thread with the share that is done, at most twenty times a second.
+        Called in the GUI thread with the share that is done, at most four times a second.
     """
 
     _told = Signal(object, object)
