@@ -44,12 +44,14 @@ def reasons(
     told = [f"Noise: {_KINDS[noise.kind]}, standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity], {where}{_details(noise)}."]
     if len({type(one.model) for one in search.tried.values()}) > 1:
         told.append(f"Model: {choice.model.title}, of all models the one with the smallest estimated error.")
+    count = len(search.tried)
+    why = f"the best of {count} combinations tried" if count > 1 else "by rule of thumb"
     for p in parameters(choice.model):
         if p.suggest in HOOKS and p.name not in search.fixed:
             value = getattr(choice.model, p.name)
             in_unit = p.unit_in(unit)
             said = f"{p.name} = {value:.3g} {in_unit}".rstrip()
-            told.append(f"{said}: {_WHY[p.suggest]}; the best of {len(search.tried)} combinations tried.")
+            told.append(f"{said}: {_WHY[p.suggest]}; {why}.")
     fwhm, reduction = asked
     if fwhm is not None:
         why = f"a Gaussian of {fwhm:.3g} {unit} full width at half maximum, as asked for"
@@ -75,7 +77,8 @@ def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[P
     """Say what may make the choice worse than it looks."""
     told = []
     counted = sum(int(piece.usable.sum()) for piece in pieces)
-    if noise.correlation > CORRELATED:
+    # Both variances of the ratio scatter: on few voxels a larger one may be chance.
+    if noise.correlation > CORRELATED + 4 * noise.error / noise.sigma:
         told.append(
             f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f}), by an interpolation, a reconstruction or "
             "fine texture; the noise is then stronger than it looks, and the choice smooths too little."

@@ -6,7 +6,7 @@ The noise is read from the finest second differences along every finely sampled 
 
 in the flattest quarter of the image. How flat a place is says a band of coarser frequencies (the difference of two Gaussians), which
 white noise leaves nearly uncorrelated with :math:`r`: choosing flat places does not choose small noise. On eleven photographs this
-took the worst error at noise levels of 10 and 20 % of the range from 12 to 8 %, and at 3 % from 21 to 2 % on those whose own texture is
+took the worst error at noise levels of 10 and 20 % of the range from 12 to 7 %, and at 3 % from 19 to 2 % on those whose own texture is
 weaker than the noise.
 """
 
