@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "napari_diffusion"
-HEAVY = {"PyQt5", "PyQt6", "PySide2", "PySide6", "dask", "magicgui", "napari", "numba", "qtpy", "scipy", "superqt"}
+HEAVY = {"PyQt5", "PyQt6", "PySide2", "PySide6", "dask", "magicgui", "napari", "numba", "pyqtgraph", "qtpy", "scipy", "superqt"}
 
 
 def run(*command):

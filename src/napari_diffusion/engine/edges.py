@@ -44,13 +44,14 @@ class Gradients:
     def histogram(self, bins: int = 100) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Counts and bin edges [intensity/length], the bins growing by a constant factor.
 
-        Voxels without any gradient belong to no bin. What is flatter than 99.9 % of the others counts in the first one, so that a single
-        value of 1e-12 does not make the axis ten decades long. Both are empty for a flat image.
+        Voxels without any gradient belong to no bin. The bins end four decades below the steepest voxel; what is flatter counts in the
+        first. Both are empty for a flat image.
         """
         steep = self.magnitudes[self.magnitudes > 0]
         if not steep.size:
             return np.zeros(0, np.intp), np.zeros(0)
-        low, high = float(steep[int(1e-3 * steep.size)]), float(steep[-1])
+        high = float(steep[-1])
+        low = max(float(steep[0]), 1e-4 * high)
         edges = np.geomspace(low, high * 1.001 if high > low else low * 2, bins + 1)
         counts, _ = np.histogram(np.maximum(steep, low), edges)
         return counts, edges

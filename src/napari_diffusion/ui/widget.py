@@ -21,12 +21,13 @@ from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
 from napari_diffusion.ui.runs import Run
 from napari_diffusion.ui.section import Context, Section
+from napari_diffusion.ui.threshold import ThresholdSection
 from napari_diffusion.ui.worker import Control, Latest
 
 #: Rest after the last change before suggestion and plan are made anew [ms].
 PLAN_DELAY = 150
 #: What the widgets offer beside the form, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = (PreviewSection, OutputsSection, RecipeSection, BatchSection)
+SECTIONS: tuple[type[Section], ...] = (PreviewSection, ThresholdSection, OutputsSection, RecipeSection, BatchSection)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]

@@ -1,0 +1,84 @@
+"""The plot of the Threshold section: a histogram of gradients, the diffusivity over them, and a threshold to drag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, Signal
+
+#: Height that shows four decades of counts [pixel].
+HEIGHT = 170
+
+
+class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
+    """Counts upward, gradients to the right, both logarithmic; the diffusivity from 0 to 1 over the same height."""
+
+    #: The user has dragged the threshold here [intensity/length].
+    dragged = Signal(float)
+
+    def __init__(self) -> None:
+        super().__init__(enableMenu=False)
+        # Its menu of options is not on offer, but made all the same, and would outlive the window without a parent.
+        self.plotItem.ctrlMenu.setParent(self)
+        self.setFixedHeight(HEIGHT)
+        self.setMinimumWidth(120)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self.setLogMode(x=True, y=False)
+        self.bars = self.plot([], [], stepMode="center", fillLevel=0)
+        # The diffusivity is drawn in the same box, in units of its height: a second axis for numbers from 0 to 1 is one too many.
+        self.curve = self.plot([], [])
+        self.line = pg.InfiniteLine(0.0, angle=90, movable=True)
+        self.line.setCursor(Qt.CursorShape.SizeHorCursor)
+        self.addItem(self.line)
+        self._top = 1.0
+        self.line.sigDragged.connect(lambda: self.dragged.emit(self.threshold))
+
+    @property
+    def threshold(self) -> float:
+        """Where the line is [intensity/length]."""
+        return float(10.0 ** self.line.value())
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.line.setValue(float(np.log10(value)))
+
+    def show_counts(self, counts: NDArray[Any], edges: NDArray[Any]) -> None:
+        """Draw a histogram; counts of none are left out."""
+        if not counts.size:
+            self.bars.setData([0.1, 10.0], [0.0])
+            return
+        heights = np.log10(np.maximum(counts, 1)) + (counts > 0) * 0.15  # a single voxel is seen, too
+        self._top = float(heights.max()) * 1.05
+        self.bars.setData(edges, heights)
+        low, high = np.log10(edges[[0, -1]])
+        room = 0.1 * (high - low)
+        self.line.setBounds((low - 2, high + 2))
+        self.setRange(xRange=(low - room, high + room), yRange=(0, self._top), padding=0)
+        ticks = range(int(self._top) + 1)
+        self.getAxis("left").setTicks([[(k, f"{10**k:,}" if k < 4 else f"1e{k}") for k in ticks]])
+
+    def show_diffusivity(self, gradient: NDArray[Any], g: NDArray[Any]) -> None:
+        """Draw a diffusivity, 1 at the upper edge."""
+        self.curve.setData(gradient, np.clip(g, 0, 1) * self._top)
+
+    def name_axis(self, unit: str) -> None:
+        """Say what is to the right and upward."""
+        self.setLabel("bottom", f"gradient [{unit}]")
+        self.setLabel("left", "voxels")
+
+    def set_colours(self, background: str, text: str, bars: str, line: str) -> None:
+        """Take the colours of a theme."""
+        self.setBackground(background)
+        for side in ("left", "bottom"):
+            axis = self.getAxis(side)
+            axis.setPen(text)
+            axis.setTextPen(text)
+        self.bars.setPen(pg.mkPen(bars))
+        self.bars.setBrush(pg.mkBrush(bars))
+        self.curve.setPen(pg.mkPen(text, width=2, style=Qt.PenStyle.DashLine))
+        self.line.setPen(pg.mkPen(line, width=3))
+        self.line.setHoverPen(pg.mkPen(line, width=5))

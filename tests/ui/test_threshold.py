@@ -1,0 +1,140 @@
+"""The threshold by eye: the plot and the control are one number, and the picture shows what it keeps."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+
+import napari_diffusion as nd
+from napari_diffusion.ui.threshold import ThresholdSection
+
+from .conftest import WAIT, settle
+
+
+@pytest.fixture
+def opened(open_widget, qtbot, noisy):
+    viewer, gui = open_widget()
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3, name="cells")
+    gui.root_native_widget.window().show()
+    settle(qtbot, gui)
+    section = gui.sections[ThresholdSection]
+    section.box.button.native.click()
+    follow(qtbot, gui)
+    return viewer, gui, section
+
+
+def follow(qtbot, gui):
+    settle(qtbot, gui)
+    qtbot.waitUntil(lambda: not gui.sections[ThresholdSection].pending, timeout=WAIT)
+
+
+def at(plot, value):
+    """Pixel of a gradient in the plot."""
+    return plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(np.log10(value), 0.5 * plot._top)))
+
+
+def drag(qtbot, plot, start, stop):
+    port = plot.viewport()
+    first, last = at(plot, start), at(plot, stop)
+    qtbot.mouseMove(port, first)
+    qtbot.mousePress(port, Qt.MouseButton.LeftButton, pos=first)
+    for k in range(1, 11):
+        where = QPoint(*(int(a + (b - a) * k / 10) for a, b in ((first.x(), last.x()), (first.y(), last.y()))))
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(where),
+            QPointF(port.mapToGlobal(where)),
+            Qt.MouseButton.NoButton,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(port, event)
+        qtbot.wait(5)
+    qtbot.mouseRelease(port, Qt.MouseButton.LeftButton, pos=last)
+
+
+def test_line_and_control_are_one_number(opened, qtbot):
+    _, gui, section = opened
+    kappa = gui.form.controls["kappa"]
+    assert section.plot.threshold == pytest.approx(kappa.value)
+    kappa.value = 40
+    follow(qtbot, gui)
+    assert section.plot.threshold == pytest.approx(40)
+    drag(qtbot, section.plot, 40, 15)
+    follow(qtbot, gui)
+    # A pixel is a few per cent on a logarithmic axis of this width.
+    assert kappa.value == pytest.approx(15, rel=0.1)
+    assert section.plot.threshold == pytest.approx(kappa.value)
+    assert "kappa" in gui.form.controls.edited
+
+
+def test_what_is_told_is_what_is(opened, qtbot, noisy):
+    _, gui, section = opened
+    gui.form.controls["kappa"].value = 30
+    follow(qtbot, gui)
+    share = nd.gradients(noisy, spacing=(2, 0.5, 0.5), sigma=gui.form.controls.value().sigma).above(30)
+    assert f"{100 * share:.0f} % of the voxels are steeper than 30 intensity/µm" in section.share.value
+    x, y = section.plot.curve.getOriginalDataset()
+    np.testing.assert_allclose(y / section.plot._top, 1 / (1 + (x / 30) ** 2), atol=1e-5)
+
+
+def test_the_model_decides_whether_there_is_a_threshold(open_widget, qtbot, noisy):
+    viewer, gui = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    settle(qtbot, gui)
+    assert not gui.sections[ThresholdSection].box.visible
+
+
+def test_edges_are_marked_where_nothing_flows(opened, qtbot, noisy):
+    viewer, gui, section = opened
+    gui.form.controls["kappa"].value = 40
+    section.mark.native.click()
+    follow(qtbot, gui)
+    layer = section.overlay.layer
+    expected = nd.conductance(noisy, gui.form.controls.value(), spacing=(2, 0.5, 0.5))
+    np.testing.assert_array_equal(layer.data, expected[2:3])
+    assert layer.name == "cells [edges]"
+    opacity = layer.colormap.map(np.array([0.0, 1.0]))[:, 3]
+    assert opacity[0] > 0.5
+    assert opacity[1] == 0
+    gui.form.controls["kappa"].value = 4
+    viewer.dims.set_current_step(0, 4)
+    follow(qtbot, gui)
+    expected = nd.conductance(noisy, gui.form.controls.value(), spacing=(2, 0.5, 0.5))
+    np.testing.assert_array_equal(section.overlay.layer.data, expected[4:5])
+    section.mark.native.click()
+    assert [each.name for each in viewer.layers] == ["cells"]
+
+
+def test_gradients_are_measured_when_the_image_changes_only(opened, qtbot, noisy, monkeypatch):
+    viewer, gui, section = opened
+    asked, real = [], nd.gradients
+    monkeypatch.setattr(nd, "gradients", lambda image, **keywords: (asked.append(keywords["sigma"]), real(image, **keywords))[1])
+    for value in (3, 5, 8):
+        gui.form.controls["kappa"].value = value
+        follow(qtbot, gui)
+    assert asked == []
+    gui.form.controls["sigma"].value = 0.7  # the user's own from now on: no suggestion changes it
+    follow(qtbot, gui)
+    assert asked == [0.7]
+    viewer.layers[0].data = noisy * 3
+    follow(qtbot, gui)
+    assert asked == [0.7, 0.7]
+    assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
+
+
+def test_a_flat_image_says_so(opened, qtbot, noisy):
+    viewer, gui, section = opened
+    viewer.layers[0].data = np.zeros_like(noisy)
+    follow(qtbot, gui)
+    assert "flat" in section.share.value
+
+
+def test_light_and_dark(opened, qtbot):
+    viewer, _, section = opened
+    seen = []
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        seen.append(section.plot.backgroundBrush().color().lightness())
+    assert seen[0] > 128 > seen[1]
