@@ -54,12 +54,13 @@ def test_the_copied_python_makes_the_same_bits(open_widget, qtbot, run, noisy):
     np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
 
 
-def test_the_copied_python_says_the_labels(open_widget, run, noisy):
+def test_the_copied_python_says_the_labels(open_widget, qtbot, run, noisy):
     labels = np.ones(noisy.shape, np.uint8)
     labels[..., 9:] = 2
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     widget.form.regions.value = viewer.add_labels(labels)
+    settle(qtbot, widget)
     opened(widget, RecipeSection).python.native.click()
     names = {"image": noisy, "labels": labels}
     exec(clipboard().text(), names)
@@ -198,6 +199,7 @@ def test_a_folder_is_filtered_and_what_fails_is_listed(open_widget, qtbot, noisy
     (source / "notes.txt").write_text("not an image")
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
+    settle(qtbot, widget)
     widget.form.controls["kappa"].value = 7.0
     section = opened(widget, BatchSection)
     section.source.line_edit.value, section.target.line_edit.value = str(source), str(target)
