@@ -22,7 +22,7 @@ def _product(b, i, j, m):
 
 
 @helper
-def _decompose(m, b, rho, e):
+def _decompose(m, real, b, rho, e):
     """M = sum_k rho_k e_k e_k^T with six rho >= 0 and whole-numbered e, no longer than REACH; see reference_selling.decompose."""
     trace = m[0, 0] + m[1, 1] + m[2, 2]
     rounder = trace * ROUNDER
@@ -64,17 +64,17 @@ def _decompose(m, b, rho, e):
         if longest <= REACH:
             return
         for r in range(3):
-            m[r, r] += rounder if m[r, r] > 0 else 0.0
+            m[r, r] += rounder if real[r] else 0.0
         rounder *= 2.0
 
 
 @helper
-def _tensor(d, volume, p, k, m):
-    """Unpack the tensor of voxel p, times k; six units of its rounding on the diagonal keep it positive."""
+def _tensor(d, volume, p, k, real, m):
+    """Unpack the tensor of voxel p, times k; six units of its rounding on the diagonal of ``real`` axes keep it positive."""
     for i in range(3):
         shift = SLOT * U(i)
         near = float(np.int64((d[p] >> shift) & MASK) - BIAS)
-        m[i, i] = k[i] * (near + 6.0) if near > 0 else 0.0
+        m[i, i] = k[i] * (max(near, 0.0) + 6.0) if real[i] else 0.0
         row, column = (0 if i < 2 else 1), (1 if i == 0 else 2)
         m[row, column] = k[3 + i] * float(np.int64((d[volume + p] >> shift) & MASK) - BIAS)
         m[column, row] = m[row, column]
@@ -101,15 +101,15 @@ def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
     """Add up weights (``u`` is None) or changes over planes lo:hi, source by source in the order of the volume, for any cut alike."""
     nz, ny, nx = space
     volume = nz * ny * nx
-    stride = np.array((ny * nx, nx, 1))
+    stride, real = np.array((ny * nx, nx, 1)), (nz > 1, ny > 1, nx > 1)
     m, b, rho, e = np.empty((3, 3)), np.empty((4, 3), np.int64), np.empty(6), np.empty((6, 3), np.int64)
     height = hi - lo
     for z in range(max(lo - REACH, 0), min(hi + REACH, nz)):
         for y in range(ny):
             for x in range(nx):
                 p = (z * ny + y) * nx + x
-                _tensor(d, U(volume), U(p), k, m)
-                _decompose(m, b, rho, e)
+                _tensor(d, U(volume), U(p), k, real, m)
+                _decompose(m, real, b, rho, e)
                 for n in range(6):
                     if rho[n] == 0.0:
                         continue

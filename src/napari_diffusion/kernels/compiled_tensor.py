@@ -129,7 +129,7 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
             d0 = lam[0, i]
             zz, yy, xx = (d0 if axes[0] == 0 else 0.0), (d0 if axes[0] == 1 else 0.0), (d0 if axes[0] == 2 else 0.0)
         elif mu.shape[0] == 2:
-            share = _share(lam[0, i] - lam[1, i], mu[0, i] - mu[1, i], 1e-6 * max(abs(mu[0, i]), abs(mu[1, i])))
+            share = _share(lam[0, i] - lam[1, i], mu[0, i] - mu[1, i], 1e-5 * max(abs(mu[0, i]), abs(mu[1, i])))
             a, b, c = lam[0, i] + share * (j[0, i] - mu[0, i]), lam[0, i] + share * (j[1, i] - mu[0, i]), share * j[2, i]
             if axes[0] == 0 and axes[1] == 2:
                 zz, xx, zx = a, b, c
@@ -139,7 +139,7 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
                 yy, xx, yx = a, b, c
         else:
             a, b, c = mu[0, i], mu[1, i], mu[2, i]
-            floor = 1e-6 * max(abs(a), abs(c))
+            floor = 1e-5 * max(abs(a), abs(c))
             s12, s23 = _share(lam[0, i] - lam[1, i], a - b, floor), _share(lam[1, i] - lam[2, i], b - c, floor)
             s123 = _share(s12 - s23, a - c, floor)
             z1, y1, x1 = j[0, i] - a, j[1, i] - a, j[2, i] - a

@@ -55,7 +55,7 @@ def decompose(m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.i
         long = (np.abs(offsets[todo]).max(2) * (weights[todo] > 0)).max(1) > REACH
         todo = todo[long]
         for axis in range(3):
-            m[todo, axis, axis] += np.where(m[todo, axis, axis] > 0, rounder[todo], 0)
+            m[todo, axis, axis] += np.where(m[todo, axis, axis] > 0, rounder[todo], 0)  # an axis of one voxel has none
         rounder[todo] *= 2
     return weights, offsets
 
@@ -102,7 +102,7 @@ def _links(
     for number, (i, j) in enumerate(entries(3)):
         value = d[number, first:last].ravel().astype(float)
         # Six units of the stored rounding on the diagonal keep the matrix positive.
-        value = np.where(value > 0, value + 6, 0) if i == j else value
+        value = (np.maximum(value, 0) + 6) * (space[i] > 1) if i == j else value
         m[:, i, j] = m[:, j, i] = value * (scale / STEPS / spacing[i] / spacing[j])
     weights, offsets = decompose(m)
     for n, sign in itertools.product(range(6), (1, -1)):

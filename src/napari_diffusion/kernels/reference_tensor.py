@@ -58,12 +58,13 @@ def compose(matrix: Field, mu: Field, lam: Field, largest: float, axes: Sequence
 
     .. math:: D = \lambda_1 I + [\mu_1\mu_2]\,(J - \mu_1 I) + [\mu_1\mu_2\mu_3]\,(J - \mu_1 I)(J - \mu_2 I) + \dots
 
-    with divided differences that are zero where two eigenvalues are closer than 1e-6 of the largest. ``axes`` are the axes of the grid
-    that the matrix is about; the others get zeros. Entries are rounded to multiples of ``largest`` / `STEPS`.
+    with divided differences that are zero where two eigenvalues are closer than 1e-5 of the largest (in float64 a double one is known to
+    1e-8). ``axes`` are the axes of the grid that the matrix is about; the others get zeros. Entries are rounded to
+    multiples of ``largest`` / `STEPS`.
     """
     full = _full(np.asarray(matrix, float))
     n = full.shape[-1]
-    floor = 1e-6 * np.abs(mu).max(0)
+    floor = 1e-5 * np.abs(mu).max(0)
     shares = [np.asarray(row, float) for row in lam]
     total = np.zeros_like(full)
     factor = np.broadcast_to(np.eye(n), full.shape)
