@@ -246,7 +246,7 @@ def test_four_axes_diffuse_too_but_not_strictly(model):
 
 
 def test_a_volume_of_equal_planes_gives_the_planes():
-    """Edge-enhancing in 3-D as in 2-D where nothing depends on the third axis; to the coherence models that axis is a direction to follow."""
+    """Edge-enhancing in 3-D as in 2-D where nothing depends on the third axis; to coherence models it is one to follow."""
     model = nd.EdgeEnhancing()
     plane = 50.0 * (np.add.outer(np.arange(24), np.arange(20)) > 20) + np.random.default_rng(0).normal(size=(24, 20))
     flat = nd.diffuse(plane, model, time=1.0, scheme=Explicit(step=0.05))
