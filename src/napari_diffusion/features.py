@@ -117,12 +117,12 @@ class Features:
             if here != f"along {i}":
                 here = f"along {i}"
                 along = self._derivative(smooth, first, lo, hi, i, 1, "along")
-            other = along if i == j else self._derivative(smooth, first, lo, hi, j, 1, "other")
-            product = np.multiply(along, other, out=self.scratch.take("product", along.shape, along.dtype))
+            other = self._derivative(smooth, first, lo, hi, j, 1, "other")
+            product = np.multiply(along, other, out=other)
             product[0] *= self.weights[0]
             for c in range(1, len(product)):
                 product[0] += self.weights[c] * product[c]
-            out[number] = self._blur(product[:1], lo, rho, self.lo, self.hi, "entry")[0]
+            self._blur(product[:1], lo, rho, self.lo, self.hi, out[number : number + 1])
         self._reached([1] * len(self.grid.shape), sigma, rho)
         return out
 
@@ -152,6 +152,13 @@ class Features:
         """Eigenvalues of symmetric matrices given by entries along the first axis, largest first along the first axis."""
         return self.kernels.eigenvalues(matrix)
 
+    def vesselness(self, hessian: Field, gamma: float, polarity: str) -> Field:
+        """Vesselness (`vesselness` below) of a scale-normalised Hessian, plane by plane: it takes many temporaries."""
+        out = np.empty(hessian.shape[1:], hessian.dtype)
+        for k, plane in enumerate(out):
+            plane[...] = vesselness(self.eigenvalues(np.ascontiguousarray(hessian[:, k])), gamma, polarity)
+        return out
+
     def _derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, name: str) -> Field:
         out = self.scratch.take(name, (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
         self.kernels.derivative(u, start, lo, hi, axis, order, self.grid.spacing[axis], self.grid.open_faces, out)
@@ -162,18 +169,21 @@ class Features:
 
         With all faces open this is the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
         """
-        return self._blur(self.u, 0, sigma, lo, hi, "smooth")
-
-    def _blur(self, u: Field, start: int, sigma: float, lo: int, hi: int, name: str) -> Field:
-        """Smooth planes ``lo:hi``; plane 0 of ``u`` is plane ``start`` of the grid."""
         if sigma == 0:
-            return np.ascontiguousarray(u[:, lo - start : hi - start])
-        if self.grid.open_faces is not None:
-            return self._blur_between_walls(u, start, sigma, lo, hi)
-        taps = [gaussian_taps(sigma / h, n, TAIL).astype(u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
-        out = self.scratch.take(name, (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
-        self.kernels.smooth(u, lo - start, hi - start, taps, out)
+            return np.ascontiguousarray(self.u[:, lo:hi])
+        out = self.scratch.take("smooth", (self.u.shape[0], hi - lo, *self.u.shape[2:]), self.u.dtype)
+        self._blur(self.u, 0, sigma, lo, hi, out)
         return out
+
+    def _blur(self, u: Field, start: int, sigma: float, lo: int, hi: int, out: Field) -> None:
+        """Smooth planes ``lo:hi`` into ``out``; plane 0 of ``u`` is plane ``start`` of the grid."""
+        if sigma == 0:
+            np.copyto(out, u[:, lo - start : hi - start])
+        elif self.grid.open_faces is not None:
+            np.copyto(out, self._blur_between_walls(u, start, sigma, lo, hi))
+        else:
+            taps = [gaussian_taps(sigma / h, n, TAIL).astype(u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
+            self.kernels.smooth(u, lo - start, hi - start, taps, out)
 
     def _blur_between_walls(self, u: Field, start: int, sigma: float, lo: int, hi: int) -> Field:
         weights = heat_weights(sigma**2 / 2, self.grid, TAIL)
@@ -189,7 +199,7 @@ class Features:
             self.kernels.step(here, before, 0, last - first, a, a, momentum, LINEAR, None, 0, faces, self.weights)
             here, before = before, here
             total += here.dtype.type(weights[k]) * (here - begin)
-        return np.ascontiguousarray(total[:, lo - first : hi - first])
+        return total[:, lo - first : hi - first]
 
     def _reached(self, stencil: list[int], *sigmas: float) -> None:
         wide = [stencil, *(smoothing_reach(sigma, self.grid) for sigma in sigmas)]

@@ -263,7 +263,8 @@ def _memory(
         fields += voxels * (tensors + strict * job.working.itemsize)
         wide = min(chunk + 2 * max(looked), job.space[0])
         entries = sum(n > 1 for n in job.space) * (sum(n > 1 for n in job.space) + 1) // 2
-        scratch = (3 * job.channels + walled * 4) * wide + (2 * entries + 2) * chunk
+        many = 24 if coefficient.extra else 2
+        scratch = (3 * job.channels + walled * 4) * wide + (entries + many) * chunk
     elif isinstance(coefficient, Local):
         wide = min(chunk + 4 + 2 * (1 + max(looked)) * walled, job.space[0])
         scratch = job.channels * wide * (5 if walled else 1) + 2 * (chunk + 2) + 4

@@ -21,7 +21,7 @@ from napari_diffusion.schemes import Exact, Stage
 from napari_diffusion.schemes.exact import transform
 
 #: Voxels that get their eigenvalues at once.
-FEW = 1 << 15
+FEW = 1 << 14
 
 
 class Solver:

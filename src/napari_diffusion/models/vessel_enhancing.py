@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_diffusion.coefficients import Tensor
-from napari_diffusion.features import Features, vesselness
+from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
 
 #: Vesselness too faint to count.
@@ -41,11 +41,13 @@ class VesselEnhancing(Model):
 
     def coefficient(self, f: Features) -> Tensor:
         """Return the tensor with the eigenvectors of the Hessian at the scale that looks most like a vessel."""
-        matrix, best = np.zeros(()), np.array(-1.0)
-        for sigma in np.geomspace(self.sigma, max(self.sigma, self.thickest), 3 if self.thickest > self.sigma else 1):
+        matrix = f.hessian(self.sigma) * float(self.sigma**2)
+        best = f.vesselness(matrix, self.gamma, self.polarity)
+        for sigma in np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)[1:]:
             scaled = f.hessian(float(sigma)) * float(sigma**2)
-            vessel = vesselness(f.eigenvalues(scaled), self.gamma, self.polarity)
-            matrix, best = np.where(vessel > best, scaled, matrix), np.maximum(vessel, best)
+            vessel = f.vesselness(scaled, self.gamma, self.polarity)
+            np.copyto(matrix, scaled, where=vessel > best)
+            best = np.maximum(vessel, best)
         return Tensor(matrix, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,))
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
