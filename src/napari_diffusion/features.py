@@ -155,8 +155,8 @@ class Features:
     def vesselness(self, hessian: Field, gamma: float, polarity: str) -> Field:
         """Vesselness (`vesselness` below) of a scale-normalised Hessian, plane by plane: it takes many temporaries."""
         out = np.empty(hessian.shape[1:], hessian.dtype)
-        for k, plane in enumerate(out):
-            plane[...] = vesselness(self.eigenvalues(np.ascontiguousarray(hessian[:, k])), gamma, polarity)
+        for k in range(len(out)):
+            out[k] = vesselness(self.eigenvalues(np.ascontiguousarray(hessian[:, k])), gamma, polarity)
         return out
 
     def _derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, name: str) -> Field:
