@@ -148,6 +148,8 @@ def test_others_share_the_choice():
     alone = [nd.suggest(image, nd.Linear()) for image in images]
     both = nd.suggest(images[0], nd.Linear(), others=[images[1]])
     assert alone[0].time < both.time < alone[1].time
+    # Each has its noise: together, the flattest quarter would be the quiet image.
+    assert both.noise.sigma == pytest.approx(math.sqrt((4**2 + 16**2) / 2), rel=0.15)  # 4 % for each
     assert both == nd.suggest(images[0], nd.Linear(), others=[images[1]])
 
 
@@ -211,6 +213,15 @@ def test_poisson_line_is_found():
     assert noise.gain == pytest.approx(3.0, rel=0.1)
     levels = np.array([50.0, 150.0])
     np.testing.assert_allclose(noise.variance(levels), 25 + 3 * levels, rtol=0.1)
+
+
+def test_poisson_line_is_found_in_the_dark():
+    """Blurred spots: three fifths have less than a photon, whose noise is no bell; they may not outvote the rest."""
+    y, x = np.indices((300, 300)) % 60 - 30
+    clean = 250 * np.exp(-(x**2 + y**2) / 128)
+    image = 7.0 * np.random.default_rng(0).poisson(clean / 7.0) + 2 * white(clean.shape)
+    noise = estimate_noise(evidence(image), "poisson")
+    assert noise.gain == pytest.approx(7.0, rel=0.1)
 
 
 def test_speckle_is_found():
