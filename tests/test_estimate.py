@@ -90,8 +90,8 @@ def test_suggestion_is_free_of_units(model, shape, spacing):
 def test_suggestion_ignores_an_offset():
     image = noisy((120, 110), 8.0)
     (first, time), (second, same) = (nd.suggest(u, nd.PeronaMalik()) for u in (image, image + 1e4))
-    # Differences of float64 at 1e4 are rounded to 1e-12, of noise 8; the search runs in single precision where the offset allows it.
-    assert (second.kappa, same) == (pytest.approx(first.kappa, rel=1e-9), pytest.approx(time, rel=1e-4))
+    # Differences of float64 at 1e4 are rounded to 1e-12, of noise 8; the search may run in single precision, to a thousandth of it.
+    assert (second.kappa, same) == (pytest.approx(first.kappa, rel=1e-9), pytest.approx(time, rel=1e-3))
 
 
 def test_suggestion_keeps_what_it_was_not_asked_for():
