@@ -131,7 +131,9 @@ class Features:
         axes, planes = self.axes, self.u.shape[1]
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, planes)
         first = max(lo - 1, 0)
-        smooth = np.tensordot(self.weights, self.smooth(sigma, first, min(hi + 1, planes)), 1)[None].astype(self.u.dtype)
+        smooth = self.smooth(sigma, first, min(hi + 1, planes))
+        if len(smooth) > 1:
+            smooth = np.tensordot(self.weights, smooth, 1)[None].astype(self.u.dtype)
         pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
         out = np.empty((len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
         for number, (i, j) in enumerate(pairs):
@@ -268,8 +270,10 @@ def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) ->
     with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a ``"bright"`` or ``"dark"`` vessel.
     In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})`.
     """
-    ordered = np.take_along_axis(eigenvalues, np.abs(eigenvalues).argsort(0), 0)
-    size, cross = np.abs(ordered), ordered[1:] * (-1 if polarity == "bright" else 1)
+    # Largest first, those of a bright vessel are already l1, l2, l3; if they are not in order of size, two of them have different signs.
+    curvatures = eigenvalues if polarity == "bright" else -eigenvalues[::-1]
+    size = np.abs(curvatures)
+    vessel = (curvatures[1:] < 0).all(0) & (size[0] <= size[min(1, len(size) - 1)])
     strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / (2 * gamma**2), 80))
     third = np.maximum(size[-1], 1e-12 * gamma)
     if len(size) < 3:
@@ -278,4 +282,4 @@ def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) ->
         stretch = np.square(size[0]) / np.maximum(size[1] * third, 1e-24 * gamma**2)
         strong = strong * (1 - np.exp(-2 * np.square(size[1] / third)))
         sheet = np.minimum(2e-6 * gamma**3 / np.maximum(size[1] * third**2, 1e-9 * gamma**3), 80)
-    return np.where((cross > 0).all(0), strong * np.exp(-np.minimum(2 * stretch + sheet, 80)), 0)
+    return np.where(vessel, strong * np.exp(-np.minimum(2 * stretch + sheet, 80)), 0)

@@ -22,6 +22,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PARTS = {
     "perona-malik": throughput.perona_malik,
     "linear": throughput.linear,
+    "tensors": throughput.tensors,
     "equal-time": accuracy.equal_time,
     "scaling": throughput.scaling,
     "waiting": throughput.waiting,

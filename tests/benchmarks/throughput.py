@@ -165,3 +165,35 @@ def waiting(n: int, rounds: int) -> dict:
     rows.append([f"from cancel to the return of a regularised run at {n}³, median", f"{median(late):.2f}"])
     rows.append(["the same, largest", f"{max(late):.2f}"])
     return {"text": "## Waiting\n\n" + table(["what", "seconds"], rows)}
+
+
+def tensors(n: int, rounds: int) -> dict:
+    """Tensor models at diffusion time 2 voxel², 96³, beside DIPlib's coherence-enhancing diffusion; ITK's filter has no wheel to install."""
+    import diplib as dip
+
+    size = min(n, 96)
+    u = ball(size)
+    small = dip.Image(u[:48, :48, :48].copy())
+    models = {
+        "edge-enhancing": nd.EdgeEnhancing(kappa=15.0),
+        "coherence-enhancing": nd.CoherenceEnhancing(kappa=8.0),
+        "hybrid": nd.Hybrid(kappa=15.0, contrast=15.0),
+        "vessel-enhancing": nd.VesselEnhancing(gamma=20.0),
+    }
+    contenders, work = {}, {}
+    for name, model in models.items():
+        for scheme in ("auto", nd.schemes.FSI(cycles=2)):
+            plan = nd.plan(u, model, time=2.0, scheme=scheme)
+            label = f"ours, {name}, {'auto' if scheme == 'auto' else 'two tensors'}"
+            contenders[label] = lambda model=model, scheme=scheme: nd.diffuse(u, model, time=2.0, scheme=scheme)
+            work[label] = plan.steps, sum(plan.rebuilds(k) for k in range(plan.steps))
+    contenders["DIPlib CoherenceEnhancingDiffusion, one step"] = lambda: dip.CoherenceEnhancingDiffusion(small, 1.0, 3.0, 1)
+    share = {"DIPlib CoherenceEnhancingDiffusion, one step": small.NumberOfPixels() / size**3}
+    times = in_turn(contenders, rounds, share)
+    rows = []
+    for name, t in times.items():
+        stages, made = work.get(name, (1, 1))
+        spent = median(t) / size**3 * 1e9
+        rows.append([name, f"{spent:.0f}", str(stages), str(made), f"{spent / stages:.0f}"])
+    head = ["filter", "ns/voxel", "steps", "tensors made", "ns/voxel per step"]
+    return {"text": f"## Tensor models, {size}³ float32, diffusion time 2 voxel²\n\n{table(head, rows)}"}

@@ -5,62 +5,64 @@ from __future__ import annotations
 import numpy as np
 
 from napari_diffusion.kernels.compiled_tensor import BIAS, MASK, SLOT
-from napari_diffusion.kernels.jit import helper, jit
+from napari_diffusion.kernels.jit import helper, jit, row
 from napari_diffusion.kernels.reference_selling import FLIPS, LEAST, REACH, ROUNDER
 
 U = np.uint64
 
 
-@helper
-def _product(b, i, j, m):
-    """b_i . M b_j."""
-    total = 0.0
-    for r in range(3):
-        for s in range(3):
-            total += b[i, r] * m[r, s] * b[j, s]
-    return total
+#: The six pairs (i, j) of four vectors, and the other two (k, l) of each.
+FIRST, SECOND = (0, 0, 0, 1, 1, 2), (1, 2, 3, 2, 3, 3)
+THIRD, FOURTH = (2, 1, 1, 0, 0, 0), (3, 3, 2, 3, 2, 1)
+
+
+@row
+def _pair(i, j):
+    """Number of the pair of i and j."""
+    low, high = min(i, j), max(i, j)
+    return low + high - 1 if low == 0 else low + high
 
 
 @helper
 def _decompose(m, real, b, rho, e):
-    """M = sum_k rho_k e_k e_k^T with six rho >= 0 and whole-numbered e, no longer than REACH; see reference_selling.decompose."""
+    """M = sum_k rho_k e_k e_k^T with six rho >= 0 and whole-numbered e, no longer than REACH; see reference_selling.decompose.
+
+    ``rho`` holds b_i . M b_j on the way. A flip changes these by sums of each other, since the four vectors add up to zero.
+    """
     trace = m[0, 0] + m[1, 1] + m[2, 2]
-    rounder = trace * ROUNDER
+    least, rounder = LEAST * trace, trace * ROUNDER
     while True:
         b[:] = 0
         for i in range(3):
             b[i, i] = 1
             b[3, i] = -1
+            rho[_pair(i, 3)] = -(m[i, 0] + m[i, 1] + m[i, 2])
+        rho[_pair(0, 1)], rho[_pair(0, 2)], rho[_pair(1, 2)] = m[0, 1], m[0, 2], m[1, 2]
         for _ in range(FLIPS):
-            again = False
-            for i in range(4):
-                for j in range(i + 1, 4):
-                    if not again and _product(b, i, j, m) > LEAST * trace:
-                        for k in range(4):
-                            if k != i and k != j:
-                                for r in range(3):
-                                    b[k, r] += b[i, r]
-                        for r in range(3):
-                            b[i, r] = -b[i, r]
-                        again = True
-            if not again:
-                break
-        n, longest = 0, 0
-        for i in range(4):
-            for j in range(i + 1, 4):
-                rho[n] = max(-_product(b, i, j, m), 0.0)
-                k = 0
-                while k in (i, j):
-                    k += 1
-                o = 6 - i - j - k
-                e[n, 0] = b[k, 1] * b[o, 2] - b[k, 2] * b[o, 1]
-                e[n, 1] = b[k, 2] * b[o, 0] - b[k, 0] * b[o, 2]
-                e[n, 2] = b[k, 0] * b[o, 1] - b[k, 1] * b[o, 0]
-                if rho[n] <= LEAST * trace:
-                    rho[n] = 0.0
-                else:
-                    longest = max(longest, abs(e[n, 0]), abs(e[n, 1]), abs(e[n, 2]))
+            n = 0
+            while n < 6 and rho[n] <= least:
                 n += 1
+            if n == 6:
+                break
+            i, j, k, o = FIRST[n], SECOND[n], THIRD[n], FOURTH[n]
+            for r in range(3):
+                b[k, r] += b[i, r]
+                b[o, r] += b[i, r]
+                b[i, r] = -b[i, r]
+            ij, ik, io = rho[n], rho[_pair(i, k)], rho[_pair(i, o)]
+            rho[n], rho[_pair(i, k)], rho[_pair(i, o)] = -ij, ij + io, ij + ik
+            rho[_pair(j, k)] += ij
+            rho[_pair(j, o)] += ij
+            rho[_pair(k, o)] -= ij
+        longest = 0
+        for n in range(6):
+            k, o = THIRD[n], FOURTH[n]
+            rho[n] = -rho[n] if -rho[n] > least else 0.0
+            e[n, 0] = b[k, 1] * b[o, 2] - b[k, 2] * b[o, 1]
+            e[n, 1] = b[k, 2] * b[o, 0] - b[k, 0] * b[o, 2]
+            e[n, 2] = b[k, 0] * b[o, 1] - b[k, 1] * b[o, 0]
+            if rho[n] > 0.0:
+                longest = max(longest, abs(e[n, 0]), abs(e[n, 1]), abs(e[n, 2]))
         if longest <= REACH:
             return
         for r in range(3):
