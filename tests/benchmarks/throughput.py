@@ -168,7 +168,7 @@ def waiting(n: int, rounds: int) -> dict:
 
 
 def tensors(n: int, rounds: int) -> dict:
-    """Tensor models at diffusion time 2 voxel², 96³, beside DIPlib's coherence-enhancing diffusion; ITK's filter has no wheel to install."""
+    """Tensor models at diffusion time 2 voxel², 96³, beside DIPlib's coherence-enhancing one; ITK's has no wheel to install."""
     import diplib as dip
 
     size = min(n, 96)
