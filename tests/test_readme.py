@@ -4,8 +4,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+from napari_diffusion import models
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_every_python_example_runs_in_order(tmp_path, monkeypatch):
@@ -24,3 +29,24 @@ def test_every_python_example_runs_in_order(tmp_path, monkeypatch):
         assert names[result].shape == names[image].shape
         assert names[result].std() < names[image].std()
     np.testing.assert_array_equal(names["again"], names["smooth"])  # the recipe says the same as the call
+
+
+def test_the_tables_name_every_model_and_every_parameter():
+    text, parameter, found = README.read_text(encoding="utf-8"), "", set()
+    for cell, owners in re.findall(r"^\| (`\w+`|) ?\| ((?:`\w+`(?:, )?)+) \|", text, flags=re.MULTILINE):
+        parameter = cell or parameter  # an empty cell goes on with the one above
+        found |= {(owner, parameter.strip("`")) for owner in re.findall(r"`(\w+)`", owners)}
+    for model in models.BUILTIN:
+        assert f"| `{model.__name__}` | `{model.name}` |" in text
+        assert {(model.__name__, p.name) for p in models.parameters(model)} <= found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert not [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+
+
+def test_the_guide_shows_every_model():
+    guide = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert not [model.name for model in models.BUILTIN if f"images/models/{model.name}.png" not in guide]
