@@ -144,6 +144,14 @@ def test_conductance_is_that_of_the_result(name):
     np.testing.assert_array_equal(found.conductance, nd.conductance(found.image[-1], model, spacing=(2.0, 1.0, 1.0)), strict=True)
 
 
+def test_coherence_and_directions_are_those_of_the_result():
+    image, model, where = picture(), nd.EdgeEnhancing(kappa=5.0), {"spacing": (2.0, 1.0, 1.0)}
+    found = run(image, model, Wanted(snapshots=2, coherence=True, directions=True), time=2.0, **where)
+    np.testing.assert_array_equal(found.coherence, nd.coherence(found.image[-1], model, **where), strict=True)
+    np.testing.assert_array_equal(found.directions.arrows(), nd.directions(found.image[-1], model, **where).arrows(), strict=True)
+    assert len(found.directions.positions) > 0
+
+
 def test_conductance_of_colours_is_one_map():
     image = np.stack([picture((12, 14)), picture((12, 14)) * 2, picture((12, 14))], -1)
     found = run(image, MODELS["classic"], Wanted(conductance=True), time=2.0, channel_axis=-1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_diffusion import models, schemes
     from napari_diffusion.engine.accuracy import integration_error
+    from napari_diffusion.engine.directions import Directions, coherence, directions
     from napari_diffusion.engine.edges import Gradients, conductance, gradients
     from napari_diffusion.engine.evolve import State, diffuse, evolve
     from napari_diffusion.engine.plan import Plan, plan
@@ -44,6 +45,9 @@ _HOME = {
     "Plan": "engine.plan",
     "preview": "engine.preview",
     "conductance": "engine.edges",
+    "coherence": "engine.directions",
+    "directions": "engine.directions",
+    "Directions": "engine.directions",
     "gradients": "engine.edges",
     "Gradients": "engine.edges",
     "integration_error": "engine.accuracy",
@@ -72,6 +76,7 @@ _HOME = {
 __all__ = [
     "Cancelled",
     "CoherenceEnhancing",
+    "Directions",
     "EdgeEnhancing",
     "Gradients",
     "Hybrid",
@@ -88,8 +93,10 @@ __all__ = [
     "Suggestion",
     "TotalVariation",
     "VesselEnhancing",
+    "coherence",
     "conductance",
     "diffuse",
+    "directions",
     "equivalent_sigma",
     "evolve",
     "gradients",

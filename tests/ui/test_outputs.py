@@ -35,6 +35,8 @@ def ended(qtbot, widget):
 
 LOOK = {"scale": (2, 0.5, 0.5), "units": ("um",) * 3, "translate": (1, 2, 3), "rotate": 20.0, "shear": (0.1, 0.2, 0.3)}
 
+SERIES = {"scale": (1, 2, 0.5, 0.5), "units": ("s", "um", "um", "um"), "translate": (0, 1, 2, 3)}
+
 
 def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
@@ -117,6 +119,42 @@ def test_the_conductance_of_a_colour_image_is_one_map(open_widget, qtbot, settle
     np.testing.assert_array_equal(conductance.data, expected, strict=True)
     assert not conductance.rgb
     assert list(conductance.contrast_limits) == [0, 1]
+
+
+def test_coherence_and_directions_of_a_model_with_a_tensor(open_widget, qtbot, settled):
+    image = np.broadcast_to(50 * np.cos(np.arange(40) / 2), (2, 3, 30, 40)).astype(np.float32)
+    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer.add_image(image, name="a", axis_labels=("t", "z", "y", "x"), affine=np.diag((1, 2, 3, 4, 1)), **SERIES)
+    section = section_of(widget)
+    for control in (section.coherence, section.directions):
+        assert not control.enabled
+        assert "Perona-Malik smooths alike in all directions" in control.tooltip
+    widget.form.model.value = nd.EdgeEnhancing
+    settled(widget)
+    for control in (section.coherence, section.directions):
+        assert control.enabled
+        control.native.click()
+    widget.form.controls["kappa"].value = 1.0
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    source, coherence, directions, result = viewer.layers
+    where = {"spacing": (2, 0.5, 0.5), "axes": (1, 2, 3)}
+    model = widget.form.controls.value()
+    np.testing.assert_array_equal(coherence.data, nd.coherence(result.data, model, **where), strict=True)
+    np.testing.assert_array_equal(directions.data, nd.directions(result.data, model, **where).arrows(), strict=True)
+    assert len(directions.data) > 100
+    assert directions.name == "a [Edge-enhancing, directions]"
+    assert directions.metadata["napari-diffusion"]["output"] == "directions"
+    assert directions.units == source.units
+    point = (1, 2, 3, 4)
+    np.testing.assert_allclose(directions.data_to_world(point), source.data_to_world(point), rtol=1e-12)
+    widget.form.model.value = nd.PeronaMalik
+    settled(widget)
+    assert not section.wanted()["directions"]
+    widget.form.model.value = nd.EdgeEnhancing
+    settled(widget)
+    assert section.wanted()["directions"]
 
 
 def test_the_limit_of_nothing_is_one():

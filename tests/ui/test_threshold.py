@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMenu
 
 import napari_diffusion as nd
 from napari_diffusion.ui.threshold import ThresholdSection
@@ -61,6 +61,7 @@ def test_line_and_control_are_one_number(opened, qtbot):
     kappa.value = 40
     follow(qtbot, gui)
     assert section.plot.threshold == pytest.approx(40)
+    assert not any(menu.isVisible() for menu in section.plot.findChildren(QMenu))  # pyqtgraph's own would cover the plot
     drag(qtbot, section.plot, 40, 15)
     follow(qtbot, gui)
     # A pixel is a few per cent on a logarithmic axis of this width.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +97,8 @@ def gradients(
             raise Cancelled("Looking for gradients was cancelled.")
         window = Window.around(job, region, per_axis(job, [1 + r for r in smoothing_reach(sigma, job.grid())]))
         box = window.job_of_box(image, mask, labels, "mask")
-        steepness, usable = np.zeros(_space(box)), np.zeros(_space(box), bool)
-        for index, features, seen in _looks(box):
+        steepness, usable = np.zeros(_space_of(box)), np.zeros(_space_of(box), bool)
+        for index, features, seen in looks(box):
             steepness[index] = np.sqrt(features.grad2(sigma)).reshape(steepness[index].shape)
             usable[index] = seen.reshape(steepness[index].shape)
         found.append(window.part_of(steepness)[window.part_of(usable)])
@@ -153,28 +153,50 @@ def conductance(
     numpy.ndarray
         Shape of ``image[region]`` without the channel axis; 0 outside mask and labels and where the image is not finite.
     """
+    return over_image(_at_voxels, image, model, region, spacing, axes, channel_axis, mask, labels, nan, cancel)
+
+
+def over_image(
+    measure: Callable[[Model, Features], Field],
+    image: Any,
+    model: Model,
+    region: Sequence[Index] | None,
+    spacing: float | Sequence[float],
+    axes: Sequence[int] | None,
+    channel_axis: int | None,
+    mask: Any,
+    labels: Any,
+    nan: str,
+    cancel: Event | None,
+) -> NDArray[np.floating]:
+    """Map of what ``measure`` returns for the planes of features; the other arguments, and what is returned, as `conductance`."""
     job = job_of_whole(image, spacing, axes, channel_axis, mask, labels, nan, False, None)
     image = image if hasattr(image, "shape") else np.asarray(image)
     wanted = [slice(None)] * len(job.shape) if region is None else region
     _, reach = dry_run(model, job.grid())
     window = Window.around(job, wanted, per_axis(job, reach))
     box = window.job_of_box(image, mask, labels, nan)
-    values = np.zeros(_space(box), box.working)
-    for index, features, usable in _looks(box):
+    values = np.zeros(_space_of(box), box.working)
+    for index, features, usable in looks(box, model):
         target = values[index].reshape(box.space)
-        if model.encodes:
-            features = dataclasses.replace(features, u=features.u.copy())
-            model.encode(features.u)
 
-        def work(low: int, high: int, features: Features = features, target: Field = target) -> None:
-            for start in range(low, high, CHUNK):
-                stop = min(start + CHUNK, high)
-                target[start:stop] = _at_voxels(model, dataclasses.replace(features, lo=start, hi=stop))
+        def work(part: Features, target: Field = target) -> None:
+            target[part.lo : part.hi] = measure(model, part)
 
-        with Slabs(cpu_count(), cancel, lambda share: None) as slabs:
-            slabs.run(work, box.space[0], CHUNK)
+        in_slabs(work, features, cancel)
         target[~usable] = 0
     return window.part_of(values)
+
+
+def in_slabs(work: Callable[[Features], object], features: Features, cancel: Event | None) -> None:
+    """Call ``work`` with the features of a few planes at a time, in several threads."""
+
+    def of_slab(low: int, high: int) -> None:
+        for start in range(low, high, CHUNK):
+            work(dataclasses.replace(features, lo=start, hi=min(start + CHUNK, high)))
+
+    with Slabs(cpu_count(), cancel, lambda share: None) as slabs:
+        slabs.run(of_slab, features.hi, CHUNK)
 
 
 def _at_voxels(model: Model, features: Features) -> Field:
@@ -194,10 +216,14 @@ def _at_voxels(model: Model, features: Features) -> Field:
     return coefficient.values
 
 
-def _looks(box: Job) -> Iterator[tuple[Any, Features, NDArray[np.bool_]]]:
-    """For every frame of a job: its index without channels, features of all of it, and which voxels are finite and in a region."""
+def looks(box: Job, model: Model | None = None) -> Iterator[tuple[Any, Features, NDArray[np.bool_]]]:
+    """For every frame of a job: its index without channels, features of all of it, and which voxels are finite and in a region.
+
+    With a model, the features are those of the image as that model diffuses it.
+    """
     backend, scratch = kernels.get(None, len(box.space)), Scratch()
-    for frame in box.frames() if 0 not in box.shape else []:
+    # A single voxel has nothing to exchange with.
+    for frame in box.frames() if 0 not in box.shape and box.space != (1, 1, 1) else []:
         field, _ = box.read(frame)
         outside = np.logical_or.reduce(~np.isfinite(field))
         broken = bool(outside.any())
@@ -205,6 +231,9 @@ def _looks(box: Job) -> Iterator[tuple[Any, Features, NDArray[np.bool_]]]:
             if box.nan == "raise":
                 raise ValueError("The image has values that are NaN or infinite; use nan='mask' to leave them out.")
             field = np.where(outside, field.dtype.type(0), field)
+        if model is not None and model.encodes:
+            field = field.copy()
+            model.encode(field)
         regions = box.regions_of(frame)
         grid = box.grid(box.walls(frame, outside if broken else None))
         features = Features(field, 0, field.shape[1], grid, backend, box.weights.astype(field.dtype), scratch)
@@ -235,5 +264,5 @@ def _sample(job: Job, frame: Sequence[int]) -> Iterator[list[Index]]:
         yield list(region)
 
 
-def _space(box: Job) -> tuple[int, ...]:
+def _space_of(box: Job) -> tuple[int, ...]:
     return tuple(n for i, n in enumerate(box.shape) if i != box.channel_axis)

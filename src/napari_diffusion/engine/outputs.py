@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.engine.directions import Directions, coherence, directions
 from napari_diffusion.engine.edges import conductance
 from napari_diffusion.engine.evolve import Image, State, evolve
 from napari_diffusion.engine.plan import human_bytes, plan
@@ -39,6 +40,10 @@ class Outputs:
         What the filter took away, image - result, in floating point; of the last snapshot.
     conductance
         Where the model would go on smoothing (1) and where it holds an edge (0), at the end; without the channel axis.
+    coherence
+        How much more a tensor model would go on smoothing along a direction than across, from 0 to 1; likewise.
+    directions
+        That direction, at some voxels.
     """
 
     image: Image
@@ -46,6 +51,8 @@ class Outputs:
     frame: int | None = None
     removed: Image | None = None
     conductance: Image | None = None
+    coherence: Image | None = None
+    directions: Directions | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,15 @@ class Wanted:
         Whether to return what was removed.
     conductance
         Whether to return the conductance at the end.
+    coherence, directions
+        Whether to return the coherence at the end, and the directions; of tensor models.
     """
 
     snapshots: int = 0
     removed: bool = False
     conductance: bool = False
+    coherence: bool = False
+    directions: bool = False
 
     def times(self, time: float) -> tuple[float, ...]:
         r"""Return the diffusion times of the snapshots [length²], from :math:`T/64` to T in equal ratios, or T alone.
@@ -87,8 +98,9 @@ class Wanted:
         planned = plan(image, model, time=time, **options)
         voxels = int(np.prod(image.shape, dtype=np.int64))
         stack = self.snapshots * voxels * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
-        # The map itself, and while it is made the field and its gradients.
-        maps = self.conductance * 4 * voxels * result_dtype(image.dtype, False).itemsize
+        # The maps themselves, and while one is made the field and its gradients.
+        count = self.conductance + self.coherence
+        maps = (count + 3 * (count + self.directions > 0)) * voxels * result_dtype(image.dtype, False).itemsize
         return planned.memory + maps + stack + self.removed * voxels * result_dtype(image.dtype, False).itemsize
 
 
@@ -177,8 +189,13 @@ def run(
         last = stack[kept - 1]
     removed = _removed(image, last) if wanted.removed else None
     where = {name: options[name] for name in _PLACES if name in options}
-    g = conductance(last, model, **where, cancel=cancel) if wanted.conductance else None
-    return dataclasses.replace(outputs, removed=removed, conductance=g)
+    return dataclasses.replace(
+        outputs,
+        removed=removed,
+        conductance=conductance(last, model, **where, cancel=cancel) if wanted.conductance else None,
+        coherence=coherence(last, model, **where, cancel=cancel) if wanted.coherence else None,
+        directions=directions(last, model, **where, cancel=cancel) if wanted.directions else None,
+    )
 
 
 def _scaled(report: Callable[[float], object], before: float, share: float) -> Callable[[float], object]:

@@ -47,7 +47,7 @@ def derivative(u: Field, start: int, lo: int, hi: int, axis: int, order: int, sp
 
 def eigenvalues(matrix: Field) -> NDArray[np.float64]:
     """Eigenvalues, largest first, of matrices given by their entries along the first axis."""
-    rising: Any = np.linalg.eigvalsh(_full(matrix).astype(np.float64))
+    rising: Any = np.linalg.eigvalsh(symmetric(matrix).astype(np.float64))
     return np.moveaxis(rising[..., ::-1], -1, 0)
 
 
@@ -62,7 +62,7 @@ def compose(matrix: Field, mu: Field, lam: Field, largest: float, axes: Sequence
     1e-8). ``axes`` are the axes of the grid that the matrix is about; the others get zeros. Entries are rounded to
     multiples of ``largest`` / `STEPS`.
     """
-    full = _full(np.asarray(matrix, float))
+    full = symmetric(np.asarray(matrix, float))
     n = full.shape[-1]
     floor = 1e-5 * np.abs(mu).max(0)
     shares = [np.asarray(row, float) for row in lam]
@@ -168,7 +168,7 @@ def tensors(space: Sequence[int]) -> Field:
     return np.empty((len(entries(len(space))), *space), np.float32)
 
 
-def _full(matrix: Field) -> Field:
+def symmetric(matrix: Field) -> Field:
     """Full matrices, last two axes, from entries along the first axis."""
     n = axes_of(matrix)
     full = np.empty((*matrix.shape[1:], n, n), matrix.dtype)

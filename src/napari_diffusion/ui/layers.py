@@ -166,6 +166,12 @@ class Look:
         own = {"colormap": "viridis", "contrast_limits": (0.0, highest), "gamma": 1.0, "rgb": False}
         return replace(self, arguments={**self.arguments, **own}, contrast_range=(0.0, highest))
 
+    def arrows(self, width: float) -> Look:
+        """Return the look of vectors of that width [voxel], in the same place."""
+        place = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+        arguments = {key: self.arguments[key] for key in place} | {"edge_width": width, "edge_color": "yellow"}
+        return replace(self, arguments=arguments)
+
     def signed(self, limit: float) -> Look:
         """Return the look of an image of differences: zero is the middle of the greys."""
         own = {"colormap": "gray", "contrast_limits": (-limit, limit), "gamma": 1.0, "rgb": False}
@@ -182,9 +188,9 @@ def _one_more(matrix: Any) -> Any:
     return outer
 
 
-def add_result(viewer: Any, data: Any, look: Look, title: str, provenance: dict[str, Any]) -> Any:
-    """Add a result as a new layer with a name of its own and return it."""
-    from napari.layers import Image
+def add_result(viewer: Any, data: Any, look: Look, title: str, provenance: dict[str, Any], *, vectors: bool = False) -> Any:
+    """Add a result, an image or vectors, as a new layer with a name of its own and return it."""
+    from napari.layers import Image, Vectors
 
     taken = {layer.name for layer in viewer.layers}
     name = f"{look.name} [{title}]"
@@ -193,8 +199,11 @@ def add_result(viewer: Any, data: Any, look: Look, title: str, provenance: dict[
         name = f"{look.name} [{title} {number}]"
         number += 1
     metadata = {**look.metadata, "napari-diffusion": provenance}
-    layer = Image(data, name=name, metadata=metadata, multiscale=False, **look.arguments)
-    layer.contrast_limits_range = look.contrast_range
+    if vectors:
+        layer: Any = Vectors(data, name=name, metadata=metadata, **look.arguments)
+    else:
+        layer = Image(data, name=name, metadata=metadata, multiscale=False, **look.arguments)
+        layer.contrast_limits_range = look.contrast_range
     with adding():
         viewer.add_layer(layer)
     return layer

@@ -9,6 +9,7 @@ import numpy as np
 from magicgui.widgets import CheckBox, Container, PushButton, SpinBox, Widget
 
 import napari_diffusion as nd
+from napari_diffusion.engine.directions import has_tensor
 from napari_diffusion.io.units import symbol
 from napari_diffusion.models import get
 from napari_diffusion.ui.layers import Look, add_result
@@ -16,6 +17,10 @@ from napari_diffusion.ui.layout import wrapping_label
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import KEY
 
+_TENSOR = {
+    "coherence": "Add a map of how much more is smoothed along a direction than across it, from 0 to 1, at the end.",
+    "directions": "Add vectors that show where the model smooths along, at the end; the longer, the higher the coherence.",
+}
 _NO_STACK = "Select a layer of snapshots first, and scroll to the one to keep."
 
 
@@ -33,31 +38,49 @@ class OutputsSection(Section):
         self.removed = CheckBox(text="What was removed", tooltip=tip)
         tip = "Add a map of where the model would go on smoothing (1) and where it holds an edge (0), at the end."
         self.conductance = CheckBox(text="Conductance", tooltip=tip)
+        self.coherence, self.directions = CheckBox(text="Coherence"), CheckBox(text="Directions")
+        self._model: Any = None
         form = Container(widgets=[self.snapshots])
         form.margins = (0, 0, 0, 0)
         self.here = wrapping_label()
         self.stop = PushButton(text="Stop here", enabled=False, tooltip=_NO_STACK)
-        for control in (self.snapshots, self.removed, self.conductance):
+        for control in (self.snapshots, self.removed, self.conductance, self.coherence, self.directions):
             control.changed.connect(self._changed)
         self.stop.changed.connect(self._stop_here)
         viewer = self.context.viewer
         viewer.layers.selection.events.active.connect(self._show_here)
         viewer.dims.events.current_step.connect(self._show_here)
-        return [form, self.removed, self.conductance, self.here, self.stop]
+        self.context.settings_changed.connect(self._model_changed)
+        return [form, self.removed, self.conductance, self.coherence, self.directions, self.here, self.stop]
 
     def wanted(self) -> dict[str, Any]:
         """Return what to keep."""
         count = int(self.snapshots.value)
         wanted = {"removed": bool(self.removed.value), "conductance": bool(self.conductance.value)}
+        wanted |= {name: control.enabled and bool(control.value) for name, control in self._of_tensors().items()}
         return wanted | {"snapshots": count and max(2, count)}
 
     def folded(self, opened: bool) -> None:
         """Say which snapshot is on screen."""
         if opened:
+            self._model_changed()
             self._show_here()
 
     def _changed(self) -> None:
         self.context.touch()
+
+    def _of_tensors(self) -> dict[str, CheckBox]:
+        return {"coherence": self.coherence, "directions": self.directions}
+
+    def _model_changed(self) -> None:
+        """Offer what only models with a diffusion tensor have."""
+        if self._model is self.context.controls.model:
+            return
+        self._model = self.context.controls.model
+        offered = has_tensor(self._model())
+        for name, control in self._of_tensors().items():
+            control.enabled = offered
+            control.tooltip = _TENSOR[name] if offered else f"{self._model.title} smooths alike in all directions at a voxel."
 
     def _stack(self) -> tuple[Any, int, float] | None:
         """Return the selected layer of snapshots, the one of them that is on screen, and its diffusion time."""

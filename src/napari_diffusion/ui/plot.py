@@ -22,7 +22,8 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(enableMenu=False)
         # Its menu of options is not on offer, but made all the same, and would outlive the window without a parent.
-        self.plotItem.ctrlMenu.setParent(self)
+        menu = self.plotItem.ctrlMenu
+        menu.setParent(self, menu.windowFlags())  # a window still, or it would lie on the plot
         self.setFixedHeight(HEIGHT)
         self.setMinimumWidth(120)
         self.setMouseEnabled(x=False, y=False)

@@ -17,6 +17,8 @@ from napari_diffusion.ui.worker import Control
 
 #: Voxels that the contrast limits of the removed noise are taken from, and their share inside the limits.
 SAMPLE, INSIDE = 1_000_000, 0.999
+#: Width of vectors as a share of their distance.
+WIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Run:
         if found.conductance is not None:
             highest = max(1.0, float(found.conductance.max(initial=0.0)))
             add_result(self.viewer, found.conductance, self.look.share(highest), f"{title}, conductance", told | {"output": "conductance"})
+        if found.coherence is not None:
+            add_result(self.viewer, found.coherence, self.look.share(1.0), f"{title}, coherence", told | {"output": "coherence"})
+        if found.directions is not None:
+            way = found.directions
+            look, notes = self.look.arrows(WIDTH * way.distance / min(way.spacing)), told | {"output": "directions"}
+            add_result(self.viewer, way.arrows(), look, f"{title}, directions", notes, vectors=True)
         if self.wanted.snapshots and not stopped:
             look = self.look.with_axis("diffusion time", np.log10(found.times).tolist())
             told |= {"output": "snapshots", "times": list(found.times)}
