@@ -17,13 +17,17 @@ from typing import Any
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication
 
+import napari_diffusion as nd
 from napari_diffusion.ui import worker
 from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
+from napari_diffusion.ui.threshold import ThresholdSection
 
 IMAGES = Path(__file__).parent / "images"
 WINDOW = (1280, 800)
@@ -46,8 +50,9 @@ def wait_until(condition: Callable[[], bool] = lambda: True, seconds: float = 18
 
 
 def ready(widget: Any) -> None:
-    """Wait until nothing is going on."""
-    wait_until(lambda: not widget.pending and worker.running() == 0 and not widget.panel.busy)
+    """Wait until nothing is going on, and has not been for a moment: what follows the screen begins a little later."""
+    for _ in range(2):
+        wait_until(lambda: not widget.pending and worker.running() == 0 and not widget.panel.busy)
 
 
 def save(native: Any, name: str) -> None:
@@ -100,13 +105,14 @@ def dock(viewer: Any, name: str) -> Any:
 
 
 def states(viewer: Any, widget: Any, prefix: str = "") -> None:
-    """Take each section, opened; one at a time, as a user would."""
-    for kind, section in widget.sections.items():
+    """Take the sections below Preview and Threshold, opened; one at a time, as a user would."""
+    for kind, name in PICTURES.items():
+        section = widget.sections[kind]
         section.box.open = True
         ready(widget)
         widget.scroll.ensureWidgetVisible(section.box.native, 0, 0)
         wait_until()
-        save(widget.native, f"{prefix}{PICTURES.get(kind, kind.__name__.lower())}.png")
+        save(widget.native, f"{prefix}{name}.png")
         section.box.open = False
     widget.form.more.open = True
     wait_until()
@@ -144,7 +150,25 @@ def main() -> None:
     widget.form.amount.number.value = 4.0
     widget.form.controls["kappa"].value = 8.0
     ready(widget)
-    walk.show("More smoothing: the amount is a length in mm; the line above Run says what it will take.")
+    widget.panel.say("")
+    walk.show("Or set it yourself: the amount is a length in mm; the line above Run says what it will take.")
+    threshold, preview = widget.sections[ThresholdSection], widget.sections[PreviewSection]
+    threshold.box.open = True
+    threshold.mark.value = True
+    widget.form.controls["kappa"].value = 30.0
+    ready(widget)
+    widget.scroll.ensureWidgetVisible(threshold.box.native, 0, 0)
+    walk.show("Threshold by eye: drag the line to where edges begin; they are coloured on the image.")
+    save(docked.window(), "threshold.png")
+    threshold.mark.value = threshold.box.open = False
+    widget.form.controls["kappa"].value = 8.0
+    preview.box.open = True
+    ready(widget)
+    widget.scroll.ensureWidgetVisible(preview.box.native, 0, 0)
+    walk.show("Preview: what Run will make of the plane on screen; it follows every change.")
+    save(docked.window(), "preview.png")
+    preview.box.open = False
+    ready(widget)
     widget.panel.button.native.click()
     ready(widget)
     viewer.canvas.grid.stride = 1  # the original on the left
@@ -206,12 +230,41 @@ def main() -> None:
     widget.panel.button.native.click()
     wait_until()
     save(widget.native, "error.png")
+    for notification in docked.window().findChildren(NapariQtNotification):
+        notification.close()
+    widget.panel.say("")
     viewer.theme = "light"
     for row in widget.form.table.rows:
         row.smooth.value = True
+    widget.form.amount.kind.value, widget.form.amount.number.value = "sigma", 4.0
     ready(widget)
     save(docked.window(), "light.png")
+    viewer.layers.clear()
+    viewer.theme = "dark"
+    follow_fibres(viewer, widget)
+    save(docked.window(), "directions.png")
     viewer.close()
+
+
+def follow_fibres(viewer: Any, widget: Any) -> None:
+    """Directions in the simulated confocal stack, by the coherence-enhancing model."""
+    viewer.open_sample("napari-diffusion", "confocal")
+    widget.form.model.value = nd.CoherenceEnhancing
+    ready(widget)
+    widget.form.amount.kind.value, widget.form.amount.number.value = "sigma", 0.3
+    for name, value in {"kappa": 600.0, "sigma": 0.2, "rho": 0.4}.items():  # filaments are 0.3 µm wide
+        widget.form.controls[name].value = value
+    outputs = widget.sections[OutputsSection]
+    outputs.box.open = True
+    outputs.directions.value = True
+    ready(widget)
+    widget.panel.button.native.click()
+    ready(widget)
+    for layer in viewer.layers:
+        layer.visible = "directions" in layer.name or layer is viewer.layers[-1]
+    viewer.layers.move(len(viewer.layers) - 1, len(viewer.layers) - 2)
+    viewer.reset_view()
+    ready(widget)
 
 
 if __name__ == "__main__":
