@@ -264,16 +264,17 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
 def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) -> NDArray[np.float64]:
     r"""Frangi's vesselness made smooth (Manniesing et al. 2006), from the eigenvalues of a scale-normalised Hessian.
 
-    .. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2}), \quad R_a = |l_2|/|l_3|, \;
-       R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
+    .. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2})\,(1 - l_1^2/l_2^2), \quad
+       R_a = |l_2|/|l_3|, \; R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
 
     with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a ``"bright"`` or ``"dark"`` vessel.
     In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})`.
     """
-    # Largest first, those of a bright vessel are already l1, l2, l3; if they are not in order of size, two of them have different signs.
+    # Largest first, those of a bright vessel are already l1, l2, l3.
     curvatures = eigenvalues if polarity == "bright" else -eigenvalues[::-1]
     size = np.abs(curvatures)
-    vessel = (curvatures[1:] < 0).all(0) & (size[0] <= size[min(1, len(size) - 1)])
+    # Frangi's jumps where the two smaller ones are equal, and with it their directions change places; this factor ends it there, at zero.
+    vessel = np.where((curvatures[1:] < 0).all(0), 1 - np.square(size[0] / np.maximum(size[min(1, len(size) - 1)], 1e-12 * gamma)), 0)
     strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / (2 * gamma**2), 80))
     third = np.maximum(size[-1], 1e-12 * gamma)
     if len(size) < 3:
@@ -282,4 +283,4 @@ def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) ->
         stretch = np.square(size[0]) / np.maximum(size[1] * third, 1e-24 * gamma**2)
         strong = strong * (1 - np.exp(-2 * np.square(size[1] / third)))
         sheet = np.minimum(2e-6 * gamma**3 / np.maximum(size[1] * third**2, 1e-9 * gamma**3), 80)
-    return np.where(vessel, strong * np.exp(-np.minimum(2 * stretch + sheet, 80)), 0)
+    return np.asarray(np.maximum(vessel, 0) * strong * np.exp(-np.minimum(2 * stretch + sheet, 80)))

@@ -2,8 +2,9 @@ r"""Vessel-enhancing diffusion.
 
 .. math:: \lambda_{along} = 1 + (\omega - 1)\,V^{1/s}, \qquad \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
 
-with the eigenvectors of the Hessian of :math:`u_\sigma` and Frangi's vesselness V (`features.vesselness`); of three scales the one with
-the largest V counts. The stable step is :math:`\omega` times shorter.
+with Frangi's vesselness V (`features.vesselness`), the largest of three scales, and the eigenvectors of the sum of the
+scale-normalised Hessians times :math:`V^4`: nearly those of the best scale, but they do not jump from one to the next.
+The stable step is :math:`\omega` times shorter.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -19,7 +20,7 @@ from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
 
 #: Vesselness too faint to count.
-FAINT = 1e-4
+FAINT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class VesselEnhancing(Model):
     name = "vessel-enhancing"
     title = "Vessel-enhancing"
     summary = "Strengthens and connects bright or dark vessels and smooths what is around them."
-    amplifies = 10.0  # its tensor jumps where two curvatures are equal but for their sign
+    amplifies = 10.0  # exponentials of ratios of curvatures, times omega
 
     gamma: float = param(5.0, "Contrast of a faint vessel.", unit="intensity", gt=0, suggest="noise")
     sigma: float = param(1.0, "Radius of the thinnest vessels.", unit="length", gt=0)
@@ -41,19 +42,19 @@ class VesselEnhancing(Model):
 
     def coefficient(self, f: Features) -> Tensor:
         """Return the tensor with the eigenvectors of the Hessian at the scale that looks most like a vessel."""
-        matrix = f.hessian(self.sigma) * float(self.sigma**2)
-        best = f.vesselness(matrix, self.gamma, self.polarity)
-        for sigma in np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)[1:]:
+        total, best = np.zeros(()), np.zeros(())
+        for sigma in np.geomspace(self.sigma, max(self.sigma, self.thickest), 3):
             scaled = f.hessian(float(sigma)) * float(sigma**2)
             vessel = f.vesselness(scaled, self.gamma, self.polarity)
-            np.copyto(matrix, scaled, where=vessel > best)
-            best = np.maximum(vessel, best)
-        return Tensor(matrix, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,))
+            best, scaled = np.maximum(vessel, best), np.square(np.square(vessel)) * scaled
+            total = scaled + total
+        return Tensor(total, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,))
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities: omega along the direction of the smallest curvature, epsilon across."""
-        # The root is infinitely steep at zero, where rounding would decide: it begins at FAINT.
-        root, least = (vessel + FAINT) ** (1 / self.sensitivity), FAINT ** (1 / self.sensitivity)
-        share = (root - least) / (1 - least)
-        along, across, flattest = 1 + (self.omega - 1) * share, 1 + (self.epsilon - 1) * share, np.abs(mu).argmin(0)
-        return [np.where(flattest == i, along, across) for i in range(len(mu))]
+        """Return the diffusivities: omega along the smallest curvature, epsilon across; the root, infinitely steep at zero, begins at FAINT."""
+        root, start = (vessel + FAINT) ** (1 / self.sensitivity), FAINT ** (1 / self.sensitivity)
+        first, second = (mu[0], mu[min(1, len(mu) - 1)]) if self.polarity == "bright" else (mu[-1], mu[max(len(mu) - 2, 0)])
+        clear = 1 - np.square(np.minimum(np.abs(first) / np.maximum(np.abs(second), 1e-30), 1))  # two equal ones have no direction
+        share = clear * (root - start) / (1 - start)
+        along, least = 1 + (self.omega - 1) * share, 0 if self.polarity == "bright" else len(mu) - 1
+        return [along if i == least else 1 + (self.epsilon - 1) * share for i in range(len(mu))]
