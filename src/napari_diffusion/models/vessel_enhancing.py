@@ -51,7 +51,7 @@ class VesselEnhancing(Model):
         return Tensor(total, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,))
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities: omega along the smallest curvature, epsilon across; the root, infinitely steep at zero, begins at FAINT."""
+        """Return the diffusivities: omega along the least curvature, epsilon across; the root, steep at zero, begins at FAINT."""
         root, start = (vessel + FAINT) ** (1 / self.sensitivity), FAINT ** (1 / self.sensitivity)
         first, second = (mu[0], mu[min(1, len(mu) - 1)]) if self.polarity == "bright" else (mu[-1], mu[max(len(mu) - 2, 0)])
         clear = 1 - np.square(np.minimum(np.abs(first) / np.maximum(np.abs(second), 1e-30), 1))  # two equal ones have no direction
