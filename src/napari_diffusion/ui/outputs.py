@@ -74,7 +74,8 @@ class OutputsSection(Section):
 
     def _model_changed(self) -> None:
         """Offer what only models with a diffusion tensor have."""
-        if self._model is self.context.controls.model:
+        asked = self.box.open or any(control.value for control in self._of_tensors().values())
+        if not asked or self._model is self.context.controls.model:
             return
         self._model = self.context.controls.model
         offered = has_tensor(self._model())
