@@ -71,7 +71,7 @@ def test_composed_tensor_has_the_wanted_eigenvalues_along_the_eigenvectors(lam):
 
 
 def entries_of(kernel, d):
-    """Entries of stored tensors, read through the operator: D u for the six quadratics u = x_i x_j is what a step adds in the middle."""
+    """Entries of stored tensors, unpacked."""
     if kernel.name == "reference":
         return d / STEPS
     fields = [(d[k // 3] >> np.uint64(21 * (k % 3))) & np.uint64((1 << 21) - 1) for k in range(6)]

@@ -268,7 +268,7 @@ def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) ->
        R_a = |l_2|/|l_3|, \; R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
 
     with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a ``"bright"`` or ``"dark"`` vessel.
-    In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})`.
+    In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})(1 - l_1^2/l_2^2)`. The last factor is ours.
     """
     # Largest first, those of a bright vessel are already l1, l2, l3.
     curvatures = eigenvalues if polarity == "bright" else -eigenvalues[::-1]
