@@ -7,8 +7,10 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion.engine import outputs
+from napari_diffusion.engine.preview import Excerpt
 from napari_diffusion.ui import worker
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.preview import PreviewSection
 
 WAIT = 120_000  # ms; a limit for what hangs, on a machine that compiles the kernels and has other work
 
@@ -97,3 +99,69 @@ def noisy():
     values = np.random.default_rng(0).normal(100.0, 5.0, (6, 16, 20)).astype(np.float32)
     values[..., 10:] += 80.0
     return values
+
+
+@pytest.fixture
+def opened(open_widget, qtbot):
+    """Open a viewer with an image, the widget and its preview; returns viewer, widget, section."""
+
+    def open_one(image, **look):
+        viewer, gui = open_widget()
+        viewer.add_image(image, **{"name": "noisy"} | look)
+        section = gui.sections[PreviewSection]
+        settle(qtbot, gui)
+        section.box.button.native.click()
+        follow(qtbot, gui)
+        return viewer, gui, section
+
+    return open_one
+
+
+def follow(qtbot, gui):
+    """Wait until the preview is up to date."""
+    settle(qtbot, gui)
+    qtbot.waitUntil(lambda: not gui.sections[PreviewSection].overlay.pending, timeout=WAIT)
+
+
+def whole_run(gui):
+    settings = gui.form.settings()
+    rgb = settings.keywords["channel_axis"] is not None
+    return nd.diffuse(np.asarray(settings.image), settings.model, **settings.keywords | ({"preserve_dtype": True} if rgb else {}))
+
+
+def shows_the_run(viewer, gui, step=0.0):
+    """The preview layer lies where it belongs, and its voxels are those of the run there."""
+    overlay = gui.sections[PreviewSection].overlay.layer
+    source = gui.form.layer.value
+    assert overlay in viewer.layers
+    run = whole_run(gui)
+    start = np.rint(source.world_to_data(overlay.data_to_world((0,) * overlay.ndim))).astype(int)
+    region = tuple(slice(int(s), int(s) + n) for s, n in zip(start, overlay.data.shape, strict=False))
+    data = np.asarray(gui.form.settings().image)
+    assert np.abs(np.asarray(overlay.data, float) - run[region]).max() <= 1e-3 * np.ptp(data) + step
+    assert not np.array_equal(overlay.data, data[region])
+    return region
+
+
+class Held:
+    """Stands in for the making of previews: counts, and answers when let go; raises when cancelled."""
+
+    def __init__(self):
+        self.calls, self.ended, self.go, self.real = [], [], threading.Event(), Excerpt.run
+
+    def __call__(self, excerpt, progress=None, cancel=None):
+        self.calls.append(excerpt)
+        while not self.go.wait(0.01):
+            if cancel.is_set():
+                raise nd.Cancelled("The filter was cancelled.")
+        result = self.real(excerpt, progress, cancel)
+        self.ended.append(excerpt)
+        return result
+
+
+@pytest.fixture
+def held(monkeypatch):
+    stand_in = Held()
+    monkeypatch.setattr(Excerpt, "run", lambda *args, **keywords: stand_in(*args, **keywords))
+    yield stand_in
+    stand_in.go.set()

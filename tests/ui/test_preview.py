@@ -1,60 +1,14 @@
 """The preview: what is on screen equals the run, whatever is done to the viewer meanwhile."""
 
-import threading
-
 import dask.array
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-import napari_diffusion as nd
 from napari_diffusion.ui import preview as module
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.preview import PreviewSection
 
-from .conftest import WAIT, settle
-
-
-@pytest.fixture
-def opened(open_widget, qtbot):
-    """Open a viewer with an image, the widget and its preview; returns viewer, widget, section."""
-
-    def open_one(image, **look):
-        viewer, gui = open_widget()
-        viewer.add_image(image, **{"name": "noisy"} | look)
-        section = gui.sections[PreviewSection]
-        settle(qtbot, gui)
-        section.box.button.native.click()
-        follow(qtbot, gui)
-        return viewer, gui, section
-
-    return open_one
-
-
-def follow(qtbot, gui):
-    """Wait until the preview is up to date."""
-    settle(qtbot, gui)
-    qtbot.waitUntil(lambda: not gui.sections[PreviewSection].overlay.pending, timeout=WAIT)
-
-
-def whole_run(gui):
-    settings = gui.form.settings()
-    rgb = settings.keywords["channel_axis"] is not None
-    return nd.diffuse(np.asarray(settings.image), settings.model, **settings.keywords | ({"preserve_dtype": True} if rgb else {}))
-
-
-def shows_the_run(viewer, gui, step=0.0):
-    """The preview layer lies where it belongs, and its voxels are those of the run there."""
-    overlay = gui.sections[PreviewSection].overlay.layer
-    source = gui.form.layer.value
-    assert overlay in viewer.layers
-    run = whole_run(gui)
-    start = np.rint(source.world_to_data(overlay.data_to_world((0,) * overlay.ndim))).astype(int)
-    region = tuple(slice(int(s), int(s) + n) for s, n in zip(start, overlay.data.shape, strict=False))
-    data = np.asarray(gui.form.settings().image)
-    assert np.abs(np.asarray(overlay.data, float) - run[region]).max() <= 1e-3 * np.ptp(data) + step
-    assert not np.array_equal(overlay.data, data[region])
-    return region
+from .conftest import WAIT, follow, settle, shows_the_run
 
 
 def test_the_plane_on_screen_is_the_run(opened, noisy):
@@ -151,30 +105,6 @@ def test_it_goes_without_a_trace(opened, qtbot, noisy, how):
     shows_the_run(viewer, gui)
 
 
-class Held:
-    """Stands in for ``nd.preview``: counts, and answers when let go; raises when cancelled."""
-
-    def __init__(self):
-        self.calls, self.ended, self.go, self.real = [], [], threading.Event(), nd.preview
-
-    def __call__(self, image, model, *, cancel, **keywords):
-        self.calls.append(model)
-        while not self.go.wait(0.01):
-            if cancel.is_set():
-                raise nd.Cancelled("The filter was cancelled.")
-        result = self.real(image, model, cancel=cancel, **keywords)
-        self.ended.append(model)
-        return result
-
-
-@pytest.fixture
-def held(monkeypatch):
-    stand_in = Held()
-    monkeypatch.setattr(nd, "preview", stand_in)
-    yield stand_in
-    stand_in.go.set()
-
-
 def test_a_dragged_slider_costs_three_previews_and_shows_the_last(opened, qtbot, noisy, held):
     held.go.set()
     viewer, gui, _ = opened(noisy)
@@ -194,7 +124,7 @@ def test_a_dragged_slider_costs_three_previews_and_shows_the_last(opened, qtbot,
     follow(qtbot, gui)
     assert len(held.ended) <= 3
     assert len(held.calls) <= 3
-    assert held.ended[-1].kappa == 40
+    assert held.ended[-1].model.kappa == 40
     shows_the_run(viewer, gui)
 
 
@@ -207,10 +137,10 @@ def test_an_old_one_is_cancelled_for_a_newer(opened, qtbot, noisy, held, monkeyp
     monkeypatch.setattr("napari_diffusion.ui.overlay.PATIENCE", 0)
     for value in (3, 4, 5):
         gui.form.controls["kappa"].value = value
-        qtbot.waitUntil(lambda value=value: bool(held.calls) and held.calls[-1].kappa == value, timeout=WAIT)
+        qtbot.waitUntil(lambda value=value: bool(held.calls) and held.calls[-1].model.kappa == value, timeout=WAIT)
     held.go.set()
     follow(qtbot, gui)
-    assert [model.kappa for model in held.ended] == [5]
+    assert [excerpt.model.kappa for excerpt in held.ended] == [5]
 
 
 def test_the_layer_is_deleted_or_exchanged_meanwhile(opened, qtbot, noisy, held):

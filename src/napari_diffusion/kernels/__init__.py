@@ -236,8 +236,8 @@ def get(name: str | None, axes: int) -> Backend:
 
 def compiling() -> bool:
     """Whether a kernel is being compiled at this moment, in whichever thread; it never loads the compiler."""
-    jit = sys.modules.get(f"{__name__}.jit")
-    return jit is not None and jit.compiling()
+    jit: Any = sys.modules.get(f"{__name__}.jit")
+    return hasattr(jit, "compiling") and bool(jit.compiling())  # another thread may be in the middle of importing it
 
 
 @cache

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
+from napari_diffusion.engine.preview import Look
 from napari_diffusion.engine.slabs import Cancelled
 from napari_diffusion.ui.layers import array_of
 from napari_diffusion.ui.section import Context
@@ -19,7 +21,9 @@ from napari_diffusion.ui.worker import Control, Task
 #: Rest between two looks at what has changed [ms].
 REST = 30
 #: A request that has been under way for longer is dropped for a newer one; a younger one may end, so that dragging shows something [s].
-PATIENCE = 0.3
+PATIENCE = 1.0
+
+Work = Callable[[Control], Any]
 
 
 class Newest:
@@ -28,19 +32,24 @@ class Newest:
     def __init__(self) -> None:
         self._task: Task | None = None
         self._began = 0.0
-        self._waiting: tuple[Callable[[Control], Any], Callable[[Any], None], Callable[[Exception], None]] | None = None
+        self._improving = False
+        self._waiting: tuple[Work, Callable[[Any], Work | None], Callable[[Exception], None]] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a task is under way."""
         return self._task is not None
 
-    def request(self, work: Callable[[Control], Any], done: Callable[[Any], None], failed: Callable[[Exception], None]) -> None:
-        """Ask for a task; `done` or `failed` are told, unless a newer request came before."""
+    def request(self, work: Work, done: Callable[[Any], Work | None], failed: Callable[[Exception], None]) -> None:
+        """Ask for a task; `done` or `failed` are told, unless a newer request came before.
+
+        `done` may return another task, which improves on what it was told. That one begins when nothing newer waits, and gives way to
+        what does at once.
+        """
         self._waiting = work, done, failed
         if self._task is None:
             self._next()
-        elif time.monotonic() - self._began > PATIENCE:
+        elif self._improving or time.monotonic() - self._began > PATIENCE:
             self._task.cancel.set()
 
     def drop(self) -> None:
@@ -50,23 +59,29 @@ class Newest:
             self._task.drop()
             self._task = None
 
-    def _next(self) -> None:
+    def _next(self, improving: bool = False) -> None:
         if self._waiting is None:
             return
         work, done, failed = self._waiting
-        self._waiting = None
+        self._waiting, self._improving = None, improving
 
-        def ended(tell: Callable[[Any], None]) -> Callable[[Any], None]:
-            def call(value: Any) -> None:
-                self._task = None
-                if not isinstance(value, Cancelled):
-                    tell(value)
+        def over(value: Any) -> None:
+            self._task = None
+            better = done(value)
+            if better is not None and self._waiting is None:
+                self._waiting = better, done, failed
+                self._next(improving=True)
+            else:
                 self._next()
 
-            return call
+        def broken(error: Exception) -> None:
+            self._task = None
+            if not isinstance(error, Cancelled):
+                failed(error)
+            self._next()
 
         self._began = time.monotonic()
-        self._task = Task(work, ended(done), ended(failed))
+        self._task = Task(work, over, broken)
         self._task.start()
 
 
@@ -96,6 +111,14 @@ class Undocked(QObject):
         return False
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What is on screen now: which part, and what was made of it."""
+
+    part: Part
+    look: Look
+
+
 class Overlay:
     """A layer over the chosen one that shows something computed from it.
 
@@ -106,11 +129,12 @@ class Overlay:
     title
         Put behind the name of the layer.
     compute
-        Called in a thread with the settings, the part and a `Control`; returns the picture, with an axis of one voxel where one is cut.
+        Called in a thread with the settings, the part and a `Control`; returns the picture, with an axis of one voxel where one is cut,
+        as a `Look`, which may have a better one.
     part
         Returns the part on screen, ``None`` where there is none.
     tell
-        Called with what to say, and with the error or the part it is about.
+        Called with ``None`` when something begins, with what is shown, or with the error.
     look
         Changes the arguments of the new layer.
     gone
@@ -121,9 +145,9 @@ class Overlay:
         self,
         context: Context,
         title: str,
-        compute: Callable[[Settings, Part, Control], Any],
+        compute: Callable[[Settings, Part, Control], Look],
         part: Callable[[], Part | None],
-        tell: Callable[[Any], None],
+        tell: Callable[[Shown | Exception | None], None],
         gone: Callable[[], None],
         **look: Any,
     ) -> None:
@@ -223,10 +247,14 @@ class Overlay:
         source, compute = context.layer, self._compute
         self._tell(None)
 
-        def done(picture: Any) -> None:
+        def done(look: Look) -> Work | None:
             # Meanwhile the layer may have been deleted, exchanged or given other data.
-            if self._on and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image:
-                self._show(source, part, picture)
+            if not (self._on and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image):
+                return None
+            self._show(source, part, look.picture)
+            self._tell(Shown(part, look))
+            better = look.better
+            return None if better is None else lambda control: better(control.cancel)
 
         self._newest.request(lambda control: compute(settings, part, control), done, self._refuse)
 
@@ -252,7 +280,6 @@ class Overlay:
             self._context.add_helper(self._layer)
             self._follow_look(source)
         self._shown = part
-        self._tell(part)
 
     def _new(self, source: Any, part: Part, picture: Any, transform: dict[str, Any]) -> Any:
         from napari.layers import Image

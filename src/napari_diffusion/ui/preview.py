@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
 
-import napari_diffusion as nd
 from napari_diffusion import kernels
+from napari_diffusion.engine.preview import Excerpt, Look, Previewer
 from napari_diffusion.ui.layers import array_of, axes_of
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
-from napari_diffusion.ui.overlay import Overlay
-from napari_diffusion.ui.panel import sentence
+from napari_diffusion.ui.overlay import Overlay, Shown
+from napari_diffusion.ui.panel import duration, sentence
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import Settings
@@ -22,12 +21,6 @@ from napari_diffusion.ui.worker import Control
 
 #: How often it is looked whether a kernel is being compiled [ms].
 LOOK = 200
-
-
-def compute(settings: Settings, part: Part, control: Control) -> Any:
-    """Return the filtered part. Colours keep their integer type: as floats, napari would take 255 for 255 times white."""
-    keywords = settings.keywords | ({"preserve_dtype": True} if settings.keywords["channel_axis"] is not None else {})
-    return nd.preview(settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel)
 
 
 class PreviewSection(Section):
@@ -47,7 +40,8 @@ class PreviewSection(Section):
         self.solid = Container(widgets=[self.cut, self.place])
         self.solid.margins = (0, 0, 0, 0)
         self.status = wrapping_label()
-        self.overlay = Overlay(self.context, "preview", compute, self._part, self._tell, self._gone)
+        self._previewer = Previewer()
+        self.overlay = Overlay(self.context, "preview", self._compute, self._part, self._tell, self._gone)
         self._began = 0.0
         self._compiling = QTimer(self.context.form.native)
         self._compiling.setInterval(LOOK)
@@ -113,24 +107,36 @@ class PreviewSection(Section):
                     self.place.value = size // 2
         self.overlay.refresh()
 
+    def _compute(self, settings: Settings, part: Part, control: Control) -> Look:
+        """Return the filtered part. Colours keep their integer type: as floats, napari would take 255 for 255 times white."""
+        keywords = settings.keywords | ({"preserve_dtype": True} if settings.keywords["channel_axis"] is not None else {})
+        return self._previewer.look(Excerpt(settings.image, settings.model, region=part.region, **keywords), control.cancel)
+
     def _part(self) -> Part | None:
         largest = Preferences.read().preview
         return on_screen(self.context.viewer, self.context.layer, largest, self.cut.value, int(self.place.value))
 
-    def _tell(self, about: Any) -> None:
+    def _tell(self, about: Shown | Exception | None) -> None:
         """Say how it stands: begun (``None``), failed, or shown."""
         if about is None:
             self._began = time.monotonic()
             self._compiling.start()
             return
+        draft = isinstance(about, Shown) and about.look.better is not None
+        # On screen a draft looks like any picture, so that the line is marked, not only worded.
+        self.status.native.setStyleSheet("border-left: 3px solid #f0ad4e; padding-left: 6px;" if draft else "")
         self._compiling.stop()
         if isinstance(about, Exception):
             self.status.value = sentence(about)
             return
-        took = time.monotonic() - self._began
-        sides = " × ".join(str(part.stop - part.start) for part in about.region[: self.context.layer.ndim] if part.stop - part.start > 1)
-        part = "all of the plane" if about.whole else f"the middle, {sides} voxels; the preferences say how much"
-        self.status.value = f"As Run will make it: {part}, in {took:.2g} s."
+        part = about.part
+        sides = " × ".join(str(side.stop - side.start) for side in part.region[: self.context.layer.ndim] if side.stop - side.start > 1)
+        where = "all of the plane" if part.whole else f"the middle, {sides} voxels; the preferences say how much"
+        if draft:
+            rest = "" if about.look.seconds is None else f", in about {duration(about.look.seconds)}"
+            self.status.value = f"Draft, nearly as Run will make it: {where}. The exact preview follows{rest}."
+        else:
+            self.status.value = f"As Run will make it: {where}, in {time.monotonic() - self._began:.2g} s."
         if self.hold.native.isDown():
             self._press()
 

@@ -9,6 +9,7 @@ from magicgui.widgets import CheckBox, Container, Widget
 
 import napari_diffusion as nd
 from napari_diffusion.engine.edges import diffusivity_over
+from napari_diffusion.engine.preview import Look
 from napari_diffusion.models import Parameter, parameters
 from napari_diffusion.ui.layout import wrapping_label
 from napari_diffusion.ui.overlay import Newest, Overlay
@@ -31,11 +32,11 @@ def threshold_of(model: Any) -> Parameter | None:
     return next((p for p in parameters(model) if p.suggest == "threshold" and p.unit == "intensity/length"), None)
 
 
-def conductance(settings: Settings, part: Part, control: Control) -> Any:
+def conductance(settings: Settings, part: Part, control: Control) -> Look:
     """Return the conductance of the part on screen."""
     names = ("spacing", "axes", "channel_axis", "labels", "nan")
     keywords = {name: settings.keywords[name] for name in names}
-    return nd.conductance(settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel)
+    return Look(nd.conductance(settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel))
 
 
 class ThresholdSection(Section):

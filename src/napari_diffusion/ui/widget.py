@@ -17,6 +17,7 @@ from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.preparation import Preparation
 from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
 from napari_diffusion.ui.runs import Run
@@ -72,6 +73,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._timer.setInterval(PLAN_DELAY)
         self._timer.timeout.connect(self._settled)
         self._plans, self._suggestions = Latest(), Latest()
+        self._preparation = Preparation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
         self.context.on_close(self._suggestions.drop)
         self.form.layer_changed.connect(self._layer_changed)

@@ -1,0 +1,85 @@
+"""What is compiled on first use is compiled while the user looks at the controls: once, beside everything else, and said."""
+
+import threading
+
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion.ui import preparation
+
+from .conftest import WAIT, settle
+
+
+class Rehearsal:
+    """Stands in for the rehearsal: notes its model, and takes until it is let go or cancelled."""
+
+    def __init__(self):
+        self.models, self.go, self.cancelled = [], threading.Event(), threading.Event()
+
+    def __call__(self, image, model, *, cancel, **keywords):
+        self.models.append(type(model))
+        while not self.go.wait(0.01):
+            if cancel.is_set():
+                self.cancelled.set()
+                raise nd.Cancelled("The filter was cancelled.")
+
+
+@pytest.fixture
+def rehearsal(monkeypatch):
+    stand_in = Rehearsal()
+    monkeypatch.setattr(preparation, "rehearse", stand_in)
+    monkeypatch.setattr(preparation, "_known", set())
+    yield stand_in
+    stand_in.go.set()
+
+
+def test_each_kind_of_run_is_prepared_once(open_widget, qtbot, noisy, rehearsal):
+    rehearsal.go.set()
+    viewer, gui = open_widget()
+    assert not rehearsal.models
+    viewer.add_image(noisy)
+    settle(qtbot, gui)
+    assert 1 <= len(rehearsal.models) <= 2  # classic as it begins, and smoothed first where that is suggested
+    rehearsal.models.clear()
+    gui.form.controls["kappa"].value *= 2
+    viewer.dims.set_current_step(0, 1)
+    settle(qtbot, gui)
+    assert not rehearsal.models
+    gui.form.controls["diffusivity"].value = "exponential"
+    settle(qtbot, gui)
+    gui.form.model.value = nd.EdgeEnhancing
+    settle(qtbot, gui)
+    gui.form.model.value = nd.PeronaMalik
+    settle(qtbot, gui)
+    assert rehearsal.models == [nd.PeronaMalik, nd.EdgeEnhancing]
+    other, other_gui = open_widget()
+    other.add_image(noisy + 1)
+    settle(qtbot, other_gui)
+    assert len(rehearsal.models) == 2
+
+
+def test_compiling_is_announced_and_gives_way_to_what_the_user_asks_for(open_widget, qtbot, noisy, rehearsal, slow, monkeypatch):
+    monkeypatch.setattr(preparation.kernels, "compiling", lambda: True)
+    viewer, gui = open_widget()
+    viewer.add_image(noisy)
+    qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Preparing Perona-Malik"), timeout=WAIT)
+    gui.panel.button.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    qtbot.wait(2 * preparation.LOOK)  # what must not come has no event to wait for
+    assert gui.panel.status.value.startswith("Filtering")
+    slow.go.set()
+    qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Preparing"), timeout=WAIT)
+    rehearsal.go.set()
+    qtbot.waitUntil(lambda: not gui.panel.status.value, timeout=WAIT)
+
+
+def test_another_model_or_the_end_of_the_viewer_ends_it(open_widget, qtbot, noisy, rehearsal):
+    viewer, gui = open_widget()
+    viewer.add_image(noisy)
+    qtbot.waitUntil(lambda: bool(rehearsal.models), timeout=WAIT)
+    for model in (nd.EdgeEnhancing, nd.PeronaMalik):  # what was not done before is done when it is wanted again
+        rehearsal.cancelled.clear()
+        gui.form.model.value = model
+        qtbot.waitUntil(lambda model=model: rehearsal.models[-1] is model, timeout=WAIT)
+        assert rehearsal.cancelled.wait(WAIT / 1000)
+    # And this viewer is closed by its fixture.
