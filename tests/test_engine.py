@@ -325,7 +325,7 @@ def test_planning_and_refusing_read_nothing():
 
 
 def test_too_little_memory_is_said_before_the_run(monkeypatch):
-    image = picture((64, 64, 64))
+    image = picture((160, 160, 160))  # of small runs nobody asks
     needed = nd.plan(image, nd.PeronaMalik(), time=1.0).memory - image.nbytes
     memory = psutil.virtual_memory()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=needed - 1))

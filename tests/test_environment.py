@@ -65,6 +65,20 @@ def test_without_a_cache_folder_it_compiles_anew(where, tmp_path):
         assert sorted(str(path) for path in home.rglob("*")) == before
 
 
+def test_a_filter_leaves_the_linear_algebra_of_scipy_alone():
+    """numba would load it, for as long as all the rest of its start; what it then says about SciPy to others must not change."""
+    found = python("""
+        import json, sys
+        import numpy as np
+        import napari_diffusion as nd
+        nd.diffuse(np.eye(9, dtype="f4"), nd.PeronaMalik(), time=1.0)
+        loaded = "scipy.linalg" in sys.modules
+        from numba.np import arraymath, linalg
+        print(json.dumps([loaded, arraymath._HAVE_BLAS, linalg.ensure_blas.__module__]))
+    """)
+    assert found == [False, True, "numba.np.linalg"]
+
+
 def test_the_cache_is_used_by_the_next_process(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
     first = python(RUN.format(before="", models="[nd.Linear()]"), **environment)

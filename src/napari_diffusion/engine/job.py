@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,14 @@ class Job:
     dtype: np.dtype[Any]
     working: np.dtype[Any]
 
-    @property
+    @cached_property
     def space(self) -> tuple[int, ...]:
         """Shape of the diffusing axes as kernels see it: without axes of one voxel, then padded to three, slabs along the first."""
         real = [self.shape[i] for i in self.axes if self.shape[i] != 1]
         missing = max(0, 3 - len(real))
         return (*real[:1], *[1] * missing, *real[1:]) if len(real) > 1 else (*[1] * missing, *real)
 
-    @property
+    @cached_property
     def kernel_spacing(self) -> tuple[float, ...]:
         """Spacing of the axes of `space`; 1 for padding."""
         real = iter([h for i, h in zip(self.axes, self.spacing, strict=True) if self.shape[i] != 1])
@@ -50,7 +51,7 @@ class Job:
         """Number of coupled channels."""
         return 1 if self.channel_axis is None else self.shape[self.channel_axis]
 
-    @property
+    @cached_property
     def frame_axes(self) -> tuple[int, ...]:
         """Axes that neither diffuse nor couple."""
         return tuple(i for i in range(len(self.shape)) if i not in self.axes and i != self.channel_axis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ CHUNK, CHUNK_VOXELS = 8, 1 << 16
 MOST_STAGES = 100_000
 #: Solved in one go, a run may be longer, but not so long that it is beyond doubt a wrong unit.
 MOST_MULTIPLE = 1e15
+#: A run that needs less [bytes] is not worth the question how much memory is free, which takes as long as a small image.
+ALWAYS_THERE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,23 @@ def _check_options(scheme: Scheme, time: float) -> None:
 
 def dry_run(model: Model, grid: Grid) -> tuple[Coefficient, list[int]]:
     """Coefficient and reach of one step of the model, from a dry run on a few voxels of zeros."""
-    shape = tuple(min(n, 3) for n in grid.shape)
-    small = Grid(shape, grid.spacing, None if grid.open_faces is None else np.zeros(shape, np.uint8))
+    arguments = model, tuple(min(n, 3) for n in grid.shape), grid.spacing, grid.open_faces is not None
+    try:
+        hash(model)
+    except TypeError:  # a diffusivity function need not be hashable
+        return _probe.__wrapped__(*arguments)
+    return _probe(*arguments)
+
+
+@lru_cache(maxsize=64)
+def _probe(model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], walled: bool) -> tuple[Coefficient, list[int]]:
+    """Look once for all images of a series: on a small image it would take as long as the filter."""
+    small = Grid(shape, spacing, np.zeros(shape, np.uint8) if walled else None)
     zeros = np.zeros((1, *shape), np.float32)
     features = Features(zeros, 0, shape[0], small, kernels.get("reference", len(shape)), np.ones(1, np.float32))
     coefficient = model.coefficient(features)
-    looked = features.reach or [0] * len(grid.shape)
-    return coefficient, [1 + r if n > 1 else 0 for r, n in zip(looked, grid.shape, strict=True)]
+    looked = features.reach or [0] * len(shape)
+    return coefficient, [1 + r if n > 1 else 0 for r, n in zip(looked, shape, strict=True)]
 
 
 def _overlap(
@@ -278,6 +291,8 @@ def _memory(
 def check_memory(job: Job, needed: int) -> None:
     """Refuse a run that would not fit, instead of freezing the machine."""
     held = job.image.nbytes if isinstance(job.image, np.ndarray) else 0
+    if needed - held < ALWAYS_THERE:
+        return
     free = psutil.virtual_memory().available
     if needed - held > free:
         raise MemoryError(

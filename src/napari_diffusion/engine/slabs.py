@@ -45,7 +45,7 @@ class Slabs:
 
     def __init__(self, threads: int, cancel: Event | None, report: Callable[[float], object]) -> None:
         self.threads, self._cancel, self.report = threads, cancel, report
-        self._pool = ThreadPoolExecutor(threads - 1, "napari-diffusion") if threads > 1 else None
+        self._pool: ThreadPoolExecutor | None = None  # a small image is never cut, and needs none
 
     def __enter__(self) -> Self:
         return self
@@ -75,12 +75,16 @@ class Slabs:
                 raise
 
         # The calling thread works too: one hand-over less, and progress is reported from where it is wanted.
-        helpers = [self._pool.submit(take, lambda share: None) for _ in range(min(self.threads, len(cuts)) - 1)] if self._pool else []
+        wanted = min(self.threads, len(cuts)) - 1
+        if wanted > 0 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1, "napari-diffusion")
+        helpers = [self._pool.submit(take, lambda share: None) for _ in range(wanted)] if self._pool else []
         try:
             take((lambda share: None) if quiet else self.report)
         finally:
             # Nobody may still write into our buffers when an error or a cancel has been passed on.
-            wait(helpers)
+            if helpers:
+                wait(helpers)
         for helper in helpers:
             helper.result()
         if helpers and not quiet:

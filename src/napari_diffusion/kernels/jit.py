@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,28 @@ def _cache_folder() -> str:
     return str(folder) if os.access(folder, os.W_OK) else ""
 
 
+def _import_linear_algebra() -> None:
+    """Import numba's linear algebra without SciPy's, which numba loads only to see that it is there; it takes half of numba's start.
+
+    Whoever compiles a matrix product still gets numba's own check: only the one at import is answered by looking for SciPy.
+    """
+    from numba.np import linalg
+
+    def installed() -> None:
+        if find_spec("scipy") is None:
+            raise ImportError("scipy")
+
+    checked = getattr(linalg, "ensure_blas", None)  # no promise of numba's: without it, the import takes its time
+    if checked is None:
+        return
+    linalg.ensure_blas = installed
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = checked
+
+
+_import_linear_algebra()
 _FOLDER = _cache_folder()
 _compiled: list[Any] = []
 

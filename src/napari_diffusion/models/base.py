@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cache
 from operator import ge, gt, le
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
@@ -139,6 +140,11 @@ class Model:
 
 def parameters(model: Model | type[Model]) -> tuple[Parameter, ...]:
     """All parameter declarations of a model, in order."""
-    cls = model if isinstance(model, type) else type(model)
+    cls: Any = model if isinstance(model, type) else type(model)
+    return _declared(cls)
+
+
+@cache
+def _declared(cls: Any) -> tuple[Parameter, ...]:
     types = get_type_hints(cls)
     return tuple(Parameter(f.name, types[f.name], f.default, **f.metadata[_KEY]) for f in dataclasses.fields(cls) if _KEY in f.metadata)

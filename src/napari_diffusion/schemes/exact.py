@@ -22,6 +22,8 @@ from napari_diffusion.schemes.base import Scheme, Stage
 
 #: Above this sigma [voxel] the cosine transform is faster than the convolution (measured, docs/develop/decisions.md).
 LARGEST_CONVOLUTION = 24.0
+#: Rounding of float32 and float64, by their size.
+EPS = {np.dtype(kind).itemsize: float(np.finfo(kind).eps) for kind in (np.float32, np.float64)}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Exact(Scheme):
 
     def tail(self, dtype: np.dtype[Any]) -> float:
         """Weight that may be cut off a kernel: less than the rounding of ``dtype``."""
-        return float(np.finfo(str(dtype)).eps) / 4
+        return EPS[dtype.itemsize] / 4
 
     def taps(self, time: float, grid: Grid, dtype: np.dtype[Any]) -> list[NDArray[np.floating]] | None:
         """Half kernels of the convolution for each axis, cut below the rounding of ``dtype``; ``None`` where the transform is faster."""
