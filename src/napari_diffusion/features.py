@@ -45,7 +45,8 @@ class Features:
 
     ``weights`` are the channel weights :math:`w_c` (sum 1) with which channels share one gradient,
     :math:`|\nabla u|^2 = \sum_c w_c |\nabla u_c|^2` (Gerig et al. 1992). ``reach`` is the number of voxels, per axis, that the
-    requests so far have looked beyond the slab.
+    requests so far have looked beyond the slab. ``before`` are the features of the planes before these, of the same field as it is now and
+    with the same scratch: planes that these have smoothed already are taken from there.
     """
 
     u: Field
@@ -56,6 +57,8 @@ class Features:
     weights: Field
     scratch: Scratch = field(default_factory=Scratch)
     reach: list[int] = field(default_factory=list)
+    before: Features | None = None
+    _smoothed: tuple[float, int, int] = (0.0, 0, 0)
 
     def grad2(self, sigma: float) -> Field:
         r"""Return :math:`|\nabla u_\sigma|^2` [intensity²/length²], :math:`u_\sigma = G_\sigma * u`, ``sigma`` [length]."""
@@ -173,9 +176,22 @@ class Features:
         """
         if sigma == 0:
             return np.ascontiguousarray(self.u[:, lo:hi])
+        known = self._known(sigma, lo, hi)
         out = self.scratch.take("smooth", (self.u.shape[0], hi - lo, *self.u.shape[2:]), self.u.dtype)
-        self._blur(self.u, 0, sigma, lo, hi, out)
+        there = 0 if known is None else known.shape[1]
+        if known is not None:
+            out[:, :there] = known
+        self._blur(self.u, 0, sigma, lo + there, hi, out[:, there:])
+        self._smoothed = sigma, lo, hi
         return out
+
+    def _known(self, sigma: float, lo: int, hi: int) -> Field | None:
+        """First planes of ``lo:hi`` that the features before these have left smoothed; of several channels none, for their layout."""
+        of, first, last = self.before._smoothed if self.before else (0.0, 0, 0)
+        self.before = None  # what it has left is about to be overwritten
+        if of != sigma or not first <= lo < last or len(self.u) > 1:
+            return None
+        return self.scratch.take("smooth", (1, last - first, *self.u.shape[2:]), self.u.dtype)[:, lo - first : hi - first]
 
     def _blur(self, u: Field, start: int, sigma: float, lo: int, hi: int, out: Field) -> None:
         """Smooth planes ``lo:hi`` into ``out``; plane 0 of ``u`` is plane ``start`` of the grid."""

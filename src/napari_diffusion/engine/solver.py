@@ -98,12 +98,14 @@ class Solver:
         def work(lo: int, hi: int) -> None:
             g: Field | None = None
             known = 0  # g holds the planes up to this one
+            features: Features | None = None
             for start in range(lo, hi, self.plan.chunk):
                 stop = min(start + self.plan.chunk, hi)
                 # A face takes the mean of its two voxels: one plane more on either side, two of which the chunk before has left.
                 first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
                 new = first if g is None else known
-                coefficient = self.model.coefficient(Features(u, new, last, grid, self.kernel, self.weights, self.scratch))
+                features = Features(u, new, last, grid, self.kernel, self.weights, self.scratch, before=features)
+                coefficient = self.model.coefficient(features)
                 assert not isinstance(coefficient, Tensor)
                 diffusivity = Diffusivity() if isinstance(coefficient, Constant | Scalar) else coefficient.diffusivity
                 if isinstance(coefficient, Local):
@@ -146,9 +148,11 @@ class Solver:
         rows = math.prod(grid.shape[1:])
 
         def work(lo: int, hi: int) -> None:
+            features: Features | None = None
             for start in range(lo, hi, self.plan.chunk):
                 stop = min(start + self.plan.chunk, hi)
-                tensor = self.model.coefficient(Features(u, start, stop, grid, self.kernel, self.weights, self.scratch))
+                features = Features(u, start, stop, grid, self.kernel, self.weights, self.scratch, before=features)
+                tensor = self.model.coefficient(features)
                 assert isinstance(tensor, Tensor)
                 # Eigenvalues are float64 and many: a plane or so at a time stays in the cache.
                 few = max(1, FEW // rows)
@@ -191,9 +195,11 @@ class Solver:
             return out
 
         def work(lo: int, hi: int) -> None:
-            part = self.scratch.take("part", (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
+            slab = out[:, lo:hi]
+            part = slab if slab.flags.c_contiguous else self.scratch.take("part", slab.shape, u.dtype)
             self.kernel.smooth(u, lo, hi, taps, part)
-            out[:, lo:hi] = part
+            if part is not slab:
+                slab[...] = part
 
         self.slabs.run(work, u.shape[1], self.height)
         return out

@@ -97,6 +97,7 @@ def step(
     voxels; otherwise it takes the diffusivity ``code`` of :math:`q = \sum_c w_c (b_i\,\delta_i u_c)^2`, :math:`b_i = 1/(h_i \kappa)`.
     """
     scale = [value / 2 if g is not None else value for value in a]
+    ordinary = [1e-10 < value < 1e10 for value in b]
     conductance = np.empty(BLOCK, u.dtype)
 
     def flux(axis: int, before: slice, after: slice, values: Field) -> None:
@@ -105,6 +106,14 @@ def step(
         if g is not None:
             start = g_start * math.prod(u.shape[2:])
             np.add(g.reshape(-1)[before.start - start :][: q.size], g.reshape(-1)[after.start - start :][: q.size], out=q)
+        elif code == 1 and ordinary[axis]:  # a d / (1 + b^2 d^2) in two passes less, where 1 / b^2 cannot overflow
+            np.square(values[0], out=q)
+            if len(values) > 1:
+                np.dot(w, np.square(values), out=q)
+            q += 1 / b[axis] ** 2
+            values *= a[axis] / b[axis] ** 2
+            values /= q
+            return
         elif code != 0:
             np.multiply(values[0], b[axis], out=q)
             np.square(q, out=q)
@@ -196,7 +205,8 @@ def grad2(u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: Fa
     """
 
     def squares(axis: int, before: slice, after: slice, values: Field) -> None:
-        d = _flat(u)[:, after] - _flat(u)[:, before]
+        d = values if len(u) == 1 else np.empty((len(u), values.shape[1]), u.dtype)
+        np.subtract(_flat(u)[:, after], _flat(u)[:, before], out=d)
         np.square(d, out=d)
         np.multiply(d if len(u) == 1 else np.dot(w, d), b2[axis] / 2, out=values)
 
@@ -230,15 +240,33 @@ def neighbours(u: Field, lo: int, hi: int, share: Field, faces: Faces, mean: Fie
 
 def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
     """Symmetric separable convolution of planes ``lo:hi``, mirrored at the border; ``taps[i][k]`` weighs offsets +k and -k along axis i."""
-    part = u
-    for axis, w in enumerate(taps):
-        size = u.shape[axis + 1]
-        rows = np.arange(lo, hi) if axis == 0 else np.arange(size)
-        total = w[0] * np.take(part, rows, axis + 1)
-        for k in range(1, len(w)):
-            total += w[k] * (np.take(part, _mirror(rows - k, size), axis + 1) + np.take(part, _mirror(rows + k, size), axis + 1))
-        part = total
-    out[...] = part
+    if not out.size:
+        return
+    planes = max(1, BLOCK // math.prod(u.shape[2:]))
+    for start in range(lo, hi, planes):
+        stop = min(start + planes, hi)
+        part = u
+        for axis, w in enumerate(taps):
+            part = _convolved(part, axis + 1, w, *((start, stop) if axis == 0 else (0, u.shape[axis + 1])))
+        out[:, start - lo : stop - lo] = part
+
+
+def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field:
+    """Convolution along one axis at ``start:stop`` of it, in place on one array: three passes a pair of taps."""
+    reach, size = len(w) - 1, part.shape[axis]
+    first, last = start - reach, stop + reach
+    wide = part[_part(axis, part.ndim, slice(max(first, 0), min(last, size)))]
+    if first < 0 or last > size:
+        below, above = (np.take(part, _mirror(np.arange(*ends), size), axis) for ends in ((first, 0), (size, last)))
+        wide = np.concatenate([below, wide, above], axis)
+    shifted = [wide[_part(axis, part.ndim, slice(k, k + stop - start))] for k in range(2 * reach + 1)]
+    total = w[0] * shifted[reach]
+    pair = np.empty_like(total)
+    for k in range(1, reach + 1):
+        np.add(shifted[reach - k], shifted[reach + k], out=pair)
+        pair *= w[k]
+        total += pair
+    return total
 
 
 def count_unusable(u: Field, start: int, stop: int, limit: float) -> int:
@@ -295,7 +323,8 @@ def _add_from_faces(make: Make, out: Field, out_lo: int, shape: tuple[int, ...],
                 part.reshape(len(out), -1, size, stride)[:, :, -1] = 0
             if faces is not None:
                 np.copyto(part, 0, where=faces.reshape(-1)[start:stop] & (1 << axis) == 0)
-            for by, add in ((0, np.add), (stride, np.add if sign > 0 else np.subtract)):
+            # The voxel after a face first: it may have been another block's, and no bit may depend on where blocks end.
+            for by, add in ((stride, np.add if sign > 0 else np.subtract), (0, np.add)):
                 begin = max(start + by, first)
                 end = max(begin, min(stop + by, last))
                 target = flat[:, begin - shift : end - shift]
