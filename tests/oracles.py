@@ -139,3 +139,29 @@ def spectral_solution(lengths, picture, model, time, n=32):
         return values
 
     return evaluate
+
+
+def directions(axes):
+    """24 directions: angles of half a turn in equal parts, or seeded unit vectors in space."""
+    if axes == 2:
+        return [np.array([np.cos(a), np.sin(a)]) for a in np.arange(24) * np.pi / 24]
+    return [v / np.linalg.norm(v) for v in np.random.default_rng(0).normal(size=(24, 3))]
+
+
+def contrast_lost(smooth, direction, shape):
+    """Share of a modulation along stripes or a tube that ``smooth`` takes away, by least squares in the middle."""
+    n = len(shape)
+    x = np.stack(np.meshgrid(*[np.arange(s) - s / 2 + 0.5 for s in shape], indexing="ij"))
+    along = np.tensordot(direction, x, 1)
+    modulation = np.cos(2 * np.pi / 16 * along)
+    if n == 2:
+        structure = 20 * np.cos(2 * np.pi / 8 * (x[0] * direction[1] - x[1] * direction[0]))
+        inside, constant = np.hypot(*x) < 20, [np.ones(shape)]
+    else:
+        off = (x**2).sum(0) - along**2
+        structure = 50 * np.exp(-off / 2 / 2.5**2)
+        inside, constant = ((x**2).sum(0) < 14**2) & (off < 4), []
+    result = smooth(structure * (1 + 0.3 * modulation))
+    parts = [*constant, structure, structure * modulation]
+    found = np.linalg.lstsq(np.stack([p[inside] for p in parts], -1), result[inside], rcond=None)[0]
+    return 1 - found[-1] / 0.3

@@ -1,7 +1,7 @@
 """Benchmarks: ``python tests/benchmarks/run.py`` writes docs/benchmarks.md and its figures. Ratios to peers in the same run; no assertion.
 
-Needs the extra ``peers``. What each table found is kept in docs/benchmarks.json, so that ``--only linear scaling`` measures these two anew
-and keeps the others. ``--size 128`` is a quick look.
+Needs the extra ``peers``. The words around the tables are in page.md. What each table found is kept in docs/benchmarks.json, so that
+``--only linear scaling`` measures these two anew and keeps the others. ``--size 128`` is a quick look.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pathlib import Path
 import accuracy
 import numpy as np
 import plots
+import rotation
 import throughput
+import waiting
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = {
@@ -25,16 +27,14 @@ PARTS = {
     "tensors": throughput.tensors,
     "equal-time": accuracy.equal_time,
     "scaling": throughput.scaling,
-    "waiting": throughput.waiting,
+    "small": waiting.small,
+    "memory": waiting.memory,
+    "waiting": waiting.waiting,
+    "rotation": rotation.rotation,
     "schemes": accuracy.schemes,
 }
 FIGURES = {"scaling": plots.scaling, "schemes": plots.schemes}
-HEADER = """# Benchmarks
-
-Written by `python tests/benchmarks/run.py`. Every filter of a table ran in turn in the same process, round after round; figures are
-medians over the rounds, ratios are medians of the ratio within a round. What limits the figures is said in
-[the measured decisions](develop/decisions.md).
-"""
+PAGE = Path(__file__).with_name("page.md")
 
 
 def machine() -> str:
@@ -59,8 +59,11 @@ def main() -> None:
         kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
         if name in FIGURES:
             FIGURES[name](found[name], given.output / "images")
-    texts = [f"{found[name]['text']}\nMachine: {found[name]['machine']}.\n" for name in PARTS if name in found]
-    (given.output / "benchmarks.md").write_text("\n".join([HEADER, *texts]), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    for name in PARTS:
+        told = f"{found[name]['text']}\nMachine: {found[name]['machine']}." if name in found else ""
+        page = page.replace(f"<!-- {name} -->", told)
+    (given.output / "benchmarks.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
