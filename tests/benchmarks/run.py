@@ -42,6 +42,14 @@ def machine() -> str:
     return f"{processors}, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}"
 
 
+def write_page(path: Path, found: dict) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for name in PARTS:
+        told = f"{found[name]['text']}\nMachine: {found[name]['machine']}." if name in found else ""
+        page = page.replace(f"<!-- {name} -->", told)
+    path.write_text(page, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="edge of the cubic volume")
@@ -59,11 +67,7 @@ def main() -> None:
         kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
         if name in FIGURES:
             FIGURES[name](found[name], given.output / "images")
-    page = PAGE.read_text(encoding="utf-8")
-    for name in PARTS:
-        told = f"{found[name]['text']}\nMachine: {found[name]['machine']}." if name in found else ""
-        page = page.replace(f"<!-- {name} -->", told)
-    (given.output / "benchmarks.md").write_text(page, encoding="utf-8")
+        write_page(given.output / "benchmarks.md", found)  # after every table: a later one may fail
 
 
 if __name__ == "__main__":
