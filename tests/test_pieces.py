@@ -61,3 +61,11 @@ def test_a_block_with_its_halo_is_exact_between_walls():
     part = slice(50 - halo, 60 + halo)
     whole, block = (nd.diffuse(image[rows], model, labels=labels[rows], **options) for rows in (slice(None), part))
     np.testing.assert_array_equal(block[halo:-halo], whole[50:60])
+
+
+def test_channels_of_a_cut_image_are_smoothed_as_if_alone():
+    image = noise((2, 1400, 300)).astype("f4")
+    assert nd.plan(image, nd.Linear(), time=1.0, channel_axis=0, threads=2).height < 1400
+    both = nd.diffuse(image, nd.Linear(), time=1.0, channel_axis=0, threads=2)
+    for channel, result in zip(image, both, strict=True):
+        np.testing.assert_array_equal(nd.diffuse(channel, nd.Linear(), time=1.0), result)
