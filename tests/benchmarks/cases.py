@@ -33,6 +33,14 @@ class Case:
         rng, sigma = np.random.default_rng(20260), 2.55 * self.percent
         if self.kind == "gaussian":
             return clean, clean + sigma * rng.normal(size=clean.shape).astype("f4"), sigma
+        if self.kind.startswith("smoothed"):
+            noise = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), float(self.kind.split()[1]))
+            return clean, clean + (sigma / noise.std() * noise).astype("f4"), sigma
+        if self.kind == "interpolated":  # half a voxel along every axis
+            noise = rng.normal(size=clean.shape)
+            for axis in range(noise.ndim):
+                noise = noise + np.roll(noise, 1, axis)
+            return clean, clean + (sigma / noise.std() * noise).astype("f4"), sigma
         if self.kind == "rician":
             noisy = np.hypot(clean + sigma * rng.normal(size=clean.shape), sigma * rng.normal(size=clean.shape))
             return rician_mean(clean, sigma), noisy.astype("f4"), sigma
@@ -127,4 +135,13 @@ CASES = (
     Case("MNI 1 mm", template(), CUBE, 20),
     Case("MNI 1 mm", template(), CUBE, 9, "rician"),
     Case("MNI 1:1:5", template(5), (1.0, 1.0, 5.0), 7),
+)
+#: Noise whose neighbours are correlated: smoothed by a Gaussian of so many voxels, or linearly interpolated.
+CORRELATED = (
+    Case("camera", photograph("camera"), FLAT, 10, "smoothed 0.5"),
+    Case("coins", photograph("coins"), FLAT, 15, "smoothed 0.8"),
+    Case("brick", photograph("brick"), FLAT, 10, "interpolated"),
+    Case("confocal 1:1", cells(CUBE, (64, 112, 112)), CUBE, 10, "smoothed 0.6"),
+    Case("MNI 1 mm", template(), CUBE, 9, "smoothed 0.4"),
+    Case("MNI 1 mm", template(), CUBE, 9, "interpolated"),
 )

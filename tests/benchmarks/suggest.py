@@ -1,7 +1,8 @@
 """Tables of automatic parameters: ``python tests/benchmarks/suggest.py`` writes them into docs/automatic.md.
 
 Every case has a noise-free image, so that the best possible time and parameters (the oracle) can be found by trying; what ``suggest`` and
-simpler rules lose against it is told in decibels. About half an hour on two slow cores; ``--cases camera`` runs those of that name.
+simpler rules lose against it is told in decibels. Then the same for correlated noise, and what the choice of the model gains. About an hour
+on two slow cores; ``--cases camera`` runs those of that name.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import CASES, Case
+from cases import CASES, CORRELATED, Case
 
 import napari_diffusion as nd
 from napari_diffusion.engine.choose import _vertex
 from napari_diffusion.engine.path import Ladder
+from napari_diffusion.estimate import kinds
 from napari_diffusion.schemes import RKL2
 
 OUT = Path(__file__).parents[2] / "docs" / "automatic.md"
@@ -112,7 +114,8 @@ def oracle(noisy: np.ndarray, clean: np.ndarray, spacing: tuple[float, ...], sta
 
     scales = [0.0, *(voxel * s for s in (0.35, 0.5, 0.7, 1.0, 1.4, 2.0))]
     for start in starts:
-        kappa, index = start.kappa, min(range(len(scales)), key=lambda k: abs(scales[k] - start.sigma))
+        rung = round(math.log(3 * start.kappa * voxel / sigma) / math.log(1.5))
+        kappa, index = sigma / voxel * 1.5**rung / 3, min(range(len(scales)), key=lambda k: abs(scales[k] - start.sigma))
         here, better = look(kappa, scales[index]), True
         while better:
             better = False
@@ -126,6 +129,21 @@ def oracle(noisy: np.ndarray, clean: np.ndarray, spacing: tuple[float, ...], sta
     return best
 
 
+def missed(case: Case, noisy: np.ndarray, clean: np.ndarray, found: nd.Suggestion) -> float:
+    """True error of a choice."""
+    return float(np.mean(np.square(nd.diffuse(noisy, found.model, time=found.time, spacing=case.spacing) - clean, dtype=float)))
+
+
+def as_white(noisy: np.ndarray, spacing: tuple[float, ...]) -> nd.Suggestion:
+    """Choose as if the noise were white, whatever is seen of it."""
+    seen = kinds.colour
+    kinds.colour = lambda evidence: ((), 1.0, 0.0)
+    try:
+        return nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
+    finally:
+        kinds.colour = seen
+
+
 def row(case: Case) -> dict[str, Any]:
     """Everything about one case."""
     clean, noisy, sigma = case.make()
@@ -135,7 +153,8 @@ def row(case: Case) -> dict[str, Any]:
     start = time.process_time()
     found = nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
     seconds = time.process_time() - start
-    error = float(np.mean(np.square(nd.diffuse(noisy, found.model, time=found.time, spacing=spacing) - clean, dtype=float)))
+    error = missed(case, noisy, clean, found)
+    free = nd.suggest(noisy, spacing=spacing)
     best = min(error, oracle(noisy, clean, spacing, [found.model, quick.model], sigma))
     before = float(np.mean(np.square(noisy - clean, dtype=float)))
     losses = {"SURE": path.at(quick.time)} | rules(path, noisy, sigma, voxel)
@@ -150,7 +169,37 @@ def row(case: Case) -> dict[str, Any]:
         "default": 10 * math.log10(path.at(quick.time) / best),
         "seconds": seconds,
         "found": found,
+        "free": free.model.title,
+        "free gain": 10 * math.log10(before / missed(case, noisy, clean, free)),
     }
+
+
+def correlated_row(case: Case) -> dict[str, Any]:
+    """Noise and losses of one case of correlated noise, by the rule for it and by the rule for white noise."""
+    clean, noisy, sigma = case.make()
+    found, white = nd.suggest(noisy, nd.PeronaMalik(), spacing=case.spacing), as_white(noisy, case.spacing)
+    errors = [missed(case, noisy, clean, one) for one in (found, white)]
+    best = min(*errors, oracle(noisy, clean, case.spacing, [found.model], sigma))
+    losses = [10 * math.log10(error / best) for error in errors]
+    return {"case": case, "sigma": sigma, "found": found, "white": white, "losses": losses, "gain": 10 * math.log10(sigma**2 / errors[0])}
+
+
+def correlated_report(rows: list[dict[str, Any]]) -> str:
+    """Return a Markdown table."""
+    lines = [
+        "| image | noise | correlation of neighbours | estimated σ / true | as white noise | gain | loss | loss as white noise |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        case, found, white = r["case"], r["found"].noise, r["white"].noise
+        lines.append(
+            f"| {case.name} | {case.kind}, {case.percent:g} % | {found.correlation:.2f} | {found.sigma / r['sigma']:.3f} | "
+            f"{white.sigma / r['sigma']:.3f} | {r['gain']:.2f} | {r['losses'][0]:.2f} | {r['losses'][1]:.2f} |"
+        )
+    for what, fold in (("mean", np.mean), ("worst", np.max)):
+        told = [f"**{fold([r['losses'][k] for r in rows]):.2f}**" for k in (0, 1)]
+        lines.append(f"| **{what}** | | | | | | {' | '.join(told)} |")
+    return "\n".join(lines)
 
 
 def report(rows: list[dict[str, Any]]) -> str:
@@ -165,17 +214,22 @@ def report(rows: list[dict[str, Any]]) -> str:
         off = fold([abs(r["noise"].sigma / r["sigma"] - 1) for r in rows])
         told = [f"**{fold([r['time'][name] for r in rows]):.2f}**" for name in names]
         lines.append(f"| **{what}** | | off by {100 * off:.1f} % | {' | '.join(told)} |")
-    lines += ["", "| image | noise | κ/(σ/voxel), sigma, time | gain | expected | loss | rule of thumb |", "|---|---|---|---|---|---|---|"]
+    lines += ["", "| image | noise | κ/(σ/voxel), sigma, time | gain | expected | loss | rule of thumb | model chosen | its gain |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
         case, found = r["case"], r["found"]
         voxel = min(case.spacing)
         chosen = f"{found.model.kappa * voxel / r['sigma']:.2f}, {found.model.sigma / voxel:.2g}, {found.time / voxel**2:.3g}"
         lines.append(
             f"| {case.name} | {case.kind} {case.percent:g} % | {chosen} | {r['gain']:.2f} | {r['expected']:.2f} | {r['joint']:.2f} | "
-            f"{r['default']:.2f} |"
+            f"{r['default']:.2f} | {r['free']} | {r['free gain']:.2f} |"
         )
     for what, fold in (("mean", np.mean), ("worst", np.max)):
-        lines.append(f"| **{what}** | | | | | **{fold([r['joint'] for r in rows]):.2f}** | **{fold([r['default'] for r in rows]):.2f}** |")
+        told = [f"**{fold([r[name] for r in rows]):.2f}**" for name in ("joint", "default")]
+        lines.append(f"| **{what}** | | | | | {' | '.join(told)} | | |")
+    better = [r["free gain"] - r["gain"] for r in rows]
+    lines.append(f"| **chosen model less PeronaMalik** | | | | | | | mean | **{np.mean(better):+.2f}** |")
+    lines.append(f"| | | | | | | | least, most | **{min(better):+.2f}, {max(better):+.2f}** |")
     return "\n".join(lines)
 
 
@@ -184,29 +238,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", default="", help="only those whose name contains this; nothing is written")
     chosen = parser.parse_args().cases
-    rows = []
+    coloured, rows = [], []
+    for case in CORRELATED:
+        if chosen in case.name:
+            coloured.append(r := correlated_row(case))
+            told = f"sigma {r['found'].noise.sigma / r['sigma']:.3f} as white {r['white'].noise.sigma / r['sigma']:.3f}"
+            print(case.name, case.percent, case.kind, told, f"loss {r['losses'][0]:.2f} {r['losses'][1]:.2f}", r["found"].model, flush=True)
     for case in CASES:
         if chosen in case.name:
-            rows.append(row(case))
-            r = rows[-1]
+            rows.append(r := row(case))
             print(case.name, case.percent, case.kind, f"sigma {r['noise'].sigma / r['sigma']:.3f} [{r['noise'].kind}]", flush=True)
             print("  time", {k: round(v, 2) for k, v in r["time"].items()}, f"joint {r['joint']:.2f} thumb {r['default']:.2f}", flush=True)
-            print(
-                "  gain",
-                round(r["gain"], 2),
-                "expected",
-                round(r["expected"], 2),
-                r["found"].model,
-                r["found"].time,
-                round(r["seconds"], 1),
-                flush=True,
-            )
-    text = report(rows)
-    print(text)
+            told = f"gain {r['gain']:.2f} expected {r['expected']:.2f} {r['free']} {r['free gain']:.2f}"
+            print(" ", told, r["found"].model, r["found"].time, f"{r['seconds']:.1f} s", flush=True)
+    tables = {"table": report(rows), "correlated": correlated_report(coloured)}
+    print(*tables.values(), sep="\n\n")
     if not chosen:
         page = OUT.read_text(encoding="utf-8")
-        head, rest = page.split("<!-- table -->\n")
-        OUT.write_text(head + "<!-- table -->\n" + text + "\n<!-- end -->\n" + rest.split("<!-- end -->\n")[1], encoding="utf-8")
+        for mark, text in tables.items():
+            head, rest = page.split(f"<!-- {mark} -->\n")
+            _, after = rest.split("<!-- end -->\n", 1)
+            page = f"{head}<!-- {mark} -->\n{text}\n<!-- end -->\n{after}"
+        OUT.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

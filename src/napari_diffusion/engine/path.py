@@ -15,10 +15,11 @@ from napari_diffusion.engine.evolve import State, diffuse, evolve
 from napari_diffusion.engine.plan import plan
 from napari_diffusion.engine.sample import Piece
 from napari_diffusion.engine.slabs import cpu_count
+from napari_diffusion.estimate import fine_axes
 from napari_diffusion.estimate.noise import Array
 from napari_diffusion.estimate.risk import Probe, Sums
 from napari_diffusion.models import Model
-from napari_diffusion.schemes import RKL2, Exact, Explicit, Scheme, Stage
+from napari_diffusion.schemes import FSI, RKL2, Exact, Explicit, Scheme, Stage
 
 #: Shortest time that is looked at, and the ratio of each time to the one before.
 SHORTEST, RATIO = 0.03, 1.25
@@ -28,13 +29,15 @@ LONG_WAY = 16
 
 @dataclass(frozen=True)
 class Ladder(Scheme):
-    """Steps to ``rungs`` times in geometric progression; with ``supersteps`` = 1, supersteps where a run would take them too."""
+    """Steps to ``rungs`` times in geometric progression; one superstep or cycle where a run would take them too."""
 
     name = "ladder"
     order = 1
     monotone = False
+    freezes = True
     rungs: int
-    supersteps: int
+    supersteps: int = 0
+    cycles: int = 0
 
     def times(self, time: float) -> list[float]:
         """All times up to ``time``, which is the last."""
@@ -46,7 +49,8 @@ class Ladder(Scheme):
         before = 0.0
         for here in self.times(time):
             way = here - before
-            scheme = RKL2(supersteps=1) if self.supersteps and way > LONG_WAY * max_step else Explicit()
+            scheme: Scheme = RKL2(self.supersteps) if self.supersteps and way > LONG_WAY * max_step else Explicit()
+            scheme = FSI(self.cycles) if self.cycles and way > max_step else scheme
             told = [stage._replace(time=None) for stage in scheme.stages(way, max_step, tolerance)]
             stages += [*told[:-1], told[-1]._replace(time=here)]
             before = here
@@ -67,24 +71,25 @@ class Paths:
             for h, n in zip(piece.spacing, piece.field.shape[1:], strict=True)
             if n > 1 or math.prod(piece.usable.shape) == 1
         )
+        self.dimensions = max(len(fine_axes(piece.usable.shape, piece.spacing)) for piece in pieces)
 
-    def walk(self, model: Model, longest: float) -> Generator[tuple[float, Sums], None, None]:
-        """Yield (time [length²], `Sums` over the pieces), from no smoothing up to ``longest``."""
+    def walk(self, model: Model, longest: float, shortest: float = 0.0) -> Generator[tuple[float, Sums], None, None]:
+        """Yield (time [length²], `Sums` over the pieces): no smoothing, then times from about ``shortest`` up to ``longest``."""
         yield 0.0, self._sums([(probe.image, probe.other) for probe in self.probes])
-        rungs = 1 + max(0, math.ceil(math.log(longest / (SHORTEST * self.voxel**2)) / math.log(RATIO) - 1e-9))
+        rungs = 1 + max(0, math.ceil(math.log(longest / max(shortest, SHORTEST * self.voxel**2)) / math.log(RATIO) - 1e-9))
         options = [self._options(piece) for piece in self.pieces]
         scheme = plan(self.pieces[0].field, model, time=longest, **options[0]).scheme
         fields = [(field, own) for probe, own in zip(self.probes, options, strict=True) for field in (probe.image, probe.other)]
         with _pool() as each:
             if isinstance(scheme, Exact):
-                for time in Ladder(rungs, 0).times(longest):
+                for time in Ladder(rungs).times(longest):
 
                     def solve(run: Any, time: float = time) -> Array:
                         return diffuse(run[0], model, time=time, **run[1])
 
                     yield time, self._sums(_pairs(each(solve, fields)))
                 return
-            ladder = Ladder(rungs, int(isinstance(scheme, RKL2)))
+            ladder = Ladder(rungs, int(isinstance(scheme, RKL2)), int(isinstance(scheme, FSI)))
             runs = [evolve(field, model, time=longest, scheme=ladder, **own) for field, own in fields]
             try:
                 for time in ladder.times(longest):

@@ -11,10 +11,12 @@ from napari_diffusion.engine.choose import HOOKS, Choice, Search
 from napari_diffusion.engine.recipe import equivalent_sigma
 from napari_diffusion.engine.sample import Piece
 from napari_diffusion.estimate import Noise
-from napari_diffusion.models import parameters
+from napari_diffusion.models import Model, parameters
 
 #: Correlation of neighbours above which noise is not white, gain [dB] below which filtering is hardly worth it, and so on.
 CORRELATED, WORTH, FEW, SATURATED = 0.15, 0.5, 2000, 0.01
+#: Scatter of the values, in noise levels, below which there is nothing but noise.
+STRUCTURE = 1.1
 _KINDS = {
     "gaussian": "Gaussian",
     "rician": "Rician (magnitude of complex data)",
@@ -24,6 +26,8 @@ _KINDS = {
 _WHY = {
     "threshold": "gradients of the noise are smoothed, edges above it stay",
     "scale": "gradients are read at this scale",
+    "flux": "what differs by less than the noise is smoothed",
+    "voxels": "a neighbourhood of a few voxels",
     "noise": "the noise level",
     "speckle": "the speckle level",
 }
@@ -34,6 +38,7 @@ def reasons(
     noise: Noise,
     gain: float,
     search: Search,
+    candidates: Sequence[Model],
     pieces: Sequence[Piece],
     unit: str,
     asked: tuple[float | None, float | None],
@@ -42,13 +47,14 @@ def reasons(
     voxels = sum(piece.field.size for piece in pieces)
     where = f"from {voxels} voxels in {len(pieces)} pieces of the image" if len(pieces) > 1 else f"from {voxels} voxels"
     told = [f"Noise: {_KINDS[noise.kind]}, standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity], {where}{_details(noise)}."]
-    if len({type(one.model) for one in search.tried.values()}) > 1:
-        told.append(f"Model: {choice.model.title}, of all models the one with the smallest estimated error.")
-    count = len(search.tried)
-    why = f"the best of {count} combinations tried" if count > 1 else "by rule of thumb"
+    others = [model.title for model in candidates if type(model) is not type(choice.model)]
+    if others:
+        told.append(f"Model: {choice.model.title}; its estimated error is smaller than that of {', '.join(others)}.")
     for p in parameters(choice.model):
         if p.suggest in HOOKS and p.name not in search.fixed:
             value = getattr(choice.model, p.name)
+            count = len({getattr(one.model, p.name) for one in search.tried.values() if type(one.model) is type(choice.model)})
+            why = f"the best of {count} values tried" if count > 1 else "by rule of thumb"
             in_unit = p.unit_in(unit)
             said = f"{p.name} = {value:.3g} {in_unit}".rstrip()
             told.append(f"{said}: {_WHY[p.suggest]}; {why}.")
@@ -66,29 +72,32 @@ def reasons(
 
 
 def _details(noise: Noise) -> str:
-    if noise.kind == "poisson":
-        return f"; its variance is {noise.offset:.3g} + {noise.gain:.3g} times the intensity"
-    if noise.kind == "speckle":
-        return f"; {100 * noise.speckle:.0f} % of the intensity"
-    return ""
+    told = {
+        "poisson": f"; its variance is {noise.offset:.3g} + {noise.gain:.3g} times the intensity",
+        "speckle": f"; {100 * noise.speckle:.0f} % of the intensity",
+    }.get(noise.kind, "")
+    shared = f"; neighbouring voxels share it (correlation {noise.correlation:.2f})"
+    return told + (shared if noise.correlation > 0 and noise.allowed else "")
 
 
-def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[Piece]) -> tuple[str, ...]:
+def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[Piece], criterion: str) -> tuple[str, ...]:
     """Say what may make the choice worse than it looks."""
     told = []
     counted = sum(int(piece.usable.sum()) for piece in pieces)
-    # Both variances of the ratio scatter: on few voxels a larger one may be chance.
-    if noise.correlation > CORRELATED + 4 * noise.error / noise.sigma:
-        told.append(
-            f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f}), by an interpolation, a reconstruction or "
-            "fine texture; the noise is then stronger than it looks, and the choice smooths too little."
-        )
+    if noise.correlation > CORRELATED:
+        whence = f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f})"
+        if not noise.allowed:
+            told.append(f"{whence}, which looks more like fine detail than like noise; if it is noise, the choice smooths too little.")
+        elif criterion != "sure":
+            told.append(f"{whence}, which the criterion {criterion} does not allow for: the choice smooths too little.")
+        else:
+            told.append(f"{whence}; this is taken for noise that was interpolated or reconstructed; fine texture would go with it.")
     if counted < FEW:
         told.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
     share = max(float(np.mean(piece.field[:, piece.usable] == top)) for piece in pieces for top in _ends(pieces)) if pieces else 0.0
     if share > SATURATED:
         told.append(f"{100 * share:.0f} % of the values of a piece are the largest or smallest one: saturated values hide their noise.")
-    if choice.at_end:
+    if choice.at_end and max(piece.activity for piece in pieces) < STRUCTURE * noise.sigma:
         told.append("The estimated error falls up to the longest time tried: there is no structure above the noise.")
     elif gain < WORTH:
         told.append(f"The image is already smooth: filtering gains only {gain:.1f} dB.")

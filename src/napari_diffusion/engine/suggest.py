@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from napari_diffusion.coefficients import Tensor
-from napari_diffusion.engine.choose import HOOKS, MOST, Search
+from napari_diffusion.engine.choose import HOOKS, MOST, Choice, Search
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.path import Paths
-from napari_diffusion.engine.plan import dry_run
 from napari_diffusion.engine.report import reasons, warnings_about
 from napari_diffusion.engine.sample import Piece, sample
-from napari_diffusion.estimate import CRITERIA, KINDS, Noise, Probe, disturbed, estimate_noise, gather, hiding
-from napari_diffusion.grid import Grid
-from napari_diffusion.models import BUILTIN, Model, parameters
+from napari_diffusion.estimate import CRITERIA, KINDS, Noise, Probe, disturbed, estimate_noise, fine_axes, gather, hiding
+from napari_diffusion.models import EdgeEnhancing, Model, PeronaMalik, SpeckleReducing, TotalVariation, parameters
 from napari_diffusion.models.base import as_number
 
 #: Pieces that the search looks at; the time is then read from all of them.
 SEARCHED = 3
 #: Models whose parameters are searched when the model is to be chosen too.
 FINALISTS = 2
+#: A model that is so many times worse in the heat is not among them: 1 dB, which a search does not make good.
+BEHIND = 1.26
 #: Full width at half maximum of a Gaussian of standard deviation 1.
 FWHM = 2 * math.sqrt(2 * math.log(2))
 
@@ -39,7 +38,7 @@ class Suggestion:
     model, time
         The filled-in model, and the diffusion time [length²].
     noise
-        What the noise is: kind, standard deviation [intensity] with its standard error, correlation of neighbouring voxels.
+        What the noise is: kind, standard deviation [intensity] with its standard error, correlations of neighbouring voxels.
     gain
         Expected gain in signal-to-noise ratio [dB]: by how much the mean squared error falls, at least.
     noise_left
@@ -176,28 +175,32 @@ def suggest_for(
         return Search(paths, whole, tuple(fixed), time, left, most, criterion)
 
     search = over(some, MOST if thorough else 1)
-    if isinstance(model, Model):
-        models = [model]
-    else:
-        # A heat over one piece, without a search: the best of it run again.
-        heat = over([some[len(some) // 2]], 1)
-        models = sorted(_candidates(whole, heat.paths), key=lambda candidate: heat.best(candidate).risk)[:FINALISTS]
-    best = min((search.best(candidate) for candidate in models), key=lambda choice: choice.risk)
-    final = over(range(len(pieces)), 1).along(best.model) if thorough else best
+    candidates = [model] if isinstance(model, Model) else _candidates(whole, search.paths)
+    best = search.best(model) if isinstance(model, Model) else _best_of(candidates, over([some[len(some) // 2]], 1), search)
+    final = over(range(len(pieces)), 1).along(best.model, best.time) if thorough else best
     counted = sum(int((probe.deviation > 0).sum()) for probe in probes)
     variance = sum(float(np.square(probe.deviation, dtype=float).sum()) for probe in probes) / counted
     # What is left when the noise is taken off is known no better than the noise itself.
     uncertain = variance * (2 * whole.error / whole.sigma + math.sqrt(2 / counted))
     gain = 10 * math.log10(variance / max(final.error, uncertain))
+    filled = {p.name: _short(getattr(final.model, p.name)) for p in parameters(final.model) if p.suggest in HOOKS and p.name not in fixed}
+    final = dataclasses.replace(
+        final, model=dataclasses.replace(final.model, **filled), time=_short(final.time) if fwhm is None else final.time
+    )
     return Suggestion(
         model=final.model,
         time=final.time,
         noise=whole,
         gain=gain,
         noise_left=final.left,
-        reasons=reasons(final, whole, gain, search, pieces, unit, (fwhm, noise_reduction)),
-        warnings=warnings_about(final, whole, gain, pieces),
+        reasons=reasons(final, whole, gain, search, candidates, pieces, unit, (fwhm, noise_reduction)),
+        warnings=warnings_about(final, whole, gain, pieces, criterion),
     )
+
+
+def _short(value: float) -> float:
+    """Three digits, which is more than a choice is worth."""
+    return float(f"{value:.3g}")
 
 
 def _check_model(model: Any) -> None:
@@ -207,20 +210,21 @@ def _check_model(model: Any) -> None:
 
 
 def _candidates(noise: Noise, paths: Paths) -> list[Model]:
-    """Models to choose from: those that keep the mean, and that are made for this noise if they are made for any.
+    """Models to choose from; linear diffusion is in all of them. Declared lengths are voxels until somebody says otherwise."""
+    models = [PeronaMalik(), TotalVariation(), EdgeEnhancing(), *([SpeckleReducing()] if noise.kind == "speckle" else [])]
+    return [
+        dataclasses.replace(model, **{p.name: p.default * paths.voxel for p in parameters(model) if p.unit == "length"}) for model in models
+    ]
 
-    Tensor models have to be named: their runs take ten times as long, and so would the search. Declared lengths are voxels until somebody
-    has said otherwise.
-    """
-    grid = Grid((3, 3, 3), (paths.voxel,) * 3)
-    found = []
-    for cls in BUILTIN:
-        declared = parameters(cls)
-        model = dataclasses.replace(cls(), **{p.name: p.default * paths.voxel for p in declared if p.unit == "length"})
-        suits = noise.kind == "speckle" or not any(p.suggest == "speckle" for p in declared)
-        if cls.conservative and suits and not isinstance(dry_run(model, grid)[0], Tensor):
-            found.append(model)
-    return found
+
+def _best_of(models: Sequence[Model], heat: Search, search: Search) -> Choice:
+    """Search the models that do best in a heat over one piece; those after the first have its risk to beat."""
+    found: list[Choice] = []
+    starts = sorted((heat.best(model) for model in models), key=lambda choice: choice.risk)
+    for start in starts[:FINALISTS]:
+        if start is starts[0] or start.risk <= BEHIND * starts[0].risk:
+            found.append(search.best(start.model, start.time, min((choice.risk for choice in found), default=math.inf)))
+    return min(found, key=lambda choice: choice.risk)
 
 
 def _targets(fwhm: Any, noise_reduction: Any) -> tuple[float | None, float | None]:
@@ -271,4 +275,9 @@ def _probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int) -> 
     single = np.abs(piece.field[:, piece.usable]).max(initial=0) * np.finfo(np.float32).eps < 1e-3 * max(noise.sigma for noise in noises)
     dtype = np.dtype(np.float32) if single else piece.field.dtype
     image, deviation = piece.field.astype(dtype), np.asarray(deviations, dtype)
-    return hiding(image, deviation) if criterion == "j-invariance" else disturbed(image, deviation, seed)
+    if criterion == "j-invariance":
+        return hiding(image, deviation)
+    fine = fine_axes(image.shape[1:], piece.spacing)
+    along = [noise.correlations if noise.allowed and len(noise.correlations) == len(fine) else () for noise in noises]
+    shared = [[own[fine.index(axis)] if own and axis in fine else () for axis in range(image.ndim - 1)] for own in along]
+    return disturbed(image, deviation, seed, shared)

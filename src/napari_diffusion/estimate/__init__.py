@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_diffusion.estimate.kinds import KINDS, Kind, Noise, estimate_noise
-from napari_diffusion.estimate.noise import Evidence, carries_noise, gather
+from napari_diffusion.estimate.noise import Evidence, carries_noise, fine_axes, gather
 from napari_diffusion.estimate.risk import CRITERIA, Probe, disturbed, hiding, mean_squared_error, noise_left, sure
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "carries_noise",
     "disturbed",
     "estimate_noise",
+    "fine_axes",
     "gather",
     "hiding",
     "mean_squared_error",

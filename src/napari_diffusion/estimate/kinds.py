@@ -12,19 +12,22 @@ speckle   :math:`q^2 m^2`                                    coherent imaging: u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.estimate.noise import Array, Evidence, deviation, gaussian_sigma, neighbour_correlation, relative_error
+from napari_diffusion.estimate.noise import Array, Evidence, colour, deviation, gaussian_sigma
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Classes of equal local mean, and the fewest flat voxels that one needs.
 CLASSES, MEMBERS = 32, 100
+#: How much busier than noise a class may be: edges make the variance of the classes between parts, as if it grew with the mean.
+CALM = 10.0
 #: Another kind than Gaussian is only believed when it explains the classes this much better than a constant, which scatter this much.
 BETTER, SCATTER = 0.5, 0.15
 
@@ -40,8 +43,10 @@ class Noise:
     sigma, error
         Standard deviation and its standard error [intensity]: of the noise for Gaussian, of the real and imaginary part for Rician noise,
         the root mean square over the image for the others.
-    correlation
-        Correlation of the noise of neighbouring voxels; 0 when it is white.
+    correlations
+        Correlations of neighbours one voxel apart, two and so on, along every finely sampled axis; nothing when they are not correlated.
+    allowed
+        Whether the noise is taken to have these correlations. Otherwise they may be those of fine detail, and it is taken to be white.
     gain, offset
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
@@ -51,10 +56,16 @@ class Noise:
     kind: Kind
     sigma: float
     error: float
-    correlation: float
+    correlations: tuple[tuple[float, ...], ...] = ()
     gain: float = 0.0
     offset: float = 0.0
     speckle: float = 0.0
+    allowed: bool = True
+
+    @property
+    def correlation(self) -> float:
+        """Correlation of neighbouring voxels, along the axis where it is largest; 0 where there is none."""
+        return max((along[0] for along in self.correlations), default=0.0)
 
     def variance(self, mean: Array) -> Array:
         """Variance of the noise [intensity²] where the local mean is ``mean``."""
@@ -84,17 +95,20 @@ def _rician() -> tuple[Array, Array, Array]:
 
 def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
     """Noise of the given kind, or of the kind that the image shows; ``sigma`` is 0 where there is none, or too little to read it from."""
+    shared, factor, uncertain = colour(evidence)
+    evidence = replace(evidence, residual=factor * evidence.residual)
     sigma, error = gaussian_sigma(evidence)
-    correlation = neighbour_correlation(evidence) if sigma > 0 else 0.0
-    gaussian = Noise("gaussian", sigma, error, correlation)
-    if kind == "gaussian" or not sigma > 0:
-        return gaussian if kind is None or not sigma > 0 else Noise(kind, sigma, error, correlation)
+    if not sigma > 0:
+        return Noise("gaussian", sigma, error)
+    gaussian = Noise("gaussian", sigma, math.hypot(error, uncertain * sigma), shared, allowed=factor != 1)
+    if kind == "gaussian":
+        return gaussian
     mean, deviations, counts = _classes(evidence)
     if kind is None and len(mean) < 4:
         return gaussian
     if not len(mean):
         mean, deviations, counts = np.array([evidence.mean.mean()]), np.array([sigma]), np.array([evidence.mean.size])
-    fits = {name: _fit(name, evidence, mean, deviations, counts, correlation) for name in KINDS[1:] if kind in (None, name)}
+    fits = {name: _fit(name, evidence, mean, deviations, counts, gaussian) for name in KINDS[1:] if kind in (None, name)}
     if kind is not None:
         return fits[kind]
 
@@ -123,7 +137,7 @@ def _classes(evidence: Evidence) -> tuple[Array, Array, NDArray[np.int64]]:
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
     for index in range(max(len(bounds) - 1, 1)):
-        flat = evidence.flattest(which == index)
+        flat = evidence.calm(which == index, CALM)
         count = int(flat.sum())
         found = deviation(evidence.residual[flat]) if count >= MEMBERS else 0.0
         if found > 0:
@@ -132,20 +146,20 @@ def _classes(evidence: Evidence) -> tuple[Array, Array, NDArray[np.int64]]:
     return table[:, 0], table[:, 1], table[:, 2].astype(np.int64)
 
 
-def _fit(kind: Kind, evidence: Evidence, mean: Array, deviations: Array, counts: NDArray[np.int64], correlation: float) -> Noise:
-    relative = relative_error(int(counts.sum()), evidence.axes)
+def _fit(kind: Kind, evidence: Evidence, mean: Array, deviations: Array, counts: NDArray[np.int64], gaussian: Noise) -> Noise:
+    relative = gaussian.error / gaussian.sigma
     if kind == "rician":
         _, variance, ratio = _rician()
         sigma = _weighted_median(deviations / np.sqrt(np.interp(mean / deviations, ratio, variance)), counts)
-        return Noise(kind, sigma, 1.25 * relative * sigma, correlation)
+        return replace(gaussian, kind=kind, sigma=sigma, error=1.25 * relative * sigma)
     if kind == "speckle":
         share = _weighted_median(deviations / np.maximum(np.abs(mean), 1e-12 * np.abs(mean).max()), counts)
         sigma = float(share * np.sqrt(np.mean(evidence.mean**2)))
-        return Noise(kind, sigma, 1.25 * relative * sigma, correlation, speckle=share)
+        return replace(gaussian, kind=kind, sigma=sigma, error=1.25 * relative * sigma, speckle=share)
     gain, offset = _line(mean, deviations**2, counts)
-    noise = Noise(kind, float(np.median(deviations)), 0.0, correlation, gain=gain, offset=offset)
+    noise = replace(gaussian, kind=kind, sigma=float(np.median(deviations)), gain=gain, offset=offset)
     sigma = float(np.sqrt(np.mean(noise.variance(evidence.mean))))
-    return Noise(kind, sigma, relative * sigma, correlation, gain=gain, offset=offset)
+    return replace(noise, sigma=sigma, error=relative * sigma)
 
 
 def _line(x: Array, y: Array, counts: NDArray[np.int64]) -> tuple[float, float]:

@@ -1,12 +1,14 @@
 r"""How good a filtered image is, without the clean one.
 
-**Monte-Carlo SURE** (Stein 1981; Ramani, Blu & Unser 2008) is an unbiased estimate of the mean squared error for independent Gaussian noise
+**Monte-Carlo SURE** (Stein 1981; Ramani, Blu & Unser 2008) is an unbiased estimate of the mean squared error for Gaussian noise
 of variance :math:`\sigma_i^2` at voxel i,
 
 .. math:: \mathrm{SURE} = \frac1n\sum_i\Bigl[(u_i - f_i)^2 - \sigma_i^2
-          + \frac{2}{\varepsilon}\,\sigma_i b_i\,\bigl(u_i(f + \varepsilon\sigma b) - u_i(f)\bigr)\Bigr], \qquad b_i = \pm 1
+          + \frac{2}{\varepsilon}\,\sigma_i b_i\,\bigl(u_i(f + \varepsilon\sigma b) - u_i(f)\bigr)\Bigr]
 
-from one extra filtering of the image with a probe b added. With variances that follow the local mean it serves Poisson, speckle and Rician
+from one extra filtering of the image with a probe b added, which has the covariance C of the noise, so that the last part has the mean
+:math:`2\operatorname{tr}(C\,\partial u/\partial f)`: signs :math:`b_i = \pm 1` for white noise, and numbers whose neighbours are
+correlated where those of the noise are. With variances that follow the local mean it serves Poisson, speckle and Rician
 noise too, whose error it takes against the noise-free mean. The same two images say how much noise is left: the probe is a noise that is
 known.
 
@@ -17,11 +19,14 @@ known.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_diffusion.estimate.noise import coloured
 
 Array = NDArray[np.floating]
 #: Size of the probe in units of the noise (Ramani et al. 2008: anything small will do).
@@ -49,12 +54,12 @@ class Probe:
     """One piece of image with what its risk is computed from; fields ``(C, *space)``.
 
     ``deviation`` is the standard deviation of the noise [intensity], 0 where a voxel does not count. ``other`` is the second image that is
-    filtered beside the first: with signs times `EPSILON` noise levels added, or with the voxels of ``hidden`` replaced.
+    filtered beside the first: with ``pattern`` times `EPSILON` noise levels added, or with the voxels of ``hidden`` replaced.
     """
 
     image: Array
     deviation: Array
-    signs: Array
+    pattern: Array
     other: Array
     hidden: NDArray[np.bool_] | None = None
 
@@ -69,7 +74,7 @@ class Probe:
             counts,
             self.deviation**2,
             removed**2,
-            response * self.deviation * self.signs,
+            response * self.deviation * self.pattern,
             response**2,
             removed,
             result,
@@ -81,10 +86,14 @@ class Probe:
         return Sums(*(float(part.sum()) for part in sums))
 
 
-def disturbed(image: Array, deviation: Array, seed: int) -> Probe:
-    """Probe for SURE, with the same signs for the same seed."""
-    signs = np.random.default_rng(seed).choice(np.array([-1, 1], image.dtype), image.shape)
-    return Probe(image, deviation, signs, image + image.dtype.type(EPSILON) * deviation * signs)
+def disturbed(image: Array, deviation: Array, seed: int, correlations: Sequence[Sequence[Sequence[float]]] = ()) -> Probe:
+    """Probe for SURE, the same for the same seed; ``correlations`` of neighbours are of every channel along every axis."""
+    rng = np.random.default_rng(seed)
+    pattern = rng.choice(np.array([-1, 1], image.dtype), image.shape)
+    for channel, own in enumerate(correlations):
+        if any(own):
+            pattern[channel] = coloured(rng.normal(size=image.shape[1:]), own)
+    return Probe(image, deviation, pattern, image + image.dtype.type(EPSILON) * deviation * pattern)
 
 
 def hiding(image: Array, deviation: Array) -> Probe:

@@ -32,7 +32,7 @@ class CoherenceEnhancing(Model):
 
     kappa: float = param(5.0, "Contrast: gradient of the faintest structure to follow.", unit="intensity/length", gt=0, suggest="threshold")
     sigma: float = param(0.7, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale")
-    rho: float = param(2.0, "Size of the neighbourhood whose direction is averaged.", unit="length", ge=0)
+    rho: float = param(2.0, "Size of the neighbourhood whose direction is averaged.", unit="length", ge=0, suggest="voxels")
     alpha: float = param(0.01, "Smoothing where there is no structure, as a share of that along one.", gt=0, le=1)
 
     def coefficient(self, f: Features) -> Tensor:

@@ -31,7 +31,7 @@ class EdgeEnhancing(Model):
 
     kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
     sigma: float = param(1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale")
-    rho: float = param(1.0, "Size of the neighbourhood whose edges are averaged.", unit="length", ge=0)
+    rho: float = param(1.0, "Size of the neighbourhood whose edges are averaged.", unit="length", ge=0, suggest="voxels")
 
     def coefficient(self, f: Features) -> Tensor:
         """Return the tensor with the eigenvectors of the structure tensor."""

@@ -36,7 +36,7 @@ class Hybrid(Model):
         10.0, "Tube contrast: gradient from which tubes are followed.", unit="intensity/length", gt=0, suggest="threshold"
     )
     sigma: float = param(1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale")
-    rho: float = param(1.0, "Size of the neighbourhood whose direction is averaged.", unit="length", ge=0)
+    rho: float = param(1.0, "Size of the neighbourhood whose direction is averaged.", unit="length", ge=0, suggest="voxels")
     coherence: float = param(15.0, "How straight a tube must be to be followed.", gt=0)
     alpha: float = param(0.01, "Smoothing across a tube, as a share of that along it.", gt=0, le=1)
 

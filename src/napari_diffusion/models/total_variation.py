@@ -27,7 +27,7 @@ class TotalVariation(Model):
     title = "Total variation"
     summary = "Flattens regions and keeps their edges sharp; a thing fades at a rate of its surface per volume."
 
-    kappa: float = param(10.0, "Edge threshold: the largest flux, at any edge.", unit="intensity/length", gt=0, suggest="threshold")
+    kappa: float = param(10.0, "Edge threshold: the largest flux, at any edge.", unit="intensity/length", gt=0, suggest="flux")
     epsilon: float = param(0.01, "Flatness: gradients below this share of the threshold are smoothed linearly.", gt=0, le=1)
 
     def coefficient(self, f: Features) -> Gradient:

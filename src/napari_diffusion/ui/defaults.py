@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import napari_diffusion as nd
-from napari_diffusion.models import Model, parameters
+from napari_diffusion.models import Model
 
 #: Voxels along each axis of the piece that is looked at.
 PIECE = 64
@@ -52,11 +51,4 @@ def suggest(
         Whatever stops the estimate; the declared defaults are what remains.
     """
     seen = image if thorough else central_piece(image, axes, channel_axis)
-    found = nd.suggest(seen, model, spacing=tuple(spacing), axes=tuple(axes), channel_axis=channel_axis, thorough=thorough, unit=unit)
-    # Three digits are more than an estimate is worth, and what is on screen is then exactly what runs.
-    rounded = {p.name: _short(getattr(found.model, p.name)) for p in parameters(model) if p.suggest is not None}
-    return dataclasses.replace(found, model=dataclasses.replace(found.model, **rounded), time=_short(found.time))
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
+    return nd.suggest(seen, model, spacing=tuple(spacing), axes=tuple(axes), channel_axis=channel_axis, thorough=thorough, unit=unit)

@@ -29,7 +29,7 @@ HELD = [[1.0, 0.55, 0.0, 0.6], [1.0, 0.55, 0.0, 0.0]]
 
 def threshold_of(model: Any) -> Parameter | None:
     """Return the parameter of a model that is an edge threshold."""
-    return next((p for p in parameters(model) if p.suggest == "threshold" and p.unit == "intensity/length"), None)
+    return next((p for p in parameters(model) if p.suggest is not None and p.unit == "intensity/length"), None)
 
 
 def conductance(settings: Settings, part: Part, control: Control) -> Look:
