@@ -85,6 +85,18 @@ def test_the_worst_case_is_a_step_beyond_the_surroundings(model, time):
         agrees(nd.preview(image, model, region=(28, slice(None)), time=time), nd.diffuse(image, model, time=time)[28], image)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("model", [nd.MeanCurvature(), nd.ModifiedCurvature(kappa=160.0)], ids=name)
+def test_outlines_that_are_cut_by_the_end_of_the_surroundings(model, seed):
+    """There the mirror image gives each outline a corner, which rounds itself, and that travels along the outline."""
+    rng, image = np.random.default_rng(seed), np.zeros((300, 60), np.float32)
+    row, column = np.indices(image.shape)
+    for _ in range(30):
+        (y, x), radius = rng.uniform(0, image.shape), rng.uniform(3, 30)
+        image[(row - y) ** 2 + (column - x) ** 2 < radius**2] = rng.uniform(0, 150)
+    agrees(nd.preview(image, model, region=(150, slice(None)), time=40.0), nd.diffuse(image, model, time=40.0)[150], image)
+
+
 @pytest.mark.parametrize("distance", range(2, 12, 2))
 def test_models_that_look_far_get_what_they_look_at(distance):
     """The diffusion itself goes two voxels far; but whether it goes at all is decided by a wall ten voxels away."""

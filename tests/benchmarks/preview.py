@@ -1,32 +1,58 @@
-"""How long a preview of one plane of a 256³ volume takes, for every model: ``python tests/benchmarks/preview.py``.
+"""How long a preview of one plane of a 256³ volume takes, for every model: a draft, the exact one, and the compilation before the first.
 
-The first call of each model includes the compilation where there is no cache (``NAPARI_DIFFUSION_NO_CACHE=1``).
+One table of ``run.py`` (``--only preview``); ``python tests/benchmarks/preview.py`` prints it for the models that are named, or for all.
 """
 
-import time
+from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from timing import ball, in_turn, median, table
+
+from napari_diffusion import models
+from napari_diffusion.engine.preview import Excerpt
+
+TIME = 2.5
+#: Prints how long the kernels of a model take to compile; the libraries have been loaded before.
+FIRST = """
+import sys, time
 import numpy as np
-
 import napari_diffusion as nd
 from napari_diffusion import models
-from napari_diffusion.engine.slabs import cpu_count
+from napari_diffusion.engine.preview import rehearse
+from napari_diffusion.kernels import compiled
+model = next(cls for cls in models.BUILTIN if cls.name == sys.argv[1])()
+began = time.perf_counter()
+rehearse(np.zeros((32, 32, 32), np.float32), model, time=2.5)
+print(time.perf_counter() - began)
+"""
 
 
-def main() -> None:
-    """Print the first and the best of three later previews, in each orientation."""
-    image = np.random.default_rng(0).normal(100.0, 100.0, (256, 256, 256)).astype(np.float32)
-    print(f"256³ float32, time 2.5 voxel², {cpu_count()} processors; seconds")
+def preview(n: int, rounds: int, only: tuple[str, ...] = ()) -> dict:
+    """Plane across the first axis, time 2.5 voxel², default parameters, noise of the threshold."""
+    image, region = ball(n), (n // 2, slice(None), slice(None))
+    rows = []
     for cls in models.BUILTIN:
-        model, row = cls(), []
-        for axis in range(3):
-            region = tuple(128 if i == axis else slice(None) for i in range(3))
-            for _ in range(4):
-                began = time.perf_counter()
-                nd.preview(image, model, region=region, time=2.5)
-                row.append(time.perf_counter() - began)
-        best = "  ".join(f"{min(row[k + 1 : k + 4]):.3f}" for k in (0, 4, 8))
-        print(f"{model.name:22} first {row[0]:.3f}   then {best}", flush=True)
+        if only and cls.name not in only:
+            continue
+        made = {kind: Excerpt(image, cls(), region=region, time=TIME, draft=kind == "draft") for kind in ("draft", "exact")}
+        contenders: dict[str, Callable[[], object]] = {kind: excerpt.run for kind, excerpt in made.items()}
+        times = in_turn(contenders, rounds)
+        environment = {**os.environ, "NAPARI_DIFFUSION_NO_CACHE": "1"}
+        command = [sys.executable, "-c", FIRST, cls.name]
+        first = float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+        planes = [str(made[kind].window.shape_of()[0]) for kind in made]
+        steps = [str(made[kind].plan.steps) for kind in made]
+        seconds = [f"{median(times[kind]):.2f}" for kind in made]
+        rows.append([cls.name, *(f"{a} / {b}" for a, b in (planes, steps)), *seconds, f"{first:.1f}"])
+        print(*rows[-1], sep="   ", flush=True)
+    head = ["model", "planes, draft / exact", "stages, draft / exact", "draft [s]", "exact [s]", "compiling, once [s]"]
+    title = f"## Preview of a plane of {n}³ float32, diffusion time {TIME:g} voxel²\n\n"
+    return {"text": title + table(head, rows)}
 
 
 if __name__ == "__main__":
-    main()
+    preview(256, 3, tuple(sys.argv[1:]))

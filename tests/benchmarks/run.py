@@ -16,6 +16,7 @@ from pathlib import Path
 import accuracy
 import numpy as np
 import plots
+import preview
 import rotation
 import throughput
 import waiting
@@ -31,6 +32,7 @@ PARTS = {
     "memory": waiting.memory,
     "waiting": waiting.waiting,
     "rotation": rotation.rotation,
+    "preview": preview.preview,
     "schemes": accuracy.schemes,
 }
 FIGURES = {"scaling": plots.scaling, "schemes": plots.schemes}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.coefficients import Coefficient, Curvature
 from napari_diffusion.engine.evolve import Image, diffuse
 from napari_diffusion.engine.job import Job
 from napari_diffusion.engine.plan import Plan, dry_run, make_plan
@@ -23,6 +24,9 @@ from napari_diffusion.schemes import FSI, Exact, Scheme
 
 #: Share of the range by which a part may differ from the whole run.
 EXACTNESS = 1e-3
+#: Share of the bound of a curvature's weights with which it carries anything far: they are 1 where the image is smooth, and meet the bound
+#: of 2 at single voxels.
+CARRIED = 0.5
 #: How much narrower the surroundings of a draft are, and the largest diffusivity that they are made for: 10 and 100 are rare.
 NARROWER, FREELY = 3, 2.0
 #: Cycles of a draft.
@@ -62,8 +66,9 @@ def preview(
 
     .. math:: \sqrt{d^2 + r^2}, \qquad P(|X| > d) = 10^{-3}/m
 
-    voxels, where X has the heat kernel of the time :math:`g_{max} T` as its distribution, m is the number of sides on which the image
-    goes on, and r is how far the features of the model look. Nothing else is read, so the image may be lazy and larger than the memory.
+    voxels, where X has the heat kernel of the time :math:`g T` as its distribution, m is the number of sides on which the image
+    goes on, and r is how far the features of the model look; g is the largest diffusivity of the model, and 1 for the
+    motion by curvature. Nothing else is read, so the image may be lazy and larger than the memory.
 
     Parameters
     ----------
@@ -156,19 +161,30 @@ class Excerpt:
         short = make_plan(self.job, self.model, self.time, FSI(cycles=CYCLES), self.tolerance, False, *how)
         return short if short.steps < plan.steps else plan
 
+    @cached_property
+    def window(self) -> Window:
+        """The part with its surroundings: what is read."""
+        job, (coefficient, reach) = self.job, self._looks
+        part = Window.around(job, self.region, [0] * len(job.axes))
+        fastest = coefficient.maximum * (CARRIED if isinstance(coefficient, Curvature) else 1.0)
+        fastest = min(fastest, FREELY) if self.draft else fastest
+        halo = surroundings(job, self.plan, part, float(self.time) * fastest, reach)
+        narrow = [math.ceil(h / NARROWER) for h in halo] if self.draft else halo
+        return Window.around(job, self.region, [h + self._walled for h in narrow])
+
     @property
     def work(self) -> float:
         """Voxels times stages, tensors counted as several: in proportion to the time that this takes."""
-        plan, box = self.plan, self._box[0]
+        plan = self.plan
         made = sum(plan.rebuilds(k) for k in range(plan.steps)) if plan.tensor is not None else 0
-        return float(math.prod(part.stop - part.start for part in box.outer)) * (plan.steps + STAGES_PER_TENSOR * made)
+        return float(math.prod(part.stop - part.start for part in self.window.outer)) * (plan.steps + STAGES_PER_TENSOR * made)
 
     def run(self, progress: Callable[[float], object] | None = None, cancel: Event | None = None) -> Image:
         """Make the preview."""
-        job, (window, walled) = self.job, self._box
+        job, window = self.job, self.window
         image, mask = self._image_and_mask
         near_mask, near_labels = window.crop(mask), window.crop(self.labels)
-        if walled and window.cut:
+        if self._walled and window.cut:
             near_mask = np.ones(window.shape_of(near_labels), bool) if near_mask is None else near_mask.copy()
             window.fence(near_mask)
         # Kernels work along the last axis: a thin slice has to lie across it, or every row is short (2 to 3 times slower, measured).
@@ -209,16 +225,16 @@ class Excerpt:
         return (self.image if hasattr(self.image, "shape") else np.asarray(self.image)), self.mask
 
     @cached_property
-    def _box(self) -> tuple[Window, bool]:
-        """What to read, and whether the image has walls that change what the model sees."""
-        job, (image, mask) = self.job, self._image_and_mask
-        coefficient, reach = dry_run(self.model, job.grid())
-        part = Window.around(job, self.region, [0] * len(job.axes))
-        walled = max(reach) > 1 and any(_walls(image, mask, self.labels, self.nan, part))
-        fastest = min(coefficient.maximum, FREELY) if self.draft else coefficient.maximum
-        halo = surroundings(job, self.plan, part, float(self.time) * fastest, reach)
-        narrow = [math.ceil(h / NARROWER) for h in halo] if self.draft else halo
-        return Window.around(job, self.region, [h + walled for h in narrow]), walled
+    def _walled(self) -> bool:
+        """Whether the image has walls that change what the model sees."""
+        image, mask = self._image_and_mask
+        part = Window.around(self.job, self.region, [0] * len(self.job.axes))
+        return max(self._looks[1]) > 1 and any(_walls(image, mask, self.labels, self.nan, part))
+
+    @cached_property
+    def _looks(self) -> tuple[Coefficient, list[int]]:
+        """What the model makes of a few zeros, and how far it looks."""
+        return dry_run(self.model, self.job.grid())
 
 
 @dataclass(frozen=True)
