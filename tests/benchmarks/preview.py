@@ -13,7 +13,7 @@ from collections.abc import Callable
 from timing import ball, in_turn, median, table
 
 from napari_diffusion import models
-from napari_diffusion.engine.preview import Excerpt
+from napari_diffusion.engine.preview import Excerpt, rehearse
 
 TIME = 2.5
 #: Prints how long the kernels of a model take to compile; the libraries have been loaded before.
@@ -39,6 +39,7 @@ def preview(n: int, rounds: int, only: tuple[str, ...] = ()) -> dict:
         if only and cls.name not in only:
             continue
         made = {kind: Excerpt(image, cls(), region=region, time=TIME, draft=kind == "draft") for kind in ("draft", "exact")}
+        rehearse(image, cls(), time=TIME)
         contenders: dict[str, Callable[[], object]] = {kind: excerpt.run for kind, excerpt in made.items()}
         times = in_turn(contenders, rounds)
         environment = {**os.environ, "NAPARI_DIFFUSION_NO_CACHE": "1"}
