@@ -17,11 +17,16 @@ from typing import Any
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
+import numpy as np
+from napari._qt.dialogs.preferences_dialog import PreferencesDialog
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image as Picture
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QListWidget
 
 import napari_diffusion as nd
+from napari_diffusion import io
+from napari_diffusion.io.samples import confocal
 from napari_diffusion.ui import worker
 from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.outputs import OutputsSection
@@ -224,6 +229,7 @@ def main() -> None:
     save(widget.native, "running.png")
     widget.panel.cancel_all.native.click()
     ready(widget)
+    save(widget.native, "cancelled.png")
     for row in widget.form.table.rows:
         row.smooth.value = False
     ready(widget)
@@ -241,9 +247,65 @@ def main() -> None:
     save(docked.window(), "light.png")
     viewer.layers.clear()
     viewer.theme = "dark"
+    series_and_colours(viewer, widget)
     follow_fibres(viewer, widget)
     save(docked.window(), "directions.png")
+    show_preferences(docked.window())
     viewer.close()
+
+
+def series_and_colours(viewer: Any, widget: Any) -> None:
+    """Other images than one volume, and a folder in which one file is no image."""
+    viewer.open_sample("napari-diffusion", "mri_4d")
+    ready(widget)
+    save(widget.native, "series.png")
+    filter_a_folder(widget, viewer.layers[0].data[0])
+    viewer.layers.clear()
+    stack = confocal()[0]
+    colours = np.clip(stack[[12, 20, 28]].transpose(1, 2, 0) / np.percentile(stack, 99.8), 0, 1)
+    viewer.add_image((255 * colours).astype(np.uint8), name="colour image", rgb=True, scale=(0.2, 0.2), units=("um", "um"))
+    ready(widget)
+    save(widget.native, "colour.png")
+    viewer.layers.clear()
+
+
+def filter_a_folder(widget: Any, volume: Any) -> None:
+    """Two files that are images and one that is none."""
+    batch, here = widget.sections[BatchSection], Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            for path in (Path("scans"), Path("filtered")):
+                path.mkdir()
+            for name in ("first.nii", "third.nii"):
+                io.write(Path("scans", name), volume.transpose(), io.Volume(volume.transpose(), "XYZ", (2.0, 2.0, 2.2), unit="millimeter"))
+            Path("scans", "second.nii").write_bytes(b"no image")
+            batch.box.open = True
+            batch.source.line_edit.value, batch.target.line_edit.value = "scans", "filtered"
+            batch.files.native.click()
+            ready(widget)
+            widget.scroll.ensureWidgetVisible(batch.box.native, 0, 0)
+            for notification in widget.native.window().findChildren(NapariQtNotification):
+                notification.close()
+            wait_until()
+            save(widget.native, "batch_error.png")
+            batch.source.line_edit.value = batch.target.line_edit.value = ""
+            batch.box.open = False
+        finally:
+            os.chdir(here)
+    widget.panel.say("")
+
+
+def show_preferences(window: Any) -> None:
+    """The page that the manifest declares, in napari's own dialog."""
+    dialog = PreferencesDialog(parent=window)
+    pages = dialog.findChild(QListWidget)
+    pages.setCurrentItem(pages.findItems("Diffusion filters", Qt.MatchFlag.MatchExactly)[0])
+    dialog.resize(720, 420)
+    dialog.show()
+    wait_until()
+    save(dialog, "preferences.png")
+    dialog.close()
 
 
 def follow_fibres(viewer: Any, widget: Any) -> None:

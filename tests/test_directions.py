@@ -57,7 +57,32 @@ def test_a_fibre_in_space():
     assert found.distance == 2.0
     starts, extents = found.arrows().swapaxes(0, 1)
     np.testing.assert_array_equal(starts, found.positions)
-    np.testing.assert_allclose(extents * spacing, found.vectors * (2.0 * found.coherence)[:, None], rtol=1e-12)
+    well_inside = inside(found, shape, spacing, 2.0)
+    assert np.count_nonzero(well_inside) > 50
+    np.testing.assert_allclose(
+        (extents * spacing)[well_inside], (found.vectors * (2.0 * found.coherence)[:, None])[well_inside], rtol=1e-12
+    )
+
+
+def test_arrows_end_inside_the_image_along_the_same_line():
+    """Those of noise point everywhere, up to four planes far; the middle one of five has room for that on neither side."""
+    image = np.random.default_rng(3).normal(0, 20, (2, 5, 9, 10)).astype(np.float32)
+    found = nd.directions(image, nd.EdgeEnhancing(kappa=1.0), spacing=(0.3, 1.0, 2.0), axes=(1, 2, 3))
+    assert found.shape == image.shape
+    starts, extents = found.arrows().swapaxes(0, 1)
+    assert (starts + extents >= -1e-12).all()
+    assert (starts + extents <= np.array(image.shape) - 1 + 1e-12).all()
+    in_space = extents * found.spacing
+    length, whole = np.linalg.norm(in_space, axis=1), found.distance * found.coherence
+    # Rounding of quotients and products, 1 to 4 times 2^-53.
+    np.testing.assert_allclose(np.abs((in_space * found.vectors).sum(1)), length, rtol=1e-14, atol=1e-14)
+    shares = np.linspace(0, 1, 1001)[:, None, None]
+    full = found.vectors * whole[:, None] / found.spacing
+    ends = np.stack([starts + sign * shares * full for sign in (1, -1)])
+    fits = ((ends >= 0) & (ends <= np.array(image.shape) - 1)).all(-1)
+    longest = (fits * shares[..., 0]).max((0, 1))  # in steps of a thousandth, whichever way there is more room
+    assert 0 < np.count_nonzero(longest < 1) < len(longest)
+    np.testing.assert_allclose(length / whole, longest, rtol=0, atol=1.1e-3)
 
 
 def test_coherence_in_a_line_and_in_a_plain():

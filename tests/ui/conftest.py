@@ -1,9 +1,12 @@
 """A real viewer on a (virtual) screen, and the means to run a widget as a user does."""
 
+import gc
 import threading
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from npe2 import PluginManifest
 
 import napari_diffusion as nd
 from napari_diffusion.engine import outputs
@@ -13,6 +16,17 @@ from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.preview import PreviewSection
 
 WAIT = 120_000  # ms; a limit for what hangs, on a machine that compiles the kernels and has other work
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_once():
+    """What each window would do again, a quarter of its time: read the manifests of all plugins, search for garbage in all modules."""
+    found = list(PluginManifest.discover())
+    gc.collect()
+    gc.freeze()
+    with patch.object(PluginManifest, "discover", classmethod(lambda cls, paths=(): iter(found))):
+        yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QKeyEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 import napari_diffusion as nd
 from napari_diffusion.models import Model, all_models, param
-from napari_diffusion.ui import defaults, form
+from napari_diffusion.ui import defaults, form, layout
 from napari_diffusion.ui.amount import TIME
 from napari_diffusion.ui.number import Number
 from napari_diffusion.ui.parameters import ModelControls, length_power
+from napari_diffusion.ui.widget import AnisotropicDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,12 +234,19 @@ def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settl
     assert gui.form.reasons.open
 
 
-def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_widget, settled):
+def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_widget, settled, noisy):
     viewer, gui = open_widget("Anisotropic diffusion")
+    gui.form.controls["diffusivity"].value = "tukey"
+    viewer.add_image(noisy)
+    settled(gui)
+    assert gui.form.controls["kappa"].value != nd.PeronaMalik().kappa
     viewer.add_image(np.ones((8, 9), np.float32))
     settled(gui)
-    assert gui.form.controls.value() == nd.PeronaMalik()
+    assert gui.form.controls.value() == nd.PeronaMalik(diffusivity="tukey")
     assert "No suggestion" in gui.panel.status.value
+    viewer.layers.selection.active = viewer.layers[0]
+    settled(gui)
+    assert gui.panel.status.value == ""
 
 
 class OnlyAPiece:
@@ -269,11 +278,27 @@ def test_tab_goes_down_the_form(open_widget, noisy):
     wanted += [section.box.button for section in gui.sections.values()]
     wanted += [form.more.button, form.controls["diffusivity"], form.unit, form.regions, form.threads, gui.panel.button]
     native, found = gui.form.layer.native, []
-    # The chain is a ring of all widgets of the window; positions rather than widgets, to keep none alive.
-    while not found or native is not gui.form.layer.native:
+    # The chain is a ring of all widgets of the window; those of napari are left alone, for PySide6 would keep them alive.
+    while len(found) < len(wanted) and not (found and native is gui.form.layer.native):
         found += [position for position, widget in enumerate(wanted) if widget.native is native]
         native = native.nextInFocusChain()
     assert found == list(range(len(wanted)))
+
+
+def test_every_control_says_what_it_is(qtbot, noisy):
+    viewer = ViewerModel()
+    gui = AnisotropicDiffusion(viewer)
+    qtbot.addWidget(gui.native)
+    assert "Open an image" in gui.form.suggest.tooltip
+    viewer.add_image(noisy)
+    assert "Open an image" not in gui.form.suggest.tooltip
+    for model in gui.form.model.choices:
+        gui.form.model.value = model
+    for section in gui.sections.values():
+        section.box.open = True
+    stops = [native for native in layout._natives(gui) if native.focusPolicy() & Qt.FocusPolicy.TabFocus]
+    assert len(stops) > 50
+    assert [native for native in stops if not native.toolTip()] == []
 
 
 def test_at_most_six_things_to_set_at_first(open_widget, noisy, settled):
@@ -298,6 +323,8 @@ def test_nothing_is_wider_than_the_dock(open_widget, settled):
     gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)
     QApplication.processEvents()
     assert gui.scroll.width() <= 360
+    widths = {layout._label_of(each).width() for each in gui.form.more.body if each.visible}
+    assert len(widths) == 1  # so that what is set stands in a column
     view = gui.scroll.viewport()
     inside = [w for w in gui.scroll.widget().findChildren(QWidget) if w.isVisible()]
     assert len(inside) > 30

@@ -41,6 +41,7 @@ SERIES = {"scale": (1, 2, 0.5, 0.5), "units": ("s", "um", "um", "um"), "translat
 def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, name="a", axis_labels=("z", "y", "x"), affine=np.diag((2, 3, 4, 1)), **LOOK)
+    settled(widget)
     section = section_of(widget)
     section.snapshots.value = 4
     settled(widget)
@@ -125,7 +126,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_widget, qtbot, s
     image = np.broadcast_to(50 * np.cos(np.arange(40) / 2), (2, 3, 30, 40)).astype(np.float32)
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(image, name="a", axis_labels=("t", "z", "y", "x"), affine=np.diag((1, 2, 3, 4, 1)), **SERIES)
-    section = section_of(widget)
+    range_before, section = viewer.dims.range, section_of(widget)
     for control in (section.coherence, section.directions):
         assert not control.enabled
         assert "Perona-Malik smooths alike in all directions" in control.tooltip
@@ -146,7 +147,8 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_widget, qtbot, s
     assert len(directions.data) > 100
     assert directions.name == "a [Edge-enhancing, directions]"
     assert directions.metadata["napari-diffusion"]["output"] == "directions"
-    assert directions.units == source.units
+    assert (directions.units, directions.axis_labels) == (source.units, source.axis_labels)
+    assert viewer.dims.range == range_before  # napari's sliders are as long as before
     point = (1, 2, 3, 4)
     np.testing.assert_allclose(directions.data_to_world(point), source.data_to_world(point), rtol=1e-12)
     widget.form.model.value = nd.PeronaMalik

@@ -125,11 +125,13 @@ def test_gradients_are_measured_when_the_image_changes_only(opened, qtbot, noisy
     assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
 
 
-def test_a_flat_image_says_so(opened, qtbot, noisy):
+def test_an_image_without_gradients_says_so(opened, qtbot, noisy):
     viewer, gui, section = opened
-    viewer.layers[0].data = np.zeros_like(noisy)
-    follow(qtbot, gui)
-    assert "flat" in section.share.value
+    for data, said in ((np.zeros_like(noisy), "flat"), (noisy * np.float32(1e30), "overflow"), (noisy, "are steeper than")):
+        viewer.layers[0].data = data
+        follow(qtbot, gui)
+        assert said in section.share.value
+        assert bool(section.plot.bars.getData()[1].any()) is (said == "are steeper than")
 
 
 def test_light_and_dark(opened, qtbot):

@@ -26,15 +26,18 @@ def start(qtbot, widget, slow):
     assert widget.panel.busy
 
 
-def test_an_error_is_said_in_both_places(open_widget, run, noisy):
+def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
     noisy[1, 2, 3] = np.nan
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(0, 300))
     assert run(viewer, widget) is None
-    assert "NaN" in widget.panel.status.value
+    assert widget.panel.status.value.endswith("use “leave, smooth around” for NaN, under More options, to diffuse around them.")
     assert notification_manager.records[-1].message == widget.panel.status.value
     assert str(notification_manager.records[-1].severity) == "error"
     assert widget.panel.button.text == "Run"
+    viewer.add_image(np.zeros((4, 5), np.float32))
+    settled(widget)
+    assert widget.panel.status.value == ""  # it was about another image
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ class Directions:
         Voxel size per axis of ``positions`` [length], 1 along axes that do not diffuse.
     distance
         Between neighbouring positions [length].
+    shape
+        Of the image, without the channel axis [voxel].
     """
 
     positions: NDArray[np.intp]
@@ -51,11 +53,25 @@ class Directions:
     coherence: NDArray[np.float64]
     spacing: tuple[float, ...]
     distance: float
+    shape: tuple[int, ...]
 
     def arrows(self) -> NDArray[np.float64]:
-        """Position and extent [voxel], shape (n, 2, d), as napari draws vectors: in space as long as ``distance`` times the coherence."""
+        """Position and extent [voxel], shape (n, 2, d), as napari draws vectors: in space as long as ``distance`` times the coherence.
+
+        None leaves the image, whose sliders in napari would grow with it: one that would points the other way, for a direction has no
+        sign, and is shortened where there is less room than it is long.
+        """
         extents = self.vectors * (self.distance * self.coherence)[:, None] / self.spacing
+        forth, back = self._room(extents), self._room(-extents)
+        extents *= np.where(forth < back, -back, forth)[:, None]
         return np.stack([self.positions.astype(float), extents], 1)
+
+    def _room(self, extents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Which share of each extent, at most all of it, ends inside the image."""
+        room = np.where(extents > 0, np.array(self.shape) - 1 - self.positions, self.positions)
+        long = np.abs(extents)
+        share: NDArray[np.float64] = np.divide(room, long, out=np.ones(extents.shape), where=long > room).min(1)
+        return share
 
 
 def has_tensor(model: Model) -> bool:
@@ -160,7 +176,9 @@ def directions(
         found.append((positions[kept], vectors[kept], strengths[kept]))
     positions, vectors, strengths = (np.concatenate(parts) for parts in zip(*found, strict=True))
     sizes = {i: h for i, h in zip(job.axes, job.spacing, strict=True) if i in real}
-    return Directions(positions, vectors, strengths, tuple(sizes.get(i, 1.0) for i in places), distance)
+    return Directions(
+        positions, vectors, strengths, tuple(sizes.get(i, 1.0) for i in places), distance, tuple(job.shape[i] for i in places)
+    )
 
 
 def _at(model: Model, features: Features, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -87,6 +87,11 @@ def gradients(
     -------
     Gradients
         Of at most 7 planes of 512 × 512 voxels, evenly spread over the frame.
+
+    Raises
+    ------
+    ValueError
+        As `diffuse`, and for values whose squares overflow.
     """
     job = job_of_whole(image, spacing, axes, channel_axis, mask, labels, "mask", False, None)
     image = image if hasattr(image, "shape") else np.asarray(image)
@@ -102,7 +107,10 @@ def gradients(
             steepness[index] = np.sqrt(features.grad2(sigma)).reshape(steepness[index].shape)
             usable[index] = seen.reshape(steepness[index].shape)
         found.append(window.part_of(steepness)[window.part_of(usable)])
-    return Gradients(np.sort(np.concatenate(found)))
+    steep = np.sort(np.concatenate(found))
+    if not np.isfinite(steep[-1:]).all():  # NaN is sorted last
+        raise ValueError("The image has values whose squares overflow, and no gradients for that; rescale it.")
+    return Gradients(steep)
 
 
 def diffusivity_over(model: Model, gradient: NDArray[np.floating], spacing: float = 1.0) -> NDArray[np.float64]:

@@ -261,7 +261,8 @@ class Solver:
             return None
         bad = ~np.isfinite(u)
         if u.max(where=~bad, initial=0) > limit or u.min(where=~bad, initial=0) < -limit:
-            raise ValueError(f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; rescale it, or convert it to float64.")
+            remedy = "rescale it" if u.dtype == np.float64 else "rescale it, or convert it to float64"
+            raise ValueError(f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; {remedy}.")
         regions = self.job.regions_of(frame)
         seen = bad if regions is None else bad & (regions != 0)  # what mask, labels or a masked array hide may be anything
         if self.job.nan == "raise" and seen.any():

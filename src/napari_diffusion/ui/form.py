@@ -25,6 +25,7 @@ from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.section import Foldable
 from napari_diffusion.ui.settings import Settings
 
+SUGGEST = "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
 SCHEME_NAMES = ["auto", *(scheme.name for scheme in SCHEMES)]
 
 
@@ -82,8 +83,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.table = AxesTable()
         tip = "How far to diffuse." if self._isotropic else "How far to diffuse; where an edge holds it back, less is smoothed."
         self.amount = Amount(tip)
-        tip = "Measure noise and edges in the middle of the image and fill in values that fit."
-        self.suggest = PushButton(text="Suggest", tooltip=tip)
+        self.suggest = PushButton(text="Suggest")
         self._suggest_row = Container(widgets=[self.suggest], labels=False, label=" ")
         self._suggest_row.margins = (0, 0, 0, 0)
         self.report = wrapping_label()
@@ -177,6 +177,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.reasons.visible = False
         for widget in (self.table, self.suggest):
             widget.enabled = layer is not None
+        self.suggest.tooltip = SUGGEST if layer is not None else f"Open an image first. {SUGGEST}"
         if layer is not None:
             unit = self.table.show_layer(axes_of(layer))
             self.unit.reset_choices()

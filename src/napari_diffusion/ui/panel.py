@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
@@ -19,6 +20,9 @@ FIRST_GUESS = 1.0
 #: Errors of a batch that are told in full.
 MOST_ERRORS = 5
 RUN = "Filter in the background and add the result as a new layer."
+PLAN = "How the run steps through diffusion time, and the memory that it takes in all."
+#: What to do, as the library says it, and where that is on screen.
+_ON_SCREEN = {"nan='mask'": "“leave, smooth around” for NaN, under More options,"}
 
 
 def duration(seconds: float) -> str:
@@ -29,8 +33,11 @@ def duration(seconds: float) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """Return what an error says; its kind where it says nothing."""
-    return str(error).strip() or f"{type(error).__name__}."
+    """Return what an error says, in the words of the screen; its kind where it says nothing."""
+    text = str(error).strip() or f"{type(error).__name__}."
+    for said, shown in _ON_SCREEN.items():
+        text = text.replace(said, shown)
+    return text
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._job: Job | None = None
         self._began = 0.0
         self.plan = wrapping_label()
+        self.plan.tooltip = PLAN
         self.button = PushButton(text="Run", tooltip=RUN)
         self.bar = ProgressBar(min=0, max=1000, value=0, visible=False)
         self.bar.native.setTextVisible(False)
@@ -115,6 +123,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.status.value = text
         self.status.tooltip = ""
         self.status.native.setStyleSheet("border-left: 3px solid #d9534f; padding-left: 6px;" if error else "")
+
+    def forget(self) -> None:
+        """Show nothing any more of what was said about one image; the list of what failed of several stays."""
+        if not self.busy and not self.status.tooltip:
+            self.say("")
 
     def fail(self, error: Exception) -> None:
         """Show an error here and as a napari notification, which also reaches those who look elsewhere."""
@@ -179,7 +192,9 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self._finished += 1
         except Exception as error:
             # Showing the result can fail like any other step, and a Qt slot would swallow or abort.
-            self._errors.append(f"{job.name}: {sentence(error)}")
+            text = sentence(error)
+            named = Path(text.partition(": ")[0]).name == job.name  # errors of files begin with their path
+            self._errors.append(text if named else f"{job.name}: {text}")
             self.fail(error)
             text = ""
         if self._waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
         room = 0.1 * (high - low)
         self.line.setBounds((low - 2, high + 2))
         self.setRange(xRange=(low - room, high + room), yRange=(0, self._top), padding=0)
-        ticks = range(int(self._top) + 1)
-        self.getAxis("left").setTicks([[(k, f"{10**k:,}" if k < 4 else f"1e{k}") for k in ticks]])
+        for side, top in (("left", range(int(self._top) + 1)), ("bottom", range(math.ceil(low), math.floor(high + room) + 1))):
+            self.getAxis(side).setTicks([[(k, f"{10.0**k:,.15g}" if -3 < k < 4 else f"1e{k}") for k in top]])
 
     def show_diffusivity(self, gradient: NDArray[Any], g: NDArray[Any]) -> None:
         """Draw a diffusivity, 1 at the upper edge."""

@@ -10,6 +10,7 @@ from magicgui.widgets import ComboBox, Container, PushButton, Widget
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
+from napari_diffusion.models import get
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import history
@@ -108,8 +109,8 @@ class RecipeSection(Section):
         return history(getattr(self.context.viewer.layers.selection.active, "metadata", {}))
 
     def _steps(self, _: Any) -> list[tuple[str, int]]:
-        names = [(step["recipe"].get("model", "?"), step.get("source", "?")) for step in self._history()]
-        return [(f"{number + 1}. {model} of {source}", number) for number, (model, source) in enumerate(names)]
+        names = [(_title(step["recipe"].get("model", "?")), step.get("source", "?")) for step in self._history()]
+        return [(f"{number + 1}. {title} of {source}", number) for number, (title, source) in enumerate(names)]
 
     def _show_history(self) -> None:
         if not self.box.open:
@@ -144,6 +145,14 @@ def _row(label: str, *widgets: Widget) -> Container[Widget]:
     row = Container(widgets=widgets, layout="horizontal", labels=False, label=label)
     row.margins = (0, 0, 0, 0)
     return row
+
+
+def _title(model: str) -> str:
+    """Title of a model by its name; the name where it is of a package that is not here."""
+    try:
+        return get(model).title
+    except ValueError:
+        return model
 
 
 def _file_of(layer: Any) -> Path | None:

@@ -130,7 +130,9 @@ class ThresholdSection(Section):
                 self._show()
 
             def failed(error: Exception) -> None:
-                self._known = None
+                self._known, self._gradients = None, nd.Gradients(np.zeros(0))
+                if self.plot is not None:
+                    self.plot.show_counts(*self._gradients.histogram())
                 self.share.value = sentence(error)
 
             self._newest.request(lambda control: nd.gradients(settings.image, **keywords, cancel=control.cancel), done, failed)

@@ -78,6 +78,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.context.on_close(self._suggestions.drop)
         self.form.layer_changed.connect(self._layer_changed)
         self.form.settings_changed.connect(self._settings_changed)
+        self.context.settings_changed.connect(self._plan_due)
         self.form.layout_changed.connect(self._order)
         self.form.suggest.changed.connect(lambda: self._suggest(asked=True))
         for changed in (self.form.table.changed, self.form.model.changed):
@@ -98,6 +99,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _layer_changed(self) -> None:
         self._due = True
+        self.panel.forget()
         self.context.layer_changed.emit()
 
     def _settings_changed(self) -> None:
@@ -105,15 +107,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.panel.button.enabled = known
         self.panel.button.tooltip = RUN if known else "Open an image first; it is filtered in the background."
         self.context.settings_changed.emit()
-        self._timer.start()
 
     def _suggestion_due(self) -> None:
         self._due = True
+        self._plan_due()
+
+    def _plan_due(self) -> None:
         self._timer.start()
 
     def _settled(self) -> None:
         """Do what is due after a change, once changes have paused."""
-        align_labels(self.form)
+        for form in (self.form, self.form.more.body):
+            align_labels(form)
         if self._due:
             self._due = False
             self._suggest()
@@ -141,7 +146,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         def failed(error: Exception) -> None:
             if asked:
                 self.panel.fail(error)
-            elif not self.panel.busy:
+                return
+            controls.fill(controls.model())  # rather than the values of the image before
+            if not self.panel.busy:
                 self.panel.say(f"No suggestion for this image: {sentence(error)}")
 
         if asked:
