@@ -3,6 +3,7 @@
 
 python3 dev.py demo                  filter a real MRI volume and show it (without a display: write volume and picture)
 python3 dev.py test [pytest options] run every test, GUI tests included
+python3 dev.py test --qt pyside6 [pytest options]  the same with PySide6, which is installed beside PyQt6
 
 Both make the virtual environment .venv beside this file once, and again when its requirements change. On Debian and
 Ubuntu, system libraries that Qt lacks are installed with apt-get.
@@ -26,6 +27,10 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "installed.json"
 MANIFEST_LINK = ROOT / "src" / "napari_diffusion" / "napari.yaml"
 EXTRAS = {"demo": {"all"}, "test": {"all", "test", "peers"}}
+
+# napari excludes the first two; of the third, every window drops some thousand references to None that it does not hold, and
+# Python 3.11 ends when the last is gone.
+PYSIDE6 = "PySide6-Essentials>=6.8.3,!=6.11.0,!=6.11.1,!=6.12.0"
 
 # What Qt's xcb platform and OpenGL load at run time, and the Debian package of each. Loading a library is the only test
 # that holds on every distribution, for every Python.
@@ -154,7 +159,10 @@ def demo(options: list[str]) -> int:
 
 
 def test(options: list[str]) -> int:
-    """Run pytest, on a virtual display when there is no real one."""
+    """Run pytest, on a virtual display when there is no real one, with PySide6 if asked to."""
+    pyside6 = options[:2] == ["--qt", "pyside6"]
+    if pyside6:
+        options = options[2:]
     command = [str(PYTHON), "-m", "pytest", *options]
     env = {key: value for key, value in os.environ.items() if key != "QT_QPA_PLATFORM"}
     if sys.platform.startswith("linux"):
@@ -166,6 +174,10 @@ def test(options: list[str]) -> int:
             command = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *command]
             env.pop("WAYLAND_DISPLAY", None)  # or Qt would open its windows there
     ensure_installed(EXTRAS["test"])
+    if pyside6:
+        env |= {"QT_API": "pyside6", "PYTEST_QT_API": "pyside6"}
+        if subprocess.run([str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", PYSIDE6]).returncode:
+            raise SystemExit("dev.py: pip could not install PySide6; its last lines above say why.")
     with tempfile.TemporaryDirectory(prefix="napari-diffusion-") as folder:
         env["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))  # neither read nor change the user's settings
         return subprocess.run(command, cwd=ROOT, env=env).returncode

@@ -74,8 +74,8 @@ def test_powers_of_length(unit, power):
 
 
 @pytest.mark.parametrize("isotropic", [True, False])
-def test_every_model_is_in_one_widget(qtbot, open_widget, isotropic):
-    _, gui = open_widget("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
+def test_every_model_is_in_one_widget(qtbot, open_alone, isotropic):
+    _, gui = open_alone("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
     assert list(gui.form.model.choices) == [model for model in all_models() if model.isotropic is isotropic]
     for model in gui.form.model.choices:
         gui.form.model.value = model
@@ -163,8 +163,8 @@ def test_the_layer_follows_the_selection(open_widget, noisy):
     assert gui.form.layer.current_choice == "renamed"
 
 
-def test_corrections_of_the_layer_are_seen(open_widget, noisy):
-    viewer, gui = open_widget()
+def test_corrections_of_the_layer_are_seen(open_alone, noisy):
+    viewer, gui = open_alone()
     layer, other = viewer.add_image(noisy), viewer.add_image(noisy)
     viewer.layers.selection.active = layer
     layer.scale = (3, 1, 1)
@@ -177,8 +177,8 @@ def test_corrections_of_the_layer_are_seen(open_widget, noisy):
     assert gui.form.table.spacing == (1, 1)
 
 
-def test_voxel_size_can_be_changed_and_reset(open_widget, noisy, run):
-    viewer, gui = open_widget("Isotropic diffusion")
+def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, run):
+    viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     gui.root_native_widget.window().show()
     assert not gui.form.table.reset.visible
@@ -191,8 +191,8 @@ def test_voxel_size_can_be_changed_and_reset(open_widget, noisy, run):
     assert not gui.form.table.reset.visible
 
 
-def test_another_unit_shows_the_same_lengths(open_widget, noisy, run, settled):
-    viewer, gui = open_widget("Anisotropic diffusion")
+def test_another_unit_shows_the_same_lengths(open_alone, noisy, run, settled):
+    viewer, gui = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     settled(gui)
     gui.form.amount.kind.value = TIME
@@ -206,8 +206,8 @@ def test_another_unit_shows_the_same_lengths(open_widget, noisy, run, settled):
     np.testing.assert_allclose(layer.data, nd.diffuse(noisy, nd.PeronaMalik(kappa=8.0), time=3.0, spacing=(2, 0.5, 0.5)), rtol=1e-5)
 
 
-def test_pixels_become_a_length_by_naming_it(open_widget, noisy):
-    viewer, gui = open_widget("Isotropic diffusion")
+def test_pixels_become_a_length_by_naming_it(open_alone, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     gui.form.amount.number.value = 2.0
     gui.form.unit.value = "µm"
@@ -215,8 +215,8 @@ def test_pixels_become_a_length_by_naming_it(open_widget, noisy):
     assert (gui.form.amount.number.value, gui.form.amount.number.unit) == (2.0, "µm")
 
 
-def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settled):
-    viewer, gui = open_widget("Anisotropic diffusion")
+def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settled):
+    viewer, gui = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a")
     settled(gui)
     model, time = defaults.suggest(noisy, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None)
@@ -234,8 +234,8 @@ def test_values_are_suggested_until_the_user_sets_them(open_widget, noisy, settl
     assert gui.form.reasons.open
 
 
-def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_widget, settled, noisy):
-    viewer, gui = open_widget("Anisotropic diffusion")
+def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_alone, settled, noisy):
+    viewer, gui = open_alone("Anisotropic diffusion")
     gui.form.controls["diffusivity"].value = "tukey"
     viewer.add_image(noisy)
     settled(gui)

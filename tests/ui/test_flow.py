@@ -25,8 +25,8 @@ def test_mri_from_the_sample_menu(open_widget, run):
     assert widget.panel.bar.visible is False
 
 
-def test_the_recipe_repeats_the_result(open_widget, run, noisy):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_the_recipe_repeats_the_result(open_alone, run, noisy):
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="noisy", scale=(2, 0.5, 0.5), units=("um",) * 3)
     layer = run(viewer, widget)
     provenance = layer.metadata["napari-diffusion"]
@@ -59,8 +59,8 @@ def test_time_points_stay_apart(open_widget, run, noisy):
         np.testing.assert_array_equal(frame, expected, strict=True)
 
 
-def test_the_user_decides_which_axes(open_widget, run, noisy):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_the_user_decides_which_axes(open_alone, run, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     widget.form.table.rows[0].smooth.native.click()
     assert widget.form.table.axes == (1, 2)
@@ -69,9 +69,9 @@ def test_the_user_decides_which_axes(open_widget, run, noisy):
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint32, np.float16, np.float64])
-def test_every_type_of_five_axes(open_widget, run, dtype):
+def test_every_type_of_five_axes(open_alone, run, dtype):
     values = (np.random.default_rng(1).random((2, 2, 3, 8, 9)) * 200 > 90).astype(dtype)
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values)
     assert widget.form.table.axes == (2, 3, 4)
     layer = run(viewer, widget)
@@ -79,9 +79,9 @@ def test_every_type_of_five_axes(open_widget, run, dtype):
     np.testing.assert_array_equal(layer.data, expected, strict=True)
 
 
-def test_integers_are_kept_on_request(open_widget, run):
+def test_integers_are_kept_on_request(open_alone, run):
     values = np.random.default_rng(1).integers(0, 255, (12, 13), np.uint8)
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values)
     widget.form.preserve.value = True
     layer = run(viewer, widget)
@@ -121,10 +121,10 @@ def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
     np.testing.assert_array_equal(layer.data, nd.diffuse(full, nd.Linear(), time=widget.form.amount.time), strict=True)
 
 
-def test_labels_are_walls(open_widget, run, noisy):
+def test_labels_are_walls(open_alone, run, noisy):
     labels = np.zeros(noisy.shape, np.uint8)
     labels[..., 2:9], labels[..., 9:18] = 1, 2
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     viewer.add_labels(labels)
     widget.form.regions.value = viewer.layers["labels"]
@@ -133,9 +133,9 @@ def test_labels_are_walls(open_widget, run, noisy):
     np.testing.assert_array_equal(layer.data[..., :2], noisy[..., :2])
 
 
-def test_nan_on_request(open_widget, run, noisy):
+def test_nan_on_request(open_alone, run, noisy):
     noisy[2, 3, 4] = np.nan
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(50, 250))
     widget.form.nan.value = "mask"
     layer = run(viewer, widget)
@@ -144,8 +144,8 @@ def test_nan_on_request(open_widget, run, noisy):
     assert list(layer.contrast_limits) == [50, 250]
 
 
-def test_each_run_makes_a_new_layer_of_the_source(open_widget, run, noisy):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_each_run_makes_a_new_layer_of_the_source(open_alone, run, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     first, second = run(viewer, widget), run(viewer, widget)
     title = nd.Linear.title

@@ -70,16 +70,16 @@ def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy
     assert kept.name == f"a [{nd.Linear.title} at {times[2]:.3g} µm²]"
 
 
-def test_stop_here_needs_a_stack_and_says_so(open_widget, noisy):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_stop_here_needs_a_stack_and_says_so(open_alone, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     section = section_of(widget)
     assert not section.stop.enabled
     assert "Select a layer of snapshots" in section.stop.tooltip
 
 
-def test_what_was_removed_has_symmetric_limits(open_widget, qtbot, noisy):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_what_was_removed_has_symmetric_limits(open_alone, qtbot, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a", scale=(2, 1, 1), contrast_limits=(0, 300))
     section_of(widget).removed.native.click()
     widget.panel.button.native.click()
@@ -93,9 +93,9 @@ def test_what_was_removed_has_symmetric_limits(open_widget, qtbot, noisy):
     assert removed.metadata["napari-diffusion"]["output"] == "removed"
 
 
-def test_what_was_removed_of_a_colour_image_is_no_colour(open_widget, qtbot, settled):
+def test_what_was_removed_of_a_colour_image_is_no_colour(open_alone, qtbot, settled):
     values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values, rgb=True)
     section_of(widget).removed.native.click()
     settled(widget)
@@ -107,9 +107,9 @@ def test_what_was_removed_of_a_colour_image_is_no_colour(open_widget, qtbot, set
     np.testing.assert_array_equal(np.moveaxis(removed.data, 0, -1), values.astype(np.float32) - result.data)
 
 
-def test_the_conductance_of_a_colour_image_is_one_map(open_widget, qtbot, settled):
+def test_the_conductance_of_a_colour_image_is_one_map(open_alone, qtbot, settled):
     values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
-    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(values, rgb=True)
     section_of(widget).conductance.native.click()
     settled(widget)
@@ -122,9 +122,9 @@ def test_the_conductance_of_a_colour_image_is_one_map(open_widget, qtbot, settle
     assert list(conductance.contrast_limits) == [0, 1]
 
 
-def test_coherence_and_directions_of_a_model_with_a_tensor(open_widget, qtbot, settled):
+def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, settled):
     image = np.broadcast_to(50 * np.cos(np.arange(40) / 2), (2, 3, 30, 40)).astype(np.float32)
-    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(image, name="a", axis_labels=("t", "z", "y", "x"), affine=np.diag((1, 2, 3, 4, 1)), **SERIES)
     range_before, section = viewer.dims.range, section_of(widget)
     for control in (section.coherence, section.directions):
@@ -164,8 +164,8 @@ def test_the_limit_of_nothing_is_one():
     assert runs.symmetric_limit(np.array([np.nan, -2.0])) == 2
 
 
-def test_stop_and_keep_adds_what_was_reached(open_widget, qtbot, noisy, slow):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     start(qtbot, widget, slow)
     widget.panel.stop.native.click()
@@ -178,9 +178,9 @@ def test_stop_and_keep_adds_what_was_reached(open_widget, qtbot, noisy, slow):
     assert "Stopped" in widget.panel.status.value
 
 
-def test_stop_and_keep_stops_the_engine(open_widget, qtbot, settled):
+def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
     image = np.random.default_rng(0).random((24, 64, 64), np.float32)
-    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(image)
     settled(widget)
     widget.form.amount.number.value = 100  # some minutes
@@ -212,8 +212,8 @@ def test_runs_queue_in_the_order_of_the_orders(open_widget, qtbot, noisy, slow):
     assert widget.panel.button.text == "Run"
 
 
-def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_widget, qtbot, noisy, slow):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_alone, qtbot, noisy, slow):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     start(qtbot, widget, slow)
     widget.panel.button.native.click()
@@ -229,10 +229,10 @@ def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_widget, qtb
     assert len(viewer.layers) == 1
 
 
-def test_errors_of_several_runs_are_listed_at_the_end(open_widget, qtbot, noisy):
+def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):
     broken = noisy.copy()
     broken[0, 0, 0] = np.nan
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     bad, good = viewer.add_image(broken, name="bad", contrast_limits=(0, 300)), viewer.add_image(noisy, name="good")
     for layer in (bad, good):
         viewer.layers.selection.active = layer
@@ -246,8 +246,8 @@ def test_errors_of_several_runs_are_listed_at_the_end(open_widget, qtbot, noisy)
     assert "NaN" in notification_manager.records[-1].message
 
 
-def test_preferences_hold_for_every_run(open_widget, run, noisy, preferences):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_preferences_hold_for_every_run(open_alone, run, noisy, preferences):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     preferences[0] = Preferences(threads=3, memory=1 << 20)
     assert widget.form.settings().keywords["threads"] == 3

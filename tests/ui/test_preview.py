@@ -170,13 +170,12 @@ def test_the_layer_is_deleted_or_exchanged_meanwhile(opened, qtbot, noisy, held)
 
 def test_the_dock_or_the_viewer_is_closed_meanwhile(opened, qtbot, noisy, held):
     held.go.set()
-    viewer, gui, section = opened(noisy)
+    viewer, _, section = opened(noisy)
     held.go.clear()
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: section.overlay._newest.busy, timeout=WAIT)
     viewer.window.remove_dock_widget("all")
     qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == ["noisy"], timeout=WAIT)
-    gui.native.deleteLater()  # PyQt6 finds the circle of references that holds it, PySide6 does not
     viewer.dims.set_current_step(0, 2)  # nothing listens any more
     held.go.set()
     other, _, section = opened(noisy)

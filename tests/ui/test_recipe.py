@@ -54,10 +54,10 @@ def test_the_copied_python_makes_the_same_bits(open_widget, qtbot, run, noisy):
     np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
 
 
-def test_the_copied_python_says_the_labels(open_widget, qtbot, run, noisy):
+def test_the_copied_python_says_the_labels(open_alone, qtbot, run, noisy):
     labels = np.ones(noisy.shape, np.uint8)
     labels[..., 9:] = 2
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     widget.form.regions.value = viewer.add_labels(labels)
     settle(qtbot, widget)
@@ -67,10 +67,10 @@ def test_the_copied_python_says_the_labels(open_widget, qtbot, run, noisy):
     np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
 
 
-def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(open_widget, qtbot, run, noisy, tmp_path, monkeypatch):
+def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(open_alone, qtbot, run, noisy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spacing = (2.0, 0.5, 0.5)
-    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     unusual(qtbot, widget)
     widget.form.table.rows[0].smooth.value = False
@@ -86,8 +86,8 @@ def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(
     np.testing.assert_allclose(np.asarray(io.read("out-xyz.nii").data).transpose(), layer.data, rtol=8 * 2.0**-23)
 
 
-def test_the_copied_json_is_the_recipe_of_the_result(open_widget, qtbot, run, noisy):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_the_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, run, noisy):
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     unusual(qtbot, widget)
     opened(widget, RecipeSection).json.native.click()
@@ -97,8 +97,8 @@ def test_the_copied_json_is_the_recipe_of_the_result(open_widget, qtbot, run, no
     assert recipe.axis_names == ("z", "y", "x")
 
 
-def test_a_saved_recipe_brings_back_every_setting(open_widget, qtbot, settled, noisy, tmp_path, monkeypatch):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_a_saved_recipe_brings_back_every_setting(open_alone, qtbot, settled, noisy, tmp_path, monkeypatch):
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     unusual(qtbot, widget)
     before = widget.form.settings()
@@ -122,16 +122,16 @@ def test_a_saved_recipe_brings_back_every_setting(open_widget, qtbot, settled, n
 @pytest.mark.parametrize(
     ("text", "said"), [("nonsense", "not valid JSON"), ('{"model": "linear", "time": 1}', "widget Isotropic"), ("[]", "a JSON object")]
 )
-def test_what_is_no_recipe_is_said(open_widget, noisy, text, said):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_what_is_no_recipe_is_said(open_alone, noisy, text, said):
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy)
     clipboard().setText(text)
     opened(widget, RecipeSection).paste.native.click()
     assert said in widget.panel.status.value
 
 
-def test_a_scheme_with_numbers_is_kept(open_widget, noisy):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_a_scheme_with_numbers_is_kept(open_alone, noisy):
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy)
     recipe = nd.Recipe(nd.PeronaMalik(kappa=3.0), 2.0, scheme=nd.schemes.Explicit(step=0.05))
     clipboard().setText(recipe.to_json())
@@ -164,8 +164,8 @@ def test_the_history_tells_every_filter_and_runs_it_again(open_widget, run, nois
     np.testing.assert_array_equal(again.data, recipe.diffuse(noisy + 1), strict=True)
 
 
-def test_all_selected_layers_get_the_same_physical_filter(open_widget, qtbot, settled, noisy):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, settled, noisy):
+    viewer, widget = open_alone("Anisotropic diffusion")
     layers = [
         viewer.add_image(noisy, name="a", **LOOK),
         viewer.add_image(np.stack([noisy, noisy]), name="b", scale=(1, 2e-3, 5e-4, 5e-4), units=("s", "mm", "mm", "mm")),
@@ -189,7 +189,7 @@ def test_all_selected_layers_get_the_same_physical_filter(open_widget, qtbot, se
     assert widget.panel.status.value.splitlines()[1].startswith("c: A recipe in micrometer cannot be used on an image in pixel")
 
 
-def test_a_folder_is_filtered_and_what_fails_is_listed(open_widget, qtbot, noisy, tmp_path):
+def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy, tmp_path):
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     target.mkdir()
@@ -198,7 +198,7 @@ def test_a_folder_is_filtered_and_what_fails_is_listed(open_widget, qtbot, noisy
     io.write(source / "b.nii", noisy.transpose(), Volume(noisy.transpose(), "XYZ", (0.0005, 0.0005, 0.002), unit="millimeter"))
     (source / "broken.nii").write_bytes(b"no image")
     (source / "notes.txt").write_text("not an image")
-    viewer, widget = open_widget("Anisotropic diffusion")
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     settle(qtbot, widget)
     widget.form.controls["kappa"].value = 7.0
@@ -222,10 +222,10 @@ def test_a_folder_is_filtered_and_what_fails_is_listed(open_widget, qtbot, noisy
 @pytest.mark.parametrize(
     ("source", "target", "said"), [("", "", "Folder: choose"), (".", "", "Results to: choose"), (".", ".", "replace the images")]
 )
-def test_a_folder_that_cannot_be_is_said(open_widget, tmp_path, monkeypatch, source, target, said):
+def test_a_folder_that_cannot_be_is_said(open_alone, tmp_path, monkeypatch, source, target, said):
     np.save(tmp_path / "a.npy", np.zeros((4, 5)))
     monkeypatch.chdir(tmp_path)
-    _, widget = open_widget("Anisotropic diffusion")
+    _, widget = open_alone("Anisotropic diffusion")
     section = opened(widget, BatchSection)
     section.source.line_edit.value, section.target.line_edit.value = source and str(tmp_path), target and str(tmp_path)
     section.files.native.click()

@@ -43,12 +43,12 @@ def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
 @pytest.mark.parametrize(
     "error", [RuntimeError("the device fell over"), MemoryError(), nd.Cancelled("not by this button"), StopIteration()]
 )
-def test_no_kind_of_error_is_swallowed(open_widget, run, noisy, monkeypatch, error):
+def test_no_kind_of_error_is_swallowed(open_alone, run, noisy, monkeypatch, error):
     def broken(*args, **keywords):
         raise error
 
     monkeypatch.setattr(outputs, "run", broken)
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     assert run(viewer, widget) is None
     assert widget.panel.status.value == (str(error) or f"{type(error).__name__}.")
@@ -57,9 +57,9 @@ def test_no_kind_of_error_is_swallowed(open_widget, run, noisy, monkeypatch, err
     assert not widget.panel.bar.visible
 
 
-def test_a_result_that_cannot_be_shown_is_said(open_widget, run, noisy, monkeypatch):
+def test_a_result_that_cannot_be_shown_is_said(open_alone, run, noisy, monkeypatch):
     monkeypatch.setattr(outputs, "run", lambda *args, **keywords: outputs.Outputs("no array", (1.0,)))
-    viewer, widget = open_widget("Isotropic diffusion")
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     assert run(viewer, widget) is None
     assert widget.panel.status.value
@@ -78,8 +78,8 @@ def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog):
     assert failed[0].__traceback__ is None
 
 
-def test_run_without_an_axis_says_what_to_do(open_widget, run, noisy):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_run_without_an_axis_says_what_to_do(open_alone, run, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     for row in widget.form.table.rows:
         row.smooth.value = False
@@ -87,8 +87,8 @@ def test_run_without_an_axis_says_what_to_do(open_widget, run, noisy):
     assert "at least one axis" in widget.panel.status.value
 
 
-def test_a_plan_that_cannot_be_is_said_before_the_run(open_widget, settled, noisy):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_a_plan_that_cannot_be_is_said_before_the_run(open_alone, settled, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     viewer.add_labels(np.zeros((3, 3), int))
     widget.form.regions.value = viewer.layers["labels" if "labels" in viewer.layers else -1]
@@ -112,8 +112,8 @@ def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, slow, run):
     assert run(viewer, widget) is not None
 
 
-def test_cancel_stops_the_engine(open_widget, qtbot, settled):
-    viewer, widget = open_widget("Anisotropic diffusion")
+def test_cancel_stops_the_engine(open_alone, qtbot, settled):
+    viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(np.random.default_rng(0).random((24, 64, 64), np.float32))
     settled(widget)
     widget.form.amount.number.value = 100  # some minutes
@@ -202,6 +202,40 @@ def test_the_viewer_may_be_closed_meanwhile():
     assert sorted(done.stdout.split()) == ["cancelled", "ended"]
 
 
+FORGOTTEN = """
+import gc, weakref
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+from napari_diffusion.ui.widget import IsotropicDiffusion
+
+app = QApplication([])
+
+def forgotten():
+    viewer = ViewerModel()
+    widget = IsotropicDiffusion(viewer)
+    viewer.layers.events.inserted.connect(widget.reset_choices)
+    viewer.add_image(np.zeros((5, 6), np.float32))
+    app.processEvents()
+    return weakref.ref(widget)
+
+widgets = []
+for _ in range(4):
+    widgets.append(forgotten())
+    for _ in range(3):
+        app.processEvents()
+        gc.collect()
+print(sum(widget() is None for widget in widgets) > 1)
+"""
+
+
+def test_a_widget_that_nobody_holds_is_collected_and_ends_nothing_else():
+    """Such as one whose dock was closed. Python empties the functions of what it collects, and Qt must not call them then."""
+    done = subprocess.run([sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"
+
+
 def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
     viewer, one = open_widget("Isotropic diffusion")
     _, two = open_widget("Anisotropic diffusion", viewer)
@@ -215,8 +249,8 @@ def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
 
 
 @pytest.mark.parametrize("ending", ["done", "cancelled", "failed"])
-def test_nothing_holds_the_image_afterwards(open_widget, qtbot, slow, monkeypatch, ending):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_nothing_holds_the_image_afterwards(open_alone, qtbot, slow, monkeypatch, ending):
+    viewer, widget = open_alone("Isotropic diffusion")
     # No local variable for the data: a copy of the frame's variables would keep it.
     layer = viewer.add_image(np.random.default_rng(0).random((6, 16, 20), np.float32))
     kept = [weakref.ref(layer.data)]
@@ -239,8 +273,8 @@ def test_nothing_holds_the_image_afterwards(open_widget, qtbot, slow, monkeypatc
     assert [ref() is None for ref in kept] == [True] * len(kept)
 
 
-def test_the_window_stays_alive_while_a_thread_works(open_widget, qtbot, noisy, slow):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_the_window_stays_alive_while_a_thread_works(open_alone, qtbot, noisy, slow):
+    viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     start(qtbot, widget, slow)
     assert threading.current_thread() is threading.main_thread()

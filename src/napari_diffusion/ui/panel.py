@@ -12,7 +12,7 @@ from typing import Any
 from magicgui.widgets import Container, ProgressBar, PushButton
 
 from napari_diffusion.ui.layout import wrapping_label
-from napari_diffusion.ui.worker import Control, Latest
+from napari_diffusion.ui.worker import Control, Latest, when_destroyed
 
 #: A rest is told once the run is this old [s]; before, it would be a guess.
 FIRST_GUESS = 1.0
@@ -72,8 +72,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
     """
 
     def __init__(self, start: Callable[[], None]) -> None:
-        runs = Latest()
-        self._runs = runs
+        self._runs = Latest()
         self._waiting: deque[Job] = deque()
         self._errors: list[str] = []
         self._finished = 0
@@ -95,8 +94,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.cancel.changed.connect(self._cancelled)
         self.stop.changed.connect(self._stopped)
         self.cancel_all.changed.connect(self._cleared)
-        # The window may be closed while a run is under way. A closure, for by then this object may be half gone.
-        self.native.destroyed.connect(lambda: runs.drop())
+        when_destroyed(self.native, self._runs.drop)  # the window may be closed while a run is under way
 
     @property
     def busy(self) -> bool:

@@ -9,6 +9,7 @@ from magicgui.widgets import Container, PushButton, Widget
 from psygnal import Signal
 
 from napari_diffusion.ui.layers import add_quietly, helpers
+from napari_diffusion.ui.worker import when_destroyed
 
 if TYPE_CHECKING:
     from napari_diffusion.ui.form import Form
@@ -123,9 +124,8 @@ class Context:
         add_quietly(self.viewer, layer)
 
     def on_close(self, call: Callable[[], object]) -> None:
-        """Call a function when the widget dies: to cancel work, to remove layers. Qt objects of the widget may be gone by then."""
-        # A closure: a bound method of an object that is half gone would not be called.
-        self._native.destroyed.connect(lambda: call())
+        """Call a method when the widget dies: to cancel work, to remove layers. Qt objects of the widget may be gone by then."""
+        when_destroyed(self._native, call)
 
 
 class Section:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakMethod
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
@@ -21,6 +22,7 @@ REPORT_INTERVAL = 0.25
 
 _log = logging.getLogger(__name__)
 _running: set[Task] = set()
+_ends: set[Callable[[], None]] = set()
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,25 @@ class Latest:
         if self._task is not None:
             self._task.drop()
             self._task = None
+
+
+def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
+    """Call a method when a Qt object is destroyed, unless the method's own object is gone before, which then has nothing to end.
+
+    What Qt calls is kept here, outside the circles of references in which a widget lives: Python's search for garbage empties the
+    functions of such a circle before it destroys the widget, and a call of an empty function ends the interpreter. The method is held
+    weakly, or what is kept here would hold the widget.
+    """
+    method = WeakMethod(call)
+
+    def told() -> None:
+        _ends.discard(told)
+        end = method()
+        if end is not None:
+            end()
+
+    _ends.add(told)
+    qt.destroyed.connect(told)
 
 
 def running() -> int:
