@@ -265,6 +265,11 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
     colours = np.clip(stack[[12, 20, 28]].transpose(1, 2, 0) / np.percentile(stack, 99.8), 0, 1)
     viewer.add_image((255 * colours).astype(np.uint8), name="colour image", rgb=True, scale=(0.2, 0.2), units=("um", "um"))
     ready(widget)
+    widget.form.suggest.native.click()
+    ready(widget)
+    widget.form.reasons.open = False
+    widget.panel.say("")
+    wait_until()
     save(widget.native, "colour.png")
     viewer.layers.clear()
 

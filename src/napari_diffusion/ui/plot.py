@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 
 #: Height that shows four decades of counts [pixel].
-HEIGHT = 170
+HEIGHT = 176
+#: Height of ticks and label below it [pixel].
+AXIS = 44
 
 
 class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
@@ -29,6 +31,7 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
         self.setMinimumWidth(120)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
+        self.getAxis("bottom").setHeight(AXIS)  # pyqtgraph's own leaves no room for what is below the line of the label
         self.setLogMode(x=True, y=False)
         self.bars = self.plot([], [], stepMode="center", fillLevel=0)
         # The diffusivity is drawn in the same box, in units of its height: a second axis for numbers from 0 to 1 is one too many.
