@@ -12,8 +12,8 @@ from qtpy.QtCore import Qt, Signal
 
 #: Height that shows four decades of counts [pixel].
 HEIGHT = 176
-#: Height of ticks and label below it [pixel].
-AXIS = 44
+#: Room below the label of the axis, of which pyqtgraph cuts off what is below the line [pixel].
+BELOW = 5
 
 
 class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
@@ -31,7 +31,7 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
         self.setMinimumWidth(120)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
-        self.getAxis("bottom").setHeight(AXIS)  # pyqtgraph's own leaves no room for what is below the line of the label
+        self.plotItem.setContentsMargins(0, 0, 0, BELOW)
         self.setLogMode(x=True, y=False)
         self.bars = self.plot([], [], stepMode="center", fillLevel=0)
         # The diffusivity is drawn in the same box, in units of its height: a second axis for numbers from 0 to 1 is one too many.
