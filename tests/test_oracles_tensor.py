@@ -9,7 +9,7 @@ import napari_diffusion as nd
 from napari_diffusion import models
 from napari_diffusion.coefficients import Tensor
 from napari_diffusion.models.base import Model
-from napari_diffusion.schemes import FSI, RKL2, Explicit
+from napari_diffusion.schemes import FSI, RKL2, Explicit, Midpoint
 from oracles import contrast_lost, directions
 
 TENSOR = [nd.EdgeEnhancing(), nd.CoherenceEnhancing(), nd.Hybrid(), nd.VesselEnhancing()]
@@ -41,7 +41,7 @@ def turned(lam, seed):
 
 
 @pytest.mark.parametrize(
-    "options", [{"scheme": Explicit()}, {"scheme": FSI(cycles=2)}, {"scheme": RKL2(supersteps=2)}, {"strict": True}], ids=str
+    "options", [{"scheme": Explicit()}, {"scheme": FSI(cycles=2)}, {"scheme": Midpoint(cycles=2)}, {"strict": True}], ids=str
 )
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 1.0), (1.0, 1.0, 1.0), (2.0, 1.0, 0.8)], ids=str)
 def test_covariance_of_a_blob_grows_by_2TD(spacing, options):
@@ -86,19 +86,33 @@ def test_second_order_in_space(n):
 )
 @pytest.mark.parametrize("shape", [(40, 36), (16, 18, 14)], ids=str)
 def test_order_in_time(model, shape):
-    """First for Euler's steps, second for RKL2, which makes new tensors for every stage."""
+    """First for Euler's steps, second for RKL2, with new tensors for every stage, and for the midpoint rule, with one for each cycle."""
     x = np.meshgrid(*[np.linspace(0, 2 * np.pi, n) for n in shape], indexing="ij")
     u = 40 * np.cos(x[0]) * np.cos(2 * x[-1]) + 20 * np.cos(x[0] + x[1])
     spacing = (1.3, *[1.0] * (len(shape) - 1))
     for order, schemes in (
         (1, [Explicit(step=4.0 / n) for n in (48, 96, 192)]),
         (2, [RKL2(supersteps=n) for n in (24, 48, 96)]),
+        (2, [Midpoint(cycles=n) for n in (12, 24, 48)]),
     ):
         coarse, middle, fine = (nd.diffuse(u, model, time=4.0, spacing=spacing, scheme=scheme) for scheme in schemes)
         assert np.log2(np.abs(coarse - middle).mean() / np.abs(middle - fine).mean()) == pytest.approx(
             order,
             abs=0.05 * order,  # finer steps reach the rounding of the stored tensors, coarser ones are not there yet
         )
+
+
+@pytest.mark.parametrize("model", [nd.EdgeEnhancing(kappa=15.0), nd.CoherenceEnhancing(kappa=8.0)], ids=lambda m: m.name)
+@pytest.mark.parametrize(("time", "shape"), [(2.0, (24, 26, 22)), (10.0, (70, 80))], ids=str)
+def test_auto_keeps_its_tolerance_on_an_image_with_much_noise(model, time, shape):
+    """A bright ball with noise of a sixth of its height: at most 1e-3 of the range from the converged solution, root mean square."""
+    x = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    u = 60.0 * ((x**2).sum(0) < 0.5) + np.random.default_rng(3).normal(0, 10, shape)
+    limit = nd.diffuse(u, model, time=time, scheme=Midpoint(cycles=60), tolerance=1e-5)
+    extent = np.subtract(*np.percentile(u, [99.9, 0.1]))
+    for tolerance in (1e-3, 1e-4):
+        apart = nd.diffuse(u, model, time=time, tolerance=tolerance) - limit
+        assert np.sqrt(np.mean(apart**2)) <= tolerance * extent
 
 
 @pytest.mark.parametrize(

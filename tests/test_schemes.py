@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit
+from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit, Midpoint
 
 STEPPED = [cls for cls in BUILTIN if cls is not nd.schemes.Exact]
 
@@ -15,7 +15,7 @@ def polynomial(stages, z):
     """Amplification of a mode with eigenvalue z (in units of 1/step) by a list of stages: the recurrence written out for numbers."""
     u = prev = base = np.ones_like(z)
     fresh = True
-    for momentum, step, time, anchor in stages:
+    for momentum, step, time, anchor, *_ in stages:
         base = u if fresh else base
         u, prev = u + momentum * (u - prev) + step * z * u, u
         if anchor:
@@ -67,6 +67,30 @@ def test_fsi_is_the_polynomial_of_fed():
         np.testing.assert_allclose(polynomial(stages, z), np.prod([1 + t * z for t in steps], axis=0), atol=1e-12)
 
 
+@pytest.mark.parametrize("reach", [0.02, 0.3, 3.0, 12.0, 80.0, 500.0])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-5])
+def test_midpoint_is_the_exponential_and_no_stage_before_its_end_amplifies_anything(reach, tolerance):
+    """The series has positive weights, so that cutting off a share of them leaves at most a few times that share (measured: 8.6)."""
+    stages = Midpoint(cycles=1).stages(reach, 1.0, tolerance)
+    z = -np.linspace(0, 2, 4001)
+    np.testing.assert_allclose(polynomial(stages, z), np.exp(reach * z), rtol=0, atol=10 * tolerance)
+    for count in range(1, len(stages)):
+        assert np.abs(polynomial(stages[:count], z)).max() <= 1 + 1e-9  # roots of a polynomial of degree 80
+
+
+def test_midpoint_makes_one_tensor_per_cycle_and_one_more_and_looks_to_the_middle():
+    plan = nd.plan(np.zeros((20, 20)), nd.EdgeEnhancing(), time=3.0, scheme=Midpoint(cycles=5))
+    fresh = [stage for stage in plan.stages if not stage.frozen]
+    assert plan.tensors_made == len(fresh) + 1 == 6
+    assert [stage.ahead for stage in fresh] == pytest.approx([0.3] * 5)
+    noisy = nd.plan(np.zeros((20, 20)), nd.EdgeEnhancing(), time=12.0, scheme=Midpoint(cycles=2)).stages
+    assert noisy[0].ahead == pytest.approx(4 * 0.25)  # of an image that nothing has smoothed yet: four stable steps and no more
+    with pytest.raises(ValueError, match="diffusion tensor"):
+        nd.diffuse(np.zeros((8, 8)), nd.PeronaMalik(sigma=1.0), time=1.0, scheme="midpoint")
+    with pytest.raises(ValueError, match="extremum principle"):
+        nd.diffuse(np.zeros((8, 8)), nd.EdgeEnhancing(), time=1.0, scheme="midpoint", strict=True)
+
+
 def mode(shape, waves):
     axes = [np.cos(np.pi * k * (np.arange(n) + 0.5) / n) for n, k in zip(shape, waves, strict=True)]
     return np.prod(np.meshgrid(*axes, indexing="ij"), axis=0)
@@ -94,7 +118,7 @@ CASES = {"2-D": ((28, 24), (1.0, 1.0)), "2-D anisotropic": ((18, 28), (2.0, 0.8)
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("cls", STEPPED)
+@pytest.mark.parametrize("cls", [cls for cls in STEPPED if cls is not Midpoint])  # for tensors: test_oracles_tensor.py
 def test_observed_order_in_time_is_the_declared_one(cls, case):
     shape, spacing = CASES[case]
     image = 10 * mode(shape, [2] * len(shape)) + 5 * mode(shape, [3, *[1] * (len(shape) - 1)])

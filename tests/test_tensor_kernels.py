@@ -78,6 +78,41 @@ def entries_of(kernel, d):
     return (np.array(fields, float) - (1 << 18)) / STEPS
 
 
+def test_gaps_of_eigenvalues_keep_their_digits_in_float32():
+    """Directions are made of gaps: rounding may move them by the rounding of the matrix, not by its root (the arc cosine would)."""
+    rng = np.random.default_rng(4)
+    for gap in (1e-6, 1e-4, 1e-2):
+        for lam in ((1.0, 1.0 - gap, 0.3), (1.0, 0.3 + gap, 0.3), (0.1 + gap, 0.1, -1.0)):
+            full = np.stack([q @ np.diag(lam) @ q.T for q in (rotation(rng, 3) for _ in range(200))]).astype(np.float32)
+            found = BACKENDS[0].eigenvalues(rows(full).reshape(6, 2, 10, 10))
+            assert found.dtype == np.float32
+            true = np.linalg.eigvalsh(full.astype(float)).T[::-1]
+            np.testing.assert_allclose(np.diff(found.reshape(3, -1), axis=0), np.diff(true, axis=0), rtol=0, atol=8 * 6e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_unit_of_the_matrix_does_not_matter_in_float32(scale):
+    rng = np.random.default_rng(5)
+    q = rotation(rng, 3)
+    full = (q @ np.diag([5.0, 2.0, 1.0]) @ q.T * scale).astype(np.float32)
+    matrix = np.ascontiguousarray(np.broadcast_to(rows(full)[:, None, None, None], (6, 1, 2, 9)))
+    d = BACKENDS[0].tensors((1, 2, 9))
+    mu = BACKENDS[0].eigenvalues(matrix)
+    BACKENDS[0].compose(matrix, mu, [np.full_like(mu[0], lam) for lam in (0.1, 0.5, 1.0)], 1.0, range(3), d, 0)
+    wanted = rows(q @ np.diag([0.1, 0.5, 1.0]) @ q.T)
+    np.testing.assert_allclose(entries_of(BACKENDS[0], d)[:, 0, 0, 0], wanted, rtol=0, atol=4 * UNIT)
+
+
+@pytest.mark.parametrize("shape", [(9, 12, 13), (1, 20, 17), (1, 1, 9), (3, 2, 2), (20, 5, 7), (2, 3, 1)], ids=str)
+def test_structure_tensor_of_any_planes_is_that_of_the_reference(shape):
+    rng = np.random.default_rng(6)
+    for sigma, rho, channels in ((1.0, 1.0, 1), (0.0, 0.0, 2), (0.7, 2.0, 1), (1.0, 3.0, 2)):
+        u, weights = rng.normal(size=(channels, *shape)), rng.uniform(1, 2, channels)
+        for lo, hi in ((0, shape[0]), (shape[0] // 3, shape[0] // 3 + max(1, shape[0] // 2))):
+            fast, slow = (Features(u, lo, hi, Grid(shape, (2.0, 1.0, 0.7)), kernel, weights).structure(sigma, rho) for kernel in BACKENDS)
+            np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-14 * np.abs(slow).max())
+
+
 @backend
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (4.0, 1.0, 0.7)])
 def test_quadratics_are_exact_for_a_constant_tensor(kernel, spacing):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -115,6 +116,11 @@ class Features:
         smooth = self.smooth(sigma, first, min(hi + 1, planes))
         pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
         out = self.scratch.take("structure", (len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
+        self._reached([1] * len(self.grid.shape), sigma, rho)
+        if self.grid.open_faces is None:
+            taps = self._taps(rho)
+            self.kernels.structure(smooth, first, planes, self.lo, self.hi, self.grid.spacing, taps, self.weights, out)
+            return out
         here = ""
         for number, (i, j) in sorted(enumerate(pairs), key=lambda pair: pair[1]):
             if here != f"along {i}":
@@ -126,7 +132,6 @@ class Features:
             for c in range(1, len(product)):
                 product[0] += self.weights[c] * product[c]
             self._blur(product[:1], lo, rho, self.lo, self.hi, out[number : number + 1])
-        self._reached([1] * len(self.grid.shape), sigma, rho)
         return out
 
     def hessian(self, sigma: float) -> Field:
@@ -138,13 +143,14 @@ class Features:
         if len(smooth) > 1:
             smooth = np.tensordot(self.weights, smooth, 1)[None].astype(self.u.dtype)
         pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
-        out = np.empty((len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
+        out = self.scratch.take("hessian", (len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
         for number, (i, j) in enumerate(pairs):
+            entry = out[number : number + 1]
             if i == j:
-                out[number] = self._derivative(smooth, first, self.lo, self.hi, i, 2, "along")[0]
+                self._derive(smooth, first, self.lo, self.hi, i, 2, entry)
             else:
                 slope = self._derivative(smooth, first, lo, hi, j, 1, "other")
-                out[number] = self._derivative(slope, lo, self.lo, self.hi, i, 1, "along")[0]
+                self._derive(slope, lo, self.lo, self.hi, i, 1, entry)
         self._reached([2] * len(self.grid.shape), sigma)
         return out
 
@@ -153,21 +159,37 @@ class Features:
         """Axes with more than one voxel: a tensor knows no others."""
         return [i for i, n in enumerate(self.grid.shape) if n > 1]
 
-    def eigenvalues(self, matrix: Field) -> NDArray[np.float64]:
+    def eigenvalues(self, matrix: Field) -> Field:
         """Eigenvalues of symmetric matrices given by entries along the first axis, largest first along the first axis."""
         return self.kernels.eigenvalues(matrix)
 
-    def vesselness(self, hessian: Field, gamma: float, polarity: str) -> Field:
-        """Vesselness (`vesselness` below) of a scale-normalised Hessian, plane by plane: it takes many temporaries."""
-        out = np.empty(hessian.shape[1:], hessian.dtype)
-        for k in range(len(out)):
-            out[k] = vesselness(self.eigenvalues(np.ascontiguousarray(hessian[:, k])), gamma, polarity)
-        return out
+    def vessels(self, sigmas: Sequence[float], gamma: float, polarity: str) -> tuple[Field, Field]:
+        r"""Return :math:`\sum_\sigma V_\sigma^4 H_\sigma` [intensity] entry by entry, and the largest vesselness :math:`V_\sigma`.
+
+        H is the scale-normalised `hessian` and V its `vesselness`.
+        """
+        shape = (self.hi - self.lo, *self.u.shape[2:])
+        best = self.scratch.take("best", shape, self.u.dtype)
+        for number, sigma in enumerate(sigmas):
+            hessian = self.hessian(sigma)
+            if not number:
+                total = self.scratch.take("total", hessian.shape, self.u.dtype)
+                total[...], best[...] = 0, 0
+            for k in range(shape[0]):  # plane by plane: there are many temporaries
+                scaled = hessian[:, k] * self.u.dtype.type(sigma**2)
+                vessel = vesselness(self.eigenvalues(scaled), gamma, polarity)
+                np.maximum(vessel, best[k], out=best[k])
+                scaled *= np.square(np.square(vessel))
+                total[:, k] += scaled
+        return total, best
 
     def _derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, name: str) -> Field:
         out = self.scratch.take(name, (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
-        self.kernels.derivative(u, start, lo, hi, axis, order, self.grid.spacing[axis], self.grid.open_faces, out)
+        self._derive(u, start, lo, hi, axis, order, out)
         return out
+
+    def _derive(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, out: Field) -> None:
+        self.kernels.derivative(u, start, lo, hi, axis, order, self.grid.spacing[axis], self.grid.open_faces, out)
 
     def smooth(self, sigma: float, lo: int, hi: int) -> Field:
         r"""Return :math:`u_\sigma` on planes ``lo:hi``: linear diffusion of ``u`` over the time :math:`\sigma^2/2`, walls included.
@@ -200,8 +222,12 @@ class Features:
         elif self.grid.open_faces is not None:
             np.copyto(out, self._blur_between_walls(u, start, sigma, lo, hi))
         else:
-            taps = [gaussian_taps(sigma / h, n, TAIL).astype(u.dtype) for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)]
-            self.kernels.smooth(u, lo - start, hi - start, taps, out)
+            self.kernels.smooth(u, lo - start, hi - start, self._taps(sigma), out)
+
+    def _taps(self, sigma: float) -> list[Field]:
+        """Half kernels of the Gaussian along each axis."""
+        grid = self.grid
+        return [gaussian_taps(sigma / h, n, TAIL).astype(self.u.dtype) for n, h in zip(grid.shape, grid.spacing, strict=True)]
 
     def _blur_between_walls(self, u: Field, start: int, sigma: float, lo: int, hi: int) -> Field:
         weights = heat_weights(sigma**2 / 2, self.grid, TAIL)
@@ -277,7 +303,7 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
     return np.asarray(w / (w[0] + 2 * w[1:].sum()))
 
 
-def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) -> NDArray[np.float64]:
+def vesselness(eigenvalues: Field, gamma: float, polarity: str) -> Field:
     r"""Frangi's vesselness made smooth (Manniesing et al. 2006), from the eigenvalues of a scale-normalised Hessian.
 
     .. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2})\,(1 - l_1^2/l_2^2), \quad
@@ -286,17 +312,17 @@ def vesselness(eigenvalues: NDArray[np.float64], gamma: float, polarity: str) ->
     with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a ``"bright"`` or ``"dark"`` vessel.
     In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})(1 - l_1^2/l_2^2)`. The last factor is ours.
     """
-    # Largest first, those of a bright vessel are already l1, l2, l3.
-    curvatures = eigenvalues if polarity == "bright" else -eigenvalues[::-1]
+    # In units of gamma, so that no power of them overflows. Largest first, those of a bright vessel are already l1, l2, l3.
+    curvatures = (eigenvalues if polarity == "bright" else -eigenvalues[::-1]) / gamma
     size = np.abs(curvatures)
     # Frangi's jumps where the two smaller ones are equal, and with it their directions change places; this factor ends it there, at zero.
-    vessel = np.where((curvatures[1:] < 0).all(0), 1 - np.square(size[0] / np.maximum(size[min(1, len(size) - 1)], 1e-12 * gamma)), 0)
-    strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / (2 * gamma**2), 80))
-    third = np.maximum(size[-1], 1e-12 * gamma)
+    vessel = np.where((curvatures[1:] < 0).all(0), 1 - np.square(size[0] / np.maximum(size[min(1, len(size) - 1)], 1e-12)), 0)
+    strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / 2, 80))
+    third = np.maximum(size[-1], 1e-12)
     if len(size) < 3:
         stretch, sheet = np.square(size[0] / third), 0.0
     else:
-        stretch = np.square(size[0]) / np.maximum(size[1] * third, 1e-24 * gamma**2)
+        stretch = np.square(size[0]) / np.maximum(size[1] * third, 1e-24)
         strong = strong * (1 - np.exp(-2 * np.square(size[1] / third)))
-        sheet = np.minimum(2e-6 * gamma**3 / np.maximum(size[1] * third**2, 1e-9 * gamma**3), 80)
+        sheet = np.minimum(2e-6 / np.maximum(size[1] * third**2, 1e-9), 80)
     return np.asarray(np.maximum(vessel, 0) * strong * np.exp(-np.minimum(2 * stretch + sheet, 80)))

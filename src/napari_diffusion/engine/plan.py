@@ -14,7 +14,7 @@ import psutil
 from napari_diffusion import kernels, schemes
 from napari_diffusion.coefficients import Coefficient, Constant, Curvature, Face, Gradient, Local, Tensor
 from napari_diffusion.engine.job import Job, make_job
-from napari_diffusion.engine.slabs import cpu_count, slab_height
+from napari_diffusion.engine.slabs import SMALLEST_SLAB, cpu_count, slab_height
 from napari_diffusion.features import Features, heat_weights
 from napari_diffusion.grid import Grid
 from napari_diffusion.kernels.reference_selling import REACH as SELLING_REACH
@@ -26,6 +26,9 @@ from napari_diffusion.schemes import Exact, Scheme, Stage
 LARGEST_SLAB = 1 << 21
 #: Planes that get their features at once, and voxels, where planes are small: a plane of a picture is a single row.
 CHUNK, CHUNK_VOXELS = 8, 1 << 16
+#: Largest slab [voxels] that gets its tensors at once: what it looks at beyond itself is computed twice, but the scratch of all slabs
+#: together shall stay below half the image.
+TENSOR_VOXELS = 1 << 19
 MOST_STAGES = 100_000
 #: Solved in one go, a run may be longer, but not so long that it is beyond doubt a wrong unit.
 MOST_MULTIPLE = 1e15
@@ -68,9 +71,10 @@ class Plan:
     strict: bool
     tensor: Tensor | None
 
-    def rebuilds(self, k: int) -> bool:
-        """Whether stage ``k`` needs new tensors."""
-        return rebuilds(self.scheme, self.stages, k)
+    @property
+    def tensors_made(self) -> int:
+        """How often the tensors of all voxels are made, per frame; a first stage that looks ahead needs them twice."""
+        return sum(not stage.frozen for stage in self.stages) + any(stage.ahead for stage in self.stages[:1]) if self.tensor else 0
 
     @property
     def steps(self) -> int:
@@ -144,11 +148,13 @@ def make_plan(
     moving = [r for r, n in zip(beyond, grid.shape, strict=True) if n != 1]
     halo = dict(zip([i for i in job.axes if job.shape[i] != 1], moving, strict=True))
     largest = LARGEST_SLAB if kernel.name == "compiled" else 1 << 20
-    largest //= 8 if isinstance(probe, Tensor) else 1  # a tensor takes as long as ten stages
+    if isinstance(probe, Tensor):
+        share = math.prod(job.space) * job.channels // (2 * int(workers) * _arrays(probe, grid))
+        largest = min(TENSOR_VOXELS, max(SMALLEST_SLAB, share))
     per_plane = max(1, job.channels * math.prod(job.space[1:]))
     height = slab_height(job.space[0], per_plane, int(workers), largest)
     # Features need scratch for every plane, and look beyond: a slab passes through them in chunks, not too high, not too low.
-    chunk = min(height, max(CHUNK, CHUNK_VOXELS // per_plane)) if isinstance(probe, Local | Tensor) else height
+    chunk = min(height, max(CHUNK, CHUNK_VOXELS // per_plane)) if isinstance(probe, Local) else height
     busy = min(int(workers), -(-job.space[0] // height))
     return Plan(
         scheme=chosen,
@@ -164,11 +170,6 @@ def make_plan(
         strict=strict,
         tensor=probe if isinstance(probe, Tensor) else None,
     )
-
-
-def rebuilds(scheme: Scheme, stages: tuple[Stage, ...], k: int) -> bool:
-    """Whether stage ``k`` needs new tensors: at the start of a step, or always where the scheme asks for it."""
-    return k == 0 or not scheme.freezes or stages[k - 1].time is not None
 
 
 def _check_options(scheme: Scheme, time: float) -> None:
@@ -222,11 +223,11 @@ def _overlap(
             return [len(heat_weights(time, grid, scheme.tail(job.working))) - 1] * len(grid.shape)
         taps = scheme.taps(time, grid, job.working)
         return [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
-    stencil, made = 1, len(stages)
-    if isinstance(coefficient, Tensor):
-        stencil = SELLING_REACH if strict else 1
-        made = sum(rebuilds(scheme, stages, k) for k in range(len(stages)))
-    return [made * r + len(stages) * stencil for r in looked]
+    if not isinstance(coefficient, Tensor):
+        return [len(stages) * (r + 1) for r in looked]
+    looks = sum(stage.ahead > 0 for stage in stages)
+    made = sum(not stage.frozen for stage in stages) + (stages[0].ahead > 0 if stages else 0)
+    return [made * r + (len(stages) + looks) * (SELLING_REACH if strict else 1) for r in looked]
 
 
 def _memory(
@@ -275,9 +276,8 @@ def _memory(
         tensors = 16 if kernel.name == "compiled" else 2 * len(job.space) * (len(job.space) + 1)
         fields += voxels * (tensors + strict * job.working.itemsize)
         wide = min(chunk + 2 * max(looked), job.space[0])
-        entries = sum(n > 1 for n in job.space) * (sum(n > 1 for n in job.space) + 1) // 2
-        many = 24 if coefficient.extra else 2
-        scratch = (3 * job.channels + walled * 4) * wide + (entries + many) * chunk
+        slopes = 1 if kernel.name == "compiled" and not walled else 4
+        scratch = (slopes * job.channels + walled * 4) * wide + _arrays(coefficient, job.grid()) * chunk
     elif isinstance(coefficient, Local):
         wide = min(chunk + 4 + 2 * (1 + max(looked)) * walled, job.space[0])
         scratch = job.channels * wide * (5 if walled else 1) + 2 * (chunk + 2) + 4
@@ -286,6 +286,13 @@ def _memory(
     if kernel.name == "reference":
         scratch += job.channels * (5 * height if exact else 6 * (height + 2))
     return int((held + fields + walls + busy * scratch * per_plane) * 1.05) + (4 << 20)
+
+
+def _arrays(tensor: Tensor, grid: Grid) -> int:
+    """Arrays of the size of a slab that its tensors take: the matrix, and as many more and some where they are made of other fields too."""
+    axes = sum(n > 1 for n in grid.shape)
+    entries = axes * (axes + 1) // 2
+    return entries + (entries + 2 if tensor.extra else 1)
 
 
 def check_memory(job: Job, needed: int) -> None:

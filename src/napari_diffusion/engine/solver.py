@@ -69,8 +69,8 @@ class Solver:
             if plan.tensor is None:
                 self._stage(u, out, base, stage, grid)
             else:
-                if plan.rebuilds(k):
-                    self._build_tensors(u, grid)
+                if not stage.frozen:
+                    self._new_tensors(u, out, stage.ahead, grid, first=k == 0)
                 self._tensor_stage(u, out, base, stage, grid)
             yield stage.time, out, outside
             before, u = u, out
@@ -140,32 +140,36 @@ class Solver:
             pull *= out.dtype.type(anchor)
             out[:, start:stop] += pull
 
+    def _new_tensors(self, u: Field, out: Field, ahead: float, grid: Grid, first: bool) -> None:
+        """Make the tensors anew, from the field that a step of ``ahead`` predicts; ``out``, which the stage will fill, takes it."""
+        if first or not ahead:
+            self._build_tensors(u, grid)
+        if ahead:
+            self._tensor_stage(u, out, u, Stage(0.0, ahead, None), grid, quiet=True)
+            self._build_tensors(out, grid)
+
     def _build_tensors(self, u: Field, grid: Grid) -> None:
-        """Store the tensor of every voxel, from the field as it is now, a few planes at a time."""
+        """Store the tensor of every voxel, from the field as it is now."""
         if self.tensors is None:
             self.tensors = self.kernel.tensors(grid.shape)
         axes = [i for i, n in enumerate(grid.shape) if n > 1]
         rows = math.prod(grid.shape[1:])
 
         def work(lo: int, hi: int) -> None:
-            features: Features | None = None
-            for start in range(lo, hi, self.plan.chunk):
-                stop = min(start + self.plan.chunk, hi)
-                features = Features(u, start, stop, grid, self.kernel, self.weights, self.scratch, before=features)
-                tensor = self.model.coefficient(features)
-                assert isinstance(tensor, Tensor)
-                # Eigenvalues are float64 and many: a plane or so at a time stays in the cache.
-                few = max(1, FEW // rows)
-                for first in range(0, stop - start, few):
-                    planes = slice(first, min(first + few, stop - start))
-                    matrix = np.ascontiguousarray(tensor.matrix[:, planes])
-                    mu = self.kernel.eigenvalues(matrix)
-                    lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
-                    self.kernel.compose(matrix, mu, lam, tensor.maximum, axes, self.tensors, start + first)
+            tensor = self.model.coefficient(Features(u, lo, hi, grid, self.kernel, self.weights, self.scratch))
+            assert isinstance(tensor, Tensor)
+            # Eigenvalues and what is made of them take many arrays: a plane or so at a time stays in the cache.
+            few = max(1, round(FEW / rows))
+            for first in range(0, hi - lo, few):
+                planes = slice(first, min(first + few, hi - lo))
+                matrix = np.ascontiguousarray(tensor.matrix[:, planes])
+                mu = self.kernel.eigenvalues(matrix)
+                lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
+                self.kernel.compose(matrix, mu, lam, tensor.maximum, axes, self.tensors, lo + first)
 
         self.slabs.run(work, u.shape[1], self.height, quiet=True)
 
-    def _tensor_stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid) -> None:
+    def _tensor_stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid, quiet: bool = False) -> None:
         assert self.plan.tensor is not None
         scale, faces = stage.step * self.plan.tensor.maximum, grid.open_faces
         if not self.plan.strict:
@@ -174,7 +178,7 @@ class Solver:
                 self.kernel.tensor_step(u, out, self.tensors, lo, hi, scale, grid.spacing, stage.momentum, faces)
                 self._draw_back(out, base, stage.anchor, lo, hi)
 
-            self.slabs.run(work, u.shape[1], self.height)
+            self.slabs.run(work, u.shape[1], self.height, quiet)
             return
         full = np.empty(grid.shape, u.dtype)
         self.slabs.run(

@@ -85,7 +85,12 @@ class Backend(Protocol):
     def derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, spacing: float, faces: Faces, out: Field) -> None:
         """First or second derivative along one axis."""
 
-    def eigenvalues(self, matrix: Field) -> NDArray[np.float64]:
+    def structure(
+        self, u: Field, start: int, planes: int, lo: int, hi: int, spacing: Sequence[float], taps: Sequence[Field], w: Field, out: Field
+    ) -> None:
+        """Structure tensor where every face is open."""
+
+    def eigenvalues(self, matrix: Field) -> Field:
         """Eigenvalues of symmetric matrices."""
         ...
 
@@ -193,8 +198,16 @@ class _Compiled:
         scale = u.dtype.type(0.5 / spacing if order == 1 else 1 / spacing**2)
         self._tensor.derivative(_flat(u), u.shape, start, lo, hi, axis, order == 1, scale, _flat(faces), _flat(out))
 
-    def eigenvalues(self, matrix: Field) -> NDArray[np.float64]:
-        mu = np.empty((axes_of(matrix), *matrix.shape[1:]), np.float64)
+    def structure(
+        self, u: Field, start: int, planes: int, lo: int, hi: int, spacing: Sequence[float], taps: Sequence[Field], w: Field, out: Field
+    ) -> None:
+        real = [i for i, n in enumerate((planes, *u.shape[2:])) if n > 1]
+        pairs = np.array([(real[i], real[j]) for i, j in entries(len(real))]).reshape(-1, 2)
+        scale = np.array([0.5 / h for h in spacing], u.dtype)
+        self._features.structure(_flat(u), u.shape, start, planes, lo, hi, pairs, scale, *taps, w, _flat(out))
+
+    def eigenvalues(self, matrix: Field) -> Field:
+        mu = np.empty((axes_of(matrix), *matrix.shape[1:]), matrix.dtype)
         self._tensor.eigenvalues(_rows(matrix), _rows(mu))
         return mu
 
@@ -202,9 +215,9 @@ class _Compiled:
         return np.empty((2, *space), np.uint64)
 
     def compose(self, matrix: Field, mu: Field, lam: Sequence[Field], largest: float, axes: Sequence[int], d: Tensors, start: int) -> None:
-        values = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam]).astype(np.float64, copy=False)
+        values = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam]).astype(mu.dtype, copy=False)
         plane = math.prod(d.shape[2:])
-        scale, where = STEPS / largest, np.array(axes)
+        scale, where = mu.dtype.type(STEPS / largest), np.array(axes)
         self._tensor.compose(_rows(matrix), _rows(mu), _rows(values), scale, where, _flat(d), start * plane, d[0].size)
 
     def tensor_step(

@@ -225,6 +225,85 @@ def smooth(u, shape, lo, hi, wz, wy, wx, out):
                 _convolve_rows(wx, padded, along, 0, U(0), U(wide), out, o, n, count, n)
 
 
+@row
+def _slope_row(u, near, far, scale, g, r, n):
+    for i in range(n):
+        g[r + i] = scale * (u[far + i] - u[near + i])
+
+
+@row
+def _product_row(g, a, b, weight, add, out, o, n):
+    """Write, or add, the weighted product of two derivatives."""
+    if add:
+        for i in range(n):
+            out[o + i] += weight * (g[a + i] * g[b + i])
+    else:
+        for i in range(n):
+            out[o + i] = weight * (g[a + i] * g[b + i])
+
+
+#: Numbers of the ring of `structure` that the cache of a core holds beside the rest.
+RING = 1 << 18
+
+
+@jit
+def structure(u, shape, start, nz, lo, hi, pairs, scale, wz, wy, wx, w, out):
+    """Structure tensor of planes lo:hi, one entry for each of the ``pairs`` of axes; plane 0 of ``u`` is plane ``start`` of ``nz``.
+
+    Products of derivatives are made for one row of all planes at a time, with margins, and convolved along z and x while they are in the
+    cache, all planes as one long row; a ring of such rows is convolved along y.
+    """
+    channels, held, ny, nx, count = shape[0], shape[1], shape[2], shape[3], len(pairs)
+    rz, ry, rx = len(wz) - 1, len(wy) - 1, len(wx) - 1
+    n, plane, wide, rows = U(nx), U(ny * nx), nx + 2 * rx, 1
+    while rows < min(2 * ry + 1, ny):
+        rows *= 2  # so that a mask finds the row
+    depth = max(4, min(DEEPEST, RING // (count * rows * wide)))
+    depth = -(-(hi - lo) // -(-(hi - lo) // depth))
+    slopes, products = np.empty(3 * wide, u.dtype), np.empty(count * (depth + 2 * rz) * wide, u.dtype)
+    line, ring = np.empty(depth * wide, u.dtype), np.empty(count * rows * depth * wide, u.dtype)
+    across, along = np.arange(2 * rz + 1).astype(np.uint64) * U(wide), np.arange(2 * rx + 1).astype(np.uint64)
+    down = np.empty(2 * ry + 1, np.uint64)
+    edge = np.empty(2 * rx, np.uint64)  # what stands left and right of a row
+    for i in range(rx):
+        edge[i], edge[rx + i] = U(rx + _reflect(i - rx, nx)), U(rx + _reflect(nx + i, nx))
+    for z0 in range(lo, hi, depth):
+        planes = min(depth, hi - z0)
+        deep, long = planes + 2 * rz, planes * wide
+        for y in range(ny + ry):
+            if y < ny:
+                for k in range(deep):
+                    z = _reflect(z0 - rz + k, nz)
+                    for c in range(channels):
+                        p, r = U(c * held + z - start) * plane + U(y * nx), U(rx)
+                        # At the border the neighbour is the voxel itself.
+                        near, far = (plane if z > 0 else U(0)), (plane if z + 1 < nz else U(0))
+                        _slope_row(u, p - near, p + far, scale[0], slopes, r, n)
+                        near, far, r = (n if y > 0 else U(0)), (n if y + 1 < ny else U(0)), r + U(wide)
+                        _slope_row(u, p - near, p + far, scale[1], slopes, r, n)
+                        r += U(wide)
+                        if nx > 1:
+                            _slope_row(u, p, p + U(1), scale[2], slopes, r, U(1))
+                            _slope_row(u, p, p + U(2), scale[2], slopes, r + U(1), n - U(2))
+                            _slope_row(u, p + n - U(2), p + n - U(1), scale[2], slopes, r + n - U(1), U(1))
+                        for axis in range(3):
+                            for i in range(2 * rx):
+                                slopes[U(axis * wide + i + (nx if i >= rx else 0))] = slopes[U(axis * wide) + edge[i]]
+                        for e in range(count):
+                            a, b = U(pairs[e, 0] * wide), U(pairs[e, 1] * wide)
+                            _product_row(slopes, a, b, w[c], c > 0, products, U((e * deep + k) * wide), U(wide))
+                for e in range(count):
+                    o = U((e * rows + (y & (rows - 1))) * depth * wide)
+                    _convolve_rows(wz, products, across, 0, U(e * deep * wide), U(0), line, U(0), U(0), 1, U(long))
+                    _convolve_rows(wx, line, along, 0, U(0), U(0), ring, o, U(0), 1, U(long - 2 * rx))
+            if y >= ry:
+                for k in range(2 * ry + 1):
+                    down[k] = U((_reflect(y - 2 * ry + k, ny) & (rows - 1)) * depth * wide)
+                for e in range(count):
+                    o = U(((e * (hi - lo) + z0 - lo) * ny + y - ry) * nx)
+                    _convolve_rows(wy, ring, down, 0, U(e * rows * depth * wide), U(wide), out, o, plane, planes, n)
+
+
 @jit
 def count_unusable(u, start, stop, limit):
     """Number of values in u[start:stop] that are NaN or beyond +-limit."""

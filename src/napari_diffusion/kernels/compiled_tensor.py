@@ -18,14 +18,15 @@ ROOT3 = float(np.sqrt(3.0))
 LEAST, FALL = 0.05, 2.0
 
 
-def _cosine_series(degree: int) -> list[float]:
-    """Power series in x of cos(2/3 acos((x + 1)/2)) on [-1, 1]; its nearest singularity is x = -3, so that it converges like 5.8^-n."""
+def _sine_series(degree: int) -> list[float]:
+    """Power series in x of sin(2/3 asin(sqrt(y))) / sqrt(y), y = (x + 1)/4 in [0, 1/2]; singular first at x = 3, it falls like 5.8^-n."""
     nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
-    fit = np.polynomial.chebyshev.Chebyshev.fit(nodes, np.cos(2 / 3 * np.arccos((nodes + 1) / 2)), degree, domain=[-1, 1])
+    root = np.sqrt((nodes + 1) / 4)
+    fit = np.polynomial.chebyshev.Chebyshev.fit(nodes, np.sin(2 / 3 * np.arcsin(root)) / root, degree, domain=[-1, 1])
     return [float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef]
 
 
-C0, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, C14, C15, C16 = _cosine_series(16)
+S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14 = _sine_series(14)
 
 
 @row
@@ -84,75 +85,109 @@ def eigenvalues(j, mu):
             mu[0, i] = mean + root
             mu[1, i] = mean - root
     else:
+        t = j.dtype.type
+        third, sixth, half, one, two = t(1 / 3), t(1 / 6), t(0.5), t(1), t(2)
+        smallest, tiny = (t(1e-37), t(1e-20)) if j.itemsize == 4 else (t(1e-300), t(1e-100))
+        c0, c1, c2, c3, c4, c5, c6, c7 = t(S0), t(S1), t(S2), t(S3), t(S4), t(S5), t(S6), t(S7)
+        c8, c9, c10, c11, c12, c13, c14 = t(S8), t(S9), t(S10), t(S11), t(S12), t(S13), t(S14)
+        root3 = t(ROOT3)
         j0, j1, j2, j3, j4, j5 = j[0], j[1], j[2], j[3], j[4], j[5]
         m0, m1, m2 = mu[0], mu[1], mu[2]
         for i in range(n):
-            zy, zx, yx = float(j3[i]), float(j4[i]), float(j5[i])
-            mean = (float(j0[i]) + float(j1[i]) + float(j2[i])) * (1.0 / 3.0)
-            a, b, c = float(j0[i]) - mean, float(j1[i]) - mean, float(j2[i]) - mean
-            p2 = (a * a + b * b + c * c + 2.0 * (zy * zy + zx * zx + yx * yx)) * (1.0 / 6.0)
+            mean = j0[i] * third + j1[i] * third + j2[i] * third
+            a, b, c, d, e, f = j0[i] - mean, j1[i] - mean, j2[i] - mean, j3[i], j4[i], j5[i]
+            size = max(max(max(abs(a), abs(b)), max(abs(c), abs(d))), max(abs(e), abs(f)))
+            scale = one / max(size, smallest)
+            a, b, c, d, e, f = a * scale, b * scale, c * scale, d * scale, e * scale, f * scale
+            dd, ee, ff = d * d, e * e, f * f
+            p2 = max((a * a + b * b + c * c + two * (dd + ee + ff)) * sixth, tiny)
             p = np.sqrt(p2)
-            det = a * (b * c - yx * yx) - zy * (zy * c - yx * zx) + zx * (zy * yx - b * zx)
-            r = 0.5 * det / max(p2 * p, 1e-300)
-            # cos(acos(r)/3) as a series in sqrt((1 + r)/2): no call of a library, and exact where two eigenvalues meet.
-            x = 2.0 * np.sqrt(0.5 + 0.5 * min(max(r, -1.0), 1.0)) - 1.0
-            s = C9 + x * (C10 + x * (C11 + x * (C12 + x * (C13 + x * (C14 + x * (C15 + x * C16))))))
-            cos = C0 + x * (C1 + x * (C2 + x * (C3 + x * (C4 + x * (C5 + x * (C6 + x * (C7 + x * (C8 + x * s))))))))
-            sin3 = ROOT3 * np.sqrt(max(1.0 - cos * cos, 0.0))
-            m0[i] = mean + 2.0 * p * cos
-            m1[i] = mean - p * (cos - sin3)
-            m2[i] = mean - p * (cos + sin3)
+            inverse = half / (p2 * p)
+            r = (a * (b * c - ff) - d * (d * c - e * f) + e * (d * f - b * e)) * inverse
+            # 1 - r^2 as a sum of squares: how far the square of the matrix is from being parallel to it, without cancellation.
+            qa, qb, qc = a * a + dd + ee, b * b + dd + ff, c * c + ee + ff
+            x0, x1, x2, x3, x4 = a - b, (a + b - two * c) * root3 * third, two * d, two * e, two * f
+            y0, y1 = qa - qb, (qa + qb - two * qc) * root3 * third
+            y2, y3, y4 = two * (d * (a + b) + e * f), two * (e * (a + c) + d * f), two * (f * (b + c) + d * e)
+            w01, w02, w03, w04 = x0 * y1 - x1 * y0, x0 * y2 - x2 * y0, x0 * y3 - x3 * y0, x0 * y4 - x4 * y0
+            w12, w13, w14 = x1 * y2 - x2 * y1, x1 * y3 - x3 * y1, x1 * y4 - x4 * y1
+            w23, w24, w34 = x2 * y3 - x3 * y2, x2 * y4 - x4 * y2, x3 * y4 - x4 * y3
+            near = w01 * w01 + w02 * w02 + w03 * w03 + w04 * w04 + w12 * w12
+            total = near + w13 * w13 + w14 * w14 + w23 * w23 + w24 * w24 + w34 * w34
+            sine = np.sqrt(total) * (third * half) * inverse
+            # Sine of half the angle, at most 1/sqrt(2); of a third of the angle by the series.
+            y = min(sine * sine / (two * (one + abs(r))), half)
+            x = t(4) * y - one
+            s = c7 + x * (c8 + x * (c9 + x * (c10 + x * (c11 + x * (c12 + x * (c13 + x * c14))))))
+            s = c0 + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * (c5 + x * (c6 + x * s))))))
+            sin = s * np.sqrt(y)
+            cos = np.sqrt(one - sin * sin)
+            p *= size
+            lone, low, high = two * p * cos, p * (cos - root3 * sin), p * (cos + root3 * sin)
+            m0[i] = mean + (lone if r >= 0 else high)
+            m1[i] = mean + (-low if r >= 0 else low)
+            m2[i] = mean - (high if r >= 0 else lone)
 
 
 @row
-def _share(rise, gap, floor):
+def _share(rise, gap, floor, zero, one):
     """Divided difference; where two eigenvalues meet there is no direction to tell apart."""
-    return rise / gap if gap > floor else 0.0
+    share = rise / (gap if gap > floor else one)  # selected, not branched around: a loop with branches is not vectorised
+    return share if gap > floor else zero
 
 
 @row
 def _pack(a, b, c):
     """Three entries, as shares of 2^18 - 1, in one word."""
-    return U(np.int64(np.rint(a)) + BIAS) | (U(np.int64(np.rint(b)) + BIAS) << SLOT) | (U(np.int64(np.rint(c)) + BIAS) << SLOTS)
+    # By 32-bit integers: few processors turn a vector of numbers into 64-bit ones.
+    a, b, c = np.int32(np.rint(a)) + BIAS, np.int32(np.rint(b)) + BIAS, np.int32(np.rint(c)) + BIAS
+    return U(a) | (U(b) << SLOT) | (U(c) << SLOTS)
 
 
 @jit
 def compose(j, mu, lam, scale, axes, d, start, volume):
     """Pack D = sum_i lam_i v_i v_i^T, with the eigenvectors of ``j``, times ``scale`` into two words from ``start`` on.
 
-    Newton's form of the map mu -> lam needs no eigenvectors; in float64, since it divides by differences of eigenvalues.
+    Newton's form of the map mu -> lam needs no eigenvectors.
     """
-    start, volume = U(start), U(volume)
-    for i in range(U(mu.shape[1])):
-        zz, yy, xx, zy, zx, yx = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        if mu.shape[0] == 1:
-            d0 = lam[0, i]
-            zz, yy, xx = (d0 if axes[0] == 0 else 0.0), (d0 if axes[0] == 1 else 0.0), (d0 if axes[0] == 2 else 0.0)
-        elif mu.shape[0] == 2:
-            share = _share(lam[0, i] - lam[1, i], mu[0, i] - mu[1, i], 1e-5 * max(abs(mu[0, i]), abs(mu[1, i])))
-            a, b, c = lam[0, i] + share * (j[0, i] - mu[0, i]), lam[0, i] + share * (j[1, i] - mu[0, i]), share * j[2, i]
+    start, volume, count = U(start), U(volume), U(mu.shape[1])
+    t = mu.dtype.type
+    zero, one, least, smallest = t(0), t(1), t(1e-5), t(1e-37) if mu.itemsize == 4 else t(1e-300)
+    if mu.shape[0] == 1:
+        for i in range(count):
+            d0 = scale * lam[0, i]
+            z, y, x = (d0 if axes[0] == 0 else zero), (d0 if axes[0] == 1 else zero), (d0 if axes[0] == 2 else zero)
+            d[start + i], d[volume + start + i] = _pack(z, y, x), _pack(zero, zero, zero)
+    elif mu.shape[0] == 2:
+        for i in range(count):
+            share = _share(lam[0, i] - lam[1, i], mu[0, i] - mu[1, i], least * max(abs(mu[0, i]), abs(mu[1, i])), zero, one)
+            a, b = scale * (lam[0, i] + share * (j[0, i] - mu[0, i])), scale * (lam[0, i] + share * (j[1, i] - mu[0, i]))
+            c = scale * (share * j[2, i])
             if axes[0] == 0 and axes[1] == 2:
-                zz, xx, zx = a, b, c
+                d[start + i], d[volume + start + i] = _pack(a, zero, b), _pack(zero, c, zero)
             elif axes[0] == 0:
-                zz, yy, zy = a, b, c
+                d[start + i], d[volume + start + i] = _pack(a, b, zero), _pack(c, zero, zero)
             else:
-                yy, xx, yx = a, b, c
-        else:
-            a, b, c = mu[0, i], mu[1, i], mu[2, i]
-            floor = 1e-5 * max(abs(a), abs(c))
-            s12, s23 = _share(lam[0, i] - lam[1, i], a - b, floor), _share(lam[1, i] - lam[2, i], b - c, floor)
-            s123 = _share(s12 - s23, a - c, floor)
-            z1, y1, x1 = j[0, i] - a, j[1, i] - a, j[2, i] - a
-            z2, y2, x2 = j[0, i] - b, j[1, i] - b, j[2, i] - b
-            o3, o4, o5 = float(j[3, i]), float(j[4, i]), float(j[5, i])
-            zz = lam[0, i] + s12 * z1 + s123 * (z1 * z2 + o3 * o3 + o4 * o4)
-            yy = lam[0, i] + s12 * y1 + s123 * (o3 * o3 + y1 * y2 + o5 * o5)
-            xx = lam[0, i] + s12 * x1 + s123 * (o4 * o4 + o5 * o5 + x1 * x2)
+                d[start + i], d[volume + start + i] = _pack(zero, a, b), _pack(zero, zero, c)
+    else:
+        j0, j1, j2, j3, j4, j5 = j[0], j[1], j[2], j[3], j[4], j[5]
+        m0, m1, m2, l0, l1, l2 = mu[0], mu[1], mu[2], lam[0], lam[1], lam[2]
+        for i in range(count):
+            # In units of the largest eigenvalue: the share of a share divides by its square.
+            unit = one / max(max(abs(m0[i]), abs(m2[i])), smallest)
+            a, b, c, first = m0[i] * unit, m1[i] * unit, m2[i] * unit, l0[i]
+            s12, s23 = _share(first - l1[i], a - b, least, zero, one), _share(l1[i] - l2[i], b - c, least, zero, one)
+            s123 = _share(s12 - s23, a - c, least, zero, one)
+            zz, yy, xx, o3, o4, o5 = j0[i] * unit, j1[i] * unit, j2[i] * unit, j3[i] * unit, j4[i] * unit, j5[i] * unit
+            z1, y1, x1, z2, y2, x2 = zz - a, yy - a, xx - a, zz - b, yy - b, xx - b
+            zz = first + s12 * z1 + s123 * (z1 * z2 + o3 * o3 + o4 * o4)
+            yy = first + s12 * y1 + s123 * (o3 * o3 + y1 * y2 + o5 * o5)
+            xx = first + s12 * x1 + s123 * (o4 * o4 + o5 * o5 + x1 * x2)
             zy = s12 * o3 + s123 * (z1 * o3 + o3 * y2 + o4 * o5)
             zx = s12 * o4 + s123 * (z1 * o4 + o3 * o5 + o4 * x2)
             yx = s12 * o5 + s123 * (o3 * o4 + y1 * o5 + o5 * x2)
-        d[start + i] = _pack(scale * zz, scale * yy, scale * xx)
-        d[volume + start + i] = _pack(scale * zy, scale * zx, scale * yx)
+            d[start + i] = _pack(scale * zz, scale * yy, scale * xx)
+            d[volume + start + i] = _pack(scale * zy, scale * zx, scale * yx)
 
 
 @row
@@ -219,15 +254,33 @@ def _flux_row(t, k, x, y, z, q, fx, fy, fz, mzy, mzx, myx, m3, n):
 
 
 @row
-def _scatter_row(fx, fy, fz, mzy, mzx, myx, m3, sy, sz, out, o, n):
-    """Add what a row of cells gives to one of its rows of voxels; sy, sz = +-1 say on which side it lies, 0 that there is no other side."""
-    both, one = sy * sz, U(1)
+def _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, n):
+    """What a row of cells gives to each of its four rows of voxels, up to signs: fluxes along x, y and z, and the hourglass of both."""
+    one = U(1)
     for i in range(n):
-        x = fx[i + one] - fx[i]
-        y = (myx[i + one] - myx[i]) - (fy[i] + fy[i + one])
-        z = (mzx[i + one] - mzx[i]) - (fz[i] + fz[i + one])
-        q = (m3[i + one] - m3[i]) - (mzy[i] + mzy[i + one])
-        out[o + i] += (x + sy * y) + (sz * z + both * q)
+        x[i] = fx[i + one] - fx[i]
+        y[i] = (myx[i + one] - myx[i]) - (fy[i] + fy[i + one])
+        z[i] = (mzx[i + one] - mzx[i]) - (fz[i] + fz[i + one])
+        q[i] = (m3[i + one] - m3[i]) - (mzy[i] + mzy[i + one])
+
+
+@row
+def _scatter_row(x, y, z, q, sy, sz, out, o, n):
+    """Add that to one of the four; sy, sz = +-1 say on which side it lies, 0 that there is no other side."""
+    both = sy * sz
+    for i in range(n):
+        out[o + i] += (x[i] + sy * y[i]) + (sz * z[i] + both * q[i])
+
+
+@row
+def _scatter_rows(x, y, z, q, out, a, b, e, f, n):
+    """The same for all four at once, in the inside of the volume."""
+    for i in range(n):
+        less, more, low, high = x[i] - y[i], x[i] + y[i], q[i] - z[i], z[i] + q[i]
+        out[a + i] += less + low
+        out[b + i] += more - high
+        out[e + i] += less - low
+        out[f + i] += more + high
 
 
 @row
@@ -366,14 +419,19 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
                         if cut[i]:
                             for flow in (fx, fy, fz, mzy, mzx, myx, m3):
                                 flow[i] = u.dtype.type(0)
-                if low and left:
-                    _scatter_row(fx, fy, fz, mzy, mzx, myx, m3, -sy, -sz, out, pc + a, nx)
-                if low and right:
-                    _scatter_row(fx, fy, fz, mzy, mzx, myx, m3, sy, -sz, out, pc + b, nx)
-                if high and left:
-                    _scatter_row(fx, fy, fz, mzy, mzx, myx, m3, -sy, sz, out, pc + e, nx)
-                if high and right:
-                    _scatter_row(fx, fy, fz, mzy, mzx, myx, m3, sy, sz, out, pc + f, nx)
+                # The differences of before are no longer needed: their arrays take what is given.
+                _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, nx)
+                if low and high and has_y and has_z:
+                    _scatter_rows(x, y, z, q, out, pc + a, pc + b, pc + e, pc + f, nx)
+                else:
+                    if low and left:
+                        _scatter_row(x, y, z, q, -sy, -sz, out, pc + a, nx)
+                    if low and right:
+                        _scatter_row(x, y, z, q, sy, -sz, out, pc + b, nx)
+                    if high and left:
+                        _scatter_row(x, y, z, q, -sy, sz, out, pc + e, nx)
+                    if high and right:
+                        _scatter_row(x, y, z, q, sy, sz, out, pc + f, nx)
                 if any_cut:
                     for i in range(nx + one):
                         if cut[i]:

@@ -45,4 +45,4 @@ class EdgeEnhancing(Model):
 def edge_stopping(grad2: np.ndarray, kappa: float) -> np.ndarray:
     """Weickert's diffusivity of a squared gradient."""
     # Below kappa²/3 it is one to the last digit.
-    return np.asarray(-np.expm1(-3.31488 * np.square(np.square(kappa**2 / np.maximum(grad2, kappa**2 / 3)))))
+    return np.asarray(1 - np.exp(-3.31488 * np.square(np.square(kappa**2 / np.maximum(grad2, kappa**2 / 3)))))

@@ -42,12 +42,8 @@ class VesselEnhancing(Model):
 
     def coefficient(self, f: Features) -> Tensor:
         """Return the tensor with the eigenvectors of the Hessian at the scale that looks most like a vessel."""
-        total, best = np.zeros(()), np.zeros(())
-        for sigma in np.geomspace(self.sigma, max(self.sigma, self.thickest), 3):
-            scaled = f.hessian(float(sigma)) * float(sigma**2)
-            vessel = f.vesselness(scaled, self.gamma, self.polarity)
-            best, scaled = np.maximum(vessel, best), np.square(np.square(vessel)) * scaled
-            total = scaled + total
+        scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
+        total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
         return Tensor(total, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,))
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:

@@ -16,25 +16,25 @@ class Stage(NamedTuple):
     """One evaluation of the operator.
 
     ``momentum`` m and ``step`` tau [length²] as above; ``time`` is the diffusion time reached, ``None`` inside a superstep;
-    ``anchor`` is the share c of the superstep's start that is mixed in at its end.
+    ``anchor`` is the share c of the superstep's start that is mixed in at its end. Tensors, which cost more than a stage, are kept from
+    the stage before where it is ``frozen``; otherwise they are made anew, from the field that one explicit step of ``ahead`` [length²]
+    with the tensors so far predicts.
     """
 
     momentum: float
     step: float
     time: float | None
     anchor: float = 0.0
+    frozen: bool = False
+    ahead: float = 0.0
 
 
 class Scheme:
-    """Base of the time integrators. ``order`` is the order in time, ``monotone`` says that the extremum principle is guaranteed.
-
-    ``freezes`` says that a tensor, which costs more than a stage, is made once for all stages of a step: the order is one anyway.
-    """
+    """Base of the time integrators. ``order`` is the order in time, ``monotone`` says that the extremum principle is guaranteed."""
 
     name: ClassVar[str]
     order: ClassVar[float]
     monotone: ClassVar[bool]
-    freezes: ClassVar[bool] = False
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
         """Stages that reach ``time``; ``max_step`` is the largest explicit step that keeps the extremum principle, 2/lambda_max."""

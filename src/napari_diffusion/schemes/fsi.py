@@ -16,7 +16,7 @@ from napari_diffusion.schemes.base import Scheme, Stage
 
 @dataclass(frozen=True)
 class FSI(Scheme):
-    """Equal cycles; about 1 % of the range after two cycles.
+    """Equal cycles, for tensor models with one tensor each, as the order is one anyway; about 1 % of the range after two cycles.
 
     Parameters
     ----------
@@ -27,7 +27,6 @@ class FSI(Scheme):
     name = "fsi"
     order = 1
     monotone = False
-    freezes = True
     cycles: int | None = None
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
@@ -42,7 +41,7 @@ class FSI(Scheme):
         tau = 3 * h / (n * (n + 1))
         alphas = [(4 * k + 2) / (2 * k + 3) for k in range(n)]
         return tuple(
-            Stage(alpha - 1 if k else 0.0, alpha * tau, time * (cycle + 1) / count if k == n - 1 else None)
+            Stage(alpha - 1 if k else 0.0, alpha * tau, time * (cycle + 1) / count if k == n - 1 else None, frozen=k > 0)
             for cycle in range(count)
             for k, alpha in enumerate(alphas)
         )

@@ -1,0 +1,111 @@
+r"""The exponential midpoint rule for tensors, which cost as much as many stages: second order, one tensor for a whole cycle.
+
+.. math:: u_{n+1} = e^{h A(v)}\,u_n, \qquad v = u_n + \min(\tfrac h2, c)\,A_{n-1}\,u_n
+
+with the tensor of the cycle before, :math:`A_{n-1}`, in the prediction of the middle (in the first cycle that of the image itself, and
+with a bound c, as nothing has been smoothed yet). The exponential is the Chebyshev series of the heat semigroup (Tal-Ezer 1989), cut at
+a share of its weight and scaled in time so that its derivative at zero is exact,
+
+.. math:: e^{hA} \approx \sum_k w_k T_k(1 + \tau A), \qquad w_k \propto (2 - \delta_{k0})\,I_k(s), \qquad \sum_k k^2 w_k = h/\tau
+
+and it runs as the product of its complex pairs of roots, two stages each, so that no field but the two that alternate is needed. In the
+order in which the greatest of all partial products is least, none exceeds one (`tests/test_schemes.py`).
+
+Sources: Magnus 1954 and Hochbruck & Ostermann 2010 (doi:10.1017/S0962492910000048) for the midpoint rule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from napari_diffusion.features import gaussian_taps
+from napari_diffusion.schemes.base import Scheme, Stage
+
+#: Longest prediction in the first cycle [stable steps]: longer ones would amplify the noise of the image more than the tensor smooths it.
+LONGEST_LOOK = 4.0
+
+
+@dataclass(frozen=True)
+class Midpoint(Scheme):
+    """Cycles of equal length with one tensor each, made where half of the cycle will be; for models with a tensor.
+
+    Parameters
+    ----------
+    cycles
+        Number of cycles M; ``None`` takes `cycles_for` the stable step.
+    """
+
+    name = "midpoint"
+    order = 2
+    monotone = False
+    cycles: int | None = None
+
+    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
+        """``cycles`` times the stages of the exponential, of which a share ``tolerance`` of the weight is cut off."""
+        if time == 0:
+            return ()
+        count = cycles_for(time, max_step, tolerance) if self.cycles is None else self.cycles
+        if count < 1:
+            raise ValueError(f"Midpoint: cycles must be >= 1, got {self.cycles}.")
+        h = time / count
+        s = max(h / max_step, 1e-9)  # without an axis to diffuse along, the stable step is infinite
+        one = [Stage(m, tau * h / s, None, frozen=True) for m, tau in _exponential(s, min(max(tolerance, 1e-12), 1e-2))]
+        stages = []
+        for cycle in range(count):
+            ahead = h / 2 if cycle else min(h / 2, LONGEST_LOOK * max_step)
+            begun = [one[0]._replace(frozen=False, ahead=ahead), *one[1:]]
+            stages += [*begun[:-1], begun[-1]._replace(time=time * (cycle + 1) / count)]
+        return tuple(stages)
+
+    def with_steps(self, time: float, count: int) -> Midpoint:
+        """``count`` cycles."""
+        return Midpoint(cycles=count)
+
+
+def cycles_for(time: float, step: float, tolerance: float) -> int:
+    """Cycles that an error of ``tolerance`` takes: measured, docs/develop/decisions.md."""
+    return max(2, round(0.85 * math.sqrt(time / step * 1e-3 / tolerance)))
+
+
+@lru_cache(maxsize=64)
+def _exponential(s: float, tail: float) -> tuple[tuple[float, float], ...]:
+    r"""Momentum and step [stable step] of the stages of :math:`e^{sz}` for :math:`-2 \le z \le 0`."""
+    n = max(2, len(gaussian_taps(math.sqrt(s), 2, tail)) - 1)
+    x, missing = s, 0.0
+    while abs(missing - 1) > 1e-13:
+        w = _series(x, n)
+        missing = s / float(np.arange(n + 1) ** 2 @ w)
+        x *= missing
+    roots = chebyshev.chebroots(w)
+    roots = roots[roots.imag >= 0]
+    # A factor of the polynomial on [-1, 1]: that of one real root, or of a pair.
+    at = np.cos(np.linspace(0, np.pi, 8 * n))
+    size = np.log(np.abs((at - roots[:, None]) / (1 - roots[:, None])) + 1e-300) * np.where(roots.imag > 0, 2, 1)[:, None]
+    left, product = list(range(len(roots))), np.zeros(len(at))
+    stages: list[tuple[float, float]] = []
+    while left:
+        best = min(left, key=lambda i: float((product + size[i]).max()))
+        left.remove(best)
+        product += size[best]
+        distance = 1 - complex(roots[best])
+        tau = 1 / abs(distance)
+        stages.append((0.0, tau if distance.imag else 1 / distance.real))
+        if distance.imag:
+            # Both stages together: 1 + 2 Re(d) z / |d|^2 + z^2 / |d|^2 with d = 1 - root.
+            stages.append((2 * distance.real * tau - 2, tau))
+    return tuple(stages)
+
+
+def _series(x: float, degree: int) -> NDArray[np.float64]:
+    """Weights of T_0 ... T_degree in the series of e^(x (X - 1)), scaled to sum one."""
+    half = np.zeros(degree + 1)
+    taps = gaussian_taps(math.sqrt(x), 2, 1e-16)[: degree + 1]
+    half[: len(taps)] = taps
+    half[1:] *= 2
+    return np.asarray(half / half.sum())
