@@ -175,9 +175,8 @@ class Excerpt:
     @property
     def work(self) -> float:
         """Voxels times stages, tensors counted as several: in proportion to the time that this takes."""
-        plan = self.plan
-        made = sum(plan.rebuilds(k) for k in range(plan.steps)) if plan.tensor is not None else 0
-        return float(math.prod(part.stop - part.start for part in self.window.outer)) * (plan.steps + STAGES_PER_TENSOR * made)
+        size = math.prod(part.stop - part.start for part in self.window.outer)
+        return float(size) * (self.plan.steps + STAGES_PER_TENSOR * self.plan.tensors_made)
 
     def run(self, progress: Callable[[float], object] | None = None, cancel: Event | None = None) -> Image:
         """Make the preview."""
