@@ -8,7 +8,7 @@ from napari_diffusion.schemes.base import Scheme, Stage
 from napari_diffusion.schemes.exact import Exact
 from napari_diffusion.schemes.explicit import SAFETY, Explicit
 from napari_diffusion.schemes.fsi import FSI
-from napari_diffusion.schemes.midpoint import Midpoint, cycles_for
+from napari_diffusion.schemes.midpoint import Midpoint
 from napari_diffusion.schemes.rkl2 import RKL2
 
 BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact, RKL2, FSI, Midpoint)
@@ -44,9 +44,8 @@ def _steps(coefficient: Coefficient, grid: Grid, strict: bool, time: float, tole
     approach: with one per face, Euler runs with halved steps stay 1e-2 of the range apart (measured), and explicit steps keep the extremum
     principle. A tensor costs as much as several stages.
     """
-    if isinstance(coefficient, Tensor) and not strict and time > 0:
-        # How fast tensors change does not depend on how far they reach along a vessel: the stable step is that of a diffusivity of one.
-        return Midpoint(cycles=cycles_for(time, grid.max_step(1.0), tolerance))
+    if isinstance(coefficient, Tensor) and not strict:
+        return Midpoint()
     limit = coefficient.max_step(grid)
     if strict or not isinstance(coefficient, Scalar | Gradient):
         return Explicit()
