@@ -19,7 +19,7 @@ from napari_diffusion.estimate import fine_axes
 from napari_diffusion.estimate.noise import Array
 from napari_diffusion.estimate.risk import Probe, Sums
 from napari_diffusion.models import Model
-from napari_diffusion.schemes import FSI, RKL2, Exact, Explicit, Scheme, Stage
+from napari_diffusion.schemes import RKL2, Exact, Explicit, Midpoint, Scheme, Stage
 
 #: Shortest time that is looked at, and the ratio of each time to the one before.
 SHORTEST, RATIO = 0.03, 1.25
@@ -34,7 +34,6 @@ class Ladder(Scheme):
     name = "ladder"
     order = 1
     monotone = False
-    freezes = True
     rungs: int
     supersteps: int = 0
     cycles: int = 0
@@ -50,7 +49,7 @@ class Ladder(Scheme):
         for here in self.times(time):
             way = here - before
             scheme: Scheme = RKL2(self.supersteps) if self.supersteps and way > LONG_WAY * max_step else Explicit()
-            scheme = FSI(self.cycles) if self.cycles and way > max_step else scheme
+            scheme = Midpoint(self.cycles) if self.cycles and way > max_step else scheme
             told = [stage._replace(time=None) for stage in scheme.stages(way, max_step, tolerance)]
             stages += [*told[:-1], told[-1]._replace(time=here)]
             before = here
@@ -89,7 +88,7 @@ class Paths:
 
                     yield time, self._sums(_pairs(each(solve, fields)))
                 return
-            ladder = Ladder(rungs, int(isinstance(scheme, RKL2)), int(isinstance(scheme, FSI)))
+            ladder = Ladder(rungs, int(isinstance(scheme, RKL2)), int(isinstance(scheme, Midpoint)))
             runs = [evolve(field, model, time=longest, scheme=ladder, **own) for field, own in fields]
             try:
                 for time in ladder.times(longest):

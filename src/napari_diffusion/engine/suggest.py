@@ -168,7 +168,9 @@ def suggest_for(
     found = _noises(pieces, noise, model)
     whole = _together([noise for channels in found.values() for noise in channels])
     probes = [_probe(piece, found[piece.source], criterion, number) for number, piece in enumerate(pieces)]
-    some = [int((k + 0.5) * len(pieces) / SEARCHED) for k in range(SEARCHED)] if len(pieces) > SEARCHED else list(range(len(pieces)))
+    every = list(range(len(pieces)))
+    # One path can look at all pieces, a search cannot.
+    some = [int((k + 0.5) * len(pieces) / SEARCHED) for k in range(SEARCHED)] if thorough and len(pieces) > SEARCHED else every
 
     def over(numbers: Sequence[int], most: int) -> Search:
         paths = Paths([pieces[k] for k in numbers], [probes[k] for k in numbers], jobs[0].weights)
@@ -177,7 +179,7 @@ def suggest_for(
     search = over(some, MOST if thorough else 1)
     candidates = [model] if isinstance(model, Model) else _candidates(whole, search.paths)
     best = search.best(model) if isinstance(model, Model) else _best_of(candidates, over([some[len(some) // 2]], 1), search)
-    final = over(range(len(pieces)), 1).along(best.model, best.time) if thorough else best
+    final = over(every, 1).along(best.model, best.time) if thorough else best
     counted = sum(int((probe.deviation > 0).sum()) for probe in probes)
     variance = sum(float(np.square(probe.deviation, dtype=float).sum()) for probe in probes) / counted
     # What is left when the noise is taken off is known no better than the noise itself.
