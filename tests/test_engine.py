@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 import napari_diffusion as nd
+from napari_diffusion import models
 from napari_diffusion.engine import slabs
 from napari_diffusion.schemes import Explicit
 from processes import python
@@ -336,3 +337,12 @@ def test_too_little_memory_is_said_before_the_run(monkeypatch):
     assert "smaller" in text
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=needed))
     nd.diffuse(image, nd.PeronaMalik(), time=1.0)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])
+@pytest.mark.parametrize("model", models.BUILTIN, ids=lambda model: model.name)
+def test_one_voxel_is_a_flat_image(model, strict):
+    """There is no direction to diffuse along: what a model makes of a flat image, it makes of a voxel."""
+    flat = nd.diffuse(np.full((6, 5), 40, np.float32), model(), time=2.0, strict=strict)
+    for shape in ((1,), (1, 1), (1, 1, 1)):
+        np.testing.assert_allclose(nd.diffuse(np.full(shape, 40, np.float32), model(), time=2.0, strict=strict), flat[0, 0], rtol=1e-6)

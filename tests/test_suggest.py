@@ -326,3 +326,12 @@ def test_report_has_units_and_says_why():
     for words in ("Noise: Gaussian, standard deviation", "intensity/µm", "sigma = ", "µm²", "dB", "smallest"):
         assert words in found.report
     assert found.report.splitlines() == [*found.reasons, *(f"Warning: {text}" for text in found.warnings)]
+
+
+@pytest.mark.parametrize("exponent", [-200, -70, -40, 40, 60])
+def test_very_small_and_very_large_values_change_nothing_but_the_unit(exponent):
+    """A power of two is exact; the numbers are rounded to three digits, and squares of such values leave the range of float32."""
+    image, scale = steps((40, 40)) + 5 * white((40, 40), 0), 2.0**exponent
+    here, there = nd.suggest(image, nd.PeronaMalik()), nd.suggest(image * scale, nd.PeronaMalik())
+    assert there.time == here.time
+    assert there.model.kappa / scale == pytest.approx(here.model.kappa, rel=1e-2)

@@ -119,7 +119,7 @@ class Features:
         self._reached([1] * len(self.grid.shape), sigma, rho)
         if self.grid.open_faces is None:
             taps = self._taps(rho)
-            self.kernels.structure(smooth, first, planes, self.lo, self.hi, self.grid.spacing, taps, self.weights, out)
+            self.kernels.structure(smooth, first, planes, self.lo, self.hi, axes, self.grid.spacing, taps, self.weights, out)
             return out
         here = ""
         for number, (i, j) in sorted(enumerate(pairs), key=lambda pair: pair[1]):
@@ -156,8 +156,8 @@ class Features:
 
     @property
     def axes(self) -> list[int]:
-        """Axes with more than one voxel: a tensor knows no others."""
-        return [i for i, n in enumerate(self.grid.shape) if n > 1]
+        """Axes with more than one voxel, the last one if there are none: a tensor knows no others."""
+        return [i for i, n in enumerate(self.grid.shape) if n > 1] or [len(self.grid.shape) - 1]
 
     def eigenvalues(self, matrix: Field) -> Field:
         """Eigenvalues of symmetric matrices given by entries along the first axis, largest first along the first axis."""

@@ -152,11 +152,11 @@ class Solver:
         """Store the tensor of every voxel, from the field as it is now."""
         if self.tensors is None:
             self.tensors = self.kernel.tensors(grid.shape)
-        axes = [i for i, n in enumerate(grid.shape) if n > 1]
         rows = math.prod(grid.shape[1:])
 
         def work(lo: int, hi: int) -> None:
-            tensor = self.model.coefficient(Features(u, lo, hi, grid, self.kernel, self.weights, self.scratch))
+            features = Features(u, lo, hi, grid, self.kernel, self.weights, self.scratch)
+            tensor = self.model.coefficient(features)
             assert isinstance(tensor, Tensor)
             # Eigenvalues and what is made of them take many arrays: a plane or so at a time stays in the cache.
             few = max(1, round(FEW / rows))
@@ -165,7 +165,7 @@ class Solver:
                 matrix = np.ascontiguousarray(tensor.matrix[:, planes])
                 mu = self.kernel.eigenvalues(matrix)
                 lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
-                self.kernel.compose(matrix, mu, lam, tensor.maximum, axes, self.tensors, lo + first)
+                self.kernel.compose(matrix, mu, lam, tensor.maximum, features.axes, self.tensors, lo + first)
 
         self.slabs.run(work, u.shape[1], self.height, quiet=True)
 

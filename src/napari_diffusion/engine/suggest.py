@@ -274,8 +274,10 @@ def _probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int) -> 
         mean = ndimage.gaussian_filter(np.where(piece.usable, channel, 0).astype(float), size) if noise.kind != "gaussian" else channel
         deviations.append(np.where(piece.usable, np.sqrt(noise.variance(mean)), 0))
     # The search needs a thousandth of the noise, which single precision nearly always has; a run of long floats takes twice the time.
-    single = np.abs(piece.field[:, piece.usable]).max(initial=0) * np.finfo(np.float32).eps < 1e-3 * max(noise.sigma for noise in noises)
-    dtype = np.dtype(np.float32) if single else piece.field.dtype
+    largest, level = np.abs(piece.field[:, piece.usable]).max(initial=0), max(noise.sigma for noise in noises)
+    # In float32 neither the noise may drown in rounding nor a square overflow or vanish.
+    single = largest * np.finfo(np.float32).eps < 1e-3 * level and level > 1e-15 and largest < 1e15
+    dtype = np.dtype(np.float32 if single else np.float64)
     image, deviation = piece.field.astype(dtype), np.asarray(deviations, dtype)
     if criterion == "j-invariance":
         return hiding(image, deviation)

@@ -86,7 +86,17 @@ class Backend(Protocol):
         """First or second derivative along one axis."""
 
     def structure(
-        self, u: Field, start: int, planes: int, lo: int, hi: int, spacing: Sequence[float], taps: Sequence[Field], w: Field, out: Field
+        self,
+        u: Field,
+        start: int,
+        planes: int,
+        lo: int,
+        hi: int,
+        axes: Sequence[int],
+        spacing: Sequence[float],
+        taps: Sequence[Field],
+        w: Field,
+        out: Field,
     ) -> None:
         """Structure tensor where every face is open."""
 
@@ -199,10 +209,19 @@ class _Compiled:
         self._tensor.derivative(_flat(u), u.shape, start, lo, hi, axis, order == 1, scale, _flat(faces), _flat(out))
 
     def structure(
-        self, u: Field, start: int, planes: int, lo: int, hi: int, spacing: Sequence[float], taps: Sequence[Field], w: Field, out: Field
+        self,
+        u: Field,
+        start: int,
+        planes: int,
+        lo: int,
+        hi: int,
+        axes: Sequence[int],
+        spacing: Sequence[float],
+        taps: Sequence[Field],
+        w: Field,
+        out: Field,
     ) -> None:
-        real = [i for i, n in enumerate((planes, *u.shape[2:])) if n > 1]
-        pairs = np.array([(real[i], real[j]) for i, j in entries(len(real))]).reshape(-1, 2)
+        pairs = np.array([(axes[i], axes[j]) for i, j in entries(len(axes))])
         scale = np.array([0.5 / h for h in spacing], u.dtype)
         self._features.structure(_flat(u), u.shape, start, planes, lo, hi, pairs, scale, *taps, w, _flat(out))
 

@@ -271,18 +271,26 @@ def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field
 
 
 def structure(
-    u: Field, start: int, planes: int, lo: int, hi: int, spacing: Sequence[float], taps: Sequence[Field], w: Field, out: Field
+    u: Field,
+    start: int,
+    planes: int,
+    lo: int,
+    hi: int,
+    axes: Sequence[int],
+    spacing: Sequence[float],
+    taps: Sequence[Field],
+    w: Field,
+    out: Field,
 ) -> None:
     r"""Structure tensor :math:`G * \sum_c w_c \nabla u_c \nabla u_c^T` on planes ``lo:hi``, with the Gaussian of ``taps``.
 
-    Differences are central. Plane 0 of ``u`` is plane ``start`` of the ``planes`` of the domain; axes of one voxel are left out.
+    Differences are central, along ``axes`` only. Plane 0 of ``u`` is plane ``start`` of the ``planes`` of the domain.
     """
-    real = [i for i, n in enumerate((planes, *u.shape[2:])) if n > 1]
     first, last = max(lo - len(taps[0]) + 1, 0), min(hi + len(taps[0]) - 1, planes)
-    slopes = np.empty((len(real), len(u), last - first, *u.shape[2:]), u.dtype)
-    for slope, axis in zip(slopes, real, strict=True):
+    slopes = np.empty((len(axes), len(u), last - first, *u.shape[2:]), u.dtype)
+    for slope, axis in zip(slopes, axes, strict=True):
         derivative(u, start, first, last, axis, 1, spacing[axis], None, slope)
-    for entry, (i, j) in zip(out, entries(len(real)), strict=True):
+    for entry, (i, j) in zip(out, entries(len(axes)), strict=True):
         smooth(np.tensordot(w, slopes[i] * slopes[j], 1)[None], lo - first, hi - first, taps, entry[None])
 
 
