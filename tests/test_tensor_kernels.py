@@ -8,7 +8,7 @@ import pytest
 from napari_diffusion import kernels
 from napari_diffusion.features import Features, vesselness
 from napari_diffusion.grid import Grid, open_faces
-from napari_diffusion.kernels.reference_selling import REACH, decompose
+from napari_diffusion.kernels.reference_selling import REACH, SUMS, as_byte, decompose
 from napari_diffusion.kernels.reference_tensor import STEPS, entries
 
 BACKENDS = [kernels.get(name, 3) for name in ("compiled", "reference")]
@@ -129,7 +129,7 @@ def test_quadratics_are_exact_for_a_constant_tensor(kernel, spacing):
     out = u.copy()
     kernel.tensor_step(u, out, d, 0, 17, 1.0, spacing, 0.0, None)
     assert (out - u)[0, 8, 8, 8] == pytest.approx(2 * np.trace(full @ form), abs=slack * size)
-    weight = np.zeros(shape)  # as if the step were short enough
+    weight = np.zeros(shape, np.uint8)  # as if the step were short enough
     kernel.selling_step(u, out, d, weight, 0, 17, 1.0, spacing, None)
     # Its diagonal is six units larger, so that rounding cannot make it negative.
     assert (out - u)[0, 8, 8, 8] == pytest.approx(2 * np.trace(full @ form), abs=slack * size + 24 * UNIT * size)
@@ -214,6 +214,15 @@ def test_sellings_decomposition_is_exact_positive_and_short():
     assert 0 < rounder[0, 0, 0] < 0.02
 
 
+def test_sums_of_weights_are_rounded_up_by_less_than_five_per_cent():
+    """At most one: one. Rounding errors, of 1e-12 here, must not make the next byte of it."""
+    sums = np.concatenate([np.linspace(0, 1, 9), np.linspace(1, 3000, 4001)])
+    coded = SUMS[as_byte(sums * (1 + 1e-12))]
+    assert (coded[:9] == 1).all()
+    assert (coded >= sums).all()
+    assert (coded <= np.maximum(sums, 1) * 2 ** (1 / 16) * (1 + 1e-9)).all()
+
+
 @backend
 def test_selling_step_never_leaves_the_range_however_long(kernel):
     rng = np.random.default_rng(10)
@@ -225,7 +234,7 @@ def test_selling_step_never_leaves_the_range_however_long(kernel):
     u = np.zeros((1, *shape))
     u[0, 3, 4, 4] = 1
     for scale in (0.1, 10.0):
-        weight, out = np.empty(shape), u.copy()
+        weight, out = np.empty(shape, np.uint8), u.copy()
         kernel.incident(d, 0, 6, scale, (1.0,) * 3, None, weight)
         kernel.selling_step(u, out, d, weight, 0, 6, scale, (1.0,) * 3, None)
         assert out.min() > -1e-15
@@ -243,7 +252,7 @@ def test_walls_part_what_selling_would_jump_over():
     u = np.zeros((1, *shape))
     u[0, :, :6] = 1
     for kernel in BACKENDS:
-        d, weight, out = stored(kernel, full, shape), np.empty(shape), u.copy()
+        d, weight, out = stored(kernel, full, shape), np.empty(shape, np.uint8), u.copy()
         faces = open_faces(mask)
         kernel.incident(d, 0, 1, 0.4, (1.0,) * 3, faces, weight)
         kernel.selling_step(u, out, d, weight, 0, 1, 0.4, (1.0,) * 3, faces)

@@ -37,6 +37,7 @@ def waiting(n: int, rounds: int) -> dict:
             ["of which NumPy and numba take", f"{median([run('import numpy, numba') for _ in range(3)]) - bare:.2f}"],
         ]
     u, late = ball(n), []
+    nd.diffuse(u[:8], nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0)  # compiled
     for wait in (0.05, 0.2, 0.35) * rounds:
         event, pressed = threading.Event(), [0.0]
 
@@ -51,6 +52,11 @@ def waiting(n: int, rounds: int) -> dict:
             late.append(time.perf_counter() - pressed[0])
     rows.append([f"from cancel to the return of a regularised run at {n}³, median", f"{median(late):.2f}"])
     rows.append(["the same, largest", f"{max(late):.2f}"])
+    large = ball(2 * n)
+    nd.suggest(large[:40, :60, :60])  # compiled
+    for named, model in (("Perona-Malik", nd.PeronaMalik()), ("no model", "auto")):
+        times = [seconds(partial(nd.suggest, large, model)) for _ in range(rounds)]
+        rows.append([f"nd.suggest for a volume of {2 * n}³, {named} named", f"{median(times):.1f}"])
     return {"text": "## Waiting\n\n" + table(["what", "seconds"], rows)}
 
 

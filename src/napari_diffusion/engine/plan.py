@@ -274,7 +274,7 @@ def _memory(
     per_plane = voxels // max(1, job.space[0]) * job.working.itemsize
     if isinstance(coefficient, Tensor):
         tensors = 16 if kernel.name == "compiled" else 2 * len(job.space) * (len(job.space) + 1)
-        fields += voxels * (tensors + strict * job.working.itemsize)
+        fields += voxels * (tensors + strict)
         wide = min(chunk + 2 * max(looked), job.space[0])
         slopes = 1 if kernel.name == "compiled" and not walled else 4
         scratch = (slopes * job.channels + walled * 4) * wide + _arrays(coefficient, job.grid()) * chunk

@@ -180,7 +180,7 @@ class Solver:
 
             self.slabs.run(work, u.shape[1], self.height, quiet)
             return
-        full = np.empty(grid.shape, u.dtype)
+        full = np.empty(grid.shape, np.uint8)
         self.slabs.run(
             lambda lo, hi: self.kernel.incident(self.tensors, lo, hi, scale, grid.spacing, faces, full), u.shape[1], self.height, quiet=True
         )

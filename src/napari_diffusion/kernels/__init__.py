@@ -19,7 +19,8 @@ from napari_diffusion.kernels.reference_tensor import STEPS, axes_of, entries
 
 BACKENDS = ("compiled", "reference")
 Field = NDArray[np.floating]
-Faces = NDArray[np.uint8] | None
+Bytes = NDArray[np.uint8]
+Faces = Bytes | None
 Function = reference.Function
 #: What `Backend.tensors` makes; only its backend knows what is in it.
 Tensors = NDArray[Any]
@@ -116,11 +117,11 @@ class Backend(Protocol):
     ) -> None:
         """One stage of a tensor model."""
 
-    def incident(self, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Field) -> None:
-        """Sum of the weights of a voxel in Selling's stencil."""
+    def incident(self, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Bytes) -> None:
+        """Sum of the weights of a voxel in Selling's stencil, as a byte."""
 
     def selling_step(
-        self, u: Field, out: Field, d: Tensors, weight: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
+        self, u: Field, out: Field, d: Tensors, weight: Bytes, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
     ) -> None:
         """One explicit step of a tensor model with non-negative weights."""
 
@@ -245,11 +246,11 @@ class _Compiled:
         k = _per_entry(scale / 128, spacing).astype(u.dtype)
         self._tensor.step(_flat(u), _flat(out), _flat(d), u.shape, lo, hi, k, u.dtype.type(momentum), _flat(faces))
 
-    def incident(self, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Field) -> None:
+    def incident(self, d: Tensors, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Bytes) -> None:
         self._selling.incident(_flat(d), d.shape, lo, hi, _per_entry(scale, spacing), _flat(faces), _flat(out))
 
     def selling_step(
-        self, u: Field, out: Field, d: Tensors, weight: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
+        self, u: Field, out: Field, d: Tensors, weight: Bytes, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
     ) -> None:
         k = _per_entry(scale, spacing)
         self._selling.step(_flat(u), _flat(out), _flat(d), _flat(weight), u.shape, lo, hi, k, _flat(faces))

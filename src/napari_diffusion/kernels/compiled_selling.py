@@ -6,7 +6,7 @@ import numpy as np
 
 from napari_diffusion.kernels.compiled_tensor import BIAS, MASK, SLOT
 from napari_diffusion.kernels.jit import helper, jit, row
-from napari_diffusion.kernels.reference_selling import FLIPS, LEAST, REACH, ROUNDER
+from napari_diffusion.kernels.reference_selling import FLIPS, LEAST, REACH, ROUNDER, SUMS, as_byte
 
 U = np.uint64
 
@@ -132,7 +132,7 @@ def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
                                 total[q - lo * stride[0]] += share
                         else:
                             # No voxel may give away more than it has: the share of the fuller of the two is what both take.
-                            share /= max(1.0, float(weight[p]), float(weight[q]))
+                            share /= SUMS[max(weight[p], weight[q])]
                             for c in range(channels):
                                 flux = share * (float(u[c * volume + q]) - float(u[c * volume + p]))
                                 if here:
@@ -146,7 +146,7 @@ def incident(d, shape, lo, hi, k, faces, out):
     _, nz, ny, nx = shape
     total = np.zeros((hi - lo) * ny * nx)
     _spread(None, d, None, (nz, ny, nx), 1, lo, hi, k, faces, total)
-    out[lo * ny * nx : hi * ny * nx] = total
+    out[lo * ny * nx : hi * ny * nx] = as_byte(total)
 
 
 def step(u, out, d, weight, shape, lo, hi, k, faces):

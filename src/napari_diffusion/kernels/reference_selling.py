@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from napari_diffusion.kernels.reference_tensor import STEPS, entries
 
 Field = NDArray[np.floating]
-Faces = NDArray[np.uint8] | None
+Bytes = NDArray[np.uint8]
+Faces = Bytes | None
 #: Longest offset [voxel]: tensors that want longer ones are made rounder, by this share of their trace and then by twice as much again.
 REACH, ROUNDER = 6, 1 / 400
 #: Scalar products below this share of the trace count as zero; and the most flips (52 were needed at a condition number of 1e4).
 LEAST, FLIPS = 1e-9, 200
+#: What a byte stands for: a sum of weights from one on, sixteen to a factor of two.
+SUMS = 2.0 ** (np.arange(256) / 16)
 _PAIRS = list(itertools.combinations(range(4), 2))
 
 
@@ -60,27 +63,35 @@ def decompose(m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.i
     return weights, offsets
 
 
-def incident(d: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Field) -> None:
+def as_byte(total: Field) -> Bytes:
+    """Round sums up to one of `SUMS`, so that no voxel gives away more than it has; ``total`` is used up. Rounding errors do not count."""
+    np.log2(np.maximum(total, 1, out=total), out=total)
+    total *= 16
+    total -= 1e-9
+    return np.minimum(np.ceil(total, out=total), 255, out=total).astype(np.uint8)
+
+
+def incident(d: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces, out: Bytes) -> None:
     """Sum of all weights at each voxel of planes ``lo:hi``, times ``scale``: above one, an explicit step would leave the range."""
     total = np.zeros(d.shape[1:])
     for source, target, weight in _links(d, lo, hi, scale, spacing, faces):
         np.add.at(total, source, weight)
         np.add.at(total, target, weight)
-    out[lo:hi] = total[lo:hi]
+    out[lo:hi] = as_byte(total[lo:hi])
 
 
 def selling_step(
-    u: Field, out: Field, d: Field, weight: Field, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
+    u: Field, out: Field, d: Field, weight: Bytes, lo: int, hi: int, scale: float, spacing: Sequence[float], faces: Faces
 ) -> None:
     r"""One explicit step on planes ``lo:hi`` of the symmetric scheme with non-negative weights.
 
-    .. math:: out(x) = u(x) + \sum_{y = x \pm e} \tfrac12 \frac{\rho_e(x) + \rho_e(y)}{\max(1, W(x), W(y))}\,(u(y) - u(x))
+    .. math:: out(x) = u(x) + \sum_{y = x \pm e} \tfrac12 \frac{\rho_e(x) + \rho_e(y)}{\max(W(x), W(y))}\,(u(y) - u(x))
 
-    with :math:`\rho_e` the weights of ``scale`` D and W their sum at a voxel (`incident`): no voxel gives away more than it has.
+    with :math:`\rho_e` the weights of ``scale`` D and W their sum at a voxel, one of `SUMS`: no voxel gives away more than it has.
     """
     change = np.zeros((len(u), *d.shape[1:]))
     for source, target, share in _links(d, lo, hi, scale, spacing, faces):
-        share = share / np.maximum(1.0, np.maximum(weight[source], weight[target]).astype(float))
+        share = share / SUMS[np.maximum(weight[source], weight[target])]
         for c in range(len(u)):
             flux = share * (u[c][target].astype(float) - u[c][source])
             np.add.at(change[c], source, flux)
