@@ -178,7 +178,7 @@ class Features:
             for k in range(shape[0]):  # plane by plane: there are many temporaries
                 scaled = hessian[:, k] * self.u.dtype.type(sigma**2)
                 vessel = vesselness(self.eigenvalues(scaled), gamma, polarity)
-                np.maximum(vessel, best[k], out=best[k])
+                np.maximum(vessel, best[k], out=best[k, ...])  # a view, of one voxel too
                 scaled *= np.square(np.square(vessel))
                 total[:, k] += scaled
         return total, best

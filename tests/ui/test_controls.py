@@ -114,7 +114,7 @@ def test_numbers_of_any_size_can_be_typed(qtbot, text, value):
     assert number.value == value
 
 
-@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e99"])
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e301"])
 def test_what_is_no_number_goes_back(qtbot, text):
     number = Number(4.0, minimum=0.0)
     type_text(number.native, text)

@@ -13,7 +13,7 @@ from qtpy.QtGui import QValidator, QWheelEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 #: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
-SMALLEST, LARGEST = 1e-30, 1e30
+SMALLEST, LARGEST = 1e-300, 1e300
 
 
 class NumberBox(QDoubleSpinBox):
@@ -21,7 +21,7 @@ class NumberBox(QDoubleSpinBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setDecimals(30)
+        self.setDecimals(310)
         # A wheel over the dock scrolls the dock; only a box that was clicked into takes it.
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
