@@ -12,8 +12,21 @@ from typing import Any
 import click
 
 
-class _Terminated(KeyboardInterrupt):
-    """The system asked the process to end; it does so as after Ctrl-C, with nothing half-written left behind."""
+class _Stop:
+    """Ctrl-C, or the system's request to end: both raise KeyboardInterrupt, so that nothing half-written is left behind.
+
+    While a kernel is compiled they wait for the end of that: LLVM would swallow the exception, or die of it.
+    """
+
+    def __init__(self) -> None:
+        self.event, self.number = threading.Event(), signal.SIGINT
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.number = signal.Signals(number)
+        self.event.set()
+        kernels = sys.modules.get("napari_diffusion.kernels")
+        if kernels is None or not kernels.compiling():
+            raise KeyboardInterrupt
 
 
 class _RunCommand(click.Command):
@@ -78,7 +91,7 @@ def run(source: Path, target: Path, **options: Any) -> None:
     """
     from napari_diffusion.cli.pipeline import run_file
 
-    run_file(source, target, options)
+    run_file(source, target, options, click.get_current_context().obj)
 
 
 @cli.command("models")
@@ -128,28 +141,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 for wrong input, 1 for an error of the program, 130 after Ctrl-C, 143 after a request to end.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    restore: Any = None
+    stop, restore = _Stop(), {}
     if threading.current_thread() is threading.main_thread():
-        restore = signal.signal(signal.SIGTERM, _terminate)
+        restore = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        cli.main(words, prog_name="napari-diffusion", standalone_mode=False)
+        cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop.event)
         return 0
-    except (KeyboardInterrupt, click.Abort) as error:
-        click.echo("Cancelled; nothing was written.", err=True)
-        return 143 if isinstance(error.__cause__ or error, _Terminated) else 130  # click passes both on as its Abort
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if stop.event.is_set() or isinstance(error, KeyboardInterrupt | click.Abort):
+            click.echo("Cancelled; nothing was written.", err=True)
+            return 128 + stop.number
         if "--debug" in words:
             raise
         code, sentence = _explain(error)
         click.echo(f"Error: {sentence}", err=True)
         return code
     finally:
-        if restore is not None:
-            signal.signal(signal.SIGTERM, restore)
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise _Terminated
+        for number, handler in restore.items():
+            signal.signal(number, handler)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

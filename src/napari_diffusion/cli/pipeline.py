@@ -16,11 +16,12 @@ from napari_diffusion.cli.options import wanted
 from napari_diffusion.engine.files import FileRun
 from napari_diffusion.engine.layout import by_names, check_recipe, describe, settle
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.engine.slabs import Event
 
 _TICKS = 1000
 
 
-def run_file(source: Path, target: Path, options: dict[str, Any]) -> None:
+def run_file(source: Path, target: Path, options: dict[str, Any], cancel: Event | None = None) -> None:
     """Filter a file; ``options`` are those of ``run`` by name, and those that are absent have their defaults."""
     quiet = bool(options.get("quiet"))
     kind, _ = io.format_of(target)
@@ -44,7 +45,7 @@ def run_file(source: Path, target: Path, options: dict[str, Any]) -> None:
     started = time.monotonic()
     # A log file is no place for a bar: it gets the lines before and after.
     with _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty()) as report:
-        written = run.run(report)
+        written = run.run(report, cancel)
     if not quiet:
         click.echo(f"Wrote {' and '.join(map(str, written))} after {time.monotonic() - started:.1f} s.", err=True)
 
