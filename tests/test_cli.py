@@ -18,6 +18,7 @@ import tifffile
 import napari_diffusion as nd
 from napari_diffusion import io
 from napari_diffusion.cli import main
+from napari_diffusion.cli.stop import Stop
 from napari_diffusion.engine import files
 
 ROOT = Path(__file__).parents[1]
@@ -335,24 +336,45 @@ def test_help_needs_none_of_the_heavy_modules():
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("compiled", [True, False])
 def test_interrupt_leaves_nothing_behind(number, code, compiled, folder, tmp_path_factory):
-    """While LLVM compiles, an exception would be swallowed or end the interpreter: the run ends right after."""
+    """While kernels are compiled, an exception would be swallowed or hang: the run ends right after."""
     np.save("large.npy", np.zeros((64, 256, 256), np.float32))
     before = sorted(os.listdir())
     command = [sys.executable, "-m", "napari_diffusion.cli", "run", "large.npy", "out.npy", "--axes", "ZYX"]
     command += ["--model", "perona-malik", "--time", "2000", "--scheme", "explicit"]
     env = os.environ if compiled else {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
-    try:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
         lines = [process.stderr.readline() for _ in range(3)]  # the third says what will be done; then it is
         assert "steps" in lines[2]
         time.sleep(0.3 if compiled else 0.05)
         process.send_signal(number)
-        _, rest = process.communicate(timeout=60)
-    finally:
-        process.kill()
+        try:
+            _, rest = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert rest.strip() == "Cancelled; nothing was written."
     assert sorted(os.listdir()) == before
+
+
+def test_a_signal_waits_while_it_may_not_interrupt():
+    def interrupted(stop, *numbers):
+        with stop.waiting():
+            for number in numbers:
+                stop(number, None)
+            reached.append(number)
+
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        Stop()(signal.SIGINT, None)
+    stop = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(stop, signal.SIGTERM)
+    assert reached == [signal.SIGTERM]
+    assert stop.event.is_set()
+    assert stop.number == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt):  # whoever insists is not made to wait
+        interrupted(Stop(), signal.SIGINT, signal.SIGINT)
+    assert reached == [signal.SIGTERM]
 
 
 def test_every_documented_command_runs(folder):

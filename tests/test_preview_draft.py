@@ -51,6 +51,24 @@ def test_drafts_are_half_the_work_or_less_and_say_how_much(model):
     assert half.work == exact.work / 2
 
 
+def test_tensors_count_as_work():
+    """As many stages with a tensor each are more work than with one tensor for all."""
+    image, model = np.broadcast_to(np.float32(0), (32, 32, 32)), nd.EdgeEnhancing()
+    few = Excerpt(image, model, region=(slice(None),) * 3, time=2.5, scheme=nd.schemes.FSI(cycles=1))
+    many = Excerpt(image, model, region=(slice(None),) * 3, time=0.1 * few.plan.steps, scheme=nd.schemes.Explicit(step=0.1))
+    assert many.plan.steps == few.plan.steps
+    assert many.work > few.work
+
+
+def test_a_draft_goes_as_far_as_the_run():
+    """Far below its threshold Perona-Malik diffusion is linear: the variance rises by 2T along every axis, and by no other amount."""
+    image = np.zeros((31, 31, 31))
+    image[15, 15, 15] = 1
+    draft = nd.preview(image, nd.PeronaMalik(kappa=1e6), region=(slice(None),) * 3, time=2.5, draft=True)
+    profile = draft.sum((1, 2))
+    assert profile @ (np.arange(31) - 15.0) ** 2 == pytest.approx(5.0, rel=1e-4)  # 6.7 standard deviations to the border
+
+
 class Clock:
     """Time passes only by previews, in proportion to their work."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import napari_diffusion
 from napari_diffusion import models
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,17 @@ def test_every_python_example_runs_in_order(tmp_path, monkeypatch):
         assert names[result].shape == names[image].shape
         assert names[result].std() < names[image].std()
     np.testing.assert_array_equal(names["again"], names["smooth"])  # the recipe says the same as the call
+
+
+def test_the_examples_of_automatic_parameters_run(capsys):
+    frames = np.random.default_rng(0).normal(100, 10, (2, 24, 24)).astype(np.float32)
+    page = (ROOT / "docs" / "automatic.md").read_text(encoding="utf-8")
+    names = {"nd": napari_diffusion, "volume": frames[0], "frames": frames, "smooth": np.zeros_like(frames)}
+    first, loop = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(loop, names)
+    assert all(after.std() < before.std() for after, before in zip(names["smooth"], frames, strict=True))
+    exec(first.replace("(2.0, 0.5, 0.5)", "(0.5, 0.5)"), names)
+    assert "Noise" in capsys.readouterr().out
 
 
 def test_the_tables_name_every_model_and_every_parameter():

@@ -50,6 +50,19 @@ class Diffusivity:
         """Number by which the kernels know this diffusivity, or the function."""
         return CODES[self.name] if isinstance(self.name, str) else self.name
 
+    def scaled(self, grad2: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Turn :math:`s^2` into :math:`q`, in place, and return it."""
+        inverse = 1 / self.kappa
+        with np.errstate(over="ignore"):  # g(inf) = 0; but a factor of inf would make NaN of a zero gradient
+            grad2 *= grad2.dtype.type(min(inverse * inverse, float(np.finfo(grad2.dtype).max)))
+        return grad2
+
+    def of(self, grad2: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return g at squared gradients."""
+        q = self.scaled(grad2.copy())
+        diffusivity(self.code, q)
+        return q
+
     def check(self) -> None:
         """Raise ValueError where a function is no diffusivity: on the way from no gradient to a million times the threshold."""
         diffusivity(self.code, np.square(np.append(0.0, np.geomspace(1e-3, 1e6, 91))))

@@ -97,10 +97,7 @@ class Features:
 
     def apply(self, diffusivity: Diffusivity, grad2: Field) -> Field:
         """Replace ``grad2`` by g(|grad u|), in place, and return it."""
-        inverse = 1 / diffusivity.kappa
-        with np.errstate(over="ignore"):  # g(inf) = 0; but a factor of inf would make NaN of a zero gradient
-            grad2 *= grad2.dtype.type(min(inverse * inverse, float(np.finfo(grad2.dtype).max)))
-        self.kernels.diffusivity(diffusivity.code, grad2)
+        self.kernels.diffusivity(diffusivity.code, diffusivity.scaled(grad2))
         return grad2
 
     def structure(self, sigma: float, rho: float) -> Field:

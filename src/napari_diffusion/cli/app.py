@@ -11,22 +11,7 @@ from typing import Any
 
 import click
 
-
-class _Stop:
-    """Ctrl-C, or the system's request to end: both raise KeyboardInterrupt, so that nothing half-written is left behind.
-
-    While a kernel is compiled they wait for the end of that: LLVM would swallow the exception, or die of it.
-    """
-
-    def __init__(self) -> None:
-        self.event, self.number = threading.Event(), signal.SIGINT
-
-    def __call__(self, number: int, frame: Any) -> None:
-        self.number = signal.Signals(number)
-        self.event.set()
-        kernels = sys.modules.get("napari_diffusion.kernels")
-        if kernels is None or not kernels.compiling():
-            raise KeyboardInterrupt
+from napari_diffusion.cli.stop import Stop
 
 
 class _RunCommand(click.Command):
@@ -124,7 +109,7 @@ def show_demo(output: Path, no_window: bool) -> None:
     if not no_window and demo.has_display():
         demo.show()
     else:
-        demo.write_files(output)
+        demo.write_files(output, click.get_current_context().obj)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,11 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 for wrong input, 1 for an error of the program, 130 after Ctrl-C, 143 after a request to end.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    stop, restore = _Stop(), {}
+    stop, restore = Stop(), {}
     if threading.current_thread() is threading.main_thread():
         restore = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop.event)
+        cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
         return 0
     except (Exception, KeyboardInterrupt) as error:
         if stop.event.is_set() or isinstance(error, KeyboardInterrupt | click.Abort):

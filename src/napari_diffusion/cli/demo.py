@@ -15,6 +15,7 @@ import click
 from napari_diffusion import io
 from napari_diffusion.cli.options import flag, wanted
 from napari_diffusion.cli.pipeline import run_file
+from napari_diffusion.cli.stop import Stop
 from napari_diffusion.engine.recipe import equivalent_sigma
 from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import explain, replacing
@@ -23,7 +24,7 @@ from napari_diffusion.io.atomic import explain, replacing
 _FILTER: dict[str, Any] = {"model": "perona-malik", "kappa": 9.0, "diffusivity": "exponential", "time": 4.0}
 
 
-def write_files(folder: Path) -> None:
+def write_files(folder: Path, stop: Stop | None = None) -> None:
     """Write the volume, the filtered one, and a picture of both."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ def write_files(folder: Path) -> None:
     series = io.read(samples.mri_file())
     first = replace(series, data=series.data[..., 0], axes=series.axes[:3], spacing=series.spacing[:3])
     io.write(before, first.data, first, overwrite=True, preserve_dtype=True)
-    run_file(before, after, _FILTER | {"overwrite": True, "quiet": True})
+    run_file(before, after, _FILTER | {"overwrite": True, "quiet": True}, stop)
     (original, steps), (filtered, _) = samples.upright(before), samples.upright(after)
     middle = len(original) // 2
     with replacing(picture, ".png") as temporary:

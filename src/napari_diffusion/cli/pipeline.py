@@ -13,16 +13,17 @@ import click
 from napari_diffusion import io
 from napari_diffusion.cli.auto import choose
 from napari_diffusion.cli.options import wanted
+from napari_diffusion.cli.stop import Stop
 from napari_diffusion.engine.files import FileRun
 from napari_diffusion.engine.layout import by_names, check_recipe, describe, settle
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.engine.slabs import Event
 
 _TICKS = 1000
 
 
-def run_file(source: Path, target: Path, options: dict[str, Any], cancel: Event | None = None) -> None:
+def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | None = None) -> None:
     """Filter a file; ``options`` are those of ``run`` by name, and those that are absent have their defaults."""
+    stop = stop or Stop()
     quiet = bool(options.get("quiet"))
     kind, _ = io.format_of(target)
     asked = wanted(options)
@@ -32,8 +33,9 @@ def run_file(source: Path, target: Path, options: dict[str, Any], cancel: Event 
     layout = settle(volume, options)
     recipe = asked(layout.unit)
     check_recipe(recipe, layout, options)
-    recipe, chosen = choose(volume, layout, recipe, options) if options.get("auto") else (recipe, "")
-    run = FileRun.make(volume, layout, recipe, target, options)
+    with stop.waiting():
+        recipe, chosen = choose(volume, layout, recipe, options) if options.get("auto") else (recipe, "")
+        run = FileRun.make(volume, layout, recipe, target, options)
     told = "\n".join(text for text in (chosen, describe(volume, layout, run.recipe), run.plan.describe()) if text)
     if options.get("dry_run"):
         click.echo(told)
@@ -44,8 +46,9 @@ def run_file(source: Path, target: Path, options: dict[str, Any], cancel: Event 
             click.echo(f"Note: {target.name} gets {kind.keeps}; other {volume.format} metadata stay behind.", err=True)
     started = time.monotonic()
     # A log file is no place for a bar: it gets the lines before and after.
-    with _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty()) as report:
-        written = run.run(report, cancel)
+    with stop.waiting(), _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty()) as report:
+        result = run.filtered(report, stop.event)
+    written = run.write(result)
     if not quiet:
         click.echo(f"Wrote {' and '.join(map(str, written))} after {time.monotonic() - started:.1f} s.", err=True)
 

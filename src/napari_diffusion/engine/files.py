@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_diffusion import grid, io
-from napari_diffusion.engine.evolve import diffuse
+from napari_diffusion.engine.evolve import Image, diffuse
 from napari_diffusion.engine.layout import Layout, as_settled, by_names, check_recipe, regions, settle
 from napari_diffusion.engine.outputs import check_limit
 from napari_diffusion.engine.plan import Plan, plan
@@ -75,9 +75,12 @@ class FileRun:
         keywords |= {name: regions(name, options[name], layout.letters) for name in ("mask", "labels") if options.get(name) is not None}
         return cls(volume, layout, recipe, target, overwrite, keywords, plan(volume.data, recipe.model, **keywords))
 
-    def run(self, progress: Callable[[float], object] | None = None, cancel: Event | None = None) -> tuple[Path, ...]:
-        """Filter, write, and return the files that were written; after an error or a cancel there is no new file."""
-        result = diffuse(self.volume.data, self.recipe.model, progress=progress, cancel=cancel, **self.keywords)
+    def filtered(self, progress: Callable[[float], object] | None = None, cancel: Event | None = None) -> Image:
+        """Return the result."""
+        return diffuse(self.volume.data, self.recipe.model, progress=progress, cancel=cancel, **self.keywords)
+
+    def write(self, result: Image) -> tuple[Path, ...]:
+        """Write the result and return the files that were written; after an error there is no new file."""
         like, preserve = as_settled(self.volume, self.layout), self.recipe.preserve_dtype
         return io.write(self.target, result, like, self.recipe, overwrite=self.overwrite, preserve_dtype=preserve)
 
@@ -110,7 +113,7 @@ def filter_file(
     check_recipe(recipe, layout, options)
     job = FileRun.make(volume, layout, recipe, target, {"threads": threads, "overwrite": overwrite})
     check_limit(job.plan.memory, limit)
-    return job.run(progress, cancel)
+    return job.write(job.filtered(progress, cancel))
 
 
 def files_of(folder: Path) -> list[Path]:

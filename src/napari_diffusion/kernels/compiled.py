@@ -21,11 +21,11 @@ import numpy as np
 from numba.extending import overload
 
 from napari_diffusion.kernels.jit import helper, jit, row
+from napari_diffusion.kernels.reference import LEAST, WEICKERT
 
 U = np.uint64
 HALF_LOG2E_64, HALF_LOG2E_32 = math.log2(math.e) / 2, np.float32(math.log2(math.e) / 2)
 ROUND_64, ROUND_32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)  # adding it rounds to a whole number
-LEAST = np.float32(np.finfo(np.float32).tiny)  # a gradient below it is flat
 # 2^r on [-1/2, 1/2]. float32: fitted, largest relative error 9.2e-8. float64: Taylor, 2e-16.
 P1, P2, P3, P4, P5 = (np.float32(c) for c in (0.693146978, 0.240222421, 0.0555073374, 0.00967151268, 0.00132647267))
 T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = (math.log(2.0) ** k / math.factorial(k) for k in range(1, 14))
@@ -64,7 +64,7 @@ def _flux(kind: Any, ad: Any, q: Any) -> Any:
 @overload(_flux, jit_options={"forceinline": True})
 def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
     t = np.float32 if q == numba.float32 else np.float64
-    zero, one, fifth, twice_c = t(0), t(1), t(0.2), t(2 * 3.31488)
+    zero, one, fifth, twice_c = t(0), t(1), t(0.2), t(2 * WEICKERT)
 
     def constant(kind: Any, ad: Any, q: Any) -> Any:
         return ad

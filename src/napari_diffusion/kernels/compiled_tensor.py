@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from napari_diffusion.kernels.jit import helper, jit, row
+from napari_diffusion.kernels.reference_tensor import CLOSE, FALL, LEAST
 
 U = np.uint64
 BIAS = 1 << 18
 MASK, SLOT, SLOTS = U((1 << 21) - 1), U(21), U(42)
 ROOT3 = float(np.sqrt(3.0))
-#: Shares of the cell stencil (see reference_tensor.step): least hourglass weight, and how fast it falls with the off-diagonal entries.
-LEAST, FALL = 0.05, 2.0
 
 
 def _sine_series(degree: int) -> list[float]:
@@ -152,7 +151,7 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
     """
     start, volume, count = U(start), U(volume), U(mu.shape[1])
     t = mu.dtype.type
-    zero, one, least, smallest = t(0), t(1), t(1e-5), t(1e-37) if mu.itemsize == 4 else t(1e-300)
+    zero, one, least, smallest = t(0), t(1), t(CLOSE), t(1e-37) if mu.itemsize == 4 else t(1e-300)
     if mu.shape[0] == 1:
         for i in range(count):
             d0 = scale * lam[0, i]

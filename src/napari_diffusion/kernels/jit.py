@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,15 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 
 def _cache_folder() -> str:
-    """Per-user folder for this version and compiler; empty when there is nowhere to write or ``NAPARI_DIFFUSION_NO_CACHE`` is set.
+    """Per-user folder for these kernels and this compiler; empty when there is nowhere to write or ``NAPARI_DIFFUSION_NO_CACHE`` is set.
 
-    site-packages may be read-only, and no version may find the machine code of another (numba's own index ignores both).
+    site-packages may be read-only, and no version may find the machine code of another: numba's own index ignores both, and it looks at
+    the file of a kernel only, not at those that its constants and helpers come from.
     """
     if os.environ.get("NAPARI_DIFFUSION_NO_CACHE"):
         return ""
-    try:
-        ours = version("napari-diffusion")
-    except PackageNotFoundError:
-        ours = "source"
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     folder = Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False)) / f"{ours}-numba-{numba.__version__}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,8 @@ Faces = NDArray[np.uint8] | None
 Function = Callable[[Field], Field]
 #: A gradient below it is flat.
 LEAST = np.finfo(np.float32).tiny
+#: With it the flux of Weickert's diffusivity is largest at kappa.
+WEICKERT = 3.31488
 Make = Callable[[int, slice, slice, Field], None]
 #: Voxels that are worked on at once.
 BLOCK = 1 << 15
@@ -66,9 +68,9 @@ def diffusivity(code: int | Function, q: Field) -> None:
         elif code == 4:
             np.square(q, out=q)
             np.square(q, out=q)
-            np.divide(q.dtype.type(-3.31488), q, out=q)
-            np.expm1(q, out=q)
-            np.negative(q, out=q)
+            np.divide(q.dtype.type(-WEICKERT), q, out=q)
+            np.exp(q, out=q)
+            np.subtract(one, q, out=q)
         else:
             q += one
             np.sqrt(q, out=q)

@@ -19,6 +19,8 @@ Faces = NDArray[np.uint8] | None
 STEPS = (1 << 18) - 1
 #: Shares of the cell stencil: least hourglass weight, and how fast it falls with the off-diagonal entries.
 LEAST, FALL = 0.05, 2.0
+#: Eigenvalues closer than this share of the largest are one.
+CLOSE = 1e-5
 
 
 def entries(axes: int) -> list[tuple[int, int]]:
@@ -58,13 +60,13 @@ def compose(matrix: Field, mu: Field, lam: Field, largest: float, axes: Sequence
 
     .. math:: D = \lambda_1 I + [\mu_1\mu_2]\,(J - \mu_1 I) + [\mu_1\mu_2\mu_3]\,(J - \mu_1 I)(J - \mu_2 I) + \dots
 
-    with divided differences that are zero where two eigenvalues are closer than 1e-5 of the largest (in float64 a double one is known to
+    with divided differences that are zero where two eigenvalues are closer than `CLOSE` (in float64 a double one is known to
     1e-8). ``axes`` are the axes of the grid that the matrix is about; the others get zeros. Entries are rounded to
     multiples of ``largest`` / `STEPS`.
     """
     full = symmetric(np.asarray(matrix, float))
     n = full.shape[-1]
-    floor = 1e-5 * np.abs(mu).max(0)
+    floor = CLOSE * np.abs(mu).max(0)
     shares = [np.asarray(row, float) for row in lam]
     total = np.zeros_like(full)
     factor = np.broadcast_to(np.eye(n), full.shape)

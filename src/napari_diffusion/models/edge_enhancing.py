@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.coefficients import Tensor
+from napari_diffusion.coefficients import Diffusivity, Tensor
 from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
 
@@ -39,10 +39,4 @@ class EdgeEnhancing(Model):
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors: one, and less across the edge."""
-        return [edge_stopping(mu[0], self.kappa), *[np.ones_like(mu[0])] * (len(mu) - 1)]
-
-
-def edge_stopping(grad2: np.ndarray, kappa: float) -> np.ndarray:
-    """Weickert's diffusivity of a squared gradient."""
-    # Below kappa²/3 it is one to the last digit.
-    return np.asarray(1 - np.exp(-3.31488 * np.square(np.square(kappa**2 / np.maximum(grad2, kappa**2 / 3)))))
+        return [Diffusivity("weickert", self.kappa).of(mu[0]), *[np.ones_like(mu[0])] * (len(mu) - 1)]

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.coefficients import Tensor
+from napari_diffusion.coefficients import Diffusivity, Tensor
 from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
-from napari_diffusion.models.edge_enhancing import edge_stopping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class Hybrid(Model):
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""
-        edge = [edge_stopping(grad2, self.kappa), *[np.ones_like(mu[0])] * (len(mu) - 1)]
+        edge = [Diffusivity("weickert", self.kappa).of(grad2), *[np.ones_like(mu[0])] * (len(mu) - 1)]
         if len(mu) == 1:
             return edge
         mu, a, h2 = np.maximum(mu, 0), self.alpha * self.kappa**2, self.contrast**2
