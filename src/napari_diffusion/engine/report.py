@@ -46,6 +46,7 @@ def reasons(
     """Say what was measured, what was chosen and why."""
     voxels = sum(piece.field.size for piece in pieces)
     where = f"from {voxels} voxels in {len(pieces)} pieces of the image" if len(pieces) > 1 else f"from {voxels} voxels"
+    where += " and what changes between frames" if noise.between_frames else ""
     told = [f"Noise: {_KINDS[noise.kind]}, standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity], {where}{_details(noise)}."]
     others = [model.title for model in candidates if type(model) is not type(choice.model)]
     if others:
@@ -90,7 +91,7 @@ def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[P
             told.append(f"{whence}, which looks more like fine detail than like noise; if it is noise, the choice smooths too little.")
         elif criterion != "sure":
             told.append(f"{whence}, which the criterion {criterion} does not allow for: the choice smooths too little.")
-        else:
+        elif not noise.between_frames:
             told.append(f"{whence}; this is taken for noise that was interpolated or reconstructed; fine texture would go with it.")
     if counted < FEW:
         told.append(f"Only {counted} voxels carry noise; the choice is uncertain.")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.engine.job import Field, Job, make_job
+from napari_diffusion.engine.job import Field, Index, Job, make_job
 from napari_diffusion.estimate import carries_noise
 
 #: Voxels (times channels) that are looked at, and of one piece.
@@ -24,13 +25,17 @@ LIVELY = 0.25
 
 @dataclass(frozen=True)
 class Piece:
-    """A box of one frame, as kernels see it: field ``(C, *space)``, its regions, the voxels that carry noise, and which frame it is of."""
+    """A box of one frame, as kernels see it: field ``(C, *space)``, its regions, the voxels that carry noise, and which frame it is of.
+
+    ``following`` reads the same box of the next frame, along the first axis of frames; ``None`` where there is one frame only.
+    """
 
     field: Field
     regions: NDArray[Any] | None
     usable: NDArray[np.bool_]
     spacing: tuple[float, ...]
     source: int
+    following: Callable[[], Piece] | None = None
 
     @property
     def activity(self) -> float:
@@ -63,7 +68,17 @@ def _lattice(job: Job, share: int, source: int) -> Iterator[Piece]:
     edges = _edges(sizes, max(1, PIECE // job.channels))
     boxes = list(_boxes(sizes, edges, max(1, math.ceil(share / len(frames)))))
     for (number, frame), box in itertools.product(enumerate(frames), boxes):
-        yield _read(job, frame, box, source + number)
+        piece, then = _read(job, frame, box, source + number), _next(job, frame)
+        yield piece if then is None else replace(piece, following=partial(_read, job, then, box, source + number))
+
+
+def _next(job: Job, frame: Index) -> Index | None:
+    """Next frame along the first axis that has several, or the one before the last; the first axis is time, if one is."""
+    axis = next((i for i in job.frame_axes if job.shape[i] > 1), None)
+    if axis is None:
+        return None
+    here = frame[axis]
+    return (*frame[:axis], here + 1 if here + 1 < job.shape[axis] else here - 1, *frame[axis + 1 :])
 
 
 def _edges(sizes: Sequence[int], voxels: int) -> list[int]:
@@ -89,7 +104,7 @@ def _boxes(sizes: Sequence[int], edges: Sequence[int], count: int) -> Iterator[t
         yield tuple((max(0, min(s, n - e)), max(0, min(s, n - e)) + e) for s, e, n in zip(corner, edges, sizes, strict=True))
 
 
-def _read(job: Job, frame: Any, box: tuple[tuple[int, int], ...], source: int) -> Piece:
+def _read(job: Job, frame: Index, box: tuple[tuple[int, int], ...], source: int) -> Piece:
     space = dict(zip(job.axes, (slice(*ends) for ends in box), strict=True))
     place = tuple(space.get(i, index) for i, index in enumerate(frame))
     # A frame axis stays, with one entry, so that the axes keep their numbers.

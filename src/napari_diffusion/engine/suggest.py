@@ -15,7 +15,7 @@ from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.path import Paths
 from napari_diffusion.engine.report import reasons, warnings_about
 from napari_diffusion.engine.sample import Piece, sample
-from napari_diffusion.estimate import CRITERIA, KINDS, Noise, Probe, disturbed, estimate_noise, fine_axes, gather, hiding
+from napari_diffusion.estimate import CRITERIA, KINDS, Evidence, Noise, Probe, calmer, disturbed, estimate_noise, fine_axes, gather, hiding
 from napari_diffusion.models import EdgeEnhancing, Model, PeronaMalik, SpeckleReducing, TotalVariation, parameters
 from napari_diffusion.models.base import as_number
 
@@ -248,11 +248,23 @@ def _noises(pieces: Sequence[Piece], kind: Any, model: Model | str) -> dict[int,
         usable, spacings = [piece.usable for piece in own], [piece.spacing for piece in own]
         evidence = [gather([piece.field[c] for piece in own], usable, spacings) for c in range(len(own[0].field))]
         first = estimate_noise(evidence[0], kind)
+        if own[0].following is not None and first.kind != "speckle":  # which may stay the same while nothing moves
+            evidence = [calmer(still, change) for still, change in zip(evidence, _changes(own), strict=True)]
+            first = estimate_noise(evidence[0], kind)
         found[source] = [first, *(estimate_noise(one, first.kind) for one in evidence[1:])]
     if not any(noise.sigma > 0 for channels in found.values() for noise in channels):
         wanted = [p.name for p in parameters(model) if p.suggest in HOOKS] if isinstance(model, Model) else []
         raise ValueError(f"The image shows no noise to choose {' and '.join([*wanted, 'time'])} by; set them by hand.")
     return found
+
+
+def _changes(pieces: Sequence[Piece]) -> list[Evidence]:
+    """Evidence of every channel, from the changes to the next frame."""
+    after = [piece.following() for piece in pieces if piece.following is not None]
+    usable = [piece.usable & then.usable for piece, then in zip(pieces, after, strict=True)]
+    spacings = [piece.spacing for piece in pieces]
+    channels = range(len(pieces[0].field))
+    return [gather([piece.field[c] for piece in pieces], usable, spacings, [then.field[c] for then in after]) for c in channels]
 
 
 def _together(noises: Sequence[Noise]) -> Noise:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_diffusion.estimate.kinds import KINDS, Kind, Noise, estimate_noise
-from napari_diffusion.estimate.noise import Evidence, carries_noise, fine_axes, gather
+from napari_diffusion.estimate.noise import Evidence, calmer, carries_noise, fine_axes, gather
 from napari_diffusion.estimate.risk import CRITERIA, Probe, disturbed, hiding, mean_squared_error, noise_left, sure
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Kind",
     "Noise",
     "Probe",
+    "calmer",
     "carries_noise",
     "disturbed",
     "estimate_noise",

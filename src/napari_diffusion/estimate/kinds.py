@@ -47,6 +47,8 @@ class Noise:
         Correlations of neighbours one voxel apart, two and so on, along every finely sampled axis; nothing when they are not correlated.
     allowed
         Whether the noise is taken to have these correlations. Otherwise they may be those of fine detail, and it is taken to be white.
+    between_frames
+        Whether it was read from what changes from one frame to the next.
     gain, offset
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
@@ -61,6 +63,7 @@ class Noise:
     offset: float = 0.0
     speckle: float = 0.0
     allowed: bool = True
+    between_frames: bool = False
 
     @property
     def correlation(self) -> float:
@@ -100,7 +103,7 @@ def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
     sigma, error = gaussian_sigma(evidence)
     if not sigma > 0:
         return Noise("gaussian", sigma, error)
-    gaussian = Noise("gaussian", sigma, math.hypot(error, uncertain * sigma), shared, allowed=factor != 1)
+    gaussian = Noise("gaussian", sigma, math.hypot(error, uncertain * sigma), shared, allowed=factor != 1, between_frames=evidence.change)
     if kind == "gaussian":
         return gaussian
     mean, deviations, counts = _classes(evidence)

@@ -15,6 +15,9 @@ the variances of differences over one to four voxels,
 .. math:: \rho_k = 1 - \gamma_k/\gamma_4, \qquad \gamma_k = \tfrac12\operatorname{Var}(u_{x+k} - u_x), \qquad \sigma^2 = \gamma_4,
 
 taken of second differences across the axis, which leave little of the picture and a known share of the noise.
+
+Where there are frames, all this is read from the difference of two, :math:`(u_{t+1} - u_t)/\sqrt 2`, if that has far less detail:
+it has the noise of one frame, and no picture where nothing moves. What stays the same from frame to frame does not count as noise then.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ _WINDOW = {1: 15, 2: 9}
 #: Correlation of neighbours that fine detail of a picture may make, the longest difference [voxels], and how much less the one before it
 #: may be in variance: by 0.03 for noise smoothed with a Gaussian of 0.8 voxels, by 0.1 and more for brains at 2 mm.
 CHANCE, LONGEST, GROWS = 0.03, 4, 0.05
+#: Share of the detail of a frame below which its change to the next one is mostly noise.
+LEFT_OUT = 0.8
 _MEDIAN = 0.6745  # median of |x| of a standard normal variable
 #: Sums of the second and fourth powers of the autocorrelations (6, -4, 1)/6 of the residual along an axis.
 _SQUARES, _FOURTHS = 1 + 2 * (16 + 1) / 36, 1 + 2 * (256 + 1) / 1296
@@ -49,7 +54,8 @@ class Evidence:
     """What noise can be read from, one entry per usable voxel of all pieces.
 
     ``residual`` r, ``mean`` the local mean [intensity], ``activity`` the energy of the coarser band; ``steps`` holds, for every fine
-    axis of several, differences over one voxel to `LONGEST`, of second differences across it; ``axes`` is the number of fine axes.
+    axis of several, differences over one voxel to `LONGEST`, of second differences across it; ``axes`` is the number of fine axes;
+    ``change`` says that it was gathered from differences of frames.
     """
 
     residual: Array
@@ -57,9 +63,16 @@ class Evidence:
     activity: Array
     steps: tuple[tuple[Array, ...], ...]
     axes: int
+    change: bool = False
 
-    def flattest(self, chosen: NDArray[np.bool_] | None = None, share: float = FLAT) -> NDArray[np.bool_]:
+    @property
+    def share(self) -> float:
+        """Share that counts as flat: all of a change; its flattest part would be where the noise is weakest."""
+        return 1.0 if self.change else FLAT
+
+    def flattest(self, chosen: NDArray[np.bool_] | None = None, share: float | None = None) -> NDArray[np.bool_]:
         """Mark the flattest ``share`` of the ``chosen`` voxels, more of them where they are few."""
+        share = self.share if share is None else share
         chosen = np.ones(self.activity.shape, bool) if chosen is None else chosen
         count = int(chosen.sum())
         if not count:
@@ -71,7 +84,7 @@ class Evidence:
 
         Busy is what has ``limit`` times as much in the coarser band as noise: its residual cannot be noise alone.
         """
-        for share in (FLAT, FLATTEST):
+        for share in sorted({self.share, FLAT, FLATTEST}, reverse=True):
             flat = self.flattest(chosen, share)
             noise = _BAND.get(self.axes, _BAND[3]) * deviation(self.residual[flat]) ** 2
             if not flat.any() or float(np.median(self.activity[flat])) <= limit * noise:
@@ -98,13 +111,23 @@ def fine_axes(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]
     return tuple(i for i, (n, h) in enumerate(zip(shape, spacing, strict=True)) if n > 2 and h <= COARSEST_AXIS * finest)
 
 
-def gather(pieces: Sequence[Array], usable: Sequence[NDArray[np.bool_]], spacings: Sequence[Sequence[float]]) -> Evidence:
-    """Collect evidence from pieces of one channel; ``usable`` marks the voxels that are finite, inside the mask and carry noise."""
+def gather(
+    pieces: Sequence[Array], usable: Sequence[NDArray[np.bool_]], spacings: Sequence[Sequence[float]], after: Sequence[Array] | None = None
+) -> Evidence:
+    """Collect evidence from pieces of one channel, or from their changes to the same pieces of the frames ``after``.
+
+    ``usable`` marks the voxels that are finite, inside the mask and carry noise.
+    """
     found: list[Evidence] = []
-    for piece, good, spacing in zip(pieces, usable, spacings, strict=True):
-        axes = fine_axes(piece.shape, spacing)
-        if axes:
-            found.append(_gather_one(np.asarray(piece, float), good, axes))
+    for number, (piece, good, spacing) in enumerate(zip(pieces, usable, spacings, strict=True)):
+        axes, now = fine_axes(piece.shape, spacing), np.asarray(piece, float)
+        if not axes:
+            continue
+        if after is None:
+            found.append(_gather_one(now, good, axes))
+        else:
+            then = np.asarray(after[number], float)
+            found.append(_gather_one((then - now) / math.sqrt(2), good, axes, (now + then) / 2))
     count = max((one.axes for one in found), default=0)
     found = [one for one in found if one.axes == count]
 
@@ -113,39 +136,60 @@ def gather(pieces: Sequence[Array], usable: Sequence[NDArray[np.bool_]], spacing
 
     kept = range(count if count > 1 else 0)
     steps = tuple(tuple(np.concatenate([one.steps[axis][k] for one in found]) for k in range(LONGEST)) for axis in kept)
-    return Evidence(joined("residual"), joined("mean"), joined("activity"), steps, count)
+    return Evidence(joined("residual"), joined("mean"), joined("activity"), steps, count, after is not None)
 
 
-def _gather_one(u: Array, good: NDArray[np.bool_], axes: tuple[int, ...]) -> Evidence:
+def calmer(still: Evidence, change: Evidence) -> Evidence:
+    """Return the change between frames where that leaves out most of the picture, else what was gathered ``still``.
+
+    Two pictures of different things have as much detail in their difference as each by itself.
+    """
+    if not deviation(change.residual) > 0:
+        return still
+    return change if np.median(change.activity) < LEFT_OUT * np.median(still.activity) else still
+
+
+def _gather_one(u: Array, good: NDArray[np.bool_], axes: tuple[int, ...], picture: Array | None = None) -> Evidence:
+    """Collect evidence about the noise of ``u``, which is a picture, or a change of that ``picture``."""
     from scipy import ndimage
 
-    offset = float(u[good].mean()) if good.any() else 0.0
-    u = np.where(good, u - offset, 0.0)
-    # A residual that touches an unusable voxel is no noise; the margin of one voxel has no whole residual.
-    inside = ndimage.minimum_filter(good, [3 if i in axes else 1 for i in range(u.ndim)], mode="constant", cval=False)
-
-    def gaussian(sigma: float) -> Array:
+    def gaussian(u: Array, sigma: float) -> Array:
         return np.asarray(ndimage.gaussian_filter(u, [sigma if i in axes else 0.0 for i in range(u.ndim)], truncate=3.0))
 
+    u, offset = _levelled(u, good)
+    # A residual that touches an unusable voxel is no noise; the margin of one voxel has no whole residual.
+    inside = ndimage.minimum_filter(good, [3 if i in axes else 1 for i in range(u.ndim)], mode="constant", cval=False)
     narrow = 1.0 if len(axes) > 1 else 2.0  # along one axis alone, the band has to keep further away from the residual
-    fine, coarse = gaussian(narrow), gaussian(2 * narrow)
+    fine, mean = gaussian(u, narrow), gaussian(u, 2 * narrow)
     window = _WINDOW.get(len(axes), 5)
-    activity = ndimage.uniform_filter((fine - coarse) ** 2, [window if i in axes else 1 for i in range(u.ndim)])
+    activity = ndimage.uniform_filter((fine - mean) ** 2, [window if i in axes else 1 for i in range(u.ndim)])
+    if picture is not None:
+        picture, offset = _levelled(picture, good)
+        mean = gaussian(picture, 2 * narrow)
     second = [ndimage.correlate1d(u, np.array([1, -2, 1]) / np.sqrt(6), axis) for axis in axes]
     residual = u
     for axis in axes:
         residual = ndimage.correlate1d(residual, np.array([1, -2, 1]) / np.sqrt(6), axis)
+    values = np.unique(u[good][:: max(1, u[good].size // 10_000)])
+    grey = float(np.diff(values).min()) if values.size > 1 else 0.0
+    least, rng = 1e-9 * float(np.ptp(u)), np.random.default_rng(0)
+
+    def spread(values: Array, step: float) -> Array:
+        """Grey levels are steps: spread what is not 0 over its own, so that no median sticks to a multiple of it."""
+        return np.where(np.abs(values) > least, values + step * rng.uniform(-0.5, 0.5, values.shape), 0.0)
+
+    residual = spread(residual[inside], grey / 6 ** (len(axes) / 2))
     steps = []
     for axis in axes if len(axes) > 1 else ():
         across = second[axes.index(next(i for i in axes if i != axis))]
-        steps.append(tuple(_step(across, axis, apart)[inside] for apart in range(1, LONGEST + 1)))
-    # Grey levels are steps: spread what is not 0 over its own step, so that the median does not stick to a multiple of it.
-    values = np.unique(u[good][:: max(1, u[good].size // 10_000)])
-    step = float(np.diff(values).min()) if values.size > 1 else 0.0
-    values = residual[inside]
-    spread = step / 6 ** (len(axes) / 2) * np.random.default_rng(0).uniform(-0.5, 0.5, values.shape)
-    values = np.where(np.abs(values) > 1e-9 * float(np.ptp(u)), values + spread, 0.0)
-    return Evidence(values, coarse[inside] + offset, activity[inside], tuple(steps), len(axes))
+        steps.append(tuple(spread(_step(across, axis, apart)[inside], grey / math.sqrt(12)) for apart in range(1, LONGEST + 1)))
+    return Evidence(residual, mean[inside] + offset, activity[inside], tuple(steps), len(axes), picture is not None)
+
+
+def _levelled(u: Array, good: NDArray[np.bool_]) -> tuple[Array, float]:
+    """Return ``u`` less its mean, which stands where it is not usable, and that mean."""
+    mean = float(u[good].mean()) if good.any() else 0.0
+    return np.where(good, u - mean, 0.0), mean
 
 
 def _step(u: Array, axis: int, apart: int) -> Array:
@@ -185,7 +229,7 @@ def colour(evidence: Evidence) -> tuple[tuple[tuple[float, ...], ...], float, fl
     """Correlations of neighbours over one voxel, two and so on, along every fine axis; the factor to the noise level; its relative error.
 
     No correlations where they are within what chance allows, or where one axis alone cannot tell. The factor is one too where
-    differences grow still over `LONGEST` voxels, as those of a picture do.
+    differences of a picture grow still over `LONGEST` voxels, as its details do.
     """
     flat = evidence.flattest()
     count = int(flat.sum())
@@ -198,7 +242,7 @@ def colour(evidence: Evidence) -> tuple[tuple[tuple[float, ...], ...], float, fl
     if found[:, 0].max() < CHANCE + 2 * scatter:
         return (), 1.0, 0.0
     told = tuple(tuple(float(rho) for rho in along) for along in found)
-    if found[:, -1].max() > GROWS + scatter:
+    if found[:, -1].max() > GROWS + scatter and not evidence.change:
         return told, 1.0, 0.0
     left = np.maximum(1 - (8 * found[:, 0] - 2 * found[:, 1]) / 6, 0.01)  # of the variance, in a second difference
     across = np.array([int(axis == 0) for axis in range(len(found))])
