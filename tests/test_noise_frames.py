@@ -101,7 +101,7 @@ def test_the_report_says_so():
 def test_a_second_scan_agrees_more_with_the_filtered_first():
     """Two volumes of one head: their noise is independent, so what the first gains against the second it gains against the truth.
 
-    The best of 260 settings of two models gains 0.30 dB, as fine folds are as weak as the noise and neighbours share that; the choice
+    The best of 456 settings of four models gains 0.30 dB, as fine folds are as weak as the noise and neighbours share that; the choice
     from single volumes lost 2.75 dB.
     """
     scan = np.asarray(nibabel.load(samples.mri_file()).dataobj, np.float32)
