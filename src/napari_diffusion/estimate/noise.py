@@ -16,8 +16,9 @@ the variances of differences over one to four voxels,
 
 taken of second differences across the axis, which leave little of the picture and a known share of the noise.
 
-Where there are frames, all this is read from the difference of two, :math:`(u_{t+1} - u_t)/\sqrt 2`, if that has far less detail:
-it has the noise of one frame, and no picture where nothing moves. What stays the same from frame to frame does not count as noise then.
+Where there are frames, and the flattest quarter is not white noise, all this is read from the difference of two,
+:math:`(u_{t+1} - u_t)/\sqrt 2`, if that has less detail: it has the noise of one frame, and no picture where nothing moves. What stays
+the same from frame to frame does not count as noise then.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ _WINDOW = {1: 15, 2: 9}
 #: Correlation of neighbours that fine detail of a picture may make, the longest difference [voxels], and how much less the one before it
 #: may be in variance: by 0.03 for noise smoothed with a Gaussian of 0.8 voxels, by 0.1 and more for brains at 2 mm.
 CHANCE, LONGEST, GROWS = 0.03, 4, 0.05
-#: Share of the detail of a frame below which its change to the next one is mostly noise.
-LEFT_OUT = 0.8
+#: A flattest quarter with less than this many times the coarser band of white noise is white noise, and has no need of other frames;
+#: and the share of the detail of a frame below which its change to the next one is mostly noise.
+WHITE, LEFT_OUT = 1.5, 0.8
 _MEDIAN = 0.6745  # median of |x| of a standard normal variable
 #: Sums of the second and fourth powers of the autocorrelations (6, -4, 1)/6 of the residual along an axis.
 _SQUARES, _FOURTHS = 1 + 2 * (16 + 1) / 36, 1 + 2 * (256 + 1) / 1296
@@ -79,6 +81,11 @@ class Evidence:
             return chosen
         return np.asarray(chosen & (self.activity <= np.quantile(self.activity[chosen], min(1.0, max(share, 400 / count)))))
 
+    def is_calm(self, flat: NDArray[np.bool_], limit: float) -> bool:
+        """Whether the voxels have at most ``limit`` times as much in the coarser band as white noise has, or are none."""
+        noise = _BAND.get(self.axes, _BAND[3]) * deviation(self.residual[flat]) ** 2
+        return not flat.any() or float(np.median(self.activity[flat])) <= limit * noise
+
     def calm(self, chosen: NDArray[np.bool_] | None = None, limit: float = BUSY) -> NDArray[np.bool_]:
         """Mark the flattest quarter of the ``chosen`` voxels, or less of them if that is too busy still, or none if that is too.
 
@@ -86,8 +93,7 @@ class Evidence:
         """
         for share in sorted({self.share, FLAT, FLATTEST}, reverse=True):
             flat = self.flattest(chosen, share)
-            noise = _BAND.get(self.axes, _BAND[3]) * deviation(self.residual[flat]) ** 2
-            if not flat.any() or float(np.median(self.activity[flat])) <= limit * noise:
+            if self.is_calm(flat, limit):
                 return flat
         return flat if chosen is None else np.zeros_like(flat)
 
@@ -140,11 +146,11 @@ def gather(
 
 
 def calmer(still: Evidence, change: Evidence) -> Evidence:
-    """Return the change between frames where that leaves out most of the picture, else what was gathered ``still``.
+    """Return the change between frames where these have no calm place and it leaves out their detail, else what was gathered ``still``.
 
     Two pictures of different things have as much detail in their difference as each by itself.
     """
-    if not deviation(change.residual) > 0:
+    if still.is_calm(still.flattest(), WHITE) or not deviation(change.residual) > 0:
         return still
     return change if np.median(change.activity) < LEFT_OUT * np.median(still.activity) else still
 
