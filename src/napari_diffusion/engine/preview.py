@@ -29,8 +29,8 @@ EXACTNESS = 1e-3
 CARRIED = 0.5
 #: How much narrower the surroundings of a draft are, and the largest diffusivity that they are made for: 10 and 100 are rare.
 NARROWER, FREELY = 3, 2.0
-#: Cycles of a draft.
-CYCLES = 2
+#: Cycles of a draft, and the largest diffusivity in it.
+CYCLES, MOST = 2, 25.0
 #: A preview that takes longer is preceded by a draft [s].
 MOMENT = 0.2
 #: Stages that take as long as making the tensors once (measured, docs/develop/decisions.md).
@@ -155,10 +155,10 @@ class Excerpt:
     def plan(self) -> Plan:
         """The schedule: that of the whole run, or a shorter one of a draft."""
         how = self.threads, self.backend
-        plan = make_plan(self.job, self.model, self.time, self.scheme, self.tolerance, self.strict, *how)
+        plan = make_plan(self.job, self._runs, self.time, self.scheme, self.tolerance, self.strict, *how)
         if not self.draft or isinstance(plan.scheme, Exact):
             return plan
-        short = make_plan(self.job, self.model, self.time, FSI(cycles=CYCLES), self.tolerance, False, *how)
+        short = make_plan(self.job, self._runs, self.time, FSI(cycles=CYCLES), self.tolerance, False, *how)
         return short if short.steps < plan.steps else plan
 
     @cached_property
@@ -186,18 +186,16 @@ class Excerpt:
         if self._walled and window.cut:
             near_mask = np.ones(window.shape_of(near_labels), bool) if near_mask is None else near_mask.copy()
             window.fence(near_mask)
-        # Kernels work along the last axis: a thin slice has to lie across it, or every row is short (2 to 3 times slower, measured).
-        last = job.axes[-1]
-        longest = max(job.axes, key=lambda i: (window.outer[i].stop - window.outer[i].start, i))
+        order = self._order
         part = diffuse(
-            np.asarray(window.read(image)).swapaxes(longest, last),
-            self.model,
+            window.reordered(np.asarray(window.read(image)), order),
+            self._runs,
             time=self.time,
-            spacing=[job.spacing[job.axes.index({longest: last, last: longest}.get(i, i))] for i in job.axes],
+            spacing=[job.spacing[job.axes.index(i)] for i in order],
             axes=job.axes,
             channel_axis=job.channel_axis,
-            mask=window.swapped(near_mask, longest, last),
-            labels=window.swapped(near_labels, longest, last),
+            mask=window.reordered(near_mask, order),
+            labels=window.reordered(near_labels, order),
             nan=self.nan,
             scheme=self.plan.scheme,
             tolerance=self.tolerance,
@@ -208,8 +206,27 @@ class Excerpt:
             progress=progress,
             cancel=cancel,
             channel_weights=self.channel_weights,
-        ).swapaxes(longest, last)[window.inner]
+        )
+        part = window.reordered(part, order, back=True)[window.inner]
         return part if self._hidden is None else np.ma.array(part, mask=self._hidden[tuple(self.region)])
+
+    @property
+    def _runs(self) -> Model:
+        """The model that runs: a draft makes fewer stages with one that is less free where the image is flat."""
+        return self.model.bounded(MOST) if self.draft else self.model
+
+    @property
+    def _order(self) -> list[int]:
+        """Diffusing axes in the order in which they run: the longest as rows, the shortest within the planes that slabs are made of.
+
+        A thin slice would have short rows (2 to 3 times slower, measured), or few planes, of which a slab looks at as many beyond itself
+        as it has; and rows that are neighbours along it are then close together in memory.
+        """
+        size = {i: self.window.outer[i].stop - self.window.outer[i].start for i in self.job.axes}
+        if self.plan.strict:  # its stencil looks for ways around walls along the axes in their order and back: it may be reversed
+            return sorted(size, reverse=size[self.job.axes[0]] > size[self.job.axes[-1]])
+        *rest, longest = sorted(size, key=lambda i: (size[i], i))
+        return [*rest[::-1], longest]
 
     @cached_property
     def _hidden(self) -> Any:

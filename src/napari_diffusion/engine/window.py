@@ -83,12 +83,14 @@ class Window:
         first = self.outer[axis].start > 0
         regions[(slice(None),) * self._axes_of(regions).index(axis) + (0 if first else -1,)] = 0
 
-    def swapped(self, regions: NDArray[Any] | None, one: int, other: int) -> NDArray[Any] | None:
-        """Mask or labels of the box with two axes of the image swapped."""
-        if regions is None:
+    def reordered(self, values: Any, order: Sequence[int], back: bool = False) -> Any:
+        """View of an image, a mask or labels of the box with its diffusing axes in another order, or back in that of the image."""
+        if values is None:
             return None
-        axes = self._axes_of(regions)
-        return regions.swapaxes(axes.index(one), axes.index(other))
+        axes = tuple(range(values.ndim)) if values.ndim == len(self.job.shape) else self._axes_of(values)
+        moved = dict(zip(self.job.axes, order, strict=True))
+        places = [axes.index(moved.get(i, i)) for i in axes]
+        return values.transpose(np.argsort(places) if back else places)
 
     def shape_of(self, regions: Any = None) -> tuple[int, ...]:
         """Shape of the box for a mask that goes with ``regions``; without any, of the diffusing axes."""

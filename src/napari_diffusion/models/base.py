@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from operator import ge, gt, le
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +132,10 @@ class Model:
     def encodes(self) -> bool:
         """Whether this model transforms intensities."""
         return type(self).encode is not Model.encode
+
+    def bounded(self, most: float) -> Self:
+        """Return a model that does nearly the same with no diffusivity above ``most``, for drafts; without one, the model itself."""
+        return self
 
     def coefficient(self, f: Features) -> Coefficient:
         """Diffusion coefficient of the image that ``f`` describes, at its time."""

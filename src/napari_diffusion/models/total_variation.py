@@ -12,7 +12,8 @@ Sources: Rudin, Osher & Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F); Andreu, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from napari_diffusion.coefficients import Diffusivity, Gradient
 from napari_diffusion.features import Features
@@ -29,6 +30,10 @@ class TotalVariation(Model):
 
     kappa: float = param(10.0, "Edge threshold: the largest flux, at any edge.", unit="intensity/length", gt=0, suggest="flux")
     epsilon: float = param(0.01, "Flatness: gradients below this share of the threshold are smoothed linearly.", gt=0, le=1)
+
+    def bounded(self, most: float) -> Self:
+        """Return the flow with an ``epsilon`` of 1/``most`` or more."""
+        return replace(self, epsilon=max(self.epsilon, min(1 / most, 1.0)))
 
     def coefficient(self, f: Features) -> Gradient:
         """Return 1/sqrt(s²/kappa² + epsilon²): the charbonnier diffusivity at epsilon kappa, 1/epsilon times."""
