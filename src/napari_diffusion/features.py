@@ -163,7 +163,7 @@ class Features:
     def vessels(self, sigmas: Sequence[float], gamma: float, polarity: str) -> tuple[Field, Field]:
         r"""Return :math:`\sum_\sigma V_\sigma^4 H_\sigma` [intensity] entry by entry, and the largest vesselness :math:`V_\sigma`.
 
-        H is the scale-normalised `hessian` and V its `vesselness`.
+        H is the scale-normalised `hessian` and V its vesselness (`kernels.reference_tensor`).
         """
         shape = (self.hi - self.lo, *self.u.shape[2:])
         best = self.scratch.take("best", shape, self.u.dtype)
@@ -172,12 +172,7 @@ class Features:
             if not number:
                 total = self.scratch.take("total", hessian.shape, self.u.dtype)
                 total[...], best[...] = 0, 0
-            for k in range(shape[0]):  # plane by plane: there are many temporaries
-                scaled = hessian[:, k] * self.u.dtype.type(sigma**2)
-                vessel = vesselness(self.eigenvalues(scaled), gamma, polarity)
-                np.maximum(vessel, best[k], out=best[k, ...])  # a view, of one voxel too
-                scaled *= np.square(np.square(vessel))
-                total[:, k] += scaled
+            self.kernels.vessels(hessian, sigma**2, gamma, polarity == "bright", total, best)
         return total, best
 
     def _derivative(self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, name: str) -> Field:
@@ -298,28 +293,3 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
     outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, both sides
     w = w[: int(np.argmax(outside < tail)) + 1]
     return np.asarray(w / (w[0] + 2 * w[1:].sum()))
-
-
-def vesselness(eigenvalues: Field, gamma: float, polarity: str) -> Field:
-    r"""Frangi's vesselness made smooth (Manniesing et al. 2006), from the eigenvalues of a scale-normalised Hessian.
-
-    .. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2})\,(1 - l_1^2/l_2^2), \quad
-       R_a = |l_2|/|l_3|, \; R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
-
-    with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a ``"bright"`` or ``"dark"`` vessel.
-    In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})(1 - l_1^2/l_2^2)`. The last factor is ours.
-    """
-    # In units of gamma, so that no power of them overflows. Largest first, those of a bright vessel are already l1, l2, l3.
-    curvatures = (eigenvalues if polarity == "bright" else -eigenvalues[::-1]) / gamma
-    size = np.abs(curvatures)
-    # Frangi's jumps where the two smaller ones are equal, and with it their directions change places; this factor ends it there, at zero.
-    vessel = np.where((curvatures[1:] < 0).all(0), 1 - np.square(size[0] / np.maximum(size[min(1, len(size) - 1)], 1e-12)), 0)
-    strong = 1 - np.exp(-np.minimum(np.square(size).sum(0) / 2, 80))
-    third = np.maximum(size[-1], 1e-12)
-    if len(size) < 3:
-        stretch, sheet = np.square(size[0] / third), 0.0
-    else:
-        stretch = np.square(size[0]) / np.maximum(size[1] * third, 1e-24)
-        strong = strong * (1 - np.exp(-2 * np.square(size[1] / third)))
-        sheet = np.minimum(2e-6 / np.maximum(size[1] * third**2, 1e-9), 80)
-    return np.asarray(np.maximum(vessel, 0) * strong * np.exp(-np.minimum(2 * stretch + sheet, 80)))

@@ -105,6 +105,9 @@ class Backend(Protocol):
         """Eigenvalues of symmetric matrices."""
         ...
 
+    def vessels(self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field) -> None:
+        """Sum of Hessians by the power of their vesselness."""
+
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Store for one tensor a voxel."""
         ...
@@ -230,6 +233,11 @@ class _Compiled:
         mu = np.empty((axes_of(matrix), *matrix.shape[1:]), matrix.dtype)
         self._tensor.eigenvalues(_rows(matrix), _rows(mu))
         return mu
+
+    def vessels(self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field) -> None:
+        t = hessian.dtype.type
+        strength = t(min(1 / gamma, np.finfo(t).max))
+        self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
 
     def tensors(self, space: Sequence[int]) -> Tensors:
         return np.empty((2, *space), np.uint64)

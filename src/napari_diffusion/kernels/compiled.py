@@ -31,12 +31,12 @@ P1, P2, P3, P4, P5 = (np.float32(c) for c in (0.693146978, 0.240222421, 0.055507
 T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = (math.log(2.0) ** k / math.factorial(k) for k in range(1, 14))
 
 
-def _exp_neg_half(q: Any) -> Any:
+def exp_neg_half(q: Any) -> Any:
     """exp(-q/2) for q >= 0; the overload below is what compiled code calls."""
 
 
-@overload(_exp_neg_half)
-def _exp_neg_half_overload(q: Any) -> Any:
+@overload(exp_neg_half)
+def exp_neg_half_overload(q: Any) -> Any:
     def exp32(q: Any) -> Any:
         x = min(q, np.float32(100.0))  # 2e-22: far below rounding, and no product is denormal, which took eight times as long
         t = ROUND_32 - x * HALF_LOG2E_32  # the sum holds the nearest whole number in its last bits
@@ -73,7 +73,7 @@ def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
         return ad / (one + q)
 
     def exponential(kind: Any, ad: Any, q: Any) -> Any:
-        return ad * _exp_neg_half(q)
+        return ad * exp_neg_half(q)
 
     def tukey(kind: Any, ad: Any, q: Any) -> Any:
         rest = max(one - fifth * q, zero)
@@ -81,7 +81,7 @@ def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
 
     def weickert(kind: Any, ad: Any, q: Any) -> Any:
         q2 = q * q
-        return ad * (one - _exp_neg_half(twice_c / (q2 * q2)))
+        return ad * (one - exp_neg_half(twice_c / (q2 * q2)))
 
     def charbonnier(kind: Any, ad: Any, q: Any) -> Any:
         return ad / np.sqrt(one + q)

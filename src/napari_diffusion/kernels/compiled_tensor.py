@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_diffusion.kernels.compiled import exp_neg_half
 from napari_diffusion.kernels.jit import helper, jit, row
-from napari_diffusion.kernels.reference_tensor import CLOSE, FALL, LEAST
+from napari_diffusion.kernels.reference_tensor import C2, CLEAREST, CLOSE, FAINTEST, FALL, LEAST
 
 U = np.uint64
 BIAS = 1 << 18
 MASK, SLOT, SLOTS = U((1 << 21) - 1), U(21), U(42)
+BLOCK = 2048  # voxels whose Hessians and eigenvalues stay in the cache
 ROOT3 = float(np.sqrt(3.0))
 
 
@@ -78,7 +80,7 @@ def eigenvalues(j, mu):
             mu[0, i] = j[0, i]
     elif mu.shape[0] == 2:
         for i in range(n):
-            a, b, c = float(j[0, i]), float(j[1, i]), float(j[2, i])
+            a, b, c = np.float64(j[0, i]), np.float64(j[1, i]), np.float64(j[2, i])  # their squares may be beyond float32
             mean, half = 0.5 * (a + b), 0.5 * (a - b)
             root = np.sqrt(half * half + c * c)
             mu[0, i] = mean + root
@@ -126,6 +128,66 @@ def eigenvalues(j, mu):
             m0[i] = mean + (lone if r >= 0 else high)
             m1[i] = mean + (-low if r >= 0 else low)
             m2[i] = mean - (high if r >= 0 else lone)
+
+
+@row
+def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
+    """Vesselness as in `reference_tensor`, from eigenvalues in the order of a bright vessel; with two of them ``m1`` is None."""
+    t = m0.dtype.type
+    zero, one, four, smallest = t(0), t(1), t(4), t(1e-37) if m0.itemsize == 4 else t(1e-300)
+    faintest, clearest, sheets = t(FAINTEST), t(CLEAREST), t(4 * C2)
+    for i in range(n):
+        first, third = sign * m0[i], sign * m2[i]
+        second = third if m1 is None else sign * m1[i]
+        largest = max(max(abs(first), smallest), max(abs(second), abs(third)))
+        a, b, c = abs(first) / largest, max(abs(second) / largest, faintest), abs(third) / largest
+        height, ratio = min(max(strength * largest, faintest), clearest), a / b
+        found = max(one - ratio * ratio, zero)
+        found = found if second < zero and third < zero else zero
+        if m1 is None:
+            strong = one - exp_neg_half(height * height * (a * a + c * c))
+            vessel[i] = found * strong * exp_neg_half(four * a * a)
+        else:
+            strong = (one - exp_neg_half(height * height * (a * a + b * b + c * c))) * (one - exp_neg_half(four * b * b))
+            vessel[i] = found * strong * exp_neg_half(four * a * ratio + sheets / (b * height * height * height))
+
+
+@row
+def _scaled_row(u, p, scale, out, n):
+    for i in range(n):
+        out[i] = scale * u[p + i]
+
+
+@row
+def _weighted_row(j, vessel, total, p, n):
+    """Add the fourth power of ``vessel`` times ``j``."""
+    for i in range(n):
+        square = vessel[i] * vessel[i]
+        total[p + i] += square * square * j[i]
+
+
+@jit
+def vessels(h, scale, bright, strength, total, best):
+    """Add V^4 H to ``total``, H = scale h, and keep the larger vesselness V in ``best``; ``strength`` is 1/gamma."""
+    entries, volume = h.shape
+    axes = 3 if entries == 6 else 2 if entries == 3 else 1
+    low, top = (0, axes - 1) if bright else (axes - 1, 0)
+    sign = h.dtype.type(1 if bright else -1)
+    for start in range(0, volume, BLOCK):
+        count = min(BLOCK, volume - start)
+        j, mu, vessel = np.empty((entries, count), h.dtype), np.empty((axes, count), h.dtype), np.empty(count, h.dtype)
+        p, n = U(start), U(count)
+        for k in range(entries):
+            _scaled_row(h[k], p, scale, j[k], n)
+        eigenvalues(j, mu)
+        if axes == 3:
+            _vesselness_row(mu[low], mu[1], mu[top], sign, strength, vessel, n)
+        else:
+            _vesselness_row(mu[low], None, mu[top], sign, strength, vessel, n)
+        for i in range(n):
+            best[p + i] = max(vessel[i], best[p + i])
+        for k in range(entries):
+            _weighted_row(j[k], vessel, total[k], p, n)
 
 
 @row

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.kernels.reference_selling import incident, selling_step
-from napari_diffusion.kernels.reference_tensor import compose, derivative, eigenvalues, entries, tensor_step, tensors
+from napari_diffusion.kernels.reference_tensor import compose, derivative, eigenvalues, entries, tensor_step, tensors, vessels
 
 __all__ = [
     "compose",
@@ -31,6 +31,7 @@ __all__ = [
     "structure",
     "tensor_step",
     "tensors",
+    "vessels",
 ]
 
 Field = NDArray[np.floating]

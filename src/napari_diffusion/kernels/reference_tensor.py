@@ -21,6 +21,10 @@ STEPS = (1 << 18) - 1
 LEAST, FALL = 0.05, 2.0
 #: Eigenvalues closer than this share of the largest are one.
 CLOSE = 1e-5
+#: Curvatures below the one and above the other share of gamma make no difference to vesselness, and their powers are no numbers in float32.
+FAINTEST, CLEAREST = 1e-9, 1e4
+#: c^2 / gamma^3 of vesselness.
+C2 = 1e-6
 
 
 def entries(axes: int) -> list[tuple[int, int]]:
@@ -51,6 +55,41 @@ def eigenvalues(matrix: Field) -> NDArray[np.float64]:
     """Eigenvalues, largest first, of matrices given by their entries along the first axis."""
     rising: Any = np.linalg.eigvalsh(symmetric(matrix).astype(np.float64))
     return np.moveaxis(rising[..., ::-1], -1, 0)
+
+
+def vesselness(curvatures: Field, gamma: float, bright: bool) -> Field:
+    r"""Frangi's vesselness made smooth (Manniesing et al. 2006), from the eigenvalues of a scale-normalised Hessian, largest first.
+
+    .. math:: V = e^{-2c^2/(|l_2|\,l_3^2)}\,(1 - e^{-2 R_a^2})\,e^{-2 R_b^2}\,(1 - e^{-S^2/2\gamma^2})\,(1 - l_1^2/l_2^2), \quad
+       R_a = |l_2|/|l_3|, \; R_b^2 = l_1^2/|l_2 l_3|, \; S^2 = \sum l_i^2, \; c^2 = 10^{-6}\gamma^3
+
+    with :math:`|l_1| \le |l_2| \le |l_3|`; 0 where :math:`l_2` or :math:`l_3` has the wrong sign for a bright or dark vessel.
+    In 2-D :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})(1 - l_1^2/l_2^2)`. The last factor is ours.
+    """
+    # Largest first, those of a bright vessel are already l1, l2, l3.
+    signed = curvatures if bright else -curvatures[::-1]
+    size = np.abs(signed)
+    largest = size.max(0)
+    # All but the strength is about shares of the largest curvature, no power of which overflows.
+    share = size / np.maximum(largest, np.finfo(size.dtype).tiny)
+    second = np.maximum(share[min(1, len(share) - 1)], FAINTEST)
+    height = np.clip(largest / gamma, FAINTEST, CLEAREST)
+    # Frangi's jumps where the two smaller ones are equal, and with it their directions change places; this factor ends it there, at zero.
+    vessel = np.where((signed[1:] < 0).all(0), np.maximum(1 - np.square(share[0] / second), 0), 0)
+    vessel = vessel * (1 - np.exp(-np.square(height) * np.square(share).sum(0) / 2))
+    if len(size) < 3:
+        return np.asarray(vessel * np.exp(-2 * np.square(share[0])))
+    vessel = vessel * (1 - np.exp(-2 * np.square(second)))
+    return np.asarray(vessel * np.exp(-2 * np.square(share[0]) / second - 2 * C2 / (second * height**3)))
+
+
+def vessels(hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field) -> None:
+    """Add :math:`V^4 H` to ``total``, with the vesselness V of H = ``scale`` times ``hessian``, and keep the larger V in ``best``."""
+    for k in range(hessian.shape[1]):  # plane by plane: there are many temporaries
+        scaled = hessian[:, k] * hessian.dtype.type(scale)
+        vessel = vesselness(eigenvalues(scaled), gamma, bright)
+        np.maximum(vessel, best[k], out=best[k, ...], casting="same_kind")  # a view, of one voxel too
+        total[:, k] += scaled * np.square(np.square(vessel))
 
 
 def compose(matrix: Field, mu: Field, lam: Field, largest: float, axes: Sequence[int], d: Field, start: int) -> None:

@@ -53,6 +53,8 @@ class Hybrid(Model):
         tube = mu[-2] / (a + mu[-1])
         xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
         share = np.exp(-np.minimum(mu[-2] / h2 * np.maximum(-xi, 0) + mu[-2] / h2 * (mu[-1] / h2), 80))
-        along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(np.log(2) * self.coherence**2 / np.maximum(tube, 1e-3) ** 4, 80))
+        along = self.alpha + (1 - self.alpha) * np.exp(
+            -np.minimum(np.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3))), 80)
+        )
         coherent = [np.full_like(along, self.alpha)] * (len(mu) - 1) + [along]
         return [(1 - share) * c + share * e for c, e in zip(coherent, edge, strict=True)]

@@ -2,7 +2,7 @@ r"""Vessel-enhancing diffusion.
 
 .. math:: \lambda_{along} = 1 + (\omega - 1)\,V^{1/s}, \qquad \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
 
-with Frangi's vesselness V (`features.vesselness`), the largest of three scales, and the eigenvectors of the sum of the
+with Frangi's vesselness V (`kernels.reference_tensor`), the largest of three scales, and the eigenvectors of the sum of the
 scale-normalised Hessians times :math:`V^4`: nearly those of the best scale, but they do not jump from one to the next.
 The stable step is :math:`\omega` times shorter.
 
