@@ -10,6 +10,7 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion import models
+from napari_diffusion.engine import preview as module
 
 #: What `nd.preview` promises, as a share of the range.
 PROMISED = 1e-3
@@ -264,3 +265,38 @@ def test_cancel_and_progress():
 def test_regions_that_are_none(region, error, said):
     with pytest.raises(error, match=said):
         nd.preview(picture((30, 20)), nd.Linear(), region=region, time=1.0)
+
+
+@pytest.mark.parametrize("region", PLANES)
+def test_thin_slices_lie_within_the_planes_that_slabs_are_made_of(region, monkeypatch):
+    """Longest axis last, shortest in the middle, each with its spacing and mask: rows are long, and slabs look at little twice."""
+    seen = []
+
+    def spy(image, model, *, spacing, mask, **rest):
+        seen.append((image.shape, mask.shape, tuple(spacing)))
+        return image
+
+    monkeypatch.setattr(module, "diffuse", spy)
+    image, lengths = picture((40, 26, 30)), (1.0, 2.0, 3.0)
+    mask = np.ones(image.shape, bool)
+    part = nd.preview(image, nd.PeronaMalik(), region=region, time=0.1, spacing=lengths, mask=mask)
+    np.testing.assert_array_equal(part, image[region])
+    [(shape, of_mask, spacing)] = seen
+    assert shape == of_mask
+    assert shape[1] < shape[0] <= shape[2]
+    wide = [n for n, index in zip(image.shape, region, strict=True) if isinstance(index, slice)]
+    assert sorted(wide) == [shape[0], shape[2]]
+    assert spacing == tuple(lengths[image.shape.index(n)] if n in image.shape else lengths[region.index(part_of(region))] for n in shape)
+
+
+def part_of(region):
+    return next(index for index in region if not isinstance(index, slice))
+
+
+@pytest.mark.parametrize("region", PLANES)
+def test_strict_previews_between_walls_equal_the_whole_run(region):
+    """Ways around a wall are looked for along the axes in their order and back: another order would be another stencil."""
+    image, labels = picture((40, 26, 30)), np.indices((40, 26, 30)).sum(0) // 14 % 4
+    options = {"time": 1.5, "spacing": SPACING, "strict": True, "labels": labels}
+    whole = nd.diffuse(image, nd.CoherenceEnhancing(), **options)
+    agrees(nd.preview(image, nd.CoherenceEnhancing(), region=region, **options), whole[region], image)

@@ -69,6 +69,19 @@ def test_a_draft_goes_as_far_as_the_run():
     assert profile @ (np.arange(31) - 15.0) ** 2 == pytest.approx(5.0, rel=1e-4)  # 6.7 standard deviations to the border
 
 
+def test_a_draft_bounds_what_is_flat_and_takes_fewer_stages():
+    """Diffusivities above 25 differ in what looks alike; those below stay as they are, or little would be left of a vessel."""
+    stages = {
+        epsilon: [plane(nd.TotalVariation(epsilon=epsilon), draft=draft).plan.steps for draft in (False, True)]
+        for epsilon in (0.01, 0.04, 0.1)
+    }
+    assert stages[0.01][1] == stages[0.04][1] < stages[0.01][0]
+    assert stages[0.1][1] < stages[0.04][1]
+    assert nd.TotalVariation(epsilon=0.1).bounded(25.0) == nd.TotalVariation(epsilon=0.1)
+    assert nd.VesselEnhancing().bounded(25.0) == nd.VesselEnhancing()
+    assert nd.VesselEnhancing(omega=100.0, gamma=3.0).bounded(25.0) == nd.VesselEnhancing(omega=25.0, gamma=3.0)
+
+
 class Clock:
     """Time passes only by previews, in proportion to their work."""
 
@@ -88,8 +101,8 @@ class Clock:
         return np.zeros(1)
 
 
-def plane(model, time=2.5):
-    return Excerpt(np.broadcast_to(np.float32(0), (64, 64, 64)), model, region=(32, slice(None), slice(None)), time=time)
+def plane(model, time=2.5, draft=False):
+    return Excerpt(np.broadcast_to(np.float32(0), (64, 64, 64)), model, region=(32, slice(None), slice(None)), time=time, draft=draft)
 
 
 def test_a_draft_comes_first_where_the_exact_one_takes_more_than_a_moment(monkeypatch):

@@ -33,7 +33,7 @@ NARROWER, FREELY = 3, 2.0
 CYCLES, MOST = 2, 25.0
 #: A preview that takes longer is preceded by a draft [s].
 MOMENT = 0.2
-#: Stages that take as long as making the tensors once (measured, docs/develop/decisions.md).
+#: Stages that take as long as making the tensors once (measured: 6 to 14, docs/develop/decisions.md).
 STAGES_PER_TENSOR = 10
 
 
@@ -79,8 +79,9 @@ def preview(
     progress, cancel, channel_weights
         As in `diffuse`.
     draft
-        Make a draft instead: a third of the surroundings, and two cycles of `schemes.FSI` where these are fewer stages. It differs
-        from the run by at most 2 % of the range (root mean square, at 2.5 voxel²), and takes a third to a thirtieth of the time.
+        Make a draft instead: a third of the surroundings, diffusivities of at most 25 where the model can do that (`Model.bounded`), and
+        two cycles of `schemes.FSI` where these are fewer stages. It differs from the run by at most 2 % of the range (root mean square,
+        at 2.5 voxel²; more where thresholds are several times the noise), and takes a third to a sixtieth of the time.
 
     Returns
     -------

@@ -36,7 +36,7 @@ def exp_neg_half(q: Any) -> Any:
 
 
 @overload(exp_neg_half)
-def exp_neg_half_overload(q: Any) -> Any:
+def _exp_neg_half_overload(q: Any) -> Any:
     def exp32(q: Any) -> Any:
         x = min(q, np.float32(100.0))  # 2e-22: far below rounding, and no product is denormal, which took eight times as long
         t = ROUND_32 - x * HALF_LOG2E_32  # the sum holds the nearest whole number in its last bits

@@ -11,7 +11,8 @@ Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -39,6 +40,9 @@ class VesselEnhancing(Model):
     omega: float = param(10.0, "Smoothing along a vessel, as a multiple of that outside.", ge=1, le=1000)
     epsilon: float = param(0.01, "Smoothing across a vessel, as a share of that outside.", gt=0, le=1)
     sensitivity: float = param(5.0, "How readily a faint vessel counts as one.", ge=1, le=100)
+
+    def bounded(self, most: float) -> Self:  # noqa: D102 - as in `Model`
+        return replace(self, omega=max(min(self.omega, most), 1.0))
 
     def coefficient(self, f: Features) -> Tensor:
         """Return the tensor with the eigenvectors of the Hessian at the scale that looks most like a vessel."""
