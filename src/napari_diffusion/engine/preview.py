@@ -81,7 +81,7 @@ def preview(
     draft
         Make a draft instead: a third of the surroundings, diffusivities of at most 25 where the model can do that (`Model.bounded`), and
         two cycles of `schemes.FSI` where these are fewer stages. It differs from the run by at most 2 % of the range (root mean square,
-        at 2.5 voxel²; more where thresholds are several times the noise), and takes a third to a sixtieth of the time.
+        at 2.5 voxel²; more where thresholds are several times the noise), and takes a third to a hundredth of the time.
 
     Returns
     -------
