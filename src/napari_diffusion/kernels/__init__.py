@@ -236,7 +236,7 @@ class _Compiled:
 
     def vessels(self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field) -> None:
         t = hessian.dtype.type
-        strength = t(min(1 / gamma, np.finfo(t).max))
+        strength = t(min(1 / gamma, float(np.finfo(t).max)))
         self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
 
     def tensors(self, space: Sequence[int]) -> Tensors:
