@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from npe2 import PluginManifest
 
 import napari_diffusion as nd
-from napari_diffusion.engine import outputs
+from napari_diffusion.engine import beforehand, outputs
 from napari_diffusion.engine.preview import Excerpt
 from napari_diffusion.ui import worker
 from napari_diffusion.ui.preferences import Preferences
@@ -36,6 +36,16 @@ def no_task_left(qtbot):
     """Every thread that a test starts must end and be forgotten."""
     yield
     qtbot.waitUntil(lambda: worker.running() == 0, timeout=WAIT)
+
+
+@pytest.fixture(autouse=True)
+def no_other_process(monkeypatch):
+    """Tests compile where they run: another process would outlast most of them."""
+
+    def refuse():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(beforehand, "_start", refuse)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import cache, cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -279,6 +280,15 @@ def compiling() -> bool:
     """Whether a kernel is being compiled at this moment, in whichever thread; it never loads the compiler."""
     jit: Any = sys.modules.get(f"{__name__}.jit")
     return hasattr(jit, "compiling") and bool(jit.compiling())  # another thread may be in the middle of importing it
+
+
+def mark(what: str) -> Path | None:
+    """Return the file whose existence says that all kernels for something have been compiled; ``None`` where none is kept."""
+    if _compiled() is None:
+        return None
+    from napari_diffusion.kernels import jit
+
+    return jit.mark(what)
 
 
 @cache

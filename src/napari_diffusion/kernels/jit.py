@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import Any
 import numba
 import platformdirs
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.registry import cpu_target
 
 
 def _cache_folder() -> str:
@@ -91,6 +93,17 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
 def compiling() -> bool:
     """Whether a kernel is being compiled at this moment."""
     return any(kernel.is_compiling for kernel in _compiled)
+
+
+def mark(what: str) -> Path | None:
+    """Return the file whose existence says that all kernels for something are in the cache; ``None`` where nothing is kept.
+
+    It is another one wherever numba looks for other machine code: for another Python, processor or place of the sources.
+    """
+    if not _FOLDER:
+        return None
+    here = sys.version_info[:2], cpu_target.target_context.codegen().magic_tuple(), str(Path(__file__).parent)
+    return Path(_FOLDER) / f"{hashlib.sha256(repr((what, here)).encode()).hexdigest()[:24]}.done"
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QTimer
 
 from napari_diffusion import kernels
+from napari_diffusion.engine.beforehand import Helper, Rehearsal
 from napari_diffusion.engine.preview import rehearse
-from napari_diffusion.models import parameters
+from napari_diffusion.grid import working_dtype
+from napari_diffusion.models import Model, PeronaMalik, all_models, parameters
 from napari_diffusion.ui.panel import RunPanel
 from napari_diffusion.ui.section import Context
 from napari_diffusion.ui.settings import Settings
@@ -16,6 +21,8 @@ from napari_diffusion.ui.worker import Control, Latest
 
 #: How often it is looked whether a kernel is being compiled [ms].
 LOOK = 200
+#: Compiles for all widgets, as long as there are any.
+helper = Helper()
 #: What has been prepared since napari was started; compiled code is kept for all widgets.
 _known: set[tuple[Any, ...]] = set()
 
@@ -26,8 +33,40 @@ def kind(settings: Settings) -> tuple[Any, ...]:
     choices = tuple(getattr(model, parameter.name) for parameter in parameters(model) if parameter.choices)
     smooths = tuple(bool(getattr(model, name, 0)) for name in ("sigma", "rho"))
     walls = keywords["labels"] is not None, keywords["nan"]
-    how = str(keywords["scheme"]), keywords["strict"], len(keywords["axes"])
-    return type(model), choices, smooths, walls, how, str(settings.image.dtype), keywords["channel_axis"] is not None
+    # Up to three axes are padded to three, and channels are looped over: the kernels are the same.
+    how = str(keywords["scheme"]), keywords["strict"], len(keywords["axes"]) > 3
+    return type(model), choices, smooths, walls, how, str(working_dtype(settings.image.dtype))
+
+
+def others(settings: Settings) -> list[Settings]:
+    """Return the runs that may be wanted later for the same image: each model as it begins."""
+    return [_plain(settings, model()) for model in all_models()]
+
+
+def for_suggestion(settings: Settings) -> Settings:
+    """Return a run that needs the kernels that a quick suggestion needs beside those of its own model; Perona-Malik often continues so."""
+    return _plain(settings, PeronaMalik(sigma=1.0))
+
+
+def _plain(settings: Settings, model: Model) -> Settings:
+    return replace(settings, model=model, keywords=settings.keywords | {"labels": None, "nan": "raise", "scheme": "auto", "strict": False})
+
+
+def wait_for_kernels(settings: Settings, cancel: threading.Event, soon: Sequence[Settings] = (), later: Sequence[Settings] = ()) -> None:
+    """Wait, in a thread, while the kernels of a run are compiled by another process, as far as that can be, before other runs'."""
+    if kind(settings) not in _known and len(settings.keywords["axes"]) <= 3:  # more axes have no compiled kernels
+        helper.prepare(_rehearsal(settings), cancel, [_rehearsal(each) for each in soon], [_rehearsal(each) for each in later])
+
+
+def compiling() -> bool:
+    """Whether somebody waits for a kernel, compiled here or elsewhere."""
+    return helper.waiting or kernels.compiling()
+
+
+def _rehearsal(settings: Settings) -> Rehearsal:
+    labels = settings.keywords["labels"]
+    sizes = tuple(map(int, settings.image.shape)), None if labels is None else tuple(map(int, labels.shape))
+    return Rehearsal(repr(kind(settings)), settings.recipe().to_dict(), sizes[0], str(settings.image.dtype), sizes[1])
 
 
 class Preparation:
@@ -51,6 +90,8 @@ class Preparation:
         self._looks.timeout.connect(self._announce)
         context.settings_changed.connect(self._prepare)
         context.on_close(self._task.drop)
+        helper.join()
+        context.on_close(helper.leave)
 
     def _prepare(self) -> None:
         try:
@@ -62,6 +103,7 @@ class Preparation:
             return
 
         def work(control: Control) -> None:
+            wait_for_kernels(settings, control.cancel, [for_suggestion(settings)], others(settings))
             rehearse(settings.image, settings.model, cancel=control.cancel, **settings.keywords)
 
         def over(_: Any) -> None:
@@ -77,5 +119,5 @@ class Preparation:
         self._task.start(work, over, over)
 
     def _announce(self) -> None:
-        if kernels.compiling() and not self._panel.busy:
+        if compiling() and not self._panel.busy:
             self._panel.say(self._said)

@@ -7,13 +7,13 @@ import time
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
 
-from napari_diffusion import kernels
 from napari_diffusion.engine.preview import Excerpt, Look, Previewer
 from napari_diffusion.ui.layers import array_of, axes_of
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
 from napari_diffusion.ui.overlay import Overlay, Shown
 from napari_diffusion.ui.panel import duration, sentence
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.preparation import compiling, wait_for_kernels
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import Settings
 from napari_diffusion.ui.view import BOX, Part, displayed, on_screen
@@ -110,6 +110,7 @@ class PreviewSection(Section):
     def _compute(self, settings: Settings, part: Part, control: Control) -> Look:
         """Return the filtered part. Colours keep their integer type: as floats, napari would take 255 for 255 times white."""
         keywords = settings.keywords | ({"preserve_dtype": True} if settings.keywords["channel_axis"] is not None else {})
+        wait_for_kernels(settings, control.cancel)
         return self._previewer.look(Excerpt(settings.image, settings.model, region=part.region, **keywords), control.cancel)
 
     def _part(self) -> Part | None:
@@ -141,7 +142,7 @@ class PreviewSection(Section):
             self._press()
 
     def _announce(self) -> None:
-        if kernels.compiling():
+        if compiling():
             self.status.value = "Compiling the filter for this computer; once, then it is kept."
         elif time.monotonic() - self._began > 1:
             self.status.value = "Computing… A shorter diffusion time, or a smaller preview in the preferences, is faster."

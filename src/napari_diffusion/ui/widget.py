@@ -17,7 +17,7 @@ from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.preparation import Preparation
+from napari_diffusion.ui.preparation import Preparation, for_suggestion, wait_for_kernels
 from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
 from napari_diffusion.ui.runs import Run
@@ -153,9 +153,13 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
         if asked:
             self.panel.say("Trying parameters on pieces of the image…")
-        self._suggestions.start(
-            lambda control: defaults.suggest(settings.image, settings.model, **keywords, thorough=asked, unit=settings.unit), done, failed
-        )
+
+        def work(control: Control) -> nd.Suggestion:
+            for each in (settings, for_suggestion(settings)):
+                wait_for_kernels(each, control.cancel)
+            return defaults.suggest(settings.image, settings.model, **keywords, thorough=asked, unit=settings.unit)
+
+        self._suggestions.start(work, done, failed)
 
     def _make_plan(self) -> None:
         try:

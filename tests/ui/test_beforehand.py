@@ -1,0 +1,51 @@
+"""In a new installation the widget has its model compiled by another process, and loads what that has made."""
+
+import json
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import json, os, time
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import QApplication
+from napari_diffusion.engine import beforehand
+from napari_diffusion.ui import preparation, worker
+from napari_diffusion.ui.widget import AnisotropicDiffusion
+
+app = QApplication([])
+children = []
+start = beforehand._start
+beforehand._start = lambda: children.append(start()) or children[-1]
+viewer = ViewerModel()
+viewer.add_image(np.random.default_rng(0).random((8, 9, 10)).astype("f4"))
+gui = AnisotropicDiffusion(viewer)
+said = set()
+while not preparation._known:
+    app.processEvents()
+    said.add(gui.panel.status.value)
+from napari_diffusion.kernels import jit
+compiled, loaded = (sum(sum(getattr(kernel.stats, which).values()) for kernel in jit._compiled) for which in ("cache_misses", "cache_hits"))
+alive = [child.poll() is None for child in children]
+gui.native.deleteLater()
+app.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+ends = [child.wait(60) is not None for child in children]
+while worker.running():
+    app.processEvents()
+print(json.dumps({"compiled": compiled, "loaded": loaded, "alive": alive, "ends": ends, "said": sorted(said)}))
+"""
+
+
+def test_the_shown_model_is_compiled_elsewhere_and_the_rest_ends_with_the_widget(tmp_path):
+    own = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | own, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["compiled"] == 0
+    assert found["loaded"] > 0
+    assert found["alive"] == [True]  # the other models are still to come
+    assert found["ends"] == [True]
+    assert any(text.startswith("Preparing Perona-Malik") for text in found["said"])
