@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -88,3 +89,28 @@ def test_the_cache_is_used_by_the_next_process(tmp_path):
     assert all(re.search(r"-numba-\d", str(path)) for path in files)  # machine code of another compiler is never found
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == files
     assert first == second
+
+
+def test_two_processes_do_not_mix_up_their_machine_code(tmp_path):
+    """Both save the same kernel for other types; the second has read the index before the first wrote it."""
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    code = """
+        import json, os, subprocess, sys
+        import numpy as np
+        from napari_diffusion.kernels import compiled
+        from numba.core.caching import IndexDataCacheFile
+        dtype, *other = sys.argv[1:]
+        save = IndexDataCacheFile._save_data
+        def late(self, name, data):
+            if other and "_diffusivity" in name:
+                os.unlink(self._index_path)
+                subprocess.run([sys.executable, "-c", os.environ["CODE"], *other], check=True, stdout=subprocess.DEVNULL)
+            save(self, name, data)
+        IndexDataCacheFile._save_data = late
+        q = np.linspace(0, 4, 5).astype(dtype)
+        compiled.diffusivity(1, q)
+        print(json.dumps(q.tolist()))
+    """
+    code = textwrap.dedent(code)
+    python(code, "f4", "f8", CODE=code, **environment)
+    np.testing.assert_allclose(python(code, "f8", CODE=code, **environment), python(code, "f4", CODE=code, **environment), rtol=1e-6)

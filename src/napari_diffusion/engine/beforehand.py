@@ -140,11 +140,11 @@ class Helper:
         return mark is not None and rehearsal.kind not in self._done and not mark.exists()
 
     def _ask(self, missing: Sequence[tuple[int, Rehearsal]]) -> None:
-        process, before = self._process, dict(self._asked)
-        if process is not None and missing[0][0] == WANTED and all(rank == LATER for rank, _ in before.values()):
-            self._forget(process)  # its priority is low by now
+        process = self._process
+        if process is not None and missing[0][0] == WANTED and all(rank == LATER for rank, _ in self._asked.values()):
+            missing = [*missing, *self._asked.values()]  # its priority is low by now
             process.terminate()
-            missing, before = [*missing, *before.values()], {}
+            self._forget(process)
         try:
             if self._process is None:
                 self._process = _start()

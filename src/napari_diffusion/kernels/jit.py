@@ -69,6 +69,17 @@ class _NoAlias(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
+def _name_by_process(compiled: Any) -> None:
+    """Let no two processes choose the same file for their machine code.
+
+    numba numbers the files of a kernel by what it has read of the index. Of two processes that save the same kernel for other types at
+    the same moment, one would overwrite the code of the other, and the index would offer it for the wrong types.
+    """
+    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(files, "_data_name_pattern"):  # no promise of numba's
+        files._data_name_pattern = f"{os.getpid()}-{files._data_name_pattern}"
+
+
 def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
     settings: Any = numba.config
     saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it here, while decorating
@@ -84,6 +95,7 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
             pipeline_class=_NoAlias,
             **options,
         )
+        _name_by_process(compiled)
         _compiled.append(compiled)
         return compiled
     finally:
