@@ -75,7 +75,7 @@ def _name_by_process(compiled: Any) -> None:
     numba numbers the files of a kernel by what it has read of the index. Of two processes that save the same kernel for other types at
     the same moment, one would overwrite the code of the other, and the index would offer it for the wrong types.
     """
-    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(files, "_data_name_pattern"):  # no promise of numba's
         files._data_name_pattern = f"{os.getpid()}-{files._data_name_pattern}"
 
