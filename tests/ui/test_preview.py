@@ -274,7 +274,7 @@ def test_compilation_is_announced(opened, qtbot, noisy, held, monkeypatch):
     held.go.set()
     viewer, gui, section = opened(noisy)
     held.go.clear()
-    monkeypatch.setattr(module.kernels, "compiling", lambda: True)
+    monkeypatch.setattr(module, "compiling", lambda: True)
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: "Compiling" in section.status.value, timeout=WAIT)
     held.go.set()

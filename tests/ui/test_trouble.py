@@ -207,8 +207,10 @@ import gc, weakref
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
+from napari_diffusion.ui import preparation
 from napari_diffusion.ui.widget import IsotropicDiffusion
 
+preparation.helper.join = int  # nobody asks another process: a wait for it would hold the widget
 app = QApplication([])
 
 def forgotten():
