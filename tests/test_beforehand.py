@@ -21,6 +21,8 @@ ANSWERS = """
 import json, sys
 for line in sys.stdin:
     kind = json.loads(line)["kind"]
+    if kind == "slow" and json.loads(line)["rank"]:
+        continue  # answered when it is wanted
     if kind != "stay":
         print(kind, flush=True)
 """
@@ -139,8 +141,9 @@ def test_a_wait_ends(end, helper, monkeypatch):
         helper.join()
 
 
-def test_a_process_at_low_priority_is_replaced_when_somebody_waits(helper):
-    helper.prepare(rehearsal("wanted"), threading.Event(), later=[rehearsal("stay")])
+@pytest.mark.parametrize("rank", ["soon", "later"])
+def test_a_process_for_which_nobody_waits_is_replaced_when_somebody_does(rank, helper):
+    helper.prepare(rehearsal("wanted"), threading.Event(), **{rank: [rehearsal("stay")]})
     helper.prepare(rehearsal("urgent"), threading.Event())
     assert len(helper.started) == 2
     assert ended(helper.started[0])
@@ -148,6 +151,13 @@ def test_a_process_at_low_priority_is_replaced_when_somebody_waits(helper):
     assert "stay" in helper._asked  # nothing is forgotten
     assert helper.started[1].poll() is None
     assert not helper._broken
+
+
+def test_what_is_soon_is_waited_for_where_it_is_compiled(helper):
+    helper.prepare(rehearsal("wanted"), threading.Event(), soon=[rehearsal("slow")])
+    helper.prepare(rehearsal("slow"), threading.Event())
+    assert len(helper.started) == 1
+    assert "slow" in helper._done
 
 
 @pytest.mark.parametrize("broken", ["import sys; sys.exit(1)", "input(); raise SystemExit(1)"])

@@ -2,7 +2,7 @@
 
 The two processes share the folder of machine code, and nothing else: the one that asks loads from there what the other has compiled. It
 asks by lines of JSON and is answered with the names of what is done. The other ends when its input ends, so it never outlives who asked.
-It lowers its priority for what nobody waits for. No process may raise it again, so another one takes over when somebody does.
+It lowers its priority for what nobody waits for, and no process may raise it again: another one takes over when somebody waits.
 """
 
 from __future__ import annotations
@@ -104,7 +104,14 @@ class Helper:
             with self._changed:
                 self._forget(process)
 
-    def prepare(self, wanted: Rehearsal, cancel: threading.Event, soon: Sequence[Rehearsal] = (), later: Sequence[Rehearsal] = ()) -> None:
+    def prepare(
+        self,
+        wanted: Rehearsal,
+        cancel: threading.Event,
+        soon: Sequence[Rehearsal] = (),
+        later: Sequence[Rehearsal] = (),
+        rank: int = WANTED,
+    ) -> None:
         """Wait until the kernels for ``wanted`` have been compiled, or cannot be.
 
         Parameters
@@ -113,13 +120,15 @@ class Helper:
             What to compile first, next, and at low priority when nobody waits.
         cancel
             Ends the wait when it is set.
+        rank
+            How urgent ``wanted`` is.
 
         Raises
         ------
         Cancelled
             When ``cancel`` was set, or the last who might ask has left.
         """
-        given = [(WANTED, wanted), *((SOON, each) for each in soon), *((LATER, each) for each in later)]
+        given = [(rank, wanted), *((SOON, each) for each in soon), *((LATER, each) for each in later)]
         missing = [(rank, each) for rank, each in given if self._missing(each)]
         with self._changed:
             if not missing or self._broken or self._users <= 0:
@@ -140,9 +149,11 @@ class Helper:
         return mark is not None and rehearsal.kind not in self._done and not mark.exists()
 
     def _ask(self, missing: Sequence[tuple[int, Rehearsal]]) -> None:
-        process = self._process
-        if process is not None and missing[0][0] == WANTED and all(rank == LATER for rank, _ in self._asked.values()):
-            missing = [*missing, *self._asked.values()]  # its priority is low by now
+        process, (rank, wanted) = self._process, missing[0]
+        before = min((rank for rank, _ in self._asked.values()), default=LATER)
+        if process is not None and rank < before and self._rank(wanted) == LATER:
+            # Its priority is low by now, or it is at a kernel that may take 10 s; a new process is ready after 2 s.
+            missing = [*missing, *self._asked.values()]
             process.terminate()
             self._forget(process)
         try:
@@ -151,13 +162,16 @@ class Helper:
                 threading.Thread(target=self._listen, args=(self._process,), name="napari-diffusion", daemon=True).start()
             assert self._process.stdin is not None
             for rank, each in missing:
-                if each.kind not in self._asked or rank < self._asked[each.kind][0]:
+                if each.kind not in self._asked or rank < self._rank(each):
                     self._asked[each.kind] = rank, each
                     self._process.stdin.write(json.dumps(asdict(each) | {"rank": rank}) + "\n")
             self._process.stdin.flush()
         except OSError:
             self._broken = True
             self._forget(self._process)
+
+    def _rank(self, rehearsal: Rehearsal) -> int:
+        return self._asked.get(rehearsal.kind, (LATER, rehearsal))[0]
 
     def _forget(self, process: subprocess.Popen[str] | None) -> None:
         if self._process is process:

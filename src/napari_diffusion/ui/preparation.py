@@ -10,7 +10,7 @@ from typing import Any
 from qtpy.QtCore import QTimer
 
 from napari_diffusion import kernels
-from napari_diffusion.engine.beforehand import Helper, Rehearsal
+from napari_diffusion.engine.beforehand import SOON, WANTED, Helper, Rehearsal
 from napari_diffusion.engine.preview import rehearse
 from napari_diffusion.grid import working_dtype
 from napari_diffusion.models import Model, PeronaMalik, all_models, parameters
@@ -43,6 +43,12 @@ def others(settings: Settings) -> list[Settings]:
     return [_plain(settings, model()) for model in all_models()]
 
 
+def wait_for_suggestion(settings: Settings, cancel: threading.Event) -> None:
+    """Wait, in a thread, for the kernels of a suggestion; those of runs come first."""
+    wait_for_kernels(settings, cancel)
+    wait_for_kernels(for_suggestion(settings), cancel, rank=SOON)
+
+
 def for_suggestion(settings: Settings) -> Settings:
     """Return a run that needs the kernels that a quick suggestion needs beside those of its own model; Perona-Malik often continues so."""
     return _plain(settings, PeronaMalik(sigma=1.0))
@@ -52,10 +58,12 @@ def _plain(settings: Settings, model: Model) -> Settings:
     return replace(settings, model=model, keywords=settings.keywords | {"labels": None, "nan": "raise", "scheme": "auto", "strict": False})
 
 
-def wait_for_kernels(settings: Settings, cancel: threading.Event, soon: Sequence[Settings] = (), later: Sequence[Settings] = ()) -> None:
+def wait_for_kernels(
+    settings: Settings, cancel: threading.Event, soon: Sequence[Settings] = (), later: Sequence[Settings] = (), rank: int = WANTED
+) -> None:
     """Wait, in a thread, while the kernels of a run are compiled by another process, as far as that can be, before other runs'."""
     if kind(settings) not in _known and len(settings.keywords["axes"]) <= 3:  # more axes have no compiled kernels
-        helper.prepare(_rehearsal(settings), cancel, [_rehearsal(each) for each in soon], [_rehearsal(each) for each in later])
+        helper.prepare(_rehearsal(settings), cancel, [_rehearsal(each) for each in soon], [_rehearsal(each) for each in later], rank)
 
 
 def compiling() -> bool:

@@ -17,7 +17,7 @@ from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.preparation import Preparation, for_suggestion, wait_for_kernels
+from napari_diffusion.ui.preparation import Preparation, wait_for_suggestion
 from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
 from napari_diffusion.ui.runs import Run
@@ -155,8 +155,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.say("Trying parameters on pieces of the image…")
 
         def work(control: Control) -> nd.Suggestion:
-            for each in (settings, for_suggestion(settings)):
-                wait_for_kernels(each, control.cancel)
+            wait_for_suggestion(settings, control.cancel)
             return defaults.suggest(settings.image, settings.model, **keywords, thorough=asked, unit=settings.unit)
 
         self._suggestions.start(work, done, failed)
