@@ -2,9 +2,8 @@ r"""Vessel-enhancing diffusion.
 
 .. math:: \lambda_{along} = 1 + (\omega - 1)\,V^{1/s}, \qquad \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
 
-with Frangi's vesselness V (`kernels.reference_tensor`), the largest of three scales, and the eigenvectors of the sum of the
-scale-normalised Hessians times :math:`V^4`: nearly those of the best scale, but they do not jump from one to the next.
-The stable step is :math:`\omega` times shorter.
+with Frangi's vesselness V (`kernels.reference_tensor`), the largest of three scales, and the eigenvectors of the scale-normalised Hessians
+summed times :math:`V^4`: nearly those of the best scale, but they do not jump. The stable step is :math:`\omega` times shorter.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -41,7 +40,8 @@ class VesselEnhancing(Model):
     epsilon: float = param(0.01, "Smoothing across a vessel, as a share of that outside.", gt=0, le=1)
     sensitivity: float = param(5.0, "How readily a faint vessel counts as one.", ge=1, le=100)
 
-    def bounded(self, most: float) -> Self:  # noqa: D102 - as in `Model`
+    def bounded(self, most: float) -> Self:
+        """Return the model with an ``omega`` of at most ``most``."""
         return replace(self, omega=max(min(self.omega, most), 1.0))
 
     def coefficient(self, f: Features) -> Tensor:
