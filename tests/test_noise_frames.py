@@ -106,17 +106,18 @@ def test_the_report_says_so():
     assert not any("texture" in text for text in said.warnings)  # as it would go, were the noise read from one frame
 
 
-def test_a_second_scan_agrees_more_with_the_filtered_first():
-    """Two volumes of one head: their noise is independent, so what the first gains against the second it gains against the truth.
+def test_what_goes_from_a_scan_of_voxel_sized_folds_is_noise():
+    """Two volumes of one head: their noise is independent, so the second tells gains, and what both removed parts share is picture.
 
-    The best of 456 settings of four models gains 0.30 dB, as fine folds are as weak as the noise and neighbours share that; the choice
-    from single volumes lost 2.75 dB.
+    The largest gain of 456 settings of four models is 0.30 dB, but then 85 % of what goes is folds, which are as fine and weak as the noise
+    (`tests/benchmarks/residuals.py`). Parameters from single volumes lost 2.75 dB.
     """
     scan = np.asarray(nibabel.load(samples.mri_file()).dataobj, np.float32)
-    first, second = scan[..., 0], scan[..., 1]
-    head = (first + second) / 2 > threshold_otsu(first + second) / 2
-    model, time = nd.suggest(scan, axes=(0, 1, 2), spacing=(2, 2, 2.2))
-    filtered = nd.diffuse(first, model, time=time, spacing=(2, 2, 2.2))
-    noise = np.square(first - second)[head].mean() / 2
-    left = np.square(filtered - second)[head].mean() - noise
-    assert 10 * np.log10(noise / left) > 0.2
+    head = scan.mean(-1) > threshold_otsu(scan.mean(-1))
+    found = nd.suggest(scan, axes=(0, 1, 2), spacing=(2, 2, 2.2))
+    filtered = nd.diffuse(scan, found.model, time=found.time, axes=(0, 1, 2), spacing=(2, 2, 2.2))
+    removed, noise = (scan - filtered)[head], np.square(scan[..., 0] - scan[..., 1])[head].mean() / 2
+    left = np.square(filtered[..., 0] - scan[..., 1])[head].mean() - noise
+    assert 10 * np.log10(noise / left) > 0.1
+    assert np.square(removed[:, 0] - removed[:, 1]).mean() / 2 > 0.4 * np.square(removed).mean()
+    assert any("as fine and weak as the noise" in text for text in found.warnings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -57,6 +58,13 @@ def agreement(result: np.ndarray, first: np.ndarray, second: np.ndarray) -> floa
     head = (first + second) / 2 > threshold_otsu((first + second) / 2)
     noise = float(np.square(first - second)[head].mean()) / 2
     return 10 * float(np.log10(noise / (float(np.square(result - second)[head].mean()) - noise)))
+
+
+def noise_in_removed(result: np.ndarray, first: np.ndarray, other: np.ndarray, second: np.ndarray) -> float:
+    """Share of noise in what was removed from a first scan in the head: what a second one, filtered alike, has in common is picture."""
+    head = (first + second) / 2 > threshold_otsu((first + second) / 2)
+    removed = first - result
+    return float(np.square(removed - (second - other))[head].mean()) / 2 / float(np.square(removed)[head].mean())
 
 
 def best(first: np.ndarray, second: np.ndarray, spacing: tuple[float, ...]) -> tuple[nd.Model, float]:
@@ -116,18 +124,26 @@ def told(model: nd.Model, time: float) -> str:
 def main() -> None:
     """Filter every scan, and show original, result, what was removed, and that over its local strength, side by side."""
     rows = []
-    lines = ["| scan | noise | chosen | gain [dB] | neighbours of the removed part correlate | edges in it |", "|---|---|---|---|---|---|"]
+    columns = ("scan", "noise", "chosen", "gain [dB]", "noise in what was removed", "its neighbours correlate", "edges in it")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     template = next(case for case in CASES if case.kind == "rician")
     clean, noisy, _ = template.make()
 
-    def show(name: str, data: np.ndarray, spacing: tuple[float, ...], model: nd.Model, time: float, noise: str, gain: str) -> None:
+    def show(
+        name: str, data: np.ndarray, spacing: tuple[float, ...], model: nd.Model, time: float, noise: str, share: float, second: Any = None
+    ) -> None:
         result = nd.diffuse(data, model, time=time, spacing=spacing)
         removed, inside = data - result, data > 0
+        gain, told_share = "", "" if np.isnan(share) else f"{100 * share:.0f} % expected"
+        if second is not None:
+            gain = f"{agreement(result, data, second):.2f}"
+            true = noise_in_removed(result, data, nd.diffuse(second, model, time=time, spacing=spacing), second)
+            told_share = f"{100 * true:.0f} %" + (f", {told_share}" if told_share else "")
         shown = [f"{neighbours(removed, inside, spacing):.2f}", f"{anatomy(removed, result, spacing):.2f}"]
         if data is noisy:
             perfect = neighbours(noisy - clean, inside, spacing), anatomy(noisy - clean, clean, spacing)
             shown = [f"{here}, by a perfect filter {there:.2f}" for here, there in zip(shown, perfect, strict=True)]
-        lines.append(f"| {name} | {noise} | {told(model, time)} | {gain} | {' | '.join(shown)} |")
+        lines.append(f"| {name} | {noise} | {told(model, time)} | {gain} | {told_share} | {' | '.join(shown)} |")
         z, top = data.shape[2] // 2, float(np.quantile(data, 0.995))
         spread = 4 * float(np.std(removed[inside]))
         local = np.sqrt(smoothed(removed**2, spacing, 2.0)) + 1e-3 * spread
@@ -138,18 +154,12 @@ def main() -> None:
         data = noisy if series.base is noisy else np.ascontiguousarray(series[..., which])
         found = nd.suggest(series, axes=(0, 1, 2), spacing=spacing, unit="mm")
         print(name, series.shape, spacing, found.report, sep="\n", flush=True)
-        gain = ""
-        if name == EPI:
-            second, result = series[..., 1], nd.diffuse(data, found.model, time=found.time, spacing=spacing)
-            gain = f"{agreement(result, data, second):.2f}"
-        show(name, data, spacing, found.model, found.time, level(found.noise), gain)
-        if name == EPI:
+        second = np.ascontiguousarray(series[..., 1]) if name == EPI else None
+        show(name, data, spacing, found.model, found.time, level(found.noise), found.noise_share, second)
+        if second is not None:
             one = nd.suggest(data, spacing=spacing)
-            alone = agreement(nd.diffuse(data, one.model, time=one.time, spacing=spacing), data, second)
-            show("the same, from the first volume alone", data, spacing, one.model, one.time, level(one.noise), f"{alone:.2f}")
-            model, time = best(data, second, spacing)
-            most = agreement(nd.diffuse(data, model, time=time, spacing=spacing), data, second)
-            show("the same, best setting by the second volume", data, spacing, model, time, "", f"{most:.2f}")
+            show("the same, from the first volume alone", data, spacing, one.model, one.time, level(one.noise), one.noise_share, second)
+            show("the same, largest gain by the second volume", data, spacing, *best(data, second, spacing), "", np.nan, second)
     width = max(sum(part.width + 4 for part in row) for row in rows)
     picture = Image.new("L", (width, len(rows) * (HEIGHT + 4)), 255)
     for number, row in enumerate(rows):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from napari_diffusion.engine.path import RATIO, Paths
-from napari_diffusion.estimate import CRITERIA, Noise, mean_squared_error, noise_left
+from napari_diffusion.estimate import Noise, Sums, careful, mean_squared_error, noise_left, sure
 from napari_diffusion.models import Model, Parameter, parameters
 
 #: A path ends when it is this many times longer than its best time, or than this many voxel², or when, beyond a voxel², the risk has
@@ -85,7 +85,7 @@ class Choice:
 
 @dataclass
 class Search:
-    """Searches one model's parameters; ``time`` or ``left`` fix how far to smooth, otherwise the risk decides it."""
+    """Searches one model's parameters; ``time`` or ``left`` fix how far to smooth, otherwise the ``risk`` decides it."""
 
     paths: Paths
     noise: Noise
@@ -93,18 +93,17 @@ class Search:
     time: float | None = None
     left: float | None = None
     most: int = MOST
-    criterion: str = "sure"
+    risk: Callable[[Sums], float] = sure
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     def along(self, model: Model, near: float = 0.0) -> Choice:
         """Best time of a model with these parameters; first looked for ``near`` a time, if one is known."""
         longest = self.time or LONGEST * self.paths.voxel**2
         seen: list[tuple[float, float, float, float]] = []
-        risk = CRITERIA[self.criterion]
         best = 0
         near = near if self.left is None else 0.0
         for time, sums in self.paths.walk(model, longest, min(AROUND * near, EARLY * self.paths.voxel**2)):
-            seen.append((time, risk(sums), mean_squared_error(sums), noise_left(sums)))
+            seen.append((time, self.risk(sums), mean_squared_error(sums), noise_left(sums)))
             if seen[-1][1] < seen[best][1]:
                 best = len(seen) - 1
             if self.left is not None:
@@ -135,6 +134,8 @@ class Search:
             if p.suggest in HOOKS and p.name not in self.fixed
         }
         hooked = {name: (p, rungs) for name, (p, rungs) in hooked.items() if rungs.steps}
+        if self.risk is careful:  # a gradient that was smoothed does not tell noise from detail as fine
+            hooked |= {name: (p, Rungs(rungs.unit, (0.0,), 0)) for name, (p, rungs) in hooked.items() if p.suggest == "scale"}
         at = {name: rungs.start for name, (_, rungs) in hooked.items()}
         tried: dict[tuple[int, ...], Choice] = {}
 

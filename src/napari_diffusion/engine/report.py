@@ -15,6 +15,8 @@ from napari_diffusion.models import Model, parameters
 
 #: Correlation of neighbours above which noise is not white, gain [dB] below which filtering is hardly worth it, and so on.
 CORRELATED, WORTH, FEW, SATURATED = 0.15, 0.5, 2000, 0.01
+#: Share of noise in what is removed below which it is mostly detail.
+HALF = 0.5
 #: Scatter of the values, in noise levels, below which there is nothing but noise.
 STRUCTURE = 1.1
 _KINDS = {
@@ -37,6 +39,7 @@ def reasons(
     choice: Choice,
     noise: Noise,
     gain: float,
+    share: float,
     search: Search,
     candidates: Sequence[Model],
     pieces: Sequence[Piece],
@@ -68,7 +71,8 @@ def reasons(
         why = "there the estimated error is smallest"
     told.append(f"time = {choice.time:.3g} {unit}² (at most a Gaussian of sigma {equivalent_sigma(choice.time):.3g} {unit}): {why}.")
     left = "" if math.isnan(choice.left) else f"; {100 * choice.left:.0f} % of the noise is left"
-    told.append(f"Expected: {gain:+.1f} dB signal-to-noise ratio{left}.")
+    removed = "" if math.isnan(share) else f"; {100 * share:.0f} % of what is removed is noise"
+    told.append(f"Expected: {gain:+.1f} dB signal-to-noise ratio{left}{removed}.")
     return tuple(told)
 
 
@@ -81,7 +85,9 @@ def _details(noise: Noise) -> str:
     return told + (shared if noise.correlation > 0 and noise.allowed else "")
 
 
-def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[Piece], criterion: str) -> tuple[str, ...]:
+def warnings_about(
+    choice: Choice, noise: Noise, gain: float, share: float, spared: bool, pieces: Sequence[Piece], criterion: str
+) -> tuple[str, ...]:
     """Say what may make the choice worse than it looks."""
     told = []
     counted = sum(int(piece.usable.sum()) for piece in pieces)
@@ -95,13 +101,17 @@ def warnings_about(choice: Choice, noise: Noise, gain: float, pieces: Sequence[P
             told.append(f"{whence}; this is taken for noise that was interpolated or reconstructed; fine texture would go with it.")
     if counted < FEW:
         told.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
-    share = max(float(np.mean(piece.field[:, piece.usable] == top)) for piece in pieces for top in _ends(pieces)) if pieces else 0.0
-    if share > SATURATED:
-        told.append(f"{100 * share:.0f} % of the values of a piece are the largest or smallest one: saturated values hide their noise.")
+    ends = max(float(np.mean(piece.field[:, piece.usable] == top)) for piece in pieces for top in _ends(pieces)) if pieces else 0.0
+    if ends > SATURATED:
+        told.append(f"{100 * ends:.0f} % of the values of a piece are the largest or smallest one: saturated values hide their noise.")
     if choice.at_end and max(piece.activity for piece in pieces) < STRUCTURE * noise.sigma:
         told.append("The estimated error falls up to the longest time tried: there is no structure above the noise.")
     elif gain < WORTH:
         told.append(f"The image is already smooth: filtering gains only {gain:.1f} dB.")
+    if spared:
+        told.append("Detail is as fine and weak as the noise: at the smallest estimated error, more of it than noise would be removed.")
+    elif share < HALF:
+        told.append(f"Only {100 * share:.0f} % of what is removed is noise; the rest is detail.")
     return tuple(told)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 from napari_diffusion.engine.choose import HOOKS, MOST, Choice, Search
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.path import Paths
+from napari_diffusion.engine.probing import noises, probe, together
 from napari_diffusion.engine.report import reasons, warnings_about
-from napari_diffusion.engine.sample import Piece, sample
-from napari_diffusion.estimate import CRITERIA, KINDS, Evidence, Noise, Probe, calmer, disturbed, estimate_noise, fine_axes, gather, hiding
+from napari_diffusion.engine.sample import sample
+from napari_diffusion.estimate import CRITERIA, EPSILON, KINDS, MOSTLY, Noise, Probe, Sums, careful, noise_share
 from napari_diffusion.models import EdgeEnhancing, Model, PeronaMalik, SpeckleReducing, TotalVariation, parameters
 from napari_diffusion.models.base import as_number
 
@@ -25,6 +26,8 @@ SEARCHED = 3
 FINALISTS = 2
 #: A model that is so many times worse in the heat is not among them: 1 dB, which a search does not make good.
 BEHIND = 1.26
+#: Gain [dB] below which it counts more that the picture stays.
+LITTLE = 1.5
 #: Full width at half maximum of a Gaussian of standard deviation 1.
 FWHM = 2 * math.sqrt(2 * math.log(2))
 
@@ -43,6 +46,8 @@ class Suggestion:
         Expected gain in signal-to-noise ratio [dB]: by how much the mean squared error falls, at least.
     noise_left
         Share of the noise's standard deviation that is expected in the result.
+    noise_share
+        Share of noise in what is removed, by squares; the rest is picture. NaN with another criterion than ``"sure"``.
     reasons, warnings
         One sentence each.
     """
@@ -52,6 +57,7 @@ class Suggestion:
     noise: Noise
     gain: float
     noise_left: float
+    noise_share: float
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -165,26 +171,47 @@ def suggest_for(
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r:.60}.")
     time, left = _targets(fwhm, noise_reduction)
     pieces = sample(jobs)
-    found = _noises(pieces, noise, model)
-    whole = _together([noise for channels in found.values() for noise in channels])
-    probes = [_probe(piece, found[piece.source], criterion, number) for number, piece in enumerate(pieces)]
+    found = noises(pieces, noise, model)
+    whole = together([noise for channels in found.values() for noise in channels])
     every = list(range(len(pieces)))
     # One path can look at all pieces, a search cannot.
-    some = [int((k + 0.5) * len(pieces) / SEARCHED) for k in range(SEARCHED)] if thorough and len(pieces) > SEARCHED else every
+    some = [int((k + 0.5) * len(pieces) / SEARCHED) for k in range(SEARCHED)] if len(pieces) > SEARCHED else every
 
-    def over(numbers: Sequence[int], most: int) -> Search:
-        paths = Paths([pieces[k] for k in numbers], [probes[k] for k in numbers], jobs[0].weights)
-        return Search(paths, whole, tuple(fixed), time, left, most, criterion)
+    def probes_of(strength: float) -> list[Probe]:
+        return [probe(piece, found[piece.source], criterion, number, strength) for number, piece in enumerate(pieces)]
 
-    search = over(some, MOST if thorough else 1)
-    candidates = [model] if isinstance(model, Model) else _candidates(whole, search.paths)
-    best = search.best(model) if isinstance(model, Model) else _best_of(candidates, over([some[len(some) // 2]], 1), search)
-    final = over(every, 1).along(best.model, best.time) if thorough else best
+    def paths(probes: Sequence[Probe], numbers: Sequence[int] = every) -> Paths:
+        return Paths([pieces[k] for k in numbers], [probes[k] for k in numbers], jobs[0].weights)
+
+    def choose(probes: Sequence[Probe], risk: Callable[[Sums], float], thorough: bool) -> tuple[Choice, Search]:
+        def over(paths: Paths, most: int = 1) -> Search:
+            return Search(paths, whole, tuple(fixed), time, left, most, risk)
+
+        search = over(paths(probes, some), MOST) if thorough else over(paths(probes))
+        heat = over(paths(probes, [some[len(some) // 2]]))
+        best = search.best(model) if isinstance(model, Model) else _best_of(candidates, heat, search)
+        return over(paths(probes)).along(best.model, best.time) if thorough else best, search
+
+    probes = probes_of(EPSILON)
     counted = sum(int((probe.deviation > 0).sum()) for probe in probes)
     variance = sum(float(np.square(probe.deviation, dtype=float).sum()) for probe in probes) / counted
     # What is left when the noise is taken off is known no better than the noise itself.
     uncertain = variance * (2 * whole.error / whole.sigma + math.sqrt(2 / counted))
-    gain = 10 * math.log10(variance / max(final.error, uncertain))
+
+    def gain_of(choice: Choice) -> float:
+        return 10 * math.log10(variance / max(choice.error, uncertain))
+
+    candidates = [model] if isinstance(model, Model) else _candidates(whole, paths(probes))
+    final, search = choose(probes, CRITERIA[criterion], thorough)
+    share, spared = math.nan, False
+    if criterion == "sure" and final.time > 0:
+        probes = probes_of(1.0)
+        share = _share(paths(probes), final)
+        if share < MOSTLY and gain_of(final) < LITTLE and time is None and left is None:
+            choice, its_search = choose(probes, careful, True)
+            if choice.time > 0:
+                final, search, share, spared = choice, its_search, _share(paths(probes), choice), True
+    gain = gain_of(final)
     filled = {p.name: _short(getattr(final.model, p.name)) for p in parameters(final.model) if p.suggest in HOOKS and p.name not in fixed}
     final = dataclasses.replace(
         final, model=dataclasses.replace(final.model, **filled), time=_short(final.time) if fwhm is None else final.time
@@ -195,9 +222,16 @@ def suggest_for(
         noise=whole,
         gain=gain,
         noise_left=final.left,
-        reasons=reasons(final, whole, gain, search, candidates, pieces, unit, (fwhm, noise_reduction)),
-        warnings=warnings_about(final, whole, gain, pieces, criterion),
+        noise_share=share,
+        reasons=reasons(final, whole, gain, share, search, candidates, pieces, unit, (fwhm, noise_reduction)),
+        warnings=warnings_about(final, whole, gain, share, spared, pieces, criterion),
     )
+
+
+def _share(paths: Paths, choice: Choice) -> float:
+    """Share of noise in what a choice removes."""
+    *_, (_, sums) = paths.walk(choice.model, choice.time, choice.time)
+    return noise_share(sums)
 
 
 def _short(value: float) -> float:
@@ -238,62 +272,3 @@ def _targets(fwhm: Any, noise_reduction: Any) -> tuple[float | None, float | Non
         if value is not None and (number is None or not least < number < math.inf):
             raise ValueError(f"{name} must be a number > {least} and finite{unit}, got {value!r:.60}.")
     return None if fwhm is None else (fwhm / FWHM) ** 2 / 2, None if noise_reduction is None else 1 / noise_reduction
-
-
-def _noises(pieces: Sequence[Piece], kind: Any, model: Model | str) -> dict[int, list[Noise]]:
-    """Noise of every channel of every frame; the channels of a frame have one kind."""
-    found: dict[int, list[Noise]] = {}
-    for source in sorted({piece.source for piece in pieces}):
-        own = [piece for piece in pieces if piece.source == source]
-        usable, spacings = [piece.usable for piece in own], [piece.spacing for piece in own]
-        evidence = [gather([piece.field[c] for piece in own], usable, spacings) for c in range(len(own[0].field))]
-        first = estimate_noise(evidence[0], kind)
-        if own[0].following is not None and first.kind != "speckle":  # which may stay the same while nothing moves
-            evidence = [calmer(still, change) for still, change in zip(evidence, _changes(own), strict=True)]
-            first = estimate_noise(evidence[0], kind)
-        found[source] = [first, *(estimate_noise(one, first.kind) for one in evidence[1:])]
-    if not any(noise.sigma > 0 for channels in found.values() for noise in channels):
-        wanted = [p.name for p in parameters(model) if p.suggest in HOOKS] if isinstance(model, Model) else []
-        raise ValueError(f"The image shows no noise to choose {' and '.join([*wanted, 'time'])} by; set them by hand.")
-    return found
-
-
-def _changes(pieces: Sequence[Piece]) -> list[Evidence]:
-    """Evidence of every channel, from the changes to the next frame."""
-    after = [piece.following() for piece in pieces if piece.following is not None]
-    usable = [piece.usable & then.usable for piece, then in zip(pieces, after, strict=True)]
-    spacings = [piece.spacing for piece in pieces]
-    channels = range(len(pieces[0].field))
-    return [gather([piece.field[c] for piece in pieces], usable, spacings, [then.field[c] for then in after]) for c in channels]
-
-
-def _together(noises: Sequence[Noise]) -> Noise:
-    """Root mean square of several noises; what else they are is told by the strongest."""
-    noises = [noise for noise in noises if noise.sigma > 0]
-    squares = np.array([noise.sigma**2 for noise in noises])
-    errors = np.array([2 * noise.sigma * noise.error for noise in noises])  # of the squares
-    sigma = math.sqrt(squares.mean())
-    error = math.sqrt(np.square(errors).sum()) / len(noises) / (2 * sigma)
-    return dataclasses.replace(noises[int(squares.argmax())], sigma=sigma, error=error)
-
-
-def _probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int) -> Probe:
-    from scipy import ndimage
-
-    size = [1.5 if n > 2 and h <= 1.5 * min(piece.spacing) else 0.0 for n, h in zip(piece.field.shape[1:], piece.spacing, strict=True)]
-    deviations = []
-    for channel, noise in zip(piece.field, noises, strict=True):
-        mean = ndimage.gaussian_filter(np.where(piece.usable, channel, 0).astype(float), size) if noise.kind != "gaussian" else channel
-        deviations.append(np.where(piece.usable, np.sqrt(noise.variance(mean)), 0))
-    # The search needs a thousandth of the noise, which single precision nearly always has; a run of long floats takes twice the time.
-    largest, level = np.abs(piece.field[:, piece.usable]).max(initial=0), max(noise.sigma for noise in noises)
-    # In float32 neither the noise may drown in rounding nor a square overflow or vanish.
-    single = largest * np.finfo(np.float32).eps < 1e-3 * level and level > 1e-15 and largest < 1e15
-    dtype = np.dtype(np.float32 if single else np.float64)
-    image, deviation = piece.field.astype(dtype), np.asarray(deviations, dtype)
-    if criterion == "j-invariance":
-        return hiding(image, deviation)
-    fine = fine_axes(image.shape[1:], piece.spacing)
-    along = [noise.correlations if noise.allowed and len(noise.correlations) == len(fine) else () for noise in noises]
-    shared = [[own[fine.index(axis)] if own and axis in fine else () for axis in range(image.ndim - 1)] for own in along]
-    return disturbed(image, deviation, seed, shared)

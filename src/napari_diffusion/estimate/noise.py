@@ -145,12 +145,17 @@ def gather(
     return Evidence(joined("residual"), joined("mean"), joined("activity"), steps, count, after is not None)
 
 
+def busy(still: Evidence) -> bool:
+    """Whether there is no calm place to read the noise from."""
+    return not still.is_calm(still.flattest(), WHITE)
+
+
 def calmer(still: Evidence, change: Evidence) -> Evidence:
-    """Return the change between frames where these have no calm place and it leaves out their detail, else what was gathered ``still``.
+    """Return the change between frames where these are `busy` and it leaves out their detail, else what was gathered ``still``.
 
     Two pictures of different things have as much detail in their difference as each by itself.
     """
-    if still.is_calm(still.flattest(), WHITE) or not deviation(change.residual) > 0:
+    if not busy(still) or not deviation(change.residual) > 0:
         return still
     return change if np.median(change.activity) < LEFT_OUT * np.median(still.activity) else still
 

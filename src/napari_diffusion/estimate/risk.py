@@ -10,7 +10,7 @@ from one extra filtering of the image with a probe b added, which has the covari
 :math:`2\operatorname{tr}(C\,\partial u/\partial f)`: signs :math:`b_i = \pm 1` for white noise, and numbers whose neighbours are
 correlated where those of the noise are. With variances that follow the local mean it serves Poisson, speckle and Rician
 noise too, whose error it takes against the noise-free mean. The same two images say how much noise is left: the probe is a noise that is
-known.
+known. With a probe as strong as the noise they say what was removed: what changes in it with the noise is noise, the rest is picture.
 
 **Decorrelation** (Mrázek & Navara 2003) asks for the removed part to be uncorrelated with the result. **J-invariance** (Batson & Royer
 2019) hides voxels from the filter and looks how well the filter tells them. Neither needs to know the noise, as long as it is white.
@@ -31,16 +31,23 @@ from napari_diffusion.estimate.noise import coloured
 Array = NDArray[np.floating]
 #: Size of the probe in units of the noise (Ramani et al. 2008: anything small will do).
 EPSILON = 0.1
+#: Share of noise in what is removed below which a choice is not careful. For the EPI of docs/automatic.md it is estimated so where a second
+#: volume, whose noise is another one, tells 0.5: filters with a threshold below the noise change with twice the noise.
+MOSTLY = 0.7
 
 
 class Sums(NamedTuple):
-    """Sums over the voxels that count: of 1, variance, squared change, divergence, squared response, and so on; and over hidden ones."""
+    """Sums over the voxels that count: of 1, variance, squared change, divergence, squared response, and so on; and over hidden ones.
+
+    ``driven`` is of the squares of what changes in the removed part with the probe, in units of its strength.
+    """
 
     number: float
     variance: float
     squared: float
     divergence: float
     response: float
+    driven: float
     removed: float
     result: float
     result_squared: float
@@ -54,7 +61,7 @@ class Probe:
     """One piece of image with what its risk is computed from; fields ``(C, *space)``.
 
     ``deviation`` is the standard deviation of the noise [intensity], 0 where a voxel does not count. ``other`` is the second image that is
-    filtered beside the first: with ``pattern`` times `EPSILON` noise levels added, or with the voxels of ``hidden`` replaced.
+    filtered beside the first: with ``pattern`` times ``strength`` noise levels added, or with the voxels of ``hidden`` replaced.
     """
 
     image: Array
@@ -62,20 +69,23 @@ class Probe:
     pattern: Array
     other: Array
     hidden: NDArray[np.bool_] | None = None
+    strength: float = EPSILON
 
     def sums(self, result: Array, other: Array) -> Sums:
         """Sums that the risk is made of, from the results of the image and of the other one."""
         counts, image = self.deviation > 0, self.image
         if not counts.all():  # elsewhere there may be anything, NaN too
             image, result, other = (np.where(counts, part, 0) for part in (image, result, other))
-        removed, response = result - image, (other - result) / EPSILON
+        removed, response = result - image, (other - result) / self.strength
+        added = self.deviation * self.pattern
         hidden = counts & False if self.hidden is None else counts & self.hidden
         sums = (
             counts,
             self.deviation**2,
             removed**2,
-            response * self.deviation * self.pattern,
+            response * added,
             response**2,
+            (response - added) ** 2,
             removed,
             result,
             result**2,
@@ -86,14 +96,16 @@ class Probe:
         return Sums(*(float(part.sum()) for part in sums))
 
 
-def disturbed(image: Array, deviation: Array, seed: int, correlations: Sequence[Sequence[Sequence[float]]] = ()) -> Probe:
+def disturbed(
+    image: Array, deviation: Array, seed: int, correlations: Sequence[Sequence[Sequence[float]]] = (), strength: float = EPSILON
+) -> Probe:
     """Probe for SURE, the same for the same seed; ``correlations`` of neighbours are of every channel along every axis."""
     rng = np.random.default_rng(seed)
     pattern = rng.choice(np.array([-1, 1], image.dtype), image.shape)
     for channel, own in enumerate(correlations):
         if any(own):
             pattern[channel] = coloured(rng.normal(size=image.shape[1:]), own)
-    return Probe(image, deviation, pattern, image + image.dtype.type(EPSILON) * deviation * pattern)
+    return Probe(image, deviation, pattern, image + image.dtype.type(strength) * deviation * pattern, strength=strength)
 
 
 def hiding(image: Array, deviation: Array) -> Probe:
@@ -124,6 +136,21 @@ def mean_squared_error(sums: Sums) -> float:
 def noise_left(sums: Sums) -> float:
     """Share of the noise's standard deviation that is left in the result; NaN where voxels were hidden instead."""
     return math.nan if sums.hidden else math.sqrt(sums.response / sums.variance)
+
+
+def noise_share(sums: Sums) -> float:
+    r"""Share of noise in what is removed, by squares; NaN where nothing is.
+
+    With noise n' like that of the image, and :math:`r(f) = u(f) - f`, it is
+    :math:`\sum (r(f + n') - r(f))^2 / \sum r(f)^2`: 1 for a filter that leaves the picture alone. It takes a probe of strength 1.
+    """
+    return min(1.0, sums.driven / sums.squared) if sums.squared > 0 else math.nan
+
+
+def careful(sums: Sums) -> float:
+    """`sure` where mostly noise is removed (`MOSTLY`); elsewhere more than without a filter, and the more the less of it is noise."""
+    share = noise_share(sums)
+    return sums.variance / sums.number * (1 + MOSTLY - share) if share < MOSTLY else sure(sums)
 
 
 def correlation(sums: Sums) -> float:

@@ -1,0 +1,76 @@
+"""The noise of an image's pieces, and the probes that tell how a filter treats it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_diffusion.engine.choose import HOOKS
+from napari_diffusion.engine.sample import Piece
+from napari_diffusion.estimate import EPSILON, Evidence, Noise, Probe, busy, calmer, disturbed, estimate_noise, fine_axes, gather, hiding
+from napari_diffusion.models import Model, parameters
+
+
+def noises(pieces: Sequence[Piece], kind: Any, model: Model | str) -> dict[int, list[Noise]]:
+    """Noise of every channel of every frame; the channels of a frame have one kind."""
+    found: dict[int, list[Noise]] = {}
+    for source in sorted({piece.source for piece in pieces}):
+        own = [piece for piece in pieces if piece.source == source]
+        usable, spacings = [piece.usable for piece in own], [piece.spacing for piece in own]
+        evidence = [gather([piece.field[c] for piece in own], usable, spacings) for c in range(len(own[0].field))]
+        first = estimate_noise(evidence[0], kind)
+        series = own[0].following is not None and first.kind != "speckle"  # which may stay the same while nothing moves
+        if series and any(busy(still) for still in evidence):
+            evidence = [calmer(still, change) for still, change in zip(evidence, _changes(own), strict=True)]
+            first = estimate_noise(evidence[0], kind)
+        found[source] = [first, *(estimate_noise(one, first.kind) for one in evidence[1:])]
+    if not any(noise.sigma > 0 for channels in found.values() for noise in channels):
+        wanted = [p.name for p in parameters(model) if p.suggest in HOOKS] if isinstance(model, Model) else []
+        raise ValueError(f"The image shows no noise to choose {' and '.join([*wanted, 'time'])} by; set them by hand.")
+    return found
+
+
+def _changes(pieces: Sequence[Piece]) -> list[Evidence]:
+    """Evidence of every channel, from the changes to the next frame."""
+    after = [piece.following() for piece in pieces if piece.following is not None]
+    usable = [piece.usable & then.usable for piece, then in zip(pieces, after, strict=True)]
+    spacings = [piece.spacing for piece in pieces]
+    channels = range(len(pieces[0].field))
+    return [gather([piece.field[c] for piece in pieces], usable, spacings, [then.field[c] for then in after]) for c in channels]
+
+
+def together(noises: Sequence[Noise]) -> Noise:
+    """Root mean square of several noises; what else they are is told by the strongest."""
+    noises = [noise for noise in noises if noise.sigma > 0]
+    squares = np.array([noise.sigma**2 for noise in noises])
+    errors = np.array([2 * noise.sigma * noise.error for noise in noises])  # of the squares
+    sigma = math.sqrt(squares.mean())
+    error = math.sqrt(np.square(errors).sum()) / len(noises) / (2 * sigma)
+    return dataclasses.replace(noises[int(squares.argmax())], sigma=sigma, error=error)
+
+
+def probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int, strength: float = EPSILON) -> Probe:
+    """Probe of a piece, for a criterion, with the noise of each of its channels; the same for the same seed."""
+    from scipy import ndimage
+
+    size = [1.5 if n > 2 and h <= 1.5 * min(piece.spacing) else 0.0 for n, h in zip(piece.field.shape[1:], piece.spacing, strict=True)]
+    deviations = []
+    for channel, noise in zip(piece.field, noises, strict=True):
+        mean = ndimage.gaussian_filter(np.where(piece.usable, channel, 0).astype(float), size) if noise.kind != "gaussian" else channel
+        deviations.append(np.where(piece.usable, np.sqrt(noise.variance(mean)), 0))
+    # The search needs a thousandth of the noise, which single precision nearly always has; a run of long floats takes twice the time.
+    largest, level = np.abs(piece.field[:, piece.usable]).max(initial=0), max(noise.sigma for noise in noises)
+    # In float32 neither the noise may drown in rounding nor a square overflow or vanish.
+    single = largest * np.finfo(np.float32).eps < 1e-3 * level and level > 1e-15 and largest < 1e15
+    dtype = np.dtype(np.float32 if single else np.float64)
+    image, deviation = piece.field.astype(dtype), np.asarray(deviations, dtype)
+    if criterion == "j-invariance":
+        return hiding(image, deviation)
+    fine = fine_axes(image.shape[1:], piece.spacing)
+    along = [noise.correlations if noise.allowed and len(noise.correlations) == len(fine) else () for noise in noises]
+    shared = [[own[fine.index(axis)] if own and axis in fine else () for axis in range(image.ndim - 1)] for own in along]
+    return disturbed(image, deviation, seed, shared, strength)
