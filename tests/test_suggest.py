@@ -258,6 +258,14 @@ def test_detail_goes_where_much_is_gained():
     assert found.gain > 3
 
 
+def test_a_noise_that_is_hardly_known_is_told():
+    """A picture read with the wrong number of columns, so that few voxels agree with their neighbours; no gain is told that is a loss."""
+    found = nd.suggest((steps((96, 96)) + 4 * white((96, 96))).reshape(16, 24, 24), nd.Linear(), fwhm=1.0)
+    assert 2 * found.noise.error > found.noise.sigma
+    assert found.gain >= 0
+    assert any("too uncertain" in text for text in found.warnings)
+
+
 def test_pure_noise_is_told():
     assert warned(white((64, 64)), "no structure")
     y, x = np.indices((96, 96))

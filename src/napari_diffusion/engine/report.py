@@ -106,6 +106,8 @@ def warnings_about(
         told.append(f"{100 * ends:.0f} % of the values of a piece are the largest or smallest one: saturated values hide their noise.")
     if choice.at_end and max(piece.activity for piece in pieces) < STRUCTURE * noise.sigma:
         told.append("The estimated error falls up to the longest time tried: there is no structure above the noise.")
+    elif 2 * noise.error >= noise.sigma:
+        told.append("The noise is too uncertain to tell what filtering gains.")
     elif gain < WORTH:
         told.append(f"The image is already smooth: filtering gains only {gain:.1f} dB.")
     if spared:

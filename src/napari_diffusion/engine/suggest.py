@@ -195,8 +195,8 @@ def suggest_for(
     probes = probes_of(EPSILON)
     counted = sum(int((probe.deviation > 0).sum()) for probe in probes)
     variance = sum(float(np.square(probe.deviation, dtype=float).sum()) for probe in probes) / counted
-    # What is left when the noise is taken off is known no better than the noise itself.
-    uncertain = variance * (2 * whole.error / whole.sigma + math.sqrt(2 / counted))
+    # What is left when the noise is taken off is known no better than the noise itself, of which there is no more than all.
+    uncertain = variance * min(1.0, 2 * whole.error / whole.sigma + math.sqrt(2 / counted))
 
     def gain_of(choice: Choice) -> float:
         return 10 * math.log10(variance / max(choice.error, uncertain))
