@@ -99,8 +99,11 @@ def test_what_is_wanted_is_waited_for_and_the_process_ends_with_the_rest(helper)
 def test_nothing_is_started_for_what_is_in_the_cache(helper, tmp_path):
     for kind in ("wanted", "other"):
         (tmp_path / kind).touch()
+    assert not helper.has("wanted")
     helper.prepare(rehearsal("wanted"), threading.Event(), later=[rehearsal("other")])
     assert not helper.started
+    assert helper.has("wanted")
+    assert not helper.has("new")
     helper.prepare(rehearsal("wanted"), threading.Event(), later=[rehearsal("new")])
     assert len(helper.started) == 1
 

@@ -91,6 +91,10 @@ class Helper:
         """The process under way."""
         return self._process
 
+    def has(self, kind: str) -> bool:
+        """Whether the kernels for something are known to be there; what is in the cache is known once it has been asked for."""
+        return kind in self._done
+
     def join(self) -> None:
         """Tell that there is one more who may ask."""
         self._users += 1
@@ -145,8 +149,12 @@ class Helper:
             raise Cancelled("Nobody waits for the kernels any more.")
 
     def _missing(self, rehearsal: Rehearsal) -> bool:
-        mark = kernels.mark(rehearsal.kind)
-        return mark is not None and rehearsal.kind not in self._done and not mark.exists()
+        if rehearsal.kind in self._done or (mark := kernels.mark(rehearsal.kind)) is None:
+            return False
+        if mark.exists():
+            self._done.add(rehearsal.kind)
+            return False
+        return True
 
     def _ask(self, missing: Sequence[tuple[int, Rehearsal]]) -> None:
         process, (rank, wanted) = self._process, missing[0]

@@ -266,11 +266,14 @@ class Look:
         Makes the exact one, where this is a draft.
     seconds
         How long that is expected to take, where it is known.
+    region
+        Which part of the image it is, where that is not what was asked for but a first impression, made while others are compiled.
     """
 
     picture: Any
     better: Callable[[Event | None], Look] | None = None
     seconds: float | None = None
+    region: tuple[Any, ...] | None = None
 
 
 class Previewer:
@@ -279,10 +282,10 @@ class Previewer:
     def __init__(self) -> None:
         self._paces: dict[type[Model], deque[float]] = {}
 
-    def look(self, excerpt: Excerpt, cancel: Event | None = None) -> Look:
-        """Return the exact preview within a moment, or else a draft that can be asked for a better one."""
+    def look(self, excerpt: Excerpt, cancel: Event | None = None, drafted: bool = False) -> Look:
+        """Return the exact preview within a moment, or where there has been a draft; or else a draft that can be asked for a better one."""
         draft, seconds = replace(excerpt, draft=True), self.expects(excerpt)
-        if (seconds is not None and seconds <= MOMENT) or draft.work > excerpt.work / 2:
+        if drafted or (seconds is not None and seconds <= MOMENT) or draft.work > excerpt.work / 2:
             return Look(self._make(excerpt, cancel))
         picture = self._make(draft, cancel)
         return Look(picture, lambda cancel: Look(self._make(excerpt, cancel)), self.expects(excerpt))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QTimer
@@ -251,8 +251,11 @@ class Overlay:
             # Meanwhile the layer may have been deleted, exchanged or given other data.
             if not (self._on and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image):
                 return None
-            self._show(source, part, look.picture)
-            self._tell(Shown(part, look))
+            shown = part
+            if look.region is not None:
+                shown = replace(part, region=look.region, whole=part.whole and look.region == part.region)
+            self._show(source, shown, look.picture)
+            self._tell(Shown(shown, look))
             better = look.better
             return None if better is None else lambda control: better(control.cancel)
 

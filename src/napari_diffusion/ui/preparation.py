@@ -66,6 +66,12 @@ def wait_for_kernels(
         helper.prepare(_rehearsal(settings), cancel, [_rehearsal(each) for each in soon], [_rehearsal(each) for each in later], rank)
 
 
+def prepared(settings: Settings) -> bool:
+    """Whether a run is known to have its kernels; it never loads the compiler."""
+    what = kind(settings)
+    return what in _known or len(settings.keywords["axes"]) > 3 or helper.has(repr(what))
+
+
 def compiling() -> bool:
     """Whether somebody waits for a kernel, compiled here or elsewhere."""
     return helper.waiting or kernels.compiling()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
 
+from napari_diffusion.engine.early import first_look
 from napari_diffusion.engine.preview import Excerpt, Look, Previewer
 from napari_diffusion.ui.layers import array_of, axes_of
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
 from napari_diffusion.ui.overlay import Overlay, Shown
 from napari_diffusion.ui.panel import duration, sentence
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.preparation import compiling, wait_for_kernels
+from napari_diffusion.ui.preparation import compiling, prepared, wait_for_kernels
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import Settings
 from napari_diffusion.ui.view import BOX, Part, displayed, on_screen
@@ -43,6 +45,7 @@ class PreviewSection(Section):
         self._previewer = Previewer()
         self.overlay = Overlay(self.context, "preview", self._compute, self._part, self._tell, self._gone)
         self._began = 0.0
+        self._draft = ""
         self._compiling = QTimer(self.context.form.native)
         self._compiling.setInterval(LOOK)
         self._compiling.timeout.connect(self._announce)
@@ -110,8 +113,9 @@ class PreviewSection(Section):
     def _compute(self, settings: Settings, part: Part, control: Control) -> Look:
         """Return the filtered part. Colours keep their integer type: as floats, napari would take 255 for 255 times white."""
         keywords = settings.keywords | ({"preserve_dtype": True} if settings.keywords["channel_axis"] is not None else {})
-        wait_for_kernels(settings, control.cancel)
-        return self._previewer.look(Excerpt(settings.image, settings.model, region=part.region, **keywords), control.cancel)
+        excerpt = Excerpt(settings.image, settings.model, region=part.region, **keywords)
+        ready, wait = partial(prepared, settings), partial(wait_for_kernels, settings)
+        return first_look(self._previewer, excerpt, part.middle, ready, wait, control.cancel)
 
     def _part(self) -> Part | None:
         largest = Preferences.read().preview
@@ -120,29 +124,34 @@ class PreviewSection(Section):
     def _tell(self, about: Shown | Exception | None) -> None:
         """Say how it stands: begun (``None``), failed, or shown."""
         if about is None:
-            self._began = time.monotonic()
+            self._began, self._draft = time.monotonic(), ""
             self._compiling.start()
             return
         draft = isinstance(about, Shown) and about.look.better is not None
         # On screen a draft looks like any picture, so that the line is marked, not only worded.
         self.status.native.setStyleSheet("border-left: 3px solid #f0ad4e; padding-left: 6px;" if draft else "")
-        self._compiling.stop()
         if isinstance(about, Exception):
+            self._compiling.stop()
             self.status.value = sentence(about)
             return
-        part = about.part
+        part, early = about.part, draft and about.look.region is not None
         sides = " × ".join(str(side.stop - side.start) for side in part.region[: self.context.layer.ndim] if side.stop - side.start > 1)
-        where = "all of the plane" if part.whole else f"the middle, {sides} voxels; the preferences say how much"
+        where = "all of the plane" if part.whole else f"the middle, {sides} voxels{'' if early else '; the preferences say how much'}"
         if draft:
             rest = "" if about.look.seconds is None else f", in about {duration(about.look.seconds)}"
-            self.status.value = f"Draft, nearly as Run will make it: {where}. The exact preview follows{rest}."
+            self._draft = f"Draft, nearly as Run will make it: {where}. "
+            self.status.value = f"{self._draft}The exact preview follows{rest}."
         else:
             self.status.value = f"As Run will make it: {where}, in {time.monotonic() - self._began:.2g} s."
+        if early:  # the exact one may have to wait for the compiler
+            self._announce()
+        else:
+            self._compiling.stop()
         if self.hold.native.isDown():
             self._press()
 
     def _announce(self) -> None:
         if compiling():
-            self.status.value = "Compiling the filter for this computer; once, then it is kept."
-        elif time.monotonic() - self._began > 1:
+            self.status.value = f"{self._draft}Compiling the filter for this computer; once, then it is kept."
+        elif not self._draft and time.monotonic() - self._began > 1:
             self.status.value = "Computing… A shorter diffusion time, or a smaller preview in the preferences, is faster."

@@ -24,10 +24,13 @@ class Part:
         A slice for every axis of the array.
     whole
         Whether all of the plane or volume on screen is in it.
+    middle
+        The voxel that is looked at.
     """
 
     region: tuple[slice, ...]
     whole: bool
+    middle: tuple[int, ...]
 
     def place(self, layer: Any) -> Any:
         """Return the ``translate`` of a layer that shows this part where ``layer`` has it, all its other transforms the same."""
@@ -82,7 +85,7 @@ def on_screen(viewer: Any, layer: Any, largest: int, cut: int | str = BOX, place
         start = min(max(0, middle[axis] - side // 2), max(0, shape[axis] - side))
         region[axis] = slice(start, min(start + side, shape[axis]))
         whole &= side >= shape[axis]
-    return Part(tuple(region), whole)
+    return Part(tuple(region), whole, tuple(middle))
 
 
 def _looked_at(viewer: Any, layer: Any, here: list[int], shown: tuple[int, ...]) -> list[int]:
