@@ -148,6 +148,10 @@ class Features:
             else:
                 slope = self._derivative(smooth, first, lo, hi, j, 1, "other")
                 self._derive(slope, lo, self.lo, self.hi, i, 1, entry)
+                if self.grid.open_faces is not None:  # beside a wall it matters which comes first, and no axis may
+                    slope = self._derivative(smooth, first, lo, hi, i, 1, "other")
+                    entry += self._derivative(slope, lo, self.lo, self.hi, j, 1, "along")
+                    entry *= 0.5
         self._reached([2] * len(self.grid.shape), sigma)
         return out
 

@@ -107,13 +107,17 @@ def energy_falls(model: Model, case: Case) -> None:
 
 
 def axes_are_alike(model: Model, case: Case) -> None:
-    """Swapping axes (and their spacing), and mirrors, commute with the filter."""
-    image, whole = case.picture(), case.run(model, case.picture())
-    for order in itertools.permutations(range(image.ndim)):
-        swapped = case.run(model, image.transpose(order), spacing=tuple(case.spacing[i] for i in order))
-        _close(model, swapped, whole.transpose(order), case.rounding)
-    for axis in range(image.ndim):
-        _close(model, case.run(model, np.flip(image, axis)), np.flip(whole, axis), case.rounding)
+    """Swapping axes (and their spacing), and mirrors, commute with the filter, between walls too."""
+    image = case.picture()
+    for labels in (None, _checker(case)):
+        whole = case.run(model, image, labels=labels)
+        for order in itertools.permutations(range(image.ndim)):
+            walls, spacing = None if labels is None else labels.transpose(order), tuple(case.spacing[i] for i in order)
+            swapped = case.run(model, image.transpose(order), spacing=spacing, labels=walls)
+            _close(model, swapped, whole.transpose(order), case.rounding)
+        for axis in range(image.ndim):
+            walls = None if labels is None else np.flip(labels, axis)
+            _close(model, case.run(model, np.flip(image, axis), labels=walls), np.flip(whole, axis), case.rounding)
 
 
 def units_are_true(model: Model, case: Case) -> None:
