@@ -12,7 +12,7 @@ from npe2 import PluginManifest
 import napari_diffusion as nd
 from napari_diffusion.engine import beforehand, outputs
 from napari_diffusion.engine.preview import Excerpt
-from napari_diffusion.ui import worker
+from napari_diffusion.ui import preparation, worker
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
@@ -204,5 +204,40 @@ class Held:
 def held(monkeypatch):
     stand_in = Held()
     monkeypatch.setattr(Excerpt, "run", lambda *args, **keywords: stand_in(*args, **keywords))
+    yield stand_in
+    stand_in.go.set()
+
+
+class Elsewhere:
+    """Stands in for the other process: all kernels are there when it is let go."""
+
+    def __init__(self):
+        self.go, self.waits, self.cancelled = threading.Event(), 0, 0
+
+    @property
+    def waiting(self):
+        return self.waits > self.cancelled and not self.go.is_set()
+
+    def has(self, kind):
+        return self.go.is_set()
+
+    def prepare(self, wanted, cancel, soon=(), later=(), rank=0):
+        self.waits += 1
+        while not self.go.wait(0.01):
+            if cancel.is_set():
+                self.cancelled += 1
+                raise nd.Cancelled("Nobody waits for the kernels any more.")
+
+    def join(self):
+        pass
+
+    leave = join
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    stand_in = Elsewhere()
+    monkeypatch.setattr(preparation, "helper", stand_in)
+    monkeypatch.setattr(preparation, "_known", set())
     yield stand_in
     stand_in.go.set()

@@ -25,9 +25,11 @@ viewer.add_image(np.random.default_rng(0).random((8, 9, 10)).astype("f4"))
 gui = AnisotropicDiffusion(viewer)
 section, said, early = gui.sections[PreviewSection], set(), False
 section.box.button.native.click()
-while not preparation._known:
+while not preparation._known or gui.panel.busy:
     app.processEvents()
     said.add(gui.panel.status.value)
+    if gui.panel.status.value.startswith("Preparing"):
+        gui.panel.button.native.click()
     early = early or section.overlay.layer is not None and not preparation.prepared(gui.form.settings())
 from napari_diffusion.kernels import jit
 compiled, loaded = (sum(sum(getattr(kernel.stats, which).values()) for kernel in jit._compiled) for which in ("cache_misses", "cache_hits"))
@@ -37,7 +39,9 @@ app.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 ends = [child.wait(60) is not None for child in children]
 while worker.running():
     app.processEvents()
-print(json.dumps({"early": early, "compiled": compiled, "loaded": loaded, "alive": alive, "ends": ends, "said": sorted(said)}))
+names = [layer.name for layer in viewer.layers]
+found = {"early": early, "layers": names, "compiled": compiled, "loaded": loaded, "alive": alive, "ends": ends}
+print(json.dumps(found | {"said": sorted(said)}))
 """
 
 
@@ -52,4 +56,6 @@ def test_the_shown_model_is_compiled_elsewhere_and_the_rest_ends_with_the_widget
     assert found["loaded"] > 0
     assert found["alive"] == [True]  # the other models are still to come
     assert found["ends"] == [True]
+    assert found["layers"] == ["Image", "Image [Perona-Malik]"]  # of a run that was ordered meanwhile
+    assert any(text.startswith("Filtering Image… Preparing Perona-Malik") for text in found["said"])
     assert any(text.startswith("Preparing Perona-Malik") for text in found["said"])

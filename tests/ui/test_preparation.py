@@ -6,6 +6,7 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion.ui import preparation
+from napari_diffusion.ui.preferences import Preferences
 
 from .conftest import WAIT, settle
 
@@ -83,3 +84,54 @@ def test_another_model_or_the_end_of_the_viewer_ends_it(open_widget, qtbot, nois
         qtbot.waitUntil(lambda model=model: rehearsal.models[-1] is model, timeout=WAIT)
         assert rehearsal.cancelled.wait(WAIT / 1000)
     # And this viewer is closed by its fixture.
+
+
+@pytest.fixture
+def waiting(open_widget, qtbot, noisy, elsewhere, slow):
+    """Open a viewer with an image and the widget, and press Run before there are kernels; returns when the run waits for them."""
+    viewer, gui = open_widget()
+    viewer.add_image(noisy, name="noisy")
+    qtbot.waitUntil(lambda: gui.panel.button.enabled, timeout=WAIT)
+    before = elsewhere.waits
+    gui.panel.button.native.click()
+    qtbot.waitUntil(lambda: elsewhere.waits > before and "Preparing" in gui.panel.status.value, timeout=WAIT)
+    return viewer, gui
+
+
+def test_a_run_waits_for_what_is_compiled_elsewhere_and_says_so(waiting, qtbot, elsewhere, slow):
+    viewer, gui = waiting
+    assert gui.panel.status.value.startswith("Filtering noisy… Preparing Perona-Malik for this computer")
+    qtbot.wait(2 * preparation.LOOK)  # what must not come has no event to wait for
+    assert not slow.started.is_set()
+    elsewhere.go.set()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Filtering noisy… 50%"), timeout=WAIT)
+    slow.go.set()
+    qtbot.waitUntil(lambda: not gui.panel.busy, timeout=WAIT)
+    assert [layer.name for layer in viewer.layers] == ["noisy", "noisy [Perona-Malik]"]
+
+
+def test_a_run_that_waits_can_be_cancelled_and_the_next_one_waits_too(waiting, qtbot, elsewhere, slow):
+    viewer, gui = waiting
+    before = elsewhere.cancelled
+    gui.panel.button.native.click()
+    assert gui.panel.waiting == 1
+    gui.panel.cancel.native.click()
+    qtbot.waitUntil(lambda: elsewhere.cancelled > before, timeout=WAIT)
+    qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=WAIT)
+    gui.panel.cancel.native.click()
+    assert not gui.panel.busy
+    assert gui.panel.status.value == "Cancelled; no layer was added."
+    qtbot.waitUntil(lambda: elsewhere.cancelled > before + 1, timeout=WAIT)
+    assert not slow.started.is_set()
+    assert [layer.name for layer in viewer.layers] == ["noisy"]
+
+
+def test_what_is_refused_does_not_wait(open_widget, qtbot, noisy, elsewhere, preferences, capsys):
+    viewer, gui = open_widget()
+    viewer.add_image(noisy)
+    preferences[0] = Preferences(memory=1)
+    qtbot.waitUntil(lambda: gui.panel.button.enabled, timeout=WAIT)
+    gui.panel.button.native.click()
+    qtbot.waitUntil(lambda: not gui.panel.busy, timeout=WAIT)
+    assert "the preferences allow 1 B" in capsys.readouterr().out

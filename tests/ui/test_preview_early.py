@@ -1,6 +1,5 @@
 """In a new installation a first picture does not wait for the compiler; it is named, and what was asked for last comes first."""
 
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,46 +7,9 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion.engine import early
-from napari_diffusion.engine.slabs import Cancelled
-from napari_diffusion.ui import preparation
 from napari_diffusion.ui.preview import PreviewSection
 
 from .conftest import WAIT, follow, shows_the_run
-
-
-class Elsewhere:
-    """Stands in for the other process: all kernels are there when it is let go."""
-
-    def __init__(self):
-        self.go, self.waits, self.cancelled = threading.Event(), 0, 0
-
-    @property
-    def waiting(self):
-        return self.waits > self.cancelled and not self.go.is_set()
-
-    def has(self, kind):
-        return self.go.is_set()
-
-    def prepare(self, wanted, cancel, soon=(), later=(), rank=0):
-        self.waits += 1
-        while not self.go.wait(0.01):
-            if cancel.is_set():
-                self.cancelled += 1
-                raise Cancelled("Nobody waits for the kernels any more.")
-
-    def join(self):
-        pass
-
-    leave = join
-
-
-@pytest.fixture
-def elsewhere(monkeypatch):
-    stand_in = Elsewhere()
-    monkeypatch.setattr(preparation, "helper", stand_in)
-    monkeypatch.setattr(preparation, "_known", set())
-    yield stand_in
-    stand_in.go.set()
 
 
 @pytest.fixture

@@ -136,12 +136,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     def _next(self) -> None:
         job = self._job = self._waiting.popleft()
-        self._began = time.monotonic()
         # Moving to and fro until something is done: the first run of all compiles the filter.
         self.bar.max = 0
         self._show_running()
-        self.say(f"Filtering {job.name}…")
-        self._runs.start(job.work, lambda result: self._ended(lambda: job.done(result)), self._failed, self._progressed)
+        self._said("")
+        self._runs.start(job.work, lambda result: self._ended(lambda: job.done(result)), self._failed, self._progressed, self._said)
 
     def _show_running(self) -> None:
         job = self._job
@@ -150,6 +149,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.cancel_all.visible = bool(self._waiting)
         self.cancel_all.text = f"Cancel all {1 + self.waiting}"
         self.button.text = "Run" if job is None else "Run next"
+
+    def _said(self, text: str) -> None:
+        assert self._job is not None
+        self._began = time.monotonic()  # what is still to come can be told from the run alone
+        self.say(f"Filtering {self._job.name}… {text}".rstrip())
 
     def _progressed(self, fraction: float) -> None:
         assert self._job is not None

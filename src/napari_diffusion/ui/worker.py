@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakMethod
 
@@ -37,11 +38,14 @@ class Control:
         Set when it should end soon with what it has.
     progress
         To be called with the share that is done.
+    say
+        To be called with what it waits for, and with nothing when it waits no more.
     """
 
     cancel: threading.Event
     stop: threading.Event
     progress: Callable[[float], None]
+    say: Callable[[str], None]
 
 
 class Task(QObject):
@@ -57,6 +61,8 @@ class Task(QObject):
         Called in the GUI thread with the exception, whatever its class; unexpected ones are logged with their traceback.
     progress
         Called in the GUI thread with the share that is done, at most four times a second.
+    said
+        Called in the GUI thread with what it waits for.
     """
 
     _told = Signal(object, object)
@@ -67,13 +73,13 @@ class Task(QObject):
         done: Callable[[Any], None],
         failed: Callable[[Exception], None],
         progress: Callable[[float], None] | None = None,
+        said: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         self.cancel, self.stop = threading.Event(), threading.Event()
         self._work: Callable[[Control], Any] | None = work
         self._listeners: dict[str, Callable[[Any], None]] = {"done": done, "failed": failed}
-        if progress is not None:
-            self._listeners["progress"] = progress
+        self._listeners |= {kind: listener for kind, listener in (("progress", progress), ("said", said)) if listener is not None}
         self._reported = 0.0
         # Queued, to a method of this object: it lives in the GUI thread, so there the listeners are called on every Qt binding.
         self._told.connect(self._tell, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
@@ -96,7 +102,7 @@ class Task(QObject):
         work, self._work = self._work, None
         assert work is not None
         try:
-            answer: tuple[str, Any] = "done", work(Control(self.cancel, self.stop, self._progress))
+            answer: tuple[str, Any] = "done", work(Control(self.cancel, self.stop, self._progress, partial(self._told.emit, "said")))
         except Exception as error:
             if not isinstance(error, ValueError | TypeError | MemoryError) and not self.cancel.is_set():
                 _log.error("%s", traceback.format_exc())
@@ -113,7 +119,7 @@ class Task(QObject):
             self._told.emit("progress", fraction)
 
     def _tell(self, kind: str, value: Any) -> None:
-        if kind != "progress":
+        if kind in ("done", "failed"):
             _running.discard(self)
             listeners, self._listeners = self._listeners, {}
         else:
@@ -140,6 +146,7 @@ class Latest:
         done: Callable[[Any], None],
         failed: Callable[[Exception], None],
         progress: Callable[[float], None] | None = None,
+        said: Callable[[str], None] | None = None,
     ) -> None:
         """Start a task, as `Task`; when it answers, none is under way any more."""
         self.drop()
@@ -151,7 +158,7 @@ class Latest:
 
             return call
 
-        self._task = Task(work, over(done), over(failed), progress)
+        self._task = Task(work, over(done), over(failed), progress, said)
         self._task.start()
 
     def drop(self) -> None:
