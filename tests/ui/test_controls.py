@@ -130,6 +130,15 @@ def test_digits_that_are_not_shown_are_kept(qtbot):
     assert number.value == 0.123456789012
 
 
+@pytest.mark.parametrize(("value", "text"), [(2.3832751, "2.383"), (12345.6, "12345.6"), (0.00012345, "0.0001235")])
+def test_few_digits_are_shown_but_no_power_of_ten_for_it(qtbot, value, text):
+    number = Number(1.0, digits=4)
+    number.value = value
+    assert number.native.text() == text
+    type_text(number.native, text)
+    assert number.value == value
+
+
 @pytest.mark.parametrize(("value", "up"), [(0.0, 0.1), (0.3, 0.31), (12.0, 13.0), (2e-6, 2.1e-6), (0.99, 1.0)])
 def test_arrows_step_by_a_tenth_of_the_leading_digit(qtbot, value, up):
     number = Number(value, minimum=0.0)

@@ -40,6 +40,7 @@ def reasons(
     noise: Noise,
     gain: float,
     share: float,
+    spared: bool,
     search: Search,
     candidates: Sequence[Model],
     pieces: Sequence[Piece],
@@ -59,6 +60,8 @@ def reasons(
             value = getattr(choice.model, p.name)
             count = len({getattr(one.model, p.name) for one in search.tried.values() if type(one.model) is type(choice.model)})
             why = f"the best of {count} values tried" if count > 1 else "by rule of thumb"
+            if spared and p.suggest == "scale":
+                why = "the least, as detail is as fine"
             in_unit = p.unit_in(unit)
             said = f"{p.name} = {value:.3g} {in_unit}".rstrip()
             told.append(f"{said}: {_WHY[p.suggest]}; {why}.")
@@ -68,7 +71,7 @@ def reasons(
     elif reduction is not None:
         why = f"the noise falls {1 / choice.left:.3g} times, {reduction:.3g} were asked for"
     else:
-        why = "there the estimated error is smallest"
+        why = "there the estimated error is smallest" + (", of what removes mostly noise" if spared else "")
     told.append(f"time = {choice.time:.3g} {unit}² (at most a Gaussian of sigma {equivalent_sigma(choice.time):.3g} {unit}): {why}.")
     left = "" if math.isnan(choice.left) else f"; {100 * choice.left:.0f} % of the noise is left"
     removed = "" if math.isnan(share) else f"; {100 * share:.0f} % of what is removed is noise"

@@ -223,7 +223,7 @@ def suggest_for(
         gain=gain,
         noise_left=final.left,
         noise_share=share,
-        reasons=reasons(final, whole, gain, share, search, candidates, pieces, unit, (fwhm, noise_reduction)),
+        reasons=reasons(final, whole, gain, share, spared, search, candidates, pieces, unit, (fwhm, noise_reduction)),
         warnings=warnings_about(final, whole, gain, share, spared, pieces, criterion),
     )
 

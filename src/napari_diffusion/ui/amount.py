@@ -40,7 +40,8 @@ class Amount(Container):  # type: ignore[type-arg]
         self.edited = False
         self.kind = ComboBox(choices=[SIGMA, WIDTH, TIME], value=SIGMA, tooltip="What the number says; the time stays as it is.")
         keep_narrow(self.kind, 5)
-        self.number = Number(1.0, minimum=0.0, arrows=False)
+        # What is suggested is a time, whose sigma has many digits.
+        self.number = Number(1.0, minimum=0.0, arrows=False, digits=4)
         row = Container(widgets=[self.number, self.kind], layout="horizontal", labels=False)
         row.margins = (0, 0, 0, 0)
         row.native.layout().setStretch(0, 3)

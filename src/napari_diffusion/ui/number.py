@@ -17,17 +17,18 @@ SMALLEST, LARGEST = 1e-300, 1e300
 
 
 class NumberBox(QDoubleSpinBox):
-    """A spin box that shows six significant digits, steps by a tenth of the leading one and keeps digits it does not show."""
+    """A spin box that shows six significant digits or fewer, steps by a tenth of the leading one and keeps digits it does not show."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.digits = 6
         self.setDecimals(310)
         # A wheel over the dock scrolls the dock; only a box that was clicked into takes it.
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def textFromValue(self, v: float) -> str:
-        """Return the text for a value."""
-        return f"{v:.6g}"
+        """Return the text for a value: never with a power of ten only because few digits are shown."""
+        return f"{v:.{self.digits if abs(v) < 10**self.digits else 6}g}"
 
     def valueFromText(self, text: str | None) -> float:
         """Return the value of a text; the text of the present value keeps the digits that are not shown."""
@@ -104,12 +105,23 @@ class Number(RangedWidget[float]):
         Bounds, both allowed.
     arrows
         Whether there are arrows to step by.
+    digits
+        Significant digits that are shown.
     """
 
     def __init__(
-        self, value: float, *, label: str = "", tooltip: str = "", minimum: float = SMALLEST, maximum: float = LARGEST, arrows: bool = True
+        self,
+        value: float,
+        *,
+        label: str = "",
+        tooltip: str = "",
+        minimum: float = SMALLEST,
+        maximum: float = LARGEST,
+        arrows: bool = True,
+        digits: int = 6,
     ) -> None:
         super().__init__(value, min=minimum, max=maximum, label=label, tooltip=tooltip, widget_type=_backend())
+        self.native.digits = digits
         if not arrows:
             self.native.setButtonSymbols(NumberBox.ButtonSymbols.NoButtons)
 
