@@ -92,8 +92,9 @@ def suggest(
     r"""Choose a model's parameters and a diffusion time by the estimated error of the result.
 
     The noise is measured (see `napari_diffusion.estimate`), and the parameters and the time are those of the smallest estimated mean
-    squared error (SURE: Stein 1981; by Monte Carlo: Ramani, Blu & Unser 2008) on a few representative pieces of the image. It takes a
-    bounded time for any image, and the same image gives the same numbers.
+    squared error (SURE: Stein 1981; by Monte Carlo: Ramani, Blu & Unser 2008) on a few representative pieces of the image. Where that
+    gains less than 1.5 dB and would remove more detail than noise, those of the smallest error among what removes mostly noise are taken
+    (docs/develop/decisions.md). It takes a bounded time for any image, and the same image gives the same numbers.
 
     Parameters
     ----------
