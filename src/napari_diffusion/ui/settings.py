@@ -59,6 +59,7 @@ class Settings:
             "spacing": tuple(size_in(axes[i], unit) for i in chosen),
             "axes": tuple(chosen),
             "channel_axis": channel_axis_of(layer),
+            "labels": None,  # which are of one layer alone
             "threads": threads,
         }
         return cls(array_of(layer), here_now.model, keywords, unit, names_of([axes[i] for i in chosen]))
