@@ -1,5 +1,6 @@
 """The estimated error of a filtered image, what is left of its noise and what was removed, against truth."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,6 +9,8 @@ import scipy.ndimage
 import scipy.special
 
 import napari_diffusion as nd
+from napari_diffusion.engine.probing import structures
+from napari_diffusion.engine.sample import Piece
 from napari_diffusion.estimate import MOSTLY, careful, disturbed, hiding, mean_squared_error, noise_left, noise_share, sure
 from napari_diffusion.estimate.risk import miss
 from noisy import shared_by_smoothing, smoothing_gain, steps, white
@@ -74,24 +77,87 @@ def test_share_of_noise_in_what_is_removed(amplitude):
     faded = 1 - np.exp(-1.5 * (waves[:, None] + waves))
     picture = amplitude * np.cos(2 * np.pi * 0.05 * np.indices((400, 400))[1])
     image, deviation = (picture + 3 * white((400, 400))).astype("f4")[None], np.full((1, 400, 400), 3.0, "f4")
-    probe = disturbed(image, deviation, 0, strength=1.0)
+    probe = dataclasses.replace(disturbed(image, deviation, 0), structure=deviation > 0)
     noise, kept = 9 * np.mean(faded**2), amplitude**2 / 2 * faded[0, 20] ** 2
-    results = [nd.diffuse(u[0], nd.Linear(), time=1.5)[None] for u in (probe.image, probe.other)]
+    results = [nd.diffuse(u[0], nd.Linear(), time=1.5)[None] for u in probe.images]
     assert noise_share(probe.sums(*results)) == pytest.approx(noise / (noise + kept), rel=0.02)
+
+
+def test_share_is_read_from_structure():
+    """A picture that goes wholly on one side, and nothing but noise on the other: 1 there, and here its own share of both; not else."""
+    picture = np.zeros((1, 60, 60))
+    picture[:, :, 30:] = 2 * white((60, 30))
+    image = picture + white(picture.shape, 1)
+    probe = disturbed(image, np.ones_like(image), 0)
+    left = np.broadcast_to(np.arange(60) < 30, image.shape)
+    both = np.square(image)[:, :, 30:].mean()
+    for structure, share in ((left, 1 / np.square(image)[:, :, :30].mean()), (~left, 1 / both)):
+        sums = dataclasses.replace(probe, structure=structure).sums(*3 * [np.zeros_like(image)])
+        assert noise_share(sums.there) == pytest.approx(min(1, share))
+        assert noise_share(sums) == pytest.approx(1 / np.square(image).mean())
+
+
+def test_the_end_of_a_mask_is_no_structure():
+    """A flat image on a high level, half of it masked; where it ends, nothing is steep."""
+    image = np.full((1, 60, 60), 1000, "f4")
+    image[0, :, 20:40] = 1100  # a tenth of the voxels, beside steps, so that structure counts
+    usable = np.arange(60) < 50
+    image[:, :, ~usable] = np.nan
+    deviation = np.where(usable, 3.0, 0.0) * np.ones((1, 60, 1))
+    (marked,) = structures([Piece(image, None, usable & np.ones((60, 1), bool), (1.0, 1.0), 0)], [disturbed(image, deviation, 0)])
+    steep = marked[0].all(axis=0)
+    assert (marked[0].any(axis=0) == steep).all()
+    assert set(np.flatnonzero(steep)) == {
+        x for edge in (19.5, 39.5) for x in range(60) if abs(x - edge) < 2
+    }  # a Gaussian of 100, of height 8.5 there
+
+
+@pytest.mark.parametrize("shape", [(90, 90), (30, 40, 36), (5, 60, 60)], ids=str)
+@pytest.mark.parametrize(("steeper", "share"), [(0.9, 0.5), (1.1, 0.5), (1.1, 0.08)])
+def test_structure_is_ten_times_as_steep_as_noise(shape, steeper, share):
+    """A ramp over a share of the image, marked from ten gradients of noise on; all is where that is less than a tenth. Slices are apart."""
+    spacing = (5.0 if len(shape) == 3 and shape[0] == 5 else 1.0, *(1.0 for _ in shape[1:]))
+    fine = [axis for axis in range(len(shape)) if spacing[axis] == 1]
+    noise = white(tuple(n if axis in fine else 3 for axis, n in enumerate((120,) * len(shape))))
+    width = [float(axis in fine) for axis in range(len(shape))]
+    gradient = sum(scipy.ndimage.gaussian_filter(noise, width, np.eye(len(shape), dtype=int)[axis], mode="wrap") ** 2 for axis in fine)
+    x = np.indices(shape)[-1]
+    ramp = (10 * steeper * 3 * math.sqrt(gradient.mean()) * np.minimum(x, share * shape[-1])).astype("f4")[None]
+    piece = Piece(ramp, None, np.ones(shape, bool), spacing, 0)
+    (marked,) = structures([piece], [disturbed(ramp, np.full_like(ramp, 3), 0)])
+    middle = (x > 2) & (x < share * shape[-1] - 4) if share > 0.1 else np.ones(shape, bool)
+    flat = x > share * shape[-1] + 4
+    full = steeper > 1 and share > 0.1
+    assert marked[0][middle].all()
+    assert marked[0][flat].all() != full
+    assert marked[0][flat].any() != full
 
 
 def test_careful_is_what_removes_mostly_noise():
     """Below the limit any filter is worse than none, and the worse the less of what it removes is noise; above it the error decides."""
     image = white((1, 60, 60))
     image /= np.sqrt(np.mean(image**2))
-    probe = disturbed(image, np.ones_like(image), 0, strength=1.0)
-    none = probe.sums(probe.image, probe.other)
+    probe = dataclasses.replace(disturbed(image, np.ones_like(image), 0), structure=image < np.inf)
+    none = probe.sums(*probe.images)
     risks = []
     for share in (0.2, MOSTLY - 0.01, MOSTLY + 0.01):  # half of the image is removed, and so much of the noise that is added
-        sums = probe.sums(0.5 * image, 0.5 * image + (1 - 0.5 * np.sqrt(share)) * (probe.other - image))
+        sums = probe.sums(0.5 * image, *(0.5 * image + (1 - 0.5 * np.sqrt(share)) * (u - image) for u in probe.images[1:]))
         risks.append((careful(sums), sure(sums)))
     assert risks[0][0] > risks[1][0] > careful(none) == sure(none) == pytest.approx(1)
     assert risks[2][0] == risks[2][1]
+
+
+def test_careful_asks_structure_alone():
+    """In a quarter of the image a little is removed, nothing of it noise; elsewhere much more, and all of it noise."""
+    image = white((1, 60, 60))
+    image /= np.sqrt(np.mean(image**2))
+    quarter = np.broadcast_to(np.arange(60) < 15, image.shape)
+    for structure in (quarter, ~quarter):
+        probe = dataclasses.replace(disturbed(image, np.ones_like(image), 0), structure=structure)
+        kept = np.where(quarter, 0.99, 0.5)
+        sums = probe.sums(kept * image, *(kept * image + np.where(quarter, 1, kept) * (u - image) for u in probe.images[1:]))
+        assert (careful(sums) > sums.variance / sums.number) == (structure is quarter)
+        assert sure(sums) < sums.variance / sums.number
 
 
 @pytest.mark.parametrize("shape", [(30,), (20, 31), (9, 14, 10)], ids=str)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from napari_diffusion.engine.path import RATIO, Paths
-from napari_diffusion.estimate import Noise, Sums, careful, mean_squared_error, noise_left, sure
+from napari_diffusion.estimate import Noise, Sums, careful, mean_squared_error, noise_left, noise_share, sure
 from napari_diffusion.models import Model, Parameter, parameters
 
 #: A path ends when it is this many times longer than its best time, or than this many voxel², or when, beyond a voxel², the risk has
@@ -32,6 +32,10 @@ class Rungs:
     def value(self, index: int) -> float:
         """Value of a rung."""
         return self.unit * self.steps[index]
+
+    def nearest(self, value: float) -> int:
+        """Rung that is nearest to a value."""
+        return min(range(len(self.steps)), key=lambda index: abs(self.value(index) - value))
 
 
 def _threshold(p: Parameter, noise: Noise, paths: Paths) -> Rungs:
@@ -73,19 +77,26 @@ HOOKS: dict[str, Callable[[Parameter, Noise, Paths], Rungs]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A model with its time [length²], what is minimised there, the estimated mean squared error [intensity²], the share of noise left."""
+    """A model with its time [length²], what is minimised there, the estimated mean squared error [intensity²], the share of noise left.
+
+    ``share`` is that of noise in what is removed, if the probes have a ``structure``.
+    """
 
     model: Model
     time: float
     risk: float
     error: float
     left: float
+    share: float = math.nan
     at_end: bool = False
 
 
 @dataclass
 class Search:
-    """Searches one model's parameters; ``time`` or ``left`` fix how far to smooth, otherwise the ``risk`` decides it."""
+    """Searches one model's parameters; ``time`` or ``left`` fix how far to smooth, otherwise the ``risk`` decides it.
+
+    A threshold that is ``known`` for the model to be good by itself is where a careful search begins, if it is lower than usual.
+    """
 
     paths: Paths
     noise: Noise
@@ -94,16 +105,17 @@ class Search:
     left: float | None = None
     most: int = MOST
     risk: Callable[[Sums], float] = sure
+    known: Model | None = None
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     def along(self, model: Model, near: float = 0.0) -> Choice:
         """Best time of a model with these parameters; first looked for ``near`` a time, if one is known."""
         longest = self.time or LONGEST * self.paths.voxel**2
-        seen: list[tuple[float, float, float, float]] = []
+        seen: list[tuple[float, float, float, float, float]] = []
         best = 0
         near = near if self.left is None else 0.0
         for time, sums in self.paths.walk(model, longest, min(AROUND * near, EARLY * self.paths.voxel**2)):
-            seen.append((time, self.risk(sums), mean_squared_error(sums), noise_left(sums)))
+            seen.append((time, self.risk(sums), mean_squared_error(sums), noise_left(sums), noise_share(sums)))
             if seen[-1][1] < seen[best][1]:
                 best = len(seen) - 1
             if self.left is not None:
@@ -117,11 +129,11 @@ class Search:
                     break
         fixed = self.time is not None or self.left is not None
         chosen = len(seen) - 1 if fixed else best
-        time, risk_there, error, left = seen[chosen]
+        time, risk_there, error, left, share = seen[chosen]
         if not fixed and 1 < best < len(seen) - 1:
             time *= RATIO ** _vertex(*(seen[best + k][1] for k in (-1, 0, 1)))
         at_end = left > self.left if self.left is not None else not fixed and best == len(seen) - 1
-        return Choice(model, time, risk_there, error, left, at_end)
+        return Choice(model, time, risk_there, error, left, share, at_end)
 
     def best(self, model: Model, near: float = 0.0, rival: float = math.inf) -> Choice:
         """Best parameters and time, which is first looked for ``near`` one: each parameter in turn, as long as one of them gets better.
@@ -137,6 +149,8 @@ class Search:
         if self.risk is careful:  # a gradient that was smoothed does not tell noise from detail as fine
             hooked |= {name: (p, Rungs(rungs.unit, (0.0,), 0)) for name, (p, rungs) in hooked.items() if p.suggest == "scale"}
         at = {name: rungs.start for name, (_, rungs) in hooked.items()}
+        if type(self.known) is type(model):
+            at |= {name: min(at[name], rungs.nearest(getattr(self.known, name))) for name, (_, rungs) in hooked.items()}
         tried: dict[tuple[int, ...], Choice] = {}
 
         def look(place: dict[str, int], near: float) -> Choice:

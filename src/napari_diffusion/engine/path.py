@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from napari_diffusion.engine.sample import Piece
 from napari_diffusion.engine.slabs import cpu_count
 from napari_diffusion.estimate import fine_axes
 from napari_diffusion.estimate.noise import Array
-from napari_diffusion.estimate.risk import Probe, Sums
+from napari_diffusion.estimate.risk import Probe, Sums, total
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import RKL2, Exact, Explicit, Midpoint, Scheme, Stage
 
@@ -74,25 +75,25 @@ class Paths:
 
     def walk(self, model: Model, longest: float, shortest: float = 0.0) -> Generator[tuple[float, Sums], None, None]:
         """Yield (time [length²], `Sums` over the pieces): no smoothing, then times from about ``shortest`` up to ``longest``."""
-        yield 0.0, self._sums([(probe.image, probe.other) for probe in self.probes])
+        fields = [(field, number) for number, probe in enumerate(self.probes) for field in probe.images]
+        yield 0.0, self._sums([field for field, _ in fields])
         rungs = 1 + max(0, math.ceil(math.log(longest / max(shortest, SHORTEST * self.voxel**2)) / math.log(RATIO) - 1e-9))
         options = [self._options(piece) for piece in self.pieces]
         scheme = plan(self.pieces[0].field, model, time=longest, **options[0]).scheme
-        fields = [(field, own) for probe, own in zip(self.probes, options, strict=True) for field in (probe.image, probe.other)]
         with _pool() as each:
             if isinstance(scheme, Exact):
                 for time in Ladder(rungs).times(longest):
 
                     def solve(run: Any, time: float = time) -> Array:
-                        return diffuse(run[0], model, time=time, **run[1])
+                        return diffuse(run[0], model, time=time, **options[run[1]])
 
-                    yield time, self._sums(_pairs(each(solve, fields)))
+                    yield time, self._sums(each(solve, fields))
                 return
             ladder = Ladder(rungs, int(isinstance(scheme, RKL2)), int(isinstance(scheme, Midpoint)))
-            runs = [evolve(field, model, time=longest, scheme=ladder, **own) for field, own in fields]
+            runs = [evolve(field, model, time=longest, scheme=ladder, **options[number]) for field, number in fields]
             try:
                 for time in ladder.times(longest):
-                    yield time, self._sums(_pairs(each(_next_image, runs)))
+                    yield time, self._sums(each(_next_image, runs))
             finally:
                 for run in runs:
                     run.close()
@@ -108,17 +109,13 @@ class Paths:
             "threads": 1,
         }
 
-    def _sums(self, pairs: Sequence[tuple[Array, Array]]) -> Sums:
-        parts = [probe.sums(*pair) for probe, pair in zip(self.probes, pairs, strict=True)]
-        return Sums(*map(sum, zip(*parts, strict=True)))
+    def _sums(self, images: Sequence[Array]) -> Sums:
+        left = iter(images)
+        return total([probe.sums(*itertools.islice(left, 2 if probe.structure is None else 3)) for probe in self.probes])
 
 
 def _next_image(run: Generator[State, None, None]) -> Array:
     return next(run).image
-
-
-def _pairs(images: Sequence[Array]) -> list[tuple[Array, Array]]:
-    return list(zip(images[::2], images[1::2], strict=True))
 
 
 @contextmanager

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion.engine.choose import HOOKS
 from napari_diffusion.engine.sample import Piece
-from napari_diffusion.estimate import EPSILON, Evidence, Noise, Probe, busy, calmer, disturbed, estimate_noise, fine_axes, gather, hiding
+from napari_diffusion.estimate import Evidence, Noise, Probe, busy, calmer, disturbed, estimate_noise, fine_axes, gather, hiding
 from napari_diffusion.models import Model, parameters
+
+#: Gradient, in units of that of the noise, from which there is structure, and the share of voxels from which an image is full of it.
+STEEP, FULL = 10.0, 0.1
 
 
 def noises(pieces: Sequence[Piece], kind: Any, model: Model | str) -> dict[int, list[Noise]]:
@@ -53,7 +57,7 @@ def together(noises: Sequence[Noise]) -> Noise:
     return dataclasses.replace(noises[int(squares.argmax())], sigma=sigma, error=error)
 
 
-def probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int, strength: float = EPSILON) -> Probe:
+def probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int) -> Probe:
     """Probe of a piece, for a criterion, with the noise of each of its channels; the same for the same seed."""
     from scipy import ndimage
 
@@ -73,4 +77,22 @@ def probe(piece: Piece, noises: Sequence[Noise], criterion: str, seed: int, stre
     fine = fine_axes(image.shape[1:], piece.spacing)
     along = [noise.correlations if noise.allowed and len(noise.correlations) == len(fine) else () for noise in noises]
     shared = [[own[fine.index(axis)] if own and axis in fine else () for axis in range(image.ndim - 1)] for own in along]
-    return disturbed(image, deviation, seed, shared, strength)
+    return disturbed(image, deviation, seed, shared)
+
+
+def structures(pieces: Sequence[Piece], probes: Sequence[Probe]) -> list[NDArray[np.bool_]]:
+    """Voxels with structure, where the gradient is `STEEP`; all that count in an image that is not `FULL` of it."""
+    from scipy import ndimage
+
+    counted, found = [probe.deviation > 0 for probe in probes], []
+    for piece, probe, counts in zip(pieces, probes, counted, strict=True):
+        fine = [axis + 1 for axis in fine_axes(piece.usable.shape, piece.spacing)]
+        axes = range(counts.ndim)
+        image, width = np.where(counts, probe.image, 0), [float(axis in fine) for axis in axes]
+        squares = [ndimage.gaussian_filter(image, width, [int(i == axis) for i in axes], truncate=3.0) ** 2 for axis in fine]
+        inside = ndimage.minimum_filter(counts, [7 if axis in fine else 1 for axis in axes])  # where the filter meets no other voxel
+        # White noise of deviation 1 has half for every axis, over (4 pi)^(N/2).
+        own = len(fine) / 2 / (4 * math.pi) ** (len(fine) / 2)
+        found.append(inside & (sum(squares) > STEEP**2 * own * probe.deviation**2).any(axis=0))
+    number, steep = (sum(int(part.sum()) for part in parts) for parts in (counted, found))
+    return found if steep >= FULL * number else counted

@@ -61,7 +61,7 @@ def reasons(
             count = len({getattr(one.model, p.name) for one in search.tried.values() if type(one.model) is type(choice.model)})
             why = f"the best of {count} values tried" if count > 1 else "by rule of thumb"
             if spared and p.suggest == "scale":
-                why = "the least, as detail is as fine"
+                why = "the least, to spare detail"
             in_unit = p.unit_in(unit)
             said = f"{p.name} = {value:.3g} {in_unit}".rstrip()
             told.append(f"{said}: {_WHY[p.suggest]}; {why}.")
@@ -114,7 +114,7 @@ def warnings_about(
     elif gain < WORTH:
         told.append(f"The image is already smooth: filtering gains only {gain:.1f} dB.")
     if spared:
-        told.append("Detail is as fine and weak as the noise: at the smallest estimated error, more of it than noise would be removed.")
+        told.append("Detail is spared: at the smallest estimated error, too little of what is removed from it would be noise.")
     elif share < HALF:
         told.append(f"Only {100 * share:.0f} % of what is removed is noise; the rest is detail.")
     return tuple(told)

@@ -13,10 +13,10 @@ import numpy as np
 from napari_diffusion.engine.choose import HOOKS, MOST, Choice, Search
 from napari_diffusion.engine.job import Job, make_job
 from napari_diffusion.engine.path import Paths
-from napari_diffusion.engine.probing import noises, probe, together
+from napari_diffusion.engine.probing import noises, probe, structures, together
 from napari_diffusion.engine.report import reasons, warnings_about
 from napari_diffusion.engine.sample import sample
-from napari_diffusion.estimate import CRITERIA, EPSILON, KINDS, MOSTLY, Noise, Probe, Sums, careful, noise_share
+from napari_diffusion.estimate import CRITERIA, KINDS, MOSTLY, Noise, Probe, Sums, careful, noise_share, sure, typical_share
 from napari_diffusion.models import EdgeEnhancing, Model, PeronaMalik, SpeckleReducing, TotalVariation, parameters
 from napari_diffusion.models.base import as_number
 
@@ -93,7 +93,7 @@ def suggest(
 
     The noise is measured (see `napari_diffusion.estimate`), and the parameters and the time are those of the smallest estimated mean
     squared error (SURE: Stein 1981; by Monte Carlo: Ramani, Blu & Unser 2008) on a few representative pieces of the image. Where that
-    gains less than 1.5 dB and would remove more detail than noise, those of the smallest error among what removes mostly noise are taken
+    gains structure less than 1.5 dB and would remove its detail, those of the smallest error among what removes mostly noise are taken
     (docs/develop/decisions.md). It takes a bounded time for any image, and the same image gives the same numbers.
 
     Parameters
@@ -178,41 +178,47 @@ def suggest_for(
     # One path can look at all pieces, a search cannot.
     some = [int((k + 0.5) * len(pieces) / SEARCHED) for k in range(SEARCHED)] if len(pieces) > SEARCHED else every
 
-    def probes_of(strength: float) -> list[Probe]:
-        return [probe(piece, found[piece.source], criterion, number, strength) for number, piece in enumerate(pieces)]
-
     def paths(probes: Sequence[Probe], numbers: Sequence[int] = every) -> Paths:
         return Paths([pieces[k] for k in numbers], [probes[k] for k in numbers], jobs[0].weights)
 
-    def choose(probes: Sequence[Probe], risk: Callable[[Sums], float], thorough: bool) -> tuple[Choice, Search]:
-        def over(paths: Paths, most: int = 1) -> Search:
-            return Search(paths, whole, tuple(fixed), time, left, most, risk)
+    def over(probes: Sequence[Probe], risk: Callable[[Sums], float], numbers: Sequence[int] = every, **more: Any) -> Search:
+        return Search(paths(probes, numbers), whole, tuple(fixed), time, left, **{"most": 1, **more}, risk=risk)
 
-        search = over(paths(probes, some), MOST) if thorough else over(paths(probes))
-        heat = over(paths(probes, [some[len(some) // 2]]))
-        best = search.best(model) if isinstance(model, Model) else _best_of(candidates, heat, search)
-        return over(paths(probes)).along(best.model, best.time) if thorough else best, search
+    def choose(probes: Sequence[Probe], risk: Callable[[Sums], float], few: bool, known: Model | None = None) -> tuple[Choice, Search]:
+        search = over(probes, risk, some, most=MOST, known=known) if few else over(probes, risk)
+        heat = over(probes, risk, [some[len(some) // 2]], known=known)
+        return search.best(model) if isinstance(model, Model) else _best_of(candidates, heat, search), search
 
-    probes = probes_of(EPSILON)
+    def refined(choice: Choice, probes: Sequence[Probe], risk: Callable[[Sums], float]) -> Choice:
+        return over(probes, risk).along(choice.model, choice.time)
+
+    probes = [probe(piece, found[piece.source], criterion, number) for number, piece in enumerate(pieces)]
     counted = sum(int((probe.deviation > 0).sum()) for probe in probes)
     variance = sum(float(np.square(probe.deviation, dtype=float).sum()) for probe in probes) / counted
     # What is left when the noise is taken off is known no better than the noise itself, of which there is no more than all.
     uncertain = variance * min(1.0, 2 * whole.error / whole.sigma + math.sqrt(2 / counted))
 
-    def gain_of(choice: Choice) -> float:
-        return 10 * math.log10(variance / max(choice.error, uncertain))
+    def gain_of(error: float, level: float) -> float:
+        return 10 * math.log10(level / max(error, uncertain * level / variance))
 
     candidates = [model] if isinstance(model, Model) else _candidates(whole, paths(probes))
     final, search = choose(probes, CRITERIA[criterion], thorough)
     share, spared = math.nan, False
     if criterion == "sure" and final.time > 0:
-        probes = probes_of(1.0)
-        share = _share(paths(probes), final)
-        if share < MOSTLY and gain_of(final) < LITTLE and time is None and left is None:
-            choice, its_search = choose(probes, careful, True)
+        telling = [dataclasses.replace(p, structure=mask) for p, mask in zip(probes, structures(pieces, probes), strict=True)]
+        *_, (_, sums) = paths(telling).walk(final.model, final.time, final.time)
+        share, there = noise_share(sums), sums.there or sums
+        little = gain_of(sure(there), there.variance / there.number) < LITTLE
+        if typical_share(there) < MOSTLY and little and time is None and left is None:
+            choice, its_search = choose(telling, careful, True, final.model)
+            choice = refined(choice, telling, careful)
             if choice.time > 0:
-                final, search, share, spared = choice, its_search, _share(paths(probes), choice), True
-    gain = gain_of(final)
+                final, search, share, spared = choice, its_search, choice.share, True
+    if thorough and not spared:
+        final = refined(final, probes, CRITERIA[criterion])
+    gain = gain_of(final.error, variance)
+    if left is None and final.left > 0:  # what is left of the noise is no more than all that is wrong
+        final = dataclasses.replace(final, left=min(final.left, 10 ** (-gain / 20)))
     filled = {p.name: _short(getattr(final.model, p.name)) for p in parameters(final.model) if p.suggest in HOOKS and p.name not in fixed}
     final = dataclasses.replace(
         final, model=dataclasses.replace(final.model, **filled), time=_short(final.time) if fwhm is None else final.time
@@ -227,12 +233,6 @@ def suggest_for(
         reasons=reasons(final, whole, gain, share, spared, search, candidates, pieces, unit, (fwhm, noise_reduction)),
         warnings=warnings_about(final, whole, gain, share, spared, pieces, criterion),
     )
-
-
-def _share(paths: Paths, choice: Choice) -> float:
-    """Share of noise in what a choice removes."""
-    *_, (_, sums) = paths.walk(choice.model, choice.time, choice.time)
-    return noise_share(sums)
 
 
 def _short(value: float) -> float:

@@ -17,6 +17,7 @@ from napari_diffusion.estimate.risk import (
     noise_left,
     noise_share,
     sure,
+    typical_share,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "noise_left",
     "noise_share",
     "sure",
+    "typical_share",
 ]

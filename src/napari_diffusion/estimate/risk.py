@@ -39,7 +39,8 @@ MOSTLY = 0.7
 class Sums(NamedTuple):
     """Sums over the voxels that count: of 1, variance, squared change, divergence, squared response, and so on; and over hidden ones.
 
-    ``driven`` is of the squares of what changes in the removed part with the probe, in units of its strength.
+    ``driven`` is of the squares of what changes in the removed part with another noise. ``changes`` and ``losses`` are of the magnitudes of
+    that and of the removed part; ``there`` holds the sums over structure alone.
     """
 
     number: float
@@ -54,6 +55,16 @@ class Sums(NamedTuple):
     product: float
     hidden: float
     missed: float
+    changes: float
+    losses: float
+    there: Sums | None = None
+
+
+def total(parts: Sequence[Sums]) -> Sums:
+    """Sums over several pieces together."""
+    there = [part.there for part in parts if part.there is not None]
+    numbers = (sum(column) for column in zip(*(part[:-1] for part in parts), strict=True))
+    return Sums._make((*numbers, total(there) if there else None))
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ class Probe:
     """One piece of image with what its risk is computed from; fields ``(C, *space)``.
 
     ``deviation`` is the standard deviation of the noise [intensity], 0 where a voxel does not count. ``other`` is the second image that is
-    filtered beside the first: with ``pattern`` times ``strength`` noise levels added, or with the voxels of ``hidden`` replaced.
+    filtered beside the first: with ``pattern`` times `EPSILON` noise levels added, or with the voxels of ``hidden`` replaced. ``structure``
+    marks what is to be told apart; a third image has ``pattern`` at full strength then, and tells the share of noise in what is removed.
     """
 
     image: Array
@@ -69,43 +81,55 @@ class Probe:
     pattern: Array
     other: Array
     hidden: NDArray[np.bool_] | None = None
-    strength: float = EPSILON
+    structure: NDArray[np.bool_] | None = None
 
-    def sums(self, result: Array, other: Array) -> Sums:
-        """Sums that the risk is made of, from the results of the image and of the other one."""
-        counts, image = self.deviation > 0, self.image
+    @property
+    def images(self) -> tuple[Array, ...]:
+        """All images that are to be filtered: two, or three."""
+        louder = () if self.structure is None else (self.image + self.deviation * self.pattern,)
+        return (self.image, self.other, *louder)
+
+    def sums(self, result: Array, other: Array, louder: Array | None = None) -> Sums:
+        """Sums that the risk is made of, from the results of all `images`."""
+        counts = self.deviation > 0
+        there = None if self.structure is None else self._over(counts & self.structure, result, other, louder)
+        return self._over(counts, result, other, louder)._replace(there=there)
+
+    def _over(self, counts: NDArray[np.bool_], result: Array, other: Array, louder: Array | None) -> Sums:
+        image, louder = self.image, result if louder is None else louder
         if not counts.all():  # elsewhere there may be anything, NaN too
-            image, result, other = (np.where(counts, part, 0) for part in (image, result, other))
-        removed, response = result - image, (other - result) / self.strength
-        added = self.deviation * self.pattern
+            image, result, other, louder = (np.where(counts, part, 0) for part in (image, result, other, louder))
+        deviation = self.deviation * counts
+        removed, response, added = result - image, (other - result) / EPSILON, deviation * self.pattern
+        driven = louder - result - added
         hidden = counts & False if self.hidden is None else counts & self.hidden
         sums = (
             counts,
-            self.deviation**2,
+            deviation**2,
             removed**2,
             response * added,
             response**2,
-            (response - added) ** 2,
+            driven**2,
             removed,
             result,
             result**2,
             removed * result,
             hidden,
             (other - image)[hidden] ** 2,
+            np.abs(driven),
+            np.abs(removed),
         )
-        return Sums(*(float(part.sum()) for part in sums))
+        return Sums._make((*(float(part.sum()) for part in sums), None))
 
 
-def disturbed(
-    image: Array, deviation: Array, seed: int, correlations: Sequence[Sequence[Sequence[float]]] = (), strength: float = EPSILON
-) -> Probe:
+def disturbed(image: Array, deviation: Array, seed: int, correlations: Sequence[Sequence[Sequence[float]]] = ()) -> Probe:
     """Probe for SURE, the same for the same seed; ``correlations`` of neighbours are of every channel along every axis."""
     rng = np.random.default_rng(seed)
     pattern = rng.choice(np.array([-1, 1], image.dtype), image.shape)
     for channel, own in enumerate(correlations):
         if any(own):
             pattern[channel] = coloured(rng.normal(size=image.shape[1:]), own)
-    return Probe(image, deviation, pattern, image + image.dtype.type(strength) * deviation * pattern, strength=strength)
+    return Probe(image, deviation, pattern, image + image.dtype.type(EPSILON) * deviation * pattern)
 
 
 def hiding(image: Array, deviation: Array) -> Probe:
@@ -142,14 +166,19 @@ def noise_share(sums: Sums) -> float:
     r"""Share of noise in what is removed, by squares; NaN where nothing is.
 
     With noise n' like that of the image, and :math:`r(f) = u(f) - f`, it is
-    :math:`\sum (r(f + n') - r(f))^2 / \sum r(f)^2`: 1 for a filter that leaves the picture alone. It takes a probe of strength 1.
+    :math:`\sum (r(f + n') - r(f))^2 / \sum r(f)^2`: 1 for a filter that leaves the picture alone. It takes a probe with ``structure``.
     """
     return min(1.0, sums.driven / sums.squared) if sums.squared > 0 else math.nan
 
 
+def typical_share(sums: Sums) -> float:
+    """As `noise_share`, by magnitudes: few voxels from which much is removed, such as those beside an edge, do not decide it."""
+    return min(1.0, (sums.changes / sums.losses) ** 2) if sums.losses > 0 else math.nan
+
+
 def careful(sums: Sums) -> float:
-    """`sure` where mostly noise is removed (`MOSTLY`); elsewhere more than without a filter, and the more the less of it is noise."""
-    share = noise_share(sums)
+    """`sure` where mostly noise (`MOSTLY`) is removed from structure; elsewhere more than without a filter, the more the less is noise."""
+    share = math.nan if sums.there is None else noise_share(sums.there)
     return sums.variance / sums.number * (1 + MOSTLY - share) if share < MOSTLY else sure(sums)
 
 
