@@ -17,6 +17,8 @@ from napari_diffusion.models import Model, parameters
 
 #: Gradient, in units of that of the noise, from which there is structure, and the share of voxels from which an image is full of it.
 STEEP, FULL = 10.0, 0.1
+#: How far the Gaussian of one voxel reaches that the gradient is read with.
+REACH = 3
 
 
 def noises(pieces: Sequence[Piece], kind: Any, model: Model | str) -> dict[int, list[Noise]]:
@@ -89,8 +91,10 @@ def structures(pieces: Sequence[Piece], probes: Sequence[Probe]) -> list[NDArray
         fine = [axis + 1 for axis in fine_axes(piece.usable.shape, piece.spacing)]
         axes = range(counts.ndim)
         image, width = np.where(counts, probe.image, 0), [float(axis in fine) for axis in axes]
-        squares = [ndimage.gaussian_filter(image, width, [int(i == axis) for i in axes], truncate=3.0) ** 2 for axis in fine]
-        inside = ndimage.minimum_filter(counts, [7 if axis in fine else 1 for axis in axes])  # where the filter meets no other voxel
+        squares = [ndimage.gaussian_filter(image, width, [int(i == axis) for i in axes], truncate=REACH) ** 2 for axis in fine]
+        inside = ndimage.minimum_filter(
+            counts, [2 * REACH + 1 if axis in fine else 1 for axis in axes]
+        )  # where the filter meets no other voxel
         # White noise of deviation 1 has half for every axis, over (4 pi)^(N/2).
         own = len(fine) / 2 / (4 * math.pi) ** (len(fine) / 2)
         found.append(inside & (sum(squares) > STEEP**2 * own * probe.deviation**2).any(axis=0))

@@ -20,6 +20,7 @@ from napari_diffusion.estimate import CRITERIA, KINDS, MOSTLY, Noise, Probe, Sum
 from napari_diffusion.models import EdgeEnhancing, Model, PeronaMalik, SpeckleReducing, TotalVariation, parameters
 from napari_diffusion.models.base import as_number
 
+Risk = Callable[[Sums], float]
 #: Pieces that the search looks at; the time is then read from all of them.
 SEARCHED = 3
 #: Models whose parameters are searched when the model is to be chosen too.
@@ -181,15 +182,15 @@ def suggest_for(
     def paths(probes: Sequence[Probe], numbers: Sequence[int] = every) -> Paths:
         return Paths([pieces[k] for k in numbers], [probes[k] for k in numbers], jobs[0].weights)
 
-    def over(probes: Sequence[Probe], risk: Callable[[Sums], float], numbers: Sequence[int] = every, **more: Any) -> Search:
-        return Search(paths(probes, numbers), whole, tuple(fixed), time, left, **{"most": 1, **more}, risk=risk)
+    def over(probes: Sequence[Probe], risk: Risk, numbers: Sequence[int] = every, most: int = 1, known: Model | None = None) -> Search:
+        return Search(paths(probes, numbers), whole, tuple(fixed), time, left, most, risk, known)
 
-    def choose(probes: Sequence[Probe], risk: Callable[[Sums], float], few: bool, known: Model | None = None) -> tuple[Choice, Search]:
-        search = over(probes, risk, some, most=MOST, known=known) if few else over(probes, risk)
+    def choose(probes: Sequence[Probe], risk: Risk, few: bool, known: Model | None = None) -> tuple[Choice, Search]:
+        search = over(probes, risk, some, MOST, known) if few else over(probes, risk)
         heat = over(probes, risk, [some[len(some) // 2]], known=known)
         return search.best(model) if isinstance(model, Model) else _best_of(candidates, heat, search), search
 
-    def refined(choice: Choice, probes: Sequence[Probe], risk: Callable[[Sums], float]) -> Choice:
+    def refined(choice: Choice, probes: Sequence[Probe], risk: Risk) -> Choice:
         return over(probes, risk).along(choice.model, choice.time)
 
     probes = [probe(piece, found[piece.source], criterion, number) for number, piece in enumerate(pieces)]
