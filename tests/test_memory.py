@@ -33,6 +33,8 @@ RUNS = {
     "curvature": ((256, 256, 128), "f4", "nd.ModifiedCurvature()", {"time": 0.2, "scheme": "explicit"}),
     "speckle": ((256, 256, 128), "f4", "nd.SpeckleReducing()", {"time": 0.3, "scheme": "explicit"}),
     "squares": ((256, 256, 128), "f4", "nd.Rician()", {"time": 0.3, "scheme": "explicit"}),
+    "squares, uint16 kept": ((256, 256, 128), "u2", "nd.Rician()", {"time": 0.3, "scheme": "explicit", "preserve_dtype": True}),
+    "squares, channels last": ((100, 256, 128, 3), "f4", "nd.Rician()", {"time": 0.3, "scheme": "explicit", "channel_axis": -1}),
     "edge-enhancing": ((256, 256, 256), "f4", "nd.EdgeEnhancing()", {"time": 0.4}),
     "coherence-enhancing": ((256, 256, 256), "f4", "nd.CoherenceEnhancing()", {"time": 0.4}),
     "hybrid": ((256, 256, 128), "f4", "nd.Hybrid()", {"time": 0.2}),

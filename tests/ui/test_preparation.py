@@ -2,10 +2,12 @@
 
 import threading
 
+import numpy as np
 import pytest
 
 import napari_diffusion as nd
 from napari_diffusion.ui import preparation
+from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.preferences import Preferences
 
 from .conftest import WAIT, settle
@@ -103,12 +105,36 @@ def test_a_run_waits_for_what_is_compiled_elsewhere_and_says_so(waiting, qtbot, 
     assert gui.panel.status.value.startswith("Filtering noisy… Preparing Perona-Malik for this computer")
     qtbot.wait(2 * preparation.LOOK)  # what must not come has no event to wait for
     assert not slow.started.is_set()
+    stop = gui.panel.stop
+    assert not stop.enabled  # there is nothing to keep
+    assert "Nothing has been filtered yet" in stop.tooltip
     elsewhere.go.set()
     qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
     qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Filtering noisy… 50%"), timeout=WAIT)
+    assert stop.enabled
+    assert "End after the step" in stop.tooltip
     slow.go.set()
     qtbot.waitUntil(lambda: not gui.panel.busy, timeout=WAIT)
     assert [layer.name for layer in viewer.layers] == ["noisy", "noisy [Perona-Malik]"]
+
+
+def test_a_folder_waits_for_what_is_compiled_elsewhere(open_widget, qtbot, noisy, elsewhere, tmp_path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "to").mkdir()
+    np.save(tmp_path / "from" / "a.npy", noisy[0])
+    viewer, gui = open_widget()
+    viewer.add_image(noisy[0], name="noisy")
+    qtbot.waitUntil(lambda: gui.panel.button.enabled, timeout=WAIT)
+    section = gui.sections[BatchSection]
+    section.source.value, section.target.value = tmp_path / "from", tmp_path / "to"
+    before = elsewhere.waits
+    section.files.native.click()
+    qtbot.waitUntil(lambda: elsewhere.waits > before, timeout=WAIT)
+    qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Filtering a.npy… Preparing Perona-Malik"), timeout=WAIT)
+    assert not list((tmp_path / "to").iterdir())
+    elsewhere.go.set()
+    qtbot.waitUntil(lambda: not gui.panel.busy, timeout=WAIT)
+    assert (tmp_path / "to" / "a.npy").exists()
 
 
 def test_a_run_that_waits_can_be_cancelled_and_the_next_one_waits_too(waiting, qtbot, elsewhere, slow):

@@ -25,7 +25,7 @@ from napari_diffusion.schemes import Exact, Scheme, Stage
 #: Largest slab [voxels]: a run must notice a cancel within a fraction of a second, and its scratch must stay small.
 LARGEST_SLAB = 1 << 21
 #: Planes that get their features at once, and voxels, where planes are small: a plane of a picture is a single row.
-CHUNK, CHUNK_VOXELS = 8, 1 << 16
+CHUNK, CHUNK_VOXELS = 8, 1 << 18
 #: Largest slab [voxels] that gets its tensors at once: what it looks at beyond itself is computed twice, but the scratch of all slabs
 #: together shall stay below half the image.
 TENSOR_VOXELS = 1 << 19
@@ -268,8 +268,7 @@ def _memory(
     if frames > 1:
         fields += out + field * (copied and not exact)  # the last field of a frame is still there when the next is read
     elif job.dtype != job.working or job.channel_axis not in (None, 0):
-        fields = max(fields, field * (1 + (exact and walled and copied)) + out)
-    fields += encodes * field  # decoded into a field of its own
+        fields = max(fields, field * (1 + (exact and walled and copied)) + out) + encodes * field  # decoded into a field of its own
     walls = (0 if job.regions is None else job.regions.nbytes) + voxels * (walled + 4 * (job.nan == "mask"))
     per_plane = voxels // max(1, job.space[0]) * job.working.itemsize
     if isinstance(coefficient, Tensor):

@@ -70,21 +70,28 @@ def grad2(u, shape, start, lo, hi, b2, w, faces, out):
 
 
 @row
-def _two_neighbours_row(u, p, near, far, faces, fp, fnear, bit, weight, m1, m2, r, n):
-    """Add both neighbours along an axis to the mean difference and the mean square; through a closed face the difference is zero."""
+def _neighbours_row(u, p, left, right, above, below, before, beyond, sz, sy, sx, faces, fp, mean, variance, r, n):
+    """Mean and variance over the six neighbours, as differences to the voxel itself; through a closed face there is none."""
+    zero = u.dtype.type(0)
     for i in range(n):
-        up, down = u[far + i] - u[p + i], u[near + i] - u[p + i]
-        if faces is not None:
-            up = up if faces[fp + i] & bit else u.dtype.type(0)
-            down = down if faces[fnear + i] & bit else u.dtype.type(0)
-        m1[r + i] += weight * (up + down)
-        m2[r + i] += weight * (up * up + down * down)
+        here = u[p + i]
+        east, west = u[p + right + i] - here, u[p - left + i] - here
+        south, north = u[p + below + i] - here, u[p - above + i] - here
+        far, near = u[p + beyond + i] - here, u[p - before + i] - here
+        if faces is not None:  # a select, since 0 * NaN is NaN
+            f = fp + i
+            east, west = east if faces[f] & np.uint8(4) else zero, west if faces[f - left] & np.uint8(4) else zero
+            south, north = south if faces[f] & np.uint8(2) else zero, north if faces[f - above] & np.uint8(2) else zero
+            far, near = far if faces[f] & np.uint8(1) else zero, near if faces[f - before] & np.uint8(1) else zero
+        m = sz * (far + near) + (sy * (south + north) + sx * (east + west))
+        square = sz * (far * far + near * near) + (sy * (south * south + north * north) + sx * (east * east + west * west))
+        variance[r + i] = max(square - m * m, zero)
+        mean[r + i] = here + m
 
 
 @jit
 def neighbours(u, shape, lo, hi, share, faces, mean, variance):
     """Weighted mean and variance of the neighbours across the faces, on planes lo:hi, channel by channel; see reference.neighbours."""
-    t = u.dtype.type
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, one, zero, first, count = ny * nx, U(1), U(0), U(lo), U(hi) - U(lo)
     for c in range(channels):
@@ -93,23 +100,16 @@ def neighbours(u, shape, lo, hi, share, faces, mean, variance):
             before, beyond = plane if z > zero else zero, plane if z + one < nz else zero
             for y in range(ny):
                 above, below = nx if y > zero else zero, nx if y + one < ny else zero
-                f, r = z * plane + y * nx, (c * count + k) * plane + y * nx
-                p = c * nz * plane + f
-                for i in range(nx):
-                    mean[r + i] = variance[r + i] = t(0)
-                _two_neighbours_row(u, p, p - before, p + beyond, faces, f, f - before, np.uint8(1), share[0], mean, variance, r, nx)
-                _two_neighbours_row(u, p, p - above, p + below, faces, f, f - above, np.uint8(2), share[1], mean, variance, r, nx)
                 for part in range(3):  # the first voxel, those between, the last
                     if nx <= U(part if part < 2 else 1) or (part == 1 and nx < U(3)):
                         continue
                     x, n = (zero, one, nx - one)[part], nx - U(2) if part == 1 else one
                     left, right = one if part > 0 else zero, one if part < 2 and nx > one else zero
-                    q, g = p + x, f + x
-                    _two_neighbours_row(u, q, q - left, q + right, faces, g, g - left, np.uint8(4), share[2], mean, variance, r + x, n)
-                for i in range(nx):
-                    m = mean[r + i]
-                    variance[r + i] = max(variance[r + i] - m * m, t(0))
-                    mean[r + i] = u[p + i] + m
+                    f, r = z * plane + y * nx + x, (c * count + k) * plane + y * nx + x
+                    p = c * nz * plane + f
+                    _neighbours_row(
+                        u, p, left, right, above, below, before, beyond, share[0], share[1], share[2], faces, f, mean, variance, r, n
+                    )
 
 
 #: Rows, and at most planes, that pass through the convolutions together: their neighbours along z and y are still in the cache of the core.

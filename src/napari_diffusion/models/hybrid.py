@@ -13,6 +13,7 @@ Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,15 +47,14 @@ class Hybrid(Model):
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""
-        edge = [Diffusivity("weickert", self.kappa).of(grad2), *[np.ones_like(mu[0])] * (len(mu) - 1)]
+        edge = Diffusivity("weickert", self.kappa).of(grad2)
         if len(mu) == 1:
-            return edge
+            return [edge]
         mu, a, h2 = np.maximum(mu, 0), self.alpha * self.kappa**2, self.contrast**2
         tube = mu[-2] / (a + mu[-1])
         xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
-        share = np.exp(-np.minimum(mu[-2] / h2 * np.maximum(-xi, 0) + mu[-2] / h2 * (mu[-1] / h2), 80))
-        along = self.alpha + (1 - self.alpha) * np.exp(
-            -np.minimum(np.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3))), 80)
-        )
-        coherent = [np.full_like(along, self.alpha)] * (len(mu) - 1) + [along]
-        return [(1 - share) * c + share * e for c, e in zip(coherent, edge, strict=True)]
+        share = np.exp(-np.minimum(mu[-2] / h2 * (np.maximum(-xi, 0) + mu[-1] / h2), 80))
+        bent = math.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3)))
+        along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(bent, 80))
+        coherent = (1 - share) * self.alpha
+        return [coherent + share * edge, *[coherent + share] * (len(mu) - 2), (1 - share) * along + share]

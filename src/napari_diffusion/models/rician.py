@@ -50,5 +50,8 @@ class Rician(Model):
         s2 = self.sigma_noise**2
         mean -= s2
         mean *= 4 * s2
-        c = np.divide(mean, variance, out=np.sign(mean), where=variance > np.abs(mean) * 1e-6)
-        return Scalar(np.clip(c, 0, 1, out=c))
+        # At least tiny, so that 0/0 is 0; where nothing varies, a signal above the noise floor is all noise.
+        np.maximum(variance, np.finfo(variance.dtype).tiny, out=variance)
+        with np.errstate(over="ignore"):
+            mean /= variance
+        return Scalar(np.clip(mean, 0, 1, out=mean))

@@ -37,8 +37,10 @@ class SpeckleReducing(Model):
     def coefficient(self, f: Features) -> Scalar:
         """Return c = q0²(1 + q0²) / (q0⁴ + q²), at most 1."""
         mean, q2 = f.neighbours()
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            np.divide(q2, np.square(mean, out=mean), out=q2, where=q2 > 0)
+        np.square(mean, out=mean)
+        mean += np.finfo(mean.dtype).tiny  # 0/0 is 0
+        with np.errstate(over="ignore"):
+            q2 /= mean
         a = self.q0**2
         c = f.average(q2)
         c += a * a

@@ -15,6 +15,7 @@ from napari_diffusion.engine.outputs import Wanted
 from napari_diffusion.ui.layers import helpers
 from napari_diffusion.ui.panel import Job
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.preparation import wait_and_say
 from napari_diffusion.ui.runs import Run
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import Settings
@@ -83,6 +84,7 @@ class BatchSection(Section):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.form.recipe(), files_of(source)
+            alike = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
             if not sources:
                 raise ValueError(f"There is no NIfTI, TIFF or NumPy file in {source}.")
@@ -90,7 +92,7 @@ class BatchSection(Section):
             self.context.fail(error)
             return
         for one, result in zip(sources, targets, strict=True):
-            self.context.run(_file_job(one, result, recipe, bool(self.replace.value)))
+            self.context.run(_file_job(one, result, recipe, bool(self.replace.value), alike))
 
 
 def _failing(name: str, error: Exception) -> Job:
@@ -100,10 +102,13 @@ def _failing(name: str, error: Exception) -> Job:
     return Job(name, work, str, stoppable=False)
 
 
-def _file_job(source: Path, target: Path, recipe: nd.Recipe, overwrite: bool) -> Job:
+def _file_job(source: Path, target: Path, recipe: nd.Recipe, overwrite: bool, alike: Settings | None) -> Job:
+    """Filter a file, as soon as there are the kernels of the run on the layer, which is most probably of its kind."""
     preferences = Preferences.read()
 
     def work(control: Control) -> Any:
+        if alike is not None:
+            wait_and_say(alike, control)
         return filter_file(
             source,
             target,

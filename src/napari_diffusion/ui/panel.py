@@ -20,9 +20,15 @@ FIRST_GUESS = 1.0
 #: Errors of a batch that are told in full.
 MOST_ERRORS = 5
 RUN = "Filter in the background and add the result as a new layer."
+STOP = "End after the step under way and add what has been reached."
+NOTHING_YET = "Nothing has been filtered yet that could be kept."
 PLAN = "How the run steps through diffusion time, and the memory that it takes in all."
 #: What to do, as the library says it, and where that is on screen.
-_ON_SCREEN = {"nan='mask'": "“leave, smooth around” for NaN, under More options,"}
+_ON_SCREEN = {
+    "nan='mask'": "“leave, smooth around” for NaN, under More options,",
+    "give --axes": "on the command line, give --axes",
+    "say which with --axes": "on the command line, say which with --axes",
+}
 
 
 def duration(seconds: float) -> str:
@@ -77,14 +83,14 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._errors: list[str] = []
         self._finished = 0
         self._job: Job | None = None
-        self._began = 0.0
+        self._began, self._waits_for = 0.0, ""
         self.plan = wrapping_label()
         self.plan.tooltip = PLAN
         self.button = PushButton(text="Run", tooltip=RUN)
         self.bar = ProgressBar(min=0, max=1000, value=0, visible=False)
         self.bar.native.setTextVisible(False)
         self.cancel = PushButton(text="Cancel", tooltip="End what is running; no layer is added.")
-        self.stop = PushButton(text="Stop and keep", tooltip="End after the step under way and add what has been reached.")
+        self.stop = PushButton(text="Stop and keep", tooltip=STOP)
         self.cancel_all = PushButton(text="Cancel all", tooltip="End what is running and forget what waits.")
         self.running = Container(widgets=[self.cancel, self.stop, self.cancel_all], layout="horizontal", labels=False, visible=False)
         self.running.margins = (0, 0, 0, 0)
@@ -138,20 +144,23 @@ class RunPanel(Container):  # type: ignore[type-arg]
         job = self._job = self._waiting.popleft()
         # Moving to and fro until something is done: the first run of all compiles the filter.
         self.bar.max = 0
-        self._show_running()
         self._said("")
         self._runs.start(job.work, lambda result: self._ended(lambda: job.done(result)), self._failed, self._progressed, self._said)
 
     def _show_running(self) -> None:
         job = self._job
         self.bar.visible = self.running.visible = job is not None
-        self.stop.visible = self.stop.enabled = job is not None and job.stoppable
+        self.stop.visible = job is not None and job.stoppable
+        self.stop.enabled = job is not None and job.stoppable and not self._waits_for
+        self.stop.tooltip = NOTHING_YET if self._waits_for else STOP
         self.cancel_all.visible = bool(self._waiting)
         self.cancel_all.text = f"Cancel all {1 + self.waiting}"
         self.button.text = "Run" if job is None else "Run next"
 
     def _said(self, text: str) -> None:
         assert self._job is not None
+        self._waits_for = text
+        self._show_running()
         self._began = time.monotonic()  # what is still to come can be told from the run alone
         self.say(f"Filtering {self._job.name}… {text}".rstrip())
 

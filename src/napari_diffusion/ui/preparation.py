@@ -66,10 +66,23 @@ def wait_for_kernels(
         helper.prepare(_rehearsal(settings), cancel, [_rehearsal(each) for each in soon], [_rehearsal(each) for each in later], rank)
 
 
+def wait_and_say(settings: Settings, control: Control) -> None:
+    """Do so for a run that somebody waits for; compiled in this process, it would hold up the window."""
+    if not prepared(settings):
+        control.say(announcement(settings))
+        wait_for_kernels(settings, control.cancel)
+        control.say("")
+
+
 def prepared(settings: Settings) -> bool:
     """Whether a run is known to have its kernels; it never loads the compiler."""
     what = kind(settings)
     return what in _known or len(settings.keywords["axes"]) > 3 or helper.has(repr(what))
+
+
+def announcement(settings: Settings) -> str:
+    """Return what is said meanwhile."""
+    return f"Preparing {settings.model.title} for this computer, once; it takes some seconds."
 
 
 def compiling() -> bool:
@@ -128,7 +141,7 @@ class Preparation:
                 self._panel.say("")
 
         self._under_way = what
-        self._said = f"Preparing {settings.model.title} for this computer, once; it takes some seconds."
+        self._said = announcement(settings)
         self._looks.start()
         self._task.start(work, over, over)
 

@@ -12,7 +12,7 @@ from napari_diffusion.engine import outputs
 from napari_diffusion.engine.outputs import Outputs, Wanted
 from napari_diffusion.ui.layers import Look, add_result
 from napari_diffusion.ui.panel import Job, duration
-from napari_diffusion.ui.preparation import prepared, wait_for_kernels
+from napari_diffusion.ui.preparation import wait_and_say
 from napari_diffusion.ui.settings import Settings, provenance
 from napari_diffusion.ui.worker import Control
 
@@ -44,10 +44,7 @@ class Run:
     def _work(self, control: Control) -> tuple[Outputs, float, float]:
         s = self.settings
         outputs.describe(s.image, s.model, self.wanted, limit=self.limit, **s.keywords)
-        if not prepared(s):  # compiled in this process, it would hold up the window
-            control.say(f"Preparing {s.model.title} for this computer, once; it takes some seconds.")
-            wait_for_kernels(s, control.cancel)
-            control.say("")
+        wait_and_say(s, control)
         began = time.monotonic()
         progress, cancel, stop = control.progress, control.cancel, control.stop
         found = outputs.run(s.image, s.model, self.wanted, progress=progress, cancel=cancel, stop=stop, **s.keywords)
