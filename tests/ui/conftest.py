@@ -208,6 +208,13 @@ def held(monkeypatch):
     stand_in.go.set()
 
 
+def hold(go, cancel):
+    """Wait until it is let go; raise where it is cancelled."""
+    while not go.wait(0.01):
+        if cancel.is_set():
+            raise nd.Cancelled("Nobody waits any more.")
+
+
 class Elsewhere:
     """Stands in for the other process: all kernels are there when it is let go."""
 
@@ -223,10 +230,11 @@ class Elsewhere:
 
     def prepare(self, wanted, cancel, soon=(), later=(), rank=0):
         self.waits += 1
-        while not self.go.wait(0.01):
-            if cancel.is_set():
-                self.cancelled += 1
-                raise nd.Cancelled("Nobody waits for the kernels any more.")
+        try:
+            hold(self.go, cancel)
+        except nd.Cancelled:
+            self.cancelled += 1
+            raise
 
     def join(self):
         pass

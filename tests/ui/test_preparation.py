@@ -10,7 +10,7 @@ from napari_diffusion.ui import preparation
 from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.preferences import Preferences
 
-from .conftest import WAIT, settle
+from .conftest import WAIT, hold, settle
 
 
 class Rehearsal:
@@ -21,10 +21,11 @@ class Rehearsal:
 
     def __call__(self, image, model, *, cancel, **keywords):
         self.models.append(type(model))
-        while not self.go.wait(0.01):
-            if cancel.is_set():
-                self.cancelled.set()
-                raise nd.Cancelled("The filter was cancelled.")
+        try:
+            hold(self.go, cancel)
+        except nd.Cancelled:
+            self.cancelled.set()
+            raise
 
 
 @pytest.fixture
