@@ -4,12 +4,13 @@ import threading
 
 import numpy as np
 import pytest
+import tifffile
 
 import napari_diffusion as nd
 from hostile import check_sentence
 from napari_diffusion import io
 from napari_diffusion.cli import main
-from napari_diffusion.engine.files import files_of, filter_file, targets_of
+from napari_diffusion.engine.files import files_of, filter_file, holds, targets_of
 from napari_diffusion.io.volume import Volume
 
 RECIPE = nd.Recipe(nd.PeronaMalik(kappa=20.0), 2.0, unit="millimeter")
@@ -48,6 +49,40 @@ def test_a_recipe_of_planes_stays_one_of_planes(brain, tmp_path):
     for name in ("one.nii", "two.nii"):
         np.testing.assert_array_equal(np.asarray(io.read(tmp_path / name).data), expected)
         assert nd.Recipe.load(tmp_path / f"{name}.recipe.json").axis_names == ("y", "x")
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((6, 9, 8), (0, 1, 2)), ((6, 9, 8), (1, 2)), ((2, 6, 9, 8), (1, 2, 3))])
+@pytest.mark.parametrize("name", ["stack.npy", "stack.tif"])
+def test_axes_without_names_are_those_of_the_same_number(tmp_path, name, shape, axes):
+    image = np.random.default_rng(0).normal(100, 10, shape).astype("f4")
+    recipe = nd.Recipe(nd.PeronaMalik(kappa=20.0), 0.5, axes=axes)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, image)
+    else:
+        tifffile.imwrite(tmp_path / name, image, photometric="minisblack", metadata=None)
+        image = image.reshape(-1, 9, 8) if image.ndim > 3 else image  # pages say no more
+    if max(axes) < image.ndim:
+        (written, *_) = filter_file(tmp_path / name, tmp_path / f"out-{name}", recipe)
+        np.testing.assert_array_equal(np.asarray(io.read(written).data), recipe.diffuse(image), strict=True)
+    else:
+        with pytest.raises(ValueError, match="does not say what its 12 planes are"):
+            filter_file(tmp_path / name, tmp_path / f"out-{name}", recipe)
+
+
+def test_numbers_do_not_say_which_axes_a_longer_array_has(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4, 5), "f4"))
+    with pytest.raises(ValueError, match="does not say what its 3 planes are"):
+        filter_file(tmp_path / "a.npy", tmp_path / "b.npy", nd.Recipe(nd.Linear(), 1.0, axes=(0, 1)))
+
+
+def test_which_files_hold_an_array_as_napari_shows_it(brain, tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4, 5), "f4"))
+    assert holds(tmp_path / "a.npy", (3, 4, 5))
+    assert not holds(tmp_path / "a.npy", (3, 4, 4))
+    assert not holds(brain, (9, 8, 7))  # x first
+    assert not holds(tmp_path / "there_is_none.npy", (3, 4, 5))
+    (tmp_path / "photo.jpeg").write_bytes(b"")
+    assert not holds(tmp_path / "photo.jpeg", (3, 4, 5))
 
 
 def test_a_file_is_filtered_in_its_own_unit(brain, tmp_path):

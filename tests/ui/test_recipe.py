@@ -4,6 +4,7 @@ import shlex
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
@@ -84,6 +85,31 @@ def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(
     np.testing.assert_array_equal(np.asarray(io.read("out-zyx.tif").data), layer.data)
     # The sums of a step are taken in the order of the array's axes: half a unit in the last place of each of eight steps.
     np.testing.assert_allclose(np.asarray(io.read("out-xyz.nii").data).transpose(), layer.data, rtol=8 * 2.0**-23)
+
+
+@pytest.mark.parametrize("name", ["plain.tif", "micrometers.tif", "plain.npy", "colours.tif", "flat.tif"])
+def test_the_copied_command_runs_on_the_file_of_a_layer_without_names(open_widget, qtbot, run, noisy, tmp_path, name):
+    """As napari opens it, without names and voxel size; then the user corrects the voxel size."""
+    colours = name == "colours.tif"
+    image = noisy[0] if name == "flat.tif" else (noisy[:3].transpose(1, 2, 0)).astype(np.uint8) if colours else noisy
+    path = tmp_path / name
+    if name.endswith("npy"):
+        np.save(path, image)
+    elif name.startswith("micro"):
+        io.write(path, image, Volume(image, "ZYX", (7.0, 5.0, 5.0), unit="micrometer"))
+    else:
+        tifffile.imwrite(path, image, photometric="rgb" if colours else "minisblack", metadata=None)
+    viewer, widget = open_widget("Anisotropic diffusion")
+    (source,) = viewer.open(path, plugin="napari", rgb=colours)
+    source.scale = (2.0, 0.5, 0.5)[-source.ndim :]
+    settle(qtbot, widget)
+    unusual(qtbot, widget)
+    layer = run(viewer, widget)
+    opened(widget, RecipeSection).command.native.click()
+    words = shlex.split(clipboard().text())
+    assert words[2:4] == [str(path), str(path.with_name(f"filtered-{name}"))]
+    assert main(words[1:]) == 0
+    np.testing.assert_array_equal(np.asarray(io.read(words[3]).data), layer.data)
 
 
 def test_the_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, run, noisy):

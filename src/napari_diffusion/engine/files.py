@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from napari_diffusion import grid, io
 from napari_diffusion.engine.evolve import Image, diffuse
-from napari_diffusion.engine.layout import Layout, as_settled, by_names, check_recipe, regions, settle
+from napari_diffusion.engine.layout import Layout, as_settled, check_recipe, regions, settle, with_axes
 from napari_diffusion.engine.outputs import check_limit
 from napari_diffusion.engine.plan import Plan, plan
 from napari_diffusion.engine.recipe import Recipe
@@ -107,7 +107,7 @@ def filter_file(
         In one sentence; nothing was written then.
     """
     volume = io.read(source)
-    options = by_names(recipe, volume, {})
+    options = with_axes(recipe, volume, {})
     layout = settle(volume, options)
     recipe = recipe.in_unit(layout.unit)
     check_recipe(recipe, layout, options)
@@ -134,3 +134,13 @@ def _readable(path: Path) -> bool:
     except ValueError:
         return False
     return True
+
+
+def holds(path: Path, shape: Sequence[int]) -> bool:
+    """Whether a file holds an array of this shape, rows last: then axes of one are those of the other, by number, whatever their names."""
+    try:
+        volume = io.read(path)
+    except (ValueError, OSError, MemoryError, io.MissingLibraryError):
+        return False
+    space = [letter for letter in volume.axes if letter in "ZYX"]
+    return volume.shape == tuple(shape) and space == sorted(space, reverse=True)

@@ -51,17 +51,27 @@ def settle(volume: Volume, options: dict[str, Any]) -> Layout:
     return Layout(letters, axes, channel, tuple(sizes), unit)
 
 
-def by_names(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
-    """Add the axes of a recipe to the options, where it names them, the file has them all, and nobody says otherwise."""
+def with_axes(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
+    """Add the axes of a recipe to the options, where nobody says otherwise: by name where the file has them all.
+
+    By number where neither has names and both end with the same axis: stacks as plain TIFF and NumPy files hold them.
+    """
+    if options.get("axes") is not None:
+        return options
     names = [name.upper() for name in recipe.axis_names or ()]
-    known = bool(names) and all(name in list(volume.axes) for name in names)
-    return options | {"axes": ",".join(names)} if known and options.get("axes") is None else options
+    if names and all(name in list(volume.axes) for name in names):
+        return options | {"axes": ",".join(names)}
+    places = [i for i in range(len(volume.axes)) if i != volume.channel_axis]
+    nameless = any(volume.axes[i] in UNKNOWN and volume.shape[i] > 1 for i in places)
+    if nameless and recipe.axes and not names and max(recipe.axes) == max(places):
+        return options | {"axes": ",".join(map(str, recipe.axes))}
+    return options
 
 
 def as_settled(volume: Volume, layout: Layout) -> Volume:
     """Return the volume with what the user said about it, for a target that is not a copy of the source's header."""
     known = dict(zip(layout.axes, layout.spacing, strict=True))
-    scale = units.factor(volume.unit, layout.unit) if volume.unit != "pixel" or layout.unit == "pixel" else None
+    scale = units.factor(volume.unit, layout.unit) if (volume.unit == "pixel") == (layout.unit == "pixel") else None
     rest = [None if size is None or scale is None else size * scale for size in volume.spacing]
     spacing = tuple(known.get(i, rest[i]) if letter in "XYZ" else None for i, letter in enumerate(layout.letters))
     return replace(volume, axes=layout.letters, spacing=spacing, unit=layout.unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from magicgui.widgets import ComboBox, Container, PushButton, Widget
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
+from napari_diffusion.engine.files import holds
 from napari_diffusion.models import get
+from napari_diffusion.ui.layers import array_of
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
 from napari_diffusion.ui.section import Section
 from napari_diffusion.ui.settings import history
@@ -78,6 +81,9 @@ class RecipeSection(Section):
         source = _file_of(self.context.layer)
         target = "OUT" if source is None else str(source.with_name(f"filtered-{source.name}"))
         where = None if labels is None else str(_file_of(labels) or "LABELS")
+        if source is not None and recipe.axes and recipe.axis_names is None and holds(source, array_of(self.context.layer).shape):
+            # A reader that names no axes has read no voxel size either: what is in the table must be told.
+            recipe = replace(recipe, axis_names=tuple(str(axis) for axis in recipe.axes))
         return recipe.to_command("IN" if source is None else str(source), target, where)
 
     # ---- files
