@@ -82,6 +82,21 @@ def test_press_and_hold(opened, qtbot, noisy):
     assert section.overlay.layer.visible
 
 
+@pytest.mark.parametrize("upwards", [False, True])
+def test_deleted_with_its_image_it_shows_the_next_one(opened, qtbot, noisy, upwards):
+    viewer, gui, section = opened(noisy)
+    for layer in list(viewer.layers) if upwards else list(viewer.layers)[::-1]:
+        if layer in viewer.layers:  # without its image, the preview goes by itself
+            viewer.layers.remove(layer)
+    settle(qtbot, gui)
+    assert len(viewer.layers) == 0
+    viewer.add_image(noisy[::-1].copy(), name="next")
+    settle(qtbot, gui)
+    follow(qtbot, gui)
+    assert section.show.value
+    shows_the_run(viewer, gui)
+
+
 @pytest.mark.parametrize("how", ["box", "check box", "layer"])
 def test_it_goes_without_a_trace(opened, qtbot, noisy, how):
     viewer, gui, section = opened(noisy)
@@ -91,7 +106,7 @@ def test_it_goes_without_a_trace(opened, qtbot, noisy, how):
         section.show.native.click()
     else:
         viewer.layers.remove(section.overlay.layer)
-        assert not section.show.value
+        qtbot.waitUntil(lambda: not section.show.value, timeout=WAIT)
     assert [layer.name for layer in viewer.layers] == ["noisy"]
     viewer.dims.set_current_step(0, 1)
     settle(qtbot, gui)

@@ -138,7 +138,7 @@ class Overlay:
     look
         Changes the arguments of the new layer.
     gone
-        Called when the user has deleted the layer.
+        Called when the user has deleted the layer, and not its image with it.
     """
 
     def __init__(
@@ -162,6 +162,9 @@ class Overlay:
         self._soon.setSingleShot(True)
         self._soon.setInterval(REST)
         self._soon.timeout.connect(self._request)
+        self._lost = QTimer(context.form.native)  # by then all layers that are deleted together are gone
+        self._lost.setSingleShot(True)
+        self._lost.timeout.connect(self._decide)
         viewer = context.viewer
         context.settings_changed.connect(self.refresh)
         for name in ("point", "order", "ndisplay"):
@@ -231,8 +234,16 @@ class Overlay:
     def _removed(self, event: Any) -> None:
         if self._layer is not None and event.value == self._layer:
             self._layer = None
+            self._lost.start()
+
+    def _decide(self) -> None:
+        """Deleted by itself it is not wanted; deleted with its image, it is for the next one."""
+        if self._on and self._source in self._context.viewer.layers:
             self.switch(False)
             self._gone()
+        elif self._on and self._layer is None:
+            self.remove()
+            self.refresh()
 
     def _request(self) -> None:
         context = self._context
