@@ -23,12 +23,13 @@ beforehand._start = lambda: children.append(start()) or children[-1]
 viewer = ViewerModel()
 viewer.add_image(np.random.default_rng(0).random((8, 9, 10)).astype("f4"))
 gui = AnisotropicDiffusion(viewer)
-section, said, early = gui.sections[PreviewSection], set(), False
+section, said, early, ordered = gui.sections[PreviewSection], set(), False, False
 section.box.button.native.click()
 while not preparation._known or gui.panel.busy:
     app.processEvents()
     said.add(gui.panel.status.value)
-    if gui.panel.status.value.startswith("Preparing"):
+    if gui.panel.status.value.startswith("Preparing") and not ordered:
+        ordered = True
         gui.panel.button.native.click()
     early = early or section.overlay.layer is not None and not preparation.prepared(gui.form.settings())
 from napari_diffusion.kernels import jit

@@ -106,7 +106,9 @@ def type_text(box, text):
             QApplication.sendEvent(box, QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier))
 
 
-@pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e-7", 1e-7), ("0.000012345", 1.2345e-5), ("2,5", 2.5), ("120000", 120000)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("1e-7", 1e-7), ("0.000012345", 1.2345e-5), ("2,5", 2.5), ("0,125", 0.125), ("120000", 120000)]
+)
 def test_numbers_of_any_size_can_be_typed(qtbot, text, value):
     number = Number(1.0, minimum=0.0)
     number.unit = "intensity/µm"
@@ -114,7 +116,7 @@ def test_numbers_of_any_size_can_be_typed(qtbot, text, value):
     assert number.value == value
 
 
-@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e301"])
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e301", "1,000", "12,500.5"])
 def test_what_is_no_number_goes_back(qtbot, text):
     number = Number(4.0, minimum=0.0)
     type_text(number.native, text)

@@ -82,6 +82,14 @@ def test_press_and_hold(opened, qtbot, noisy):
     assert section.overlay.layer.visible
 
 
+def test_it_moves_with_its_image(opened, qtbot, noisy):
+    viewer, gui, _ = opened(noisy)
+    viewer.layers["noisy"].translate = (0, 15, 15)
+    settle(qtbot, gui)
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+
+
 @pytest.mark.parametrize("upwards", [False, True])
 def test_deleted_with_its_image_it_shows_the_next_one(opened, qtbot, noisy, upwards):
     viewer, gui, section = opened(noisy)

@@ -167,6 +167,17 @@ def test_the_dock_may_be_closed_meanwhile(open_widget, qtbot, noisy, slow):
     assert len(viewer.layers) == 1
 
 
+def test_the_dock_closed_by_its_button_ends_the_run(open_widget, qtbot, noisy, slow):
+    """That button takes the widget off and destroys nothing."""
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    viewer.window.remove_dock_widget(widget.native)
+    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: worker.running() == 0, timeout=WAIT)
+    assert len(viewer.layers) == 1
+
+
 CLOSED = """
 import threading, time
 import numpy as np

@@ -128,7 +128,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.more.folded.connect(self.layout_changed)
         self._viewer.layers.selection.events.active.connect(self._follow)
 
-    def _changed(self) -> None:
+    def _changed(self, *_: Any) -> None:
         self._soon.start()
 
     def _tell(self) -> None:
@@ -199,6 +199,8 @@ class Form(Container):  # type: ignore[type-arg]
             if watched is not None:
                 for name in ("scale", "units", "axis_labels", "data"):
                     getattr(watched.events[name], change)(self._show_layer)
+                for name in ("translate", "rotate", "shear", "affine"):  # what is shown over it moves with it
+                    getattr(watched.events[name], change)(self._changed)
         self._watched = layer
 
     # ---- model, unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QValidator, QWheelEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
 #: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
 SMALLEST, LARGEST = 1e-300, 1e300
 
@@ -38,6 +40,8 @@ class NumberBox(QDoubleSpinBox):
     def validate(self, input: str | None, pos: int) -> tuple[QValidator.State, str, int]:
         """Accept everything that Python reads as a finite number within the range, ``1e-5`` included."""
         text = input or ""
+        if _THOUSANDS.match(text):  # 1,000 is a thousand to one and one to another
+            return QValidator.State.Intermediate, text, pos
         try:
             number = float(self._bare(text))
         except ValueError:

@@ -185,6 +185,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self.stop.enabled = False
             self.say("Stopping after this step…")
 
+    def leave(self) -> None:
+        """End what runs and what waits, where nobody will see it."""
+        if self.busy:
+            self._cleared()
+
     def _cleared(self) -> None:
         self._waiting.clear()
         self._cancelled()

@@ -15,6 +15,7 @@ from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.form import Form
 from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.overlay import Undocked
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.preparation import Preparation, wait_for_suggestion
@@ -83,6 +84,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form.suggest.changed.connect(lambda: self._suggest(asked=True))
         for changed in (self.form.table.changed, self.form.model.changed):
             changed.connect(self._suggestion_due)
+        self._undocked = Undocked(self.native, self.panel.leave)
         self._order()
 
     def reset_choices(self, *_: Any) -> None:
