@@ -150,7 +150,8 @@ def structure() -> None:
         return masks
 
     tell, find = module.typical_share, module.structures
-    module.typical_share, module.structures = watched, counted  # type: ignore[assignment]
+    # Put in their place, as a suggestion tells neither: what is read from structure, and how much of the image that is.
+    module.typical_share, module.structures = watched, counted
     for name, (series, _, spacing) in scans().items():
         print(name)
         nd.suggest(series, axes=(0, 1, 2), spacing=spacing)

@@ -92,9 +92,8 @@ def structures(pieces: Sequence[Piece], probes: Sequence[Probe]) -> list[NDArray
         axes = range(counts.ndim)
         image, width = np.where(counts, probe.image, 0), [float(axis in fine) for axis in axes]
         squares = [ndimage.gaussian_filter(image, width, [int(i == axis) for i in axes], truncate=REACH) ** 2 for axis in fine]
-        inside = ndimage.minimum_filter(
-            counts, [2 * REACH + 1 if axis in fine else 1 for axis in axes]
-        )  # where the filter meets no other voxel
+        # Where the filter meets no other voxel.
+        inside = ndimage.minimum_filter(counts, [2 * REACH + 1 if axis in fine else 1 for axis in axes])
         # White noise of deviation 1 has half for every axis, over (4 pi)^(N/2).
         own = len(fine) / 2 / (4 * math.pi) ** (len(fine) / 2)
         found.append(inside & (sum(squares) > STEEP**2 * own * probe.deviation**2).any(axis=0))
