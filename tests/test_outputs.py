@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import psutil
 import pytest
 
 import napari_diffusion as nd
@@ -118,6 +119,10 @@ def test_memory_counts_every_output():
     assert told.startswith("7 snapshots")
     with pytest.raises(MemoryError, match="MiB of memory, and the preferences allow 1 MiB"):
         describe(image, nd.Linear(), Wanted(), time=2.0, limit=1 << 20)
+    with pytest.raises(MemoryError, match=r"GiB of memory, and only .* are free"):
+        describe(
+            np.broadcast_to(np.uint8(0), (100, 100, 100)), nd.Linear(), Wanted(snapshots=psutil.virtual_memory().total // 10**6), time=2.0
+        )
 
 
 @pytest.mark.parametrize(("count", "time"), [(1, 2.0), (3, 0.0)])

@@ -141,3 +141,68 @@ def test_light_and_dark(opened, qtbot):
         viewer.theme = theme
         seen.append(section.plot.backgroundBrush().color().lightness())
     assert seen[0] > 128 > seen[1]
+
+
+def test_a_threshold_beyond_the_histogram_stays_in_the_plot(opened, qtbot):
+    _, gui, section = opened
+    for kappa in (0.02, 40_000.0):
+        gui.form.controls["kappa"].value = kappa
+        follow(qtbot, gui)
+        low, high = section.plot.viewRange()[0]
+        assert low < np.log10(section.plot.threshold) < high
+        assert low < section.plot._ends[0] < section.plot._ends[1] < high
+
+
+def test_nothing_of_another_image_is_left_in_the_plot(opened, qtbot, noisy):
+    viewer, gui, section = opened
+    viewer.add_image(np.ones_like(noisy))
+    follow(qtbot, gui)
+    assert "flat" in section.share.value
+    assert not section.plot.line.isVisible()
+    assert not section.plot.curve.isVisible()
+    viewer.layers.pop()
+    viewer.layers.selection.active = viewer.layers[0]
+    follow(qtbot, gui)
+    assert section.plot.line.isVisible()
+    viewer.layers.clear()
+    follow(qtbot, gui)
+    assert "Open an image" in section.share.value
+    assert not section.plot.line.isVisible()
+
+
+def test_new_values_at_an_old_address_are_measured(opened, qtbot, noisy):
+    _, gui, section = opened
+    layer = gui.form.layer.value
+    address = id(layer.data)
+    for _ in range(200):  # until memory is used again
+        layer.data = noisy[:, ::-1] * 1.0
+        if id(layer.data) == address:
+            break
+        layer.data = noisy * 1.0
+    layer.data = noisy * 100
+    follow(qtbot, gui)
+    steep = nd.gradients(layer.data, spacing=(2, 0.5, 0.5), sigma=gui.form.controls.value().sigma)
+    assert section._gradients.magnitudes[-1] == pytest.approx(steep.magnitudes[-1])
+
+
+def test_marked_edges_go_with_the_threshold_and_come_back_with_it(opened, qtbot):
+    viewer, gui, section = opened
+    section.mark.value = True
+    follow(qtbot, gui)
+    model = gui.form.model.value
+    gui.form.model.value = nd.MeanCurvature
+    follow(qtbot, gui)
+    assert not any("[edges]" in layer.name for layer in viewer.layers)
+    gui.form.model.value = model
+    follow(qtbot, gui)
+    assert any("[edges]" in layer.name for layer in viewer.layers)
+
+
+def test_steep_noise_is_not_called_an_edge(opened, qtbot):
+    _, gui, section = opened
+    gui.form.controls["kappa"].value = 0.1
+    follow(qtbot, gui)
+    assert "kept as edges" not in section.share.value
+    gui.form.controls["kappa"].value = 60
+    follow(qtbot, gui)
+    assert "kept as edges" in section.share.value

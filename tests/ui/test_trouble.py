@@ -15,7 +15,8 @@ from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
 from napari_diffusion.engine import outputs
-from napari_diffusion.ui import widget, worker
+from napari_diffusion.ui import defaults, widget, worker
+from napari_diffusion.ui.outputs import OutputsSection
 
 from .conftest import WAIT
 
@@ -85,6 +86,51 @@ def test_run_without_an_axis_says_what_to_do(open_alone, run, noisy):
         row.smooth.value = False
     assert run(viewer, widget) is None
     assert "at least one axis" in widget.panel.status.value
+
+
+def test_suggest_without_an_axis_says_what_to_do(open_alone, settled, noisy):
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    settled(gui)
+    for row in gui.form.table.rows:
+        row.smooth.value = False
+    gui.form.suggest.native.click()
+    assert gui.panel.status.value == "Check at least one axis to smooth along."
+
+
+@pytest.mark.parametrize("other", [nd.EdgeEnhancing, nd.MeanCurvature])
+def test_a_suggestion_for_another_model_is_given_up(open_alone, qtbot, settled, noisy, monkeypatch, other):
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    settled(gui)
+    go = threading.Event()
+    real = defaults.suggest
+
+    def slow(*args, thorough=False, **keywords):
+        if thorough:
+            go.wait(60)
+        return real(*args, thorough=False, **keywords)
+
+    monkeypatch.setattr(defaults, "suggest", slow)
+    gui.form.suggest.native.click()
+    assert "Trying" in gui.panel.status.value
+    gui.form.model.value = other
+    qtbot.waitUntil(lambda: "Trying" not in gui.panel.status.value)
+    go.set()
+    settled(gui)
+    assert gui.panel.status.value == ""
+    assert not gui.form.reasons.visible
+
+
+def test_without_a_limit_a_run_may_need_what_is_free(open_alone, settled, run, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    image = np.broadcast_to(np.float32(1), (1000, 1000, 1000))
+    viewer.add_image(image, contrast_limits=(0, 1), cache=False)
+    gui.sections[OutputsSection].snapshots.value = 200
+    settled(gui)
+    assert "are free" in gui.panel.plan.value
+    assert run(viewer, gui) is None
+    assert "are free" in gui.panel.status.value
 
 
 def test_a_plan_that_cannot_be_is_said_before_the_run(open_alone, settled, noisy):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 
 from napari_diffusion.engine.directions import Directions, coherence, directions
 from napari_diffusion.engine.edges import conductance
@@ -110,22 +111,30 @@ def describe(image: Any, model: Model, wanted: Wanted, *, time: float, limit: in
     Raises
     ------
     MemoryError
-        When it needs more than ``limit`` [bytes].
+        When it needs more than ``limit`` [bytes], or without one more than is free.
     """
     planned = plan(image, model, time=time, **options)
     needed = wanted.memory(image, model, time=time, **options)
-    check_limit(needed, limit)
+    check_limit(needed, limit, free_memory(image))
     told = dataclasses.replace(planned, memory=needed).describe()
     return f"{wanted.snapshots} snapshots; the last: {told}" if wanted.snapshots else told
 
 
-def check_limit(needed: int, limit: int | None) -> None:
-    """Raise MemoryError when a run needs more than the user allows [bytes]."""
-    if limit is not None and needed > limit:
-        raise MemoryError(
-            f"The run needs {human_bytes(needed)} of memory, and the preferences allow {human_bytes(limit)}; "
-            "filter a smaller region, keep fewer snapshots, or allow more."
-        )
+def free_memory(image: Any) -> int:
+    """Return what a run on an image may need [bytes]: what is free, and what the image has already."""
+    return int(psutil.virtual_memory().available) + (image.nbytes if isinstance(image, np.ndarray) else 0)
+
+
+def check_limit(needed: int, limit: int | None, free: int | None = None) -> None:
+    """Raise MemoryError when a run needs more than the user allows [bytes], or where he says nothing more than is free."""
+    most = free if limit is None else limit
+    if most is None or needed <= most:
+        return
+    told, remedy = ("only {} are free", "") if limit is None else ("the preferences allow {}", ", or allow more")
+    raise MemoryError(
+        f"The run needs {human_bytes(needed)} of memory, and {told.format(human_bytes(most))}; "
+        f"filter a smaller region or keep fewer snapshots{remedy}."
+    )
 
 
 def run(

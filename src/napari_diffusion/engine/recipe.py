@@ -6,7 +6,8 @@ import dataclasses
 import json
 import math
 import shlex
-from collections.abc import Generator, Sequence
+import sys
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from napari_diffusion.engine.evolve import Image, State, diffuse, evolve
 from napari_diffusion.io.units import symbol
 from napari_diffusion.models import BUILTIN, Model, get, parameters
+from napari_diffusion.models.base import as_number
 from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.schemes import Scheme
 
@@ -78,20 +80,24 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Self:
-        """Rebuild a recipe; says in one sentence what is missing or unknown."""
-        rest = dict(plain)
-        try:
-            model = get(rest.pop("model"))(**rest.pop("parameters", {}))
-            scheme = rest.pop("scheme", "auto")
-            if isinstance(scheme, dict):
-                scheme = _scheme(scheme)
-            for name in ("spacing", "axes", "axis_names"):
-                rest[name] = None if rest.get(name) is None else tuple(rest[name])
-            return cls(model=model, scheme=scheme, **rest)
-        except KeyError as error:
-            raise ValueError(f"The recipe does not say {error}.") from None
-        except TypeError as error:
-            raise ValueError(f"The recipe cannot be read: {error}.") from None
+        """Rebuild a recipe; says in one sentence what is missing, unknown or wrong."""
+        if not isinstance(plain, dict):
+            raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
+        for name in ("model", "time"):
+            if name not in plain:
+                raise ValueError(f"The recipe does not say {name!r}.")
+        rest = {name: value for name, value in plain.items() if name not in ("model", "parameters", "scheme")}
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name, value in rest.items():
+            if name not in known:
+                raise ValueError(f"The recipe says {name!r}, which no recipe has.")
+            allowed, wanted = _ALLOWED[name]
+            if not allowed(value):
+                raise ValueError(f"In the recipe, {name} must be {wanted}, got {value!r:.60}.")
+        for name in ("spacing", "axes", "axis_names"):
+            rest[name] = None if rest.get(name) is None else tuple(rest[name])
+        model = _model(plain["model"], plain.get("parameters", {}))
+        return cls(model=model, scheme=_scheme(plain.get("scheme", "auto")), **rest)
 
     def _parameters(self) -> dict[str, Any]:
         values = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
@@ -111,8 +117,6 @@ class Recipe:
             plain = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"The recipe is not valid JSON: {error}.") from None
-        if not isinstance(plain, dict):
-            raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
         return cls.from_dict(plain)
 
     def save(self, path: str | Path) -> None:
@@ -227,13 +231,58 @@ class Recipe:
         return shlex.join(words)
 
 
-def _scheme(plain: dict[str, Any]) -> Scheme:
-    options = dict(plain)
+def _model(name: Any, values: Any) -> Model:
+    if not (isinstance(name, str) and isinstance(values, dict)):
+        raise ValueError("In the recipe, model must be a name and parameters a JSON object.")
+    kind = get(name)
+    if unknown := set(values) - {p.name for p in parameters(kind)}:
+        raise ValueError(f"The recipe says {min(unknown)!r}, which is no parameter of {kind.name}.")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"The recipe cannot be read: {error}") from None
+
+
+def _scheme(plain: Any) -> str | Scheme:
+    options = dict(plain) if isinstance(plain, dict) else {"name": plain}
     name = options.pop("name", None)
     known = {scheme.name: scheme for scheme in SCHEMES}
-    if name not in known:
-        raise ValueError(f"There is no scheme named {name!r}; the schemes are {', '.join(known)}.")
-    return known[name](**options)
+    if name not in (*known, *([] if options else ["auto"])):
+        raise ValueError(f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(known)}.")
+    try:
+        return known[name](**options) if isinstance(plain, dict) else str(name)
+    except TypeError as error:
+        raise ValueError(f"The scheme of the recipe cannot be read: {error}.") from None
+
+
+def _number(value: Any, least: float) -> bool:
+    number = as_number(value)
+    return number is not None and least <= number < math.inf
+
+
+def _list(value: Any, allowed: Callable[[Any], bool]) -> bool:
+    return value is None or (isinstance(value, list | tuple) and all(map(allowed, value)))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TINY = sys.float_info.min
+#: What a field of a recipe may hold: a check, and the same in words.
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "time": (lambda v: _number(v, 0), "a number >= 0 and finite"),
+    "tolerance": (lambda v: _number(v, _TINY), "a number > 0 and finite"),
+    "unit": (lambda v: isinstance(v, str), "the name of a unit"),
+    "strict": (lambda v: isinstance(v, bool), "true or false"),
+    "preserve_dtype": (lambda v: isinstance(v, bool), "true or false"),
+    "nan": (lambda v: v in ("raise", "mask"), "'raise' or 'mask'"),
+    "spacing": (lambda v: _list(v, lambda h: _number(h, _TINY)), "a list of numbers > 0"),
+    "axes": (lambda v: _list(v, _whole), "a list of whole numbers"),
+    "channel_axis": (lambda v: v is None or _whole(v), "a whole number"),
+    "axis_names": (lambda v: _list(v, lambda name: isinstance(name, str)), "a list of names"),
+    "version": (lambda v: isinstance(v, str), "text"),
+}
 
 
 def length_factor(old: str, new: str) -> float:

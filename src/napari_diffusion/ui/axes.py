@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from magicgui.widgets import CheckBox, Container, PushButton
 
-from napari_diffusion.ui.layers import Axis, common_unit, diffusing_by_default, names_of, size_in
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.ui.layers import Axis, axes_by, common_unit, conversion, diffusing_by_default, names_of, size_in
 from napari_diffusion.ui.number import Number
 
 
@@ -53,11 +54,12 @@ class AxesTable(Container):  # type: ignore[type-arg]
         """Names of the checked axes, or ``None`` where one has none."""
         return names_of([axis for axis, row in self._live() if row.smooth.value])
 
-    def check(self, names: Sequence[str]) -> None:
-        """Check the axes of these names and no other, where the layer has them all."""
-        if names and set(names) <= {axis.name for axis in self._axes}:
-            for axis, row in self._live():
-                row.smooth.value = axis.name in names
+    def check(self, recipe: Recipe) -> bool:
+        """Check the axes that a recipe means and no other; false where that cannot be told, and all stays as it is."""
+        meant = axes_by(recipe, self._axes)
+        for axis, row in self._live() if meant is not None else ():
+            row.smooth.value = axis.index in (meant or ())
+        return meant is not None or recipe.axes in (None, self.axes)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -69,11 +71,20 @@ class AxesTable(Container):  # type: ignore[type-arg]
         """Unit of the voxel size."""
         return self._unit
 
-    def show_layer(self, axes: Sequence[Axis]) -> str:
-        """Show the axes of a layer, those that are space checked, and return the unit of its voxel size."""
+    def show_layer(self, axes: Sequence[Axis], corrected: bool = False) -> str:
+        """Show the axes of a layer, those that are space checked, and return the unit of its voxel size.
+
+        Of a layer that is shown already and was ``corrected``, what the user has set stays: checks, sizes, and the unit while the layer's
+        own is the same.
+        """
+        before, default = self._axes, diffusing_by_default(axes)
+        kept = corrected and len(axes) == len(before)
+        chosen = self.axes if kept and self.axes != diffusing_by_default(before) else default
+        same_unit = kept and [axis.unit for axis in axes] == [axis.unit for axis in before]
+        unit = self._unit if same_unit else common_unit([axes[i] for i in chosen or default])
+        factor = (conversion(self._unit, unit) or 1.0) if kept else 1.0
+        set_by_user = {i: row.size.value * factor for i, row in self._set_sizes()} if kept else {}
         self._axes = tuple(axes)
-        chosen = diffusing_by_default(axes)
-        unit = common_unit([axes[i] for i in chosen])
         with self._quietly():
             while len(self.rows) < len(axes):
                 row = AxisRow()
@@ -87,9 +98,11 @@ class AxesTable(Container):  # type: ignore[type-arg]
                 row.smooth.value = axis.index in chosen
                 row.size.visible = axis.index in chosen
                 row.size.value = size_in(axis, unit)
-        self._of_layer = tuple(row.size.value for row in self.rows)
+            self._of_layer = tuple(row.size.value for row in self.rows)
+            for i, size in set_by_user.items():
+                self.rows[i].size.value = size
         self._set_unit(unit)
-        self.reset.visible = False
+        self._edited()
         return unit
 
     def set_unit(self, unit: str, factor: float = 1.0) -> None:
@@ -108,10 +121,14 @@ class AxesTable(Container):  # type: ignore[type-arg]
     def _live(self) -> Iterator[tuple[Axis, AxisRow]]:
         return zip(self._axes, self.rows, strict=False)
 
+    def _set_sizes(self) -> list[tuple[int, AxisRow]]:
+        """Rows whose size the user has set, with their numbers."""
+        entries = enumerate(zip(self._live(), self._of_layer, strict=False))
+        return [(i, row) for i, ((_, row), of_layer) in entries if row.size.value != of_layer]
+
     def _edited(self) -> None:
         if not self._filling:
-            now = [row.size.value for row in self.rows]
-            self.reset.visible = any(a != b for a, b in zip(now, self._of_layer, strict=True))
+            self.reset.visible = bool(self._set_sizes())
 
     def _reset(self) -> None:
         for row, size in zip(self.rows, self._of_layer, strict=True):

@@ -71,7 +71,8 @@ class BatchSection(Section):
             return
         for layer in self._selected():
             try:
-                settings = here if layer is self.context.layer else Settings.of_layer(layer, recipe, here.keywords["threads"])
+                other = layer is not self.context.layer
+                settings = Settings.of_layer(layer, recipe, here.keywords["threads"], self.context.layer.ndim) if other else here
             except ValueError as error:
                 self.context.run(_failing(layer.name, error))
             else:

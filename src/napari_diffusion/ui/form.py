@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Widget
 from napari.layers import Image, Labels
@@ -12,15 +13,15 @@ from qtpy.QtCore import QTimer
 
 import napari_diffusion as nd
 from napari_diffusion.engine.slabs import cpu_count
-from napari_diffusion.models import Model, all_models
+from napari_diffusion.models import Model, all_models, parameters
 from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.ui import defaults
 from napari_diffusion.ui.amount import Amount
 from napari_diffusion.ui.axes import AxesTable
 from napari_diffusion.ui.layers import LENGTHS, PIXEL, array_of, axes_of, channel_axis_of, conversion, full_name, helpers, picked
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
-from napari_diffusion.ui.number import Number
-from napari_diffusion.ui.parameters import ModelControls
+from napari_diffusion.ui.number import LARGEST, SMALLEST, Number
+from napari_diffusion.ui.parameters import MOST, ModelControls
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.section import Foldable
 from napari_diffusion.ui.settings import Settings
@@ -45,6 +46,8 @@ class Form(Container):  # type: ignore[type-arg]
         As `Context` has them.
     layout_changed
         Controls came or went.
+    revision
+        How often image or labels were changed in place, as by painting.
     """
 
     layer_changed = Signal()
@@ -57,6 +60,9 @@ class Form(Container):  # type: ignore[type-arg]
         self._unit = PIXEL
         self._filling = self._other_layer = False
         self._watched: Any = None
+        self._within: Any = None
+        self._views: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self.revision = 0
         self._controls: dict[type[Model], ModelControls] = {}
         self._make_first()
         self._make_options()
@@ -132,6 +138,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._soon.start()
 
     def _tell(self) -> None:
+        self._watch_labels()
         if self._other_layer:
             self._other_layer = False
             self.layer_changed.emit()
@@ -173,18 +180,26 @@ class Form(Container):  # type: ignore[type-arg]
     def _show_layer(self) -> None:
         layer = self.layer.value
         self._watch(layer)
-        self._other_layer = True
-        self.reasons.visible = False
         for widget in (self.table, self.suggest):
             widget.enabled = layer is not None
         self.suggest.tooltip = SUGGEST if layer is not None else f"Open an image first. {SUGGEST}"
+        self._show_axes()
+
+    def _corrected(self) -> None:
+        self._show_axes(corrected=True)
+
+    def _show_axes(self, corrected: bool = False) -> None:
+        layer = self.layer.value
+        self._other_layer = True
+        self.reasons.visible = False
         if layer is not None:
-            unit = self.table.show_layer(axes_of(layer))
+            unit = self.table.show_layer(axes_of(layer), corrected)
             self.unit.reset_choices()
             self._set_unit(unit)
             if not self.amount.edited:
                 sigma = defaults.start_sigma(self.table.spacing)
                 self.amount.fill(nd.time_for_sigma(sigma if self._isotropic else 2 * sigma))
+            self.layout_changed.emit()
         self._changed()
 
     def explain(self, report: str) -> None:
@@ -198,10 +213,32 @@ class Form(Container):  # type: ignore[type-arg]
         for watched, change in ((self._watched, "disconnect"), (layer, "connect")):
             if watched is not None:
                 for name in ("scale", "units", "axis_labels", "data"):
-                    getattr(watched.events[name], change)(self._show_layer)
+                    getattr(watched.events[name], change)(self._corrected)
                 for name in ("translate", "rotate", "shear", "affine"):  # what is shown over it moves with it
                     getattr(watched.events[name], change)(self._changed)
+                getattr(watched.events.set_data, change)(self._redrawn)
         self._watched = layer
+
+    def _watch_labels(self) -> None:
+        """Follow painting in the labels to smooth within."""
+        labels = self.regions.value
+        for watched, change in ((self._within, "disconnect"), (labels, "connect")) if labels is not self._within else ():
+            if watched is not None:
+                getattr(watched.events.set_data, change)(self._redrawn)
+                getattr(watched.events.labels_update, change)(self._painted)
+        self._within = labels
+
+    def _painted(self) -> None:
+        self.revision += 1
+        self._changed()
+
+    def _redrawn(self, event: Any) -> None:
+        """See values that were changed in place: the layer is drawn again, and neither the sliders nor a level of it say why."""
+        layer, dims = event.source, self._viewer.dims
+        view = tuple(dims.point), dims.order, dims.ndisplay
+        if self._views.get(layer) == view and not layer.multiscale:
+            self._painted()
+        self._views[layer] = view
 
     # ---- model, unit
 
@@ -256,13 +293,19 @@ class Form(Container):  # type: ignore[type-arg]
         own = {name: getattr(self, name).value for name in names} | {"preserve_dtype": self.preserve.value}
         return nd.Recipe(self.controls.value(), self.amount.time, unit=full_name(self._unit), **own)
 
-    def load(self, recipe: nd.Recipe) -> None:
-        """Show the settings of a recipe, its lengths in the unit of the layer; axes and voxel size stay those of the layer.
+    def load(self, recipe: nd.Recipe) -> bool:
+        """Show the settings of a recipe, its lengths in the unit of the layer; the voxel size stays that of the layer.
+
+        Returns
+        -------
+        bool
+            Whether the axes that the recipe means are checked now; where that cannot be told, those of before are.
 
         Raises
         ------
         ValueError
-            When the model belongs to the other widget, or the recipe is in pixel and the layer in a unit of length, or the reverse.
+            When the model belongs to the other widget, the recipe is in pixel and the layer in a unit of length, or the reverse, or
+            a number is too large or small for the controls; nothing is changed then.
         """
         kind = type(recipe.model)
         if kind not in self.model.choices:
@@ -270,9 +313,13 @@ class Form(Container):  # type: ignore[type-arg]
             raise ValueError(f"{kind.title} is a model of the widget {other} diffusion; load the recipe there.")
         pixel = PIXEL in (recipe.unit, self._unit)
         recipe = recipe.in_unit(self._unit if pixel else full_name(self._unit))
+        numbers = [getattr(recipe.model, p.name) for p in parameters(recipe.model)] + [recipe.time, recipe.tolerance]
+        for number in numbers:
+            if isinstance(number, int | float) and number and not SMALLEST <= abs(number) <= (MOST if isinstance(number, int) else LARGEST):
+                raise ValueError(f"The recipe says {number:.3g}, which is too {'large' if abs(number) > 1 else 'small'} to be shown.")
         if recipe.scheme not in self.scheme.choices:  # a scheme with numbers of its own, which nobody can choose here
             self.scheme.choices = [*((name, name) for name in SCHEME_NAMES), (str(recipe.scheme), recipe.scheme)]
-        self.table.check(recipe.axis_names or ())
+        told = self.table.check(recipe)
         self.model.value = kind
         self.controls.set_by_user(recipe.model)
         self.amount.fill(recipe.time)
@@ -286,6 +333,7 @@ class Form(Container):  # type: ignore[type-arg]
         ):
             control.value = value
         self._changed()
+        return told
 
     def settings(self) -> Settings:
         """Return what is on screen as one call of the library.

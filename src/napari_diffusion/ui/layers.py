@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
-from napari_diffusion.engine.recipe import length_factor
+from napari_diffusion.engine.recipe import Recipe, length_factor
 
 PIXEL = "pixel"
 #: Length units on offer, smallest first; the layer's own is added when it is another one.
@@ -81,6 +81,20 @@ def diffusing_by_default(axes: Sequence[Axis]) -> tuple[int, ...]:
     if any(axis.has_length for axis in space):
         space = [axis for axis in space if axis.has_length]
     return tuple(axis.index for axis in (space or axes[-2:])[-3:])
+
+
+def axes_by(recipe: Recipe, axes: Sequence[Axis], ndim: int | None = None) -> tuple[int, ...] | None:
+    """Return which axes of a layer a recipe means, ``None`` where that cannot be told.
+
+    By name where the layer has them all. By number where the layer has axes without names and as many axes as the recipe's image
+    (``ndim``), or where it ends with the same axis.
+    """
+    here, wanted = [axis.name.lower() for axis in axes], [name.lower() for name in recipe.axis_names or ()]
+    if wanted and set(wanted) <= set(here):
+        return tuple(sorted(here.index(name) for name in wanted))
+    if recipe.axes and names_of(axes) is None and max(recipe.axes) < len(axes) and len(axes) in (ndim, max(recipe.axes) + 1):
+        return tuple(sorted(recipe.axes))
+    return None
 
 
 def common_unit(axes: Sequence[Axis]) -> str:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_diffusion.engine.preview import Look
 from napari_diffusion.engine.slabs import Cancelled
-from napari_diffusion.ui.layers import array_of
+from napari_diffusion.ui.layers import array_of, helpers, picked
 from napari_diffusion.ui.section import Context
 from napari_diffusion.ui.settings import Settings
 from napari_diffusion.ui.view import Part, camera
@@ -156,7 +156,7 @@ class Overlay:
         self._layer: Any = None
         self._source: Any = None
         self._shown: Any = None
-        self._on = False
+        self._on = self._hidden = False
         self._newest = Newest()
         self._soon = QTimer(context.form.native)
         self._soon.setSingleShot(True)
@@ -170,7 +170,11 @@ class Overlay:
         for name in ("point", "order", "ndisplay"):
             getattr(viewer.dims.events, name).connect(self._moved)
         camera(viewer).events.center.connect(self._panned)
+        self._covered = QTimer(context.form.native)  # napari has to show a new layer before others are moved
+        self._covered.setSingleShot(True)
+        self._covered.timeout.connect(self._raise)
         viewer.layers.events.removed.connect(self._removed)
+        viewer.layers.events.inserted.connect(self._inserted)
         context.on_close(self._close)
         self._undocked = Undocked(context.form.native, self._leave)
 
@@ -198,6 +202,12 @@ class Overlay:
             self._soon.stop()
             self._newest.drop()
             self.remove()
+
+    def hide(self, hidden: bool) -> None:
+        """Hide the layer, and those that take its place, or show it again."""
+        self._hidden = hidden
+        if self._layer is not None:
+            self._layer.visible = not hidden
 
     def refresh(self) -> None:
         """Compute anew, soon."""
@@ -235,6 +245,16 @@ class Overlay:
         if self._layer is not None and event.value == self._layer:
             self._layer = None
             self._lost.start()
+
+    def _inserted(self, event: Any) -> None:
+        if self._layer is not None and not picked() and event.value not in helpers:
+            self._covered.start()
+
+    def _raise(self) -> None:
+        """Lie over the result of a run, which would hide what is changed afterwards."""
+        layers = self._context.viewer.layers
+        if self._layer is not None and self._layer in layers and layers[-1] is not self._layer:
+            layers.move(layers.index(self._layer), len(layers))
 
     def _decide(self) -> None:
         """Deleted by itself it is not wanted; deleted with its image, it is for the next one."""
@@ -305,6 +325,7 @@ class Overlay:
             name=f"{source.name} [{self._title}]",
             translate=part.place(source),
             rgb=rgb,
+            visible=not self._hidden,  # added and hidden in one turn, it takes OpenGL down with it
             blending="translucent_no_depth",
             interpolation2d=source.interpolation2d,
             **transform,

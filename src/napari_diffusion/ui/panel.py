@@ -83,7 +83,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._errors: list[str] = []
         self._finished = 0
         self._job: Job | None = None
-        self._began, self._waits_for = 0.0, ""
+        self._began, self._waits_for, self.failed = 0.0, "", False
         self.plan = wrapping_label()
         self.plan.tooltip = PLAN
         self.button = PushButton(text="Run", tooltip=RUN)
@@ -124,7 +124,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     def say(self, text: str, error: bool = False) -> None:
         """Show how it stands."""
-        self.status.value = text
+        self.status.value, self.failed = text, error
         self.status.tooltip = ""
         self.status.native.setStyleSheet("border-left: 3px solid #d9534f; padding-left: 6px;" if error else "")
 

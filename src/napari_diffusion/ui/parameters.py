@@ -14,6 +14,9 @@ from napari_diffusion.ui.number import LARGEST, SMALLEST, Number
 #: A model of which nothing depends on the data shows this many parameters at first; the others wait under "More options".
 SHOWN_AT_FIRST = 2
 
+#: Largest whole number that a control can hold.
+MOST = 2**31 - 1
+
 
 def label_of(parameter: Parameter) -> str:
     """Return what a parameter is called on screen: the words before the colon of its sentence, or else its name."""
@@ -40,7 +43,7 @@ def control_of(parameter: Parameter) -> ValueWidget[Any]:
         return CheckBox(value=parameter.default, text=label, tooltip=tooltip)
     if parameter.type is int:
         low = parameter.ge if parameter.gt is None else parameter.gt + 1
-        high = 2**31 - 1 if parameter.le is None else parameter.le
+        high = MOST if parameter.le is None else parameter.le
         return SpinBox(value=parameter.default, min=int(-high if low is None else low), max=int(high), label=label, tooltip=tooltip)
     lowest = -LARGEST if parameter.ge is None else parameter.ge
     if parameter.gt is not None:

@@ -14,6 +14,8 @@ from qtpy.QtCore import Qt, Signal
 HEIGHT = 176
 #: Room below the label of the axis, of which pyqtgraph cuts off what is below the line [pixel].
 BELOW = 5
+#: Decades beyond the histogram that the line may be.
+BEYOND = 2
 
 
 class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
@@ -40,6 +42,8 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
         self.line.setCursor(Qt.CursorShape.SizeHorCursor)
         self.addItem(self.line)
         self._top = 1.0
+        self._ends = (-1.0, 1.0)
+        self.line.sigPositionChangeFinished.connect(self._fit)
         self.line.sigDragged.connect(lambda: self.dragged.emit(self.threshold))
 
     @property
@@ -50,18 +54,30 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
     @threshold.setter
     def threshold(self, value: float) -> None:
         self.line.setValue(float(np.log10(value)))
+        if not self.line.moving:  # or the plot would run away from the pointer
+            self._fit()
 
     def show_counts(self, counts: NDArray[Any], edges: NDArray[Any]) -> None:
         """Draw a histogram; counts of none are left out."""
+        for each in (self.line, self.curve):
+            each.setVisible(bool(counts.size))
         if not counts.size:
             self.bars.setData([0.1, 10.0], [0.0])
+            for side in ("left", "bottom"):
+                self.getAxis(side).setTicks([])
             return
         heights = np.log10(np.maximum(counts, 1)) + (counts > 0) * 0.15  # a single voxel is seen, too
         self._top = float(heights.max()) * 1.05
         self.bars.setData(edges, heights)
-        low, high = np.log10(edges[[0, -1]])
+        self._ends = low, high = tuple(np.log10(edges[[0, -1]]).tolist())
+        self.line.setBounds((low - BEYOND, high + BEYOND))
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show all of the histogram, and the line."""
+        low, high, line = *self._ends, float(self.line.value())
+        low, high = min(low, line), max(high, line)
         room = 0.1 * (high - low)
-        self.line.setBounds((low - 2, high + 2))
         self.setRange(xRange=(low - room, high + room), yRange=(0, self._top), padding=0)
         for side, top in (("left", range(int(self._top) + 1)), ("bottom", range(math.ceil(low), math.floor(high + room) + 1))):
             self.getAxis(side).setTicks([[(k, f"{10.0**k:,.15g}" if -3 < k < 4 else f"1e{k}") for k in top]])

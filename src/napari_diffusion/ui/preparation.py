@@ -146,5 +146,5 @@ class Preparation:
         self._task.start(work, over, over)
 
     def _announce(self) -> None:
-        if compiling() and not self._panel.busy:
+        if compiling() and not self._panel.busy and not self._panel.failed:
             self._panel.say(self._said)

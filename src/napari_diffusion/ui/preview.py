@@ -72,12 +72,10 @@ class PreviewSection(Section):
             self.status.value = ""
 
     def _press(self) -> None:
-        if self.overlay.layer is not None:
-            self.overlay.layer.visible = False
+        self.overlay.hide(True)
 
     def _release(self) -> None:
-        if self.overlay.layer is not None:
-            self.overlay.layer.visible = True
+        self.overlay.hide(False)
 
     def _gone(self) -> None:
         """The user has deleted the layer: that means no more."""
@@ -147,8 +145,6 @@ class PreviewSection(Section):
             self._announce()
         else:
             self._compiling.stop()
-        if self.hold.native.isDown():
-            self._press()
 
     def _announce(self) -> None:
         if compiling():

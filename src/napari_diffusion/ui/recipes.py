@@ -90,10 +90,17 @@ class RecipeSection(Section):
 
     def _save(self) -> None:
         recipe = self.context.form.recipe()
-        path, _ = QFileDialog.getSaveFileName(self.box.native, "Save the recipe", "recipe.json", _FILES)
-        if path:
+        name, _ = QFileDialog.getSaveFileName(self.box.native, "Save the recipe", "recipe.json", _FILES)
+        if not name:
+            return
+        path = Path(name) if Path(name).suffix else Path(f"{name}.json")  # without it Load… would not list the file
+        if str(path) != name and path.exists():
+            raise ValueError(f"{path.name} is there already; choose that name to replace it.")
+        try:
             recipe.save(path)
-            self.context.say(f"Saved: {Path(path).name}")
+        except OSError as error:
+            raise ValueError(f"{path} cannot be written: {error.strerror}.") from None
+        self.context.say(f"Saved: {path.name}")
 
     def _load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self.box.native, "Load a recipe", "", _FILES)
@@ -106,8 +113,9 @@ class RecipeSection(Section):
         self._use(nd.Recipe.from_json(clipboard.text()), "the clipboard")
 
     def _use(self, recipe: nd.Recipe, origin: str) -> None:
-        self.context.form.load(recipe)
-        self.context.say(f"Settings taken from {origin}.")
+        told = self.context.form.load(recipe)
+        axes = "" if told else " Which axes it means cannot be told here: see to those above."
+        self.context.say(f"Settings taken from {origin}.{axes}")
 
     # ---- history
 

@@ -9,6 +9,7 @@ import napari_diffusion as nd
 from napari_diffusion.models import Model
 from napari_diffusion.ui.layers import (
     array_of,
+    axes_by,
     axes_of,
     channel_axis_of,
     common_unit,
@@ -38,20 +39,23 @@ class Settings:
         return nd.Recipe(self.model, unit=full_name(self.unit), axis_names=self.names, **{name: self.keywords[name] for name in names})
 
     @classmethod
-    def of_layer(cls, layer: Any, recipe: nd.Recipe, threads: int | None) -> Settings:
+    def of_layer(cls, layer: Any, recipe: nd.Recipe, threads: int | None, ndim: int | None = None) -> Settings:
         """Return the call that runs a recipe on another layer: with that layer's axes and voxel size, lengths in its unit.
 
-        The axes are those that the recipe names where the layer has them, or else the last three that are space.
+        The axes are those that the recipe means, made for an image of ``ndim`` axes, as `axes_by` finds them, or else the last three
+        that are space.
 
         Raises
         ------
         ValueError
-            When the recipe is in pixel and the layer in a unit of length, or the reverse.
+            When the recipe is in pixel and the layer in a unit of length, or the reverse; or when the axes cannot be told, and there
+            are more of space than the recipe smooths along.
         """
         axes = axes_of(layer)
-        here = [axis.name for axis in axes]
-        named = recipe.axis_names if recipe.axis_names and set(recipe.axis_names) <= set(here) else None
-        chosen = sorted(here.index(name) for name in named) if named else diffusing_by_default(axes)
+        meant = axes_by(recipe, axes, ndim)
+        chosen = diffusing_by_default(axes) if meant is None else meant
+        if meant is None and recipe.axes and len(chosen) > len(recipe.axes):
+            raise ValueError(f"Which {len(recipe.axes)} of its {len(axes)} axes to smooth along cannot be told; filter it by itself.")
         unit = common_unit([axes[i] for i in chosen])
         here_now = recipe.in_unit(full_name(unit))
         keywords = {name: getattr(here_now, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
@@ -73,6 +77,8 @@ def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict
 def history(metadata: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the filters that a layer went through, earliest first, as its metadata tell; those of no filter are an empty list."""
     last = metadata.get(KEY)
-    if not isinstance(last, dict) or "recipe" not in last:
+    if not isinstance(last, dict):
         return []
-    return [*last.get("earlier", []), {key: value for key, value in last.items() if key != "earlier"}]
+    earlier = last.get("earlier")
+    steps = [*(earlier if isinstance(earlier, list) else []), {key: value for key, value in last.items() if key != "earlier"}]
+    return [step for step in steps if isinstance(step, dict) and isinstance(step.get("recipe"), dict)]

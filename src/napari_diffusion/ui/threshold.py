@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Orange where an edge is held, the image where it is not.
 HELD = [[1.0, 0.55, 0.0, 0.6], [1.0, 0.55, 0.0, 0.0]]
+
+#: Share of voxels above the threshold up to which these are edges.
+MOST_EDGES = 0.5
 
 
 def threshold_of(model: Any) -> Parameter | None:
@@ -85,7 +90,9 @@ class ThresholdSection(Section):
         self._refresh()
 
     def _switch(self) -> None:
-        self.overlay.switch(self.box.open and bool(self.mark.value))
+        on = self.box.open and bool(self.mark.value) and threshold_of(self.context.controls.model) is not None
+        if on != self.overlay.on:
+            self.overlay.switch(on)
 
     def _gone(self) -> None:
         self.mark.value = False
@@ -107,21 +114,28 @@ class ThresholdSection(Section):
         """Show the threshold among the gradients; measure these anew where the image, its grid or the frame is another."""
         parameter = threshold_of(self.context.controls.model)
         self.box.visible = parameter is not None
+        self._switch()
         if not self.box.open or parameter is None or self.plot is None:
             return
         try:
             settings = self.context.settings()
             here = position(self.context.viewer, self.context.layer)
         except (TypeError, ValueError) as error:
-            self.share.value = sentence(error)
+            self._newest.drop()
+            self._forget(error)
             return
         keywords = {name: settings.keywords[name] for name in ("spacing", "axes", "channel_axis", "labels")}
         keywords["sigma"] = getattr(settings.model, "sigma", 0.0)
         if here is not None:
             keywords["frame"] = [p for axis, p in enumerate(here) if axis not in settings.keywords["axes"]]
-        wanted = {**keywords, "image": id(settings.image), "labels": id(keywords["labels"])}
-        if wanted != self._known:
-            self._known = wanted
+        arrays = (settings.image, keywords["labels"])
+        rest = {**keywords, "labels": self.context.form.revision}
+        if (
+            self._known is None
+            or self._known[0] != rest
+            or any(seen() is not one for seen, one in zip(self._known[1], arrays, strict=True))
+        ):
+            self._known = rest, [_held(one) for one in arrays]
 
             def done(found: nd.Gradients) -> None:
                 self._gradients = found
@@ -130,13 +144,17 @@ class ThresholdSection(Section):
                 self._show()
 
             def failed(error: Exception) -> None:
-                self._known, self._gradients = None, nd.Gradients(np.zeros(0))
-                if self.plot is not None:
-                    self.plot.show_counts(*self._gradients.histogram())
-                self.share.value = sentence(error)
+                self._forget(error)
 
             self._newest.request(lambda control: nd.gradients(settings.image, **keywords, cancel=control.cancel), done, failed)
         self._show()
+
+    def _forget(self, error: Exception) -> None:
+        """Show no gradients, and why."""
+        self._known, self._gradients = None, nd.Gradients(np.zeros(0))
+        if self.plot is not None:
+            self.plot.show_counts(*self._gradients.histogram())
+        self.share.value = sentence(error)
 
     def _show(self) -> None:
         """Draw line and curve, and say what the threshold keeps."""
@@ -153,9 +171,9 @@ class ThresholdSection(Section):
         span = np.geomspace(min(edges[0], value / 10), max(edges[-1], 10 * value), 60)
         plot.show_diffusivity(span, diffusivity_over(model, span, min(self.context.form.table.spacing)))
         kept = self._gradients.above(value)
-        self.share.value = (
-            f"{_percent(kept)} of the voxels are steeper than {value:.3g} {unit} and kept as edges. Dashed: how freely is smoothed."
-        )
+        # Where most voxels are steeper, most of them are noise, which goes slowly and is not kept.
+        so = "and kept as edges" if kept <= MOST_EDGES else "and smoothed the less, the steeper they are"
+        self.share.value = f"{_percent(kept)} of the voxels are steeper than {value:.3g} {unit} {so}. Dashed: how freely is smoothed."
 
     def _dress(self) -> None:
         if self.plot is not None:
@@ -164,6 +182,14 @@ class ThresholdSection(Section):
             theme = get_theme(self.context.viewer.theme)
             colours = (theme.background, theme.text, theme.highlight, theme.current)
             self.plot.set_colours(*(colour.as_hex() for colour in colours))
+
+
+def _held(array: Any) -> Callable[[], Any]:
+    """Return what gives an array back while it lives: a new one may get the number of one that is gone."""
+    try:
+        return weakref.ref(array)
+    except TypeError:  # ``None``, and what knows no weak references
+        return lambda: array
 
 
 def _percent(share: float) -> str:

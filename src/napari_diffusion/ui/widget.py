@@ -28,6 +28,7 @@ from napari_diffusion.ui.worker import Control, Latest
 
 #: Rest after the last change before suggestion and plan are made anew [ms].
 PLAN_DELAY = 150
+TRYING = "Trying parameters on pieces of the image…"
 #: What the widgets offer beside the form, from top to bottom.
 SECTIONS: tuple[type[Section], ...] = (PreviewSection, ThresholdSection, OutputsSection, RecipeSection, BatchSection)
 
@@ -129,12 +130,20 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _suggest(self, asked: bool = False) -> None:
         """Fill in suggested values where the user has set none; everywhere when he asked for them."""
         controls, amount = self.form.controls, self.form.amount
-        if self.form.layer.value is None or not self.form.table.axes or not controls.depends_on_data:
+        if self.panel.status.value == TRYING:  # it was for what is no longer on screen
+            self.panel.say("")
+            self._suggestions.drop()
+        if not controls.depends_on_data:
+            return
+        try:
+            settings = self.form.settings()
+        except (TypeError, ValueError) as error:
+            if asked:
+                self.panel.fail(error)
             return
         if asked:
             controls.forget_edits()
             amount.edited = False
-        settings = self.form.settings()
         keywords = {name: settings.keywords[name] for name in ("spacing", "axes", "channel_axis")}
 
         def done(found: nd.Suggestion) -> None:
@@ -154,7 +163,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
                 self.panel.say(f"No suggestion for this image: {sentence(error)}")
 
         if asked:
-            self.panel.say("Trying parameters on pieces of the image…")
+            self.panel.say(TRYING)
 
         def work(control: Control) -> nd.Suggestion:
             wait_for_suggestion(settings, control.cancel)
