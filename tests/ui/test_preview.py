@@ -82,6 +82,15 @@ def test_press_and_hold(opened, qtbot, noisy):
     assert section.overlay.layer.visible
 
 
+def test_it_is_called_after_its_image(opened, noisy):
+    viewer, _, section = opened(noisy)
+    viewer.layers["noisy"].name = "other"
+    assert section.overlay.layer.name == "other [preview]"
+    section.box.open = False
+    viewer.layers["other"].name = "noisy"
+    assert [layer.name for layer in viewer.layers] == ["noisy"]
+
+
 def test_it_moves_with_its_image(opened, qtbot, noisy):
     viewer, gui, _ = opened(noisy)
     viewer.layers["noisy"].translate = (0, 15, 15)

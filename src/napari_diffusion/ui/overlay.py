@@ -333,12 +333,18 @@ class Overlay:
         )
 
     def _follow_look(self, source: Any) -> None:
-        """Keep contrast, gamma and colormap those of the source, unless they are the picture's own."""
+        """Keep the name after the source's, and contrast, gamma and colormap too, unless they are the picture's own."""
         for watched, change in ((self._source, "disconnect"), (source, "connect")):
+            if watched is not None:
+                getattr(watched.events.name, change)(self._copy_name)
             if watched is not None and not self._look:
                 for name in ("contrast_limits", "gamma", "colormap"):
                     getattr(watched.events[name], change)(self._copy_look)
         self._source = source
+
+    def _copy_name(self) -> None:
+        if self._layer is not None:
+            self._layer.name = f"{self._source.name} [{self._title}]"
 
     def _copy_look(self) -> None:
         if self._layer is not None and self._source is not None and not self._layer.rgb:
