@@ -213,18 +213,20 @@ def test_values_changed_in_place_are_seen_when_the_layer_is_drawn_again(opened, 
     shows_the_run(viewer, gui)
 
 
-def test_what_is_made_while_the_original_is_shown_stays_hidden(opened, qtbot, noisy):
+def test_nothing_is_added_while_the_original_is_shown(opened, qtbot, noisy):
     viewer, gui, section = opened(noisy)
-    first = section.overlay.layer
+    first, added = section.overlay.layer, []
     qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
-    hidden = []
-    viewer.layers.events.inserted.connect(lambda event: hidden.append(not event.value.visible))
+    viewer.layers.events.inserted.connect(lambda event: added.append(event.value))
     viewer.dims.ndisplay = 3
     follow(qtbot, gui)
-    assert section.overlay.layer is not first
-    assert hidden == [True]
+    assert not added
+    assert not first.visible
     qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
+    follow(qtbot, gui)
+    assert added == [section.overlay.layer]
     assert section.overlay.layer.visible
+    shows_the_run(viewer, gui)
 
 
 def test_a_result_does_not_cover_the_preview(opened, qtbot, run, noisy):

@@ -204,14 +204,19 @@ class Overlay:
             self.remove()
 
     def hide(self, hidden: bool) -> None:
-        """Hide the layer, and those that take its place, or show it again."""
+        """Hide the layer for a moment, or show it again; meanwhile nothing is computed or added.
+
+        A layer that is added hidden just after a change to 3-D ended napari with a fault in OpenGL (drawn by software; vispy 0.17).
+        """
         self._hidden = hidden
         if self._layer is not None:
             self._layer.visible = not hidden
+        if not hidden:
+            self.refresh()
 
     def refresh(self) -> None:
         """Compute anew, soon."""
-        if self._on and not self._soon.isActive():
+        if self._on and not self._hidden and not self._soon.isActive():
             self._soon.start()
 
     def remove(self) -> None:
@@ -280,7 +285,7 @@ class Overlay:
 
         def done(look: Look) -> Work | None:
             # Meanwhile the layer may have been deleted, exchanged or given other data.
-            if not (self._on and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image):
+            if not (self._on and not self._hidden and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image):
                 return None
             shown = part
             if look.region is not None:
@@ -325,7 +330,6 @@ class Overlay:
             name=f"{source.name} [{self._title}]",
             translate=part.place(source),
             rgb=rgb,
-            visible=not self._hidden,  # added and hidden in one turn, it takes OpenGL down with it
             blending="translucent_no_depth",
             interpolation2d=source.interpolation2d,
             **transform,
