@@ -285,7 +285,8 @@ class Overlay:
 
         def done(look: Look) -> Work | None:
             # Meanwhile the layer may have been deleted, exchanged or given other data.
-            if not (self._on and not self._hidden and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image):
+            wanted = self._on and not self._hidden
+            if not (wanted and source is context.layer and source in context.viewer.layers and array_of(source) is settings.image):
                 return None
             shown = part
             if look.region is not None:
