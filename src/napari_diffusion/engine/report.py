@@ -26,7 +26,7 @@ _KINDS = {
     "speckle": "speckle (multiplicative)",
 }
 _WHY = {
-    "threshold": "the steeper a place is than that, the less it is smoothed",
+    "threshold": "steeper places are smoothed less",
     "scale": "gradients are read at this scale",
     "flux": "what differs by less than the noise is smoothed",
     "voxels": "a neighbourhood of a few voxels",
