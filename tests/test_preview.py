@@ -210,8 +210,9 @@ def test_nan_in_the_part():
     region, model = (20, slice(None), slice(None)), nd.PeronaMalik(kappa=10.0, sigma=1.0)
     whole = nd.diffuse(image, model, time=2.0, nan="mask")
     agrees(nd.preview(image, model, region=region, time=2.0, nan="mask"), whole[region], image)
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(ValueError, match=r"^The part .* NaN or infinite, one at index \[\d+, \d+, \d+\]") as caught:
         nd.preview(image, model, region=region, time=2.0)
+    assert np.isnan(image[caught.value.index])
 
 
 def test_lazy_arrays_are_read_in_part():

@@ -32,7 +32,7 @@ def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(0, 300))
     assert run(viewer, widget) is None
-    assert widget.panel.status.value.endswith("use “leave, smooth around” for NaN, under More options, to diffuse around them.")
+    assert widget.panel.status.value.endswith("use “leave, smooth around” for NaN, under More options, to diffuse around it.")
     assert notification_manager.records[-1].message == widget.panel.status.value
     assert str(notification_manager.records[-1].severity) == "error"
     assert widget.panel.button.text == "Run"

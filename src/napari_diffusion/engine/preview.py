@@ -17,6 +17,7 @@ from napari_diffusion.engine.evolve import Image, diffuse
 from napari_diffusion.engine.job import Job
 from napari_diffusion.engine.plan import Plan, dry_run, make_plan
 from napari_diffusion.engine.slabs import Event
+from napari_diffusion.engine.solver import NotFinite
 from napari_diffusion.engine.window import Index, Window, job_of_whole, per_axis
 from napari_diffusion.features import WIDEST, gaussian_taps
 from napari_diffusion.models import Model
@@ -188,26 +189,30 @@ class Excerpt:
             near_mask = np.ones(window.shape_of(near_labels), bool) if near_mask is None else near_mask.copy()
             window.fence(near_mask)
         order = self._order
-        part = diffuse(
-            window.reordered(np.asarray(window.read(image)), order),
-            self._runs,
-            time=self.time,
-            spacing=[job.spacing[job.axes.index(i)] for i in order],
-            axes=job.axes,
-            channel_axis=job.channel_axis,
-            mask=window.reordered(near_mask, order),
-            labels=window.reordered(near_labels, order),
-            nan=self.nan,
-            scheme=self.plan.scheme,
-            tolerance=self.tolerance,
-            strict=self.plan.strict,
-            preserve_dtype=self.preserve_dtype,
-            threads=self.threads,
-            backend=self.backend,
-            progress=progress,
-            cancel=cancel,
-            channel_weights=self.channel_weights,
-        )
+        try:
+            part = diffuse(
+                window.reordered(np.asarray(window.read(image)), order),
+                self._runs,
+                time=self.time,
+                spacing=[job.spacing[job.axes.index(i)] for i in order],
+                axes=job.axes,
+                channel_axis=job.channel_axis,
+                mask=window.reordered(near_mask, order),
+                labels=window.reordered(near_labels, order),
+                nan=self.nan,
+                scheme=self.plan.scheme,
+                tolerance=self.tolerance,
+                strict=self.plan.strict,
+                preserve_dtype=self.preserve_dtype,
+                threads=self.threads,
+                backend=self.backend,
+                progress=progress,
+                cancel=cancel,
+                channel_weights=self.channel_weights,
+            )
+        except NotFinite as error:
+            at = window.index_of(error.index, order)
+            raise NotFinite(error.count, at, "The part of the image that is looked at") from None
         part = window.reordered(part, order, back=True)[window.inner]
         return part if self._hidden is None else np.ma.array(part, mask=self._hidden[tuple(self.region)])
 

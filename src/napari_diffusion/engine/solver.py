@@ -24,6 +24,16 @@ from napari_diffusion.schemes.exact import transform
 FEW = 1 << 14
 
 
+class NotFinite(ValueError):
+    """Some values are NaN or infinite: ``count`` of them, one at ``index`` of the user's array."""
+
+    def __init__(self, count: int, index: tuple[int, ...], what: str) -> None:
+        self.count, self.index = count, index
+        told, them = ("values that are", "them") if count > 1 else ("value that is", "it")
+        at = f"{', one' if count > 1 else ''} at index {list(index)}"
+        super().__init__(f"{what} has {count} {told} NaN or infinite{at}; use nan='mask' to diffuse around {them}.")
+
+
 class Solver:
     """Advances one frame at a time; its two fields are allocated once and used for every frame."""
 
@@ -270,9 +280,8 @@ class Solver:
         regions = self.job.regions_of(frame)
         seen = bad if regions is None else bad & (regions != 0)  # what mask, labels or a masked array hide may be anything
         if self.job.nan == "raise" and seen.any():
-            first = tuple(int(i) for i in np.argwhere(seen)[0])
-            raise ValueError(
-                f"The image has {int(seen.sum())} values that are NaN or infinite, the first at {first} (channel, then filtered axes); "
-                "use nan='mask' to diffuse around them."
-            )
+            there = self.job.whole(seen, frame)  # in the axes of the user's array
+            inside = iter(np.unravel_index(there.argmax(), there.shape))
+            first = tuple(int(next(inside) if isinstance(index, slice) else index) for index in frame)
+            raise NotFinite(int(seen.sum()), first, "A frame of the image" if self.job.frame_axes else "The image")
         return bad

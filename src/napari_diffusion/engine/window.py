@@ -92,6 +92,12 @@ class Window:
         places = [axes.index(moved.get(i, i)) for i in axes]
         return values.transpose(np.argsort(places) if back else places)
 
+    def index_of(self, index: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+        """Return where in the image a voxel is, of which ``index`` says where in the reordered box."""
+        moved = dict(zip(self.job.axes, order, strict=True))
+        there = {moved.get(i, i): number for i, number in enumerate(index)}
+        return tuple(self.outer[i].start + there[i] for i in range(len(index)))
+
     def shape_of(self, regions: Any = None) -> tuple[int, ...]:
         """Shape of the box for a mask that goes with ``regions``; without any, of the diffusing axes."""
         axes = self.job.axes if regions is None else self._axes_of(regions)
