@@ -127,6 +127,15 @@ def test_file_of_several_images_is_refused(tmp_path):
         io.read(tmp_path / "two.ome.tif")
 
 
+@pytest.mark.parametrize(("left", "said"), [(8, "holds no image; it is damaged"), (-10, "ends before its image does; it is damaged")])
+def test_a_tiff_that_is_cut_short_is_called_damaged(tmp_path, left, said):
+    whole, cut = tmp_path / "whole.tif", tmp_path / "cut.tif"
+    tifffile.imwrite(whole, counts(8, 8))
+    cut.write_bytes(whole.read_bytes()[:left])
+    with pytest.raises(ValueError, match=said):
+        io.read(cut)
+
+
 # ImageJ
 
 

@@ -46,7 +46,9 @@ def _read(path: Path) -> Volume:
     with tifffile.TiffFile(path) as tif:
         kind = "ome" if tif.is_ome else "imagej" if tif.is_imagej else "shaped" if tif.is_shaped else "plain"
         count = ome.number_of_images(tif.ome_metadata) if kind == "ome" else len(tif.series)
-        if count != 1:
+        if not count:
+            raise ValueError("it holds no image; it is damaged, or no TIFF")
+        if count > 1:
             raise ValueError(f"it holds {count} separate images, and a result has one; save the one to filter to a file of its own")
         series, page = tif.series[0], tif.pages.first
         header = _header(tif, page, kind)
@@ -73,6 +75,8 @@ def _read(path: Path) -> Volume:
 
 def _pixels(tifffile: Any, tif: Any, series: Any, path: Path) -> Array:
     if series.dataoffset is not None and tif.pages.first.is_memmappable and series.size:
+        if path.stat().st_size < series.dataoffset + series.nbytes:
+            raise ValueError("the file ends before its image does; it is damaged")
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         return np.memmap(path, dtype, "r", int(series.dataoffset), series.shape)
     try:
