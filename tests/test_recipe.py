@@ -103,6 +103,14 @@ def test_units_that_cannot_be_converted_are_one_sentence(old, new):
     check_sentence(caught.value, old, new)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "remedy"), [("pixel", "nm", "count the image in pixels too"), ("nm", "pixel", "give the image a voxel size")]
+)
+def test_between_pixel_and_length_the_image_or_the_recipe_must_change(old, new, remedy):
+    with pytest.raises(ValueError, match=f"on an image in {new}: {remedy}, or make the recipe anew in {new}"):
+        nd.Recipe(nd.Linear(), 1.0, unit=old).in_unit(new)
+
+
 def test_the_same_unit_changes_nothing():
     assert RECIPES["linear"].in_unit("micrometer") == RECIPES["linear"]
     assert nd.Recipe(nd.Linear(), 1.0).in_unit("pixel") == nd.Recipe(nd.Linear(), 1.0)

@@ -137,9 +137,8 @@ class Recipe:
         if unit == self.unit:
             return self
         if "pixel" in (unit, self.unit):
-            raise ValueError(
-                f"A recipe in {self.unit} cannot be used on an image in {unit}: give the image a voxel size, or make the recipe anew."
-            )
+            remedy = "give the image a voxel size" if unit == "pixel" else "count the image in pixels too"
+            raise ValueError(f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, or make the recipe anew in {unit}.")
         factor = length_factor(self.unit, unit)
         changed = {
             p.name: getattr(self.model, p.name) * factor ** _LENGTH_POWER[p.unit] for p in parameters(self.model) if p.unit in _LENGTH_POWER
