@@ -32,7 +32,7 @@ class OutputsSection(Section):
 
     def make(self) -> list[Widget]:
         """Return the controls."""
-        tip = "Keep the image at this many diffusion times, from an eighth of the Gaussian sigma on; 0 for the result alone."
+        tip = "Keep the image at this many diffusion times, from an eighth of the Gaussian sigma on; 0 or 1 for the result alone."
         self.snapshots = SpinBox(value=0, min=0, max=200, label="Snapshots", tooltip=tip)
         tip = "Add a layer with image minus result: noise if all goes well, and no trace of a structure."
         self.removed = CheckBox(text="What was removed", tooltip=tip)
@@ -55,10 +55,10 @@ class OutputsSection(Section):
 
     def wanted(self) -> dict[str, Any]:
         """Return what to keep."""
-        count = int(self.snapshots.value)
         wanted = {"removed": bool(self.removed.value), "conductance": bool(self.conductance.value)}
         wanted |= {name: control.enabled and bool(control.value) for name, control in self._of_tensors().items()}
-        return wanted | {"snapshots": count and max(2, count)}
+        count = int(self.snapshots.value)
+        return wanted | {"snapshots": count if count > 1 else 0}
 
     def folded(self, opened: bool) -> None:
         """Say which snapshot is on screen."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.engine import outputs
+from napari_diffusion.engine.directions import LEAST
 from napari_diffusion.engine.outputs import Outputs, Wanted
 from napari_diffusion.ui.layers import Look, add_result
 from napari_diffusion.ui.panel import Job, duration
@@ -52,7 +53,7 @@ class Run:
 
     def _show(self, answer: tuple[Outputs, float, float]) -> str:
         found, limit, seconds = answer
-        title, stopped = type(self.settings.model).title, ""
+        title, stopped, lacks = type(self.settings.model).title, "", ""
         notes: dict[str, Any] = {}
         if found.frame is not None:
             stopped = f" stopped at {found.times[0]:.3g}"
@@ -68,8 +69,10 @@ class Run:
             add_result(self.viewer, found.conductance, self.look.share(highest), f"{title}, conductance", told | {"output": "conductance"})
         if found.coherence is not None:
             add_result(self.viewer, found.coherence, self.look.share(1.0), f"{title}, coherence", told | {"output": "coherence"})
-        if found.directions is not None:
-            way = found.directions
+        way = found.directions
+        if way is not None and not len(way.positions):
+            lacks = f"; no directions: no place of their grid has a coherence of {LEAST}"
+        elif way is not None:
             look, notes = self.look.arrows(WIDTH * way.distance / min(way.spacing)), told | {"output": "directions"}
             add_result(self.viewer, way.arrows(), look, f"{title}, directions", notes, vectors=True)
         if self.wanted.snapshots and not stopped:
@@ -78,7 +81,7 @@ class Run:
             layer = add_result(self.viewer, found.image, look, f"{title}, {len(found.times)} snapshots", told)
         else:
             layer = add_result(self.viewer, found.image, self.look, title + stopped, told)
-        return f"{'Stopped' if stopped else 'Done'} in {duration(seconds)}: {layer.name}"
+        return f"{'Stopped' if stopped else 'Done'} in {duration(seconds)}: {layer.name}{lacks}"
 
 
 def symmetric_limit(difference: Any) -> float:
