@@ -1,5 +1,6 @@
 """Snapshots with napari's slider as scrubber, the removed noise, partial results, and runs that queue."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import napari_diffusion as nd
 from napari_diffusion.engine import outputs
 from napari_diffusion.ui import runs, worker
 from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.panel import Job, RunPanel
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.worker import REPORT_INTERVAL
 
 from .conftest import WAIT
 
@@ -68,6 +71,16 @@ def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy
     np.testing.assert_array_equal(recipe.diffuse(noisy), kept.data, strict=True)
     assert kept.units == source.units
     assert kept.name == f"a [{nd.Linear.title} at {times[2]:.3g} µm²]"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_one_snapshot_is_the_result_alone(open_alone, settled, run, noisy, count):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    section_of(widget).snapshots.value = count
+    settled(widget)
+    assert widget.panel.plan.value.startswith("2 snapshots") == (count > 1)
+    assert run(viewer, widget).data.shape == ((2, *noisy.shape) if count > 1 else noisy.shape)
 
 
 def test_stop_here_needs_a_stack_and_says_so(open_alone, noisy):
@@ -159,6 +172,20 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, se
     assert section.wanted()["directions"]
 
 
+def test_directions_that_are_nowhere_are_said_and_no_layer(open_alone, qtbot, settled):
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(np.ones((20, 24), np.float32), name="flat")
+    section = section_of(widget)
+    widget.form.model.value = nd.CoherenceEnhancing
+    settled(widget)
+    section.directions.native.click()
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    assert [layer.name for layer in viewer.layers] == ["flat", "flat [Coherence-enhancing]"]
+    assert widget.panel.status.value.endswith("[Coherence-enhancing]; no directions: no place of their grid has a coherence of 0.05")
+
+
 def test_the_limit_of_nothing_is_one():
     assert runs.symmetric_limit(np.zeros((3, 4))) == 1
     assert runs.symmetric_limit(np.array([np.nan, -2.0])) == 2
@@ -225,8 +252,31 @@ def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_alone, qtbo
     assert widget.panel.waiting == 1
     widget.panel.cancel_all.native.click()
     assert not widget.panel.busy
+    assert widget.panel.status.value == "0 done, 3 cancelled."
     ended(qtbot, widget)
     assert len(viewer.layers) == 1
+
+
+def test_stopping_is_said_until_the_run_ends(qtbot):
+    panel, go = RunPanel(lambda: None), threading.Event()
+    qtbot.addWidget(panel.native)
+
+    def work(control):
+        share = 0.0
+        while not go.wait(REPORT_INTERVAL) and not control.cancel.is_set():
+            control.progress(share := min(1.0, share + 0.01))
+
+    panel.add(Job("a", work, lambda _: "Stopped."))
+    qtbot.waitUntil(lambda: panel.bar.value > 0, timeout=WAIT)
+    panel.stop.native.click()
+    reached = panel.bar.value
+    qtbot.waitUntil(lambda: panel.bar.value > reached, timeout=WAIT)
+    panel.add(Job("b", lambda control: None, lambda _: "Done."))
+    assert panel.status.value == "Stopping after this step…"
+    assert not panel.stop.enabled
+    go.set()
+    qtbot.waitUntil(lambda: not panel.busy, timeout=WAIT)
+    assert panel.status.value == "2 runs done. Done."
 
 
 def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):

@@ -1,6 +1,7 @@
 """The same run elsewhere: as text that is executed here, from the history, on other layers and on files."""
 
 import shlex
+import threading
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ import napari_diffusion as nd
 from napari_diffusion import io
 from napari_diffusion.cli import main
 from napari_diffusion.io.volume import Volume
-from napari_diffusion.ui import worker
+from napari_diffusion.ui import batch, worker
 from napari_diffusion.ui.batch import BatchSection
+from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.recipes import RecipeSection
 
-from .conftest import WAIT, settle
+from .conftest import WAIT, hold, settle
 
 LOOK = {"scale": (2, 0.5, 0.5), "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
 
@@ -215,10 +217,73 @@ def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, set
     assert widget.panel.status.value.splitlines()[1].startswith("c: A recipe in micrometer cannot be used on an image in pixel")
 
 
-def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy, tmp_path):
-    source, target = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    target.mkdir()
+@pytest.fixture
+def folders(tmp_path):
+    """Return two folders, for images and for results."""
+    found = tmp_path / "in", tmp_path / "out"
+    for folder in found:
+        folder.mkdir()
+    return found
+
+
+def filter_folder(widget, folders):
+    section = opened(widget, BatchSection)
+    section.source.line_edit.value, section.target.line_edit.value = map(str, folders)
+    section.files.native.click()
+
+
+def test_a_folder_takes_the_threads_of_the_form(open_alone, qtbot, noisy, folders, preferences, monkeypatch):
+    preferences[0], seen = Preferences(threads=3), []
+    monkeypatch.setattr(batch, "filter_file", lambda source, target, recipe, **keywords: seen.append(keywords["threads"]) or [target])
+    np.save(folders[0] / "a.npy", noisy[0])
+    _, widget = open_alone("Isotropic diffusion")  # without a layer
+    filter_folder(widget, folders)
+    ended(qtbot, widget)
+    widget.form.threads.value = 2
+    widget.sections[BatchSection].files.native.click()
+    ended(qtbot, widget)
+    assert seen == [3, 2]
+
+
+def test_what_a_folder_cannot_have_is_said_with_what_napari_can_do(open_alone, qtbot, noisy, folders):
+    for name, image in (("flat.npy", noisy[0]), ("stack.npy", noisy)):
+        np.save(folders[0] / name, image)
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy[:, None], name="a")
+    settle(qtbot, widget)
+    filter_folder(widget, folders)
+    ended(qtbot, widget)
+    flat, stack = widget.panel.status.value.splitlines()[1:]
+    assert flat == (
+        "flat.npy: The recipe smooths along 3 axes and the file has 2 axes of space; open the file as a layer and run it by itself."
+    )
+    assert stack.startswith("stack.npy does not say what its 6 planes are: open the file as a layer and check there")
+
+
+def test_what_was_cancelled_of_a_folder_has_not_failed(open_alone, qtbot, noisy, folders, monkeypatch):
+    go = threading.Event()
+
+    def one(source, target, recipe, *, cancel, **keywords):
+        if source.name == "b.npy":
+            raise FileExistsError(f"{target}: exists already; allow overwriting or choose another name.")
+        if source.name == "c.npy":
+            go.set()
+            hold(threading.Event(), cancel)
+        return [target]
+
+    monkeypatch.setattr(batch, "filter_file", one)
+    for name in "abcde":
+        np.save(folders[0] / f"{name}.npy", noisy[0])
+    _, widget = open_alone("Isotropic diffusion")
+    filter_folder(widget, folders)
+    qtbot.waitUntil(go.is_set, timeout=WAIT)
+    widget.panel.cancel_all.native.click()
+    assert widget.panel.status.value.splitlines()[0] == "1 done, 3 cancelled, 1 failed:"
+    assert not widget.panel.waiting
+
+
+def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy, folders, caplog):
+    source, target = folders
     volume = Volume(noisy, "ZYX", (2.0, 0.5, 0.5), unit="micrometer")
     io.write(source / "a.tif", noisy, volume)
     io.write(source / "b.nii", noisy.transpose(), Volume(noisy.transpose(), "XYZ", (0.0005, 0.0005, 0.002), unit="millimeter"))
@@ -238,11 +303,14 @@ def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy,
     np.testing.assert_allclose(np.asarray(io.read(target / "b.nii").data).transpose(), expected, rtol=1e-4)
     lines = widget.panel.status.value.splitlines()
     assert lines[0] == "2 done, 1 failed:"
-    assert lines[1].startswith(str(source / "broken.nii") + ": ")  # named once
+    assert lines[1].startswith("broken.nii: cannot be read")
+    assert widget.panel.status.tooltip.splitlines() == [str(source), str(target), lines[1]]
     section.files.native.click()
     ended(qtbot, widget)
     assert widget.panel.status.value.splitlines()[0] == "0 done, 3 failed:"
-    assert "exists already" in widget.panel.status.value
+    lines = widget.panel.status.value.splitlines()
+    assert lines[1] == "a.tif: exists already; check “Replace what is there” or choose another folder for the results."
+    assert "Traceback" not in caplog.text  # it is what a user does, and no fault
 
 
 @pytest.mark.parametrize(

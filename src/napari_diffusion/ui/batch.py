@@ -85,6 +85,7 @@ class BatchSection(Section):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.form.recipe(), files_of(source)
+            threads = self.context.form.threads.value or Preferences.read().threads
             alike = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
             if not sources:
@@ -93,7 +94,7 @@ class BatchSection(Section):
             self.context.fail(error)
             return
         for one, result in zip(sources, targets, strict=True):
-            self.context.run(_file_job(one, result, recipe, bool(self.replace.value), alike))
+            self.context.run(_file_job(one, result, recipe, bool(self.replace.value), threads, alike))
 
 
 def _failing(name: str, error: Exception) -> Job:
@@ -103,9 +104,9 @@ def _failing(name: str, error: Exception) -> Job:
     return Job(name, work, str, stoppable=False)
 
 
-def _file_job(source: Path, target: Path, recipe: nd.Recipe, overwrite: bool, alike: Settings | None) -> Job:
+def _file_job(source: Path, target: Path, recipe: nd.Recipe, overwrite: bool, threads: int | None, alike: Settings | None) -> Job:
     """Filter a file, as soon as there are the kernels of the run on the layer, which is most probably of its kind."""
-    preferences = Preferences.read()
+    memory = Preferences.read().memory
 
     def work(control: Control) -> Any:
         if alike is not None:
@@ -114,11 +115,11 @@ def _file_job(source: Path, target: Path, recipe: nd.Recipe, overwrite: bool, al
             source,
             target,
             recipe,
-            threads=preferences.threads,
-            limit=preferences.memory,
+            threads=threads,
+            limit=memory,
             overwrite=overwrite,
             progress=control.progress,
             cancel=control.cancel,
         )
 
-    return Job(source.name, work, lambda written: f"Wrote {written[0]}", stoppable=False)
+    return Job(source.name, work, lambda written: f"Wrote {written[0]}", stoppable=False, folders=(source.parent, target.parent))

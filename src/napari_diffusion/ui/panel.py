@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,11 +24,15 @@ RUN = "Filter in the background and add the result as a new layer."
 STOP = "End after the step under way and add what has been reached."
 NOTHING_YET = "Nothing has been filtered yet that could be kept."
 PLAN = "How the run steps through diffusion time, and the memory that it takes in all."
+OPEN = "open the file as a layer"
 #: What to do, as the library says it, and where that is on screen.
 _ON_SCREEN = {
     "nan='mask'": "“leave, smooth around” for NaN, under More options,",
-    "give --axes": "on the command line, give --axes",
-    "say which with --axes": "on the command line, say which with --axes",
+    "allow overwriting or choose another name": "check “Replace what is there” or choose another folder for the results",
+    "give --axes ZYX if they are a stack, or --axes YX to filter each by itself": f"{OPEN} and check there what to smooth along",
+    "say which with --axes": f"{OPEN} and run it by itself",
+    "give --channel-axis": f"{OPEN} and run it by itself",
+    "give --spacing, one number per smoothed axis": f"{OPEN} and set its voxel size there",
 }
 
 
@@ -60,12 +65,22 @@ class Job:
         Called in the GUI thread with its answer; returns what the status line says.
     stoppable
         Whether ``work`` can end early with what it has.
+    folders
+        Those of its files, which errors name once and not for each file.
     """
 
     name: str
     work: Callable[[Control], Any]
     done: Callable[[Any], str]
     stoppable: bool = True
+    folders: tuple[Path, ...] = ()
+
+    def told(self, error: BaseException) -> str:
+        """Return what an error says, its files by name alone."""
+        text = sentence(error)
+        for folder in self.folders:
+            text = text.replace(f"{folder}{os.sep}", "")
+        return text
 
 
 class RunPanel(Container):  # type: ignore[type-arg]
@@ -80,8 +95,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = Latest()
         self._waiting: deque[Job] = deque()
-        self._errors: list[str] = []
-        self._finished = 0
+        self._begin()
         self._job: Job | None = None
         self._began, self._waits_for, self.failed = 0.0, "", False
         self.plan = wrapping_label()
@@ -115,12 +129,17 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def add(self, job: Job) -> None:
         """Run a job, after those that were added before."""
         if not self.busy:
-            self._errors, self._finished = [], 0
+            self._begin()
         self._waiting.append(job)
         if self.busy:
             self._show_running()
         else:
             self._next()
+
+    def _begin(self) -> None:
+        self._errors: list[str] = []
+        self._folders: dict[Path, None] = {}
+        self._finished = self._dropped = 0
 
     def say(self, text: str, error: bool = False) -> None:
         """Show how it stands."""
@@ -133,12 +152,13 @@ class RunPanel(Container):  # type: ignore[type-arg]
         if not self.busy and not self.status.tooltip:
             self.say("")
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception | str) -> None:
         """Show an error here and as a napari notification, which also reaches those who look elsewhere."""
         from napari.utils.notifications import show_error
 
-        self.say(sentence(error), error=True)
-        show_error(sentence(error))
+        text = error if isinstance(error, str) else sentence(error)
+        self.say(text, error=True)
+        show_error(text)
 
     def _next(self) -> None:
         job = self._job = self._waiting.popleft()
@@ -147,11 +167,15 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._said("")
         self._runs.start(job.work, lambda result: self._ended(lambda: job.done(result)), self._failed, self._progressed, self._said)
 
+    @property
+    def _stopping(self) -> bool:
+        return self._runs.task is not None and self._runs.task.stop.is_set()
+
     def _show_running(self) -> None:
         job = self._job
         self.bar.visible = self.running.visible = job is not None
         self.stop.visible = job is not None and job.stoppable
-        self.stop.enabled = job is not None and job.stoppable and not self._waits_for
+        self.stop.enabled = job is not None and job.stoppable and not self._waits_for and not self._stopping
         self.stop.tooltip = NOTHING_YET if self._waits_for else STOP
         self.cancel_all.visible = bool(self._waiting)
         self.cancel_all.text = f"Cancel all {1 + self.waiting}"
@@ -168,6 +192,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
         assert self._job is not None
         self.bar.max = 1000
         self.bar.value = min(1000, int(fraction * 1000))
+        if self._stopping:
+            return  # what is said of that stays
         elapsed = time.monotonic() - self._began
         rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left" if elapsed > FIRST_GUESS and fraction > 0.02 else ""
         more = f"; {self.waiting} more waiting" if self._waiting else ""
@@ -176,8 +202,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def _cancelled(self) -> None:
         # Nobody waits for the thread: it ends at its next slab, or after a compilation that nothing can stop.
         self._runs.drop()
-        self._finished -= 1
-        self._ended(lambda: "Cancelled; no layer was added.")
+        self._dropped += 1
+        self._ended(None)
 
     def _stopped(self) -> None:
         if self._runs.task is not None:
@@ -191,6 +217,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self._cleared()
 
     def _cleared(self) -> None:
+        self._dropped += self.waiting
         self._waiting.clear()
         self._cancelled()
 
@@ -200,28 +227,35 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
         self._ended(told)
 
-    def _ended(self, finish: Callable[[], str]) -> None:
+    def _ended(self, finish: Callable[[], str] | None) -> None:
         job, self._job = self._job, None
         assert job is not None
+        text = "Cancelled; no layer was added."
         try:
-            text = finish()
-            self._finished += 1
+            if finish is not None:
+                text = finish()
+                self._finished += 1
         except Exception as error:
             # Showing the result can fail like any other step, and a Qt slot would swallow or abort.
-            text = sentence(error)
-            named = Path(text.partition(": ")[0]).name == job.name  # errors of files begin with their path
+            text = job.told(error)
+            named = text.startswith((f"{job.name}: ", f"{job.name} "))  # as errors of files are
             self._errors.append(text if named else f"{job.name}: {text}")
-            self.fail(error)
+            self._folders |= dict.fromkeys(job.folders)
+            self.fail(text)
             text = ""
         if self._waiting:
             self._next()
             return
         self._show_running()
-        several = self._finished + len(self._errors) > 1
+        counts = {"done": self._finished, "cancelled": self._dropped, "failed": len(self._errors)}
+        several = sum(counts.values()) > 1
+        how = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "done")
         if several and self._errors:
             more = len(self._errors) - MOST_ERRORS
             told = [*self._errors[:MOST_ERRORS], *([f"and {more} more; the pointer here shows all"] if more > 0 else [])]
-            self.say("\n".join([f"{self._finished} done, {len(self._errors)} failed:", *told]), error=True)
-            self.status.tooltip = "\n".join(self._errors)
+            self.say("\n".join([f"{how}:", *told]), error=True)
+            self.status.tooltip = "\n".join([*map(str, self._folders), *self._errors])
+        elif several and self._dropped:
+            self.say(f"{how}." if finish is None else f"{how}. {text}")
         elif text:
             self.say(text if not several else f"{self._finished} runs done. {text}")

@@ -104,7 +104,7 @@ class Task(QObject):
         try:
             answer: tuple[str, Any] = "done", work(Control(self.cancel, self.stop, self._progress, partial(self._told.emit, "said")))
         except Exception as error:
-            if not isinstance(error, ValueError | TypeError | MemoryError) and not self.cancel.is_set():
+            if not isinstance(error, ValueError | TypeError | MemoryError | OSError) and not self.cancel.is_set():
                 _log.error("%s", traceback.format_exc())
             # The frames of a traceback hold the volumes that they worked on.
             error.__cause__ = error.__context__ = None
