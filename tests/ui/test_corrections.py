@@ -66,20 +66,17 @@ def test_names_that_come_later_are_heeded_until_the_user_chooses(open_alone, noi
     assert gui.form.table.axes == (1, 2)
 
 
-def tab_order(top):
-    widget = top.nextInFocusChain()
-    while widget is not top:
-        yield widget
-        widget = widget.nextInFocusChain()
-
-
 def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, settled):
     viewer, gui = open_widget()
     viewer.add_image(noisy)
     settled(gui)
     form = gui.form
-    wanted = [form.table.rows[0].smooth.native, form.table.rows[2].size.native, form.amount.number.native, form.suggest.native]
-    assert [widget for widget in tab_order(gui.native) if widget in wanted] == wanted
+    wanted = [form.table.rows[0].smooth.native, form.table.rows[2].size.native, form.amount.number.native]
+    native, found = form.layer.native, []
+    while native is not form.suggest.native:  # the rest of the chain is left alone, for PySide6 would keep it alive
+        native = native.nextInFocusChain()
+        found += [number for number, widget in enumerate(wanted) if widget is native]
+    assert found == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
