@@ -4,6 +4,7 @@ A result is correct when it is the result of the same run on a clean, native, co
 by the oracles), rounded to the promised dtype.
 """
 
+import pickle
 import re
 
 import dask.array
@@ -213,6 +214,7 @@ def test_holes_are_refused_or_left(value, dtype, model):
     with pytest.raises(ValueError, match="2 values that are NaN or infinite") as caught:
         nd.diffuse(image, MODELS[model], time=1.5)
     check_sentence(caught.value, "[0, 0, 0]", "nan='mask'")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # as from a process of a cluster
     result = nd.diffuse(image, MODELS[model], time=1.5, nan="mask")
     hole = ~np.isfinite(image)
     # The same holes, and around them the picture diffuses as if they were cut out with a mask.

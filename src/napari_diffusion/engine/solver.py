@@ -28,10 +28,14 @@ class NotFinite(ValueError):
     """Some values are NaN or infinite: ``count`` of them, one at ``index`` of the user's array."""
 
     def __init__(self, count: int, index: tuple[int, ...], what: str) -> None:
-        self.count, self.index = count, index
+        self.count, self.index, self.what = count, index, what
         told, them = ("values that are", "them") if count > 1 else ("value that is", "it")
         at = f"{', one' if count > 1 else ''} at index {list(index)}"
         super().__init__(f"{what} has {count} {told} NaN or infinite{at}; use nan='mask' to diffuse around {them}.")
+
+    def __reduce__(self) -> tuple[type[NotFinite], tuple[int, tuple[int, ...], str]]:
+        """Be told from process to process."""
+        return NotFinite, (self.count, self.index, self.what)
 
 
 class Solver:
