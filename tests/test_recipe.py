@@ -175,6 +175,7 @@ HOSTILE = {
     "parameters null": json.dumps(GOOD | {"parameters": None}),
     "unknown field": json.dumps(GOOD | {"colour": "red"}),
     "unknown scheme": json.dumps(GOOD | {"scheme": {"name": "euler"}}),
+    "scheme auto with numbers": json.dumps(GOOD | {"scheme": {"name": "auto"}}),
     "scheme without name": json.dumps(GOOD | {"scheme": {"step": 0.1}}),
     "scheme with unknown option": json.dumps(GOOD | {"scheme": {"name": "explicit", "steps": 3}}),
     "spacing number": json.dumps(GOOD | {"spacing": 3}),

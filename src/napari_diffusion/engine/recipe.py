@@ -246,7 +246,7 @@ def _scheme(plain: Any) -> str | Scheme:
     options = dict(plain) if isinstance(plain, dict) else {"name": plain}
     name = options.pop("name", None)
     known = {scheme.name: scheme for scheme in SCHEMES}
-    if name not in (*known, *([] if options else ["auto"])):
+    if name not in (*known, *([] if isinstance(plain, dict) else ["auto"])):
         raise ValueError(f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(known)}.")
     try:
         return known[name](**options) if isinstance(plain, dict) else str(name)

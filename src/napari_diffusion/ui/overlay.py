@@ -195,7 +195,7 @@ class Overlay:
 
     def switch(self, on: bool) -> None:
         """Begin or cease to follow what is on screen."""
-        self._on = on
+        self._on, self._hidden = on, False  # a button that is disabled while it is held down is never released
         if on:
             self.refresh()
         else:
