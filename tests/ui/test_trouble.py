@@ -67,15 +67,20 @@ def test_a_result_that_cannot_be_shown_is_said(open_alone, run, noisy, monkeypat
     assert not widget.panel.busy
 
 
-def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog):
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [(KeyError("planted"), True), (ValueError("what a user does"), False), (nd.Cancelled("a window that closes"), False)],
+    ids=["unexpected", "expected", "cancelled"],
+)
+def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog, error, logged):
     failed = []
 
     def faulty_line(control):
-        raise KeyError("planted")
+        raise error
 
     worker.Task(faulty_line, pytest.fail, failed.append).start()
     qtbot.waitUntil(lambda: len(failed) == 1, timeout=WAIT)
-    assert "faulty_line" in caplog.text
+    assert ("faulty_line" in caplog.text) is logged
     assert failed[0].__traceback__ is None
 
 

@@ -103,7 +103,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.button = PushButton(text="Run", tooltip=RUN)
         self.bar = ProgressBar(min=0, max=1000, value=0, visible=False)
         self.bar.native.setTextVisible(False)
-        self.cancel = PushButton(text="Cancel", tooltip="End what is running; no layer is added.")
+        self.cancel = PushButton(text="Cancel", tooltip="End what is running; nothing is added.")
         self.stop = PushButton(text="Stop and keep", tooltip=STOP)
         self.cancel_all = PushButton(text="Cancel all", tooltip="End what is running and forget what waits.")
         self.running = Container(widgets=[self.cancel, self.stop, self.cancel_all], layout="horizontal", labels=False, visible=False)
@@ -230,7 +230,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def _ended(self, finish: Callable[[], str] | None) -> None:
         job, self._job = self._job, None
         assert job is not None
-        text = "Cancelled; no layer was added."
+        text = "Cancelled." if job.folders else "Cancelled; no layer was added."
         try:
             if finish is not None:
                 text = finish()

@@ -18,6 +18,8 @@ from weakref import WeakMethod
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
+from napari_diffusion.engine.slabs import Cancelled
+
 #: Shortest time between two progress reports [s]. Each repaints the window, canvas included: 50 ms and more where OpenGL is software.
 REPORT_INTERVAL = 0.25
 
@@ -104,7 +106,7 @@ class Task(QObject):
         try:
             answer: tuple[str, Any] = "done", work(Control(self.cancel, self.stop, self._progress, partial(self._told.emit, "said")))
         except Exception as error:
-            if not isinstance(error, ValueError | TypeError | MemoryError | OSError) and not self.cancel.is_set():
+            if not isinstance(error, ValueError | TypeError | MemoryError | OSError | Cancelled) and not self.cancel.is_set():
                 _log.error("%s", traceback.format_exc())
             # The frames of a traceback hold the volumes that they worked on.
             error.__cause__ = error.__context__ = None
