@@ -11,6 +11,7 @@ import pytest
 import napari_diffusion as nd
 from napari_diffusion import models
 from napari_diffusion.engine import preview as module
+from napari_diffusion.io import samples
 
 #: What `nd.preview` promises, as a share of the range.
 PROMISED = 1e-3
@@ -96,6 +97,19 @@ def test_outlines_that_are_cut_by_the_end_of_the_surroundings(model, seed):
         (y, x), radius = rng.uniform(0, image.shape), rng.uniform(3, 30)
         image[(row - y) ** 2 + (column - x) ** 2 < radius**2] = rng.uniform(0, 150)
     agrees(nd.preview(image, model, region=(150, slice(None)), time=40.0), nd.diffuse(image, model, time=40.0)[150], image)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nd.Hybrid(kappa=18.0, contrast=18.0), nd.EdgeEnhancing(kappa=18.0), nd.CoherenceEnhancing()],
+    ids=lambda model: model.name,
+)
+def test_thick_slices_of_a_brain_smoothed_far(model):
+    """Where a formula nearly jumps between two ways of smoothing, what little comes from far away may decide."""
+    image = np.asarray(samples.mri()[0], np.float32)[:, 10:74, 10:74]
+    whole = nd.diffuse(image, model, time=18.0, spacing=(6, 1, 1))
+    for plane in (3, 8, 13, 18):
+        agrees(nd.preview(image, model, region=(plane, slice(None), slice(None)), time=18.0, spacing=(6, 1, 1)), whole[plane], image)
 
 
 @pytest.mark.parametrize("distance", range(2, 12, 2))

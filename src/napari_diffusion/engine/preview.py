@@ -65,11 +65,11 @@ def preview(
 
     The part is filtered in all its dimensions, together with surroundings of
 
-    .. math:: \sqrt{d^2 + r^2}, \qquad P(|X| > d) = 10^{-3}/m
+    .. math:: \sqrt{d^2 + r^2}, \qquad P(|X| > d) = 10^{-3}/(m\,s)
 
     voxels, where X has the heat kernel of the time :math:`g T` as its distribution, m is the number of sides on which the image
-    goes on, and r is how far the features of the model look; g is the largest diffusivity of the model, and 1 for the
-    motion by curvature. Nothing else is read, so the image may be lazy and larger than the memory.
+    goes on, s is 1 or what the model says (`Model.switches`), and r is how far the features of the model look; g is the largest
+    diffusivity of the model, and 1 for the motion by curvature. Nothing else is read, so the image may be lazy and larger than the memory.
 
     Parameters
     ----------
@@ -170,7 +170,8 @@ class Excerpt:
         part = Window.around(job, self.region, [0] * len(job.axes))
         fastest = coefficient.maximum * (CARRIED if isinstance(coefficient, Curvature) else 1.0)
         fastest = min(fastest, FREELY) if self.draft else fastest
-        halo = surroundings(job, self.plan, part, float(self.time) * fastest, reach)
+        left = EXACTNESS / (1.0 if self.draft else self.model.switches)
+        halo = surroundings(job, self.plan, part, float(self.time) * fastest, reach, left)
         narrow = [math.ceil(h / NARROWER) for h in halo] if self.draft else halo
         return Window.around(job, self.region, [h + self._walled for h in narrow])
 
@@ -320,18 +321,19 @@ def rehearse(image: Any, model: Model, *, cancel: Event | None = None, **keyword
         diffuse(np.ones(shape, job.input_dtype), model, cancel=cancel, **keywords)
 
 
-def surroundings(job: Job, plan: Plan, part: Window, time: float, reach: Sequence[int]) -> list[int]:
+def surroundings(job: Job, plan: Plan, part: Window, time: float, reach: Sequence[int], left: float = EXACTNESS) -> list[int]:
     """Voxels along each diffusing axis that a part needs around it: those that matter, and never more than the exact halo.
 
-    Beyond a side the image is replaced by its mirror image. That changes the part by half the tail of the heat kernel of ``time`` times
-    the range; the other half of the budget is for the amplification by models that sharpen (measured, docs/develop/decisions.md).
+    Beyond a side the image is replaced by its mirror image. That changes the part by half the tail of the heat kernel of ``time``, of which
+    ``left`` is outside, times the range; the other half of the budget is for the amplification by models that sharpen (measured,
+    docs/develop/decisions.md).
     """
     sides = sum((part.outer[i].start > 0) + (part.outer[i].stop < job.shape[i]) for i in job.axes)
     wide = []
     for axis, h, exact, look in zip(job.axes, job.spacing, plan.halo, per_axis(job, reach), strict=True):
         n = job.shape[axis]
         sigma = math.sqrt(2 * time) / h
-        spread = n if sigma >= min(n, WIDEST) else len(gaussian_taps(sigma, n, EXACTNESS / max(sides, 1))) - 1
+        spread = n if sigma >= min(n, WIDEST) else len(gaussian_taps(sigma, n, left / max(sides, 1))) - 1
         wide.append(min(exact, math.ceil(math.hypot(spread, look))) if n > 1 else 0)
     return wide
 

@@ -106,7 +106,8 @@ class Model:
 
     What it promises about every image is declared too, and the laws of `napari_diffusion.testing` hold it to that: ``conservative``,
     that it keeps the mean (every model in divergence form does), and ``offset_invariant``, that a constant added to the image is added
-    to the result. ``amplifies`` says how much more than others it makes of a rounding error.
+    to the result. ``amplifies`` says how much more than others it makes of a rounding error, ``switches`` how much more of what is left
+    out around a preview: much, where its formula nearly jumps from one way of smoothing to another.
     """
 
     name: ClassVar[str]
@@ -116,6 +117,7 @@ class Model:
     conservative: ClassVar[bool] = True
     offset_invariant: ClassVar[bool] = True
     amplifies: ClassVar[float] = 1.0
+    switches: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         """Check every field against its declaration."""

@@ -30,6 +30,7 @@ class Hybrid(Model):
     name = "hybrid"
     title = "Hybrid"
     summary = "Follows tubes where there are tubes, and keeps edges and surfaces elsewhere."
+    switches = 1e3  # the exponential of a product of squared gradients
 
     kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
     contrast: float = param(
