@@ -5,8 +5,7 @@ r"""Hybrid diffusion with a continuous switch: edge-enhancing on sheets and in f
 
 with the eigenvalues of the structure tensor, the edge-enhancing :math:`\lambda^e` of :math:`|\nabla u_\sigma|`, and
 :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`, :math:`\lambda^c_{1,2} = \alpha`.
-The published :math:`a = \alpha` is
-no gradient; here it is :math:`\alpha\kappa^2`. In 2-D the last two eigenvalues are meant, and the first fraction is one.
+Published :math:`a = \alpha` is no gradient; :math:`\alpha\kappa^2` is one. In 2-D the last two are meant, and the first fraction is one.
 
 Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
