@@ -10,7 +10,7 @@ import napari_diffusion as nd
 from hostile import check_sentence
 from napari_diffusion import io
 from napari_diffusion.cli import main
-from napari_diffusion.engine.files import files_of, filter_file, holds, targets_of
+from napari_diffusion.engine.files import files_of, filter_file, names_in, targets_of
 from napari_diffusion.io.volume import Volume
 
 RECIPE = nd.Recipe(nd.PeronaMalik(kappa=20.0), 2.0, unit="millimeter")
@@ -75,14 +75,73 @@ def test_numbers_do_not_say_which_axes_a_longer_array_has(tmp_path):
         filter_file(tmp_path / "a.npy", tmp_path / "b.npy", nd.Recipe(nd.Linear(), 1.0, axes=(0, 1)))
 
 
-def test_which_files_hold_an_array_as_napari_shows_it(brain, tmp_path):
-    np.save(tmp_path / "a.npy", np.ones((3, 4, 5), "f4"))
-    assert holds(tmp_path / "a.npy", (3, 4, 5))
-    assert not holds(tmp_path / "a.npy", (3, 4, 4))
-    assert not holds(brain, (9, 8, 7))  # x first
-    assert not holds(tmp_path / "there_is_none.npy", (3, 4, 5))
+def test_how_a_file_calls_the_axes_of_an_array(brain, tmp_path):
+    """In the order of the array: by its shape, and where several orders have that by its values."""
+    rng = np.random.default_rng(0)
+    inside = np.asarray(io.read(brain).data)
+    assert names_in(brain, inside) == ("X", "Y", "Z")
+    assert names_in(brain, inside.T) == ("Z", "Y", "X")
+    assert names_in(brain, inside[:8]) is None
+    cube = rng.random((6, 6, 6, 3)).astype("f4")
+    io.write(tmp_path / "cube.nii", cube, Volume(cube, "XYZT", (1.0, 1.0, 6.0, None), unit="millimeter"))
+    assert names_in(tmp_path / "cube.nii", cube.transpose(2, 1, 0, 3)) == ("Z", "Y", "X", "T")
+    assert names_in(tmp_path / "cube.nii", cube.transpose(3, 1, 0, 2)) == ("T", "Y", "X", "Z")
+    assert names_in(tmp_path / "cube.nii", 2 * cube) is None
+    long = rng.integers(0, 9, (2, 700, 700)).astype("u1")  # of which not every value is compared
+    np.save(tmp_path / "long.npy", long)
+    assert names_in(tmp_path / "long.npy", long.swapaxes(1, 2)) == (names_in(tmp_path / "long.npy", long)[0], "X", "Y")
+    assert names_in(tmp_path / "there_is_none.npy", long) is None
     (tmp_path / "photo.jpeg").write_bytes(b"")
-    assert not holds(tmp_path / "photo.jpeg", (3, 4, 5))
+    assert names_in(tmp_path / "photo.jpeg", long) is None
+
+
+def test_axes_by_number_that_are_not_those_of_space_are_refused(tmp_path):
+    """A layer without names, of which channels were smoothed along; the file knows that they are channels."""
+    image = np.random.default_rng(0).random((5, 3, 9, 8), np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", image, imagej=True, metadata={"axes": "ZCYX"})
+    with pytest.raises(ValueError, match="by number they are C, Y, X here, and those of space are Z, Y, X") as caught:
+        filter_file(tmp_path / "a.tif", tmp_path / "b.tif", nd.Recipe(nd.Linear(), 1.0, axes=(1, 2, 3)))
+    check_sentence(caught.value, "--axes")
+    (written, *_) = filter_file(tmp_path / "a.tif", tmp_path / "b.tif", nd.Recipe(nd.Linear(), 1.0, axes=(0, 2, 3)))
+    np.testing.assert_array_equal(np.asarray(io.read(written).data), nd.diffuse(image, nd.Linear(), time=1.0, axes=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("names", [None, ("z", "y", "x")])
+def test_the_voxel_size_of_a_recipe_in_pixel_is_that_of_a_file_without_one(tmp_path, names):
+    image = np.random.default_rng(0).random((5, 9, 8), np.float32)
+    recipe = nd.Recipe(nd.PeronaMalik(kappa=1.0), 1.0, spacing=(6.0, 1.0, 1.0), axes=(0, 1, 2), axis_names=names)
+    io.write(tmp_path / "a.tif", image, Volume(image, "ZYX", (None,) * 3))
+    (written, *_) = filter_file(tmp_path / "a.tif", tmp_path / "b.tif", recipe)
+    np.testing.assert_array_equal(np.asarray(io.read(written).data), recipe.diffuse(image))
+    assert nd.Recipe.load(tmp_path / "b.tif.recipe.json").spacing == (6.0, 1.0, 1.0)
+
+
+def test_labels_are_not_forgotten(brain, tmp_path):
+    """A recipe tells that it smooths within some, and does not run without any."""
+    inside = np.asarray(io.read(brain).data)
+    labels = 1 + (np.indices(inside.shape)[0] > 3).astype("u1")
+    io.write(tmp_path / "two.nii", labels, Volume(labels, "XYZ", (0.5, 0.5, 2.0), unit="millimeter"))
+    words = ["--model", "linear", "--time", "2", "--labels", str(tmp_path / "two.nii")]
+    assert main(["run", str(brain), str(tmp_path / "one.nii"), *words]) == 0
+    recipe = nd.Recipe.load(tmp_path / "one.nii.recipe.json")
+    assert recipe.labels == "two.nii"
+    assert "within two.nii" in recipe.describe()
+    assert "--labels LABELS" in recipe.to_command()
+    expected = nd.diffuse(inside, nd.Linear(), time=2.0, spacing=(0.5, 0.5, 2.0), labels=labels)
+    for here in (recipe.diffuse(inside, labels=labels), io.read(tmp_path / "one.nii").data):
+        np.testing.assert_array_equal(np.asarray(here), expected)
+    np.testing.assert_array_equal(recipe.diffuse(inside, labels=None), nd.diffuse(inside, nd.Linear(), time=2.0, spacing=(0.5, 0.5, 2.0)))
+    code = {"image": inside, "labels": labels}
+    exec(recipe.to_python(), code)
+    np.testing.assert_array_equal(code["result"], expected)
+    for refused in (lambda: recipe.diffuse(inside), lambda: filter_file(brain, tmp_path / "three.nii", recipe)):
+        with pytest.raises(ValueError, match=r"two\.nii") as caught:
+            refused()
+        check_sentence(caught.value, "labels")
+    again = ["--recipe", str(tmp_path / "one.nii.recipe.json")]
+    assert main(["run", str(brain), str(tmp_path / "three.nii"), *again]) != 0
+    assert main(["run", str(brain), str(tmp_path / "three.nii"), *again, *words[-2:]]) == 0
+    np.testing.assert_array_equal(np.asarray(io.read(tmp_path / "three.nii").data), expected)
 
 
 def test_a_file_is_filtered_in_its_own_unit(brain, tmp_path):

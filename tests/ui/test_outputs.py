@@ -191,16 +191,19 @@ def test_the_limit_of_nothing_is_one():
     assert runs.symmetric_limit(np.array([np.nan, -2.0])) == 2
 
 
-def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow):
+@pytest.mark.parametrize("frames", [1, 3])
+def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow, frames):
     viewer, widget = open_alone("Isotropic diffusion")
-    viewer.add_image(noisy, name="a")
+    viewer.add_image(np.stack([noisy] * frames), name="a", axis_labels=("t", "z", "y", "x"))
     start(qtbot, widget, slow)
     widget.panel.stop.native.click()
     assert not widget.panel.stop.enabled
     ended(qtbot, widget)
     layer = viewer.layers[-1]
     reached = widget.form.amount.time / 2
-    assert layer.metadata["napari-diffusion"]["stopped"] == {"time": reached, "frame": 0}
+    notes = layer.metadata["napari-diffusion"]
+    assert notes["stopped"] == {"time": reached, "frame": 0, "ordered": 2 * reached}
+    assert notes["recipe"]["time"] == (reached if frames == 1 else 2 * reached)
     assert layer.name == f"a [{nd.Linear.title} stopped at {reached:.3g}]"
     assert "Stopped" in widget.panel.status.value
 

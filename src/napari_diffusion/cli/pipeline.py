@@ -15,7 +15,7 @@ from napari_diffusion.cli.auto import choose
 from napari_diffusion.cli.options import wanted
 from napari_diffusion.cli.stop import Stop
 from napari_diffusion.engine.files import FileRun
-from napari_diffusion.engine.layout import check_recipe, describe, settle, with_axes
+from napari_diffusion.engine.layout import check_recipe, describe, settle, with_places
 from napari_diffusion.engine.recipe import Recipe
 
 _TICKS = 1000
@@ -29,7 +29,7 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     asked = wanted(options)
     volume = io.read(source)
     if options.get("recipe") is not None:
-        options = with_axes(Recipe.load(options["recipe"]), volume, options)
+        options = with_places(Recipe.load(options["recipe"]), volume, options)
     layout = settle(volume, options)
     recipe = asked(layout.unit)
     check_recipe(recipe, layout, options)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from napari_diffusion import grid, io
 from napari_diffusion.engine.evolve import Image, diffuse
-from napari_diffusion.engine.layout import Layout, as_settled, check_recipe, regions, settle, with_axes
+from napari_diffusion.engine.layout import Layout, as_settled, check_recipe, regions, settle, with_places
 from napari_diffusion.engine.outputs import check_limit
 from napari_diffusion.engine.plan import Plan, plan
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.engine.slabs import Event
 from napari_diffusion.io import Volume
+from napari_diffusion.io.volume import UNKNOWN
 
+#: Samples by which orders of axes are told apart.
+COMPARED = 100_000
 _FROM_RECIPE = ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype", "spacing", "axes", "channel_axis")
 
 
@@ -67,7 +74,8 @@ class FileRun:
         """
         names = tuple(layout.letters[i].lower() for i in layout.axes)
         where: dict[str, Any] = {"spacing": layout.spacing, "axes": layout.axes, "channel_axis": layout.channel_axis}
-        recipe = replace(recipe, axis_names=names, **where)
+        bounds = [Path(options[name]).name for name in ("labels", "mask") if options.get(name) is not None]
+        recipe = replace(recipe, axis_names=names, labels=" and ".join(bounds) or None, **where)
         overwrite = bool(options.get("overwrite"))
         dtype = grid.result_dtype(volume.data.dtype, recipe.preserve_dtype)
         io.check_target(target, volume, dtype, overwrite=overwrite, preserve_dtype=recipe.preserve_dtype)
@@ -107,7 +115,7 @@ def filter_file(
         In one sentence; nothing was written then.
     """
     volume = io.read(source)
-    options = with_axes(recipe, volume, {})
+    options = with_places(recipe, volume, {})
     layout = settle(volume, options)
     recipe = recipe.in_unit(layout.unit)
     check_recipe(recipe, layout, options)
@@ -136,11 +144,24 @@ def _readable(path: Path) -> bool:
     return True
 
 
-def holds(path: Path, shape: Sequence[int]) -> bool:
-    """Whether a file holds an array of this shape, rows last: then axes of one are those of the other, by number, whatever their names."""
+def names_in(path: Path, image: Any) -> tuple[str, ...] | None:
+    """Return how a file calls the axes of an array that was read from it, in whatever order: a letter, or a number where it has no name.
+
+    Of the orders of the file's axes that have the array's shape, the array's own is the one that gives the same values. ``None`` where
+    the file cannot be read, is of another shape, or several orders are possible and none gives the values.
+    """
     try:
         volume = io.read(path)
     except (ValueError, OSError, MemoryError, io.MissingLibraryError):
-        return False
-    space = [letter for letter in volume.axes if letter in "ZYX"]
-    return volume.shape == tuple(shape) and space == sorted(space, reverse=True)
+        return None
+    shape, found = tuple(image.shape), volume.shape
+    orders = [order for order in permutations(range(len(found))) if tuple(found[i] for i in order) == shape]
+    if len(orders) > 1:
+        most = max(2, round(COMPARED ** (1 / len(shape))))
+        some = tuple(slice(None, None, math.ceil(n / most)) for n in shape)
+        values = np.asarray(image[some])
+        orders = [order for order in orders if np.allclose(values, np.transpose(volume.data, order)[some], equal_nan=True)][:1]
+    if len(orders) != 1:
+        return None
+    letters = volume.axes
+    return tuple(letters[i] if letters.count(letters[i]) == 1 and letters[i] not in UNKNOWN else str(i) for i in orders[0])

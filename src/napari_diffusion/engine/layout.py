@@ -51,20 +51,26 @@ def settle(volume: Volume, options: dict[str, Any]) -> Layout:
     return Layout(letters, axes, channel, tuple(sizes), unit)
 
 
-def with_axes(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
-    """Add the axes of a recipe to the options, where nobody says otherwise: by name where the file has them all.
+def with_places(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
+    """Add axes and voxel size of a recipe to the options, where neither the user nor the file says otherwise.
 
-    By number where neither has names and both end with the same axis: stacks as plain TIFF and NumPy files hold them.
+    Axes are found by name where the file has them all. By number where neither has names and both end with the same axis: stacks as plain
+    TIFF and NumPy files hold them. The voxel size of a recipe in pixel is that of a file that has none and counts its axes as arrays do.
     """
-    if options.get("axes") is not None:
-        return options
-    names = [name.upper() for name in recipe.axis_names or ()]
-    if names and all(name in list(volume.axes) for name in names):
-        return options | {"axes": ",".join(names)}
-    places = [i for i in range(len(volume.axes)) if i != volume.channel_axis]
-    nameless = any(volume.axes[i] in UNKNOWN and volume.shape[i] > 1 for i in places)
-    if nameless and recipe.axes and not names and max(recipe.axes) == max(places):
-        return options | {"axes": ",".join(map(str, recipe.axes))}
+    sizes, letters = recipe.spacing or (), [letter for letter in volume.axes if letter in "XYZ"]
+    if options.get("axes") is None:
+        names = [name.upper() for name in recipe.axis_names or ()]
+        places = [i for i in range(len(volume.axes)) if i != volume.channel_axis]
+        nameless = any(volume.axes[i] in UNKNOWN and volume.shape[i] > 1 for i in places)
+        if names and all(name in list(volume.axes) for name in names):
+            options = options | {"axes": ",".join(names)}
+        elif nameless and recipe.axes and not names and max(recipe.axes) == max(places):
+            options = options | {"axes": ",".join(map(str, recipe.axes))}
+        elif len(letters) != len(sizes) or letters != sorted(letters, reverse=True):
+            sizes = ()
+        unsized = recipe.unit == volume.unit == "pixel" and {*volume.spacing} <= {None, 1.0}
+        if sizes and unsized and options.get("spacing") is None and options.get("unit") is None:
+            options = options | {"spacing": ",".join(map(repr, sizes))}
     return options
 
 
@@ -78,10 +84,18 @@ def as_settled(volume: Volume, layout: Layout) -> Volume:
 
 
 def check_recipe(recipe: Recipe, layout: Layout, options: dict[str, Any]) -> None:
-    """Refuse a recipe for another number of axes; a recipe knows the axes of its array, not of this file."""
+    """Refuse a recipe for other axes or for labels that are not here; a recipe knows the axes of its array, not of this file."""
     count, here = len(recipe.axes or layout.axes), len(layout.axes)
     if options.get("axes") is None and count != here:
         raise ValueError(f"The recipe smooths along {count} axes and the file has {here} axes of space; say which with --axes.")
+    alike = recipe.axes and recipe.axis_names is None and max(recipe.axes) + 1 == len(layout.letters)
+    if options.get("axes") is None and alike and set(recipe.axes or ()) != set(layout.axes):
+        meant, space = (", ".join(layout.letters[i] for i in axes) for axes in (recipe.axes or (), layout.axes))
+        raise ValueError(
+            f"The recipe's axes have no names: by number they are {meant} here, and those of space are {space}; say which with --axes."
+        )
+    if recipe.labels is not None and options.get("labels") is None and options.get("mask") is None:
+        raise ValueError(f"The recipe smooths within {recipe.labels!r}: give --labels or --mask, or take its labels out of it.")
     if recipe.channel_axis is not None and layout.channel_axis is None:
         raise ValueError("The recipe couples channels and the file does not say which axis they are; give --channel-axis.")
 

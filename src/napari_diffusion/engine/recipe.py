@@ -49,6 +49,8 @@ class Recipe:
         Voxel size and axes that the recipe was made with, for the record; `diffuse` takes those of its image.
     axis_names
         Names of ``axes``, such as ``("z", "y", "x")``, by which an array in another order is smoothed along the same axes; see `on`.
+    labels
+        Name of the labels or mask that bounded the smoothing; whoever runs the recipe has to give some, or says that there are none.
     version
         Version of napari-diffusion that wrote it.
     """
@@ -65,6 +67,7 @@ class Recipe:
     axes: tuple[int, ...] | None = None
     channel_axis: int | None = None
     axis_names: tuple[str, ...] | None = None
+    labels: str | None = None
     version: str = dataclasses.field(default_factory=package_version)
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +97,11 @@ class Recipe:
             allowed, wanted = _ALLOWED[name]
             if not allowed(value):
                 raise ValueError(f"In the recipe, {name} must be {wanted}, got {value!r:.60}.")
+        for name in ("spacing", "axis_names"):
+            if rest.get(name) and rest.get("axes") and len(rest[name]) != len(rest["axes"]):
+                raise ValueError(
+                    f"In the recipe, {name} must have one entry for each of its {len(rest['axes'])} axes, got {len(rest[name])}."
+                )
         for name in ("spacing", "axes", "axis_names"):
             rest[name] = None if rest.get(name) is None else tuple(rest[name])
         model = _model(plain["model"], plain.get("parameters", {}))
@@ -174,13 +182,15 @@ class Recipe:
         return dataclasses.replace(self, axes=tuple(here.index(name) for name in wanted))
 
     def _options(self, spacing: float | Sequence[float] | None, options: dict[str, Any]) -> dict[str, Any]:
+        if self.labels is not None and not {"labels", "mask"} & options.keys():
+            raise ValueError(f"The recipe smooths within {self.labels!r}: give labels or a mask, or labels=None to smooth across them.")
         own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": self.spacing if spacing is None else spacing}
         own |= {name: getattr(self, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
         own["spacing"] = 1.0 if own["spacing"] is None else own["spacing"]
         return own | options
 
     def diffuse(self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any) -> Image:
-        """Run the recipe; ``spacing`` [unit] defaults to the recipe's own, ``options`` go to `diffuse`."""
+        """Run the recipe; ``spacing`` [unit] defaults to the recipe's own, ``options`` such as ``labels`` go to `diffuse`."""
         return diffuse(image, self.model, **self._options(spacing, options))
 
     def evolve(self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any) -> Generator[State, None, None]:
@@ -195,12 +205,14 @@ class Recipe:
         unit = symbol(self.unit)
         told = [f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip() for p in parameters(self.model)]
         told += [f"time {self.time:.4g} {unit}²", f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most"]
+        told += [] if self.labels is None else [f"within {self.labels}"]
         return f"{self.model.title}: {', '.join(told)}"
 
     def to_python(self, image: str = "image", labels: str | None = None) -> str:
         """Return the Python code of this run on the arrays of these names."""
         told = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
-        options = {"time": self.time, **self._options(None, {})}
+        options = {"time": self.time, **self._options(None, {"labels": None})}
+        labels = "labels" if labels is None and self.labels is not None else labels
         shown = [f"{name}={_code(value)}" for name, value in options.items() if name == "spacing" or value != self._default(name)]
         shown += [] if labels is None else [f"labels={labels}"]
         model = type(self.model)
@@ -222,6 +234,7 @@ class Recipe:
         if self.axis_names and all(len(name) == 1 for name in self.axis_names):
             words += ["--axes", "".join(self.axis_names).upper()]
             words += [] if self.spacing is None else ["--spacing", ",".join(f"{float(h)!r}" for h in self.spacing)]
+        labels = "LABELS" if labels is None and self.labels is not None else labels
         words += [] if labels is None else ["--labels", labels]
         for name in ("scheme", "tolerance", "nan"):
             if getattr(self, name) != self._default(name):
@@ -249,9 +262,14 @@ def _scheme(plain: Any) -> str | Scheme:
     if name not in (*known, *([] if isinstance(plain, dict) else ["auto"])):
         raise ValueError(f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(known)}.")
     try:
-        return known[name](**options) if isinstance(plain, dict) else str(name)
+        scheme = known[name](**options) if isinstance(plain, dict) else str(name)
     except TypeError as error:
         raise ValueError(f"The scheme of the recipe cannot be read: {error}.") from None
+    for option, value in options.items():
+        counted = option != "step"
+        if value is not None and not (_number(value, _TINY) and (_whole(value) or not counted)):
+            raise ValueError(f"In the recipe's scheme, {option} must be a {'whole ' * counted}number > 0, got {value!r:.60}.")
+    return scheme
 
 
 def _number(value: Any, least: float) -> bool:
@@ -261,6 +279,10 @@ def _number(value: Any, least: float) -> bool:
 
 def _list(value: Any, allowed: Callable[[Any], bool]) -> bool:
     return value is None or (isinstance(value, list | tuple) and all(map(allowed, value)))
+
+
+def _different(values: Any) -> bool:
+    return values is None or len(set(values)) == len(values)
 
 
 def _whole(value: Any) -> bool:
@@ -277,9 +299,10 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "preserve_dtype": (lambda v: isinstance(v, bool), "true or false"),
     "nan": (lambda v: v in ("raise", "mask"), "'raise' or 'mask'"),
     "spacing": (lambda v: _list(v, lambda h: _number(h, _TINY)), "a list of numbers > 0"),
-    "axes": (lambda v: _list(v, _whole), "a list of whole numbers"),
+    "axes": (lambda v: _list(v, _whole) and _different(v), "a list of different whole numbers"),
     "channel_axis": (lambda v: v is None or _whole(v), "a whole number"),
-    "axis_names": (lambda v: _list(v, lambda name: isinstance(name, str)), "a list of names"),
+    "axis_names": (lambda v: _list(v, lambda name: isinstance(name, str)) and _different(v), "a list of different names"),
+    "labels": (lambda v: v is None or isinstance(v, str), "the name of labels"),
     "version": (lambda v: isinstance(v, str), "text"),
 }
 

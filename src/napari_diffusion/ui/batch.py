@@ -65,14 +65,15 @@ class BatchSection(Section):
     def _filter_layers(self) -> None:
         preferences = Preferences.read()
         try:
-            here, recipe = self.context.settings(), self.context.form.recipe()
+            here, recipe = self.context.settings().kept(), self.context.form.recipe()
+            threads, labels = here.keywords["threads"], here.keywords["labels"]
         except (TypeError, ValueError) as error:
             self.context.fail(error)
             return
         for layer in self._selected():
             try:
                 other = layer is not self.context.layer
-                settings = Settings.of_layer(layer, recipe, here.keywords["threads"], self.context.layer.ndim) if other else here
+                settings = Settings.of_layer(layer, recipe, threads, self.context.layer.ndim, labels) if other else here
             except ValueError as error:
                 self.context.run(_failing(layer.name, error))
             else:
@@ -88,6 +89,8 @@ class BatchSection(Section):
             threads = self.context.form.threads.value or Preferences.read().threads
             alike = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
+            if recipe.labels is not None:
+                raise ValueError("Labels are of one image: choose none in “Within labels”, under More options, to filter a folder.")
             if not sources:
                 raise ValueError(f"There is no NIfTI, TIFF or NumPy file in {source}.")
         except (TypeError, ValueError, OSError) as error:

@@ -15,6 +15,7 @@ import napari_diffusion as nd
 from napari_diffusion.engine.slabs import cpu_count
 from napari_diffusion.models import Model, all_models, parameters
 from napari_diffusion.schemes import BUILTIN as SCHEMES
+from napari_diffusion.schemes import Scheme
 from napari_diffusion.ui import defaults
 from napari_diffusion.ui.amount import Amount
 from napari_diffusion.ui.axes import AxesTable
@@ -112,7 +113,8 @@ class Form(Container):  # type: ignore[type-arg]
         preserve = Container(widgets=[self.preserve], labels=False, label=" ")
         preserve.margins = (0, 0, 0, 0)
         tip = "How to step through diffusion time; auto takes the fastest that is exact enough."
-        self.scheme = ComboBox(choices=SCHEME_NAMES, label="Scheme", tooltip=tip)
+        self._scheme: str | Scheme = "auto"  # of a recipe, perhaps with numbers of its own
+        self.scheme = ComboBox(choices=self._schemes, label="Scheme", tooltip=tip)
         tip = "Error in time to aim at, as a share of the intensity range."
         self.tolerance = Number(1e-3, label="Tolerance", tooltip=tip, arrows=False)
         self.strict = CheckBox(text="Never leave the range", tooltip="Guarantee that no value leaves the range of the image, at some cost.")
@@ -263,6 +265,10 @@ class Form(Container):  # type: ignore[type-arg]
                 control.visible = each is model
         self.layout_changed.emit()
 
+    def _schemes(self, _: Any) -> list[tuple[str, str | Scheme]]:
+        own = [(str(self._scheme), self._scheme)] if isinstance(self._scheme, Scheme) else []
+        return [*((name, name) for name in SCHEME_NAMES), *own]
+
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))
 
@@ -293,13 +299,14 @@ class Form(Container):  # type: ignore[type-arg]
         own = {name: getattr(self, name).value for name in names} | {"preserve_dtype": self.preserve.value}
         return nd.Recipe(self.controls.value(), self.amount.time, unit=full_name(self._unit), **own)
 
-    def load(self, recipe: nd.Recipe) -> bool:
+    def load(self, recipe: nd.Recipe) -> list[str]:
         """Show the settings of a recipe, its lengths in the unit of the layer; the voxel size stays that of the layer.
 
         Returns
         -------
-        bool
-            Whether the axes that the recipe means are checked now; where that cannot be told, those of before are.
+        list of str
+            What of the recipe cannot be had here, in sentences: its axes, where it cannot be told which they are (those of before stay
+            checked), labels that are not here, channels that are coupled in no layer without colours.
 
         Raises
         ------
@@ -317,9 +324,14 @@ class Form(Container):  # type: ignore[type-arg]
         for number in numbers:
             if isinstance(number, int | float) and number and not SMALLEST <= abs(number) <= (MOST if isinstance(number, int) else LARGEST):
                 raise ValueError(f"The recipe says {number:.3g}, which is too {'large' if abs(number) > 1 else 'small'} to be shown.")
-        if recipe.scheme not in self.scheme.choices:  # a scheme with numbers of its own, which nobody can choose here
-            self.scheme.choices = [*((name, name) for name in SCHEME_NAMES), (str(recipe.scheme), recipe.scheme)]
-        told = self.table.check(recipe)
+        self._scheme = recipe.scheme
+        self.scheme.reset_choices()
+        lacks = [] if self.table.check(recipe) else ["Which axes it means cannot be told here: see to those above."]
+        within = {layer.name: layer for layer in self.regions.choices if layer is not None}.get(recipe.labels)
+        if recipe.labels is not None and within is None:
+            lacks.append(f"It smooths within the labels {recipe.labels}, and no layer here is called so.")
+        if recipe.channel_axis is not None and not getattr(self.layer.value, "rgb", False):
+            lacks.append("It couples channels; those of this layer, if it has any, are smoothed one by one.")
         self.model.value = kind
         self.controls.set_by_user(recipe.model)
         self.amount.fill(recipe.time)
@@ -330,10 +342,11 @@ class Form(Container):  # type: ignore[type-arg]
             (self.strict, recipe.strict),
             (self.nan, recipe.nan),
             (self.preserve, recipe.preserve_dtype),
+            (self.regions, within),
         ):
             control.value = value
         self._changed()
-        return told
+        return lacks
 
     def settings(self) -> Settings:
         """Return what is on screen as one call of the library.
@@ -348,12 +361,13 @@ class Form(Container):  # type: ignore[type-arg]
             raise ValueError("Open an image and choose its layer first.")
         if not self.table.axes:
             raise ValueError("Check at least one axis to smooth along.")
+        labels = self.regions.value
         keywords = {
             "time": self.amount.time,
             "spacing": self.table.spacing,
             "axes": self.table.axes,
             "channel_axis": channel_axis_of(layer),
-            "labels": None if self.regions.value is None else array_of(self.regions.value),
+            "labels": None if labels is None else array_of(labels),
             "nan": self.nan.value,
             "scheme": self.scheme.value,
             "tolerance": self.tolerance.value,
@@ -361,4 +375,4 @@ class Form(Container):  # type: ignore[type-arg]
             "preserve_dtype": self.preserve.value,
             "threads": self.threads.value or Preferences.read().threads,
         }
-        return Settings(array_of(layer), self.controls.value(), keywords, self._unit, self.table.names)
+        return Settings(array_of(layer), self.controls.value(), keywords, self._unit, self.table.names, getattr(labels, "name", None))

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
             named = text.startswith((f"{job.name}: ", f"{job.name} "))  # as errors of files are
             self._errors.append(text if named else f"{job.name}: {text}")
             self._folders |= dict.fromkeys(job.folders)
-            self.fail(text)
+            if not job.folders:  # of files there may be thousands: they are told at the end, together
+                self.fail(text)
             text = ""
         if self._waiting:
             self._next()
@@ -250,10 +252,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
         counts = {"done": self._finished, "cancelled": self._dropped, "failed": len(self._errors)}
         several = sum(counts.values()) > 1
         how = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "done")
-        if several and self._errors:
+        if self._errors and (several or self._folders):
             more = len(self._errors) - MOST_ERRORS
             told = [*self._errors[:MOST_ERRORS], *([f"and {more} more; the pointer here shows all"] if more > 0 else [])]
-            self.say("\n".join([f"{how}:", *told]), error=True)
+            told = [f"{how}:", *told] if several else told
+            (self.fail if self._folders else partial(self.say, error=True))("\n".join(told))
             self.status.tooltip = "\n".join([*map(str, self._folders), *self._errors])
         elif several and self._dropped:
             self.say(f"{how}." if finish is None else f"{how}. {text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,15 @@ class Preferences:
     @classmethod
     def read(cls) -> Preferences:
         """Return the preferences as they are now."""
-        try:
-            from napari.settings import get_plugin_settings
+        page = find_page()
+        return cls() if page is None else cls(page.threads or None, int(page.memory * 2**30) or None, page.preview)
 
-            page = get_plugin_settings("napari-diffusion").filters
-        except (ImportError, KeyError):  # an older napari, or the widget of a package that is not installed as a plugin
-            return cls()
-        return cls(page.threads or None, int(page.memory * 2**30) or None, page.preview)
+
+def find_page() -> Any:
+    """Return napari's own object of the page, ``None`` where there is none; its ``events`` tell of changes."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        return get_plugin_settings("napari-diffusion").filters
+    except (ImportError, KeyError):  # an older napari, or the widget of a package that is not installed as a plugin
+        return None

@@ -11,7 +11,7 @@ from magicgui.widgets import ComboBox, Container, PushButton, Widget
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
-from napari_diffusion.engine.files import holds
+from napari_diffusion.engine.files import names_in
 from napari_diffusion.models import get
 from napari_diffusion.ui.layers import array_of
 from napari_diffusion.ui.layout import keep_narrow, wrapping_label
@@ -30,7 +30,7 @@ class RecipeSection(Section):
     def make(self) -> list[Widget]:
         """Return the controls."""
         self.python = self._button("Python", "Copy the run as Python code.", lambda: self._copy("Python code", self._python))
-        self.command = self._button("Command", "Copy the run as a command line.", lambda: self._copy("Command line", self._command))
+        self.command = self._button("Command", "Copy the run as a command line.", self._copy_command)
         self.json = self._button("JSON", "Copy the recipe as JSON.", lambda: self._copy("Recipe", lambda r: r.to_json()))
         self.save = self._button("Save…", "Write the recipe to a JSON file.", self._save)
         self.load = self._button("Load…", "Take the settings from a JSON file.", self._load)
@@ -64,11 +64,11 @@ class RecipeSection(Section):
 
     # ---- text
 
-    def _copy(self, what: str, text: Callable[[nd.Recipe], str]) -> None:
+    def _copy(self, what: str, text: Callable[[nd.Recipe], str], note: str = "") -> None:
         clipboard = QApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text(self.context.form.recipe()))
-        self.context.say(f"{what} copied.")
+        self.context.say(f"{what} copied.{note}")
 
     def _python(self, recipe: nd.Recipe) -> str:
         layer, labels = self.context.layer, self.context.form.regions.value
@@ -76,15 +76,23 @@ class RecipeSection(Section):
         name += "" if labels is None else f"; labels: that of {labels.name!r}"
         return f"{name}\n{recipe.to_python(labels=None if labels is None else 'labels')}".lstrip()
 
-    def _command(self, recipe: nd.Recipe) -> str:
-        labels = self.context.form.regions.value
-        source = _file_of(self.context.layer)
-        target = "OUT" if source is None else str(source.with_name(f"filtered-{source.name}"))
-        where = None if labels is None else str(_file_of(labels) or "LABELS")
-        if source is not None and recipe.axes and recipe.axis_names is None and holds(source, array_of(self.context.layer).shape):
-            # A reader that names no axes has read no voxel size either: what is in the table must be told.
-            recipe = replace(recipe, axis_names=tuple(str(axis) for axis in recipe.axes))
-        return recipe.to_command("IN" if source is None else str(source), target, where)
+    def _copy_command(self) -> None:
+        """Copy a command for the layer's file, where the file is known to hold the layer's image, and in which order."""
+        layer, labels = self.context.layer, self.context.form.regions.value
+        source, note = _file_of(layer), ""
+        names = None if source is None else names_in(source, array_of(layer))
+        if source is not None and names is None:
+            note = f" IN is for a file with this image: {source.name} has another one, or cannot be read."
+        within = None if labels is None else str(_file_of(labels) or "LABELS")
+
+        def command(recipe: nd.Recipe) -> str:
+            if source is None or names is None:
+                return recipe.to_command(labels=within)
+            # What is in the table is told, whatever the reader has made of the file's axes and voxel size.
+            told = replace(recipe, axis_names=tuple(names[axis] for axis in recipe.axes or ()) or None)
+            return told.to_command(str(source), str(source.with_name(f"filtered-{source.name}")), within)
+
+        self._copy("Command line", command, note)
 
     # ---- files
 
@@ -113,9 +121,8 @@ class RecipeSection(Section):
         self._use(nd.Recipe.from_json(clipboard.text()), "the clipboard")
 
     def _use(self, recipe: nd.Recipe, origin: str) -> None:
-        told = self.context.form.load(recipe)
-        axes = "" if told else " Which axes it means cannot be told here: see to those above."
-        self.context.say(f"Settings taken from {origin}.{axes}")
+        lacks = self.context.form.load(recipe)
+        self.context.say(" ".join([f"Settings taken from {origin}.", *lacks]), error=bool(lacks))
 
     # ---- history
 
@@ -145,7 +152,7 @@ class RecipeSection(Section):
         if self.steps.value is None or not steps:
             return
         step = steps[self.steps.value]
-        stopped = f" Stopped at {step['stopped']['time']:.4g}." if "stopped" in step else ""
+        stopped = f" Stopped at time {step['stopped']['time']:.4g}." if "stopped" in step else ""
         try:
             self.step.value = f"{nd.Recipe.from_dict(step['recipe']).describe()}.{stopped}"
         except ValueError as error:  # of a package or a version that is not here
@@ -171,4 +178,4 @@ def _title(model: str) -> str:
 
 def _file_of(layer: Any) -> Path | None:
     path = None if layer is None else layer.source.path
-    return None if path is None else Path(path)
+    return None if path is None else Path(path).absolute()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,11 @@ class Run:
         notes: dict[str, Any] = {}
         if found.frame is not None:
             stopped = f" stopped at {found.times[0]:.3g}"
-            notes["stopped"] = {"time": found.times[0], "frame": found.frame}
-        told = provenance(self.settings.recipe(), self.look.name, self.look.metadata) | notes
+            notes["stopped"] = {"time": found.times[0], "frame": found.frame, "ordered": self.settings.keywords["time"]}
+        recipe = self.settings.recipe()
+        if stopped and self.settings.frames == 1:  # of several, each has gone another way
+            recipe = replace(recipe, time=found.times[0])
+        told = provenance(recipe, self.look.name, self.look.metadata) | notes
         if found.removed is not None:
             signed, data = self.look.signed(limit), found.removed
             if self.look.arguments["rgb"]:  # differences have no colour: the channels become an axis to scroll through

@@ -110,9 +110,9 @@ class Context:
         """Run something after what is running; the panel shows its progress and its end."""
         self._panel.add(job)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, error: bool = False) -> None:
         """Show how it stands, below Run."""
-        self._panel.say(text)
+        self._panel.say(text, error)
 
     def fail(self, error: Exception) -> None:
         """Show an error, below Run and as a napari notification."""

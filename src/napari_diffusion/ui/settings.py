@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 import napari_diffusion as nd
 from napari_diffusion.models import Model
@@ -32,18 +35,32 @@ class Settings:
     keywords: dict[str, Any]
     unit: str
     names: tuple[str, ...] | None = None
+    within: str | None = None
 
     def recipe(self) -> nd.Recipe:
         """Return the recipe of the call."""
         names = ("time", "scheme", "tolerance", "strict", "nan", "spacing", "axes", "channel_axis", "preserve_dtype")
-        return nd.Recipe(self.model, unit=full_name(self.unit), axis_names=self.names, **{name: self.keywords[name] for name in names})
+        own = {name: self.keywords[name] for name in names}
+        return nd.Recipe(self.model, unit=full_name(self.unit), axis_names=self.names, labels=self.within, **own)
+
+    @property
+    def frames(self) -> int:
+        """Number of images that are filtered one by one."""
+        keywords, shape = self.keywords, self.image.shape
+        together = {axis % len(shape) for axis in (*keywords["axes"], keywords["channel_axis"]) if axis is not None}
+        return math.prod(n for axis, n in enumerate(shape) if axis not in together)
+
+    def kept(self) -> Settings:
+        """Return the call with labels of its own, for a run that may have to wait: whoever paints in them then paints for later."""
+        labels = self.keywords["labels"]
+        return replace(self, keywords=self.keywords | {"labels": labels.copy()}) if isinstance(labels, np.ndarray) else self
 
     @classmethod
-    def of_layer(cls, layer: Any, recipe: nd.Recipe, threads: int | None, ndim: int | None = None) -> Settings:
+    def of_layer(cls, layer: Any, recipe: nd.Recipe, threads: int | None, ndim: int | None = None, labels: Any = None) -> Settings:
         """Return the call that runs a recipe on another layer: with that layer's axes and voxel size, lengths in its unit.
 
         The axes are those that the recipe means, made for an image of ``ndim`` axes, as `axes_by` finds them, or else the last three
-        that are space.
+        that are space. ``labels`` are those that the recipe names; an image that they do not fit is refused when it is run.
 
         Raises
         ------
@@ -63,10 +80,10 @@ class Settings:
             "spacing": tuple(size_in(axes[i], unit) for i in chosen),
             "axes": tuple(chosen),
             "channel_axis": channel_axis_of(layer),
-            "labels": None,  # which are of one layer alone
+            "labels": labels,
             "threads": threads,
         }
-        return cls(array_of(layer), here_now.model, keywords, unit, names_of([axes[i] for i in chosen]))
+        return cls(array_of(layer), here_now.model, keywords, unit, names_of([axes[i] for i in chosen]), recipe.labels)
 
 
 def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict[str, Any]:

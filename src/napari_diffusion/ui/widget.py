@@ -17,7 +17,7 @@ from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
 from napari_diffusion.ui.outputs import OutputsSection
 from napari_diffusion.ui.overlay import Undocked
 from napari_diffusion.ui.panel import RUN, RunPanel, sentence
-from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.preparation import Preparation, wait_for_suggestion
 from napari_diffusion.ui.preview import PreviewSection
 from napari_diffusion.ui.recipes import RecipeSection
@@ -85,6 +85,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form.suggest.changed.connect(lambda: self._suggest(asked=True))
         for changed in (self.form.table.changed, self.form.model.changed):
             changed.connect(self._suggestion_due)
+        self._page = find_page()
+        if self._page is not None:
+            self._page.events.connect(self._preferences_changed)
+            self.context.on_close(self._leave_page)
         self._undocked = Undocked(self.native, self.panel.leave)
         self._order()
 
@@ -110,6 +114,12 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.panel.button.enabled = known
         self.panel.button.tooltip = RUN if known else "Open an image first; it is filtered in the background."
         self.context.settings_changed.emit()
+
+    def _preferences_changed(self, _: Any) -> None:
+        self.form.settings_changed.emit()
+
+    def _leave_page(self) -> None:
+        self._page.events.disconnect(self._preferences_changed)
 
     def _suggestion_due(self) -> None:
         self._due = True
@@ -200,11 +210,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _run(self) -> None:
         try:
-            run = Run.of(self._viewer, self.form.layer.value, self.form.settings(), self._wanted(), Preferences.read().memory)
+            settings, wanted = self.form.settings().kept(), self._wanted()
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
         else:
-            self.panel.add(run.job())
+            self.panel.add(Run.of(self._viewer, self.form.layer.value, settings, wanted, Preferences.read().memory).job())
 
 
 class IsotropicDiffusion(DiffusionWidget):
