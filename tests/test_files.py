@@ -2,6 +2,7 @@
 
 import threading
 
+import dask.array
 import numpy as np
 import pytest
 import tifffile
@@ -87,6 +88,8 @@ def test_how_a_file_calls_the_axes_of_an_array(brain, tmp_path):
     assert names_in(tmp_path / "cube.nii", cube.transpose(2, 1, 0, 3)) == ("Z", "Y", "X", "T")
     assert names_in(tmp_path / "cube.nii", cube.transpose(3, 1, 0, 2)) == ("T", "Y", "X", "Z")
     assert names_in(tmp_path / "cube.nii", 2 * cube) is None
+    assert names_in(tmp_path / "cube.nii", dask.array.from_array(cube)) is None
+    assert names_in(brain, dask.array.from_array(inside)) == ("X", "Y", "Z")
     long = rng.integers(0, 9, (2, 700, 700)).astype("u1")  # of which not every value is compared
     np.save(tmp_path / "long.npy", long)
     assert names_in(tmp_path / "long.npy", long.swapaxes(1, 2)) == (names_in(tmp_path / "long.npy", long)[0], "X", "Y")

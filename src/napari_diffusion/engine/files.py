@@ -148,7 +148,7 @@ def names_in(path: Path, image: Any) -> tuple[str, ...] | None:
     """Return how a file calls the axes of an array that was read from it, in whatever order: a letter, or a number where it has no name.
 
     Of the orders of the file's axes that have the array's shape, the array's own is the one that gives the same values. ``None`` where
-    the file cannot be read, is of another shape, or several orders are possible and none gives the values.
+    the file cannot be read, is of another shape, or several orders are possible and none gives the values, or the array is lazy.
     """
     try:
         volume = io.read(path)
@@ -156,7 +156,7 @@ def names_in(path: Path, image: Any) -> tuple[str, ...] | None:
         return None
     shape, found = tuple(image.shape), volume.shape
     orders = [order for order in permutations(range(len(found))) if tuple(found[i] for i in order) == shape]
-    if len(orders) > 1:
+    if len(orders) > 1 and isinstance(image, np.ndarray):
         most = max(2, round(COMPARED ** (1 / len(shape))))
         some = tuple(slice(None, None, math.ceil(n / most)) for n in shape)
         values = np.asarray(image[some])

@@ -115,7 +115,7 @@ def describe(image: Any, model: Model, wanted: Wanted, *, time: float, limit: in
     """
     planned = plan(image, model, time=time, **options)
     needed = wanted.memory(image, model, time=time, **options)
-    check_limit(needed, limit, free_memory(image))
+    check_limit(needed, limit, free_memory(image), bool(wanted.snapshots))
     told = dataclasses.replace(planned, memory=needed).describe()
     return f"{wanted.snapshots} snapshots; the last: {told}" if wanted.snapshots else told
 
@@ -125,16 +125,14 @@ def free_memory(image: Any) -> int:
     return int(psutil.virtual_memory().available) + (image.nbytes if isinstance(image, np.ndarray) else 0)
 
 
-def check_limit(needed: int, limit: int | None, free: int | None = None) -> None:
+def check_limit(needed: int, limit: int | None, free: int | None = None, snapshots: bool = False) -> None:
     """Raise MemoryError when a run needs more than the user allows [bytes], or where he says nothing more than is free."""
     most = free if limit is None else limit
     if most is None or needed <= most:
         return
-    told, remedy = ("only {} are free", "") if limit is None else ("the preferences allow {}", ", or allow more")
-    raise MemoryError(
-        f"The run needs {human_bytes(needed)} of memory, and {told.format(human_bytes(most))}; "
-        f"filter a smaller region or keep fewer snapshots{remedy}."
-    )
+    told = f"only {human_bytes(most)} are free" if limit is None else f"the preferences allow {human_bytes(most)}"
+    remedies = ["filter a smaller region", *["keep fewer snapshots"] * snapshots, *["allow more"] * (limit is not None)]
+    raise MemoryError(f"The run needs {human_bytes(needed)} of memory, and {told}; {' or '.join(remedies)}.")
 
 
 def run(
