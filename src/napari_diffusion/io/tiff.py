@@ -41,7 +41,11 @@ class _Header:
     datetime: str | None = None
 
 
-def _read(path: Path) -> Volume:
+def _look(path: Path) -> Volume:
+    return _read(path, pixels=False)
+
+
+def _read(path: Path, pixels: bool = True) -> Volume:
     tifffile = require("tifffile", "TIFF files")
     with tifffile.TiffFile(path) as tif:
         kind = "ome" if tif.is_ome else "imagej" if tif.is_imagej else "shaped" if tif.is_shaped else "plain"
@@ -55,13 +59,13 @@ def _read(path: Path) -> Volume:
         if header.photometric == _PALETTE:
             raise ValueError("it is a palette image, whose numbers are places in a table of colours; convert it to grey or RGB")
         axes = series.axes
-        raw = _pixels(tifffile, tif, series, path)
+        raw = _pixels(tifffile, tif, series, path) if pixels else np.broadcast_to(np.zeros((), series.dtype), series.shape)
     if raw.dtype.kind not in "biuf":
         raise ValueError(f"values of type {raw.dtype} are no real image")
     coupled = axes.index("S") if "S" in axes else None
     slope, inter = _calibration(header)
     return Volume(
-        raw if (slope, inter) == (1.0, 0.0) else in_real_units(raw, slope, inter),
+        raw if (slope, inter) == (1.0, 0.0) or not pixels else in_real_units(raw, slope, inter),
         axes,
         channel_axis=coupled,
         format="TIFF",
@@ -225,4 +229,4 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return known
 
 
-FORMAT = Format("TIFF", (".ome.tif", ".ome.tiff", ".tif", ".tiff"), _read, _write, _storable)
+FORMAT = Format("TIFF", (".ome.tif", ".ome.tiff", ".tif", ".tiff"), _read, _write, _storable, look=_look)

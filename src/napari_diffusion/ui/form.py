@@ -26,6 +26,7 @@ from napari_diffusion.ui.parameters import MOST, ModelControls
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.section import Foldable
 from napari_diffusion.ui.settings import Settings
+from napari_diffusion.ui.told import Told
 
 SUGGEST = "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
 SCHEME_NAMES = ["auto", *(scheme.name for scheme in SCHEMES)]
@@ -134,6 +135,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.changed.connect(self._changed)
         self.more.changed.connect(self._changed)
         self.more.folded.connect(self.layout_changed)
+        self.table.take.changed.connect(self._take)
         self._viewer.layers.selection.events.active.connect(self._follow)
 
     def _changed(self, *_: Any) -> None:
@@ -196,6 +198,9 @@ class Form(Container):  # type: ignore[type-arg]
         self.reasons.visible = False
         if layer is not None:
             unit = self.table.show_layer(axes_of(layer), corrected)
+            told = Told.by_file(layer)
+            self.table.take.visible = told is not None
+            self.table.take.tooltip = "" if told is None else f"The file says: {told.describe()}. The layer will say so, too."
             self.unit.reset_choices()
             self._set_unit(unit)
             if not self.amount.edited:
@@ -203,6 +208,11 @@ class Form(Container):  # type: ignore[type-arg]
                 self.amount.fill(nd.time_for_sigma(sigma if self._isotropic else 2 * sigma))
             self.layout_changed.emit()
         self._changed()
+
+    def _take(self) -> None:
+        told = Told.by_file(self.layer.value)
+        if told is not None:
+            told.give(self.layer.value)
 
     def explain(self, report: str) -> None:
         """Show why the suggested values are what they are."""

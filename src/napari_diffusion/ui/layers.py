@@ -59,10 +59,15 @@ def channel_axis_of(layer: Any) -> int | None:
     return -1 if layer.rgb else None
 
 
+def is_nameless(label: str) -> bool:
+    """Whether an axis label is napari's own number, which it gives to what has no name."""
+    return _NAMELESS.fullmatch(label) is not None
+
+
 def axes_of(layer: Any) -> tuple[Axis, ...]:
     """Return the axes of an image layer, the colour channels left out."""
     shape = array_of(layer).shape
-    names = (f"axis {i}" if _NAMELESS.fullmatch(name) else name for i, name in enumerate(layer.axis_labels))
+    names = (f"axis {i}" if is_nameless(name) else name for i, name in enumerate(layer.axis_labels))
     entries = zip(names, shape[: layer.ndim], layer.scale, layer.units, strict=True)
     return tuple(Axis(i, name, int(n), abs(float(scale)), unit) for i, (name, n, scale, unit) in enumerate(entries))
 
