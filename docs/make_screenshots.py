@@ -18,6 +18,7 @@ os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
 import numpy as np
+import tifffile
 from napari._qt.dialogs.preferences_dialog import PreferencesDialog
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image as Picture
@@ -221,11 +222,11 @@ def main() -> None:
     recipe.box.open = False
     walk.save("walkthrough.gif")
 
-    widget.form.amount.kind.value, widget.form.amount.number.value = "time", 2000.0
+    widget.form.amount.kind.value, widget.form.amount.number.value = "time", 20000.0
     outputs.snapshots.value, outputs.removed.value = 0, False
     widget.panel.button.native.click()
     widget.panel.button.native.click()
-    wait_until(lambda: "%" in widget.panel.status.value)
+    wait_until(lambda: "left" in widget.panel.status.value)
     save(widget.native, "running.png")
     widget.panel.cancel_all.native.click()
     ready(widget)
@@ -248,9 +249,12 @@ def main() -> None:
     viewer.layers.clear()
     viewer.theme = "dark"
     series_and_colours(viewer, widget)
+    show_preferences(docked.window())
+    viewer.close()
+    viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)  # in which no sliders of other images are left over
+    docked, widget = dock(viewer, "Anisotropic diffusion")
     follow_fibres(viewer, widget)
     save(docked.window(), "directions.png")
-    show_preferences(docked.window())
     viewer.close()
 
 
@@ -262,6 +266,7 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
     filter_a_folder(widget, viewer.layers[0].data[0])
     viewer.layers.clear()
     stack = confocal()[0]
+    open_tiff(viewer, widget, stack)
     colours = np.clip(stack[[12, 20, 28]].transpose(1, 2, 0) / np.percentile(stack, 99.8), 0, 1)
     viewer.add_image((255 * colours).astype(np.uint8), name="colour image", rgb=True, scale=(0.2, 0.2), units=("um", "um"))
     ready(widget)
@@ -271,6 +276,18 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
     widget.panel.say("")
     wait_until()
     save(widget.native, "colour.png")
+    viewer.layers.clear()
+
+
+def open_tiff(viewer: Any, widget: Any, stack: Any) -> None:
+    """Two channels in a TIFF of ImageJ, of which napari's own reader keeps the pixels alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, two = Path(folder, "cells.tif"), np.stack([stack, stack[::-1]], axis=1).astype(np.float32)
+        metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5}
+        tifffile.imwrite(path, two, imagej=True, resolution=(5.0, 5.0), metadata=metadata)
+        viewer.open(path, plugin="napari")
+        ready(widget)
+        save(widget.native, "tiff.png")
     viewer.layers.clear()
 
 
