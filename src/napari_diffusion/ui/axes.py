@@ -38,7 +38,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         self._unit = ""
         self._filling = False
         self.reset = PushButton(text="Use the layer's voxel size", visible=False, tooltip="Undo the changes of the voxel size.")
-        self.take = PushButton(text="Use the axes of the file", visible=False)
+        self.take = PushButton(text="Use the axes of the file", visible=False, tooltip="What the file says and the layer does not.")
         tip = "Axes to smooth along, number of voxels, and voxel size."
         super().__init__(widgets=[self.reset, self.take], labels=False, label="Smooth along", tooltip=tip)
         self.margins = (0, 0, 0, 0)

@@ -200,7 +200,8 @@ class Form(Container):  # type: ignore[type-arg]
             unit = self.table.show_layer(axes_of(layer), corrected)
             told = Told.by_file(layer)
             self.table.take.visible = told is not None
-            self.table.take.tooltip = "" if told is None else f"The file says: {told.describe()}. The layer will say so, too."
+            if told is not None:
+                self.table.take.tooltip = f"The file says: {told.describe()}. The layer will say so, too."
             self.unit.reset_choices()
             self._set_unit(unit)
             if not self.amount.edited:

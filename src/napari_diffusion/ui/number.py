@@ -13,6 +13,11 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QValidator, QWheelEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
+from napari_diffusion.io import units
+
+#: A length, a length² or an intensity per length, as people write them.
+_UNIT = re.compile(r"(?P<per>(?:intensity)?\s*/)?\s*(?P<length>[^\d\s/^².,+-]+)\s*(?P<square>²|\^?2)?")
+_TYPED = re.compile(r"(?P<number>[+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*(?P<unit>\S.*)")
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
 #: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
 SMALLEST, LARGEST = 1e-300, 1e300
@@ -27,6 +32,18 @@ class NumberBox(QDoubleSpinBox):
         self.setDecimals(310)
         # A wheel over the dock scrolls the dock; only a box that was clicked into takes it.
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._before: float | None = None
+        line = self.lineEdit()
+        assert line is not None
+        line.textEdited.connect(self._typing)
+        self.editingFinished.connect(self._typed)
+
+    def _typing(self) -> None:
+        if self._before is None:  # every digit that is typed makes a new value
+            self._before = self.value()
+
+    def _typed(self) -> None:
+        self._before = None
 
     def textFromValue(self, v: float) -> str:
         """Return the text for a value: never with a power of ten only because few digits are shown."""
@@ -50,8 +67,16 @@ class NumberBox(QDoubleSpinBox):
         return (QValidator.State.Acceptable if inside else QValidator.State.Intermediate), text, pos
 
     def fixup(self, input: str | None) -> str:
-        """Go back to the last value when the text is no number."""
-        return self.textFromValue(self.value()) + self.suffix()
+        """Convert a number in another unit; go back to the value of before when the text is neither."""
+        typed = _TYPED.fullmatch((input or "").removesuffix(self.suffix()).strip())
+        factor = None if typed is None else conversion(typed["unit"], self.suffix())
+        if typed is not None and factor is not None:
+            text = f"{typed['number']}{self.suffix()}"
+            if self.validate(text, 0)[0] == QValidator.State.Acceptable:
+                number = float(self._bare(text)) * factor
+                if self.minimum() <= number <= self.maximum():
+                    return f"{number:.15g}{self.suffix()}"
+        return self.textFromValue(self.value() if self._before is None else self._before) + self.suffix()
 
     def stepBy(self, steps: int) -> None:
         """Step by a tenth of the leading digit's place; from zero by 0.1."""
@@ -82,6 +107,18 @@ class NumberBox(QDoubleSpinBox):
 
     def _bare(self, text: str | None) -> str:
         return (text or "").removesuffix(self.suffix()).strip().replace(",", ".")
+
+
+def conversion(typed: str, shown: str) -> float | None:
+    """Return how many of the unit that is ``shown`` one of the ``typed`` one is; ``None`` where they are not of one kind."""
+    old, new = (_UNIT.fullmatch(unit.strip()) for unit in (typed, shown))
+    if old is None or new is None or any(bool(old[part]) != bool(new[part]) for part in ("per", "square")):
+        return None
+    try:
+        power = -1 if new["per"] else 2 if new["square"] else 1
+        return float(f"{units.factor(old['length'], new['length']) ** power:.12g}")
+    except ValueError:
+        return None
 
 
 @cache
