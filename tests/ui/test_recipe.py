@@ -282,6 +282,15 @@ def test_what_was_cancelled_of_a_folder_has_not_failed(open_alone, qtbot, noisy,
     assert not widget.panel.waiting
 
 
+def test_a_single_file_that_is_cancelled_is_no_layer(open_alone, qtbot, noisy, folders, monkeypatch):
+    monkeypatch.setattr(batch, "filter_file", lambda *args, cancel, **keywords: hold(threading.Event(), cancel))
+    np.save(folders[0] / "a.npy", noisy[0])
+    _, widget = open_alone("Isotropic diffusion")
+    filter_folder(widget, folders)
+    widget.panel.cancel.native.click()
+    assert widget.panel.status.value == "Cancelled."
+
+
 def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy, folders, caplog):
     source, target = folders
     volume = Volume(noisy, "ZYX", (2.0, 0.5, 0.5), unit="micrometer")
