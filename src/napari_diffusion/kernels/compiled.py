@@ -8,7 +8,7 @@ What this file obeys (measured, see docs/develop/decisions.md): arrays in, array
 arguments (numba's cache would miss or go stale); rows are addressed by unsigned offsets into flat arrays (a slice costs two
 atomic reference counts, a signed index a wrap-around test); arrays that a kernel writes never overlap another argument;
 constants in the type of the field (one Python float would promote the loop to float64); no ``nnan`` or ``ninf`` in fastmath, so
-that NaN stays NaN; no ``math.exp`` (one scalar call stops vectorisation).
+that NaN stays NaN, and no ``arcp``, or bits would depend on the place in a row; no ``math.exp`` (one scalar call stops vectorisation).
 """
 
 from __future__ import annotations

@@ -89,8 +89,9 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
             function,
             nogil=True,
             cache=bool(_FOLDER),
-            # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding trick of the exponential.
-            fastmath={"contract", "nsz", "arcp"},
+            # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding trick of the exponential. No "arcp": of a
+            # root below a fraction some processors then estimate the reciprocal in whole vectors, but not in what is left of a row.
+            fastmath={"contract", "nsz"},
             error_model="numpy",
             pipeline_class=_NoAlias,
             **options,

@@ -240,7 +240,16 @@ class Overlay:
             self._gone()
 
     def _moved(self) -> None:
+        if self._layer is not None and self._left():
+            self.remove()
         self.refresh()
+
+    def _left(self) -> bool:
+        """Whether the image is not on screen any more. A layer that has been drawn there and is removed later ends napari (vispy 0.17)."""
+        try:
+            return self._part() is None
+        except (TypeError, ValueError):
+            return False
 
     def _panned(self) -> None:
         if self._on and self._shown is not None and not self._shown.whole:

@@ -42,9 +42,8 @@ class Part:
 
 def position(viewer: Any, layer: Any) -> list[int] | None:
     """Return the voxel of a layer that the sliders of a viewer point at; ``None`` where they point beside the layer."""
-    ahead = viewer.dims.ndim - layer.ndim
     shape = array_of(layer).shape[: layer.ndim]
-    point = np.rint(layer.world_to_data([*viewer.dims.point][ahead:])).astype(int)
+    point = np.rint(_in_layer(viewer, layer, viewer.dims.point)).astype(int)
     shown = displayed(viewer, layer)
     if any(not 0 <= p < n for i, (p, n) in enumerate(zip(point, shape, strict=True)) if i not in shown):
         return None
@@ -90,13 +89,23 @@ def on_screen(viewer: Any, layer: Any, largest: int, cut: int | str = BOX, place
 
 def _looked_at(viewer: Any, layer: Any, here: list[int], shown: tuple[int, ...]) -> list[int]:
     """Voxel in the middle of the canvas."""
-    ahead = viewer.dims.ndim - layer.ndim
     world = np.array(viewer.dims.point, float)
     count = len(shown)
     for axis, value in zip(viewer.dims.displayed[-count:], tuple(camera(viewer).center)[-count:], strict=True):
         world[axis] = value
-    middle = np.rint(layer.world_to_data(world[ahead:]))
+    middle = np.rint(_in_layer(viewer, layer, world))
     return [int(m) if i in shown and np.isfinite(m) else here[i] for i, m in enumerate(middle)]
+
+
+def _in_layer(viewer: Any, layer: Any, world: Any) -> Any:
+    """Return the place in a layer's array of a point in the viewer, which counts in units that all layers have in common, if they have."""
+    ahead = viewer.dims.ndim - layer.ndim
+    point = np.array(world, float)[ahead:]
+    common = getattr(viewer.layers.extent, "units", None)  # not before napari 0.9
+    for axis, (old, new) in enumerate(zip(common[ahead:], layer.units, strict=True)) if common is not None else ():
+        if old != new and old.is_compatible_with(new):
+            point[axis] *= (1 * old).to(new).magnitude
+    return layer.world_to_data(point)
 
 
 def camera(viewer: Any) -> Any:
