@@ -15,8 +15,10 @@ import napari_diffusion as nd
 from napari_diffusion.models import Model, all_models, param
 from napari_diffusion.ui import defaults, form, layout
 from napari_diffusion.ui.amount import TIME
+from napari_diffusion.ui.batch import BatchSection
 from napari_diffusion.ui.number import Number
 from napari_diffusion.ui.parameters import ModelControls, length_power
+from napari_diffusion.ui.threshold import ThresholdSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion
 
 
@@ -343,6 +345,39 @@ def test_every_control_says_what_it_is(qtbot, noisy):
     stops = [native for native in layout._natives(gui) if native.focusPolicy() & Qt.FocusPolicy.TabFocus]
     assert len(stops) > 50
     assert [native for native in stops if not native.toolTip()] == []
+
+
+def test_tab_goes_down_to_run_and_stops_at_no_plot(open_widget, noisy, settled):
+    viewer, gui = open_widget("Anisotropic diffusion")
+    viewer.add_image(noisy)
+    for section in gui.sections.values():
+        section.box.open = True
+    settled(gui)
+    batch = gui.sections[BatchSection]
+    wanted = [
+        batch.layers.native,
+        batch.source.line_edit.native,
+        batch.source.choose_btn.native,
+        batch.files.native,
+        gui.panel.button.native,
+    ]
+    native, found = gui.form.layer.native, []
+    while native is not gui.panel.button.native:  # the rest of the chain is left alone, for PySide6 would keep it alive
+        native = native.nextInFocusChain()
+        found += [number for number, widget in enumerate(wanted) if widget is native]
+    assert found == [0, 1, 2, 3, 4]
+    plot = gui.sections[ThresholdSection].plot
+    assert plot is not None
+    assert not plot.focusPolicy() & Qt.FocusPolicy.TabFocus
+
+
+def test_labels_are_measured_again_in_another_font(open_alone, settled, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    settled(gui)
+    assert not gui._timer.isActive()
+    QApplication.sendEvent(gui.scroll, QEvent(QEvent.Type.FontChange))
+    assert gui._timer.isActive()
 
 
 def test_at_most_six_things_to_set_at_first(open_widget, noisy, settled):

@@ -96,9 +96,24 @@ def test_colours_share_one_threshold(open_widget, run):
     viewer.add_image(values, rgb=True)
     layer = run(viewer, widget)
     model = widget.form.controls.value()
-    expected = nd.diffuse(values, model, time=widget.form.amount.time, channel_axis=-1, axes=(0, 1))
+    how = {"time": widget.form.amount.time, "channel_axis": -1, "axes": (0, 1)}
     assert layer.rgb
-    np.testing.assert_array_equal(layer.data, expected, strict=True)
+    # As whole numbers at first, which napari can save as a picture.
+    np.testing.assert_array_equal(layer.data, nd.diffuse(values, model, preserve_dtype=True, **how), strict=True)
+    widget.form.preserve.value = False
+    np.testing.assert_array_equal(run(viewer, widget).data, nd.diffuse(values, model, **how), strict=True)
+
+
+def test_whole_numbers_are_kept_of_colours_alone(open_alone):
+    viewer, widget = open_alone("Isotropic diffusion")
+    colours = viewer.add_image(np.zeros((8, 9, 3), np.uint8), rgb=True)
+    assert widget.form.preserve.value
+    viewer.add_image(np.zeros((8, 9), np.uint8))
+    assert not widget.form.preserve.value
+    widget.form.preserve.value = True
+    widget.form.layer.value = colours
+    viewer.add_image(np.zeros((8, 9, 3), np.float32), rgb=True)
+    assert not widget.form.preserve.value
 
 
 def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatch):

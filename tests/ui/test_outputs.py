@@ -208,6 +208,32 @@ def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow, fra
     assert "Stopped" in widget.panel.status.value
 
 
+def test_stop_and_keep_among_snapshots_keeps_those_that_are_there(open_alone, qtbot, noisy, monkeypatch):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
+    section = section_of(widget)
+    section.snapshots.value, section.removed.value = 5, True
+    engine = outputs.evolve
+
+    def at_the_third(image, model, **keywords):
+        if keywords["time"] > widget.form.amount.time / 10:
+            widget.panel._runs.task.stop.set()
+        return engine(image, model, **keywords)
+
+    monkeypatch.setattr(outputs, "evolve", at_the_third)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    stack, removed = (next(layer for layer in viewer.layers if what in layer.name) for what in ("snapshots", "removed"))
+    kept, reached = len(stack.data), stack.metadata["napari-diffusion"]["times"][-1]
+    assert 0 < kept < 5
+    assert widget.panel.status.value.startswith("Stopped in")
+    assert f"{kept} snapshots stopped at {reached:.3g}" in stack.name
+    for layer, shown in ((stack, stack.data[-1]), (removed, widget.form.layer.value.data - removed.data)):
+        notes = layer.metadata["napari-diffusion"]
+        assert notes["stopped"] == {"time": reached, "frame": None, "ordered": widget.form.amount.time}
+        np.testing.assert_allclose(nd.Recipe.from_dict(notes["recipe"]).diffuse(widget.form.layer.value.data), shown, rtol=1e-6)
+
+
 def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
     image = np.random.default_rng(0).random((24, 64, 64), np.float32)
     viewer, widget = open_alone("Anisotropic diffusion")
@@ -316,5 +342,5 @@ def test_preferences_are_those_of_the_page_that_the_manifest_declares(plugin_set
     with npe2pm.tmp_plugin(manifest=str(Path(__file__).parents[2] / "napari.yaml")):
         assert READ() == Preferences()
         page = get_plugin_settings("napari-diffusion").filters
-        page.threads, page.memory, page.preview = 3, 1.5, 256
+        page.threads, page.memory, page.preview = 3, 1536, 256
         assert READ() == Preferences(threads=3, memory=3 << 29, preview=256)

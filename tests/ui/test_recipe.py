@@ -148,7 +148,13 @@ def test_a_saved_recipe_brings_back_every_setting(open_alone, qtbot, settled, no
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("nonsense", "not valid JSON"), ('{"model": "linear", "time": 1}', "widget Isotropic"), ("[]", "a JSON object")]
+    ("text", "said"),
+    [
+        ("nonsense", "The clipboard holds no recipe"),
+        ("{nonsense", "not valid JSON"),
+        ('{"model": "linear", "time": 1}', "widget Isotropic"),
+        ("[]", "a JSON object"),
+    ],
 )
 def test_what_is_no_recipe_is_said(open_alone, noisy, text, said):
     viewer, widget = open_alone("Anisotropic diffusion")

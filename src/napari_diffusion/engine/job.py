@@ -201,9 +201,8 @@ def _regions(mask: Any, labels: Any, space: tuple[int, ...], whole: tuple[int, .
         if array.dtype.kind not in kinds:
             raise TypeError(f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}.")
         if array.shape not in (space, whole):
-            raise ValueError(
-                f"{name} must have the shape of the diffusing axes, {space}, or of the image without channels, {whole}; got {array.shape}."
-            )
+            other = "" if whole == space else f", {space}, or of the image without channels"
+            raise ValueError(f"{name} must have the shape of the diffusing axes{other}, {whole}; got {array.shape}.")
         if regions is not None and regions.shape != array.shape:
             raise ValueError(f"mask and labels must have the same shape, got {regions.shape} and {array.shape}.")
         regions = array if regions is None else np.where(regions, array, 0)

@@ -222,5 +222,6 @@ def _removed(image: Any, result: Image) -> Image:
     """Image minus result in floating point, read along the first axis, for the image may be lazy and larger than the memory."""
     difference = np.empty(result.shape, result_dtype(image.dtype, False))
     for i in range(len(difference)):
-        difference[i] = np.asarray(image[i], difference.dtype) - result[i]
+        with np.errstate(invalid="ignore"):  # infinite values that were left as they are
+            difference[i] = np.asarray(image[i], difference.dtype) - result[i]
     return difference

@@ -85,7 +85,8 @@ class Plan:
         """Return one sentence for people."""
         frames = f" on each of {self.frames} frames" if self.frames > 1 else ""
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
-        return f"{self.scheme.name}: {steps}{frames}, {self.threads} threads, {human_bytes(self.memory)} of memory."
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return f"{self.scheme.name}: {steps}{frames}, {threads}, {human_bytes(self.memory)} of memory."
 
 
 def plan(

@@ -37,6 +37,7 @@ class BatchSection(Section):
         self.target = FileEdit(mode=folder, label="Results to", tooltip="Another folder; results have the names of their sources.")
         for edit in (self.source, self.target):
             edit.choose_btn.text = "Choose…"
+            edit.line_edit.tooltip = edit.choose_btn.tooltip = edit.tooltip
         self.replace = CheckBox(text="Replace what is there", tooltip="Write over results of the same name.")
         self.files = PushButton(text="Filter the folder", tooltip="One file after the other; what fails is listed at the end.")
         form = Container(widgets=[self.source, self.target])

@@ -60,7 +60,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._viewer = viewer
         self._isotropic = isotropic
         self._unit = PIXEL
-        self._filling = self._other_layer = False
+        self._filling = self._other_layer = self._colours = False
         self._watched: Any = None
         self._within: Any = None
         self._views: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -184,10 +184,18 @@ class Form(Container):  # type: ignore[type-arg]
     def _show_layer(self) -> None:
         layer = self.layer.value
         self._watch(layer)
+        self._keep_colours(layer)
         for widget in (self.table, self.suggest):
             widget.enabled = layer is not None
         self.suggest.tooltip = SUGGEST if layer is not None else f"Open an image first. {SUGGEST}"
         self._show_axes()
+
+    def _keep_colours(self, layer: Any) -> None:
+        """Check *Keep integer type* for colours of whole numbers: napari saves no others as a picture, and shows those above 1 as white."""
+        colours = layer is not None and layer.rgb and array_of(layer).dtype.kind in "iu"
+        if colours != self._colours:
+            self._colours, before = colours, self._colours
+            self.preserve.value = colours or (bool(self.preserve.value) and not before)
 
     def _corrected(self) -> None:
         self._show_axes(corrected=True)

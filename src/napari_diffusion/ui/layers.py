@@ -153,8 +153,8 @@ class Look:
         arguments = {key: value for key, value in layer.as_layer_data_tuple()[1].items() if key not in _OWN}
         return cls(layer.name, dict(layer.metadata), arguments, layer.contrast_limits_range)
 
-    def with_axis(self, name: str, positions: Sequence[float]) -> Look:
-        """Return the look of a stack of such images along a new first axis, whose equally spaced ``positions`` are numbers without unit."""
+    def with_axis(self, name: str, positions: Sequence[float], unit: str = "dimensionless") -> Look:
+        """Return the look of a stack of such images along a new first axis with equally spaced ``positions``, numbers whatever the unit."""
         old = self.arguments
         ndim = len(old["scale"])
         step = float(positions[1] - positions[0]) if len(positions) > 1 else 1.0
@@ -162,7 +162,7 @@ class Look:
         new |= {
             "scale": (step, *old["scale"]),
             "translate": (float(positions[0]), *old["translate"]),
-            "units": ("dimensionless", *old["units"]),
+            "units": (unit, *old["units"]),
             "axis_labels": (name, *old["axis_labels"]),
             "shear": (*[0.0] * ndim, *old["shear"]),  # the upper triangle, row by row
             "rotate": _one_more(old["rotate"]),

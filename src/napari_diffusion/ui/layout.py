@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, Label
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from magicgui.widgets import ComboBox, Container, FileEdit, Label
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QWidget
 
 #: Height below which a dock cannot be pulled [pixel].
@@ -22,6 +22,9 @@ class Scroll(QScrollArea):
     magicgui's own ``scrollable=True`` does not work in a napari dock: napari docks the content and leaves the scroll area out.
     """
 
+    #: Theme or font have changed.
+    restyled = Signal()
+
     def __init__(self, content: QWidget) -> None:
         super().__init__()
         self.setWidgetResizable(True)
@@ -35,6 +38,12 @@ class Scroll(QScrollArea):
         if a1 is not None and a1.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return super().eventFilter(a0, a1)
+
+    def changeEvent(self, a0: QEvent | None) -> None:
+        """Tell when theme or font have changed."""
+        super().changeEvent(a0)
+        if a0 is not None and a0.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self.restyled.emit()
 
     def minimumSizeHint(self) -> QSize:
         """Return the content's smallest width and room for the scroll bar, whether it shows or not."""
@@ -94,7 +103,7 @@ def _label_of(widget: Any) -> QLabel | None:
 
 def _natives(container: Any) -> Iterator[QWidget]:
     for widget in container:
-        if isinstance(widget, Container):
+        if isinstance(widget, Container | FileEdit):
             yield from _natives(widget)
         else:
             yield widget.native

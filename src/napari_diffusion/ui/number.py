@@ -175,3 +175,4 @@ class Number(RangedWidget[float]):
     @unit.setter
     def unit(self, unit: str) -> None:
         self.native.setSuffix(f" {unit}" if unit else "")
+        self.native.updateGeometry()

@@ -247,7 +247,7 @@ class Overlay:
     def _left(self) -> bool:
         """Whether the image is not on screen any more. A layer that has been drawn there and is removed later ends napari (vispy 0.17)."""
         try:
-            return self._part() is None
+            return self._context.layer is not None and self._part() is None
         except (TypeError, ValueError):
             return False
 

@@ -30,6 +30,7 @@ class GradientPlot(pg.PlotWidget):  # type: ignore[misc]
         menu = self.plotItem.ctrlMenu
         menu.setParent(self, menu.windowFlags())  # a window still, or it would lie on the plot
         self.setFixedHeight(HEIGHT)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # no key moves its line: the number above does that
         self.setMinimumWidth(120)
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()

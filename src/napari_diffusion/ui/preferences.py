@@ -28,7 +28,7 @@ class Preferences:
     def read(cls) -> Preferences:
         """Return the preferences as they are now."""
         page = find_page()
-        return cls() if page is None else cls(page.threads or None, int(page.memory * 2**30) or None, page.preview)
+        return cls() if page is None else cls(page.threads or None, (page.memory << 20) or None, page.preview)
 
 
 def find_page() -> Any:

@@ -55,8 +55,10 @@ class RecipeSection(Section):
         def guarded() -> None:
             try:
                 pressed()
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 self.context.fail(error)
+            except OSError as error:
+                self.context.fail(OSError(f"{error.filename} cannot be read: {error.strerror}."))
 
         button = PushButton(text=text, tooltip=tip)
         button.changed.connect(guarded)
@@ -118,6 +120,8 @@ class RecipeSection(Section):
     def _paste(self) -> None:
         clipboard = QApplication.clipboard()
         assert clipboard is not None
+        if not clipboard.text().lstrip().startswith(("{", "[")):
+            raise ValueError("The clipboard holds no recipe; copy one with JSON.")
         self._use(nd.Recipe.from_json(clipboard.text()), "the clipboard")
 
     def _use(self, recipe: nd.Recipe, origin: str) -> None:

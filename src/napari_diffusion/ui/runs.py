@@ -53,19 +53,19 @@ class Run:
 
     def _show(self, answer: tuple[Outputs, float, float]) -> str:
         found, limit, seconds = answer
-        title, stopped, lacks = type(self.settings.model).title, "", ""
+        title, stopped, lacks, reached = type(self.settings.model).title, "", "", found.times[-1]
         notes: dict[str, Any] = {}
-        if found.frame is not None:
-            stopped = f" stopped at {found.times[0]:.3g}"
-            notes["stopped"] = {"time": found.times[0], "frame": found.frame, "ordered": self.settings.keywords["time"]}
+        if found.frame is not None or len(found.times) < self.wanted.snapshots:
+            stopped = f" stopped at {reached:.3g}"
+            notes["stopped"] = {"time": reached, "frame": found.frame, "ordered": self.settings.keywords["time"]}
         recipe = self.settings.recipe()
-        if stopped and self.settings.frames == 1:  # of several, each has gone another way
-            recipe = replace(recipe, time=found.times[0])
+        if stopped and (found.frame is None or self.settings.frames == 1):  # frames of a series may have gone different ways
+            recipe = replace(recipe, time=reached)
         told = provenance(recipe, self.look.name, self.look.metadata) | notes
         if found.removed is not None:
             signed, data = self.look.signed(limit), found.removed
             if self.look.arguments["rgb"]:  # differences have no colour: the channels become an axis to scroll through
-                signed, data = signed.with_axis("channel", (0, 1)), np.moveaxis(data, -1, 0)
+                signed, data = signed.with_axis("channel", (0, 1), self._unit_ahead()), np.moveaxis(data, -1, 0)
             add_result(self.viewer, data, signed, f"{title}, removed", told | {"output": "removed"})
         if found.conductance is not None:
             highest = max(1.0, float(found.conductance.max(initial=0.0)))
@@ -78,13 +78,18 @@ class Run:
         elif way is not None:
             look, notes = self.look.arrows(WIDTH * way.distance / min(way.spacing)), told | {"output": "directions"}
             add_result(self.viewer, way.arrows(), look, f"{title}, directions", notes, vectors=True)
-        if self.wanted.snapshots and not stopped:
-            look = self.look.with_axis("diffusion time", np.log10(found.times).tolist())
+        if self.wanted.snapshots and found.frame is None:
+            look = self.look.with_axis("diffusion time", np.log10(found.times).tolist(), self._unit_ahead())
             told |= {"output": "snapshots", "times": list(found.times)}
-            layer = add_result(self.viewer, found.image, look, f"{title}, {len(found.times)} snapshots", told)
+            layer = add_result(self.viewer, found.image, look, f"{title}, {len(found.times)} snapshots{stopped}", told)
         else:
             layer = add_result(self.viewer, found.image, self.look, title + stopped, told)
         return f"{'Stopped' if stopped else 'Done'} in {duration(seconds)}: {layer.name}{lacks}"
+
+    def _unit_ahead(self) -> str:
+        """Return the unit of an axis ahead of those of the image: that of the viewer's axis that it meets, or napari would draw none."""
+        common, ndim = getattr(self.viewer.layers.extent, "units", None), len(self.look.arguments["scale"])
+        return "dimensionless" if common is None or len(common) <= ndim else str(common[-ndim - 1])
 
 
 def symmetric_limit(difference: Any) -> float:

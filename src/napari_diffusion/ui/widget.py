@@ -82,6 +82,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form.settings_changed.connect(self._settings_changed)
         self.context.settings_changed.connect(self._plan_due)
         self.form.layout_changed.connect(self._order)
+        self.scroll.restyled.connect(self._plan_due)
         self.form.suggest.changed.connect(lambda: self._suggest(asked=True))
         for changed in (self.form.table.changed, self.form.model.changed):
             changed.connect(self._suggestion_due)
