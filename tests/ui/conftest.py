@@ -100,6 +100,15 @@ def run(qtbot):
     return run_it
 
 
+@pytest.fixture
+def folders(tmp_path):
+    """Return two folders, for images and for results."""
+    found = tmp_path / "in", tmp_path / "out"
+    for folder in found:
+        folder.mkdir()
+    return found
+
+
 def settle(qtbot, widget):
     """Wait until suggestion and plan have been made."""
     qtbot.waitUntil(lambda: not widget.pending and worker.running() == 0, timeout=WAIT)

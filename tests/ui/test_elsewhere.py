@@ -17,7 +17,7 @@ from napari_diffusion.ui.preferences import find_page
 from napari_diffusion.ui.recipes import RecipeSection
 
 from .conftest import WAIT, settle
-from .test_recipe import ended, filter_folder, folders, opened  # noqa: F401
+from .test_recipe import ended, filter_folder, opened
 
 TIME = 1.5
 
@@ -91,7 +91,7 @@ def test_other_layers_are_smoothed_within_the_labels_too(open_alone, qtbot, nois
         np.testing.assert_array_equal(layer.data, recipe.diffuse(source, labels=halves))
 
 
-def test_a_folder_is_not_smoothed_across_labels(open_alone, qtbot, noisy, halves, folders):  # noqa: F811
+def test_a_folder_is_not_smoothed_across_labels(open_alone, qtbot, noisy, halves, folders):
     np.save(folders[0] / "a.npy", noisy)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
@@ -164,7 +164,7 @@ def test_channels_that_cannot_be_coupled_are_said(open_alone, shape, rgb):
     assert ("It couples channels" in widget.panel.status.value) is not rgb
 
 
-def test_many_bad_files_are_one_notification(open_alone, qtbot, noisy, folders):  # noqa: F811
+def test_many_bad_files_are_one_notification(open_alone, qtbot, noisy, folders):
     for number in range(7):
         (folders[0] / f"{number}.npy").write_bytes(b"no array")
     _, widget = open_alone("Isotropic diffusion")

@@ -223,15 +223,6 @@ def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, set
     assert widget.panel.status.value.splitlines()[1].startswith("c: A recipe in micrometer cannot be used on an image in pixel")
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """Return two folders, for images and for results."""
-    found = tmp_path / "in", tmp_path / "out"
-    for folder in found:
-        folder.mkdir()
-    return found
-
-
 def filter_folder(widget, folders):
     section = opened(widget, BatchSection)
     section.source.line_edit.value, section.target.line_edit.value = map(str, folders)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_diffusion.ui.outputs import OutputsSection
+from napari_diffusion.ui.view import camera
 
 from .conftest import follow, settle, shows_the_run
 
@@ -41,8 +42,7 @@ def test_of_a_large_plane_in_another_unit_the_middle_of_the_view(opened, qtbot, 
     viewer.layers.selection.active = image
     common = viewer.layers.extent.units[1]
     middle = (0.2 * image.units[1]).to(common).magnitude
-    camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
-    camera.center = (0, 0, middle)
+    camera(viewer).center = (0, 0, middle)
     follow(qtbot, gui)
     assert shows_the_run(viewer, gui)[1] == slice(180, 220)
 
