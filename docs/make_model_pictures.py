@@ -43,13 +43,20 @@ class Scene:
 def microscopy() -> Scene:
     """Nuclei and filaments with the noise of photons."""
     stack = confocal((24, 160, 160), nuclei=36, filaments=42, seed=3)
-    return Scene(stack.noisy.astype(np.float32), stack.truth, stack.spacing, (12, slice(20, 132), slice(20, 132)))
+    return Scene(
+        stack.noisy.astype(np.float32),
+        stack.truth,
+        stack.spacing,
+        (12, slice(20, 132), slice(20, 132)),
+    )
 
 
 def speckle() -> Scene:
     """The same with noise in proportion to the brightness."""
     scene = microscopy()
-    gamma = np.random.default_rng(1).gamma(10.0, 0.1, scene.truth.shape)  # mean 1, standard deviation 0.32
+    gamma = np.random.default_rng(1).gamma(
+        10.0, 0.1, scene.truth.shape
+    )  # mean 1, standard deviation 0.32
     return Scene((scene.truth * gamma).astype(np.float32), scene.truth, scene.spacing, scene.show)
 
 
@@ -58,7 +65,9 @@ def magnitudes() -> Scene:
     data, spacing, _ = samples.mri()
     truth = nd.diffuse(data, nd.Linear(), time=2.0, spacing=spacing)
     rng = np.random.default_rng(2)
-    noisy = np.hypot(truth + rng.normal(0, 90, truth.shape), rng.normal(0, 90, truth.shape)).astype(np.float32)
+    noisy = np.hypot(truth + rng.normal(0, 90, truth.shape), rng.normal(0, 90, truth.shape)).astype(
+        np.float32
+    )
     return Scene(noisy, truth, spacing, (13, slice(0, 96), slice(16, 112)))
 
 
@@ -68,7 +77,12 @@ def save(name: str, panels: list[np.ndarray]) -> None:
     whole = np.ones((rows, sum(p.shape[1] for p in panels) + GAP * (len(panels) - 1)))
     for k, panel in enumerate(panels):
         whole[:, k * (columns + GAP) :][:, :columns] = panel
-    greys = (np.rint(whole * 63) * (255 / 63)).astype(np.uint8).repeat(MAGNIFIED, 0).repeat(MAGNIFIED, 1)
+    greys = (
+        (np.rint(whole * 63) * (255 / 63))
+        .astype(np.uint8)
+        .repeat(MAGNIFIED, 0)
+        .repeat(MAGNIFIED, 1)
+    )
     Image.fromarray(greys).save(IMAGES / f"{name}.png", optimize=True)
 
 
@@ -97,10 +111,15 @@ def main() -> None:
         "kappa": [(nd.PeronaMalik(kappa=k, sigma=0.1), 0.08) for k in (80, 400, 4000)],
         "time": [(nd.PeronaMalik(kappa=400, sigma=0.1), t) for t in (0.01, 0.08, 0.6)],
         "sigma": [(nd.PeronaMalik(kappa=400, sigma=s), 0.08) for s in (0.0, 0.1, 0.6)],
-        "rho": [(nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=r), 0.25) for r in (0.0, 0.5, 2.0)],
+        "rho": [
+            (nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=r), 0.25) for r in (0.0, 0.5, 2.0)
+        ],
     }
     for name, row in rows.items():
-        save(f"parameter_{name}", [cells.grey(cells.noisy), *(cells.grey(cells.run(*one)) for one in row)])
+        save(
+            f"parameter_{name}",
+            [cells.grey(cells.noisy), *(cells.grey(cells.run(*one)) for one in row)],
+        )
 
 
 if __name__ == "__main__":

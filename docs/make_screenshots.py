@@ -28,12 +28,12 @@ from qtpy.QtWidgets import QApplication, QListWidget
 import napari_diffusion as nd
 from napari_diffusion import io
 from napari_diffusion.io.samples import confocal
-from napari_diffusion.ui import worker
-from napari_diffusion.ui.batch import BatchSection
-from napari_diffusion.ui.outputs import OutputsSection
-from napari_diffusion.ui.preview import PreviewSection
-from napari_diffusion.ui.recipes import RecipeSection
-from napari_diffusion.ui.threshold import ThresholdSection
+from napari_diffusion.ui.run import task
+from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.outputs import OutputsSection
+from napari_diffusion.ui.sections.preview import PreviewSection
+from napari_diffusion.ui.sections.recipes import RecipeSection
+from napari_diffusion.ui.sections.threshold import ThresholdSection
 
 IMAGES = Path(__file__).parent / "images"
 WINDOW = (1280, 800)
@@ -58,7 +58,7 @@ def wait_until(condition: Callable[[], bool] = lambda: True, seconds: float = 18
 def ready(widget: Any) -> None:
     """Wait until nothing is going on, and has not been for a moment: what follows the screen begins a little later."""
     for _ in range(2):
-        wait_until(lambda: not widget.pending and worker.running() == 0 and not widget.panel.busy)
+        wait_until(lambda: not widget.pending and task.running() == 0 and not widget.panel.busy)
 
 
 def save(native: Any, name: str) -> None:
@@ -88,17 +88,28 @@ class Walk:
     def save(self, name: str) -> None:
         """Write all frames as one animated picture."""
         small = [frame.quantize(128) for frame in self._frames]
-        small[0].save(IMAGES / name, save_all=True, append_images=small[1:], duration=FRAME, loop=0, optimize=True)
+        small[0].save(
+            IMAGES / name,
+            save_all=True,
+            append_images=small[1:],
+            duration=FRAME,
+            loop=0,
+            optimize=True,
+        )
 
 
 def captioned(picture: Any, text: str) -> Any:
     """Return a picture, made smaller, with a line of text below."""
     from PIL import ImageDraw, ImageFont
 
-    picture = picture.resize((960, round(picture.height * 960 / picture.width)), Picture.Resampling.LANCZOS)
+    picture = picture.resize(
+        (960, round(picture.height * 960 / picture.width)), Picture.Resampling.LANCZOS
+    )
     whole = Picture.new("RGB", (picture.width, picture.height + 36), "white")
     whole.paste(picture, (0, 0))
-    ImageDraw.Draw(whole).text((12, picture.height + 8), text, fill="black", font=ImageFont.load_default(18))
+    ImageDraw.Draw(whole).text(
+        (12, picture.height + 8), text, fill="black", font=ImageFont.load_default(18)
+    )
     return whole
 
 
@@ -146,7 +157,9 @@ def main() -> None:
     walk = Walk(docked.window())
     viewer.dims.set_current_step(0, 13)
     viewer.reset_view()
-    walk.show("A noisy volume is open; the widget has read axes and voxel size, and suggests values.")
+    walk.show(
+        "A noisy volume is open; the widget has read axes and voxel size, and suggests values."
+    )
     save(widget.native, "anisotropic.png")
     widget.form.suggest.native.click()
     ready(widget)
@@ -157,14 +170,18 @@ def main() -> None:
     widget.form.controls["kappa"].value = 8.0
     ready(widget)
     widget.panel.say("")
-    walk.show("Or set it yourself: the amount is a length in mm; the line above Run says what it will take.")
+    walk.show(
+        "Or set it yourself: the amount is a length in mm; the line above Run says what it will take."
+    )
     threshold, preview = widget.sections[ThresholdSection], widget.sections[PreviewSection]
     threshold.box.open = True
     threshold.mark.value = True
     widget.form.controls["kappa"].value = 30.0
     ready(widget)
     widget.scroll.ensureWidgetVisible(threshold.box.native, 0, 0)
-    walk.show("Threshold by eye: drag the line to where edges begin; they are coloured on the image.")
+    walk.show(
+        "Threshold by eye: drag the line to where edges begin; they are coloured on the image."
+    )
     save(docked.window(), "threshold.png")
     threshold.mark.value = threshold.box.open = False
     widget.form.controls["kappa"].value = 8.0
@@ -191,7 +208,9 @@ def main() -> None:
     outputs.box.open = True
     outputs.snapshots.value, outputs.removed.value = 8, True
     ready(widget)
-    walk.show("Or keep eight snapshots over diffusion time, and what was removed; memory is said before.")
+    walk.show(
+        "Or keep eight snapshots over diffusion time, and what was removed; memory is said before."
+    )
     widget.panel.button.native.click()
     ready(widget)
     viewer.canvas.grid.enabled = False
@@ -207,7 +226,9 @@ def main() -> None:
     removed = next(layer for layer in viewer.layers if "removed" in layer.name)
     for layer in viewer.layers:
         layer.visible = layer is removed
-    walk.show("What was removed, with zero in the middle of the greys: noise belongs here, anatomy does not.")
+    walk.show(
+        "What was removed, with zero in the middle of the greys: noise belongs here, anatomy does not."
+    )
     save(docked.window(), "removed.png")
     recipe = widget.sections[RecipeSection]
     for layer in viewer.layers:
@@ -251,7 +272,9 @@ def main() -> None:
     series_and_colours(viewer, widget)
     show_preferences(docked.window())
     viewer.close()
-    viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)  # in which no sliders of other images are left over
+    viewer = napari.Viewer(
+        show=True, show_welcome_screen=False, ndisplay=2
+    )  # in which no sliders of other images are left over
     docked, widget = dock(viewer, "Anisotropic diffusion")
     follow_fibres(viewer, widget)
     save(docked.window(), "directions.png")
@@ -268,7 +291,13 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
     stack = confocal()[0]
     open_tiff(viewer, widget, stack)
     colours = np.clip(stack[[12, 20, 28]].transpose(1, 2, 0) / np.percentile(stack, 99.8), 0, 1)
-    viewer.add_image((255 * colours).astype(np.uint8), name="colour image", rgb=True, scale=(0.2, 0.2), units=("um", "um"))
+    viewer.add_image(
+        (255 * colours).astype(np.uint8),
+        name="colour image",
+        rgb=True,
+        scale=(0.2, 0.2),
+        units=("um", "um"),
+    )
     ready(widget)
     widget.form.suggest.native.click()
     ready(widget)
@@ -282,7 +311,10 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
 def open_tiff(viewer: Any, widget: Any, stack: Any) -> None:
     """Two channels in a TIFF of ImageJ, of which napari's own reader keeps the pixels alone."""
     with tempfile.TemporaryDirectory() as folder:
-        path, two = Path(folder, "cells.tif"), np.stack([stack, stack[::-1]], axis=1).astype(np.float32)
+        path, two = (
+            Path(folder, "cells.tif"),
+            np.stack([stack, stack[::-1]], axis=1).astype(np.float32),
+        )
         metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5}
         tifffile.imwrite(path, two, imagej=True, resolution=(5.0, 5.0), metadata=metadata)
         viewer.open(path, plugin="napari")
@@ -300,7 +332,11 @@ def filter_a_folder(widget: Any, volume: Any) -> None:
             for path in (Path("scans"), Path("filtered")):
                 path.mkdir()
             for name in ("first.nii", "third.nii"):
-                io.write(Path("scans", name), volume.transpose(), io.Volume(volume.transpose(), "XYZ", (2.0, 2.0, 2.2), unit="millimeter"))
+                io.write(
+                    Path("scans", name),
+                    volume.transpose(),
+                    io.Volume(volume.transpose(), "XYZ", (2.0, 2.0, 2.2), unit="millimeter"),
+                )
             Path("scans", "second.nii").write_bytes(b"no image")
             batch.box.open = True
             batch.source.line_edit.value, batch.target.line_edit.value = "scans", "filtered"
@@ -336,7 +372,11 @@ def follow_fibres(viewer: Any, widget: Any) -> None:
     widget.form.model.value = nd.CoherenceEnhancing
     ready(widget)
     widget.form.amount.kind.value, widget.form.amount.number.value = "sigma", 0.3
-    for name, value in {"kappa": 600.0, "sigma": 0.2, "rho": 0.4}.items():  # filaments are 0.3 µm wide
+    for name, value in {
+        "kappa": 600.0,
+        "sigma": 0.2,
+        "rho": 0.4,
+    }.items():  # filaments are 0.3 µm wide
         widget.form.controls[name].value = value
     outputs = widget.sections[OutputsSection]
     outputs.box.open = True

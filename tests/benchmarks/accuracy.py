@@ -12,7 +12,12 @@ from timing import ball, in_turn, median, ratio, seconds, table
 import napari_diffusion as nd
 from napari_diffusion.schemes import FSI, RKL2, Explicit
 
-PROBLEMS = [((160, 160), (1.0, 1.0)), ((96, 96), (5.0, 1.0)), ((48, 48, 48), (1.0, 1.0, 1.0)), ((16, 56, 56), (5.0, 1.0, 1.0))]
+PROBLEMS = [
+    ((160, 160), (1.0, 1.0)),
+    ((96, 96), (5.0, 1.0)),
+    ((48, 48, 48), (1.0, 1.0, 1.0)),
+    ((16, 56, 56), (5.0, 1.0, 1.0)),
+]
 TIMES = (2.5, 10.0, 50.0, 200.0)
 
 
@@ -22,9 +27,14 @@ def picture(shape: tuple[int, ...]) -> np.ndarray:
     return clean + np.random.default_rng(5).normal(0, 0.1, shape)
 
 
-def converged(image: np.ndarray, model: nd.PeronaMalik, coarse: int = 60, **options: object) -> np.ndarray:
+def converged(
+    image: np.ndarray, model: nd.PeronaMalik, coarse: int = 60, **options: object
+) -> np.ndarray:
     """Solve in float64 to an error of 1e-6: the Richardson limit of two runs of second order with many supersteps."""
-    fine = [nd.diffuse(image.astype(float), model, scheme=RKL2(supersteps=m), **options) for m in (coarse, 2 * coarse)]
+    fine = [
+        nd.diffuse(image.astype(float), model, scheme=RKL2(supersteps=m), **options)
+        for m in (coarse, 2 * coarse)
+    ]
     return (4 * fine[1] - fine[0]) / 3
 
 
@@ -50,7 +60,11 @@ def schemes(n: int, rounds: int) -> dict:
                 error = rms(run(), truth, image)
                 spent = median([seconds(run) for _ in range(rounds)])
                 label = f"auto ({plan.scheme.name})" if name == "auto" else name
-                where = ["×".join(map(str, shape)), "×".join(f"{h:g}" for h in spacing), f"{time:g}"]
+                where = [
+                    "×".join(map(str, shape)),
+                    "×".join(f"{h:g}" for h in spacing),
+                    f"{time:g}",
+                ]
                 rows.append([*where, label, str(plan.steps), f"{spent * 1e3:.0f}", f"{error:.1e}"])
                 curves.append([*where, name, plan.steps, spent, error])
     head = ["volume", "spacing", "T", "scheme", "evaluations", "ms", "rms error / range"]
@@ -66,8 +80,14 @@ def cheapest(curves: list) -> str:
     for where in dict.fromkeys(tuple(curve[:3]) for curve in curves):
         row = list(where)
         for family in families:
-            runs = [c[4:] for c in curves if tuple(c[:3]) == where and c[3].split(",")[0] == family and c[6] <= 1e-3]
-            row.append(f"{runs[0][0]} in {runs[0][1] * 1e3:.0f} ms" if (runs := sorted(runs)) else "-")
+            runs = [
+                c[4:]
+                for c in curves
+                if tuple(c[:3]) == where and c[3].split(",")[0] == family and c[6] <= 1e-3
+            ]
+            row.append(
+                f"{runs[0][0]} in {runs[0][1] * 1e3:.0f} ms" if (runs := sorted(runs)) else "-"
+            )
         rows.append(row)
     told = "Fewest evaluations, of those below, with an error of at most 1e-3 of the range, and their time:\n\n"
     return told + table(["volume", "spacing", "T", *families], rows)
@@ -79,12 +99,21 @@ def equal_time(n: int, rounds: int) -> dict:
     return {"text": "## Error at equal wall time\n\n" + "\n".join(texts)}
 
 
-HEAD = ["T", "filter", "steps in the time that ours takes", "ms", "rms error / range", "time / ours for its fewest stable steps, error"]
+HEAD = [
+    "T",
+    "filter",
+    "steps in the time that ours takes",
+    "ms",
+    "rms error / range",
+    "time / ours for its fewest stable steps, error",
+]
 Steps = Callable[[int, float], np.ndarray]
 Error = Callable[[np.ndarray], float]
 
 
-def peer_row(time: float, name: str, peer: Steps, bound: float, spent: float, error: Error) -> list[str]:
+def peer_row(
+    time: float, name: str, peer: Steps, bound: float, spent: float, error: Error
+) -> list[str]:
     """Give an explicit peer (steps, step length) the time ``spent``, one step at least, then the fewest stable steps to ``time``."""
     least = int(np.ceil(time / bound))
     peer(1, bound)
@@ -94,13 +123,24 @@ def peer_row(time: float, name: str, peer: Steps, bound: float, spent: float, er
     short = "" if count >= least else f" (reaches T = {count * bound:.2g})"
     needed = seconds(lambda: peer(least, time / least))
     whole = f"{needed / spent:.0f}×, {error(peer(least, time / least)):.1e}"
-    return [f"{time:g}", name, f"{count}{short}", f"{count * single * 1e3:.0f}", f"{found:.1e}", whole]
+    return [
+        f"{time:g}",
+        name,
+        f"{count}{short}",
+        f"{count * single * 1e3:.0f}",
+        f"{found:.1e}",
+        whole,
+    ]
 
 
 def heat(u: np.ndarray, time: float) -> np.ndarray:
     """Solve the heat equation of the grid in float64, by cosine transforms."""
-    rate = sum(np.meshgrid(*(2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in u.shape), indexing="ij"))
-    return scipy.fft.idctn(scipy.fft.dctn(u.astype(float), norm="ortho") * np.exp(-time * rate), norm="ortho")
+    rate = sum(
+        np.meshgrid(*(2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in u.shape), indexing="ij")
+    )
+    return scipy.fft.idctn(
+        scipy.fft.dctn(u.astype(float), norm="ortho") * np.exp(-time * rate), norm="ortho"
+    )
 
 
 def gaussians(n: int, rounds: int) -> str:
@@ -125,11 +165,13 @@ def gaussians(n: int, rounds: int) -> str:
                 "SciPy gaussian_filter": partial(gaussian_filter, u, sigma),
                 "scikit-image gaussian": partial(gaussian, u, sigma),
                 "DIPlib Gauss": lambda s=sigma, image=dip_image: np.asarray(dip.Gauss(image, s)),
-                "SimpleITK SmoothingRecursiveGaussian": lambda s=sigma, image=itk_image: sitk.GetArrayViewFromImage(
-                    sitk.SmoothingRecursiveGaussian(image, s)
+                "SimpleITK SmoothingRecursiveGaussian": lambda s=sigma, image=itk_image: (
+                    sitk.GetArrayViewFromImage(sitk.SmoothingRecursiveGaussian(image, s))
                 ),
-                "SimpleITK DiscreteGaussian": lambda s=sigma, image=itk_image: sitk.GetArrayViewFromImage(
-                    sitk.DiscreteGaussian(image, s * s, maximumKernelWidth=64)
+                "SimpleITK DiscreteGaussian": lambda s=sigma, image=itk_image: (
+                    sitk.GetArrayViewFromImage(
+                        sitk.DiscreteGaussian(image, s * s, maximumKernelWidth=64)
+                    )
                 ),
             }
             if len(shape) == 2:
@@ -137,16 +179,29 @@ def gaussians(n: int, rounds: int) -> str:
             times = in_turn(contenders, max(3, rounds))
             for name, t in times.items():
                 error = rms(contenders[name]()[inside], truth[inside], u)
-                rows.append([where, f"{sigma:g}", name, f"{median(t) * 1e3:.1f}", f"{ratio(times, name, 'ours'):.2f}", f"{error:.1e}"])
+                rows.append(
+                    [
+                        where,
+                        f"{sigma:g}",
+                        name,
+                        f"{median(t) * 1e3:.1f}",
+                        f"{ratio(times, name, 'ours'):.2f}",
+                        f"{error:.1e}",
+                    ]
+                )
 
         def explicit(count: int, step: float, image: object = itk_image) -> np.ndarray:
-            return sitk.GetArrayFromImage(sitk.GradientAnisotropicDiffusion(image, step, 1e6, 1, count))
+            return sitk.GetArrayFromImage(
+                sitk.GradientAnisotropicDiffusion(image, step, 1e6, 1, count)
+            )
 
         single = seconds(lambda explicit=explicit: explicit(4, 0.05)) / 4
         name = "SimpleITK GradientAnisotropicDiffusion, infinite threshold, one step"
         error = rms(explicit(1, 0.0625)[inside], heat(u, 0.5)[inside], u)
         mine = seconds(partial(nd.diffuse, u, nd.Linear(), time=0.5))
-        rows.append([where, "1", name, f"{single * 1e3:.1f}", f"{single / mine:.2f}", f"{error:.1e}"])
+        rows.append(
+            [where, "1", name, f"{single * 1e3:.1f}", f"{single / mine:.2f}", f"{error:.1e}"]
+        )
     head = ["image", "sigma [voxel]", "filter", "ms", "time / ours", "rms error / range"]
     told = (
         "Linear diffusion against the exact solution of the grid's heat equation, away from borders. The Gaussians of the peers sample\n"
@@ -165,7 +220,9 @@ def classic(n: int, rounds: int) -> str:
     dip_image = dip.Image(u)
     peers: dict[str, Steps] = {
         "MedPy": lambda count, step: anisotropic_diffusion(u, count, kappa, step, option=2),
-        "DIPlib": lambda count, step: np.asarray(dip.PeronaMalikDiffusion(dip_image, count, kappa, step, "quadratic")),
+        "DIPlib": lambda count, step: np.asarray(
+            dip.PeronaMalikDiffusion(dip_image, count, kappa, step, "quadratic")
+        ),
     }
     inside = (slice(size // 4, -size // 4),) * 3  # DIPlib's border reaches inwards one voxel a step
     model, rows = nd.PeronaMalik(kappa=kappa), []
@@ -177,7 +234,16 @@ def classic(n: int, rounds: int) -> str:
 
         run = partial(nd.diffuse, u, model, time=time)
         found, spent = error(run()), median([seconds(run) for _ in range(max(3, rounds))])
-        rows.append([f"{time:g}", "ours, auto", str(nd.plan(u, model, time=time).steps), f"{spent * 1e3:.0f}", f"{found:.1e}", ""])
+        rows.append(
+            [
+                f"{time:g}",
+                "ours, auto",
+                str(nd.plan(u, model, time=time).steps),
+                f"{spent * 1e3:.0f}",
+                f"{found:.1e}",
+                "",
+            ]
+        )
         rows += [peer_row(time, name, peer, 1 / 6, spent, error) for name, peer in peers.items()]
     told = (
         f"Classic Perona-Malik (rational), {size}³ float32, away from borders. SimpleITK sets its threshold from the mean gradient of the\n"
@@ -192,14 +258,18 @@ def curvature(n: int, rounds: int) -> str:
 
     size = min(n, 96)
     x = np.arange(size) - (size - 1) / 2
-    square = (x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2).astype(np.float32)
+    square = (x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2).astype(
+        np.float32
+    )
     u = np.sqrt(square)
     shell = (u > size / 8) & (u < 0.4 * size)
     image = sitk.GetImageFromArray(u)
     peers: dict[str, Steps] = {
-        "SimpleITK CurvatureFlow": lambda count, step: sitk.GetArrayFromImage(sitk.CurvatureFlow(image, step, count)),
-        "SimpleITK CurvatureAnisotropicDiffusion, infinite threshold": lambda count, step: sitk.GetArrayFromImage(
-            sitk.CurvatureAnisotropicDiffusion(image, step, 1e6, 1, count)
+        "SimpleITK CurvatureFlow": lambda count, step: sitk.GetArrayFromImage(
+            sitk.CurvatureFlow(image, step, count)
+        ),
+        "SimpleITK CurvatureAnisotropicDiffusion, infinite threshold": lambda count, step: (
+            sitk.GetArrayFromImage(sitk.CurvatureAnisotropicDiffusion(image, step, 1e6, 1, count))
         ),
     }
     model, rows = nd.MeanCurvature(), []
@@ -210,6 +280,18 @@ def curvature(n: int, rounds: int) -> str:
 
         run = partial(nd.diffuse, u, model, time=time)
         found, spent = error(run()), median([seconds(run) for _ in range(max(3, rounds))])
-        rows.append([f"{time:g}", "ours, auto", str(nd.plan(u, model, time=time).steps), f"{spent * 1e3:.0f}", f"{found:.1e}", ""])
+        rows.append(
+            [
+                f"{time:g}",
+                "ours, auto",
+                str(nd.plan(u, model, time=time).steps),
+                f"{spent * 1e3:.0f}",
+                f"{found:.1e}",
+                "",
+            ]
+        )
         rows += [peer_row(time, name, peer, 0.0625, spent, error) for name, peer in peers.items()]
-    return f"Mean curvature, concentric spheres, {size}³ float32, against the exact solution.\n\n" + table(HEAD, rows)
+    return (
+        f"Mean curvature, concentric spheres, {size}³ float32, against the exact solution.\n\n"
+        + table(HEAD, rows)
+    )

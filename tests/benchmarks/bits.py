@@ -142,7 +142,10 @@ def files() -> Iterator[tuple[str, str]]:
             words = ["run", str(source), str(target), "--model", MODELS[name].name, "--time", "1"]
             places = ["--axes", "ZYX", "--spacing", "2,0.8,0.5", "--unit", "mm", "--quiet"]
             code = main([*words, *places])
-            yield f"file/{name}/{suffix}", digest(np.asarray(io.read(target).data)) if not code else ""
+            yield (
+                f"file/{name}/{suffix}",
+                digest(np.asarray(io.read(target).data)) if not code else "",
+            )
 
 
 def main() -> int:

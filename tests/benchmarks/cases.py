@@ -34,7 +34,9 @@ class Case:
         if self.kind == "gaussian":
             return clean, clean + sigma * rng.normal(size=clean.shape).astype("f4"), sigma
         if self.kind.startswith("smoothed"):
-            noise = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), float(self.kind.split()[1]))
+            noise = scipy.ndimage.gaussian_filter(
+                rng.normal(size=clean.shape), float(self.kind.split()[1])
+            )
             return clean, clean + (sigma / noise.std() * noise).astype("f4"), sigma
         if self.kind == "interpolated":  # half a voxel along every axis
             noise = rng.normal(size=clean.shape)
@@ -42,14 +44,20 @@ class Case:
                 noise = noise + np.roll(noise, 1, axis)
             return clean, clean + (sigma / noise.std() * noise).astype("f4"), sigma
         if self.kind == "rician":
-            noisy = np.hypot(clean + sigma * rng.normal(size=clean.shape), sigma * rng.normal(size=clean.shape))
+            noisy = np.hypot(
+                clean + sigma * rng.normal(size=clean.shape), sigma * rng.normal(size=clean.shape)
+            )
             return rician_mean(clean, sigma), noisy.astype("f4"), sigma
         if self.kind == "speckle":
             looks = 1e4 / self.percent**2
             noisy = clean * rng.gamma(looks, 1 / looks, clean.shape)
             return clean, noisy.astype("f4"), float(np.sqrt(np.mean((noisy - clean) ** 2)))
-        photons = (255 / sigma) ** 2 * clean / 255 / 2.0  # the noise of the brightest voxel is twice that share in variance
-        noisy = rng.poisson(photons) * 255 * 2.0 / (255 / sigma) ** 2 + 2.0 * rng.normal(size=clean.shape)
+        photons = (
+            (255 / sigma) ** 2 * clean / 255 / 2.0
+        )  # the noise of the brightest voxel is twice that share in variance
+        noisy = rng.poisson(photons) * 255 * 2.0 / (255 / sigma) ** 2 + 2.0 * rng.normal(
+            size=clean.shape
+        )
         return clean, noisy.astype("f4"), float(np.sqrt(np.mean((noisy - clean) ** 2)))
 
 
@@ -70,23 +78,31 @@ def photograph(name: str) -> Callable[[], np.ndarray]:
     return load
 
 
-def cells(spacing: tuple[float, float, float], shape: tuple[int, int, int] = (40, 144, 144)) -> Callable[[], np.ndarray]:
+def cells(
+    spacing: tuple[float, float, float], shape: tuple[int, int, int] = (40, 144, 144)
+) -> Callable[[], np.ndarray]:
     """Nuclei with bright spots and a membrane, blurred like a confocal stack: wider along the slices."""
 
     def load() -> np.ndarray:
         rng = np.random.default_rng(7)
         size = np.array(shape) * spacing
-        x = np.meshgrid(*((np.arange(n) + 0.5) * h for n, h in zip(shape, spacing, strict=True)), indexing="ij")
+        x = np.meshgrid(
+            *((np.arange(n) + 0.5) * h for n, h in zip(shape, spacing, strict=True)), indexing="ij"
+        )
         image = np.full(shape, 10.0)
         unit = size[1] / 144
         for _ in range(40):
             centre, radii = rng.uniform(0, 1, 3) * size, rng.uniform(7, 14, 3) * unit
-            distance = np.sqrt(sum(((c - m) / r) ** 2 for c, m, r in zip(x, centre, radii, strict=True)))
+            distance = np.sqrt(
+                sum(((c - m) / r) ** 2 for c, m, r in zip(x, centre, radii, strict=True))
+            )
             image = np.where(distance < 1, rng.uniform(60, 140), image)
             image = np.where(abs(distance - 1) < 0.12, 200.0, image)
         for _ in range(120):
             spot = rng.uniform(0, 1, 3) * size
-            image += 90 * np.exp(-sum((c - m) ** 2 for c, m in zip(x, spot, strict=True)) / (2 * (1.5 * unit) ** 2))
+            image += 90 * np.exp(
+                -sum((c - m) ** 2 for c, m in zip(x, spot, strict=True)) / (2 * (1.5 * unit) ** 2)
+            )
         blurred = scipy.ndimage.gaussian_filter(image, [2.5 * unit / spacing[0], 1.0, 1.0])
         return (blurred - blurred.min()) * (255 / np.ptp(blurred))
 
@@ -105,7 +121,9 @@ def template(step: int = 1) -> Callable[[], np.ndarray]:
     """Middle of the MNI template, 1 mm; ``step`` takes thicker slices."""
 
     def load() -> np.ndarray:
-        file = package_file("nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+        file = package_file(
+            "nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+        )
         image = np.asarray(nibabel.load(file).dataobj, np.float32)[50:146, 60:172, 30:150:step]
         return (image - image.min()) * (255 / np.ptp(image))
 

@@ -69,7 +69,9 @@ class Problem:
     def ssim(self, result: Array) -> float:
         """Structural similarity: windows of 7³ voxels, averaged over the voxels that count."""
         return float(
-            structural_similarity(self.truth, result.astype(np.float32), data_range=np.ptp(self.truth), full=True)[1][self.where].mean()
+            structural_similarity(
+                self.truth, result.astype(np.float32), data_range=np.ptp(self.truth), full=True
+            )[1][self.where].mean()
         )
 
 
@@ -85,24 +87,30 @@ class Filter:
 
 def microscopy() -> Problem:
     stack = confocal((24, 80, 80), nuclei=9, filaments=13, seed=4)
-    about = (
-        "simulated confocal stack, 24 × 80 × 80 voxels of 0.5 × 0.2 × 0.2 µm, Poisson noise of at most 60 photons a voxel and read noise"
-    )
+    about = "simulated confocal stack, 24 × 80 × 80 voxels of 0.5 × 0.2 × 0.2 µm, Poisson noise of at most 60 photons a voxel and read noise"
     noise = float(np.sqrt(np.mean((stack.noisy - stack.truth) ** 2)))
     return Problem(
-        "Confocal stack", about, stack.noisy.astype(np.float32), stack.truth, stack.spacing, noise, np.ones(stack.truth.shape, bool)
+        "Confocal stack",
+        about,
+        stack.noisy.astype(np.float32),
+        stack.truth,
+        stack.spacing,
+        noise,
+        np.ones(stack.truth.shape, bool),
     )
 
 
 def mri() -> Problem:
     home = Path(importlib.util.find_spec("nilearn").origin).parent / "datasets" / "data"
-    template = np.asarray(nibabel.load(home / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz").dataobj).T.astype(np.float32)
+    template = np.asarray(
+        nibabel.load(home / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz").dataobj
+    ).T.astype(np.float32)
     truth, noise = template[74:98, 80:160, 55:135], 16.0
     rng = np.random.default_rng(11)
-    noisy = np.hypot(truth + rng.normal(0, noise, truth.shape), rng.normal(0, noise, truth.shape)).astype(np.float32)
-    about = (
-        "ICBM 152 T1 template, 24 × 80 × 80 voxels of 1 mm, Rician noise of standard deviation 16 (the range is 255); only the head counts"
-    )
+    noisy = np.hypot(
+        truth + rng.normal(0, noise, truth.shape), rng.normal(0, noise, truth.shape)
+    ).astype(np.float32)
+    about = "ICBM 152 T1 template, 24 × 80 × 80 voxels of 1 mm, Rician noise of standard deviation 16 (the range is 255); only the head counts"
     return Problem("MRI", about, noisy, truth, (1.0, 1.0, 1.0), noise, truth > 0)
 
 
@@ -123,7 +131,10 @@ def climb(problem: Problem, contender: Filter, budget: int) -> tuple[float, floa
         return tried[place][0]
 
     def chosen(place: tuple[int, ...]) -> dict:
-        return {name: ladder[i] for (name, (ladder, _)), i in zip(contender.choices.items(), place, strict=True)}
+        return {
+            name: ladder[i]
+            for (name, (ladder, _)), i in zip(contender.choices.items(), place, strict=True)
+        }
 
     here, stride = tuple(start for _, start in contender.choices.values()), 2
     value(here)
@@ -131,8 +142,16 @@ def climb(problem: Problem, contender: Filter, budget: int) -> tuple[float, floa
         before = here
         for axis, (ladder, _) in enumerate(contender.choices.values()):
             for sign in (1, -1):
-                there = (*here[:axis], min(max(here[axis] + sign * stride, 0), len(ladder) - 1), *here[axis + 1 :])
-                if there != here and (there in tried or len(tried) < budget) and value(there) > value(here):
+                there = (
+                    *here[:axis],
+                    min(max(here[axis] + sign * stride, 0), len(ladder) - 1),
+                    *here[axis + 1 :],
+                )
+                if (
+                    there != here
+                    and (there in tried or len(tried) < budget)
+                    and value(there) > value(here)
+                ):
                     here = there
                     break
         stride -= here == before
@@ -140,7 +159,9 @@ def climb(problem: Problem, contender: Filter, budget: int) -> tuple[float, floa
     return problem.psnr(image), problem.ssim(image), contender.words(problem, far, **chosen(here))
 
 
-def ours(cls: type[nd.Model], title: str | None = None, menu: tuple[str, ...] = (), **fixed: float | str) -> Filter:
+def ours(
+    cls: type[nd.Model], title: str | None = None, menu: tuple[str, ...] = (), **fixed: float | str
+) -> Filter:
     """One of our models; `menu` are its parameters to choose, in units of the noise and of the smallest voxel edge, `fixed` stays."""
     middle = {
         "kappa": 11,
@@ -158,10 +179,17 @@ def ours(cls: type[nd.Model], title: str | None = None, menu: tuple[str, ...] = 
 
     def model(problem: Problem, chosen: dict) -> nd.Model:
         h = min(problem.spacing)
-        unit = {"length": h, "intensity": problem.noise, "intensity/length": problem.noise / h, "1": 1.0}
+        unit = {
+            "length": h,
+            "intensity": problem.noise,
+            "intensity/length": problem.noise / h,
+            "1": 1.0,
+        }
         scale = {p.name: unit[p.unit] for p in nd.models.parameters(cls)}
         wanted = {**chosen, **fixed}
-        return cls(**{name: v if isinstance(v, str) else v * scale[name] for name, v in wanted.items()})
+        return cls(
+            **{name: v if isinstance(v, str) else v * scale[name] for name, v in wanted.items()}
+        )
 
     def path(problem: Problem, **chosen: float | str) -> Path_:
         filled = model(problem, chosen)
@@ -170,23 +198,38 @@ def ours(cls: type[nd.Model], title: str | None = None, menu: tuple[str, ...] = 
         scheme = Explicit() if longest / step < STEPS else RKL2(supersteps=24)
         if cls is nd.Linear:
             for t in longest / 1.2 ** np.arange(24)[::-1]:
-                yield float(t), nd.diffuse(problem.noisy, filled, time=float(t), spacing=problem.spacing)
+                yield (
+                    float(t),
+                    nd.diffuse(problem.noisy, filled, time=float(t), spacing=problem.spacing),
+                )
             return
-        for state in nd.evolve(problem.noisy, filled, time=longest, spacing=problem.spacing, scheme=scheme):
+        for state in nd.evolve(
+            problem.noisy, filled, time=longest, spacing=problem.spacing, scheme=scheme
+        ):
             yield state.time, state.image
 
     def words(problem: Problem, far: float, **chosen: float | str) -> str:
         filled = model(problem, chosen)
-        told = [f"{name} {v}" if isinstance(v := getattr(filled, name), str) else f"{name} {v:.3g}" for name in [*chosen, *fixed]]
+        told = [
+            f"{name} {v}" if isinstance(v := getattr(filled, name), str) else f"{name} {v:.3g}"
+            for name in [*chosen, *fixed]
+        ]
         return ", ".join([*told, f"time {far:.2g}"])
 
-    return Filter(title or f"**{cls.title}**", {name: (MENU[name], middle[name]) for name in menu}, path, words)
+    return Filter(
+        title or f"**{cls.title}**",
+        {name: (MENU[name], middle[name]) for name in menu},
+        path,
+        words,
+    )
 
 
 def gaussian() -> Filter:
     def path(problem: Problem, unit: str) -> Path_:
         for s in np.geomspace(0.2, 3, 30):
-            sizes = [s * (min(problem.spacing) / h if unit == "length" else 1) for h in problem.spacing]
+            sizes = [
+                s * (min(problem.spacing) / h if unit == "length" else 1) for h in problem.spacing
+            ]
             yield float(s), scipy.ndimage.gaussian_filter(problem.noisy, sizes)
 
     return Filter(
@@ -202,7 +245,9 @@ def total_variation() -> Filter:
         for w in np.geomspace(0.2, 8, 24):
             yield float(w), denoise_tv_chambolle(problem.noisy, weight=w * problem.noise)
 
-    return Filter("scikit-image TV (Chambolle)", {}, path, lambda p, far: f"weight {far * p.noise:.3g}")
+    return Filter(
+        "scikit-image TV (Chambolle)", {}, path, lambda p, far: f"weight {far * p.noise:.3g}"
+    )
 
 
 def non_local_means() -> Filter:
@@ -210,7 +255,14 @@ def non_local_means() -> Filter:
         for h in np.geomspace(0.3, 2, 14):
             yield (
                 float(h),
-                denoise_nl_means(problem.noisy, patch, distance, h * problem.noise, sigma=problem.noise, fast_mode=True),
+                denoise_nl_means(
+                    problem.noisy,
+                    patch,
+                    distance,
+                    h * problem.noise,
+                    sigma=problem.noise,
+                    fast_mode=True,
+                ),
             )
 
     choices = {"patch": ([3, 5], 0), "distance": ([2, 3], 0)}
@@ -237,12 +289,19 @@ def itk(name: str) -> Filter:
     def words(problem: Problem, far: float, conductance: float, unit: str) -> str:
         return f"conductance {conductance:.2g}, {far:.0f} iterations, spacing {'of the image' if unit == 'length' else '1'}"
 
-    choices = {"conductance": ([0.3 * 1.3**k for k in range(16)], 5), "unit": (["voxel", "length"], 0)}
+    choices = {
+        "conductance": ([0.3 * 1.3**k for k in range(16)], 5),
+        "unit": (["voxel", "length"], 0),
+    }
     return Filter(f"SimpleITK {name}", choices, path, words)
 
 
 def contenders(problem: Problem) -> list[Filter]:
-    noise = [ours(nd.Rician, menu=("sigma_noise",))] if problem.title == "MRI" else [ours(nd.SpeckleReducing, menu=("q0",))]
+    noise = (
+        [ours(nd.Rician, menu=("sigma_noise",))]
+        if problem.title == "MRI"
+        else [ours(nd.SpeckleReducing, menu=("q0",))]
+    )
     return [
         ours(nd.Linear),
         ours(nd.PeronaMalik, "**Perona-Malik**, classic", ("kappa", "diffusivity")),
@@ -270,9 +329,22 @@ def measure(problem: Problem, budget: int) -> str:
         start = time.perf_counter()
         psnr, ssim, words = climb(problem, contender, budget)
         found.append((psnr, ssim, contender.title, words))
-        print(f"{problem.title} {contender.title}: {psnr:.2f} dB, {ssim:.3f}, {words} ({time.perf_counter() - start:.0f} s)", flush=True)
-    rows = [[title, f"{psnr:.2f}", f"{ssim:.3f}", words] for psnr, ssim, title, words in sorted(found, reverse=True)]
-    rows.append(["(the noisy image)", f"{problem.psnr(problem.noisy):.2f}", f"{problem.ssim(problem.noisy):.3f}", ""])
+        print(
+            f"{problem.title} {contender.title}: {psnr:.2f} dB, {ssim:.3f}, {words} ({time.perf_counter() - start:.0f} s)",
+            flush=True,
+        )
+    rows = [
+        [title, f"{psnr:.2f}", f"{ssim:.3f}", words]
+        for psnr, ssim, title, words in sorted(found, reverse=True)
+    ]
+    rows.append(
+        [
+            "(the noisy image)",
+            f"{problem.psnr(problem.noisy):.2f}",
+            f"{problem.ssim(problem.noisy):.3f}",
+            "",
+        ]
+    )
     unit = "µm" if problem.title.startswith("Confocal") else "mm"
     head = ["filter", "PSNR [dB]", "SSIM", f"parameters (lengths in {unit})"]
     return f"## {problem.title}\n\nThe {problem.about}.\n\n{table(head, rows)}"
@@ -280,12 +352,16 @@ def measure(problem: Problem, budget: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget", type=int, default=12, help="parameter sets that each filter may try")
+    parser.add_argument(
+        "--budget", type=int, default=12, help="parameter sets that each filter may try"
+    )
     parser.add_argument("--output", type=Path, default=PAGE)
     given = parser.parse_args()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     parts = [measure(problem(), given.budget) for problem in (microscopy, mri)]
-    given.output.write_text("\n".join([HEADER.format(budget=given.budget), *parts]), encoding="utf-8")
+    given.output.write_text(
+        "\n".join([HEADER.format(budget=given.budget), *parts]), encoding="utf-8"
+    )
 
 
 HEADER = """# How much noise each model removes

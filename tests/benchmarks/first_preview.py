@@ -24,7 +24,7 @@ def one(name: str, wait: float) -> None:
     from napari.components import ViewerModel
     from qtpy.QtWidgets import QApplication
 
-    from napari_diffusion.ui.preview import PreviewSection
+    from napari_diffusion.ui.sections.preview import PreviewSection
     from napari_diffusion.ui.widget import AnisotropicDiffusion
 
     app, viewer = QApplication([]), ViewerModel()
@@ -38,13 +38,23 @@ def one(name: str, wait: float) -> None:
     began, first, said = time.perf_counter(), 0.0, ""
     gui.form.model.value = next(model for model in gui.form.model.choices if model.name == name)
     section.box.button.native.click()
-    while section.overlay.layer is None or section.overlay.pending or section.status.value.startswith(("Draft", "Comp")):
+    while (
+        section.overlay.layer is None
+        or section.overlay.pending
+        or section.status.value.startswith(("Draft", "Comp"))
+    ):
         app.processEvents()
         time.sleep(0.002)
         if not first and section.overlay.layer is not None:
             first, said = time.perf_counter() - began, section.status.value.partition(".")[0]
-    told = [f"{seconds:6.2f}" for seconds in (first or time.perf_counter() - began, time.perf_counter() - began)]
-    print(f"{name:20s} chosen after {wait:3.0f} s: first shown after {told[0]} s ({said}), exact after {told[1]} s", flush=True)
+    told = [
+        f"{seconds:6.2f}"
+        for seconds in (first or time.perf_counter() - began, time.perf_counter() - began)
+    ]
+    print(
+        f"{name:20s} chosen after {wait:3.0f} s: first shown after {told[0]} s ({said}), exact after {told[1]} s",
+        flush=True,
+    )
     os._exit(0)  # without waiting for what else is being compiled
 
 
@@ -55,4 +65,8 @@ if __name__ == "__main__":
         for seconds in (0.0, LATER):
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 own = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA"), folder)
-                subprocess.run([sys.executable, __file__, "--one", model, str(seconds)], env=os.environ | own, check=False)
+                subprocess.run(
+                    [sys.executable, __file__, "--one", model, str(seconds)],
+                    env=os.environ | own,
+                    check=False,
+                )

@@ -25,8 +25,9 @@ from PIL import Image
 from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
-from napari_diffusion.estimate import EPSILON, Noise
-from napari_diffusion.estimate.noise import coloured
+from napari_diffusion.estimation.noise import coloured
+from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.risk import EPSILON
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEIGHT = 200
@@ -42,7 +43,10 @@ SETTINGS = (
 NINE = (
     *((nd.TotalVariation(kappa=3.89), time) for time in (0.1, 0.661)),
     *((nd.PeronaMalik(kappa=kappa, sigma=0.7), time) for kappa, time in ((0.7, 124), (4, 3))),
-    *((nd.PeronaMalik(kappa=kappa), time) for kappa, time in ((4, 1), (2, 1.5), (1, 10), (0.5, 10), (0.5, 120))),
+    *(
+        (nd.PeronaMalik(kappa=kappa), time)
+        for kappa, time in ((4, 1), (2, 1.5), (1, 10), (0.5, 10), (0.5, 120))
+    ),
 )
 
 
@@ -53,7 +57,13 @@ def scans() -> dict[str, tuple[np.ndarray, int, tuple[float, ...]]]:
         (EPI, "nibabel", "tests/data/example4d.nii.gz", 0, 0),
         ("b0 4x4x5 mm, dipy", "dipy", "data/files/aniso_vox.nii.gz", 0, 0),
         ("b0 slices, dipy", "dipy", "data/files/S0_10slices.nii.gz", 0, 0),
-        ("diffusion-weighted, dipy", "dipy", "data/files/small_64D.nii", 1, 19),  # the one before them is not weighted
+        (
+            "diffusion-weighted, dipy",
+            "dipy",
+            "data/files/small_64D.nii",
+            1,
+            19,
+        ),  # the one before them is not weighted
     ):
         image = nibabel.load(package_file(package, path))
         data = np.atleast_3d(np.asarray(image.dataobj, np.float32))
@@ -69,14 +79,22 @@ def agreement(result: np.ndarray, first: np.ndarray, second: np.ndarray) -> floa
     return 10 * float(np.log10(noise / (float(np.square(result - second)[head].mean()) - noise)))
 
 
-def noise_in_removed(result: np.ndarray, first: np.ndarray, other: np.ndarray, second: np.ndarray) -> float:
+def noise_in_removed(
+    result: np.ndarray, first: np.ndarray, other: np.ndarray, second: np.ndarray
+) -> float:
     """Share of noise in what was removed from a first scan in the head: what a second one, filtered alike, has in common is picture."""
     head = (first + second) / 2 > threshold_otsu((first + second) / 2)
     removed = first - result
-    return float(np.square(removed - (second - other))[head].mean()) / 2 / float(np.square(removed)[head].mean())
+    return (
+        float(np.square(removed - (second - other))[head].mean())
+        / 2
+        / float(np.square(removed)[head].mean())
+    )
 
 
-def best(first: np.ndarray, second: np.ndarray, spacing: tuple[float, ...]) -> tuple[nd.Model, float]:
+def best(
+    first: np.ndarray, second: np.ndarray, spacing: tuple[float, ...]
+) -> tuple[nd.Model, float]:
     """Model and time of the largest `agreement`, of all that `SETTINGS` and `TIMES` make."""
     found = [
         (cls(**dict(zip(names, values, strict=True))), time)
@@ -84,7 +102,12 @@ def best(first: np.ndarray, second: np.ndarray, spacing: tuple[float, ...]) -> t
         for values in product(*lists)
         for time in TIMES
     ]
-    return max(found, key=lambda one: agreement(nd.diffuse(first, one[0], time=one[1], spacing=spacing), first, second))
+    return max(
+        found,
+        key=lambda one: agreement(
+            nd.diffuse(first, one[0], time=one[1], spacing=spacing), first, second
+        ),
+    )
 
 
 def neighbours(removed: np.ndarray, inside: np.ndarray, spacing: tuple[float, ...]) -> float:
@@ -98,10 +121,14 @@ def neighbours(removed: np.ndarray, inside: np.ndarray, spacing: tuple[float, ..
     return max(found, key=abs)
 
 
-def smoothed(u: np.ndarray, spacing: tuple[float, ...], width: float, order: int | None = None) -> np.ndarray:
+def smoothed(
+    u: np.ndarray, spacing: tuple[float, ...], width: float, order: int | None = None
+) -> np.ndarray:
     """Gaussian over the finely sampled axes, in voxels; a derivative along the axis ``order``."""
     fine = [h <= 1.5 * min(spacing) for h in spacing]
-    return scipy.ndimage.gaussian_filter(u, [width * f for f in fine], order=[int(i == order) for i in range(3)])
+    return scipy.ndimage.gaussian_filter(
+        u, [width * f for f in fine], order=[int(i == order) for i in range(3)]
+    )
 
 
 def anatomy(removed: np.ndarray, result: np.ndarray, spacing: tuple[float, ...]) -> float:
@@ -118,7 +145,9 @@ def shares() -> None:
     first, second = (np.ascontiguousarray(series[..., k]) for k in (0, 1))
     head = (first + second) / 2 > threshold_otsu((first + second) / 2)
     noise = nd.suggest(series, nd.Linear(), axes=(0, 1, 2), spacing=spacing).noise
-    added = noise.sigma * coloured(np.random.default_rng(0).normal(size=first.shape), noise.correlations)
+    added = noise.sigma * coloured(
+        np.random.default_rng(0).normal(size=first.shape), noise.correlations
+    )
     for model, time in NINE:
 
         def removed(u: np.ndarray, model: nd.Model = model, time: float = time) -> np.ndarray:
@@ -131,21 +160,27 @@ def shares() -> None:
             told_by.append(float(np.square(changed)[head].mean() / np.square(own)[head].mean()))
         true = noise_in_removed(first - own, first, second - other, second)
         gain = agreement(first - own, first, second)
-        print(f"{told(model, time)}: gain {gain:.2f} dB, true {true:.2f}, told {told_by[0]:.2f}, by the tenth {told_by[1]:.2f}")
+        print(
+            f"{told(model, time)}: gain {gain:.2f} dB, true {true:.2f}, told {told_by[0]:.2f}, by the tenth {told_by[1]:.2f}"
+        )
 
 
 def structure() -> None:
     """Print how much structure there is, and what the smallest error alone gains there and removes; then the five pictures."""
-    from napari_diffusion.engine import suggest as module
+    from napari_diffusion.estimation import suggestion as module
 
     def watched(sums: Any) -> float:
         share, gain = tell(sums), 10 * np.log10(sums.variance / sums.number / module.sure(sums))
-        print(f"gain {gain:.2f} dB in {sums.number:.0f} voxels, noise in what is removed {share:.2f} by magnitudes")
+        print(
+            f"gain {gain:.2f} dB in {sums.number:.0f} voxels, noise in what is removed {share:.2f} by magnitudes"
+        )
         return share
 
     def counted(pieces: Any, probes: Any) -> Any:
         masks = find(pieces, probes)
-        part = sum(mask.sum() for mask in masks) / sum((probe.deviation > 0).sum() for probe in probes)
+        part = sum(mask.sum() for mask in masks) / sum(
+            (probe.deviation > 0).sum() for probe in probes
+        )
         print("    all" if part == 1 else f"    {100 * part:.0f} % are structure", end=": ")
         return masks
 
@@ -158,21 +193,38 @@ def structure() -> None:
     for case in CASES:
         print(f"{case.name}, {case.percent} %")
         nd.suggest(case.make()[1], nd.PeronaMalik(), spacing=case.spacing)
-    for strength, width, edge in ((600, 1.0, 60), (600, 1.0, 100), (1000, 1.0, 60), (1500, 1.5, 60), (300, 0.7, 60)):
-        detail = scipy.ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(200, 200)), width)
+    for strength, width, edge in (
+        (600, 1.0, 60),
+        (600, 1.0, 100),
+        (1000, 1.0, 60),
+        (1500, 1.5, 60),
+        (300, 0.7, 60),
+    ):
+        detail = scipy.ndimage.gaussian_filter(
+            np.random.default_rng(4).normal(size=(200, 200)), width
+        )
         detail *= np.where(np.arange(200) < edge, strength / detail.std(), 0)
-        one, two = ((detail + 10 * np.random.default_rng(k).normal(size=detail.shape)).astype("f4") for k in (1, 2))
+        one, two = (
+            (detail + 10 * np.random.default_rng(k).normal(size=detail.shape)).astype("f4")
+            for k in (1, 2)
+        )
         print(f"detail of {strength}, smooth over {width} voxels, in {edge} of 200 columns")
         found = nd.suggest(one, nd.PeronaMalik())
-        first, second = ((u - nd.diffuse(u, found.model, time=found.time))[:, : edge - 3] for u in (one, two))
+        first, second = (
+            (u - nd.diffuse(u, found.model, time=found.time))[:, : edge - 3] for u in (one, two)
+        )
         true = np.square(first - second).mean() / 2 / np.square(first).mean()
-        print(f"    {told(found.model, found.time)}: {true:.2f} of what goes of the detail is noise")
+        print(
+            f"    {told(found.model, found.time)}: {true:.2f} of what goes of the detail is noise"
+        )
 
 
 def tile(plane: np.ndarray, low: float, high: float) -> Image.Image:
     grey = np.clip((np.rot90(plane) - low) / max(high - low, 1e-9), 0, 1) * 255
     image = Image.fromarray(grey.astype(np.uint8))
-    return image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.NEAREST)
+    return image.resize(
+        (max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.NEAREST
+    )
 
 
 def level(noise: Noise) -> str:
@@ -183,49 +235,115 @@ def level(noise: Noise) -> str:
 
 def told(model: nd.Model, time: float) -> str:
     """Model and numbers in words."""
-    numbers = [f"{k} {getattr(model, k):.3g} {u}" for k, u in (("kappa", "/mm"), ("sigma", "mm")) if hasattr(model, k)]
+    numbers = [
+        f"{k} {getattr(model, k):.3g} {u}"
+        for k, u in (("kappa", "/mm"), ("sigma", "mm"))
+        if hasattr(model, k)
+    ]
     return ", ".join([model.name, *numbers, f"time {time:.3g} mm²"])
 
 
 def main() -> None:
     """Filter every scan, and show original, result, what was removed, and that over its local strength, side by side."""
     rows = []
-    columns = ("scan", "noise", "chosen", "gain [dB]", "noise in what was removed", "its neighbours correlate", "edges in it")
+    columns = (
+        "scan",
+        "noise",
+        "chosen",
+        "gain [dB]",
+        "noise in what was removed",
+        "its neighbours correlate",
+        "edges in it",
+    )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     template = next(case for case in CASES if case.kind == "rician")
     clean, noisy, _ = template.make()
 
     def show(
-        name: str, data: np.ndarray, spacing: tuple[float, ...], model: nd.Model, time: float, noise: str, share: float, second: Any = None
+        name: str,
+        data: np.ndarray,
+        spacing: tuple[float, ...],
+        model: nd.Model,
+        time: float,
+        noise: str,
+        share: float,
+        second: Any = None,
     ) -> None:
         result = nd.diffuse(data, model, time=time, spacing=spacing)
         removed, inside = data - result, data > 0
         gain, told_share = "", "" if np.isnan(share) else f"{100 * share:.0f} % expected"
         if second is not None:
             gain = f"{agreement(result, data, second):.2f}"
-            true = noise_in_removed(result, data, nd.diffuse(second, model, time=time, spacing=spacing), second)
+            true = noise_in_removed(
+                result, data, nd.diffuse(second, model, time=time, spacing=spacing), second
+            )
             told_share = f"{100 * true:.0f} %" + (f", {told_share}" if told_share else "")
-        shown = [f"{neighbours(removed, inside, spacing):.2f}", f"{anatomy(removed, result, spacing):.2f}"]
+        shown = [
+            f"{neighbours(removed, inside, spacing):.2f}",
+            f"{anatomy(removed, result, spacing):.2f}",
+        ]
         if data is noisy:
-            perfect = neighbours(noisy - clean, inside, spacing), anatomy(noisy - clean, clean, spacing)
-            shown = [f"{here}, by a perfect filter {there:.2f}" for here, there in zip(shown, perfect, strict=True)]
-        lines.append(f"| {name} | {noise} | {told(model, time)} | {gain} | {told_share} | {' | '.join(shown)} |")
+            perfect = (
+                neighbours(noisy - clean, inside, spacing),
+                anatomy(noisy - clean, clean, spacing),
+            )
+            shown = [
+                f"{here}, by a perfect filter {there:.2f}"
+                for here, there in zip(shown, perfect, strict=True)
+            ]
+        lines.append(
+            f"| {name} | {noise} | {told(model, time)} | {gain} | {told_share} | {' | '.join(shown)} |"
+        )
         z, top = data.shape[2] // 2, float(np.quantile(data, 0.995))
         spread = 4 * float(np.std(removed[inside]))
         local = np.sqrt(smoothed(removed**2, spacing, 2.0)) + 1e-3 * spread
-        planes = ((data, 0, top), (result, 0, top), (removed, -spread, spread), (removed / local, -4, 4))
+        planes = (
+            (data, 0, top),
+            (result, 0, top),
+            (removed, -spread, spread),
+            (removed / local, -4, 4),
+        )
         rows.append([tile(volume[..., z], low, high) for volume, low, high in planes])
 
-    for name, (series, which, spacing) in {**scans(), "MNI template with Rician noise": (noisy[..., None], 0, template.spacing)}.items():
+    for name, (series, which, spacing) in {
+        **scans(),
+        "MNI template with Rician noise": (noisy[..., None], 0, template.spacing),
+    }.items():
         data = noisy if series.base is noisy else np.ascontiguousarray(series[..., which])
         found = nd.suggest(series, axes=(0, 1, 2), spacing=spacing, unit="mm")
         print(name, series.shape, spacing, found.report, sep="\n", flush=True)
         second = np.ascontiguousarray(series[..., 1]) if name == EPI else None
-        show(name, data, spacing, found.model, found.time, level(found.noise), found.noise_share, second)
+        show(
+            name,
+            data,
+            spacing,
+            found.model,
+            found.time,
+            level(found.noise),
+            found.noise_share,
+            second,
+        )
         if second is not None:
             one = nd.suggest(data, spacing=spacing)
-            show("the same, from the first volume alone", data, spacing, one.model, one.time, level(one.noise), one.noise_share, second)
-            show("the same, largest gain by the second volume", data, spacing, *best(data, second, spacing), "", np.nan, second)
+            show(
+                "the same, from the first volume alone",
+                data,
+                spacing,
+                one.model,
+                one.time,
+                level(one.noise),
+                one.noise_share,
+                second,
+            )
+            show(
+                "the same, largest gain by the second volume",
+                data,
+                spacing,
+                *best(data, second, spacing),
+                "",
+                np.nan,
+                second,
+            )
     width = max(sum(part.width + 4 for part in row) for row in rows)
     picture = Image.new("L", (width, len(rows) * (HEIGHT + 4)), 255)
     for number, row in enumerate(rows):

@@ -12,7 +12,7 @@ from timing import table
 import napari_diffusion as nd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from oracles import contrast_lost, directions
+from helpers.oracles import contrast_lost, directions
 
 #: Scale of the derivatives [voxel], the same for both.
 SIGMA = 1.0
@@ -25,7 +25,9 @@ def rotation(n: int, rounds: int) -> dict:
     import diplib as dip
 
     ours = {
-        "ours, coherence-enhancing, rho = 3": nd.CoherenceEnhancing(kappa=3.0, rho=3.0, sigma=SIGMA),
+        "ours, coherence-enhancing, rho = 3": nd.CoherenceEnhancing(
+            kappa=3.0, rho=3.0, sigma=SIGMA
+        ),
         "ours, edge-enhancing, rho = 1": nd.EdgeEnhancing(kappa=3.0, sigma=SIGMA, rho=1.0),
     }
     rows = []
@@ -35,12 +37,34 @@ def rotation(n: int, rounds: int) -> dict:
             image = dip.Image(np.ascontiguousarray(u, np.float32))
             return np.asarray(dip.CoherenceEnhancingDiffusion(image, SIGMA, 3.0, iterations))
 
-        filters = {name: partial(nd.diffuse, model=model, time=time) for name, model in ours.items()}
-        filters[f"DIPlib CoherenceEnhancingDiffusion, regularizationSigma = 3, {iterations} iterations"] = theirs
+        filters = {
+            name: partial(nd.diffuse, model=model, time=time) for name, model in ours.items()
+        }
+        filters[
+            f"DIPlib CoherenceEnhancingDiffusion, regularizationSigma = 3, {iterations} iterations"
+        ] = theirs
         for name, smooth in filters.items():
-            angles = directions(len(shape))[:: len(shape) - 1]  # DIPlib takes two seconds for a tube
+            angles = directions(len(shape))[
+                :: len(shape) - 1
+            ]  # DIPlib takes two seconds for a tube
             lost = [contrast_lost(smooth, v, shape) for v in angles]
             spread = (max(lost) - min(lost)) / np.mean(lost)
-            rows.append([picture, f"{time:g}", name, *(f"{value:.3f}" for value in (np.mean(lost), min(lost), max(lost))), f"{spread:.1%}"])
-    head = ["picture", "T", "filter", "contrast lost, mean", "least", "most", "(most - least) / mean"]
+            rows.append(
+                [
+                    picture,
+                    f"{time:g}",
+                    name,
+                    *(f"{value:.3f}" for value in (np.mean(lost), min(lost), max(lost))),
+                    f"{spread:.1%}",
+                ]
+            )
+    head = [
+        "picture",
+        "T",
+        "filter",
+        "contrast lost, mean",
+        "least",
+        "most",
+        "(most - least) / mean",
+    ]
     return {"text": "## Rotation: stripes at 24 angles and tubes at 12\n\n" + table(head, rows)}

@@ -56,8 +56,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="edge of the cubic volume")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over which medians are taken")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="tables to measure anew; the others stay as they are")
-    parser.add_argument("--output", type=Path, default=DOCS, help="folder for benchmarks.md, benchmarks.json and images/")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        help="tables to measure anew; the others stay as they are",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=DOCS,
+        help="folder for benchmarks.md, benchmarks.json and images/",
+    )
     given = parser.parse_args()
     kept = given.output / "benchmarks.json"
     found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}

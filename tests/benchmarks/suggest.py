@@ -18,9 +18,9 @@ import numpy as np
 from cases import CASES, CORRELATED, Case
 
 import napari_diffusion as nd
-from napari_diffusion.engine.choose import _vertex
-from napari_diffusion.engine.path import Ladder
-from napari_diffusion.estimate import kinds
+from napari_diffusion.estimation import noise_kinds
+from napari_diffusion.estimation.risk_curve import GeometricTimes
+from napari_diffusion.estimation.search import _vertex
 from napari_diffusion.schemes import RKL2
 
 OUT = Path(__file__).parents[2] / "docs" / "automatic.md"
@@ -55,10 +55,18 @@ class Path_:
         return self.times[k]
 
 
-def walk(noisy: np.ndarray, clean: np.ndarray, model: nd.Model, spacing: tuple[float, ...], patience: float = 2.0) -> Path_:
+def walk(
+    noisy: np.ndarray,
+    clean: np.ndarray,
+    model: nd.Model,
+    spacing: tuple[float, ...],
+    patience: float = 2.0,
+) -> Path_:
     """Run a model and follow its error until that has been rising for a while."""
     voxel = min(spacing)
-    ladder = Ladder(36, int(isinstance(nd.plan(noisy, model, time=60 * voxel**2, spacing=spacing).scheme, RKL2)))
+    ladder = GeometricTimes(
+        36, int(isinstance(nd.plan(noisy, model, time=60 * voxel**2, spacing=spacing).scheme, RKL2))
+    )
     longest = 75 * voxel**2
     path = Path_([], [], [], [], [])
     for when in (
@@ -90,18 +98,31 @@ def rules(path: Path_, noisy: np.ndarray, sigma: float, voxel: float) -> dict[st
     """Error of simpler rules for the time, along the same path."""
     correlation = path.correlations
     turn = next(
-        (k for k in range(1, len(correlation) - 1) if correlation[k] <= min(correlation[k - 1], correlation[k + 1])), len(correlation) - 1
+        (
+            k
+            for k in range(1, len(correlation) - 1)
+            if correlation[k] <= min(correlation[k - 1], correlation[k + 1])
+        ),
+        len(correlation) - 1,
     )
     return {
         "decorrelation": path.errors[turn],
         "discrepancy": path.at(path.first(path.residuals, sigma**2)),
-        "variance": path.at(path.first(path.variances, sigma**2 - float(np.var(noisy, dtype=float)))),
+        "variance": path.at(
+            path.first(path.variances, sigma**2 - float(np.var(noisy, dtype=float)))
+        ),
         "T = 2.5": path.at(min(2.5 * voxel**2, path.times[-1])),
         "Tκ² = 0.28σ²": path.at(min(0.28 * 9 * voxel**2, path.times[-1])),
     }
 
 
-def oracle(noisy: np.ndarray, clean: np.ndarray, spacing: tuple[float, ...], starts: list[nd.Model], sigma: float) -> float:
+def oracle(
+    noisy: np.ndarray,
+    clean: np.ndarray,
+    spacing: tuple[float, ...],
+    starts: list[nd.Model],
+    sigma: float,
+) -> float:
     """Smallest error over threshold, scale and time, by the true error, from several starts."""
     seen: dict[tuple[float, float], float] = {}
     voxel, best = min(spacing), math.inf
@@ -115,12 +136,18 @@ def oracle(noisy: np.ndarray, clean: np.ndarray, spacing: tuple[float, ...], sta
     scales = [0.0, *(voxel * s for s in (0.35, 0.5, 0.7, 1.0, 1.4, 2.0))]
     for start in starts:
         rung = round(math.log(3 * start.kappa * voxel / sigma) / math.log(1.5))
-        kappa, index = sigma / voxel * 1.5**rung / 3, min(range(len(scales)), key=lambda k: abs(scales[k] - start.sigma))
+        kappa, index = (
+            sigma / voxel * 1.5**rung / 3,
+            min(range(len(scales)), key=lambda k: abs(scales[k] - start.sigma)),
+        )
         here, better = look(kappa, scales[index]), True
         while better:
             better = False
             for factor, shift in ((1.5, 0), (1 / 1.5, 0), (1, 1), (1, -1)):
-                while 0 <= index + shift < len(scales) and 0.01 < kappa * factor / (sigma / voxel) < 20:
+                while (
+                    0 <= index + shift < len(scales)
+                    and 0.01 < kappa * factor / (sigma / voxel) < 20
+                ):
                     there = look(kappa * factor, scales[index + shift])
                     if there >= here:
                         break
@@ -131,17 +158,24 @@ def oracle(noisy: np.ndarray, clean: np.ndarray, spacing: tuple[float, ...], sta
 
 def missed(case: Case, noisy: np.ndarray, clean: np.ndarray, found: nd.Suggestion) -> float:
     """True error of a choice."""
-    return float(np.mean(np.square(nd.diffuse(noisy, found.model, time=found.time, spacing=case.spacing) - clean, dtype=float)))
+    return float(
+        np.mean(
+            np.square(
+                nd.diffuse(noisy, found.model, time=found.time, spacing=case.spacing) - clean,
+                dtype=float,
+            )
+        )
+    )
 
 
 def as_white(noisy: np.ndarray, spacing: tuple[float, ...]) -> nd.Suggestion:
     """Choose as if the noise were white, whatever is seen of it."""
-    seen = kinds.colour
-    kinds.colour = lambda evidence: ((), 1.0, 0.0)
+    seen = noise_kinds.colour
+    noise_kinds.colour = lambda evidence: ((), 1.0, 0.0)
     try:
         return nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
     finally:
-        kinds.colour = seen
+        noise_kinds.colour = seen
 
 
 def row(case: Case) -> dict[str, Any]:
@@ -177,11 +211,21 @@ def row(case: Case) -> dict[str, Any]:
 def correlated_row(case: Case) -> dict[str, Any]:
     """Noise and losses of one case of correlated noise, by the rule for it and by the rule for white noise."""
     clean, noisy, sigma = case.make()
-    found, white = nd.suggest(noisy, nd.PeronaMalik(), spacing=case.spacing), as_white(noisy, case.spacing)
+    found, white = (
+        nd.suggest(noisy, nd.PeronaMalik(), spacing=case.spacing),
+        as_white(noisy, case.spacing),
+    )
     errors = [missed(case, noisy, clean, one) for one in (found, white)]
     best = min(*errors, oracle(noisy, clean, case.spacing, [found.model], sigma))
     losses = [10 * math.log10(error / best) for error in errors]
-    return {"case": case, "sigma": sigma, "found": found, "white": white, "losses": losses, "gain": 10 * math.log10(sigma**2 / errors[0])}
+    return {
+        "case": case,
+        "sigma": sigma,
+        "found": found,
+        "white": white,
+        "losses": losses,
+        "gain": 10 * math.log10(sigma**2 / errors[0]),
+    }
 
 
 def correlated_report(rows: list[dict[str, Any]]) -> str:
@@ -205,16 +249,24 @@ def correlated_report(rows: list[dict[str, Any]]) -> str:
 def report(rows: list[dict[str, Any]]) -> str:
     """Two Markdown tables."""
     names = list(rows[0]["time"])
-    lines = [f"| image | noise | estimated σ / true | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
+    lines = [
+        f"| image | noise | estimated σ / true | {' | '.join(names)} |",
+        "|---|---|---|" + "---|" * len(names),
+    ]
     for r in rows:
         case = r["case"]
         told = [f"{r['time'][name]:.2f}" for name in names]
-        lines.append(f"| {case.name} | {case.kind} {case.percent:g} % | {r['noise'].sigma / r['sigma']:.3f} | {' | '.join(told)} |")
+        lines.append(
+            f"| {case.name} | {case.kind} {case.percent:g} % | {r['noise'].sigma / r['sigma']:.3f} | {' | '.join(told)} |"
+        )
     for what, fold in (("mean", np.mean), ("worst", np.max)):
         off = fold([abs(r["noise"].sigma / r["sigma"] - 1) for r in rows])
         told = [f"**{fold([r['time'][name] for r in rows]):.2f}**" for name in names]
         lines.append(f"| **{what}** | | off by {100 * off:.1f} % | {' | '.join(told)} |")
-    lines += ["", "| image | noise | κ/(σ/voxel), sigma, time | gain | expected | loss | rule of thumb | model chosen | its gain |"]
+    lines += [
+        "",
+        "| image | noise | κ/(σ/voxel), sigma, time | gain | expected | loss | rule of thumb | model chosen | its gain |",
+    ]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
         case, found = r["case"], r["found"]
@@ -228,7 +280,9 @@ def report(rows: list[dict[str, Any]]) -> str:
         told = [f"**{fold([r[name] for r in rows]):.2f}**" for name in ("joint", "default")]
         lines.append(f"| **{what}** | | | | | {' | '.join(told)} | | |")
     better = [r["free gain"] - r["gain"] for r in rows]
-    lines.append(f"| **chosen model less PeronaMalik** | | | | | | | mean | **{np.mean(better):+.2f}** |")
+    lines.append(
+        f"| **chosen model less PeronaMalik** | | | | | | | mean | **{np.mean(better):+.2f}** |"
+    )
     lines.append(f"| | | | | | | | least, most | **{min(better):+.2f}, {max(better):+.2f}** |")
     return "\n".join(lines)
 
@@ -236,19 +290,40 @@ def report(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Make the tables, and put them between the marks in the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", default="", help="only those whose name contains this; nothing is written")
+    parser.add_argument(
+        "--cases", default="", help="only those whose name contains this; nothing is written"
+    )
     chosen = parser.parse_args().cases
     coloured, rows = [], []
     for case in CORRELATED:
         if chosen in case.name:
             coloured.append(r := correlated_row(case))
             told = f"sigma {r['found'].noise.sigma / r['sigma']:.3f} as white {r['white'].noise.sigma / r['sigma']:.3f}"
-            print(case.name, case.percent, case.kind, told, f"loss {r['losses'][0]:.2f} {r['losses'][1]:.2f}", r["found"].model, flush=True)
+            print(
+                case.name,
+                case.percent,
+                case.kind,
+                told,
+                f"loss {r['losses'][0]:.2f} {r['losses'][1]:.2f}",
+                r["found"].model,
+                flush=True,
+            )
     for case in CASES:
         if chosen in case.name:
             rows.append(r := row(case))
-            print(case.name, case.percent, case.kind, f"sigma {r['noise'].sigma / r['sigma']:.3f} [{r['noise'].kind}]", flush=True)
-            print("  time", {k: round(v, 2) for k, v in r["time"].items()}, f"joint {r['joint']:.2f} thumb {r['default']:.2f}", flush=True)
+            print(
+                case.name,
+                case.percent,
+                case.kind,
+                f"sigma {r['noise'].sigma / r['sigma']:.3f} [{r['noise'].kind}]",
+                flush=True,
+            )
+            print(
+                "  time",
+                {k: round(v, 2) for k, v in r["time"].items()},
+                f"joint {r['joint']:.2f} thumb {r['default']:.2f}",
+                flush=True,
+            )
             told = f"gain {r['gain']:.2f} expected {r['expected']:.2f} {r['free']} {r['free gain']:.2f}"
             print(" ", told, r["found"].model, r["found"].time, f"{r['seconds']:.1f} s", flush=True)
     tables = {"table": report(rows), "correlated": correlated_report(coloured)}

@@ -16,7 +16,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
-from napari_diffusion.ui import preparation, worker
+from napari_diffusion.ui.run import task, warmup
 
 SIDE, PERIOD, IDLE = 256, 5, 5.0
 
@@ -38,7 +38,9 @@ def lateness(until: Callable[[], bool]) -> np.ndarray:
 def report(name: str, late: np.ndarray) -> None:
     """Print a line of the table."""
     p50, p99 = np.quantile(late, (0.5, 0.99))
-    print(f"{name:<34} {len(late):>6} ticks   median {p50:6.1f}   99 % {p99:6.1f}   largest {late.max():6.1f} ms late")
+    print(
+        f"{name:<34} {len(late):>6} ticks   median {p50:6.1f}   99 % {p99:6.1f}   largest {late.max():6.1f} ms late"
+    )
 
 
 def no_process(*_: object) -> None:
@@ -48,23 +50,25 @@ def no_process(*_: object) -> None:
 def prepared(widget: object) -> bool:
     """Whether the kernels for what is on screen have been loaded, and nothing else is under way."""
     QApplication.processEvents()
-    kind = preparation.kind(widget.form.settings())
-    return kind in preparation._known and not widget.pending and worker.running() == 0
+    kind = warmup.kind(widget.form.settings())
+    return kind in warmup.compiled_kinds and not widget.pending and task.running() == 0
 
 
 def main(here: bool) -> None:
     """Measure and print."""
     if here:
-        preparation.helper.prepare = no_process
+        warmup.client.prepare = no_process
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
-    viewer.add_image(np.random.default_rng(0).random((SIDE,) * 3, np.float32), contrast_limits=(0, 1))
+    viewer.add_image(
+        np.random.default_rng(0).random((SIDE,) * 3, np.float32), contrast_limits=(0, 1)
+    )
     for model in (nd.PeronaMalik, nd.EdgeEnhancing):
         began, widget.form.model.value = time.monotonic(), model
         report(f"{model.title}, prepared", lateness(lambda: prepared(widget)))
         print(f"  after {time.monotonic() - began:.1f} s")
     widget.form.model.value = nd.PeronaMalik
-    while preparation.helper.process is not None or not prepared(widget):
+    while warmup.client.process is not None or not prepared(widget):
         time.sleep(0.01)
     end = time.monotonic() + IDLE
     report("idle", lateness(lambda: time.monotonic() > end))

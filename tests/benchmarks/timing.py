@@ -15,7 +15,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(contenders: dict[str, Callable[[], object]], rounds: int, shares: dict[str, float] | None = None) -> dict[str, list[float]]:
+def in_turn(
+    contenders: dict[str, Callable[[], object]], rounds: int, shares: dict[str, float] | None = None
+) -> dict[str, list[float]]:
     """Seconds of every contender in every round, after one warm-up; a contender that did only a share of the work is scaled up.
 
     The warm-up of a peer that takes more than two seconds is its first round as well; ours may have been compiling.
@@ -23,7 +25,11 @@ def in_turn(contenders: dict[str, Callable[[], object]], rounds: int, shares: di
     times: dict[str, list[float]] = {}
     for name, work in contenders.items():
         first = seconds(work)
-        times[name] = [first / (shares or {}).get(name, 1.0)] if first > 2 and not name.startswith("ours") else []
+        times[name] = (
+            [first / (shares or {}).get(name, 1.0)]
+            if first > 2 and not name.startswith("ours")
+            else []
+        )
     for k in range(rounds):
         for name, work in contenders.items():
             if len(times[name]) <= k:
@@ -48,5 +54,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def ball(n: int) -> np.ndarray:
     """Bright ball on a background, with noise."""
     x = np.linspace(-1, 1, n, dtype=np.float32)
-    inside = (x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2 < 0.5) * np.float32(60)
+    inside = (
+        x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2 < 0.5
+    ) * np.float32(60)
     return inside + np.random.default_rng(3).normal(100, 10, (n, n, n)).astype(np.float32)

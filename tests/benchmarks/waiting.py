@@ -17,7 +17,7 @@ from timing import ball, in_turn, median, ratio, seconds, table
 import napari_diffusion as nd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from peaks import peaks
+from helpers.peak_memory import peaks
 
 
 def waiting(n: int, rounds: int) -> dict:
@@ -27,14 +27,28 @@ def waiting(n: int, rounds: int) -> dict:
         environment = {**os.environ, "XDG_CACHE_HOME": home, "HOME": home, "LOCALAPPDATA": home}
 
         def run(code: str) -> float:
-            return seconds(lambda: subprocess.run([sys.executable, "-c", code], env=environment, check=True))
+            return seconds(
+                lambda: subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+            )
 
         bare = median([run("pass") for _ in range(3)])
         rows = [
-            ["import napari_diffusion", f"{median([run('import napari_diffusion') for _ in range(3)]) - bare:.2f}"],
-            ["first filter of a new installation, libraries loaded and compiled", f"{run(first) - bare:.2f}"],
-            ["first filter of a later process, libraries loaded, kernels cached", f"{median([run(first) for _ in range(3)]) - bare:.2f}"],
-            ["of which NumPy and numba take", f"{median([run('import numpy, numba') for _ in range(3)]) - bare:.2f}"],
+            [
+                "import napari_diffusion",
+                f"{median([run('import napari_diffusion') for _ in range(3)]) - bare:.2f}",
+            ],
+            [
+                "first filter of a new installation, libraries loaded and compiled",
+                f"{run(first) - bare:.2f}",
+            ],
+            [
+                "first filter of a later process, libraries loaded, kernels cached",
+                f"{median([run(first) for _ in range(3)]) - bare:.2f}",
+            ],
+            [
+                "of which NumPy and numba take",
+                f"{median([run('import numpy, numba') for _ in range(3)]) - bare:.2f}",
+            ],
         ]
     u, late = ball(n), []
     nd.diffuse(u[:8], nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0)  # compiled
@@ -50,7 +64,9 @@ def waiting(n: int, rounds: int) -> dict:
             nd.diffuse(u, nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0, cancel=event)
         except nd.Cancelled:
             late.append(time.perf_counter() - pressed[0])
-    rows.append([f"from cancel to the return of a regularised run at {n}³, median", f"{median(late):.2f}"])
+    rows.append(
+        [f"from cancel to the return of a regularised run at {n}³, median", f"{median(late):.2f}"]
+    )
     rows.append(["the same, largest", f"{max(late):.2f}"])
     large = ball(2 * n)
     nd.suggest(large[:40, :60, :60])  # compiled
@@ -72,7 +88,9 @@ def small(n: int, rounds: int) -> dict:
         u = np.random.default_rng(4).normal(100, 10, shape).astype(np.float32)
         contenders = {
             "ours, Linear, sigma = 1": partial(nd.diffuse, u, nd.Linear(), time=0.5),
-            "ours, PeronaMalik, one step": partial(nd.diffuse, u, nd.PeronaMalik(kappa=20.0), time=0.1),
+            "ours, PeronaMalik, one step": partial(
+                nd.diffuse, u, nd.PeronaMalik(kappa=20.0), time=0.1
+            ),
             "SciPy gaussian_filter, sigma = 1": partial(gaussian_filter, u, 1),
             "scikit-image gaussian, sigma = 1": partial(gaussian, u, 1),
             "DIPlib Gauss, sigma = 1": partial(dip.Gauss, dip.Image(u), 1),
@@ -82,7 +100,13 @@ def small(n: int, rounds: int) -> dict:
         times = in_turn(contenders, 50 * rounds)
         mine = next(iter(contenders))
         rows += [
-            ["×".join(map(str, shape)), name, f"{median(t) * 1e6:.0f}", f"{ratio(times, name, mine):.2f}"] for name, t in times.items()
+            [
+                "×".join(map(str, shape)),
+                name,
+                f"{median(t) * 1e6:.0f}",
+                f"{ratio(times, name, mine):.2f}",
+            ]
+            for name, t in times.items()
         ]
     head = ["image", "filter", "µs per call", "time / ours, Linear"]
     return {"text": "## Small images, float32\n\n" + table(head, rows)}
@@ -95,9 +119,15 @@ def memory(n: int, rounds: int) -> dict:
         "Linear, sigma = 2 voxels": ("nd.Linear()", {"time": 2.0}),
         "Linear, mask": ("nd.Linear()", {"time": 0.5, "mask": True}),
         "PeronaMalik, explicit": ("nd.PeronaMalik()", {"time": 1.2}),
-        "PeronaMalik, sigma = 1 voxel, explicit": ("nd.PeronaMalik(sigma=1)", {"time": 0.6, "scheme": "explicit"}),
+        "PeronaMalik, sigma = 1 voxel, explicit": (
+            "nd.PeronaMalik(sigma=1)",
+            {"time": 0.6, "scheme": "explicit"},
+        ),
         "PeronaMalik, sigma = 1 voxel, RKL2": ("nd.PeronaMalik(sigma=1)", long),
-        "TotalVariation, explicit": ("nd.TotalVariation(epsilon=1)", {"time": 0.3, "scheme": "explicit"}),
+        "TotalVariation, explicit": (
+            "nd.TotalVariation(epsilon=1)",
+            {"time": 0.3, "scheme": "explicit"},
+        ),
         "MeanCurvature": ("nd.MeanCurvature()", {"time": 0.2}),
         "ModifiedCurvature": ("nd.ModifiedCurvature()", {"time": 0.2}),
         "SpeckleReducing, explicit": ("nd.SpeckleReducing()", {"time": 0.3, "scheme": "explicit"}),
@@ -107,6 +137,14 @@ def memory(n: int, rounds: int) -> dict:
         "Hybrid": ("nd.Hybrid()", {"time": 0.6}),
         "VesselEnhancing": ("nd.VesselEnhancing()", {"time": 0.03}),
     }
-    found = peaks({name: ((n, n, n), "f4", model, options) for name, (model, options) in runs.items()})
-    rows = [[name, f"{peak / image:.1f}", f"{planned / image:.1f}"] for name, (peak, planned, image) in found.items()]
-    return {"text": f"## Memory, {n}³ float32, two threads\n\n" + table(["run", "peak / image", "predicted by `nd.plan`"], rows)}
+    found = peaks(
+        {name: ((n, n, n), "f4", model, options) for name, (model, options) in runs.items()}
+    )
+    rows = [
+        [name, f"{peak / image:.1f}", f"{planned / image:.1f}"]
+        for name, (peak, planned, image) in found.items()
+    ]
+    return {
+        "text": f"## Memory, {n}³ float32, two threads\n\n"
+        + table(["run", "peak / image", "predicted by `nd.plan`"], rows)
+    }

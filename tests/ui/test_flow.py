@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from napari_diffusion.engine import outputs
+from napari_diffusion.workflows import outputs
 
 
 def test_mri_from_the_sample_menu(open_widget, run):
@@ -42,7 +42,10 @@ def test_isotropic_is_a_gaussian_of_the_sigma_on_screen(open_widget, run, noisy)
     viewer.add_image(noisy, scale=(0.002, 0.5, 0.5), units=("mm", "um", "um"))
     widget.form.amount.number.value = 1.5
     assert widget.form.amount.number.unit == "µm"
-    assert widget.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ") == "= FWHM 3.53 µm, diffusion time 1.12 µm²"
+    assert (
+        widget.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
+        == "= FWHM 3.53 µm, diffusion time 1.12 µm²"
+    )
     layer = run(viewer, widget)
     expected = nd.diffuse(noisy, nd.Linear(), time=nd.time_for_sigma(1.5), spacing=(2.0, 0.5, 0.5))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
@@ -55,7 +58,9 @@ def test_time_points_stay_apart(open_widget, run, noisy):
     assert widget.form.table.axes == (1, 2, 3)
     layer = run(viewer, widget)
     for frame, volume in zip(layer.data, series, strict=True):
-        expected = nd.diffuse(volume, nd.Linear(), time=widget.form.amount.time, spacing=(2, 0.5, 0.5))
+        expected = nd.diffuse(
+            volume, nd.Linear(), time=widget.form.amount.time, spacing=(2, 0.5, 0.5)
+        )
         np.testing.assert_array_equal(frame, expected, strict=True)
 
 
@@ -65,7 +70,11 @@ def test_the_user_decides_which_axes(open_alone, run, noisy):
     widget.form.table.rows[0].smooth.native.click()
     assert widget.form.table.axes == (1, 2)
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, axes=(1, 2)), strict=True)
+    np.testing.assert_array_equal(
+        layer.data,
+        nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, axes=(1, 2)),
+        strict=True,
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint32, np.float16, np.float64])
@@ -99,9 +108,13 @@ def test_colours_share_one_threshold(open_widget, run):
     how = {"time": widget.form.amount.time, "channel_axis": -1, "axes": (0, 1)}
     assert layer.rgb
     # As whole numbers at first, which napari can save as a picture.
-    np.testing.assert_array_equal(layer.data, nd.diffuse(values, model, preserve_dtype=True, **how), strict=True)
+    np.testing.assert_array_equal(
+        layer.data, nd.diffuse(values, model, preserve_dtype=True, **how), strict=True
+    )
     widget.form.preserve.value = False
-    np.testing.assert_array_equal(run(viewer, widget).data, nd.diffuse(values, model, **how), strict=True)
+    np.testing.assert_array_equal(
+        run(viewer, widget).data, nd.diffuse(values, model, **how), strict=True
+    )
 
 
 def test_whole_numbers_are_kept_of_colours_alone(open_alone):
@@ -119,13 +132,23 @@ def test_whole_numbers_are_kept_of_colours_alone(open_alone):
 def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatch):
     series = np.stack([noisy, noisy + 1])
     seen = []
-    engine = outputs.run
-    monkeypatch.setattr(outputs, "run", lambda image, *args, **keywords: seen.append(type(image)) or engine(image, *args, **keywords))
+    engine = outputs.run_with_outputs
+    monkeypatch.setattr(
+        outputs,
+        "run_with_outputs",
+        lambda image, *args, **keywords: (
+            seen.append(type(image)) or engine(image, *args, **keywords)
+        ),
+    )
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(dask.array.from_array(series, chunks=(1, 6, 16, 20)))
     layer = run(viewer, widget)
     assert seen == [dask.array.Array]
-    np.testing.assert_array_equal(layer.data, nd.diffuse(series, nd.Linear(), time=widget.form.amount.time, axes=(1, 2, 3)), strict=True)
+    np.testing.assert_array_equal(
+        layer.data,
+        nd.diffuse(series, nd.Linear(), time=widget.form.amount.time, axes=(1, 2, 3)),
+        strict=True,
+    )
 
 
 def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
@@ -133,7 +156,9 @@ def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image([full, full[::2, ::2]], multiscale=True)
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(full, nd.Linear(), time=widget.form.amount.time), strict=True)
+    np.testing.assert_array_equal(
+        layer.data, nd.diffuse(full, nd.Linear(), time=widget.form.amount.time), strict=True
+    )
 
 
 def test_labels_are_walls(open_alone, run, noisy):
@@ -144,7 +169,11 @@ def test_labels_are_walls(open_alone, run, noisy):
     viewer.add_labels(labels)
     widget.form.regions.value = viewer.layers["labels"]
     layer = run(viewer, widget)
-    np.testing.assert_array_equal(layer.data, nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, labels=labels), strict=True)
+    np.testing.assert_array_equal(
+        layer.data,
+        nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, labels=labels),
+        strict=True,
+    )
     np.testing.assert_array_equal(layer.data[..., :2], noisy[..., :2])
 
 
@@ -184,7 +213,12 @@ def test_samples_open_with_units(open_widget):
     viewer.open_sample("napari-diffusion", "mri_4d")
     viewer.open_sample("napari-diffusion", "confocal")
     series, truth, stack = viewer.layers
-    assert [str(unit) for unit in series.units] == ["second", "millimeter", "millimeter", "millimeter"]
+    assert [str(unit) for unit in series.units] == [
+        "second",
+        "millimeter",
+        "millimeter",
+        "millimeter",
+    ]
     assert series.axis_labels == ("t", "z", "y", "x")
     assert [str(unit) for unit in stack.units] == ["micrometer"] * 3
     assert (truth.visible, stack.visible) == (False, True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from napari_diffusion.cli.stop import Stop
+from napari_diffusion.cli.signals import Stop
 
 
 class _RunCommand(click.Command):
@@ -25,7 +25,10 @@ class _RunCommand(click.Command):
         return own[:place] + model_options() + own[place:]
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="napari-diffusion")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -35,37 +38,115 @@ def cli(context: click.Context) -> None:
 
 
 def _debug(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--debug", is_flag=True, expose_value=False, help="Show where in the program an error was raised.")(function)
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        help="Show where in the program an error was raised.",
+    )(function)
 
 
 @cli.command(cls=_RunCommand)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--model", metavar="NAME", help="Diffusion model; `napari-diffusion models` lists them.")
-@click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="Model, parameters and time, converted to the unit of IN.")
-@click.option("--auto", is_flag=True, help="Choose from the image what is not given here: model, thresholds, scales, time; says why.")
-@click.option("--share", multiple=True, type=click.Path(path_type=Path, exists=True), metavar="FILE", help="--auto for IN and this too.")
 @click.option(
-    "--noise", type=click.Choice(["gaussian", "rician", "poisson", "speckle"]), help="Kind of noise for --auto; default: as seen."
+    "--model", metavar="NAME", help="Diffusion model; `napari-diffusion models` lists them."
 )
-@click.option("--noise-reduction", type=float, metavar="FACTOR", help="With --auto: smooth until the noise is this many times weaker.")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Model, parameters and time, converted to the unit of IN.",
+)
+@click.option(
+    "--auto",
+    is_flag=True,
+    help="Choose from the image what is not given here: model, thresholds, scales, time; says why.",
+)
+@click.option(
+    "--share",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="--auto for IN and this too.",
+)
+@click.option(
+    "--noise",
+    type=click.Choice(["gaussian", "rician", "poisson", "speckle"]),
+    help="Kind of noise for --auto; default: as seen.",
+)
+@click.option(
+    "--noise-reduction",
+    type=float,
+    metavar="FACTOR",
+    help="With --auto: smooth until the noise is this many times weaker.",
+)
 @click.option("--time", type=float, help="Diffusion time [length²].")
-@click.option("--smoothing-sigma", type=float, help="Instead of --time: the Gaussian sigma it is equivalent to [length], time = sigma²/2.")
-@click.option("--fwhm", type=float, help="Instead of --time: the full width at half maximum of that Gaussian [length].")
-@click.option("--axes", help="Axes to smooth along, such as ZYX or YX. Default: the file's space axes; time is never smoothed by default.")
-@click.option("--channel-axis", help="Axis, by letter or number, whose values share one diffusivity. Default: the axis of RGB samples.")
-@click.option("--spacing", help="Voxel size, one number or one per smoothed axis, such as 2,0.5,0.5. Default: the file's.")
-@click.option("--unit", help="Unit of all lengths given here, such as µm or mm. Default: the file's.")
-@click.option("--mask", type=click.Path(path_type=Path), metavar="FILE", help="Smooth only where this image is not 0.")
-@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Smooth inside each label only; 0 is outside.")
-@click.option("--nan", type=click.Choice(["raise", "mask"]), help="Refuse NaN and infinite values (default), or diffuse around them.")
+@click.option(
+    "--smoothing-sigma",
+    type=float,
+    help="Instead of --time: the Gaussian sigma it is equivalent to [length], time = sigma²/2.",
+)
+@click.option(
+    "--fwhm",
+    type=float,
+    help="Instead of --time: the full width at half maximum of that Gaussian [length].",
+)
+@click.option(
+    "--axes",
+    help="Axes to smooth along, such as ZYX or YX. Default: the file's space axes; time is never smoothed by default.",
+)
+@click.option(
+    "--channel-axis",
+    help="Axis, by letter or number, whose values share one diffusivity. Default: the axis of RGB samples.",
+)
+@click.option(
+    "--spacing",
+    help="Voxel size, one number or one per smoothed axis, such as 2,0.5,0.5. Default: the file's.",
+)
+@click.option(
+    "--unit", help="Unit of all lengths given here, such as µm or mm. Default: the file's."
+)
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Smooth only where this image is not 0.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Smooth inside each label only; 0 is outside.",
+)
+@click.option(
+    "--nan",
+    type=click.Choice(["raise", "mask"]),
+    help="Refuse NaN and infinite values (default), or diffuse around them.",
+)
 @click.option("--scheme", metavar="NAME", help="Time integration (default: auto).")
-@click.option("--tolerance", type=float, help="Error in time to aim at, as a share of the intensity range (default: 0.001).")
-@click.option("--strict", is_flag=True, help="Guarantee that no value leaves the range of the input.")
-@click.option("--preserve-dtype", is_flag=True, help="Round and saturate to the data type of the file; default: floating point.")
-@click.option("--threads", type=int, help="Number of threads (default: all processors); it does not change the result.")
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Error in time to aim at, as a share of the intensity range (default: 0.001).",
+)
+@click.option(
+    "--strict", is_flag=True, help="Guarantee that no value leaves the range of the input."
+)
+@click.option(
+    "--preserve-dtype",
+    is_flag=True,
+    help="Round and saturate to the data type of the file; default: floating point.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    help="Number of threads (default: all processors); it does not change the result.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done, and do nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything and say what would be done, and do nothing."
+)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @_debug
 def run(source: Path, target: Path, **options: Any) -> None:
@@ -89,17 +170,38 @@ def list_models() -> None:
         click.echo(f"{model.name}: {model.title}. {model.summary}")
         rows = []
         for p in models.parameters(model):
-            bounds = [f"{sign} {bound:g}" for sign, bound in ((">", p.gt), (">=", p.ge), ("<=", p.le)) if bound is not None]
+            bounds = [
+                f"{sign} {bound:g}"
+                for sign, bound in ((">", p.gt), (">=", p.ge), ("<=", p.le))
+                if bound is not None
+            ]
             unit = f" [{p.unit_in('length')}]" if p.unit != "1" else ""
-            rows.append((f"  {flag(p.name)}{unit}", f"default {p.default}", " or ".join(p.choices or ()) or " and ".join(bounds), p.doc))
+            rows.append(
+                (
+                    f"  {flag(p.name)}{unit}",
+                    f"default {p.default}",
+                    " or ".join(p.choices or ()) or " and ".join(bounds),
+                    p.doc,
+                )
+            )
         for row in rows:
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+            click.echo(
+                "  ".join(
+                    f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)
+                ).rstrip()
+            )
         click.echo()
 
 
 @cli.command("demo")
-@click.option("--output", type=click.Path(path_type=Path), default="napari-diffusion-demo", show_default=True, help="Folder for the files.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="napari-diffusion-demo",
+    show_default=True,
+    help="Folder for the files.",
+)
 @click.option("--no-window", is_flag=True, help="Write files even where there is a display.")
 @_debug
 def show_demo(output: Path, no_window: bool) -> None:
@@ -128,7 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop, restore = Stop(), {}
     if threading.current_thread() is threading.main_thread():
-        restore = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        restore = {
+            number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
     try:
         cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
         return 0
@@ -157,5 +261,8 @@ def _explain(error: Exception) -> tuple[int, str]:
     elif isinstance(error, ValueError | TypeError | MemoryError | OSError | MissingLibraryError):
         text = str(error) or type(error).__name__
     else:
-        return 1, f"{type(error).__name__}: {' '.join(str(error).split())} (this is a fault of the program; --debug shows where)"
+        return (
+            1,
+            f"{type(error).__name__}: {' '.join(str(error).split())} (this is a fault of the program; --debug shows where)",
+        )
     return 2, " ".join(text.split())

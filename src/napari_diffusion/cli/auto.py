@@ -11,43 +11,64 @@ import click
 
 from napari_diffusion import io
 from napari_diffusion.cli.options import TIMES, declared
-from napari_diffusion.engine.files import files_of
-from napari_diffusion.engine.job import Job, make_job
-from napari_diffusion.engine.layout import Layout, regions, settle
-from napari_diffusion.engine.recipe import Recipe, equivalent_sigma
-from napari_diffusion.engine.suggest import FWHM, suggest_for
-from napari_diffusion.io import Volume, units
+from napari_diffusion.core import units
+from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.problem import Problem, make_problem
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.suggestion import suggest_for
+from napari_diffusion.io import Volume
+from napari_diffusion.io.axes import AxisAssignment, resolve_axes
+from napari_diffusion.io.regions import read_regions
+from napari_diffusion.workflows.file_run import files_of
 
 
-def choose(volume: Volume, layout: Layout, recipe: Recipe, options: dict[str, Any]) -> tuple[Recipe, str]:
+def choose_parameters(
+    volume: Volume, assignment: AxisAssignment, recipe: Recipe, options: dict[str, Any]
+) -> tuple[Recipe, str]:
     """Return the recipe with what is chosen put in, and the report.
 
     What is given stays as it is: parameters, and the time, which is then the one that the others are chosen for.
     """
     given = any(options.get(name) is not None for name in TIMES)
-    walls = {name: regions(name, options[name], layout.letters) for name in ("mask", "labels") if options.get(name) is not None}
-    own = (layout.spacing, layout.axes, layout.channel_axis, walls.get("mask"), walls.get("labels"))
-    jobs = [make_job(volume.data, *own, "mask", False, None), *_others(layout, options)]
+    walls = {
+        name: read_regions(name, options[name], assignment.letters)
+        for name in ("mask", "labels")
+        if options.get(name) is not None
+    }
+    geometry = Geometry(assignment.spacing, assignment.axes, assignment.channel_axis)
+    domain = Domain(**walls, nan="mask")
+    problems = [make_problem(volume.data, geometry, domain), *_others(assignment, options)]
     found = suggest_for(
-        jobs,
+        problems,
         "auto" if options.get("model") is None else recipe.model,
-        noise=options.get("noise"),
-        fwhm=FWHM * equivalent_sigma(recipe.time) if given and recipe.time > 0 else None,
-        noise_reduction=options.get("noise_reduction"),
-        fixed=[name for name in declared() if options.get(name) is not None],
-        unit=units.symbol(layout.unit),
+        SuggestionOptions(
+            noise=options.get("noise"),
+            fwhm=FWHM * equivalent_sigma(recipe.time) if given and recipe.time > 0 else None,
+            noise_reduction=options.get("noise_reduction"),
+            fixed=[name for name in declared() if options.get(name) is not None],
+            unit=units.symbol(assignment.unit),
+        ),
     )
-    return replace(recipe, model=found.model, time=recipe.time if given else found.time), found.report
+    return replace(
+        recipe, model=found.model, time=recipe.time if given else found.time
+    ), found.report
 
 
-def _others(layout: Layout, options: dict[str, Any]) -> Iterator[Job]:
+def _others(assignment: AxisAssignment, options: dict[str, Any]) -> Iterator[Problem]:
     for path in _files(options.get("share") or ()):
         volume = io.read(path)
         # A size in another unit is converted; one that the file does not have is that of the first.
-        own = settle(volume, options | {"unit": layout.unit})
-        if len(own.axes) != len(layout.axes) or (own.channel_axis is None) != (layout.channel_axis is None):
-            raise click.UsageError(f"{path} has other axes than the file to filter; --share needs images of the same kind.")
-        yield make_job(volume.data, own.spacing, own.axes, own.channel_axis, None, None, "mask", False, None)
+        own = resolve_axes(volume, options | {"unit": assignment.unit})
+        if len(own.axes) != len(assignment.axes) or (own.channel_axis is None) != (
+            assignment.channel_axis is None
+        ):
+            raise click.UsageError(
+                f"{path} has other axes than the file to filter; --share needs images of the same kind."
+            )
+        geometry = Geometry(own.spacing, own.axes, own.channel_axis)
+        yield make_problem(volume.data, geometry, Domain(nan="mask"))
 
 
 def _files(named: Sequence[Path]) -> list[Path]:

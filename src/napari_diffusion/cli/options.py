@@ -50,19 +50,25 @@ def _model_option(name: str, owners: list[tuple[str, Parameter]]) -> click.Optio
     )
 
 
-def wanted(options: dict[str, Any]) -> Callable[[str], Recipe]:
+def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
     """Check what is asked for, and return the recipe as a function of the unit of length, which only the file may know."""
     from napari_diffusion import models
     from napari_diffusion.engine.recipe import Recipe
 
     given = {name: options[name] for name in declared() if options.get(name) is not None}
     times = {name: options[name] for name in TIMES if options.get(name) is not None}
-    extra = {name: options[name] for name in ("nan", "scheme", "tolerance") if options.get(name) is not None}
+    extra = {
+        name: options[name]
+        for name in ("nan", "scheme", "tolerance")
+        if options.get(name) is not None
+    }
     extra |= {name: True for name in ("strict", "preserve_dtype") if options.get(name)}
     if options.get("recipe") is not None:
         said = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
         if said:
-            raise click.UsageError(f"{flag(said[0])} is already said by the recipe; give one or the other.")
+            raise click.UsageError(
+                f"{flag(said[0])} is already said by the recipe; give one or the other."
+            )
         loaded = replace(Recipe.load(options["recipe"]), **extra)
         return lambda unit: loaded.in_unit(unit)
     auto = bool(options.get("auto"))
@@ -73,7 +79,9 @@ def wanted(options: dict[str, Any]) -> Callable[[str], Recipe]:
         model: type[models.Model] = models.Linear  # until the image has been read
     elif options.get("model") is None:
         names = " or ".join(known.name for known in models.all_models())
-        raise click.UsageError(f"Say which model to use: --model {names}, or --recipe FILE{'' if given else ', or --auto'}.")
+        raise click.UsageError(
+            f"Say which model to use: --model {names}, or --recipe FILE{'' if given else ', or --auto'}."
+        )
     else:
         model = models.get(options["model"])
     own = [parameter.name for parameter in models.parameters(model)]
@@ -82,12 +90,20 @@ def wanted(options: dict[str, Any]) -> Callable[[str], Recipe]:
             has = f"its options are {', '.join(map(flag, own))}" if own else "it has no options"
             raise click.UsageError(f"{flag(name)} is no option of the model {model.name}; {has}.")
     if times and options.get("noise_reduction") is not None:
-        raise click.UsageError(f"--noise-reduction and {flag(next(iter(times)))} both say how far to smooth; give one of them.")
+        raise click.UsageError(
+            f"--noise-reduction and {flag(next(iter(times)))} both say how far to smooth; give one of them."
+        )
     if auto and not times:
         times = {"time": 0.0}  # until the image has been read
     if len(times) != 1:
-        problem = f"{', '.join(map(flag, times))} say the same thing; give one" if times else "Say how far to smooth"
-        raise click.UsageError(f"{problem}: --time [length²], or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian.")
+        problem = (
+            f"{', '.join(map(flag, times))} say the same thing; give one"
+            if times
+            else "Say how far to smooth"
+        )
+        raise click.UsageError(
+            f"{problem}: --time [length²], or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian."
+        )
     ((kind, value),) = times.items()
     if value < 0 or not math.isfinite(value):
         raise click.UsageError(f"{flag(kind)} must be >= 0 and finite, got {value:g}.")

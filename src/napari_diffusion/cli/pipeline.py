@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from napari_diffusion import io
-from napari_diffusion.cli.auto import choose
-from napari_diffusion.cli.options import wanted
-from napari_diffusion.cli.stop import Stop
-from napari_diffusion.engine.files import FileRun
-from napari_diffusion.engine.layout import check_recipe, describe, settle, with_places
+from napari_diffusion.cli.auto import choose_parameters
+from napari_diffusion.cli.options import recipe_from_options
+from napari_diffusion.cli.signals import Stop
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.io.axes import resolve_axes
+from napari_diffusion.workflows.file_run import FileRun
+from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe, describe
 
 _TICKS = 1000
 
@@ -26,38 +27,59 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     stop = stop or Stop()
     quiet = bool(options.get("quiet"))
     kind, _ = io.format_of(target)
-    asked = wanted(options)
+    asked = recipe_from_options(options)
     volume = io.read(source)
     if options.get("recipe") is not None:
-        options = with_places(Recipe.load(options["recipe"]), volume, options)
-    layout = settle(volume, options)
-    recipe = asked(layout.unit)
-    check_recipe(recipe, layout, options)
+        options = axes_from_recipe(Recipe.load(options["recipe"]), volume, options)
+    assignment = resolve_axes(volume, options)
+    recipe = asked(assignment.unit)
+    check_recipe(recipe, assignment, options)
     with stop.waiting():
-        recipe, chosen = choose(volume, layout, recipe, options) if options.get("auto") else (recipe, "")
-        run = FileRun.make(volume, layout, recipe, target, options)
-    told = "\n".join(text for text in (chosen, describe(volume, layout, run.recipe), run.plan.describe()) if text)
+        recipe, chosen = (
+            choose_parameters(volume, assignment, recipe, options)
+            if options.get("auto")
+            else (recipe, "")
+        )
+        run = FileRun.make(volume, assignment, recipe, target, options)
+    told = "\n".join(
+        text
+        for text in (chosen, describe(volume, assignment, run.recipe), run.plan.describe())
+        if text
+    )
     if options.get("dry_run"):
         click.echo(told)
         return
     if not quiet:
         click.echo(told, err=True)
         if kind.name != volume.format and volume.header is not None:
-            click.echo(f"Note: {target.name} gets {kind.keeps}; other {volume.format} metadata stay behind.", err=True)
+            click.echo(
+                f"Note: {target.name} gets {kind.keeps}; other {volume.format} metadata stay behind.",
+                err=True,
+            )
     started = time.monotonic()
     # A log file is no place for a bar: it gets the lines before and after.
-    with stop.waiting(), _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty()) as report:
+    with (
+        stop.waiting(),
+        _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty()) as report,
+    ):
         result = run.filtered(report, stop.event)
     written = run.write(result)
     if not quiet:
-        click.echo(f"Wrote {' and '.join(map(str, written))} after {time.monotonic() - started:.1f} s.", err=True)
+        click.echo(
+            f"Wrote {' and '.join(map(str, written))} after {time.monotonic() - started:.1f} s.",
+            err=True,
+        )
 
 
 class _Progress:
     """A progress bar with the time left, or nothing."""
 
     def __init__(self, label: str, shown: bool) -> None:
-        self._bar = click.progressbar(length=_TICKS, label=label, file=sys.stderr, show_eta=True) if shown else None
+        self._bar = (
+            click.progressbar(length=_TICKS, label=label, file=sys.stderr, show_eta=True)
+            if shown
+            else None
+        )
 
     def __enter__(self) -> Callable[[float], None]:
         if self._bar is not None:

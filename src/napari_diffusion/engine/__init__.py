@@ -1,1 +1,1 @@
-"""The engine: jobs, plans, threads, recipes. It alone knows both models and schemes."""
+"""Advances one frame after the other by the stages of a scheme: problem, plan, solver, in-memory run."""

@@ -15,8 +15,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from napari_diffusion.engine.evolve import Image, State, diffuse, evolve
-from napari_diffusion.io.units import symbol
+from napari_diffusion.core.arrays import Image
+from napari_diffusion.core.gaussian import equivalent_sigma
+from napari_diffusion.core.units import length_factor, symbol
+from napari_diffusion.engine.in_memory import State
+from napari_diffusion.engine.request import Request
 from napari_diffusion.models import BUILTIN, Model, get, parameters
 from napari_diffusion.models.base import as_number
 from napari_diffusion.schemes import BUILTIN as SCHEMES
@@ -89,7 +92,11 @@ class Recipe:
         for name in ("model", "time"):
             if name not in plain:
                 raise ValueError(f"The recipe does not say {name!r}.")
-        rest = {name: value for name, value in plain.items() if name not in ("model", "parameters", "scheme")}
+        rest = {
+            name: value
+            for name, value in plain.items()
+            if name not in ("model", "parameters", "scheme")
+        }
         known = {field.name for field in dataclasses.fields(cls)}
         for name, value in rest.items():
             if name not in known:
@@ -111,7 +118,9 @@ class Recipe:
         values = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
         for name, value in values.items():
             if callable(value):
-                raise ValueError(f"A recipe cannot hold a function, and {name} is {value!r:.60}; run it from Python, or choose a name.")
+                raise ValueError(
+                    f"A recipe cannot hold a function, and {name} is {value!r:.60}; run it from Python, or choose a name."
+                )
         return values
 
     def to_json(self) -> str:
@@ -145,11 +154,19 @@ class Recipe:
         if unit == self.unit:
             return self
         if "pixel" in (unit, self.unit):
-            remedy = "give the image a voxel size" if unit == "pixel" else "count the image in pixels too"
-            raise ValueError(f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, or make the recipe anew in {unit}.")
+            remedy = (
+                "give the image a voxel size"
+                if unit == "pixel"
+                else "count the image in pixels too"
+            )
+            raise ValueError(
+                f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, or make the recipe anew in {unit}."
+            )
         factor = length_factor(self.unit, unit)
         changed = {
-            p.name: getattr(self.model, p.name) * factor ** _LENGTH_POWER[p.unit] for p in parameters(self.model) if p.unit in _LENGTH_POWER
+            p.name: getattr(self.model, p.name) * factor ** _LENGTH_POWER[p.unit]
+            for p in parameters(self.model)
+            if p.unit in _LENGTH_POWER
         }
         scheme = self.scheme
         step = getattr(scheme, "step", None)
@@ -181,21 +198,40 @@ class Recipe:
             )
         return dataclasses.replace(self, axes=tuple(here.index(name) for name in wanted))
 
-    def _options(self, spacing: float | Sequence[float] | None, options: dict[str, Any]) -> dict[str, Any]:
+    def _options(
+        self, spacing: float | Sequence[float] | None, options: dict[str, Any]
+    ) -> dict[str, Any]:
         if self.labels is not None and not {"labels", "mask"} & options.keys():
-            raise ValueError(f"The recipe smooths within {self.labels!r}: give labels or a mask, or labels=None to smooth across them.")
-        own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": self.spacing if spacing is None else spacing}
-        own |= {name: getattr(self, name) for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")}
+            raise ValueError(
+                f"The recipe smooths within {self.labels!r}: give labels or a mask, or labels=None to smooth across them."
+            )
+        own = {
+            "axes": self.axes,
+            "channel_axis": self.channel_axis,
+            "spacing": self.spacing if spacing is None else spacing,
+        }
+        own |= {
+            name: getattr(self, name)
+            for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
+        }
         own["spacing"] = 1.0 if own["spacing"] is None else own["spacing"]
         return own | options
 
-    def diffuse(self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any) -> Image:
+    def diffuse(
+        self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any
+    ) -> Image:
         """Run the recipe; ``spacing`` [unit] defaults to the recipe's own, ``options`` such as ``labels`` go to `diffuse`."""
-        return diffuse(image, self.model, **self._options(spacing, options))
+        progress, cancel = options.pop("progress", None), options.pop("cancel", None)
+        request = Request.of(image, self.model, **self._options(spacing, options))
+        return request.result(progress, cancel)
 
-    def evolve(self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any) -> Generator[State, None, None]:
+    def evolve(
+        self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any
+    ) -> Generator[State, None, None]:
         """Run the recipe step by step, as `evolve`."""
-        return evolve(image, self.model, **self._options(spacing, options))
+        progress, cancel = options.pop("progress", None), options.pop("cancel", None)
+        request = Request.of(image, self.model, **self._options(spacing, options))
+        return request.evolve(progress, cancel)
 
     def _default(self, name: str) -> Any:
         return next(field.default for field in dataclasses.fields(self) if field.name == name)
@@ -203,8 +239,14 @@ class Recipe:
     def describe(self) -> str:
         """Say in words what it does."""
         unit = symbol(self.unit)
-        told = [f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip() for p in parameters(self.model)]
-        told += [f"time {self.time:.4g} {unit}²", f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most"]
+        told = [
+            f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip()
+            for p in parameters(self.model)
+        ]
+        told += [
+            f"time {self.time:.4g} {unit}²",
+            f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most",
+        ]
         told += [] if self.labels is None else [f"within {self.labels}"]
         return f"{self.model.title}: {', '.join(told)}"
 
@@ -213,11 +255,17 @@ class Recipe:
         told = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
         options = {"time": self.time, **self._options(None, {"labels": None})}
         labels = "labels" if labels is None and self.labels is not None else labels
-        shown = [f"{name}={_code(value)}" for name, value in options.items() if name == "spacing" or value != self._default(name)]
+        shown = [
+            f"{name}={_code(value)}"
+            for name, value in options.items()
+            if name == "spacing" or value != self._default(name)
+        ]
         shown += [] if labels is None else [f"labels={labels}"]
         model = type(self.model)
         ours = model in BUILTIN
-        imports = "import napari_diffusion as nd\n" + ("" if ours else f"from {model.__module__} import {model.__name__}\n")
+        imports = "import napari_diffusion as nd\n" + (
+            "" if ours else f"from {model.__module__} import {model.__name__}\n"
+        )
         return f"{imports}\nresult = nd.diffuse({image}, {'nd.' if ours else ''}{model.__name__}({told}), {', '.join(shown)})\n"
 
     def to_command(self, source: str = "IN", target: str = "OUT", labels: str | None = None) -> str:
@@ -226,20 +274,30 @@ class Recipe:
         Axes and voxel size are told where the recipe names its axes by letters, as files do; otherwise they are those of the file.
         """
         if isinstance(self.scheme, Scheme):
-            raise ValueError(f"A command line cannot hold {self.scheme}; save the recipe as JSON and run it with --recipe.")
+            raise ValueError(
+                f"A command line cannot hold {self.scheme}; save the recipe as JSON and run it with --recipe."
+            )
         words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
         for name, value in self._parameters().items():
             words += [f"--{name.replace('_', '-')}", f"{value}"]
         words += ["--time", f"{self.time!r}", "--unit", self.unit]
         if self.axis_names and all(len(name) == 1 for name in self.axis_names):
             words += ["--axes", "".join(self.axis_names).upper()]
-            words += [] if self.spacing is None else ["--spacing", ",".join(f"{float(h)!r}" for h in self.spacing)]
+            words += (
+                []
+                if self.spacing is None
+                else ["--spacing", ",".join(f"{float(h)!r}" for h in self.spacing)]
+            )
         labels = "LABELS" if labels is None and self.labels is not None else labels
         words += [] if labels is None else ["--labels", labels]
         for name in ("scheme", "tolerance", "nan"):
             if getattr(self, name) != self._default(name):
                 words += [f"--{name}", str(getattr(self, name))]
-        words += [flag for flag, on in (("--strict", self.strict), ("--preserve-dtype", self.preserve_dtype)) if on]
+        words += [
+            flag
+            for flag, on in (("--strict", self.strict), ("--preserve-dtype", self.preserve_dtype))
+            if on
+        ]
         return shlex.join(words)
 
 
@@ -260,7 +318,9 @@ def _scheme(plain: Any) -> str | Scheme:
     name = options.pop("name", None)
     known = {scheme.name: scheme for scheme in SCHEMES}
     if name not in (*known, *([] if isinstance(plain, dict) else ["auto"])):
-        raise ValueError(f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(known)}.")
+        raise ValueError(
+            f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(known)}."
+        )
     try:
         scheme = known[name](**options) if isinstance(plain, dict) else str(name)
     except TypeError as error:
@@ -268,7 +328,9 @@ def _scheme(plain: Any) -> str | Scheme:
     for option, value in options.items():
         counted = option != "step"
         if value is not None and not (_number(value, _TINY) and (_whole(value) or not counted)):
-            raise ValueError(f"In the recipe's scheme, {option} must be a {'whole ' * counted}number > 0, got {value!r:.60}.")
+            raise ValueError(
+                f"In the recipe's scheme, {option} must be a {'whole ' * counted}number > 0, got {value!r:.60}."
+            )
     return scheme
 
 
@@ -301,31 +363,13 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "spacing": (lambda v: _list(v, lambda h: _number(h, _TINY)), "a list of numbers > 0"),
     "axes": (lambda v: _list(v, _whole) and _different(v), "a list of different whole numbers"),
     "channel_axis": (lambda v: v is None or _whole(v), "a whole number"),
-    "axis_names": (lambda v: _list(v, lambda name: isinstance(name, str)) and _different(v), "a list of different names"),
+    "axis_names": (
+        lambda v: _list(v, lambda name: isinstance(name, str)) and _different(v),
+        "a list of different names",
+    ),
     "labels": (lambda v: v is None or isinstance(v, str), "the name of labels"),
     "version": (lambda v: isinstance(v, str), "text"),
 }
-
-
-def length_factor(old: str, new: str) -> float:
-    """Return how many ``new`` units one ``old`` unit is; ValueError when either is no unit of length."""
-    import pint
-
-    registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
-    try:
-        return float(registry.Quantity(1.0, old).to(new).magnitude)
-    except (pint.errors.PintError, AttributeError, TypeError):
-        raise ValueError(f"Cannot convert lengths from {old!r} to {new!r}.") from None
-
-
-def equivalent_sigma(time: float) -> float:
-    r"""Standard deviation [length] of the Gaussian that linear diffusion over ``time`` [length²] is, :math:`\sigma = \sqrt{2T}`."""
-    return math.sqrt(2 * time)
-
-
-def time_for_sigma(sigma: float) -> float:
-    r"""Diffusion time [length²] at which linear diffusion is a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
-    return sigma**2 / 2
 
 
 def _plain(value: Any) -> Any:

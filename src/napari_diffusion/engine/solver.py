@@ -9,14 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion import kernels
-from napari_diffusion.coefficients import LINEAR, Constant, Curvature, Diffusivity, Gradient, Local, Scalar, Tensor
-from napari_diffusion.engine.job import Field, Job
-from napari_diffusion.engine.plan import Plan
-from napari_diffusion.engine.slabs import Slabs
-from napari_diffusion.features import Features, Scratch, chebyshev_stage, heat_weights
-from napari_diffusion.grid import Grid
+from napari_diffusion.backends.protocol import Backend
+from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.errors import NotFinite
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.engine.planner import Plan
+from napari_diffusion.engine.problem import Problem
+from napari_diffusion.engine.slab_pool import Slabs
 from napari_diffusion.models import Model
+from napari_diffusion.operators import VoxelOperator
+from napari_diffusion.operators.curvature import LevelSetCurvature
+from napari_diffusion.operators.diffusivity import LINEAR, Diffusivity
+from napari_diffusion.operators.divergence import (
+    ConstantDiffusivity,
+    GradientDiffusivity,
+    VoxelDiffusivity,
+)
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scratch import Scratch
+from napari_diffusion.operators.smoothing import chebyshev_stage, heat_series_weights
+from napari_diffusion.operators.tensor import DiffusionTensor
 from napari_diffusion.schemes import Exact, Stage
 from napari_diffusion.schemes.exact import transform
 
@@ -24,26 +36,20 @@ from napari_diffusion.schemes.exact import transform
 FEW = 1 << 14
 
 
-class NotFinite(ValueError):
-    """Some values are NaN or infinite: ``count`` of them, one at ``index`` of the user's array."""
-
-    def __init__(self, count: int, index: tuple[int, ...], what: str) -> None:
-        self.count, self.index, self.what = count, index, what
-        told, them = ("values that are", "them") if count > 1 else ("value that is", "it")
-        at = f"{', one' if count > 1 else ''} at index {list(index)}"
-        super().__init__(f"{what} has {count} {told} NaN or infinite{at}; use nan='mask' to diffuse around {them}.")
-
-    def __reduce__(self) -> tuple[type[NotFinite], tuple[int, tuple[int, ...], str]]:
-        """Be told from process to process."""
-        return NotFinite, (self.count, self.index, self.what)
-
-
 class Solver:
     """Advances one frame at a time; its two fields are allocated once and used for every frame."""
 
-    def __init__(self, job: Job, model: Model, plan: Plan, kernel: kernels.Backend, slabs: Slabs) -> None:
-        self.job, self.model, self.plan, self.kernel, self.slabs = job, model, plan, kernel, slabs
-        self.weights = job.weights.astype(job.working)
+    def __init__(
+        self, problem: Problem, model: Model, plan: Plan, kernel: Backend, slabs: Slabs
+    ) -> None:
+        self.problem, self.model, self.plan, self.kernel, self.slabs = (
+            problem,
+            model,
+            plan,
+            kernel,
+            slabs,
+        )
+        self.weights = problem.weights.astype(problem.working)
         self.fields: list[Field] = []
         self.height, self.scratch = plan.height, Scratch()
         self.tensors: Any = None
@@ -51,28 +57,32 @@ class Solver:
     def field(self, number: int) -> Field:
         """Work field of that number, allocated when it is first needed."""
         while len(self.fields) <= number:
-            self.fields.append(np.empty((self.job.channels, *self.job.space), self.job.working))
+            self.fields.append(
+                np.empty((self.problem.channels, *self.problem.space), self.problem.working)
+            )
         return self.fields[number]
 
     def solve(self, frame: Any) -> Generator[tuple[float | None, Field, Any], None, None]:
         """Yield (time, field, voxels that are not finite) after every stage; the field is overwritten by the stage after the next."""
-        job, plan = self.job, self.plan
-        u, ours = job.read(frame)
+        problem, plan = self.problem, self.plan
+        u, ours = problem.read(frame)
         outside = self._outside(u, frame)
         if outside is not None:
             u, ours = np.where(outside, u.dtype.type(0), u), True
-        if self.model.encodes:
+        if self.model.has_transform:
             u, ours = u if ours else u.copy(), True
             self.model.encode(u)
-        grid = job.grid(job.walls(frame, None if outside is None else np.logical_or.reduce(outside)))
+        grid = problem.grid(
+            problem.walls(frame, None if outside is None else np.logical_or.reduce(outside))
+        )
         if isinstance(plan.scheme, Exact):
             solve = self._exact if grid.open_faces is None else self._series
             yield plan.stages[0].time, solve(u, grid), outside
             return
         start, before, base, fresh = u, u, u, True
-        anchored = any(stage.anchor for stage in plan.stages)
+        keeps_start = any(stage.start_weight for stage in plan.stages)
         for k, stage in enumerate(plan.stages):
-            if anchored and fresh and (k or ours):
+            if keeps_start and fresh and (k or ours):
                 base = self.field(2)
                 np.copyto(base, u)
             fresh = stage.time is not None
@@ -83,24 +93,24 @@ class Solver:
             if plan.tensor is None:
                 self._stage(u, out, base, stage, grid)
             else:
-                if not stage.frozen:
-                    self._new_tensors(u, out, stage.ahead, grid, first=k == 0)
+                if not stage.reuse_tensor:
+                    self._new_tensors(u, out, stage.predictor_step, grid, first=k == 0)
                 self._tensor_stage(u, out, base, stage, grid)
             yield stage.time, out, outside
             before, u = u, out
 
     def finished(self, field: Field, outside: Any, frame: Any, copy: bool) -> NDArray[Any]:
         """Return the field as a piece of the result, with the values that are not finite put back."""
-        if copy or self.model.encodes:  # decoding twice would be wrong
+        if copy or self.model.has_transform:  # decoding twice would be wrong
             field = field.copy()
-        if self.model.encodes:
+        if self.model.has_transform:
             self.model.decode(field)
-            regions = self.job.regions_of(frame)
+            regions = self.problem.regions_of(frame)
             if regions is not None:
-                np.copyto(field, self.job.read(frame)[0], where=regions == 0)
-        image = self.job.whole(field, frame)
+                np.copyto(field, self.problem.read(frame)[0], where=regions == 0)
+        image = self.problem.whole(field, frame)
         if outside is not None:
-            original = self.job.whole(self.job.read(frame)[0], frame)
+            original = self.problem.whole(self.problem.read(frame)[0], frame)
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
 
@@ -118,48 +128,81 @@ class Solver:
                 # A face takes the mean of its two voxels: one plane more on either side, two of which the chunk before has left.
                 first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
                 new = first if g is None else known
-                features = Features(u, new, last, grid, self.kernel, self.weights, self.scratch, before=features)
-                coefficient = self.model.coefficient(features)
-                assert not isinstance(coefficient, Tensor)
-                diffusivity = Diffusivity() if isinstance(coefficient, Constant | Scalar) else coefficient.diffusivity
-                if isinstance(coefficient, Local):
+                features = Features(
+                    u, new, last, grid, self.kernel, self.weights, self.scratch, before=features
+                )
+                operator = self.model.operator(features)
+                assert not isinstance(operator, DiffusionTensor)
+                diffusivity = (
+                    Diffusivity()
+                    if isinstance(operator, ConstantDiffusivity | VoxelDiffusivity)
+                    else operator.diffusivity
+                )
+                if isinstance(operator, VoxelOperator):
                     planes = self.scratch.take("g", (self.plan.chunk + 2, *u.shape[2:]), dtype)
                     if g is not None:
                         planes[: new - first] = g[g.shape[0] - (new - first) :]
                     g = planes[: last - first]
-                    g[new - first :] = coefficient.values
+                    g[new - first :] = operator.values
                     known = last
-                scale = coefficient.maximum if isinstance(coefficient, Constant | Gradient) else 1.0
+                scale = (
+                    operator.maximum
+                    if isinstance(operator, ConstantDiffusivity | GradientDiffusivity)
+                    else 1.0
+                )
                 a = (scale * stage.step / h**2).astype(dtype)
                 # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
                 most = math.sqrt(np.finfo(dtype).max) / 4
                 code, faces, w = diffusivity.code, grid.open_faces, self.weights
-                if isinstance(coefficient, Gradient | Curvature):
+                if isinstance(operator, GradientDiffusivity | LevelSetCurvature):
                     assert g is not None
-                    cap = coefficient.maximum if isinstance(coefficient, Curvature) else 0.0
+                    cap = operator.maximum if isinstance(operator, LevelSetCurvature) else 0.0
                     k2 = min(1 / diffusivity.kappa, most) ** 2
-                    self.kernel.gradient_step(u, out, start, stop, a, b2, stage.momentum, code, k2, cap, g, first, faces, w)
+                    self.kernel.gradient_step(
+                        u,
+                        out,
+                        start,
+                        stop,
+                        a,
+                        b2,
+                        stage.momentum,
+                        code,
+                        k2,
+                        cap,
+                        g,
+                        first,
+                        faces,
+                        w,
+                    )
                 else:
                     b = np.minimum(1 / (h * diffusivity.kappa), most).astype(dtype)
-                    self.kernel.step(u, out, start, stop, a, b, stage.momentum, code, g, first, faces, w)
-                self._draw_back(out, base, stage.anchor, start, stop)
+                    self.kernel.step(
+                        u, out, start, stop, a, b, stage.momentum, code, g, first, faces, w
+                    )
+                self._draw_back(out, base, stage.start_weight, start, stop)
 
         self.slabs.run(work, u.shape[1], self.height)
 
-    def _draw_back(self, out: Field, base: Field, anchor: float, start: int, stop: int) -> None:
-        """Mix the share ``anchor`` of the superstep's start into its end."""
-        if anchor:
-            pull = self.scratch.take("pull", (out.shape[0], stop - start, *out.shape[2:]), out.dtype)
+    def _draw_back(
+        self, out: Field, base: Field, start_weight: float, start: int, stop: int
+    ) -> None:
+        """Mix the share ``start_weight`` of the superstep's start into its end."""
+        if start_weight:
+            pull = self.scratch.take(
+                "pull", (out.shape[0], stop - start, *out.shape[2:]), out.dtype
+            )
             np.subtract(base[:, start:stop], out[:, start:stop], out=pull)
-            pull *= out.dtype.type(anchor)
+            pull *= out.dtype.type(start_weight)
             out[:, start:stop] += pull
 
-    def _new_tensors(self, u: Field, out: Field, ahead: float, grid: Grid, first: bool) -> None:
-        """Make the tensors anew, from the field that a step of ``ahead`` predicts; ``out``, which the stage will fill, takes it."""
-        if first or not ahead:
+    def _new_tensors(
+        self, u: Field, out: Field, predictor_step: float, grid: Grid, first: bool
+    ) -> None:
+        """Make the tensors anew, from the field that a step of ``predictor_step`` predicts; ``out``, which the stage will fill, takes it."""
+        if first or not predictor_step:
             self._build_tensors(u, grid)
-        if ahead:
-            self._tensor_stage(u, out, u, Stage(0.0, ahead, None), grid, quiet=True)
+        if predictor_step:
+            self._tensor_stage(u, out, u, Stage(0.0, predictor_step, None), grid, quiet=True)
             self._build_tensors(out, grid)
 
     def _build_tensors(self, u: Field, grid: Grid) -> None:
@@ -170,8 +213,8 @@ class Solver:
 
         def work(lo: int, hi: int) -> None:
             features = Features(u, lo, hi, grid, self.kernel, self.weights, self.scratch)
-            tensor = self.model.coefficient(features)
-            assert isinstance(tensor, Tensor)
+            tensor = self.model.operator(features)
+            assert isinstance(tensor, DiffusionTensor)
             # Eigenvalues and what is made of them take many arrays: a plane or so at a time stays in the cache.
             few = max(1, round(FEW / rows))
             for first in range(0, hi - lo, few):
@@ -179,27 +222,42 @@ class Solver:
                 matrix = np.ascontiguousarray(tensor.matrix[:, planes])
                 mu = self.kernel.eigenvalues(matrix)
                 lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
-                self.kernel.compose(matrix, mu, lam, tensor.maximum, features.axes, self.tensors, lo + first)
+                self.kernel.compose(
+                    matrix, mu, lam, tensor.maximum, features.axes, self.tensors, lo + first
+                )
 
         self.slabs.run(work, u.shape[1], self.height, quiet=True)
 
-    def _tensor_stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid, quiet: bool = False) -> None:
+    def _tensor_stage(
+        self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid, quiet: bool = False
+    ) -> None:
         assert self.plan.tensor is not None
         scale, faces = stage.step * self.plan.tensor.maximum, grid.open_faces
         if not self.plan.strict:
 
             def work(lo: int, hi: int) -> None:
-                self.kernel.tensor_step(u, out, self.tensors, lo, hi, scale, grid.spacing, stage.momentum, faces)
-                self._draw_back(out, base, stage.anchor, lo, hi)
+                self.kernel.tensor_step(
+                    u, out, self.tensors, lo, hi, scale, grid.spacing, stage.momentum, faces
+                )
+                self._draw_back(out, base, stage.start_weight, lo, hi)
 
             self.slabs.run(work, u.shape[1], self.height, quiet)
             return
         full = np.empty(grid.shape, np.uint8)
         self.slabs.run(
-            lambda lo, hi: self.kernel.incident(self.tensors, lo, hi, scale, grid.spacing, faces, full), u.shape[1], self.height, quiet=True
+            lambda lo, hi: self.kernel.incident(
+                self.tensors, lo, hi, scale, grid.spacing, faces, full
+            ),
+            u.shape[1],
+            self.height,
+            quiet=True,
         )
         self.slabs.run(
-            lambda lo, hi: self.kernel.selling_step(u, out, self.tensors, full, lo, hi, scale, grid.spacing, faces), u.shape[1], self.height
+            lambda lo, hi: self.kernel.selling_step(
+                u, out, self.tensors, full, lo, hi, scale, grid.spacing, faces
+            ),
+            u.shape[1],
+            self.height,
         )
 
     def _exact(self, u: Field, grid: Grid) -> Field:
@@ -214,7 +272,9 @@ class Solver:
 
         def work(lo: int, hi: int) -> None:
             slab = out[:, lo:hi]
-            part = slab if slab.flags.c_contiguous else self.scratch.take("part", slab.shape, u.dtype)
+            part = (
+                slab if slab.flags.c_contiguous else self.scratch.take("part", slab.shape, u.dtype)
+            )
             self.kernel.smooth(u, lo, hi, taps, part)
             if part is not slab:
                 slab[...] = part
@@ -228,9 +288,13 @@ class Solver:
         for number, axis in enumerate(real):
             across = next((i for i in real if i != axis), axis)
             planes = out.shape[across + 1] if across != axis else 1
-            height = max(1, planes // (8 * self.slabs.threads))  # each slab has scratch of twice its size
+            height = max(
+                1, planes // (8 * self.slabs.threads)
+            )  # each slab has scratch of twice its size
 
-            def work(lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes) -> None:
+            def work(
+                lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes
+            ) -> None:
                 part = out if planes == 1 else out[(slice(None),) * (across + 1) + (slice(lo, hi),)]
                 part[...] = transform(part, axis + 1, time, grid.spacing[axis])
 
@@ -240,7 +304,9 @@ class Solver:
     def _series(self, u: Field, grid: Grid) -> Field:
         """Exact solution between walls, by the Chebyshev series."""
         assert isinstance(self.plan.scheme, Exact)
-        weights = heat_weights(self.plan.stages[0].step, grid, self.plan.scheme.tail(u.dtype))
+        weights = heat_series_weights(
+            self.plan.stages[0].step, grid, self.plan.scheme.tail(u.dtype)
+        )
         total, h = self.field(2), np.array(grid.spacing)
         np.copyto(total, u)
         start, before = u, u
@@ -251,8 +317,18 @@ class Solver:
             if momentum and before is not out:
                 np.copyto(out, before)
 
-            def work(lo: int, hi: int, u: Field = u, out: Field = out, a: Field = a, m: float = momentum, weight: Any = weight) -> None:
-                self.kernel.step(u, out, lo, hi, a, a, m, LINEAR, None, 0, grid.open_faces, self.weights)
+            def work(
+                lo: int,
+                hi: int,
+                u: Field = u,
+                out: Field = out,
+                a: Field = a,
+                m: float = momentum,
+                weight: Any = weight,
+            ) -> None:
+                self.kernel.step(
+                    u, out, lo, hi, a, a, m, LINEAR, None, 0, grid.open_faces, self.weights
+                )
                 # Written as a change, so that a voxel without open faces keeps every bit.
                 total[:, lo:hi] += weight * (out[:, lo:hi] - start[:, lo:hi])
 
@@ -263,12 +339,22 @@ class Solver:
 
     def _outside(self, u: Field, frame: Any) -> NDArray[np.bool_] | None:
         """Voxels that are not finite, or ``None``; raises when the job refuses them."""
-        if self.job.input_dtype.kind != "f":
+        if self.problem.input_dtype.kind != "f":
             return None
         found: list[int] = []
         largest = float(np.finfo(u.dtype).max)
         # Nonlinear models take squares, and those of intensities that are squares already the fourth power.
-        limit = largest ** (1.0 if isinstance(self.plan.scheme, Exact) else 0.25 if self.model.encodes else 0.5) / 16
+        limit = (
+            largest
+            ** (
+                1.0
+                if isinstance(self.plan.scheme, Exact)
+                else 0.25
+                if self.model.has_transform
+                else 0.5
+            )
+            / 16
+        )
         per = u.size // u.shape[1]
 
         def work(lo: int, hi: int) -> None:
@@ -279,13 +365,25 @@ class Solver:
             return None
         bad = ~np.isfinite(u)
         if u.max(where=~bad, initial=0) > limit or u.min(where=~bad, initial=0) < -limit:
-            remedy = "rescale it" if u.dtype == np.float64 else "rescale it, or convert it to float64"
-            raise ValueError(f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; {remedy}.")
-        regions = self.job.regions_of(frame)
-        seen = bad if regions is None else bad & (regions != 0)  # what mask, labels or a masked array hide may be anything
-        if self.job.nan == "raise" and seen.any():
-            there = self.job.whole(seen, frame)  # in the axes of the user's array
+            remedy = (
+                "rescale it" if u.dtype == np.float64 else "rescale it, or convert it to float64"
+            )
+            raise ValueError(
+                f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; {remedy}."
+            )
+        regions = self.problem.regions_of(frame)
+        seen = (
+            bad if regions is None else bad & (regions != 0)
+        )  # what mask, labels or a masked array hide may be anything
+        if self.problem.nan == "raise" and seen.any():
+            there = self.problem.whole(seen, frame)  # in the axes of the user's array
             inside = iter(np.unravel_index(there.argmax(), there.shape))
-            first = tuple(int(next(inside) if isinstance(index, slice) else index) for index in frame)
-            raise NotFinite(int(seen.sum()), first, "A frame of the image" if self.job.frame_axes else "The image")
+            first = tuple(
+                int(next(inside) if isinstance(index, slice) else index) for index in frame
+            )
+            raise NotFinite(
+                int(seen.sum()),
+                first,
+                "A frame of the image" if self.problem.frame_axes else "The image",
+            )
         return bad

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from napari_diffusion.io.atomic import WriteError, explain, free_bytes, replacing
+from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.errors import MissingLibraryError, WriteError
+from napari_diffusion.io.atomic import explain, free_bytes, replacing
 from napari_diffusion.io.nifti import FORMAT as NIFTI
 from napari_diffusion.io.npy import FORMAT as NPY
 from napari_diffusion.io.tiff import FORMAT as TIFF
-from napari_diffusion.io.volume import Array, Format, MissingLibraryError, Volume, as_stored
+from napari_diffusion.io.volume import Format, Volume, as_stored
 
 FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY)
 
@@ -40,7 +42,9 @@ def format_of(path: str | Path) -> tuple[Format, str]:
             if name.endswith(suffix) and name != suffix:
                 return known, suffix
     every = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
-    raise ValueError(f"{path}: the format is told by the end of the name, which must be one of {every}.")
+    raise ValueError(
+        f"{path}: the format is told by the end of the name, which must be one of {every}."
+    )
 
 
 def read(path: str | Path) -> Volume:
@@ -58,7 +62,9 @@ def read(path: str | Path) -> Volume:
     path = Path(path)
     known, _ = format_of(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: {'this is a folder, not a file' if path.is_dir() else 'there is no such file'}.")
+        raise FileNotFoundError(
+            f"{path}: {'this is a folder, not a file' if path.is_dir() else 'there is no such file'}."
+        )
     try:
         return known.read(path)
     except (MissingLibraryError, MemoryError):
@@ -86,7 +92,14 @@ def sidecar_of(path: str | Path) -> Path:
     return path.with_name(path.name + ".recipe.json")
 
 
-def check_target(path: str | Path, like: Volume, dtype: Any, *, overwrite: bool = False, preserve_dtype: bool = False) -> None:
+def check_target(
+    path: str | Path,
+    like: Volume,
+    dtype: Any,
+    *,
+    overwrite: bool = False,
+    preserve_dtype: bool = False,
+) -> None:
     """Raise whatever `write` would raise that can be known before the result has been computed.
 
     Parameters
@@ -111,20 +124,36 @@ def check_target(path: str | Path, like: Volume, dtype: Any, *, overwrite: bool 
         raise FileExistsError(f"{path}: this is a folder; give the name of a file.")
     for existing in (path, sidecar_of(path)):
         if existing.exists() and not overwrite:
-            raise FileExistsError(f"{existing}: exists already; allow overwriting or choose another name.")
+            raise FileExistsError(
+                f"{existing}: exists already; allow overwriting or choose another name."
+            )
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise WriteError(f"Cannot write {path}: the folder {folder} does not exist.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise WriteError(f"Cannot write {path}: no permission to make files in {folder} ({free_bytes(folder):,} bytes free there).")
-    wanted = np.dtype(like.stored) if preserve_dtype and like.stored is not None else np.dtype(dtype)
-    needed = int(np.prod(like.shape, dtype=np.int64)) * known.storable(wanted, like, suffix).itemsize
+        raise WriteError(
+            f"Cannot write {path}: no permission to make files in {folder} ({free_bytes(folder):,} bytes free there)."
+        )
+    wanted = (
+        np.dtype(like.stored) if preserve_dtype and like.stored is not None else np.dtype(dtype)
+    )
+    needed = (
+        int(np.prod(like.shape, dtype=np.int64)) * known.storable(wanted, like, suffix).itemsize
+    )
     if not suffix.endswith(".gz") and needed > free_bytes(folder):
-        raise WriteError(f"Cannot write {path}: it needs {needed:,} bytes, and {free_bytes(folder):,} bytes are free there.")
+        raise WriteError(
+            f"Cannot write {path}: it needs {needed:,} bytes, and {free_bytes(folder):,} bytes are free there."
+        )
 
 
 def write(
-    path: str | Path, data: Any, like: Volume, recipe: Jsonable | None = None, *, overwrite: bool = False, preserve_dtype: bool = False
+    path: str | Path,
+    data: Any,
+    like: Volume,
+    recipe: Jsonable | None = None,
+    *,
+    overwrite: bool = False,
+    preserve_dtype: bool = False,
 ) -> tuple[Path, ...]:
     """Write a result as its source was stored, complete or not at all.
 
@@ -157,7 +186,9 @@ def write(
     path = Path(path)
     array: Array = np.asarray(data)
     if array.shape != like.shape:
-        raise ValueError(f"The result has shape {array.shape} and its source {like.shape}; they must agree.")
+        raise ValueError(
+            f"The result has shape {array.shape} and its source {like.shape}; they must agree."
+        )
     check_target(path, like, array.dtype, overwrite=overwrite, preserve_dtype=preserve_dtype)
     known, suffix = format_of(path)
     if preserve_dtype:

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-
-class WriteError(OSError):
-    """A file could not be written; one sentence with its path, the reason and the free space."""
+from napari_diffusion.core.errors import WriteError
 
 
 @contextmanager
@@ -45,7 +43,9 @@ def replacing(target: Path, suffix: str) -> Iterator[Path]:
 def explain(target: Path, error: OSError) -> WriteError:
     """Turn an error of the operating system into one sentence."""
     reason = error.strerror or str(error) or type(error).__name__
-    return WriteError(f"Cannot write {target}: {reason.rstrip('.')} ({free_bytes(target.parent):,} bytes free there).")
+    return WriteError(
+        f"Cannot write {target}: {reason.rstrip('.')} ({free_bytes(target.parent):,} bytes free there)."
+    )
 
 
 def free_bytes(folder: Path) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_diffusion.io import units
-from napari_diffusion.io.volume import Array, Format, Volume, in_real_units, require
+from napari_diffusion.core import units
+from napari_diffusion.core.arrays import Array
+from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 _AXES = "XYZTVUW"
 _LENGTHS = {"meter": "meter", "mm": "millimeter", "micron": "micrometer"}
@@ -21,14 +22,18 @@ _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 # Values along the fifth axis that belong together: displacement, vector, and three kinds of colour
 _COUPLED = {1006, 1007, 2003, 2004}
 _VECTOR = "vector"
-_HELD = tuple(np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"))
+_HELD = tuple(
+    np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+)
 
 
 def _read(path: Path) -> Volume:
     nibabel = require("nibabel", "NIfTI files")
     image = nibabel.load(path)
     header = image.header
-    if not isinstance(header, nibabel.Nifti1Header):  # CIFTI, for example, is stored inside NIfTI-2 but is no picture
+    if not isinstance(
+        header, nibabel.Nifti1Header
+    ):  # CIFTI, for example, is stored inside NIfTI-2 but is no picture
         raise ValueError(f"it is a {type(image).__name__}, which is no volume")
     proxy = image.dataobj
     raw = np.asanyarray(proxy.get_unscaled())
@@ -42,7 +47,10 @@ def _read(path: Path) -> Volume:
         raise ValueError(f"values of type {raw.dtype} with {raw.ndim} axes are no real image")
     length, time = header.get_xyzt_units()
     steps = [float(step) for step in header.get_zooms()]
-    spacing = [abs(steps[i]) if letter in "XYZ" and math.isfinite(steps[i]) and steps[i] else None for i, letter in enumerate(axes)]
+    spacing = [
+        abs(steps[i]) if letter in "XYZ" and math.isfinite(steps[i]) and steps[i] else None
+        for i, letter in enumerate(axes)
+    ]
     slope, inter = float(proxy.slope), float(proxy.inter)
     return Volume(
         raw if (slope, inter) == (1.0, 0.0) else in_real_units(raw, slope, inter),
@@ -51,7 +59,9 @@ def _read(path: Path) -> Volume:
         # Files that do not say are in mm, the unit that every tool of the field assumes.
         _LENGTHS.get(length, "millimeter"),
         channel_axis,
-        time_step=steps[3] * _SECONDS.get(time, 1.0) if "T" in axes and steps[3] > 0 and time not in ("hz", "ppm", "rads") else None,
+        time_step=steps[3] * _SECONDS.get(time, 1.0)
+        if "T" in axes and steps[3] > 0 and time not in ("hz", "ppm", "rads")
+        else None,
         format="NIfTI",
         header=header,
         path=path,
@@ -77,7 +87,9 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
     if recipe:
         header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", recipe.encode()))
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    image = kind(data, None, header)  # without an affine, the header's codes and matrices stay as they are
+    image = kind(
+        data, None, header
+    )  # without an affine, the header's codes and matrices stay as they are
     image.header.set_slope_inter(*(1.0, 0.0) if data.dtype.kind == "V" else like.scaling)
     nibabel.save(image, path)
 
@@ -85,7 +97,9 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
 def _in_order(data: Array, axes: str) -> tuple[Array, str]:
     """Bring the axes of another format into NIfTI's order; x, y, z and time are there even when they have one sample."""
     have = [i for letter in "XYZT" for i, own in enumerate(axes) if own == letter]
-    rest = [i for i in range(len(axes)) if i not in have and axes[i] != "S"] + [i for i, own in enumerate(axes) if own == "S"]
+    rest = [i for i in range(len(axes)) if i not in have and axes[i] != "S"] + [
+        i for i, own in enumerate(axes) if own == "S"
+    ]
     letters = "".join(axes[i] for i in have + rest)
     data = data.transpose(have + rest)
     for place, letter in enumerate("XYZT" if rest else "XYZ"):
@@ -98,7 +112,11 @@ def _describe(header: Any, shape: tuple[int, ...], axes: str, like: Volume) -> N
     """Fill an empty header with voxel size, units and time step; there is no orientation to tell."""
     unit = like.unit if like.unit in ("meter", "micrometer", "pixel") else "millimeter"
     scale = units.factor(like.unit, unit)
-    known = {letter: step * scale for letter, step in zip(like.axes, like.spacing, strict=True) if step is not None}
+    known = {
+        letter: step * scale
+        for letter, step in zip(like.axes, like.spacing, strict=True)
+        if step is not None
+    }
     known["T"] = like.time_step or 1.0
     ndim = len(axes) - ("S" in axes)
     header.set_data_shape(shape[:ndim])
@@ -119,12 +137,18 @@ def _colour(data: Array, axes: str, header: Any) -> Array:
 
 
 def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
-    if like.format != "NIfTI" and len(set(like.axes) | set("XYZT" if set(like.axes) - set("XYZ") else "XYZ")) > len(_AXES):
-        raise ValueError(f"NIfTI holds up to {len(_AXES)} axes; this image with {like.axes} does not fit.")
+    if like.format != "NIfTI" and len(
+        set(like.axes) | set("XYZT" if set(like.axes) - set("XYZ") else "XYZ")
+    ) > len(_AXES):
+        raise ValueError(
+            f"NIfTI holds up to {len(_AXES)} axes; this image with {like.axes} does not fit."
+        )
     plain = dtype.newbyteorder("=")
     if plain in _HELD:
         return plain
-    return np.dtype(np.uint8 if plain.kind == "b" else np.float32 if plain.itemsize < 4 else np.float64)
+    return np.dtype(
+        np.uint8 if plain.kind == "b" else np.float32 if plain.itemsize < 4 else np.float64
+    )
 
 
 FORMAT = Format("NIfTI", (".nii.gz", ".nii"), _read, _write, _storable)

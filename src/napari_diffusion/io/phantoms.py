@@ -80,7 +80,9 @@ def confocal(
     return Confocal(np.clip(np.rint(noisy), 0, 65535).astype(np.uint16), truth, spacing)
 
 
-def _add_nucleus(clean: Real, spacing: tuple[float, ...], rng: np.random.Generator, size: Point) -> None:
+def _add_nucleus(
+    clean: Real, spacing: tuple[float, ...], rng: np.random.Generator, size: Point
+) -> None:
     """Add a solid ellipsoid with darker nucleoli."""
     centre, radii = rng.uniform(0.0, 1.0, 3) * size, rng.uniform((1.5, 1.8, 1.8), (3.0, 4.0, 4.0))
     inside = _ellipsoid(clean.shape, spacing, centre, radii)
@@ -88,15 +90,24 @@ def _add_nucleus(clean: Real, spacing: tuple[float, ...], rng: np.random.Generat
     clean[inside] = bright
     for _ in range(rng.integers(1, 4)):
         spot = centre + rng.uniform(-0.5, 0.5, 3) * radii
-        clean[inside & _ellipsoid(clean.shape, spacing, spot, radii * rng.uniform(0.2, 0.35))] = 0.45 * bright
+        clean[inside & _ellipsoid(clean.shape, spacing, spot, radii * rng.uniform(0.2, 0.35))] = (
+            0.45 * bright
+        )
 
 
-def _ellipsoid(shape: tuple[int, ...], spacing: tuple[float, ...], centre: Point, radii: Point) -> NDArray[np.bool_]:
-    z, y, x = (((np.arange(n) * h - c) / r) ** 2 for n, h, c, r in zip(shape, spacing, centre, radii, strict=True))
+def _ellipsoid(
+    shape: tuple[int, ...], spacing: tuple[float, ...], centre: Point, radii: Point
+) -> NDArray[np.bool_]:
+    z, y, x = (
+        ((np.arange(n) * h - c) / r) ** 2
+        for n, h, c, r in zip(shape, spacing, centre, radii, strict=True)
+    )
     return np.asarray(z[:, None, None] + y[:, None] + x < 1)
 
 
-def _draw_filament(threads: Real, spacing: tuple[float, ...], rng: np.random.Generator, size: Point) -> None:
+def _draw_filament(
+    threads: Real, spacing: tuple[float, ...], rng: np.random.Generator, size: Point
+) -> None:
     """Draw a smooth curve, as a walk whose direction turns slowly, until it leaves the stack."""
     step = min(spacing) / 2
     point, heading = rng.uniform(0, 1, 3) * size, rng.normal(size=3) * (0.15, 1.0, 1.0)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.io.volume import Array, require
+from napari_diffusion.core.arrays import Array
+from napari_diffusion.io.volume import require
 
 _GAP = 6
 _LEAST_HEIGHT = 480
@@ -35,5 +36,8 @@ def side_by_side(path: Path, before: Array, after: Array, spacing: tuple[float, 
     whole = image.new("L", (3 * columns + 2 * _GAP, rows), 255)
     for place, panel in enumerate(panels):
         grey: NDArray[np.uint8] = (255 * np.clip(panel, 0, 1)).astype(np.uint8)
-        whole.paste(image.fromarray(grey).resize((columns, rows), image.Resampling.NEAREST), (place * (columns + _GAP), 0))
+        whole.paste(
+            image.fromarray(grey).resize((columns, rows), image.Resampling.NEAREST),
+            (place * (columns + _GAP), 0),
+        )
     whole.save(path, format="PNG")

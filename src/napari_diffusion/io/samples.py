@@ -24,8 +24,12 @@ def upright(path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
     """Return a NIfTI image as one looks at it, axes ([t,] z, y, x), and its zooms: front of the head up, patient's left on the left."""
     nibabel = require("nibabel", "The MRI samples")
     image: Any = nibabel.as_closest_canonical(nibabel.load(path))
-    data = np.asarray(image.dataobj).T[..., ::-1, :]  # rows run down on a screen, y runs up in NIfTI
-    return np.ascontiguousarray(data), tuple(round(float(step), 4) for step in image.header.get_zooms()[::-1])
+    data = np.asarray(image.dataobj).T[
+        ..., ::-1, :
+    ]  # rows run down on a screen, y runs up in NIfTI
+    return np.ascontiguousarray(data), tuple(
+        round(float(step), 4) for step in image.header.get_zooms()[::-1]
+    )
 
 
 def mri_4d() -> tuple[NDArray[np.int16], tuple[float, float, float, float], str]:

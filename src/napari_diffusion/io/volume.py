@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_diffusion.grid import store
+from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.dtypes import store
+from napari_diffusion.core.errors import MissingLibraryError
 
-Array = NDArray[Any]
 #: Letters of axes whose kind a file leaves open: pages of a plain TIFF, leading axes of an array.
 UNKNOWN = "IQ"
 
@@ -39,7 +39,7 @@ class Volume:
     time_step
         Time between frames [s], or ``None``.
     channel_names
-        Names along axis C, or nothing.
+        Names of the channels, in the order of axis C and empty where one has none; or nothing.
     format, header
         Name of the format, and whatever that format's writer needs to save a result like this file.
     path
@@ -92,10 +92,6 @@ class Format:
     look: Callable[[Path], Volume] | None = None
 
 
-class MissingLibraryError(ImportError):
-    """A format needs a library that is not installed."""
-
-
 def require(library: str, purpose: str) -> Any:
     """Import an optional library, or say what to install.
 
@@ -107,7 +103,9 @@ def require(library: str, purpose: str) -> Any:
     try:
         return import_module(library)
     except ImportError:
-        raise MissingLibraryError(f'{purpose} need the library {library}: pip install "napari-diffusion[io]".') from None
+        raise MissingLibraryError(
+            f'{purpose} need the library {library}: pip install "napari-diffusion[io]".'
+        ) from None
 
 
 def in_real_units(raw: Array, slope: float, inter: float) -> Array:

@@ -46,7 +46,11 @@ def all_models() -> tuple[type[Model], ...]:
             if not (isinstance(model, type) and issubclass(model, Model)):
                 raise TypeError(f"{model!r} is no subclass of napari_diffusion.models.Model")
         except Exception as error:  # whatever another package raises
-            warnings.warn(f"The model {entry.name!r} ({entry.value}) cannot be used: {error}.", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"The model {entry.name!r} ({entry.value}) cannot be used: {error}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         else:
             found.append(model)
     return tuple(found)

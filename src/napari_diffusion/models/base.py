@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from napari_diffusion.coefficients import Coefficient
-    from napari_diffusion.features import Features
+    from napari_diffusion.operators import Operator
+    from napari_diffusion.operators.features import Features
 
 _KEY = "napari_diffusion"
 
@@ -39,7 +39,9 @@ class Parameter:
         """Unit with the names of the data put in, for display: ``"intensity/length"`` becomes ``"intensity/µm"``."""
         if self.unit == "1":
             return ""
-        return self.unit.replace("length", length).replace("intensity", intensity).replace("^2", "²")
+        return (
+            self.unit.replace("length", length).replace("intensity", intensity).replace("^2", "²")
+        )
 
     def check(self, owner: str, value: Any) -> Any:
         """Return ``value`` as the declared type, or raise one sentence that says what would work."""
@@ -48,7 +50,9 @@ class Parameter:
         if self.choices is not None:
             if not isinstance(value, str) or value not in self.choices:
                 other = " or a function" if self.function else ""
-                raise ValueError(f"{owner}: {self.name} must be one of {', '.join(self.choices)}{other}, got {value!r}.")
+                raise ValueError(
+                    f"{owner}: {self.name} must be one of {', '.join(self.choices)}{other}, got {value!r}."
+                )
             return value
         number = as_number(value)
         if number is None:
@@ -58,7 +62,9 @@ class Parameter:
         wanted = " and ".join([*(f"{sign} {bound:g}" for sign, bound, _ in bounds), "finite"])
         if not math.isfinite(number) or not all(holds(number, bound) for _, bound, holds in bounds):
             told = self.doc.rstrip(".")
-            raise ValueError(f"{owner}: {self.name} must be {wanted}{self._unit_text()}, got {value!s:.60} ({told}).")
+            raise ValueError(
+                f"{owner}: {self.name} must be {wanted}{self._unit_text()}, got {value!s:.60} ({told})."
+            )
         return self.type(number)
 
     def _unit_text(self) -> str:
@@ -93,7 +99,16 @@ def param(
 
     ``suggest`` names the estimator that can fill it in; ``function`` says that Python may give a function instead of one of the choices.
     """
-    told = {"doc": doc, "unit": unit, "gt": gt, "ge": ge, "le": le, "choices": choices, "suggest": suggest, "function": function}
+    told = {
+        "doc": doc,
+        "unit": unit,
+        "gt": gt,
+        "ge": ge,
+        "le": le,
+        "choices": choices,
+        "suggest": suggest,
+        "function": function,
+    }
     return dataclasses.field(default=default, metadata={_KEY: told})
 
 
@@ -101,12 +116,12 @@ def param(
 class Model:
     """A diffusion model: a frozen dataclass whose fields are declared with `param`.
 
-    A subclass sets ``name`` (command line), ``title`` and ``summary`` (menus), and says `coefficient`. It may read only
+    A subclass sets ``name`` (command line), ``title`` and ``summary`` (menus), and says `operator`. It may read only
     local features: no global statistic, no state. That alone makes previews, tiles, threads and clusters agree.
 
     What it promises about every image is declared too, and the laws of `napari_diffusion.testing` hold it to that: ``conservative``,
     that it keeps the mean (every model in divergence form does), and ``offset_invariant``, that a constant added to the image is added
-    to the result. ``amplifies`` says how much more than others it makes of a rounding error, ``switches`` how much more of what is left
+    to the result. ``rounding_gain`` says how much more than others it makes of a rounding error, ``truncation_gain`` how much more of what is left
     out around a preview: much, where its formula nearly jumps from one way of smoothing to another.
     """
 
@@ -116,13 +131,17 @@ class Model:
     isotropic: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
     offset_invariant: ClassVar[bool] = True
-    amplifies: ClassVar[float] = 1.0
-    switches: ClassVar[float] = 1.0
+    rounding_gain: ClassVar[float] = 1.0
+    truncation_gain: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         """Check every field against its declaration."""
         for parameter in parameters(self):
-            object.__setattr__(self, parameter.name, parameter.check(type(self).__name__, getattr(self, parameter.name)))
+            object.__setattr__(
+                self,
+                parameter.name,
+                parameter.check(type(self).__name__, getattr(self, parameter.name)),
+            )
 
     def encode(self, u: NDArray[np.floating]) -> None:
         """Turn intensities into what diffuses, in place, before a run; for models of transformed intensities."""
@@ -131,15 +150,15 @@ class Model:
         """Turn what has diffused back into intensities, in place. Time 0 returns the image as it is."""
 
     @property
-    def encodes(self) -> bool:
+    def has_transform(self) -> bool:
         """Whether this model transforms intensities."""
         return type(self).encode is not Model.encode
 
-    def bounded(self, most: float) -> Self:
+    def with_max_diffusivity(self, most: float) -> Self:
         """Return a model that does nearly the same with no diffusivity above ``most``, for drafts; without one, the model itself."""
         return self
 
-    def coefficient(self, f: Features) -> Coefficient:
+    def operator(self, f: Features) -> Operator:
         """Diffusion coefficient of the image that ``f`` describes, at its time."""
         raise NotImplementedError
 
@@ -153,4 +172,8 @@ def parameters(model: Model | type[Model]) -> tuple[Parameter, ...]:
 @cache
 def _declared(cls: Any) -> tuple[Parameter, ...]:
     types = get_type_hints(cls)
-    return tuple(Parameter(f.name, types[f.name], f.default, **f.metadata[_KEY]) for f in dataclasses.fields(cls) if _KEY in f.metadata)
+    return tuple(
+        Parameter(f.name, types[f.name], f.default, **f.metadata[_KEY])
+        for f in dataclasses.fields(cls)
+        if _KEY in f.metadata
+    )

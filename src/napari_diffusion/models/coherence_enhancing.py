@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.coefficients import Tensor
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.tensor import DiffusionTensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +30,40 @@ class CoherenceEnhancing(Model):
     title = "Coherence-enhancing"
     summary = "Smooths only along fibres, vessels and membranes, and closes gaps in them."
 
-    kappa: float = param(5.0, "Contrast: gradient of the faintest structure to follow.", unit="intensity/length", gt=0, suggest="threshold")
-    sigma: float = param(0.7, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale")
-    rho: float = param(2.0, "Size of the neighbourhood whose direction is averaged.", unit="length", ge=0, suggest="voxels")
-    alpha: float = param(0.01, "Smoothing where there is no structure, as a share of that along one.", gt=0, le=1)
+    kappa: float = param(
+        5.0,
+        "Contrast: gradient of the faintest structure to follow.",
+        unit="intensity/length",
+        gt=0,
+        suggest="threshold",
+    )
+    sigma: float = param(
+        0.7, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+    )
+    rho: float = param(
+        2.0,
+        "Size of the neighbourhood whose direction is averaged.",
+        unit="length",
+        ge=0,
+        suggest="voxels",
+    )
+    alpha: float = param(
+        0.01, "Smoothing where there is no structure, as a share of that along one.", gt=0, le=1
+    )
 
-    def coefficient(self, f: Features) -> Tensor:
+    def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
-        return Tensor(f.structure(self.sigma, self.rho), self.spectrum, maxima=(1.0,) * (len(f.axes) - 1) + (self.alpha,))
+        return DiffusionTensor(
+            f.structure(self.sigma, self.rho),
+            self.spectrum,
+            maxima=(1.0,) * (len(f.axes) - 1) + (self.alpha,),
+        )
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors; only alpha where all directions are alike."""
         # Gaps below kappa²/9 give exp(-81), which is nothing; smaller numbers would only be slow.
         gaps = [np.maximum(mu[0] - m, self.kappa**2 / 9) for m in mu[1:]]
-        along = [self.alpha + (1 - self.alpha) * np.exp(-np.square(self.kappa**2 / gap)) for gap in gaps]
+        along = [
+            self.alpha + (1 - self.alpha) * np.exp(-np.square(self.kappa**2 / gap)) for gap in gaps
+        ]
         return [np.full_like(mu[0], self.alpha), *along]

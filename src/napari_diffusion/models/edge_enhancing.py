@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.coefficients import Diffusivity, Tensor
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.diffusivity import Diffusivity
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.tensor import DiffusionTensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +30,31 @@ class EdgeEnhancing(Model):
     title = "Edge-enhancing"
     summary = "Smooths along edges as well as inside regions, so that edges become clean lines and surfaces."
 
-    kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
-    sigma: float = param(1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale")
-    rho: float = param(1.0, "Size of the neighbourhood whose edges are averaged.", unit="length", ge=0, suggest="voxels")
+    kappa: float = param(
+        10.0,
+        "Edge threshold: gradient at which the flux is largest.",
+        unit="intensity/length",
+        gt=0,
+        suggest="threshold",
+    )
+    sigma: float = param(
+        1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+    )
+    rho: float = param(
+        1.0,
+        "Size of the neighbourhood whose edges are averaged.",
+        unit="length",
+        ge=0,
+        suggest="voxels",
+    )
 
-    def coefficient(self, f: Features) -> Tensor:
+    def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
-        return Tensor(f.structure(self.sigma, self.rho), self.spectrum)
+        return DiffusionTensor(f.structure(self.sigma, self.rho), self.spectrum)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors: one, and less across the edge."""
-        return [Diffusivity("weickert", self.kappa).of(mu[0]), *[np.ones_like(mu[0])] * (len(mu) - 1)]
+        return [
+            Diffusivity("weickert", self.kappa).of(mu[0]),
+            *[np.ones_like(mu[0])] * (len(mu) - 1),
+        ]

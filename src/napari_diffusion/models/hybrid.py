@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.coefficients import Diffusivity, Tensor
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.diffusivity import Diffusivity
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.tensor import DiffusionTensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +30,39 @@ class Hybrid(Model):
     name = "hybrid"
     title = "Hybrid"
     summary = "Follows tubes where there are tubes, and keeps edges and surfaces elsewhere."
-    switches = 1e3  # the exponential of a product of squared gradients
+    truncation_gain = 1e3  # the exponential of a product of squared gradients
 
-    kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
-    contrast: float = param(
-        10.0, "Tube contrast: gradient from which tubes are followed.", unit="intensity/length", gt=0, suggest="threshold"
+    kappa: float = param(
+        10.0,
+        "Edge threshold: gradient at which the flux is largest.",
+        unit="intensity/length",
+        gt=0,
+        suggest="threshold",
     )
-    sigma: float = param(1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale")
-    rho: float = param(1.0, "Size of the neighbourhood whose direction is averaged.", unit="length", ge=0, suggest="voxels")
+    contrast: float = param(
+        10.0,
+        "Tube contrast: gradient from which tubes are followed.",
+        unit="intensity/length",
+        gt=0,
+        suggest="threshold",
+    )
+    sigma: float = param(
+        1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+    )
+    rho: float = param(
+        1.0,
+        "Size of the neighbourhood whose direction is averaged.",
+        unit="length",
+        ge=0,
+        suggest="voxels",
+    )
     coherence: float = param(15.0, "How straight a tube must be to be followed.", gt=0)
     alpha: float = param(0.01, "Smoothing across a tube, as a share of that along it.", gt=0, le=1)
 
-    def coefficient(self, f: Features) -> Tensor:
+    def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
         edge = f.grad2(self.sigma).copy()
-        return Tensor(f.structure(self.sigma, self.rho), self.spectrum, extra=(edge,))
+        return DiffusionTensor(f.structure(self.sigma, self.rho), self.spectrum, extra=(edge,))
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""
@@ -57,4 +76,8 @@ class Hybrid(Model):
         bent = math.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3)))
         along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(bent, 80))
         coherent = (1 - share) * self.alpha
-        return [coherent + share * edge, *[coherent + share] * (len(mu) - 2), (1 - share) * along + share]
+        return [
+            coherent + share * edge,
+            *[coherent + share] * (len(mu) - 2),
+            (1 - share) * along + share,
+        ]

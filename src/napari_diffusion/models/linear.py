@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_diffusion.coefficients import Constant
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model
+from napari_diffusion.operators.divergence import ConstantDiffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,6 @@ class Linear(Model):
     summary = "Gaussian smoothing, the same in every direction and everywhere."
     isotropic = True
 
-    def coefficient(self, f: Features) -> Constant:
+    def operator(self, f: Features) -> ConstantDiffusivity:
         """Return g = 1 everywhere."""
-        return Constant()
+        return ConstantDiffusivity()

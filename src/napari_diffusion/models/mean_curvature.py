@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_diffusion.coefficients import Curvature, Diffusivity
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model
+from napari_diffusion.operators.curvature import LevelSetCurvature
+from napari_diffusion.operators.diffusivity import Diffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,6 @@ class MeanCurvature(Model):
     summary = "Smooths outlines, not intensities: small things shrink away, straight edges of any contrast stay."
     conservative = False
 
-    def coefficient(self, f: Features) -> Curvature:
+    def operator(self, f: Features) -> LevelSetCurvature:
         """Return g = 1: curvature alone."""
-        return Curvature(f.grad2(0.0), Diffusivity())
+        return LevelSetCurvature(f.grad2(0.0), Diffusivity())

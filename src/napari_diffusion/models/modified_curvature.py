@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_diffusion.coefficients import CODES, Curvature, Diffusivity
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.curvature import LevelSetCurvature
+from napari_diffusion.operators.diffusivity import CODES, Diffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,17 @@ class ModifiedCurvature(Model):
     summary = "Smooths outlines and keeps edges steeper than the threshold; gentle to thin and faint structures."
     conservative = False
 
-    kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
-    diffusivity: str = param("exponential", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:])
+    kappa: float = param(
+        10.0,
+        "Edge threshold: gradient at which the flux is largest.",
+        unit="intensity/length",
+        gt=0,
+        suggest="threshold",
+    )
+    diffusivity: str = param(
+        "exponential", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:]
+    )
 
-    def coefficient(self, f: Features) -> Curvature:
+    def operator(self, f: Features) -> LevelSetCurvature:
         """Return g of the whole gradient at each face."""
-        return Curvature(f.grad2(0.0), Diffusivity(self.diffusivity, self.kappa))
+        return LevelSetCurvature(f.grad2(0.0), Diffusivity(self.diffusivity, self.kappa))

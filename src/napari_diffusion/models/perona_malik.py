@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_diffusion.coefficients import CODES, Diffusivity, Face, Scalar
-from napari_diffusion.features import Features
-from napari_diffusion.kernels import Function
+from napari_diffusion.backends.protocol import DiffusivityFunction
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.diffusivity import CODES, Diffusivity
+from napari_diffusion.operators.divergence import FaceDiffusivity, VoxelDiffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +31,37 @@ class PeronaMalik(Model):
     title = "Perona-Malik"
     summary = "Smooths inside regions and keeps edges whose gradient exceeds the threshold."
 
-    kappa: float = param(10.0, "Edge threshold: gradient at which the flux is largest.", unit="intensity/length", gt=0, suggest="threshold")
-    diffusivity: str | Function = param("rational", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:], function=True)
-    sigma: float = param(0.0, "Smoothing before the gradient is read; 0 is the classic model.", unit="length", ge=0, suggest="scale")
+    kappa: float = param(
+        10.0,
+        "Edge threshold: gradient at which the flux is largest.",
+        unit="intensity/length",
+        gt=0,
+        suggest="threshold",
+    )
+    diffusivity: str | DiffusivityFunction = param(
+        "rational",
+        "How smoothing falls off with the gradient.",
+        choices=tuple(CODES)[1:],
+        function=True,
+    )
+    sigma: float = param(
+        0.0,
+        "Smoothing before the gradient is read; 0 is the classic model.",
+        unit="length",
+        ge=0,
+        suggest="scale",
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters, and that a function is a diffusivity."""
         super().__post_init__()
         Diffusivity(self.diffusivity, self.kappa).check()
 
-    def coefficient(self, f: Features) -> Face | Scalar:
+    def operator(self, f: Features) -> FaceDiffusivity | VoxelDiffusivity:
         """Return g of each face difference, or g of the smoothed gradient at the voxels."""
         g = Diffusivity(self.diffusivity, self.kappa)
-        return Face(g) if self.sigma == 0 else Scalar(f.apply(g, f.grad2(self.sigma)))
+        return (
+            FaceDiffusivity(g)
+            if self.sigma == 0
+            else VoxelDiffusivity(f.apply(g, f.grad2(self.sigma)))
+        )

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.coefficients import Scalar
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.divergence import VoxelDiffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,13 @@ class Rician(Model):
     conservative = False
     offset_invariant = False
 
-    sigma_noise: float = param(10.0, "Noise: standard deviation of its real and imaginary part.", unit="intensity", gt=0, suggest="noise")
+    sigma_noise: float = param(
+        10.0,
+        "Noise: standard deviation of its real and imaginary part.",
+        unit="intensity",
+        gt=0,
+        suggest="noise",
+    )
 
     def encode(self, u: NDArray[np.floating]) -> None:
         """Square the magnitude."""
@@ -44,7 +50,7 @@ class Rician(Model):
         u -= 2 * self.sigma_noise**2
         np.sqrt(np.maximum(u, 0, out=u), out=u)
 
-    def coefficient(self, f: Features) -> Scalar:
+    def operator(self, f: Features) -> VoxelDiffusivity:
         """Return the share of the local variance that noise explains, at most 1."""
         mean, variance = (f.average(values) for values in f.neighbours())
         s2 = self.sigma_noise**2
@@ -54,4 +60,4 @@ class Rician(Model):
         np.maximum(variance, np.finfo(variance.dtype).tiny, out=variance)
         with np.errstate(over="ignore"):
             mean /= variance
-        return Scalar(np.clip(mean, 0, 1, out=mean))
+        return VoxelDiffusivity(np.clip(mean, 0, 1, out=mean))

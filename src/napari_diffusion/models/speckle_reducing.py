@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.coefficients import Scalar
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.divergence import VoxelDiffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,14 @@ class SpeckleReducing(Model):
     summary = "Smooths speckle, whose noise grows with brightness, and keeps edges: ultrasound, radar, OCT, in linear intensities."
     offset_invariant = False
 
-    q0: float = param(0.3, "Speckle level: standard deviation of the noise as a share of the local mean.", gt=0, suggest="speckle")
+    q0: float = param(
+        0.3,
+        "Speckle level: standard deviation of the noise as a share of the local mean.",
+        gt=0,
+        suggest="speckle",
+    )
 
-    def coefficient(self, f: Features) -> Scalar:
+    def operator(self, f: Features) -> VoxelDiffusivity:
         """Return c = q0²(1 + q0²) / (q0⁴ + q²), at most 1."""
         mean, q2 = f.neighbours()
         np.square(mean, out=mean)
@@ -45,4 +50,4 @@ class SpeckleReducing(Model):
         c = f.average(q2)
         c += a * a
         np.divide(a * (1 + a), c, out=c)
-        return Scalar(np.minimum(c, 1, out=c))
+        return VoxelDiffusivity(np.minimum(c, 1, out=c))

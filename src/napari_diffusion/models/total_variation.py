@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from napari_diffusion.coefficients import Diffusivity, Gradient
-from napari_diffusion.features import Features
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.diffusivity import Diffusivity
+from napari_diffusion.operators.divergence import GradientDiffusivity
+from napari_diffusion.operators.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +29,28 @@ class TotalVariation(Model):
     title = "Total variation"
     summary = "Flattens regions and keeps their edges sharp; a thing fades at a rate of its surface per volume."
 
-    kappa: float = param(10.0, "Edge threshold: the largest flux, at any edge.", unit="intensity/length", gt=0, suggest="flux")
-    epsilon: float = param(0.01, "Flatness: gradients below this share of the threshold are smoothed linearly.", gt=0, le=1)
+    kappa: float = param(
+        10.0,
+        "Edge threshold: the largest flux, at any edge.",
+        unit="intensity/length",
+        gt=0,
+        suggest="flux",
+    )
+    epsilon: float = param(
+        0.01,
+        "Flatness: gradients below this share of the threshold are smoothed linearly.",
+        gt=0,
+        le=1,
+    )
 
-    def bounded(self, most: float) -> Self:
+    def with_max_diffusivity(self, most: float) -> Self:
         """Return the flow with an ``epsilon`` of 1/``most`` or more."""
         return replace(self, epsilon=max(self.epsilon, min(1 / most, 1.0)))
 
-    def coefficient(self, f: Features) -> Gradient:
+    def operator(self, f: Features) -> GradientDiffusivity:
         """Return 1/sqrt(s²/kappa² + epsilon²): the charbonnier diffusivity at epsilon kappa, 1/epsilon times."""
-        return Gradient(f.grad2(0.0), Diffusivity("charbonnier", self.epsilon * self.kappa), maximum=1 / self.epsilon)
+        return GradientDiffusivity(
+            f.grad2(0.0),
+            Diffusivity("charbonnier", self.epsilon * self.kappa),
+            maximum=1 / self.epsilon,
+        )

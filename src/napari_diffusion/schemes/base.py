@@ -16,17 +16,17 @@ class Stage(NamedTuple):
     """One evaluation of the operator.
 
     ``momentum`` m and ``step`` tau [length²] as above; ``time`` is the diffusion time reached, ``None`` inside a superstep;
-    ``anchor`` is the share c of the superstep's start that is mixed in at its end. Tensors, which cost more than a stage, are kept from
-    the stage before where it is ``frozen``; otherwise they are made anew, from the field that one explicit step of ``ahead`` [length²]
+    ``start_weight`` is the share c of the superstep's start that is mixed in at its end. Tensors, which cost more than a stage, are kept from
+    the stage before where it is ``reuse_tensor``; otherwise they are made anew, from the field that one explicit step of ``predictor_step`` [length²]
     with the tensors so far predicts.
     """
 
     momentum: float
     step: float
     time: float | None
-    anchor: float = 0.0
-    frozen: bool = False
-    ahead: float = 0.0
+    start_weight: float = 0.0
+    reuse_tensor: bool = False
+    predictor_step: float = 0.0
 
 
 class Scheme:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.features import gaussian_taps
-from napari_diffusion.grid import Grid
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.operators.smoothing import gaussian_taps
 from napari_diffusion.schemes.base import Scheme, Stage
 
 #: Above this sigma [voxel] the cosine transform is faster than the convolution (measured, docs/develop/decisions.md).
@@ -45,22 +45,35 @@ class Exact(Scheme):
         """Weight that may be cut off a kernel: less than the rounding of ``dtype``."""
         return EPS[dtype.itemsize] / 4
 
-    def taps(self, time: float, grid: Grid, dtype: np.dtype[Any]) -> list[NDArray[np.floating]] | None:
+    def taps(
+        self, time: float, grid: Grid, dtype: np.dtype[Any]
+    ) -> list[NDArray[np.floating]] | None:
         """Half kernels of the convolution for each axis, cut below the rounding of ``dtype``; ``None`` where the transform is faster."""
         tail = self.tail(dtype)
         sigmas = [math.sqrt(2 * time) / h for h in grid.spacing]
-        if max((s for s, n in zip(sigmas, grid.shape, strict=True) if n > 1), default=0.0) > LARGEST_CONVOLUTION:
+        if (
+            max((s for s, n in zip(sigmas, grid.shape, strict=True) if n > 1), default=0.0)
+            > LARGEST_CONVOLUTION
+        ):
             return None
-        return [gaussian_taps(s, n, tail).astype(dtype) for s, n in zip(sigmas, grid.shape, strict=True)]
+        return [
+            gaussian_taps(s, n, tail).astype(dtype) for s, n in zip(sigmas, grid.shape, strict=True)
+        ]
 
 
-def transform(part: NDArray[np.floating], axis: int, time: float, spacing: float) -> NDArray[np.floating]:
+def transform(
+    part: NDArray[np.floating], axis: int, time: float, spacing: float
+) -> NDArray[np.floating]:
     r"""Solve along one axis by the cosine transform, :math:`\exp(-2t(1-\cos(\pi k/n)))`, :math:`t = T/h^2`; the axes commute."""
     from scipy.fft import dct, idct
 
     n = part.shape[axis]
     rate = 2 / spacing**2 * (1 - np.cos(np.pi * np.arange(n) / n))
     spectrum = dct(part, 2, axis=axis, norm="ortho")
-    spectrum *= np.exp(-time * rate).astype(part.dtype).reshape([-1 if i == axis else 1 for i in range(part.ndim)])
+    spectrum *= (
+        np.exp(-time * rate)
+        .astype(part.dtype)
+        .reshape([-1 if i == axis else 1 for i in range(part.ndim)])
+    )
     result: NDArray[np.floating] = idct(spectrum, 2, axis=axis, norm="ortho", overwrite_x=True)
     return result

@@ -37,7 +37,9 @@ class Explicit(Scheme):
         if not step > 0:
             raise ValueError(f"Explicit: step must be > 0 [length²], got {self.step}.")
         if step > max_step * (1 + 1e-9):
-            raise ValueError(f"Explicit: step {step:g} is unstable; for this spacing and model it may be at most {max_step:.6g} [length²].")
+            raise ValueError(
+                f"Explicit: step {step:g} is unstable; for this spacing and model it may be at most {max_step:.6g} [length²]."
+            )
         count = max(1, math.ceil(time / step - 1e-9)) if time > 0 else 0
         return tuple(Stage(0.0, time / count, time * (k + 1) / count) for k in range(count))
 

@@ -41,7 +41,12 @@ class FSI(Scheme):
         tau = 3 * h / (n * (n + 1))
         alphas = [(4 * k + 2) / (2 * k + 3) for k in range(n)]
         return tuple(
-            Stage(alpha - 1 if k else 0.0, alpha * tau, time * (cycle + 1) / count if k == n - 1 else None, frozen=k > 0)
+            Stage(
+                alpha - 1 if k else 0.0,
+                alpha * tau,
+                time * (cycle + 1) / count if k == n - 1 else None,
+                reuse_tensor=k > 0,
+            )
             for cycle in range(count)
             for k, alpha in enumerate(alphas)
         )

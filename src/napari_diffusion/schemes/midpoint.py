@@ -24,7 +24,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from napari_diffusion.features import gaussian_taps
+from napari_diffusion.operators.smoothing import gaussian_taps
 from napari_diffusion.schemes.base import Scheme, Stage
 
 #: Longest prediction in the first cycle [stable steps]: longer ones would amplify the noise of the image more than the tensor smooths it.
@@ -55,11 +55,14 @@ class Midpoint(Scheme):
             raise ValueError(f"Midpoint: cycles must be >= 1, got {self.cycles}.")
         h = time / count
         s = max(h / max_step, 1e-9)  # without an axis to diffuse along, the stable step is infinite
-        one = [Stage(m, tau * h / s, None, frozen=True) for m, tau in _exponential(s, min(max(tolerance, 1e-12), 1e-2))]
+        one = [
+            Stage(m, tau * h / s, None, reuse_tensor=True)
+            for m, tau in _exponential(s, min(max(tolerance, 1e-12), 1e-2))
+        ]
         stages = []
         for cycle in range(count):
-            ahead = h / 2 if cycle else min(h / 2, LONGEST_LOOK * max_step)
-            begun = [one[0]._replace(frozen=False, ahead=ahead), *one[1:]]
+            predictor_step = h / 2 if cycle else min(h / 2, LONGEST_LOOK * max_step)
+            begun = [one[0]._replace(reuse_tensor=False, predictor_step=predictor_step), *one[1:]]
             stages += [*begun[:-1], begun[-1]._replace(time=time * (cycle + 1) / count)]
         return tuple(stages)
 

@@ -46,7 +46,11 @@ class RKL2(Scheme):
         """``supersteps`` times the smallest odd number of stages that is stable (an even one would not damp the finest mode)."""
         if time == 0:
             return ()
-        count = max(4, math.ceil(12 * math.sqrt(1e-3 / tolerance))) if self.supersteps is None else self.supersteps
+        count = (
+            max(4, math.ceil(12 * math.sqrt(1e-3 / tolerance)))
+            if self.supersteps is None
+            else self.supersteps
+        )
         if count < 1:
             raise ValueError(f"RKL2: supersteps must be >= 1, got {self.supersteps}.")
         h = time / count
@@ -56,7 +60,11 @@ class RKL2(Scheme):
         w, b = 4 / (s * s + s - 2), (s * s + s - 2) / (2 * (s * s + s))
         one = [Stage((j - 1) / j, (2 * j - 1) / j * w * h, None) for j in range(1, s + 1)]
         return tuple(
-            stage._replace(time=time * (k + 1) / count, anchor=1 - b) if stage is one[-1] else stage for k in range(count) for stage in one
+            stage._replace(time=time * (k + 1) / count, start_weight=1 - b)
+            if stage is one[-1]
+            else stage
+            for k in range(count)
+            for stage in one
         )
 
     def with_steps(self, time: float, count: int) -> RKL2:

@@ -28,7 +28,11 @@ class Preferences:
     def read(cls) -> Preferences:
         """Return the preferences as they are now."""
         page = find_page()
-        return cls() if page is None else cls(page.threads or None, (page.memory << 20) or None, page.preview)
+        return (
+            cls()
+            if page is None
+            else cls(page.threads or None, (page.memory << 20) or None, page.preview)
+        )
 
 
 def find_page() -> Any:
@@ -37,5 +41,8 @@ def find_page() -> Any:
         from napari.settings import get_plugin_settings
 
         return get_plugin_settings("napari-diffusion").filters
-    except (ImportError, KeyError):  # an older napari, or the widget of a package that is not installed as a plugin
+    except (
+        ImportError,
+        KeyError,
+    ):  # an older napari, or the widget of a package that is not installed as a plugin
         return None

@@ -9,28 +9,36 @@ from magicgui.widgets import Container
 from qtpy.QtCore import QTimer
 
 import napari_diffusion as nd
-from napari_diffusion.engine import outputs
-from napari_diffusion.ui import defaults
-from napari_diffusion.ui.batch import BatchSection
-from napari_diffusion.ui.form import Form
-from napari_diffusion.ui.layout import Scroll, align_labels, set_tab_order
-from napari_diffusion.ui.outputs import OutputsSection
-from napari_diffusion.ui.overlay import Undocked
-from napari_diffusion.ui.panel import RUN, RunPanel, sentence
+from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.preferences import Preferences, find_page
-from napari_diffusion.ui.preparation import Preparation, wait_for_suggestion
-from napari_diffusion.ui.preview import PreviewSection
-from napari_diffusion.ui.recipes import RecipeSection
-from napari_diffusion.ui.runs import Run
-from napari_diffusion.ui.section import Context, Section
-from napari_diffusion.ui.threshold import ThresholdSection
-from napari_diffusion.ui.worker import Control, Latest
+from napari_diffusion.ui.qt.layout import Scroll, align_labels, set_tab_order
+from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.run import starting_values
+from napari_diffusion.ui.run.panel import RUN, RunPanel, sentence
+from napari_diffusion.ui.run.run import Run
+from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+from napari_diffusion.ui.run.warmup import wait_for_suggestion
+from napari_diffusion.ui.sections.base import Section
+from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.outputs import OutputsSection
+from napari_diffusion.ui.sections.preview import PreviewSection
+from napari_diffusion.ui.sections.recipes import RecipeSection
+from napari_diffusion.ui.sections.threshold import ThresholdSection
+from napari_diffusion.ui.warmup import WidgetWarmup
+from napari_diffusion.workflows import outputs
 
 #: Rest after the last change before suggestion and plan are made anew [ms].
 PLAN_DELAY = 150
 TRYING = "Trying parameters on pieces of the image…"
 #: What the widgets offer beside the form, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = (PreviewSection, ThresholdSection, OutputsSection, RecipeSection, BatchSection)
+SECTIONS: tuple[type[Section], ...] = (
+    PreviewSection,
+    ThresholdSection,
+    OutputsSection,
+    RecipeSection,
+    BatchSection,
+)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
@@ -59,7 +67,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._due = True
         self.form = Form(napari_viewer, self.isotropic)
         self.panel = RunPanel(self._run)
-        content: Container[Any] = Container(widgets=[self.form, self.form.reasons, self.form.more], labels=False)
+        content: Container[Any] = Container(
+            widgets=[self.form, self.form.reasons, self.form.more], labels=False
+        )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
         self.margins = (0, 0, 0, 0)
@@ -74,8 +84,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._timer.setSingleShot(True)
         self._timer.setInterval(PLAN_DELAY)
         self._timer.timeout.connect(self._settled)
-        self._plans, self._suggestions = Latest(), Latest()
-        self._preparation = Preparation(self.context, self.panel)
+        self._plans, self._suggestions = ReplaceableTask(), ReplaceableTask()
+        self._warmup = WidgetWarmup(self.context, self.panel)
         self.context.on_close(self._plans.drop)
         self.context.on_close(self._suggestions.drop)
         self.form.layer_changed.connect(self._layer_changed)
@@ -113,7 +123,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         known = self.form.layer.value is not None
         self.panel.button.enabled = known
-        self.panel.button.tooltip = RUN if known else "Open an image first; it is filtered in the background."
+        self.panel.button.tooltip = (
+            RUN if known else "Open an image first; it is filtered in the background."
+        )
         self.context.settings_changed.emit()
 
     def _preferences_changed(self, _: Any) -> None:
@@ -176,9 +188,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         if asked:
             self.panel.say(TRYING)
 
-        def work(control: Control) -> nd.Suggestion:
+        def work(control: TaskControl) -> nd.Suggestion:
             wait_for_suggestion(settings, control.cancel)
-            return defaults.suggest(settings.image, settings.model, **keywords, thorough=asked, unit=settings.unit)
+            return starting_values.suggest_values(
+                settings.image, settings.model, **keywords, thorough=asked, unit=settings.unit
+            )
 
         self._suggestions.start(work, done, failed)
 
@@ -195,19 +209,21 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
         wanted, limit = self._wanted(), Preferences.read().memory
 
-        def describe(control: Control) -> str:
-            return outputs.describe(settings.image, settings.model, wanted, limit=limit, **keywords)
+        def describe(control: TaskControl) -> str:
+            return outputs.describe_run(
+                settings.image, settings.model, wanted, limit=limit, **keywords
+            )
 
         def show(text: str) -> None:
             self.panel.plan.value = text
 
         self._plans.start(describe, show, lambda error: show(sentence(error)))
 
-    def _wanted(self) -> outputs.Wanted:
+    def _wanted(self) -> outputs.OutputRequest:
         found: dict[str, Any] = {}
         for section in self.sections.values():
             found |= section.wanted()
-        return outputs.Wanted(**found)
+        return outputs.OutputRequest(**found)
 
     def _run(self) -> None:
         try:
@@ -215,7 +231,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
         else:
-            self.panel.add(Run.of(self._viewer, self.form.layer.value, settings, wanted, Preferences.read().memory).job())
+            self.panel.add(
+                Run.of(
+                    self._viewer, self.form.layer.value, settings, wanted, Preferences.read().memory
+                ).job()
+            )
 
 
 class IsotropicDiffusion(DiffusionWidget):

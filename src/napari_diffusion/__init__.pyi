@@ -1,0 +1,73 @@
+# The public names and the modules that define them. `lazy_loader` reads this file at run time.
+
+from . import models, schemes
+from .api import (
+    coherence,
+    conductance,
+    diffuse,
+    directions,
+    evolve,
+    gradients,
+    integration_error,
+    plan,
+    preview,
+    suggest,
+)
+from .core.cancellation import Cancelled
+from .core.gaussian import equivalent_sigma, time_for_sigma
+from .diagnostics.gradients import Gradients
+from .diagnostics.orientation import Directions
+from .engine.in_memory import State
+from .engine.planner import Plan
+from .engine.recipe import Recipe
+from .estimation.suggestion import Suggestion
+from .models import (
+    CoherenceEnhancing,
+    EdgeEnhancing,
+    Hybrid,
+    Linear,
+    MeanCurvature,
+    Model,
+    ModifiedCurvature,
+    PeronaMalik,
+    Rician,
+    SpeckleReducing,
+    TotalVariation,
+    VesselEnhancing,
+)
+
+__all__ = [
+    "Cancelled",
+    "CoherenceEnhancing",
+    "Directions",
+    "EdgeEnhancing",
+    "Gradients",
+    "Hybrid",
+    "Linear",
+    "MeanCurvature",
+    "Model",
+    "ModifiedCurvature",
+    "PeronaMalik",
+    "Plan",
+    "Recipe",
+    "Rician",
+    "SpeckleReducing",
+    "State",
+    "Suggestion",
+    "TotalVariation",
+    "VesselEnhancing",
+    "coherence",
+    "conductance",
+    "diffuse",
+    "directions",
+    "equivalent_sigma",
+    "evolve",
+    "gradients",
+    "integration_error",
+    "models",
+    "plan",
+    "preview",
+    "schemes",
+    "suggest",
+    "time_for_sigma",
+]

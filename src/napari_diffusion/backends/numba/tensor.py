@@ -1,0 +1,652 @@
+r"""Compiled kernels of the tensor models: derivatives, eigenvalues, packed tensors, and the cell stencil. Rules as in `compiled`.
+
+The tensor of a voxel is kept in two 64-bit words of three 19-bit entries each, in slots of 21 bits: four words can be added before they are
+unpacked, and the six entries take 16 bytes instead of 24, with an error of 2e-6 of the largest eigenvalue.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_diffusion.backends.numba.jit import helper, jit, row
+from napari_diffusion.backends.numba.stages import exp_neg_half
+from napari_diffusion.backends.reference.tensor import C2, CLEAREST, CLOSE, FAINTEST, FALL, LEAST
+
+U = np.uint64
+BIAS = 1 << 18
+MASK, SLOT, SLOTS = U((1 << 21) - 1), U(21), U(42)
+BLOCK = 2048  # voxels whose Hessians and eigenvalues stay in the cache
+ROOT3 = float(np.sqrt(3.0))
+
+
+def _sine_series(degree: int) -> list[float]:
+    """Power series in x of sin(2/3 asin(sqrt(y))) / sqrt(y), y = (x + 1)/4 in [0, 1/2]; singular first at x = 3, it falls like 5.8^-n."""
+    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    root = np.sqrt((nodes + 1) / 4)
+    fit = np.polynomial.chebyshev.Chebyshev.fit(
+        nodes, np.sin(2 / 3 * np.arcsin(root)) / root, degree, domain=[-1, 1]
+    )
+    return [float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef]
+
+
+S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14 = _sine_series(14)
+
+
+@row
+def _derivative_row(u, p, near, far, faces, fp, fnear, bit, first, scale, out, r, n):
+    """Write scale times the sum (first derivative) or difference (second) of both one-sided differences; a closed face has none."""
+    zero = u.dtype.type(0)
+    for i in range(n):
+        up, down = u[far + i] - u[p + i], u[p + i] - u[near + i]
+        if faces is not None:
+            up = up if faces[fp + i] & bit else zero
+            down = down if faces[fnear + i] & bit else zero
+        out[r + i] = scale * (up + down) if first else scale * (up - down)
+
+
+@jit
+def derivative(u, shape, start, lo, hi, axis, first, scale, faces, out):
+    """First (central) or second derivative along ``axis`` on planes lo:hi; plane 0 of ``u`` is plane ``start``; see reference_tensor."""
+    channels, planes, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    plane, one, zero = ny * nx, U(1), U(0)
+    start, lo, hi = U(start), U(lo), U(hi)
+    last = nx - one
+    for c in range(channels):
+        for z in range(lo, hi):
+            for y in range(ny):
+                r, fp = (c * (hi - lo) + z - lo) * plane + y * nx, z * plane + y * nx
+                p = (c * planes + z - start) * plane + y * nx
+                # At the border of the array the neighbour is the voxel itself: difference zero.
+                if axis == 0:
+                    dn, up = (
+                        (plane if z > start else zero),
+                        (plane if z + one < start + planes else zero),
+                    )
+                    _derivative_row(
+                        u,
+                        p,
+                        p - dn,
+                        p + up,
+                        faces,
+                        fp,
+                        fp - dn,
+                        np.uint8(1),
+                        first,
+                        scale,
+                        out,
+                        r,
+                        nx,
+                    )
+                elif axis == 1:
+                    dn, up = (nx if y > zero else zero), (nx if y + one < ny else zero)
+                    _derivative_row(
+                        u,
+                        p,
+                        p - dn,
+                        p + up,
+                        faces,
+                        fp,
+                        fp - dn,
+                        np.uint8(2),
+                        first,
+                        scale,
+                        out,
+                        r,
+                        nx,
+                    )
+                elif nx == one:
+                    out[r] = u.dtype.type(0)
+                else:
+                    bit = np.uint8(4)
+                    _derivative_row(
+                        u,
+                        p + one,
+                        p,
+                        p + U(2),
+                        faces,
+                        fp + one,
+                        fp,
+                        bit,
+                        first,
+                        scale,
+                        out,
+                        r + one,
+                        nx - U(2),
+                    )
+                    _derivative_row(u, p, p, p + one, faces, fp, fp, bit, first, scale, out, r, one)
+                    far = p + last
+                    _derivative_row(
+                        u,
+                        far,
+                        far - one,
+                        far,
+                        faces,
+                        fp + last - one,
+                        fp + last - one,
+                        bit,
+                        first,
+                        scale,
+                        out,
+                        r + last,
+                        one,
+                    )
+
+
+@jit
+def eigenvalues(j, mu):
+    """Eigenvalues, largest first, of symmetric matrices given by rows of entries: diagonal, then upper triangle."""
+    n = mu.shape[1]
+    if mu.shape[0] == 1:
+        for i in range(n):
+            mu[0, i] = j[0, i]
+    elif mu.shape[0] == 2:
+        for i in range(n):
+            a, b, c = (
+                np.float64(j[0, i]),
+                np.float64(j[1, i]),
+                np.float64(j[2, i]),
+            )  # their squares may be beyond float32
+            mean, half = 0.5 * (a + b), 0.5 * (a - b)
+            root = np.sqrt(half * half + c * c)
+            mu[0, i] = mean + root
+            mu[1, i] = mean - root
+    else:
+        t = j.dtype.type
+        third, sixth, half, one, two = t(1 / 3), t(1 / 6), t(0.5), t(1), t(2)
+        smallest, tiny = (t(1e-37), t(1e-20)) if j.itemsize == 4 else (t(1e-300), t(1e-100))
+        c0, c1, c2, c3, c4, c5, c6, c7 = t(S0), t(S1), t(S2), t(S3), t(S4), t(S5), t(S6), t(S7)
+        c8, c9, c10, c11, c12, c13, c14 = t(S8), t(S9), t(S10), t(S11), t(S12), t(S13), t(S14)
+        root3 = t(ROOT3)
+        j0, j1, j2, j3, j4, j5 = j[0], j[1], j[2], j[3], j[4], j[5]
+        m0, m1, m2 = mu[0], mu[1], mu[2]
+        for i in range(n):
+            mean = j0[i] * third + j1[i] * third + j2[i] * third
+            a, b, c, d, e, f = j0[i] - mean, j1[i] - mean, j2[i] - mean, j3[i], j4[i], j5[i]
+            size = max(max(max(abs(a), abs(b)), max(abs(c), abs(d))), max(abs(e), abs(f)))
+            scale = one / max(size, smallest)
+            a, b, c, d, e, f = a * scale, b * scale, c * scale, d * scale, e * scale, f * scale
+            dd, ee, ff = d * d, e * e, f * f
+            p2 = max((a * a + b * b + c * c + two * (dd + ee + ff)) * sixth, tiny)
+            p = np.sqrt(p2)
+            inverse = half / (p2 * p)
+            r = (a * (b * c - ff) - d * (d * c - e * f) + e * (d * f - b * e)) * inverse
+            # 1 - r^2 as a sum of squares: how far the square of the matrix is from being parallel to it, without cancellation.
+            qa, qb, qc = a * a + dd + ee, b * b + dd + ff, c * c + ee + ff
+            x0, x1, x2, x3, x4 = a - b, (a + b - two * c) * root3 * third, two * d, two * e, two * f
+            y0, y1 = qa - qb, (qa + qb - two * qc) * root3 * third
+            y2, y3, y4 = (
+                two * (d * (a + b) + e * f),
+                two * (e * (a + c) + d * f),
+                two * (f * (b + c) + d * e),
+            )
+            w01, w02, w03, w04 = (
+                x0 * y1 - x1 * y0,
+                x0 * y2 - x2 * y0,
+                x0 * y3 - x3 * y0,
+                x0 * y4 - x4 * y0,
+            )
+            w12, w13, w14 = x1 * y2 - x2 * y1, x1 * y3 - x3 * y1, x1 * y4 - x4 * y1
+            w23, w24, w34 = x2 * y3 - x3 * y2, x2 * y4 - x4 * y2, x3 * y4 - x4 * y3
+            near = w01 * w01 + w02 * w02 + w03 * w03 + w04 * w04 + w12 * w12
+            total = near + w13 * w13 + w14 * w14 + w23 * w23 + w24 * w24 + w34 * w34
+            sine = np.sqrt(total) * (third * half) * inverse
+            # Sine of half the angle, at most 1/sqrt(2); of a third of the angle by the series.
+            y = min(sine * sine / (two * (one + abs(r))), half)
+            x = t(4) * y - one
+            s = c7 + x * (c8 + x * (c9 + x * (c10 + x * (c11 + x * (c12 + x * (c13 + x * c14))))))
+            s = c0 + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * (c5 + x * (c6 + x * s))))))
+            sin = s * np.sqrt(y)
+            cos = np.sqrt(one - sin * sin)
+            p *= size
+            lone, low, high = two * p * cos, p * (cos - root3 * sin), p * (cos + root3 * sin)
+            m0[i] = mean + (lone if r >= 0 else high)
+            m1[i] = mean + (-low if r >= 0 else low)
+            m2[i] = mean - (high if r >= 0 else lone)
+
+
+@row
+def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
+    """Vesselness as in `reference_tensor`, from eigenvalues in the order of a bright vessel; with two of them ``m1`` is None."""
+    t = m0.dtype.type
+    zero, one, four, smallest = t(0), t(1), t(4), t(1e-37) if m0.itemsize == 4 else t(1e-300)
+    faintest, clearest, sheets = t(FAINTEST), t(CLEAREST), t(4 * C2)
+    for i in range(n):
+        first, third = sign * m0[i], sign * m2[i]
+        second = third if m1 is None else sign * m1[i]
+        largest = max(max(abs(first), smallest), max(abs(second), abs(third)))
+        a, b, c = abs(first) / largest, max(abs(second) / largest, faintest), abs(third) / largest
+        height, ratio = min(max(strength * largest, faintest), clearest), a / b
+        found = max(one - ratio * ratio, zero)
+        found = found if second < zero and third < zero else zero
+        if m1 is None:
+            strong = one - exp_neg_half(height * height * (a * a + c * c))
+            vessel[i] = found * strong * exp_neg_half(four * a * a)
+        else:
+            strong = (one - exp_neg_half(height * height * (a * a + b * b + c * c))) * (
+                one - exp_neg_half(four * b * b)
+            )
+            vessel[i] = (
+                found
+                * strong
+                * exp_neg_half(four * a * ratio + sheets / (b * height * height * height))
+            )
+
+
+@row
+def _scaled_row(u, p, scale, out, n):
+    for i in range(n):
+        out[i] = scale * u[p + i]
+
+
+@row
+def _weighted_row(j, vessel, total, p, n):
+    """Add the fourth power of ``vessel`` times ``j``."""
+    for i in range(n):
+        square = vessel[i] * vessel[i]
+        total[p + i] += square * square * j[i]
+
+
+@jit
+def vessels(h, scale, bright, strength, total, best):
+    """Add V^4 H to ``total``, H = scale h, and keep the larger vesselness V in ``best``; ``strength`` is 1/gamma."""
+    entries, volume = h.shape
+    axes = 3 if entries == 6 else 2 if entries == 3 else 1
+    low, top = (0, axes - 1) if bright else (axes - 1, 0)
+    sign = h.dtype.type(1 if bright else -1)
+    for start in range(0, volume, BLOCK):
+        count = min(BLOCK, volume - start)
+        j, mu, vessel = (
+            np.empty((entries, count), h.dtype),
+            np.empty((axes, count), h.dtype),
+            np.empty(count, h.dtype),
+        )
+        p, n = U(start), U(count)
+        for k in range(entries):
+            _scaled_row(h[k], p, scale, j[k], n)
+        eigenvalues(j, mu)
+        if axes == 3:
+            _vesselness_row(mu[low], mu[1], mu[top], sign, strength, vessel, n)
+        else:
+            _vesselness_row(mu[low], None, mu[top], sign, strength, vessel, n)
+        for i in range(n):
+            best[p + i] = max(vessel[i], best[p + i])
+        for k in range(entries):
+            _weighted_row(j[k], vessel, total[k], p, n)
+
+
+@row
+def _share(rise, gap, floor, zero, one):
+    """Divided difference; where two eigenvalues meet there is no direction to tell apart."""
+    share = rise / (
+        gap if gap > floor else one
+    )  # selected, not branched around: a loop with branches is not vectorised
+    return share if gap > floor else zero
+
+
+@row
+def _pack(a, b, c):
+    """Three entries, as shares of 2^18 - 1, in one word."""
+    # By 32-bit integers: few processors turn a vector of numbers into 64-bit ones.
+    a, b, c = np.int32(np.rint(a)) + BIAS, np.int32(np.rint(b)) + BIAS, np.int32(np.rint(c)) + BIAS
+    return U(a) | (U(b) << SLOT) | (U(c) << SLOTS)
+
+
+@jit
+def compose(j, mu, lam, scale, axes, d, start, volume):
+    """Pack D = sum_i lam_i v_i v_i^T, with the eigenvectors of ``j``, times ``scale`` into two words from ``start`` on.
+
+    Newton's form of the map mu -> lam needs no eigenvectors.
+    """
+    start, volume, count = U(start), U(volume), U(mu.shape[1])
+    t = mu.dtype.type
+    zero, one, least, smallest = t(0), t(1), t(CLOSE), t(1e-37) if mu.itemsize == 4 else t(1e-300)
+    if mu.shape[0] == 1:
+        for i in range(count):
+            d0 = scale * lam[0, i]
+            z, y, x = (
+                (d0 if axes[0] == 0 else zero),
+                (d0 if axes[0] == 1 else zero),
+                (d0 if axes[0] == 2 else zero),
+            )
+            d[start + i], d[volume + start + i] = _pack(z, y, x), _pack(zero, zero, zero)
+    elif mu.shape[0] == 2:
+        for i in range(count):
+            share = _share(
+                lam[0, i] - lam[1, i],
+                mu[0, i] - mu[1, i],
+                least * max(abs(mu[0, i]), abs(mu[1, i])),
+                zero,
+                one,
+            )
+            a, b = (
+                scale * (lam[0, i] + share * (j[0, i] - mu[0, i])),
+                scale * (lam[0, i] + share * (j[1, i] - mu[0, i])),
+            )
+            c = scale * (share * j[2, i])
+            if axes[0] == 0 and axes[1] == 2:
+                d[start + i], d[volume + start + i] = _pack(a, zero, b), _pack(zero, c, zero)
+            elif axes[0] == 0:
+                d[start + i], d[volume + start + i] = _pack(a, b, zero), _pack(c, zero, zero)
+            else:
+                d[start + i], d[volume + start + i] = _pack(zero, a, b), _pack(zero, zero, c)
+    else:
+        j0, j1, j2, j3, j4, j5 = j[0], j[1], j[2], j[3], j[4], j[5]
+        m0, m1, m2, l0, l1, l2 = mu[0], mu[1], mu[2], lam[0], lam[1], lam[2]
+        for i in range(count):
+            # In units of the largest eigenvalue: the share of a share divides by its square.
+            unit = one / max(max(abs(m0[i]), abs(m2[i])), smallest)
+            a, b, c, first = m0[i] * unit, m1[i] * unit, m2[i] * unit, l0[i]
+            s12, s23 = (
+                _share(first - l1[i], a - b, least, zero, one),
+                _share(l1[i] - l2[i], b - c, least, zero, one),
+            )
+            s123 = _share(s12 - s23, a - c, least, zero, one)
+            zz, yy, xx, o3, o4, o5 = (
+                j0[i] * unit,
+                j1[i] * unit,
+                j2[i] * unit,
+                j3[i] * unit,
+                j4[i] * unit,
+                j5[i] * unit,
+            )
+            z1, y1, x1, z2, y2, x2 = zz - a, yy - a, xx - a, zz - b, yy - b, xx - b
+            zz = first + s12 * z1 + s123 * (z1 * z2 + o3 * o3 + o4 * o4)
+            yy = first + s12 * y1 + s123 * (o3 * o3 + y1 * y2 + o5 * o5)
+            xx = first + s12 * x1 + s123 * (o4 * o4 + o5 * o5 + x1 * x2)
+            zy = s12 * o3 + s123 * (z1 * o3 + o3 * y2 + o4 * o5)
+            zx = s12 * o4 + s123 * (z1 * o4 + o3 * o5 + o4 * x2)
+            yx = s12 * o5 + s123 * (o3 * o4 + y1 * o5 + o5 * x2)
+            d[start + i] = _pack(scale * zz, scale * yy, scale * xx)
+            d[volume + start + i] = _pack(scale * zy, scale * zx, scale * yx)
+
+
+@row
+def _unpack_row(d, volume, a, b, c, e, t, n):
+    """t[k, 1:n+1] = entry k summed over four rows, with both ends repeated."""
+    four, one = np.int32(4 * BIAS), U(1)
+    for i in range(n):
+        w = d[a + i] + d[b + i] + d[c + i] + d[e + i]
+        t[0, i + one] = np.int32(w & MASK) - four
+        t[1, i + one] = np.int32((w >> SLOT) & MASK) - four
+        t[2, i + one] = np.int32(w >> SLOTS) - four
+    for i in range(n):
+        w = d[volume + a + i] + d[volume + b + i] + d[volume + c + i] + d[volume + e + i]
+        t[3, i + one] = np.int32(w & MASK) - four
+        t[4, i + one] = np.int32((w >> SLOT) & MASK) - four
+        t[5, i + one] = np.int32(w >> SLOTS) - four
+    for k in range(6):
+        t[k, 0] = t[k, 1]
+        t[k, n + one] = t[k, n]
+
+
+@row
+def _corner_row(u, a, b, c, e, x, y, z, q, n):
+    """Sums and differences of the four rows of a row of cells (a low, b high along y, c high along z, e both)."""
+    one = U(1)
+    for i in range(n):
+        ua, ub, uc, ue = u[a + i], u[b + i], u[c + i], u[e + i]
+        y[i + one] = (ub - ua) + (ue - uc)
+        z[i + one] = (uc - ua) + (ue - ub)
+        q[i + one] = (ue - uc) - (ub - ua)
+    for i in range(n - one):
+        x[i + one] = ((u[a + i + one] - u[a + i]) + (u[e + i + one] - u[e + i])) + (
+            (u[b + i + one] - u[b + i]) + (u[c + i + one] - u[c + i])
+        )
+    x[0], x[n] = u.dtype.type(0), u.dtype.type(0)
+    for f in (y, z, q):
+        f[0] = f[1]
+        f[n + one] = f[n]
+
+
+@row
+def _flux_row(t, k, x, y, z, q, fx, fy, fz, mzy, mzx, myx, m3, n):
+    """Fluxes of the n + 1 cells of a row: D times the mean gradient, and the hourglass modes with their weights."""
+    one = U(1)
+    least, fall = x.dtype.type(LEAST), x.dtype.type(FALL)
+    k0, k1, k2, k3, k4, k5 = k[0], k[1], k[2], k[3], k[4], k[5]
+    t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+    for i in range(n + one):
+        zz, yy, xx = (
+            k0 * (t0[i] + t0[i + one]),
+            k1 * (t1[i] + t1[i + one]),
+            k2 * (t2[i] + t2[i + one]),
+        )
+        zy, zx, yx = (
+            k3 * (t3[i] + t3[i + one]),
+            k4 * (t4[i] + t4[i + one]),
+            k5 * (t5[i] + t5[i + one]),
+        )
+        gx, gy, gz = x[i], y[i] + y[i + one], z[i] + z[i + one]
+        fz[i] = zz * gz + (zy * gy + zx * gx)
+        fy[i] = yy * gy + (zy * gz + yx * gx)
+        fx[i] = xx * gx + (zx * gz + yx * gy)
+        azy, azx, ayx = abs(zy), abs(zx), abs(yx)
+        vz = max(least * zz, zz - fall * (azy + azx))
+        vy = max(least * yy, yy - fall * (azy + ayx))
+        vx = max(least * xx, xx - fall * (azx + ayx))
+        mzy[i] = (vz + vy) * (q[i] + q[i + one])
+        mzx[i] = (vz + vx) * (z[i + one] - z[i])
+        myx[i] = (vy + vx) * (y[i + one] - y[i])
+        m3[i] = (vz + (vy + vx)) * (q[i + one] - q[i])
+    fx[0], fx[n] = (
+        x.dtype.type(0),
+        x.dtype.type(0),
+    )  # a cell at the end of the row has no edge along it
+
+
+@row
+def _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, n):
+    """What a row of cells gives to each of its four rows of voxels, up to signs: fluxes along x, y and z, and the hourglass of both."""
+    one = U(1)
+    for i in range(n):
+        x[i] = fx[i + one] - fx[i]
+        y[i] = (myx[i + one] - myx[i]) - (fy[i] + fy[i + one])
+        z[i] = (mzx[i + one] - mzx[i]) - (fz[i] + fz[i + one])
+        q[i] = (m3[i + one] - m3[i]) - (mzy[i] + mzy[i + one])
+
+
+@row
+def _scatter_row(x, y, z, q, sy, sz, out, o, n):
+    """Add that to one of the four; sy, sz = +-1 say on which side it lies, 0 that there is no other side."""
+    both = sy * sz
+    for i in range(n):
+        out[o + i] += (x[i] + sy * y[i]) + (sz * z[i] + both * q[i])
+
+
+@row
+def _scatter_rows(x, y, z, q, out, a, b, e, f, n):
+    """The same for all four at once, in the inside of the volume."""
+    for i in range(n):
+        less, more, low, high = x[i] - y[i], x[i] + y[i], q[i] - z[i], z[i] + q[i]
+        out[a + i] += less + low
+        out[b + i] += more - high
+        out[e + i] += less - low
+        out[f + i] += more + high
+
+
+@row
+def _begin_row(u, p, momentum, out, n):
+    if momentum == 0:
+        for i in range(n):
+            out[p + i] = u[p + i]
+    else:
+        for i in range(n):
+            out[p + i] = u[p + i] + momentum * (u[p + i] - out[p + i])
+
+
+@row
+def _edge(edge):
+    """Axis and two corners of edge 0 to 11 of a cell."""
+    axis, k = edge // 4, edge % 4
+    if axis == 0:
+        return axis, k, k + 4
+    if axis == 1:
+        return axis, (k & 1) + ((k & 2) << 1), (k & 1) + ((k & 2) << 1) + 2
+    return axis, 2 * k, 2 * k + 1
+
+
+@helper
+def _is_cut(faces, a, b, c, e, has_y, has_z, left, right):
+    """Whether a face between two voxels of the cell is closed; ``left`` and ``right`` are offsets in the row, equal at its ends."""
+    shut = False
+    for side in range(2):
+        x = left if side == 0 else right
+        if has_z:
+            shut |= not faces[a + x] & np.uint8(1) or not faces[b + x] & np.uint8(1)
+        if has_y:
+            shut |= not faces[a + x] & np.uint8(2) or not faces[c + x] & np.uint8(2)
+    if left != right:
+        for start in (a, b, c, e):
+            shut |= not faces[start + left] & np.uint8(4)
+    return shut
+
+
+@helper
+def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
+    """One cell with walls: every connected part of its corners flows by its own mean gradient; see reference_tensor.step.
+
+    Corner n lies at +1 along z, y, x for its bits 4, 2, 1; ``corner`` are offsets in the volume, ``out_of`` says which corners are written.
+    """
+    part = np.empty(8, np.int64)
+    for n in range(8):
+        part[n] = n
+    opened = np.zeros(12, np.bool_)
+    for _ in range(7):
+        for edge in range(12):
+            axis, n, m = _edge(edge)
+            if present[n] and present[m] and faces[corner[n]] & np.uint8(1 << axis):
+                opened[edge] = True
+                low = min(part[n], part[m])
+                part[n], part[m] = low, low
+    t = np.empty(6, np.float64)
+    g, flux, v, count = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
+    for root in range(8):
+        if not present[root] or part[root] != root:
+            continue
+        t[:] = 0
+        for n in range(8):
+            if present[n] and part[n] == root:
+                for entry in range(6):
+                    w = d[corner[n]] if entry < 3 else d[volume + corner[n]]
+                    t[entry] += np.int64((w >> (SLOT * U(entry % 3))) & MASK) - BIAS
+        for entry in range(6):  # k holds 1/16 for two means over four edges, which are taken here
+            t[entry] *= 16.0 * k[entry]
+        g[:] = 0
+        count[:] = 0
+        for edge in range(12):
+            axis, n, m = _edge(edge)
+            if opened[edge] and part[n] == root:
+                g[axis] += float(u[pc + corner[m]]) - float(u[pc + corner[n]])
+                count[axis] += 1
+        for axis in range(3):
+            g[axis] /= max(count[axis], 1.0)
+        flux[0] = t[0] * g[0] + t[3] * g[1] + t[4] * g[2]
+        flux[1] = t[3] * g[0] + t[1] * g[1] + t[5] * g[2]
+        flux[2] = t[4] * g[0] + t[5] * g[1] + t[2] * g[2]
+        v[0] = max(LEAST * t[0], t[0] - FALL * (abs(t[3]) + abs(t[4])))
+        v[1] = max(LEAST * t[1], t[1] - FALL * (abs(t[3]) + abs(t[5])))
+        v[2] = max(LEAST * t[2], t[2] - FALL * (abs(t[4]) + abs(t[5])))
+        for edge in range(12):
+            axis, n, m = _edge(edge)
+            if opened[edge] and part[n] == root:
+                rise = float(u[pc + corner[m]]) - float(u[pc + corner[n]])
+                f = (flux[axis] + v[axis] * (rise - g[axis])) / count[axis]
+                if out_of[n]:
+                    out[pc + corner[n]] += u.dtype.type(f)
+                if out_of[m]:
+                    out[pc + corner[m]] -= u.dtype.type(f)
+
+
+@jit
+def step(u, out, d, shape, lo, hi, k, momentum, faces):
+    """One stage on planes lo:hi, ``out = u + momentum (u - out) + tau div(D grad u)``; see reference_tensor.step."""
+    channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    plane = ny * nx
+    volume, one, zero = nz * plane, U(1), U(0)
+    t = np.empty((6, shape[3] + 2), u.dtype)
+    x, y, z, q = (
+        np.empty(nx + 2, u.dtype),
+        np.empty(nx + 2, u.dtype),
+        np.empty(nx + 2, u.dtype),
+        np.empty(nx + 2, u.dtype),
+    )
+    fx, fy, fz = np.empty(nx + 1, u.dtype), np.empty(nx + 1, u.dtype), np.empty(nx + 1, u.dtype)
+    mzy, mzx, myx, m3 = (
+        np.empty(nx + 1, u.dtype),
+        np.empty(nx + 1, u.dtype),
+        np.empty(nx + 1, u.dtype),
+        np.empty(nx + 1, u.dtype),
+    )
+    cut = np.zeros(nx + 1, np.bool_)
+    corner, present, out_of = np.zeros(8, np.uint64), np.zeros(8, np.bool_), np.zeros(8, np.bool_)
+    for zc in range(lo - 1, hi):
+        # Cells between plane zc and the next; beyond the border the plane itself stands for its mirror image.
+        has_z = zc >= 0 and zc + 1 < shape[1]
+        z0, z1 = U(max(zc, 0)) * plane, U(min(zc + 1, shape[1] - 1)) * plane
+        low, high = zc >= lo, zc + 1 < hi
+        sz = u.dtype.type(1 if has_z else 0)
+        if high:
+            for c in range(channels):
+                for r in range(ny):
+                    _begin_row(u, c * volume + z1 + r * nx, momentum, out, nx)
+        for yc in range(-1, shape[2]):
+            has_y = yc >= 0 and yc + 1 < shape[2]
+            y0, y1 = U(max(yc, 0)) * nx, U(min(yc + 1, shape[2] - 1)) * nx
+            a, b, e, f = z0 + y0, z0 + y1, z1 + y0, z1 + y1
+            left, right = yc >= 0, yc + 1 < shape[2]
+            sy = u.dtype.type(1 if has_y else 0)
+            _unpack_row(d, volume, a, b, e, f, t, nx)
+            any_cut = False
+            if faces is not None:
+                for i in range(nx + one):
+                    cut[i] = _is_cut(
+                        faces,
+                        a,
+                        b,
+                        e,
+                        f,
+                        has_y,
+                        has_z,
+                        i - one if i > zero else zero,
+                        i if i < nx else nx - one,
+                    )
+                    any_cut |= cut[i]
+            for c in range(channels):
+                pc = c * volume
+                _corner_row(u, pc + a, pc + b, pc + e, pc + f, x, y, z, q, nx)
+                _flux_row(t, k, x, y, z, q, fx, fy, fz, mzy, mzx, myx, m3, nx)
+                if any_cut:
+                    for i in range(nx + one):
+                        if cut[i]:
+                            for flow in (fx, fy, fz, mzy, mzx, myx, m3):
+                                flow[i] = u.dtype.type(0)
+                # The differences of before are no longer needed: their arrays take what is given.
+                _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, nx)
+                if low and high and has_y and has_z:
+                    _scatter_rows(x, y, z, q, out, pc + a, pc + b, pc + e, pc + f, nx)
+                else:
+                    if low and left:
+                        _scatter_row(x, y, z, q, -sy, -sz, out, pc + a, nx)
+                    if low and right:
+                        _scatter_row(x, y, z, q, sy, -sz, out, pc + b, nx)
+                    if high and left:
+                        _scatter_row(x, y, z, q, -sy, sz, out, pc + e, nx)
+                    if high and right:
+                        _scatter_row(x, y, z, q, sy, sz, out, pc + f, nx)
+                if any_cut:
+                    for i in range(nx + one):
+                        if cut[i]:
+                            for n in range(8):
+                                at_z, at_y, at_x = n & 4, n & 2, n & 1
+                                inside_x = i < nx if at_x else i > zero
+                                inside_y, inside_z = (
+                                    (right if at_y else left),
+                                    (zc + 1 < shape[1] if at_z else zc >= 0),
+                                )
+                                present[n] = inside_x and inside_y and inside_z
+                                out_of[n] = high if at_z else low
+                                here = (z1 if at_z else z0) + (y1 if at_y else y0)
+                                x_left = i - one if i > zero else zero
+                                x_right = i if i < nx else nx - one
+                                corner[n] = here + (x_right if at_x else x_left)
+                            _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out)

@@ -1,0 +1,147 @@
+r"""Local features on a range of planes: gradients, neighbours, smoothing, structure tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.backends.reference import face_sums
+from napari_diffusion.backends.reference.face_sums import (
+    add_from_faces,
+    face_ends,
+    flat_channels,
+    part_along,
+)
+from napari_diffusion.backends.reference.tensor import (
+    derivative,
+    entries,
+)
+from napari_diffusion.core.arrays import Field, OpenFaces
+
+
+def grad2(
+    u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: OpenFaces | None, out: Field
+) -> None:
+    r"""Squared gradient on planes ``lo:hi`` into ``out``; plane 0 of ``u`` is plane ``start`` of the domain.
+
+    .. math:: |\nabla u|^2 = \sum_c w_c \sum_i b^2_i \tfrac12 \bigl((D_i^+ u_c)^2 + (D_i^- u_c)^2\bigr)
+
+    The mean of both one-sided squares is second order and, unlike a central difference, sees the checkerboard.
+    """
+
+    def squares(axis: int, before: slice, after: slice, values: Field) -> None:
+        d = values if len(u) == 1 else np.empty((len(u), values.shape[1]), u.dtype)
+        np.subtract(flat_channels(u)[:, after], flat_channels(u)[:, before], out=d)
+        np.square(d, out=d)
+        np.multiply(d if len(u) == 1 else np.dot(w, d), b2[axis] / 2, out=values)
+
+    out[...] = 0
+    walls = None if faces is None else faces[start : start + u.shape[1]]
+    add_from_faces(squares, out[None], lo - start, u.shape[1:], lo - start, hi - start, walls, 1)
+
+
+def neighbours(
+    u: Field, lo: int, hi: int, share: Field, faces: OpenFaces | None, mean: Field, variance: Field
+) -> None:
+    r"""Mean and variance of the neighbours across the faces of every voxel of planes ``lo:hi``, channel by channel.
+
+    .. math:: m = \sum_i p_i\,(u(x + e_i) + u(x - e_i)), \qquad v = \sum_i p_i\,(u(x + e_i)^2 + u(x - e_i)^2) - m^2
+
+    ``share`` holds the weights :math:`p_i`, whose sum is one half. A neighbour behind a closed face or the border is the voxel itself.
+    """
+    first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
+    part = u[:, first:last]
+    m1, m2 = np.zeros_like(part), np.zeros_like(part)
+    for axis in range(part.ndim - 1):
+        near, far = face_ends(axis, part.ndim - 1)
+        d = part[(slice(None), *far)] - part[(slice(None), *near)]
+        if faces is not None:
+            d = np.where(faces[first:last][near] & (1 << axis), d, 0)
+        for side, sign in ((near, 1), (far, -1)):
+            m1[(slice(None), *side)] += sign * share[axis] * d
+            m2[(slice(None), *side)] += share[axis] * np.square(d)
+    here = slice(lo - first, hi - first)
+    np.maximum(m2[:, here] - np.square(m1[:, here]), 0, out=variance)
+    np.add(u[:, lo:hi], m1[:, here], out=mean)
+
+
+def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
+    """Symmetric separable convolution of planes ``lo:hi``, mirrored at the border; ``taps[i][k]`` weighs offsets +k and -k along axis i."""
+    if not out.size:
+        return
+    planes = max(1, face_sums.BLOCK_VOXELS // math.prod(u.shape[2:]))
+    for start in range(lo, hi, planes):
+        stop = min(start + planes, hi)
+        part = u
+        for axis, w in enumerate(taps):
+            part = _convolved(
+                part, axis + 1, w, *((start, stop) if axis == 0 else (0, u.shape[axis + 1]))
+            )
+        out[:, start - lo : stop - lo] = part
+
+
+def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field:
+    """Convolution along one axis at ``start:stop`` of it, in place on one array: three passes a pair of taps."""
+    reach, size = len(w) - 1, part.shape[axis]
+    first, last = start - reach, stop + reach
+    wide = part[part_along(axis, part.ndim, slice(max(first, 0), min(last, size)))]
+    if first < 0 or last > size:
+        below, above = (
+            np.take(part, _mirror(np.arange(*ends), size), axis)
+            for ends in ((first, 0), (size, last))
+        )
+        wide = np.concatenate([below, wide, above], axis)
+    shifted = [
+        wide[part_along(axis, part.ndim, slice(k, k + stop - start))] for k in range(2 * reach + 1)
+    ]
+    total: Field = w[0] * shifted[reach]
+    pair = np.empty_like(total)
+    for k in range(1, reach + 1):
+        np.add(shifted[reach - k], shifted[reach + k], out=pair)
+        pair *= w[k]
+        total += pair
+    return total
+
+
+def structure(
+    u: Field,
+    start: int,
+    planes: int,
+    lo: int,
+    hi: int,
+    axes: Sequence[int],
+    spacing: Sequence[float],
+    taps: Sequence[Field],
+    w: Field,
+    out: Field,
+) -> None:
+    r"""Structure tensor :math:`G * \sum_c w_c \nabla u_c \nabla u_c^T` on planes ``lo:hi``, with the Gaussian of ``taps``.
+
+    Differences are central, along ``axes`` only. Plane 0 of ``u`` is plane ``start`` of the ``planes`` of the domain.
+    """
+    first, last = max(lo - len(taps[0]) + 1, 0), min(hi + len(taps[0]) - 1, planes)
+    slopes = np.empty((len(axes), len(u), last - first, *u.shape[2:]), u.dtype)
+    for slope, axis in zip(slopes, axes, strict=True):
+        derivative(u, start, first, last, axis, 1, spacing[axis], None, slope)
+    for entry, (i, j) in zip(out, entries(len(axes)), strict=True):
+        smooth(
+            np.tensordot(w, slopes[i] * slopes[j], 1)[None],
+            lo - first,
+            hi - first,
+            taps,
+            entry[None],
+        )
+
+
+def count_unusable(u: Field, start: int, stop: int, limit: float) -> int:
+    """Number of values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
+    values = u.reshape(-1)[start:stop]
+    return int(values.size - np.count_nonzero(np.abs(values) <= limit))
+
+
+def _mirror(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    index = index % (2 * size)
+    return np.where(index >= size, 2 * size - 1 - index, index)

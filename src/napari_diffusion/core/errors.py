@@ -1,0 +1,37 @@
+"""Errors with a type of their own."""
+
+from __future__ import annotations
+
+
+class NotFinite(ValueError):
+    """Some values are NaN or infinite.
+
+    Attributes
+    ----------
+    count
+        Number of these values.
+    index
+        Index of the first one in the user's array.
+    what
+        What holds them, as the subject of the sentence.
+    """
+
+    def __init__(self, count: int, index: tuple[int, ...], what: str) -> None:
+        self.count, self.index, self.what = count, index, what
+        several = count > 1
+        values, them = ("values that are", "them") if several else ("value that is", "it")
+        place = f"{', one' if several else ''} at index {list(index)}"
+        remedy = f"use nan='mask' to diffuse around {them}"
+        super().__init__(f"{what} has {count} {values} NaN or infinite{place}; {remedy}.")
+
+    def __reduce__(self) -> tuple[type[NotFinite], tuple[int, tuple[int, ...], str]]:
+        """Rebuild the error in another process from its three arguments."""
+        return NotFinite, (self.count, self.index, self.what)
+
+
+class MissingLibraryError(ImportError):
+    """A format needs a library that is not installed."""
+
+
+class WriteError(OSError):
+    """A file could not be written; the message names its path, the reason and the free space."""

@@ -1,0 +1,18 @@
+"""The Gaussian that linear diffusion is: its width from the diffusion time, and back."""
+
+from __future__ import annotations
+
+import math
+
+#: Full width at half maximum of a Gaussian of standard deviation 1.
+FWHM = 2 * math.sqrt(2 * math.log(2))
+
+
+def equivalent_sigma(time: float) -> float:
+    r"""Standard deviation [length] of the Gaussian after ``time`` [length²], :math:`\sigma = \sqrt{2T}`."""
+    return math.sqrt(2 * time)
+
+
+def time_for_sigma(sigma: float) -> float:
+    r"""Diffusion time [length²] that gives a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
+    return sigma**2 / 2

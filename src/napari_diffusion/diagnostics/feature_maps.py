@@ -1,0 +1,116 @@
+"""Maps over an image of what a model computes from local features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion import backends
+from napari_diffusion.core.arrays import Field, FloatArray
+from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.dry_run import dry_run
+from napari_diffusion.engine.halo_block import (
+    AxisIndex,
+    HaloBlock,
+    per_diffusing_axis,
+    unread_problem,
+)
+from napari_diffusion.engine.planner import CHUNK_PLANES
+from napari_diffusion.engine.problem import Problem
+from napari_diffusion.engine.slab_pool import Slabs, cpu_count
+from napari_diffusion.models import Model
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scratch import Scratch
+
+
+def map_over_image(
+    measure: Callable[[Model, Features], Field],
+    image: Any,
+    model: Model,
+    geometry: Geometry,
+    domain: Domain,
+    region: Sequence[AxisIndex] | None = None,
+    cancel: CancelEvent | None = None,
+) -> FloatArray:
+    """Map what ``measure`` returns for the features of a few planes over a region of an image.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape of ``image[region]`` without the channel axis; 0 outside mask and labels, and where
+        the image is not finite.
+    """
+    problem = unread_problem(image, geometry, domain)
+    image = image if hasattr(image, "shape") else np.asarray(image)
+    _, reach = dry_run(model, problem.grid())
+    whole = [slice(None)] * len(problem.shape)
+    halo = per_diffusing_axis(problem, reach)
+    block = HaloBlock.around(problem, whole if region is None else region, halo)
+    box = block.problem_of_block(image, domain)
+    values = np.zeros(shape_without_channels(box), box.working)
+    for index, features, valid in frame_features(box, model):
+        target = values[index].reshape(box.space)
+
+        def work(part: Features, target: Field = target) -> None:
+            target[part.lo : part.hi] = measure(model, part)
+
+        for_each_chunk(work, features, cancel)
+        target[~valid] = 0
+    return block.part_of(values)
+
+
+def for_each_chunk(
+    work: Callable[[Features], object], features: Features, cancel: CancelEvent | None
+) -> None:
+    """Call ``work`` with the features of a few planes at a time, in several threads."""
+
+    def on_slab(low: int, high: int) -> None:
+        for start in range(low, high, CHUNK_PLANES):
+            stop = min(start + CHUNK_PLANES, high)
+            work(dataclasses.replace(features, lo=start, hi=stop))
+
+    with Slabs(cpu_count(), cancel, lambda share: None) as slabs:
+        slabs.run(on_slab, features.hi, CHUNK_PLANES)
+
+
+def frame_features(
+    problem: Problem, model: Model | None = None
+) -> Iterator[tuple[Any, Features, NDArray[np.bool_]]]:
+    """Yield for every frame its index without channels, its features, and its valid voxels.
+
+    Valid voxels are finite and in a region. With a model, the features are those of the transformed
+    intensities that it diffuses.
+    """
+    kernels, scratch = backends.get_backend(None, len(problem.space)), Scratch()
+    # A single voxel has nothing to exchange with.
+    empty = 0 in problem.shape or problem.space == (1, 1, 1)
+    for frame in [] if empty else problem.frames():
+        field, _ = problem.read(frame)
+        invalid = np.logical_or.reduce(~np.isfinite(field))
+        has_invalid = bool(invalid.any())
+        if has_invalid:
+            if problem.nan == "raise":
+                raise ValueError(
+                    "The image has values that are NaN or infinite; use nan='mask' to leave them out."
+                )
+            field = np.where(invalid, field.dtype.type(0), field)
+        if model is not None and model.has_transform:
+            field = field.copy()
+            model.encode(field)
+        regions = problem.regions_of(frame)
+        grid = problem.grid(problem.walls(frame, invalid if has_invalid else None))
+        weights = problem.weights.astype(field.dtype)
+        features = Features(field, 0, field.shape[1], grid, kernels, weights, scratch)
+        valid = ~invalid if regions is None else np.logical_and(~invalid, regions != 0)
+        index = tuple(part for i, part in enumerate(frame) if i != problem.channel_axis)
+        yield index, features, valid
+
+
+def shape_without_channels(problem: Problem) -> tuple[int, ...]:
+    """Shape of the image of a problem without its channel axis."""
+    return tuple(n for i, n in enumerate(problem.shape) if i != problem.channel_axis)

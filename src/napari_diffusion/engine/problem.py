@@ -1,0 +1,313 @@
+"""A diffusion problem: the image with every argument checked, and its frames as fields.
+
+A field has shape ``(C, *space)``. `Problem.read` makes one from a frame of the user's array, and
+`Problem.whole` turns one back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.core.arrays import Array, Field
+from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.regions import open_faces
+
+#: Index of a frame: an integer on each frame axis, a whole slice on the other axes.
+FrameIndex = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A checked job. ``axes`` are the diffusing axes in ascending order, ``spacing`` belongs to them; the rest are frames."""
+
+    image: Any
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    spacing: tuple[float, ...]
+    channel_axis: int | None
+    regions: NDArray[Any] | None
+    nan: str
+    weights: NDArray[np.float64]
+    input_dtype: np.dtype[Any]
+    dtype: np.dtype[Any]
+    working: np.dtype[Any]
+
+    @cached_property
+    def space(self) -> tuple[int, ...]:
+        """Shape of the diffusing axes as kernels see it: without axes of one voxel, then padded to three, slabs along the first."""
+        real = [self.shape[i] for i in self.axes if self.shape[i] != 1]
+        missing = max(0, 3 - len(real))
+        return (*real[:1], *[1] * missing, *real[1:]) if len(real) > 1 else (*[1] * missing, *real)
+
+    @cached_property
+    def kernel_spacing(self) -> tuple[float, ...]:
+        """Spacing of the axes of `space`; 1 for padding."""
+        real = iter([h for i, h in zip(self.axes, self.spacing, strict=True) if self.shape[i] != 1])
+        return tuple(next(real) if n != 1 else 1.0 for n in self.space)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The checked geometry, for another problem on a part of the same image."""
+        return Geometry(self.spacing, self.axes, self.channel_axis)
+
+    @property
+    def may_have_walls(self) -> bool:
+        """Whether some faces may be closed, by regions or by values that are not finite."""
+        return self.regions is not None or self.nan == "mask"
+
+    @property
+    def channels(self) -> int:
+        """Number of coupled channels."""
+        return 1 if self.channel_axis is None else self.shape[self.channel_axis]
+
+    @cached_property
+    def frame_axes(self) -> tuple[int, ...]:
+        """Axes that neither diffuse nor couple."""
+        return tuple(
+            i for i in range(len(self.shape)) if i not in self.axes and i != self.channel_axis
+        )
+
+    def frames(self) -> Iterator[FrameIndex]:
+        """Index of every frame: integers on frame axes, whole slices elsewhere."""
+        ranges = [
+            range(self.shape[i]) if i in self.frame_axes else [slice(None)]
+            for i in range(len(self.shape))
+        ]
+        return itertools.product(*ranges)
+
+    def grid(self, faces: NDArray[np.uint8] | None = None) -> Grid:
+        """Return the grid of one frame."""
+        return Grid(self.space, self.kernel_spacing, faces)
+
+    def read(self, frame: FrameIndex) -> tuple[Field, bool]:
+        """Field of one frame in the working dtype, and whether it is a copy; where it is not, it is the user's own memory."""
+        part = (
+            np.ma.getdata(self.image[frame])
+            if isinstance(self.image, np.ma.MaskedArray)
+            else np.asarray(self.image[frame])
+        )
+        if self.channel_axis is not None:
+            part = np.moveaxis(
+                part, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes), 0
+            )
+        # Read-only, unaligned and foreign-endian arrays would each make numba compile anew, so they are copied.
+        field = np.require(part, self.working, ["C", "A", "W"])
+        return field.reshape(self.channels, *self.space), not np.may_share_memory(field, part)
+
+    def whole(self, field: Field, frame: FrameIndex) -> NDArray[Any]:
+        """Turn a field back into the axes order and dtype of the result."""
+        part = store(field, self.dtype).reshape(self.channels, *(self.shape[i] for i in self.axes))
+        if self.channel_axis is None:
+            return np.asarray(part[0])
+        moved: NDArray[Any] = np.moveaxis(
+            part, 0, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes)
+        )
+        return moved
+
+    def walls(
+        self, frame: FrameIndex, outside: NDArray[np.bool_] | None
+    ) -> NDArray[np.uint8] | None:
+        """Open faces of one frame from mask, labels and the voxels that are not finite; ``None`` without walls."""
+        regions = self.regions_of(frame)
+        if outside is not None:
+            regions = np.where(outside, np.uint8(0), np.uint8(1) if regions is None else regions)
+        return None if regions is None else open_faces(regions)
+
+    def regions_of(self, frame: FrameIndex) -> NDArray[Any] | None:
+        """Regions of one frame as kernels see it, or ``None`` when all of it is one."""
+        if self.regions is None:
+            return None
+        local = tuple(index for i, index in enumerate(frame) if i != self.channel_axis)
+        whole = self.regions.ndim == len(local)
+        return (self.regions[local] if whole else self.regions).reshape(self.space)
+
+
+def make_problem(
+    image: Any,
+    geometry: Geometry | None = None,
+    domain: Domain | None = None,
+    *,
+    preserve_dtype: bool = False,
+    channel_weights: Sequence[float] | None = None,
+) -> Problem:
+    """Check the arguments that describe the image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence that says what would work.
+    """
+    geometry, domain = geometry or Geometry(), domain or Domain()
+    image, shape, input_dtype = _checked_image(image)
+    ndim = len(shape)
+    channel = geometry.channel_axis
+    channel = None if channel is None else _axis(channel, ndim, "channel_axis")
+    axes = _diffusing_axes(geometry, ndim, channel)
+    sizes = _spacing(geometry.spacing, len(axes))
+    order = np.argsort(axes)
+    mask = _mask_of(image, domain, channel)
+    if str(domain.nan) not in ("raise", "mask"):
+        raise ValueError(f"nan must be 'raise' or 'mask', got {domain.nan!r:.60}.")
+    space = tuple(shape[i] for i in sorted(axes))
+    regions = _regions(
+        mask, domain.labels, space, tuple(n for i, n in enumerate(shape) if i != channel)
+    )
+    if regions is not None and is_one_region(regions):
+        regions = None
+    channels = 1 if channel is None else shape[channel]
+    return Problem(
+        image=image,
+        shape=shape,
+        axes=tuple(sorted(axes)),
+        spacing=tuple(sizes[i] for i in order),
+        channel_axis=channel,
+        regions=regions,
+        nan=domain.nan,
+        weights=_weights(channel_weights, channels),
+        input_dtype=input_dtype,
+        dtype=result_dtype(input_dtype, preserve_dtype),
+        working=working_dtype(input_dtype),
+    )
+
+
+def is_one_region(regions: Array) -> bool:
+    """Whether all voxels belong to the same region, so that no face is closed."""
+    return bool(regions.size and regions.flat[0] and (regions == regions.flat[0]).all())
+
+
+def _checked_image(image: Any) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
+    """Return the image as something that can be indexed, its shape and its dtype."""
+    if not (hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__")):
+        image = _as_array(image, "image")
+    try:
+        dtype, shape = np.dtype(image.dtype), tuple(int(n) for n in image.shape)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"The image has shape {image.shape} and dtype {image.dtype}; make it a NumPy array first."
+        ) from None
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        hint = "; filter the real and imaginary part one by one" if dtype.kind == "c" else ""
+        raise TypeError(
+            f"Images of dtype {dtype!s:.60} cannot be diffused, "
+            f"only bool, integers and float16, 32 or 64{hint}."
+        )
+    if not shape:
+        raise ValueError("The image is a single number; it needs at least one axis.")
+    return image, shape, dtype
+
+
+def _diffusing_axes(geometry: Geometry, ndim: int, channel: int | None) -> list[int]:
+    """Axes that diffuse, in the order in which the caller names them."""
+    if geometry.axes is None:
+        axes = [i for i in range(ndim) if i != channel]
+    else:
+        axes = [_axis(i, ndim, "axes") for i in _as_tuple(geometry.axes)]
+    if not axes or len(set(axes)) != len(axes) or channel in axes:
+        raise ValueError(
+            "axes must name at least one axis, each once and none of them the channel axis; "
+            f"got axes={geometry.axes}, channel_axis={geometry.channel_axis}."
+        )
+    return axes
+
+
+def _mask_of(image: Any, domain: Domain, channel: int | None) -> Any:
+    """Return the mask of the domain, or that of a masked array."""
+    if not isinstance(image, np.ma.MaskedArray) or np.ma.getmask(image) is np.ma.nomask:
+        return domain.mask
+    if domain.mask is not None or domain.labels is not None:
+        raise ValueError("The image is a masked array, so mask and labels must be None.")
+    hidden = np.ma.getmaskarray(image)
+    return ~(hidden if channel is None else hidden.any(axis=channel))
+
+
+def _as_array(value: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} cannot be read as an array: {value!r:.60} has rows of different length, or no numbers."
+        ) from None
+
+
+def _as_tuple(axes: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(axes)
+    except TypeError:
+        raise TypeError(
+            f"axes must be several integers such as (0, 1), got {axes!r:.60}."
+        ) from None
+
+
+def _axis(value: Any, ndim: int, name: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", False):
+        raise TypeError(f"{name} must hold integers, got {value!r:.60}.")
+    index = value.__index__()
+    if not -ndim <= index < ndim:
+        raise ValueError(f"{name}: the image has {ndim} axes, so axis {index} does not exist.")
+    return int(index % ndim)
+
+
+def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
+    try:
+        values = [float(h) for h in np.broadcast_to(np.asarray(spacing, float), (count,))]
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}."
+        ) from None
+    if not all(
+        1e-12 <= h <= 1e12 for h in values
+    ):  # squares of float32 gradients must not overflow
+        raise ValueError(
+            f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {spacing!r:.60}."
+        )
+    return values
+
+
+def _regions(
+    mask: Any, labels: Any, space: tuple[int, ...], whole: tuple[int, ...]
+) -> NDArray[Any] | None:
+    if mask is None and labels is None:
+        return None
+    regions: NDArray[Any] | None = None
+    for name, given, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
+        if given is None:
+            continue
+        array = _as_array(given, name)
+        if array.dtype.kind not in kinds:
+            raise TypeError(
+                f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}."
+            )
+        if array.shape not in (space, whole):
+            other = "" if whole == space else f", {space}, or of the image without channels"
+            raise ValueError(
+                f"{name} must have the shape of the diffusing axes{other}, {whole}; got {array.shape}."
+            )
+        if regions is not None and regions.shape != array.shape:
+            raise ValueError(
+                f"mask and labels must have the same shape, got {regions.shape} and {array.shape}."
+            )
+        regions = array if regions is None else np.where(regions, array, 0)
+    return regions
+
+
+def _weights(given: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
+    try:
+        weights = np.ones(channels) if given is None else np.asarray(given, float)
+    except (TypeError, ValueError):
+        weights = np.full(channels, np.nan)
+    if weights.shape != (channels,) or not (
+        np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum() > 0 or channels == 0)
+    ):
+        raise ValueError(
+            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; got {given!r:.60}."
+        )
+    return weights / weights.sum() if channels else weights

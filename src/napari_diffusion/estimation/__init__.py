@@ -1,0 +1,1 @@
+"""Parameters from the image: its noise, the risk of a filtered image, and the search for the smallest risk."""

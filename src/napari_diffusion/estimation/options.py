@@ -1,0 +1,60 @@
+"""What a suggestion is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from napari_diffusion.core.gaussian import FWHM, time_for_sigma
+from napari_diffusion.estimation.noise_kinds import KINDS
+from napari_diffusion.estimation.risk import CRITERIA
+from napari_diffusion.models.base import as_number
+
+
+@dataclass(frozen=True)
+class SuggestionOptions:
+    """What a suggestion is asked for; attributes as the parameters of `napari_diffusion.suggest`."""
+
+    noise: str | None = None
+    criterion: str = "sure"
+    fwhm: float | None = None
+    noise_reduction: float | None = None
+    fixed: Sequence[str] = ()
+    thorough: bool = True
+    unit: str = "pixel"
+
+    def check(self) -> None:
+        """Raise ValueError for options that do not exist or exclude each other."""
+        if self.noise is not None and self.noise not in KINDS:
+            raise ValueError(
+                f"noise must be one of {', '.join(KINDS)}, or None for the one that the image shows; "
+                f"got {self.noise!r:.60}."
+            )
+        if self.criterion not in CRITERIA:
+            raise ValueError(
+                f"criterion must be one of {', '.join(CRITERIA)}, got {self.criterion!r:.60}."
+            )
+        if self.fwhm is not None and self.noise_reduction is not None:
+            raise ValueError(
+                "fwhm and noise_reduction both say how far to smooth; give one of them."
+            )
+        _check_target("fwhm", self.fwhm, 0, " [length]")
+        _check_target("noise_reduction", self.noise_reduction, 1, "")
+
+    @property
+    def time(self) -> float | None:
+        """Diffusion time that ``fwhm`` fixes [length²]."""
+        return None if self.fwhm is None else time_for_sigma(self.fwhm / FWHM)
+
+    @property
+    def noise_left(self) -> float | None:
+        """Share of the noise's standard deviation that ``noise_reduction`` leaves."""
+        return None if self.noise_reduction is None else 1 / self.noise_reduction
+
+
+def _check_target(name: str, value: Any, lower: float, unit: str) -> None:
+    number = math.nan if value is None else as_number(value)
+    if value is not None and (number is None or not lower < number < math.inf):
+        raise ValueError(f"{name} must be a number > {lower} and finite{unit}, got {value!r:.60}.")

@@ -1,0 +1,289 @@
+"""The search for parameters and time: coordinate descent over the parameters, all times of a risk curve at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.risk import (
+    Sums,
+    careful,
+    mean_squared_error,
+    noise_left,
+    noise_share,
+    sure,
+)
+from napari_diffusion.estimation.risk_curve import TIME_RATIO, RiskCurve
+from napari_diffusion.models import Model, Parameter, parameters
+
+#: A risk curve ends at this multiple of its best time, and at this many voxel². Beyond one voxel² it also ends when the
+#: risk has fallen by less than this share over the last three times.
+PAST_BEST, MAX_TIME_VOXEL2, IDLE_SHARE = 1.5, 60.0, 0.003
+#: A risk curve whose best time is expected starts at this share of it, at most at this time [voxel²]. Noise steeper than
+#: the threshold diffuses slowly at first, and a long first step moved the best time by a tenth (measured).
+START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
+#: Combinations tried for one model. A search gives up when this many more gains like the last would not reach a rival.
+MAX_COMBINATIONS, MAX_GAINS_BEHIND = 14, 3.0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Values of one parameter to choose from.
+
+    Attributes
+    ----------
+    unit
+        Factor of all values.
+    multiples
+        The values, in units of ``unit``.
+    start
+        Number of the value to begin with.
+    """
+
+    unit: float
+    multiples: tuple[float, ...]
+    start: int
+
+    def value(self, index: int) -> float:
+        """Value of that number."""
+        return self.unit * self.multiples[index]
+
+    def nearest(self, value: float) -> int:
+        """Number of the value that is nearest to one."""
+        distance = {k: abs(self.value(k) - value) for k in range(len(self.multiples))}
+        return min(distance, key=distance.__getitem__)
+
+
+def _threshold(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
+    # In nine 2-D cases the best rational threshold was 0.1 to 0.5 noise levels per voxel, in six 3-D
+    # ones 0.5 to 2.5.
+    multiples = tuple(1.5**k / 3 for k in range(-6, 9))
+    return Candidates(noise.sigma / curve.voxel, multiples, 8 if curve.dimensions > 2 else 6)
+
+
+def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
+    return Candidates(curve.voxel, (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8), 2)
+
+
+def _flux(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
+    # Only its product with the time counts. Its value changes the result by 0.03 dB at most, and a
+    # smaller one takes longer.
+    return Candidates(noise.sigma / curve.voxel, (1.0,), 0)
+
+
+def _voxels(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
+    return Candidates(curve.voxel, (p.default,), 0)
+
+
+def _noise(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
+    return Candidates(noise.sigma, (1.0,), 0)
+
+
+def _speckle(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
+    return Candidates(1.0, (noise.speckle,) if noise.speckle > 0 else (), 0)
+
+
+#: Estimators that a parameter can name by ``suggest=``, and the values that each offers.
+ESTIMATORS: dict[str, Callable[[Parameter, Noise, RiskCurve], Candidates]] = {
+    "threshold": _threshold,
+    "scale": _scale,
+    "flux": _flux,
+    "voxels": _voxels,
+    "noise": _noise,
+    "speckle": _speckle,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model, a diffusion time, and what is expected of them.
+
+    Attributes
+    ----------
+    model, time
+        The model with its parameters, and the diffusion time [length²].
+    risk
+        Value of the criterion that is minimised.
+    error
+        Estimated mean squared error [intensity²].
+    noise_left
+        Share of the noise's standard deviation that is left.
+    noise_share
+        Share of noise in what is removed, where the probes have a ``structure``.
+    at_end
+        Whether the risk was still falling at the longest time tried.
+    """
+
+    model: Model
+    time: float
+    risk: float
+    error: float
+    noise_left: float
+    noise_share: float = math.nan
+    at_end: bool = False
+
+
+class _Point(NamedTuple):
+    """One time of a risk curve, with what `Choice` needs."""
+
+    time: float
+    risk: float
+    error: float
+    noise_left: float
+    noise_share: float
+
+
+@dataclass
+class Search:
+    """A search over one model's parameters.
+
+    Attributes
+    ----------
+    curve
+        Runs the models.
+    noise
+        The noise of the image.
+    fixed
+        Names of the parameters that are not searched.
+    time, noise_left
+        Either one fixes how far to smooth; otherwise the risk decides.
+    max_combinations
+        Combinations tried for one model.
+    risk
+        The criterion to minimise.
+    known
+        A model with a threshold that is good by another criterion. A careful search begins there,
+        if that is lower than usual.
+    tried
+        The choices of all combinations tried so far.
+    """
+
+    curve: RiskCurve
+    noise: Noise
+    fixed: tuple[str, ...] = ()
+    time: float | None = None
+    noise_left: float | None = None
+    max_combinations: int = MAX_COMBINATIONS
+    risk: Callable[[Sums], float] = sure
+    known: Model | None = None
+    tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
+
+    def along(self, model: Model, near: float = 0.0) -> Choice:
+        """Best time of a model with these parameters; first searched ``near`` a time, if one is known."""
+        voxel2 = self.curve.voxel**2
+        longest = self.time or MAX_TIME_VOXEL2 * voxel2
+        points: list[_Point] = []
+        best = 0
+        near = near if self.noise_left is None else 0.0
+        start = min(START_SHARE * near, MAX_START_VOXEL2 * voxel2)
+        for time, sums in self.curve.points(model, longest, start):
+            numbers = mean_squared_error(sums), noise_left(sums), noise_share(sums)
+            points.append(_Point(time, self.risk(sums), *numbers))
+            if points[-1].risk < points[best].risk:
+                best = len(points) - 1
+            if self.noise_left is not None:
+                if points[-1].noise_left <= self.noise_left:
+                    break
+            elif self.time is None and len(points) > (3 if near else 6):
+                if near and best < 2:  # the best time is not near the expected one
+                    return self.along(model)
+                if time > PAST_BEST * points[best].time or self._is_idle(points):
+                    break
+        return self._choice(model, points, best)
+
+    def _is_idle(self, points: list[_Point]) -> bool:
+        """Whether the risk hardly falls any more."""
+        fall = points[-4].risk - points[-1].risk
+        return points[-1].time > self.curve.voxel**2 and 0 <= fall < IDLE_SHARE * points[-1].risk
+
+    def _choice(self, model: Model, points: list[_Point], best: int) -> Choice:
+        """Return the point of smallest risk, or the last one where the amount of smoothing is fixed."""
+        is_fixed = self.time is not None or self.noise_left is not None
+        point = points[-1] if is_fixed else points[best]
+        time = point.time
+        if not is_fixed and 1 < best < len(points) - 1:
+            time *= TIME_RATIO ** _vertex(*(points[best + k].risk for k in (-1, 0, 1)))
+        if self.noise_left is not None:
+            at_end = point.noise_left > self.noise_left
+        else:
+            at_end = not is_fixed and best == len(points) - 1
+        return Choice(
+            model, time, point.risk, point.error, point.noise_left, point.noise_share, at_end
+        )
+
+    def best(self, model: Model, near: float = 0.0, rival: float = math.inf) -> Choice:
+        """Best parameters and time, by coordinate descent over the parameters.
+
+        The time is first searched ``near`` one. The search gives up where a ``rival`` risk is so far
+        below that `MAX_GAINS_BEHIND` more gains like the last would not reach it.
+        """
+        searched = self._searched_parameters(model)
+        at = {name: candidates.start for name, (_, candidates) in searched.items()}
+        if type(self.known) is type(model):
+            for name, (_, candidates) in searched.items():
+                at[name] = min(at[name], candidates.nearest(getattr(self.known, name)))
+        tried: dict[tuple[int, ...], Choice] = {}
+
+        def evaluate(numbers: dict[str, int], near: float) -> Choice:
+            key = tuple(numbers.values())
+            if key not in tried:
+                values = {name: searched[name][1].value(k) for name, k in numbers.items()}
+                tried[key] = self.along(dataclasses.replace(model, **values), near)
+            return tried[key]
+
+        current, improved, gain = evaluate(at, near), True, math.inf
+
+        def continues() -> bool:
+            within_reach = current.risk - rival <= MAX_GAINS_BEHIND * gain
+            return len(tried) < self.max_combinations and within_reach
+
+        while improved and continues():
+            improved = False
+            for name, (parameter, candidates) in searched.items():
+                for direction in (1, -1):
+                    moved = False
+                    while continues() and _allowed(parameter, candidates, at[name] + direction):
+                        neighbour = evaluate(at | {name: at[name] + direction}, current.time)
+                        if neighbour.risk >= current.risk:
+                            break
+                        at[name] += direction
+                        gain = current.risk - neighbour.risk
+                        current, moved, improved = neighbour, True, True
+                    if moved:
+                        break
+        self.tried.update({(type(model), *key): choice for key, choice in tried.items()})
+        return current
+
+    def _searched_parameters(self, model: Model) -> dict[str, tuple[Parameter, Candidates]]:
+        """Parameters with an estimator that has values for this noise."""
+        searched = {}
+        for p in parameters(model):
+            if p.suggest not in ESTIMATORS or p.name in self.fixed:
+                continue
+            candidates = ESTIMATORS[p.suggest](p, self.noise, self.curve)
+            if not candidates.multiples:
+                continue
+            if self.risk is careful and p.suggest == "scale":
+                # A smoothed gradient separates noise from detail less finely.
+                candidates = Candidates(candidates.unit, (0.0,), 0)
+            searched[p.name] = p, candidates
+        return searched
+
+
+def _allowed(parameter: Parameter, candidates: Candidates, index: int) -> bool:
+    """Whether a candidate exists and lies within the bounds of its parameter."""
+    if not 0 <= index < len(candidates.multiples):
+        return False
+    value, p = candidates.value(index), parameter
+    above = (p.gt is None or value > p.gt) and (p.ge is None or value >= p.ge)
+    return above and (p.le is None or value <= p.le)
+
+
+def _vertex(left: float, middle: float, right: float) -> float:
+    """Place of the minimum of the parabola through three values at -1, 0 and 1."""
+    bend = left - 2 * middle + right
+    return 0.5 * (left - right) / bend if bend > 0 and math.isfinite(bend) else 0.0

@@ -1,0 +1,82 @@
+r"""The regularising Gaussian: discrete kernels in the open, Chebyshev series of the heat semigroup between walls."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.core.grid import Grid
+
+#: Weight of the regularising Gaussian that may be cut off: its effect is far below that of the choice of sigma.
+TAIL = 1e-3
+#: Largest sigma [voxel] of a convolution: beyond it, the unit is wrong.
+MAX_SIGMA_VOXELS = 1000.0
+
+
+def smoothing_taps(sigma: float, grid: Grid) -> list[NDArray[np.float64]]:
+    """Half kernels of the Gaussian of ``sigma`` [length] along each axis, where all faces are open."""
+    return [
+        gaussian_taps(sigma / h, n, TAIL) for n, h in zip(grid.shape, grid.spacing, strict=True)
+    ]
+
+
+def smoothing_series(sigma: float, grid: Grid) -> NDArray[np.float64]:
+    """Weights of the series that smooths by ``sigma`` [length] between walls."""
+    return heat_series_weights(sigma**2 / 2, grid, TAIL)
+
+
+def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
+    """Voxels per axis that the smoothing by ``sigma`` [length] reaches."""
+    if sigma == 0:
+        return [0] * len(grid.shape)
+    if grid.open_faces is not None:
+        reach = len(smoothing_series(sigma, grid)) - 1
+        return [reach if n > 1 else 0 for n in grid.shape]
+    return [len(taps) - 1 for taps in smoothing_taps(sigma, grid)]
+
+
+def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.float64]:
+    r"""Weights of the Chebyshev series of the heat semigroup, for grids whose walls forbid a separable convolution.
+
+    .. math:: e^{TA} = e^{-s}\Bigl(I_0(s) + 2\sum_{k\ge 1} I_k(s)\,T_k(X)\Bigr), \qquad X = 1 + \tau A, \quad s = T/\tau
+
+    with the stable step :math:`\tau = 1/(2\sum_i h_i^{-2})`, cut where ``tail`` of the weight is left (Tal-Ezer 1989).
+    `chebyshev_stage` gives :math:`T_k` from the two before.
+    """
+    longest = grid.max_step(1.0)
+    half = gaussian_taps(math.sqrt(time / longest), 2, tail)
+    return np.concatenate([half[:1], 2 * half[1:]])
+
+
+def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
+    """Momentum and step of the stage that makes T_k(X) u: T_1 = X, T_k = 2 X T_(k-1) - T_(k-2)."""
+    tau = grid.max_step(1.0)
+    tau = tau if math.isfinite(tau) else 0.0
+    return (0.0, tau) if k == 1 else (1.0, 2 * tau)
+
+
+@lru_cache(maxsize=64)
+def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
+    r"""Half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²]: the heat kernel of the grid (Lindeberg 1990).
+
+    Offsets whose weights together are below ``tail`` are dropped and the rest is scaled to sum one. An axis of one voxel is left alone.
+    """
+    if size == 1 or sigma == 0:
+        return np.ones(1)
+    if sigma > MAX_SIGMA_VOXELS:
+        raise ValueError(
+            f"A Gaussian of {sigma:g} voxels is too wide, at most {MAX_SIGMA_VOXELS:g}; check the units of sigma and spacing."
+        )
+    # I_n / I_(n-1) = t / (2n + t I_(n+1) / I_n) from far outside inwards is stable (Gautschi 1967); all weights together are one.
+    n, t, ratio = np.arange(int(10 * sigma) + 20), sigma**2, 0.0
+    w = np.ones(len(n))
+    for k in n[:0:-1]:
+        w[k] = ratio = t / (2 * k + t * ratio)
+    w = w.cumprod()
+    w /= w[0] + 2 * w[1:].sum()
+    outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, both sides
+    w = w[: int(np.argmax(outside < tail)) + 1]
+    return np.asarray(w / (w[0] + 2 * w[1:].sum()))

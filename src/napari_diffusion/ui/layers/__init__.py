@@ -1,0 +1,1 @@
+"""What napari layers say about axes, units and style, and how results become layers."""

@@ -1,0 +1,1 @@
+"""General widgets and layout helpers; nothing here knows about diffusion."""

@@ -1,0 +1,63 @@
+"""Sections: what a widget offers beside the filter itself, each a foldable box that knows the rest only through its context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import Container, PushButton, Widget
+from psygnal import Signal
+
+if TYPE_CHECKING:
+    pass
+
+
+class Foldable(Container):  # type: ignore[type-arg]
+    """A box under a title that opens and closes it, closed at first.
+
+    Parameters
+    ----------
+    title
+        On the button; a word or two.
+    widgets
+        What is in the box, one below the other.
+    labels
+        Whether the widgets have their labels before them.
+    tooltip
+        What the box is for.
+    """
+
+    #: The box was opened (true) or closed.
+    folded = Signal(bool)
+
+    def __init__(
+        self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = ""
+    ) -> None:
+        self._title, self._open = title, False
+        self.button = PushButton(tooltip=tooltip)
+        self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
+        self.body = Container(widgets=widgets, labels=labels)
+        self.body.margins = (8, 0, 0, 4)
+        super().__init__(widgets=[self.button, self.body], labels=False)
+        self.margins = (0, 0, 0, 0)
+        self.native.layout().setSpacing(2)
+        self.button.changed.connect(self._toggle)
+        self._show()
+
+    @property
+    def open(self) -> bool:
+        """Whether the box is open."""
+        return self._open
+
+    @open.setter
+    def open(self, value: bool) -> None:
+        if value != self._open:
+            self._toggle()
+
+    def _toggle(self) -> None:
+        self._open = not self._open
+        self._show()
+        self.folded.emit(self._open)
+
+    def _show(self) -> None:
+        self.button.text = f"{'▾' if self._open else '▸'}  {self._title}"
+        self.body.visible = self._open

@@ -1,0 +1,75 @@
+"""The demo: a real volume, visibly denoised, with and without a display."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion import io
+from napari_diffusion.cli import demo, main
+from napari_diffusion.io import samples
+
+
+def load(path):
+    return np.asarray(io.read(path).data)
+
+
+def test_demo_without_a_window_writes_volume_and_picture(tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--no-window", "--output", "shown"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) <= 5
+    original, filtered = load("shown/demo-original.nii.gz"), load("shown/demo-filtered.nii.gz")
+    np.testing.assert_array_equal(original, nibabel.load(samples.mri_file()).dataobj[..., 0])
+    # Noise goes and edges stay: small differences shrink by half, large ones by less than a tenth.
+    before, after = (
+        np.abs(np.diff(original.astype(float), axis=0)),
+        np.abs(np.diff(filtered.astype(float), axis=0)),
+    )
+    head = original[1:] > 300
+    small, large = head & (before < 30), head & (before > 150)
+    assert after[small].mean() < 0.6 * before[small].mean()
+    assert after[large].mean() > 0.9 * before[large].mean()
+    with Image.open("shown/demo.png") as picture:
+        assert picture.width > 3 * picture.height
+    assert (
+        json.loads(Path("shown/demo-filtered.nii.gz.recipe.json").read_text(encoding="utf-8"))[
+            "model"
+        ]
+        == "perona-malik"
+    )
+
+
+def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeypatch, capsys):
+    import napari
+
+    viewer = make_napari_viewer()
+    monkeypatch.setattr(napari, "Viewer", lambda **options: viewer)
+    monkeypatch.setattr(napari, "run", lambda: None)
+    monkeypatch.setattr(demo, "has_display", lambda: True)
+    assert main(["demo"]) == 0
+    volume, spacing, _ = samples.mri()
+    original, filtered = viewer.layers
+    np.testing.assert_array_equal(original.data, volume)
+    recipe = nd.Recipe.from_dict(filtered.metadata["napari-diffusion"]["recipe"])
+    np.testing.assert_array_equal(filtered.data, recipe.diffuse(volume, spacing=spacing))
+    assert tuple(original.scale) == tuple(filtered.scale) == spacing
+    assert original.contrast_limits == filtered.contrast_limits
+    assert getattr(viewer, "canvas", viewer).grid.enabled
+    assert any("Anisotropic diffusion" in name for name in viewer.window.dock_widgets)
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"DISPLAY": ":4711"}, {"DISPLAY": ":0", "QT_QPA_PLATFORM": "offscreen"}]
+)
+@pytest.mark.skipif("sys.platform != 'linux'", reason="other systems always have a display")
+def test_display_that_does_not_work_is_no_display(variables, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert not demo.has_display()

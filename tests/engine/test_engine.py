@@ -1,0 +1,397 @@
+"""The engine's promises: cancel, progress, threads beside one another, states, lazy reading, refusing."""
+
+import re
+import threading
+
+import numpy as np
+import psutil
+import pytest
+
+import napari_diffusion as nd
+from helpers.processes import python
+from napari_diffusion import models
+from napari_diffusion.engine import slab_pool
+from napari_diffusion.schemes import Explicit
+
+MODELS = {
+    "linear": (nd.Linear(), {"time": 2.0, "scheme": "exact"}),
+    "linear in steps": (nd.Linear(), {"time": 1.0, "scheme": "explicit"}),
+    "classic": (nd.PeronaMalik(kappa=10.0), {"time": 1.0, "scheme": "explicit"}),
+    "regularised": (nd.PeronaMalik(kappa=10.0, sigma=1.0), {"time": 0.5, "scheme": "explicit"}),
+}
+WALLS = (
+    nd.Linear(),
+    {
+        "time": 2.0,
+        "scheme": "exact",
+        "mask": np.arange(40)[:, None, None] * np.ones((40, 64, 64)) > 0,
+    },
+)
+
+
+def picture(shape=(40, 64, 64), seed=6):
+    return np.random.default_rng(seed).normal(100, 20, shape).astype("f4")
+
+
+def pool_threads():
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("napari-diffusion")
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _small_pictures_are_cut_too(monkeypatch):
+    monkeypatch.setattr(slab_pool, "MIN_SLAB_VOXELS", 1 << 13)
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_are_left():
+    yield
+    assert not pool_threads()
+
+
+# --- cancel and progress ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("case", [*MODELS, "walls"])
+def test_cancel_stops_at_the_next_slab(case, threads, monkeypatch):
+    """After the event is set nobody starts a slab; only those that run already are finished."""
+    model, options = WALLS if case == "walls" else MODELS[case]
+    cancel, begun, late, cancelling = threading.Event(), [], [], False
+    original = slab_pool.Slabs.run
+
+    def run(self, work, *arguments, **named):
+        def counted(lo, hi):
+            begun.append(lo)
+            late.extend([lo] * cancel.is_set())
+            if cancelling and lo > 0 and threads > 1 and "quiet" not in named:
+                cancel.wait(
+                    20
+                )  # or all slabs of this small image may be done before the caller hears of the first
+            work(lo, hi)
+
+        original(self, counted, *arguments, **named)
+
+    monkeypatch.setattr(slab_pool.Slabs, "run", run)
+    image = picture()
+    nd.diffuse(image, model, threads=threads, **options)
+    total = len(begun)
+    begun.clear()
+    cancelling = True
+    with pytest.raises(nd.Cancelled):
+        nd.diffuse(
+            image,
+            model,
+            threads=threads,
+            progress=lambda share: share > 0 and cancel.set(),
+            cancel=cancel,
+            **options,
+        )
+    assert not pool_threads()
+    # A slab may pass its check just before the event is set and count itself just after: one for each other thread.
+    assert len(late) <= threads - 1
+    assert len(begun) < total
+
+
+def test_cancel_before_the_start_does_nothing():
+    cancel = threading.Event()
+    cancel.set()
+    for model, options in MODELS.values():
+        with pytest.raises(nd.Cancelled):
+            nd.diffuse(picture(), model, cancel=cancel, **options)
+    assert not isinstance(
+        nd.Cancelled(), RuntimeError
+    )  # a generator must not turn it into one, nor a caller mistake it
+
+
+def test_cancel_reaches_every_frame():
+    """The event is seen in the third of four frames."""
+    cancel, seen = threading.Event(), []
+
+    def progress(share):
+        seen.append(share)
+        if share > 0.6:
+            cancel.set()
+
+    with pytest.raises(nd.Cancelled):
+        nd.diffuse(
+            picture((4, 12, 10)),
+            nd.Linear(),
+            time=1.0,
+            axes=(1, 2),
+            progress=progress,
+            cancel=cancel,
+        )
+    assert 0.6 < max(seen) <= 0.75
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "case", [*MODELS, "walls", "transform", "frames", "time 0", "nothing in it"]
+)
+def test_progress_rises_to_one(case, threads):
+    model, options = WALLS if case == "walls" else MODELS.get(case, (nd.Linear(), {"time": 1.0}))
+    image, caller, shares = picture(), threading.get_ident(), []
+    if case == "transform":
+        options = {"time": 1e4}
+    elif case == "frames":
+        model, options = nd.PeronaMalik(), {"time": 1.0, "axes": (1, 2), "scheme": "explicit"}
+    elif case == "time 0":
+        options = {"time": 0}
+    elif case == "nothing in it":
+        image = image[:0]
+
+    def progress(share):
+        assert threading.get_ident() == caller
+        shares.append(share)
+
+    nd.diffuse(image, model, threads=threads, progress=progress, **options)
+    assert shares[-1] == 1.0
+    assert min(shares) >= 0
+    # Shares are sums of reciprocals: a rounding below 1e-12 is no step backwards.
+    assert (np.diff(shares) >= -1e-12).all()
+    if case in ("linear in steps", "classic", "regularised", "frames"):
+        assert len(set(shares)) > 5
+
+
+def test_an_error_of_the_caller_ends_the_pool():
+    def progress(share):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        nd.diffuse(picture(), nd.PeronaMalik(), time=1.0, threads=3, progress=progress)
+
+
+def test_an_error_of_a_model_ends_the_pool():
+    class Broken(nd.Linear):
+        name = "broken"
+
+        def operator(self, f):
+            if f.u.shape[1] > 3:  # the plan's dry run is three planes
+                raise ZeroDivisionError("model")
+            return super().operator(f)
+
+    with pytest.raises(ZeroDivisionError, match="model"):
+        nd.diffuse(picture(), Broken(), time=1.0, threads=3, scheme="explicit")
+
+
+# --- several runs at once ---------------------------------------------------------------------------------------------
+
+AT_ONCE = """
+    import json, threading, sys
+    import numpy as np
+    import napari_diffusion as nd
+
+    image = np.random.default_rng(6).normal(100, 20, (40, 64, 64)).astype("f4")
+    soft = nd.PeronaMalik(kappa=10.0, sigma=1.0)
+    jobs = [(nd.Linear(), 2.0, "exact"), (nd.PeronaMalik(kappa=10.0), 1.0, "explicit"), (soft, 0.5, "explicit")]
+    jobs = [jobs[int(k)] for k in sys.argv[1]]
+    run = lambda job: nd.diffuse(image, job[0], time=job[1], scheme=job[2], threads=2)
+    compiled_at_once = [None] * len(jobs)
+
+    def work(k, into):
+        into[k] = run(jobs[k])
+
+    def at_once(into):
+        threads = [threading.Thread(target=work, args=(k, into)) for k in range(len(jobs))]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+
+    at_once(compiled_at_once)  # the very first call of every kernel too
+    serial = [run(job) for job in jobs]
+    equal = [all(np.array_equal(a, b) for a, b in zip(serial, compiled_at_once))]
+    for _ in range(10):
+        result = [None] * len(jobs)
+        at_once(result)
+        equal.append(all(np.array_equal(a, b) for a, b in zip(serial, result)))
+    print(json.dumps(equal))
+"""
+
+
+@pytest.mark.parametrize("jobs", ["01", "22", "0120"])
+def test_runs_in_several_threads_give_the_serial_bits(jobs):
+    """In a process of its own, which numba's parallel layer would abort."""
+    assert python(AT_ONCE, jobs) == [True] * 11
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+
+def test_states_tell_time_and_share():
+    step, count = 0.1, 7
+    states = nd.evolve(
+        picture((9, 8, 7)), nd.PeronaMalik(), time=count * step, scheme=Explicit(step=step)
+    )
+    told = [(state.time, state.fraction, state.frame) for state in states]
+    np.testing.assert_allclose([t for t, _, _ in told], step * np.arange(1, count + 1), rtol=1e-12)
+    np.testing.assert_allclose([f for _, f, _ in told], np.arange(1, count + 1) / count, rtol=1e-12)
+    assert {frame for _, _, frame in told} == {0}
+    assert told[-1][1] == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", [*MODELS, "frames", "channels", "integers", "masked", "hole"])
+def test_images_of_states_stay_as_they_were(case):
+    """Every image is what a run of just that time gives, also after the generator has gone on; the last is what diffuse gives."""
+    model, options = MODELS.get(case, MODELS["classic"])
+    image, more = picture((9, 8, 7)), {}
+    if case == "frames":
+        more = {"axes": (1, 2)}
+    elif case == "channels":
+        more = {"channel_axis": 2}
+    elif case == "integers":
+        image, more = image.astype("u2"), {"preserve_dtype": True}
+    elif case == "masked":
+        image = np.ma.array(image, mask=image > 120)
+    elif case == "hole":
+        image[4, 4, 4], more = np.nan, {"nan": "mask"}
+    rest = {name: value for name, value in options.items() if name not in ("time", "scheme")} | more
+    step = 0.1
+    scheme = "exact" if options["scheme"] == "exact" else Explicit(step=step)
+    time = 4 * step
+    states = nd.evolve(image, model, time=time, scheme=scheme, **rest)
+    kept = [(state.time, state.frame, state.image, np.array(state.image)) for state in states]
+    for _, _, seen, copied in kept:
+        np.testing.assert_array_equal(np.asarray(seen), copied)
+    whole = nd.diffuse(image, model, time=time, scheme=scheme, **rest)
+    np.testing.assert_array_equal(np.asarray(kept[-1][2]), np.asarray(whole))
+    assert kept[-1][2].dtype == whole.dtype
+    if case == "masked":
+        np.testing.assert_array_equal(np.ma.getmaskarray(kept[-1][2]), np.ma.getmaskarray(image))
+    for reached, frame, seen, _ in kept:
+        alone = nd.diffuse(image, model, time=reached, scheme=scheme, **rest)
+        assert seen.shape == image.shape
+        if case == "frames":  # frames before this one are done, later ones untouched
+            np.testing.assert_array_equal(seen[:frame], whole[:frame])
+            np.testing.assert_array_equal(seen[frame + 1 :], image[frame + 1 :])
+            np.testing.assert_allclose(
+                seen[frame], alone[frame], rtol=1e-5
+            )  # 3 steps of 0.1 are 0.30000000000000004
+        else:
+            tolerance = 0.5 if case == "integers" else 0  # a value on the border of rounding
+            np.testing.assert_allclose(
+                np.asarray(seen, "f8"), np.asarray(alone, "f8"), rtol=1e-5, atol=tolerance * 2
+            )
+
+
+def test_a_state_that_nobody_looks_at_costs_no_copy(monkeypatch):
+    """Neither inside a frame nor at its end."""
+    from napari_diffusion.engine import in_memory
+
+    made = []
+    for name in ("_assemble", "_snapshot"):
+        original = getattr(in_memory, name)
+        monkeypatch.setattr(
+            in_memory, name, lambda *a, f=original, **k: made.append(1) or f(*a, **k)
+        )
+    image = picture((5, 9, 8))
+    for _ in nd.evolve(image, nd.PeronaMalik(), time=1.0, axes=(1, 2), scheme="explicit"):
+        pass
+    assert not made
+    nd.diffuse(image, nd.PeronaMalik(), time=1.0, axes=(1, 2), scheme="explicit")
+    assert len(made) == 1
+
+
+def test_results_never_share_memory_with_the_input_or_one_another():
+    image = picture((9, 8, 7))
+    for model, options in [
+        *MODELS.values(),
+        (nd.Linear(), {"time": 0}),
+        (nd.PeronaMalik(), {"time": 0.1}),
+    ]:
+        for more in ({}, {"axes": (0, 2)}, {"channel_axis": 0}):
+            first, second = (nd.diffuse(image, model, **options | more) for _ in range(2))
+            assert not np.may_share_memory(first, image)
+            assert not np.may_share_memory(first, second)
+            first[...] = 0  # it is the caller's to write to
+
+
+def test_closing_a_generator_frees_the_pool():
+    states = nd.evolve(picture(), nd.PeronaMalik(), time=1.0, threads=3, scheme="explicit")
+    assert not pool_threads()  # nothing runs before the first step is asked for
+    next(states)
+    assert pool_threads()
+    states.close()
+    assert not pool_threads()
+
+
+def test_arguments_are_checked_before_the_first_step():
+    with pytest.raises(ValueError, match="time"):
+        nd.evolve(picture((3, 3)), nd.Linear(), time=-1)  # no next()
+
+
+# --- lazy images ------------------------------------------------------------------------------------------------------
+
+
+class Lazy:
+    """A dask- or zarr-like array that writes down what is read of it."""
+
+    def __init__(self, values):
+        self._values, self.shape, self.dtype, self.read = values, values.shape, values.dtype, []
+
+    def __getitem__(self, index):
+        part = self._values[index]
+        self.read.append((index, part.size))
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("the whole array was read at once")
+
+
+@pytest.mark.parametrize(
+    "options", [{"axes": (2, 3)}, {"axes": (1, 3)}, {"axes": (2, 3), "channel_axis": 1}], ids=str
+)
+def test_lazy_arrays_are_read_one_frame_at_a_time(options):
+    values = picture((3, 2, 9, 8))
+    lazy = Lazy(values)
+    expected = nd.diffuse(values, nd.Linear(), time=1.0, **options)
+    result = nd.diffuse(lazy, nd.Linear(), time=1.0, **options)
+    np.testing.assert_array_equal(result, expected)
+    frames = 3 if "channel_axis" in options else 6 if options["axes"] == (2, 3) else 27
+    assert [size for _, size in lazy.read] == [values.size // frames] * frames  # each once
+    # A state in the midst of a run shows the frames that are still to come; these too are read one by one.
+    lazy.read.clear()
+    states = nd.evolve(lazy, nd.Linear(), time=1.0, scheme="explicit", **options)
+    assert next(states).image.shape == values.shape
+    assert {size for _, size in lazy.read} == {values.size // frames}
+    np.testing.assert_array_equal(nd.diffuse(lazy, nd.Linear(), time=0, **options), values)
+
+
+def test_planning_and_refusing_read_nothing():
+    lazy = Lazy(picture((3, 9, 8)))
+    nd.plan(lazy, nd.PeronaMalik(sigma=1.0), time=1.0, axes=(1, 2))
+    with pytest.raises(ValueError, match="spacing"):
+        nd.diffuse(lazy, nd.Linear(), time=1.0, spacing=-1)
+    assert not lazy.read
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_too_little_memory_is_said_before_the_run(monkeypatch):
+    image = picture((160, 160, 160))  # of small runs nobody asks
+    needed = nd.plan(image, nd.PeronaMalik(), time=1.0).memory - image.nbytes
+    memory = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=needed - 1))
+    with pytest.raises(MemoryError) as caught:
+        nd.diffuse(image, nd.PeronaMalik(), time=1.0, progress=lambda share: pytest.fail("it ran"))
+    text = str(caught.value)
+    assert re.fullmatch(r"The run needs [\d.]+ MiB more memory and [\d.]+ MiB are free; .*\.", text)
+    assert "smaller" in text
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=needed))
+    nd.diffuse(image, nd.PeronaMalik(), time=1.0)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])
+@pytest.mark.parametrize("model", models.BUILTIN, ids=lambda model: model.name)
+def test_one_voxel_is_a_flat_image(model, strict):
+    """There is no direction to diffuse along: what a model makes of a flat image, it makes of a voxel."""
+    flat = nd.diffuse(np.full((6, 5), 40, np.float32), model(), time=2.0, strict=strict)
+    for shape in ((1,), (1, 1), (1, 1, 1)):
+        np.testing.assert_allclose(
+            nd.diffuse(np.full(shape, 40, np.float32), model(), time=2.0, strict=strict),
+            flat[0, 0],
+            rtol=1e-6,
+        )

@@ -1,0 +1,356 @@
+"""Hostile input ends in a correct result or in one sentence, never in anything else, and is never written to.
+
+A result is correct when it is the result of the same run on a clean, native, contiguous float64 copy (what that run must give is said
+by the oracles), rounded to the promised dtype.
+"""
+
+import pickle
+import re
+
+import dask.array
+import numpy as np
+import pytest
+import zarr
+
+import napari_diffusion as nd
+from helpers.hostile import (
+    MODELS,
+    ROUNDING,
+    check_sentence,
+    clean,
+    compare,
+    fingerprint,
+    picture,
+    scaled,
+)
+
+
+def broken(value, shape=(6, 7, 5)):
+    image = picture(shape)
+    image[tuple(n // 2 for n in shape)] = value
+    return image
+
+
+def unaligned(values):
+    raw = np.empty(values.nbytes + 1, np.uint8)
+    view = raw[1:].view(values.dtype).reshape(values.shape)
+    view[...] = values
+    assert not view.flags.aligned
+    return view
+
+
+def frozen(values):
+    values.flags.writeable = False
+    return values
+
+
+class Frame:
+    """A table as pandas has it: a shape and an array inside, but no dtype and no index by position."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+    def __getitem__(self, key):
+        raise KeyError(key)
+
+
+def checker(dtype, low, high):
+    """Extreme values in alternation."""
+    return np.where(np.indices((6, 8)).sum(0) % 3, np.array(low, dtype), np.array(high, dtype))
+
+
+# name: (image, options); the result must be that of the clean float64 copy
+RIGHT = {
+    "one axis": (lambda: picture((30,)), {}),
+    "two axes": (lambda: picture((9, 8)), {}),
+    "four axes": (lambda: picture((4, 5, 3, 6)), {}),
+    "five axes": (lambda: picture((3, 4, 3, 2, 3)), {}),
+    "five axes with frames and channels": (
+        lambda: picture((2, 4, 3, 5, 3)),
+        {"axes": (1, 3, 2), "channel_axis": -1},
+    ),
+    "one voxel": (lambda: picture((1,)), {}),
+    "one voxel in three axes": (lambda: picture((1, 1, 1)), {}),
+    "axis of one": (lambda: picture((7, 1, 6)), {}),
+    "axis of two": (lambda: picture((2, 7, 2)), {}),
+    "nothing in it": (lambda: picture((0,)), {}),
+    "two empty axes": (lambda: picture((0, 2, 0)), {}),
+    "axis of zero": (lambda: picture((4, 0, 3)), {}),
+    "no channels": (lambda: picture((4, 3, 0)), {"channel_axis": 2}),
+    "no frames": (lambda: picture((0, 4, 3)), {"axes": (1, 2)}),
+    "float16": (lambda: picture(dtype="f2"), {}),
+    "float64": (lambda: picture(dtype="f8"), {}),
+    "big-endian float32": (lambda: picture(dtype=">f4"), {}),
+    "big-endian float64": (lambda: picture(dtype=">f8"), {}),
+    "big-endian uint16": (lambda: picture(dtype=">u2"), {}),
+    "big-endian kept": (lambda: picture(dtype=">i4"), {"preserve_dtype": True}),
+    "read-only": (lambda: frozen(picture()), {}),
+    "negative strides": (lambda: picture()[::-1, :, ::-1], {}),
+    "Fortran order": (lambda: np.asfortranarray(picture()), {}),
+    "every other voxel": (lambda: picture((12, 14, 5))[::2, 1::2], {}),
+    "transposed": (lambda: picture().transpose(2, 0, 1), {}),
+    "unaligned": (lambda: unaligned(picture()), {}),
+    "stride zero": (lambda: np.broadcast_to(picture((1, 7, 5)), (6, 7, 5)), {}),
+    "bool": (lambda: picture() > 50, {}),
+    "bool kept": (lambda: picture() > 50, {"preserve_dtype": True}),
+    "matrix": (lambda: picture((6, 7)).view(np.matrix), {}),
+    "matrix by rows": (lambda: picture((6, 7)).view(np.matrix), {"axes": (1,)}),
+    "list of lists": (lambda: picture((6, 7), "f8").tolist(), {}),
+    "list of whole numbers": (lambda: [[1, 2, 30], [4, 5, 6]], {}),
+    "table": (lambda: Frame(picture((6, 7), "f8")), {}),
+    "dask": (lambda: dask.array.from_array(picture(), chunks=(2, 7, 3)), {}),
+    "dask by frames": (
+        lambda: dask.array.from_array(picture(), chunks=(2, 7, 3)),
+        {"axes": (1, 2)},
+    ),
+    "zarr": (lambda: zarr.array(picture(), chunks=(2, 7, 3)), {}),
+    "zarr by frames": (lambda: zarr.array(picture(), chunks=(2, 7, 3)), {"axes": (0, 2)}),
+    "denormals": (lambda: picture() * np.float32(1e-41), {}),
+    "values 1e-40": (lambda: picture() * np.float32(1e-42), {}),
+    "values 1e16": (lambda: picture() * np.float32(1e14), {}),
+    "float64 values 1e150": (lambda: picture(dtype="f8") * 1e148, {}),
+    "int8 limits": (lambda: checker("i1", -128, 127), {"preserve_dtype": True}),
+    "uint8 limits": (lambda: checker("u1", 0, 255), {"preserve_dtype": True}),
+    "int16 limits": (lambda: checker("i2", -(2**15), 2**15 - 1), {"preserve_dtype": True}),
+    "uint16 limits": (lambda: checker("u2", 0, 2**16 - 1), {"preserve_dtype": True}),
+    "int32 limits": (lambda: checker("i4", -(2**31), 2**31 - 1), {"preserve_dtype": True}),
+    "uint32 limits": (lambda: checker("u4", 0, 2**32 - 1), {"preserve_dtype": True}),
+    "int32 limits as float32": (lambda: checker("i4", -(2**31), 2**31 - 1), {}),
+    "uint64 limits as float32": (lambda: checker("u8", 0, 2**64 - 1), {}),
+    "no time": (lambda: picture(dtype="u1"), {"time": 0}),
+    "spacing 1 : 1e6": (lambda: picture(), {"spacing": (1e6, 1.0, 1.0)}),
+    "NumPy numbers": (
+        lambda: picture(),
+        {"time": np.float32(1.5), "spacing": np.array([1, 2, 1]), "axes": np.arange(3)},
+    ),
+    "more threads than voxels": (lambda: picture((3, 3)), {"threads": 10**6}),
+    "nothing inside the mask": (lambda: picture((6, 7)), {"mask": np.zeros((6, 7), bool)}),
+    "negative labels": (lambda: picture((6, 7)), {"labels": np.indices((6, 7))[0] - 3}),
+    "labels of uint64": (
+        lambda: picture((6, 7)),
+        {"labels": np.uint64(2**64 - 1) - np.indices((6, 7))[0].astype("u8") // 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", RIGHT)
+def test_right_result(case, model):
+    make, options = RIGHT[case]
+    image = make()
+    before = fingerprint(image)
+    result = nd.diffuse(image, MODELS[model], **{"time": 1.5} | options)
+    assert fingerprint(image) == before
+    compare(result, image, MODELS[model], options)
+    assert type(result) is np.ndarray
+
+
+@pytest.mark.parametrize("exponent", [-60, -30, 30, 50])
+@pytest.mark.parametrize("model", MODELS)
+def test_scale_of_the_values_is_free(model, exponent):
+    """A power of two, which rounds nothing, changes nothing but the scale: 2^-60 and 2^50 are intensities of 1e-16 and 1e17."""
+    factor = 2.0**exponent
+    image = picture()
+    result = nd.diffuse(
+        image * np.float32(factor), scaled(MODELS[model], factor), time=1.5, scheme="explicit"
+    )
+    whole = nd.diffuse(image, MODELS[model], time=1.5, scheme="explicit")
+    np.testing.assert_allclose(result / factor, whole, rtol=0, atol=ROUNDING["f4"] * 100)
+
+
+@pytest.mark.parametrize("spacing", [1e-12, 1e12])
+@pytest.mark.parametrize("model", MODELS)
+def test_scale_of_the_lengths_is_free(model, spacing):
+    """The extreme spacings that are accepted give the picture of spacing 1, lengths and thresholds scaled."""
+    given = MODELS[model]
+    if isinstance(given, nd.PeronaMalik):
+        given = nd.PeronaMalik(kappa=given.kappa / spacing, sigma=given.sigma * spacing)
+    image = picture(dtype="u2")
+    result = nd.diffuse(image, given, time=1.5 * spacing**2, spacing=spacing, scheme="explicit")
+    whole = nd.diffuse(image, MODELS[model], time=1.5, scheme="explicit")
+    np.testing.assert_allclose(result, whole, rtol=0, atol=ROUNDING["f4"] * 100)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_values_near_the_limit_are_right_or_refused(model):
+    """float32 ends at 3.4e38: up to its end the result is finite, or a sentence says that it would overflow."""
+    for largest in (1e19, 1e25, 1e30, 1e35, 1e37, 3e38):
+        image = (picture(dtype="f8") / 120 * largest).astype("f4")
+        try:
+            result = nd.diffuse(
+                image, scaled(MODELS[model], largest / 100), time=1.5, scheme="explicit"
+            )
+        except ValueError as error:
+            check_sentence(error, "float32", "float64")
+        else:
+            compare(result, image, scaled(MODELS[model], largest / 100), {"scheme": "explicit"})
+    with pytest.raises(ValueError, match="overflow"):
+        nd.diffuse(image, MODELS[model], time=1.5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_a_constant_at_the_limit_of_an_integer_type_stays(dtype, model):
+    """float(2^64 - 1) is 2^64, which a cast would wrap to 0; 2^63 - 1 likewise."""
+    info = np.iinfo(dtype)
+    for value in (info.min, info.max):
+        image = np.full((5, 6), value, dtype)
+        np.testing.assert_array_equal(
+            nd.diffuse(image, MODELS[model], time=2.0, preserve_dtype=True), image
+        )
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_64_bit_checkers_saturate_inside_the_limits(model):
+    """Beyond 2^53 a float64 has no units left: right to its rounding, and never wrapped to the other end."""
+    for dtype in ("i8", "u8"):
+        info = np.iinfo(dtype)
+        image = checker(dtype, info.min, info.max)
+        result = nd.diffuse(image, MODELS[model], time=1.5, preserve_dtype=True)
+        assert result.dtype == image.dtype
+        truth = nd.diffuse(image.astype("f8"), MODELS[model], time=1.5)
+        np.testing.assert_allclose(result.astype("f8"), truth, rtol=0, atol=2.0**64 * 4e-16)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_noise_on_a_huge_offset(model):
+    """Noise of .02 on 1e6: in float64 nothing is lost, and float32, with its steps of .0625, adds no error and no new extreme."""
+    noise = 0.02 * np.random.default_rng(4).normal(size=(20, 21))
+    options = {"time": 2.0, "scheme": "explicit"}
+    soft = scaled(MODELS[model], 1e-3)  # kappa = 0.01, in the units of the noise
+    alone = nd.diffuse(noise, soft, **options)
+    on_top = nd.diffuse(1e6 + noise, soft, **options) - 1e6
+    # A float64 of 1e6 has steps of 1.2e-10; differences enter g divided by kappa = 0.01.
+    np.testing.assert_allclose(on_top, alone, rtol=0, atol=1e-8)
+    single = (1e6 + noise).astype("f4")
+    result = nd.diffuse(single, soft, **options)
+    assert single.min() <= result.min() <= result.max() <= single.max()
+    # Each of ten steps rounds to steps of .0625.
+    np.testing.assert_allclose(result, 1e6 + alone, rtol=0, atol=10 * 0.0625)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_holes_are_refused_or_left(value, dtype, model):
+    image = broken(value).astype(dtype)
+    image[0, 0, 0] = value
+    before = image.tobytes()
+    with pytest.raises(ValueError, match="2 values that are NaN or infinite") as caught:
+        nd.diffuse(image, MODELS[model], time=1.5)
+    check_sentence(caught.value, "[0, 0, 0]", "nan='mask'")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(
+        caught.value
+    )  # as from a process of a cluster
+    result = nd.diffuse(image, MODELS[model], time=1.5, nan="mask")
+    hole = ~np.isfinite(image)
+    # The same holes, and around them the picture diffuses as if they were cut out with a mask.
+    np.testing.assert_array_equal(result[hole], image[hole])
+    filled = np.where(hole, 7, clean(image))
+    truth = nd.diffuse(filled, MODELS[model], time=1.5, mask=~hole)
+    np.testing.assert_allclose(
+        result[~hole].astype("f8"), truth[~hole], rtol=0, atol=ROUNDING[dtype] * 120
+    )
+    assert image.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    ("shape", "at", "options"),
+    [
+        ((6, 7), (3, 4), {}),
+        ((2, 6, 7), (1, 3, 4), {"axes": (1, 2)}),
+        ((6, 1, 7), (3, 0, 4), {}),
+        ((6, 7, 3), (3, 4, 2), {"channel_axis": 2}),
+        ((6, 2, 3, 7), (5, 1, 2, 4), {"axes": (0, 3), "channel_axis": 2}),
+    ],
+)
+def test_a_hole_is_told_by_its_index_in_the_image(shape, at, options):
+    image = picture(shape)
+    image[at] = np.inf
+    what = (
+        "A frame of the image"
+        if len(options.get("axes", shape)) + ("channel_axis" in options) < len(shape)
+        else "The image"
+    )
+    said = f"{what} has 1 value that is NaN or infinite at index {list(at)}; use nan='mask' to diffuse around it."
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        nd.diffuse(image, nd.Linear(), time=1.5, **options)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_but_holes(model):
+    image = np.full((4, 5), np.nan, "f4")
+    np.testing.assert_array_equal(nd.diffuse(image, MODELS[model], time=1.5, nan="mask"), image)
+    with pytest.raises(ValueError, match="20 values") as caught:
+        nd.diffuse(image, MODELS[model], time=1.5)
+    check_sentence(caught.value)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_masked_array_is_a_mask(model):
+    """Masked voxels are outside, whatever they hold: a fill value of 1e20, or the NaN that they were masked for."""
+    image = picture((8, 9))
+    hidden = np.zeros((8, 9), bool)
+    hidden[3:5, 2:7] = True
+    truth = nd.diffuse(clean(image), MODELS[model], time=1.5, mask=~hidden)
+    for fill in (7.0, np.nan, 1e17):
+        masked = np.ma.array(np.where(hidden, fill, image).astype("f4"), mask=hidden)
+        before = fingerprint(masked)
+        result = nd.diffuse(masked, MODELS[model], time=1.5)
+        assert fingerprint(masked) == before
+        assert isinstance(result, np.ma.MaskedArray)
+        np.testing.assert_array_equal(np.ma.getmaskarray(result), hidden)
+        np.testing.assert_array_equal(result.data[hidden], masked.data[hidden])
+        np.testing.assert_allclose(
+            result.data[~hidden], truth[~hidden], rtol=0, atol=ROUNDING["f4"] * 120
+        )
+    unmasked = nd.diffuse(np.ma.array(image), MODELS[model], time=1.5)
+    np.testing.assert_array_equal(unmasked.data, nd.diffuse(image, MODELS[model], time=1.5))
+
+
+def test_what_a_mask_hides_need_not_be_finite():
+    """Outside the mask nothing is read and nothing changes, so a NaN there is no reason to refuse."""
+    image = broken(np.nan, (8, 9))
+    mask = np.ones((8, 9), bool)
+    mask[4, 4] = False
+    result = nd.diffuse(image, nd.Linear(), time=1.5, mask=mask)
+    np.testing.assert_array_equal(np.isnan(result), ~mask)
+    image[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"1 value that is .* at index \[0, 0\]"):
+        nd.diffuse(image, nd.Linear(), time=1.5, mask=mask)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_memory_map_is_read_and_not_written(model, tmp_path):
+    picture((20, 9, 8)).tofile(tmp_path / "raw")
+    before = (tmp_path / "raw").read_bytes()
+    mapped = np.memmap(tmp_path / "raw", "f4", "r+", shape=(20, 9, 8))
+    result = nd.diffuse(mapped, MODELS[model], time=1.5)
+    compare(result, mapped, MODELS[model], {})
+    assert type(result) is np.ndarray
+    mapped.flush()
+    assert (tmp_path / "raw").read_bytes() == before
+
+
+@pytest.mark.parametrize("time", [1e4, 1e6, 1e12])
+def test_a_huge_time_ends_in_the_mean_or_in_a_sentence(time):
+    image = picture((6, 7))
+    flat = nd.diffuse(image, nd.Linear(), time=time)
+    np.testing.assert_allclose(flat, image.mean(dtype=float), rtol=3e-6)  # rounding of float32
+    if time > 1e5:
+        with pytest.raises(ValueError, match="stable steps") as caught:
+            nd.diffuse(image, nd.PeronaMalik(), time=time, scheme="explicit")
+        check_sentence(caught.value, f"{time:g}", "units")
+
+
+def test_fine_spacing_along_one_axis_mixes_it_completely():
+    """Spacing 1e-6 : 1, time 1: sigma is a million voxels along one axis, which the transform does at once."""
+    image = picture((6, 7))
+    result = nd.diffuse(image, nd.Linear(), time=1.0, spacing=(1e-6, 1.0))
+    mixed = np.broadcast_to(image.mean(0, dtype=float), image.shape)
+    np.testing.assert_allclose(
+        result, nd.diffuse(mixed, nd.Linear(), time=1.0, axes=(1,)), rtol=3e-6
+    )

@@ -1,0 +1,353 @@
+"""A recipe says the same run everywhere: as JSON, in another unit, as Python, and with models of other packages."""
+
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from helpers.hostile import check_sentence
+from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit
+
+RECIPES = {
+    "linear": nd.Recipe(nd.Linear(), 2.0, unit="micrometer"),
+    "classic": nd.Recipe(
+        nd.PeronaMalik(kappa=12.5, diffusivity="tukey"), 1.1, unit="millimeter", scheme="explicit"
+    ),
+    "regularised": nd.Recipe(
+        nd.PeronaMalik(kappa=9.0, sigma=0.7), 0.8, unit="nanometer", tolerance=1e-4, strict=True
+    ),
+    "step": nd.Recipe(
+        nd.PeronaMalik(kappa=9.0, sigma=0.7),
+        0.8,
+        scheme=Explicit(step=0.05),
+        nan="mask",
+        preserve_dtype=True,
+    ),
+    "supersteps": nd.Recipe(
+        nd.PeronaMalik(kappa=9.0, sigma=0.7),
+        4.0,
+        scheme=RKL2(supersteps=3),
+        spacing=(1.5, 0.5, 1.0),
+    ),
+    "cycles": nd.Recipe(
+        nd.PeronaMalik(kappa=9.0, sigma=0.7),
+        4.0,
+        scheme=FSI(cycles=2),
+        spacing=(1.5, 0.5),
+        axes=(0, 2),
+        channel_axis=1,
+    ),
+}
+
+
+def picture(shape=(9, 8, 7)):
+    return (
+        60 * (np.indices(shape).sum(0) > 11) + 5 * np.random.default_rng(14).normal(size=shape)
+    ).astype("f4")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_json_is_read_back_as_it_was(name, tmp_path):
+    recipe = RECIPES[name]
+    again = nd.Recipe.from_json(recipe.to_json())
+    assert again == recipe
+    assert type(again.scheme) is type(recipe.scheme)
+    recipe.save(tmp_path / "recipe.json")
+    assert nd.Recipe.load(tmp_path / "recipe.json") == recipe
+    np.testing.assert_array_equal(again.diffuse(picture()), recipe.diffuse(picture()))
+    json.loads(recipe.to_json(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_every_scheme_and_every_field_survives():
+    for cls in BUILTIN:
+        for value in (None, 3):
+            options = {field.name: value for field in dataclasses.fields(cls)}
+            recipe = nd.Recipe(nd.PeronaMalik(sigma=1.0), 0.5, scheme=cls(**options))
+            assert nd.Recipe.from_json(recipe.to_json()).scheme == cls(**options)
+    told = json.loads(RECIPES["cycles"].to_json())
+    assert told["version"]
+    assert told["parameters"] == {"kappa": 9.0, "diffusivity": "rational", "sigma": 0.7}
+    assert (told["spacing"], told["axes"], told["channel_axis"]) == ([1.5, 0.5], [0, 2], 1)
+
+
+def test_numpy_numbers_become_json():
+    """Spacing and axes come from layers as NumPy numbers."""
+    recipe = nd.Recipe(
+        nd.Linear(),
+        np.float32(2),
+        spacing=tuple(np.array([1.5, 0.5])),
+        axes=tuple(np.array([0, 2])),
+    )
+    again = nd.Recipe.from_json(recipe.to_json())
+    assert (again.time, again.spacing, again.axes) == (2.0, (1.5, 0.5), (0, 2))
+
+
+def test_a_recipe_runs_as_the_call_does():
+    image, recipe = picture(), RECIPES["classic"]
+    expected = nd.diffuse(image, recipe.model, time=1.1, spacing=(2, 1, 1), scheme="explicit")
+    np.testing.assert_array_equal(recipe.diffuse(image, spacing=(2, 1, 1)), expected)
+    *_, last = recipe.evolve(image, spacing=(2, 1, 1))
+    np.testing.assert_array_equal(last.image, expected)
+    shares = []
+    recipe.diffuse(image, spacing=(2, 1, 1), progress=shares.append, threads=1)
+    assert shares[-1] == 1
+    # What a recipe was made with is for the record, and serves when nothing else is said.
+    made = RECIPES["supersteps"]
+    np.testing.assert_array_equal(made.diffuse(image), made.diffuse(image, spacing=(1.5, 0.5, 1.0)))
+    assert np.abs(made.diffuse(image) - made.diffuse(image, spacing=1.0)).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["linear", "classic", "regularised", "step with a unit"])
+def test_another_unit_gives_the_same_picture(name):
+    """Lengths times 1000, times times 10^6, thresholds by 1000: to the rounding of float32."""
+    recipe = RECIPES.get(name) or dataclasses.replace(
+        RECIPES["step"], unit="millimeter", preserve_dtype=False, spacing=(1.0, 0.5, 2.0)
+    )
+    finer = {"micrometer": "nanometer", "millimeter": "micrometer", "nanometer": "picometer"}[
+        recipe.unit
+    ]
+    converted = recipe.in_unit(finer)
+    assert converted.unit == finer
+    assert converted.time == pytest.approx(1e6 * recipe.time, rel=1e-12)
+    spacing = (1.5, 0.8, 1.0)
+    image = picture()
+    expected = recipe.diffuse(image, spacing=spacing)
+    np.testing.assert_allclose(
+        converted.diffuse(image, spacing=[1000 * h for h in spacing]),
+        expected,
+        rtol=0,
+        atol=3e-6 * 80,
+    )
+    if recipe.spacing:
+        assert converted.spacing == pytest.approx([1000 * h for h in recipe.spacing])
+        assert converted.scheme.step == pytest.approx(1e6 * recipe.scheme.step)
+    back = converted.in_unit(recipe.unit)
+    assert back.model.__class__ is recipe.model.__class__
+    for parameter in nd.models.parameters(recipe.model):
+        value = getattr(recipe.model, parameter.name)
+        assert getattr(back.model, parameter.name) == (
+            pytest.approx(value, rel=1e-12) if parameter.type is float else value
+        )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("pixel", "micrometer"), ("micrometer", "pixel"), ("micrometer", "second"), ("mm", "parsley")],
+)
+def test_units_that_cannot_be_converted_are_one_sentence(old, new):
+    with pytest.raises(ValueError, match="annot") as caught:
+        nd.Recipe(nd.Linear(), 1.0, unit=old).in_unit(new)
+    check_sentence(caught.value, old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "remedy"),
+    [
+        ("pixel", "nm", "count the image in pixels too"),
+        ("nm", "pixel", "give the image a voxel size"),
+    ],
+)
+def test_between_pixel_and_length_the_image_or_the_recipe_must_change(old, new, remedy):
+    with pytest.raises(
+        ValueError, match=f"on an image in {new}: {remedy}, or make the recipe anew in {new}"
+    ):
+        nd.Recipe(nd.Linear(), 1.0, unit=old).in_unit(new)
+
+
+def test_the_same_unit_changes_nothing():
+    assert RECIPES["linear"].in_unit("micrometer") == RECIPES["linear"]
+    assert nd.Recipe(nd.Linear(), 1.0).in_unit("pixel") == nd.Recipe(nd.Linear(), 1.0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_python_code_gives_the_same_bits(name):
+    image, recipe = picture(), RECIPES[name]
+    names = {"volume": image}
+    exec(recipe.to_python("volume"), names)
+    np.testing.assert_array_equal(names["result"], recipe.diffuse(image))
+    assert names["result"].dtype == recipe.diffuse(image).dtype
+
+
+def test_python_code_of_a_model_of_another_package():
+    """It is not in ``nd``, so the code imports it from where it is."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Elsewhere(nd.Linear):
+        name = "elsewhere"
+
+    code = nd.Recipe(Elsewhere(), 1.0).to_python()
+    assert f"from {__name__} import Elsewhere\n" in code
+    assert "nd.diffuse(image, Elsewhere()," in code
+
+
+@pytest.mark.parametrize("name", ["linear", "classic", "regularised"])
+def test_command_line_is_one_that_a_shell_splits(name):
+    words = shlex.split(RECIPES[name].to_command("my volume.tif", "out.tif"))
+    assert words[:2] == ["napari-diffusion", "run"]
+    assert words[2:4] == ["my volume.tif", "out.tif"]
+    assert words[words.index("--model") + 1] == RECIPES[name].model.name
+    assert float(words[words.index("--time") + 1]) == RECIPES[name].time
+
+
+def test_a_command_line_holds_no_scheme_objects():
+    """Better no command than one that runs something else."""
+    with pytest.raises(ValueError, match="JSON") as caught:
+        RECIPES["step"].to_command()
+    check_sentence(caught.value, "Explicit(step=0.05)")
+
+
+GOOD = json.loads(RECIPES["classic"].to_json())
+HOSTILE = {
+    "nothing": "",
+    "no JSON": "{model: linear}",
+    "cut off": RECIPES["classic"].to_json()[:60],
+    "a list": "[]",
+    "a number": "3",
+    "null": "null",
+    "empty": "{}",
+    "no model": json.dumps({"time": 1}),
+    "no time": json.dumps({"model": "linear"}),
+    "unknown model": json.dumps(GOOD | {"model": "gauss"}),
+    "model null": json.dumps(GOOD | {"model": None}),
+    "model list": json.dumps(GOOD | {"model": ["linear"]}),
+    "unknown parameter": json.dumps(GOOD | {"parameters": {"kapa": 3}}),
+    "parameter text": json.dumps(GOOD | {"parameters": {"kappa": "high"}}),
+    "parameter negative": json.dumps(GOOD | {"parameters": {"kappa": -3}}),
+    "parameter NaN": json.dumps(GOOD | {"parameters": {"kappa": float("nan")}}),
+    "parameters list": json.dumps(GOOD | {"parameters": [3]}),
+    "parameters null": json.dumps(GOOD | {"parameters": None}),
+    "unknown field": json.dumps(GOOD | {"colour": "red"}),
+    "unknown scheme": json.dumps(GOOD | {"scheme": {"name": "euler"}}),
+    "scheme auto with numbers": json.dumps(GOOD | {"scheme": {"name": "auto"}}),
+    "scheme without name": json.dumps(GOOD | {"scheme": {"step": 0.1}}),
+    "scheme with unknown option": json.dumps(GOOD | {"scheme": {"name": "explicit", "steps": 3}}),
+    "spacing number": json.dumps(GOOD | {"spacing": 3}),
+    "deep": "[" * 100_000,
+    "huge number": json.dumps(GOOD).replace("1.1", "1" * 5000),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_json_is_one_sentence(name):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        nd.Recipe.from_json(HOSTILE[name])
+    assert type(caught.value) in (ValueError, TypeError)
+    check_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": "long"},
+        {"time": -1},
+        {"time": None},
+        {"nan": "skip"},
+        {"tolerance": 0},
+        {"scheme": "euler"},
+        {"axes": [0, 9]},
+        {"spacing": [0]},
+    ],
+    ids=str,
+)
+def test_hostile_values_are_refused_by_the_run_at_the_latest(change):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        nd.Recipe.from_json(json.dumps(GOOD | change)).diffuse(picture())
+    check_sentence(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"\x89PNG\r\n"])
+def test_a_file_that_is_no_recipe_is_one_sentence(content, tmp_path):
+    (tmp_path / "recipe.json").write_bytes(content)
+    with pytest.raises(ValueError, match="recipe") as caught:
+        nd.Recipe.load(tmp_path / "recipe.json")
+    assert type(caught.value) is ValueError
+    check_sentence(caught.value)
+
+
+# --- models of other packages -----------------------------------------------------------------------------------------
+
+PLUGIN = '''
+from dataclasses import dataclass
+from napari_diffusion import Model
+from napari_diffusion.operators import Diffusivity, FaceDiffusivity
+from napari_diffusion.models import param
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharp(Model):
+    """Keeps edges above a threshold, by the biweight."""
+
+    name = "sharp"
+    title = "Sharp"
+    summary = "Keeps edges."
+    edge: float = param(12.0, "Edge threshold.", unit="intensity/length", gt=0)
+
+    def operator(self, f):
+        return FaceDiffusivity(Diffusivity("tukey", self.edge))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaky(Sharp):
+    """Breaks the law of units: its threshold is not scaled."""
+
+    name = "leaky"
+
+    def operator(self, f):
+        return FaceDiffusivity(Diffusivity("tukey", 12.0))
+'''
+CHECK = """
+    import json
+    import numpy as np
+    import napari_diffusion as nd
+    from napari_diffusion import testing
+
+    cls = nd.models.get("sharp")
+    testing.check_model(cls())
+    try:
+        testing.check_model(nd.models.get("leaky")())
+        told = ""
+    except AssertionError as error:
+        told = str(error)
+    image = np.random.default_rng(0).normal(50, 9, (20, 21))
+    recipe = nd.Recipe.from_json(nd.Recipe(cls(edge=20.0), 1.0, scheme="explicit").to_json())
+    names = {"image": image}
+    exec(recipe.to_python(), names)
+    same = nd.PeronaMalik(kappa=20.0, diffusivity="tukey")
+    print(json.dumps({
+        "names": [model.name for model in nd.models.all_models()],
+        "builtin": [model.name for model in nd.models.BUILTIN],
+        "told": told,
+        "equal": bool(np.array_equal(recipe.diffuse(image), nd.diffuse(image, same, time=1.0, scheme="explicit"))),
+        "python": bool(np.array_equal(names["result"], recipe.diffuse(image))),
+    }))
+"""
+
+
+def test_a_model_of_another_package_is_found_checked_and_run(tmp_path):
+    """Nothing but its entry point: then it is listed, keeps the laws (a broken one is named), goes through recipes and runs."""
+    (tmp_path / "sharp_model.py").write_text(PLUGIN)
+    info = tmp_path / "sharp_model-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sharp-model\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[napari_diffusion.models]\nsharp = sharp_model:Sharp\nleaky = sharp_model:Leaky\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + textwrap.dedent(CHECK),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["names"] == [*found["builtin"], "sharp", "leaky"]
+    assert "sharp" not in found["builtin"]
+    assert "Leaky breaks the law units_are_true" in found["told"]
+    assert found["equal"]
+    assert found["python"]

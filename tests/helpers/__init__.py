@@ -1,0 +1,1 @@
+"""What several test files need: oracles, hostile inputs, noisy pictures, other processes."""

@@ -1,0 +1,40 @@
+"""Pictures and noise for the tests of estimates."""
+
+import math
+
+import numpy as np
+import scipy.ndimage
+
+from napari_diffusion.estimation.noise import carries_noise, gather
+
+
+def steps(shape, height=60.0):
+    """Blocks of twelve voxels, three grey levels."""
+    index = np.indices(shape)
+    return 40 + height * ((index // 12).sum(0) % 3)
+
+
+def white(shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def smoothing_gain(width):
+    """Standard deviation of white noise after a Gaussian along one axis."""
+    impulse = scipy.ndimage.gaussian_filter1d(np.eye(1, 41, 20)[0], width)
+    return math.sqrt(np.sum(impulse**2))
+
+
+def shared_by_smoothing(width):
+    """Correlations over one, two and three voxels that a Gaussian gives to white noise."""
+    impulse = scipy.ndimage.gaussian_filter1d(np.eye(1, 41, 20)[0], width)
+    return tuple(float(impulse[k:] @ impulse[:-k] / np.sum(impulse**2)) for k in (1, 2, 3))
+
+
+def evidence(image):
+    return gather([image], [carries_noise(image[None])], [(1.0,) * image.ndim])
+
+
+def scene(shape=(256, 256), low=0.0):
+    """Flat parts and gradients from ``low`` to 200."""
+    field = scipy.ndimage.gaussian_filter(white(shape, 8), 8)
+    return low + (200 - low) * np.clip((field - field.min()) / np.ptp(field), 0, 1)

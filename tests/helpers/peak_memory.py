@@ -1,0 +1,58 @@
+"""Peak memory of runs, each in a process of its own; where processes can be forked."""
+
+import json
+import subprocess
+import sys
+
+# One process compiles; every run is forked from it, so that nothing but the run is in the difference of the peaks.
+MEASURE = """
+import json, os, resource, sys
+import numpy as np
+import psutil
+import napari_diffusion as nd
+
+def make(shape, kind, options):
+    image = np.empty(shape, "f4" if kind == "F" else kind, order="F" if kind == "F" else "C")
+    for k in range(shape[0]):  # plane by plane: a temporary of the whole size would hide the peak of the run
+        image[k] = np.arange(image[k].size, dtype="i4").reshape(shape[1:]) % 97
+    options = dict(options)
+    if options.get("mask"):
+        options["mask"] = np.ones(shape, bool)
+        options["mask"][:, :3] = False
+    if "nan" in options:
+        image[tuple(n // 2 for n in shape)] = np.nan
+    return image, options
+
+results = {}
+unit = 1 if sys.platform == "darwin" else 1024
+for name, (shape, kind, model, options) in json.loads(sys.argv[1]).items():
+    model = eval(model)
+    small, rest = make([min(n, 12) for n in shape], kind, options)
+    nd.diffuse(small, model, threads=2, **rest)
+    back, forth = os.pipe()
+    child = os.fork()
+    if child == 0:
+        before = psutil.Process().memory_info().rss
+        image, rest = make(shape, kind, options)
+        plan = nd.plan(image, model, threads=2, **rest)
+        nd.diffuse(image, model, threads=2, **rest)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before
+        os.write(forth, json.dumps([peak, plan.memory, image.size * 4]).encode())
+        os._exit(0)
+    os.close(forth)
+    results[name] = json.loads(os.read(back, 1000))
+    os.waitpid(child, 0)
+print(json.dumps(results))
+"""
+
+
+def peaks(runs):
+    """Return for every run (shape, dtype, model, options) its peak, the predicted one and the size of the image as float32 [bytes]."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(runs)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,17 @@
+"""A Python of its own, for what must not touch this one."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def python(code, *arguments, **environment):
+    """Run code in a Python of its own and return what it printed as JSON."""
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,408 @@
+"""Files: what is read means what the file says, and what is written loses nothing, or is not written at all."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from napari_diffusion import io
+from napari_diffusion.core import units
+from napari_diffusion.io import atomic, phantoms, pictures, samples
+
+DATA = Path(nibabel.__file__).parent / "tests" / "data"
+NIFTI = [
+    "anatomical.nii",
+    "example4d.nii.gz",
+    "example_nifti2.nii.gz",
+    "functional.nii",
+    "reoriented_anat_moved.nii",
+    "standard.nii.gz",
+]
+
+
+class Recipe:
+    def to_json(self):
+        return '{"model": "linear", "unit": "µm"}'
+
+
+RECIPE = Recipe()
+
+
+def result_of(volume):
+    """Stand for a filter's result: another dtype, other values, one NaN."""
+    data = np.asarray(volume.data, np.float32) * np.float32(0.5) + np.float32(0.25)
+    data[(0,) * data.ndim] = np.nan
+    return data
+
+
+def nifti(path, data, slope=None, inter=None, header=None):
+    image = nibabel.Nifti1Image(data, None, header)
+    image.header.set_slope_inter(slope, inter)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.fixture
+def stack(tmp_path):
+    path = tmp_path / "stack.npy"
+    np.save(path, np.arange(60, dtype=np.uint16).reshape(3, 4, 5))
+    return io.read(path)
+
+
+# NIfTI
+
+
+@pytest.mark.parametrize("name", NIFTI)
+def test_nifti_header_survives(name, tmp_path):
+    volume = io.read(DATA / name)
+    data = result_of(volume)
+    target = tmp_path / f"out{''.join(Path(name).suffixes)}"
+    io.write(target, data, volume, RECIPE)
+    old, new = nibabel.load(DATA / name), nibabel.load(target)
+    assert type(new) is type(old)
+    np.testing.assert_array_equal(new.affine, old.affine)
+    np.testing.assert_array_equal(np.asarray(new.dataobj), data)  # NaN included
+    assert new.get_data_dtype().newbyteorder("=") == np.float32
+    changed = {"datatype", "bitpix", "vox_offset", "scl_slope", "scl_inter"}
+    for field in set(old.header.keys()) - changed:
+        assert new.header[field].tobytes() == old.header[field].tobytes(), field
+    comments = [extension.get_content() for extension in new.header.extensions]
+    assert comments[:-1] == [extension.get_content() for extension in old.header.extensions]
+    assert new.header.extensions[-1].get_code() == 6
+    assert json.loads(bytes(comments[-1]).rstrip(b"\0")) == json.loads(RECIPE.to_json())
+    assert io.sidecar_of(target).read_text(encoding="utf-8").strip() == RECIPE.to_json()
+
+
+@pytest.mark.parametrize("name", NIFTI)
+def test_nifti_keeps_its_dtype_when_asked(name, tmp_path):
+    volume = io.read(DATA / name)
+    target = tmp_path / f"out{''.join(Path(name).suffixes)}"
+    io.write(target, np.asarray(volume.data).astype(np.float32), volume, preserve_dtype=True)
+    old, new = nibabel.load(DATA / name), nibabel.load(target)
+    assert new.get_data_dtype() == old.get_data_dtype()  # byte order included
+    np.testing.assert_array_equal(np.asarray(new.dataobj), np.asarray(old.dataobj))
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "spacing", "time_step"),
+    [
+        ("anatomical.nii", "XYZ", (2.0, 2.0, 2.0), None),
+        ("functional.nii", "XYZT", (4.0, 4.0, 8.0, None), 2.0),
+        ("standard.nii.gz", "XYZ", (1.0, 3.0, 2.0), None),
+    ],
+)
+def test_nifti_is_understood(name, axes, spacing, time_step):
+    volume = io.read(DATA / name)
+    assert (volume.axes, volume.spacing, volume.time_step) == (axes, spacing, time_step)
+    assert volume.unit == "millimeter"  # standard.nii.gz does not say
+    assert volume.channel_axis is None
+    # functional.nii has a scale: a product and a sum in float32 are rounded by 2**-24 each
+    np.testing.assert_allclose(
+        volume.data, np.asarray(nibabel.load(DATA / name).dataobj), rtol=2**-22
+    )
+
+
+def test_nifti_unit_is_read(tmp_path):
+    header = nibabel.Nifti1Header()
+    header.set_xyzt_units("micron", "msec")
+    header.set_data_shape((2, 3, 4, 5))
+    header.set_zooms((0.5, 0.5, 2.0, 40.0))
+    volume = io.read(nifti(tmp_path / "a.nii", np.zeros((2, 3, 4, 5), np.int16), header=header))
+    assert (volume.unit, volume.spacing) == ("micrometer", (0.5, 0.5, 2.0, None))
+    assert volume.time_step == pytest.approx(0.04)
+
+
+def test_scaled_nifti_is_read_in_real_units_and_goes_back_as_it_was(tmp_path):
+    raw = np.array([[[-5, 0, 7, 32767]]], np.int16)
+    volume = io.read(nifti(tmp_path / "a.nii", raw, 0.25, 100.0))
+    assert volume.data.dtype == np.float32
+    np.testing.assert_array_equal(volume.data, raw * 0.25 + 100.0)
+    io.write(tmp_path / "float.nii", volume.data, volume)
+    np.testing.assert_array_equal(
+        np.asarray(nibabel.load(tmp_path / "float.nii").dataobj), volume.data
+    )
+    io.write(
+        tmp_path / "same.nii", volume.data + np.float32(0.1), volume, preserve_dtype=True
+    )  # 0.1 is less than half a step
+    same = nibabel.load(tmp_path / "same.nii")
+    np.testing.assert_array_equal(same.dataobj.get_unscaled(), raw)
+    assert (same.dataobj.slope, same.dataobj.inter) == (0.25, 100.0)
+
+
+def test_nifti_colours_are_one_coupled_axis(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (4, 5, 6, 3), dtype=np.uint8)
+    structured = colours.view([(name, "u1") for name in "RGB"])[..., 0]
+    nibabel.save(nibabel.Nifti1Image(structured, np.eye(4)), tmp_path / "rgb.nii")
+    volume = io.read(tmp_path / "rgb.nii")
+    assert (volume.axes, volume.channel_axis) == ("XYZS", 3)
+    np.testing.assert_array_equal(volume.data, colours)
+    io.write(tmp_path / "same.nii", colours, volume, preserve_dtype=True)
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "same.nii").dataobj, structured)
+    io.write(tmp_path / "float.nii", colours.astype(np.float32), volume)
+    again = io.read(tmp_path / "float.nii")  # NIfTI has no floating-point colour, but vectors
+    assert (again.shape, again.channel_axis) == ((4, 5, 6, 1, 3), 4)
+    np.testing.assert_array_equal(again.data[..., 0, :], colours)
+
+
+@pytest.mark.parametrize("name", ["row_major.dconn.nii"])
+def test_nifti_that_is_no_volume_is_refused(name):
+    with pytest.raises(ValueError, match="no volume"):
+        io.read(DATA / name)
+
+
+def test_uncompressed_files_are_mapped_not_loaded(stack):
+    assert isinstance(io.read(DATA / "anatomical.nii").data, np.memmap)
+    assert isinstance(stack.data, np.memmap)
+
+
+# Between formats
+
+
+def test_volume_converts_between_formats(tmp_path):
+    source = io.read(DATA / "functional.nii")
+    io.write(tmp_path / "a.ome.tif", source.data, source)
+    middle = io.read(tmp_path / "a.ome.tif")
+    assert (middle.axes, middle.spacing, middle.unit) == (
+        "TZYX",
+        (None, 8.0, 4.0, 4.0),
+        "millimeter",
+    )
+    assert middle.time_step == 2.0
+    np.testing.assert_array_equal(middle.data, np.asarray(source.data).T)
+    io.write(tmp_path / "b.nii.gz", middle.data, middle, preserve_dtype=True)
+    back = io.read(tmp_path / "b.nii.gz")
+    assert (back.axes, back.spacing, back.unit, back.time_step) == (
+        source.axes,
+        source.spacing,
+        source.unit,
+        source.time_step,
+    )
+    np.testing.assert_array_equal(back.data, source.data)
+    assert back.data.dtype == source.data.dtype
+
+
+# Writing is all or nothing
+
+
+def half_written(path, data, like, recipe):
+    path.write_bytes(b"half")
+    raise half_written.error
+
+
+@pytest.fixture
+def broken_disk(monkeypatch):
+    """Make every writer stop halfway with an error that the test chooses."""
+
+    def fail(error):
+        half_written.error = error
+        monkeypatch.setattr(
+            io, "FORMATS", tuple(replace(known, write=half_written) for known in io.FORMATS)
+        )
+
+    return fail
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.nii", "out.nii.gz", "out.tif"])
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), io.WriteError),
+        (RuntimeError("bug"), RuntimeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_failed_write_leaves_everything_as_it_was(name, error, seen, stack, tmp_path, broken_disk):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    broken_disk(error)
+    with pytest.raises(seen) as caught:
+        io.write(folder / name, stack.data, stack, RECIPE)
+    assert list(folder.iterdir()) == []
+    (folder / name).write_bytes(b"old")
+    with pytest.raises(seen):
+        io.write(folder / name, stack.data, stack, RECIPE, overwrite=True)
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_bytes() == b"old"
+    if seen is io.WriteError:
+        assert name in str(caught.value)
+        assert "No space left" in str(caught.value)
+        assert "bytes free" in str(caught.value)
+
+
+def test_failed_replace_leaves_everything_as_it_was(stack, tmp_path, monkeypatch):
+    def refuse(*names):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    target = tmp_path / "out.npy"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(io.WriteError, match=r"Permission denied.*bytes free"):
+        io.write(target, stack.data, stack, RECIPE, overwrite=True)
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "stack.npy"]
+
+
+def test_file_is_synced_before_it_gets_its_name(stack, tmp_path, monkeypatch):
+    events = []
+    sync, move = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("sync"), sync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("move"), move(*names)))
+    io.write(tmp_path / "out.npy", stack.data, stack)
+    assert events[:2] == ["sync", "move"]
+
+
+def test_temporary_file_is_in_the_target_folder(tmp_path):
+    with atomic.replacing(tmp_path / "a.tif", ".tif") as temporary:
+        assert (
+            temporary.parent == tmp_path
+        )  # a rename between disks is a copy, and a copy can stop halfway
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a.tif").read_bytes() == b"new"
+
+
+def test_existing_file_is_only_replaced_on_demand(stack, tmp_path):
+    target = tmp_path / "out.npy"
+    target.write_bytes(b"old")
+    with pytest.raises(FileExistsError, match="exists already"):
+        io.write(target, stack.data, stack, RECIPE)
+    assert target.read_bytes() == b"old"
+    io.write(target, stack.data, stack, RECIPE, overwrite=True)
+    np.testing.assert_array_equal(np.load(target), stack.data)
+    target.unlink()
+    with pytest.raises(
+        FileExistsError, match=r"recipe\.json"
+    ):  # somebody's recipe is not lost either
+        io.write(target, stack.data, stack, RECIPE)
+
+
+def test_source_is_never_the_target(stack, tmp_path):
+    before = stack.path.read_bytes()
+    (tmp_path / "link.npy").symlink_to(stack.path)
+    os.link(stack.path, tmp_path / "hard.npy")
+    for target in (
+        stack.path,
+        tmp_path / "." / "stack.npy",
+        tmp_path / "link.npy",
+        tmp_path / "hard.npy",
+    ):
+        with pytest.raises(ValueError, match="source"):
+            io.write(target, stack.data, stack, overwrite=True)
+    assert stack.path.read_bytes() == before
+
+
+def test_link_at_the_target_stays_a_link(stack, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    real = tmp_path / "elsewhere" / "real.npy"
+    real.write_bytes(b"old")
+    (tmp_path / "out.npy").symlink_to(real)
+    io.write(tmp_path / "out.npy", stack.data, stack, overwrite=True)
+    assert (tmp_path / "out.npy").is_symlink()
+    np.testing.assert_array_equal(np.load(real), stack.data)
+
+
+def test_impossible_targets_are_known_before_computing(stack, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="one of"):
+        io.check_target(tmp_path / "out.png", stack, np.float32)
+    with pytest.raises(io.WriteError, match="does not exist"):
+        io.check_target(tmp_path / "no" / "out.npy", stack, np.float32)
+    (tmp_path / "folder.npy").mkdir()
+    with pytest.raises(FileExistsError, match="folder"):
+        io.check_target(tmp_path / "folder.npy", stack, np.float32, overwrite=True)
+    with pytest.raises(ValueError, match="int64"):
+        io.check_target(tmp_path / "out.ome.tif", stack, np.int64)
+    monkeypatch.setattr(io, "free_bytes", lambda folder: 100)
+    with pytest.raises(io.WriteError, match=r"needs 240 bytes, and 100 bytes are free"):
+        io.check_target(tmp_path / "out.npy", stack, np.float32)
+
+
+@pytest.mark.parametrize("name", ["bad.nii", "bad.nii.gz", "bad.tif", "bad.npy"])
+@pytest.mark.parametrize("content", [b"", b"this is no image", b"\x00" * 400])
+def test_damaged_file_is_one_sentence(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: cannot be read as") as caught:
+        io.read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
+    with pytest.raises(io.MissingLibraryError, match=r"nibabel: pip install"):
+        io.read(DATA / "anatomical.nii")
+
+
+# Units, samples, pictures
+
+
+@pytest.mark.parametrize(
+    "name", ["µm", "μm", "um", "micron", "microns", "micrometer", "Micrometre", "\\u00B5m"]
+)
+def test_micrometre_has_many_names(name):
+    assert units.canonical(name) == "micrometer"
+
+
+def test_lengths_convert():
+    assert units.factor("mm", "µm") == 1000.0
+    assert units.factor("nm", "µm") == 0.001
+    with pytest.raises(ValueError, match="pixel"):
+        units.factor("pixel", "µm")
+    with pytest.raises(ValueError, match="furlong"):
+        units.canonical("furlong")
+
+
+def test_mri_sample_is_the_scan_as_one_looks_at_it():
+    series, spacing, unit = samples.mri_4d()
+    assert (series.shape, spacing, unit) == ((2, 24, 96, 128), (2.0, 2.2, 2.0, 2.0), "millimeter")
+    image = nibabel.load(samples.mri_file())
+    # World coordinates run to the patient's right, front and top; columns run to the right, rows to the back, planes to the top.
+    right, front, top = np.asarray(image.affine[:3, :3]).diagonal() > 0
+    turned = np.asarray(image.dataobj)[
+        :: 1 if right else -1, :: -1 if front else 1, :: 1 if top else -1
+    ]
+    np.testing.assert_array_equal(series, turned.T)
+    volume, step, unit = samples.mri()
+    assert (step, unit, volume.shape) == ((2.2, 2.0, 2.0), "millimeter", (24, 96, 128))
+    np.testing.assert_array_equal(volume, series[0])
+
+
+def test_simulated_stack_is_its_truth_with_the_noise_it_declares():
+    stack = phantoms.confocal(
+        (12, 64, 64), nuclei=8, filaments=8, gain=20.0, offset=200.0, read_noise=15.0
+    )
+    again = phantoms.confocal(
+        (12, 64, 64), nuclei=8, filaments=8, gain=20.0, offset=200.0, read_noise=15.0
+    )
+    np.testing.assert_array_equal(stack.noisy, again.noisy)
+    assert stack.noisy.dtype == np.uint16
+    # Poisson noise of n photons has variance n, in grey levels gain² n = gain (truth - offset).
+    sigma = np.sqrt(20.0 * (stack.truth - 200.0) + 15.0**2)
+    residual = (stack.noisy - stack.truth) / sigma
+    assert abs(residual.mean()) < 5 / np.sqrt(residual.size)  # five standard errors
+    assert abs(residual.std() - 1.0) < 0.03  # skew and rounding move it by about 0.01
+    assert np.ptp(stack.truth) > 10 * 15.0  # there is something to see
+
+
+def test_simulated_objects_have_physical_size():
+    coarse = phantoms.confocal((10, 40, 40), (1.0, 0.4, 0.4), nuclei=12, filaments=0, seed=3)
+    fine = phantoms.confocal((20, 80, 80), (0.5, 0.2, 0.2), nuclei=12, filaments=0, seed=3)
+    # The same volume seen with half the voxel size has the same share of light; borders of nuclei make up the rest.
+    assert coarse.truth.mean() == pytest.approx(fine.truth.mean(), rel=0.05)
+
+
+def test_picture_shows_both_planes_and_their_difference(tmp_path):
+    from PIL import Image
+
+    plane = np.linspace(0, 100, 30 * 20).reshape(30, 20)
+    pictures.side_by_side(tmp_path / "a.png", plane, plane.copy(), (2.0, 1.0))
+    picture = np.asarray(Image.open(tmp_path / "a.png"))
+    rows, columns = picture.shape
+    third = columns // 3
+    assert rows / third == pytest.approx(
+        30 * 2.0 / (20 * 1.0), rel=0.05
+    )  # pixels are shown with their true proportions
+    np.testing.assert_array_equal(picture[:, : third - 6], picture[:, third + 2 : 2 * third - 4])
+    assert np.unique(picture[:, -third // 2 :]).tolist() == [127]  # no difference

@@ -1,0 +1,411 @@
+"""TIFF in its four dialects: OME, ImageJ, tifffile's own, plain."""
+
+import re
+
+import numpy as np
+import pytest
+import tifffile
+
+from helpers.omexml import attributes, recipes
+from napari_diffusion import io
+
+RNG = np.random.default_rng(0)
+
+
+class Recipe:
+    def to_json(self):
+        return '{"model": "linear", "unit": "µm"}'
+
+
+RECIPE = Recipe()
+
+
+def counts(*shape, dtype=np.uint16):
+    return RNG.integers(0, 200, shape).astype(dtype)
+
+
+def result_of(volume):
+    return np.asarray(volume.data, np.float32) * np.float32(0.5) + np.float32(0.25)
+
+
+def write_ome(path, data, axes, **metadata):
+    told = {
+        "axes": axes,
+        "PhysicalSizeX": 0.2,
+        "PhysicalSizeY": 0.2,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeYUnit": "µm",
+    }
+    tifffile.imwrite(
+        path,
+        data,
+        ome=True,
+        metadata=told | metadata,
+        photometric="rgb" if axes.endswith("S") else "minisblack",
+    )
+    return path
+
+
+# OME-TIFF
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_ome_tiff_round_trip(compression, tmp_path):
+    data = counts(2, 3, 4, 16, 18)
+    channel = {"Name": ["DAPI", "α-tubulin", "GFP"]}
+    plane = {"PositionX": [1.5] * 24, "PositionXUnit": ["µm"] * 24}
+    told = {
+        "PhysicalSizeZ": 0.5,
+        "PhysicalSizeZUnit": "µm",
+        "TimeIncrement": 0.5,
+        "TimeIncrementUnit": "min",
+    }
+    told |= {"Channel": channel, "Plane": plane}
+    source = write_ome(tmp_path / "in.ome.tif", data, "TCZYX", **told)
+    if compression:
+        with tifffile.TiffFile(source) as tif:
+            text = tif.ome_metadata
+        tifffile.imwrite(
+            source,
+            data,
+            compression=compression,
+            photometric="minisblack",
+            metadata=None,
+            description=text.encode(),
+        )
+    volume = io.read(source)
+    assert (volume.axes, volume.spacing, volume.unit) == (
+        "TCZYX",
+        (None, None, 0.5, 0.2, 0.2),
+        "micrometer",
+    )
+    assert (volume.time_step, volume.channel_axis, volume.channel_names) == (
+        30.0,
+        None,
+        ("DAPI", "α-tubulin", "GFP"),
+    )
+    np.testing.assert_array_equal(volume.data, data)
+    target = tmp_path / "out.ome.tif"
+    io.write(target, result_of(volume), volume, RECIPE)
+    again = io.read(target)
+    assert again.data.dtype == np.float32
+    np.testing.assert_array_equal(again.data, result_of(volume))
+    for name in ("axes", "spacing", "unit", "time_step", "channel_names"):
+        assert getattr(again, name) == getattr(volume, name)
+    (old, old_names), (new, new_names) = attributes(source), attributes(target)
+    changed = {"Type", "BigEndian", "SignificantBits", "Interleaved"}
+    assert {name: value for name, value in new.items() if name not in changed} == {
+        name: old[name] for name in old if name not in changed
+    }
+    assert new["Type"] == "float"
+    assert new_names == old_names
+    with tifffile.TiffFile(target) as tif:
+        text = tif.ome_metadata
+        assert len(tif.pages) == 24
+    assert text.count("<Plane ") == 24
+    assert text.count("<TiffData") == 1  # the old ones may point into another file
+    assert 'PositionX="1.5"' in text
+    assert recipes(target) == [RECIPE.to_json()]
+
+
+def test_second_result_carries_both_recipes(tmp_path):
+    first = io.read(write_ome(tmp_path / "in.ome.tif", counts(4, 8, 8), "ZYX"))
+    io.write(tmp_path / "a.ome.tif", first.data, first, RECIPE)
+    second = io.read(tmp_path / "a.ome.tif")
+    io.write(tmp_path / "b.ome.tif", second.data, second, RECIPE)
+    text = io.read(tmp_path / "b.ome.tif").header.description
+    assert recipes(tmp_path / "b.ome.tif") == [RECIPE.to_json()] * 2
+    assert (
+        len(set(re.findall(r'CommentAnnotation ID="(.*?)"', text))) == 2
+    )  # identifiers are unique
+
+
+def test_ome_units_are_converted_to_one(tmp_path):
+    data = counts(4, 8, 8)
+    source = write_ome(
+        tmp_path / "in.ome.tif", data, "ZYX", PhysicalSizeZ=500.0, PhysicalSizeZUnit="nm"
+    )
+    volume = io.read(source)
+    assert volume.unit == "micrometer"
+    assert volume.spacing == (0.5, 0.2, 0.2)
+
+
+def test_ome_axis_without_a_size_stays_open(tmp_path):
+    assert io.read(write_ome(tmp_path / "in.ome.tif", counts(4, 8, 8), "ZYX")).spacing == (
+        None,
+        0.2,
+        0.2,
+    )
+    tifffile.imwrite(tmp_path / "none.ome.tif", counts(4, 8, 8), metadata={"axes": "ZYX"})
+    none = io.read(tmp_path / "none.ome.tif")
+    assert (none.unit, none.spacing) == ("pixel", (1.0, 1.0, 1.0))
+
+
+def test_ome_colours_are_one_coupled_axis_and_stay_float(tmp_path):
+    data = counts(5, 12, 16, 3, dtype=np.uint8)
+    volume = io.read(write_ome(tmp_path / "in.ome.tif", data, "ZYXS"))
+    assert (volume.axes, volume.channel_axis) == ("ZYXS", 3)
+    io.write(tmp_path / "out.ome.tif", result_of(volume), volume, RECIPE)
+    again = io.read(tmp_path / "out.ome.tif")
+    assert (again.axes, again.channel_axis) == ("ZYXS", 3)
+    np.testing.assert_array_equal(again.data, result_of(volume))
+
+
+def test_file_of_several_images_is_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as tif:
+        tif.write(counts(8, 8), metadata={"axes": "YX"})
+        tif.write(counts(9, 9), metadata={"axes": "YX"})
+    with pytest.raises(ValueError, match="2 separate images"):
+        io.read(tmp_path / "two.ome.tif")
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [(8, "holds no image; it is damaged"), (-10, "ends before its image does; it is damaged")],
+)
+def test_a_tiff_that_is_cut_short_is_called_damaged(tmp_path, left, said):
+    whole, cut = tmp_path / "whole.tif", tmp_path / "cut.tif"
+    tifffile.imwrite(whole, counts(8, 8))
+    cut.write_bytes(whole.read_bytes()[:left])
+    with pytest.raises(ValueError, match=said):
+        io.read(cut)
+
+
+# ImageJ
+
+
+IMAGEJ = {
+    "spacing": 0.5,
+    "unit": "um",
+    "finterval": 2.5,
+    "mode": "composite",
+    "min": 3.0,
+    "max": 150.0,
+    "Info": "exposure = 100 ms",
+}
+
+
+def write_imagej(path, data, axes, **metadata):
+    tifffile.imwrite(
+        path,
+        data,
+        imagej=True,
+        resolution=((1000, 325), (1000, 325)),
+        metadata=IMAGEJ | {"axes": axes} | metadata,
+    )
+    return path
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_imagej_hyperstack_round_trip(preserve, tmp_path):
+    data = counts(2, 3, 2, 16, 18)
+    labels = [f"plane {i}" for i in range(12)]
+    volume = io.read(
+        write_imagej(tmp_path / "in.tif", data, "TZCYX", Labels=labels, Ranges=(0.0, 1.0, 2.0, 3.0))
+    )
+    assert (volume.axes, volume.unit, volume.time_step) == ("TZCYX", "micrometer", 2.5)
+    assert volume.spacing == (None, 0.5, None, 0.325, 0.325)
+    np.testing.assert_array_equal(volume.data, data)
+    result = data if preserve else result_of(volume)
+    io.write(tmp_path / "out.tif", result, volume, RECIPE, preserve_dtype=preserve)
+    with (
+        tifffile.TiffFile(tmp_path / "in.tif") as old,
+        tifffile.TiffFile(tmp_path / "out.tif") as new,
+    ):
+        assert new.is_imagej
+        assert new.series[0].axes == old.series[0].axes
+        info = new.imagej_metadata.pop("Info")
+        assert info.splitlines()[0] == old.imagej_metadata.pop("Info").strip()
+        assert RECIPE.to_json() in info
+        assert {
+            name: new.imagej_metadata[name] for name in old.imagej_metadata
+        } == old.imagej_metadata
+        assert new.pages[0].tags["XResolution"].value == old.pages[0].tags["XResolution"].value
+        np.testing.assert_array_equal(new.asarray(), result)
+        assert new.series[0].dtype == result.dtype
+
+
+def test_signed_imagej_file_is_read_in_real_units(tmp_path):
+    """ImageJ stores int16 as uint16 with a straight line back."""
+    real = np.array([[-32768, -5, 0], [1, 700, 32767]], np.int16)
+    stored = (real.astype(int) + 32768).astype(np.uint16)
+    volume = io.read(
+        write_imagej(tmp_path / "in.tif", stored, "YX", cf=0, c0=-32768.0, c1=1.0, vunit="HU")
+    )
+    np.testing.assert_array_equal(volume.data, real)
+    io.write(tmp_path / "float.tif", volume.data, volume)
+    np.testing.assert_array_equal(io.read(tmp_path / "float.tif").data, real)
+    io.write(tmp_path / "same.tif", volume.data, volume, preserve_dtype=True)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "same.tif"), stored)
+    np.testing.assert_array_equal(io.read(tmp_path / "same.tif").data, real)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "axes", "kind"),
+    [(np.float64, "ZYX", "ome"), (np.float32, "ZYX", "imagej"), (np.float32, "YXS", "ome")],
+)
+def test_result_that_imagej_cannot_hold_becomes_ome(dtype, axes, kind, tmp_path):
+    data = counts(6, 12, 3, dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        data,
+        imagej=True,
+        resolution=(5, 5),
+        metadata={"axes": axes, "unit": "um", "spacing": 0.5},
+    )
+    volume = io.read(tmp_path / "in.tif")
+    io.write(tmp_path / "out.tif", data.astype(dtype), volume, RECIPE)
+    again = io.read(tmp_path / "out.tif")
+    assert (again.header.kind, again.axes, again.data.dtype) == (kind, axes, dtype)
+    assert (again.spacing, again.unit, again.channel_axis) == (
+        volume.spacing,
+        "micrometer",
+        volume.channel_axis,
+    )
+    np.testing.assert_array_equal(again.data, data)
+
+
+def test_imagej_unit_of_no_length_is_pixel(tmp_path):
+    assert (
+        io.read(write_imagej(tmp_path / "a.tif", counts(3, 8, 8), "ZYX", unit="furlong")).unit
+        == "pixel"
+    )
+
+
+# Plain TIFF and tifffile's own
+
+
+def test_plain_tiff_round_trip(tmp_path):
+    data = counts(5, 10, 12)
+    tags = [(315, 2, 0, "A. Smith", True)]
+    options = {
+        "photometric": "minisblack",
+        "resolution": ((50000, 1), (25000, 1)),
+        "resolutionunit": "CENTIMETER",
+        "extratags": tags,
+    }
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        data,
+        metadata=None,
+        description="exposure 100 ms",
+        datetime="2020:01:02 03:04:05",
+        **options,
+    )
+    volume = io.read(tmp_path / "in.tif")
+    assert volume.axes == "IYX"  # pages, of what, the file does not say
+    assert volume.unit == "micrometer"
+    assert volume.spacing == (None, pytest.approx(0.4), pytest.approx(0.2))
+    io.write(tmp_path / "out.tif", result_of(volume), volume, RECIPE)
+    with (
+        tifffile.TiffFile(tmp_path / "in.tif") as old,
+        tifffile.TiffFile(tmp_path / "out.tif") as new,
+    ):
+        assert new.series[0].axes == "IYX"
+        np.testing.assert_array_equal(new.asarray(), result_of(volume))
+        for name in ("XResolution", "YResolution", "ResolutionUnit", "Artist", "DateTime"):
+            assert new.pages[0].tags[name].value == old.pages[0].tags[name].value
+        lines = new.pages[0].description.splitlines()
+        assert lines[0] == "exposure 100 ms"
+        assert "recipe" in lines[1]
+
+
+def test_dots_per_inch_are_no_voxel_size(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        counts(8, 8),
+        metadata=None,
+        resolution=(300, 300),
+        resolutionunit="INCH",
+    )
+    volume = io.read(tmp_path / "a.tif")
+    assert (volume.unit, volume.spacing) == ("pixel", (1.0, 1.0))
+    io.write(tmp_path / "b.tif", volume.data, volume)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        assert tif.pages[0].tags["XResolution"].value == (300, 1)
+
+
+def test_shaped_tiff_keeps_its_axes_and_its_own_metadata(tmp_path):
+    data = counts(2, 5, 10, 12)
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        data,
+        photometric="minisblack",
+        metadata={"axes": "TZYX", "sample": "fish 7"},
+    )
+    volume = io.read(tmp_path / "in.tif")
+    assert (volume.axes, volume.unit, volume.spacing) == ("TZYX", "pixel", (None, 1.0, 1.0, 1.0))
+    io.write(tmp_path / "out.tif", result_of(volume), volume, RECIPE)
+    again = io.read(tmp_path / "out.tif")
+    np.testing.assert_array_equal(again.data, result_of(volume))
+    assert again.axes == "TZYX"
+    assert again.header.metadata["sample"] == "fish 7"
+    assert RECIPE.to_json() in again.header.metadata.values()
+
+
+@pytest.mark.parametrize("kind", ["plain", "imagej", "ome"])
+def test_big_endian_files_are_read(kind, tmp_path):
+    data = counts(4, 10, 12)
+    options = {
+        "plain": {"metadata": None},
+        "imagej": {"imagej": True, "metadata": {"axes": "ZYX"}},
+        "ome": {"ome": True, "metadata": {"axes": "ZYX"}},
+    }[kind]
+    tifffile.imwrite(tmp_path / "in.tif", data, byteorder=">", photometric="minisblack", **options)
+    volume = io.read(tmp_path / "in.tif")
+    np.testing.assert_array_equal(volume.data, data)
+    io.write(tmp_path / "out.tif", result_of(volume), volume)
+    np.testing.assert_array_equal(io.read(tmp_path / "out.tif").data, result_of(volume))
+    io.write(tmp_path / "same.tif", volume.data, volume, preserve_dtype=True)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "same.tif"), data)
+
+
+@pytest.mark.parametrize("kind", ["plain", "shaped", "imagej"])
+def test_name_can_ask_for_ome(kind, tmp_path):
+    metadata = {"plain": None, "shaped": {"axes": "QYX"}, "imagej": {"axes": "ZYX"}}[kind]
+    options = {"metadata": metadata, "imagej": kind == "imagej"}
+    tifffile.imwrite(tmp_path / "in.tif", counts(4, 10, 12), photometric="minisblack", **options)
+    volume = io.read(tmp_path / "in.tif")
+    io.write(tmp_path / "out.ome.tif", volume.data, volume, preserve_dtype=True)
+    again = io.read(tmp_path / "out.ome.tif")
+    assert again.header.kind == "ome"
+    assert again.axes == (
+        "ZYX" if kind == "imagej" else "TYX"
+    )  # what is unknown must not become space
+    np.testing.assert_array_equal(again.data, volume.data)
+
+
+def test_narrow_image_is_not_taken_for_colours(tmp_path):
+    np.save(tmp_path / "in.npy", counts(5, 7, 3, dtype=np.uint8))
+    volume = io.read(tmp_path / "in.npy")
+    io.write(tmp_path / "out.tif", result_of(volume), volume)
+    again = io.read(tmp_path / "out.tif")
+    assert (again.axes, again.channel_axis) == ("TYX", None)
+    np.testing.assert_array_equal(again.data, result_of(volume))
+
+
+def test_palette_image_is_refused(tmp_path):
+    colours = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif", counts(8, 8, dtype=np.uint8), photometric="palette", colormap=colours
+    )
+    with pytest.raises(ValueError, match="palette"):
+        io.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [
+        (np.bool_, np.uint8),
+        (np.float16, np.float32),
+        (np.float64, np.float64),
+        (np.int16, np.int16),
+    ],
+)
+def test_dtypes_that_ome_lacks_become_the_next_larger(dtype, stored, tmp_path):
+    np.save(tmp_path / "in.npy", counts(7, 9).astype(dtype))
+    volume = io.read(tmp_path / "in.npy")
+    io.write(tmp_path / "out.tif", volume.data, volume)
+    again = io.read(tmp_path / "out.tif").data
+    assert again.dtype == stored
+    np.testing.assert_array_equal(again, volume.data)

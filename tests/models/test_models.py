@@ -1,0 +1,58 @@
+"""The registry of models and the declaration of parameters."""
+
+import dataclasses
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from napari_diffusion import models
+
+
+def test_names_are_unique_and_get_finds_every_listed_model():
+    names = [model.name for model in models.all_models()]
+    assert len(set(names)) == len(names)
+    assert [models.get(name) for name in names] == list(models.all_models())
+
+
+def test_every_field_of_every_model_is_declared_with_unit_and_sentence():
+    for model in models.BUILTIN:
+        assert [p.name for p in models.parameters(model)] == [
+            f.name for f in dataclasses.fields(model)
+        ]
+        for p in models.parameters(model):
+            assert p.doc.endswith(".")
+            assert p.unit in {"1", "length", "length^2", "intensity", "intensity/length"}
+        assert model.title
+        assert model.summary.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "value", ["no_such_module:Model", "json:dumps", "napari_diffusion.models:Broken"]
+)
+def test_a_broken_model_of_another_package_costs_one_warning(value, monkeypatch):
+    monkeypatch.setattr(models, "entry_points", lambda group: [EntryPoint("theirs", value, group)])
+    with pytest.warns(RuntimeWarning, match="The model 'theirs'") as caught:
+        assert models.all_models() == models.BUILTIN
+    assert len(caught) == 1
+
+
+def test_a_model_of_another_package_is_listed_after_ours(monkeypatch):
+    monkeypatch.setattr(
+        models,
+        "entry_points",
+        lambda group: [EntryPoint("theirs", "napari_diffusion.models.linear:Linear", group)],
+    )
+    assert models.all_models() == (*models.BUILTIN, models.Linear)
+
+
+def test_units_are_shown_with_the_names_of_the_data():
+    kappa, diffusivity, sigma = models.parameters(models.PeronaMalik)
+    assert kappa.unit_in("µm") == "intensity/µm"
+    assert diffusivity.unit_in("µm") == ""
+    assert sigma.unit_in("mm") == "mm"
+
+
+def test_values_become_the_declared_type():
+    model = models.PeronaMalik(kappa=3, sigma=0)
+    assert (type(model.kappa), type(model.sigma)) == (float, float)
+    assert model == models.PeronaMalik(kappa=3.0)

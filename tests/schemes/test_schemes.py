@@ -1,0 +1,207 @@
+"""Every scheme: its order in time, its stability at the largest step it takes, and what it does to one mode, exactly."""
+
+import math
+
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit, Midpoint
+
+STEPPED = [cls for cls in BUILTIN if cls is not nd.schemes.Exact]
+
+
+def polynomial(stages, z):
+    """Amplification of a mode with eigenvalue z (in units of 1/step) by a list of stages: the recurrence written out for numbers."""
+    u = prev = base = np.ones_like(z)
+    fresh = True
+    for momentum, step, time, start_weight, *_ in stages:
+        base = u if fresh else base
+        u, prev = u + momentum * (u - prev) + step * z * u, u
+        if start_weight:
+            u = u + start_weight * (base - u)
+        fresh = time is not None
+    return u
+
+
+@pytest.mark.parametrize("cls", STEPPED)
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 7.7, 60.0, 333.0])
+def test_every_mode_is_damped_whatever_the_time(cls, ratio):
+    z = -np.linspace(0, 2, 4001)  # 2/tau is the largest eigenvalue
+    amplitude = polynomial(cls().stages(ratio, 1.0, 1e-3), z)
+    assert np.abs(amplitude).max() <= 1 + 1e-12
+    assert amplitude[0] == 1
+    assert np.abs(amplitude[z < -1.9]).max() < 0.95  # the finest modes fade
+
+
+@pytest.mark.parametrize("cls", STEPPED)
+def test_stages_end_at_the_time(cls):
+    stages = cls().stages(12.5, 0.2, 1e-3)
+    reached = [stage.time for stage in stages if stage.time is not None]
+    assert reached == sorted(reached)
+    assert reached[-1] == pytest.approx(12.5, rel=1e-15)
+    # Consistency: the first derivative of the amplification at z = 0 is the time.
+    slope = (polynomial(stages, np.array([1e-7])) - polynomial(stages, np.array([-1e-7]))) / 2e-7
+    assert slope[0] == pytest.approx(12.5, rel=1e-5)
+
+
+def test_rkl2_has_the_stability_polynomial_of_the_four_field_method():
+    """a + b P_s(1 + w z) of Meyer, Balsara and Aslam 2014, from SciPy's Legendre polynomials."""
+    from scipy.special import eval_legendre
+
+    for reach in (0.5, 4.0, 21.0, 90.0):
+        stages = RKL2(supersteps=1).stages(reach, 1.0, 1e-3)
+        s = len(stages)
+        w, b = 4 / (s * s + s - 2), (s * s + s - 2) / (2 * s * (s + 1))
+        z = -np.linspace(0, 2, 101)
+        np.testing.assert_allclose(
+            polynomial(stages, z), 1 - b + b * eval_legendre(s, 1 + w * z * reach), atol=1e-12
+        )
+
+
+def test_fsi_is_the_polynomial_of_fed():
+    """Product of the FED steps tau_max/(2 cos^2) of Grewenig, Weickert and Bruhn 2010."""
+    for n in (1, 2, 5, 12):
+        stages = FSI(cycles=1).stages((n * n + n) / 3, 1.0, 1e-3)
+        assert len(stages) == n
+        z = -np.linspace(0, 2, 101)
+        steps = [1 / (2 * math.cos(math.pi * (2 * i + 1) / (4 * n + 2)) ** 2) for i in range(n)]
+        np.testing.assert_allclose(
+            polynomial(stages, z), np.prod([1 + t * z for t in steps], axis=0), atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("reach", [0.02, 0.3, 3.0, 12.0, 80.0, 500.0])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-5])
+def test_midpoint_is_the_exponential_and_no_stage_before_its_end_amplifies_anything(
+    reach, tolerance
+):
+    """The series has positive weights, so that cutting off a share of them leaves at most a few times that share (measured: 8.6)."""
+    stages = Midpoint(cycles=1).stages(reach, 1.0, tolerance)
+    z = -np.linspace(0, 2, 4001)
+    np.testing.assert_allclose(
+        polynomial(stages, z), np.exp(reach * z), rtol=0, atol=10 * tolerance
+    )
+    for count in range(1, len(stages)):
+        assert (
+            np.abs(polynomial(stages[:count], z)).max() <= 1 + 1e-9
+        )  # roots of a polynomial of degree 80
+
+
+def test_midpoint_makes_one_tensor_per_cycle_and_one_more_and_looks_to_the_middle():
+    plan = nd.plan(np.zeros((20, 20)), nd.EdgeEnhancing(), time=3.0, scheme=Midpoint(cycles=5))
+    fresh = [stage for stage in plan.stages if not stage.reuse_tensor]
+    assert plan.tensors_made == len(fresh) + 1 == 6
+    assert [stage.predictor_step for stage in fresh] == pytest.approx([0.3] * 5)
+    noisy = nd.plan(
+        np.zeros((20, 20)), nd.EdgeEnhancing(), time=12.0, scheme=Midpoint(cycles=2)
+    ).stages
+    assert noisy[0].predictor_step == pytest.approx(
+        4 * 0.25
+    )  # of an image that nothing has smoothed yet: four stable steps and no more
+    with pytest.raises(ValueError, match="diffusion tensor"):
+        nd.diffuse(np.zeros((8, 8)), nd.PeronaMalik(sigma=1.0), time=1.0, scheme="midpoint")
+    with pytest.raises(ValueError, match="extremum principle"):
+        nd.diffuse(np.zeros((8, 8)), nd.EdgeEnhancing(), time=1.0, scheme="midpoint", strict=True)
+
+
+def mode(shape, waves):
+    axes = [np.cos(np.pi * k * (np.arange(n) + 0.5) / n) for n, k in zip(shape, waves, strict=True)]
+    return np.prod(np.meshgrid(*axes, indexing="ij"), axis=0)
+
+
+@pytest.mark.parametrize("cls", STEPPED)
+@pytest.mark.parametrize(
+    ("shape", "waves", "spacing"),
+    [((16, 12), (3, 5), (2.0, 0.7)), ((8, 12, 10), (1, 7, 4), (4.0, 1.0, 0.8))],
+)
+def test_a_cosine_mode_fades_by_the_polynomial(cls, shape, waves, spacing):
+    u = mode(shape, waves)
+    rate = sum(
+        2 / h**2 * (1 - math.cos(math.pi * k / n))
+        for h, k, n in zip(spacing, waves, shape, strict=True)
+    )
+    stages = nd.plan(u, nd.Linear(), time=3.0, spacing=spacing, scheme=cls()).stages
+    result = nd.diffuse(u, nd.Linear(), time=3.0, spacing=spacing, scheme=cls())
+    np.testing.assert_allclose(result, u * polynomial(stages, np.array([-rate])), atol=1e-12)
+
+
+def observed_order(make, image, model, time, spacing, counts):
+    """Slope of log(error) against log(number of steps), the error against Richardson's limit of the two finest second-order runs."""
+    fine = [
+        nd.diffuse(image, model, time=time, spacing=spacing, scheme=RKL2(supersteps=m))
+        for m in (256, 512)
+    ]
+    limit = (4 * fine[1] - fine[0]) / 3
+    errors = [
+        np.sqrt(
+            np.mean(
+                (nd.diffuse(image, model, time=time, spacing=spacing, scheme=make(m)) - limit) ** 2
+            )
+        )
+        for m in counts
+    ]
+    return -np.diff(np.log(errors)) / np.diff(np.log(counts))
+
+
+CASES = {
+    "2-D": ((28, 24), (1.0, 1.0)),
+    "2-D anisotropic": ((18, 28), (2.0, 0.8)),
+    "3-D anisotropic": ((8, 14, 12), (3.0, 1.0, 0.8)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "cls", [cls for cls in STEPPED if cls is not Midpoint]
+)  # for tensors: test_oracles_tensor.py
+def test_observed_order_in_time_is_the_declared_one(cls, case):
+    shape, spacing = CASES[case]
+    image = 10 * mode(shape, [2] * len(shape)) + 5 * mode(shape, [3, *[1] * (len(shape) - 1)])
+    model = nd.PeronaMalik(kappa=2.0, diffusivity="charbonnier", sigma=1.0)
+    time = 4.0
+    make, counts = {
+        Explicit: (lambda m: Explicit(step=time / m), (256, 512)),
+        RKL2: (lambda m: RKL2(supersteps=m), (32, 64)),
+        FSI: (lambda m: FSI(cycles=m), (256, 512)),
+    }[cls]
+    (order,) = observed_order(make, image, model, time, spacing, counts)
+    assert order == pytest.approx(cls.order, abs=0.05)
+
+
+def test_auto_is_exact_for_linear_explicit_for_short_and_second_order_for_long_times():
+    image, smooth = np.zeros((20, 20), np.float32), nd.PeronaMalik(kappa=1.0, sigma=1.0)
+    assert nd.plan(image, nd.Linear(), time=9.0).scheme == nd.schemes.Exact()
+    assert nd.plan(image, smooth, time=2.0).scheme == Explicit()
+    assert nd.plan(image, smooth, time=50.0).scheme == RKL2()
+    assert nd.plan(image, smooth, time=50.0, strict=True).scheme == Explicit()
+    assert nd.plan(image, nd.PeronaMalik(kappa=1.0), time=50.0).scheme == Explicit()
+
+
+def test_a_tighter_tolerance_takes_more_evaluations():
+    image = np.zeros((20, 20), np.float32)
+    steps = [
+        nd.plan(
+            image, nd.PeronaMalik(kappa=1.0, sigma=1.0), time=50.0, scheme="rkl2", tolerance=t
+        ).steps
+        for t in (1e-2, 1e-3, 1e-4)
+    ]
+    assert steps[0] < steps[1] < steps[2]
+
+
+@pytest.mark.parametrize("cls", [RKL2, FSI])
+def test_strict_refuses_schemes_that_may_overshoot(cls):
+    with pytest.raises(ValueError, match="extremum principle"):
+        nd.diffuse(np.zeros((8, 8)), nd.PeronaMalik(sigma=1.0), time=1.0, scheme=cls(), strict=True)
+
+
+def test_float32_drifts_little_over_a_thousand_steps():
+    rng = np.random.default_rng(7)
+    image = rng.normal(100, 20, (24, 24, 24))
+    model = nd.PeronaMalik(kappa=8.0, diffusivity="charbonnier")
+    options = {"time": 100.0, "scheme": Explicit(step=0.1)}
+    single, double = (
+        nd.diffuse(image.astype(np.float32), model, **options),
+        nd.diffuse(image, model, **options),
+    )
+    assert np.abs(single - double).max() < 1e-5 * np.ptp(image)

@@ -1,0 +1,397 @@
+"""The controls: made from the declarations, following the layer, never overwriting what the user has set."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtWidgets import QApplication, QWidget
+
+import napari_diffusion as nd
+from napari_diffusion.models import Model, all_models, param
+from napari_diffusion.ui.form import form
+from napari_diffusion.ui.form.model_controls import ModelControls, length_power
+from napari_diffusion.ui.form.smoothing_amount import TIME
+from napari_diffusion.ui.qt import layout
+from napari_diffusion.ui.qt.quantity_box import QuantityBox
+from napari_diffusion.ui.run import starting_values
+from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.threshold import ThresholdSection
+from napari_diffusion.ui.widget import AnisotropicDiffusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everything(Model):
+    """One parameter of every kind."""
+
+    name = "everything"
+    title = "Everything"
+    summary = "For tests."
+
+    rate: float = param(0.5, "A share.", gt=0, le=1)
+    length: float = param(2.0, "A length.", unit="length", ge=0)
+    edge: float = param(
+        10.0, "Edge threshold: a gradient.", unit="intensity/length", gt=0, suggest="threshold"
+    )
+    area: float = param(-3.0, "An area.", unit="length^2")
+    count: int = param(3, "A number.", gt=0)
+    which: str = param("b", "A choice.", choices=("a", "b"))
+
+
+def test_every_declaration_becomes_a_control(qtbot):
+    controls = ModelControls(Everything)
+    assert controls.value() == Everything()
+    assert [control.label for control in controls.first] == ["Edge threshold"]
+    assert [control.label for control in controls.more] == [
+        "Rate",
+        "Length",
+        "Area",
+        "Count",
+        "Which",
+    ]
+    assert "edge" in controls["edge"].tooltip
+    assert (controls["rate"].max, controls["count"].min, controls["length"].min) == (1, 1, 0)
+    assert 0 < controls["rate"].min < 1e-20
+    assert controls["which"].choices == ("a", "b")
+
+
+def test_controls_speak_and_convert_the_unit_of_length(qtbot):
+    controls = ModelControls(Everything)
+    controls.set_unit("mm")
+    assert [controls[name].unit for name in ("rate", "length", "edge", "area")] == [
+        "",
+        "mm",
+        "intensity/mm",
+        "mm²",
+    ]
+    controls.set_unit("µm", 1000)
+    assert controls.value() == Everything(length=2000, edge=0.01, area=-3e6)
+    assert controls.edited == frozenset()
+
+
+def test_filling_spares_what_the_user_has_set(qtbot):
+    controls = ModelControls(Everything)
+    controls["edge"].value = 7
+    controls.fill(Everything(edge=1.0, rate=0.25))
+    assert controls.value() == Everything(edge=7.0, rate=0.25)
+    controls.forget_edits()
+    controls.fill(Everything(edge=1.0))
+    assert controls["edge"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "power"),
+    [
+        ("1", 0),
+        ("intensity", 0),
+        ("length", 1),
+        ("length^2", 2),
+        ("intensity/length", -1),
+        ("1/length^2", -2),
+    ],
+)
+def test_powers_of_length(unit, power):
+    assert length_power(unit) == power
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_every_model_is_in_one_widget(qtbot, open_alone, isotropic):
+    _, gui = open_alone("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
+    assert list(gui.form.model.choices) == [
+        model for model in all_models() if model.isotropic is isotropic
+    ]
+    for model in gui.form.model.choices:
+        gui.form.model.value = model
+        assert gui.form.controls.value() == model()
+
+
+def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch, settled):
+    monkeypatch.setattr(form, "all_models", lambda: (nd.PeronaMalik, Everything))
+    _, gui = open_widget()
+    gui.root_native_widget.window().show()
+    shown = lambda: [
+        w.label
+        for w in (*gui.form, *gui.form.more.body)
+        if isinstance(w, QuantityBox) and w.visible
+    ]
+    assert gui.form.model.visible
+    assert shown() == ["Edge threshold"]
+    first = gui.form.controls["kappa"]
+    gui.form.model.value = Everything
+    assert gui.form.controls["edge"].visible
+    assert not first.visible
+    gui.form.more.button.native.click()
+    assert shown() == ["Edge threshold", "Rate", "Length", "Area", "Tolerance"]
+    gui.form.more.button.native.click()
+    assert shown() == ["Edge threshold"]
+
+
+def test_the_layer_follows_the_selection(open_widget, noisy):
+    viewer, gui = open_widget()
+    assert gui.form.layer.value is None
+    one, two = viewer.add_image(noisy, name="one"), viewer.add_image(noisy, name="two")
+    assert gui.form.layer.value == two
+    viewer.layers.selection.active = one
+    assert gui.form.layer.value == one
+    viewer.add_labels(np.zeros((4, 4), int))
+    assert gui.form.layer.value == one
+    gui.form.layer.value = two
+    assert viewer.layers.selection.active != two
+    assert gui.form.layer.value == two
+    two.name = "renamed"
+    assert gui.form.layer.value == two
+    assert gui.form.layer.current_choice == "renamed"
+
+
+def test_corrections_of_the_layer_are_seen(open_alone, noisy):
+    viewer, gui = open_alone()
+    layer, other = viewer.add_image(noisy), viewer.add_image(noisy)
+    viewer.layers.selection.active = layer
+    layer.scale = (3, 1, 1)
+    assert gui.form.table.spacing == (3, 1, 1)
+    layer.units = ("um",) * 3
+    assert gui.form.table.unit == "µm"
+    layer.axis_labels = ("t", "y", "x")
+    assert gui.form.table.axes == (1, 2)
+    other.scale = (9, 9, 9)
+    assert gui.form.table.spacing == (1, 1)
+
+
+def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, run):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    gui.root_native_widget.window().show()
+    assert not gui.form.table.reset.visible
+    gui.form.table.rows[0].size.value = 4
+    assert gui.form.table.reset.visible
+    layer = run(viewer, gui)
+    np.testing.assert_array_equal(
+        layer.data, nd.diffuse(noisy, nd.Linear(), time=gui.form.amount.time, spacing=(4, 0.5, 0.5))
+    )
+    gui.form.table.reset.native.click()
+    assert gui.form.table.spacing == (2, 0.5, 0.5)
+    assert not gui.form.table.reset.visible
+
+
+def test_another_unit_shows_the_same_lengths(open_alone, noisy, run, settled):
+    viewer, gui = open_alone("Anisotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    settled(gui)
+    gui.form.amount.kind.value = TIME
+    (
+        gui.form.controls["kappa"].value,
+        gui.form.controls["sigma"].value,
+        gui.form.amount.number.value,
+    ) = 8.0, 0.0, 3.0
+    gui.form.unit.value = "nm"
+    assert gui.form.table.spacing == (2000, 500, 500)
+    assert gui.form.controls["kappa"].value == 0.008
+    assert gui.form.amount.number.value == 3e6
+    assert (
+        gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
+        == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
+    )
+    layer = run(viewer, gui)
+    np.testing.assert_allclose(
+        layer.data,
+        nd.diffuse(noisy, nd.PeronaMalik(kappa=8.0), time=3.0, spacing=(2, 0.5, 0.5)),
+        rtol=1e-5,
+    )
+
+
+def test_pixels_become_a_length_by_naming_it(open_alone, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    gui.form.amount.number.value = 2.0
+    gui.form.unit.value = "µm"
+    assert gui.form.table.spacing == (1, 1, 1)
+    assert (gui.form.amount.number.value, gui.form.amount.number.unit) == (2.0, "µm")
+
+
+def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settled):
+    viewer, gui = open_alone("Anisotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    settled(gui)
+    model, time = starting_values.suggest_values(
+        noisy, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None
+    )
+    assert model.kappa != nd.PeronaMalik().kappa
+    assert (gui.form.controls["kappa"].value, gui.form.amount.time) == (model.kappa, time)
+    gui.form.controls["kappa"].value = 33.0
+    viewer.add_image(noisy * 10, name="b")
+    settled(gui)
+    assert gui.form.controls["kappa"].value == 33
+    gui.form.suggest.native.click()
+    settled(gui)
+    asked, _ = starting_values.suggest_values(
+        noisy * 10,
+        nd.PeronaMalik(),
+        spacing=(1, 1, 1),
+        axes=(0, 1, 2),
+        channel_axis=None,
+        thorough=True,
+    )
+    assert gui.form.controls["kappa"].value == asked.kappa
+    assert "Noise: Gaussian" in gui.form.report.value
+    assert gui.form.reasons.open
+
+
+def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_alone, settled, noisy):
+    viewer, gui = open_alone("Anisotropic diffusion")
+    gui.form.controls["diffusivity"].value = "tukey"
+    viewer.add_image(noisy)
+    settled(gui)
+    assert gui.form.controls["kappa"].value != nd.PeronaMalik().kappa
+    viewer.add_image(np.ones((8, 9), np.float32))
+    settled(gui)
+    assert gui.form.controls.value() == nd.PeronaMalik(diffusivity="tukey")
+    assert "No suggestion" in gui.panel.status.value
+    viewer.layers.selection.active = viewer.layers[0]
+    settled(gui)
+    assert gui.panel.status.value == ""
+
+
+class OnlyAPiece:
+    """An array that cannot be read whole."""
+
+    def __init__(self, shape):
+        self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.float32), len(shape), 0
+
+    def __getitem__(self, index):
+        part = np.random.default_rng(0).random([i.stop - i.start for i in index], np.float32)
+        self.read += part.size
+        return part
+
+
+def test_a_suggestion_reads_a_small_piece():
+    image = OnlyAPiece((50, 4000, 5000, 6000, 3))
+    starting_values.suggest_values(
+        image, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(1, 2, 3), channel_axis=-1
+    )
+    assert image.read == 64**3 * 3
+
+
+def test_tab_goes_down_the_form(open_widget, noisy):
+    viewer, gui = open_widget()
+    gui.root_native_widget.window().show()
+    viewer.add_image(noisy)
+    gui.form.more.button.native.click()
+    form = gui.form
+    wanted = [form.layer, *(part for row in form.table.rows for part in (row.smooth, row.size))]
+    wanted += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
+    wanted += [section.box.button for section in gui.sections.values()]
+    wanted += [
+        form.more.button,
+        form.controls["diffusivity"],
+        form.unit,
+        form.regions,
+        form.threads,
+        gui.panel.button,
+    ]
+    native, found = gui.form.layer.native, []
+    # The chain is a ring of all widgets of the window; those of napari are left alone, for PySide6 would keep them alive.
+    while len(found) < len(wanted) and not (found and native is gui.form.layer.native):
+        found += [position for position, widget in enumerate(wanted) if widget.native is native]
+        native = native.nextInFocusChain()
+    assert found == list(range(len(wanted)))
+
+
+def test_every_control_says_what_it_is(qtbot, noisy):
+    viewer = ViewerModel()
+    gui = AnisotropicDiffusion(viewer)
+    qtbot.addWidget(gui.native)
+    assert "Open an image" in gui.form.suggest.tooltip
+    viewer.add_image(noisy)
+    assert "Open an image" not in gui.form.suggest.tooltip
+    for model in gui.form.model.choices:
+        gui.form.model.value = model
+    for section in gui.sections.values():
+        section.box.open = True
+    stops = [
+        native for native in layout._natives(gui) if native.focusPolicy() & Qt.FocusPolicy.TabFocus
+    ]
+    assert len(stops) > 50
+    assert [native for native in stops if not native.toolTip()] == []
+
+
+def test_tab_goes_down_to_run_and_stops_at_no_plot(open_widget, noisy, settled):
+    viewer, gui = open_widget("Anisotropic diffusion")
+    viewer.add_image(noisy)
+    for section in gui.sections.values():
+        section.box.open = True
+    settled(gui)
+    batch = gui.sections[BatchSection]
+    wanted = [
+        batch.layers.native,
+        batch.source.line_edit.native,
+        batch.source.choose_btn.native,
+        batch.files.native,
+        gui.panel.button.native,
+    ]
+    native, found = gui.form.layer.native, []
+    while (
+        native is not gui.panel.button.native
+    ):  # the rest of the chain is left alone, for PySide6 would keep it alive
+        native = native.nextInFocusChain()
+        found += [number for number, widget in enumerate(wanted) if widget is native]
+    assert found == [0, 1, 2, 3, 4]
+    plot = gui.sections[ThresholdSection].plot
+    assert plot is not None
+    assert not plot.focusPolicy() & Qt.FocusPolicy.TabFocus
+
+
+def test_labels_are_measured_again_in_another_font(open_alone, settled, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    settled(gui)
+    assert not gui._timer.isActive()
+    QApplication.sendEvent(gui.scroll, QEvent(QEvent.Type.FontChange))
+    assert gui._timer.isActive()
+
+
+def test_at_most_six_things_to_set_at_first(open_widget, noisy, settled):
+    viewer, gui = open_widget()
+    gui.root_native_widget.window().show()
+    viewer.add_image(noisy)
+    settled(gui)
+    assert len([row for row in gui.form if row.visible]) <= 6
+    assert not any(section.box.open for section in gui.sections.values())
+    assert not gui.form.more.open
+
+
+def test_nothing_is_wider_than_the_dock(open_widget, settled):
+    viewer, gui = open_widget()
+    gui.root_native_widget.window().show()
+    viewer.add_image(
+        np.zeros((2, 3, 4, 8, 9)),
+        name="a very long layer name " * 4,
+        scale=(1, 1, 0.123456, 1.5e-7, 2),
+        units=("um",) * 5,
+    )
+    gui.form.more.button.native.click()
+    settled(gui)
+    viewer.theme = "light"  # a change of style lets Qt measure everything anew
+    gui.panel.say("a sentence that goes on and on " * 10)
+    QApplication.processEvents()
+    gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)
+    QApplication.processEvents()
+    assert gui.scroll.width() <= 360
+    widths = {layout._label_of(each).width() for each in gui.form.more.body if each.visible}
+    assert len(widths) == 1  # so that what is set stands in a column
+    view = gui.scroll.viewport()
+    inside = [w for w in gui.scroll.widget().findChildren(QWidget) if w.isVisible()]
+    assert len(inside) > 30
+    assert [w for w in inside if w.mapTo(view, QPoint(w.width(), 0)).x() > view.width()] == []
+
+
+def test_looking_at_the_widgets_compiles_nothing():
+    code = "import sys, napari_diffusion.ui.widget; print('napari_diffusion.backends.numba.stages' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -1,0 +1,275 @@
+"""A layer that is corrected, painted in or covered while the widget is open keeps what the user has set; the preview tells the truth."""
+
+import json
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+import napari_diffusion as nd
+from helpers.viewer import follow, shows_the_run
+from napari_diffusion.ui.run import warmup
+from napari_diffusion.ui.run.request import Settings
+from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.recipes import RecipeSection
+
+GOOD = nd.Recipe(nd.PeronaMalik(kappa=3.0), 2.0).to_dict()
+
+
+def table(gui):
+    axes = gui.form.table
+    return axes.axes, axes.spacing, axes.unit
+
+
+def test_new_values_keep_what_the_user_has_set(open_alone, noisy):
+    viewer, gui = open_alone()
+    layer = viewer.add_image(noisy, scale=(6, 1, 1), units=["um"] * 3)
+    first, second, _ = gui.form.table.rows
+    first.smooth.value = False
+    second.size.value = 2.0
+    gui.form.unit.value = "nm"
+    before = table(gui)
+    assert before == ((1, 2), (2000, 1000), "nm")
+    layer.data = noisy + 1
+    assert table(gui) == before
+    layer.data = noisy[:4]
+    assert table(gui) == before
+
+
+def test_a_corrected_scale_replaces_what_came_from_the_layer(open_alone, noisy):
+    viewer, gui = open_alone()
+    layer = viewer.add_image(noisy, scale=(6, 1, 1), units=["um"] * 3)
+    first, second, _ = gui.form.table.rows
+    first.smooth.value = False
+    second.size.value = 2.0
+    layer.scale = (5, 3, 4)
+    assert table(gui) == ((1, 2), (2, 4), "µm")
+    layer.units = ["mm"] * 3
+    assert table(gui) == ((1, 2), (0.002, 4), "mm")
+    gui.form.table.reset.native.click()
+    assert table(gui) == ((1, 2), (3, 4), "mm")
+
+
+def test_names_that_come_later_are_heeded_until_the_user_chooses(open_alone, noisy):
+    viewer, gui = open_alone()
+    layer = viewer.add_image(noisy)
+    layer.axis_labels = ("t", "y", "x")
+    assert gui.form.table.axes == (1, 2)
+    gui.form.table.rows[0].smooth.value = True
+    layer.axis_labels = ("time", "y", "x")
+    assert gui.form.table.axes == (0, 1, 2)
+    layer.data = noisy[0]  # another number of axes: another image
+    assert gui.form.table.axes == (0, 1)
+    viewer.add_image(noisy, axis_labels=("t", "y", "x"))
+    assert gui.form.table.axes == (1, 2)
+
+
+def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, settled):
+    viewer, gui = open_widget()
+    viewer.add_image(noisy)
+    settled(gui)
+    form = gui.form
+    wanted = [
+        form.table.rows[0].smooth.native,
+        form.table.rows[2].size.native,
+        form.amount.number.native,
+    ]
+    native, found = form.layer.native, []
+    while (
+        native is not form.suggest.native
+    ):  # the rest of the chain is left alone, for PySide6 would keep it alive
+        native = native.nextInFocusChain()
+        found += [number for number, widget in enumerate(wanted) if widget is native]
+    assert found == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shape", "names", "expected"),
+    [
+        ({"axes": (1, 2)}, (6, 8, 9), None, (1, 2)),
+        ({"axes": (0, 2), "axis_names": ("z", "x")}, (6, 8, 9), None, (0, 2)),
+        ({"axes": (1, 2), "axis_names": ("z", "X")}, (6, 8, 9), "zyx", (0, 2)),
+        ({"axes": (1, 2)}, (5, 6, 8, 9), None, None),
+        ({"axes": (0, 1)}, (6, 8, 9), None, None),
+        ({"axes": (0, 1), "axis_names": ("a", "b")}, (6, 8, 9), "zyx", None),
+    ],
+)
+def test_the_axes_of_a_recipe_are_found_or_it_is_said(open_alone, recipe, shape, names, expected):
+    viewer, gui = open_alone()
+    layer = viewer.add_image(np.zeros(shape, np.float32), axis_labels=names)
+    before, recipe = gui.form.table.axes, nd.Recipe(nd.PeronaMalik(kappa=3.0), 2.0, **recipe)
+    QApplication.clipboard().setText(recipe.to_json())
+    gui.sections[RecipeSection].paste.native.click()
+    assert gui.form.table.axes == (before if expected is None else expected)
+    assert ("cannot be told" in gui.panel.status.value) == (expected is None)
+    if expected is None:
+        with pytest.raises(ValueError, match="cannot be told"):
+            Settings.of_layer(layer, recipe, None)
+    else:
+        assert Settings.of_layer(layer, recipe, None).keywords["axes"] == expected
+
+
+def test_selected_layers_are_smoothed_along_the_axes_that_are_checked(
+    open_alone, noisy, settled, qtbot
+):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, name="one")
+    viewer.add_image(noisy + 1, name="two")
+    gui.form.table.rows[2].smooth.value = False
+    settled(gui)
+    viewer.layers.selection = set(viewer.layers)
+    gui.sections[BatchSection].box.open = True
+    gui.sections[BatchSection].layers.native.click()
+    qtbot.waitUntil(lambda: not gui.panel.busy, timeout=60_000)
+    for layer in [layer for layer in viewer.layers if "[" in layer.name]:
+        assert layer.metadata["napari-diffusion"]["recipe"]["axes"] == [0, 1]
+    assert len(viewer.layers) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": -1},
+        {"time": "long"},
+        {"time": None},
+        {"time": 1e308},
+        {"nan": "banana"},
+        {"tolerance": -1},
+        {"tolerance": "a"},
+        {"tolerance": 1e-305},
+        {"scheme": "magic"},
+        {"scheme": {"name": "explicit", "step": -1}},
+        {"scheme": {"name": "fsi", "cycles": 1.5}},
+        {"axes": [0, 0]},
+        {"axes": [0, 1], "axis_names": ["x", "x"]},
+        {"axes": [0, 1], "spacing": [2]},
+        {"labels": 3},
+        {"preserve_dtype": "yes"},
+        {"unit": 3},
+        {"parameters": {"kappa": 1e305}},
+        {"parameters": {"kapa": 2}},
+        {"colour": "red"},
+    ],
+    ids=str,
+)
+def test_a_recipe_with_a_wrong_value_changes_nothing(open_alone, noisy, settled, change):
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    settled(gui)
+    gui.form.controls["kappa"].value = 7.0
+    before = gui.form.recipe()
+    QApplication.clipboard().setText(json.dumps(GOOD | change))
+    gui.sections[RecipeSection].paste.native.click()
+    assert gui.panel.failed
+    said = gui.panel.status.value
+    assert "recipe" in said.lower() or "scheme" in said
+    assert "__init__" not in said
+    assert gui.form.recipe() == before
+
+
+def test_a_damaged_history_is_none(open_alone, noisy):
+    viewer, gui = open_alone()
+    layer = viewer.add_image(noisy)
+    for damage in (
+        "x",
+        {"recipe": None},
+        {"recipe": "x", "earlier": 3},
+        {"earlier": [1, {"recipe": 2}]},
+    ):
+        layer.metadata["napari-diffusion"] = damage
+        gui.sections[RecipeSection].box.open = False
+        gui.sections[RecipeSection].box.open = True
+        assert "no filter of ours" in gui.sections[RecipeSection].of.value
+
+
+def test_a_recipe_is_saved_where_load_finds_it(open_alone, noisy, tmp_path, monkeypatch):
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    section = gui.sections[RecipeSection]
+    names = iter(["mine", "mine", "nowhere/mine"])
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / next(names)), "")
+    )
+    section.save.native.click()
+    assert nd.Recipe.load(tmp_path / "mine.json") == gui.form.recipe()
+    section.save.native.click()
+    assert "mine.json is there already" in gui.panel.status.value
+    section.save.native.click()
+    assert "cannot be written: No such file" in gui.panel.status.value
+
+
+def test_painting_is_followed(opened, qtbot, noisy):
+    viewer, gui, section = opened(noisy)
+    labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))
+    gui.form.regions.value = labels
+    follow(qtbot, gui)
+    whole = section.overlay.layer.data.copy()
+    labels.brush_size = 6
+    here = int(viewer.dims.current_step[0])
+    labels.paint((here, 8, 14), 2)
+    follow(qtbot, gui)
+    assert not np.array_equal(section.overlay.layer.data, whole)
+    shows_the_run(viewer, gui)
+    labels.undo()
+    follow(qtbot, gui)
+    np.testing.assert_allclose(section.overlay.layer.data, whole, rtol=1e-6)
+
+
+def test_values_changed_in_place_are_seen_when_the_layer_is_drawn_again(opened, qtbot, noisy):
+    image = noisy.copy()
+    viewer, gui, _ = opened(image)
+    before = gui.form.revision
+    viewer.dims.set_current_step(0, 1)
+    follow(qtbot, gui)
+    assert gui.form.revision == before  # another plane is no other image
+    image[:] = image[:, ::-1]
+    gui.form.layer.value.refresh()
+    follow(qtbot, gui)
+    assert gui.form.revision == before + 1
+    shows_the_run(viewer, gui)
+
+
+def test_nothing_is_added_while_the_original_is_shown(opened, qtbot, noisy):
+    viewer, gui, section = opened(noisy)
+    first, added = section.overlay.layer, []
+    qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
+    viewer.layers.events.inserted.connect(lambda event: added.append(event.value))
+    viewer.dims.ndisplay = 3
+    follow(qtbot, gui)
+    assert not added
+    assert not first.visible
+    qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
+    follow(qtbot, gui)
+    assert added == [section.overlay.layer]
+    assert section.overlay.layer.visible
+    shows_the_run(viewer, gui)
+
+
+def test_a_result_does_not_cover_the_preview(opened, qtbot, run, noisy):
+    viewer, gui, section = opened(noisy)
+    result = run(viewer, gui)
+    follow(qtbot, gui)
+    qtbot.waitUntil(lambda: viewer.layers[-1] == section.overlay.layer)
+    assert viewer.layers[-2] == result
+    labels = viewer.add_labels(
+        np.ones(noisy.shape, np.uint8)
+    )  # what the user opens may lie over it
+    follow(qtbot, gui)
+    assert viewer.layers[-1] == labels
+
+
+def test_an_error_stays_while_kernels_are_prepared(
+    open_alone, noisy, elsewhere, qtbot, monkeypatch
+):
+    monkeypatch.setattr(warmup, "is_compiling", lambda: True)
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=10_000)
+    QApplication.clipboard().setText("no recipe")
+    gui.sections[RecipeSection].paste.native.click()
+    said = gui.panel.status.value
+    assert "JSON" in said
+    qtbot.wait(3 * warmup.POLL_INTERVAL_MS)
+    assert gui.panel.status.value == said
+    elsewhere.go.set()

@@ -1,0 +1,148 @@
+"""From a layer to arguments and back, without a window."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_diffusion.ui.layers import adding, axes, style
+
+
+def image(shape, **options):
+    return Image(np.zeros(shape, np.float32), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (1, 2, 3)),
+        ({"axis_labels": "tzyx"}, (1, 2, 3)),
+        ({"axis_labels": "ztyx"}, (0, 2, 3)),
+        ({"axis_labels": ("z", "Channel", "y", "x")}, (0, 2, 3)),
+        ({"axis_labels": ("time", "position", "y", "x")}, (2, 3)),
+        ({"units": ("s", "um", "um", "um")}, (1, 2, 3)),
+        ({"units": ("um", "um", "um", "s")}, (0, 1, 2)),
+        ({"units": ("pixel", "pixel", "mm", "um")}, (2, 3)),
+        ({"axis_labels": "tzyx", "units": ("um", "um", "um", "um")}, (1, 2, 3)),
+        ({"units": ("s", "s", "s", "s")}, (2, 3)),
+    ],
+)
+def test_axes_that_are_not_space_are_left_alone(options, expected):
+    assert axes.diffusing_by_default(axes.axes_of(image((2, 3, 4, 5), **options))) == expected
+
+
+def test_a_plain_image_is_smoothed_along_both_axes():
+    assert axes.diffusing_by_default(axes.axes_of(image((4, 5)))) == (0, 1)
+
+
+def test_colour_is_no_axis():
+    layer = Image(np.zeros((4, 5, 3), np.uint8), rgb=True)
+    assert [(axis.name, axis.size) for axis in axes.axes_of(layer)] == [
+        ("axis 0", 4),
+        ("axis 1", 5),
+    ]
+    assert axes.channel_axis_of(layer) == -1
+    assert axes.channel_axis_of(image((4, 5, 3))) is None
+
+
+def test_units_that_differ_become_one():
+    own = axes.axes_of(image((2, 3, 4), units=("mm", "um", "nm"), scale=(0.002, 0.5, 100)))
+    unit = axes.common_unit(own)
+    assert unit == "nm"
+    assert [axes.size_in(axis, unit) for axis in own] == [2000, 500, 100]
+
+
+def test_units_that_disagree_are_pixels():
+    own = axes.axes_of(image((3, 4), units=("pixel", "um"), scale=(2, 0.5)))
+    unit = axes.common_unit(own)
+    assert unit == "pixel"
+    assert [axes.size_in(axis, unit) for axis in own] == [2, 0.5]
+
+
+def test_a_scale_that_flips_is_still_a_size():
+    axis, _ = axes.axes_of(image((3, 4), units=("um", "um"), scale=(-2, 0.5)))
+    assert axes.size_in(axis, "um") == 2
+
+
+def test_a_multiscale_layer_gives_its_full_resolution():
+    full = np.arange(64, dtype=np.float32).reshape(8, 8)
+    layer = Image([full, full[::2, ::2]], multiscale=True)
+    assert np.asarray(axes.array_of(layer)).shape == (8, 8)
+    assert [axis.size for axis in axes.axes_of(layer)] == [8, 8]
+
+
+LOOK = {
+    "scale": (2.0, 0.5, 0.25),
+    "translate": (1.0, 2.0, 3.0),
+    "rotate": 30.0,
+    "shear": (0.1, 0.2, 0.3),
+    "affine": np.diag((2.0, 3.0, 4.0, 1.0)),
+    "units": ("mm", "um", "um"),
+    "axis_labels": ("z", "y", "x"),
+    "colormap": "magma",
+    "contrast_limits": (-3.0, 12.0),
+    "gamma": 0.7,
+    "opacity": 0.6,
+    "blending": "additive",
+    "rendering": "iso",
+    "iso_threshold": 4.0,
+    "interpolation2d": "cubic",
+    "interpolation3d": "nearest",
+    "depiction": "plane",
+    "metadata": {"patient": 7},
+}
+
+
+def test_a_result_looks_like_its_source():
+    viewer = ViewerModel()
+    source = viewer.add_image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), name="brain", **LOOK)
+    source.contrast_limits_range = (-100, 500)
+    result = adding.add_result(
+        viewer,
+        np.zeros((3, 4, 5), np.float32),
+        style.LayerStyle.of(source),
+        "Perona-Malik",
+        {"source": "brain"},
+    )
+    assert result.name == "brain [Perona-Malik]"
+    assert viewer.layers[-1] is result
+    before, after = source.as_layer_data_tuple()[1], result.as_layer_data_tuple()[1]
+    differing = [
+        key
+        for key in before
+        if key not in ("name", "metadata") and not np.all(_plain(before[key]) == _plain(after[key]))
+    ]
+    assert differing == []
+    assert list(result.contrast_limits_range) == [-100, 500]
+    assert result.metadata == {"patient": 7, "napari-diffusion": {"source": "brain"}}
+    assert source.metadata == {"patient": 7}
+
+
+def _plain(value):
+    return np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else value
+
+
+def test_every_result_has_a_name_of_its_own():
+    viewer = ViewerModel()
+    look = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), name="a"))
+    names = [adding.add_result(viewer, np.zeros((4, 4)), look, "TV", {}).name for _ in range(3)]
+    assert names == ["a [TV]", "a [TV 2]", "a [TV 3]"]
+
+
+def test_the_result_of_a_multiscale_layer_is_one_array():
+    viewer = ViewerModel()
+    full = np.zeros((8, 8), np.float32)
+    source = viewer.add_image([full, full[::2, ::2]], multiscale=True)
+    result = adding.add_result(
+        viewer, np.ones((8, 8), np.float32), style.LayerStyle.of(source), "TV", {}
+    )
+    assert not result.multiscale
+    assert result.data.shape == (8, 8)
+
+
+def test_a_hidden_source_has_a_visible_result():
+    viewer = ViewerModel()
+    source = viewer.add_image(np.zeros((4, 4)), visible=False)
+    assert adding.add_result(
+        viewer, np.zeros((4, 4)), style.LayerStyle.of(source), "TV", {}
+    ).visible

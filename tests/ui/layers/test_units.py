@@ -1,0 +1,83 @@
+"""Layers in different units in one viewer: napari counts in one of them, or in none."""
+
+import numpy as np
+import pytest
+
+from helpers.viewer import follow, shows_the_run, wait_until_settled
+from napari_diffusion.ui.overlay.visible_region import camera
+from napari_diffusion.ui.sections.outputs import OutputsSection
+
+LOOKS = {
+    "cm among mm": (("cm",) * 3, (2, 0.5, 0.5), ("mm",) * 3),
+    "um among mm": (("um",) * 3, (2, 0.5, 0.5), ("mm",) * 3),
+    "mm among um": (("mm",) * 3, (2e-3, 5e-4, 5e-4), ("um",) * 3),
+    "of its own": (("um", "nm", "nm"), (2, 500, 500), None),
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_preview_is_of_the_plane_on_screen(opened, qtbot, noisy, look, first):
+    units, scale, others = LOOKS[look]
+    viewer, gui, _ = opened(noisy, units=units, scale=scale)
+    image = viewer.layers[0]
+    if others is not None:
+        viewer.add_image(noisy + 1, name="other", units=others)
+        viewer.layers.selection.active = image
+        if first:
+            viewer.layers.move(viewer.layers.index(image), len(viewer.layers))
+    common = viewer.layers.extent.units[0]
+    for plane in (1, 4):
+        viewer.dims.set_point(0, (plane * scale[0] * image.units[0]).to(common).magnitude)
+        follow(qtbot, gui)
+        assert shows_the_run(viewer, gui)[0] == slice(plane, plane + 1)
+
+
+def test_of_a_large_plane_in_another_unit_the_middle_of_the_view(opened, qtbot, preferences):
+    preferences[0] = type(preferences[0])(preview=40)
+    viewer, gui, _ = opened(
+        np.random.default_rng(0).random((20, 300), np.float32),
+        units=("mm",) * 2,
+        scale=(1e-3, 1e-3),
+    )
+    image = viewer.layers[0]
+    viewer.add_image(np.zeros((8, 9)), units=("um",) * 2)
+    viewer.layers.selection.active = image
+    common = viewer.layers.extent.units[1]
+    middle = (0.2 * image.units[1]).to(common).magnitude
+    camera(viewer).center = (0, 0, middle)
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui)[1] == slice(180, 220)
+
+
+def test_it_goes_before_an_empty_plane_of_it_is_drawn(opened, qtbot, noisy):
+    """A layer that was drawn where it has no plane, and is removed later, ends napari with a fault (vispy 0.17)."""
+    viewer, gui, section = opened(noisy)
+    viewer.add_image(np.zeros((30, *noisy.shape[1:]), np.float32), name="longer")
+    viewer.layers.selection.active = viewer.layers[0]
+    follow(qtbot, gui)
+    assert section.overlay.layer is not None
+    viewer.dims.set_current_step(0, 20)
+    assert section.overlay.layer is None  # at once
+    follow(qtbot, gui)
+    assert section.status.value == "The chosen layer is not on screen here."
+    viewer.dims.set_current_step(0, 3)
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui)[0] == slice(3, 4)
+
+
+def test_snapshots_leave_the_units_of_the_viewer(open_widget, qtbot, run, noisy):
+    viewer, gui = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    viewer.add_image(noisy[0], scale=(50, 50), units=("nm",) * 2)
+    wait_until_settled(qtbot, gui)
+    before = viewer.layers.extent.units
+    assert before is not None
+    gui.sections[OutputsSection].box.open = True
+    gui.sections[OutputsSection].snapshots.value = 3
+    stack = run(viewer, gui)
+    assert stack.data.shape == (3, *noisy.shape[1:])
+    assert stack.axis_labels[0] == "diffusion time"
+    assert viewer.layers.extent.units == before
+    gui.form.layer.value = stack
+    assert gui.form.table.axes == (1, 2)

@@ -1,0 +1,334 @@
+"""The preview: what is on screen equals the run, whatever is done to the viewer meanwhile."""
+
+import dask.array
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from helpers.viewer import WAIT, follow, shows_the_run, wait_until_settled
+from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.sections import preview as module
+
+
+def test_the_plane_on_screen_is_the_run(opened, noisy):
+    viewer, gui, section = opened(
+        noisy, name="cells", scale=(2, 0.5, 0.5), units=("um",) * 3, translate=(5, 1, 2)
+    )
+    layer = section.overlay.layer
+    assert layer.name == "cells [preview]"
+    assert (layer.colormap, list(layer.contrast_limits)) == (
+        viewer.layers["cells"].colormap,
+        list(viewer.layers["cells"].contrast_limits),
+    )
+    assert layer.units == viewer.layers["cells"].units
+    assert "As Run will make it" in section.status.value
+    region = shows_the_run(viewer, gui)
+    assert region == (slice(2, 3), slice(0, 16), slice(0, 20))
+    # It is no image to filter, and leaves selected what was.
+    assert gui.form.layer.value == viewer.layers["cells"]
+    assert viewer.layers.selection.active == viewer.layers["cells"]
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 1, 0)])
+def test_every_order_of_axes(opened, qtbot, noisy, order):
+    viewer, gui, _ = opened(noisy, scale=(2, 0.5, 1))
+    viewer.dims.order = order
+    viewer.dims.set_current_step(order[0], 2)
+    follow(qtbot, gui)
+    region = shows_the_run(viewer, gui)
+    assert region[order[0]] == slice(2, 3)
+    assert [region[axis] for axis in order[1:]] == [
+        slice(0, noisy.shape[axis]) for axis in order[1:]
+    ]
+
+
+def test_it_follows_the_sliders_the_controls_and_the_layer(opened, qtbot, noisy):
+    viewer, gui, section = opened(noisy)
+    layer = section.overlay.layer
+    viewer.dims.set_current_step(0, 5)
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui)[0] == slice(5, 6)
+    before = layer.data
+    gui.form.controls["kappa"].value *= 3
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+    assert not np.array_equal(before, layer.data)
+    gui.form.amount.number.value *= 2
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+    viewer.layers[0].data = noisy * 2
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+    # All of it in one layer, in place.
+    assert section.overlay.layer == layer
+    assert len(viewer.layers) == 2
+    viewer.layers[0].contrast_limits = (3, 200)
+    assert list(layer.contrast_limits) == [3, 200]
+    other = viewer.add_image(noisy[:, ::-1] + 7, name="other")
+    follow(qtbot, gui)
+    assert gui.form.layer.value == other
+    assert section.overlay.layer.name == "other [preview]"
+    shows_the_run(viewer, gui)
+    viewer.layers["noisy"].contrast_limits = (1, 2)
+    assert list(section.overlay.layer.contrast_limits) != [1, 2]
+
+
+def test_press_and_hold(opened, qtbot, noisy):
+    viewer, gui, section = opened(noisy)
+    qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
+    assert not section.overlay.layer.visible
+    viewer.dims.set_current_step(0, 1)
+    follow(qtbot, gui)
+    assert not section.overlay.layer.visible
+    qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
+    assert section.overlay.layer.visible
+    qtbot.keyPress(section.hold.native, Qt.Key.Key_Space)
+    assert not section.overlay.layer.visible
+    qtbot.keyRelease(section.hold.native, Qt.Key.Key_Space)
+    assert section.overlay.layer.visible
+
+
+def test_it_is_called_after_its_image(opened, noisy):
+    viewer, _, section = opened(noisy)
+    viewer.layers["noisy"].name = "other"
+    assert section.overlay.layer.name == "other [preview]"
+    section.box.open = False
+    viewer.layers["other"].name = "noisy"
+    assert [layer.name for layer in viewer.layers] == ["noisy"]
+
+
+def test_it_moves_with_its_image(opened, qtbot, noisy):
+    viewer, gui, _ = opened(noisy)
+    viewer.layers["noisy"].translate = (0, 15, 15)
+    wait_until_settled(qtbot, gui)
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+
+
+@pytest.mark.parametrize("upwards", [False, True])
+def test_deleted_with_its_image_it_shows_the_next_one(opened, qtbot, noisy, upwards):
+    viewer, gui, section = opened(noisy)
+    for layer in list(viewer.layers) if upwards else list(viewer.layers)[::-1]:
+        if layer in viewer.layers:  # without its image, the preview goes by itself
+            viewer.layers.remove(layer)
+    wait_until_settled(qtbot, gui)
+    assert len(viewer.layers) == 0
+    viewer.add_image(noisy[::-1].copy(), name="next")
+    wait_until_settled(qtbot, gui)
+    follow(qtbot, gui)
+    assert section.show.value
+    shows_the_run(viewer, gui)
+
+
+@pytest.mark.parametrize("how", ["box", "check box", "layer"])
+def test_it_goes_without_a_trace(opened, qtbot, noisy, how):
+    viewer, gui, section = opened(noisy)
+    if how == "box":
+        section.box.button.native.click()
+    elif how == "check box":
+        section.show.native.click()
+    else:
+        viewer.layers.remove(section.overlay.layer)
+        qtbot.waitUntil(lambda: not section.show.value, timeout=WAIT)
+    assert [layer.name for layer in viewer.layers] == ["noisy"]
+    viewer.dims.set_current_step(0, 1)
+    wait_until_settled(qtbot, gui)
+    assert not section.overlay.pending
+    assert len(viewer.layers) == 1
+    if how == "box":
+        section.box.button.native.click()
+    else:
+        section.show.native.click()
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+
+
+def test_a_dragged_slider_costs_three_previews_and_shows_the_last(opened, qtbot, noisy, held):
+    held.go.set()
+    viewer, gui, _ = opened(noisy)
+    held.go.clear()
+    held.calls.clear()
+    held.ended.clear()
+    kappa = gui.form.controls["kappa"]
+    values = np.linspace(2, 40, 50)
+    for value in values[:25]:
+        kappa.value = value
+        qtbot.wait(1)
+    qtbot.waitUntil(lambda: len(held.calls) == 1, timeout=WAIT)
+    for value in values[25:]:
+        kappa.value = value
+        qtbot.wait(1)
+    held.go.set()
+    follow(qtbot, gui)
+    assert len(held.ended) <= 3
+    assert len(held.calls) <= 3
+    assert held.ended[-1].request.model.kappa == 40
+    shows_the_run(viewer, gui)
+
+
+def test_an_old_one_is_cancelled_for_a_newer(opened, qtbot, noisy, held, monkeypatch):
+    held.go.set()
+    _, gui, _ = opened(noisy)
+    held.go.clear()
+    held.calls.clear()
+    held.ended.clear()
+    monkeypatch.setattr("napari_diffusion.ui.overlay.coalescing_queue.PATIENCE", 0)
+    for value in (3, 4, 5):
+        gui.form.controls["kappa"].value = value
+        qtbot.waitUntil(
+            lambda value=value: bool(held.calls) and held.calls[-1].request.model.kappa == value,
+            timeout=WAIT,
+        )
+    held.go.set()
+    follow(qtbot, gui)
+    assert [excerpt.request.model.kappa for excerpt in held.ended] == [5]
+
+
+def test_the_layer_is_deleted_or_exchanged_meanwhile(opened, qtbot, noisy, held):
+    held.go.set()
+    viewer, gui, section = opened(noisy, name="first")
+    held.go.clear()
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: section.overlay._newest.busy, timeout=WAIT)
+    viewer.layers.remove("first")
+    held.go.set()
+    follow(qtbot, gui)
+    assert len(viewer.layers) == 0
+    assert "Open an image" in section.status.value
+    viewer.add_image(noisy + 3, name="second")
+    follow(qtbot, gui)
+    shows_the_run(viewer, gui)
+    held.go.clear()
+    held.calls.clear()
+    viewer.dims.set_current_step(0, 4)
+    qtbot.waitUntil(lambda: len(held.calls) == 1, timeout=WAIT)
+    viewer.layers["second"].data = noisy[:, :12] * 3
+    held.go.set()
+    follow(qtbot, gui)
+    assert section.overlay.layer.data.shape == (1, 12, 20)
+    shows_the_run(viewer, gui)
+
+
+def test_the_dock_or_the_viewer_is_closed_meanwhile(opened, qtbot, noisy, held):
+    held.go.set()
+    viewer, _, section = opened(noisy)
+    held.go.clear()
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: section.overlay._newest.busy, timeout=WAIT)
+    viewer.window.remove_dock_widget("all")
+    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == ["noisy"], timeout=WAIT)
+    viewer.dims.set_current_step(0, 2)  # nothing listens any more
+    held.go.set()
+    other, _, section = opened(noisy)
+    held.go.clear()
+    other.dims.set_current_step(0, 1)
+    qtbot.waitUntil(
+        lambda: section.overlay._newest.busy, timeout=WAIT
+    )  # and this viewer is closed by its fixture
+
+
+def test_two_viewers_do_not_mix(opened, qtbot, noisy):
+    one, gui_one, _ = opened(noisy)
+    two, gui_two, _ = opened(noisy[:, ::-1] + 50)
+    two.dims.set_current_step(0, 1)
+    follow(qtbot, gui_two)
+    for viewer, gui, place in ((one, gui_one, 2), (two, gui_two, 1)):
+        assert len(viewer.layers) == 2
+        assert shows_the_run(viewer, gui)[0] == slice(place, place + 1)
+
+
+def test_3d_view_shows_a_box_or_a_plane(opened, qtbot, noisy, preferences):
+    preferences[0] = Preferences(preview=40)
+    viewer, gui, section = opened(noisy)
+    viewer.dims.ndisplay = 3
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui) == (slice(0, 6), slice(3, 13), slice(5, 15))
+    section.cut.value = 1
+    section.place.value = 4
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui) == (slice(0, 6), slice(4, 5), slice(0, 20))
+    viewer.dims.ndisplay = 2
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui)[0].stop - shows_the_run(viewer, gui)[0].start == 1
+
+
+def test_series_read_one_frame_of_a_lazy_array(opened, qtbot, noisy):
+    series, read = np.stack([noisy, noisy[::-1] + 200, noisy[:, ::-1] + 400]), []
+
+    def note(block, block_info=None):
+        if block_info:
+            read.append(block_info[0]["chunk-location"][0])
+        return block
+
+    lazy = dask.array.from_array(series, chunks=(1, 6, 16, 20)).map_blocks(note, dtype=series.dtype)
+    viewer, gui, _ = opened(
+        lazy, scale=(1, 2, 1, 1), units=("s", "um", "um", "um"), contrast_limits=(50, 700)
+    )
+    read.clear()
+    viewer.dims.set_current_step(0, 2)
+    follow(qtbot, gui)
+    assert set(read) == {2}
+    assert shows_the_run(viewer, gui)[:2] == (slice(2, 3), slice(2, 3))
+
+
+def test_colours_stay_colours(opened, noisy):
+    rgb = np.clip(np.stack([noisy, 255 - noisy, noisy / 2], -1), 0, 255).astype(np.uint8)
+    viewer, gui, section = opened(rgb, rgb=True)
+    assert section.overlay.layer.rgb
+    assert section.overlay.layer.data.dtype == np.uint8
+    shows_the_run(viewer, gui, step=1)  # rounded to integers
+
+
+def test_multiscale_shows_full_resolution(opened):
+    full = np.random.default_rng(1).normal(100, 9, (40, 60)).astype(np.float32)
+    viewer, gui, section = opened([full, full[::2, ::2]], multiscale=True)
+    assert section.overlay.layer.data.shape == (40, 60)
+    shows_the_run(viewer, gui)
+
+
+def test_of_a_large_plane_the_middle_of_the_view(opened, qtbot, preferences):
+    preferences[0] = Preferences(preview=16)
+    image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
+    viewer, gui, section = opened(image, scale=(0.5, 0.5))
+    assert shows_the_run(viewer, gui) == (slice(22, 38), slice(32, 48))
+    assert "the middle, 16 × 16 voxels" in section.status.value
+    viewer.scene.camera.center = (0, 10, 35)
+    follow(qtbot, gui)
+    assert shows_the_run(viewer, gui) == (slice(12, 28), slice(62, 78))
+
+
+def test_turned_layers(opened):
+    image = np.random.default_rng(1).normal(100, 9, (30, 40)).astype(np.float32)
+    viewer, _, section = opened(
+        image,
+        rotate=30,
+        shear=[0.2],
+        scale=(2, 1),
+        translate=(4, 5),
+        affine=[[1, 0.1, 3], [0, 1, 2], [0, 0, 1]],
+    )
+    layer, source = section.overlay.layer, viewer.layers[0]
+    for corner in [(0, 0), (3, 17)]:
+        np.testing.assert_allclose(layer.data_to_world(corner), source.data_to_world(corner))
+
+
+def test_what_is_wrong_is_said(opened, qtbot, noisy):
+    noisy[2, 2, 2] = np.nan
+    _, gui, section = opened(noisy, contrast_limits=(50, 250))
+    assert "NaN" in section.status.value
+    assert section.overlay.layer is None
+    gui.form.nan.value = "mask"
+    follow(qtbot, gui)
+    assert np.isnan(section.overlay.layer.data).sum() == 1
+
+
+def test_compilation_is_announced(opened, qtbot, noisy, held, monkeypatch):
+    held.go.set()
+    viewer, gui, section = opened(noisy)
+    held.go.clear()
+    monkeypatch.setattr(module, "is_compiling", lambda: True)
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: "Compiling" in section.status.value, timeout=WAIT)
+    held.go.set()
+    follow(qtbot, gui)
+    assert "As Run will make it" in section.status.value

@@ -1,0 +1,120 @@
+"""The spin box for physical quantities: what can be typed, what is shown, how it steps."""
+
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QKeyEvent, QWheelEvent
+from qtpy.QtWidgets import QApplication
+
+from napari_diffusion.ui.qt.quantity_box import QuantityBox
+
+
+def type_text(box, text):
+    box.lineEdit().setText(text + box.suffix())
+    for key in (Qt.Key.Key_Return,):
+        for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            QApplication.sendEvent(box, QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-7", 1e-7),
+        ("0.000012345", 1.2345e-5),
+        ("2,5", 2.5),
+        ("0,125", 0.125),
+        ("120000", 120000),
+    ],
+)
+def test_numbers_of_any_size_can_be_typed(qtbot, text, value):
+    number = QuantityBox(1.0, minimum=0.0)
+    number.unit = "intensity/µm"
+    type_text(number.native, text)
+    assert number.value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("2.5 mm", "µm", 2500),
+        ("2,5mm", "µm", 2500),
+        ("3 um", "µm", 3),
+        ("1e2 nm", "µm", 0.1),
+        ("2 mm^2", "µm²", 2e6),
+        ("2 mm²", "µm²", 2e6),
+        ("7 intensity/mm", "intensity/µm", 0.007),
+        ("7 /mm", "intensity/µm", 0.007),
+        ("2 s", "µm", 9),
+        ("2 mm", "µm²", 9),
+        ("2 mm", "pixel", 9),
+        ("2 mm", "", 9),
+        ("1,000 mm", "µm", 9),
+        ("-2 mm", "µm", 9),
+        ("mm", "µm", 9),
+        ("2 mm 3", "µm", 9),
+    ],
+)
+def test_numbers_in_other_units_are_converted_or_go_back(qtbot, text, unit, value):
+    number = QuantityBox(9.0, minimum=0.0)
+    number.unit = unit
+    qtbot.addWidget(number.native)
+    box = number.native
+    box.lineEdit().selectAll()
+    qtbot.keyClicks(box.lineEdit(), text) if text.isascii() else box.lineEdit().insert(text)
+    qtbot.keyClick(box.lineEdit(), Qt.Key.Key_Return)
+    assert number.value == pytest.approx(value, rel=1e-12)
+    assert box.text() == f"{value:g} {unit}".strip() or value >= 1e6
+
+
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e301", "1,000", "12,500.5"])
+def test_what_is_no_number_goes_back(qtbot, text):
+    number = QuantityBox(4.0, minimum=0.0)
+    type_text(number.native, text)
+    assert number.value == 4
+    assert number.native.text() == "4"
+
+
+def test_digits_that_are_not_shown_are_kept(qtbot):
+    number = QuantityBox(0.123456789012, minimum=0.0)
+    number.unit = "mm"
+    assert number.native.text() == "0.123457 mm"
+    type_text(number.native, "0.123457")
+    assert number.value == 0.123456789012
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2.3832751, "2.383"), (12345.6, "12345.6"), (0.00012347, "0.0001235")]
+)
+def test_few_digits_are_shown_but_no_power_of_ten_for_it(qtbot, value, text):
+    number = QuantityBox(1.0, digits=4)
+    number.value = value
+    assert number.native.text() == text
+    type_text(number.native, text)
+    assert number.value == value
+
+
+@pytest.mark.parametrize(
+    ("value", "up"), [(0.0, 0.1), (0.3, 0.31), (12.0, 13.0), (2e-6, 2.1e-6), (0.99, 1.0)]
+)
+def test_arrows_step_by_a_tenth_of_the_leading_digit(qtbot, value, up):
+    number = QuantityBox(value, minimum=0.0)
+    number.native.stepBy(1)
+    assert number.value == up
+
+
+def test_the_wheel_belongs_to_the_dock(qtbot):
+    number = QuantityBox(4.0)
+    steps = Qt.KeyboardModifier.NoModifier
+    event = QWheelEvent(
+        QPointF(),
+        QPointF(),
+        QPoint(),
+        QPoint(0, 120),
+        Qt.MouseButton.NoButton,
+        steps,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    number.native.wheelEvent(event)
+    assert number.value == 4
+    assert not event.isAccepted()

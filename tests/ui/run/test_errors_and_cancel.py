@@ -1,0 +1,394 @@
+"""Errors, cancel, and windows and layers that go away in the middle of it."""
+
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+
+import numpy as np
+import psutil
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+
+import napari_diffusion as nd
+from helpers.viewer import WAIT
+from napari_diffusion.ui import widget
+from napari_diffusion.ui.run import starting_values, task
+from napari_diffusion.ui.sections.outputs import OutputsSection
+from napari_diffusion.workflows import outputs
+
+
+def start(qtbot, widget, slow):
+    widget.panel.button.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    assert widget.panel.busy
+
+
+def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
+    noisy[1, 2, 3] = np.nan
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy, contrast_limits=(0, 300))
+    assert run(viewer, widget) is None
+    assert widget.panel.status.value.endswith(
+        "use “leave, smooth around” for NaN, under More options, to diffuse around it."
+    )
+    assert notification_manager.records[-1].message == widget.panel.status.value
+    assert str(notification_manager.records[-1].severity) == "error"
+    assert widget.panel.button.text == "Run"
+    viewer.add_image(np.zeros((4, 5), np.float32))
+    settled(widget)
+    assert widget.panel.status.value == ""  # it was about another image
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the device fell over"),
+        MemoryError(),
+        nd.Cancelled("not by this button"),
+        StopIteration(),
+    ],
+)
+def test_no_kind_of_error_is_swallowed(open_alone, run, noisy, monkeypatch, error):
+    def broken(*args, **keywords):
+        raise error
+
+    monkeypatch.setattr(outputs, "run_with_outputs", broken)
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    assert run(viewer, widget) is None
+    assert widget.panel.status.value == (str(error) or f"{type(error).__name__}.")
+    assert notification_manager.records[-1].message == widget.panel.status.value
+    assert widget.panel.button.text == "Run"
+    assert not widget.panel.bar.visible
+
+
+def test_a_result_that_cannot_be_shown_is_said(open_alone, run, noisy, monkeypatch):
+    monkeypatch.setattr(
+        outputs, "run_with_outputs", lambda *args, **keywords: outputs.Outputs("no array", (1.0,))
+    )
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    assert run(viewer, widget) is None
+    assert widget.panel.status.value
+    assert not widget.panel.busy
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (KeyError("planted"), True),
+        (ValueError("what a user does"), False),
+        (nd.Cancelled("a window that closes"), False),
+    ],
+    ids=["unexpected", "expected", "cancelled"],
+)
+def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog, error, logged):
+    failed = []
+
+    def faulty_line(control):
+        raise error
+
+    task.Task(faulty_line, pytest.fail, failed.append).start()
+    qtbot.waitUntil(lambda: len(failed) == 1, timeout=WAIT)
+    assert ("faulty_line" in caplog.text) is logged
+    assert failed[0].__traceback__ is None
+
+
+def test_run_without_an_axis_says_what_to_do(open_alone, run, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    for row in widget.form.table.rows:
+        row.smooth.value = False
+    assert run(viewer, widget) is None
+    assert "at least one axis" in widget.panel.status.value
+
+
+def test_suggest_without_an_axis_says_what_to_do(open_alone, settled, noisy):
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    settled(gui)
+    for row in gui.form.table.rows:
+        row.smooth.value = False
+    gui.form.suggest.native.click()
+    assert gui.panel.status.value == "Check at least one axis to smooth along."
+
+
+@pytest.mark.parametrize("other", [nd.EdgeEnhancing, nd.MeanCurvature])
+def test_a_suggestion_for_another_model_is_given_up(
+    open_alone, qtbot, settled, noisy, monkeypatch, other
+):
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    settled(gui)
+    go = threading.Event()
+    real = starting_values.suggest_values
+
+    def slow(*args, thorough=False, **keywords):
+        if thorough:
+            go.wait(60)
+        return real(*args, thorough=False, **keywords)
+
+    monkeypatch.setattr(starting_values, "suggest_values", slow)
+    gui.form.suggest.native.click()
+    assert "Trying" in gui.panel.status.value
+    gui.form.model.value = other
+    qtbot.waitUntil(lambda: "Trying" not in gui.panel.status.value)
+    go.set()
+    settled(gui)
+    assert gui.panel.status.value == ""
+    assert not gui.form.reasons.visible
+
+
+def test_without_a_limit_a_run_may_need_what_is_free(open_alone, settled, run, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    image = np.broadcast_to(np.float32(1), (1000, 1000, 1000))
+    viewer.add_image(image, contrast_limits=(0, 1), cache=False)
+    gui.sections[OutputsSection].snapshots.value = 200
+    settled(gui)
+    assert "are free" in gui.panel.plan.value
+    assert run(viewer, gui) is None
+    assert "are free" in gui.panel.status.value
+
+
+def test_a_plan_that_cannot_be_is_said_before_the_run(open_alone, settled, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    viewer.add_labels(np.zeros((3, 3), int))
+    widget.form.regions.value = viewer.layers["labels" if "labels" in viewer.layers else -1]
+    settled(widget)
+    assert "labels must have the shape" in widget.panel.plan.value
+
+
+def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, slow, run):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    qtbot.waitUntil(lambda: "50%" in widget.panel.status.value, timeout=WAIT)
+    assert widget.panel.bar.value == 500
+    widget.panel.cancel.native.click()
+    assert widget.panel.status.value == "Cancelled; no layer was added."
+    assert not widget.panel.busy
+    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
+    assert len(viewer.layers) == 1
+    slow.go.set()
+    assert run(viewer, widget) is not None
+
+
+def test_cancel_stops_the_engine(open_alone, qtbot, settled):
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(np.random.default_rng(0).random((24, 64, 64), np.float32))
+    settled(widget)
+    widget.form.amount.number.value = 100  # some minutes
+    widget.panel.button.native.click()
+    qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
+    widget.panel.cancel.native.click()
+    qtbot.waitUntil(lambda: task.running() == 0, timeout=20_000)
+    assert len(viewer.layers) == 1
+
+
+@pytest.mark.parametrize("what", ["remove", "rename", "replace"])
+def test_the_layer_may_change_meanwhile(open_widget, qtbot, noisy, slow, what):
+    viewer, widget = open_widget("Isotropic diffusion")
+    source = viewer.add_image(noisy, name="a", scale=(3, 1, 1))
+    start(qtbot, widget, slow)
+    if what == "remove":
+        viewer.layers.remove(source)
+    elif what == "rename":
+        source.name = "b"
+    else:
+        source.data = np.zeros((4, 4))
+    assert widget.panel.button.enabled
+    slow.go.set()
+    qtbot.waitUntil(lambda: not widget.panel.busy, timeout=WAIT)
+    result = viewer.layers[-1]
+    assert result.name.startswith("a [")
+    assert result.data.shape == noisy.shape
+    assert tuple(result.scale) == (3, 1, 1)
+
+
+def test_the_last_layer_removed_leaves_nothing_to_run(open_widget, noisy, settled):
+    viewer, widget = open_widget("Isotropic diffusion")
+    layer = viewer.add_image(noisy)
+    settled(widget)
+    assert widget.panel.button.enabled
+    viewer.layers.remove(layer)
+    settled(widget)
+    assert widget.form.layer.value is None
+    assert not widget.panel.button.enabled
+    assert "Open an image" in widget.panel.plan.value
+
+
+def test_the_dock_may_be_closed_meanwhile(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    viewer.window.remove_dock_widget(widget.native)
+    widget.native.deleteLater()
+    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
+    assert len(viewer.layers) == 1
+
+
+def test_the_dock_closed_by_its_button_ends_the_run(open_widget, qtbot, noisy, slow):
+    """That button takes the widget off and destroys nothing."""
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    viewer.window.remove_dock_widget(widget.native)
+    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
+    assert len(viewer.layers) == 1
+
+
+CLOSED = """
+import threading, time
+import numpy as np
+import napari
+import napari_diffusion as nd
+from napari_diffusion.workflows import outputs
+from qtpy.QtCore import QTimer
+
+started = threading.Event()
+
+def slow(image, model, wanted, *, cancel, **keywords):
+    started.set()
+    while not cancel.is_set():
+        time.sleep(0.01)
+    print("cancelled\\n", end="", flush=True)
+    raise nd.Cancelled("The filter was cancelled.")
+
+outputs.run_with_outputs = slow
+viewer = napari.Viewer(show_welcome_screen=False)
+_, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Isotropic diffusion")
+viewer.add_image(np.zeros((5, 6), np.float32))
+widget.panel.button.native.click()
+started.wait(60)
+QTimer.singleShot(200, viewer.close)
+napari.run()
+print("ended\\n", end="", flush=True)
+"""
+
+
+def test_the_viewer_may_be_closed_meanwhile():
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["cancelled", "ended"]
+
+
+FORGOTTEN = """
+import gc, time, weakref
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+from napari_diffusion.ui import warmup
+from napari_diffusion.ui.widget import IsotropicDiffusion
+
+warmup.client.join = int  # nobody asks another process: a wait for it would hold the widget
+app = QApplication([])
+
+def forgotten():
+    viewer = ViewerModel()
+    widget = IsotropicDiffusion(viewer)
+    viewer.layers.events.inserted.connect(widget.reset_choices)
+    viewer.add_image(np.zeros((5, 6), np.float32))
+    app.processEvents()
+    return weakref.ref(widget)
+
+widgets = []
+for _ in range(4):
+    widgets.append(forgotten())
+    for _ in range(3):
+        app.processEvents()
+        gc.collect()
+until = time.monotonic() + 20  # a widget lives until its timers have rung
+while any(widget() is not None for widget in widgets) and time.monotonic() < until:
+    app.processEvents()
+    gc.collect()
+print(sum(widget() is not None for widget in widgets))
+"""
+
+
+def test_a_widget_that_nobody_holds_is_collected_and_ends_nothing_else():
+    """Such as one whose dock was closed. Python empties the functions of what it collects, and Qt must not call them then."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "0"
+
+
+def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
+    viewer, one = open_widget("Isotropic diffusion")
+    _, two = open_widget("Anisotropic diffusion", viewer)
+    viewer.add_image(noisy, name="a")
+    start(qtbot, one, slow)
+    start(qtbot, two, slow)
+    slow.go.set()
+    qtbot.waitUntil(lambda: not one.panel.busy and not two.panel.busy, timeout=WAIT)
+    assert len(viewer.layers) == 3
+    assert one.form.layer.value.name == two.form.layer.value.name == "a"
+
+
+@pytest.mark.parametrize("ending", ["done", "cancelled", "failed"])
+def test_nothing_holds_the_image_afterwards(open_alone, qtbot, slow, monkeypatch, ending):
+    viewer, widget = open_alone("Isotropic diffusion")
+    # No local variable for the data: a copy of the frame's variables would keep it.
+    layer = viewer.add_image(np.random.default_rng(0).random((6, 16, 20), np.float32))
+    kept = [weakref.ref(layer.data)]
+    start(qtbot, widget, slow)
+    if ending == "cancelled":
+        widget.panel.cancel.native.click()
+    if ending == "failed":
+        monkeypatch.setattr(np, "zeros", lambda *args: 1 / 0)
+    slow.go.set()
+    qtbot.waitUntil(lambda: not widget.panel.busy and task.running() == 0, timeout=WAIT)
+    monkeypatch.undo()
+    assert len(viewer.layers) == (2 if ending == "done" else 1)
+    layer.data = np.zeros((2, 2))
+    if ending == "done":
+        kept.append(weakref.ref(viewer.layers[-1].data))
+        viewer.layers[-1].data = np.zeros((2, 2))
+    qtbot.waitUntil(lambda: not widget.pending and task.running() == 0, timeout=WAIT)
+    QApplication.processEvents()
+    gc.collect()
+    assert [ref() is None for ref in kept] == [True] * len(kept)
+
+
+def test_the_window_stays_alive_while_a_thread_works(open_alone, qtbot, noisy, slow):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    start(qtbot, widget, slow)
+    assert threading.current_thread() is threading.main_thread()
+    widget.form.amount.number.value = 3.0
+    viewer.dims.set_current_step(0, 2)
+    qtbot.waitUntil(lambda: "1 step" in widget.panel.plan.value, timeout=WAIT)
+    assert widget.panel.busy
+
+
+def test_fifty_runs_leave_nothing_behind(qtbot):
+    """An image or a result that stays would be 2 MiB a run; a run may leave 1 MB.
+
+    Without a window: napari takes half a second to build and tear down what it shows of a layer.
+    """
+    viewer = ViewerModel()
+    gui = widget.IsotropicDiffusion(viewer)
+    qtbot.addWidget(gui.native)
+    viewer.add_image(np.random.default_rng(0).random((8, 256, 256), np.float32))
+    process, held = psutil.Process(), []
+    for number in range(55):
+        gui.panel.button.native.click()
+        qtbot.waitUntil(lambda: not gui.panel.busy and task.running() == 0, timeout=WAIT)
+        assert len(viewer.layers) == 2
+        viewer.layers.remove(viewer.layers[-1])
+        if number % 10 == 4:  # the first five fill caches
+            QApplication.processEvents()
+            gc.collect()
+            held.append(process.memory_info().rss)
+    assert (held[-1] - held[0]) / 50 < 1e6

@@ -1,0 +1,398 @@
+"""Snapshots with napari's slider as scrubber, the removed noise, partial results, and runs that queue."""
+
+import threading
+
+import numpy as np
+import pytest
+from napari.settings import get_plugin_settings
+from napari.utils.notifications import notification_manager
+
+import napari_diffusion as nd
+from helpers.paths import ROOT
+from helpers.viewer import WAIT
+from napari_diffusion.engine.request import Request
+from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.run import run, task
+from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
+from napari_diffusion.ui.run.task import REPORT_INTERVAL
+from napari_diffusion.ui.sections.outputs import OutputsSection
+from napari_diffusion.workflows import outputs
+
+READ = Preferences.read
+
+
+def section_of(widget):
+    section = widget.sections[OutputsSection]
+    section.box.button.native.click()
+    return section
+
+
+def start(qtbot, widget, slow):
+    widget.panel.button.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+
+
+def ended(qtbot, widget):
+    qtbot.waitUntil(lambda: not widget.panel.busy and task.running() == 0, timeout=WAIT)
+
+
+LOOK = {
+    "scale": (2, 0.5, 0.5),
+    "units": ("um",) * 3,
+    "translate": (1, 2, 3),
+    "rotate": 20.0,
+    "shear": (0.1, 0.2, 0.3),
+}
+
+SERIES = {"scale": (1, 2, 0.5, 0.5), "units": ("s", "um", "um", "um"), "translate": (0, 1, 2, 3)}
+
+
+def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy):
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(
+        noisy, name="a", axis_labels=("z", "y", "x"), affine=np.diag((2, 3, 4, 1)), **LOOK
+    )
+    settled(widget)
+    section = section_of(widget)
+    section.snapshots.value = 4
+    settled(widget)
+    assert widget.panel.plan.value.startswith("4 snapshots")
+    stack = run(viewer, widget)
+    times = outputs.OutputRequest(snapshots=4).times(widget.form.amount.time)
+    assert stack.name == f"a [{nd.Linear.title}, 4 snapshots]"
+    assert stack.axis_labels == ("diffusion time", "z", "y", "x")
+    assert [str(unit) for unit in stack.units] == [
+        "dimensionless",
+        "micrometer",
+        "micrometer",
+        "micrometer",
+    ]
+    for number, time in enumerate(times):
+        np.testing.assert_array_equal(
+            stack.data[number],
+            nd.diffuse(noisy, nd.Linear(), time=time, spacing=(2, 0.5, 0.5)),
+            strict=True,
+        )
+        assert stack.data_to_world((number, 0, 0, 0))[0] == pytest.approx(np.log10(time))
+    source = viewer.layers["a"]
+    point = (3, 4, 5)
+    np.testing.assert_allclose(
+        stack.data_to_world((2, *point))[1:], source.data_to_world(point), rtol=1e-12
+    )
+
+    viewer.dims.set_current_step(0, 2)
+    assert section.here.value.startswith(f"Snapshot 3 of 4: diffusion time {times[2]:.3g} µm²")
+    section.stop.native.click()
+    kept = viewer.layers[-1]
+    np.testing.assert_array_equal(kept.data, stack.data[2], strict=True)
+    np.testing.assert_allclose(kept.data_to_world(point), source.data_to_world(point), rtol=1e-12)
+    recipe = nd.Recipe.from_dict(kept.metadata["napari-diffusion"]["recipe"])
+    np.testing.assert_array_equal(recipe.diffuse(noisy), kept.data, strict=True)
+    assert kept.units == source.units
+    assert kept.name == f"a [{nd.Linear.title} at {times[2]:.3g} µm²]"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_one_snapshot_is_the_result_alone(open_alone, settled, run, noisy, count):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    section_of(widget).snapshots.value = count
+    settled(widget)
+    assert widget.panel.plan.value.startswith("2 snapshots") == (count > 1)
+    assert run(viewer, widget).data.shape == ((2, *noisy.shape) if count > 1 else noisy.shape)
+
+
+def test_stop_here_needs_a_stack_and_says_so(open_alone, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    section = section_of(widget)
+    assert not section.stop.enabled
+    assert "Select a layer of snapshots" in section.stop.tooltip
+
+
+def test_what_was_removed_has_symmetric_limits(open_alone, qtbot, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, name="a", scale=(2, 1, 1), contrast_limits=(0, 300))
+    section_of(widget).removed.native.click()
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    _, removed, result = viewer.layers
+    np.testing.assert_array_equal(removed.data, noisy - result.data)
+    low, high = removed.contrast_limits
+    assert low == -high
+    assert 0.998 <= (np.abs(removed.data) <= high).mean() < 1
+    assert tuple(removed.scale) == (2, 1, 1)
+    assert removed.metadata["napari-diffusion"]["output"] == "removed"
+
+
+def test_what_was_removed_of_a_colour_image_is_no_colour(open_alone, qtbot, settled):
+    values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(values, rgb=True)
+    section_of(widget).removed.native.click()
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    _, removed, result = viewer.layers
+    assert result.rgb
+    assert not removed.rgb
+    np.testing.assert_array_equal(
+        np.moveaxis(removed.data, 0, -1), values.astype(np.float32) - result.data
+    )
+
+
+def test_the_conductance_of_a_colour_image_is_one_map(open_alone, qtbot, settled):
+    values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(values, rgb=True)
+    section_of(widget).conductance.native.click()
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    _, conductance, result = viewer.layers
+    expected = nd.conductance(
+        result.data, widget.form.controls.value(), axes=(0, 1), channel_axis=-1
+    )
+    np.testing.assert_array_equal(conductance.data, expected, strict=True)
+    assert not conductance.rgb
+    assert list(conductance.contrast_limits) == [0, 1]
+
+
+def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, settled):
+    image = np.broadcast_to(50 * np.cos(np.arange(40) / 2), (2, 3, 30, 40)).astype(np.float32)
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(
+        image, name="a", axis_labels=("t", "z", "y", "x"), affine=np.diag((1, 2, 3, 4, 1)), **SERIES
+    )
+    range_before, section = viewer.dims.range, section_of(widget)
+    for control in (section.coherence, section.directions):
+        assert not control.enabled
+        assert "Perona-Malik smooths alike in all directions" in control.tooltip
+    widget.form.model.value = nd.EdgeEnhancing
+    settled(widget)
+    for control in (section.coherence, section.directions):
+        assert control.enabled
+        control.native.click()
+    widget.form.controls["kappa"].value = 1.0
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    source, coherence, directions, result = viewer.layers
+    where = {"spacing": (2, 0.5, 0.5), "axes": (1, 2, 3)}
+    model = widget.form.controls.value()
+    np.testing.assert_array_equal(
+        coherence.data, nd.coherence(result.data, model, **where), strict=True
+    )
+    np.testing.assert_array_equal(
+        directions.data, nd.directions(result.data, model, **where).arrows(), strict=True
+    )
+    assert len(directions.data) > 100
+    assert directions.name == "a [Edge-enhancing, directions]"
+    assert directions.metadata["napari-diffusion"]["output"] == "directions"
+    assert (directions.units, directions.axis_labels) == (source.units, source.axis_labels)
+    assert viewer.dims.range == range_before  # napari's sliders are as long as before
+    point = (1, 2, 3, 4)
+    np.testing.assert_allclose(
+        directions.data_to_world(point), source.data_to_world(point), rtol=1e-12
+    )
+    widget.form.model.value = nd.PeronaMalik
+    settled(widget)
+    assert not section.wanted()["directions"]
+    widget.form.model.value = nd.EdgeEnhancing
+    settled(widget)
+    assert section.wanted()["directions"]
+
+
+def test_directions_that_are_nowhere_are_said_and_no_layer(open_alone, qtbot, settled):
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(np.ones((20, 24), np.float32), name="flat")
+    section = section_of(widget)
+    widget.form.model.value = nd.CoherenceEnhancing
+    settled(widget)
+    section.directions.native.click()
+    settled(widget)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    assert [layer.name for layer in viewer.layers] == ["flat", "flat [Coherence-enhancing]"]
+    assert widget.panel.status.value.endswith(
+        "[Coherence-enhancing]; no directions: no place of their grid has a coherence of 0.05"
+    )
+
+
+def test_the_limit_of_nothing_is_one():
+    assert run.symmetric_limit(np.zeros((3, 4))) == 1
+    assert run.symmetric_limit(np.array([np.nan, -2.0])) == 2
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow, frames):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(np.stack([noisy] * frames), name="a", axis_labels=("t", "z", "y", "x"))
+    start(qtbot, widget, slow)
+    widget.panel.stop.native.click()
+    assert not widget.panel.stop.enabled
+    ended(qtbot, widget)
+    layer = viewer.layers[-1]
+    reached = widget.form.amount.time / 2
+    notes = layer.metadata["napari-diffusion"]
+    assert notes["stopped"] == {"time": reached, "frame": 0, "ordered": 2 * reached}
+    assert notes["recipe"]["time"] == (reached if frames == 1 else 2 * reached)
+    assert layer.name == f"a [{nd.Linear.title} stopped at {reached:.3g}]"
+    assert "Stopped" in widget.panel.status.value
+
+
+def test_stop_and_keep_among_snapshots_keeps_those_that_are_there(
+    open_alone, qtbot, noisy, monkeypatch
+):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
+    section = section_of(widget)
+    section.snapshots.value, section.removed.value = 5, True
+    evolve = Request.evolve
+
+    def at_the_third(request, *arguments):
+        if request.integration.time > widget.form.amount.time / 10:
+            widget.panel._runs.task.stop.set()
+        return evolve(request, *arguments)
+
+    monkeypatch.setattr(Request, "evolve", at_the_third)
+    widget.panel.button.native.click()
+    ended(qtbot, widget)
+    stack, removed = (
+        next(layer for layer in viewer.layers if what in layer.name)
+        for what in ("snapshots", "removed")
+    )
+    kept, reached = len(stack.data), stack.metadata["napari-diffusion"]["times"][-1]
+    assert 0 < kept < 5
+    assert widget.panel.status.value.startswith("Stopped in")
+    assert f"{kept} snapshots stopped at {reached:.3g}" in stack.name
+    for layer, shown in (
+        (stack, stack.data[-1]),
+        (removed, widget.form.layer.value.data - removed.data),
+    ):
+        notes = layer.metadata["napari-diffusion"]
+        assert notes["stopped"] == {
+            "time": reached,
+            "frame": None,
+            "ordered": widget.form.amount.time,
+        }
+        np.testing.assert_allclose(
+            nd.Recipe.from_dict(notes["recipe"]).diffuse(widget.form.layer.value.data),
+            shown,
+            rtol=1e-6,
+        )
+
+
+def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
+    image = np.random.default_rng(0).random((24, 64, 64), np.float32)
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(image)
+    settled(widget)
+    widget.form.amount.number.value = 100  # some minutes
+    widget.panel.button.native.click()
+    qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
+    widget.panel.stop.native.click()
+    ended(qtbot, widget)
+    layer = viewer.layers[-1]
+    reached = layer.metadata["napari-diffusion"]["stopped"]["time"]
+    assert 0 < reached < widget.form.amount.time
+    assert 0 < layer.data.std() < image.std()
+
+
+def test_runs_queue_in_the_order_of_the_orders(open_widget, qtbot, noisy, slow):
+    viewer, widget = open_widget("Isotropic diffusion")
+    first, second = viewer.add_image(noisy, name="a"), viewer.add_image(noisy, name="b")
+    viewer.layers.selection.active = first
+    start(qtbot, widget, slow)
+    assert widget.panel.button.text == "Run next"
+    viewer.layers.selection.active = second
+    widget.panel.button.native.click()
+    widget.panel.button.native.click()
+    assert widget.panel.waiting == 2
+    assert widget.panel.cancel_all.visible or not widget.panel.visible
+    slow.go.set()
+    ended(qtbot, widget)
+    assert [layer.name.partition(" ")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
+    assert widget.panel.status.value.startswith("3 runs done.")
+    assert widget.panel.button.text == "Run"
+
+
+def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_alone, qtbot, noisy, slow):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    start(qtbot, widget, slow)
+    widget.panel.button.native.click()
+    widget.panel.button.native.click()
+    slow.started.clear()
+    widget.panel.cancel.native.click()
+    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    assert widget.panel.busy
+    assert widget.panel.waiting == 1
+    widget.panel.cancel_all.native.click()
+    assert not widget.panel.busy
+    assert widget.panel.status.value == "0 done, 3 cancelled."
+    ended(qtbot, widget)
+    assert len(viewer.layers) == 1
+
+
+def test_stopping_is_said_until_the_run_ends(qtbot):
+    panel, go = RunPanel(lambda: None), threading.Event()
+    qtbot.addWidget(panel.native)
+
+    def work(control):
+        share = 0.0
+        while not go.wait(REPORT_INTERVAL) and not control.cancel.is_set():
+            control.progress(share := min(1.0, share + 0.01))
+
+    panel.add(QueuedRun("a", work, lambda _: "Stopped."))
+    qtbot.waitUntil(lambda: panel.bar.value > 0, timeout=WAIT)
+    panel.stop.native.click()
+    reached = panel.bar.value
+    qtbot.waitUntil(lambda: panel.bar.value > reached, timeout=WAIT)
+    panel.add(QueuedRun("b", lambda control: None, lambda _: "Done."))
+    assert panel.status.value == "Stopping after this step…"
+    assert not panel.stop.enabled
+    go.set()
+    qtbot.waitUntil(lambda: not panel.busy, timeout=WAIT)
+    assert panel.status.value == "2 runs done. Done."
+
+
+def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):
+    broken = noisy.copy()
+    broken[0, 0, 0] = np.nan
+    viewer, widget = open_alone("Isotropic diffusion")
+    bad, good = (
+        viewer.add_image(broken, name="bad", contrast_limits=(0, 300)),
+        viewer.add_image(noisy, name="good"),
+    )
+    for layer in (bad, good):
+        viewer.layers.selection.active = layer
+        widget.panel.button.native.click()
+    ended(qtbot, widget)
+    lines = widget.panel.status.value.splitlines()
+    assert lines[0] == "1 done, 1 failed:"
+    assert lines[1].startswith("bad: ")
+    assert "NaN" in lines[1]
+    assert len(viewer.layers) == 3
+    assert "NaN" in notification_manager.records[-1].message
+
+
+def test_preferences_hold_for_every_run(open_alone, run, noisy, preferences):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    preferences[0] = Preferences(threads=3, memory=1 << 20)
+    assert widget.form.settings().keywords["threads"] == 3
+    assert run(viewer, widget) is None
+    assert "the preferences allow 1 MiB" in widget.panel.status.value
+    widget.form.amount.number.value = 1.5
+    assert run(viewer, widget) is None
+    assert widget.panel.plan.value == widget.panel.status.value
+
+
+def test_preferences_are_those_of_the_page_that_the_manifest_declares(plugin_settings, npe2pm):
+    assert READ() == Preferences()  # not installed as a plugin: the declared defaults hold
+    with npe2pm.tmp_plugin(manifest=str(ROOT / "napari.yaml")):
+        assert READ() == Preferences()
+        page = get_plugin_settings("napari-diffusion").filters
+        page.threads, page.memory, page.preview = 3, 1536, 256
+        assert READ() == Preferences(threads=3, memory=3 << 29, preview=256)

@@ -1,0 +1,208 @@
+"""What a run is set up with reaches the command, the history, other layers and files, or it is said what does not."""
+
+import shlex
+
+import numpy as np
+import pytest
+from napari.layers._source import layer_source
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+
+import napari_diffusion as nd
+from helpers.viewer import WAIT, ended, filter_folder, open_section, wait_until_settled
+from napari_diffusion import io
+from napari_diffusion.cli import main
+from napari_diffusion.io.volume import Volume
+from napari_diffusion.ui.preferences import find_page
+from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.recipes import RecipeSection
+
+TIME = 1.5
+
+
+@pytest.fixture
+def halves(noisy):
+    """Labels of two halves."""
+    labels = np.ones(noisy.shape, np.uint8)
+    labels[..., 9:] = 2
+    return labels
+
+
+def from_file(viewer, path, order, **look):
+    """Add a layer as readers of other packages do: from a file, its axes in another order."""
+    with layer_source(path=str(path)):
+        return viewer.add_image(np.asarray(io.read(path).data).transpose(order), **look)
+
+
+def copied(widget):
+    open_section(widget, RecipeSection).command.native.click()
+    return shlex.split(QApplication.clipboard().text())
+
+
+@pytest.mark.parametrize("names", [None, ("slice", "row", "column")])
+def test_the_command_of_a_volume_read_in_another_order(
+    open_alone, qtbot, run, noisy, tmp_path, names
+):
+    """One axis unchecked, another corrected: the file counts from x, and has sizes of its own."""
+    path = tmp_path / "-brain.nii"
+    io.write(path, noisy.T, Volume(noisy.T, "XYZ", (0.5, 0.5, 2.0), unit="millimeter"))
+    viewer, widget = open_alone("Anisotropic diffusion")
+    from_file(viewer, path, (2, 1, 0), scale=(2, 0.5, 0.5), units=("mm",) * 3, axis_labels=names)
+    wait_until_settled(qtbot, widget)
+    widget.form.table.rows[1].smooth.value = False
+    widget.form.table.rows[0].size.value = 6.0
+    layer = run(viewer, widget)
+    words = copied(widget)
+    assert words[4:] != []
+    assert main(words[1:]) == 0
+    result = np.asarray(io.read(tmp_path / "filtered--brain.nii").data).T
+    np.testing.assert_allclose(result, layer.data, rtol=1e-5)  # sums in another order
+    across = nd.diffuse(
+        noisy, widget.form.controls.value(), time=widget.form.amount.time, spacing=(2, 0.5, 0.5)
+    )
+    assert np.abs(across - layer.data).max() > 1
+
+
+def test_a_command_names_no_file_that_holds_something_else(
+    open_alone, qtbot, noisy, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", noisy)
+    viewer, widget = open_alone("Isotropic diffusion")
+    layer = from_file(viewer, "a.npy", (0, 1, 2))
+    wait_until_settled(qtbot, widget)
+    assert copied(widget)[2:4] == [str(tmp_path / "a.npy"), str(tmp_path / "filtered-a.npy")]
+    layer.data = noisy[:4]
+    wait_until_settled(qtbot, widget)
+    widget.sections[RecipeSection].command.native.click()
+    assert shlex.split(QApplication.clipboard().text())[2:4] == ["IN", "OUT"]
+    assert "a.npy has another one" in widget.panel.status.value
+
+
+def test_other_layers_are_smoothed_within_the_labels_too(open_alone, qtbot, noisy, halves):
+    viewer, widget = open_alone("Isotropic diffusion")
+    one, two, small = (
+        viewer.add_image(values, name=name)
+        for name, values in (("a", noisy), ("b", noisy + 1), ("c", noisy[:3]))
+    )
+    widget.form.layer.value = one
+    widget.form.regions.value = viewer.add_labels(halves, name="halves")
+    wait_until_settled(qtbot, widget)
+    viewer.layers.selection = {one, two, small}
+    open_section(widget, BatchSection).layers.native.click()
+    ended(qtbot, widget)
+    assert widget.panel.status.value.startswith("2 done, 1 failed:\nc: labels")
+    for layer, source in ((viewer.layers[-2], noisy), (viewer.layers[-1], noisy + 1)):
+        recipe = nd.Recipe.from_dict(layer.metadata["napari-diffusion"]["recipe"])
+        assert recipe.labels == "halves"
+        np.testing.assert_array_equal(layer.data, recipe.diffuse(source, labels=halves))
+
+
+def test_a_folder_is_not_smoothed_across_labels(open_alone, qtbot, noisy, halves, folders):
+    np.save(folders[0] / "a.npy", noisy)
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    widget.form.regions.value = viewer.add_labels(halves, name="halves")
+    wait_until_settled(qtbot, widget)
+    filter_folder(widget, folders)
+    assert "choose none in “Within labels”" in widget.panel.status.value
+    assert not widget.panel.busy
+
+
+def test_the_history_brings_its_labels_back_or_says_that_they_are_gone(
+    open_alone, qtbot, run, noisy, halves
+):
+    viewer, widget = open_alone("Isotropic diffusion")
+    source, labels = viewer.add_image(noisy, name="a"), viewer.add_labels(halves, name="halves")
+    widget.form.regions.value = labels
+    first = run(viewer, widget)
+    section = open_section(widget, RecipeSection)
+    viewer.layers.selection.active = first
+    assert "within halves" in section.step.value
+    widget.form.regions.value = None
+    section.again.native.click()
+    assert widget.form.regions.value == labels
+    widget.form.layer.value = source
+    np.testing.assert_array_equal(run(viewer, widget).data, first.data)
+    viewer.layers.selection.active = first
+    viewer.layers.remove(labels)
+    section.again.native.click()
+    assert widget.form.regions.value is None
+    assert "within the labels halves, and no layer here is called so" in widget.panel.status.value
+    assert widget.panel.failed
+
+
+def test_what_is_painted_later_is_not_in_a_run_that_waits(
+    open_alone, qtbot, noisy, halves, monkeypatch
+):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    labels = viewer.add_labels(halves.copy(), name="halves")
+    widget.form.regions.value = labels
+    wait_until_settled(qtbot, widget)
+    expected = nd.diffuse(noisy, nd.Linear(), time=widget.form.amount.time, labels=halves)
+    for _ in range(2):
+        widget.panel.button.native.click()
+    labels.data[:] = 1
+    labels.refresh()
+    ended(qtbot, widget)
+    assert len(viewer.layers) == 4
+    for layer in list(viewer.layers)[-2:]:
+        np.testing.assert_array_equal(layer.data, expected)
+
+
+def test_a_scheme_with_numbers_outlasts_other_layers(open_alone, run, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    scheme = nd.schemes.Explicit(step=0.05)
+    QApplication.clipboard().setText(nd.Recipe(nd.Linear(), TIME, scheme=scheme).to_json())
+    open_section(widget, RecipeSection).paste.native.click()
+    run(viewer, widget)
+    viewer.add_points(np.zeros((1, 3)))
+    assert widget.form.settings().keywords["scheme"] == scheme
+    QApplication.clipboard().setText(nd.Recipe(nd.Linear(), TIME).to_json())
+    widget.sections[RecipeSection].paste.native.click()
+    assert widget.form.settings().keywords["scheme"] == "auto"
+    assert scheme not in widget.form.scheme.choices
+
+
+@pytest.mark.parametrize(("shape", "rgb"), [((3, 20, 24), False), ((20, 24, 3), True)])
+def test_channels_that_cannot_be_coupled_are_said(open_alone, shape, rgb):
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(np.zeros(shape, np.float32), rgb=rgb)
+    QApplication.clipboard().setText(
+        nd.Recipe(nd.Linear(), TIME, channel_axis=-1 if rgb else 0).to_json()
+    )
+    open_section(widget, RecipeSection).paste.native.click()
+    assert ("It couples channels" in widget.panel.status.value) is not rgb
+
+
+def test_many_bad_files_are_one_notification(open_alone, qtbot, noisy, folders):
+    for number in range(7):
+        (folders[0] / f"{number}.npy").write_bytes(b"no array")
+    _, widget = open_alone("Isotropic diffusion")
+    before = len(notification_manager.records)
+    filter_folder(widget, folders)
+    ended(qtbot, widget)
+    assert len(notification_manager.records) == before + 1
+    assert notification_manager.records[-1].message == widget.panel.status.value
+    assert widget.panel.status.value.splitlines()[0] == "0 done, 7 failed:"
+    assert "6.npy" in widget.panel.status.tooltip
+
+
+def test_changed_preferences_are_seen_at_once(open_alone, qtbot, noisy, preferences):
+    page = find_page()
+    if page is None:
+        pytest.fail("The plugin is not installed, or napari has no pages for plugins.")
+    viewer, widget = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    wait_until_settled(qtbot, widget)
+    before = page.threads
+    preferences[0] = type(preferences[0])(memory=1)
+    page.threads = before + 1
+    try:
+        qtbot.waitUntil(
+            lambda: "the preferences allow 1 B" in widget.panel.plan.value, timeout=WAIT
+        )
+    finally:
+        page.threads = before
