@@ -61,7 +61,7 @@ def test_cancel_stops_at_the_next_slab(case, threads, monkeypatch):
     """After the event is set nobody starts a slab; only those that run already are finished."""
     model, options = WALLS if case == "walls" else MODELS[case]
     cancel, begun, late, cancelling = threading.Event(), [], [], False
-    original = slab_pool.Slabs.run
+    original = slab_pool.SlabPool.run
 
     def run(self, work, *arguments, **named):
         def counted(lo, hi):
@@ -75,7 +75,7 @@ def test_cancel_stops_at_the_next_slab(case, threads, monkeypatch):
 
         original(self, counted, *arguments, **named)
 
-    monkeypatch.setattr(slab_pool.Slabs, "run", run)
+    monkeypatch.setattr(slab_pool.SlabPool, "run", run)
     image = picture()
     nd.diffuse(image, model, threads=threads, **options)
     total = len(begun)

@@ -127,11 +127,11 @@ def test_the_end_of_a_mask_is_no_structure():
     """A flat image on a high level, half of it masked; where it ends, nothing is steep."""
     image = np.full((1, 60, 60), 1000, "f4")
     image[0, :, 20:40] = 1100  # a tenth of the voxels, beside steps, so that structure counts
-    usable = np.arange(60) < 50
-    image[:, :, ~usable] = np.nan
-    deviation = np.where(usable, 3.0, 0.0) * np.ones((1, 60, 1))
+    valid = np.arange(60) < 50
+    image[:, :, ~valid] = np.nan
+    deviation = np.where(valid, 3.0, 0.0) * np.ones((1, 60, 1))
     (marked,) = structures(
-        [Patch(image, None, usable & np.ones((60, 1), bool), (1.0, 1.0), 0)],
+        [Patch(image, None, valid & np.ones((60, 1), bool), (1.0, 1.0), 0)],
         [disturbed(image, deviation, 0)],
     )
     steep = marked[0].all(axis=0)

@@ -60,7 +60,7 @@ def test_imagej_labels_become_names_in_ome(axes, planes, per, tmp_path):
     labels = {"channel": [*DAPI], "plane": [*DAPI] * (planes // 2)}.get(per, padded)
     volume = imagej(tmp_path / "in.tif", axes, labels)
     assert volume.channel_names == DAPI
-    assert io.look(tmp_path / "in.tif").channel_names == DAPI
+    assert io.read_metadata(tmp_path / "in.tif").channel_names == DAPI
     assert written(tmp_path / "out.ome.tif", volume) == ["DAPI", "GFP"]  # the name asks for OME
     assert written(tmp_path / "out.tif", volume, np.float64) == [
         "DAPI",

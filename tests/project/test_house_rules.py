@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.paths import ROOT
 
 import napari_diffusion as nd
+from helpers.paths import ROOT
 from napari_diffusion import models
 
 SOURCE = ROOT / "src" / "napari_diffusion"

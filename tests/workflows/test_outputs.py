@@ -59,10 +59,10 @@ def test_a_snapshot_is_the_run_to_its_time(name, count):
 def test_image_is_result_and_what_was_removed(dtype, preserve):
     image = picture(dtype=dtype)
     found = run_with_outputs(
-        image, nd.Linear(), OutputRequest(removed=True), time=2.0, preserve_dtype=preserve
+        image, nd.Linear(), OutputRequest(residual=True), time=2.0, preserve_dtype=preserve
     )
-    assert found.removed.dtype == (np.float64 if dtype is np.float64 else np.float32)
-    np.testing.assert_array_equal(found.removed, image.astype(found.removed.dtype) - found.image)
+    assert found.residual.dtype == (np.float64 if dtype is np.float64 else np.float32)
+    np.testing.assert_array_equal(found.residual, image.astype(found.residual.dtype) - found.image)
     np.testing.assert_array_equal(
         found.image, nd.diffuse(image, nd.Linear(), time=2.0, preserve_dtype=preserve), strict=True
     )
@@ -70,19 +70,23 @@ def test_image_is_result_and_what_was_removed(dtype, preserve):
 
 def test_what_was_removed_is_that_of_the_last_snapshot():
     image = picture()
-    found = run_with_outputs(image, nd.Linear(), OutputRequest(snapshots=3, removed=True), time=2.0)
-    np.testing.assert_array_equal(found.removed, image - found.image[-1])
+    found = run_with_outputs(
+        image, nd.Linear(), OutputRequest(snapshots=3, residual=True), time=2.0
+    )
+    np.testing.assert_array_equal(found.residual, image - found.image[-1])
 
 
 def test_a_stop_keeps_the_step_under_way():
     image, model = picture(), MODELS["classic"]
     states = [(state.time, state.image) for state in nd.evolve(image, model, time=6.0)]
     assert len(states) > 4
-    found = run_with_outputs(image, model, OutputRequest(removed=True), time=6.0, stop=AfterStep(3))
+    found = run_with_outputs(
+        image, model, OutputRequest(residual=True), time=6.0, stop=AfterStep(3)
+    )
     assert found.times == (states[2][0],)
     assert found.frame == 0
     np.testing.assert_array_equal(found.image, states[2][1], strict=True)
-    np.testing.assert_array_equal(found.removed, image - states[2][1])
+    np.testing.assert_array_equal(found.residual, image - states[2][1])
 
 
 def test_a_stop_in_a_series_leaves_the_rest_as_it_was():
@@ -154,7 +158,7 @@ def test_memory_counts_every_output():
         == alone + 7 * 4 * image.size
     )
     assert (
-        OutputRequest(removed=True).memory(image, nd.Linear(), time=2.0) == alone + 4 * image.size
+        OutputRequest(residual=True).memory(image, nd.Linear(), time=2.0) == alone + 4 * image.size
     )
     told = describe_run(image, nd.Linear(), OutputRequest(snapshots=7), time=2.0)
     assert told.startswith("7 snapshots")
@@ -181,13 +185,13 @@ def test_a_lazy_image_is_read_in_pieces():
     series = np.stack([picture((12, 14)), picture((12, 14)) + 7])
     lazy = dask.array.from_array(series, chunks=(1, 12, 14))
     found = run_with_outputs(
-        lazy, nd.Linear(), OutputRequest(snapshots=2, removed=True), time=2.0, axes=(1, 2)
+        lazy, nd.Linear(), OutputRequest(snapshots=2, residual=True), time=2.0, axes=(1, 2)
     )
     expected = run_with_outputs(
-        series, nd.Linear(), OutputRequest(snapshots=2, removed=True), time=2.0, axes=(1, 2)
+        series, nd.Linear(), OutputRequest(snapshots=2, residual=True), time=2.0, axes=(1, 2)
     )
     np.testing.assert_array_equal(found.image, expected.image, strict=True)
-    np.testing.assert_array_equal(found.removed, expected.removed, strict=True)
+    np.testing.assert_array_equal(found.residual, expected.residual, strict=True)
 
 
 @pytest.mark.parametrize("name", MODELS)

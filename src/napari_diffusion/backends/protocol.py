@@ -87,7 +87,7 @@ class Backend(Protocol):
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """Separable convolution."""
 
-    def count_unusable(self, u: Field, start: int, stop: int, limit: float) -> int:
+    def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """Number of values to refuse."""
         ...
 

@@ -22,7 +22,7 @@ from napari_diffusion.engine.halo_block import (
 )
 from napari_diffusion.engine.planner import CHUNK_PLANES
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import Slabs, cpu_count
+from napari_diffusion.engine.slab_pool import SlabPool, cpu_count
 from napari_diffusion.models import Model
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
@@ -74,7 +74,7 @@ def for_each_chunk(
             stop = min(start + CHUNK_PLANES, high)
             work(dataclasses.replace(features, lo=start, hi=stop))
 
-    with Slabs(cpu_count(), cancel, lambda share: None) as slabs:
+    with SlabPool(cpu_count(), cancel, lambda share: None) as slabs:
         slabs.run(on_slab, features.hi, CHUNK_PLANES)
 
 
@@ -103,7 +103,7 @@ def frame_features(
             field = field.copy()
             model.encode(field)
         regions = problem.regions_of(frame)
-        grid = problem.grid(problem.walls(frame, invalid if has_invalid else None))
+        grid = problem.grid(problem.open_faces_of(frame, invalid if has_invalid else None))
         weights = problem.weights.astype(field.dtype)
         features = Features(field, 0, field.shape[1], grid, kernels, weights, scratch)
         valid = ~invalid if regions is None else np.logical_and(~invalid, regions != 0)

@@ -19,7 +19,7 @@ from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import Slabs
+from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
 from napari_diffusion.models import Model
 
@@ -64,13 +64,13 @@ def evolve(
         )
         return
     done, share = 0, 1.0 / (len(frames) * len(plan.stages))
-    with Slabs(
+    with SlabPool(
         plan.threads, cancel, lambda part: progress(min((done + part) * share, 1.0))
     ) as slabs:
         solver = Solver(problem, model, plan, kernel, slabs)
         whole: Image | None = None
         for number, frame in enumerate(frames):
-            for time, field, outside in solver.solve(frame):
+            for time, field, invalid in solver.solve(frame):
                 done += 1
                 last = done == len(frames) * len(plan.stages)
                 if time is None:
@@ -78,7 +78,7 @@ def evolve(
                 after = frames[number + 1 :]
                 if len(frames) > 1 and time == plan.stages[-1].time:
                     whole = np.empty(problem.shape, problem.dtype) if whole is None else whole
-                    whole[frame] = solver.finished(field, outside, frame, copy=False)
+                    whole[frame] = solver.finished(field, invalid, frame, copy=False)
                     yield State(
                         time,
                         done * share,
@@ -91,7 +91,7 @@ def evolve(
                         problem,
                         solver,
                         field,
-                        outside,
+                        invalid,
                         frame,
                         after,
                         whole,
@@ -109,7 +109,7 @@ def _assemble(
     problem: Problem,
     solver: Solver,
     field: Field,
-    outside: Any,
+    invalid: Any,
     frame: Any,
     after: list[Any],
     whole: Image | None,
@@ -117,7 +117,7 @@ def _assemble(
 ) -> Image:
     if not copy:
         solver.fields.clear()  # nothing runs any more, and the result may need a field of its own
-    here = solver.finished(field, outside, frame, copy)
+    here = solver.finished(field, invalid, frame, copy)
     if here.size == math.prod(problem.shape):
         return _masked(problem, np.ascontiguousarray(here).reshape(problem.shape))
     image = _untouched(

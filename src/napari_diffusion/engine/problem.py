@@ -113,13 +113,13 @@ class Problem:
         )
         return moved
 
-    def walls(
-        self, frame: FrameIndex, outside: NDArray[np.bool_] | None
+    def open_faces_of(
+        self, frame: FrameIndex, invalid: NDArray[np.bool_] | None
     ) -> NDArray[np.uint8] | None:
         """Open faces of one frame from mask, labels and the voxels that are not finite; ``None`` without walls."""
         regions = self.regions_of(frame)
-        if outside is not None:
-            regions = np.where(outside, np.uint8(0), np.uint8(1) if regions is None else regions)
+        if invalid is not None:
+            regions = np.where(invalid, np.uint8(0), np.uint8(1) if regions is None else regions)
         return None if regions is None else open_faces(regions)
 
     def regions_of(self, frame: FrameIndex) -> NDArray[Any] | None:

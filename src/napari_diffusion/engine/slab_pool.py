@@ -32,7 +32,7 @@ def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) 
     return max(1, min(max(even, MIN_SLAB_VOXELS // voxels_per_plane), largest // voxels_per_plane))
 
 
-class Slabs:
+class SlabPool:
     """Runs a function over slabs of planes; the result may not depend on where they are cut."""
 
     def __init__(

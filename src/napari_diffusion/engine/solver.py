@@ -15,7 +15,7 @@ from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import Slabs
+from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.models import Model
 from napari_diffusion.operators import VoxelOperator
 from napari_diffusion.operators.curvature import LevelSetCurvature
@@ -40,7 +40,7 @@ class Solver:
     """Advances one frame at a time; its two fields are allocated once and used for every frame."""
 
     def __init__(
-        self, problem: Problem, model: Model, plan: Plan, kernel: Backend, slabs: Slabs
+        self, problem: Problem, model: Model, plan: Plan, kernel: Backend, slabs: SlabPool
     ) -> None:
         self.problem, self.model, self.plan, self.kernel, self.slabs = (
             problem,
@@ -66,18 +66,18 @@ class Solver:
         """Yield (time, field, voxels that are not finite) after every stage; the field is overwritten by the stage after the next."""
         problem, plan = self.problem, self.plan
         u, ours = problem.read(frame)
-        outside = self._outside(u, frame)
-        if outside is not None:
-            u, ours = np.where(outside, u.dtype.type(0), u), True
+        invalid = self._invalid_voxels(u, frame)
+        if invalid is not None:
+            u, ours = np.where(invalid, u.dtype.type(0), u), True
         if self.model.has_transform:
             u, ours = u if ours else u.copy(), True
             self.model.encode(u)
         grid = problem.grid(
-            problem.walls(frame, None if outside is None else np.logical_or.reduce(outside))
+            problem.open_faces_of(frame, None if invalid is None else np.logical_or.reduce(invalid))
         )
         if isinstance(plan.scheme, Exact):
             solve = self._exact if grid.open_faces is None else self._series
-            yield plan.stages[0].time, solve(u, grid), outside
+            yield plan.stages[0].time, solve(u, grid), invalid
             return
         start, before, base, fresh = u, u, u, True
         keeps_start = any(stage.start_weight for stage in plan.stages)
@@ -96,10 +96,10 @@ class Solver:
                 if not stage.reuse_tensor:
                     self._new_tensors(u, out, stage.predictor_step, grid, first=k == 0)
                 self._tensor_stage(u, out, base, stage, grid)
-            yield stage.time, out, outside
+            yield stage.time, out, invalid
             before, u = u, out
 
-    def finished(self, field: Field, outside: Any, frame: Any, copy: bool) -> NDArray[Any]:
+    def finished(self, field: Field, invalid: Any, frame: Any, copy: bool) -> NDArray[Any]:
         """Return the field as a piece of the result, with the values that are not finite put back."""
         if copy or self.model.has_transform:  # decoding twice would be wrong
             field = field.copy()
@@ -109,7 +109,7 @@ class Solver:
             if regions is not None:
                 np.copyto(field, self.problem.read(frame)[0], where=regions == 0)
         image = self.problem.whole(field, frame)
-        if outside is not None:
+        if invalid is not None:
             original = self.problem.whole(self.problem.read(frame)[0], frame)
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
@@ -337,7 +337,7 @@ class Solver:
             before, u = u, out
         return total
 
-    def _outside(self, u: Field, frame: Any) -> NDArray[np.bool_] | None:
+    def _invalid_voxels(self, u: Field, frame: Any) -> NDArray[np.bool_] | None:
         """Voxels that are not finite, or ``None``; raises when the job refuses them."""
         if self.problem.input_dtype.kind != "f":
             return None
@@ -358,7 +358,7 @@ class Solver:
         per = u.size // u.shape[1]
 
         def work(lo: int, hi: int) -> None:
-            found.append(self.kernel.count_unusable(u, lo * per, hi * per, limit))
+            found.append(self.kernel.count_invalid(u, lo * per, hi * per, limit))
 
         self.slabs.run(work, u.shape[1], self.height, quiet=True)
         if not sum(found):

@@ -135,16 +135,16 @@ def fine_axes(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]
 
 def gather(
     patches: Sequence[Array],
-    usable: Sequence[NDArray[np.bool_]],
+    valid: Sequence[NDArray[np.bool_]],
     spacings: Sequence[Sequence[float]],
     after: Sequence[Array] | None = None,
 ) -> Evidence:
     """Collect evidence from pieces of one channel, or from their changes to the same pieces of the frames ``after``.
 
-    ``usable`` marks the voxels that are finite, inside the mask and carry noise.
+    ``valid`` marks the voxels that are finite, inside the mask and carry noise.
     """
     found: list[Evidence] = []
-    for number, (patch, good, spacing) in enumerate(zip(patches, usable, spacings, strict=True)):
+    for number, (patch, good, spacing) in enumerate(zip(patches, valid, spacings, strict=True)):
         axes, now = fine_axes(patch.shape, spacing), np.asarray(patch, float)
         if not axes:
             continue

@@ -30,9 +30,9 @@ def measure_noise(
     found: dict[int, list[Noise]] = {}
     for source in sorted({patch.source for patch in patches}):
         own = [patch for patch in patches if patch.source == source]
-        usable, spacings = [patch.usable for patch in own], [patch.spacing for patch in own]
+        valid, spacings = [patch.valid for patch in own], [patch.spacing for patch in own]
         evidence = [
-            gather([patch.field[c] for patch in own], usable, spacings)
+            gather([patch.field[c] for patch in own], valid, spacings)
             for c in range(len(own[0].field))
         ]
         first = estimate_noise(evidence[0], kind)
@@ -60,13 +60,13 @@ def measure_noise(
 def _changes(patches: Sequence[Patch]) -> list[Evidence]:
     """Evidence of every channel, from the changes to the next frame."""
     after = [patch.following() for patch in patches if patch.following is not None]
-    usable = [patch.usable & then.usable for patch, then in zip(patches, after, strict=True)]
+    valid = [patch.valid & then.valid for patch, then in zip(patches, after, strict=True)]
     spacings = [patch.spacing for patch in patches]
     channels = range(len(patches[0].field))
     return [
         gather(
             [patch.field[c] for patch in patches],
-            usable,
+            valid,
             spacings,
             [then.field[c] for then in after],
         )
@@ -95,14 +95,14 @@ def probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int) -> P
     deviations = []
     for channel, noise in zip(patch.field, noises, strict=True):
         mean = (
-            ndimage.gaussian_filter(np.where(patch.usable, channel, 0).astype(float), size)
+            ndimage.gaussian_filter(np.where(patch.valid, channel, 0).astype(float), size)
             if noise.kind != "gaussian"
             else channel
         )
-        deviations.append(np.where(patch.usable, np.sqrt(noise.variance(mean)), 0))
+        deviations.append(np.where(patch.valid, np.sqrt(noise.variance(mean)), 0))
     # The search needs a thousandth of the noise, which single precision nearly always has; a run of long floats takes twice the time.
     largest, level = (
-        np.abs(patch.field[:, patch.usable]).max(initial=0),
+        np.abs(patch.field[:, patch.valid]).max(initial=0),
         max(noise.sigma for noise in noises),
     )
     # In float32 neither the noise may drown in rounding nor a square overflow or vanish.
@@ -129,7 +129,7 @@ def structures(patches: Sequence[Patch], probes: Sequence[Probe]) -> list[NDArra
 
     counted, found = [probe.deviation > 0 for probe in probes], []
     for patch, probe, counts in zip(patches, probes, counted, strict=True):
-        fine = [axis + 1 for axis in fine_axes(patch.usable.shape, patch.spacing)]
+        fine = [axis + 1 for axis in fine_axes(patch.valid.shape, patch.spacing)]
         axes = range(counts.ndim)
         image, width = np.where(counts, probe.image, 0), [float(axis in fine) for axis in axes]
         squares = [

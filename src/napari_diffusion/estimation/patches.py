@@ -22,7 +22,7 @@ MAX_VOXELS, PATCH_VOXELS = 260_000, 32_000
 #: Pieces that are read for each one that is taken, and the most frames they come from.
 PATCHES_READ, MAX_FRAMES = 3, 5
 #: A piece must carry noise in this share of its voxels.
-MIN_USABLE_SHARE = 0.25
+MIN_VALID_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Patch:
 
     field: Field
     regions: NDArray[Any] | None
-    usable: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
     spacing: tuple[float, ...]
     source: int
     following: Callable[[], Patch] | None = None
@@ -43,7 +43,7 @@ class Patch:
     def activity(self) -> float:
         """Scatter of the values [intensity]."""
         return float(
-            np.sqrt(np.mean([channel[self.usable].var(dtype=float) for channel in self.field]))
+            np.sqrt(np.mean([channel[self.valid].var(dtype=float) for channel in self.field]))
         )
 
 
@@ -58,14 +58,14 @@ def sample_patches(problems: Sequence[Problem]) -> list[Patch]:
         patch
         for number, problem in enumerate(problems)
         for patch in _lattice(problem, share, number * MAX_FRAMES)
-        if patch.usable.mean() >= MIN_USABLE_SHARE
+        if patch.valid.mean() >= MIN_VALID_SHARE
     ]
     if not found:
         found = [
             patch
             for number, problem in enumerate(problems)
             for patch in _lattice(problem, share, number * MAX_FRAMES)
-            if patch.usable.any()
+            if patch.valid.any()
         ]
     ordered = sorted(found, key=lambda patch: patch.activity)
     total = sum(patch.field.size for patch in ordered)
@@ -156,11 +156,11 @@ def _read(
     own = make_problem(data, problem.geometry, Domain(nan="mask"))
     field, _ = own.read(next(iter(own.frames())))
     regions = own.regions_of(next(iter(own.frames()))) if kept is None else kept.reshape(own.space)
-    usable = carries_noise(field)
+    valid = carries_noise(field)
     return Patch(
         field,
         regions,
-        usable if regions is None else usable & (regions != 0),
+        valid if regions is None else valid & (regions != 0),
         own.kernel_spacing,
         source,
     )

@@ -142,11 +142,11 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     """Say what may make the choice worse than it looks."""
     choice, noise, patches = outcome.choice, outcome.noise, outcome.patches
     lines = [_correlation_warning(noise, outcome.options.criterion)]
-    counted = sum(int(patch.usable.sum()) for patch in patches)
+    counted = sum(int(patch.valid.sum()) for patch in patches)
     if counted < MIN_VOXELS:
         lines.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
     ends = _extremes(patches)
-    shares = [float(np.mean(p.field[:, p.usable] == end)) for p in patches for end in ends]
+    shares = [float(np.mean(p.field[:, p.valid] == end)) for p in patches for end in ends]
     saturated = max(shares, default=0.0)
     if saturated > SATURATED_SHARE:
         lines.append(
@@ -198,7 +198,7 @@ def _correlation_warning(noise: Noise, criterion: str) -> str:
 
 def _extremes(patches: Sequence[Patch]) -> tuple[float, float]:
     """Smallest and largest value of all patches."""
-    values = [patch.field[:, patch.usable] for patch in patches if patch.usable.any()]
+    values = [patch.field[:, patch.valid] for patch in patches if patch.valid.any()]
     if not values:
         return math.nan, math.nan
     return min(float(v.min()) for v in values), max(float(v.max()) for v in values)

@@ -95,11 +95,9 @@ class RiskCurve:
             h
             for patch in patches
             for h, n in zip(patch.spacing, patch.field.shape[1:], strict=True)
-            if n > 1 or math.prod(patch.usable.shape) == 1
+            if n > 1 or math.prod(patch.valid.shape) == 1
         )
-        self.dimensions = max(
-            len(fine_axes(patch.usable.shape, patch.spacing)) for patch in patches
-        )
+        self.dimensions = max(len(fine_axes(patch.valid.shape, patch.spacing)) for patch in patches)
 
     def points(
         self, model: Model, longest: float, shortest: float = 0.0

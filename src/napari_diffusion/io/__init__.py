@@ -77,11 +77,11 @@ def read(path: str | Path) -> Volume:
         raise ValueError(f"{path}: cannot be read as {known.name}: {reason}.") from error
 
 
-def look(path: str | Path) -> Volume | None:
+def read_metadata(path: str | Path) -> Volume | None:
     """Return what a file says about its image, whose values are all 0 here; ``None`` for what cannot be read, or not quickly."""
     try:
         known, _ = format_of(path)
-        return None if known.look is None else known.look(Path(path))
+        return None if known.read_metadata is None else known.read_metadata(Path(path))
     except Exception:  # a damaged file can make a decoder raise anything
         return None
 

@@ -43,7 +43,7 @@ class _Header:
     datetime: str | None = None
 
 
-def _look(path: Path) -> Volume:
+def _read_metadata(path: Path) -> Volume:
     return _read(path, pixels=False)
 
 
@@ -337,5 +337,10 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
 
 
 FORMAT = Format(
-    "TIFF", (".ome.tif", ".ome.tiff", ".tif", ".tiff"), _read, _write, _storable, look=_look
+    "TIFF",
+    (".ome.tif", ".ome.tiff", ".tif", ".tiff"),
+    _read,
+    _write,
+    _storable,
+    read_metadata=_read_metadata,
 )

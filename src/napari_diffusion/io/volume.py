@@ -80,7 +80,7 @@ class Format:
     JSON text of the recipe; it is given a temporary name and need not clean up. ``storable(dtype, like, suffix)`` returns the
     dtype that would be written for a result of ``dtype``, or raises `ValueError` in one sentence, so that a run can be refused
     before it starts. Of several suffixes that fit a name, the first counts. ``keeps`` says what a file gets from a volume of
-    another format. ``look(path)`` reads all but the pixels, where that is quick.
+    another format. ``read_metadata(path)`` reads all but the pixels, where that is quick.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Format:
     write: Callable[[Path, Array, Volume, str], None]
     storable: Callable[[np.dtype[Any], Volume, str], np.dtype[Any]]
     keeps: str = "axes, voxel size and unit"
-    look: Callable[[Path], Volume] | None = None
+    read_metadata: Callable[[Path], Volume] | None = None
 
 
 def require(library: str, purpose: str) -> Any:

@@ -207,11 +207,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             # The shape is all that a plan needs; a lazy array would be computed.
             keywords["labels"] = np.broadcast_to(np.uint8(0), keywords["labels"].shape)
 
-        wanted, limit = self._wanted(), Preferences.read().memory
+        request, limit = self._output_request(), Preferences.read().memory
 
         def describe(control: TaskControl) -> str:
             return outputs.describe_run(
-                settings.image, settings.model, wanted, limit=limit, **keywords
+                settings.image, settings.model, request, limit=limit, **keywords
             )
 
         def show(text: str) -> None:
@@ -219,22 +219,26 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
         self._plans.start(describe, show, lambda error: show(sentence(error)))
 
-    def _wanted(self) -> outputs.OutputRequest:
+    def _output_request(self) -> outputs.OutputRequest:
         found: dict[str, Any] = {}
         for section in self.sections.values():
-            found |= section.wanted()
+            found |= section.output_options()
         return outputs.OutputRequest(**found)
 
     def _run(self) -> None:
         try:
-            settings, wanted = self.form.settings().kept(), self._wanted()
+            settings, request = self.form.settings().kept(), self._output_request()
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
         else:
             self.panel.add(
                 Run.of(
-                    self._viewer, self.form.layer.value, settings, wanted, Preferences.read().memory
-                ).job()
+                    self._viewer,
+                    self.form.layer.value,
+                    settings,
+                    request,
+                    Preferences.read().memory,
+                ).queued_run()
             )
 
 

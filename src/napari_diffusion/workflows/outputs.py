@@ -50,7 +50,7 @@ class Outputs:
     image: Image
     times: tuple[float, ...]
     frame: int | None = None
-    removed: Image | None = None
+    residual: Image | None = None
     conductance: Image | None = None
     coherence: Image | None = None
     directions: Directions | None = None
@@ -73,7 +73,7 @@ class OutputRequest:
     """
 
     snapshots: int = 0
-    removed: bool = False
+    residual: bool = False
     conductance: bool = False
     coherence: bool = False
     directions: bool = False
@@ -98,85 +98,81 @@ class OutputRequest:
         )
 
     def memory(self, image: Any, model: Model, *, time: float, **options: Any) -> int:
-        """Return the predicted peak [bytes], input and all outputs included; arguments as `diffuse`."""
-        planned = Request.of(image, model, time=time, **options).plan
+        """Return the predicted peak [bytes], input and all outputs included.
+
+        The arguments are those of `diffuse`.
+        """
+        plan = Request.of(image, model, time=time, **options).plan
         voxels = int(np.prod(image.shape, dtype=np.int64))
-        stack = (
-            self.snapshots
-            * voxels
-            * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
-        )
+        result = voxels * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
+        floats = voxels * result_dtype(image.dtype, False).itemsize
         # The maps themselves, and while one is made the field and its gradients.
         count = self.conductance + self.coherence
-        maps = (
-            (count + 3 * (count + self.directions > 0))
-            * voxels
-            * result_dtype(image.dtype, False).itemsize
-        )
-        return (
-            planned.memory
-            + maps
-            + stack
-            + self.removed * voxels * result_dtype(image.dtype, False).itemsize
-        )
+        maps = count + 3 * (count + self.directions > 0)
+        return plan.memory + self.snapshots * result + (maps + self.residual) * floats
 
 
 def describe_run(
     image: Any,
     model: Model,
-    wanted: OutputRequest,
+    request: OutputRequest,
     *,
     time: float,
     limit: int | None = None,
     **options: Any,
 ) -> str:
-    """Say in a sentence what a run will do and need, snapshots included; arguments as `diffuse`.
+    """Describe in one sentence what a run does and needs, snapshots included.
+
+    Parameters
+    ----------
+    image, model, time, options
+        As in `diffuse`.
+    request
+        What to keep.
+    limit
+        Memory that the user allows [bytes]; ``None`` for what is free.
 
     Raises
     ------
     MemoryError
-        When it needs more than ``limit`` [bytes], or without one more than is free.
+        When the run needs more.
     """
-    planned = Request.of(image, model, time=time, **options).plan
-    needed = wanted.memory(image, model, time=time, **options)
-    check_limit(needed, limit, free_memory(image), bool(wanted.snapshots))
-    told = dataclasses.replace(planned, memory=needed).describe()
-    return f"{wanted.snapshots} snapshots; the last: {told}" if wanted.snapshots else told
+    plan = Request.of(image, model, time=time, **options).plan
+    needed = request.memory(image, model, time=time, **options)
+    check_limit(needed, limit, free_memory(image), bool(request.snapshots))
+    sentence = dataclasses.replace(plan, memory=needed).describe()
+    if request.snapshots:
+        return f"{request.snapshots} snapshots; the last: {sentence}"
+    return sentence
 
 
 def free_memory(image: Any) -> int:
-    """Return what a run on an image may need [bytes]: what is free, and what the image has already."""
-    return int(psutil.virtual_memory().available) + (
-        image.nbytes if isinstance(image, np.ndarray) else 0
-    )
+    """Return the memory that a run on an image may use [bytes]: the free one, and the image's own."""
+    own = image.nbytes if isinstance(image, np.ndarray) else 0
+    return int(psutil.virtual_memory().available) + own
 
 
 def check_limit(
     needed: int, limit: int | None, free: int | None = None, snapshots: bool = False
 ) -> None:
-    """Raise MemoryError when a run needs more than the user allows [bytes], or where he says nothing more than is free."""
-    most = free if limit is None else limit
-    if most is None or needed <= most:
+    """Raise MemoryError when a run needs more than the user allows [bytes], or more than is free."""
+    available = free if limit is None else limit
+    if available is None or needed <= available:
         return
-    told = (
-        f"only {format_bytes(most)} are free"
-        if limit is None
-        else f"the preferences allow {format_bytes(most)}"
-    )
-    remedies = [
-        "filter a smaller region",
-        *["keep fewer snapshots"] * snapshots,
-        *["allow more"] * (limit is not None),
-    ]
+    size = format_bytes(available)
+    bound = f"only {size} are free" if limit is None else f"the preferences allow {size}"
+    remedies = ["filter a smaller region"]
+    remedies += ["keep fewer snapshots"] if snapshots else []
+    remedies += ["allow more"] if limit is not None else []
     raise MemoryError(
-        f"The run needs {format_bytes(needed)} of memory, and {told}; {' or '.join(remedies)}."
+        f"The run needs {format_bytes(needed)} of memory, and {bound}; {' or '.join(remedies)}."
     )
 
 
 def run_with_outputs(
     image: Any,
     model: Model,
-    wanted: OutputRequest,
+    request: OutputRequest,
     *,
     time: float,
     progress: Callable[[float], object] | None = None,
@@ -184,73 +180,66 @@ def run_with_outputs(
     stop: CancelEvent | None = None,
     **options: Any,
 ) -> Outputs:
-    """Filter an image and keep what is wanted.
+    """Filter an image and keep the requested outputs.
 
-    Every snapshot is a run of its own from the image, so that it has the bits of `diffuse` to its time, whatever the scheme; as
-    the times grow by a constant ratio, all together take about twice the time of the last one when there are six.
+    Every snapshot is a run of its own from the image, so that it has the bits of `diffuse` to its
+    time, whatever the scheme. The times grow by a constant ratio: six snapshots together take about
+    twice the time of the last one.
 
     Parameters
     ----------
     image, model, time, options
         As in `diffuse`.
-    wanted
+    request
         What to keep.
     progress
-        Called with the share done, from 0 to 1, in this thread.
+        Called with the completed share, from 0 to 1, in this thread.
     cancel
         When set, `Cancelled` is raised.
     stop
-        When set, the run ends after the step under way, with what it has: the snapshots so far or, without any, the image as it is then.
+        When set, the run ends after the current step with what it has: the snapshots so far or,
+        without any, the image at that time.
 
     Raises
     ------
     TypeError, ValueError, MemoryError, Cancelled
         As `diffuse`.
     """
-    times = wanted.times(time)
+    times = request.times(time)
     steps = [max(1, Request.of(image, model, time=t, **options).plan.steps) for t in times]
     report = progress or (lambda fraction: None)
-    stack = (
-        np.empty(
-            (len(times), *image.shape),
-            result_dtype(image.dtype, options.get("preserve_dtype", False)),
-        )
-        if wanted.snapshots
-        else None
-    )
+    stack = None
+    if request.snapshots:
+        dtype = result_dtype(image.dtype, options.get("preserve_dtype", False))
+        stack = np.empty((len(times), *image.shape), dtype)
     kept = 0
     for number, t in enumerate(times):
         before, share = sum(steps[:number]) / sum(steps), steps[number] / sum(steps)
-        request = Request.of(image, model, time=t, **options)
-        states = request.evolve(_scaled(report, before, share), cancel)
-        last, state = _drain(states, stop)
-        whole = state.fraction >= 1
-        if stack is None or not (whole or kept):
-            frame = None if whole else state.frame
-            outputs = Outputs(last, (t if whole else state.time,), frame)
+        run = Request.of(image, model, time=t, **options)
+        last, state = _drain(run.evolve(_scaled(report, before, share), cancel), stop)
+        complete = state.fraction >= 1
+        if stack is None or not (complete or kept):
+            frame = None if complete else state.frame
+            outputs = Outputs(last, (t if complete else state.time,), frame)
             break
-        if whole:
+        if complete:
             stack[number] = last
             kept += 1
         del last
-        if not whole or (stop is not None and stop.is_set()):
+        if not complete or (stop is not None and stop.is_set()):
             break
     if stack is not None and kept:
         outputs = Outputs(stack[:kept], times[:kept])
         last = stack[kept - 1]
-    removed = _removed(image, last) if wanted.removed else None
-    request = Request.of(last, model, time=time, **options)
-    where = request.geometry, request.domain
+    residual = _residual(image, last) if request.residual else None
+    where = Request.of(last, model, time=time, **options)
+    subject = last, model, where.geometry, where.domain
     return dataclasses.replace(
         outputs,
-        removed=removed,
-        conductance=(
-            conductance_map(last, model, *where, cancel=cancel) if wanted.conductance else None
-        ),
-        coherence=coherence_map(last, model, *where, cancel=cancel) if wanted.coherence else None,
-        directions=(
-            sample_directions(last, model, *where, cancel=cancel) if wanted.directions else None
-        ),
+        residual=residual,
+        conductance=conductance_map(*subject, cancel=cancel) if request.conductance else None,
+        coherence=coherence_map(*subject, cancel=cancel) if request.coherence else None,
+        directions=sample_directions(*subject, cancel=cancel) if request.directions else None,
     )
 
 
@@ -269,7 +258,7 @@ def _drain(states: Generator[State, None, None], stop: CancelEvent | None) -> tu
         return state.image, state
 
 
-def _removed(image: Any, result: Image) -> Image:
+def _residual(image: Any, result: Image) -> Image:
     """Image minus result in floating point, read along the first axis, for the image may be lazy and larger than the memory."""
     difference = np.empty(result.shape, result_dtype(image.dtype, False))
     for i in range(len(difference)):

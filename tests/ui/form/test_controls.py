@@ -280,10 +280,10 @@ def test_tab_goes_down_the_form(open_widget, noisy):
     viewer.add_image(noisy)
     gui.form.more.button.native.click()
     form = gui.form
-    wanted = [form.layer, *(part for row in form.table.rows for part in (row.smooth, row.size))]
-    wanted += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
-    wanted += [section.box.button for section in gui.sections.values()]
-    wanted += [
+    expected = [form.layer, *(part for row in form.table.rows for part in (row.smooth, row.size))]
+    expected += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
+    expected += [section.box.button for section in gui.sections.values()]
+    expected += [
         form.more.button,
         form.controls["diffusivity"],
         form.unit,
@@ -293,10 +293,10 @@ def test_tab_goes_down_the_form(open_widget, noisy):
     ]
     native, found = gui.form.layer.native, []
     # The chain is a ring of all widgets of the window; those of napari are left alone, for PySide6 would keep them alive.
-    while len(found) < len(wanted) and not (found and native is gui.form.layer.native):
-        found += [position for position, widget in enumerate(wanted) if widget.native is native]
+    while len(found) < len(expected) and not (found and native is gui.form.layer.native):
+        found += [position for position, widget in enumerate(expected) if widget.native is native]
         native = native.nextInFocusChain()
-    assert found == list(range(len(wanted)))
+    assert found == list(range(len(expected)))
 
 
 def test_every_control_says_what_it_is(qtbot, noisy):
@@ -324,7 +324,7 @@ def test_tab_goes_down_to_run_and_stops_at_no_plot(open_widget, noisy, settled):
         section.box.open = True
     settled(gui)
     batch = gui.sections[BatchSection]
-    wanted = [
+    expected = [
         batch.layers.native,
         batch.source.line_edit.native,
         batch.source.choose_btn.native,
@@ -336,7 +336,7 @@ def test_tab_goes_down_to_run_and_stops_at_no_plot(open_widget, noisy, settled):
         native is not gui.panel.button.native
     ):  # the rest of the chain is left alone, for PySide6 would keep it alive
         native = native.nextInFocusChain()
-        found += [number for number, widget in enumerate(wanted) if widget is native]
+        found += [number for number, widget in enumerate(expected) if widget is native]
     assert found == [0, 1, 2, 3, 4]
     plot = gui.sections[ThresholdSection].plot
     assert plot is not None

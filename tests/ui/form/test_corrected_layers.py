@@ -70,7 +70,7 @@ def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, s
     viewer.add_image(noisy)
     settled(gui)
     form = gui.form
-    wanted = [
+    expected = [
         form.table.rows[0].smooth.native,
         form.table.rows[2].size.native,
         form.amount.number.native,
@@ -80,7 +80,7 @@ def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, s
         native is not form.suggest.native
     ):  # the rest of the chain is left alone, for PySide6 would keep it alive
         native = native.nextInFocusChain()
-        found += [number for number, widget in enumerate(wanted) if widget is native]
+        found += [number for number, widget in enumerate(expected) if widget is native]
     assert found == [0, 1, 2]
 
 

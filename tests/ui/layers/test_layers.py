@@ -28,16 +28,16 @@ def image(shape, **options):
     ],
 )
 def test_axes_that_are_not_space_are_left_alone(options, expected):
-    assert axes.diffusing_by_default(axes.axes_of(image((2, 3, 4, 5), **options))) == expected
+    assert axes.diffusing_by_default(axes.layer_axes(image((2, 3, 4, 5), **options))) == expected
 
 
 def test_a_plain_image_is_smoothed_along_both_axes():
-    assert axes.diffusing_by_default(axes.axes_of(image((4, 5)))) == (0, 1)
+    assert axes.diffusing_by_default(axes.layer_axes(image((4, 5)))) == (0, 1)
 
 
 def test_colour_is_no_axis():
     layer = Image(np.zeros((4, 5, 3), np.uint8), rgb=True)
-    assert [(axis.name, axis.size) for axis in axes.axes_of(layer)] == [
+    assert [(axis.name, axis.size) for axis in axes.layer_axes(layer)] == [
         ("axis 0", 4),
         ("axis 1", 5),
     ]
@@ -46,21 +46,21 @@ def test_colour_is_no_axis():
 
 
 def test_units_that_differ_become_one():
-    own = axes.axes_of(image((2, 3, 4), units=("mm", "um", "nm"), scale=(0.002, 0.5, 100)))
+    own = axes.layer_axes(image((2, 3, 4), units=("mm", "um", "nm"), scale=(0.002, 0.5, 100)))
     unit = axes.common_unit(own)
     assert unit == "nm"
     assert [axes.size_in(axis, unit) for axis in own] == [2000, 500, 100]
 
 
 def test_units_that_disagree_are_pixels():
-    own = axes.axes_of(image((3, 4), units=("pixel", "um"), scale=(2, 0.5)))
+    own = axes.layer_axes(image((3, 4), units=("pixel", "um"), scale=(2, 0.5)))
     unit = axes.common_unit(own)
     assert unit == "pixel"
     assert [axes.size_in(axis, unit) for axis in own] == [2, 0.5]
 
 
 def test_a_scale_that_flips_is_still_a_size():
-    axis, _ = axes.axes_of(image((3, 4), units=("um", "um"), scale=(-2, 0.5)))
+    axis, _ = axes.layer_axes(image((3, 4), units=("um", "um"), scale=(-2, 0.5)))
     assert axes.size_in(axis, "um") == 2
 
 
@@ -68,7 +68,7 @@ def test_a_multiscale_layer_gives_its_full_resolution():
     full = np.arange(64, dtype=np.float32).reshape(8, 8)
     layer = Image([full, full[::2, ::2]], multiscale=True)
     assert np.asarray(axes.array_of(layer)).shape == (8, 8)
-    assert [axis.size for axis in axes.axes_of(layer)] == [8, 8]
+    assert [axis.size for axis in axes.layer_axes(layer)] == [8, 8]
 
 
 LOOK = {

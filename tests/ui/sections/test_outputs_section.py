@@ -197,10 +197,10 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, se
     )
     widget.form.model.value = nd.PeronaMalik
     settled(widget)
-    assert not section.wanted()["directions"]
+    assert not section.output_options()["directions"]
     widget.form.model.value = nd.EdgeEnhancing
     settled(widget)
-    assert section.wanted()["directions"]
+    assert section.output_options()["directions"]
 
 
 def test_directions_that_are_nowhere_are_said_and_no_layer(open_alone, qtbot, settled):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_diffusion.backends.numba import features, stages
 from napari_diffusion.backends.protocol import DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
-from napari_diffusion.backends.reference.tensor import STEPS, axes_of, entries
+from napari_diffusion.backends.reference.tensor import STEPS, axis_count, entries
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
 
 
@@ -124,8 +124,8 @@ class NumbaBackend:
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
 
-    def count_unusable(self, u: Field, start: int, stop: int, limit: float) -> int:
-        return int(features.count_unusable(_flat(u), start, stop, u.dtype.type(limit)))
+    def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
+        return int(features.count_invalid(_flat(u), start, stop, u.dtype.type(limit)))
 
     def derivative(
         self,
@@ -164,7 +164,7 @@ class NumbaBackend:
         )
 
     def eigenvalues(self, matrix: Field) -> Field:
-        mu = np.empty((axes_of(matrix), *matrix.shape[1:]), matrix.dtype)
+        mu = np.empty((axis_count(matrix), *matrix.shape[1:]), matrix.dtype)
         self._tensor.eigenvalues(_rows(matrix), _rows(mu))
         return mu
 

@@ -462,7 +462,7 @@ def structure(u, shape, start, nz, lo, hi, pairs, scale, wz, wy, wx, w, out):
 
 
 @jit
-def count_unusable(u, start, stop, limit):
+def count_invalid(u, start, stop, limit):
     """Number of values in u[start:stop] that are NaN or beyond +-limit."""
     count = 0
     for i in range(U(start), U(stop)):

@@ -16,7 +16,7 @@ class ReferenceBackend:
     grad2 = staticmethod(features.grad2)
     neighbours = staticmethod(features.neighbours)
     smooth = staticmethod(features.smooth)
-    count_unusable = staticmethod(features.count_unusable)
+    count_invalid = staticmethod(features.count_invalid)
     structure = staticmethod(features.structure)
     derivative = staticmethod(tensor.derivative)
     eigenvalues = staticmethod(tensor.eigenvalues)

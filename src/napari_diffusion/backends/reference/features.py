@@ -136,7 +136,7 @@ def structure(
         )
 
 
-def count_unusable(u: Field, start: int, stop: int, limit: float) -> int:
+def count_invalid(u: Field, start: int, stop: int, limit: float) -> int:
     """Number of values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
     values = u.reshape(-1)[start:stop]
     return int(values.size - np.count_nonzero(np.abs(values) <= limit))

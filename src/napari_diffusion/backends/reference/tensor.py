@@ -275,7 +275,7 @@ def _connected(
     return part
 
 
-def axes_of(matrix: Field) -> int:
+def axis_count(matrix: Field) -> int:
     """Number of axes n of matrices with n(n+1)/2 entries."""
     return math.isqrt(2 * len(matrix))
 
@@ -287,7 +287,7 @@ def tensors(space: Sequence[int]) -> Field:
 
 def symmetric(matrix: Field) -> Field:
     """Full matrices, last two axes, from entries along the first axis."""
-    n = axes_of(matrix)
+    n = axis_count(matrix)
     full = np.empty((*matrix.shape[1:], n, n), matrix.dtype)
     for value, (i, j) in zip(matrix, entries(n), strict=True):
         full[..., i, j] = full[..., j, i] = value

@@ -10,10 +10,10 @@ from magicgui.widgets import CheckBox, Container, PushButton
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.ui.layers.axes import (
     Axis,
-    axes_by,
+    axes_of_recipe,
     common_unit,
-    conversion,
     diffusing_by_default,
+    length_conversion,
     names_of,
     size_in,
 )
@@ -81,7 +81,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
 
     def check(self, recipe: Recipe) -> bool:
         """Check the axes that a recipe means and no other; false where that cannot be told, and all stays as it is."""
-        meant = axes_by(recipe, self._axes)
+        meant = axes_of_recipe(recipe, self._axes)
         for axis, row in self._live() if meant is not None else ():
             row.smooth.value = axis.index in (meant or ())
         return meant is not None or recipe.axes in (None, self.axes)
@@ -107,7 +107,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         chosen = self.axes if kept and self.axes != diffusing_by_default(before) else default
         same_unit = kept and [axis.unit for axis in axes] == [axis.unit for axis in before]
         unit = self._unit if same_unit else common_unit([axes[i] for i in chosen or default])
-        factor = (conversion(self._unit, unit) or 1.0) if kept else 1.0
+        factor = (length_conversion(self._unit, unit) or 1.0) if kept else 1.0
         set_by_user = {i: row.size.value * factor for i, row in self._set_sizes()} if kept else {}
         self._axes = tuple(axes)
         with self._quietly():

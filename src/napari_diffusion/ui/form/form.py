@@ -19,15 +19,15 @@ from napari_diffusion.schemes import Scheme
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.model_controls import MOST, ModelControls
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
-from napari_diffusion.ui.layers.adding import auxiliary_layers, picked
+from napari_diffusion.ui.layers.adding import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.layers.axes import (
     LENGTHS,
     PIXEL,
     array_of,
-    axes_of,
     channel_axis_of,
-    conversion,
-    full_name,
+    layer_axes,
+    length_conversion,
+    recipe_unit,
 )
 from napari_diffusion.ui.layers.file_metadata import FileAxes
 from napari_diffusion.ui.preferences import Preferences
@@ -237,7 +237,7 @@ class Form(Container):  # type: ignore[type-arg]
 
     def _follow(self) -> None:
         active = self._viewer.layers.selection.active
-        if isinstance(active, Image) and picked() and active not in auxiliary_layers:
+        if isinstance(active, Image) and selected_by_user() and active not in auxiliary_layers:
             # The selection changes before napari tells about the new layer.
             self.layer.reset_choices()
             self.layer.value = active
@@ -266,7 +266,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._other_layer = True
         self.reasons.visible = False
         if layer is not None:
-            unit = self.table.show_layer(axes_of(layer), corrected)
+            unit = self.table.show_layer(layer_axes(layer), corrected)
             told = FileAxes.of_file(layer)
             self.table.take.visible = told is not None
             if told is not None:
@@ -284,7 +284,7 @@ class Form(Container):  # type: ignore[type-arg]
     def _take(self) -> None:
         told = FileAxes.of_file(self.layer.value)
         if told is not None:
-            told.give(self.layer.value)
+            told.apply_to(self.layer.value)
 
     def explain(self, report: str) -> None:
         """Show why the suggested values are what they are."""
@@ -365,12 +365,12 @@ class Form(Container):  # type: ignore[type-arg]
 
     def _unit_picked(self, unit: str) -> None:
         if not self._filling and unit and unit != self._unit:
-            self.table.set_unit(unit, conversion(self._unit, unit) or 1.0)
+            self.table.set_unit(unit, length_conversion(self._unit, unit) or 1.0)
             self._set_unit(unit)
 
     def _set_unit(self, unit: str) -> None:
         """Show everything in ``unit`` and convert what is there; from and to pixel there is nothing to convert by."""
-        factor = conversion(self._unit, unit) or 1.0
+        factor = length_conversion(self._unit, unit) or 1.0
         self._filling = True
         try:
             self._unit = self.unit.value = unit
@@ -390,7 +390,9 @@ class Form(Container):  # type: ignore[type-arg]
         own = {name: getattr(self, name).value for name in names} | {
             "preserve_dtype": self.preserve.value
         }
-        return nd.Recipe(self.controls.value(), self.amount.time, unit=full_name(self._unit), **own)
+        return nd.Recipe(
+            self.controls.value(), self.amount.time, unit=recipe_unit(self._unit), **own
+        )
 
     def load(self, recipe: nd.Recipe) -> list[str]:
         """Show the settings of a recipe, its lengths in the unit of the layer; the voxel size stays that of the layer.
@@ -414,7 +416,7 @@ class Form(Container):  # type: ignore[type-arg]
                 f"{kind.title} is a model of the widget {other} diffusion; load the recipe there."
             )
         pixel = PIXEL in (recipe.unit, self._unit)
-        recipe = recipe.in_unit(self._unit if pixel else full_name(self._unit))
+        recipe = recipe.in_unit(self._unit if pixel else recipe_unit(self._unit))
         numbers = [getattr(recipe.model, p.name) for p in parameters(recipe.model)] + [
             recipe.time,
             recipe.tolerance,

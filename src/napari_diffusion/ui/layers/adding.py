@@ -11,7 +11,7 @@ from napari_diffusion.ui.layers.style import LayerStyle
 
 #: Layers that show something about an image and are no image to filter, such as a preview.
 auxiliary_layers: WeakSet[Any] = WeakSet()
-_adding = [0]
+_added_by_widget = [0]
 
 
 def add_result(
@@ -38,30 +38,30 @@ def add_result(
     else:
         layer = Image(data, name=name, metadata=metadata, multiscale=False, **look.arguments)
         layer.contrast_limits_range = look.contrast_range
-    with adding():
+    with programmatic_selection():
         viewer.add_layer(layer)
     return layer
 
 
 @contextmanager
-def adding() -> Iterator[None]:
+def programmatic_selection() -> Iterator[None]:
     """Layers that a widget adds are selected by napari, but nobody has picked them as the next thing to filter."""
-    _adding[0] += 1
+    _added_by_widget[0] += 1
     try:
         yield
     finally:
-        _adding[0] -= 1
+        _added_by_widget[0] -= 1
 
 
-def picked() -> bool:
+def selected_by_user() -> bool:
     """Whether a layer that becomes selected now was picked by the user."""
-    return not _adding[0]
+    return not _added_by_widget[0]
 
 
 def add_quietly(viewer: Any, layer: Any) -> None:
     """Add a layer and leave selected what is selected."""
     selected, active = set(viewer.layers.selection), viewer.layers.selection.active
-    with adding():
+    with programmatic_selection():
         viewer.add_layer(layer)
         viewer.layers.selection = selected
         viewer.layers.selection.active = active

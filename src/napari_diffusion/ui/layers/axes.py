@@ -57,7 +57,7 @@ def is_nameless(label: str) -> bool:
     return _NAMELESS.fullmatch(label) is not None
 
 
-def axes_of(layer: Any) -> tuple[Axis, ...]:
+def layer_axes(layer: Any) -> tuple[Axis, ...]:
     """Return the axes of an image layer, the colour channels left out."""
     shape = array_of(layer).shape
     names = (f"axis {i}" if is_nameless(name) else name for i, name in enumerate(layer.axis_labels))
@@ -88,7 +88,7 @@ def diffusing_by_default(axes: Sequence[Axis]) -> tuple[int, ...]:
     return tuple(axis.index for axis in (space or axes[-2:])[-3:])
 
 
-def axes_by(
+def axes_of_recipe(
     recipe: Recipe, axes: Sequence[Axis], ndim: int | None = None
 ) -> tuple[int, ...] | None:
     """Return which axes of a layer a recipe means, ``None`` where that cannot be told.
@@ -123,7 +123,7 @@ def size_in(axis: Axis, unit: str) -> float:
     In pixel it is the bare scale, which is how napari draws layers whose units do not agree; likewise for an axis that has no
     length, such as time, should somebody want to smooth along it.
     """
-    ratio = conversion(unit_name(axis.unit), unit) if axis.has_length else None
+    ratio = length_conversion(unit_name(axis.unit), unit) if axis.has_length else None
     return axis.scale * (1.0 if ratio is None else ratio) or 1.0
 
 
@@ -132,7 +132,7 @@ def unit_name(unit: Any) -> str:
     return f"{unit:~P}"
 
 
-def full_name(symbol: str) -> str:
+def recipe_unit(symbol: str) -> str:
     """Return the name that recipes use for a unit: ``micrometer`` for ``µm``."""
     import pint
 
@@ -140,7 +140,7 @@ def full_name(symbol: str) -> str:
     return str(registry.Unit(symbol))
 
 
-def conversion(old: str, new: str) -> float | None:
+def length_conversion(old: str, new: str) -> float | None:
     """Return how many ``new`` one ``old`` is, or ``None`` where one of them is pixel."""
     if PIXEL in (old, new):
         return None

@@ -30,7 +30,7 @@ class FileAxes:
             or any(h != 1 for h in layer.scale)
             or any(str(unit) != PIXEL for unit in layer.units)
         )
-        volume = None if says or not isinstance(path, str) else io.look(path)
+        volume = None if says or not isinstance(path, str) else io.read_metadata(path)
         if volume is None or volume.shape != tuple(array_of(layer).shape):
             return None
         letters = volume.axes[: layer.ndim]
@@ -56,6 +56,6 @@ class FileAxes:
             for name, size, unit in zip(self.names, self.scale, self.units, strict=True)
         )
 
-    def give(self, layer: Any) -> None:
+    def apply_to(self, layer: Any) -> None:
         """Let the layer say so."""
         layer.axis_labels, layer.scale, layer.units = self.names, self.scale, self.units

@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 
 from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.context import Context
-from napari_diffusion.ui.layers.adding import auxiliary_layers, picked
+from napari_diffusion.ui.layers.adding import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
@@ -184,7 +184,11 @@ class Overlay:
             self._lost.start()
 
     def _inserted(self, event: Any) -> None:
-        if self._layer is not None and not picked() and event.value not in auxiliary_layers:
+        if (
+            self._layer is not None
+            and not selected_by_user()
+            and event.value not in auxiliary_layers
+        ):
             self._covered.start()
 
     def _raise(self) -> None:

@@ -71,7 +71,7 @@ class QuantitySpinBox(QDoubleSpinBox):
     def fixup(self, input: str | None) -> str:
         """Convert a number in another unit; go back to the value of before when the text is neither."""
         typed = _TYPED.fullmatch((input or "").removesuffix(self.suffix()).strip())
-        factor = None if typed is None else conversion(typed["unit"], self.suffix())
+        factor = None if typed is None else unit_factor(typed["unit"], self.suffix())
         if typed is not None and factor is not None:
             text = f"{typed['number']}{self.suffix()}"
             if self.validate(text, 0)[0] == QValidator.State.Acceptable:
@@ -117,7 +117,7 @@ class QuantitySpinBox(QDoubleSpinBox):
         return (text or "").removesuffix(self.suffix()).strip().replace(",", ".")
 
 
-def conversion(typed: str, shown: str) -> float | None:
+def unit_factor(typed: str, shown: str) -> float | None:
     """Return how many of the unit that is ``shown`` one of the ``typed`` one is; ``None`` where they are not of one kind."""
     old, new = (_UNIT.fullmatch(unit.strip()) for unit in (typed, shown))
     if (

@@ -76,7 +76,7 @@ class QueuedRun:
     stoppable: bool = True
     folders: tuple[Path, ...] = ()
 
-    def told(self, error: BaseException) -> str:
+    def message(self, error: BaseException) -> str:
         """Return what an error says, its files by name alone."""
         text = sentence(error)
         for folder in self.folders:
@@ -248,10 +248,10 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._cancelled()
 
     def _failed(self, error: Exception) -> None:
-        def told() -> str:
+        def message() -> str:
             raise error
 
-        self._ended(told)
+        self._ended(message)
 
     def _ended(self, finish: Callable[[], str] | None) -> None:
         job, self._job = self._job, None
@@ -263,7 +263,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
                 self._finished += 1
         except Exception as error:
             # Showing the result can fail like any other step, and a Qt slot would swallow or abort.
-            text = job.told(error)
+            text = job.message(error)
             named = text.startswith((f"{job.name}: ", f"{job.name} "))  # as errors of files are
             self._errors.append(text if named else f"{job.name}: {text}")
             self._folders |= dict.fromkeys(job.folders)
@@ -283,12 +283,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
         )
         if self._errors and (several or self._folders):
             more = len(self._errors) - MOST_ERRORS
-            told = [
+            message = [
                 *self._errors[:MOST_ERRORS],
                 *([f"and {more} more; the pointer here shows all"] if more > 0 else []),
             ]
-            told = [f"{how}:", *told] if several else told
-            (self.fail if self._folders else partial(self.say, error=True))("\n".join(told))
+            message = [f"{how}:", *message] if several else message
+            (self.fail if self._folders else partial(self.say, error=True))("\n".join(message))
             self.status.tooltip = "\n".join([*map(str, self._folders), *self._errors])
         elif several and self._dropped:
             self.say(f"{how}." if finish is None else f"{how}. {text}")

@@ -12,13 +12,13 @@ import napari_diffusion as nd
 from napari_diffusion.models import Model
 from napari_diffusion.ui.layers.axes import (
     array_of,
-    axes_by,
-    axes_of,
+    axes_of_recipe,
     channel_axis_of,
     common_unit,
     diffusing_by_default,
-    full_name,
+    layer_axes,
     names_of,
+    recipe_unit,
     size_in,
 )
 
@@ -52,7 +52,11 @@ class Settings:
         )
         own = {name: self.keywords[name] for name in names}
         return nd.Recipe(
-            self.model, unit=full_name(self.unit), axis_names=self.names, labels=self.within, **own
+            self.model,
+            unit=recipe_unit(self.unit),
+            axis_names=self.names,
+            labels=self.within,
+            **own,
         )
 
     @property
@@ -86,7 +90,7 @@ class Settings:
     ) -> Settings:
         """Return the call that runs a recipe on another layer: with that layer's axes and voxel size, lengths in its unit.
 
-        The axes are those that the recipe means, made for an image of ``ndim`` axes, as `axes_by` finds them, or else the last three
+        The axes are those that the recipe means, made for an image of ``ndim`` axes, as `axes_of_recipe` finds them, or else the last three
         that are space. ``labels`` are those that the recipe names; an image that they do not fit is refused when it is run.
 
         Raises
@@ -95,15 +99,15 @@ class Settings:
             When the recipe is in pixel and the layer in a unit of length, or the reverse; or when the axes cannot be told, and there
             are more of space than the recipe smooths along.
         """
-        axes = axes_of(layer)
-        meant = axes_by(recipe, axes, ndim)
+        axes = layer_axes(layer)
+        meant = axes_of_recipe(recipe, axes, ndim)
         chosen = diffusing_by_default(axes) if meant is None else meant
         if meant is None and recipe.axes and len(chosen) > len(recipe.axes):
             raise ValueError(
                 f"Which {len(recipe.axes)} of its {len(axes)} axes to smooth along cannot be told; filter it by itself."
             )
         unit = common_unit([axes[i] for i in chosen])
-        here_now = recipe.in_unit(full_name(unit))
+        here_now = recipe.in_unit(recipe_unit(unit))
         keywords = {
             name: getattr(here_now, name)
             for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")

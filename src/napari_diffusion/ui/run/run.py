@@ -30,33 +30,44 @@ class Run:
 
     viewer: Any
     settings: Settings
-    wanted: OutputRequest
+    outputs_request: OutputRequest
     limit: int | None
     look: LayerStyle
 
     @classmethod
     def of(
-        cls, viewer: Any, layer: Any, settings: Settings, wanted: OutputRequest, limit: int | None
+        cls,
+        viewer: Any,
+        layer: Any,
+        settings: Settings,
+        outputs_request: OutputRequest,
+        limit: int | None,
     ) -> Run:
         """Read what there is to know of a layer."""
-        return cls(viewer, settings, wanted, limit, LayerStyle.of(layer))
+        return cls(viewer, settings, outputs_request, limit, LayerStyle.of(layer))
 
-    def job(self) -> QueuedRun:
+    def queued_run(self) -> QueuedRun:
         """Return it as something to run."""
         return QueuedRun(self.look.name, self._work, self._show)
 
     def _work(self, control: TaskControl) -> tuple[Outputs, float, float]:
         s = self.settings
-        outputs.describe_run(s.image, s.model, self.wanted, limit=self.limit, **s.keywords)
+        outputs.describe_run(s.image, s.model, self.outputs_request, limit=self.limit, **s.keywords)
         wait_and_say(s, control)
         began = time.monotonic()
         progress, cancel, stop = control.progress, control.cancel, control.stop
         found = outputs.run_with_outputs(
-            s.image, s.model, self.wanted, progress=progress, cancel=cancel, stop=stop, **s.keywords
+            s.image,
+            s.model,
+            self.outputs_request,
+            progress=progress,
+            cancel=cancel,
+            stop=stop,
+            **s.keywords,
         )
         return (
             found,
-            0.0 if found.removed is None else symmetric_limit(found.removed),
+            0.0 if found.residual is None else symmetric_limit(found.residual),
             time.monotonic() - began,
         )
 
@@ -64,7 +75,7 @@ class Run:
         found, limit, seconds = answer
         title, stopped, lacks, reached = type(self.settings.model).title, "", "", found.times[-1]
         notes: dict[str, Any] = {}
-        if found.frame is not None or len(found.times) < self.wanted.snapshots:
+        if found.frame is not None or len(found.times) < self.outputs_request.snapshots:
             stopped = f" stopped at {reached:.3g}"
             notes["stopped"] = {
                 "time": reached,
@@ -77,8 +88,8 @@ class Run:
         ):  # frames of a series may have gone different ways
             recipe = replace(recipe, time=reached)
         told = provenance(recipe, self.look.name, self.look.metadata) | notes
-        if found.removed is not None:
-            signed, data = self.look.signed(limit), found.removed
+        if found.residual is not None:
+            signed, data = self.look.signed(limit), found.residual
             if self.look.arguments[
                 "rgb"
             ]:  # differences have no colour: the channels become an axis to scroll through
@@ -113,7 +124,7 @@ class Run:
                 told | {"output": "directions"},
             )
             add_result(self.viewer, way.arrows(), look, f"{title}, directions", notes, vectors=True)
-        if self.wanted.snapshots and found.frame is None:
+        if self.outputs_request.snapshots and found.frame is None:
             look = self.look.with_axis(
                 "diffusion time", np.log10(found.times).tolist(), self._unit_ahead()
             )

@@ -31,7 +31,7 @@ class Section:
         """Return what is in the box; called once."""
         raise NotImplementedError
 
-    def wanted(self) -> dict[str, Any]:
+    def output_options(self) -> dict[str, Any]:
         """Return what a run is to keep beside its result, as fields of `OutputRequest`."""
         return {}
 

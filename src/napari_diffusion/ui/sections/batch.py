@@ -108,7 +108,7 @@ class BatchSection(Section):
                 self.context.run(
                     Run.of(
                         self.context.viewer, layer, settings, OutputRequest(), preferences.memory
-                    ).job()
+                    ).queued_run()
                 )
 
     def _filter_files(self) -> None:

@@ -68,15 +68,18 @@ class OutputsSection(Section):
             self.stop,
         ]
 
-    def wanted(self) -> dict[str, Any]:
+    def output_options(self) -> dict[str, Any]:
         """Return what to keep."""
-        wanted = {"removed": bool(self.removed.value), "conductance": bool(self.conductance.value)}
-        wanted |= {
+        options = {
+            "residual": bool(self.removed.value),
+            "conductance": bool(self.conductance.value),
+        }
+        options |= {
             name: control.enabled and bool(control.value)
             for name, control in self._of_tensors().items()
         }
         count = int(self.snapshots.value)
-        return wanted | {"snapshots": count if count > 1 else 0}
+        return options | {"snapshots": count if count > 1 else 0}
 
     def folded(self, opened: bool) -> None:
         """Say which snapshot is on screen."""

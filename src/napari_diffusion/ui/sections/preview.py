@@ -12,7 +12,7 @@ from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.region import PreviewRequest
-from napari_diffusion.ui.layers.axes import array_of, axes_of
+from napari_diffusion.ui.layers.axes import array_of, layer_axes
 from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, on_screen
 from napari_diffusion.ui.preferences import Preferences
@@ -98,7 +98,7 @@ class PreviewSection(Section):
         shown = () if layer is None else displayed(self.context.viewer, layer)
         solid = len(shown) == 3
         if solid:
-            names = {axis.index: axis.name for axis in axes_of(layer)}
+            names = {axis.index: axis.name for axis in layer_axes(layer)}
             choices = [
                 (BOX, BOX),
                 *((f"plane across {names[axis]}", axis) for axis in sorted(shown)),
