@@ -12,6 +12,7 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.hostile import check_sentence
+from napari_diffusion.engine.recipe import RECIPE_FORMAT
 from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit
 
 RECIPES = {
@@ -268,6 +269,35 @@ def test_a_file_that_is_no_recipe_is_one_sentence(content, tmp_path):
         nd.Recipe.load(tmp_path / "recipe.json")
     assert type(caught.value) is ValueError
     check_sentence(caught.value)
+
+
+# --- format -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_recipe_names_its_format():
+    assert RECIPES["classic"].to_dict()["format"] == RECIPE_FORMAT == 1
+
+
+def test_a_recipe_without_a_format_is_one_of_the_first():
+    plain = RECIPES["classic"].to_dict()
+    del plain["format"]
+    assert nd.Recipe.from_dict(plain) == RECIPES["classic"]
+
+
+@pytest.mark.parametrize("number", [2, 10**9])
+def test_a_recipe_of_a_later_format_is_refused(number):
+    plain = RECIPES["classic"].to_dict() | {"format": number}
+    with pytest.raises(ValueError, match="update napari-diffusion") as caught:
+        nd.Recipe.from_dict(plain)
+    check_sentence(caught.value, str(number), "up to 1")
+
+
+@pytest.mark.parametrize("number", [-1, 1.0, True, "1", None], ids=str)
+def test_a_format_is_a_whole_number(number):
+    plain = RECIPES["classic"].to_dict() | {"format": number}
+    with pytest.raises(ValueError, match="format must be a whole number") as caught:
+        nd.Recipe.from_dict(plain)
+    check_sentence(caught.value, repr(number))
 
 
 # --- models of other packages -----------------------------------------------------------------------------------------

@@ -28,6 +28,10 @@ from napari_diffusion.schemes import Scheme
 _LENGTH_POWER = {"length": 1, "length^2": 2, "intensity/length": -1}
 
 
+#: Number of the format in which recipes are saved. It grows when an older version could misread a recipe.
+RECIPE_FORMAT = 1
+
+
 def package_version() -> str:
     """Return the version of this package."""
     try:
@@ -75,7 +79,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON types."""
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {"format": RECIPE_FORMAT} | fields
         plain["model"] = self.model.name
         plain["parameters"] = self._parameters()
         if isinstance(self.scheme, Scheme):
@@ -89,13 +94,14 @@ class Recipe:
         """Rebuild a recipe; says in one sentence what is missing, unknown or wrong."""
         if not isinstance(plain, dict):
             raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
+        _check_format(plain.get("format", 0))
         for name in ("model", "time"):
             if name not in plain:
                 raise ValueError(f"The recipe does not say {name!r}.")
         rest = {
             name: value
             for name, value in plain.items()
-            if name not in ("model", "parameters", "scheme")
+            if name not in ("format", "model", "parameters", "scheme")
         }
         known = {field.name for field in dataclasses.fields(cls)}
         for name, value in rest.items():
@@ -299,6 +305,18 @@ class Recipe:
             if on
         ]
         return shlex.join(words)
+
+
+def _check_format(number: Any) -> None:
+    """Refuse the recipe of a later version; the first recipes have no format number."""
+    if not _whole(number) or number < 0:
+        raise ValueError(f"In the recipe, format must be a whole number >= 0, got {number!r:.60}.")
+    if number > RECIPE_FORMAT:
+        raise ValueError(
+            f"The recipe has format {number}, and this version of napari-diffusion "
+            f"({package_version()}) reads formats up to {RECIPE_FORMAT}; "
+            "update napari-diffusion to use it."
+        )
 
 
 def _model(name: Any, values: Any) -> Model:
