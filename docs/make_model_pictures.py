@@ -1,4 +1,7 @@
-"""Make the pictures of docs/models.md: ``python docs/make_model_pictures.py``. Seeded data and the MRI scan that comes with nibabel."""
+"""Make the pictures of docs/models.md: ``python docs/make_model_pictures.py``.
+
+The data are seeded simulations and the MRI scan that comes with nibabel.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,33 @@ from napari_diffusion.io import samples
 from napari_diffusion.io.phantoms import confocal
 
 IMAGES = Path(__file__).parent / "images" / "models"
-MAGNIFIED, GAP = 2, 4
+#: Picture pixels per voxel, and gap between two panels [voxels].
+MAGNIFICATION, GAP = 2, 4
+#: Standard deviation of the simulated noise in the real and in the imaginary part.
+MAGNITUDE_NOISE = 90
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A noisy volume, what it would be without noise, its voxel size, and the part that is shown."""
+    """A noisy volume, its noise-free truth, its voxel size, and the section that is shown."""
 
     noisy: np.ndarray
     truth: np.ndarray
     spacing: tuple[float, float, float]
-    show: tuple[int | slice, ...]
+    section: tuple[int | slice, ...]
 
     def grey(self, volume: np.ndarray) -> np.ndarray:
-        """Return the part that is shown, 0 to 1 over the range of the truth there."""
-        low, high = np.percentile(self.truth[self.show], (0.1, 99.9))
-        return np.clip((volume[self.show] - low) / (high - low) * 0.9 + 0.05, 0, 1)
+        """Return the section in grey levels, 0 to 1 over the range of the truth there."""
+        low, high = np.percentile(self.truth[self.section], (0.1, 99.9))
+        return np.clip((volume[self.section] - low) / (high - low) * 0.9 + 0.05, 0, 1)
 
-    def removed(self, result: np.ndarray) -> np.ndarray:
-        """Return what a filter took away, on grey; black and white are two standard deviations of the noise."""
-        noise = np.std((self.noisy - self.truth)[self.show])
-        return np.clip(0.5 + (self.noisy - result)[self.show] / (4 * noise), 0, 1)
+    def residual(self, result: np.ndarray) -> np.ndarray:
+        """Return what a filter removed, on mid-grey.
+
+        Black and white are two standard deviations of the noise.
+        """
+        noise = np.std((self.noisy - self.truth)[self.section])
+        return np.clip(0.5 + (self.noisy - result)[self.section] / (4 * noise), 0, 1)
 
     def run(self, model: nd.Model, time: float) -> np.ndarray:
         """Filter the noisy volume."""
@@ -41,55 +50,45 @@ class Scene:
 
 
 def microscopy() -> Scene:
-    """Nuclei and filaments with the noise of photons."""
+    """Return nuclei and filaments with photon noise."""
     stack = confocal((24, 160, 160), nuclei=36, filaments=42, seed=3)
-    return Scene(
-        stack.noisy.astype(np.float32),
-        stack.truth,
-        stack.spacing,
-        (12, slice(20, 132), slice(20, 132)),
-    )
+    noisy, section = stack.noisy.astype(np.float32), (12, slice(20, 132), slice(20, 132))
+    return Scene(noisy, stack.truth, stack.spacing, section)
 
 
 def speckle() -> Scene:
-    """The same with noise in proportion to the brightness."""
+    """Return nuclei and filaments with noise in proportion to the brightness."""
     scene = microscopy()
-    gamma = np.random.default_rng(1).gamma(
-        10.0, 0.1, scene.truth.shape
-    )  # mean 1, standard deviation 0.32
-    return Scene((scene.truth * gamma).astype(np.float32), scene.truth, scene.spacing, scene.show)
+    rng = np.random.default_rng(1)
+    gamma = rng.gamma(10.0, 0.1, scene.truth.shape)  # mean 1, standard deviation 0.32
+    noisy = (scene.truth * gamma).astype(np.float32)
+    return Scene(noisy, scene.truth, scene.spacing, scene.section)
 
 
 def magnitudes() -> Scene:
-    """Amplitudes of a real scan, smoothed by a hair, with noise of 90 in the real and the imaginary part."""
+    """Return magnitudes of a slightly smoothed scan with noise in both complex parts."""
     data, spacing, _ = samples.mri()
     truth = nd.diffuse(data, nd.Linear(), time=2.0, spacing=spacing)
     rng = np.random.default_rng(2)
-    noisy = np.hypot(truth + rng.normal(0, 90, truth.shape), rng.normal(0, 90, truth.shape)).astype(
-        np.float32
-    )
+    real = truth + rng.normal(0, MAGNITUDE_NOISE, truth.shape)
+    imaginary = rng.normal(0, MAGNITUDE_NOISE, truth.shape)
+    noisy = np.hypot(real, imaginary).astype(np.float32)
     return Scene(noisy, truth, spacing, (13, slice(0, 96), slice(16, 112)))
 
 
 def save(name: str, panels: list[np.ndarray]) -> None:
-    """Save panels side by side, in 64 greys, which nobody can tell from 256 in noise."""
+    """Save panels side by side, in 64 grey levels, which look like 256 in noise."""
     rows, columns = panels[0].shape
-    whole = np.ones((rows, sum(p.shape[1] for p in panels) + GAP * (len(panels) - 1)))
+    canvas = np.ones((rows, sum(p.shape[1] for p in panels) + GAP * (len(panels) - 1)))
     for k, panel in enumerate(panels):
-        whole[:, k * (columns + GAP) :][:, :columns] = panel
-    greys = (
-        (np.rint(whole * 63) * (255 / 63))
-        .astype(np.uint8)
-        .repeat(MAGNIFIED, 0)
-        .repeat(MAGNIFIED, 1)
-    )
-    Image.fromarray(greys).save(IMAGES / f"{name}.png", optimize=True)
+        canvas[:, k * (columns + GAP) :][:, :columns] = panel
+    greys = (np.rint(canvas * 63) * (255 / 63)).astype(np.uint8)
+    pixels = greys.repeat(MAGNIFICATION, 0).repeat(MAGNIFICATION, 1)
+    Image.fromarray(pixels).save(IMAGES / f"{name}.png", optimize=True)
 
 
-def main() -> None:
-    """Filter, and save before, after and what was removed; then rows of one parameter after the other."""
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    cells = microscopy()
+def save_models(cells: Scene) -> None:
+    """Save a picture of every model: noisy, filtered, removed."""
     runs = [
         (cells, nd.Linear(), 0.02),
         (cells, nd.PeronaMalik(kappa=400, sigma=0.1), 0.08),
@@ -101,25 +100,37 @@ def main() -> None:
         (cells, nd.Hybrid(kappa=250, contrast=400, sigma=0.1, rho=0.2), 0.06),
         (cells, nd.VesselEnhancing(gamma=30, sigma=0.2, thickest=0.4), 0.02),
         (speckle(), nd.SpeckleReducing(q0=0.2), 0.05),
-        (magnitudes(), nd.Rician(sigma_noise=90), 4.0),
+        (magnitudes(), nd.Rician(sigma_noise=MAGNITUDE_NOISE), 4.0),
     ]
-    save("data", [cells.grey(cells.noisy), cells.grey(cells.truth)])
     for scene, model, time in runs:
         result = scene.run(model, time)
-        save(model.name, [scene.grey(scene.noisy), scene.grey(result), scene.removed(result)])
+        save(model.name, [scene.grey(scene.noisy), scene.grey(result), scene.residual(result)])
+
+
+def save_parameters(cells: Scene) -> None:
+    """Save a row for every parameter: noisy, then too small, right and too large."""
+
+    def coherence_enhancing(rho: float) -> nd.Model:
+        return nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=rho)
+
     rows = {
         "kappa": [(nd.PeronaMalik(kappa=k, sigma=0.1), 0.08) for k in (80, 400, 4000)],
         "time": [(nd.PeronaMalik(kappa=400, sigma=0.1), t) for t in (0.01, 0.08, 0.6)],
         "sigma": [(nd.PeronaMalik(kappa=400, sigma=s), 0.08) for s in (0.0, 0.1, 0.6)],
-        "rho": [
-            (nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=r), 0.25) for r in (0.0, 0.5, 2.0)
-        ],
+        "rho": [(coherence_enhancing(r), 0.25) for r in (0.0, 0.5, 2.0)],
     }
-    for name, row in rows.items():
-        save(
-            f"parameter_{name}",
-            [cells.grey(cells.noisy), *(cells.grey(cells.run(*one)) for one in row)],
-        )
+    for name, runs in rows.items():
+        results = [cells.grey(cells.run(model, time)) for model, time in runs]
+        save(f"parameter_{name}", [cells.grey(cells.noisy), *results])
+
+
+def main() -> None:
+    """Save the data, the results of every model, and the rows of parameters."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    cells = microscopy()
+    save("data", [cells.grey(cells.noisy), cells.grey(cells.truth)])
+    save_models(cells)
+    save_parameters(cells)
 
 
 if __name__ == "__main__":

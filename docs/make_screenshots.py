@@ -1,6 +1,7 @@
-"""Make the pictures of the documentation; on a machine without a screen run it under ``xvfb-run -a -s "-screen 0 1280x900x24"``.
+"""Make the screenshots of the documentation: ``python docs/make_screenshots.py``.
 
-Every state of the widgets is taken at the size they have in a window of 1280 x 800, and the walk-through frame by frame.
+On a machine without a screen run it under ``xvfb-run -a -s "-screen 0 1280x900x24"``. Every state
+of the widgets is taken at its size in a window of 1280 x 800, and the walk-through frame by frame.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# The pictures are those of a new installation, not of the settings of whoever makes them.
+# The pictures show a new installation, not the settings of the person who makes them.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
@@ -22,6 +23,7 @@ import tifffile
 from napari._qt.dialogs.preferences_dialog import PreferencesDialog
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QListWidget
 
@@ -36,46 +38,56 @@ from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 
 IMAGES = Path(__file__).parent / "images"
-WINDOW = (1280, 800)
-#: How long each frame of the walk-through is shown [ms].
-FRAME = 5000
+WINDOW_SIZE = (1280, 800)
+#: Time for which each frame of the walk-through is shown [ms].
+FRAME_MS = 5000
+#: Width of a frame, and height of its caption [pixels].
+FRAME_WIDTH, CAPTION_HEIGHT = 960, 36
+#: Sections that are taken one by one, and the names of their pictures.
+SECTION_PICTURES = {OutputsSection: "outputs", RecipeSection: "recipe", BatchSection: "batch"}
 
 
 def wait_until(condition: Callable[[], bool] = lambda: True, seconds: float = 180.0) -> None:
-    """Let the window live until a condition holds, then half a second more for it to be drawn."""
+    """Process events until a condition holds, then half a second more, for the drawing."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("napari did not get ready for its picture.")
         QApplication.processEvents()
         time.sleep(0.01)
-    pause = time.monotonic() + 0.5
-    while time.monotonic() < pause:
+    end_of_drawing = time.monotonic() + 0.5
+    while time.monotonic() < end_of_drawing:
         QApplication.processEvents()
         time.sleep(0.01)
 
 
-def ready(widget: Any) -> None:
-    """Wait until nothing is going on, and has not been for a moment: what follows the screen begins a little later."""
+def wait_until_idle(widget: Any) -> None:
+    """Wait twice until the widget is idle: work that follows the screen starts a little later."""
     for _ in range(2):
         wait_until(lambda: not widget.pending and task.running() == 0 and not widget.panel.busy)
 
 
 def save(native: Any, name: str) -> None:
-    """Save what a Qt widget looks like."""
+    """Save a picture of a Qt widget."""
     if not native.grab().save(str(IMAGES / name)):
         raise OSError(f"Cannot write {IMAGES / name}.")
 
 
-class Walk:
-    """The frames of the walk-through: what the whole window looks like, with a line below that says what is done."""
+def close_notifications(window: Any) -> None:
+    """Close the notifications of napari."""
+    for notification in window.findChildren(NapariQtNotification):
+        notification.close()
+
+
+class Walkthrough:
+    """Frames of the walk-through: pictures of the whole window with a caption below."""
 
     def __init__(self, window: Any) -> None:
         self._window = window
         self._frames: list[Any] = []
 
-    def show(self, text: str) -> None:
-        """Take a frame."""
+    def add(self, text: str) -> None:
+        """Add a frame with this caption."""
         bar = self._window.statusBar()
         bar.hide()
         wait_until()
@@ -87,162 +99,185 @@ class Walk:
 
     def save(self, name: str) -> None:
         """Write all frames as one animated picture."""
-        small = [frame.quantize(128) for frame in self._frames]
-        small[0].save(
+        first, *others = [frame.quantize(128) for frame in self._frames]
+        first.save(
             IMAGES / name,
             save_all=True,
-            append_images=small[1:],
-            duration=FRAME,
+            append_images=others,
+            duration=FRAME_MS,
             loop=0,
             optimize=True,
         )
 
 
 def captioned(picture: Any, text: str) -> Any:
-    """Return a picture, made smaller, with a line of text below."""
-    from PIL import ImageDraw, ImageFont
-
-    picture = picture.resize(
-        (960, round(picture.height * 960 / picture.width)), Picture.Resampling.LANCZOS
-    )
-    whole = Picture.new("RGB", (picture.width, picture.height + 36), "white")
-    whole.paste(picture, (0, 0))
-    ImageDraw.Draw(whole).text(
-        (12, picture.height + 8), text, fill="black", font=ImageFont.load_default(18)
-    )
-    return whole
+    """Return a picture, scaled to the width of a frame, with a line of text below."""
+    size = FRAME_WIDTH, round(picture.height * FRAME_WIDTH / picture.width)
+    picture = picture.resize(size, Picture.Resampling.LANCZOS)
+    frame = Picture.new("RGB", (picture.width, picture.height + CAPTION_HEIGHT), "white")
+    frame.paste(picture, (0, 0))
+    font = ImageFont.load_default(18)
+    ImageDraw.Draw(frame).text((12, picture.height + 8), text, fill="black", font=font)
+    return frame
 
 
 def dock(viewer: Any, name: str) -> Any:
-    """Dock a widget in a window of the default size."""
+    """Dock a widget in a window of the documented size."""
     docked, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
-    docked.window().resize(*WINDOW)
-    ready(widget)
+    docked.window().resize(*WINDOW_SIZE)
+    wait_until_idle(widget)
     return docked, widget
 
 
-def states(viewer: Any, widget: Any, prefix: str = "") -> None:
-    """Take the sections below Preview and Threshold, opened; one at a time, as a user would."""
-    for kind, name in PICTURES.items():
+def take_sections(widget: Any) -> None:
+    """Take the sections below Preview and Threshold one by one, each opened."""
+    for kind, name in SECTION_PICTURES.items():
         section = widget.sections[kind]
         section.box.open = True
-        ready(widget)
+        wait_until_idle(widget)
         widget.scroll.ensureWidgetVisible(section.box.native, 0, 0)
         wait_until()
-        save(widget.native, f"{prefix}{name}.png")
+        save(widget.native, f"{name}.png")
         section.box.open = False
     widget.form.more.open = True
     wait_until()
     widget.scroll.ensureWidgetVisible(widget.form.more.native, 0, 0)
     wait_until()
-    save(widget.native, f"{prefix}options.png")
+    save(widget.native, "options.png")
     widget.form.more.open = False
 
 
-PICTURES = {OutputsSection: "outputs", RecipeSection: "recipe", BatchSection: "batch"}
-
-
-def main() -> None:
-    """Filter the MRI sample and take the pictures on the way."""
-    IMAGES.mkdir(exist_ok=True)
-    viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
+def take_isotropic(viewer: Any) -> None:
+    """Take the isotropic widget without an image and with the MRI sample."""
     docked, widget = dock(viewer, "Isotropic diffusion")
     save(widget.native, "empty.png")
     viewer.open_sample("napari-diffusion", "mri")
-    ready(widget)
+    wait_until_idle(widget)
     save(widget.native, "isotropic.png")
     viewer.window.remove_dock_widget(docked)
 
-    docked, widget = dock(viewer, "Anisotropic diffusion")
-    walk = Walk(docked.window())
+
+def take_walkthrough(viewer: Any, window: Any, widget: Any) -> None:
+    """Filter the MRI sample step by step, and take a picture and a frame of every step."""
+    walk = Walkthrough(window)
     viewer.dims.set_current_step(0, 13)
     viewer.reset_view()
-    walk.show(
+    set_parameters(walk, widget)
+    take_threshold_and_preview(walk, window, widget)
+    run_beside_original(walk, viewer, window, widget)
+    take_sections(widget)
+    run_with_snapshots(walk, viewer, window, widget)
+    show_recipe(walk, viewer, widget)
+    walk.save("walkthrough.gif")
+
+
+def set_parameters(walk: Walkthrough, widget: Any) -> None:
+    """Take the suggested values, then set others."""
+    walk.add(
         "A noisy volume is open; the widget has read axes and voxel size, and suggests values."
     )
     save(widget.native, "anisotropic.png")
     widget.form.suggest.native.click()
-    ready(widget)
-    walk.show("Suggest measures the noise and says in words what it found.")
+    wait_until_idle(widget)
+    walk.add("Suggest measures the noise and says in words what it found.")
     save(widget.native, "suggest.png")
     widget.form.reasons.open = False
     widget.form.amount.number.value = 4.0
     widget.form.controls["kappa"].value = 8.0
-    ready(widget)
+    wait_until_idle(widget)
     widget.panel.say("")
-    walk.show(
-        "Or set it yourself: the amount is a length in mm; the line above Run says what it will take."
+    walk.add(
+        "Or set it yourself: the amount is a length in mm; the line above Run says what it will "
+        "take."
     )
+
+
+def take_threshold_and_preview(walk: Walkthrough, window: Any, widget: Any) -> None:
+    """Take the threshold section with a large threshold, then the preview."""
     threshold, preview = widget.sections[ThresholdSection], widget.sections[PreviewSection]
     threshold.box.open = True
     threshold.mark.value = True
     widget.form.controls["kappa"].value = 30.0
-    ready(widget)
+    wait_until_idle(widget)
     widget.scroll.ensureWidgetVisible(threshold.box.native, 0, 0)
-    walk.show(
+    walk.add(
         "Threshold by eye: drag the line to where edges begin; they are coloured on the image."
     )
-    save(docked.window(), "threshold.png")
+    save(window, "threshold.png")
     threshold.mark.value = threshold.box.open = False
     widget.form.controls["kappa"].value = 8.0
     preview.box.open = True
-    ready(widget)
+    wait_until_idle(widget)
     widget.scroll.ensureWidgetVisible(preview.box.native, 0, 0)
-    walk.show("Preview: what Run will make of the plane on screen; it follows every change.")
-    save(docked.window(), "preview.png")
+    walk.add("Preview: what Run will make of the plane on screen; it follows every change.")
+    save(window, "preview.png")
     preview.box.open = False
-    ready(widget)
+    wait_until_idle(widget)
+
+
+def run_beside_original(walk: Walkthrough, viewer: Any, window: Any, widget: Any) -> None:
+    """Run, and show the result beside the original."""
     widget.panel.button.native.click()
-    ready(widget)
+    wait_until_idle(widget)
     viewer.canvas.grid.stride = 1  # the original on the left
     viewer.canvas.grid.enabled = True
     for layer in viewer.layers:
         layer.name_overlay.visible = True
     viewer.reset_view()
     viewer.scene.camera.zoom *= 1.4
-    walk.show("Run adds the result as a new layer; here beside the original.")
-    save(docked.window(), "napari.png")
-    states(viewer, widget)
+    walk.add("Run adds the result as a new layer; here beside the original.")
+    save(window, "napari.png")
 
+
+def run_with_snapshots(walk: Walkthrough, viewer: Any, window: Any, widget: Any) -> None:
+    """Run with snapshots and the residual, and show both."""
     outputs = widget.sections[OutputsSection]
     outputs.box.open = True
     outputs.snapshots.value, outputs.removed.value = 8, True
-    ready(widget)
-    walk.show(
+    wait_until_idle(widget)
+    walk.add(
         "Or keep eight snapshots over diffusion time, and what was removed; memory is said before."
     )
     widget.panel.button.native.click()
-    ready(widget)
+    wait_until_idle(widget)
     viewer.canvas.grid.enabled = False
     for layer in list(viewer.layers)[:2]:
         layer.visible = False
     viewer.reset_view()
     for number in (1, 7):
         viewer.dims.set_current_step(0, number)
-        walk.show(f"napari's slider goes through diffusion time: snapshot {number + 1} of 8.")
+        walk.add(f"napari's slider goes through diffusion time: snapshot {number + 1} of 8.")
     save(widget.native, "scrub.png")
     outputs.stop.native.click()
     outputs.box.open = False
-    removed = next(layer for layer in viewer.layers if "removed" in layer.name)
+    residual = next(layer for layer in viewer.layers if "removed" in layer.name)
     for layer in viewer.layers:
-        layer.visible = layer is removed
-    walk.show(
-        "What was removed, with zero in the middle of the greys: noise belongs here, anatomy does not."
+        layer.visible = layer is residual
+    walk.add(
+        "What was removed, with zero in the middle of the greys: noise belongs here, anatomy "
+        "does not."
     )
-    save(docked.window(), "removed.png")
+    save(window, "removed.png")
+
+
+def show_recipe(walk: Walkthrough, viewer: Any, widget: Any) -> None:
+    """Show the recipe and the history of the last layer."""
     recipe = widget.sections[RecipeSection]
     for layer in viewer.layers:
         layer.visible = layer is viewer.layers[-1]
     viewer.layers.selection.active = viewer.layers[-1]
     recipe.box.open = True
-    ready(widget)
+    wait_until_idle(widget)
     widget.scroll.ensureWidgetVisible(recipe.box.native, 0, 0)
     recipe.python.native.click()
-    walk.show("The same run as Python, command line or JSON; every layer knows its history.")
+    walk.add("The same run as Python, command line or JSON; every layer knows its history.")
     save(widget.native, "recipe.png")
     recipe.box.open = False
-    walk.save("walkthrough.gif")
 
+
+def take_run_states(window: Any, widget: Any) -> None:
+    """Take a run with another one queued, the same after Cancel all, and an error."""
+    outputs = widget.sections[OutputsSection]
     widget.form.amount.kind.value, widget.form.amount.number.value = "time", 20000.0
     outputs.snapshots.value, outputs.removed.value = 0, False
     widget.panel.button.native.click()
@@ -250,46 +285,39 @@ def main() -> None:
     wait_until(lambda: "left" in widget.panel.status.value)
     save(widget.native, "running.png")
     widget.panel.cancel_all.native.click()
-    ready(widget)
+    wait_until_idle(widget)
     save(widget.native, "cancelled.png")
     for row in widget.form.table.rows:
         row.smooth.value = False
-    ready(widget)
+    wait_until_idle(widget)
     widget.panel.button.native.click()
     wait_until()
     save(widget.native, "error.png")
-    for notification in docked.window().findChildren(NapariQtNotification):
-        notification.close()
+    close_notifications(window)
     widget.panel.say("")
+
+
+def take_light_theme(viewer: Any, window: Any, widget: Any) -> None:
+    """Take the window in the light theme, after the error is corrected."""
     viewer.theme = "light"
     for row in widget.form.table.rows:
         row.smooth.value = True
     widget.form.amount.kind.value, widget.form.amount.number.value = "sigma", 4.0
-    ready(widget)
-    save(docked.window(), "light.png")
+    wait_until_idle(widget)
+    save(window, "light.png")
     viewer.layers.clear()
     viewer.theme = "dark"
-    series_and_colours(viewer, widget)
-    show_preferences(docked.window())
-    viewer.close()
-    viewer = napari.Viewer(
-        show=True, show_welcome_screen=False, ndisplay=2
-    )  # in which no sliders of other images are left over
-    docked, widget = dock(viewer, "Anisotropic diffusion")
-    follow_fibres(viewer, widget)
-    save(docked.window(), "directions.png")
-    viewer.close()
 
 
-def series_and_colours(viewer: Any, widget: Any) -> None:
-    """Other images than one volume, and a folder in which one file is no image."""
+def take_other_images(viewer: Any, widget: Any) -> None:
+    """Take a time series, a folder with a broken file, a TIFF and a colour image."""
     viewer.open_sample("napari-diffusion", "mri_4d")
-    ready(widget)
+    wait_until_idle(widget)
     save(widget.native, "series.png")
-    filter_a_folder(widget, viewer.layers[0].data[0])
+    take_folder(widget, viewer.layers[0].data[0])
     viewer.layers.clear()
     stack = confocal()[0]
-    open_tiff(viewer, widget, stack)
+    take_tiff(viewer, widget, stack)
     colours = np.clip(stack[[12, 20, 28]].transpose(1, 2, 0) / np.percentile(stack, 99.8), 0, 1)
     viewer.add_image(
         (255 * colours).astype(np.uint8),
@@ -298,9 +326,9 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
         scale=(0.2, 0.2),
         units=("um", "um"),
     )
-    ready(widget)
+    wait_until_idle(widget)
     widget.form.suggest.native.click()
-    ready(widget)
+    wait_until_idle(widget)
     widget.form.reasons.open = False
     widget.panel.say("")
     wait_until()
@@ -308,54 +336,53 @@ def series_and_colours(viewer: Any, widget: Any) -> None:
     viewer.layers.clear()
 
 
-def open_tiff(viewer: Any, widget: Any, stack: Any) -> None:
-    """Two channels in a TIFF of ImageJ, of which napari's own reader keeps the pixels alone."""
+def take_tiff(viewer: Any, widget: Any, stack: Any) -> None:
+    """Take two channels in an ImageJ TIFF, of which napari's own reader keeps the pixels alone."""
+    channels = np.stack([stack, stack[::-1]], axis=1).astype(np.float32)
+    metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5}
     with tempfile.TemporaryDirectory() as folder:
-        path, two = (
-            Path(folder, "cells.tif"),
-            np.stack([stack, stack[::-1]], axis=1).astype(np.float32),
-        )
-        metadata = {"axes": "ZCYX", "unit": "um", "spacing": 0.5}
-        tifffile.imwrite(path, two, imagej=True, resolution=(5.0, 5.0), metadata=metadata)
+        path = Path(folder, "cells.tif")
+        tifffile.imwrite(path, channels, imagej=True, resolution=(5.0, 5.0), metadata=metadata)
         viewer.open(path, plugin="napari")
-        ready(widget)
+        wait_until_idle(widget)
         save(widget.native, "tiff.png")
     viewer.layers.clear()
 
 
-def filter_a_folder(widget: Any, volume: Any) -> None:
-    """Two files that are images and one that is none."""
-    batch, here = widget.sections[BatchSection], Path.cwd()
+def take_folder(widget: Any, volume: Any) -> None:
+    """Filter a folder of two images and a file that is not an image."""
+    batch, working_folder = widget.sections[BatchSection], Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
-            for path in (Path("scans"), Path("filtered")):
-                path.mkdir()
-            for name in ("first.nii", "third.nii"):
-                io.write(
-                    Path("scans", name),
-                    volume.transpose(),
-                    io.Volume(volume.transpose(), "XYZ", (2.0, 2.0, 2.2), unit="millimeter"),
-                )
-            Path("scans", "second.nii").write_bytes(b"no image")
+            write_scans(Path("scans"), volume)
+            Path("filtered").mkdir()
             batch.box.open = True
             batch.source.line_edit.value, batch.target.line_edit.value = "scans", "filtered"
             batch.files.native.click()
-            ready(widget)
+            wait_until_idle(widget)
             widget.scroll.ensureWidgetVisible(batch.box.native, 0, 0)
-            for notification in widget.native.window().findChildren(NapariQtNotification):
-                notification.close()
+            close_notifications(widget.native.window())
             wait_until()
             save(widget.native, "batch_error.png")
             batch.source.line_edit.value = batch.target.line_edit.value = ""
             batch.box.open = False
         finally:
-            os.chdir(here)
+            os.chdir(working_folder)
     widget.panel.say("")
 
 
-def show_preferences(window: Any) -> None:
-    """The page that the manifest declares, in napari's own dialog."""
+def write_scans(folder: Path, volume: Any) -> None:
+    """Write the volume as two NIfTI files, and a third file that is not an image."""
+    folder.mkdir()
+    scan = io.Volume(volume.transpose(), "XYZ", (2.0, 2.0, 2.2), unit="millimeter")
+    for name in ("first.nii", "third.nii"):
+        io.write(folder / name, volume.transpose(), scan)
+    (folder / "second.nii").write_bytes(b"no image")
+
+
+def take_preferences(window: Any) -> None:
+    """Take the page that the manifest declares, in napari's own dialog."""
     dialog = PreferencesDialog(parent=window)
     pages = dialog.findChild(QListWidget)
     pages.setCurrentItem(pages.findItems("Diffusion filters", Qt.MatchFlag.MatchExactly)[0])
@@ -366,29 +393,47 @@ def show_preferences(window: Any) -> None:
     dialog.close()
 
 
-def follow_fibres(viewer: Any, widget: Any) -> None:
-    """Directions in the simulated confocal stack, by the coherence-enhancing model."""
+def take_directions() -> None:
+    """Take the directions in the simulated confocal stack, by the coherence-enhancing model."""
+    # A new viewer has no sliders of other images.
+    viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
+    docked, widget = dock(viewer, "Anisotropic diffusion")
     viewer.open_sample("napari-diffusion", "confocal")
     widget.form.model.value = nd.CoherenceEnhancing
-    ready(widget)
+    wait_until_idle(widget)
     widget.form.amount.kind.value, widget.form.amount.number.value = "sigma", 0.3
-    for name, value in {
-        "kappa": 600.0,
-        "sigma": 0.2,
-        "rho": 0.4,
-    }.items():  # filaments are 0.3 µm wide
+    # Filaments are 0.3 µm wide.
+    for name, value in {"kappa": 600.0, "sigma": 0.2, "rho": 0.4}.items():
         widget.form.controls[name].value = value
     outputs = widget.sections[OutputsSection]
     outputs.box.open = True
     outputs.directions.value = True
-    ready(widget)
+    wait_until_idle(widget)
     widget.panel.button.native.click()
-    ready(widget)
+    wait_until_idle(widget)
     for layer in viewer.layers:
         layer.visible = "directions" in layer.name or layer is viewer.layers[-1]
     viewer.layers.move(len(viewer.layers) - 1, len(viewer.layers) - 2)
     viewer.reset_view()
-    ready(widget)
+    wait_until_idle(widget)
+    save(docked.window(), "directions.png")
+    viewer.close()
+
+
+def main() -> None:
+    """Take all pictures, in one session of napari and a second one for the directions."""
+    IMAGES.mkdir(exist_ok=True)
+    viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
+    take_isotropic(viewer)
+    docked, widget = dock(viewer, "Anisotropic diffusion")
+    window = docked.window()
+    take_walkthrough(viewer, window, widget)
+    take_run_states(window, widget)
+    take_light_theme(viewer, window, widget)
+    take_other_images(viewer, widget)
+    take_preferences(window)
+    viewer.close()
+    take_directions()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""The public functions: one flat signature each, for editors and notebooks.
-
-Every function turns its arguments into the types of the layers below and calls one function there.
-"""
+"""The public functions: one flat signature each, passed on to the layers below."""
 
 from __future__ import annotations
 
@@ -110,16 +107,10 @@ def diffuse(
     Cancelled
         When ``cancel`` was set.
     """
-    return Request(
-        image,
-        model,
-        Geometry(spacing, axes, channel_axis),
-        Domain(mask, labels, nan),
-        Integration(time, scheme, tolerance, strict),
-        Execution(threads, backend),
-        preserve_dtype,
-        channel_weights,
-    ).result(progress, cancel)
+    where = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
+    how = Integration(time, scheme, tolerance, strict), Execution(threads, backend)
+    request = Request(image, model, *where, *how, preserve_dtype, channel_weights)
+    return request.result(progress, cancel)
 
 
 def evolve(
@@ -145,36 +136,18 @@ def evolve(
 ) -> Generator[State, None, None]:
     """Filter step by step: yields a `State` after every step of every frame.
 
-    The arguments are checked at the call, before the first step. Reading ``state.image`` costs one
-    copy; a state that is not read costs nothing.
-
-    Parameters
-    ----------
-    image, model, time, spacing, axes, channel_axis, mask, labels, nan, scheme, tolerance, strict
-        As in `diffuse`.
-    preserve_dtype, threads, backend, progress, cancel, channel_weights
-        As in `diffuse`.
+    Parameters and errors are those of `diffuse`. The arguments are checked at the call, before the
+    first step. Reading ``state.image`` costs one copy; a state that is not read costs nothing.
 
     Yields
     ------
     State
         Diffusion time, completed share, frame number and image.
-
-    Raises
-    ------
-    TypeError, ValueError, MemoryError, Cancelled
-        As `diffuse`.
     """
-    return Request(
-        image,
-        model,
-        Geometry(spacing, axes, channel_axis),
-        Domain(mask, labels, nan),
-        Integration(time, scheme, tolerance, strict),
-        Execution(threads, backend),
-        preserve_dtype,
-        channel_weights,
-    ).evolve(progress, cancel)
+    where = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
+    how = Integration(time, scheme, tolerance, strict), Execution(threads, backend)
+    request = Request(image, model, *where, *how, preserve_dtype, channel_weights)
+    return request.evolve(progress, cancel)
 
 
 def plan(
@@ -196,35 +169,18 @@ def plan(
     backend: str | None = None,
     channel_weights: Sequence[float] | None = None,
 ) -> Plan:
-    """Return what `diffuse` would do with the same arguments, without reading the image.
+    """Return the plan of a run of `diffuse`, without reading the image.
 
-    Parameters
-    ----------
-    image, model, time, spacing, axes, channel_axis, mask, labels, nan, scheme, tolerance, strict
-        As in `diffuse`.
-    preserve_dtype, threads, backend, channel_weights
-        As in `diffuse`.
+    Parameters and errors are those of `diffuse`.
 
     Returns
     -------
     Plan
         Scheme, stages, halo [voxel], predicted peak memory [bytes] and stable step [length²].
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `diffuse`.
     """
-    return Request(
-        image,
-        model,
-        Geometry(spacing, axes, channel_axis),
-        Domain(mask, labels, nan),
-        Integration(time, scheme, tolerance, strict),
-        Execution(threads, backend),
-        preserve_dtype,
-        channel_weights,
-    ).plan
+    where = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
+    how = Integration(time, scheme, tolerance, strict), Execution(threads, backend)
+    return Request(image, model, *where, *how, preserve_dtype, channel_weights).plan
 
 
 def preview(
@@ -252,23 +208,14 @@ def preview(
 ) -> Image:
     r"""Filter a part of an image: ``diffuse(image, ...)[region]``, to 1e-3 of the range.
 
-    The part is filtered in all its dimensions, together with surroundings of
-
-    .. math:: \sqrt{d^2 + r^2}, \qquad P(|X| > d) = 10^{-3}/(m\,s)
-
-    voxels. X has the heat kernel of the time :math:`g T` as its distribution, m is the number of
-    sides on which the image goes on, s is the model's `Model.truncation_gain`, and r is the reach
-    of its features. g is the largest diffusivity of the model, and 1 for motion by curvature.
-    Nothing else is read, so the image may be lazy and larger than the memory.
+    The part is filtered in all its dimensions, together with its surroundings
+    (`previewing.region.surroundings`). Nothing else is read, so the image may be lazy and larger
+    than the memory. Other parameters are those of `diffuse`, for the whole image.
 
     Parameters
     ----------
-    image, model, time, spacing, axes, channel_axis, mask, labels, nan, scheme, tolerance, strict
-        As in `diffuse`, for the whole image.
     region
         An integer or a slice for every axis of the image, as in ``image[region]``.
-    preserve_dtype, threads, backend, progress, cancel, channel_weights
-        As in `diffuse`.
     draft
         Make a draft instead: a fifth of the surroundings, diffusivities of at most 25 where the
         model allows it (`Model.with_max_diffusivity`), and two cycles of `schemes.FSI` where these
@@ -291,19 +238,12 @@ def preview(
     Notes
     -----
     Between walls (mask, labels, NaN), the smoothing that precedes a gradient is a slightly
-    different sum. Of a lazy image or lazy labels, only walls near the part are known; far ones may
-    then change the fourth digit.
+    different sum. In a lazy image or lazy labels, only walls near the part are detected; far walls
+    may then change the fourth digit.
     """
-    request = Request(
-        image,
-        model,
-        Geometry(spacing, axes, channel_axis),
-        Domain(mask, labels, nan),
-        Integration(time, scheme, tolerance, strict),
-        Execution(threads, backend),
-        preserve_dtype,
-        channel_weights,
-    )
+    where = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
+    how = Integration(time, scheme, tolerance, strict), Execution(threads, backend)
+    request = Request(image, model, *where, *how, preserve_dtype, channel_weights)
     return PreviewRequest(request, region, draft).run(progress, cancel)
 
 
@@ -327,52 +267,49 @@ def suggest(
 ) -> Suggestion:
     r"""Choose a model's parameters and a diffusion time by the estimated error of the result.
 
-    The noise is measured (see `napari_diffusion.estimation.noise`). The parameters and the time are
-    those of the smallest estimated mean squared error on a few representative patches of the image
-    (SURE: Stein 1981; by Monte Carlo: Ramani, Blu & Unser 2008). Where that gains structure less
-    than 1.5 dB and would remove its detail, the smallest error among what removes mostly noise is
-    taken (docs/develop/decisions.md). The choice takes a bounded time for any image, and the same
-    image gives the same numbers.
+    The noise is measured first (`estimation.noise`). The parameters and the time minimise the
+    estimated mean squared error on a few representative patches of the image (SURE: Stein 1981; by
+    Monte Carlo: Ramani, Blu & Unser 2008). Where that gains structure less than 1.5 dB and would
+    remove its detail, the minimum is taken among the candidates that remove mainly noise
+    (docs/develop/decisions.md). The time of the choice is bounded, and its result reproducible.
 
     Parameters
     ----------
     image, spacing, axes, channel_axis, mask, labels
         As in `diffuse`. Values that are not finite are ignored. Frames share one set of parameters.
     model
-        A model whose parameters that declare an estimator (``suggest=`` of `models.param`) are
-        filled in; ``"auto"`` chooses the model too.
+        Model whose parameters are chosen, as far as they declare an estimator (``suggest=`` of
+        `models.param`); ``"auto"`` chooses the model too.
     noise
-        Kind of noise, ``"gaussian"``, ``"rician"``, ``"poisson"`` or ``"speckle"``; by default the
-        one that the image shows.
+        Kind of noise, ``"gaussian"``, ``"rician"``, ``"poisson"`` or ``"speckle"``; by default it
+        is recognised from the image.
     criterion
-        What is minimised: ``"sure"``, or, for white noise of any kind, ``"decorrelation"`` of the
-        result and what was removed, or ``"j-invariance"``, the prediction error at hidden voxels.
+        Quantity to minimise: ``"sure"``, or, for white noise of any kind, the ``"decorrelation"``
+        of result and residual, or ``"j-invariance"``, the prediction error at hidden voxels.
     fwhm
-        Full width at half maximum [length] of the Gaussian that the smoothing is equivalent to;
-        this fixes the time.
+        Full width at half maximum [length] of the equivalent Gaussian; this fixes the time.
     noise_reduction
         Factor > 1 by which the standard deviation of the noise falls; this fixes the time.
     fixed
-        Names of parameters to leave as they are in ``model``.
+        Names of parameters that keep their value in ``model``.
     thorough
-        ``False`` takes the parameters by rule of thumb (a threshold of a third of the noise per
-        voxel, a scale of half a voxel) and chooses the time only. This is a tenth of the work, for
-        about half a decibel less.
+        ``False`` sets the parameters by rule of thumb (threshold: a third of the noise per voxel;
+        scale: half a voxel) and chooses only the time. It is a tenth of the work, for about 0.5 dB
+        less.
     others
-        More images of the same kind that share the choice, such as the rest of an experiment; same
-        axes and voxel size.
+        Further images with the same axes and voxel size that share the choice.
     unit
-        Name of the unit of length, for the words of the report.
+        Name of the unit of length in the report.
 
     Returns
     -------
     Suggestion
-        Unpacks to ``model, time``; its ``report`` says what was measured and why it was chosen.
+        Unpacks to ``model, time``; its ``report`` explains the measurements and the choice.
 
     Raises
     ------
     ValueError
-        When the image shows no noise (constant, binary, too few voxels) to choose by.
+        When the image shows no noise (constant, binary, too few voxels).
 
     Examples
     --------
@@ -407,7 +344,7 @@ def gradients(
     ----------
     image, spacing, axes, channel_axis, mask, labels
         As in `diffuse`; only the planes and their surroundings are read. Values that are not
-        finite, and voxels outside mask and labels, are left out.
+        finite and voxels outside mask and labels do not count.
     sigma
         Standard deviation of the Gaussian that smooths the image first [length].
     frame
@@ -418,7 +355,7 @@ def gradients(
     Returns
     -------
     Gradients
-        Of at most 7 planes of 512 × 512 voxels, evenly spread over the frame.
+        Those of at most 7 planes of 512 × 512 voxels, evenly spread over the frame.
 
     Raises
     ------
@@ -444,16 +381,15 @@ def conductance(
     nan: str = "raise",
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    r"""Diffusivity g at the voxels of an image with which a run of the model starts.
+    r"""Diffusivity g at the voxels of an image, at the start of a run of the model.
 
     g is 1 where the model smooths freely (total variation: more where the image is flat), and 0
-    where it holds an edge. The classic Perona-Malik model has one g per face, and the map shows g
-    of the gradient magnitude. For a tensor model it shows the smallest diffusivity.
+    where it preserves an edge. The classic Perona-Malik model has one g per face; the map shows g
+    of the gradient magnitude. For a tensor model it shows the smallest diffusivity. Other
+    parameters and the errors are those of `diffuse`.
 
     Parameters
     ----------
-    image, model, spacing, axes, channel_axis, mask, labels, nan
-        As in `diffuse`.
     region
         An integer or a slice for every axis of the image, as in ``image[region]``; default the
         whole image. Only the region and its surroundings are read.
@@ -465,11 +401,6 @@ def conductance(
     numpy.ndarray
         Shape of ``image[region]`` without the channel axis; 0 outside mask and labels, and where
         the image is not finite.
-
-    Raises
-    ------
-    TypeError, ValueError, Cancelled
-        As `diffuse`.
     """
     geometry, domain = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
     return conductance_map(image, model, geometry, domain, region, cancel)
@@ -488,26 +419,17 @@ def coherence(
     nan: str = "raise",
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    r"""Coherence at each voxel, :math:`1 - \lambda_{min}/\lambda_{max}` of the model's diffusivities.
+    r"""Coherence at each voxel, :math:`1 - \lambda_{min}/\lambda_{max}` of the diffusivities.
 
     It is 0 where the model smooths equally in all directions, and near 1 where it smooths along a
-    line or a sheet and hardly across.
-
-    Parameters
-    ----------
-    image, model, region, spacing, axes, channel_axis, mask, labels, nan, cancel
-        As in `conductance`.
+    line or a sheet and hardly across it. Parameters and errors are those of `conductance`. A model
+    without a diffusion tensor raises a ValueError.
 
     Returns
     -------
     numpy.ndarray
         Shape of ``image[region]`` without the channel axis; 0 outside mask and labels, and where
         the image is not finite.
-
-    Raises
-    ------
-    TypeError, ValueError, Cancelled
-        As `conductance`, and for a model without a diffusion tensor.
     """
     geometry, domain = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
     return coherence_map(image, model, geometry, domain, region, cancel)
@@ -527,25 +449,16 @@ def directions(
 ) -> Directions:
     """Directions in which the model smooths most: eigenvectors of the largest diffusivity.
 
-    Where two directions are smoothed equally, as within a sheet, the direction is the one in which
-    the image changes less.
-
-    Parameters
-    ----------
-    image, model, spacing, axes, channel_axis, mask, labels, nan, cancel
-        As in `conductance`.
+    Of two directions with equal diffusivity, as within a sheet, it is the one in which the image
+    changes less. Parameters and errors are those of `conductance`. A model without a diffusion
+    tensor raises a ValueError.
 
     Returns
     -------
     Directions
-        At equal distances in space, but in every plane of a volume. There are at most 100 000, or
-        one per plane. Voxels outside mask and labels, and those of a coherence below 0.05, have
-        none.
-
-    Raises
-    ------
-    TypeError, ValueError, Cancelled
-        As `conductance`, and for a model without a diffusion tensor.
+        At equal distances in space within a plane, and in every plane of a volume. There are at
+        most 100 000, or one per plane. Voxels outside mask and labels, or with a coherence below
+        0.05, have none.
     """
     geometry, domain = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
     return sample_directions(image, model, geometry, domain, cancel)
@@ -567,14 +480,11 @@ def integration_error(
     r"""Estimate the error of the time integration of a run, as a share of the intensity range.
 
     The middle of the middle frame is filtered by the schedule of the run, and again with every step
-    halved. A scheme of order p leaves (Richardson 1911)
-
-    .. math:: \|u_\tau - u\| \approx \frac{2^p}{2^p - 1}\,\|u_\tau - u_{\tau/2}\|
+    halved (Richardson extrapolation). The values must be finite. Other parameters and the errors
+    are those of `diffuse`.
 
     Parameters
     ----------
-    image, model, time, spacing, axes, channel_axis, scheme, tolerance, strict
-        As in `diffuse`. The values must be finite.
     largest
         Voxels per axis of the patch that is filtered.
 
@@ -582,17 +492,9 @@ def integration_error(
     -------
     float
         Root mean square error divided by the range (99.9th less 0.1th percentile) of the patch; 0
-        for the exact scheme and for constant images. It is no bound: where halved steps do not
+        for the exact scheme and for constant images. It is not a bound: where halved steps do not
         converge (the classic model, long times), it is the distance between the two runs.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `diffuse`.
     """
-    geometry, integration = (
-        Geometry(spacing, axes, channel_axis),
-        Integration(time, scheme, tolerance, strict),
-    )
-    request = Request(image, model, geometry, Domain(), integration, Execution())
-    return time_integration_error(request, largest)
+    where = Geometry(spacing, axes, channel_axis), Domain()
+    how = Integration(time, scheme, tolerance, strict), Execution()
+    return time_integration_error(Request(image, model, *where, *how), largest)

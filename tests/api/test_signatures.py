@@ -1,4 +1,4 @@
-"""The same options, with the same defaults, wherever a run is asked for."""
+"""Functions that describe a run have the same options with the same defaults."""
 
 import inspect
 
@@ -10,8 +10,7 @@ def options(function):
 
 
 def test_evolve_and_plan_take_the_options_of_diffuse():
-    wanted = options(nd.diffuse)
-    assert options(nd.evolve) == wanted
-    assert options(nd.plan) == {
-        name: default for name, default in wanted.items() if name not in ("progress", "cancel")
-    }
+    expected = options(nd.diffuse)
+    assert options(nd.evolve) == expected
+    del expected["progress"], expected["cancel"]
+    assert options(nd.plan) == expected

@@ -1,4 +1,4 @@
-"""Fingerprints of results, to show that a change of form changes no bit.
+"""Fingerprints of results, to show that a change of form does not change any bit.
 
     python tests/benchmarks/bits.py write before.json     # with the old code
     python tests/benchmarks/bits.py compare before.json   # with the new code
@@ -46,34 +46,34 @@ SCHEMES = {"auto": {}, "explicit": {"scheme": "explicit"}, "strict": {"strict": 
 def picture(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Steps, a slope and noise with a fixed seed."""
     rng = np.random.default_rng(20)
-    where = np.indices(shape).sum(0)
-    clean = 60.0 + 40.0 * (where % 17 > 8) + 0.3 * where
+    index = np.indices(shape).sum(0)
+    clean = 60.0 + 40.0 * (index % 17 > 8) + 0.3 * index
     return (clean + rng.normal(0, 8, shape)).astype(dtype)
 
 
 def inputs(kind: str, ndim: int, dtype: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Return an image and the arguments of `diffuse` that belong to it."""
-    shape, places = SHAPES[ndim], {"spacing": SPACINGS[ndim]}
+    shape, options = SHAPES[ndim], {"spacing": SPACINGS[ndim]}
     if kind == "channels":
-        return picture((*shape, 3), dtype), places | {"channel_axis": -1}
+        return picture((*shape, 3), dtype), options | {"channel_axis": -1}
     image = picture(shape, dtype)
     if kind == "labels":
         labels = (np.indices(shape)[-1] > shape[-1] // 2).astype(np.uint8) + 1
         labels[:3] = 0
-        return image, places | {"labels": labels}
-    return image, places
+        return image, options | {"labels": labels}
+    return image, options
 
 
 def digest(value: Any) -> str:
-    """Return the fingerprint of an array, or of the text of anything else."""
+    """Return the fingerprint of an array, or of the representation of any other object."""
     if isinstance(value, np.ndarray):
         raw = np.ascontiguousarray(value)
         return hashlib.sha256(f"{raw.dtype} {raw.shape}".encode() + raw.tobytes()).hexdigest()[:20]
     return hashlib.sha256(repr(value).encode()).hexdigest()[:20]
 
 
-def of(call: Any) -> str:
-    """Return the fingerprint of what a call returns, or the type of the error that it raises."""
+def digest_of(call: Any) -> str:
+    """Return the fingerprint of the result of a call, or the type of the error that it raises."""
     try:
         return digest(call())
     except (ValueError, TypeError) as error:
@@ -81,19 +81,20 @@ def of(call: Any) -> str:
 
 
 def runs() -> Iterator[tuple[str, str]]:
-    """Fingerprints of runs, and of plans."""
+    """Fingerprints of runs and plans."""
     names = MODELS, SHAPES, ("float32", "float64"), ("plain", "labels", "channels"), SCHEMES
     for name, ndim, dtype, kind, scheme in product(*names):
         image, options = inputs(kind, ndim, dtype)
         options = options | SCHEMES[scheme] | {"time": 1.1}
         model = MODELS[name]
         row = f"{name}/{ndim}-D/{dtype}/{kind}/{scheme}"
-        yield row, of(lambda m=model, i=image, o=options: nd.diffuse(i, m, **o))
+        yield row, digest_of(lambda m=model, i=image, o=options: nd.diffuse(i, m, **o))
         if dtype == "float32":
-            yield f"plan/{row}", of(lambda m=model, i=image, o=options: plain(nd.plan(i, m, **o)))
+            plan = digest_of(lambda m=model, i=image, o=options: numbers_of(nd.plan(i, m, **o)))
+            yield f"plan/{row}", plan
 
 
-def plain(plan: Any) -> list[Any]:
+def numbers_of(plan: Any) -> list[Any]:
     """Return the numbers of a plan."""
     stages = [tuple(stage) for stage in plan.stages]
     return [type(plan.scheme).__name__, stages, plan.halo, plan.memory, plan.max_step, plan.chunk]
@@ -107,25 +108,27 @@ def parts() -> Iterator[tuple[str, str]]:
         for draft in (False, True):
             arguments = options | {"region": region, "time": 2.0, "draft": draft}
             row = f"{'draft' if draft else 'preview'}/{name}/{kind}"
-            yield row, of(lambda m=MODELS[name], i=image, o=arguments: nd.preview(i, m, **o))
+            yield row, digest_of(lambda m=MODELS[name], i=image, o=arguments: nd.preview(i, m, **o))
         for measure in (nd.conductance, nd.coherence):
             row = f"{measure.__name__}/{name}/{kind}"
-            yield row, of(lambda f=measure, m=MODELS[name], i=image, o=options: f(i, m, **o))
-        found = of(lambda m=MODELS[name], i=image, o=options: nd.directions(i, m, **o).arrows())
-        yield f"directions/{name}/{kind}", found
+            yield row, digest_of(lambda f=measure, m=MODELS[name], i=image, o=options: f(i, m, **o))
+        arrows = digest_of(
+            lambda m=MODELS[name], i=image, o=options: nd.directions(i, m, **o).arrows()
+        )
+        yield f"directions/{name}/{kind}", arrows
     image, options = inputs("plain", 3, "float32")
-    yield "gradients", of(lambda: nd.gradients(image, sigma=0.8, **options).magnitudes)
+    yield "gradients", digest_of(lambda: nd.gradients(image, sigma=0.8, **options).magnitudes)
     for name in ("perona-malik-sigma", "edge-enhancing"):
-        error = of(lambda m=MODELS[name]: nd.integration_error(image, m, time=3.0))
+        error = digest_of(lambda m=MODELS[name]: nd.integration_error(image, m, time=3.0))
         yield f"integration error/{name}", error
 
 
 def suggestions() -> Iterator[tuple[str, str]]:
-    """Fingerprints of what is suggested."""
+    """Fingerprints of suggestions."""
     image = picture((12, 48, 48), "float32")
     for model in ("auto", nd.PeronaMalik(), nd.CoherenceEnhancing(), nd.Rician()):
-        made = nd.suggest(image, model, spacing=(2.0, 0.5, 0.5))
-        values = made.model, made.time, made.gain, made.noise_left, made.noise_share
+        result = nd.suggest(image, model, spacing=(2.0, 0.5, 0.5))
+        values = result.model, result.time, result.gain, result.noise_left, result.noise_share
         yield f"suggestion/{model if isinstance(model, str) else model.name}", digest(values)
 
 
@@ -139,28 +142,27 @@ def files() -> Iterator[tuple[str, str]]:
         np.save(source, picture(SHAPES[3], "float32"))
         for name, suffix in product(MODELS, (".npy", ".nii.gz", ".ome.tif")):
             target = Path(folder, f"{name}{suffix}")
-            words = ["run", str(source), str(target), "--model", MODELS[name].name, "--time", "1"]
-            places = ["--axes", "ZYX", "--spacing", "2,0.8,0.5", "--unit", "mm", "--quiet"]
-            code = main([*words, *places])
-            yield (
-                f"file/{name}/{suffix}",
-                digest(np.asarray(io.read(target).data)) if not code else "",
-            )
+            command = ["run", str(source), str(target), "--model", MODELS[name].name, "--time", "1"]
+            geometry = ["--axes", "ZYX", "--spacing", "2,0.8,0.5", "--unit", "mm", "--quiet"]
+            failed = main([*command, *geometry])
+            pixels = "" if failed else digest(np.asarray(io.read(target).data))
+            yield f"file/{name}/{suffix}", pixels
 
 
 def main() -> int:
-    """Write the fingerprints, or compare them."""
+    """Write the fingerprints, or compare them with those of a file."""
     command, path = sys.argv[1], Path(sys.argv[2])
-    made = dict(row for rows in (runs, parts, suggestions, files) for row in rows())
+    current = dict(row for rows in (runs, parts, suggestions, files) for row in rows())
     if command == "write":
-        path.write_text(json.dumps(made, indent=0))
-        print(f"{len(made)} results written to {path}")
+        path.write_text(json.dumps(current, indent=0))
+        print(f"{len(current)} results written to {path}")
         return 0
     before = json.loads(path.read_text())
-    differ = sorted(row for row in made.keys() | before.keys() if made.get(row) != before.get(row))
-    print(f"{len(made)} results, {len(before)} before, {len(differ)} different")
-    print("\n".join(differ))
-    return int(bool(differ))
+    names = current.keys() | before.keys()
+    different = sorted(name for name in names if current.get(name) != before.get(name))
+    print(f"{len(current)} results, {len(before)} before, {len(different)} different")
+    print("\n".join(different))
+    return int(bool(different))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Noise-free images and noise for the tables of automatic parameters. Photographs and volumes come inside Python packages.
+"""Noise-free images and noise for the tables of automatic parameters.
 
-The MRI template is in the wheel of nilearn and the scans in those of nibabel and dipy: ``pip install --no-deps nilearn dipy`` is enough,
-as only their files are read.
+The photographs and volumes are data files of Python packages. The MRI template is in the wheel of
+nilearn, the scans are in those of nibabel and dipy. ``pip install --no-deps nilearn dipy`` is
+enough, as only their files are read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,22 @@ import skimage.data
 
 @dataclass(frozen=True)
 class Case:
-    """One noise-free image [0, 255] with its voxel size and the noise added to it, in per cent of the range."""
+    """One noise-free image and the noise that is added to it.
+
+    Attributes
+    ----------
+    name
+        Name of the image.
+    clean
+        Loads the image, with values from 0 to 255.
+    spacing
+        Voxel size [length].
+    percent
+        Noise level, in per cent of the range.
+    kind
+        Kind of the noise: ``"gaussian"``, ``"smoothed"`` with a width [voxel], ``"interpolated"``,
+        ``"rician"``, ``"speckle"`` or ``"poisson"``.
+    """
 
     name: str
     clean: Callable[[], np.ndarray]
@@ -28,15 +44,14 @@ class Case:
     kind: str = "gaussian"
 
     def make(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return (what the filter should give, noisy image, root mean square of the noise)."""
+        """Return (ideal result of a filter, noisy image, root mean square of the noise)."""
         clean = self.clean().astype(np.float32)
         rng, sigma = np.random.default_rng(20260), 2.55 * self.percent
         if self.kind == "gaussian":
             return clean, clean + sigma * rng.normal(size=clean.shape).astype("f4"), sigma
         if self.kind.startswith("smoothed"):
-            noise = scipy.ndimage.gaussian_filter(
-                rng.normal(size=clean.shape), float(self.kind.split()[1])
-            )
+            width = float(self.kind.split()[1])
+            noise = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), width)
             return clean, clean + (sigma / noise.std() * noise).astype("f4"), sigma
         if self.kind == "interpolated":  # half a voxel along every axis
             noise = rng.normal(size=clean.shape)
@@ -44,25 +59,21 @@ class Case:
                 noise = noise + np.roll(noise, 1, axis)
             return clean, clean + (sigma / noise.std() * noise).astype("f4"), sigma
         if self.kind == "rician":
-            noisy = np.hypot(
-                clean + sigma * rng.normal(size=clean.shape), sigma * rng.normal(size=clean.shape)
-            )
+            real = clean + sigma * rng.normal(size=clean.shape)
+            noisy = np.hypot(real, sigma * rng.normal(size=clean.shape))
             return rician_mean(clean, sigma), noisy.astype("f4"), sigma
         if self.kind == "speckle":
             looks = 1e4 / self.percent**2
             noisy = clean * rng.gamma(looks, 1 / looks, clean.shape)
             return clean, noisy.astype("f4"), float(np.sqrt(np.mean((noisy - clean) ** 2)))
-        photons = (
-            (255 / sigma) ** 2 * clean / 255 / 2.0
-        )  # the noise of the brightest voxel is twice that share in variance
-        noisy = rng.poisson(photons) * 255 * 2.0 / (255 / sigma) ** 2 + 2.0 * rng.normal(
-            size=clean.shape
-        )
+        # The photon noise of the brightest voxel has the variance 2 sigma².
+        photons = rng.poisson((255 / sigma) ** 2 * clean / 255 / 2.0)
+        noisy = photons * 255 * 2.0 / (255 / sigma) ** 2 + 2.0 * rng.normal(size=clean.shape)
         return clean, noisy.astype("f4"), float(np.sqrt(np.mean((noisy - clean) ** 2)))
 
 
 def rician_mean(amplitude: np.ndarray, sigma: float) -> np.ndarray:
-    """Mean magnitude at an amplitude: what a filter of magnitudes can reach."""
+    """Mean magnitude at an amplitude, which is the ideal result of a filter of magnitudes."""
     from scipy.special import ive
 
     x = (amplitude / sigma) ** 2 / 4
@@ -70,6 +81,8 @@ def rician_mean(amplitude: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def photograph(name: str) -> Callable[[], np.ndarray]:
+    """Loader of a photograph of scikit-image, in grey levels from 0 to 255."""
+
     def load() -> np.ndarray:
         image = getattr(skimage.data, name)().astype(np.float32)
         image = image.mean(-1) if image.ndim == 3 else image
@@ -81,14 +94,16 @@ def photograph(name: str) -> Callable[[], np.ndarray]:
 def cells(
     spacing: tuple[float, float, float], shape: tuple[int, int, int] = (40, 144, 144)
 ) -> Callable[[], np.ndarray]:
-    """Nuclei with bright spots and a membrane, blurred like a confocal stack: wider along the slices."""
+    """Loader of a simulated confocal stack: nuclei with a membrane, and bright spots.
+
+    The blur is wider across the slices than within them.
+    """
 
     def load() -> np.ndarray:
         rng = np.random.default_rng(7)
         size = np.array(shape) * spacing
-        x = np.meshgrid(
-            *((np.arange(n) + 0.5) * h for n, h in zip(shape, spacing, strict=True)), indexing="ij"
-        )
+        centres = ((np.arange(n) + 0.5) * h for n, h in zip(shape, spacing, strict=True))
+        x = np.meshgrid(*centres, indexing="ij")
         image = np.full(shape, 10.0)
         unit = size[1] / 144
         for _ in range(40):
@@ -100,9 +115,8 @@ def cells(
             image = np.where(abs(distance - 1) < 0.12, 200.0, image)
         for _ in range(120):
             spot = rng.uniform(0, 1, 3) * size
-            image += 90 * np.exp(
-                -sum((c - m) ** 2 for c, m in zip(x, spot, strict=True)) / (2 * (1.5 * unit) ** 2)
-            )
+            square = sum((c - m) ** 2 for c, m in zip(x, spot, strict=True))
+            image += 90 * np.exp(-square / (2 * (1.5 * unit) ** 2))
         blurred = scipy.ndimage.gaussian_filter(image, [2.5 * unit / spacing[0], 1.0, 1.0])
         return (blurred - blurred.min()) * (255 / np.ptp(blurred))
 
@@ -118,7 +132,7 @@ def package_file(package: str, path: str) -> Path:
 
 
 def template(step: int = 1) -> Callable[[], np.ndarray]:
-    """Middle of the MNI template, 1 mm; ``step`` takes thicker slices."""
+    """Loader of the middle of the MNI template, 1 mm; every ``step``-th slice of the last axis."""
 
     def load() -> np.ndarray:
         file = package_file(
@@ -154,7 +168,7 @@ CASES = (
     Case("MNI 1 mm", template(), CUBE, 9, "rician"),
     Case("MNI 1:1:5", template(5), (1.0, 1.0, 5.0), 7),
 )
-#: Noise whose neighbours are correlated: smoothed by a Gaussian of so many voxels, or linearly interpolated.
+#: Cases of correlated noise: smoothed by a Gaussian, or linearly interpolated.
 CORRELATED = (
     Case("camera", photograph("camera"), FLAT, 10, "smoothed 0.5"),
     Case("coins", photograph("coins"), FLAT, 15, "smoothed 0.8"),

@@ -1,8 +1,9 @@
-"""The very first preview of a new installation, of a plane of 256³: ``xvfb-run python tests/benchmarks/first_preview.py [models]``.
+"""First preview of a new installation, of a plane of 256³ voxels.
 
-For each model a fresh process with an empty cache of machine code opens the widget, chooses the model, either at once or after as many
-seconds as another process needs to compile all of them, and opens the preview. Printed are the seconds until something is shown, and
-until the exact preview is.
+Run ``xvfb-run python tests/benchmarks/first_preview.py [models]``. For each model, a new process
+with an empty cache of machine code opens the widget, chooses the model and opens the preview. It
+chooses the model at once, or after the time that the compile worker needs for all models. The
+script prints the time [s] until a result is shown, and until the exact preview is shown.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import time
 
 from timing import ball
 
-LATER = 75.0
-CHOSEN = ("perona-malik", "mean-curvature", "total-variation", "edge-enhancing", "vessel-enhancing")
+#: Time in which the compile worker compiles all models [s].
+COMPILE_TIME = 75.0
+#: Models by default.
+MODELS = ("perona-malik", "mean-curvature", "total-variation", "edge-enhancing", "vessel-enhancing")
 
 
-def one(name: str, wait: float) -> None:
-    """Open the widget and its preview; print two times."""
+def measure(name: str, wait: float) -> None:
+    """Open the widget, wait [s], open the preview; print two times."""
     from napari.components import ViewerModel
     from qtpy.QtWidgets import QApplication
 
@@ -35,7 +38,7 @@ def one(name: str, wait: float) -> None:
     while time.perf_counter() - began < wait:
         app.processEvents()
         time.sleep(0.005)
-    began, first, said = time.perf_counter(), 0.0, ""
+    began, first, status = time.perf_counter(), 0.0, ""
     gui.form.model.value = next(model for model in gui.form.model.choices if model.name == name)
     section.box.button.native.click()
     while (
@@ -46,27 +49,28 @@ def one(name: str, wait: float) -> None:
         app.processEvents()
         time.sleep(0.002)
         if not first and section.overlay.layer is not None:
-            first, said = time.perf_counter() - began, section.status.value.partition(".")[0]
-    told = [
-        f"{seconds:6.2f}"
-        for seconds in (first or time.perf_counter() - began, time.perf_counter() - began)
-    ]
+            first, status = time.perf_counter() - began, section.status.value.partition(".")[0]
+    exact = time.perf_counter() - began
     print(
-        f"{name:20s} chosen after {wait:3.0f} s: first shown after {told[0]} s ({said}), exact after {told[1]} s",
+        f"{name:20s} chosen after {wait:3.0f} s: first shown after {first or exact:6.2f} s "
+        f"({status}), exact after {exact:6.2f} s",
         flush=True,
     )
-    os._exit(0)  # without waiting for what else is being compiled
+    os._exit(0)  # does not wait for kernels that are still being compiled
+
+
+def main() -> None:
+    """Measure every model in a process of its own."""
+    for model in sys.argv[1:] or MODELS:
+        for wait in (0.0, COMPILE_TIME):
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                cache = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA"), folder)
+                command = [sys.executable, __file__, "--one", model, str(wait)]
+                subprocess.run(command, env=os.environ | cache, check=False)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2], float(sys.argv[3]))
-    for model in sys.argv[1:] or CHOSEN:
-        for seconds in (0.0, LATER):
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                own = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA"), folder)
-                subprocess.run(
-                    [sys.executable, __file__, "--one", model, str(seconds)],
-                    env=os.environ | own,
-                    check=False,
-                )
+        measure(sys.argv[2], float(sys.argv[3]))
+    else:
+        main()

@@ -1,4 +1,4 @@
-"""The figures of docs/benchmarks.md, from what the tables left."""
+"""Figures of docs/benchmarks.md, from the measurements of the tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ mpl.rcParams.update(
 
 
 def scaling(part: dict, folder: Path) -> None:
+    """Plot throughput against volume, for several numbers of threads."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
@@ -40,6 +41,7 @@ def scaling(part: dict, folder: Path) -> None:
 
 
 def schemes(part: dict, folder: Path) -> None:
+    """Plot error against wall time of every scheme, one panel for each problem."""
     from matplotlib import pyplot as plt
 
     problems = list(dict.fromkeys((shape, spacing) for shape, spacing, *_ in part["curves"]))
@@ -53,15 +55,16 @@ def schemes(part: dict, folder: Path) -> None:
     )
     for row, (shape, spacing) in zip(grid, problems, strict=True):
         for axes, time in zip(row, times, strict=True):
-            found = [curve[3:] for curve in part["curves"] if curve[:3] == [shape, spacing, time]]
+            problem = [shape, spacing, time]
+            runs = [curve[3:] for curve in part["curves"] if curve[:3] == problem]
             for family, mark in (("explicit", "s"), ("rkl2", "o-"), ("fsi", "^-")):
                 points = [
                     (spent * 1e3, error)
-                    for name, _, spent, error in found
+                    for name, _, spent, error in runs
                     if name.split(",")[0] == family
                 ]
                 axes.loglog(*zip(*points, strict=True), mark, label=family, markersize=4)
-            spent, error = next((s, e) for name, _, s, e in found if name == "auto")
+            spent, error = next((s, e) for name, _, s, e in runs if name == "auto")
             axes.loglog(spent * 1e3, error, "k*", label="auto", markersize=9, fillstyle="none")
             axes.set_title(f"{shape}, spacing {spacing}, T = {time}", fontsize=7)
         row[0].set_ylabel("rms error / range")

@@ -1,6 +1,8 @@
-"""How long a preview of one plane of a 256³ volume takes, for every model: a draft, the exact one, and the compilation before the first.
+"""Time of a preview of one plane of a 256³ volume, for every model.
 
-One table of ``run.py`` (``--only preview``); ``python tests/benchmarks/preview.py`` prints it for the models that are named, or for all.
+Measured are the draft, the exact preview, and the compilation before the first preview. The table
+is one of ``run.py`` (``--only preview``). ``python tests/benchmarks/preview.py [models]`` prints
+the rows of the given models, or of all models.
 """
 
 from __future__ import annotations
@@ -10,16 +12,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from timing import ball, in_turn, median, table
+from timing import alternate, ball, median, table
 
 from napari_diffusion import models
 from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing.region import PreviewRequest
 from napari_diffusion.workflows.warmup import compile_by_running
 
+#: Diffusion time [voxel²].
 TIME = 2.5
-#: Prints how long the kernels of a model take to compile; the libraries have been loaded before.
-FIRST = """
+#: Program that prints the time to compile the kernels of a model [s], after loading the libraries.
+COMPILE = """
 import sys, time
 import numpy as np
 import napari_diffusion as nd
@@ -35,35 +38,21 @@ print(time.perf_counter() - began)
 
 
 def preview(n: int, rounds: int, only: tuple[str, ...] = ()) -> dict:
-    """Plane across the first axis, time 2.5 voxel², default parameters, noise of the threshold."""
+    """Table of a plane across the first axis: default parameters, noise of about the threshold."""
     image, region = ball(n), (n // 2, slice(None), slice(None))
     rows = []
     for cls in models.BUILTIN:
         if only and cls.name not in only:
             continue
         request = Request.of(image, cls(), time=TIME)
-        made = {
-            kind: PreviewRequest(request, region, draft=kind == "draft")
-            for kind in ("draft", "exact")
-        }
+        draft, exact = (PreviewRequest(request, region, draft=draft) for draft in (True, False))
         compile_by_running(request)
-        contenders: dict[str, Callable[[], object]] = {
-            kind: excerpt.run for kind, excerpt in made.items()
-        }
-        times = in_turn(contenders, rounds)
-        environment = {**os.environ, "NAPARI_DIFFUSION_NO_CACHE": "1"}
-        command = [sys.executable, "-c", FIRST, cls.name]
-        first = float(
-            subprocess.run(
-                command, env=environment, check=True, capture_output=True, text=True
-            ).stdout
-        )
-        planes = [str(made[kind].block.shape_of()[0]) for kind in made]
-        steps = [str(made[kind].plan.steps) for kind in made]
-        seconds = [f"{median(times[kind]):.2f}" for kind in made]
-        rows.append(
-            [cls.name, *(f"{a} / {b}" for a, b in (planes, steps)), *seconds, f"{first:.1f}"]
-        )
+        contenders: dict[str, Callable[[], object]] = {"draft": draft.run, "exact": exact.run}
+        times = alternate(contenders, rounds)
+        planes = f"{draft.block.shape_of()[0]} / {exact.block.shape_of()[0]}"
+        steps = f"{draft.plan.steps} / {exact.plan.steps}"
+        seconds = [f"{median(times[kind]):.2f}" for kind in contenders]
+        rows.append([cls.name, planes, steps, *seconds, f"{compile_time(cls.name):.1f}"])
         print(*rows[-1], sep="   ", flush=True)
     head = [
         "model",
@@ -75,6 +64,14 @@ def preview(n: int, rounds: int, only: tuple[str, ...] = ()) -> dict:
     ]
     title = f"## Preview of a plane of {n}³ float32, diffusion time {TIME:g} voxel²\n\n"
     return {"text": title + table(head, rows)}
+
+
+def compile_time(name: str) -> float:
+    """Time to compile the kernels of a model in a new process [s]."""
+    environment = {**os.environ, "NAPARI_DIFFUSION_NO_CACHE": "1"}
+    command = [sys.executable, "-c", COMPILE, name]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
 
 
 if __name__ == "__main__":

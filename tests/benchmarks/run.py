@@ -1,7 +1,8 @@
-"""Benchmarks: ``python tests/benchmarks/run.py`` writes docs/benchmarks.md and its figures. Ratios to peers in the same run; no assertion.
+"""Benchmarks: ``python tests/benchmarks/run.py`` writes docs/benchmarks.md and its figures.
 
-Needs the extra ``peers``. The words around the tables are in page.md. What each table found is kept in docs/benchmarks.json, so that
-``--only linear scaling`` measures these two anew and keeps the others. ``--size 128`` is a quick look.
+Needs the extra ``peers``. Ratios to peers are measured in the same run; there are no assertions.
+The words around the tables are in page.md. The measurements are kept in docs/benchmarks.json:
+``--only linear scaling`` repeats these two tables and keeps the others. ``--size 128`` is quick.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import throughput
 import waiting
 
 DOCS = Path(__file__).parents[2] / "docs"
+#: Tables by name, in the order of measurement.
 PARTS = {
     "perona-malik": throughput.perona_malik,
     "linear": throughput.linear,
@@ -35,24 +37,31 @@ PARTS = {
     "preview": preview.preview,
     "schemes": accuracy.schemes,
 }
+#: Figures by the name of their table.
 FIGURES = {"scaling": plots.scaling, "schemes": plots.schemes}
 PAGE = Path(__file__).with_name("page.md")
 
 
 def machine() -> str:
+    """Processors, operating system and versions."""
     processors = f"{os.cpu_count()} processors ({platform.machine()})"
-    return f"{processors}, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}"
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
+    return f"{processors}, {platform.system()}, {versions}"
 
 
-def write_page(path: Path, found: dict) -> None:
+def write_page(path: Path, results: dict) -> None:
+    """Write the page with the tables that have been measured."""
     page = PAGE.read_text(encoding="utf-8")
     for name in PARTS:
-        told = f"{found[name]['text']}\nMachine: {found[name]['machine']}." if name in found else ""
-        page = page.replace(f"<!-- {name} -->", told)
+        text = ""
+        if name in results:
+            text = f"{results[name]['text']}\nMachine: {results[name]['machine']}."
+        page = page.replace(f"<!-- {name} -->", text)
     path.write_text(page, encoding="utf-8")
 
 
 def main() -> None:
+    """Measure the tables, and write the page and its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="edge of the cubic volume")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over which medians are taken")
@@ -60,7 +69,7 @@ def main() -> None:
         "--only",
         nargs="+",
         choices=PARTS,
-        help="tables to measure anew; the others stay as they are",
+        help="tables to measure; the others are kept",
     )
     parser.add_argument(
         "--output",
@@ -68,18 +77,20 @@ def main() -> None:
         default=DOCS,
         help="folder for benchmarks.md, benchmarks.json and images/",
     )
-    given = parser.parse_args()
-    kept = given.output / "benchmarks.json"
-    found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    (given.output / "images").mkdir(parents=True, exist_ok=True)
-    for name in given.only or PARTS:
+    arguments = parser.parse_args()
+    output, record = arguments.output, arguments.output / "benchmarks.json"
+    results = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    for name in arguments.only or PARTS:
         start = time.perf_counter()
-        found[name] = PARTS[name](given.size, given.rounds) | {"machine": machine()}
-        print(f"{found[name]['text']}\n({name}: {time.perf_counter() - start:.0f} s)\n", flush=True)
-        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        results[name] = PARTS[name](arguments.size, arguments.rounds) | {"machine": machine()}
+        spent = time.perf_counter() - start
+        print(f"{results[name]['text']}\n({name}: {spent:.0f} s)\n", flush=True)
+        # Written after every table, because a later one may fail.
+        record.write_text(json.dumps(results, indent=1), encoding="utf-8")
         if name in FIGURES:
-            FIGURES[name](found[name], given.output / "images")
-        write_page(given.output / "benchmarks.md", found)  # after every table: a later one may fail
+            FIGURES[name](results[name], output / "images")
+        write_page(output / "benchmarks.md", results)
 
 
 if __name__ == "__main__":

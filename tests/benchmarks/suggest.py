@@ -1,8 +1,9 @@
-"""Tables of automatic parameters: ``python tests/benchmarks/suggest.py`` writes them into docs/automatic.md.
+"""Tables of automatic parameters: ``python tests/benchmarks/suggest.py`` writes docs/automatic.md.
 
-Every case has a noise-free image, so that the best possible time and parameters (the oracle) can be found by trying; what ``suggest`` and
-simpler rules lose against it is told in decibels. Then the same for correlated noise, and what the choice of the model gains. About an hour
-on two slow cores; ``--cases camera`` runs those of that name.
+Every case has a noise-free image, so that the best time and parameters (the oracle) can be found by
+trial. The tables give the losses of `suggest` and of simpler rules against the oracle, in decibels.
+Further tables are about correlated noise, and about the gain from the choice of the model. The
+script takes about an hour on two slow cores; ``--cases camera`` runs the cases of that name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,32 @@ from napari_diffusion.estimation.risk_curve import GeometricTimes
 from napari_diffusion.estimation.search import _vertex
 from napari_diffusion.schemes import RKL2
 
-OUT = Path(__file__).parents[2] / "docs" / "automatic.md"
+PAGE = Path(__file__).parents[2] / "docs" / "automatic.md"
+#: Number of times of a run, and the longest of them [voxel²].
+TIMES, MAX_TIME_VOXEL2 = 36, 75
+#: Presmoothing scales of the oracle [voxel].
+SCALES = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+#: Ratio of consecutive thresholds of the oracle, and their range in noise levels per voxel.
+THRESHOLD_RATIO, MIN_THRESHOLD, MAX_THRESHOLD = 1.5, 0.01, 20
 
 
 @dataclasses.dataclass
-class Path_:
-    """True quality along the times of one run: mean squared error, and what the simpler rules look at."""
+class Course:
+    """A run of a model: the error, and the quantities that simpler rules use, at every time.
+
+    Attributes
+    ----------
+    times
+        Diffusion times.
+    errors
+        Mean squared error against the noise-free image.
+    residuals
+        Mean square of the removed part.
+    variances
+        Negative variance of the result, so that it increases.
+    correlations
+        Magnitude of the correlation of the removed part with the result.
+    """
 
     times: list[float]
     errors: list[float]
@@ -37,7 +59,7 @@ class Path_:
     correlations: list[float]
 
     def best(self) -> float:
-        """Smallest error, between the times too."""
+        """Smallest error, interpolated by a parabola."""
         k = int(np.argmin(self.errors))
         if 0 < k < len(self.errors) - 1:
             a, b, c = self.errors[k - 1 : k + 2]
@@ -50,69 +72,68 @@ class Path_:
         return float(np.interp(math.log(when), np.log(self.times), self.errors))
 
     def first(self, values: list[float], level: float) -> float:
-        """Time at which ``values`` first rise above ``level``."""
+        """First time at which ``values`` reach ``level``."""
         k = next((k for k, v in enumerate(values) if v >= level), len(values) - 1)
         return self.times[k]
 
 
-def walk(
+def course(
     noisy: np.ndarray,
     clean: np.ndarray,
     model: nd.Model,
     spacing: tuple[float, ...],
-    patience: float = 2.0,
-) -> Path_:
-    """Run a model and follow its error until that has been rising for a while."""
+    max_ratio: float = 2.0,
+) -> Course:
+    """Run a model up to ``max_ratio`` times the time of minimum error."""
     voxel = min(spacing)
-    ladder = GeometricTimes(
-        36, int(isinstance(nd.plan(noisy, model, time=60 * voxel**2, spacing=spacing).scheme, RKL2))
-    )
-    longest = 75 * voxel**2
-    path = Path_([], [], [], [], [])
-    for when in (
-        nd.evolve(noisy, model, time=longest, spacing=spacing, scheme=ladder)
-        if not isinstance(model, nd.Linear)
-        else _linear(noisy, ladder.times(longest), spacing)
-    ):
-        if path.times and when.time < path.times[-1] * 1.01:
+    plan = nd.plan(noisy, model, time=60 * voxel**2, spacing=spacing)
+    scheme = GeometricTimes(TIMES, int(isinstance(plan.scheme, RKL2)))
+    longest = MAX_TIME_VOXEL2 * voxel**2
+    states: Iterator[nd.State]
+    if isinstance(model, nd.Linear):
+        states = _linear_states(noisy, scheme.times(longest), spacing)
+    else:
+        states = nd.evolve(noisy, model, time=longest, spacing=spacing, scheme=scheme)
+    run = Course([], [], [], [], [])
+    for state in states:
+        if run.times and state.time < run.times[-1] * 1.01:
             continue
-        u = when.image
-        d = noisy - u
-        path.times.append(when.time)
-        path.errors.append(float(np.mean(np.square(u - clean, dtype=float))))
-        path.residuals.append(float(np.mean(np.square(d, dtype=float))))
-        path.variances.append(-float(np.var(u, dtype=float)))
-        path.correlations.append(abs(float(np.corrcoef(d.ravel(), u.ravel())[0, 1])))
-        if when.time > patience * path.times[int(np.argmin(path.errors))] and len(path.times) > 8:
+        u = state.image
+        removed = noisy - u
+        run.times.append(state.time)
+        run.errors.append(float(np.mean(np.square(u - clean, dtype=float))))
+        run.residuals.append(float(np.mean(np.square(removed, dtype=float))))
+        run.variances.append(-float(np.var(u, dtype=float)))
+        run.correlations.append(abs(float(np.corrcoef(removed.ravel(), u.ravel())[0, 1])))
+        if state.time > max_ratio * run.times[int(np.argmin(run.errors))] and len(run.times) > 8:
             break
-    return path
+    return run
 
 
-def _linear(noisy: np.ndarray, times: list[float], spacing: tuple[float, ...]) -> Any:
+def _linear_states(
+    noisy: np.ndarray, times: list[float], spacing: tuple[float, ...]
+) -> Iterator[nd.State]:
+    """States of linear diffusion, which is exact for every time."""
     for when in times:
         result = nd.diffuse(noisy, nd.Linear(), time=when, spacing=spacing)
         yield nd.State(when, 0.0, 0, lambda result=result: result)
 
 
-def rules(path: Path_, noisy: np.ndarray, sigma: float, voxel: float) -> dict[str, float]:
-    """Error of simpler rules for the time, along the same path."""
-    correlation = path.correlations
-    turn = next(
-        (
-            k
-            for k in range(1, len(correlation) - 1)
-            if correlation[k] <= min(correlation[k - 1], correlation[k + 1])
-        ),
-        len(correlation) - 1,
+def rules(run: Course, noisy: np.ndarray, sigma: float, voxel: float) -> dict[str, float]:
+    """Errors at the times that simpler rules choose, for the same run."""
+    correlation = run.correlations
+    minima = (
+        k
+        for k in range(1, len(correlation) - 1)
+        if correlation[k] <= min(correlation[k - 1], correlation[k + 1])
     )
+    variance = sigma**2 - float(np.var(noisy, dtype=float))
     return {
-        "decorrelation": path.errors[turn],
-        "discrepancy": path.at(path.first(path.residuals, sigma**2)),
-        "variance": path.at(
-            path.first(path.variances, sigma**2 - float(np.var(noisy, dtype=float)))
-        ),
-        "T = 2.5": path.at(min(2.5 * voxel**2, path.times[-1])),
-        "Tκ² = 0.28σ²": path.at(min(0.28 * 9 * voxel**2, path.times[-1])),
+        "decorrelation": run.errors[next(minima, len(correlation) - 1)],
+        "discrepancy": run.at(run.first(run.residuals, sigma**2)),
+        "variance": run.at(run.first(run.variances, variance)),
+        "T = 2.5": run.at(min(2.5 * voxel**2, run.times[-1])),
+        "Tκ² = 0.28σ²": run.at(min(0.28 * 9 * voxel**2, run.times[-1])),
     }
 
 
@@ -123,218 +144,256 @@ def oracle(
     starts: list[nd.Model],
     sigma: float,
 ) -> float:
-    """Smallest error over threshold, scale and time, by the true error, from several starts."""
-    seen: dict[tuple[float, float], float] = {}
+    """Smallest true error over threshold, scale and time, by coordinate descent from each start."""
+    errors: dict[tuple[float, float], float] = {}
     voxel, best = min(spacing), math.inf
+    scales = [0.0, *(voxel * s for s in SCALES[1:])]
 
-    def look(kappa: float, scale: float) -> float:
-        key = (round(math.log(kappa), 6), round(scale, 6))
-        if key not in seen:
-            seen[key] = walk(noisy, clean, nd.PeronaMalik(kappa=kappa, sigma=scale), spacing).best()
-        return seen[key]
+    def error(kappa: float, index: int) -> float:
+        key = (round(math.log(kappa), 6), round(scales[index], 6))
+        if key not in errors:
+            model = nd.PeronaMalik(kappa=kappa, sigma=scales[index])
+            errors[key] = course(noisy, clean, model, spacing).best()
+        return errors[key]
 
-    scales = [0.0, *(voxel * s for s in (0.35, 0.5, 0.7, 1.0, 1.4, 2.0))]
+    def is_allowed(kappa: float, index: int) -> bool:
+        return 0 <= index < len(scales) and MIN_THRESHOLD < kappa / (sigma / voxel) < MAX_THRESHOLD
+
     for start in starts:
-        rung = round(math.log(3 * start.kappa * voxel / sigma) / math.log(1.5))
-        kappa, index = (
-            sigma / voxel * 1.5**rung / 3,
-            min(range(len(scales)), key=lambda k: abs(scales[k] - start.sigma)),
-        )
-        here, better = look(kappa, scales[index]), True
-        while better:
-            better = False
-            for factor, shift in ((1.5, 0), (1 / 1.5, 0), (1, 1), (1, -1)):
-                while (
-                    0 <= index + shift < len(scales)
-                    and 0.01 < kappa * factor / (sigma / voxel) < 20
-                ):
-                    there = look(kappa * factor, scales[index + shift])
-                    if there >= here:
+        rung = round(math.log(3 * start.kappa * voxel / sigma) / math.log(THRESHOLD_RATIO))
+        kappa = sigma / voxel * THRESHOLD_RATIO**rung / 3
+        index = min(range(len(scales)), key=lambda k: abs(scales[k] - start.sigma))
+        current, improved = error(kappa, index), True
+        while improved:
+            improved = False
+            for factor, shift in ((THRESHOLD_RATIO, 0), (1 / THRESHOLD_RATIO, 0), (1, 1), (1, -1)):
+                while is_allowed(kappa * factor, index + shift):
+                    neighbour = error(kappa * factor, index + shift)
+                    if neighbour >= current:
                         break
-                    kappa, index, here, better = kappa * factor, index + shift, there, True
-        best = min(best, here)
+                    kappa, index = kappa * factor, index + shift
+                    current, improved = neighbour, True
+        best = min(best, current)
     return best
 
 
-def missed(case: Case, noisy: np.ndarray, clean: np.ndarray, found: nd.Suggestion) -> float:
-    """True error of a choice."""
-    return float(
-        np.mean(
-            np.square(
-                nd.diffuse(noisy, found.model, time=found.time, spacing=case.spacing) - clean,
-                dtype=float,
-            )
-        )
-    )
+def true_error(
+    case: Case, noisy: np.ndarray, clean: np.ndarray, suggestion: nd.Suggestion
+) -> float:
+    """Mean squared error of a suggestion against the noise-free image."""
+    result = nd.diffuse(noisy, suggestion.model, time=suggestion.time, spacing=case.spacing)
+    return float(np.mean(np.square(result - clean, dtype=float)))
 
 
-def as_white(noisy: np.ndarray, spacing: tuple[float, ...]) -> nd.Suggestion:
-    """Choose as if the noise were white, whatever is seen of it."""
-    seen = noise_kinds.colour
-    noise_kinds.colour = lambda evidence: ((), 1.0, 0.0)
+def suggest_as_white(noisy: np.ndarray, spacing: tuple[float, ...]) -> nd.Suggestion:
+    """Suggest parameters as if the noise were white."""
+    measure = noise_kinds.measure_correlations
+    noise_kinds.measure_correlations = lambda evidence: ((), 1.0, 0.0)
     try:
         return nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
     finally:
-        noise_kinds.colour = seen
+        noise_kinds.measure_correlations = measure
+
+
+def decibels(ratio: float) -> float:
+    """Ratio of powers in decibels."""
+    return 10 * math.log10(ratio)
 
 
 def row(case: Case) -> dict[str, Any]:
-    """Everything about one case."""
+    """Noise, losses and gains [dB] of one case of white noise."""
     clean, noisy, sigma = case.make()
     voxel, spacing = min(case.spacing), case.spacing
     quick = nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing, thorough=False)
-    path = walk(noisy, clean, quick.model, spacing, patience=4.0)
+    run = course(noisy, clean, quick.model, spacing, max_ratio=4.0)
     start = time.process_time()
-    found = nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
+    thorough = nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
     seconds = time.process_time() - start
-    error = missed(case, noisy, clean, found)
+    error = true_error(case, noisy, clean, thorough)
     free = nd.suggest(noisy, spacing=spacing)
-    best = min(error, oracle(noisy, clean, spacing, [found.model, quick.model], sigma))
+    best = min(error, oracle(noisy, clean, spacing, [thorough.model, quick.model], sigma))
     before = float(np.mean(np.square(noisy - clean, dtype=float)))
-    losses = {"SURE": path.at(quick.time)} | rules(path, noisy, sigma, voxel)
+    errors = {"SURE": run.at(quick.time)} | rules(run, noisy, sigma, voxel)
     return {
         "case": case,
-        "noise": found.noise,
+        "noise": thorough.noise,
         "sigma": sigma,
-        "time": {name: 10 * math.log10(value / path.best()) for name, value in losses.items()},
-        "joint": 10 * math.log10(error / best),
-        "gain": 10 * math.log10(before / error),
-        "expected": found.gain,
-        "default": 10 * math.log10(path.at(quick.time) / best),
+        "time": {name: decibels(value / run.best()) for name, value in errors.items()},
+        "joint": decibels(error / best),
+        "gain": decibels(before / error),
+        "expected": thorough.gain,
+        "default": decibels(run.at(quick.time) / best),
         "seconds": seconds,
-        "found": found,
+        "suggestion": thorough,
         "free": free.model.title,
-        "free gain": 10 * math.log10(before / missed(case, noisy, clean, free)),
+        "free gain": decibels(before / true_error(case, noisy, clean, free)),
     }
 
 
 def correlated_row(case: Case) -> dict[str, Any]:
-    """Noise and losses of one case of correlated noise, by the rule for it and by the rule for white noise."""
+    """Noise and losses [dB] of one case of correlated noise.
+
+    The losses are those of the suggestion, and of a suggestion as if the noise were white.
+    """
     clean, noisy, sigma = case.make()
-    found, white = (
-        nd.suggest(noisy, nd.PeronaMalik(), spacing=case.spacing),
-        as_white(noisy, case.spacing),
-    )
-    errors = [missed(case, noisy, clean, one) for one in (found, white)]
-    best = min(*errors, oracle(noisy, clean, case.spacing, [found.model], sigma))
-    losses = [10 * math.log10(error / best) for error in errors]
+    suggestion = nd.suggest(noisy, nd.PeronaMalik(), spacing=case.spacing)
+    white = suggest_as_white(noisy, case.spacing)
+    errors = [true_error(case, noisy, clean, s) for s in (suggestion, white)]
+    best = min(*errors, oracle(noisy, clean, case.spacing, [suggestion.model], sigma))
     return {
         "case": case,
         "sigma": sigma,
-        "found": found,
+        "suggestion": suggestion,
         "white": white,
-        "losses": losses,
-        "gain": 10 * math.log10(sigma**2 / errors[0]),
+        "losses": [decibels(error / best) for error in errors],
+        "gain": decibels(sigma**2 / errors[0]),
     }
 
 
+def line(cells: list[str]) -> str:
+    """Row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
 def correlated_report(rows: list[dict[str, Any]]) -> str:
-    """Return a Markdown table."""
-    lines = [
-        "| image | noise | correlation of neighbours | estimated σ / true | as white noise | gain | loss | loss as white noise |",
-        "|---|---|---|---|---|---|---|---|",
+    """Table of the cases of correlated noise, in Markdown."""
+    head = [
+        "image",
+        "noise",
+        "correlation of neighbours",
+        "estimated σ / true",
+        "as white noise",
+        "gain",
+        "loss",
+        "loss as white noise",
     ]
+    lines = [line(head), "|" + "---|" * len(head)]
     for r in rows:
-        case, found, white = r["case"], r["found"].noise, r["white"].noise
-        lines.append(
-            f"| {case.name} | {case.kind}, {case.percent:g} % | {found.correlation:.2f} | {found.sigma / r['sigma']:.3f} | "
-            f"{white.sigma / r['sigma']:.3f} | {r['gain']:.2f} | {r['losses'][0]:.2f} | {r['losses'][1]:.2f} |"
-        )
-    for what, fold in (("mean", np.mean), ("worst", np.max)):
-        told = [f"**{fold([r['losses'][k] for r in rows]):.2f}**" for k in (0, 1)]
-        lines.append(f"| **{what}** | | | | | | {' | '.join(told)} |")
+        case, noise, white = r["case"], r["suggestion"].noise, r["white"].noise
+        numbers = [
+            f"{noise.correlation:.2f}",
+            f"{noise.sigma / r['sigma']:.3f}",
+            f"{white.sigma / r['sigma']:.3f}",
+            f"{r['gain']:.2f}",
+            *(f"{loss:.2f}" for loss in r["losses"]),
+        ]
+        lines.append(line([case.name, f"{case.kind}, {case.percent:g} %", *numbers]))
+    for name, fold in (("mean", np.mean), ("worst", np.max)):
+        losses = [f"**{fold([r['losses'][k] for r in rows]):.2f}**" for k in (0, 1)]
+        lines.append(f"| **{name}** | | | | | | {' | '.join(losses)} |")
     return "\n".join(lines)
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """Two Markdown tables."""
+def time_report(rows: list[dict[str, Any]]) -> list[str]:
+    """Lines of the table of losses from the choice of the time."""
     names = list(rows[0]["time"])
-    lines = [
-        f"| image | noise | estimated σ / true | {' | '.join(names)} |",
-        "|---|---|---|" + "---|" * len(names),
-    ]
+    head = ["image", "noise", "estimated σ / true", *names]
+    lines = [line(head), "|" + "---|" * len(head)]
     for r in rows:
-        case = r["case"]
-        told = [f"{r['time'][name]:.2f}" for name in names]
-        lines.append(
-            f"| {case.name} | {case.kind} {case.percent:g} % | {r['noise'].sigma / r['sigma']:.3f} | {' | '.join(told)} |"
-        )
-    for what, fold in (("mean", np.mean), ("worst", np.max)):
-        off = fold([abs(r["noise"].sigma / r["sigma"] - 1) for r in rows])
-        told = [f"**{fold([r['time'][name] for r in rows]):.2f}**" for name in names]
-        lines.append(f"| **{what}** | | off by {100 * off:.1f} % | {' | '.join(told)} |")
-    lines += [
-        "",
-        "| image | noise | κ/(σ/voxel), sigma, time | gain | expected | loss | rule of thumb | model chosen | its gain |",
+        case, relative = r["case"], f"{r['noise'].sigma / r['sigma']:.3f}"
+        losses = [f"{r['time'][name]:.2f}" for name in names]
+        lines.append(line([case.name, f"{case.kind} {case.percent:g} %", relative, *losses]))
+    for label, fold in (("mean", np.mean), ("worst", np.max)):
+        error = fold([abs(r["noise"].sigma / r["sigma"] - 1) for r in rows])
+        losses = [f"**{fold([r['time'][name] for r in rows]):.2f}**" for name in names]
+        lines.append(f"| **{label}** | | off by {100 * error:.1f} % | {' | '.join(losses)} |")
+    return lines
+
+
+def parameter_report(rows: list[dict[str, Any]]) -> list[str]:
+    """Lines of the table of gains and losses from the choice of parameters and model."""
+    head = [
+        "image",
+        "noise",
+        "κ/(σ/voxel), sigma, time",
+        "gain",
+        "expected",
+        "loss",
+        "rule of thumb",
+        "model chosen",
+        "its gain",
     ]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    lines = [line(head), "|" + "---|" * len(head)]
     for r in rows:
-        case, found = r["case"], r["found"]
+        case, model, suggested_time = r["case"], r["suggestion"].model, r["suggestion"].time
         voxel = min(case.spacing)
-        chosen = f"{found.model.kappa * voxel / r['sigma']:.2f}, {found.model.sigma / voxel:.2g}, {found.time / voxel**2:.3g}"
-        lines.append(
-            f"| {case.name} | {case.kind} {case.percent:g} % | {chosen} | {r['gain']:.2f} | {r['expected']:.2f} | {r['joint']:.2f} | "
-            f"{r['default']:.2f} | {r['free']} | {r['free gain']:.2f} |"
-        )
-    for what, fold in (("mean", np.mean), ("worst", np.max)):
-        told = [f"**{fold([r[name] for r in rows]):.2f}**" for name in ("joint", "default")]
-        lines.append(f"| **{what}** | | | | | {' | '.join(told)} | | |")
+        chosen = [
+            f"{model.kappa * voxel / r['sigma']:.2f}",
+            f"{model.sigma / voxel:.2g}",
+            f"{suggested_time / voxel**2:.3g}",
+        ]
+        numbers = [f"{r[name]:.2f}" for name in ("gain", "expected", "joint", "default")]
+        free = [r["free"], f"{r['free gain']:.2f}"]
+        noise = f"{case.kind} {case.percent:g} %"
+        lines.append(line([case.name, noise, ", ".join(chosen), *numbers, *free]))
+    for label, fold in (("mean", np.mean), ("worst", np.max)):
+        losses = [f"**{fold([r[name] for r in rows]):.2f}**" for name in ("joint", "default")]
+        lines.append(f"| **{label}** | | | | | {' | '.join(losses)} | | |")
     better = [r["free gain"] - r["gain"] for r in rows]
     lines.append(
         f"| **chosen model less PeronaMalik** | | | | | | | mean | **{np.mean(better):+.2f}** |"
     )
     lines.append(f"| | | | | | | | least, most | **{min(better):+.2f}, {max(better):+.2f}** |")
-    return "\n".join(lines)
+    return lines
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """Tables of the cases of white noise, in Markdown."""
+    return "\n".join([*time_report(rows), "", *parameter_report(rows)])
+
+
+def print_correlated_row(r: dict[str, Any]) -> None:
+    """Print the results of one case of correlated noise."""
+    case, suggestion = r["case"], r["suggestion"]
+    level, white = (s.noise.sigma / r["sigma"] for s in (suggestion, r["white"]))
+    print(
+        case.name,
+        case.percent,
+        case.kind,
+        f"sigma {level:.3f} as white {white:.3f}",
+        f"loss {r['losses'][0]:.2f} {r['losses'][1]:.2f}",
+        suggestion.model,
+        flush=True,
+    )
+
+
+def print_row(r: dict[str, Any]) -> None:
+    """Print the results of one case of white noise."""
+    case, suggestion = r["case"], r["suggestion"]
+    level = f"sigma {r['noise'].sigma / r['sigma']:.3f} [{r['noise'].kind}]"
+    print(case.name, case.percent, case.kind, level)
+    losses = {name: round(loss, 2) for name, loss in r["time"].items()}
+    print("  time", losses, f"joint {r['joint']:.2f} thumb {r['default']:.2f}")
+    gains = f"gain {r['gain']:.2f} expected {r['expected']:.2f} {r['free']} {r['free gain']:.2f}"
+    seconds = f"{r['seconds']:.1f} s"
+    print(" ", gains, suggestion.model, suggestion.time, seconds, flush=True)
 
 
 def main() -> None:
-    """Make the tables, and put them between the marks in the page."""
+    """Make the tables, and put them between the marks of the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--cases", default="", help="only those whose name contains this; nothing is written"
     )
     chosen = parser.parse_args().cases
-    coloured, rows = [], []
+    correlated, rows = [], []
     for case in CORRELATED:
         if chosen in case.name:
-            coloured.append(r := correlated_row(case))
-            told = f"sigma {r['found'].noise.sigma / r['sigma']:.3f} as white {r['white'].noise.sigma / r['sigma']:.3f}"
-            print(
-                case.name,
-                case.percent,
-                case.kind,
-                told,
-                f"loss {r['losses'][0]:.2f} {r['losses'][1]:.2f}",
-                r["found"].model,
-                flush=True,
-            )
+            correlated.append(correlated_row(case))
+            print_correlated_row(correlated[-1])
     for case in CASES:
         if chosen in case.name:
-            rows.append(r := row(case))
-            print(
-                case.name,
-                case.percent,
-                case.kind,
-                f"sigma {r['noise'].sigma / r['sigma']:.3f} [{r['noise'].kind}]",
-                flush=True,
-            )
-            print(
-                "  time",
-                {k: round(v, 2) for k, v in r["time"].items()},
-                f"joint {r['joint']:.2f} thumb {r['default']:.2f}",
-                flush=True,
-            )
-            told = f"gain {r['gain']:.2f} expected {r['expected']:.2f} {r['free']} {r['free gain']:.2f}"
-            print(" ", told, r["found"].model, r["found"].time, f"{r['seconds']:.1f} s", flush=True)
-    tables = {"table": report(rows), "correlated": correlated_report(coloured)}
+            rows.append(row(case))
+            print_row(rows[-1])
+    tables = {"table": report(rows), "correlated": correlated_report(correlated)}
     print(*tables.values(), sep="\n\n")
     if not chosen:
-        page = OUT.read_text(encoding="utf-8")
+        page = PAGE.read_text(encoding="utf-8")
         for mark, text in tables.items():
             head, rest = page.split(f"<!-- {mark} -->\n")
             _, after = rest.split("<!-- end -->\n", 1)
             page = f"{head}<!-- {mark} -->\n{text}\n<!-- end -->\n{after}"
-        OUT.write_text(page, encoding="utf-8")
+        PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

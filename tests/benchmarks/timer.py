@@ -1,7 +1,9 @@
-"""How late the window is: a 5 ms timer in the GUI thread, idle, while a model is compiled, and during a run on 256³ voxels.
+"""Delay of the window: lateness of a 5 ms timer in the GUI thread.
 
-Needs a display: ``xvfb-run -a -s "-screen 0 1280x900x24" python tests/benchmarks/timer.py``. What is compiled needs an empty cache
-(``XDG_CACHE_HOME``); with the argument ``here`` it is compiled in a thread instead of another process.
+Measured are the idle window, the compilation of a model, and a run on 256³ voxels. Needs a
+display: ``xvfb-run -a -s "-screen 0 1280x900x24" python tests/benchmarks/timer.py``. For the
+compilation, the cache of machine code (``XDG_CACHE_HOME``) must be empty. With the argument
+``here``, kernels are compiled in a thread of this process, not by the compile worker.
 """
 
 from __future__ import annotations
@@ -18,46 +20,52 @@ from qtpy.QtWidgets import QApplication
 import napari_diffusion as nd
 from napari_diffusion.ui.run import task, warmup
 
-SIDE, PERIOD, IDLE = 256, 5, 5.0
+#: Edge of the volume [voxel].
+SIDE = 256
+#: Period of the timer [ms].
+PERIOD_MS = 5
+#: Duration of the measurement of the idle window [s].
+IDLE_TIME = 5.0
 
 
 def lateness(until: Callable[[], bool]) -> np.ndarray:
-    """Return how late each tick of a timer comes [ms], until a condition holds."""
+    """Lateness of each tick of a timer [ms], until a condition holds."""
     ticks: list[float] = []
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
-    timer.start(PERIOD)
+    timer.start(PERIOD_MS)
     while not until():
         QApplication.processEvents()
         time.sleep(0.0005)
     timer.stop()
-    return np.maximum(np.diff(ticks) * 1e3 - PERIOD, 0)
+    return np.maximum(np.diff(ticks) * 1e3 - PERIOD_MS, 0)
 
 
 def report(name: str, late: np.ndarray) -> None:
     """Print a line of the table."""
     p50, p99 = np.quantile(late, (0.5, 0.99))
     print(
-        f"{name:<34} {len(late):>6} ticks   median {p50:6.1f}   99 % {p99:6.1f}   largest {late.max():6.1f} ms late"
+        f"{name:<34} {len(late):>6} ticks   "
+        f"median {p50:6.1f}   99 % {p99:6.1f}   largest {late.max():6.1f} ms late"
     )
 
 
-def no_process(*_: object) -> None:
-    """Stand in for the other process: everything is compiled here."""
+def no_worker(*_: object) -> None:
+    """Replace the client of the compile worker: kernels compile in this process."""
 
 
 def prepared(widget: object) -> bool:
-    """Whether the kernels for what is on screen have been loaded, and nothing else is under way."""
+    """Whether the kernels for the current settings have been loaded, and no task is running."""
     QApplication.processEvents()
     kind = warmup.kind(widget.form.settings())
     return kind in warmup.compiled_kinds and not widget.pending and task.running() == 0
 
 
-def main(here: bool) -> None:
+def main(in_process: bool) -> None:
     """Measure and print."""
-    if here:
-        warmup.client.prepare = no_process
+    if in_process:
+        warmup.client.prepare = no_worker
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
     viewer.add_image(
@@ -70,7 +78,7 @@ def main(here: bool) -> None:
     widget.form.model.value = nd.PeronaMalik
     while warmup.client.process is not None or not prepared(widget):
         time.sleep(0.01)
-    end = time.monotonic() + IDLE
+    end = time.monotonic() + IDLE_TIME
     report("idle", lateness(lambda: time.monotonic() > end))
     for sigma, name in ((0.0, "classic Perona-Malik"), (1.0, "regularised Perona-Malik")):
         widget.form.controls["kappa"].value, widget.form.controls["sigma"].value = 0.3, sigma

@@ -1,4 +1,4 @@
-"""How times are taken: contenders in turn, round after round, and the median over the rounds of each one's ratio to ours."""
+"""Wall times of several filters, measured in alternation, and their ratios; Markdown tables."""
 
 from __future__ import annotations
 
@@ -8,53 +8,69 @@ from collections.abc import Callable
 
 import numpy as np
 
+#: A first call of a peer that takes longer than this [s] counts as its first round.
+MAX_WARM_UP = 2
+
 
 def seconds(work: Callable[[], object]) -> float:
+    """Wall time of a call [s]."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def in_turn(
+def alternate(
     contenders: dict[str, Callable[[], object]], rounds: int, shares: dict[str, float] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of every contender in every round, after one warm-up; a contender that did only a share of the work is scaled up.
+    """Wall times [s] of every contender in every round, after one warm-up.
 
-    The warm-up of a peer that takes more than two seconds is its first round as well; ours may have been compiling.
+    In a round, all contenders run once. The warm-up of a peer that takes more than two seconds
+    counts as its first round; ours may include compilation.
+
+    Parameters
+    ----------
+    contenders
+        Calls to time, by name; our own names start with ``"ours"``.
+    rounds
+        Number of rounds.
+    shares
+        For contenders that do a share of the work, that share; their times are scaled up.
     """
+    shares = shares or {}
     times: dict[str, list[float]] = {}
     for name, work in contenders.items():
         first = seconds(work)
-        times[name] = (
-            [first / (shares or {}).get(name, 1.0)]
-            if first > 2 and not name.startswith("ours")
-            else []
-        )
+        counts = first > MAX_WARM_UP and not name.startswith("ours")
+        times[name] = [first / shares.get(name, 1.0)] if counts else []
     for k in range(rounds):
         for name, work in contenders.items():
             if len(times[name]) <= k:
-                times[name].append(seconds(work) / (shares or {}).get(name, 1.0))
+                times[name].append(seconds(work) / shares.get(name, 1.0))
     return times
 
 
 def median(values: list[float]) -> float:
+    """Median of some times."""
     return statistics.median(values)
 
 
 def ratio(times: dict[str, list[float]], name: str, ours: str) -> float:
-    """Median over the rounds of (time of `name`) / (time of `ours`): what drifts with the machine cancels."""
+    """Median over the rounds of the time of ``name`` over that of ``ours``.
+
+    A drift in the speed of the machine cancels.
+    """
     return median([theirs / mine for theirs, mine in zip(times[name], times[ours], strict=True)])
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
+    """Format a Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines) + "\n"
 
 
 def ball(n: int) -> np.ndarray:
-    """Bright ball on a background, with noise."""
+    """Bright ball on a background, with noise; a cube of ``n`` voxels."""
     x = np.linspace(-1, 1, n, dtype=np.float32)
-    inside = (
-        x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2 < 0.5
-    ) * np.float32(60)
+    square = x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2
+    inside = (square < 0.5) * np.float32(60)
     return inside + np.random.default_rng(3).normal(100, 10, (n, n, n)).astype(np.float32)

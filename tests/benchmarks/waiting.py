@@ -1,4 +1,4 @@
-"""What a user waits for, small images, and memory."""
+"""Waiting times of a user, small images, and memory."""
 
 from __future__ import annotations
 
@@ -12,17 +12,33 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from timing import ball, in_turn, median, ratio, seconds, table
+from timing import alternate, ball, median, ratio, seconds, table
 
 import napari_diffusion as nd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.peak_memory import peaks
 
+#: Program that runs a first filter.
+FIRST_FILTER = (
+    "import numpy as np, napari_diffusion as nd; "
+    "nd.diffuse(np.zeros((32, 32, 32), np.float32), nd.PeronaMalik(), time=1.0)"
+)
+
 
 def waiting(n: int, rounds: int) -> dict:
-    """Import, first filter of a new installation (compilation), first filter of a later process (cached), and cancel."""
-    first = "import numpy as np, napari_diffusion as nd; nd.diffuse(np.zeros((32, 32, 32), np.float32), nd.PeronaMalik(), time=1.0)"
+    """Table of start-up, cancellation and suggestion."""
+    rows = [*start_up(), *cancellation(n, rounds)]
+    large = ball(2 * n)
+    nd.suggest(large[:40, :60, :60])  # compiles the kernels
+    for label, model in (("Perona-Malik", nd.PeronaMalik()), ("no model", "auto")):
+        times = [seconds(partial(nd.suggest, large, model)) for _ in range(rounds)]
+        rows.append([f"nd.suggest for a volume of {2 * n}³, {label} named", f"{median(times):.1f}"])
+    return {"text": "## Waiting\n\n" + table(["what", "seconds"], rows)}
+
+
+def start_up() -> list[list[str]]:
+    """Rows for the import, and for the first filter: compiled, and from the cache."""
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "XDG_CACHE_HOME": home, "HOME": home, "LOCALAPPDATA": home}
 
@@ -31,27 +47,25 @@ def waiting(n: int, rounds: int) -> dict:
                 lambda: subprocess.run([sys.executable, "-c", code], env=environment, check=True)
             )
 
-        bare = median([run("pass") for _ in range(3)])
-        rows = [
-            [
-                "import napari_diffusion",
-                f"{median([run('import napari_diffusion') for _ in range(3)]) - bare:.2f}",
-            ],
-            [
-                "first filter of a new installation, libraries loaded and compiled",
-                f"{run(first) - bare:.2f}",
-            ],
-            [
-                "first filter of a later process, libraries loaded, kernels cached",
-                f"{median([run(first) for _ in range(3)]) - bare:.2f}",
-            ],
-            [
-                "of which NumPy and numba take",
-                f"{median([run('import numpy, numba') for _ in range(3)]) - bare:.2f}",
-            ],
-        ]
-    u, late = ball(n), []
-    nd.diffuse(u[:8], nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0)  # compiled
+        def median_of_three(code: str) -> float:
+            return median([run(code) for _ in range(3)])
+
+        bare = median_of_three("pass")
+        times = {
+            "import napari_diffusion": median_of_three("import napari_diffusion"),
+            "first filter of a new installation, libraries loaded and compiled": run(FIRST_FILTER),
+            "first filter of a later process, libraries loaded, kernels cached": median_of_three(
+                FIRST_FILTER
+            ),
+            "of which NumPy and numba take": median_of_three("import numpy, numba"),
+        }
+    return [[name, f"{spent - bare:.2f}"] for name, spent in times.items()]
+
+
+def cancellation(n: int, rounds: int) -> list[list[str]]:
+    """Rows for the time from a request to cancel to the return of a run."""
+    u, delays = ball(n), []
+    nd.diffuse(u[:8], nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0)  # compiles the kernels
     for wait in (0.05, 0.2, 0.35) * rounds:
         event, pressed = threading.Event(), [0.0]
 
@@ -63,21 +77,13 @@ def waiting(n: int, rounds: int) -> dict:
         try:
             nd.diffuse(u, nd.PeronaMalik(kappa=20.0, sigma=1.0), time=40.0, cancel=event)
         except nd.Cancelled:
-            late.append(time.perf_counter() - pressed[0])
-    rows.append(
-        [f"from cancel to the return of a regularised run at {n}³, median", f"{median(late):.2f}"]
-    )
-    rows.append(["the same, largest", f"{max(late):.2f}"])
-    large = ball(2 * n)
-    nd.suggest(large[:40, :60, :60])  # compiled
-    for named, model in (("Perona-Malik", nd.PeronaMalik()), ("no model", "auto")):
-        times = [seconds(partial(nd.suggest, large, model)) for _ in range(rounds)]
-        rows.append([f"nd.suggest for a volume of {2 * n}³, {named} named", f"{median(times):.1f}"])
-    return {"text": "## Waiting\n\n" + table(["what", "seconds"], rows)}
+            delays.append(time.perf_counter() - pressed[0])
+    name = f"from cancel to the return of a regularised run at {n}³, median"
+    return [[name, f"{median(delays):.2f}"], ["the same, largest", f"{max(delays):.2f}"]]
 
 
 def small(n: int, rounds: int) -> dict:
-    """Many small images: what one call takes, beside the same Gaussian of the peers."""
+    """Table of the time of one call on a small image, beside the same Gaussian of peers."""
     import cv2
     import diplib as dip
     from scipy.ndimage import gaussian_filter
@@ -97,15 +103,10 @@ def small(n: int, rounds: int) -> dict:
         }
         if len(shape) == 2:
             contenders["OpenCV GaussianBlur, sigma = 1"] = partial(cv2.GaussianBlur, u, (0, 0), 1)
-        times = in_turn(contenders, 50 * rounds)
-        mine = next(iter(contenders))
+        times = alternate(contenders, 50 * rounds)
+        mine, size = next(iter(contenders)), "×".join(map(str, shape))
         rows += [
-            [
-                "×".join(map(str, shape)),
-                name,
-                f"{median(t) * 1e6:.0f}",
-                f"{ratio(times, name, mine):.2f}",
-            ]
+            [size, name, f"{median(t) * 1e6:.0f}", f"{ratio(times, name, mine):.2f}"]
             for name, t in times.items()
         ]
     head = ["image", "filter", "µs per call", "time / ours, Linear"]
@@ -113,7 +114,10 @@ def small(n: int, rounds: int) -> dict:
 
 
 def memory(n: int, rounds: int) -> dict:
-    """Peak memory of one run of every model and scheme, input and output included, as a multiple of the image."""
+    """Table of the peak memory of every model and scheme, as a multiple of the image.
+
+    Input and output are included.
+    """
     long = {"time": 10.0, "scheme": "rkl2"}
     runs = {
         "Linear, sigma = 2 voxels": ("nd.Linear()", {"time": 2.0}),
@@ -137,14 +141,12 @@ def memory(n: int, rounds: int) -> dict:
         "Hybrid": ("nd.Hybrid()", {"time": 0.6}),
         "VesselEnhancing": ("nd.VesselEnhancing()", {"time": 0.03}),
     }
-    found = peaks(
+    memories = peaks(
         {name: ((n, n, n), "f4", model, options) for name, (model, options) in runs.items()}
     )
     rows = [
         [name, f"{peak / image:.1f}", f"{planned / image:.1f}"]
-        for name, (peak, planned, image) in found.items()
+        for name, (peak, planned, image) in memories.items()
     ]
-    return {
-        "text": f"## Memory, {n}³ float32, two threads\n\n"
-        + table(["run", "peak / image", "predicted by `nd.plan`"], rows)
-    }
+    head = ["run", "peak / image", "predicted by `nd.plan`"]
+    return {"text": f"## Memory, {n}³ float32, two threads\n\n" + table(head, rows)}

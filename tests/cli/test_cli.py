@@ -1,4 +1,4 @@
-"""The command line: the same bits as Python, one sentence for every mistake, and nothing half-done."""
+"""The command line: the same results as Python, errors of one sentence, no partial output."""
 
 import os
 import re
@@ -29,21 +29,19 @@ LINEAR = ["--model", "linear", "--time", "3"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Work in a folder with one small file of each kind."""
+    """Create a folder with one small file of each kind, and make it the current folder."""
     monkeypatch.chdir(tmp_path)
     data = RNG.normal(100, 20, (10, 9, 8)).astype(np.int16)
     header = nibabel.Nifti1Header()
     header.set_xyzt_units("mm", "sec")
     header.set_data_dtype(np.int16)
-    image = nibabel.Nifti1Image(
-        np.stack([data, data[::-1]], axis=-1), np.diag([2.0, 2.0, 3.0, 1.0]), header
-    )
+    series = np.stack([data, data[::-1]], axis=-1)
+    image = nibabel.Nifti1Image(series, np.diag([2.0, 2.0, 3.0, 1.0]), header)
     nibabel.save(image, "series.nii.gz")
     nibabel.save(image.slicer[..., 0], "brain.nii")
     tifffile.imwrite("pages.tif", data.astype(np.uint8), photometric="minisblack", metadata=None)
-    tifffile.imwrite(
-        "rgb.tif", RNG.integers(0, 255, (12, 16, 3), dtype=np.uint8), photometric="rgb"
-    )
+    colours = RNG.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    tifffile.imwrite("rgb.tif", colours, photometric="rgb")
     np.save("array.npy", data.astype(np.float32) + 0.25)
     return tmp_path
 
@@ -85,7 +83,7 @@ def load(path):
         ),
     ],
 )
-def test_file_gets_what_python_computes(options, model, keywords, folder):
+def test_result_equals_that_of_python(options, model, keywords, folder):
     assert main(["run", "brain.nii", "out.nii.gz", *options]) == 0
     expected = nd.diffuse(load("brain.nii"), model, **{"spacing": (2.0, 2.0, 3.0)} | keywords)
     result = load("out.nii.gz")
@@ -93,7 +91,7 @@ def test_file_gets_what_python_computes(options, model, keywords, folder):
     np.testing.assert_array_equal(result, expected)
 
 
-def test_width_at_half_maximum_is_what_it_says(folder):
+def test_fwhm_is_the_width_of_a_filtered_peak(folder):
     peak = np.zeros(401, np.float32)
     peak[200] = 1.0
     np.save("peak.npy", peak)
@@ -102,58 +100,36 @@ def test_width_at_half_maximum_is_what_it_says(folder):
     assert abs(int(above.sum()) - 40) <= 1  # counted in whole pixels
 
 
-def test_time_points_stay_apart_and_the_program_says_so(folder, capsys):
+def test_time_points_are_filtered_separately_and_the_log_says_so(folder, capsys):
     assert main(["run", "series.nii.gz", "out.nii", *LINEAR]) == 0
-    told = capsys.readouterr().err
-    assert "Smooths along X, Y, Z" in told
-    assert "T by itself" in told
+    log = capsys.readouterr().err
+    assert "Smooths along X, Y, Z" in log
+    assert "T by itself" in log
     result, source = load("out.nii"), load("series.nii.gz")
     for t in range(2):
-        np.testing.assert_array_equal(
-            result[..., t],
-            nd.diffuse(source[..., t], nd.Linear(), time=3.0, spacing=(2.0, 2.0, 3.0)),
-        )
+        expected = nd.diffuse(source[..., t], nd.Linear(), time=3.0, spacing=(2.0, 2.0, 3.0))
+        np.testing.assert_array_equal(result[..., t], expected)
 
 
-def test_unit_of_the_options_does_not_change_the_picture(folder):
+def test_result_does_not_depend_on_the_unit_of_the_options(folder):
     assert main(["run", "brain.nii", "mm.nii", *PERONA_MALIK]) == 0
-    assert (
-        main(
-            [
-                "run",
-                "brain.nii",
-                "um.nii",
-                "--model",
-                "perona-malik",
-                "--kappa",
-                "0.02",
-                "--time",
-                "3e6",
-                "--unit",
-                "um",
-            ]
-        )
-        == 0
-    )
-    np.testing.assert_allclose(
-        load("um.nii"), load("mm.nii"), rtol=1e-5
-    )  # the threshold is rounded to float32 in either unit
+    in_micrometer = ["--model", "perona-malik", "--kappa", "0.02", "--time", "3e6", "--unit", "um"]
+    assert main(["run", "brain.nii", "um.nii", *in_micrometer]) == 0
+    # The threshold is rounded to float32 in either unit.
+    np.testing.assert_allclose(load("um.nii"), load("mm.nii"), rtol=1e-5)
 
 
-def test_recipe_makes_the_same_file_again(folder):
+def test_recipe_reproduces_the_result(folder):
     assert main(["run", "brain.nii", "one.nii", *PERONA_MALIK]) == 0
     assert main(["run", "brain.nii", "two.nii", "--recipe", "one.nii.recipe.json"]) == 0
     np.testing.assert_array_equal(load("two.nii"), load("one.nii"))
     recipe = nd.Recipe.load("one.nii.recipe.json")
-    assert (recipe.model, recipe.time, recipe.unit) == (
-        nd.PeronaMalik(kappa=20.0),
-        3.0,
-        "millimeter",
-    )
+    assert recipe.model == nd.PeronaMalik(kappa=20.0)
+    assert (recipe.time, recipe.unit) == (3.0, "millimeter")
     assert recipe.spacing == (2.0, 2.0, 3.0)
 
 
-def test_command_of_a_recipe_makes_the_same_file(folder):
+def test_command_of_a_recipe_reproduces_the_result(folder):
     recipe = nd.Recipe(
         nd.PeronaMalik(kappa=0.02, sigma=2000.0), 3e6, unit="micrometer", preserve_dtype=True
     )
@@ -161,95 +137,56 @@ def test_command_of_a_recipe_makes_the_same_file(folder):
     assert main(["run", "brain.nii", "one.nii", "--recipe", "r.json"]) == 0
     assert main(shlex.split(recipe.to_command("brain.nii", "two.nii"))[1:]) == 0
     difference = load("two.nii").astype(int) - load("one.nii")
-    assert (
-        abs(difference).max() <= 1
-    )  # the recipe is converted to mm, the command is not: rounding may tip
+    # The recipe is converted to mm and the command is not, so that rounding may differ.
+    assert abs(difference).max() <= 1
     assert (difference != 0).mean() < 0.01
 
 
-def test_auto_is_what_suggest_says(folder):
-    assert main(["run", "brain.nii", "out.nii", "--model", "perona-malik", "--auto"]) == 0
+def test_auto_equals_suggest(folder):
+    automatic = ["--model", "perona-malik", "--auto"]
+    assert main(["run", "brain.nii", "out.nii", *automatic]) == 0
     model, duration = nd.suggest(load("brain.nii"), nd.PeronaMalik(), spacing=(2.0, 2.0, 3.0))
     recipe = nd.Recipe.load("out.nii.recipe.json")
     assert (recipe.model, recipe.time) == (model, duration)
-    assert (
-        main(
-            ["run", "brain.nii", "timed.nii", "--model", "perona-malik", "--auto", "--time", "0.5"]
-        )
-        == 0
-    )
+    assert main(["run", "brain.nii", "timed.nii", *automatic, "--time", "0.5"]) == 0
     assert nd.Recipe.load("timed.nii.recipe.json").time == 0.5
 
 
-def test_auto_leaves_what_is_given(folder, capsys):
-    assert (
-        main(
-            [
-                "run",
-                "brain.nii",
-                "out.nii",
-                "--model",
-                "perona-malik",
-                "--auto",
-                "--kappa",
-                "7",
-                "--fwhm",
-                "3",
-            ]
-        )
-        == 0
-    )
+def test_auto_keeps_given_options(folder, capsys):
+    options = ["--model", "perona-malik", "--auto", "--kappa", "7", "--fwhm", "3"]
+    assert main(["run", "brain.nii", "out.nii", *options]) == 0
     recipe = nd.Recipe.load("out.nii.recipe.json")
     assert recipe.model.kappa == 7
     assert recipe.time == pytest.approx(nd.time_for_sigma(3 / 2.3548), rel=1e-4)
-    told = capsys.readouterr().err
-    assert "Noise: Gaussian" in told
-    assert "mm²" in told
-    assert "kappa = " not in told  # it was not chosen
+    log = capsys.readouterr().err
+    assert "Noise: Gaussian" in log
+    assert "mm²" in log
+    assert "kappa = " not in log  # it was not chosen
 
 
 def test_auto_chooses_the_model(folder, capsys):
-    assert (
-        main(["run", "brain.nii", "out.nii", "--auto", "--noise-reduction", "2", "--dry-run"]) == 0
-    )
-    found = nd.suggest(load("brain.nii"), spacing=(2.0, 2.0, 3.0), noise_reduction=2.0)
-    assert found.model.title in capsys.readouterr().out
+    options = ["--auto", "--noise-reduction", "2", "--dry-run"]
+    assert main(["run", "brain.nii", "out.nii", *options]) == 0
+    suggestion = nd.suggest(load("brain.nii"), spacing=(2.0, 2.0, 3.0), noise_reduction=2.0)
+    assert suggestion.model.title in capsys.readouterr().out
 
 
-def test_auto_is_shared(folder):
-    """With another file, or with the folder that holds it, in any unit: what both get together."""
+def test_auto_uses_shared_files(folder):
+    """The choice is the same for a shared file, for its folder, and in another unit."""
     noise = np.random.default_rng(4).normal(size=(24, 20, 18))
     ramp = np.indices(noise.shape).sum(0)
     for name, sigma in (("quiet", 2.0), ("loud", 20.0)):
         header = nibabel.Nifti1Header()
         header.set_xyzt_units("mm")
         Path(name).mkdir()
-        nibabel.save(
-            nibabel.Nifti1Image((3 * ramp + sigma * noise).astype("f4"), np.eye(4), header),
-            f"{name}/{name}.nii",
-        )
+        image = nibabel.Nifti1Image((3 * ramp + sigma * noise).astype("f4"), np.eye(4), header)
+        nibabel.save(image, f"{name}/{name}.nii")
+    shares = [[], ["--share", "loud/loud.nii"], ["--share", "loud"]]
+    shares += [["--share", "loud", "--unit", "µm"]]
+    options = ["--model", "linear", "--auto", "--overwrite"]
     times = []
-    for shared in (
-        [],
-        ["--share", "loud/loud.nii"],
-        ["--share", "loud"],
-        ["--share", "loud", "--unit", "µm"],
-    ):
-        assert (
-            main(
-                [
-                    "run",
-                    "quiet/quiet.nii",
-                    "out.nii",
-                    "--model",
-                    "linear",
-                    "--auto",
-                    "--overwrite",
-                    *shared,
-                ]
-            )
-            == 0
-        )
+    for share in shares:
+        assert main(["run", "quiet/quiet.nii", "out.nii", *options, *share]) == 0
         times.append(nd.Recipe.load("out.nii.recipe.json").in_unit("mm").time)
     assert times[0] < times[1]
     assert times[2] == times[1]
@@ -259,52 +196,28 @@ def test_auto_is_shared(folder):
 def test_colours_are_coupled_by_default(folder):
     assert main(["run", "rgb.tif", "out.tif", *PERONA_MALIK]) == 0
     source = tifffile.imread("rgb.tif")
-    np.testing.assert_array_equal(
-        load("out.tif"), nd.diffuse(source, nd.PeronaMalik(kappa=20.0), time=3.0, channel_axis=2)
-    )
+    expected = nd.diffuse(source, nd.PeronaMalik(kappa=20.0), time=3.0, channel_axis=2)
+    np.testing.assert_array_equal(load("out.tif"), expected)
 
 
-def test_mask_and_labels_in_another_axis_order(folder):
+def test_mask_and_labels_may_have_another_axis_order(folder):
     mask = np.zeros((10, 9, 8), np.uint8)
     mask[2:8] = 3
     tifffile.imwrite("mask.ome.tif", mask.T, metadata={"axes": "ZYX"})
-    for name, expected in (("mask", mask != 0), ("labels", mask.astype(int))):
+    for name, regions in (("mask", mask != 0), ("labels", mask.astype(int))):
         assert main(["run", "brain.nii", f"{name}.nii", *LINEAR, f"--{name}", "mask.ome.tif"]) == 0
-        np.testing.assert_array_equal(
-            load(f"{name}.nii"),
-            nd.diffuse(
-                load("brain.nii"),
-                nd.Linear(),
-                time=3.0,
-                spacing=(2.0, 2.0, 3.0),
-                **{name: expected},
-            ),
-        )
+        keywords = {"time": 3.0, "spacing": (2.0, 2.0, 3.0), name: regions}
+        expected = nd.diffuse(load("brain.nii"), nd.Linear(), **keywords)
+        np.testing.assert_array_equal(load(f"{name}.nii"), expected)
 
 
-def test_stack_of_unknown_planes_gets_its_meaning_from_the_user(folder):
-    assert (
-        main(
-            [
-                "run",
-                "array.npy",
-                "out.ome.tif",
-                *LINEAR,
-                "--axes",
-                "ZYX",
-                "--spacing",
-                "2,.5,.5",
-                "--unit",
-                "µm",
-            ]
-        )
-        == 0
-    )
+def test_options_give_axes_and_voxel_size_to_planes_of_unknown_kind(folder):
+    options = ["--axes", "ZYX", "--spacing", "2,.5,.5", "--unit", "µm"]
+    assert main(["run", "array.npy", "out.ome.tif", *LINEAR, *options]) == 0
     volume = io.read("out.ome.tif")
     assert (volume.axes, volume.spacing, volume.unit) == ("ZYX", (2.0, 0.5, 0.5), "micrometer")
-    np.testing.assert_array_equal(
-        volume.data, nd.diffuse(load("array.npy"), nd.Linear(), time=3.0, spacing=(2.0, 0.5, 0.5))
-    )
+    expected = nd.diffuse(load("array.npy"), nd.Linear(), time=3.0, spacing=(2.0, 0.5, 0.5))
+    np.testing.assert_array_equal(volume.data, expected)
 
 
 def test_nan_is_refused_or_kept(folder, capsys):
@@ -315,17 +228,16 @@ def test_nan_is_refused_or_kept(folder, capsys):
     assert main(arguments) == 2
     assert "NaN" in capsys.readouterr().err
     assert main([*arguments, "--nan", "mask"]) == 0
-    np.testing.assert_array_equal(
-        np.load("out.npy"), nd.diffuse(data, nd.Linear(), time=3.0, nan="mask")
-    )
+    expected = nd.diffuse(data, nd.Linear(), time=3.0, nan="mask")
+    np.testing.assert_array_equal(np.load("out.npy"), expected)
     assert np.isnan(np.load("out.npy")).sum() == 1
 
 
-# Mistakes
+# Errors
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("run none.nii out.nii {linear}", "no such file"),
         ("run brain.nii brain.nii {linear}", "own source"),
@@ -375,13 +287,13 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ("run brain.nii out.nii --recipe plane.json", "say which with --axes"),
         ("run brain.nii out.nii --recipe channels.json", "--channel-axis"),
         ("run brain.nii out.nii --recipe pixel.json", "pixel"),
-        ("run brain.nii out.nii --recipe plane.json --time 0", "already said by the recipe"),
+        ("run brain.nii out.nii --recipe plane.json --time 0", "already set by the recipe"),
         ("run brain.nii out.nii {linear} --kapa 3", "--kapa"),
         ("run brain.nii", "Missing argument"),
         ("filter brain.nii out.nii", "filter"),
     ],
 )
-def test_mistake_is_one_sentence_and_writes_nothing(words, said, folder, capsys):
+def test_error_is_one_sentence_and_nothing_is_written(words, message, folder, capsys):
     Path("broken.nii").write_bytes(b"no image")
     Path("empty").mkdir()
     Path("bad.json").write_text("{", encoding="utf-8")
@@ -394,13 +306,13 @@ def test_mistake_is_one_sentence_and_writes_nothing(words, said, folder, capsys)
     lines = captured.err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("Error: ")
-    assert said in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
-def test_fault_of_the_program_is_told_apart(folder, capsys, monkeypatch):
+def test_fault_of_the_program_has_its_own_exit_code(folder, capsys, monkeypatch):
     def fault(*args, **kwargs):
         raise KeyError("oops")
 
@@ -411,7 +323,7 @@ def test_fault_of_the_program_is_told_apart(folder, capsys, monkeypatch):
         main(["run", "brain.nii", "out.nii", *LINEAR, "--debug"])
 
 
-def test_everything_is_checked_before_computing(folder, monkeypatch):
+def test_target_is_checked_before_the_run(folder, monkeypatch):
     monkeypatch.setattr(
         file_run.Request,
         "result",
@@ -420,20 +332,20 @@ def test_everything_is_checked_before_computing(folder, monkeypatch):
     assert main(["run", "brain.nii", "array.npy", *LINEAR]) == 2
 
 
-# Behaviour
+# Other behaviour
 
 
-def test_dry_run_says_the_plan_and_does_nothing(folder, capsys):
+def test_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
     before = sorted(os.listdir())
     assert main(["run", "brain.nii", "out.nii", *PERONA_MALIK, "--dry-run"]) == 0
-    told = capsys.readouterr().out
+    log = capsys.readouterr().out
     plan = nd.plan(load("brain.nii"), nd.PeronaMalik(kappa=20.0), time=3.0, spacing=(2.0, 2.0, 3.0))
-    assert plan.describe() in told
-    assert "kappa 20.0 intensity/mm" in told
+    assert plan.describe() in log
+    assert "kappa 20.0 intensity/mm" in log
     assert sorted(os.listdir()) == before
 
 
-def test_quiet_is_quiet_and_overwrite_overwrites(folder, capsys):
+def test_quiet_run_prints_nothing_and_overwrite_replaces_the_target(folder, capsys):
     Path("out.nii").write_bytes(b"old")
     assert main(["run", "brain.nii", "out.nii", *LINEAR, "--quiet", "--overwrite"]) == 0
     captured = capsys.readouterr()
@@ -441,55 +353,57 @@ def test_quiet_is_quiet_and_overwrite_overwrites(folder, capsys):
     assert load("out.nii").dtype == np.float32
 
 
-def test_bar_is_drawn_to_its_end_on_a_terminal(folder, capsys, monkeypatch):
+def test_progress_bar_reaches_its_end_on_a_terminal(folder, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert main(["run", "series.nii.gz", "out.nii", *PERONA_MALIK]) == 0
     assert "100%" in capsys.readouterr().err
     monkeypatch.undo()
 
 
-def test_models_lists_every_parameter(capsys):
+def test_command_models_lists_all_parameters(capsys):
     assert main(["models"]) == 0
-    told = capsys.readouterr().out
+    log = capsys.readouterr().out
     for model in nd.models.all_models():
-        assert model.summary in told
+        assert model.summary in log
         for parameter in nd.models.parameters(model):
-            assert f"--{parameter.name.replace('_', '-')} " in told
-            assert parameter.doc in told
+            assert f"--{parameter.name.replace('_', '-')} " in log
+            assert parameter.doc in log
 
 
-def test_help_needs_none_of_the_heavy_modules():
-    code = "import sys; from napari_diffusion.cli import main; main(['--help']); assert not {'numpy', 'numba', 'scipy'} & set(sys.modules)"
+def test_help_imports_no_heavy_modules():
+    code = (
+        "import sys; from napari_diffusion.cli import main; main(['--help']); "
+        "assert not {'numpy', 'numba', 'scipy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("module", ["napari_diffusion", "napari_diffusion.cli"])
+@pytest.mark.parametrize(("words", "code"), [(["models"], 0), (["models", "--wrong"], 2)])
+def test_module_runs_the_command_line(module, words, code, capsys):
+    assert main(words) == code
+    expected = capsys.readouterr()
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout, done.stderr) == (code, expected.out, expected.err)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_interrupt_leaves_nothing_behind(number, code, compiled, folder, tmp_path_factory):
-    """While kernels are compiled, an exception would be swallowed or hang: the run ends right after."""
+def test_signal_ends_a_run_without_output(number, code, compiled, folder, tmp_path_factory):
+    """A signal during the compilation of kernels takes effect after the compilation."""
     np.save("large.npy", np.zeros((64, 256, 256), np.float32))
     before = sorted(os.listdir())
-    command = [
-        sys.executable,
-        "-m",
-        "napari_diffusion.cli",
-        "run",
-        "large.npy",
-        "out.npy",
-        "--axes",
-        "ZYX",
-    ]
-    command += ["--model", "perona-malik", "--time", "2000", "--scheme", "explicit"]
-    env = (
-        os.environ
-        if compiled
-        else {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
-    )
+    command = [sys.executable, "-m", "napari_diffusion.cli", "run", "large.npy", "out.npy"]
+    command += ["--axes", "ZYX", "--model", "perona-malik", "--time", "2000"]
+    command += ["--scheme", "explicit"]
+    env = dict(os.environ)
+    if not compiled:
+        env["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        lines = [
-            process.stderr.readline() for _ in range(3)
-        ]  # the third says what will be done; then it is
+        # The run starts after the third line, which is the plan.
+        lines = [process.stderr.readline() for _ in range(3)]
         assert "steps" in lines[2]
         time.sleep(0.3 if compiled else 0.05)
         process.send_signal(number)
@@ -502,7 +416,7 @@ def test_interrupt_leaves_nothing_behind(number, code, compiled, folder, tmp_pat
     assert sorted(os.listdir()) == before
 
 
-def test_a_signal_waits_while_it_may_not_interrupt():
+def test_signal_is_deferred_in_a_protected_block():
     def interrupted(stop, *numbers):
         with stop.waiting():
             for number in numbers:
@@ -518,7 +432,7 @@ def test_a_signal_waits_while_it_may_not_interrupt():
     assert reached == [signal.SIGTERM]
     assert stop.event.is_set()
     assert stop.number == signal.SIGTERM
-    with pytest.raises(KeyboardInterrupt):  # whoever insists is not made to wait
+    with pytest.raises(KeyboardInterrupt):  # the second signal is not deferred
         interrupted(Stop(), signal.SIGINT, signal.SIGINT)
     assert reached == [signal.SIGTERM]
 

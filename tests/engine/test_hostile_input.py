@@ -1,7 +1,7 @@
-"""Hostile input ends in a correct result or in one sentence, never in anything else, and is never written to.
+"""Hostile input gives a correct result or a one-sentence error, and is never written to.
 
-A result is correct when it is the result of the same run on a clean, native, contiguous float64 copy (what that run must give is said
-by the oracles), rounded to the promised dtype.
+The correct result is that of the same run on a clean, native, contiguous float64 copy, rounded to
+the promised dtype. The runs on clean input are tested against oracles elsewhere.
 """
 
 import pickle
@@ -45,7 +45,7 @@ def frozen(values):
 
 
 class Frame:
-    """A table as pandas has it: a shape and an array inside, but no dtype and no index by position."""
+    """A table as of pandas: with shape and `__array__`, but no dtype and no index by position."""
 
     def __init__(self, values):
         self.values, self.shape = values, values.shape
@@ -57,8 +57,8 @@ class Frame:
         raise KeyError(key)
 
 
-def checker(dtype, low, high):
-    """Extreme values in alternation."""
+def alternating(dtype, low, high):
+    """Return an image of two extreme values."""
     return np.where(np.indices((6, 8)).sum(0) % 3, np.array(low, dtype), np.array(high, dtype))
 
 
@@ -76,7 +76,7 @@ RIGHT = {
     "one voxel in three axes": (lambda: picture((1, 1, 1)), {}),
     "axis of one": (lambda: picture((7, 1, 6)), {}),
     "axis of two": (lambda: picture((2, 7, 2)), {}),
-    "nothing in it": (lambda: picture((0,)), {}),
+    "empty": (lambda: picture((0,)), {}),
     "two empty axes": (lambda: picture((0, 2, 0)), {}),
     "axis of zero": (lambda: picture((4, 0, 3)), {}),
     "no channels": (lambda: picture((4, 3, 0)), {"channel_axis": 2}),
@@ -112,14 +112,14 @@ RIGHT = {
     "values 1e-40": (lambda: picture() * np.float32(1e-42), {}),
     "values 1e16": (lambda: picture() * np.float32(1e14), {}),
     "float64 values 1e150": (lambda: picture(dtype="f8") * 1e148, {}),
-    "int8 limits": (lambda: checker("i1", -128, 127), {"preserve_dtype": True}),
-    "uint8 limits": (lambda: checker("u1", 0, 255), {"preserve_dtype": True}),
-    "int16 limits": (lambda: checker("i2", -(2**15), 2**15 - 1), {"preserve_dtype": True}),
-    "uint16 limits": (lambda: checker("u2", 0, 2**16 - 1), {"preserve_dtype": True}),
-    "int32 limits": (lambda: checker("i4", -(2**31), 2**31 - 1), {"preserve_dtype": True}),
-    "uint32 limits": (lambda: checker("u4", 0, 2**32 - 1), {"preserve_dtype": True}),
-    "int32 limits as float32": (lambda: checker("i4", -(2**31), 2**31 - 1), {}),
-    "uint64 limits as float32": (lambda: checker("u8", 0, 2**64 - 1), {}),
+    "int8 limits": (lambda: alternating("i1", -128, 127), {"preserve_dtype": True}),
+    "uint8 limits": (lambda: alternating("u1", 0, 255), {"preserve_dtype": True}),
+    "int16 limits": (lambda: alternating("i2", -(2**15), 2**15 - 1), {"preserve_dtype": True}),
+    "uint16 limits": (lambda: alternating("u2", 0, 2**16 - 1), {"preserve_dtype": True}),
+    "int32 limits": (lambda: alternating("i4", -(2**31), 2**31 - 1), {"preserve_dtype": True}),
+    "uint32 limits": (lambda: alternating("u4", 0, 2**32 - 1), {"preserve_dtype": True}),
+    "int32 limits as float32": (lambda: alternating("i4", -(2**31), 2**31 - 1), {}),
+    "uint64 limits as float32": (lambda: alternating("u8", 0, 2**64 - 1), {}),
     "no time": (lambda: picture(dtype="u1"), {"time": 0}),
     "spacing 1 : 1e6": (lambda: picture(), {"spacing": (1e6, 1.0, 1.0)}),
     "NumPy numbers": (
@@ -127,7 +127,7 @@ RIGHT = {
         {"time": np.float32(1.5), "spacing": np.array([1, 2, 1]), "axes": np.arange(3)},
     ),
     "more threads than voxels": (lambda: picture((3, 3)), {"threads": 10**6}),
-    "nothing inside the mask": (lambda: picture((6, 7)), {"mask": np.zeros((6, 7), bool)}),
+    "empty mask": (lambda: picture((6, 7)), {"mask": np.zeros((6, 7), bool)}),
     "negative labels": (lambda: picture((6, 7)), {"labels": np.indices((6, 7))[0] - 3}),
     "labels of uint64": (
         lambda: picture((6, 7)),
@@ -138,7 +138,7 @@ RIGHT = {
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("case", RIGHT)
-def test_right_result(case, model):
+def test_result_is_that_of_a_clean_copy(case, model):
     make, options = RIGHT[case]
     image = make()
     before = fingerprint(image)
@@ -150,8 +150,8 @@ def test_right_result(case, model):
 
 @pytest.mark.parametrize("exponent", [-60, -30, 30, 50])
 @pytest.mark.parametrize("model", MODELS)
-def test_scale_of_the_values_is_free(model, exponent):
-    """A power of two, which rounds nothing, changes nothing but the scale: 2^-60 and 2^50 are intensities of 1e-16 and 1e17."""
+def test_result_scales_with_the_values(model, exponent):
+    """A power of two rounds nothing; intensities are 1e-16 for 2^-60 and 1e17 for 2^50."""
     factor = 2.0**exponent
     image = picture()
     result = nd.diffuse(
@@ -163,52 +163,51 @@ def test_scale_of_the_values_is_free(model, exponent):
 
 @pytest.mark.parametrize("spacing", [1e-12, 1e12])
 @pytest.mark.parametrize("model", MODELS)
-def test_scale_of_the_lengths_is_free(model, spacing):
-    """The extreme spacings that are accepted give the picture of spacing 1, lengths and thresholds scaled."""
-    given = MODELS[model]
-    if isinstance(given, nd.PeronaMalik):
-        given = nd.PeronaMalik(kappa=given.kappa / spacing, sigma=given.sigma * spacing)
-    image = picture(dtype="u2")
-    result = nd.diffuse(image, given, time=1.5 * spacing**2, spacing=spacing, scheme="explicit")
+def test_result_is_independent_of_the_unit_of_length(model, spacing):
+    """The extreme spacings give the result of spacing 1 with lengths and thresholds scaled."""
+    scaled_model = MODELS[model]
+    if isinstance(scaled_model, nd.PeronaMalik):
+        kappa, sigma = scaled_model.kappa / spacing, scaled_model.sigma * spacing
+        scaled_model = nd.PeronaMalik(kappa=kappa, sigma=sigma)
+    image, options = picture(dtype="u2"), {"spacing": spacing, "scheme": "explicit"}
+    result = nd.diffuse(image, scaled_model, time=1.5 * spacing**2, **options)
     whole = nd.diffuse(image, MODELS[model], time=1.5, scheme="explicit")
     np.testing.assert_allclose(result, whole, rtol=0, atol=ROUNDING["f4"] * 100)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_values_near_the_limit_are_right_or_refused(model):
-    """float32 ends at 3.4e38: up to its end the result is finite, or a sentence says that it would overflow."""
+    """Up to the end of float32, 3.4e38, the result is finite or the overflow is refused."""
     for largest in (1e19, 1e25, 1e30, 1e35, 1e37, 3e38):
         image = (picture(dtype="f8") / 120 * largest).astype("f4")
+        scaled_model = scaled(MODELS[model], largest / 100)
         try:
-            result = nd.diffuse(
-                image, scaled(MODELS[model], largest / 100), time=1.5, scheme="explicit"
-            )
+            result = nd.diffuse(image, scaled_model, time=1.5, scheme="explicit")
         except ValueError as error:
             check_sentence(error, "float32", "float64")
         else:
-            compare(result, image, scaled(MODELS[model], largest / 100), {"scheme": "explicit"})
+            compare(result, image, scaled_model, {"scheme": "explicit"})
     with pytest.raises(ValueError, match="overflow"):
         nd.diffuse(image, MODELS[model], time=1.5)
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
-def test_a_constant_at_the_limit_of_an_integer_type_stays(dtype, model):
+def test_constant_at_the_limit_of_an_integer_type_is_kept(dtype, model):
     """float(2^64 - 1) is 2^64, which a cast would wrap to 0; 2^63 - 1 likewise."""
     info = np.iinfo(dtype)
     for value in (info.min, info.max):
         image = np.full((5, 6), value, dtype)
-        np.testing.assert_array_equal(
-            nd.diffuse(image, MODELS[model], time=2.0, preserve_dtype=True), image
-        )
+        result = nd.diffuse(image, MODELS[model], time=2.0, preserve_dtype=True)
+        np.testing.assert_array_equal(result, image)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_64_bit_checkers_saturate_inside_the_limits(model):
-    """Beyond 2^53 a float64 has no units left: right to its rounding, and never wrapped to the other end."""
+def test_64_bit_integers_are_saturated_and_not_wrapped(model):
+    """Beyond 2^53, float64 has no units: results are exact to its rounding."""
     for dtype in ("i8", "u8"):
         info = np.iinfo(dtype)
-        image = checker(dtype, info.min, info.max)
+        image = alternating(dtype, info.min, info.max)
         result = nd.diffuse(image, MODELS[model], time=1.5, preserve_dtype=True)
         assert result.dtype == image.dtype
         truth = nd.diffuse(image.astype("f8"), MODELS[model], time=1.5)
@@ -216,43 +215,42 @@ def test_64_bit_checkers_saturate_inside_the_limits(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_noise_on_a_huge_offset(model):
-    """Noise of .02 on 1e6: in float64 nothing is lost, and float32, with its steps of .0625, adds no error and no new extreme."""
+def test_noise_on_a_large_offset_is_smoothed(model):
+    """Noise of 0.02 on 1e6: float64 is exact; float32, of steps 0.0625, makes no new extremum."""
     noise = 0.02 * np.random.default_rng(4).normal(size=(20, 21))
     options = {"time": 2.0, "scheme": "explicit"}
     soft = scaled(MODELS[model], 1e-3)  # kappa = 0.01, in the units of the noise
     alone = nd.diffuse(noise, soft, **options)
     on_top = nd.diffuse(1e6 + noise, soft, **options) - 1e6
-    # A float64 of 1e6 has steps of 1.2e-10; differences enter g divided by kappa = 0.01.
+    # A float64 at 1e6 has steps of 1.2e-10; g takes differences divided by kappa = 0.01.
     np.testing.assert_allclose(on_top, alone, rtol=0, atol=1e-8)
     single = (1e6 + noise).astype("f4")
     result = nd.diffuse(single, soft, **options)
     assert single.min() <= result.min() <= result.max() <= single.max()
-    # Each of ten steps rounds to steps of .0625.
+    # Ten steps, each rounded to 0.0625.
     np.testing.assert_allclose(result, 1e6 + alone, rtol=0, atol=10 * 0.0625)
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
-def test_holes_are_refused_or_left(value, dtype, model):
+def test_invalid_values_are_refused_or_kept(value, dtype, model):
     image = broken(value).astype(dtype)
     image[0, 0, 0] = value
     before = image.tobytes()
     with pytest.raises(ValueError, match="2 values that are NaN or infinite") as caught:
         nd.diffuse(image, MODELS[model], time=1.5)
     check_sentence(caught.value, "[0, 0, 0]", "nan='mask'")
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(
-        caught.value
-    )  # as from a process of a cluster
+    # Errors of the processes of a cluster are pickled.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     result = nd.diffuse(image, MODELS[model], time=1.5, nan="mask")
-    hole = ~np.isfinite(image)
-    # The same holes, and around them the picture diffuses as if they were cut out with a mask.
-    np.testing.assert_array_equal(result[hole], image[hole])
-    filled = np.where(hole, 7, clean(image))
-    truth = nd.diffuse(filled, MODELS[model], time=1.5, mask=~hole)
+    invalid = ~np.isfinite(image)
+    # The image diffuses around invalid values as around a mask.
+    np.testing.assert_array_equal(result[invalid], image[invalid])
+    filled = np.where(invalid, 7, clean(image))
+    truth = nd.diffuse(filled, MODELS[model], time=1.5, mask=~invalid)
     np.testing.assert_allclose(
-        result[~hole].astype("f8"), truth[~hole], rtol=0, atol=ROUNDING[dtype] * 120
+        result[~invalid].astype("f8"), truth[~invalid], rtol=0, atol=ROUNDING[dtype] * 120
     )
     assert image.tobytes() == before
 
@@ -267,21 +265,21 @@ def test_holes_are_refused_or_left(value, dtype, model):
         ((6, 2, 3, 7), (5, 1, 2, 4), {"axes": (0, 3), "channel_axis": 2}),
     ],
 )
-def test_a_hole_is_told_by_its_index_in_the_image(shape, at, options):
+def test_error_names_the_index_of_an_invalid_value(shape, at, options):
     image = picture(shape)
     image[at] = np.inf
-    what = (
-        "A frame of the image"
-        if len(options.get("axes", shape)) + ("channel_axis" in options) < len(shape)
-        else "The image"
+    has_frames = len(options.get("axes", shape)) + ("channel_axis" in options) < len(shape)
+    subject = "A frame of the image" if has_frames else "The image"
+    message = (
+        f"{subject} has 1 value that is NaN or infinite at index {list(at)}; "
+        "use nan='mask' to diffuse around it."
     )
-    said = f"{what} has 1 value that is NaN or infinite at index {list(at)}; use nan='mask' to diffuse around it."
-    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         nd.diffuse(image, nd.Linear(), time=1.5, **options)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_nothing_but_holes(model):
+def test_image_without_valid_values_is_kept_or_refused(model):
     image = np.full((4, 5), np.nan, "f4")
     np.testing.assert_array_equal(nd.diffuse(image, MODELS[model], time=1.5, nan="mask"), image)
     with pytest.raises(ValueError, match="20 values") as caught:
@@ -291,7 +289,7 @@ def test_nothing_but_holes(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_masked_array_is_a_mask(model):
-    """Masked voxels are outside, whatever they hold: a fill value of 1e20, or the NaN that they were masked for."""
+    """Masked voxels are outside, whatever their value: a fill value of 1e20, or NaN."""
     image = picture((8, 9))
     hidden = np.zeros((8, 9), bool)
     hidden[3:5, 2:7] = True
@@ -311,8 +309,8 @@ def test_masked_array_is_a_mask(model):
     np.testing.assert_array_equal(unmasked.data, nd.diffuse(image, MODELS[model], time=1.5))
 
 
-def test_what_a_mask_hides_need_not_be_finite():
-    """Outside the mask nothing is read and nothing changes, so a NaN there is no reason to refuse."""
+def test_values_outside_the_mask_may_be_nan():
+    """Values outside the mask are neither used nor changed."""
     image = broken(np.nan, (8, 9))
     mask = np.ones((8, 9), bool)
     mask[4, 4] = False
@@ -336,7 +334,7 @@ def test_memory_map_is_read_and_not_written(model, tmp_path):
 
 
 @pytest.mark.parametrize("time", [1e4, 1e6, 1e12])
-def test_a_huge_time_ends_in_the_mean_or_in_a_sentence(time):
+def test_long_time_gives_the_mean_or_is_refused(time):
     image = picture((6, 7))
     flat = nd.diffuse(image, nd.Linear(), time=time)
     np.testing.assert_allclose(flat, image.mean(dtype=float), rtol=3e-6)  # rounding of float32
@@ -346,11 +344,10 @@ def test_a_huge_time_ends_in_the_mean_or_in_a_sentence(time):
         check_sentence(caught.value, f"{time:g}", "units")
 
 
-def test_fine_spacing_along_one_axis_mixes_it_completely():
-    """Spacing 1e-6 : 1, time 1: sigma is a million voxels along one axis, which the transform does at once."""
+def test_sigma_of_a_million_voxels_averages_along_the_axis():
+    """Spacing 1e-6 : 1 and time 1; the cosine transform solves it in one stage."""
     image = picture((6, 7))
     result = nd.diffuse(image, nd.Linear(), time=1.0, spacing=(1e-6, 1.0))
-    mixed = np.broadcast_to(image.mean(0, dtype=float), image.shape)
-    np.testing.assert_allclose(
-        result, nd.diffuse(mixed, nd.Linear(), time=1.0, axes=(1,)), rtol=3e-6
-    )
+    mean = np.broadcast_to(image.mean(0, dtype=float), image.shape)
+    expected = nd.diffuse(mean, nd.Linear(), time=1.0, axes=(1,))
+    np.testing.assert_allclose(result, expected, rtol=3e-6)

@@ -1,4 +1,4 @@
-"""Peak memory: what is promised, and what is predicted before a run."""
+"""Peak memory: its bounds, and its prediction before a run."""
 
 import sys
 
@@ -131,7 +131,10 @@ def measured():
 
 @pytest.mark.parametrize("name", ["linear", "classic", "regularised"])
 def test_peak_is_at_most_3_2_times_the_image(measured, name):
-    """Input and output included; the two slabs of scratch of the regularised model are small beside 128 MiB, not beside 64."""
+    """Input and output included.
+
+    Scratch of the regularised model, two slabs, is small beside 128 MiB but not beside 64 MiB.
+    """
     peak, _, image = measured[name]
     assert peak <= 3.2 * image
 
@@ -149,12 +152,12 @@ def test_peak_of_tensor_models_is_at_most_8_times_the_image(measured, name):
     ("short", "long"), [("classic", "classic, 9 steps"), ("regularised", "regularised, 5 steps")]
 )
 def test_more_steps_need_no_more_memory(measured, short, long):
-    """To 16 MiB, more than two measurements of one run differ by on a busy machine; a field is 64 MiB, or 128."""
+    """A field is 64 or 128 MiB; two measurements differ by less than 16 MiB on a busy machine."""
     assert abs(measured[long][0] - measured[short][0]) <= 16 * MEBI
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_plan_predicts_the_peak(measured, name):
-    """Never less than the run needs, and never a third more, or runs that fit would be refused."""
+    """Otherwise runs would exceed the memory, or would be refused although they fit."""
     peak, planned, _ = measured[name]
     assert peak <= planned <= 1.3 * peak

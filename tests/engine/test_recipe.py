@@ -1,4 +1,4 @@
-"""A recipe says the same run everywhere: as JSON, in another unit, as Python, and with models of other packages."""
+"""Recipes give the same run from JSON, in another unit, as Python, and with external models."""
 
 import dataclasses
 import json
@@ -48,13 +48,12 @@ RECIPES = {
 
 
 def picture(shape=(9, 8, 7)):
-    return (
-        60 * (np.indices(shape).sum(0) > 11) + 5 * np.random.default_rng(14).normal(size=shape)
-    ).astype("f4")
+    noise = 5 * np.random.default_rng(14).normal(size=shape)
+    return (60 * (np.indices(shape).sum(0) > 11) + noise).astype("f4")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_json_is_read_back_as_it_was(name, tmp_path):
+def test_json_round_trip_keeps_the_recipe(name, tmp_path):
     recipe = RECIPES[name]
     again = nd.Recipe.from_json(recipe.to_json())
     assert again == recipe
@@ -65,20 +64,20 @@ def test_json_is_read_back_as_it_was(name, tmp_path):
     json.loads(recipe.to_json(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
-def test_every_scheme_and_every_field_survives():
+def test_json_round_trip_keeps_every_scheme_and_field():
     for cls in BUILTIN:
         for value in (None, 3):
             options = {field.name: value for field in dataclasses.fields(cls)}
             recipe = nd.Recipe(nd.PeronaMalik(sigma=1.0), 0.5, scheme=cls(**options))
             assert nd.Recipe.from_json(recipe.to_json()).scheme == cls(**options)
-    told = json.loads(RECIPES["cycles"].to_json())
-    assert told["version"]
-    assert told["parameters"] == {"kappa": 9.0, "diffusivity": "rational", "sigma": 0.7}
-    assert (told["spacing"], told["axes"], told["channel_axis"]) == ([1.5, 0.5], [0, 2], 1)
+    plain = json.loads(RECIPES["cycles"].to_json())
+    assert plain["version"]
+    assert plain["parameters"] == {"kappa": 9.0, "diffusivity": "rational", "sigma": 0.7}
+    assert (plain["spacing"], plain["axes"], plain["channel_axis"]) == ([1.5, 0.5], [0, 2], 1)
 
 
 def test_numpy_numbers_become_json():
-    """Spacing and axes come from layers as NumPy numbers."""
+    """Layers give spacing and axes as NumPy numbers."""
     recipe = nd.Recipe(
         nd.Linear(),
         np.float32(2),
@@ -89,7 +88,7 @@ def test_numpy_numbers_become_json():
     assert (again.time, again.spacing, again.axes) == (2.0, (1.5, 0.5), (0, 2))
 
 
-def test_a_recipe_runs_as_the_call_does():
+def test_recipe_gives_the_result_of_diffuse():
     image, recipe = picture(), RECIPES["classic"]
     expected = nd.diffuse(image, recipe.model, time=1.1, spacing=(2, 1, 1), scheme="explicit")
     np.testing.assert_array_equal(recipe.diffuse(image, spacing=(2, 1, 1)), expected)
@@ -98,33 +97,32 @@ def test_a_recipe_runs_as_the_call_does():
     shares = []
     recipe.diffuse(image, spacing=(2, 1, 1), progress=shares.append, threads=1)
     assert shares[-1] == 1
-    # What a recipe was made with is for the record, and serves when nothing else is said.
+    # The spacing of the recipe is the default.
     made = RECIPES["supersteps"]
     np.testing.assert_array_equal(made.diffuse(image), made.diffuse(image, spacing=(1.5, 0.5, 1.0)))
     assert np.abs(made.diffuse(image) - made.diffuse(image, spacing=1.0)).max() > 0.1
 
 
 @pytest.mark.parametrize("name", ["linear", "classic", "regularised", "step with a unit"])
-def test_another_unit_gives_the_same_picture(name):
-    """Lengths times 1000, times times 10^6, thresholds by 1000: to the rounding of float32."""
+def test_recipe_in_another_unit_gives_the_same_result(name):
+    """Lengths times 1000, times times 10^6, thresholds divided by 1000: to rounding of float32."""
     recipe = RECIPES.get(name) or dataclasses.replace(
         RECIPES["step"], unit="millimeter", preserve_dtype=False, spacing=(1.0, 0.5, 2.0)
     )
-    finer = {"micrometer": "nanometer", "millimeter": "micrometer", "nanometer": "picometer"}[
-        recipe.unit
-    ]
+    finer_units = {
+        "micrometer": "nanometer",
+        "millimeter": "micrometer",
+        "nanometer": "picometer",
+    }
+    finer = finer_units[recipe.unit]
     converted = recipe.in_unit(finer)
     assert converted.unit == finer
     assert converted.time == pytest.approx(1e6 * recipe.time, rel=1e-12)
     spacing = (1.5, 0.8, 1.0)
     image = picture()
     expected = recipe.diffuse(image, spacing=spacing)
-    np.testing.assert_allclose(
-        converted.diffuse(image, spacing=[1000 * h for h in spacing]),
-        expected,
-        rtol=0,
-        atol=3e-6 * 80,
-    )
+    result = converted.diffuse(image, spacing=[1000 * h for h in spacing])
+    np.testing.assert_allclose(result, expected, rtol=0, atol=3e-6 * 80)
     if recipe.spacing:
         assert converted.spacing == pytest.approx([1000 * h for h in recipe.spacing])
         assert converted.scheme.step == pytest.approx(1e6 * recipe.scheme.step)
@@ -141,7 +139,7 @@ def test_another_unit_gives_the_same_picture(name):
     ("old", "new"),
     [("pixel", "micrometer"), ("micrometer", "pixel"), ("micrometer", "second"), ("mm", "parsley")],
 )
-def test_units_that_cannot_be_converted_are_one_sentence(old, new):
+def test_conversion_to_other_units_is_refused_in_one_sentence(old, new):
     with pytest.raises(ValueError, match="annot") as caught:
         nd.Recipe(nd.Linear(), 1.0, unit=old).in_unit(new)
     check_sentence(caught.value, old, new)
@@ -154,14 +152,13 @@ def test_units_that_cannot_be_converted_are_one_sentence(old, new):
         ("nm", "pixel", "give the image a voxel size"),
     ],
 )
-def test_between_pixel_and_length_the_image_or_the_recipe_must_change(old, new, remedy):
-    with pytest.raises(
-        ValueError, match=f"on an image in {new}: {remedy}, or make the recipe anew in {new}"
-    ):
+def test_conversion_between_pixel_and_length_is_refused_with_a_remedy(old, new, remedy):
+    message = f"on an image in {new}: {remedy}, or make the recipe anew in {new}"
+    with pytest.raises(ValueError, match=message):
         nd.Recipe(nd.Linear(), 1.0, unit=old).in_unit(new)
 
 
-def test_the_same_unit_changes_nothing():
+def test_conversion_to_the_same_unit_changes_nothing():
     assert RECIPES["linear"].in_unit("micrometer") == RECIPES["linear"]
     assert nd.Recipe(nd.Linear(), 1.0).in_unit("pixel") == nd.Recipe(nd.Linear(), 1.0)
 
@@ -175,20 +172,20 @@ def test_python_code_gives_the_same_bits(name):
     assert names["result"].dtype == recipe.diffuse(image).dtype
 
 
-def test_python_code_of_a_model_of_another_package():
-    """It is not in ``nd``, so the code imports it from where it is."""
+def test_python_code_imports_an_external_model_from_its_package():
+    """The model is not in ``nd``."""
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Elsewhere(nd.Linear):
-        name = "elsewhere"
+    class External(nd.Linear):
+        name = "external"
 
-    code = nd.Recipe(Elsewhere(), 1.0).to_python()
-    assert f"from {__name__} import Elsewhere\n" in code
-    assert "nd.diffuse(image, Elsewhere()," in code
+    code = nd.Recipe(External(), 1.0).to_python()
+    assert f"from {__name__} import External\n" in code
+    assert "nd.diffuse(image, External()," in code
 
 
 @pytest.mark.parametrize("name", ["linear", "classic", "regularised"])
-def test_command_line_is_one_that_a_shell_splits(name):
+def test_command_line_is_split_by_a_shell(name):
     words = shlex.split(RECIPES[name].to_command("my volume.tif", "out.tif"))
     assert words[:2] == ["napari-diffusion", "run"]
     assert words[2:4] == ["my volume.tif", "out.tif"]
@@ -196,8 +193,8 @@ def test_command_line_is_one_that_a_shell_splits(name):
     assert float(words[words.index("--time") + 1]) == RECIPES[name].time
 
 
-def test_a_command_line_holds_no_scheme_objects():
-    """Better no command than one that runs something else."""
+def test_command_line_of_a_scheme_with_options_is_refused():
+    """A command without the options would run another scheme."""
     with pytest.raises(ValueError, match="JSON") as caught:
         RECIPES["step"].to_command()
     check_sentence(caught.value, "Explicit(step=0.05)")
@@ -235,7 +232,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_json_is_one_sentence(name):
+def test_hostile_json_is_refused_in_one_sentence(name):
     with pytest.raises((ValueError, TypeError)) as caught:
         nd.Recipe.from_json(HOSTILE[name])
     assert type(caught.value) in (ValueError, TypeError)
@@ -256,14 +253,14 @@ def test_hostile_json_is_one_sentence(name):
     ],
     ids=str,
 )
-def test_hostile_values_are_refused_by_the_run_at_the_latest(change):
+def test_hostile_values_are_refused_by_the_recipe_or_its_run(change):
     with pytest.raises((ValueError, TypeError)) as caught:
         nd.Recipe.from_json(json.dumps(GOOD | change)).diffuse(picture())
     check_sentence(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"\x89PNG\r\n"])
-def test_a_file_that_is_no_recipe_is_one_sentence(content, tmp_path):
+def test_file_without_a_recipe_is_refused_in_one_sentence(content, tmp_path):
     (tmp_path / "recipe.json").write_bytes(content)
     with pytest.raises(ValueError, match="recipe") as caught:
         nd.Recipe.load(tmp_path / "recipe.json")
@@ -271,21 +268,21 @@ def test_a_file_that_is_no_recipe_is_one_sentence(content, tmp_path):
     check_sentence(caught.value)
 
 
-# --- format -----------------------------------------------------------------------------------------------------------
+# --- format -----------------------------------------------------------------------------------
 
 
-def test_a_saved_recipe_names_its_format():
+def test_saved_recipe_has_a_format_number():
     assert RECIPES["classic"].to_dict()["format"] == RECIPE_FORMAT == 1
 
 
-def test_a_recipe_without_a_format_is_one_of_the_first():
+def test_recipe_without_a_format_number_is_read():
     plain = RECIPES["classic"].to_dict()
     del plain["format"]
     assert nd.Recipe.from_dict(plain) == RECIPES["classic"]
 
 
 @pytest.mark.parametrize("number", [2, 10**9])
-def test_a_recipe_of_a_later_format_is_refused(number):
+def test_recipe_of_a_later_format_is_refused(number):
     plain = RECIPES["classic"].to_dict() | {"format": number}
     with pytest.raises(ValueError, match="update napari-diffusion") as caught:
         nd.Recipe.from_dict(plain)
@@ -293,14 +290,14 @@ def test_a_recipe_of_a_later_format_is_refused(number):
 
 
 @pytest.mark.parametrize("number", [-1, 1.0, True, "1", None], ids=str)
-def test_a_format_is_a_whole_number(number):
+def test_format_must_be_a_whole_number(number):
     plain = RECIPES["classic"].to_dict() | {"format": number}
     with pytest.raises(ValueError, match="format must be a whole number") as caught:
         nd.Recipe.from_dict(plain)
     check_sentence(caught.value, repr(number))
 
 
-# --- models of other packages -----------------------------------------------------------------------------------------
+# --- models of other packages -----------------------------------------------------------------
 
 PLUGIN = '''
 from dataclasses import dataclass
@@ -311,7 +308,7 @@ from napari_diffusion.models import param
 
 @dataclass(frozen=True, kw_only=True)
 class Sharp(Model):
-    """Keeps edges above a threshold, by the biweight."""
+    """Preserves edges above a threshold, by the biweight."""
 
     name = "sharp"
     title = "Sharp"
@@ -324,7 +321,7 @@ class Sharp(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Leaky(Sharp):
-    """Breaks the law of units: its threshold is not scaled."""
+    """Breaks the law of units: its threshold does not scale with the image."""
 
     name = "leaky"
 
@@ -341,26 +338,31 @@ CHECK = """
     testing.check_model(cls())
     try:
         testing.check_model(nd.models.get("leaky")())
-        told = ""
+        message = ""
     except AssertionError as error:
-        told = str(error)
+        message = str(error)
     image = np.random.default_rng(0).normal(50, 9, (20, 21))
     recipe = nd.Recipe.from_json(nd.Recipe(cls(edge=20.0), 1.0, scheme="explicit").to_json())
     names = {"image": image}
     exec(recipe.to_python(), names)
-    same = nd.PeronaMalik(kappa=20.0, diffusivity="tukey")
+    result = recipe.diffuse(image)
+    builtin = nd.PeronaMalik(kappa=20.0, diffusivity="tukey")
+    expected = nd.diffuse(image, builtin, time=1.0, scheme="explicit")
     print(json.dumps({
         "names": [model.name for model in nd.models.all_models()],
         "builtin": [model.name for model in nd.models.BUILTIN],
-        "told": told,
-        "equal": bool(np.array_equal(recipe.diffuse(image), nd.diffuse(image, same, time=1.0, scheme="explicit"))),
-        "python": bool(np.array_equal(names["result"], recipe.diffuse(image))),
+        "message": message,
+        "equal": bool(np.array_equal(result, expected)),
+        "python": bool(np.array_equal(names["result"], result)),
     }))
 """
 
 
-def test_a_model_of_another_package_is_found_checked_and_run(tmp_path):
-    """Nothing but its entry point: then it is listed, keeps the laws (a broken one is named), goes through recipes and runs."""
+def test_external_model_is_listed_checked_and_run(tmp_path):
+    """An entry point suffices: the model is listed, checked by the laws, saved in recipes and run.
+
+    The check names the law that a wrong model breaks.
+    """
     (tmp_path / "sharp_model.py").write_text(PLUGIN)
     info = tmp_path / "sharp_model-1.0.dist-info"
     info.mkdir()
@@ -368,16 +370,12 @@ def test_a_model_of_another_package_is_found_checked_and_run(tmp_path):
     (info / "entry_points.txt").write_text(
         "[napari_diffusion.models]\nsharp = sharp_model:Sharp\nleaky = sharp_model:Leaky\n"
     )
-    command = [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + textwrap.dedent(CHECK),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + textwrap.dedent(CHECK)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["names"] == [*found["builtin"], "sharp", "leaky"]
-    assert "sharp" not in found["builtin"]
-    assert "Leaky breaks the law units_are_true" in found["told"]
-    assert found["equal"]
-    assert found["python"]
+    report = json.loads(done.stdout)
+    assert report["names"] == [*report["builtin"], "sharp", "leaky"]
+    assert "sharp" not in report["builtin"]
+    assert "Leaky breaks the law units_are_true" in report["message"]
+    assert report["equal"]
+    assert report["python"]

@@ -1,4 +1,4 @@
-"""What cannot be filtered is refused in one sentence that names it; and a fuzz of everything."""
+"""Invalid input is refused in one sentence that names it; and a fuzz test of all arguments."""
 
 import functools
 import itertools
@@ -19,7 +19,7 @@ HUGE = 10**400
 
 
 class Foreign:
-    """An array whose dtype NumPy does not know, as tensors have."""
+    """An array whose dtype is unknown to NumPy, such as a tensor of PyTorch."""
 
     shape, dtype = (4, 5), "torch.float32"
 
@@ -185,7 +185,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("model", ["linear", "regularised"])
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_in_one_sentence(case, model):
+def test_invalid_input_is_refused_in_one_sentence(case, model):
     make, options, kind, words = REFUSED[case]
     image = make()
     before = fingerprint(image) if kind is not MemoryError else None
@@ -234,16 +234,12 @@ def test_parameters_are_refused_in_one_sentence(parameters, kind):
     ((name, value),) = parameters.items()
     with pytest.raises(kind) as caught:
         nd.PeronaMalik(**parameters)
-    check_sentence(
-        caught.value,
-        "PeronaMalik",
-        name,
-        str(value)[:9] if isinstance(value, (int, float)) else "got",
-    )
+    shown = str(value)[:9] if isinstance(value, (int, float)) else "got"
+    check_sentence(caught.value, "PeronaMalik", name, shown)
 
 
 @pytest.mark.parametrize("parameters", [{"sigma": 1e200}, {"sigma": 1e9}])
-def test_a_sigma_that_no_machine_could_smooth_with_is_refused(parameters):
+def test_sigma_that_is_too_wide_is_refused(parameters):
     with pytest.raises(ValueError, match="too wide") as caught:
         nd.diffuse(GOOD(), nd.PeronaMalik(**parameters), time=1.0)
     check_sentence(caught.value, f"{parameters['sigma']:g}")
@@ -251,46 +247,37 @@ def test_a_sigma_that_no_machine_could_smooth_with_is_refused(parameters):
 
 @pytest.mark.parametrize("kappa", [1e-170, 1e-20, 1e-5, 1e20, 1e200])
 @pytest.mark.parametrize("sigma", [0.0, 0.7])
-def test_extreme_thresholds_are_limits(kappa, sigma):
-    """Far below all gradients everything is an edge and stays; far above, nothing is and the model is the linear one."""
+def test_extreme_thresholds_give_the_limits(kappa, sigma):
+    """Far below all gradients, nothing changes; far above, the model is linear diffusion."""
     image = picture()
-    result = nd.diffuse(
-        image,
-        nd.PeronaMalik(kappa=kappa, sigma=sigma, diffusivity="exponential"),
-        time=1.5,
-        scheme="explicit",
-    )
+    model = nd.PeronaMalik(kappa=kappa, sigma=sigma, diffusivity="exponential")
+    result = nd.diffuse(image, model, time=1.5, scheme="explicit")
     truth = image if kappa < 1 else nd.diffuse(image, nd.Linear(), time=1.5, scheme="explicit")
     np.testing.assert_allclose(result, truth, rtol=0, atol=ROUNDING["f4"] * 120)
-    # Where neighbours are equal, 0 meets 1/kappa or its square: no NaN may come of it, in any kernel.
+    # Between equal neighbours, 0 is multiplied by 1/kappa or its square: no kernel may return NaN.
     constant = np.full((4, 5, 2), 3, "f4")
-    for name, options in itertools.product(
-        DIFFUSIVITIES, ({}, {"channel_axis": 2}, {"labels": np.indices((4, 5, 2))[0]})
-    ):
-        flat = nd.diffuse(
-            constant,
-            nd.PeronaMalik(kappa=kappa, sigma=sigma, diffusivity=name),
-            time=1.5,
-            **options,
-        )
+    cases = {}, {"channel_axis": 2}, {"labels": np.indices((4, 5, 2))[0]}
+    for name, options in itertools.product(DIFFUSIVITIES, cases):
+        model = nd.PeronaMalik(kappa=kappa, sigma=sigma, diffusivity=name)
+        flat = nd.diffuse(constant, model, time=1.5, **options)
         np.testing.assert_array_equal(flat, constant)
 
 
 @pytest.mark.parametrize("model", ["linear", None, nd.Linear, nd.PeronaMalik, 3], ids=str)
-def test_what_is_no_model_is_refused(model):
+def test_model_of_another_type_is_refused(model):
     with pytest.raises(TypeError) as caught:
         nd.diffuse(GOOD(), model, time=1.0)
     check_sentence(caught.value, type(model).__name__)
 
 
 @pytest.mark.parametrize("name", ["perona", None, [], 3], ids=str)
-def test_unknown_names_of_models_are_refused(name):
+def test_unknown_model_names_are_refused(name):
     with pytest.raises(ValueError, match="perona-malik") as caught:
         nd.models.get(name)
     check_sentence(caught.value, repr(name))
 
 
-# --- fuzz -------------------------------------------------------------------------------------------------------------
+# --- fuzz -------------------------------------------------------------------------------------
 
 DTYPES = ["?", "i1", "u2", ">i4", "u8", "f2", "<f4", ">f8", "c8", "M8[s]", "U2", "O", "longdouble"]
 NUMBERS = strategies.one_of(
@@ -301,9 +288,8 @@ NUMBERS = strategies.one_of(
 
 @strategies.composite
 def runs(draw):
-    shape = draw(
-        hypothesis.extra.numpy.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=7)
-    )
+    shapes = hypothesis.extra.numpy.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=7)
+    shape = draw(shapes)
     dtype = np.dtype(draw(strategies.sampled_from(DTYPES)))
     image = picture(shape, "f8", draw(strategies.integers(0, 99))) if shape else np.array(3.0)
     whole = np.asarray(np.clip(image, 0, 120)).astype("i8")
@@ -312,9 +298,8 @@ def runs(draw):
         image = image[::-1].T
     axes = draw(strategies.none() | strategies.lists(strategies.integers(-3, 4), max_size=4))
     count = len(axes) if axes is not None else image.ndim
-    spacing = draw(
-        NUMBERS | strategies.lists(NUMBERS, min_size=max(count - 1, 0), max_size=count + 1)
-    )
+    lists = strategies.lists(NUMBERS, min_size=max(count - 1, 0), max_size=count + 1)
+    spacing = draw(NUMBERS | lists)
     return image, {
         "axes": axes,
         "spacing": spacing,
@@ -333,11 +318,11 @@ def runs(draw):
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 @hypothesis.given(run=runs())
-def test_fuzz(model, run):
+def test_any_arguments_give_a_right_result_or_one_sentence(model, run):
     image, options = run
     before = image.tobytes() if image.dtype.kind != "O" else repr(image)
     try:
-        # Without a bound on the number of steps a single example could take minutes; above it a sentence is checked.
+        # Without a bound on the number of steps, a single example could take minutes.
         plan = nd.plan(image, MODELS[model], **options)
         hypothesis.assume(plan.steps < 3000)
         result = nd.diffuse(image, MODELS[model], **options)

@@ -1,8 +1,8 @@
-"""Records that version 0.1.0 wrote before recipes had a format number still load and still mean the same run.
+"""Records of version 0.1.0, written before recipes had a format number, still mean the same runs.
 
-`tests/data/saved` holds, for each of the eleven models: a recipe with parameters of its own, the result
-as OME-TIFF and NIfTI with the recipe inside, and the pixels of the result. `history.json` is the metadata
-of a layer that went through all eleven, each made from the one before.
+`tests/data/saved` holds for each of the eleven models a recipe with special parameters, the result
+as OME-TIFF and NIfTI with the recipe inside, and the pixels of the result. `history.json` is the
+metadata of a layer that was filtered by all eleven models in turn.
 """
 
 import json
@@ -21,7 +21,7 @@ from napari_diffusion.ui.run.request import history
 
 SAVED = ROOT / "tests" / "data" / "saved"
 NAMES = [model.name for model in BUILTIN]
-#: Another processor rounds exponentials and fused products in another way: some units of the last digit.
+#: Processors round exponentials and fused products differently, by some units of the last digit.
 ROUNDING = 2e-6
 PARAMETERS = {
     "linear": {},
@@ -67,7 +67,7 @@ RUN_OPTIONS = {
 
 
 def expected(name):
-    """The recipe as it was written, spelled out again."""
+    """Return the recipe that was saved."""
     labels = "cells" if name == "vessel-enhancing" else None
     where = {"spacing": (1.0, 0.5, 0.5), "axes": (0, 1, 2), "axis_names": ("z", "y", "x")}
     return nd.Recipe(
@@ -82,7 +82,7 @@ def expected(name):
 
 
 def recipe_in(path):
-    """Text of the recipe inside an OME-TIFF or a NIfTI file, read without the package."""
+    """Return the recipe text inside an OME-TIFF or NIfTI file, read without the package."""
     if path.suffix == ".nii":
         (text,) = [e.get_content() for e in nibabel.load(path).header.extensions]
         return text.decode() if isinstance(text, bytes) else text
@@ -97,7 +97,7 @@ def test_every_model_has_records():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_saved_recipe_means_the_same_run(name):
+def test_saved_recipe_gives_the_saved_result(name):
     recipe = nd.Recipe.load(SAVED / f"{name}.json")
     assert recipe == expected(name)
     image = np.load(SAVED / "image.npy")
@@ -114,7 +114,7 @@ def test_a_saved_recipe_means_the_same_run(name):
 
 @pytest.mark.parametrize("suffix", [".ome.tif", ".nii"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_saved_file_holds_its_pixels_and_its_recipe(name, suffix):
+def test_saved_file_holds_its_pixels_and_its_recipe(name, suffix):
     path = SAVED / f"{name}{suffix}"
     volume = io.read(path)
     data = np.asarray(volume.data)
@@ -127,7 +127,7 @@ def test_a_saved_file_holds_its_pixels_and_its_recipe(name, suffix):
     assert nd.Recipe.from_json(text) == expected(name)
 
 
-def test_a_saved_layer_keeps_its_history():
+def test_saved_layer_keeps_its_history():
     steps = history(json.loads((SAVED / "history.json").read_text()))
     assert [nd.Recipe.from_dict(step["recipe"]) for step in steps] == [
         expected(name) for name in NAMES

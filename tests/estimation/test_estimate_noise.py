@@ -1,4 +1,4 @@
-"""Noise and parameters from the image."""
+"""Noise level and suggested parameters: accuracy, invariances, invalid input."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ from napari_diffusion.estimation.noise_kinds import estimate_noise
 
 
 def noise_sigma(field, spacing):
-    return estimate_noise(
-        gather(list(field), [carries_noise(field)] * len(field), [spacing] * len(field)), "gaussian"
-    ).sigma
+    count = len(field)
+    evidence = gather(list(field), [carries_noise(field)] * count, [spacing] * count)
+    return estimate_noise(evidence, "gaussian").sigma
 
 
 def smooth(shape, seed=9):
-    """Structures of six voxels and more, range 200."""
+    """Structures of six voxels and more, with a range of 200."""
     field = scipy.ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 6)
     return 200 * (field - field.min()) / np.ptp(field)
 
@@ -36,18 +36,20 @@ def noisy(shape, sigma, seed=10):
         ((20000,), (1.0,)),
     ],
 )
-def test_noise_is_found(shape, spacing, sigma):
-    """The median of n correlated residuals scatters by about 2.5/sqrt(n), 1 % here; 5 % leaves room for what the picture adds."""
+def test_noise_level_is_accurate(shape, spacing, sigma):
+    """The median of n correlated residuals scatters by about 2.5/sqrt(n), which is 1 %.
+
+    The tolerance of 5 % includes the contribution of the picture.
+    """
     assert noise_sigma(noisy(shape, sigma)[None], spacing) == pytest.approx(sigma, rel=0.05)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_coarse_axis_is_left_out(axis):
-    """Slices of unrelated anatomy: the noise is read within them, and scaled for the axes that were used."""
+def test_coarse_axis_is_left_out(axis):
+    """Slices of unrelated anatomy: the noise is measured along the other two axes alone."""
     rng = np.random.default_rng(11)
-    slices = np.stack(
-        [smooth((64, 60), seed=k) + 20 * rng.normal() for k in range(14)]
-    ) + 4 * rng.normal(size=(14, 64, 60))
+    anatomy = np.stack([smooth((64, 60), seed=k) + 20 * rng.normal() for k in range(14)])
+    slices = anatomy + 4 * rng.normal(size=(14, 64, 60))
     spacing = [1.0, 1.0, 1.0]
     spacing[axis] = 5.0
     volume = np.moveaxis(slices, 0, axis)
@@ -56,22 +58,24 @@ def test_a_coarse_axis_is_left_out(axis):
 
 def test_noise_of_channels_is_their_root_mean_square():
     channels = np.stack([noisy((200, 210), sigma, seed=k) for k, sigma in enumerate((3.0, 6.0))])
-    found = nd.suggest(channels, nd.Linear(), channel_axis=0).noise.sigma
-    assert found == pytest.approx(np.sqrt((9 + 36) / 2), rel=0.05)
+    sigma = nd.suggest(channels, nd.Linear(), channel_axis=0).noise.sigma
+    assert sigma == pytest.approx(np.sqrt((9 + 36) / 2), rel=0.05)
 
 
 def test_background_set_to_zero_does_not_count():
-    """Half of an MRI volume is air that was cut off: the noise is that of the rest, not half of it or none."""
+    """As in MRI, where air may be set to 0: the noise is that of the rest, not half of it or 0."""
     image = noisy((200, 200), 5.0)
     image[:, :120] = 0
     assert noise_sigma(image[None], (1.0, 1.0)) == pytest.approx(5, rel=0.05)
 
 
 def test_edges_do_not_count():
-    """Edges of fifty noise levels beside 6 % of the voxels: the median moves to the quantile 0.5/0.94, by 8 %, where a mean doubles."""
-    image = 4 * np.random.default_rng(12).normal(size=(240, 240)) + 200 * (
-        np.indices((240, 240)).sum(0) // 80 % 2
-    )
+    """Edges of fifty noise levels, beside 6 % of the voxels.
+
+    The median moves to the quantile 0.5/0.94, which is 8 % more. A mean would double.
+    """
+    steps = np.indices((240, 240)).sum(0) // 80 % 2
+    image = 4 * np.random.default_rng(12).normal(size=(240, 240)) + 200 * steps
     assert noise_sigma(image[None], (1.0, 1.0)) == pytest.approx(4, rel=0.1)
 
 
@@ -82,16 +86,15 @@ MODELS = [nd.PeronaMalik(), nd.PeronaMalik(diffusivity="exponential"), nd.Perona
 @pytest.mark.parametrize(
     ("shape", "spacing"), [((120, 110), (1.0, 1.0)), ((10, 40, 36), (2.0, 0.5, 0.5))]
 )
-def test_suggestion_is_free_of_units(model, shape, spacing):
-    """Intensities times 1000, then millimetres as micrometres: the same picture, to 1e-5 of the range."""
+def test_suggestion_is_independent_of_units(model, shape, spacing):
+    """Intensities times 1000, then micrometres: the results agree to 1e-5 of the range."""
     image = noisy(shape, 8.0).astype("f4")
     chosen, time = nd.suggest(image, model, spacing=spacing)
     picture = nd.diffuse(image, chosen, time=time, spacing=spacing)
     assert picture.std() < image.std()
     brighter, same = nd.suggest(image * 1000, model, spacing=spacing)
-    assert same == pytest.approx(
-        time, rel=1e-4
-    )  # the vertex of a parabola through errors that are rounded in single precision
+    # The time is the vertex of a parabola through errors that are rounded in single precision.
+    assert same == pytest.approx(time, rel=1e-4)
     assert brighter.kappa == pytest.approx(1000 * chosen.kappa, rel=1e-5)
     np.testing.assert_allclose(
         nd.diffuse(image * 1000, brighter, time=same, spacing=spacing) / 1000,
@@ -112,16 +115,17 @@ def test_suggestion_is_free_of_units(model, shape, spacing):
 
 
 def test_suggestion_ignores_an_offset():
+    """Float64 rounds differences at 1e4 to 1e-12, for noise of 8.
+
+    The search may run in single precision, with a rounding error of a thousandth of the noise.
+    """
     image = noisy((120, 110), 8.0)
     (first, time), (second, same) = (nd.suggest(u, nd.PeronaMalik()) for u in (image, image + 1e4))
-    # Differences of float64 at 1e4 are rounded to 1e-12, of noise 8; the search may run in single precision, to a thousandth of it.
-    assert (second.kappa, same) == (
-        pytest.approx(first.kappa, rel=1e-9),
-        pytest.approx(time, rel=1e-3),
-    )
+    assert second.kappa == pytest.approx(first.kappa, rel=1e-9)
+    assert same == pytest.approx(time, rel=1e-3)
 
 
-def test_suggestion_keeps_what_it_was_not_asked_for():
+def test_suggestion_keeps_other_parameters():
     model = nd.PeronaMalik(diffusivity="tukey", kappa=40.0, sigma=0.7)
     chosen, _ = nd.suggest(noisy((60, 50), 8.0), model, fixed=["sigma"])
     assert (chosen.diffusivity, chosen.sigma) == ("tukey", 0.7)
@@ -130,7 +134,7 @@ def test_suggestion_keeps_what_it_was_not_asked_for():
 
 @pytest.mark.parametrize("sigma", [5.0, 20.0])
 def test_suggestion_removes_noise_and_keeps_edges(sigma):
-    """Both are what it is for: 3 dB less error against the clean picture, and the step keeps nine tenths of its height."""
+    """The error against the clean image falls by 3 dB, and a step keeps 0.9 of its height."""
     clean = np.zeros((100, 100))
     clean[:, 50:] = 250
     image = clean + sigma * np.random.default_rng(13).normal(size=clean.shape)
@@ -140,15 +144,14 @@ def test_suggestion_removes_noise_and_keeps_edges(sigma):
     assert (result[:, 50] - result[:, 49]).mean() > 0.9 * 250
 
 
-def test_suggestion_reads_one_frame(monkeypatch):
-    """The middle one; the frames before and after may hold anything."""
+def test_frames_without_noise_do_not_count():
+    """A constant frame before, and a frame of NaN after the only frame with noise."""
     frames = np.stack([np.zeros((90, 80)), noisy((90, 80), 8.0), np.full((90, 80), np.nan)])
-    assert nd.suggest(frames, nd.PeronaMalik(), axes=(1, 2)) == nd.suggest(
-        frames[1], nd.PeronaMalik()
-    )
+    single = nd.suggest(frames[1], nd.PeronaMalik())
+    assert nd.suggest(frames, nd.PeronaMalik(), axes=(1, 2)) == single
 
 
-def test_holes_are_left_out():
+def test_holes_do_not_count():
     image = noisy((120, 110), 8.0)
     whole = nd.suggest(image, nd.PeronaMalik(), thorough=False)
     image[40:50, 30:60] = np.nan
@@ -173,13 +176,13 @@ def test_holes_are_left_out():
     ],
     ids=["constant", "zeros", "NaN", "inf", "2x2", "one voxel", "empty", "empty integers", "ramp"],
 )
-def test_no_noise_is_one_sentence(image):
+def test_error_without_noise_is_one_sentence(image):
     with pytest.raises(ValueError, match="no noise") as caught:
         nd.suggest(image, nd.PeronaMalik())
     check_sentence(caught.value, "kappa")
 
 
-def test_a_binary_image_gives_parameters_that_run_or_one_sentence():
+def test_binary_image_gives_usable_parameters_or_one_sentence():
     binary = np.indices((40, 40)).sum(0) // 10 % 2 > 0
     try:
         model, time = nd.suggest(binary, nd.PeronaMalik())
@@ -198,20 +201,20 @@ def test_a_binary_image_gives_parameters_that_run_or_one_sentence():
         (np.zeros((4, 4)), {"axes": (7,)}),
     ],
 )
-def test_bad_arguments_are_one_sentence(image, options):
+def test_error_of_invalid_arguments_is_one_sentence(image, options):
     with pytest.raises((TypeError, ValueError)) as caught:
         nd.suggest(image, nd.PeronaMalik(), **options)
     check_sentence(caught.value)
 
 
 @pytest.mark.parametrize("model", ["perona-malik", None, nd.PeronaMalik], ids=str)
-def test_what_is_no_model_is_one_sentence(model):
+def test_error_of_invalid_model_is_one_sentence(model):
     with pytest.raises(TypeError) as caught:
         nd.suggest(noisy((30, 30), 5.0), model)
     check_sentence(caught.value, model if isinstance(model, str) else type(model).__name__)
 
 
-def test_the_image_is_not_written_to():
+def test_image_is_not_modified():
     image = noisy((60, 60), 8.0).astype("f4")
     before = image.tobytes()
     nd.suggest(image, nd.PeronaMalik())

@@ -1,4 +1,4 @@
-"""The kinds of noise: told apart, with their levels and correlations, from the image alone."""
+"""Kind, level and correlations of the noise, estimated from the image alone."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,11 @@ from napari_diffusion.estimation.noise import gather
 from napari_diffusion.estimation.noise_kinds import estimate_noise
 
 
-def test_poisson_line_is_found():
-    """32 classes of some thousand residuals tell the variance to 3 %; slope and level are told together, which takes twice of it."""
+def test_poisson_gain_and_offset_are_accurate():
+    """A class of some thousand residuals has a variance error of 3 %; 32 classes fit a line.
+
+    The joint fit of slope and offset doubles the errors.
+    """
     image = 3.0 * np.random.default_rng(0).poisson(scene() / 3.0) + 5 * white((256, 256))
     noise = estimate_noise(evidence(image))
     assert noise.kind == "poisson"
@@ -19,8 +22,11 @@ def test_poisson_line_is_found():
     np.testing.assert_allclose(noise.variance(levels), 25 + 3 * levels, rtol=0.1)
 
 
-def test_poisson_line_is_found_in_the_dark():
-    """Blurred spots: three fifths have less than a photon, whose noise is no bell; they may not outvote the rest."""
+def test_poisson_gain_is_accurate_in_the_dark():
+    """Blurred spots: three fifths of the voxels have less than a photon.
+
+    Their noise is not normal, and must not dominate the fit.
+    """
     y, x = np.indices((300, 300)) % 60 - 30
     clean = 250 * np.exp(-(x**2 + y**2) / 128)
     image = 7.0 * np.random.default_rng(0).poisson(clean / 7.0) + 2 * white(clean.shape)
@@ -28,7 +34,7 @@ def test_poisson_line_is_found_in_the_dark():
     assert noise.gain == pytest.approx(7.0, rel=0.1)
 
 
-def test_speckle_is_found():
+def test_speckle_level_is_accurate():
     image = scene(low=20.0) * np.random.default_rng(0).gamma(25, 1 / 25, (256, 256))
     noise = estimate_noise(evidence(image))
     assert noise.kind == "speckle"
@@ -36,8 +42,11 @@ def test_speckle_is_found():
 
 
 @pytest.mark.parametrize("low", [0.0, 60.0], ids=["with background", "without"])
-def test_rician_noise_is_found(low):
-    """In the dark its deviation is 0.655 of that of the parts; the estimate is of the parts."""
+def test_rician_level_is_accurate(low):
+    """The level is that of the real and the imaginary part.
+
+    In the dark, the deviation of the magnitude is 0.655 of it.
+    """
     clean = np.maximum(scene(low=low) - (0 if low else 90), low)
     image = np.hypot(clean + 12 * white(clean.shape, 1), 12 * white(clean.shape, 2))
     noise = estimate_noise(evidence(image), "rician")
@@ -48,7 +57,7 @@ def test_rician_noise_is_found(low):
 
 
 def interpolated(shape, along):
-    """White noise at half a voxel's distance, linearly interpolated."""
+    """White noise, linearly interpolated half a voxel away along some axes."""
     noise = white(shape)
     for axis in along:
         noise = noise + np.roll(noise, 1, axis)
@@ -58,46 +67,49 @@ def interpolated(shape, along):
 @pytest.mark.parametrize("shape", [(256, 256), (48, 48, 48)], ids=["2-D", "3-D"])
 @pytest.mark.parametrize("width", [0.5, 0.8])
 def test_smoothed_noise_keeps_its_level(shape, width):
-    """Second differences alone would find a fifth of it and less. Flat places are where such noise is weak by chance: that takes 10 %."""
-    noise = scipy.ndimage.gaussian_filter(white(shape), width)
-    noise *= 8 / noise.std()
-    found = estimate_noise(evidence(scene(shape) + noise))
-    assert found.sigma == pytest.approx(8, rel=0.12)
+    """Second differences alone would give a fifth of the level, or less.
+
+    The flattest voxels are those where smooth noise is weak by chance, which takes 10 % of the
+    level. Correlations scatter by 0.02, and are smaller in the flattest voxels.
+    """
+    correlated = scipy.ndimage.gaussian_filter(white(shape), width)
+    correlated *= 8 / correlated.std()
+    noise = estimate_noise(evidence(scene(shape) + correlated))
+    assert noise.sigma == pytest.approx(8, rel=0.12)
     expected = shared_by_smoothing(width)
-    for along in found.correlations:
-        np.testing.assert_allclose(
-            along, expected, atol=0.06
-        )  # 0.02 of chance, and what the flat places take
+    for along in noise.correlations:
+        np.testing.assert_allclose(along, expected, atol=0.06)
 
 
-def test_noise_that_was_interpolated_along_one_axis():
-    """There neighbours share half of it; along the other they share nothing."""
-    found = estimate_noise(evidence(scene() + 8 * interpolated((256, 256), [1])))
-    assert found.sigma == pytest.approx(8, rel=0.1)
-    assert [along[0] for along in found.correlations] == pytest.approx([0, 0.5], abs=0.06)
-    assert found.correlation == pytest.approx(0.5, abs=0.06)
+def test_noise_interpolated_along_one_axis_is_correlated_along_it():
+    """Neighbours have the correlation 1/2 along this axis, and 0 along the other."""
+    noise = estimate_noise(evidence(scene() + 8 * interpolated((256, 256), [1])))
+    assert noise.sigma == pytest.approx(8, rel=0.1)
+    assert [along[0] for along in noise.correlations] == pytest.approx([0, 0.5], abs=0.06)
+    assert noise.correlation == pytest.approx(0.5, abs=0.06)
 
 
-def test_busy_images_are_read_where_they_are_calm():
-    """Detail everywhere but in a twentieth: the noise is that of the calm part, which a quarter of the image would triple."""
+def test_busy_image_is_measured_where_it_is_calm():
+    """All but a twentieth of the image is detail; the level is that of the calm part.
+
+    The flattest quarter of the image would give three times this level.
+    """
     detail = 60 * scipy.ndimage.gaussian_filter(white((300, 300), 4), 1.2) / 0.235
     detail[:70, :70] = detail[0, 0]
-    found = estimate_noise(evidence(detail + 4 * white(detail.shape)))
-    assert found.kind == "gaussian"
-    assert found.sigma == pytest.approx(4, rel=0.15)
+    noise = estimate_noise(evidence(detail + 4 * white(detail.shape)))
+    assert noise.kind == "gaussian"
+    assert noise.sigma == pytest.approx(4, rel=0.15)
 
 
 @pytest.mark.parametrize("sigma", [3.0, 25.0])
-def test_gaussian_noise_is_not_taken_for_another(sigma):
+def test_gaussian_noise_is_recognised(sigma):
     assert estimate_noise(evidence(scene() + sigma * white((256, 256)))).kind == "gaussian"
 
 
 @pytest.mark.parametrize("shape", [(8192,), (90, 90), (20, 20, 20)], ids=str)
-def test_standard_error_is_honest(shape):
-    """The scatter of 40 estimates is known to 11 %; it lies within 0.6 and 1.4 of what each says of itself."""
-    found = [
-        estimate_noise(gather([white(shape, seed)], [np.ones(shape, bool)], [(1.0,) * len(shape)]))
-        for seed in range(40)
-    ]
-    scatter = np.std([one.sigma for one in found]) / np.mean([one.error for one in found])
+def test_standard_error_agrees_with_the_scatter(shape):
+    """The scatter of 40 estimates is 0.6 to 1.4 times their standard error; it is known to 11 %."""
+    valid, spacing = np.ones(shape, bool), (1.0,) * len(shape)
+    noises = [estimate_noise(gather([white(shape, k)], [valid], [spacing])) for k in range(40)]
+    scatter = np.std([n.sigma for n in noises]) / np.mean([n.error for n in noises])
     assert 0.6 < scatter < 1.4

@@ -1,4 +1,4 @@
-"""What `suggest` promises: the time and parameters of the smallest error, targets, warnings, bounded work."""
+"""Suggestions: time and parameters of minimum error, targets, sampling, warnings."""
 
 import math
 
@@ -19,54 +19,62 @@ from napari_diffusion.estimation.risk import MIN_NOISE_SHARE
 
 
 @pytest.mark.parametrize("sigma", [3.0, 12.0])
-def test_time_is_the_best_one_of_a_wave(sigma):
-    """A wave of wavelength 24 under linear diffusion: its error is known for every time, and the choice loses less than 0.05 dB."""
+def test_time_minimises_the_error_of_a_wave(sigma):
+    """A wave of wavelength 24 under linear diffusion, whose error is known for every time.
+
+    The choice loses less than 0.05 dB.
+    """
     k = np.arange(480)
     wave = 50 * np.cos(2 * np.pi * (k + 0.5) / 24)
     image = (wave + sigma * white((480, 480))).astype("f4")
 
     def error(time):
-        faded = 1 - np.exp(-time * (2 - 2 * np.cos(2 * np.pi / 24)))
-        return 1250 * faded**2 + sigma**2 * scipy.special.ive(0, 4 * time) ** 2
+        removed = 1 - np.exp(-time * (2 - 2 * np.cos(2 * np.pi / 24)))
+        return 1250 * removed**2 + sigma**2 * scipy.special.ive(0, 4 * time) ** 2
 
-    found = nd.suggest(image, nd.Linear())
+    result = nd.suggest(image, nd.Linear())
     best = error(np.geomspace(0.05, 50, 2000)).min()
-    assert 10 * math.log10(error(found.time) / best) < 0.05
-    assert found.gain == pytest.approx(10 * math.log10(sigma**2 / best), abs=1.0)
+    assert 10 * math.log10(error(result.time) / best) < 0.05
+    assert result.gain == pytest.approx(10 * math.log10(sigma**2 / best), abs=1.0)
 
 
 @pytest.mark.parametrize("model", ["auto", nd.Linear(), nd.PeronaMalik()], ids=str)
-def test_told_share_of_noise_is_that_of_another_noise(model):
-    """What changes in the removed part with the noise; a filter that follows the noise of the image follows twice of it, too."""
+def test_reported_share_of_noise_agrees_with_independent_noise(model):
+    """The part of the removed image that changes between two independent noises is noise.
+
+    A filter that responds to the noise of the image responds to twice the noise, too.
+    """
     clean = steps((150, 150))
-    one, two = ((clean + 10 * white(clean.shape, seed)).astype("f4") for seed in (1, 2))
-    found = nd.suggest(one, model)
-    removed = [u - nd.diffuse(u, found.model, time=found.time) for u in (one, two)]
+    images = [(clean + 10 * white(clean.shape, seed)).astype("f4") for seed in (1, 2)]
+    result = nd.suggest(images[0], model)
+    removed = [u - nd.diffuse(u, result.model, time=result.time) for u in images]
     share = np.mean((removed[0] - removed[1]) ** 2) / 2 / np.mean(removed[0] ** 2)
-    assert found.noise_share == pytest.approx(share, abs=0.08)
-    assert f"{100 * found.noise_share:.0f} % of what is removed is noise" in found.report
+    assert result.noise_share == pytest.approx(share, abs=0.08)
+    assert f"{100 * result.noise_share:.0f} % of what is removed is noise" in result.report
 
 
 @pytest.mark.parametrize("criterion", ["sure", "decorrelation", "j-invariance"])
 def test_every_criterion_smooths_and_keeps_edges(criterion):
+    """The gain is at least 3 dB: with hidden voxels, edges beside them are blurred."""
     clean = steps((96, 96))
     image = (clean + 12 * white(clean.shape)).astype("f4")
     model, time = nd.suggest(image, nd.PeronaMalik(sigma=0.5), criterion=criterion, fixed=["sigma"])
     result = nd.diffuse(image, model, time=time)
-    assert (
-        np.mean((result - clean) ** 2) < 0.5 * 144
-    )  # 3 dB: hidden voxels blur the edges that they stand at
+    assert np.mean((result - clean) ** 2) < 0.5 * 144
 
 
-def test_correlated_noise_is_smoothed_as_well_as_it_can_be():
-    """Noise smoothed over 0.6 voxels, linear diffusion: 0.25 dB from the best of all times; the rule for white noise, 9.5."""
+def test_time_for_correlated_noise_is_nearly_the_best():
+    """Noise smoothed over 0.6 voxels, linear diffusion.
+
+    The choice loses 0.25 dB against the best time; a choice for white noise loses 9.5 dB.
+    """
     clean = scene()
     noise = scipy.ndimage.gaussian_filter(white(clean.shape), 0.6)
     image = (clean + 12 * noise / noise.std()).astype("f4")
-    found = nd.suggest(image, nd.Linear())
+    result = nd.suggest(image, nd.Linear())
     errors = [
         np.mean((nd.diffuse(image, nd.Linear(), time=time) - clean) ** 2)
-        for time in (*np.geomspace(1, 60, 40), found.time)
+        for time in (*np.geomspace(1, 60, 40), result.time)
     ]
     assert 10 * math.log10(errors[-1] / min(errors)) < 0.4
 
@@ -82,26 +90,27 @@ def test_search_beats_the_rule_of_thumb():
 
 
 def test_model_is_chosen_too():
-    """Sharp blocks ask for a filter that keeps edges, and lengths follow the voxel."""
+    """The model for sharp blocks keeps edges, and its lengths follow the voxel."""
     image = (steps((72, 72), height=150.0) + 10 * white((72, 72))).astype("f4")
-    found = nd.suggest(image, spacing=0.01)
-    assert not found.model.isotropic
-    assert "Model: " in found.report
-    assert "Total variation" in found.report
-    nd.diffuse(image, found.model, time=found.time, spacing=0.01)
+    result = nd.suggest(image, spacing=0.01)
+    assert not result.model.isotropic
+    assert "Model: " in result.report
+    assert "Total variation" in result.report
+    nd.diffuse(image, result.model, time=result.time, spacing=0.01)
 
 
-def test_stripes_ask_for_a_tensor():
-    """Noise on a wave whose every place has an edge goes along it only with a tensor: half a decibel and more."""
+def test_tensor_model_is_chosen_for_stripes():
+    """A wave has an edge everywhere, along which only a tensor model removes noise.
+
+    The gain over Perona-Malik is at least half a decibel.
+    """
     y, x = np.indices((96, 96))
     clean = 30 * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / 10)
     image = (clean + 15 * white(clean.shape)).astype("f4")
-    found, named = nd.suggest(image), nd.suggest(image, nd.PeronaMalik())
-    assert isinstance(found.model, nd.EdgeEnhancing)
-    errors = [
-        np.mean((nd.diffuse(image, one.model, time=one.time) - clean) ** 2)
-        for one in (found, named)
-    ]
+    results = [nd.suggest(image), nd.suggest(image, nd.PeronaMalik())]
+    assert isinstance(results[0].model, nd.EdgeEnhancing)
+    filtered = [nd.diffuse(image, result.model, time=result.time) for result in results]
+    errors = [np.mean((u - clean) ** 2) for u in filtered]
     assert errors[0] < 10**-0.05 * errors[1]
 
 
@@ -111,63 +120,65 @@ def test_stripes_ask_for_a_tensor():
     ids=lambda model: model.name,
 )
 def test_neighbourhoods_follow_the_voxel(model):
-    """Voxels of 0.1: a neighbourhood of so many voxels, unless it was given."""
+    """Voxels of 0.1: the default neighbourhood is a number of voxels, unless it is fixed."""
     image = (steps((40, 40)) + 8 * white((40, 40))).astype("f4")
-    assert nd.suggest(image, model, spacing=0.1, thorough=False).model.rho == pytest.approx(
-        0.1 * model.rho
-    )
-    assert (
-        nd.suggest(image, model, spacing=0.1, thorough=False, fixed=["rho"]).model.rho == model.rho
-    )
+    options = {"spacing": 0.1, "thorough": False}
+    assert nd.suggest(image, model, **options).model.rho == pytest.approx(0.1 * model.rho)
+    assert nd.suggest(image, model, **options, fixed=["rho"]).model.rho == model.rho
 
 
-def test_numbers_are_short():
-    """Three digits, which the report shows as they are; but a time that was asked for is that time."""
+def test_numbers_have_three_digits():
+    """The report shows them without rounding. A time that a given width fixes is not rounded."""
     image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
-    found = nd.suggest(image, nd.PeronaMalik(), spacing=0.7)
-    for value in (found.model.kappa, found.model.sigma, found.time):
+    result = nd.suggest(image, nd.PeronaMalik(), spacing=0.7)
+    for value in (result.model.kappa, result.model.sigma, result.time):
         assert value == float(f"{value:.3g}")
-    assert f"time = {found.time:g} pixel²" in found.report
-    asked = nd.suggest(image, nd.PeronaMalik(), spacing=0.7, fwhm=3.21)
-    assert asked.time == pytest.approx((3.21 / 2.354820045) ** 2 / 2, rel=1e-9)
+    assert f"time = {result.time:g} pixel²" in result.report
+    fixed = nd.suggest(image, nd.PeronaMalik(), spacing=0.7, fwhm=3.21)
+    assert fixed.time == pytest.approx((3.21 / 2.354820045) ** 2 / 2, rel=1e-9)
 
 
-def test_the_flux_of_total_variation_is_a_matter_of_units():
-    """Its product with the time alone counts: three times the flux for a third of the time is the same picture to 1 % of the noise."""
+def test_flux_of_total_variation_counts_as_product_with_time():
+    """A third of the flux for three times the time: the results differ by 1 % of the noise."""
     image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
-    found = nd.suggest(image, nd.TotalVariation())
-    other = nd.diffuse(
-        image, nd.TotalVariation(kappa=found.model.kappa / 3, epsilon=0.03), time=3 * found.time
-    )
-    np.testing.assert_allclose(
-        nd.diffuse(image, found.model, time=found.time).mean(), other.mean(), rtol=1e-5
-    )
-    assert np.std(nd.diffuse(image, found.model, time=found.time) - other) < 0.05 * 8
+    result = nd.suggest(image, nd.TotalVariation())
+    model = nd.TotalVariation(kappa=result.model.kappa / 3, epsilon=0.03)
+    filtered = nd.diffuse(image, result.model, time=result.time)
+    other = nd.diffuse(image, model, time=3 * result.time)
+    np.testing.assert_allclose(filtered.mean(), other.mean(), rtol=1e-5)
+    assert np.std(filtered - other) < 0.05 * 8
 
 
-def test_same_image_same_numbers():
+def test_same_image_gives_same_numbers():
     image = (steps((80, 70)) + 8 * white((80, 70))).astype("f4")
     first = nd.suggest(image, nd.PeronaMalik())
-    np.random.seed(5)  # noqa: NPY002 - whatever others do with NumPy's own numbers
+    np.random.seed(5)  # noqa: NPY002 - other code may use NumPy's global random state
     assert nd.suggest(image, nd.PeronaMalik()) == first
 
 
-def test_width_that_is_asked_for():
+def test_width_is_as_requested():
     image = (steps((80, 70)) + 8 * white((80, 70))).astype("f4")
-    found = nd.suggest(image, nd.PeronaMalik(), fwhm=4.0)
-    assert nd.equivalent_sigma(found.time) == pytest.approx(4 / 2.3548, rel=1e-4)
-    assert "as asked for" in found.report
+    result = nd.suggest(image, nd.PeronaMalik(), fwhm=4.0)
+    assert nd.equivalent_sigma(result.time) == pytest.approx(4 / 2.3548, rel=1e-4)
+    assert "as asked for" in result.report
 
 
-def test_noise_reduction_that_is_asked_for():
-    """On flat ground the noise is known; times stand in steps of a quarter, a seventh of the noise in 2-D."""
+def test_noise_reduction_is_as_requested():
+    """A flat image, in which all that is left is noise.
+
+    Consecutive times have the ratio 1.25, which is a seventh of the noise level in 2-D.
+    """
     image = (100 + 5 * white((200, 200))).astype("f4")
     model, time = nd.suggest(image, nd.Linear(), noise_reduction=3.0)
     assert nd.diffuse(image, model, time=time).std() == pytest.approx(5 / 3, rel=0.15)
 
 
-def test_others_share_the_choice():
-    """Two images of different noise, chosen for together: between what each would get."""
+def test_other_images_share_the_choice():
+    """The time for two images of different noise is between the times for each.
+
+    Each image keeps its noise level: the flattest quarter of both would be the quiet image. The
+    level of each image has an error of 4 %.
+    """
     images = [
         (steps((90, 90)) + sigma * white((90, 90), seed)).astype("f4")
         for seed, sigma in enumerate((4.0, 16.0))
@@ -175,26 +186,22 @@ def test_others_share_the_choice():
     alone = [nd.suggest(image, nd.Linear()) for image in images]
     both = nd.suggest(images[0], nd.Linear(), others=[images[1]])
     assert alone[0].time < both.time < alone[1].time
-    # Each has its noise: together, the flattest quarter would be the quiet image.
-    assert both.noise.sigma == pytest.approx(
-        math.sqrt((4**2 + 16**2) / 2), rel=0.15
-    )  # 4 % for each
+    assert both.noise.sigma == pytest.approx(math.sqrt((4**2 + 16**2) / 2), rel=0.15)
     assert both == nd.suggest(images[0], nd.Linear(), others=[images[1]])
 
 
-# What is looked at
+# Sampling
 
 
 class Counting:
-    """An array that counts what is read of it."""
+    """A lazy array of noise that counts the values that are read from it."""
 
     def __init__(self, shape):
         self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.float32), len(shape), 0
 
     def __getitem__(self, index):
-        part = white(
-            [len(range(*i.indices(n))) for i, n in zip(index, self.shape, strict=True)]
-        ).astype("f4")
+        sizes = [len(range(*i.indices(n))) for i, n in zip(index, self.shape, strict=True)]
+        part = white(sizes).astype("f4")
         self.read += part.size
         return part
 
@@ -202,14 +209,14 @@ class Counting:
 @pytest.mark.parametrize(
     "shape", [(5000, 6000, 7000), (300, 2000, 2000), (40_000, 50_000)], ids=str
 )
-def test_a_large_image_is_read_in_pieces(shape):
+def test_large_image_is_read_in_patches(shape):
     image = Counting(shape)
-    pieces = sample_patches([make_problem(image, domain=Domain(nan="mask"))])
-    assert sum(piece.field.size for piece in pieces) <= MAX_VOXELS
+    patches = sample_patches([make_problem(image, domain=Domain(nan="mask"))])
+    assert sum(patch.field.size for patch in patches) <= MAX_VOXELS
     assert image.read <= 2 * PATCHES_READ * MAX_VOXELS
 
 
-def test_the_next_frame_is_read_where_a_frame_has_no_calm_place():
+def test_next_frame_is_read_only_if_a_frame_has_no_calm_part():
     class Frames(Counting):
         def __init__(self, picture):
             super().__init__((2, *picture.shape))
@@ -227,19 +234,15 @@ def test_the_next_frame_is_read_where_a_frame_has_no_calm_place():
     assert counts[1] == 2 * counts[0] > 0
 
 
-def test_frames_are_looked_at_together():
-    frames = np.stack(
-        [steps((70, 60)) + sigma * white((70, 60), 3) for sigma in (2.0, 12.0)]
-    ).astype("f4")
+def test_frames_share_the_choice():
+    noisy = [steps((70, 60)) + sigma * white((70, 60), 3) for sigma in (2.0, 12.0)]
+    frames = np.stack(noisy).astype("f4")
     both = nd.suggest(frames, nd.Linear(), axes=(1, 2))
-    assert (
-        nd.suggest(frames[0], nd.Linear()).time
-        < both.time
-        < nd.suggest(frames[1], nd.Linear()).time
-    )
+    alone = [nd.suggest(frame, nd.Linear()) for frame in frames]
+    assert alone[0].time < both.time < alone[1].time
 
 
-def test_outside_the_mask_nothing_counts():
+def test_voxels_outside_the_mask_do_not_count():
     image = (steps((90, 80)) + 6 * white((90, 80))).astype("f4")
     mask = np.zeros(image.shape, bool)
     mask[:, :60] = True
@@ -256,111 +259,115 @@ def test_outside_the_mask_nothing_counts():
 
 
 def warned(image, *words, **options):
-    told = nd.suggest(image.astype("f4"), nd.PeronaMalik(), thorough=False, **options).warnings
-    return any(all(word in text for word in words) for text in told)
+    result = nd.suggest(image.astype("f4"), nd.PeronaMalik(), thorough=False, **options)
+    return any(all(word in text for word in words) for text in result.warnings)
 
 
-def test_correlated_noise_is_told():
+def test_warning_about_correlated_noise():
     clean = steps((128, 128))
     for noise, expected in (
         (white(clean.shape), False),
         (2 * scipy.ndimage.gaussian_filter(white(clean.shape), 0.7), True),
     ):
-        assert warned(clean + 8 * noise, "correlated", "interpolated") is expected
-        assert (
-            warned(clean + 8 * noise, "correlated", "does not allow for", criterion="decorrelation")
-            is expected
-        )
+        image, other = clean + 8 * noise, {"criterion": "decorrelation"}
+        assert warned(image, "correlated", "interpolated") is expected
+        assert warned(image, "correlated", "does not allow for", **other) is expected
 
 
-def test_fine_detail_is_not_taken_for_correlated_noise():
-    """What was smoothed over 1.5 voxels differs more over four voxels than over three: the noise added to it is told, not it."""
+def test_fine_detail_does_not_count_as_correlated_noise():
+    """Detail smoothed over 1.5 voxels differs more over four voxels than over three.
+
+    The level is that of the noise added to it.
+    """
     detail = 20 * scipy.ndimage.gaussian_filter(white((200, 200), 4), 1.5) / 0.188
     image = detail + 2 * white(detail.shape)
     assert warned(image, "more like fine detail")
     assert estimate_noise(evidence(image)).sigma == pytest.approx(2, rel=0.1)
 
 
-def test_saturation_is_told():
+def test_warning_about_saturation():
     image = scene() + 10 * white((256, 256))
     assert not warned(image, "saturated")
     assert warned(np.minimum(image, 110), "saturated")
 
 
-def test_detail_that_goes_is_told():
-    """A picture in every voxel, in half as much noise: a mean over voxels takes mostly picture."""
+def test_warning_about_removed_detail():
+    """A picture in every voxel, twice as strong as the noise: smoothing removes mostly picture."""
     image = (20 * white((90, 90), 4) + steps((90, 90)) + 10 * white((90, 90))).astype("f4")
-    told = nd.suggest(
-        np.stack([image, image + 10 * white((90, 90), 3).astype("f4")]),
-        nd.Linear(),
-        axes=(1, 2),
-        fwhm=1.0,
-    )
-    assert told.noise_share < 0.5
-    assert any("the rest is detail" in text for text in told.warnings)
-    assert not any(
-        "the rest is detail" in text
-        for text in nd.suggest(steps((90, 90)) + 10 * white((90, 90)), nd.PeronaMalik()).warnings
-    )
+    frames = np.stack([image, image + 10 * white((90, 90), 3).astype("f4")])
+    result = nd.suggest(frames, nd.Linear(), axes=(1, 2), fwhm=1.0)
+    assert result.noise_share < 0.5
+    assert any("the rest is detail" in text for text in result.warnings)
+    blocks = nd.suggest(steps((90, 90)) + 10 * white((90, 90)), nd.PeronaMalik())
+    assert not any("the rest is detail" in text for text in blocks.warnings)
 
 
-def test_detail_goes_where_much_is_gained():
-    """The grass of a photograph goes with the noise of its sky, for 4 dB."""
+def test_detail_is_not_spared_for_a_large_gain():
+    """The grass of a photograph is removed with the noise of its sky, for 4 dB."""
     clean = skimage.data.camera().astype("f4")
-    found = nd.suggest(clean + 7.6 * white(clean.shape), nd.PeronaMalik())
-    assert found.noise_share < MIN_NOISE_SHARE
-    assert found.gain > 3
+    result = nd.suggest(clean + 7.6 * white(clean.shape), nd.PeronaMalik())
+    assert result.noise_share < MIN_NOISE_SHARE
+    assert result.gain > 3
 
 
 @pytest.mark.parametrize("model", [nd.PeronaMalik(), "auto"], ids=str)
 def test_detail_is_spared_beside_an_empty_background(model):
-    """Detail far above the noise, and twice as much background, where nearly all is gained: it goes, and what goes of the detail is noise.
+    """Detail far above the noise, and twice as much empty background, which gives nearly all gain.
 
-    Another noise tells: by the least error, 6 % of what goes is noise (and 94 % detail), for 0.5 dB more.
+    The noise of the background is removed by 6 dB. The part removed from the detail is noise,
+    measured with a second image of independent noise. At minimum error, 6 % of it would be noise
+    (and 94 % detail), for 0.5 dB more.
     """
     detail = scipy.ndimage.gaussian_filter(white((200, 200), 4), 1.0)
     detail *= np.where(np.arange(200) < 70, 600 / detail.std(), 0)
     images = [(detail + 10 * white(detail.shape, seed)).astype("f4") for seed in (1, 2)]
-    found = nd.suggest(images[0], model)
-    one, two = (u - nd.diffuse(u, found.model, time=found.time) for u in images)
-    assert np.mean((one - two)[:, :66] ** 2) / 2 > 0.4 * np.mean(one[:, :66] ** 2)
-    background = np.mean((images[0] - one)[:, 74:] ** 2)
+    result = nd.suggest(images[0], model)
+    removed = [u - nd.diffuse(u, result.model, time=result.time) for u in images]
+    change = (removed[0] - removed[1])[:, :66]
+    assert np.mean(change**2) / 2 > 0.4 * np.mean(removed[0][:, :66] ** 2)
+    background = np.mean((images[0] - removed[0])[:, 74:] ** 2)
     assert background < 100 / 4  # 6 dB
-    assert any("Detail is spared" in text for text in found.warnings)
+    assert any("Detail is spared" in text for text in result.warnings)
 
 
-def test_no_more_noise_is_told_than_error():
-    """Where gradients below the noise are steepened, a small probe grows, but what is left of the noise is no more than what is wrong."""
+def test_noise_left_is_at_most_the_error():
+    """Gradients below the noise are steepened, so that a small probe grows.
+
+    The noise that is left is still no larger than the error.
+    """
     image = steps((96, 96)) + 10 * white((96, 96))
-    found = nd.suggest(image, nd.PeronaMalik(kappa=0.5), fixed=["kappa"])
-    assert found.noise_left <= 10 ** (-found.gain / 20)
+    result = nd.suggest(image, nd.PeronaMalik(kappa=0.5), fixed=["kappa"])
+    assert result.noise_left <= 10 ** (-result.gain / 20)
 
 
-def test_a_noise_that_is_hardly_known_is_told():
-    """A picture read with the wrong number of columns, so that few voxels agree with their neighbours; no gain is told that is a loss."""
-    found = nd.suggest(
-        (steps((96, 96)) + 4 * white((96, 96))).reshape(16, 24, 24), nd.Linear(), fwhm=1.0
-    )
-    assert 2 * found.noise.error > found.noise.sigma
-    assert found.gain >= 0
-    assert any("too uncertain" in text for text in found.warnings)
+def test_warning_about_uncertain_noise():
+    """An image with the wrong number of columns: most voxels differ from their neighbours.
+
+    The reported gain is not negative.
+    """
+    image = (steps((96, 96)) + 4 * white((96, 96))).reshape(16, 24, 24)
+    result = nd.suggest(image, nd.Linear(), fwhm=1.0)
+    assert 2 * result.noise.error > result.noise.sigma
+    assert result.gain >= 0
+    assert any("too uncertain" in text for text in result.warnings)
 
 
-def test_pure_noise_is_told():
+def test_warning_about_pure_noise():
+    """Stripes that are still best at the longest time tried are no reason for the warning."""
     assert warned(white((64, 64)), "no structure")
     y, x = np.indices((96, 96))
     stripes = 60 * (np.floor((0.8 * x + 0.6 * y) / 9) % 2) + 15 * white((96, 96))
-    found = nd.suggest(stripes, nd.PeronaMalik(kappa=1.57, sigma=0.5), fixed=["kappa", "sigma"])
-    assert found.time == 60  # as long as it was tried, and there are the stripes
-    assert not any("no structure" in text for text in found.warnings)
+    result = nd.suggest(stripes, nd.PeronaMalik(kappa=1.57, sigma=0.5), fixed=["kappa", "sigma"])
+    assert result.time == 60
+    assert not any("no structure" in text for text in result.warnings)
 
 
-def test_little_to_gain_is_told():
+def test_warning_about_a_small_gain():
     rough = np.random.default_rng(0).choice([0.0, 100.0], (64, 64)) + white((64, 64))
     assert warned(rough, "smooth")
 
 
-def test_few_voxels_are_told():
+def test_warning_about_a_small_image():
     assert warned(steps((20, 20)) + 8 * white((20, 20)), "400 voxels")
 
 
@@ -376,15 +383,15 @@ def test_few_voxels_are_told():
     ],
     ids=str,
 )
-def test_wrong_wishes_are_one_sentence(options):
+def test_error_of_invalid_options_is_one_sentence(options):
     with pytest.raises(ValueError, match=next(iter(options))) as caught:
         nd.suggest(steps((30, 30)) + 8 * white((30, 30)), nd.PeronaMalik(), **options)
     check_sentence(caught.value)
 
 
-def test_report_has_units_and_says_why():
+def test_report_has_units_and_reasons():
     image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
-    found = nd.suggest(image, nd.PeronaMalik(), spacing=0.5, unit="µm")
+    result = nd.suggest(image, nd.PeronaMalik(), spacing=0.5, unit="µm")
     for words in (
         "Noise: Gaussian, standard deviation",
         "intensity/µm",
@@ -393,17 +400,19 @@ def test_report_has_units_and_says_why():
         "dB",
         "smallest",
     ):
-        assert words in found.report
-    assert found.report.splitlines() == [
-        *found.reasons,
-        *(f"Warning: {text}" for text in found.warnings),
-    ]
+        assert words in result.report
+    warnings = [f"Warning: {text}" for text in result.warnings]
+    assert result.report.splitlines() == [*result.reasons, *warnings]
 
 
 @pytest.mark.parametrize("exponent", [-200, -70, -40, 40, 60])
-def test_very_small_and_very_large_values_change_nothing_but_the_unit(exponent):
-    """A power of two is exact; the numbers are rounded to three digits, and squares of such values leave the range of float32."""
+def test_suggestion_scales_with_very_small_and_very_large_values(exponent):
+    """The scale is a power of two, so that it is exact; the squares exceed the range of float32.
+
+    The tolerance is that of numbers of three digits.
+    """
     image, scale = steps((40, 40)) + 5 * white((40, 40), 0), 2.0**exponent
-    here, there = nd.suggest(image, nd.PeronaMalik()), nd.suggest(image * scale, nd.PeronaMalik())
-    assert there.time == here.time
-    assert there.model.kappa / scale == pytest.approx(here.model.kappa, rel=1e-2)
+    plain = nd.suggest(image, nd.PeronaMalik())
+    scaled = nd.suggest(image * scale, nd.PeronaMalik())
+    assert scaled.time == plain.time
+    assert scaled.model.kappa / scale == pytest.approx(plain.model.kappa, rel=1e-2)

@@ -1,4 +1,4 @@
-"""What the tests of hostile input share: models, pictures, and what counts as right or as one sentence."""
+"""Shared helpers of the tests of hostile input: models, images, and checks of the outcome."""
 
 import numpy as np
 
@@ -9,19 +9,19 @@ MODELS = {
     "classic": nd.PeronaMalik(kappa=10.0),
     "regularised": nd.PeronaMalik(kappa=10.0, sigma=0.7),
 }
-#: Rounding of ten steps, as a share of the largest value. float16 is computed in float32, so it is off by its own last digit only.
+#: Rounding of ten steps, as a share of the largest value; float16 is computed in float32 and
+#: rounded once.
 ROUNDING = {"f2": 1e-3, "f4": 3e-6, "f8": 1e-13}
 
 
 def picture(shape=(6, 7, 5), dtype="f4", seed=3):
     x = np.indices(shape).sum(0)
-    return (
-        60 * (x > sum(shape) / 3) + 20 + 6 * np.random.default_rng(seed).normal(size=shape)
-    ).astype(dtype)
+    noise = 6 * np.random.default_rng(seed).normal(size=shape)
+    return (60 * (x > sum(shape) / 3) + 20 + noise).astype(dtype)
 
 
 def fingerprint(image):
-    """Bytes of everything that the image holds, the base of a view included."""
+    """Return the bytes of an image, including those of the base of a view."""
     if isinstance(image, (list, tuple)):
         return repr(image)
     if isinstance(image, np.ma.MaskedArray):
@@ -33,7 +33,7 @@ def fingerprint(image):
 
 
 def check_sentence(error, *named):
-    """One line, one full stop at its end, at most 300 characters, and the value it is about."""
+    """Assert that an error is one line of at most 300 characters that names certain values."""
     text = str(error)
     assert "\n" not in text
     assert text.endswith(".")
@@ -44,11 +44,9 @@ def check_sentence(error, *named):
 
 
 def scaled(model, factor):
-    return (
-        model
-        if isinstance(model, nd.Linear)
-        else nd.PeronaMalik(kappa=model.kappa * factor, sigma=model.sigma)
-    )
+    if isinstance(model, nd.Linear):
+        return model
+    return nd.PeronaMalik(kappa=model.kappa * factor, sigma=model.sigma)
 
 
 def clean(image):
@@ -63,7 +61,7 @@ def expected_dtype(image, options):
 
 
 def compare(result, image, model, options):
-    """The result is the clean run's, in the promised dtype and shape."""
+    """Assert that a result is that of a float64 copy of the image, in the promised dtype."""
     rest = {name: value for name, value in options.items() if name != "preserve_dtype"}
     truth = nd.diffuse(clean(image), model, **{"time": 1.5} | rest)
     dtype = expected_dtype(image, options)
@@ -75,13 +73,12 @@ def compare(result, image, model, options):
         sure = np.abs(truth - 0.5) > 1e-5
         np.testing.assert_array_equal(result[sure], truth[sure] > 0.5)
     elif dtype.kind in "iu":
-        # Rounded to the nearest: half a unit, and the rounding of the float type it was computed in.
+        # Rounding to the nearest integer, and the rounding of the computation.
         rounding = (ROUNDING["f4"] if dtype.itemsize <= 2 else ROUNDING["f8"]) * largest
         np.testing.assert_allclose(result.astype("f8"), truth, rtol=0, atol=0.5 + rounding)
     else:
-        tiny = float(
-            np.finfo(dtype).smallest_subnormal
-        )  # below the normal range only the last digit is left
+        # Subnormal numbers have as little as one digit.
+        tiny = float(np.finfo(dtype).smallest_subnormal)
         tolerance = ROUNDING[dtype.str[1:]] * largest + 10 * tiny
         np.testing.assert_allclose(
             result.astype("f8"), truth, rtol=0, atol=tolerance, equal_nan=True

@@ -1,4 +1,4 @@
-"""Pictures and noise for the tests of estimates."""
+"""Pictures and noise for tests of the noise estimate, the risk and the suggestion."""
 
 import math
 
@@ -9,17 +9,18 @@ from napari_diffusion.estimation.noise import carries_noise, gather
 
 
 def steps(shape, height=60.0):
-    """Blocks of twelve voxels, three grey levels."""
+    """Blocks of twelve voxels in three grey levels."""
     index = np.indices(shape)
     return 40 + height * ((index // 12).sum(0) % 3)
 
 
 def white(shape, seed=1):
+    """White Gaussian noise of unit variance."""
     return np.random.default_rng(seed).normal(size=shape)
 
 
 def smoothing_gain(width):
-    """Standard deviation of white noise after a Gaussian along one axis."""
+    """Standard deviation of unit white noise after a Gaussian along one axis."""
     impulse = scipy.ndimage.gaussian_filter1d(np.eye(1, 41, 20)[0], width)
     return math.sqrt(np.sum(impulse**2))
 
@@ -31,10 +32,11 @@ def shared_by_smoothing(width):
 
 
 def evidence(image):
+    """Evidence from the whole image, with unit voxels."""
     return gather([image], [carries_noise(image[None])], [(1.0,) * image.ndim])
 
 
 def scene(shape=(256, 256), low=0.0):
-    """Flat parts and gradients from ``low`` to 200."""
+    """Smooth picture with flat parts and gradients, range from ``low`` to 200."""
     field = scipy.ndimage.gaussian_filter(white(shape, 8), 8)
     return low + (200 - low) * np.clip((field - field.min()) / np.ptp(field), 0, 1)

@@ -1,4 +1,4 @@
-"""What an OME-TIFF says, read without the package."""
+"""The OME-XML of a file, read without the package."""
 
 import xml.etree.ElementTree as ET
 
@@ -9,7 +9,7 @@ RECIPES = "napari-diffusion/recipe"
 
 
 def root_of(path):
-    """Return the root element of the document in a file, which has to be an OME-TIFF."""
+    """Return the root element of the OME-XML in an OME-TIFF."""
     with tifffile.TiffFile(path) as tif:
         assert tif.is_ome
         return ET.fromstring(tif.ome_metadata)
@@ -27,6 +27,6 @@ def attributes(path):
 
 
 def recipes(path):
-    """Return the recipes in a file, the oldest first."""
+    """Return the recipes in an OME-TIFF, the oldest first."""
     notes = root_of(path).iter(f"{OME}CommentAnnotation")
     return [note.findtext(f"{OME}Value") for note in notes if note.get("Namespace") == RECIPES]

@@ -1,10 +1,10 @@
-"""Peak memory of runs, each in a process of its own; where processes can be forked."""
+"""Peak memory of runs, each in a forked process."""
 
 import json
 import subprocess
 import sys
 
-# One process compiles; every run is forked from it, so that nothing but the run is in the difference of the peaks.
+# One process compiles the kernels and forks for every run, so that only the run adds to the peak.
 MEASURE = """
 import json, os, resource, sys
 import numpy as np
@@ -13,7 +13,7 @@ import napari_diffusion as nd
 
 def make(shape, kind, options):
     image = np.empty(shape, "f4" if kind == "F" else kind, order="F" if kind == "F" else "C")
-    for k in range(shape[0]):  # plane by plane: a temporary of the whole size would hide the peak of the run
+    for k in range(shape[0]):  # a temporary of the whole size would hide the peak of the run
         image[k] = np.arange(image[k].size, dtype="i4").reshape(shape[1:]) % 97
     options = dict(options)
     if options.get("mask"):
@@ -47,7 +47,10 @@ print(json.dumps(results))
 
 
 def peaks(runs):
-    """Return for every run (shape, dtype, model, options) its peak, the predicted one and the size of the image as float32 [bytes]."""
+    """Return peak, predicted peak and size of the image as float32 [bytes] of every run.
+
+    A run is (shape, dtype, model, options).
+    """
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, json.dumps(runs)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What the tests of previews share: models, a picture, and what counts as the same picture."""
+"""Shared helpers of the tests of previews: models, an image, and the comparison with a run."""
 
 import itertools
 from functools import cache
@@ -8,9 +8,9 @@ import numpy as np
 import napari_diffusion as nd
 from napari_diffusion import models
 
-#: What a draft promises, as a share of the range.
+#: Largest root mean square error of a draft, as a share of the range.
 DRAFT = 0.02
-#: What `nd.preview` promises, as a share of the range.
+#: Largest error of `nd.preview`, as a share of the range.
 PROMISED = 1e-3
 MODELS = [cls() for cls in models.BUILTIN] + [
     nd.PeronaMalik(kappa=10.0, diffusivity=g, sigma=sigma)
@@ -25,25 +25,28 @@ def name(model):
 
 
 def picture(shape, dtype="f4", seed=0):
-    """A ball and a slanted edge in noise, and a bright wall beyond the middle plane that no preview of it may feel or lose."""
+    """Return a ball and a slanted edge in noise, and a bright step beyond the middle plane.
+
+    The step tests the surroundings of previews of that plane.
+    """
     x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     ball = 40 * (np.sum([c**2 for c in x], axis=0) < 0.4) + 30 * (x[0] + x[-1] > 0.3)
-    wall = 60 * (x[0] > 0.45)
-    return (50 + ball + wall + 6 * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
+    step = 60 * (x[0] > 0.45)
+    return (50 + ball + step + 6 * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
 
 
 def agrees(part, whole, image, share=PROMISED):
+    """Assert that a part differs from the whole run by at most ``share`` of the range."""
     assert part.shape == whole.shape
     assert part.dtype == whole.dtype
-    apart = np.abs(np.asarray(part, float) - np.asarray(whole, float))
-    assert np.nanmax(apart, initial=0) <= share * np.ptp(
-        np.asarray(image, float)[np.isfinite(image)]
-    )
+    difference = np.abs(np.asarray(part, float) - np.asarray(whole, float))
+    extent = np.ptp(np.asarray(image, float)[np.isfinite(image)])
+    assert np.nanmax(difference, initial=0) <= share * extent
     np.testing.assert_array_equal(np.isnan(part), np.isnan(whole))
 
 
 class Watched:
-    """An array that notes which part of it was read."""
+    """An array that records how many values were read."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype, self.reads = array, array.shape, array.dtype, []

@@ -1,4 +1,4 @@
-"""A Python of its own, for what must not touch this one."""
+"""Code that runs in a separate Python process."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import textwrap
 
 
 def python(code, *arguments, **environment):
-    """Run code in a Python of its own and return what it printed as JSON."""
+    """Run code in a new Python process and return the JSON that it prints."""
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | environment, check=False

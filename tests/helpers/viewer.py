@@ -1,4 +1,4 @@
-"""What the tests of the widgets share: how long to wait, and stand-ins for the engine and the compile worker."""
+"""Shared helpers of the widget tests: waits, and fakes of the engine and the compile worker."""
 
 import threading
 
@@ -11,13 +11,12 @@ from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.workflows import outputs
 
-WAIT = (
-    120_000  # ms; a limit for what hangs, on a machine that compiles the kernels and has other work
-)
+#: Timeout of a wait [ms]. A busy machine may have to compile the kernels in the meantime.
+WAIT = 120_000
 
 
 def wait_until_settled(qtbot, widget):
-    """Wait until suggestion and plan have been made."""
+    """Wait until the suggestion and the plan are made."""
     qtbot.waitUntil(lambda: not widget.pending and task.running() == 0, timeout=WAIT)
 
 
@@ -28,17 +27,16 @@ def follow(qtbot, gui):
 
 
 def whole_run(gui):
+    """Filter the whole image with the settings on screen."""
     settings = gui.form.settings()
-    rgb = settings.keywords["channel_axis"] is not None
-    return nd.diffuse(
-        np.asarray(settings.image),
-        settings.model,
-        **settings.keywords | ({"preserve_dtype": True} if rgb else {}),
-    )
+    keywords = dict(settings.keywords)
+    if keywords["channel_axis"] is not None:
+        keywords["preserve_dtype"] = True
+    return nd.diffuse(np.asarray(settings.image), settings.model, **keywords)
 
 
 def shows_the_run(viewer, gui, step=0.0):
-    """The preview layer lies where it belongs, and its voxels are those of the run there."""
+    """Assert that the preview equals the run at its position; return its region of the image."""
     overlay = gui.sections[PreviewSection].overlay.layer
     source = gui.form.layer.value
     assert overlay in viewer.layers
@@ -54,54 +52,47 @@ def shows_the_run(viewer, gui, step=0.0):
 
 
 def hold(go, cancel):
-    """Wait until it is let go; raise where it is cancelled."""
+    """Wait until ``go`` is set; raise when ``cancel`` is set."""
     while not go.wait(0.01):
         if cancel.is_set():
             raise nd.Cancelled("Nobody waits any more.")
 
 
-class Slow:
-    """Stands in for the engine's run: reports half, then waits until it is let go, stopped or cancelled."""
+class FakeRun:
+    """Replaces `run_with_outputs`: reports half, then waits for ``go``, a stop or a cancel."""
 
     def __init__(self):
-        self.started, self.go, self.cancelled = (
-            threading.Event(),
-            threading.Event(),
-            threading.Event(),
-        )
+        self.started, self.go = threading.Event(), threading.Event()
+        self.cancelled = threading.Event()
 
-    def __call__(self, image, model, wanted, *, time, progress, cancel, stop, **keywords):
+    def __call__(self, image, model, request, *, time, progress, cancel, stop, **keywords):
         progress(0.5)
         self.started.set()
         while not self.go.wait(0.01) and not stop.is_set():
             if cancel.is_set():
                 self.cancelled.set()
                 raise nd.Cancelled("The filter was cancelled.")
-        return outputs.Outputs(
-            np.zeros(image.shape, np.float32),
-            (time / 2 if stop.is_set() else time,),
-            0 if stop.is_set() else None,
-        )
+        reached, frame = (time / 2, 0) if stop.is_set() else (time, None)
+        return outputs.Outputs(np.zeros(image.shape, np.float32), (reached,), frame)
 
 
-class Held:
-    """Stands in for the making of previews: counts, and answers when let go; raises when cancelled."""
+class HeldPreviews:
+    """Replaces `PreviewRequest.run`: records each request, and computes it when ``go`` is set."""
 
     def __init__(self):
-        self.calls, self.ended, self.go, self.real = [], [], threading.Event(), PreviewRequest.run
+        self.calls, self.ended = [], []
+        self.go, self.real = threading.Event(), PreviewRequest.run
 
-    def __call__(self, excerpt, progress=None, cancel=None):
-        self.calls.append(excerpt)
-        while not self.go.wait(0.01):
-            if cancel.is_set():
-                raise nd.Cancelled("The filter was cancelled.")
-        result = self.real(excerpt, progress, cancel)
-        self.ended.append(excerpt)
+    def __call__(self, request, progress=None, cancel=None):
+        self.calls.append(request)
+        hold(self.go, cancel)
+        result = self.real(request, progress, cancel)
+        self.ended.append(request)
         return result
 
 
-class Elsewhere:
-    """Stands in for the other process: all kernels are there when it is let go."""
+class FakeCompileClient:
+    """Replaces the client of the compile worker: all kernels are compiled when ``go`` is set."""
 
     def __init__(self):
         self.go, self.waits, self.cancelled = threading.Event(), 0, 0
@@ -113,7 +104,7 @@ class Elsewhere:
     def has(self, kind):
         return self.go.is_set()
 
-    def prepare(self, wanted, cancel, soon=(), later=(), rank=0):
+    def prepare(self, task, cancel, soon=(), later=(), rank=0):
         self.waits += 1
         try:
             hold(self.go, cancel)
@@ -128,16 +119,19 @@ class Elsewhere:
 
 
 def open_section(widget, kind):
+    """Open a section of a widget and return it."""
     section = widget.sections[kind]
     section.box.button.native.click()
     return section
 
 
 def ended(qtbot, widget):
+    """Wait until all runs of a widget have ended."""
     qtbot.waitUntil(lambda: not widget.panel.busy and task.running() == 0, timeout=WAIT)
 
 
 def filter_folder(widget, folders):
+    """Start the filter of a folder from the Batch section."""
     section = open_section(widget, BatchSection)
     section.source.line_edit.value, section.target.line_edit.value = map(str, folders)
     section.files.native.click()

@@ -1,4 +1,4 @@
-"""Names of channels: a result has those of its source, in every format that holds names."""
+"""Channel names: a result keeps those of its source, in every format that can hold names."""
 
 import re
 from dataclasses import replace
@@ -19,7 +19,7 @@ from napari_diffusion.workflows.file_run import filter_file
 
 DAPI = ("DAPI", "GFP")
 SIZES = {"T": 2, "Z": 3, "C": 2, "Y": 8, "X": 9, "S": 3}
-#: Characters that XML 1.0 holds in no form.
+#: Characters that XML 1.0 cannot hold, escaped or not.
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -42,7 +42,7 @@ def shaped(path, axes, **metadata):
 
 
 def written(path, like, dtype=np.float32):
-    """Write the volume itself and return the names that the file has for its channels."""
+    """Write the volume itself, and return the channel names in the file."""
     data = np.asarray(like.data, dtype)
     io.write(path, data, like)
     order = [like.axes.index(letter) for letter in io.read(path).axes]
@@ -61,11 +61,9 @@ def test_imagej_labels_become_names_in_ome(axes, planes, per, tmp_path):
     volume = imagej(tmp_path / "in.tif", axes, labels)
     assert volume.channel_names == DAPI
     assert io.read_metadata(tmp_path / "in.tif").channel_names == DAPI
-    assert written(tmp_path / "out.ome.tif", volume) == ["DAPI", "GFP"]  # the name asks for OME
-    assert written(tmp_path / "out.tif", volume, np.float64) == [
-        "DAPI",
-        "GFP",
-    ]  # the type needs OME
+    # One file is OME-TIFF because of its suffix, the other because of its dtype.
+    assert written(tmp_path / "out.ome.tif", volume) == ["DAPI", "GFP"]
+    assert written(tmp_path / "out.tif", volume, np.float64) == ["DAPI", "GFP"]
     again = io.read(tmp_path / "out.ome.tif")
     assert (again.channel_names, again.unit) == (DAPI, "micrometer")
     assert written(tmp_path / "second.ome.tif", again) == ["DAPI", "GFP"]
@@ -82,14 +80,10 @@ def test_imagej_keeps_its_labels(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "names"),
     [
-        (
-            ["DAPI", "GFP", "DAPI", "GFP", "DAPI", "other"],
-            ("DAPI", ""),
-        ),  # only the first is consistent
-        (
-            [f"c:{c}/2 z:{z}/3" for z in (1, 2, 3) for c in (1, 2)],
-            (),
-        ),  # planes, as Bio-Formats labels them
+        # Only the planes of the first channel have the same label.
+        (["DAPI", "GFP", "DAPI", "GFP", "DAPI", "other"], ("DAPI", "")),
+        # Bio-Formats labels planes.
+        ([f"c:{c}/2 z:{z}/3" for z in (1, 2, 3) for c in (1, 2)], ()),
         (["top", "middle", "bottom"], ()),  # neither channels nor planes
         (["", "", "", "mitosis", "", ""], ()),  # a remark on one plane
         (["", "", "", "", "", "mitosis"], ()),
@@ -100,22 +94,22 @@ def test_imagej_keeps_its_labels(tmp_path):
         (["", ""], ()),
     ],
 )
-def test_labels_are_names_where_they_are_consistent(labels, names, tmp_path):
+def test_labels_are_names_if_all_planes_of_a_channel_agree(labels, names, tmp_path):
     volume = imagej(tmp_path / "in.tif", "ZCYX", labels)
     assert volume.channel_names == names
     assert written(tmp_path / "out.ome.tif", volume) == [name or None for name in names or ("", "")]
 
 
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TYX"])
-def test_labels_of_planes_without_channels_are_no_names(axes, tmp_path):
+def test_labels_of_planes_without_channels_are_ignored(axes, tmp_path):
     planes = len(pixels(axes)) if len(axes) == 3 else 1
     volume = imagej(tmp_path / "in.tif", axes, ["image 1.tif"] * planes)
     assert volume.channel_names == ()
     assert written(tmp_path / "out.ome.tif", volume) == [None]
 
 
-def test_channels_that_vary_slowest_have_their_own_labels(tmp_path):
-    """In the order zct the first three planes are those of the first channel."""
+def test_labels_are_assigned_to_channels_that_vary_slowest(tmp_path):
+    """In the order zct, the first three planes belong to the first channel."""
     tifffile.imwrite(
         tmp_path / "in.tif",
         np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(3, 2, 8, 9),
@@ -144,7 +138,7 @@ def test_colours_of_imagej_are_one_channel_without_a_name(tmp_path):
 @pytest.mark.parametrize(
     "metadata", [{"Channel": {"Name": ["DAPI", "GFP"]}}, {"Labels": ["DAPI", "GFP"]}]
 )
-def test_metadata_of_tifffile_hold_names(axes, metadata, tmp_path):
+def test_metadata_of_tifffile_give_names(axes, metadata, tmp_path):
     volume = shaped(tmp_path / "in.tif", axes, **metadata)
     assert (volume.header.kind, volume.channel_names) == ("shaped", DAPI)
     assert written(tmp_path / "out.ome.tif", volume) == ["DAPI", "GFP"]
@@ -156,7 +150,7 @@ def test_metadata_of_tifffile_hold_names(axes, metadata, tmp_path):
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"Channel": {"Name": ["DAPI", "GFP", "RFP"]}},  # more than there are channels
+        {"Channel": {"Name": ["DAPI", "GFP", "RFP"]}},  # more names than channels
         {"Channel": {"Name": [1, 2]}},
         {"Channel": {"Name": {"a": "b"}}},
         {"Channel": "DAPI"},
@@ -165,13 +159,13 @@ def test_metadata_of_tifffile_hold_names(axes, metadata, tmp_path):
         {"Labels": [None, "GFP"]},
     ],
 )
-def test_metadata_that_are_no_names_do_no_harm(metadata, tmp_path):
+def test_invalid_names_are_ignored(metadata, tmp_path):
     volume = shaped(tmp_path / "in.tif", "CYX", **metadata)
     assert volume.channel_names == ()
     assert written(tmp_path / "out.ome.tif", volume) == [None, None]
 
 
-def test_formats_without_a_place_for_names_are_written_without(tmp_path):
+def test_formats_without_channel_names_are_written_without_names(tmp_path):
     volume = imagej(tmp_path / "in.tif", "ZCYX", [*DAPI])
     for name in ("out.nii", "out.npy"):
         io.write(tmp_path / name, np.asarray(volume.data), volume)
@@ -187,28 +181,23 @@ def test_formats_without_a_place_for_names_are_written_without(tmp_path):
 @pytest.mark.parametrize(
     "options", [[], ["--axes", "C,Y,X", "--spacing", "1,1,1"], ["--channel-axis", "C"]]
 )
-def test_names_survive_a_run_whatever_it_does_with_channels(options, tmp_path):
-    """Channels are filtered one by one, smoothed into each other, or coupled."""
+def test_names_are_kept_by_any_treatment_of_channels(options, tmp_path):
+    """Channels are filtered one by one, smoothed along the channel axis, or coupled."""
     imagej(tmp_path / "in.tif", "ZCYX", [*DAPI])
-    words = [
-        "run",
-        str(tmp_path / "in.tif"),
-        str(tmp_path / "out.ome.tif"),
-        "--model",
-        "perona-malik",
-    ]
-    assert main([*words, "--kappa", "50", "--time", "0.01", "--quiet", *options]) == 0
+    files = [str(tmp_path / "in.tif"), str(tmp_path / "out.ome.tif")]
+    model = ["--model", "perona-malik", "--kappa", "50", "--time", "0.01"]
+    assert main(["run", *files, *model, "--quiet", *options]) == 0
     assert attributes(tmp_path / "out.ome.tif")[1] == ["DAPI", "GFP"]
 
 
-def test_names_survive_a_recipe_on_a_file(tmp_path):
+def test_names_are_kept_by_a_recipe_on_a_file(tmp_path):
     imagej(tmp_path / "in.tif", "TZCYX", [*DAPI] * 6)
     recipe = nd.Recipe(nd.Linear(), 0.1, unit="micrometer")
     filter_file(tmp_path / "in.tif", tmp_path / "out.ome.tif", recipe)
     assert io.read(tmp_path / "out.ome.tif").channel_names == DAPI
 
 
-def test_names_of_other_channels_are_no_names_of_a_part(tmp_path):
+def test_names_of_a_whole_image_are_not_written_for_a_part(tmp_path):
     data = np.zeros((3, 3, 8, 9), np.uint16)
     metadata = {"axes": "ZCYX", "Labels": ["DAPI", "GFP", "RFP"]}
     tifffile.imwrite(tmp_path / "in.tif", data, imagej=True, metadata=metadata)
@@ -223,29 +212,27 @@ def test_names_of_other_channels_are_no_names_of_a_part(tmp_path):
 # Characters
 
 
-NASTY = ("<&> \"quoted\" 'single'", "α-tubulin – 抗体 🔬")
+SPECIAL_CHARACTERS = ("<&> \"quoted\" 'single'", "α-tubulin – 抗体 🔬")
 
 
-def test_names_may_have_any_character_that_xml_holds(tmp_path):
-    volume = imagej(tmp_path / "in.tif", "ZCYX", [*NASTY])
-    assert volume.channel_names == NASTY
-    assert written(tmp_path / "out.ome.tif", volume) == [*NASTY]
-    assert io.read(tmp_path / "out.ome.tif").channel_names == NASTY
+def test_names_may_have_special_characters(tmp_path):
+    volume = imagej(tmp_path / "in.tif", "ZCYX", [*SPECIAL_CHARACTERS])
+    assert volume.channel_names == SPECIAL_CHARACTERS
+    assert written(tmp_path / "out.ome.tif", volume) == [*SPECIAL_CHARACTERS]
+    assert io.read(tmp_path / "out.ome.tif").channel_names == SPECIAL_CHARACTERS
 
 
-def test_names_are_no_markup(tmp_path):
-    """They mean what they say, also where they look escaped."""
-    names = ("&amp;", "{0} %s &#65;")
-    assert written(tmp_path / "out.ome.tif", imagej(tmp_path / "in.tif", "CYX", [*names])) == [
-        *names
-    ]
+def test_names_are_not_interpreted_as_markup(tmp_path):
+    names = ["&amp;", "{0} %s &#65;"]
+    volume = imagej(tmp_path / "in.tif", "CYX", names)
+    assert written(tmp_path / "out.ome.tif", volume) == names
 
 
 @given(names=st.lists(st.text(), min_size=2, max_size=2))
 @example(names=["\ud800DAPI\x00", "\x1fG\ufffeFP\t\r\n"])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_every_name_that_xml_holds_is_read_back(names):
+def test_names_are_read_back_without_illegal_characters(names):
     like = Volume(pixels("CYX"), "CYX", (None, 1.0, 1.0), channel_names=tuple(names))
     expected = tuple(NOT_IN_XML.sub("", name) for name in names)
-    read_back = ome.describe(ome.create(like.data, "CYX", like, ""), "CYX")["channel_names"]
-    assert read_back == (expected if any(expected) else ())
+    fields = ome.volume_fields(ome.create(like.data, "CYX", like, ""), "CYX")
+    assert fields["channel_names"] == (expected if any(expected) else ())

@@ -1,4 +1,4 @@
-"""Files: what is read means what the file says, and what is written loses nothing, or is not written at all."""
+"""Files: metadata are read and kept, and files are written completely or not at all."""
 
 import errno
 import json
@@ -34,7 +34,7 @@ RECIPE = Recipe()
 
 
 def result_of(volume):
-    """Stand for a filter's result: another dtype, other values, one NaN."""
+    """Return a substitute for a filter result: another dtype, other values, one NaN."""
     data = np.asarray(volume.data, np.float32) * np.float32(0.5) + np.float32(0.25)
     data[(0,) * data.ndim] = np.nan
     return data
@@ -58,7 +58,7 @@ def stack(tmp_path):
 
 
 @pytest.mark.parametrize("name", NIFTI)
-def test_nifti_header_survives(name, tmp_path):
+def test_nifti_header_is_kept(name, tmp_path):
     volume = io.read(DATA / name)
     data = result_of(volume)
     target = tmp_path / f"out{''.join(Path(name).suffixes)}"
@@ -79,7 +79,7 @@ def test_nifti_header_survives(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NIFTI)
-def test_nifti_keeps_its_dtype_when_asked(name, tmp_path):
+def test_nifti_dtype_is_kept_with_preserve_dtype(name, tmp_path):
     volume = io.read(DATA / name)
     target = tmp_path / f"out{''.join(Path(name).suffixes)}"
     io.write(target, np.asarray(volume.data).astype(np.float32), volume, preserve_dtype=True)
@@ -96,10 +96,10 @@ def test_nifti_keeps_its_dtype_when_asked(name, tmp_path):
         ("standard.nii.gz", "XYZ", (1.0, 3.0, 2.0), None),
     ],
 )
-def test_nifti_is_understood(name, axes, spacing, time_step):
+def test_nifti_metadata_are_read(name, axes, spacing, time_step):
     volume = io.read(DATA / name)
     assert (volume.axes, volume.spacing, volume.time_step) == (axes, spacing, time_step)
-    assert volume.unit == "millimeter"  # standard.nii.gz does not say
+    assert volume.unit == "millimeter"  # the default for standard.nii.gz, which has no unit
     assert volume.channel_axis is None
     # functional.nii has a scale: a product and a sum in float32 are rounded by 2**-24 each
     np.testing.assert_allclose(
@@ -117,7 +117,7 @@ def test_nifti_unit_is_read(tmp_path):
     assert volume.time_step == pytest.approx(0.04)
 
 
-def test_scaled_nifti_is_read_in_real_units_and_goes_back_as_it_was(tmp_path):
+def test_scaled_nifti_is_read_in_real_units_and_written_back_unchanged(tmp_path):
     raw = np.array([[[-5, 0, 7, 32767]]], np.int16)
     volume = io.read(nifti(tmp_path / "a.nii", raw, 0.25, 100.0))
     assert volume.data.dtype == np.float32
@@ -126,9 +126,8 @@ def test_scaled_nifti_is_read_in_real_units_and_goes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(
         np.asarray(nibabel.load(tmp_path / "float.nii").dataobj), volume.data
     )
-    io.write(
-        tmp_path / "same.nii", volume.data + np.float32(0.1), volume, preserve_dtype=True
-    )  # 0.1 is less than half a step
+    shifted = volume.data + np.float32(0.1)  # less than half a step
+    io.write(tmp_path / "same.nii", shifted, volume, preserve_dtype=True)
     same = nibabel.load(tmp_path / "same.nii")
     np.testing.assert_array_equal(same.dataobj.get_unscaled(), raw)
     assert (same.dataobj.slope, same.dataobj.inter) == (0.25, 100.0)
@@ -150,12 +149,12 @@ def test_nifti_colours_are_one_coupled_axis(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["row_major.dconn.nii"])
-def test_nifti_that_is_no_volume_is_refused(name):
+def test_cifti_file_is_refused(name):
     with pytest.raises(ValueError, match="no volume"):
         io.read(DATA / name)
 
 
-def test_uncompressed_files_are_mapped_not_loaded(stack):
+def test_uncompressed_files_are_memory_mapped(stack):
     assert isinstance(io.read(DATA / "anatomical.nii").data, np.memmap)
     assert isinstance(stack.data, np.memmap)
 
@@ -196,45 +195,44 @@ def half_written(path, data, like, recipe):
 
 @pytest.fixture
 def broken_disk(monkeypatch):
-    """Make every writer stop halfway with an error that the test chooses."""
+    """Make every writer fail halfway with an error that the test chooses."""
 
     def fail(error):
         half_written.error = error
-        monkeypatch.setattr(
-            io, "FORMATS", tuple(replace(known, write=half_written) for known in io.FORMATS)
-        )
+        formats = tuple(replace(file_format, write=half_written) for file_format in io.FORMATS)
+        monkeypatch.setattr(io, "FORMATS", formats)
 
     return fail
 
 
 @pytest.mark.parametrize("name", ["out.npy", "out.nii", "out.nii.gz", "out.tif"])
 @pytest.mark.parametrize(
-    ("error", "seen"),
+    ("error", "raised"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), io.WriteError),
         (RuntimeError("bug"), RuntimeError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_failed_write_leaves_everything_as_it_was(name, error, seen, stack, tmp_path, broken_disk):
+def test_failed_write_leaves_folder_unchanged(name, error, raised, stack, tmp_path, broken_disk):
     folder = tmp_path / "results"
     folder.mkdir()
     broken_disk(error)
-    with pytest.raises(seen) as caught:
+    with pytest.raises(raised) as caught:
         io.write(folder / name, stack.data, stack, RECIPE)
     assert list(folder.iterdir()) == []
     (folder / name).write_bytes(b"old")
-    with pytest.raises(seen):
+    with pytest.raises(raised):
         io.write(folder / name, stack.data, stack, RECIPE, overwrite=True)
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_bytes() == b"old"
-    if seen is io.WriteError:
+    if raised is io.WriteError:
         assert name in str(caught.value)
         assert "No space left" in str(caught.value)
         assert "bytes free" in str(caught.value)
 
 
-def test_failed_replace_leaves_everything_as_it_was(stack, tmp_path, monkeypatch):
+def test_failed_rename_leaves_folder_unchanged(stack, tmp_path, monkeypatch):
     def refuse(*names):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -247,7 +245,7 @@ def test_failed_replace_leaves_everything_as_it_was(stack, tmp_path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "stack.npy"]
 
 
-def test_file_is_synced_before_it_gets_its_name(stack, tmp_path, monkeypatch):
+def test_file_is_synced_before_it_gets_its_final_name(stack, tmp_path, monkeypatch):
     events = []
     sync, move = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (events.append("sync"), sync(handle)))
@@ -257,15 +255,14 @@ def test_file_is_synced_before_it_gets_its_name(stack, tmp_path, monkeypatch):
 
 
 def test_temporary_file_is_in_the_target_folder(tmp_path):
+    """A rename between disks is a copy, which is not atomic."""
     with atomic.replacing(tmp_path / "a.tif", ".tif") as temporary:
-        assert (
-            temporary.parent == tmp_path
-        )  # a rename between disks is a copy, and a copy can stop halfway
+        assert temporary.parent == tmp_path
         temporary.write_bytes(b"new")
     assert (tmp_path / "a.tif").read_bytes() == b"new"
 
 
-def test_existing_file_is_only_replaced_on_demand(stack, tmp_path):
+def test_existing_file_is_only_replaced_with_overwrite(stack, tmp_path):
     target = tmp_path / "out.npy"
     target.write_bytes(b"old")
     with pytest.raises(FileExistsError, match="exists already"):
@@ -274,9 +271,7 @@ def test_existing_file_is_only_replaced_on_demand(stack, tmp_path):
     io.write(target, stack.data, stack, RECIPE, overwrite=True)
     np.testing.assert_array_equal(np.load(target), stack.data)
     target.unlink()
-    with pytest.raises(
-        FileExistsError, match=r"recipe\.json"
-    ):  # somebody's recipe is not lost either
+    with pytest.raises(FileExistsError, match=r"recipe\.json"):  # an old recipe is kept, too
         io.write(target, stack.data, stack, RECIPE)
 
 
@@ -295,7 +290,7 @@ def test_source_is_never_the_target(stack, tmp_path):
     assert stack.path.read_bytes() == before
 
 
-def test_link_at_the_target_stays_a_link(stack, tmp_path):
+def test_symbolic_link_at_the_target_is_followed(stack, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     real = tmp_path / "elsewhere" / "real.npy"
     real.write_bytes(b"old")
@@ -305,7 +300,7 @@ def test_link_at_the_target_stays_a_link(stack, tmp_path):
     np.testing.assert_array_equal(np.load(real), stack.data)
 
 
-def test_impossible_targets_are_known_before_computing(stack, tmp_path, monkeypatch):
+def test_impossible_targets_are_detected_before_the_run(stack, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="one of"):
         io.check_target(tmp_path / "out.png", stack, np.float32)
     with pytest.raises(io.WriteError, match="does not exist"):
@@ -322,14 +317,14 @@ def test_impossible_targets_are_known_before_computing(stack, tmp_path, monkeypa
 
 @pytest.mark.parametrize("name", ["bad.nii", "bad.nii.gz", "bad.tif", "bad.npy"])
 @pytest.mark.parametrize("content", [b"", b"this is no image", b"\x00" * 400])
-def test_damaged_file_is_one_sentence(name, content, tmp_path):
+def test_damaged_file_is_an_error_of_one_sentence(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}: cannot be read as") as caught:
         io.read(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_library_says_what_to_install(monkeypatch):
+def test_error_for_a_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
     with pytest.raises(io.MissingLibraryError, match=r"nibabel: pip install"):
         io.read(DATA / "anatomical.nii")
@@ -354,11 +349,12 @@ def test_lengths_convert():
         units.canonical("furlong")
 
 
-def test_mri_sample_is_the_scan_as_one_looks_at_it():
+def test_mri_sample_is_the_scan_oriented_for_display():
     series, spacing, unit = samples.mri_4d()
     assert (series.shape, spacing, unit) == ((2, 24, 96, 128), (2.0, 2.2, 2.0, 2.0), "millimeter")
     image = nibabel.load(samples.mri_file())
-    # World coordinates run to the patient's right, front and top; columns run to the right, rows to the back, planes to the top.
+    # World coordinates increase to the patient's right, front and top. Columns of the sample run to
+    # the right, rows to the back, planes to the top.
     right, front, top = np.asarray(image.affine[:3, :3]).diagonal() > 0
     turned = np.asarray(image.dataobj)[
         :: 1 if right else -1, :: -1 if front else 1, :: 1 if top else -1
@@ -369,13 +365,11 @@ def test_mri_sample_is_the_scan_as_one_looks_at_it():
     np.testing.assert_array_equal(volume, series[0])
 
 
-def test_simulated_stack_is_its_truth_with_the_noise_it_declares():
-    stack = phantoms.confocal(
-        (12, 64, 64), nuclei=8, filaments=8, gain=20.0, offset=200.0, read_noise=15.0
-    )
-    again = phantoms.confocal(
-        (12, 64, 64), nuclei=8, filaments=8, gain=20.0, offset=200.0, read_noise=15.0
-    )
+def test_simulated_stack_has_the_documented_noise():
+    microscope = phantoms.Microscope(gain=20.0, offset=200.0, read_noise=15.0)
+    settings = {"nuclei": 8, "filaments": 8, "microscope": microscope}
+    stack = phantoms.confocal((12, 64, 64), **settings)
+    again = phantoms.confocal((12, 64, 64), **settings)
     np.testing.assert_array_equal(stack.noisy, again.noisy)
     assert stack.noisy.dtype == np.uint16
     # Poisson noise of n photons has variance n, in grey levels gain² n = gain (truth - offset).
@@ -383,13 +377,13 @@ def test_simulated_stack_is_its_truth_with_the_noise_it_declares():
     residual = (stack.noisy - stack.truth) / sigma
     assert abs(residual.mean()) < 5 / np.sqrt(residual.size)  # five standard errors
     assert abs(residual.std() - 1.0) < 0.03  # skew and rounding move it by about 0.01
-    assert np.ptp(stack.truth) > 10 * 15.0  # there is something to see
+    assert np.ptp(stack.truth) > 10 * 15.0  # the objects are brighter than the noise
 
 
-def test_simulated_objects_have_physical_size():
+def test_simulated_objects_do_not_depend_on_the_voxel_size():
     coarse = phantoms.confocal((10, 40, 40), (1.0, 0.4, 0.4), nuclei=12, filaments=0, seed=3)
     fine = phantoms.confocal((20, 80, 80), (0.5, 0.2, 0.2), nuclei=12, filaments=0, seed=3)
-    # The same volume seen with half the voxel size has the same share of light; borders of nuclei make up the rest.
+    # The same volume with half the voxel size has the same mean; borders of nuclei differ slightly.
     assert coarse.truth.mean() == pytest.approx(fine.truth.mean(), rel=0.05)
 
 
@@ -401,8 +395,7 @@ def test_picture_shows_both_planes_and_their_difference(tmp_path):
     picture = np.asarray(Image.open(tmp_path / "a.png"))
     rows, columns = picture.shape
     third = columns // 3
-    assert rows / third == pytest.approx(
-        30 * 2.0 / (20 * 1.0), rel=0.05
-    )  # pixels are shown with their true proportions
+    # Pixels are shown with their true proportions.
+    assert rows / third == pytest.approx(30 * 2.0 / (20 * 1.0), rel=0.05)
     np.testing.assert_array_equal(picture[:, : third - 6], picture[:, third + 2 : 2 * third - 4])
     assert np.unique(picture[:, -third // 2 :]).tolist() == [127]  # no difference

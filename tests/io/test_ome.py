@@ -1,4 +1,4 @@
-"""OME-XML of results whose source is no OME-TIFF: every value, and the order of the schema."""
+"""OME-XML of results whose source is not an OME-TIFF: every value, and the order of the schema."""
 
 import json
 
@@ -14,7 +14,7 @@ SIZES = {"T": 3, "C": 2, "Z": 4, "Y": 7, "X": 8, "S": 3}
 STEPS = {"X": 0.2, "Y": 0.3, "Z": 0.7}
 TYPES = {"u1": "uint8", "i1": "int8", "u2": "uint16", "i2": "int16", "u4": "uint32", "i4": "int32"}
 TYPES |= {"f4": "float", "f8": "double"}
-#: Children in the order of the schema 2016-06, as far as a result may have them.
+#: Children in the order of the schema 2016-06; only those that a result may have.
 ORDER = {
     "OME": ["Image", "StructuredAnnotations", "ROI"],
     "Image": ["AcquisitionDate", "Description", "Pixels", "ROIRef", "AnnotationRef"],
@@ -55,13 +55,13 @@ def write(path, like):
     ("unit", "symbol"), [("micrometer", "µm"), ("millimeter", "mm"), ("pixel", None)]
 )
 @pytest.mark.parametrize("axes", AXES)
-def test_document_has_sizes_steps_and_units(axes, unit, symbol, tmp_path):
+def test_document_has_sizes_time_step_and_units(axes, unit, symbol, tmp_path):
     like = volume(axes, unit)
     pixels = pixels_of(write(tmp_path / "out.ome.tif", like))
-    says = dict(pixels.attrib)
-    order = says.pop("DimensionOrder")
+    attributes = dict(pixels.attrib)
+    order = attributes.pop("DimensionOrder")
     varying = "".join(letter for letter in order if letter in axes)
-    assert varying == axes.replace("S", "")[::-1]  # the planes of the file vary in this order
+    assert varying == axes.replace("S", "")[::-1]  # the order of the planes in the file
     samples = 3 if "S" in axes else 1
     sizes = {letter: SIZES[letter] if letter in axes else 1 for letter in "XYZCT"}
     sizes["C"] *= samples
@@ -77,7 +77,7 @@ def test_document_has_sizes_steps_and_units(axes, unit, symbol, tmp_path):
         expected |= {"TimeIncrement": "2.5", "TimeIncrementUnit": "s"}
     if samples > 1:
         expected["Interleaved"] = "true"
-    assert says == expected
+    assert attributes == expected
     channels = pixels.findall(f"{OME}Channel")
     assert [(own.get("ID"), own.get("SamplesPerPixel")) for own in channels] == [
         (f"Channel:0:{i}", str(samples)) for i in range(2 if "C" in axes else 1)
@@ -85,16 +85,13 @@ def test_document_has_sizes_steps_and_units(axes, unit, symbol, tmp_path):
 
 
 @pytest.mark.parametrize("axes", AXES)
-def test_tifffile_reads_what_was_written(axes, tmp_path):
+def test_result_is_read_back_by_tifffile(axes, tmp_path):
     like = volume(axes)
     with tifffile.TiffFile(write(tmp_path / "out.ome.tif", like)) as tif:
         assert (tif.is_ome, tif.byteorder, len(tif.series)) == (True, "<", 1)
-        assert (tif.series[0].axes, tif.series[0].shape, tif.series[0].dtype) == (
-            axes,
-            like.shape,
-            np.float32,
-        )
-        np.testing.assert_array_equal(tif.series[0].asarray(), like.data)
+        series = tif.series[0]
+        assert (series.axes, series.shape, series.dtype) == (axes, like.shape, np.float32)
+        np.testing.assert_array_equal(series.asarray(), like.data)
 
 
 @pytest.mark.parametrize("axes", AXES)
@@ -119,7 +116,7 @@ def test_document_names_the_type_of_the_pixels(dtype, tmp_path):
     assert io.read(path).data.dtype == np.dtype(dtype)
 
 
-def test_recipe_is_an_annotation_of_its_own_name(tmp_path):
+def test_recipe_is_an_annotation_in_its_own_namespace(tmp_path):
     path = write(tmp_path / "out.ome.tif", volume("ZYX"))
     (note,) = root_of(path).iter(f"{OME}CommentAnnotation")
     assert note.attrib == {
@@ -129,15 +126,15 @@ def test_recipe_is_an_annotation_of_its_own_name(tmp_path):
     assert recipes(path) == [RECIPE.to_json()]
 
 
-def test_without_a_recipe_there_is_no_annotation(tmp_path):
+def test_document_without_a_recipe_has_no_annotation(tmp_path):
     like = volume("ZYX")
     io.write(tmp_path / "out.ome.tif", like.data, like)
     root = root_of(tmp_path / "out.ome.tif")
     assert [child.tag.removeprefix(OME) for child in root] == ["Image"]
 
 
-def test_the_same_result_is_the_same_file(tmp_path):
-    """Neither a random identifier nor the machine is in it."""
+def test_equal_results_are_equal_files(tmp_path):
+    """The file has no random identifier and no name of the machine."""
     like = volume("TCZYX")
     first, second = (write(tmp_path / f"{name}.ome.tif", like).read_bytes() for name in "ab")
     assert first == second
@@ -145,7 +142,7 @@ def test_the_same_result_is_the_same_file(tmp_path):
 
 @pytest.mark.parametrize("samples", [2, 3, 4, 5])
 @pytest.mark.parametrize("kind", ["plain", "ome", "separate"])
-def test_any_number_of_samples_stays_an_axis(kind, samples, tmp_path):
+def test_samples_stay_an_axis_for_any_number_of_samples(kind, samples, tmp_path):
     shape = (4, samples, 5, 6) if kind == "separate" else (4, 5, 6, samples)
     data = np.arange(np.prod(shape)).reshape(shape).astype(np.uint16)
     axes = "ZSYX" if kind == "separate" else "ZYXS"
@@ -165,14 +162,14 @@ def test_any_number_of_samples_stays_an_axis(kind, samples, tmp_path):
             assert (len(tif.pages), tif.pages[0].samplesperpixel) == (4, samples)
 
 
-def test_image_without_samples_is_refused_beforehand(tmp_path):
+def test_image_without_samples_is_refused_before_the_run(tmp_path):
     like = volume("YX", sizes={"Y": 0, "X": 5})
     with pytest.raises(ValueError, match="holds no image without samples"):
         io.check_target(tmp_path / "out.ome.tif", like, np.float32)
 
 
 def test_imagej_planes_in_another_order_become_ome(tmp_path):
-    """The format has several orders of planes, and tifffile writes one of them."""
+    """The format has several orders of planes, but tifffile writes only one of them."""
     data = np.arange(2 * 3 * 5 * 6).reshape(3, 2, 5, 6).astype(np.uint16)
     metadata = {"axes": "ZCYX", "order": "zct", "unit": "um", "spacing": 0.5}
     tifffile.imwrite(tmp_path / "in.tif", data.reshape(2, 3, 5, 6), imagej=True, metadata=metadata)

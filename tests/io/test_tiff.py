@@ -1,4 +1,4 @@
-"""TIFF in its four dialects: OME, ImageJ, tifffile's own, plain."""
+"""TIFF in four layouts: OME, ImageJ, "shaped" of tifffile, plain."""
 
 import re
 
@@ -29,20 +29,11 @@ def result_of(volume):
 
 
 def write_ome(path, data, axes, **metadata):
-    told = {
-        "axes": axes,
-        "PhysicalSizeX": 0.2,
-        "PhysicalSizeY": 0.2,
-        "PhysicalSizeXUnit": "µm",
-        "PhysicalSizeYUnit": "µm",
-    }
-    tifffile.imwrite(
-        path,
-        data,
-        ome=True,
-        metadata=told | metadata,
-        photometric="rgb" if axes.endswith("S") else "minisblack",
-    )
+    for letter in "XY":
+        metadata |= {f"PhysicalSize{letter}": 0.2, f"PhysicalSize{letter}Unit": "µm"}
+    photometric = "rgb" if axes.endswith("S") else "minisblack"
+    metadata = {"axes": axes} | metadata
+    tifffile.imwrite(path, data, ome=True, metadata=metadata, photometric=photometric)
     return path
 
 
@@ -54,36 +45,20 @@ def test_ome_tiff_round_trip(compression, tmp_path):
     data = counts(2, 3, 4, 16, 18)
     channel = {"Name": ["DAPI", "α-tubulin", "GFP"]}
     plane = {"PositionX": [1.5] * 24, "PositionXUnit": ["µm"] * 24}
-    told = {
-        "PhysicalSizeZ": 0.5,
-        "PhysicalSizeZUnit": "µm",
-        "TimeIncrement": 0.5,
-        "TimeIncrementUnit": "min",
-    }
-    told |= {"Channel": channel, "Plane": plane}
-    source = write_ome(tmp_path / "in.ome.tif", data, "TCZYX", **told)
+    metadata = {"PhysicalSizeZ": 0.5, "PhysicalSizeZUnit": "µm"}
+    metadata |= {"TimeIncrement": 0.5, "TimeIncrementUnit": "min"}
+    metadata |= {"Channel": channel, "Plane": plane}
+    source = write_ome(tmp_path / "in.ome.tif", data, "TCZYX", **metadata)
     if compression:
         with tifffile.TiffFile(source) as tif:
             text = tif.ome_metadata
-        tifffile.imwrite(
-            source,
-            data,
-            compression=compression,
-            photometric="minisblack",
-            metadata=None,
-            description=text.encode(),
-        )
+        options = {"photometric": "minisblack", "metadata": None, "description": text.encode()}
+        tifffile.imwrite(source, data, compression=compression, **options)
     volume = io.read(source)
-    assert (volume.axes, volume.spacing, volume.unit) == (
-        "TCZYX",
-        (None, None, 0.5, 0.2, 0.2),
-        "micrometer",
-    )
-    assert (volume.time_step, volume.channel_axis, volume.channel_names) == (
-        30.0,
-        None,
-        ("DAPI", "α-tubulin", "GFP"),
-    )
+    assert (volume.axes, volume.unit) == ("TCZYX", "micrometer")
+    assert volume.spacing == (None, None, 0.5, 0.2, 0.2)
+    assert (volume.time_step, volume.channel_axis) == (30.0, None)
+    assert volume.channel_names == ("DAPI", "α-tubulin", "GFP")
     np.testing.assert_array_equal(volume.data, data)
     target = tmp_path / "out.ome.tif"
     io.write(target, result_of(volume), volume, RECIPE)
@@ -93,49 +68,43 @@ def test_ome_tiff_round_trip(compression, tmp_path):
     for name in ("axes", "spacing", "unit", "time_step", "channel_names"):
         assert getattr(again, name) == getattr(volume, name)
     (old, old_names), (new, new_names) = attributes(source), attributes(target)
-    changed = {"Type", "BigEndian", "SignificantBits", "Interleaved"}
-    assert {name: value for name, value in new.items() if name not in changed} == {
-        name: old[name] for name in old if name not in changed
-    }
     assert new["Type"] == "float"
+    for name in ("Type", "BigEndian", "SignificantBits", "Interleaved"):
+        old.pop(name, None)
+        new.pop(name, None)
+    assert new == old
     assert new_names == old_names
     with tifffile.TiffFile(target) as tif:
         text = tif.ome_metadata
         assert len(tif.pages) == 24
     assert text.count("<Plane ") == 24
-    assert text.count("<TiffData") == 1  # the old ones may point into another file
+    assert text.count("<TiffData") == 1  # those of the source may refer to another file
     assert 'PositionX="1.5"' in text
     assert recipes(target) == [RECIPE.to_json()]
 
 
-def test_second_result_carries_both_recipes(tmp_path):
+def test_second_result_contains_both_recipes(tmp_path):
     first = io.read(write_ome(tmp_path / "in.ome.tif", counts(4, 8, 8), "ZYX"))
     io.write(tmp_path / "a.ome.tif", first.data, first, RECIPE)
     second = io.read(tmp_path / "a.ome.tif")
     io.write(tmp_path / "b.ome.tif", second.data, second, RECIPE)
     text = io.read(tmp_path / "b.ome.tif").header.description
     assert recipes(tmp_path / "b.ome.tif") == [RECIPE.to_json()] * 2
-    assert (
-        len(set(re.findall(r'CommentAnnotation ID="(.*?)"', text))) == 2
-    )  # identifiers are unique
+    assert len(set(re.findall(r'CommentAnnotation ID="(.*?)"', text))) == 2  # unique identifiers
 
 
 def test_ome_units_are_converted_to_one(tmp_path):
     data = counts(4, 8, 8)
-    source = write_ome(
-        tmp_path / "in.ome.tif", data, "ZYX", PhysicalSizeZ=500.0, PhysicalSizeZUnit="nm"
-    )
+    size = {"PhysicalSizeZ": 500.0, "PhysicalSizeZUnit": "nm"}
+    source = write_ome(tmp_path / "in.ome.tif", data, "ZYX", **size)
     volume = io.read(source)
     assert volume.unit == "micrometer"
     assert volume.spacing == (0.5, 0.2, 0.2)
 
 
-def test_ome_axis_without_a_size_stays_open(tmp_path):
-    assert io.read(write_ome(tmp_path / "in.ome.tif", counts(4, 8, 8), "ZYX")).spacing == (
-        None,
-        0.2,
-        0.2,
-    )
+def test_ome_axis_without_a_size_has_unknown_spacing(tmp_path):
+    source = write_ome(tmp_path / "in.ome.tif", counts(4, 8, 8), "ZYX")
+    assert io.read(source).spacing == (None, 0.2, 0.2)
     tifffile.imwrite(tmp_path / "none.ome.tif", counts(4, 8, 8), metadata={"axes": "ZYX"})
     none = io.read(tmp_path / "none.ome.tif")
     assert (none.unit, none.spacing) == ("pixel", (1.0, 1.0, 1.0))
@@ -160,14 +129,14 @@ def test_file_of_several_images_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("left", "said"),
+    ("stop", "message"),
     [(8, "holds no image; it is damaged"), (-10, "ends before its image does; it is damaged")],
 )
-def test_a_tiff_that_is_cut_short_is_called_damaged(tmp_path, left, said):
+def test_truncated_tiff_is_reported_as_damaged(tmp_path, stop, message):
     whole, cut = tmp_path / "whole.tif", tmp_path / "cut.tif"
     tifffile.imwrite(whole, counts(8, 8))
-    cut.write_bytes(whole.read_bytes()[:left])
-    with pytest.raises(ValueError, match=said):
+    cut.write_bytes(whole.read_bytes()[:stop])
+    with pytest.raises(ValueError, match=message):
         io.read(cut)
 
 
@@ -186,23 +155,17 @@ IMAGEJ = {
 
 
 def write_imagej(path, data, axes, **metadata):
-    tifffile.imwrite(
-        path,
-        data,
-        imagej=True,
-        resolution=((1000, 325), (1000, 325)),
-        metadata=IMAGEJ | {"axes": axes} | metadata,
-    )
+    metadata = IMAGEJ | {"axes": axes} | metadata
+    resolution = ((1000, 325), (1000, 325))
+    tifffile.imwrite(path, data, imagej=True, resolution=resolution, metadata=metadata)
     return path
 
 
 @pytest.mark.parametrize("preserve", [False, True])
 def test_imagej_hyperstack_round_trip(preserve, tmp_path):
     data = counts(2, 3, 2, 16, 18)
-    labels = [f"plane {i}" for i in range(12)]
-    volume = io.read(
-        write_imagej(tmp_path / "in.tif", data, "TZCYX", Labels=labels, Ranges=(0.0, 1.0, 2.0, 3.0))
-    )
+    metadata = {"Labels": [f"plane {i}" for i in range(12)], "Ranges": (0.0, 1.0, 2.0, 3.0)}
+    volume = io.read(write_imagej(tmp_path / "in.tif", data, "TZCYX", **metadata))
     assert (volume.axes, volume.unit, volume.time_step) == ("TZCYX", "micrometer", 2.5)
     assert volume.spacing == (None, 0.5, None, 0.325, 0.325)
     np.testing.assert_array_equal(volume.data, data)
@@ -217,21 +180,19 @@ def test_imagej_hyperstack_round_trip(preserve, tmp_path):
         info = new.imagej_metadata.pop("Info")
         assert info.splitlines()[0] == old.imagej_metadata.pop("Info").strip()
         assert RECIPE.to_json() in info
-        assert {
-            name: new.imagej_metadata[name] for name in old.imagej_metadata
-        } == old.imagej_metadata
+        kept = {name: new.imagej_metadata[name] for name in old.imagej_metadata}
+        assert kept == old.imagej_metadata
         assert new.pages[0].tags["XResolution"].value == old.pages[0].tags["XResolution"].value
         np.testing.assert_array_equal(new.asarray(), result)
         assert new.series[0].dtype == result.dtype
 
 
 def test_signed_imagej_file_is_read_in_real_units(tmp_path):
-    """ImageJ stores int16 as uint16 with a straight line back."""
+    """ImageJ stores int16 as uint16 with a linear calibration."""
     real = np.array([[-32768, -5, 0], [1, 700, 32767]], np.int16)
     stored = (real.astype(int) + 32768).astype(np.uint16)
-    volume = io.read(
-        write_imagej(tmp_path / "in.tif", stored, "YX", cf=0, c0=-32768.0, c1=1.0, vunit="HU")
-    )
+    calibration = {"cf": 0, "c0": -32768.0, "c1": 1.0, "vunit": "HU"}
+    volume = io.read(write_imagej(tmp_path / "in.tif", stored, "YX", **calibration))
     np.testing.assert_array_equal(volume.data, real)
     io.write(tmp_path / "float.tif", volume.data, volume)
     np.testing.assert_array_equal(io.read(tmp_path / "float.tif").data, real)
@@ -246,54 +207,38 @@ def test_signed_imagej_file_is_read_in_real_units(tmp_path):
 )
 def test_result_that_imagej_cannot_hold_becomes_ome(dtype, axes, kind, tmp_path):
     data = counts(6, 12, 3, dtype=np.uint8)
-    tifffile.imwrite(
-        tmp_path / "in.tif",
-        data,
-        imagej=True,
-        resolution=(5, 5),
-        metadata={"axes": axes, "unit": "um", "spacing": 0.5},
-    )
+    metadata = {"axes": axes, "unit": "um", "spacing": 0.5}
+    tifffile.imwrite(tmp_path / "in.tif", data, imagej=True, resolution=(5, 5), metadata=metadata)
     volume = io.read(tmp_path / "in.tif")
     io.write(tmp_path / "out.tif", data.astype(dtype), volume, RECIPE)
     again = io.read(tmp_path / "out.tif")
     assert (again.header.kind, again.axes, again.data.dtype) == (kind, axes, dtype)
-    assert (again.spacing, again.unit, again.channel_axis) == (
-        volume.spacing,
-        "micrometer",
-        volume.channel_axis,
-    )
+    assert (again.spacing, again.unit) == (volume.spacing, "micrometer")
+    assert again.channel_axis == volume.channel_axis
     np.testing.assert_array_equal(again.data, data)
 
 
-def test_imagej_unit_of_no_length_is_pixel(tmp_path):
-    assert (
-        io.read(write_imagej(tmp_path / "a.tif", counts(3, 8, 8), "ZYX", unit="furlong")).unit
-        == "pixel"
-    )
+def test_unknown_imagej_unit_becomes_pixel(tmp_path):
+    source = write_imagej(tmp_path / "a.tif", counts(3, 8, 8), "ZYX", unit="furlong")
+    assert io.read(source).unit == "pixel"
 
 
-# Plain TIFF and tifffile's own
+# Plain and "shaped" TIFF
 
 
 def test_plain_tiff_round_trip(tmp_path):
     data = counts(5, 10, 12)
-    tags = [(315, 2, 0, "A. Smith", True)]
     options = {
         "photometric": "minisblack",
         "resolution": ((50000, 1), (25000, 1)),
         "resolutionunit": "CENTIMETER",
-        "extratags": tags,
+        "extratags": [(315, 2, 0, "A. Smith", True)],
+        "description": "exposure 100 ms",
+        "datetime": "2020:01:02 03:04:05",
     }
-    tifffile.imwrite(
-        tmp_path / "in.tif",
-        data,
-        metadata=None,
-        description="exposure 100 ms",
-        datetime="2020:01:02 03:04:05",
-        **options,
-    )
+    tifffile.imwrite(tmp_path / "in.tif", data, metadata=None, **options)
     volume = io.read(tmp_path / "in.tif")
-    assert volume.axes == "IYX"  # pages, of what, the file does not say
+    assert volume.axes == "IYX"  # pages of unknown kind
     assert volume.unit == "micrometer"
     assert volume.spacing == (None, pytest.approx(0.4), pytest.approx(0.2))
     io.write(tmp_path / "out.tif", result_of(volume), volume, RECIPE)
@@ -310,14 +255,9 @@ def test_plain_tiff_round_trip(tmp_path):
         assert "recipe" in lines[1]
 
 
-def test_dots_per_inch_are_no_voxel_size(tmp_path):
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        counts(8, 8),
-        metadata=None,
-        resolution=(300, 300),
-        resolutionunit="INCH",
-    )
+def test_dots_per_inch_are_not_a_voxel_size(tmp_path):
+    options = {"metadata": None, "resolution": (300, 300), "resolutionunit": "INCH"}
+    tifffile.imwrite(tmp_path / "a.tif", counts(8, 8), **options)
     volume = io.read(tmp_path / "a.tif")
     assert (volume.unit, volume.spacing) == ("pixel", (1.0, 1.0))
     io.write(tmp_path / "b.tif", volume.data, volume)
@@ -325,14 +265,10 @@ def test_dots_per_inch_are_no_voxel_size(tmp_path):
         assert tif.pages[0].tags["XResolution"].value == (300, 1)
 
 
-def test_shaped_tiff_keeps_its_axes_and_its_own_metadata(tmp_path):
+def test_shaped_tiff_keeps_its_axes_and_metadata(tmp_path):
     data = counts(2, 5, 10, 12)
-    tifffile.imwrite(
-        tmp_path / "in.tif",
-        data,
-        photometric="minisblack",
-        metadata={"axes": "TZYX", "sample": "fish 7"},
-    )
+    metadata = {"axes": "TZYX", "sample": "fish 7"}
+    tifffile.imwrite(tmp_path / "in.tif", data, photometric="minisblack", metadata=metadata)
     volume = io.read(tmp_path / "in.tif")
     assert (volume.axes, volume.unit, volume.spacing) == ("TZYX", "pixel", (None, 1.0, 1.0, 1.0))
     io.write(tmp_path / "out.tif", result_of(volume), volume, RECIPE)
@@ -361,7 +297,7 @@ def test_big_endian_files_are_read(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["plain", "shaped", "imagej"])
-def test_name_can_ask_for_ome(kind, tmp_path):
+def test_suffix_chooses_ome(kind, tmp_path):
     metadata = {"plain": None, "shaped": {"axes": "QYX"}, "imagej": {"axes": "ZYX"}}[kind]
     options = {"metadata": metadata, "imagej": kind == "imagej"}
     tifffile.imwrite(tmp_path / "in.tif", counts(4, 10, 12), photometric="minisblack", **options)
@@ -369,13 +305,12 @@ def test_name_can_ask_for_ome(kind, tmp_path):
     io.write(tmp_path / "out.ome.tif", volume.data, volume, preserve_dtype=True)
     again = io.read(tmp_path / "out.ome.tif")
     assert again.header.kind == "ome"
-    assert again.axes == (
-        "ZYX" if kind == "imagej" else "TYX"
-    )  # what is unknown must not become space
+    # An axis of unknown kind must not become a space axis.
+    assert again.axes == ("ZYX" if kind == "imagej" else "TYX")
     np.testing.assert_array_equal(again.data, volume.data)
 
 
-def test_narrow_image_is_not_taken_for_colours(tmp_path):
+def test_narrow_image_is_not_interpreted_as_colours(tmp_path):
     np.save(tmp_path / "in.npy", counts(5, 7, 3, dtype=np.uint8))
     volume = io.read(tmp_path / "in.npy")
     io.write(tmp_path / "out.tif", result_of(volume), volume)

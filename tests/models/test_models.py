@@ -8,7 +8,7 @@ import pytest
 from napari_diffusion import models
 
 
-def test_names_are_unique_and_get_finds_every_listed_model():
+def test_names_are_unique_and_get_returns_every_listed_model():
     names = [model.name for model in models.all_models()]
     assert len(set(names)) == len(names)
     assert [models.get(name) for name in names] == list(models.all_models())
@@ -16,9 +16,8 @@ def test_names_are_unique_and_get_finds_every_listed_model():
 
 def test_every_field_of_every_model_is_declared_with_unit_and_sentence():
     for model in models.BUILTIN:
-        assert [p.name for p in models.parameters(model)] == [
-            f.name for f in dataclasses.fields(model)
-        ]
+        names = [field.name for field in dataclasses.fields(model)]
+        assert [p.name for p in models.parameters(model)] == names
         for p in models.parameters(model):
             assert p.doc.endswith(".")
             assert p.unit in {"1", "length", "length^2", "intensity", "intensity/length"}
@@ -29,30 +28,27 @@ def test_every_field_of_every_model_is_declared_with_unit_and_sentence():
 @pytest.mark.parametrize(
     "value", ["no_such_module:Model", "json:dumps", "napari_diffusion.models:Broken"]
 )
-def test_a_broken_model_of_another_package_costs_one_warning(value, monkeypatch):
+def test_broken_model_of_another_package_causes_one_warning(value, monkeypatch):
     monkeypatch.setattr(models, "entry_points", lambda group: [EntryPoint("theirs", value, group)])
     with pytest.warns(RuntimeWarning, match="The model 'theirs'") as caught:
         assert models.all_models() == models.BUILTIN
     assert len(caught) == 1
 
 
-def test_a_model_of_another_package_is_listed_after_ours(monkeypatch):
-    monkeypatch.setattr(
-        models,
-        "entry_points",
-        lambda group: [EntryPoint("theirs", "napari_diffusion.models.linear:Linear", group)],
-    )
+def test_model_of_another_package_is_listed_after_the_built_in_ones(monkeypatch):
+    value = "napari_diffusion.models.linear:Linear"
+    monkeypatch.setattr(models, "entry_points", lambda group: [EntryPoint("theirs", value, group)])
     assert models.all_models() == (*models.BUILTIN, models.Linear)
 
 
-def test_units_are_shown_with_the_names_of_the_data():
+def test_units_are_shown_with_the_units_of_the_data():
     kappa, diffusivity, sigma = models.parameters(models.PeronaMalik)
     assert kappa.unit_in("µm") == "intensity/µm"
     assert diffusivity.unit_in("µm") == ""
     assert sigma.unit_in("mm") == "mm"
 
 
-def test_values_become_the_declared_type():
+def test_values_are_converted_to_the_declared_type():
     model = models.PeronaMalik(kappa=3, sigma=0)
     assert (type(model.kappa), type(model.sigma)) == (float, float)
     assert model == models.PeronaMalik(kappa=3.0)

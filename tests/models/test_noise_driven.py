@@ -1,4 +1,7 @@
-"""What the noise-driven models must do by statistics: speckle goes and edges stay, magnitudes lose their bias."""
+"""The noise-driven models against statistics.
+
+Speckle is removed and edges are kept; magnitudes lose their bias.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +14,10 @@ GRIDS = [((23,), (0.5,)), ((14, 17), (2.0, 0.7)), ((6, 8, 7), (3.0, 1.0, 0.5))]
 
 
 def neighbour_moments(image, labels, spacing):
-    """Mean and variance of the 2N neighbours, voxel by voxel and in words: a neighbour in another region is the voxel itself."""
+    """Mean and variance of the 2N neighbours, voxel by voxel.
+
+    A neighbour in another region is replaced by the voxel itself.
+    """
     mean, variance = np.zeros_like(image), np.zeros_like(image)
     for at in np.ndindex(image.shape):
         values, weights = [], []
@@ -29,22 +35,14 @@ def neighbour_moments(image, labels, spacing):
 
 
 def step_with(image, c, labels, spacing, tau):
-    """One explicit step with c at the voxels and walls between labels."""
+    """One explicit step with the diffusivity c at the voxels and walls between labels."""
     change = np.zeros_like(image)
     for axis, h in enumerate(spacing):
         n = image.shape[axis]
-        near, far = (
-            np.moveaxis(np.indices(image.shape), 1 + axis, 1)[:, part]
-            for part in (slice(0, n - 1), slice(1, n))
-        )
-        near, far = tuple(near), tuple(far)
-        flux = (
-            (c[near] + c[far])
-            / 2
-            * (image[far] - image[near])
-            / h**2
-            * ((labels[near] == labels[far]) & (labels[near] != 0))
-        )
+        index = np.moveaxis(np.indices(image.shape), 1 + axis, 1)
+        near, far = tuple(index[:, : n - 1]), tuple(index[:, 1:n])
+        is_open = (labels[near] == labels[far]) & (labels[near] != 0)
+        flux = (c[near] + c[far]) / 2 * (image[far] - image[near]) / h**2 * is_open
         np.add.at(change, near, flux)
         np.add.at(change, far, -flux)
     return image + tau * change
@@ -53,7 +51,7 @@ def step_with(image, c, labels, spacing, tau):
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
 @pytest.mark.parametrize("walls", [False, True])
 @pytest.mark.parametrize(("shape", "spacing"), GRIDS)
-def test_one_step_is_the_equations_of_the_papers(shape, spacing, walls, backend):
+def test_one_step_agrees_with_the_published_equations(shape, spacing, walls, backend):
     image = 50 + 20 * np.abs(noise(shape))
     labels = np.random.default_rng(4).integers(0, 3, shape) if walls else np.ones(shape, int)
     tau = 0.9 * bound(spacing)
@@ -68,9 +66,8 @@ def test_one_step_is_the_equations_of_the_papers(shape, spacing, walls, backend)
     q2, q0 = variance / mean**2, 0.05
     c = np.clip(1 / (1 + (q2 - q0**2) / (q0**2 * (1 + q0**2))), 0, 1)
     result = nd.diffuse(image, nd.SpeckleReducing(q0=q0), **options)
-    np.testing.assert_allclose(
-        result, step_with(image, c, labels, spacing, tau), rtol=0, atol=1e-11
-    )  # rounding
+    expected = step_with(image, c, labels, spacing, tau)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-11)  # rounding
     assert 0 < c.min() < 0.9
 
     s, squares = 6.0, image**2
@@ -86,8 +83,8 @@ def test_one_step_is_the_equations_of_the_papers(shape, spacing, walls, backend)
     ("shape", "spacing"),
     [((96, 96), (1.0, 1.0)), ((48, 96), (2.0, 1.0)), ((20, 22, 44), (1.0, 1.0, 1.0))],
 )
-def test_signature_speckle_goes_and_edges_stay_whatever_the_brightness(shape, spacing):
-    """Noise in proportion to the mean falls alike on both sides of an edge of 1:10, which linear diffusion blurs."""
+def test_signature_speckle_is_removed_and_edges_stay_at_any_brightness(shape, spacing):
+    """Multiplicative noise decreases equally on both sides of an edge of 1:10, which is kept."""
     q0, time = 0.15, 2.0
     truth = np.where(np.indices(shape)[-1] < shape[-1] // 2, 10.0, 100.0)
     image = truth * (1 + q0 * noise(shape))
@@ -96,27 +93,25 @@ def test_signature_speckle_goes_and_edges_stay_whatever_the_brightness(shape, sp
     edge = shape[-1] // 2
     spread = lambda u, side: (u / truth)[..., side].std()  # noqa: E731
     for side in (slice(6, edge - 8), slice(edge + 8, -6)):
-        # Where q is below q0, c is 1, and the mean over a few neighbours is below it more often than not.
+        # c is 1 where q is below q0, which holds in most neighbourhoods.
         assert spread(result, side) < 1.5 * spread(blurred, side)
         assert spread(result, side) < 0.35 * q0
     jump = lambda u: (u[..., edge] - u[..., edge - 1]).mean()  # noqa: E731
     assert jump(result) > 0.75 * 90
-    assert (
-        jump(blurred) < 0.25 * 90
-    )  # an edge blurred by sigma = 2 voxels rises by 1/(2 sqrt(2 pi)) of its height per voxel
+    # An edge blurred by sigma = 2 voxels rises by 1/(2 sqrt(2 pi)) of its height per voxel.
+    assert jump(blurred) < 0.25 * 90
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.25, -1.0])
 def test_speckle_reducing_commutes_with_multiplication(factor):
     image = 10 + np.abs(noise((20, 24))) * np.linspace(1, 40, 24)
     run = lambda u: nd.diffuse(u, nd.SpeckleReducing(), time=2.0)  # noqa: E731
-    np.testing.assert_array_equal(
-        run(factor * image), factor * run(image)
-    )  # powers of two change no bit
+    # Powers of two change no bit.
+    np.testing.assert_array_equal(run(factor * image), factor * run(image))
 
 
-def test_speckle_reducing_leaves_what_has_no_mean():
-    """Around zero the coefficient of variation has no bound: nothing overflows, and zeros stay zeros."""
+def test_speckle_reducing_is_finite_where_the_mean_is_zero():
+    """The coefficient of variation is unbounded there. Nothing overflows, and zeros stay zeros."""
     image = np.zeros((12, 12))
     image[4:8, 4:8] = (-1.0) ** np.indices((4, 4)).sum(0)
     result = nd.diffuse(image, nd.SpeckleReducing(), time=1.0)
@@ -126,42 +121,46 @@ def test_speckle_reducing_leaves_what_has_no_mean():
 
 
 @pytest.mark.parametrize("ratio", [2.0, 4.0, 12.0])
-def test_signature_rician_magnitudes_come_out_unbiased(ratio):
-    """The mean of the result is the amplitude within the noise that is left; the magnitude's own mean is not, nor a Gaussian's of it."""
+def test_signature_rician_result_is_unbiased(ratio):
+    """The mean of the result is the amplitude, up to the residual noise.
+
+    The mean of the magnitude, with or without Gaussian smoothing, is not.
+    """
     s, shape, time = 5.0, (256, 256), 6.0
     amplitude = ratio * s
     rng = np.random.default_rng(11)
     image = np.hypot(amplitude + s * rng.normal(size=shape), s * rng.normal(size=shape))
     result = nd.diffuse(image, nd.Rician(sigma_noise=s), time=time)
-    # The squares keep their mean, A² + 2s², exactly; it scatters by sqrt(4 s²(A² + s²)/n). The root of what is left of their variance v
-    # has a mean below A by v/8A³ (second term of its series); four standard errors, and as much again for further terms.
+    # The squares keep their mean A² + 2s² exactly; its standard error is sqrt(4 s²(A² + s²)/n).
+    # With the residual variance v of the squares, the mean of the root is below A by v/8A³ (second
+    # term of its series). The tolerance is four standard errors, and half the second term for
+    # further terms.
     error = np.sqrt(4 * s**2 * (amplitude**2 + s**2) / image.size) / (2 * amplitude)
-    left = np.var(result**2) / (8 * amplitude**3)
-    assert abs(result.mean() + left - amplitude) < 4 * error + 0.5 * left
-    assert left < 0.02 * amplitude
-    biased = nd.diffuse(image, nd.Linear(), time=time).mean() - amplitude
-    assert biased == pytest.approx(
-        s**2 / (2 * amplitude), rel=0.3
-    )  # the magnitude's bias at high amplitude
+    second_term = np.var(result**2) / (8 * amplitude**3)
+    assert abs(result.mean() + second_term - amplitude) < 4 * error + 0.5 * second_term
+    assert second_term < 0.02 * amplitude
+    bias = nd.diffuse(image, nd.Linear(), time=time).mean() - amplitude
+    # The bias of the magnitude at high amplitude.
+    assert bias == pytest.approx(s**2 / (2 * amplitude), rel=0.3)
     assert result.std() < 0.35 * image.std()
 
 
-def test_rician_bias_goes_where_there_is_no_signal():
-    """Background: magnitudes have the mean s sqrt(pi/2); what is left is a quarter of that at most."""
+def test_rician_bias_is_reduced_in_the_background():
+    """Without a signal, magnitudes have the mean s sqrt(pi/2); at most a quarter of it remains."""
     s, rng = 8.0, np.random.default_rng(12)
     image = np.hypot(*(s * rng.normal(size=(2, 200, 200))))
     assert image.mean() == pytest.approx(s * np.sqrt(np.pi / 2), rel=0.02)
     result = nd.diffuse(image, nd.Rician(sigma_noise=s), time=30.0)
-    # Mean of the root of the positive part of a centred v: E sqrt(v+) = 0.41 std(v)^(1/2) for a normal v.
-    left = np.std(np.square(nd.diffuse(image**2, nd.Linear(), time=30.0) ** 0.5) - 2 * s**2)
-    assert result.mean() < 1.3 * 0.411 * np.sqrt(left)
+    # A centred normal v has E sqrt(max(v, 0)) = 0.41 std(v)^(1/2).
+    deviation = np.std(np.square(nd.diffuse(image**2, nd.Linear(), time=30.0) ** 0.5) - 2 * s**2)
+    assert result.mean() < 1.3 * 0.411 * np.sqrt(deviation)
     assert result.mean() < image.mean() / 4
 
 
-def test_transformed_models_leave_the_input_and_its_outside_alone_at_every_state():
-    """States show intensities, not squares; outside the mask they show the input; asking twice gives the same."""
+def test_states_of_transformed_models_keep_the_input_outside_the_mask():
+    """States are intensities, not squares, and reading a state twice gives the same values."""
     image = 30 + 5 * np.abs(noise((2, 12, 14))).astype("f4")
-    kept, mask = image.copy(), np.zeros((12, 14), bool)
+    original, mask = image.copy(), np.zeros((12, 14), bool)
     mask[2:9, 3:11] = True
     model = nd.Rician(sigma_noise=3.0)
     options = {"time": 1.0, "mask": mask, "axes": (1, 2), "scheme": Explicit(step=0.2)}
@@ -169,19 +168,20 @@ def test_transformed_models_leave_the_input_and_its_outside_alone_at_every_state
     assert len(states) == 10
     for first, second in states:
         np.testing.assert_array_equal(first, second)
-        np.testing.assert_array_equal(first[:, ~mask], kept[:, ~mask])
+        np.testing.assert_array_equal(first[:, ~mask], original[:, ~mask])
         assert 20 < first.min() < first.max() < 60
     np.testing.assert_array_equal(states[-1][0], nd.diffuse(image, model, **options))
     for state in nd.evolve(image[0], model, time=1.0, mask=mask):
         np.testing.assert_array_equal(state.image.copy(), state.image)
-    np.testing.assert_array_equal(image, kept)
-    whole = nd.diffuse((10 * image).astype("u2"), model, preserve_dtype=True, **options)
-    np.testing.assert_array_equal(whole[:, ~mask], (10 * image).astype("u2")[:, ~mask])
-    assert whole.dtype == "u2"
+    np.testing.assert_array_equal(image, original)
+    integers = (10 * image).astype("u2")
+    result = nd.diffuse(integers, model, preserve_dtype=True, **options)
+    np.testing.assert_array_equal(result[:, ~mask], integers[:, ~mask])
+    assert result.dtype == "u2"
 
 
-def test_conductance_is_that_of_what_diffuses():
-    """The share of the variance of the squares that noise explains, not of the magnitudes."""
+def test_conductance_of_transformed_models_is_that_of_the_transformed_values():
+    """It is the ratio of noise variance to variance of the squares, not of the magnitudes."""
     image, s = 50 + 20 * np.abs(noise((14, 17))), 6.0
     mean, variance = neighbour_moments(image**2, np.ones((14, 17), int), (1.0, 1.0))
     expected = np.clip(4 * s**2 * (mean - s**2) / np.maximum(variance, 1e-9), 0, 1)

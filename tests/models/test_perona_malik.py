@@ -1,4 +1,7 @@
-"""What Perona-Malik diffusion must do by mathematics: fluxes, the textbook step, steady states, energy, orders, signatures."""
+"""Perona-Malik diffusion against mathematics.
+
+Fluxes, the textbook step, steady states, energy, orders of convergence, signatures.
+"""
 
 import functools
 import itertools
@@ -22,7 +25,7 @@ from napari_diffusion.schemes import FSI, RKL2, Explicit
 
 
 def measured_flux(name, gradients, kappa, spacing, backend):
-    """Flux between two voxels, for many pairs at once, each shut in by its own label."""
+    """Flux between two voxels, for an array of isolated pairs with one label each."""
     image = np.stack([np.zeros_like(gradients), gradients * spacing], -1).ravel()
     labels = np.repeat(np.arange(1, gradients.size + 1), 2)
     step = 0.5 * bound([spacing])
@@ -42,7 +45,7 @@ def measured_flux(name, gradients, kappa, spacing, backend):
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
 @pytest.mark.parametrize(
     ("name", "at_kappa"),
-    # table 1.1 of every text on the subject, from the formulas: 1/2, e^(-1/2), (4/5)^2, 1 - e^-3.31488, 1/sqrt(2)
+    # From the formulas: 1/2, e^(-1/2), (4/5)^2, 1 - e^-3.31488, 1/sqrt(2).
     [
         ("rational", 0.5),
         ("exponential", 0.60653),
@@ -59,12 +62,12 @@ def test_kappa_is_the_gradient_of_the_largest_flux(name, at_kappa, backend):
         assert (np.diff(flux) > 0).all()
         assert flux[-1] < kappa
     else:
-        # The flux is flat at its top (curvature about 1): rounding of 1e-15 moves it by 3e-8, the sampling by 1e-3.
+        # The flux is flat at its maximum (curvature about 1). Rounding of 1e-15 moves the maximum
+        # by 3e-8, the sampling by 1e-3.
         assert gradients[flux.argmax()] == pytest.approx(kappa, abs=1.5e-3 * kappa)
     nearest = np.abs(gradients - kappa).argmin()
-    assert flux[nearest] / gradients[nearest] == pytest.approx(
-        at_kappa, abs=1e-3
-    )  # the nearest sample is within 1e-3 kappa
+    # The nearest sample is within 1e-3 kappa.
+    assert flux[nearest] / gradients[nearest] == pytest.approx(at_kappa, abs=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.8])
@@ -77,15 +80,15 @@ def test_one_step_is_the_textbook_step(shape, spacing, name, sigma):
     model = nd.PeronaMalik(kappa=15.0, diffusivity=name, sigma=sigma)
     result = nd.diffuse(image, model, time=step, spacing=spacing, scheme=Explicit(step=step))
     expected = textbook_step(image, model, step, spacing)
-    # The classic step differs by rounding; the kernel of u_sigma is cut at 1e-3 of its weight, which changes g by about as much
-    # and by no more than 2 % of the change of the step.
+    # The classic step differs by rounding. The kernel of u_sigma is truncated at 1e-3 of its
+    # weight. This changes g by about 1e-3, and the change of the image by at most 2 %.
     tolerance = 1e-12 * 130 if sigma == 0 else 0.02 * np.abs(expected - image).max()
     np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.0])
 @pytest.mark.parametrize("name", DIFFUSIVITIES)
-def test_a_linear_ramp_is_steady_away_from_the_border(name, sigma):
+def test_linear_ramp_is_steady_away_from_the_border(name, sigma):
     x, y = np.meshgrid(2.0 * np.arange(50), 0.5 * np.arange(110), indexing="ij")
     image, spacing = 3 * x - 5 * y, (2.0, 0.5)
     model = nd.PeronaMalik(kappa=4.0, diffusivity=name, sigma=sigma)
@@ -98,16 +101,15 @@ def test_a_linear_ramp_is_steady_away_from_the_border(name, sigma):
     inside = tuple(slice(h, n - h) for h, n in zip(halo, image.shape, strict=True))
     result = nd.diffuse(image, model, **options)
     assert image[inside].size > 100
-    np.testing.assert_allclose(
-        result[inside], image[inside], rtol=0, atol=1e-11
-    )  # rounding of values up to 500
-    # The corners, where the ramp ends, do move; tukey and weickert let nothing through at this gradient.
+    # Rounding of values up to 500.
+    np.testing.assert_allclose(result[inside], image[inside], rtol=0, atol=1e-11)
+    # The corners of the ramp change, unless g is 0 at this gradient (tukey and weickert).
     assert np.abs(result - image).max() > 1e-6 or name in ("tukey", "weickert")
 
 
 @pytest.mark.parametrize("name", DIFFUSIVITIES)
-def test_a_step_far_above_kappa_stays(name):
-    """No more crosses the edge than the flux s g(s) of its gradient allows: 1e-6 of the height, where linear diffusion moves a third."""
+def test_step_far_above_kappa_is_kept(name):
+    """The change is the flux s g(s), at most 1e-6 of the height; linear diffusion moves a third."""
     height, kappa, time = 1000.0, 1.0, 4.0
     image = np.zeros((5, 40))
     image[:, 20:] = height
@@ -115,7 +117,7 @@ def test_a_step_far_above_kappa_stays(name):
         image, nd.PeronaMalik(kappa=kappa, diffusivity=name), time=time, scheme="explicit"
     )
     crossed = result[:, :20].sum(1)
-    # The step loses at most a few kappa of its thousand, so its flux stays within 1 % of the first one.
+    # The height of 1000 kappa decreases by some kappa only, and the flux by at most 1 %.
     flux = height * DIFFUSIVITIES[name](height / kappa)
     np.testing.assert_allclose(crossed, time * flux, rtol=0.01, atol=1e-9)
     assert np.abs(result - image).max() <= (5e-3 if name == "charbonnier" else 5e-6) * height
@@ -127,7 +129,10 @@ def test_a_step_far_above_kappa_stays(name):
     ("shape", "spacing"), [((25, 22), (1.0, 0.6)), ((9, 12, 11), (2.0, 1.0, 0.8))]
 )
 def test_charbonnier_descends_its_convex_energy(shape, spacing):
-    """Its potential is kappa^2 (sqrt(1 + s^2/kappa^2) - 1), summed over faces; every explicit step up to the bound is a descent step."""
+    """The energy is the sum of kappa^2 (sqrt(1 + s^2/kappa^2) - 1) over faces.
+
+    Every stable explicit step decreases it.
+    """
     image, kappa = scene(shape), 6.0
     model = nd.PeronaMalik(kappa=kappa, diffusivity="charbonnier")
 
@@ -163,14 +168,12 @@ def test_explicit_steps_are_of_order_one_in_time(shape, spacing, name):
             image, model, time=time, spacing=spacing, scheme=Explicit(step=time / count)
         )
 
-    truth = 2 * run(512) - run(
-        256
-    )  # extrapolated: its own error is of second order, 1e-3 of the smallest error below
+    # Extrapolated: the error is of second order, 1e-3 of the smallest error below.
+    truth = 2 * run(512) - run(256)
     errors = [np.sqrt(np.mean((run(count) - truth) ** 2)) for count in (16, 32, 64)]
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
-    np.testing.assert_allclose(
-        orders, 1, atol=0.05
-    )  # the second-order term is a few per cent at 16 steps
+    # The second-order term is a few per cent at 16 steps.
+    np.testing.assert_allclose(orders, 1, atol=0.05)
 
 
 @pytest.mark.parametrize("name", ["rational", "exponential", "charbonnier"])
@@ -178,37 +181,28 @@ def test_explicit_steps_are_of_order_one_in_time(shape, spacing, name):
 def test_regularised_model_converges_to_the_continuous_solution_at_order_two(
     sizes, lengths, name, monkeypatch
 ):
-    """Step proportional to h^2, so that the error in time falls at the same order."""
-    monkeypatch.setattr(
-        smoothing, "TAIL", 1e-12
-    )  # the cut of u_sigma is an error of its own that no refinement removes
+    """The step is proportional to h^2, so that the error in time has the same order."""
+    # The truncation of u_sigma would be an error that does not decrease with h.
+    monkeypatch.setattr(smoothing, "TAIL", 1e-12)
     model, time = nd.PeronaMalik(kappa=9.0, diffusivity=name, sigma=1.5), 1.5
     truth = spectral_solution(lengths, lambda shape: smooth_picture(shape, None), model, time)
     errors = []
     for refine in (2, 4, 8):
         shape = tuple(n * refine for n in sizes)
         spacing = tuple(length / n for length, n in zip(lengths, shape, strict=True))
-        base = math.ceil(
-            time
-            / (0.5 * bound(tuple(length / n for length, n in zip(lengths, sizes, strict=True))))
-        )
+        coarse = tuple(length / n for length, n in zip(lengths, sizes, strict=True))
+        count = math.ceil(time / (0.5 * bound(coarse)))
+        scheme = Explicit(step=time / (count * refine**2))
         image = smooth_picture(shape, spacing)
-        result = nd.diffuse(
-            image,
-            model,
-            time=time,
-            spacing=spacing,
-            scheme=Explicit(step=time / (base * refine**2)),
-        )
+        result = nd.diffuse(image, model, time=time, spacing=spacing, scheme=scheme)
         errors.append(np.sqrt(np.mean((result - truth(shape)) ** 2)))
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
-    assert np.abs(truth(shape) - image).max() > 3  # the model did something to be wrong about
-    np.testing.assert_allclose(
-        orders, 2, atol=0.1
-    )  # the next term, h^4, shows at 20 voxels an axis
+    assert np.abs(truth(shape) - image).max() > 3  # the image has changed
+    # The next term, h^4, contributes at 20 voxels per axis.
+    np.testing.assert_allclose(orders, 2, atol=0.1)
 
 
-# Sixteen points an axis solve the smaller box to 2e-6 (found by taking twenty).
+# Sixteen points per axis solve the 3-D box to 2e-6 (compared with twenty).
 BOXES = {"2-D": ((10, 12), (20.0, 12.0), 32), "3-D": ((8, 9, 6), (16.0, 12.0, 9.0), 16)}
 
 
@@ -216,11 +210,8 @@ BOXES = {"2-D": ((10, 12), (20.0, 12.0), 32), "3-D": ((8, 9, 6), (16.0, 12.0, 9.
 def charbonnier_in(box):
     _, lengths, points = BOXES[box]
     model, time = nd.PeronaMalik(kappa=9.0, diffusivity="charbonnier", sigma=1.5), 1.5
-    return (
-        model,
-        time,
-        spectral_solution(lengths, lambda shape: smooth_picture(shape, None), model, time, points),
-    )
+    picture = lambda shape: smooth_picture(shape, None)  # noqa: E731
+    return model, time, spectral_solution(lengths, picture, model, time, points)
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -228,7 +219,7 @@ def charbonnier_in(box):
 def test_every_scheme_converges_to_the_continuous_solution_at_order_two_in_space(
     cls, box, monkeypatch
 ):
-    """Voxels that are not cubes; so many steps that the error in time falls with the same order."""
+    """Voxels are anisotropic. The number of steps gives the error in time the same order."""
     monkeypatch.setattr(smoothing, "TAIL", 1e-12)
     (sizes, lengths, _), (model, time, truth) = BOXES[box], charbonnier_in(box)
     errors = []
@@ -244,9 +235,8 @@ def test_every_scheme_converges_to_the_continuous_solution_at_order_two_in_space
             smooth_picture(shape, spacing), model, time=time, spacing=spacing, scheme=scheme
         )
         errors.append(np.sqrt(np.mean((result - truth(shape)) ** 2)))
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(
-        2, abs=0.1
-    )  # the next term, h^4, shows at 20 voxels an axis
+    # The next term, h^4, contributes at 20 voxels per axis.
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -256,47 +246,41 @@ def test_every_scheme_converges_to_the_continuous_solution_at_order_two_in_space
         ("exponential", 1.0),
     ],
 )
-def test_signature_edges_stay_and_noise_goes(name, sigma):
-    """A step that linear diffusion of the same time blurs stays sharp, while noise in the flat parts falls nearly as much."""
+def test_signature_edges_stay_and_noise_is_removed(name, sigma):
+    """A step stays sharp, and noise in flat parts decreases nearly as by linear diffusion."""
     image = np.zeros((60, 64))
     image[:, 32:] = 300.0
     image += 2 * noise(image.shape)
     time = 3.0
-    kept = nd.diffuse(
-        image,
-        nd.PeronaMalik(kappa=25.0, diffusivity=name, sigma=sigma),
-        time=time,
-        scheme="explicit",
-    )
+    model = nd.PeronaMalik(kappa=25.0, diffusivity=name, sigma=sigma)
+    result = nd.diffuse(image, model, time=time, scheme="explicit")
     blurred = nd.diffuse(image, nd.Linear(), time=time)
     jump = lambda u: (u[:, 32] - u[:, 31]).mean()  # noqa: E731
-    assert jump(kept) > 0.95 * 300
-    assert (
-        jump(blurred) < 0.25 * 300
-    )  # an edge blurred by sigma = 2.4 voxels rises by 1/(2.4 sqrt(2 pi)) of its height per voxel
+    assert jump(result) > 0.95 * 300
+    # An edge blurred by sigma = 2.4 voxels rises by 1/(2.4 sqrt(2 pi)) of its height per voxel.
+    assert jump(blurred) < 0.25 * 300
     flat = (slice(6, -6), slice(6, 20))
     assert blurred[flat].std() < 0.3 * 2
-    # g >= 0.97 at three noise gradients for kappa = 25, so the noise falls as in linear diffusion but for a tenth.
-    assert kept[flat].std() < 1.1 * blurred[flat].std()
+    # With kappa = 25, g >= 0.97 at three times the gradient of the noise. The noise therefore
+    # decreases as by linear diffusion, up to a tenth.
+    assert result[flat].std() < 1.1 * blurred[flat].std()
 
 
-def test_signature_of_regularised_model_isolated_spikes_go():
-    """The classic model takes a single bright voxel for an edge; u_sigma does not see it, and an extended edge it does see."""
+def test_signature_regularised_model_removes_isolated_spikes():
+    """The classic model treats single bright voxels as edges; the regularised one does not."""
     image = np.zeros((48, 48))
     image[:, 24:] = 100.0
     spikes = [(10, 8), (30, 10), (20, 15)]
     for at in spikes:
         image[at] = 100.0
-    run = lambda sigma: nd.diffuse(  # noqa: E731
-        image,
-        nd.PeronaMalik(kappa=10.0, diffusivity="exponential", sigma=sigma),
-        time=3.0,
-        scheme="explicit",
-    )
+
+    def run(sigma):
+        model = nd.PeronaMalik(kappa=10.0, diffusivity="exponential", sigma=sigma)
+        return nd.diffuse(image, model, time=3.0, scheme="explicit")
+
     classic, regularised = run(0.0), run(1.5)
     for at in spikes:
         assert classic[at] > 99  # s = 10 kappa: g = exp(-50)
         assert regularised[at] < 10  # u_sigma of a spike has a gradient of 2.9 at most, below kappa
-    assert (
-        regularised[:, 24] - regularised[:, 23]
-    ).min() > 75  # that of the edge is 27, g = exp(-3.5)
+    # The gradient of u_sigma at the edge is 27: g = exp(-3.5).
+    assert (regularised[:, 24] - regularised[:, 23]).min() > 75

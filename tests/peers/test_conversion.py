@@ -1,4 +1,7 @@
-"""The rows of docs/conversion.md that other test files of peers do not have: what a peer's parameters are in ours."""
+"""Conversion of the parameters of other packages: rows of docs/conversion.md.
+
+The other test files in this folder check the remaining rows.
+"""
 
 import re
 
@@ -12,9 +15,9 @@ from napari_diffusion.schemes import Explicit
 
 @pytest.fixture
 def itk():
-    found = pytest.importorskip("SimpleITK")
-    found.ProcessObject.SetGlobalWarningDisplay(False)
-    return found
+    module = pytest.importorskip("SimpleITK")
+    module.ProcessObject.SetGlobalWarningDisplay(False)
+    return module
 
 
 @pytest.fixture
@@ -23,74 +26,79 @@ def diplib():
 
 
 def picture(shape, seed=8):
-    """Step edge across the corner, ramp and noise: gradients on both sides of the threshold."""
+    """Diagonal step edge, ramp and noise: gradients on both sides of the threshold."""
     index = np.indices(shape).sum(0)
-    return (
-        100.0 * (index > sum(shape) / 2)
-        + index
-        + 5 * np.random.default_rng(seed).normal(size=shape)
-    ).astype("f4")
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return (100.0 * (index > sum(shape) / 2) + index + 5 * noise).astype("f4")
 
 
 def waves(n, dimensions):
-    """Smooth and periodic over the box, the same picture on any grid, with gradients from 0 to 2.3 times their root mean square."""
+    """Smooth and periodic image, the same function on any grid.
+
+    The gradients are between 0 and 2.3 times their root mean square.
+    """
     x = [c / n for c in np.meshgrid(*[np.arange(n) + 0.5] * dimensions, indexing="ij")]
-    return (
-        n * (np.cos(2 * np.pi * x[0]) * np.cos(np.pi * x[-1]) + 0.5 * np.cos(3 * np.pi * x[-1]))
-    ).astype("f4")
+    product = np.cos(2 * np.pi * x[0]) * np.cos(np.pi * x[-1])
+    return (n * (product + 0.5 * np.cos(3 * np.pi * x[-1]))).astype("f4")
 
 
-def mismatch(theirs, mine, start):
-    """Share of what moved, root mean square."""
-    return np.linalg.norm(theirs - mine) / np.linalg.norm(theirs - start)
+def mean_square_gradient(image):
+    return np.mean(sum(g.astype("f8") ** 2 for g in np.gradient(image)))
+
+
+def mismatch(theirs, ours, start):
+    """Rms difference of two results, as a share of the rms change of the image."""
+    return np.linalg.norm(theirs - ours) / np.linalg.norm(theirs - start)
 
 
 @pytest.mark.parametrize(("dimensions", "sizes"), [(2, (32, 64)), (3, (20, 40))])
 def test_itk_conductance_is_a_kappa_of_one_step(itk, dimensions, sizes):
-    """kappa = c rms(gradient), of the whole gradient; two discretisations of second order, on half the grid four times nearer."""
-    found = []
+    """kappa = c rms(gradient), with the whole gradient.
+
+    Both discretisations are of second order: at half the spacing they are four times closer.
+    """
+    mismatches = []
     for n in sizes:
         image, step, conductance = waves(n, dimensions), 0.05, 0.8
         theirs = itk.GetArrayFromImage(
             itk.GradientAnisotropicDiffusion(itk.GetImageFromArray(image), step, conductance, 1, 1)
         )
-        kappa = conductance * np.sqrt(np.mean(sum(g.astype("f8") ** 2 for g in np.gradient(image))))
+        kappa = conductance * np.sqrt(mean_square_gradient(image))
 
         def ours(factor, image=image, kappa=kappa, step=step):
             model = nd.PeronaMalik(kappa=factor * kappa, diffusivity="exponential", sigma=1e-6)
             return nd.diffuse(image.astype("f8"), model, time=step, scheme=Explicit(step=step))
 
-        found.append(mismatch(theirs, ours(1.0), image))
-    assert found[0] / found[1] > 3
-    # The documented exp(-(s/K)^2) would be a kappa smaller by sqrt(2).
-    assert min(mismatch(theirs, ours(2**k), image) for k in (-0.5, 0.5)) > 3 * found[1]
+        mismatches.append(mismatch(theirs, ours(1.0), image))
+    assert mismatches[0] / mismatches[1] > 3
+    # The documented exp(-(s/K)^2) would correspond to a kappa smaller by sqrt(2).
+    assert min(mismatch(theirs, ours(2**k), image) for k in (-0.5, 0.5)) > 3 * mismatches[1]
 
 
 def test_itk_curvature_conductance_is_a_kappa(itk):
-    """The same kappa. Its upwind scheme is of first order: a tenth of what moved; a factor of sqrt(2) is more than twice as far."""
+    """The upwind scheme of ITK is of first order, which explains a mismatch of about a tenth.
+
+    A kappa larger or smaller by sqrt(2) gives more than twice this mismatch.
+    """
     image, step, count = waves(48, 2), 0.05, 20
     theirs = itk.GetArrayFromImage(
         itk.CurvatureAnisotropicDiffusion(itk.GetImageFromArray(image), step, 1.0, 1, count)
     )
-    kappa = np.sqrt(np.mean(sum(g.astype("f8") ** 2 for g in np.gradient(image))))
-    low, right, high = (
-        mismatch(
-            theirs,
-            nd.diffuse(image, nd.ModifiedCurvature(kappa=kappa * 2**k), time=step * count),
-            image,
-        )
-        for k in (-0.5, 0, 0.5)
-    )
-    assert right < 0.15
-    assert min(low, high) > 2 * right
+    kappa = np.sqrt(mean_square_gradient(image))
+
+    def mismatch_at(factor):
+        model = nd.ModifiedCurvature(kappa=kappa * factor)
+        return mismatch(theirs, nd.diffuse(image, model, time=step * count), image)
+
+    low, equal, high = (mismatch_at(2**k) for k in (-0.5, 0, 0.5))
+    assert equal < 0.15
+    assert min(low, high) > 2 * equal
 
 
-def test_the_example_of_the_page_is_near_itk(itk):
-    """Five steps, in which the threshold of ITK falls by a few per cent."""
-    page = ROOT / "docs" / "conversion.md"
-    (example,) = re.findall(
-        r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL
-    )
+def test_example_of_the_documentation_agrees_with_itk(itk):
+    """In five steps the threshold of ITK decreases by a few per cent."""
+    page = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     names = {"volume": waves(40, 3), "spacing": (1.0, 1.0, 1.0)}
     exec(example, names)
     theirs = itk.GetArrayFromImage(
@@ -100,7 +108,10 @@ def test_the_example_of_the_page_is_near_itk(itk):
 
 
 def test_itk_discrete_gaussian_is_linear_diffusion(itk):
-    """Lindeberg's kernel is the exact solution on the grid; variance = 2 T in physical units. It is cut at 1e-4 of its weight an axis."""
+    """Lindeberg's kernel is the exact solution on the grid, with variance = 2 T [length²].
+
+    ITK truncates it at 1e-4 of its weight per axis.
+    """
     spacing, variance = (1.5, 1.0, 0.5), 2.0
     image = picture((20, 24, 30))
     volume = itk.GetImageFromArray(image)
@@ -108,20 +119,19 @@ def test_itk_discrete_gaussian_is_linear_diffusion(itk):
     error = 1e-4
     theirs = itk.GetArrayFromImage(itk.DiscreteGaussian(volume, variance, 100, error))
     result = nd.diffuse(image, nd.Linear(), time=variance / 2, spacing=spacing)
-    inside = (
-        slice(5, -5),
-        slice(8, -8),
-        slice(14, -14),
-    )  # 7 sigma from the border, where the value of the last voxel goes on for ever
-    np.testing.assert_allclose(
-        theirs[inside], result[inside], rtol=0, atol=3 * error * np.ptp(image)
-    )
+    # 7 sigma from the border, at which ITK repeats the last voxel.
+    inside = (slice(5, -5), slice(8, -8), slice(14, -14))
+    tolerance = 3 * error * np.ptp(image)
+    np.testing.assert_allclose(theirs[inside], result[inside], rtol=0, atol=tolerance)
     assert np.abs(result - image)[inside].max() > 0.05 * np.ptp(image)
 
 
 @pytest.mark.parametrize("shape", [(50, 52), (28, 27, 29)])
-def test_diplib_exponential_is_a_function_of_ours(diplib, shape):
-    """exp(-|d|/K) has its largest flux at K; away from its zero border only float32 is between."""
+def test_diplib_exponential_is_a_custom_diffusivity(diplib, shape):
+    """exp(-|d|/K) has its largest flux at K.
+
+    Away from the zero border of DIPlib the results differ by float32 rounding only.
+    """
     image, kappa, step, count = picture(shape), 20.0, 0.15, 12
     theirs = np.array(
         diplib.PeronaMalikDiffusion(diplib.Image(image), count, kappa, step, "exponential")
@@ -133,7 +143,7 @@ def test_diplib_exponential_is_a_function_of_ours(diplib, shape):
 
 
 def test_diplib_robust_is_tukey(diplib):
-    """Its sigma is where the flux ends, sqrt(5) kappa."""
+    """The sigma of DIPlib is sqrt(5) kappa, above which the flux is zero."""
     image, sigma, step, count = picture((50, 52)), 40.0, 0.15, 12
     theirs = np.array(diplib.RobustAnisotropicDiffusion(diplib.Image(image), count, sigma, step))
     model = nd.PeronaMalik(kappa=sigma / 5**0.5, diffusivity="tukey")
@@ -143,16 +153,16 @@ def test_diplib_robust_is_tukey(diplib):
 
 
 def test_skimage_weight_is_a_time_of_total_variation_flow():
-    """In one dimension the flow and the minimum of Rudin, Osher and Fatemi agree (Steidl et al. 2004), with weight = kappa T.
+    """In 1-D the flow equals the minimiser of Rudin, Osher and Fatemi with weight = kappa T.
 
-    A plateau loses 2 kappa T over its width. Both are compared with that: scikit-image after many iterations, ours with a flux that
-    the edges of 100 hold at kappa to 1e-6.
+    A plateau loses 2 kappa T over its width (Steidl et al. 2004). scikit-image is compared with
+    this after many iterations. In the flow, edges of height 100 have the flux kappa to 1e-6.
     """
     restoration = pytest.importorskip("skimage.restoration")
     width, weight, kappa = 20, 100.0, 10.0
     image = np.zeros(80)
     image[30 : 30 + width] = 100
     theirs = restoration.denoise_tv_chambolle(image, weight=weight, eps=1e-12, max_num_iter=5000)
-    mine = nd.diffuse(image, nd.TotalVariation(kappa=kappa), time=weight / kappa, threads=1)
-    for result in (theirs, mine):
+    ours = nd.diffuse(image, nd.TotalVariation(kappa=kappa), time=weight / kappa, threads=1)
+    for result in (theirs, ours):
         assert 100 - result[30 : 30 + width].mean() == pytest.approx(2 * weight / width, rel=1e-3)

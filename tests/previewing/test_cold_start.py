@@ -1,4 +1,4 @@
-"""While kernels are compiled, the NumPy kernels show a draft of what they can do in a moment; what comes later is as ever."""
+"""While kernels are compiled, the NumPy kernels make a quick first preview."""
 
 import subprocess
 import sys
@@ -22,53 +22,47 @@ PLANE, MIDDLE = (slice(22, 23), slice(0, 26), slice(0, 30)), (22, 13, 15)
 NEVER = threading.Event()
 
 
-def excerpt_of(model, **options):
+def plane_preview(model, **options):
     request = Request.of(picture((40, 26, 30)), model, time=2.5, spacing=SPACING, **options)
     return PreviewRequest(request, PLANE)
 
 
-def large(model, time=2.5, threads=None):
+def large_preview(model, time=2.5, threads=None):
     region = (slice(128, 129), slice(0, 256), slice(0, 256))
-    request = Request.of(
-        np.broadcast_to(np.float32(0), (256, 256, 256)), model, time=time, threads=threads
-    )
-    return PreviewRequest(request, region)
+    image = np.broadcast_to(np.float32(0), (256, 256, 256))
+    return PreviewRequest(Request.of(image, model, time=time, threads=threads), region)
 
 
-def refused(*_):
-    raise AssertionError("nobody waits for kernels here")
+def no_wait(*_):
+    raise AssertionError("the preview waited for kernels")
 
 
 @pytest.fixture
-def hurry(monkeypatch):
-    """Give a first picture a share of the time that a draft of everything would take."""
+def set_time_limit(monkeypatch):
+    """Limit the first preview to a share of the time of a draft of the whole region."""
 
-    def give(excerpt, share):
-        draft = replace(excerpt, draft=True)
+    def set_limit(preview, share):
+        draft = replace(preview, draft=True)
         pace = cold_start.TENSOR_PACE_S if draft.plan.tensor else cold_start.SCALAR_PACE_S
         monkeypatch.setattr(cold_start, "FIRST_PREVIEW_S", share * draft.work * pace)
         monkeypatch.setattr(cold_start, "MIN_SIDE", 4)
 
-    return give
+    return set_limit
 
 
 @pytest.mark.parametrize("model", FILTERS, ids=name)
-def test_a_draft_of_a_part_is_the_draft_that_compiled_kernels_make_and_the_exact_one_follows(
-    model, hurry
-):
-    hurry(excerpt_of(model), 0.85)
+def test_draft_of_a_part_equals_that_of_compiled_kernels_and_is_refined(model, set_time_limit):
+    set_time_limit(plane_preview(model), 0.85)
     image, whole, waited = picture((40, 26, 30)), whole_run(model), []
-    look = first_preview(Previewer(), excerpt_of(model), MIDDLE, lambda: False, waited.append)
+    request = plane_preview(model)
+    shown = first_preview(Previewer(), request, MIDDLE, lambda: False, waited.append)
     assert not waited
-    sides = [part.stop - part.start for part in look.region]
+    sides = [part.stop - part.start for part in shown.region]
     assert sides < [1, 26, 30]
-    agrees(
-        look.picture,
-        nd.preview(image, model, region=look.region, time=2.5, spacing=SPACING, draft=True),
-        image,
-    )
-    assert np.sqrt(np.square(look.picture - whole[look.region]).mean()) <= DRAFT * np.ptp(image)
-    drafted = look.refine(NEVER)
+    options = {"region": shown.region, "time": 2.5, "spacing": SPACING}
+    agrees(shown.picture, nd.preview(image, model, draft=True, **options), image)
+    assert np.sqrt(np.square(shown.picture - whole[shown.region]).mean()) <= DRAFT * np.ptp(image)
+    drafted = shown.refine(NEVER)
     assert waited == [NEVER]
     assert drafted.region is None
     exact = drafted.refine(NEVER) if drafted.refine else drafted
@@ -76,54 +70,54 @@ def test_a_draft_of_a_part_is_the_draft_that_compiled_kernels_make_and_the_exact
 
 
 @pytest.mark.parametrize("model", FILTERS, ids=name)
-def test_what_is_little_work_is_exact_at_once(model, hurry):
-    """Kernels of both kinds agree to rounding, so that nothing better can follow."""
-    hurry(excerpt_of(model), 100.0)
-    look = first_preview(Previewer(), excerpt_of(model), MIDDLE, lambda: False, refused)
-    assert look.refine is None
-    assert look.region == PLANE
-    agrees(look.picture, whole_run(model)[PLANE], picture((40, 26, 30)))
+def test_first_preview_of_little_work_is_exact(model, set_time_limit):
+    """Both backends agree to rounding, so no better preview follows."""
+    set_time_limit(plane_preview(model), 100.0)
+    shown = first_preview(Previewer(), plane_preview(model), MIDDLE, lambda: False, no_wait)
+    assert shown.refine is None
+    assert shown.region == PLANE
+    agrees(shown.picture, whole_run(model)[PLANE], picture((40, 26, 30)))
 
 
-def test_after_a_draft_of_everything_comes_no_other(hurry):
-    hurry(excerpt_of(nd.PeronaMalik()), 1.0)
-    look = first_preview(
-        Previewer(), excerpt_of(nd.PeronaMalik()), MIDDLE, lambda: False, lambda cancel: None
-    )
-    assert look.region == PLANE
-    assert look.refine(None).refine is None
+def test_no_second_draft_follows_a_draft_of_the_whole_region(set_time_limit):
+    request = plane_preview(nd.PeronaMalik())
+    set_time_limit(request, 1.0)
+    shown = first_preview(Previewer(), request, MIDDLE, lambda: False, lambda cancel: None)
+    assert shown.region == PLANE
+    assert shown.refine(None).refine is None
 
 
 @pytest.mark.parametrize("middle", [(128, 128, 128), (128, 3, 250), (128, -40, 300)])
 @pytest.mark.parametrize("model", FILTERS, ids=name)
-def test_it_is_what_can_be_done_in_a_moment_around_what_is_looked_at(model, middle):
-    one = affordable_preview(large(model), middle)
-    assert one.draft
-    assert one.request.execution.backend == "reference"
-    assert one.work <= cold_start.FIRST_PREVIEW_S / (
-        cold_start.TENSOR_PACE_S if one.plan.tensor else cold_start.SCALAR_PACE_S
-    )
-    for part, whole, looked in zip(one.region, large(model).region, middle, strict=True):
+def test_affordable_preview_lies_around_the_middle_and_within_the_time_limit(model, middle):
+    request = large_preview(model)
+    draft = affordable_preview(request, middle)
+    assert draft.draft
+    assert draft.request.execution.backend == "reference"
+    pace = cold_start.TENSOR_PACE_S if draft.plan.tensor else cold_start.SCALAR_PACE_S
+    assert draft.work <= cold_start.FIRST_PREVIEW_S / pace
+    for part, whole, centre in zip(draft.region, request.region, middle, strict=True):
         assert whole.start <= part.start < part.stop <= whole.stop
-        assert part.start <= min(max(looked, 0), 255) < part.stop
+        assert part.start <= min(max(centre, 0), 255) < part.stop
 
 
-def test_where_the_surroundings_alone_are_too_much_it_is_waited():
-    assert affordable_preview(large(nd.VesselEnhancing(), time=1000.0), (128, 128, 128)) is None
-    look = first_preview(Previewer(), excerpt_of(nd.PeronaMalik()), MIDDLE, lambda: True, refused)
-    assert look.region is None
+def test_no_preview_is_affordable_if_the_surroundings_are_too_large():
+    slow = large_preview(nd.VesselEnhancing(), time=1000.0)
+    assert affordable_preview(slow, (128, 128, 128)) is None
+    request = plane_preview(nd.PeronaMalik())
+    shown = first_preview(Previewer(), request, MIDDLE, lambda: True, no_wait)
+    assert shown.region is None
 
 
-def test_a_processor_is_left_to_the_compiler(monkeypatch):
+def test_first_preview_leaves_one_processor_to_the_compiler(monkeypatch):
     monkeypatch.setattr(cold_start, "cpu_count", lambda: 8)
-    assert affordable_preview(large(nd.Linear()), (0, 0, 0)).request.execution.threads == 7
-    assert (
-        affordable_preview(large(nd.Linear(), threads=1), (0, 0, 0)).request.execution.threads == 1
-    )
+    for threads, expected in ((None, 7), (1, 1)):
+        request = large_preview(nd.Linear(), threads=threads)
+        assert affordable_preview(request, (0, 0, 0)).request.execution.threads == expected
 
 
-class Polled:
-    """An event that is set the second time that somebody looks."""
+class SetOnSecondPoll:
+    """An event that is set from the second poll on."""
 
     def __init__(self):
         self.polls = 0
@@ -133,32 +127,31 @@ class Polled:
         return self.polls > 1
 
 
-def test_kernels_that_come_first_take_over():
-    ready = Polled()
-    look = first_preview(
-        Previewer(), excerpt_of(nd.EdgeEnhancing()), MIDDLE, ready.is_set, lambda cancel: None
-    )
+def test_compiled_kernels_replace_the_first_preview():
+    ready = SetOnSecondPoll()
+    request = plane_preview(nd.EdgeEnhancing())
+    shown = first_preview(Previewer(), request, MIDDLE, ready.is_set, lambda cancel: None)
     assert ready.polls > 1
-    assert look.region is None
-    exact = look if look.refine is None else look.refine(None)
+    assert shown.region is None
+    exact = shown if shown.refine is None else shown.refine(None)
     agrees(exact.picture, whole_run(nd.EdgeEnhancing())[PLANE], picture((40, 26, 30)))
 
 
 @pytest.mark.parametrize("also_ready", [False, True])
-def test_cancelled_while_it_is_made(also_ready):
-    cancel = Polled()
+def test_first_preview_can_be_cancelled(also_ready):
+    cancel = SetOnSecondPoll()
     with pytest.raises(nd.Cancelled):
         first_preview(
             Previewer(),
-            excerpt_of(nd.EdgeEnhancing()),
+            plane_preview(nd.EdgeEnhancing()),
             MIDDLE,
             lambda: also_ready and cancel.polls > 1,
-            refused,
+            no_wait,
             cancel,
         )
 
 
-LIGHT = """
+WITHOUT_COMPILER = """
 import sys, threading
 import numpy as np
 import napari_diffusion as nd
@@ -169,15 +162,15 @@ from napari_diffusion.previewing.region import PreviewRequest
 
 image = np.random.default_rng(0).normal(100, 9, (32, 96, 96)).astype("f4")
 region = slice(16, 17), slice(0, 96), slice(0, 96)
-for model in (nd.PeronaMalik(sigma=1.0), nd.TotalVariation(), nd.EdgeEnhancing(), nd.VesselEnhancing()):
+scalar = [nd.PeronaMalik(sigma=1.0), nd.TotalVariation()]
+for model in (*scalar, nd.EdgeEnhancing(), nd.VesselEnhancing()):
     preview = PreviewRequest(Request.of(image, model, time=2.5), region)
     first_preview(Previewer(), preview, (16, 48, 48), lambda: False, None)
 print("numba" in sys.modules)
 """
 
 
-def test_the_compiler_is_not_even_imported():
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True, timeout=300
-    )
+def test_first_preview_does_not_import_the_compiler():
+    command = [sys.executable, "-c", WITHOUT_COMPILER]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.split() == ["False"]

@@ -1,4 +1,4 @@
-"""`dev.py` lists what it installs and why, and installs nothing else."""
+"""`dev.py` lists what it installs with the reasons, and installs nothing else."""
 
 import importlib.util
 import re
@@ -63,7 +63,7 @@ def test_dev_finds_libraries_programs_and_modules(dev, programs):
 
 
 def test_dev_lists_packages_and_reasons_before_it_calls_apt_get(dev, programs, monkeypatch):
-    """A process of its own shows whether the lines also come first through a pipe."""
+    """A separate process shows whether the lines also come first through a pipe."""
     programs("apt-get", 'echo "apt-get $*"')
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     code = """
@@ -108,11 +108,7 @@ def test_dev_installs_packages_with_sudo(dev, programs, monkeypatch, capfd):
         (0, {}, 0),  # no apt-get
         (1000, {"apt-get": "echo called"}, 0),  # no sudo
         (1000, {"apt-get": "echo called", "sudo": "exit 1"}, 0),  # sudo asks for a password
-        (
-            0,
-            {"apt-get": "echo called; exit 100"},
-            2,
-        ),  # neither the update nor the installation works
+        (0, {"apt-get": "echo called; exit 100"}, 2),  # update and installation fail
     ],
 )
 def test_dev_prints_the_command_when_it_cannot_install(
@@ -224,7 +220,7 @@ def test_dev_installs_the_project_again_after_an_interruption(dev, tmp_path, mon
     assert not dev.STAMP.exists()
 
 
-def test_dev_says_what_python_lacks_to_create_an_environment(
+def test_dev_names_the_package_that_python_needs_to_create_an_environment(
     dev, programs, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setattr(dev, "PYTHON", tmp_path / "python")

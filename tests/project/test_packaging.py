@@ -1,4 +1,4 @@
-"""What a user installs: one manifest, the same wherever it is read, and no Qt binding forced on anybody."""
+"""The distribution: one manifest in every place, and no Qt binding among the requirements."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def project():
 def archives(tmp_path_factory):
     """Build the source archive, and the wheel from that archive, as a release does."""
     out = tmp_path_factory.mktemp("dist")
-    # hatchling is a test requirement, so that the build needs no environment of its own
+    # hatchling is a test requirement, so the build needs no isolated environment.
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,15 +44,14 @@ def test_installed_manifest_is_the_top_level_file():
 
 def test_npe2_accepts_the_manifest_and_every_python_name():
     command = [sys.executable, "-m", "npe2", "validate", NAME, "--imports"]
-    # the validator draws a check mark, which a C locale cannot encode
-    done = subprocess.run(
-        command, capture_output=True, env={**os.environ, "PYTHONUTF8": "1"}, check=False
-    )
+    # The validator prints a check mark, which a C locale cannot encode.
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
 def test_manifest_is_readable_by_every_npe2_that_napari_allows():
-    # napari asks for npe2 >= 0.9 only, and these keys of 0.10 make the whole manifest invalid there
+    # napari requires only npe2 >= 0.9. These keys of 0.10 make the whole manifest invalid in 0.9.
     text = MANIFEST.read_text(encoding="utf-8")
     assert not re.search(r"default_dock_area|tabify", text)
 
@@ -76,12 +75,11 @@ def test_wheel_carries_exactly_the_package(archives):
         and path.suffix not in {".nbi", ".nbc"}
     }
     with zipfile.ZipFile(wheel) as archive:
-        found = {name for name in archive.namelist() if ".dist-info/" not in name}
-        licences = [
-            name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")
-        ]
-    assert found == expected
-    assert "napari_diffusion/py.typed" in found
+        names = archive.namelist()
+    contents = {name for name in names if ".dist-info/" not in name}
+    licences = [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    assert contents == expected
+    assert "napari_diffusion/py.typed" in contents
     assert len(licences) == 1
 
 
@@ -107,18 +105,16 @@ def requirement_names(requirements):
     return {re.match(r"[\w.-]+", text).group().lower().replace("_", "-") for text in requirements}
 
 
+def with_prefix(requirements, *prefixes):
+    return {name for name in requirement_names(requirements) if name.startswith(prefixes)}
+
+
 def test_no_qt_binding_and_no_napari_without_an_extra(project):
-    plain = requirement_names(project["dependencies"])
-    assert not {
-        name
-        for name in plain
-        if name.startswith(("pyqt", "pyside", "qtpy", "superqt", "magicgui", "napari"))
-    }
-    # the extra for environments with a napari of their own must not choose a binding either
+    gui = ("pyqt", "pyside", "qtpy", "superqt", "magicgui", "napari")
+    assert not with_prefix(project["dependencies"], *gui)
+    # The extra for environments that already have napari must not choose a binding either.
     extra = project["optional-dependencies"]["napari"]
-    assert not {
-        name for name in requirement_names(extra) if name.startswith(("pyqt5", "pyqt6", "pyside"))
-    }
+    assert not with_prefix(extra, "pyqt5", "pyqt6", "pyside")
     assert not [text for text in extra if text.startswith("napari[")]
 
 
@@ -130,7 +126,7 @@ def test_installed_requirements_are_those_of_the_project(project):
 def test_hub_and_plugin_manager_find_the_plugin(project):
     assert "Framework :: napari" in project["classifiers"]
     assert project["entry-points"]["napari.manifest"] == {NAME: "napari_diffusion:napari.yaml"}
-    # the manifest is looked up by the distribution's name, letter by letter
+    # napari finds the manifest by the exact name of the distribution.
     assert metadata(NAME)["Name"] == PluginManifest.from_file(MANIFEST).name == NAME
     assert metadata(NAME)["License-Expression"] == "BSD-3-Clause"
 

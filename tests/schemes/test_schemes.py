@@ -1,4 +1,4 @@
-"""Every scheme: its order in time, its stability at the largest step it takes, and what it does to one mode, exactly."""
+"""Schemes: order in time, stability at the largest step, and exact damping of single modes."""
 
 import math
 
@@ -12,30 +12,30 @@ STEPPED = [cls for cls in BUILTIN if cls is not nd.schemes.Exact]
 
 
 def polynomial(stages, z):
-    """Amplification of a mode with eigenvalue z (in units of 1/step) by a list of stages: the recurrence written out for numbers."""
-    u = prev = base = np.ones_like(z)
-    fresh = True
+    """Amplification of a mode with eigenvalue z (in units of 1/step) by a list of stages."""
+    u = previous = base = np.ones_like(z)
+    starts_superstep = True
     for momentum, step, time, start_weight, *_ in stages:
-        base = u if fresh else base
-        u, prev = u + momentum * (u - prev) + step * z * u, u
+        base = u if starts_superstep else base
+        u, previous = u + momentum * (u - previous) + step * z * u, u
         if start_weight:
             u = u + start_weight * (base - u)
-        fresh = time is not None
+        starts_superstep = time is not None
     return u
 
 
 @pytest.mark.parametrize("cls", STEPPED)
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 7.7, 60.0, 333.0])
-def test_every_mode_is_damped_whatever_the_time(cls, ratio):
+def test_all_modes_are_damped_for_any_time(cls, ratio):
     z = -np.linspace(0, 2, 4001)  # 2/tau is the largest eigenvalue
     amplitude = polynomial(cls().stages(ratio, 1.0, 1e-3), z)
     assert np.abs(amplitude).max() <= 1 + 1e-12
     assert amplitude[0] == 1
-    assert np.abs(amplitude[z < -1.9]).max() < 0.95  # the finest modes fade
+    assert np.abs(amplitude[z < -1.9]).max() < 0.95  # the finest modes decay
 
 
 @pytest.mark.parametrize("cls", STEPPED)
-def test_stages_end_at_the_time(cls):
+def test_stages_end_at_the_requested_time(cls):
     stages = cls().stages(12.5, 0.2, 1e-3)
     reached = [stage.time for stage in stages if stage.time is not None]
     assert reached == sorted(reached)
@@ -54,9 +54,8 @@ def test_rkl2_has_the_stability_polynomial_of_the_four_field_method():
         s = len(stages)
         w, b = 4 / (s * s + s - 2), (s * s + s - 2) / (2 * s * (s + 1))
         z = -np.linspace(0, 2, 101)
-        np.testing.assert_allclose(
-            polynomial(stages, z), 1 - b + b * eval_legendre(s, 1 + w * z * reach), atol=1e-12
-        )
+        expected = 1 - b + b * eval_legendre(s, 1 + w * z * reach)
+        np.testing.assert_allclose(polynomial(stages, z), expected, atol=1e-12)
 
 
 def test_fsi_is_the_polynomial_of_fed():
@@ -66,39 +65,32 @@ def test_fsi_is_the_polynomial_of_fed():
         assert len(stages) == n
         z = -np.linspace(0, 2, 101)
         steps = [1 / (2 * math.cos(math.pi * (2 * i + 1) / (4 * n + 2)) ** 2) for i in range(n)]
-        np.testing.assert_allclose(
-            polynomial(stages, z), np.prod([1 + t * z for t in steps], axis=0), atol=1e-12
-        )
+        expected = np.prod([1 + t * z for t in steps], axis=0)
+        np.testing.assert_allclose(polynomial(stages, z), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("reach", [0.02, 0.3, 3.0, 12.0, 80.0, 500.0])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-5])
-def test_midpoint_is_the_exponential_and_no_stage_before_its_end_amplifies_anything(
-    reach, tolerance
-):
-    """The series has positive weights, so that cutting off a share of them leaves at most a few times that share (measured: 8.6)."""
+def test_midpoint_is_the_exponential_and_no_partial_product_amplifies(reach, tolerance):
+    """The weights are positive: the error is a few times the truncated share (measured: 8.6)."""
     stages = Midpoint(cycles=1).stages(reach, 1.0, tolerance)
     z = -np.linspace(0, 2, 4001)
-    np.testing.assert_allclose(
-        polynomial(stages, z), np.exp(reach * z), rtol=0, atol=10 * tolerance
-    )
+    expected = np.exp(reach * z)
+    np.testing.assert_allclose(polynomial(stages, z), expected, rtol=0, atol=10 * tolerance)
     for count in range(1, len(stages)):
-        assert (
-            np.abs(polynomial(stages[:count], z)).max() <= 1 + 1e-9
-        )  # roots of a polynomial of degree 80
+        # The tolerance is for the roots of a polynomial of degree 80.
+        assert np.abs(polynomial(stages[:count], z)).max() <= 1 + 1e-9
 
 
-def test_midpoint_makes_one_tensor_per_cycle_and_one_more_and_looks_to_the_middle():
-    plan = nd.plan(np.zeros((20, 20)), nd.EdgeEnhancing(), time=3.0, scheme=Midpoint(cycles=5))
-    fresh = [stage for stage in plan.stages if not stage.reuse_tensor]
-    assert plan.tensors_made == len(fresh) + 1 == 6
-    assert [stage.predictor_step for stage in fresh] == pytest.approx([0.3] * 5)
-    noisy = nd.plan(
-        np.zeros((20, 20)), nd.EdgeEnhancing(), time=12.0, scheme=Midpoint(cycles=2)
-    ).stages
-    assert noisy[0].predictor_step == pytest.approx(
-        4 * 0.25
-    )  # of an image that nothing has smoothed yet: four stable steps and no more
+def test_midpoint_computes_one_tensor_per_cycle_in_its_middle_and_one_at_the_start():
+    image, model = np.zeros((20, 20)), nd.EdgeEnhancing()
+    plan = nd.plan(image, model, time=3.0, scheme=Midpoint(cycles=5))
+    starts = [stage for stage in plan.stages if not stage.reuse_tensor]
+    assert plan.tensors_made == len(starts) + 1 == 6
+    assert [stage.predictor_step for stage in starts] == pytest.approx([0.3] * 5)
+    plan = nd.plan(image, model, time=12.0, scheme=Midpoint(cycles=2))
+    # The first prediction starts from the unsmoothed image: at most four stable steps.
+    assert plan.stages[0].predictor_step == pytest.approx(4 * 0.25)
     with pytest.raises(ValueError, match="diffusion tensor"):
         nd.diffuse(np.zeros((8, 8)), nd.PeronaMalik(sigma=1.0), time=1.0, scheme="midpoint")
     with pytest.raises(ValueError, match="extremum principle"):
@@ -115,7 +107,7 @@ def mode(shape, waves):
     ("shape", "waves", "spacing"),
     [((16, 12), (3, 5), (2.0, 0.7)), ((8, 12, 10), (1, 7, 4), (4.0, 1.0, 0.8))],
 )
-def test_a_cosine_mode_fades_by_the_polynomial(cls, shape, waves, spacing):
+def test_cosine_mode_decays_by_the_stability_polynomial(cls, shape, waves, spacing):
     u = mode(shape, waves)
     rate = sum(
         2 / h**2 * (1 - math.cos(math.pi * k / n))
@@ -127,20 +119,17 @@ def test_a_cosine_mode_fades_by_the_polynomial(cls, shape, waves, spacing):
 
 
 def observed_order(make, image, model, time, spacing, counts):
-    """Slope of log(error) against log(number of steps), the error against Richardson's limit of the two finest second-order runs."""
-    fine = [
-        nd.diffuse(image, model, time=time, spacing=spacing, scheme=RKL2(supersteps=m))
-        for m in (256, 512)
-    ]
+    """Slope of log(error) against log(number of steps).
+
+    The error is relative to Richardson's limit of two fine second-order runs.
+    """
+
+    def run(scheme):
+        return nd.diffuse(image, model, time=time, spacing=spacing, scheme=scheme)
+
+    fine = [run(RKL2(supersteps=m)) for m in (256, 512)]
     limit = (4 * fine[1] - fine[0]) / 3
-    errors = [
-        np.sqrt(
-            np.mean(
-                (nd.diffuse(image, model, time=time, spacing=spacing, scheme=make(m)) - limit) ** 2
-            )
-        )
-        for m in counts
-    ]
+    errors = [np.sqrt(np.mean((run(make(m)) - limit) ** 2)) for m in counts]
     return -np.diff(np.log(errors)) / np.diff(np.log(counts))
 
 
@@ -152,9 +141,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(
-    "cls", [cls for cls in STEPPED if cls is not Midpoint]
-)  # for tensors: test_oracles_tensor.py
+# Midpoint: tests/models/test_tensor_models.py.
+@pytest.mark.parametrize("cls", [cls for cls in STEPPED if cls is not Midpoint])
 def test_observed_order_in_time_is_the_declared_one(cls, case):
     shape, spacing = CASES[case]
     image = 10 * mode(shape, [2] * len(shape)) + 5 * mode(shape, [3, *[1] * (len(shape) - 1)])
@@ -169,7 +157,7 @@ def test_observed_order_in_time_is_the_declared_one(cls, case):
     assert order == pytest.approx(cls.order, abs=0.05)
 
 
-def test_auto_is_exact_for_linear_explicit_for_short_and_second_order_for_long_times():
+def test_auto_is_exact_for_linear_models_and_of_second_order_for_long_times():
     image, smooth = np.zeros((20, 20), np.float32), nd.PeronaMalik(kappa=1.0, sigma=1.0)
     assert nd.plan(image, nd.Linear(), time=9.0).scheme == nd.schemes.Exact()
     assert nd.plan(image, smooth, time=2.0).scheme == Explicit()
@@ -178,13 +166,11 @@ def test_auto_is_exact_for_linear_explicit_for_short_and_second_order_for_long_t
     assert nd.plan(image, nd.PeronaMalik(kappa=1.0), time=50.0).scheme == Explicit()
 
 
-def test_a_tighter_tolerance_takes_more_evaluations():
-    image = np.zeros((20, 20), np.float32)
+def test_smaller_tolerance_requires_more_evaluations():
+    image, model = np.zeros((20, 20), np.float32), nd.PeronaMalik(kappa=1.0, sigma=1.0)
     steps = [
-        nd.plan(
-            image, nd.PeronaMalik(kappa=1.0, sigma=1.0), time=50.0, scheme="rkl2", tolerance=t
-        ).steps
-        for t in (1e-2, 1e-3, 1e-4)
+        nd.plan(image, model, time=50.0, scheme="rkl2", tolerance=tolerance).steps
+        for tolerance in (1e-2, 1e-3, 1e-4)
     ]
     assert steps[0] < steps[1] < steps[2]
 
@@ -195,13 +181,11 @@ def test_strict_refuses_schemes_that_may_overshoot(cls):
         nd.diffuse(np.zeros((8, 8)), nd.PeronaMalik(sigma=1.0), time=1.0, scheme=cls(), strict=True)
 
 
-def test_float32_drifts_little_over_a_thousand_steps():
+def test_float32_agrees_with_float64_over_a_thousand_steps():
     rng = np.random.default_rng(7)
     image = rng.normal(100, 20, (24, 24, 24))
     model = nd.PeronaMalik(kappa=8.0, diffusivity="charbonnier")
     options = {"time": 100.0, "scheme": Explicit(step=0.1)}
-    single, double = (
-        nd.diffuse(image.astype(np.float32), model, **options),
-        nd.diffuse(image, model, **options),
-    )
+    single = nd.diffuse(image.astype(np.float32), model, **options)
+    double = nd.diffuse(image, model, **options)
     assert np.abs(single - double).max() < 1e-5 * np.ptp(image)

@@ -1,4 +1,4 @@
-"""A real viewer on a (virtual) screen, and the means to run a widget as a user does."""
+"""Fixtures of the widget tests: viewers on a (virtual) screen, and fakes of slow parts."""
 
 import gc
 from unittest.mock import patch
@@ -8,7 +8,14 @@ import pytest
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 
-from helpers.viewer import WAIT, Elsewhere, Held, Slow, follow, wait_until_settled
+from helpers.viewer import (
+    WAIT,
+    FakeCompileClient,
+    FakeRun,
+    HeldPreviews,
+    follow,
+    wait_until_settled,
+)
 from napari_diffusion.previewing.region import PreviewRequest
 from napari_diffusion.ui import warmup as widget_warmup
 from napari_diffusion.ui.preferences import Preferences
@@ -20,26 +27,30 @@ from napari_diffusion.workflows import warmup as compile_worker
 
 
 @pytest.fixture(scope="session", autouse=True)
-def made_once():
-    """What each window would do again, a quarter of its time: read the manifests of all plugins, search for garbage in all modules."""
-    found = list(PluginManifest.discover())
+def once_for_all_windows():
+    """Read the plugin manifests and search the modules for garbage once, not for each window.
+
+    The two take a quarter of a window's time.
+    """
+    manifests = list(PluginManifest.discover())
     gc.collect()
     gc.freeze()
-    with patch.object(PluginManifest, "discover", classmethod(lambda cls, paths=(): iter(found))):
+    cached = classmethod(lambda cls, paths=(): iter(manifests))
+    with patch.object(PluginManifest, "discover", cached):
         yield
     gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
 def no_task_left(qtbot):
-    """Every thread that a test starts must end and be forgotten."""
+    """Wait for the end of every task that a test has started."""
     yield
     qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
 
 
 @pytest.fixture(autouse=True)
 def no_other_process(monkeypatch):
-    """Tests compile where they run: another process would outlast most of them."""
+    """Compile the kernels in the test process: a worker would outlast most tests."""
 
     def refuse():
         raise FileNotFoundError
@@ -49,15 +60,18 @@ def no_other_process(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def preferences(monkeypatch):
-    """Hold the preferences of the tests, which are not those of whoever runs them: a list of one that a test may replace."""
-    held = [Preferences()]
-    monkeypatch.setattr(Preferences, "read", classmethod(lambda cls: held[0]))
-    return held
+    """Replace the preferences of this machine by the defaults.
+
+    It is a list of one item, which a test may replace.
+    """
+    current = [Preferences()]
+    monkeypatch.setattr(Preferences, "read", classmethod(lambda cls: current[0]))
+    return current
 
 
 @pytest.fixture
 def open_widget(make_napari_viewer_proxy, qtbot):
-    """Open a viewer with a widget docked by the manifest, as the menu does; returns both."""
+    """Return a function that opens a viewer with a docked widget, as the menu does."""
 
     def open_one(name="Anisotropic diffusion", viewer=None):
         viewer = viewer or make_napari_viewer_proxy(strict_qt="raise")
@@ -69,25 +83,32 @@ def open_widget(make_napari_viewer_proxy, qtbot):
 
 @pytest.fixture
 def open_alone(qtbot):
-    """Open a widget for a viewer without a window, for what no window changes, in half the time; returns both."""
+    """Return a function that opens a widget for a viewer without a window.
+
+    It takes half the time of `open_widget`.
+    """
 
     def open_one(name="Anisotropic diffusion"):
         viewer = ViewerModel()
-        made = {
+        classes = {
             "Anisotropic diffusion": AnisotropicDiffusion,
             "Isotropic diffusion": IsotropicDiffusion,
-        }[name](viewer)
-        qtbot.addWidget(made.native)
+        }
+        widget = classes[name](viewer)
+        qtbot.addWidget(widget.native)
         for event in ("inserted", "removed", "reordered", "renamed"):  # as a window does
-            getattr(viewer.layers.events, event).connect(made.reset_choices)
-        return viewer, made
+            getattr(viewer.layers.events, event).connect(widget.reset_choices)
+        return viewer, widget
 
     return open_one
 
 
 @pytest.fixture
 def run(qtbot):
-    """Press the real Run button, wait for the end, and return the new layer or ``None``."""
+    """Return a function that presses Run and waits for the end.
+
+    It returns the new layer, ``None`` without one.
+    """
 
     def run_it(viewer, widget):
         before = list(viewer.layers)
@@ -105,10 +126,10 @@ def run(qtbot):
 @pytest.fixture
 def folders(tmp_path):
     """Return two folders, for images and for results."""
-    found = tmp_path / "in", tmp_path / "out"
-    for folder in found:
+    pair = tmp_path / "in", tmp_path / "out"
+    for folder in pair:
         folder.mkdir()
-    return found
+    return pair
 
 
 @pytest.fixture
@@ -118,10 +139,10 @@ def settled(qtbot):
 
 @pytest.fixture
 def slow(monkeypatch):
-    stand_in = Slow()
-    monkeypatch.setattr(outputs, "run_with_outputs", stand_in)
-    yield stand_in
-    stand_in.go.set()
+    fake = FakeRun()
+    monkeypatch.setattr(outputs, "run_with_outputs", fake)
+    yield fake
+    fake.go.set()
 
 
 @pytest.fixture
@@ -134,7 +155,7 @@ def noisy():
 
 @pytest.fixture
 def opened(open_widget, qtbot):
-    """Open a viewer with an image, the widget and its preview; returns viewer, widget, section."""
+    """Return a function that opens a viewer with an image, the widget and its preview."""
 
     def open_one(image, **look):
         viewer, gui = open_widget()
@@ -150,20 +171,19 @@ def opened(open_widget, qtbot):
 
 @pytest.fixture
 def held(monkeypatch):
-    stand_in = Held()
-    monkeypatch.setattr(
-        PreviewRequest, "run", lambda *args, **keywords: stand_in(*args, **keywords)
-    )
-    yield stand_in
-    stand_in.go.set()
+    fake = HeldPreviews()
+    monkeypatch.setattr(PreviewRequest, "run", lambda *args, **keywords: fake(*args, **keywords))
+    yield fake
+    fake.go.set()
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    stand_in, kinds = Elsewhere(), set()
-    monkeypatch.setattr(warmup, "client", stand_in)
-    monkeypatch.setattr(widget_warmup, "client", stand_in)
+    """Replace the compile worker: kernels are compiled when ``elsewhere.go`` is set."""
+    fake, kinds = FakeCompileClient(), set()
+    monkeypatch.setattr(warmup, "client", fake)
+    monkeypatch.setattr(widget_warmup, "client", fake)
     monkeypatch.setattr(warmup, "compiled_kinds", kinds)
     monkeypatch.setattr(widget_warmup, "compiled_kinds", kinds)
-    yield stand_in
-    stand_in.go.set()
+    yield fake
+    fake.go.set()

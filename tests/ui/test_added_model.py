@@ -1,4 +1,4 @@
-"""The model of the page docs/develop/add_a_model.md is in the widget once its package is installed."""
+"""The model of docs/develop/add_a_model.md is in the widget when its package is installed."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import napari_diffusion as nd
 from helpers import example_package
 
 
-def test_a_model_of_another_package_runs_in_the_widget(
+def test_model_of_another_package_runs_in_the_widget(
     tmp_path, monkeypatch, open_widget, run, noisy
 ):
     monkeypatch.syspath_prepend(example_package.install(tmp_path))

@@ -1,4 +1,4 @@
-"""What a user does, from opening a sample to the new layer."""
+"""Complete runs as a user does them, from opening an image to the new layer."""
 
 import dask.array
 import numpy as np
@@ -8,7 +8,7 @@ import napari_diffusion as nd
 from napari_diffusion.workflows import outputs
 
 
-def test_mri_from_the_sample_menu(open_widget, run):
+def test_mri_sample_is_filtered(open_widget, run):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.open_sample("napari-diffusion", "mri")
     source = viewer.layers[0]
@@ -25,7 +25,7 @@ def test_mri_from_the_sample_menu(open_widget, run):
     assert widget.panel.bar.visible is False
 
 
-def test_the_recipe_repeats_the_result(open_alone, run, noisy):
+def test_recipe_of_a_result_repeats_it(open_alone, run, noisy):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="noisy", scale=(2, 0.5, 0.5), units=("um",) * 3)
     layer = run(viewer, widget)
@@ -37,21 +37,19 @@ def test_the_recipe_repeats_the_result(open_alone, run, noisy):
     np.testing.assert_array_equal(recipe.diffuse(noisy), layer.data, strict=True)
 
 
-def test_isotropic_is_a_gaussian_of_the_sigma_on_screen(open_widget, run, noisy):
+def test_isotropic_result_is_a_gaussian_of_the_shown_sigma(open_widget, run, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, scale=(0.002, 0.5, 0.5), units=("mm", "um", "um"))
     widget.form.amount.number.value = 1.5
     assert widget.form.amount.number.unit == "µm"
-    assert (
-        widget.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
-        == "= FWHM 3.53 µm, diffusion time 1.12 µm²"
-    )
+    others = widget.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
+    assert others == "= FWHM 3.53 µm, diffusion time 1.12 µm²"
     layer = run(viewer, widget)
     expected = nd.diffuse(noisy, nd.Linear(), time=nd.time_for_sigma(1.5), spacing=(2.0, 0.5, 0.5))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
 
 
-def test_time_points_stay_apart(open_widget, run, noisy):
+def test_time_points_are_filtered_independently(open_widget, run, noisy):
     series = np.stack([noisy, noisy + 1000])
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(series, scale=(1, 0.002, 0.5, 0.5), units=("s", "mm", "um", "um"))
@@ -64,7 +62,7 @@ def test_time_points_stay_apart(open_widget, run, noisy):
         np.testing.assert_array_equal(frame, expected, strict=True)
 
 
-def test_the_user_decides_which_axes(open_alone, run, noisy):
+def test_only_checked_axes_are_smoothed(open_alone, run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     widget.form.table.rows[0].smooth.native.click()
@@ -78,7 +76,7 @@ def test_the_user_decides_which_axes(open_alone, run, noisy):
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint32, np.float16, np.float64])
-def test_every_type_of_five_axes(open_alone, run, dtype):
+def test_every_dtype_with_five_axes(open_alone, run, dtype):
     values = (np.random.default_rng(1).random((2, 2, 3, 8, 9)) * 200 > 90).astype(dtype)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values)
@@ -99,25 +97,23 @@ def test_integers_are_kept_on_request(open_alone, run):
     assert layer.dtype == np.uint8
 
 
-def test_colours_share_one_threshold(open_widget, run):
+def test_colours_are_coupled_and_keep_their_integer_type(open_widget, run):
     values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(values, rgb=True)
     layer = run(viewer, widget)
     model = widget.form.controls.value()
-    how = {"time": widget.form.amount.time, "channel_axis": -1, "axes": (0, 1)}
+    keywords = {"time": widget.form.amount.time, "channel_axis": -1, "axes": (0, 1)}
     assert layer.rgb
-    # As whole numbers at first, which napari can save as a picture.
-    np.testing.assert_array_equal(
-        layer.data, nd.diffuse(values, model, preserve_dtype=True, **how), strict=True
-    )
+    # Integers are the default for colours: napari can save them as a picture.
+    expected = nd.diffuse(values, model, preserve_dtype=True, **keywords)
+    np.testing.assert_array_equal(layer.data, expected, strict=True)
     widget.form.preserve.value = False
-    np.testing.assert_array_equal(
-        run(viewer, widget).data, nd.diffuse(values, model, **how), strict=True
-    )
+    expected = nd.diffuse(values, model, **keywords)
+    np.testing.assert_array_equal(run(viewer, widget).data, expected, strict=True)
 
 
-def test_whole_numbers_are_kept_of_colours_alone(open_alone):
+def test_integers_are_kept_by_default_for_colours_only(open_alone):
     viewer, widget = open_alone("Isotropic diffusion")
     colours = viewer.add_image(np.zeros((8, 9, 3), np.uint8), rgb=True)
     assert widget.form.preserve.value
@@ -129,21 +125,19 @@ def test_whole_numbers_are_kept_of_colours_alone(open_alone):
     assert not widget.form.preserve.value
 
 
-def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatch):
+def test_lazy_array_is_passed_to_the_engine(open_widget, run, noisy, monkeypatch):
     series = np.stack([noisy, noisy + 1])
-    seen = []
-    engine = outputs.run_with_outputs
-    monkeypatch.setattr(
-        outputs,
-        "run_with_outputs",
-        lambda image, *args, **keywords: (
-            seen.append(type(image)) or engine(image, *args, **keywords)
-        ),
-    )
+    types, engine = [], outputs.run_with_outputs
+
+    def recorded(image, *args, **keywords):
+        types.append(type(image))
+        return engine(image, *args, **keywords)
+
+    monkeypatch.setattr(outputs, "run_with_outputs", recorded)
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(dask.array.from_array(series, chunks=(1, 6, 16, 20)))
     layer = run(viewer, widget)
-    assert seen == [dask.array.Array]
+    assert types == [dask.array.Array]
     np.testing.assert_array_equal(
         layer.data,
         nd.diffuse(series, nd.Linear(), time=widget.form.amount.time, axes=(1, 2, 3)),
@@ -151,7 +145,7 @@ def test_a_lazy_array_is_read_frame_by_frame(open_widget, run, noisy, monkeypatc
     )
 
 
-def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
+def test_multiscale_layer_is_filtered_at_full_resolution(open_widget, run):
     full = np.random.default_rng(1).random((16, 18)).astype(np.float32)
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image([full, full[::2, ::2]], multiscale=True)
@@ -161,7 +155,7 @@ def test_a_multiscale_layer_is_filtered_in_full(open_widget, run):
     )
 
 
-def test_labels_are_walls(open_alone, run, noisy):
+def test_nothing_flows_across_labels(open_alone, run, noisy):
     labels = np.zeros(noisy.shape, np.uint8)
     labels[..., 2:9], labels[..., 9:18] = 1, 2
     viewer, widget = open_alone("Isotropic diffusion")
@@ -177,7 +171,7 @@ def test_labels_are_walls(open_alone, run, noisy):
     np.testing.assert_array_equal(layer.data[..., :2], noisy[..., :2])
 
 
-def test_nan_on_request(open_alone, run, noisy):
+def test_nan_is_kept_on_request(open_alone, run, noisy):
     noisy[2, 3, 4] = np.nan
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(50, 250))
@@ -188,7 +182,7 @@ def test_nan_on_request(open_alone, run, noisy):
     assert list(layer.contrast_limits) == [50, 250]
 
 
-def test_each_run_makes_a_new_layer_of_the_source(open_alone, run, noisy):
+def test_each_run_adds_a_new_layer(open_alone, run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     first, second = run(viewer, widget), run(viewer, widget)
@@ -198,7 +192,7 @@ def test_each_run_makes_a_new_layer_of_the_source(open_alone, run, noisy):
     np.testing.assert_array_equal(first.data, second.data)
 
 
-def test_two_viewers_do_not_mix(open_widget, run, noisy):
+def test_two_viewers_are_independent(open_widget, run, noisy):
     one, widget_one = open_widget("Isotropic diffusion")
     two, widget_two = open_widget("Isotropic diffusion")
     one.add_image(noisy, name="one")

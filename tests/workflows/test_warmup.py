@@ -1,4 +1,4 @@
-"""Kernels are compiled in another process, which ends when nobody needs it, and nothing depends on it."""
+"""The compile worker: order of tasks, waiting and cancelling, failure, end of the process."""
 
 import json
 import os
@@ -14,29 +14,31 @@ import pytest
 from napari_diffusion import backends
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.workflows import warmup
-from napari_diffusion.workflows.warmup import LATER, NICE, NOW, SOON, WarmupClient, WarmupTask
+from napari_diffusion.workflows.warmup import LATER, NICENESS, NOW, SOON, WarmupClient, WarmupTask
 
-#: Reads lines as the other process does, and answers with the names; "stay" is never done.
-ANSWERS = """
+#: A stand-in for the worker: answers at once with the kind of a task, but never for "stay", and for
+#: "slow" only when it is urgent.
+ANSWERING_WORKER = """
 import json, sys
 for line in sys.stdin:
     kind = json.loads(line)["kind"]
-    if kind == "slow" and json.loads(line)["rank"]:
-        continue  # answered when it is wanted
+    if kind == "slow" and json.loads(line)["priority"]:
+        continue
     if kind != "stay":
         print(kind, flush=True)
 """
-#: The real queue with a rehearsal that notes its name; the first "long" one takes until it has to give way.
-QUEUE = """
+#: The worker with tasks that print their kind and niceness instead of compiling. The first task
+#: "long" waits until it is cancelled.
+PRINTING_WORKER = """
 import os, sys
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.workflows import warmup
-usual, seen = os.nice(0) if hasattr(os, 'nice') else 0, []
+usual, kinds = os.nice(0) if hasattr(os, 'nice') else 0, []
 def run(self, cancel):
-    seen.append(self.kind)
+    kinds.append(self.kind)
     sys.stdout.write(f"began {self.kind} {os.nice(0) - usual if hasattr(os, 'nice') else 0}\\n")
     sys.stdout.flush()
-    if self.kind == "long" and seen.count("long") == 1:
+    if self.kind == "long" and kinds.count("long") == 1:
         cancel.wait()
         raise Cancelled("")
     if self.kind == "impossible":
@@ -46,185 +48,174 @@ warmup.WarmupWorker().work()
 """
 
 
-def rehearsal(kind):
+def task(kind):
     return WarmupTask(kind, {}, (4, 4), "float32")
 
 
 def child(code, **environment):
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-    )
+    command, env = [sys.executable, "-c", textwrap.dedent(code)], os.environ | environment
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
 
 
 @pytest.fixture
-def helper(tmp_path, monkeypatch):
-    """A helper whose marks lie in an empty folder, and whose process only answers; counts what it starts."""
+def client(tmp_path, monkeypatch):
+    """Return a client with an empty cache folder and stand-ins for its workers, in ``started``."""
     started = []
 
-    def start(code=ANSWERS):
+    def start(code=ANSWERING_WORKER):
         started.append(child(code))
         return started[-1]
 
-    monkeypatch.setattr(backends, "completion_mark", lambda what: tmp_path / what)
+    monkeypatch.setattr(backends, "completion_mark", lambda kind: tmp_path / kind)
     monkeypatch.setattr(warmup, "_start", start)
-    made = WarmupClient()
-    made.started = started
-    made.join()
-    yield made
-    made.leave()
-    for each in started:
-        each.wait()
+    client = WarmupClient()
+    client.started = started
+    client.join()
+    yield client
+    client.leave()
+    for process in started:
+        process.wait()
 
 
-def line(kind, rank):
-    return json.dumps(asdict(rehearsal(kind)) | {"rank": rank}) + "\n"
+def line(kind, priority):
+    return json.dumps(asdict(task(kind)) | {"priority": priority}) + "\n"
 
 
 def ended(process):
-    """Whether a process ends; a helper's thread collects it, and only one that hangs makes this wait."""
+    """Return whether a process ends; a worker that hangs makes the test fail after 60 s."""
     return process.wait(60) is not None
 
 
-def test_what_is_wanted_is_waited_for_and_the_process_ends_with_the_rest(helper):
-    helper.prepare(rehearsal("wanted"), threading.Event(), later=[rehearsal("other")])
-    assert "wanted" in helper._done
-    assert len(helper.started) == 1
-    assert ended(helper.started[0])
-    assert helper.process is None
-    assert helper._done == {"wanted", "other"}
-    helper.prepare(rehearsal("another"), threading.Event())
-    assert len(helper.started) == 2
-    assert "another" in helper._done
+def test_client_waits_for_a_task_and_the_worker_ends_after_all_tasks(client):
+    client.prepare(task("first"), threading.Event(), later=[task("other")])
+    assert "first" in client._done
+    assert len(client.started) == 1
+    assert ended(client.started[0])
+    assert client.process is None
+    assert client._done == {"first", "other"}
+    client.prepare(task("another"), threading.Event())
+    assert len(client.started) == 2
+    assert "another" in client._done
 
 
-def test_nothing_is_started_for_what_is_in_the_cache(helper, tmp_path):
-    for kind in ("wanted", "other"):
+def test_no_worker_is_started_for_cached_kernels(client, tmp_path):
+    for kind in ("first", "other"):
         (tmp_path / kind).touch()
-    assert not helper.has("wanted")
-    helper.prepare(rehearsal("wanted"), threading.Event(), later=[rehearsal("other")])
-    assert not helper.started
-    assert helper.has("wanted")
-    assert not helper.has("new")
-    helper.prepare(rehearsal("wanted"), threading.Event(), later=[rehearsal("new")])
-    assert len(helper.started) == 1
+    assert not client.has("first")
+    client.prepare(task("first"), threading.Event(), later=[task("other")])
+    assert not client.started
+    assert client.has("first")
+    assert not client.has("new")
+    client.prepare(task("first"), threading.Event(), later=[task("new")])
+    assert len(client.started) == 1
 
 
-@pytest.mark.parametrize("why", ["no cache", "no user"])
-def test_nothing_is_started_where_it_would_be_of_no_use(why, helper, monkeypatch):
-    if why == "no cache":
-        monkeypatch.setattr(backends, "completion_mark", lambda what: None)
+@pytest.mark.parametrize("reason", ["no cache", "no user"])
+def test_no_worker_is_started_without_a_cache_or_a_user(reason, client, monkeypatch):
+    if reason == "no cache":
+        monkeypatch.setattr(backends, "completion_mark", lambda kind: None)
     else:
-        helper.leave()
-    helper.prepare(rehearsal("wanted"), threading.Event())
-    assert not helper.started
+        client.leave()
+    client.prepare(task("first"), threading.Event())
+    assert not client.started
 
 
-@pytest.mark.parametrize("end", ["leave", "cancel", "patience"])
-def test_a_wait_ends(end, helper, monkeypatch):
-    if end == "patience":
+@pytest.mark.parametrize("end", ["leave", "cancel", "time limit"])
+def test_wait_ends(end, client, monkeypatch):
+    """It ends with the last user, with a cancel, and after the longest wait."""
+    if end == "time limit":
         monkeypatch.setattr(warmup, "MAX_WAIT_S", 0.0)
     cancel, answers = threading.Event(), []
 
     def wait():
         try:
-            answers.append(helper.prepare(rehearsal("stay"), cancel))
+            answers.append(client.prepare(task("stay"), cancel))
         except Cancelled as error:
             answers.append(error)
 
-    waits = threading.Thread(target=wait)
-    waits.start()
-    while not (answers or helper.waiting):
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not (answers or client.waiting):
         time.sleep(0.01)
-    {"leave": helper.leave, "cancel": cancel.set, "patience": lambda: None}[end]()
-    waits.join(60)
-    assert not waits.is_alive()
-    assert [type(answer) for answer in answers] == [type(None) if end == "patience" else Cancelled]
-    assert not helper._broken
+    {"leave": client.leave, "cancel": cancel.set, "time limit": lambda: None}[end]()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    expected = type(None) if end == "time limit" else Cancelled
+    assert [type(answer) for answer in answers] == [expected]
+    assert not client._broken
     if end == "leave":
-        assert ended(helper.started[0])
-        helper.join()
+        assert ended(client.started[0])
+        client.join()
 
 
-@pytest.mark.parametrize("rank", ["soon", "later"])
-def test_a_process_for_which_nobody_waits_is_replaced_when_somebody_does(rank, helper):
-    helper.prepare(rehearsal("wanted"), threading.Event(), **{rank: [rehearsal("stay")]})
-    helper.prepare(rehearsal("urgent"), threading.Event())
-    assert len(helper.started) == 2
-    assert ended(helper.started[0])
-    assert "urgent" in helper._done
-    assert "stay" in helper._asked  # nothing is forgotten
-    assert helper.started[1].poll() is None
-    assert not helper._broken
+@pytest.mark.parametrize("priority", ["soon", "later"])
+def test_worker_with_less_urgent_tasks_is_replaced_for_an_urgent_task(priority, client):
+    client.prepare(task("first"), threading.Event(), **{priority: [task("stay")]})
+    client.prepare(task("urgent"), threading.Event())
+    assert len(client.started) == 2
+    assert ended(client.started[0])
+    assert "urgent" in client._done
+    assert "stay" in client._pending  # the new worker has the old tasks
+    assert client.started[1].poll() is None
+    assert not client._broken
 
 
-def test_what_is_soon_is_waited_for_where_it_is_compiled(helper):
-    helper.prepare(rehearsal("wanted"), threading.Event(), soon=[rehearsal("slow")])
-    helper.prepare(rehearsal("slow"), threading.Event())
-    assert len(helper.started) == 1
-    assert "slow" in helper._done
+def test_worker_is_kept_for_a_task_that_it_already_has(client):
+    client.prepare(task("first"), threading.Event(), soon=[task("slow")])
+    client.prepare(task("slow"), threading.Event())
+    assert len(client.started) == 1
+    assert "slow" in client._done
 
 
 @pytest.mark.parametrize("broken", ["import sys; sys.exit(1)", "input(); raise SystemExit(1)"])
-def test_a_broken_process_is_left_alone(broken, helper, monkeypatch):
+def test_failed_worker_is_not_replaced(broken, client, monkeypatch):
     good = warmup._start
     monkeypatch.setattr(warmup, "_start", lambda: good(broken))
-    helper.prepare(rehearsal("stay"), threading.Event())
-    helper.prepare(rehearsal("stay"), threading.Event())
-    assert len(helper.started) == 1
-    assert ended(helper.started[0])
+    client.prepare(task("stay"), threading.Event())
+    client.prepare(task("stay"), threading.Event())
+    assert len(client.started) == 1
+    assert ended(client.started[0])
 
 
 @pytest.mark.parametrize("executable", ["", None, "/opt/napari/bin/napari", "/nowhere/python3"])
-def test_a_program_that_is_no_python_is_not_started(executable, monkeypatch, tmp_path):
+def test_executable_that_is_not_python_is_not_started(executable, monkeypatch, tmp_path):
     """It would open another napari."""
-    monkeypatch.setattr(backends, "completion_mark", lambda what: tmp_path / what)
+    monkeypatch.setattr(backends, "completion_mark", lambda kind: tmp_path / kind)
     monkeypatch.setattr(sys, "executable", executable)
     commands = []
-    real = subprocess.Popen.__init__
-    monkeypatch.setattr(
-        subprocess.Popen,
-        "__init__",
-        lambda self, args, **rest: (commands.append(args), real(self, args, **rest))[1],
-    )
-    helper = WarmupClient()
-    helper.join()
-    helper.prepare(rehearsal("wanted"), threading.Event())
-    assert helper.process is None
+    start = subprocess.Popen.__init__
+
+    def record(self, args, **options):
+        commands.append(args)
+        start(self, args, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", record)
+    client = WarmupClient()
+    client.join()
+    client.prepare(task("first"), threading.Event())
+    assert client.process is None
     assert not any("napari" in str(command[0]) for command in commands)
 
 
-def test_who_waits_comes_first_and_what_is_interrupted_comes_again():
-    lower = (
-        min(NICE, 19 - os.nice(0)) if hasattr(os, "nice") else 0
-    )  # 19 is the lowest priority of all
-    ended = [
-        "began impossible 0",
-        "impossible",
-        "began long 0",
-        "long",
-        "began soon 0",
-        "soon",
-        f"began later {lower}",
-        "later",
-    ]
-    with child(QUEUE, NAPARI_DIFFUSION_NO_CACHE="1") as process:
+def test_urgent_task_comes_first_and_an_interrupted_task_is_repeated():
+    # 19 is the lowest priority of a process.
+    niceness = min(NICENESS, 19 - os.nice(0)) if hasattr(os, "nice") else 0
+    expected = ["began impossible 0", "impossible", "began long 0", "long"]
+    expected += ["began soon 0", "soon", f"began later {niceness}", "later"]
+    with child(PRINTING_WORKER, NAPARI_DIFFUSION_NO_CACHE="1") as process:
         process.stdin.write(line("long", SOON))
         process.stdin.flush()
         assert process.stdout.readline() == "began long 0\n"
         process.stdin.write(line("later", LATER) + line("soon", SOON) + line("impossible", NOW))
         process.stdin.flush()
-        assert [process.stdout.readline().strip() for _ in ended] == ended
+        assert [process.stdout.readline().strip() for _ in expected] == expected
         process.stdin.close()
         assert process.wait(60) == 0
 
 
-def test_the_process_ends_with_its_input_whatever_it_is_at():
-    with child(QUEUE) as process:
+def test_worker_ends_with_its_input_during_a_task():
+    with child(PRINTING_WORKER) as process:
         process.stdin.write(line("long", NOW))
         process.stdin.flush()
         assert process.stdout.readline() == "began long 0\n"

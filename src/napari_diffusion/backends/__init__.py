@@ -1,7 +1,7 @@
-"""The kernels, which hold the only loops over voxels, in two backends with the same functions.
+"""Kernels, the only loops over voxels, in two backends with the same functions.
 
-``"compiled"`` (numba) runs one to three axes of space. ``"reference"`` (NumPy) runs any number of
-axes; it is the specification, and takes over where the compiled one cannot run.
+``"compiled"`` (numba) supports one to three axes of space. ``"reference"`` (NumPy) supports any
+number of axes. It is the specification, and the fallback where the compiled backend cannot run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ BACKENDS = ("compiled", "reference")
 def get_backend(name: str | None, axes: int) -> Backend:
     """Return the backend for ``axes`` diffusing axes.
 
-    ``None`` takes the compiled one where it can run.
+    Parameters
+    ----------
+    name
+        One of `BACKENDS`; ``None`` for the compiled backend where it can run.
+    axes
+        Number of diffusing axes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend, or if it does not support that many axes.
     """
     if name is not None and name not in BACKENDS:
         raise ValueError(
@@ -38,16 +48,16 @@ def get_backend(name: str | None, axes: int) -> Backend:
 
 
 def is_compiling() -> bool:
-    """Whether any thread is compiling a kernel at this moment. The compiler is never loaded for it."""
+    """Whether any thread is compiling a kernel at this moment; this does not import numba."""
     jit: Any = sys.modules.get("napari_diffusion.backends.numba.jit")
-    # Another thread may be in the middle of importing it.
+    # The function is missing while another thread is importing the module.
     return hasattr(jit, "is_compiling") and bool(jit.is_compiling())
 
 
 def completion_mark(kind: str) -> Path | None:
     """Return the file that exists once all kernels for a kind of run are in the cache.
 
-    ``None`` where no machine code is kept.
+    The result is ``None`` where no machine code is cached.
     """
     if _compiled() is None:
         return None

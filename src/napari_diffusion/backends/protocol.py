@@ -1,4 +1,4 @@
-"""The only loops over voxels, in two backends with the same functions: ``compiled`` (numba, up to three axes) and ``reference`` (NumPy)."""
+"""Interface of the kernels, implemented by the backends ``compiled`` and ``reference``."""
 
 from __future__ import annotations
 
@@ -9,19 +9,44 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
 
-#: A diffusivity g of s/kappa, given by the user.
+#: A diffusivity g as a function of s/kappa, given by the user.
 DiffusivityFunction = Callable[[Field], Field]
-#: What `Backend.tensors` makes; only its backend knows what is in it.
+#: Stored tensors, from `Backend.tensors`; the format depends on the backend.
 Tensors = NDArray[Any]
 
 
 class Backend(Protocol):
-    """What a backend can do; `reference` documents each function."""
+    """Kernels on ranges of planes; `backends.reference` documents the equations.
+
+    Fields are C-contiguous with shape ``(C, *space)``. Several methods share these arguments:
+
+    u, out
+        Input and output field.
+    lo, hi
+        Range of planes along the first axis of space. Only these planes are written.
+    start, g_start, s2_start
+        Plane of the domain that is plane 0 of the array.
+    a, b, b2
+        Factors per axis: step / h², 1 / (h kappa) and 1 / h², with the voxel size h.
+    w
+        Channel weights with sum one.
+    faces
+        Open faces of the domain, ``None`` where all are open.
+    taps
+        Half of a symmetric convolution kernel per axis, centre first.
+    d
+        Stored tensors.
+    scale
+        Factor of the stored tensors: step times largest eigenvalue. In `vessels`, factor of the
+        Hessian.
+    spacing
+        Voxel size per axis [length].
+    """
 
     name: str
 
     def diffusivity(self, code: int | DiffusivityFunction, q: Field) -> None:
-        """g(q) in place."""
+        """Replace q = s²/kappa² by g(q); see `reference.stages.diffusivity`."""
 
     def step(
         self,
@@ -38,7 +63,7 @@ class Backend(Protocol):
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
-        """One stage."""
+        """Compute one stage with a scalar diffusivity; see `reference.stages.step`."""
 
     def gradient_step(
         self,
@@ -57,7 +82,7 @@ class Backend(Protocol):
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
-        """One stage whose diffusivity sees the whole gradient."""
+        """Compute one stage with g of the full gradient; see `reference.stages.gradient_step`."""
 
     def grad2(
         self,
@@ -70,7 +95,7 @@ class Backend(Protocol):
         faces: OpenFaces | None,
         out: Field,
     ) -> None:
-        """Squared gradient."""
+        """Compute the squared gradient magnitude; see `reference.features.grad2`."""
 
     def neighbours(
         self,
@@ -82,13 +107,13 @@ class Backend(Protocol):
         mean: Field,
         variance: Field,
     ) -> None:
-        """Mean and variance of the neighbours."""
+        """Compute mean and variance of the neighbours; see `reference.features.neighbours`."""
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
-        """Separable convolution."""
+        """Convolve with a separable symmetric kernel; see `reference.features.smooth`."""
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
-        """Number of values to refuse."""
+        """Count NaN and values beyond a limit; see `reference.features.count_invalid`."""
         ...
 
     def derivative(
@@ -103,7 +128,7 @@ class Backend(Protocol):
         faces: OpenFaces | None,
         out: Field,
     ) -> None:
-        """First or second derivative along one axis."""
+        """Compute a first or second derivative along an axis; see `reference.tensor.derivative`."""
 
     def structure(
         self,
@@ -118,19 +143,19 @@ class Backend(Protocol):
         w: Field,
         out: Field,
     ) -> None:
-        """Structure tensor where every face is open."""
+        """Compute the structure tensor with all faces open; see `reference.features.structure`."""
 
     def eigenvalues(self, matrix: Field) -> Field:
-        """Eigenvalues of symmetric matrices."""
+        """Compute eigenvalues of symmetric matrices; see `reference.tensor.eigenvalues`."""
         ...
 
     def vessels(
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
-        """Sum of Hessians by the power of their vesselness."""
+        """Accumulate Hessians weighted by their vesselness; see `reference.tensor.vessels`."""
 
     def tensors(self, space: Sequence[int]) -> Tensors:
-        """Store for one tensor a voxel."""
+        """Allocate the storage of one tensor per voxel; see `reference.tensor.tensors`."""
         ...
 
     def compose(
@@ -143,7 +168,7 @@ class Backend(Protocol):
         d: Tensors,
         start: int,
     ) -> None:
-        """Store tensors with given eigenvalues."""
+        """Store tensors with new eigenvalues; see `reference.tensor.compose`."""
 
     def tensor_step(
         self,
@@ -157,7 +182,7 @@ class Backend(Protocol):
         momentum: float,
         faces: OpenFaces | None,
     ) -> None:
-        """One stage of a tensor model."""
+        """Compute one stage of a tensor model; see `reference.tensor.tensor_step`."""
 
     def incident(
         self,
@@ -169,7 +194,7 @@ class Backend(Protocol):
         faces: OpenFaces | None,
         out: Bytes,
     ) -> None:
-        """Sum of the weights of a voxel in Selling's stencil, as a byte."""
+        """Sum the weights of Selling's stencil per voxel; see `reference.selling.incident`."""
 
     def selling_step(
         self,
@@ -183,4 +208,4 @@ class Backend(Protocol):
         spacing: Sequence[float],
         faces: OpenFaces | None,
     ) -> None:
-        """One explicit step of a tensor model with non-negative weights."""
+        """Compute one explicit step of Selling's stencil; see `reference.selling.selling_step`."""

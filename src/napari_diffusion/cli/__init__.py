@@ -1,4 +1,4 @@
-"""The command line: ``run`` filters a file, ``models`` lists the models, ``demo`` shows what a filter does."""
+"""Command line: ``run`` filters a file, ``models`` lists the models, ``demo`` shows an example."""
 
 from napari_diffusion.cli.app import main
 

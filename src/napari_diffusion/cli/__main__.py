@@ -1,4 +1,4 @@
-"""``python -m napari_diffusion.cli`` is ``napari-diffusion``."""
+"""``python -m napari_diffusion.cli`` runs the command line."""
 
 from napari_diffusion.cli import main
 

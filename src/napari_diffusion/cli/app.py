@@ -1,4 +1,7 @@
-"""The commands and their options. Heavy modules are imported where they are used, so that ``--help`` comes at once."""
+"""The commands and their options.
+
+Heavy modules are imported inside functions, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from napari_diffusion.cli.signals import Stop
 
 
 class _RunCommand(click.Command):
-    """``run`` has the parameters of all models as options; they are only looked up when ``run`` is used."""
+    """The command ``run``, whose options include the parameters of all models.
+
+    The models are only imported when the command is used.
+    """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return all options, those of the models after ``--fwhm``."""
         own = super().get_params(ctx)
         place = 1 + [option.name for option in own].index("fwhm")
         from napari_diffusion.cli.options import model_options
@@ -37,12 +44,12 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _debug(function: Callable[..., Any]) -> Callable[..., Any]:
+def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--debug",
         is_flag=True,
         expose_value=False,
-        help="Show where in the program an error was raised.",
+        help="Show the traceback of an error.",
     )(function)
 
 
@@ -56,56 +63,57 @@ def _debug(function: Callable[..., Any]) -> Callable[..., Any]:
     "--recipe",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Model, parameters and time, converted to the unit of IN.",
+    help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN.",
 )
 @click.option(
     "--auto",
     is_flag=True,
-    help="Choose from the image what is not given here: model, thresholds, scales, time; says why.",
+    help="Choose model, parameters and time from the image, unless they are given; print a report.",
 )
 @click.option(
     "--share",
     multiple=True,
     type=click.Path(path_type=Path, exists=True),
     metavar="FILE",
-    help="--auto for IN and this too.",
+    help="With --auto: also use FILE, or all images of a folder; repeatable.",
 )
 @click.option(
     "--noise",
     type=click.Choice(["gaussian", "rician", "poisson", "speckle"]),
-    help="Kind of noise for --auto; default: as seen.",
+    help="With --auto: kind of noise (default: estimated from the image).",
 )
 @click.option(
     "--noise-reduction",
     type=float,
     metavar="FACTOR",
-    help="With --auto: smooth until the noise is this many times weaker.",
+    help="With --auto: factor by which to reduce the standard deviation of the noise.",
 )
 @click.option("--time", type=float, help="Diffusion time [length²].")
 @click.option(
     "--smoothing-sigma",
     type=float,
-    help="Instead of --time: the Gaussian sigma it is equivalent to [length], time = sigma²/2.",
+    help="Instead of --time: sigma of the equivalent Gaussian [length]; time = sigma²/2.",
 )
 @click.option(
     "--fwhm",
     type=float,
-    help="Instead of --time: the full width at half maximum of that Gaussian [length].",
+    help="Instead of --time: full width at half maximum of the equivalent Gaussian [length].",
 )
 @click.option(
     "--axes",
-    help="Axes to smooth along, such as ZYX or YX. Default: the file's space axes; time is never smoothed by default.",
+    help="Axes to smooth along, such as ZYX or YX (default: the space axes of the file).",
 )
 @click.option(
     "--channel-axis",
-    help="Axis, by letter or number, whose values share one diffusivity. Default: the axis of RGB samples.",
+    help="Letter or number of the axis of coupled channels (default: the axis of RGB samples).",
 )
 @click.option(
     "--spacing",
-    help="Voxel size, one number or one per smoothed axis, such as 2,0.5,0.5. Default: the file's.",
+    help="Voxel size: a number, or one per smoothed axis as in 2,0.5,0.5 (default: from the file).",
 )
 @click.option(
-    "--unit", help="Unit of all lengths given here, such as µm or mm. Default: the file's."
+    "--unit",
+    help="Unit of all lengths on the command line, such as µm or mm (default: from the file).",
 )
 @click.option(
     "--mask",
@@ -117,43 +125,45 @@ def _debug(function: Callable[..., Any]) -> Callable[..., Any]:
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Smooth inside each label only; 0 is outside.",
+    help="Smooth within each label of this image, without flux between labels; 0 is outside.",
 )
 @click.option(
     "--nan",
     type=click.Choice(["raise", "mask"]),
-    help="Refuse NaN and infinite values (default), or diffuse around them.",
+    help="raise: reject NaN and infinite values (default); mask: exclude these voxels.",
 )
-@click.option("--scheme", metavar="NAME", help="Time integration (default: auto).")
+@click.option("--scheme", metavar="NAME", help="Time integration scheme (default: auto).")
 @click.option(
     "--tolerance",
     type=float,
-    help="Error in time to aim at, as a share of the intensity range (default: 0.001).",
+    help=(
+        "Target error of the time integration, as a share of the intensity range (default: 0.001)."
+    ),
 )
 @click.option(
-    "--strict", is_flag=True, help="Guarantee that no value leaves the range of the input."
+    "--strict",
+    is_flag=True,
+    help="Guarantee that no value leaves the intensity range of the input.",
 )
 @click.option(
     "--preserve-dtype",
     is_flag=True,
-    help="Round and saturate to the data type of the file; default: floating point.",
+    help="Round and saturate to the data type of the file (default: floating point).",
 )
 @click.option(
     "--threads",
     type=int,
-    help="Number of threads (default: all processors); it does not change the result.",
+    help="Number of threads (default: all processors); the result does not depend on it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
-@click.option(
-    "--dry-run", is_flag=True, help="Check everything and say what would be done, and do nothing."
-)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--dry-run", is_flag=True, help="Check the input and print the plan; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-@_debug
+@_debug_option
 def run(source: Path, target: Path, **options: Any) -> None:
-    """Filter the file IN and write OUT, in the format that the end of its name tells.
+    """Filter the file IN and write OUT; the suffix of OUT chooses the format.
 
-    Lengths are in the file's unit, or in --unit; kappa is in intensity/length and time in length². OUT keeps the header of IN, and
-    OUT.recipe.json says how it was made.
+    Lengths are in the unit of the file, or in --unit: kappa in intensity/length, time in length².
+    OUT keeps the metadata of IN. Its recipe is written to OUT.recipe.json.
     """
     from napari_diffusion.cli.pipeline import run_file
 
@@ -176,21 +186,12 @@ def list_models() -> None:
                 if bound is not None
             ]
             unit = f" [{p.unit_in('length')}]" if p.unit != "1" else ""
-            rows.append(
-                (
-                    f"  {flag(p.name)}{unit}",
-                    f"default {p.default}",
-                    " or ".join(p.choices or ()) or " and ".join(bounds),
-                    p.doc,
-                )
-            )
+            values = " or ".join(p.choices or ()) or " and ".join(bounds)
+            rows.append((f"  {flag(p.name)}{unit}", f"default {p.default}", values, p.doc))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            click.echo(
-                "  ".join(
-                    f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)
-                ).rstrip()
-            )
+            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+            click.echo("  ".join(cells).rstrip())
         click.echo()
 
 
@@ -200,12 +201,15 @@ def list_models() -> None:
     type=click.Path(path_type=Path),
     default="napari-diffusion-demo",
     show_default=True,
-    help="Folder for the files.",
+    help="Folder of the files.",
 )
-@click.option("--no-window", is_flag=True, help="Write files even where there is a display.")
-@_debug
+@click.option("--no-window", is_flag=True, help="Write files even if there is a display.")
+@_debug_option
 def show_demo(output: Path, no_window: bool) -> None:
-    """Filter a real MRI volume, and show it in napari or, without a display, write it and a picture."""
+    """Filter a sample MRI volume; show it in napari or, without a display, write files.
+
+    The files are the volume before and after the filter, and a picture of both.
+    """
     from napari_diffusion.cli import demo
 
     if not no_window and demo.has_display():
@@ -220,12 +224,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        Words after the program's name; default those of this process.
+        Arguments after the name of the program; default: those of this process.
 
     Returns
     -------
     int
-        Exit code: 0, 2 for wrong input, 1 for an error of the program, 130 after Ctrl-C, 143 after a request to end.
+        Exit code: 0 for success, 2 for wrong input, 1 for an error of the program, 130 after
+        Ctrl-C, 143 after a termination signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop, restore = Stop(), {}
@@ -242,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 128 + stop.number
         if "--debug" in words:
             raise
-        code, sentence = _explain(error)
+        code, sentence = _code_and_message(error)
         click.echo(f"Error: {sentence}", err=True)
         return code
     finally:
@@ -250,8 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
 
 
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code and one sentence for an error."""
+def _code_and_message(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the message, in one sentence, for an error."""
     from napari_diffusion.io import MissingLibraryError
 
     if isinstance(error, click.ClickException):
@@ -261,8 +266,6 @@ def _explain(error: Exception) -> tuple[int, str]:
     elif isinstance(error, ValueError | TypeError | MemoryError | OSError | MissingLibraryError):
         text = str(error) or type(error).__name__
     else:
-        return (
-            1,
-            f"{type(error).__name__}: {' '.join(str(error).split())} (this is a fault of the program; --debug shows where)",
-        )
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return 1, f"{text} (this is a fault of the program; --debug shows where)"
     return 2, " ".join(text.split())

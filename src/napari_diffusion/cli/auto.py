@@ -1,4 +1,4 @@
-"""``--auto``: parameters, time and, where none is named, the model, from this file or from several together."""
+"""``--auto``: choice of parameters, time and model from one file or from several files together."""
 
 from __future__ import annotations
 
@@ -27,55 +27,73 @@ from napari_diffusion.workflows.file_run import files_of
 def choose_parameters(
     volume: Volume, assignment: AxisAssignment, recipe: Recipe, options: dict[str, Any]
 ) -> tuple[Recipe, str]:
-    """Return the recipe with what is chosen put in, and the report.
+    """Choose the parts of a recipe that the command line does not give.
 
-    What is given stays as it is: parameters, and the time, which is then the one that the others are chosen for.
+    Parameters
+    ----------
+    volume, assignment
+        The volume to filter, and the roles of its axes.
+    recipe
+        Recipe from the command line. Given parameters and a given time are kept; the other
+        parameters are chosen for that time.
+    options
+        Options of the command ``run`` by name.
+
+    Returns
+    -------
+    recipe : Recipe
+        The complete recipe.
+    report : str
+        Report of the choice.
     """
-    given = any(options.get(name) is not None for name in TIMES)
-    walls = {
+    time_given = any(options.get(name) is not None for name in TIMES)
+    fixed_fwhm = None
+    if time_given and recipe.time > 0:
+        fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
+    regions = {
         name: read_regions(name, options[name], assignment.letters)
         for name in ("mask", "labels")
         if options.get(name) is not None
     }
     geometry = Geometry(assignment.spacing, assignment.axes, assignment.channel_axis)
-    domain = Domain(**walls, nan="mask")
-    problems = [make_problem(volume.data, geometry, domain), *_others(assignment, options)]
-    found = suggest_for(
+    domain = Domain(**regions, nan="mask")
+    problems = [make_problem(volume.data, geometry, domain), *_shared(assignment, options)]
+    suggestion = suggest_for(
         problems,
         "auto" if options.get("model") is None else recipe.model,
         SuggestionOptions(
             noise=options.get("noise"),
-            fwhm=FWHM * equivalent_sigma(recipe.time) if given and recipe.time > 0 else None,
+            fwhm=fixed_fwhm,
             noise_reduction=options.get("noise_reduction"),
             fixed=[name for name in declared() if options.get(name) is not None],
             unit=units.symbol(assignment.unit),
         ),
     )
-    return replace(
-        recipe, model=found.model, time=recipe.time if given else found.time
-    ), found.report
+    time = recipe.time if time_given else suggestion.time
+    return replace(recipe, model=suggestion.model, time=time), suggestion.report
 
 
-def _others(assignment: AxisAssignment, options: dict[str, Any]) -> Iterator[Problem]:
-    for path in _files(options.get("share") or ()):
+def _shared(assignment: AxisAssignment, options: dict[str, Any]) -> Iterator[Problem]:
+    """Yield the problems of the images of ``--share``."""
+    for path in _image_files(options.get("share") or ()):
         volume = io.read(path)
-        # A size in another unit is converted; one that the file does not have is that of the first.
+        # Voxel sizes are converted to the unit of the first file; --spacing holds for all files.
         own = resolve_axes(volume, options | {"unit": assignment.unit})
-        if len(own.axes) != len(assignment.axes) or (own.channel_axis is None) != (
-            assignment.channel_axis is None
-        ):
+        same_coupling = (own.channel_axis is None) == (assignment.channel_axis is None)
+        if len(own.axes) != len(assignment.axes) or not same_coupling:
             raise click.UsageError(
-                f"{path} has other axes than the file to filter; --share needs images of the same kind."
+                f"{path} has other axes than the file to filter; "
+                "--share needs images of the same kind."
             )
         geometry = Geometry(own.spacing, own.axes, own.channel_axis)
         yield make_problem(volume.data, geometry, Domain(nan="mask"))
 
 
-def _files(named: Sequence[Path]) -> list[Path]:
-    """Return the files, and in place of a folder all that it holds and that can be read, in order of their names."""
-    found: list[Path] = []
-    for path in named:
-        found += files_of(path) if path.is_dir() else [path]
-    if named and not found:
-        raise click.UsageError(f"--share {named[0]}: there is no image to read in that folder.")
-    return found
+def _image_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files among the paths, with each folder replaced by its images."""
+    files: list[Path] = []
+    for path in paths:
+        files += files_of(path) if path.is_dir() else [path]
+    if paths and not files:
+        raise click.UsageError(f"--share {paths[0]}: there is no image to read in that folder.")
+    return files

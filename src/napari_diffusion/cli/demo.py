@@ -1,4 +1,4 @@
-"""What a filter does to a real MRI volume: in a window of napari, or as files where there is no display."""
+"""Demonstration of a filter on a sample MRI volume, in napari or, without a display, as files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from napari_diffusion.cli.pipeline import run_file
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.io import pictures, samples
-from napari_diffusion.io.atomic import explain, replacing
+from napari_diffusion.io.atomic import replacing, write_error
 
-# Chosen by eye: what is removed looks like noise, without a trace of anatomy.
-_FILTER: dict[str, Any] = {
+#: Chosen by eye: the residual looks like noise, without visible anatomy.
+_OPTIONS: dict[str, Any] = {
     "model": "perona-malik",
     "kappa": 9.0,
     "diffusivity": "exponential",
@@ -30,39 +30,44 @@ _FILTER: dict[str, Any] = {
 
 
 def write_files(folder: Path, stop: Stop | None = None) -> None:
-    """Write the volume, the filtered one, and a picture of both."""
+    """Write the sample volume, the filtered volume, and a picture of both.
+
+    Parameters
+    ----------
+    folder
+        Folder of the files; it is created if necessary.
+    stop
+        Signal handler of the program.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain(folder, error) from None
-    before, after, picture = (
-        folder / "demo-original.nii.gz",
-        folder / "demo-filtered.nii.gz",
-        folder / "demo.png",
-    )
+        raise write_error(folder, error) from None
+    before, after = folder / "demo-original.nii.gz", folder / "demo-filtered.nii.gz"
+    picture = folder / "demo.png"
     series = io.read(samples.mri_file())
     first = replace(
         series, data=series.data[..., 0], axes=series.axes[:3], spacing=series.spacing[:3]
     )
     io.write(before, first.data, first, overwrite=True, preserve_dtype=True)
-    run_file(before, after, _FILTER | {"overwrite": True, "quiet": True}, stop)
+    run_file(before, after, _OPTIONS | {"overwrite": True, "quiet": True}, stop)
     (original, steps), (filtered, _) = samples.upright(before), samples.upright(after)
     middle = len(original) // 2
     with replacing(picture, ".png") as temporary:
         pictures.side_by_side(temporary, original[middle], filtered[middle], (steps[1], steps[2]))
-    told = " ".join(f"{flag(name)} {value}" for name, value in _FILTER.items())
+    words = " ".join(f"{flag(name)} {value}" for name, value in _OPTIONS.items())
     click.echo(f"A real MRI volume (EPI, 128 x 96 x 24 voxels of 2 x 2 x 2.2 mm): {before}")
     click.echo(f"filtered, with its recipe beside it: {after}")
     click.echo(f"its middle plane before, after, and 4 times the difference: {picture}")
-    click.echo(f"The same by hand: napari-diffusion run {before} OUT.nii.gz {told}")
+    click.echo(f"The same by hand: napari-diffusion run {before} OUT.nii.gz {words}")
 
 
 def show() -> None:
-    """Open napari with the volume and the filtered one side by side."""
+    """Show the sample volume and the filtered volume side by side in napari."""
     import napari
 
     volume, spacing, unit = samples.mri()
-    recipe = recipe_from_options(_FILTER)(unit)
+    recipe = recipe_from_options(_OPTIONS)(unit)
     filtered = recipe.diffuse(volume, spacing=spacing)
     limits = (0.0, 0.8 * float(volume.max()))  # the brightest voxels are a few vessels
     shared: dict[str, Any] = {
@@ -80,32 +85,32 @@ def show() -> None:
         metadata={"napari-diffusion": {"recipe": recipe.to_dict(), "source": "MRI"}},
         **shared,
     )
-    getattr(
-        viewer, "canvas", viewer
-    ).grid.enabled = True  # the grid belongs to the canvas since napari 0.9
+    # The grid belongs to the canvas since napari 0.9.
+    getattr(viewer, "canvas", viewer).grid.enabled = True
     viewer.dims.set_current_step(0, len(volume) // 2)
     viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
     click.echo(
-        "napari shows a real MRI volume and, beside it, what anisotropic diffusion makes of it; close the window to end."
+        "napari shows a real MRI volume before and after anisotropic diffusion; "
+        "close the window to end."
     )
     napari.run()
 
 
 def has_display() -> bool:
-    """Tell whether napari could open a window here; tried in a process of its own, as Qt ends the process when it cannot."""
-    if sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
+    """Return whether napari can open a window.
+
+    Qt is tried in another process, because it ends the process when it cannot open a window.
+    """
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not display:
         return False
     if os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal") or find_spec("napari") is None:
         return False
     probe = "from qtpy.QtWidgets import QApplication; QApplication([])"
     try:
-        return (
-            subprocess.run(
-                [sys.executable, "-c", probe], capture_output=True, timeout=60, check=False
-            ).returncode
-            == 0
+        done = subprocess.run(
+            [sys.executable, "-c", probe], capture_output=True, timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
+    return done.returncode == 0

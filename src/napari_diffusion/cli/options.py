@@ -1,4 +1,4 @@
-"""What was asked for: the options that the models declare, and the recipe that a command line amounts to."""
+"""Options of the command ``run``: those that the models declare, and the recipe that they make."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from napari_diffusion.core.gaussian import FWHM, time_for_sigma
+
 if TYPE_CHECKING:
     from napari_diffusion.engine.recipe import Recipe
-    from napari_diffusion.models import Parameter
+    from napari_diffusion.models import Model, Parameter
 
-_FWHM = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a Gaussian of sigma 1
-AUTO_ONLY = ("share", "noise", "noise_reduction")  # what only --auto reads
-TIMES = ("time", "smoothing_sigma", "fwhm")  # three ways to say how far
+#: Options that are only used with ``--auto``.
+AUTO_ONLY = ("share", "noise", "noise_reduction")
+#: Alternative options for the diffusion time.
+TIMES = ("time", "smoothing_sigma", "fwhm")
 
 
 @cache
 def declared() -> dict[str, list[tuple[str, Parameter]]]:
-    """List the (model name, declaration) pairs of every parameter name."""
+    """Return the parameters of all models by name, each with the names of its models."""
     from napari_diffusion import models
 
-    found: dict[str, list[tuple[str, Parameter]]] = {}
+    owners: dict[str, list[tuple[str, Parameter]]] = {}
     for model in models.all_models():
         for parameter in models.parameters(model):
-            found.setdefault(parameter.name, []).append((model.name, parameter))
-    return found
+            owners.setdefault(parameter.name, []).append((model.name, parameter))
+    return owners
 
 
 @cache
 def model_options() -> list[click.Parameter]:
-    """Return the options that the models declare; models that share a name share the option."""
+    """Return one option per parameter name; models with a parameter of the same name share it."""
     return [_model_option(name, owners) for name, owners in declared().items()]
 
 
@@ -51,8 +54,20 @@ def _model_option(name: str, owners: list[tuple[str, Parameter]]) -> click.Optio
 
 
 def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
-    """Check what is asked for, and return the recipe as a function of the unit of length, which only the file may know."""
-    from napari_diffusion import models
+    """Check the options and return the recipe as a function of the unit of length.
+
+    The unit may be known only after the file has been read.
+
+    Parameters
+    ----------
+    options
+        Options of the command ``run`` by name; absent ones have their defaults.
+
+    Raises
+    ------
+    click.UsageError
+        When options are missing or exclude each other.
+    """
     from napari_diffusion.engine.recipe import Recipe
 
     given = {name: options[name] for name in declared() if options.get(name) is not None}
@@ -64,54 +79,70 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
     }
     extra |= {name: True for name in ("strict", "preserve_dtype") if options.get(name)}
     if options.get("recipe") is not None:
-        said = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
-        if said:
+        conflicts = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
+        if conflicts:
             raise click.UsageError(
-                f"{flag(said[0])} is already said by the recipe; give one or the other."
+                f"{flag(conflicts[0])} is already set by the recipe; give one or the other."
             )
         loaded = replace(Recipe.load(options["recipe"]), **extra)
         return lambda unit: loaded.in_unit(unit)
     auto = bool(options.get("auto"))
     for name in AUTO_ONLY:
         if options.get(name) and not auto:
-            raise click.UsageError(f"{flag(name)} is about what --auto chooses; give --auto too.")
-    if options.get("model") is None and auto and not given:
-        model: type[models.Model] = models.Linear  # until the image has been read
-    elif options.get("model") is None:
-        names = " or ".join(known.name for known in models.all_models())
-        raise click.UsageError(
-            f"Say which model to use: --model {names}, or --recipe FILE{'' if given else ', or --auto'}."
-        )
-    else:
-        model = models.get(options["model"])
-    own = [parameter.name for parameter in models.parameters(model)]
-    for name in given:
-        if name not in own:
-            has = f"its options are {', '.join(map(flag, own))}" if own else "it has no options"
-            raise click.UsageError(f"{flag(name)} is no option of the model {model.name}; {has}.")
+            raise click.UsageError(f"{flag(name)} is only used with --auto; give --auto too.")
+    model = _model_class(options.get("model"), given, auto)
     if times and options.get("noise_reduction") is not None:
         raise click.UsageError(
-            f"--noise-reduction and {flag(next(iter(times)))} both say how far to smooth; give one of them."
+            f"--noise-reduction and {flag(next(iter(times)))} both say how far to smooth; "
+            "give one of them."
         )
-    if auto and not times:
-        times = {"time": 0.0}  # until the image has been read
-    if len(times) != 1:
-        problem = (
-            f"{', '.join(map(flag, times))} say the same thing; give one"
-            if times
-            else "Say how far to smooth"
-        )
+    time = 0.0 if auto and not times else _diffusion_time(times)  # --auto chooses it later
+    made = Recipe(model(**given), time=time, **extra)
+    return lambda unit: replace(made, unit=unit)
+
+
+def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Model]:
+    """Return the model of a name, after a check of the given parameters."""
+    from napari_diffusion import models
+
+    if name is not None:
+        model = models.get(name)
+    elif auto and not given:
+        model = models.Linear  # a placeholder: --auto chooses the model later
+    else:
+        names = " or ".join(model.name for model in models.all_models())
+        remedy = "" if given else ", or --auto"
         raise click.UsageError(
-            f"{problem}: --time [length²], or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian."
+            f"Say which model to use: --model {names}, or --recipe FILE{remedy}."
+        )
+    own = [parameter.name for parameter in models.parameters(model)]
+    for parameter in given:
+        if parameter not in own:
+            has = f"its options are {', '.join(map(flag, own))}" if own else "it has no options"
+            raise click.UsageError(
+                f"{flag(parameter)} is no option of the model {model.name}; {has}."
+            )
+    return model
+
+
+def _diffusion_time(times: dict[str, float]) -> float:
+    """Return the diffusion time [length²] from exactly one of the options `TIMES`."""
+    if len(times) != 1:
+        problem = "Say how far to smooth"
+        if times:
+            problem = f"{', '.join(map(flag, times))} are alternatives; give one"
+        raise click.UsageError(
+            f"{problem}: --time [length²], "
+            "or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian."
         )
     ((kind, value),) = times.items()
     if value < 0 or not math.isfinite(value):
         raise click.UsageError(f"{flag(kind)} must be >= 0 and finite, got {value:g}.")
-    sigma = value / _FWHM if kind == "fwhm" else value
-    made = Recipe(model(**given), time=value if kind == "time" else sigma**2 / 2, **extra)
-    return lambda unit: replace(made, unit=unit)
+    if kind == "time":
+        return value
+    return time_for_sigma(value / FWHM if kind == "fwhm" else value)
 
 
 def flag(name: str) -> str:
-    """Return a name as an option."""
+    """Return the option of a parameter name: ``--like-this`` for ``like_this``."""
     return "--" + name.replace("_", "-")

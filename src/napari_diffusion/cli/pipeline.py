@@ -1,4 +1,4 @@
-"""From a file to a file."""
+"""The command ``run``: read a file, filter it, write the result."""
 
 from __future__ import annotations
 
@@ -17,69 +17,74 @@ from napari_diffusion.cli.signals import Stop
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.axes import resolve_axes
 from napari_diffusion.workflows.file_run import FileRun
-from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe, describe
+from napari_diffusion.workflows.recipe_axes import (
+    axes_from_recipe,
+    check_recipe,
+    describe_file_run,
+)
 
-_TICKS = 1000
+#: Number of steps of the progress bar.
+_BAR_STEPS = 1000
 
 
 def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | None = None) -> None:
-    """Filter a file; ``options`` are those of ``run`` by name, and those that are absent have their defaults."""
+    """Filter a file and write the result.
+
+    Parameters
+    ----------
+    source, target
+        Path of the image, and path of the result.
+    options
+        Options of the command ``run`` by name; absent ones have their defaults.
+    stop
+        Signal handler of the program.
+    """
     stop = stop or Stop()
     quiet = bool(options.get("quiet"))
-    kind, _ = io.format_of(target)
-    asked = recipe_from_options(options)
+    target_format, _ = io.format_of(target)
+    make_recipe = recipe_from_options(options)
     volume = io.read(source)
     if options.get("recipe") is not None:
         options = axes_from_recipe(Recipe.load(options["recipe"]), volume, options)
     assignment = resolve_axes(volume, options)
-    recipe = asked(assignment.unit)
+    recipe = make_recipe(assignment.unit)
     check_recipe(recipe, assignment, options)
+    paragraphs = []
     with stop.waiting():
-        recipe, chosen = (
-            choose_parameters(volume, assignment, recipe, options)
-            if options.get("auto")
-            else (recipe, "")
-        )
+        if options.get("auto"):
+            recipe, report = choose_parameters(volume, assignment, recipe, options)
+            paragraphs.append(report)
         run = FileRun.make(volume, assignment, recipe, target, options)
-    told = "\n".join(
-        text
-        for text in (chosen, describe(volume, assignment, run.recipe), run.plan.describe())
-        if text
-    )
+    paragraphs += [describe_file_run(volume, assignment, run.recipe), run.plan.describe()]
+    message = "\n".join(text for text in paragraphs if text)
     if options.get("dry_run"):
-        click.echo(told)
+        click.echo(message)
         return
     if not quiet:
-        click.echo(told, err=True)
-        if kind.name != volume.format and volume.header is not None:
+        click.echo(message, err=True)
+        if target_format.name != volume.format and volume.header is not None:
             click.echo(
-                f"Note: {target.name} gets {kind.keeps}; other {volume.format} metadata stay behind.",
+                f"Note: {target.name} gets {target_format.keeps}; "
+                f"other {volume.format} metadata stay behind.",
                 err=True,
             )
     started = time.monotonic()
-    # A log file is no place for a bar: it gets the lines before and after.
-    with (
-        stop.waiting(),
-        _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty()) as report,
-    ):
-        result = run.filtered(report, stop.event)
+    # The bar is for terminals only: a log file gets the lines before and after.
+    bar = _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty())
+    with stop.waiting(), bar as progress:
+        result = run.filtered(progress, stop.event)
     written = run.write(result)
     if not quiet:
-        click.echo(
-            f"Wrote {' and '.join(map(str, written))} after {time.monotonic() - started:.1f} s.",
-            err=True,
-        )
+        seconds = time.monotonic() - started
+        click.echo(f"Wrote {' and '.join(map(str, written))} after {seconds:.1f} s.", err=True)
 
 
 class _Progress:
-    """A progress bar with the time left, or nothing."""
+    """A progress bar with the remaining time; it may be hidden."""
 
     def __init__(self, label: str, shown: bool) -> None:
-        self._bar = (
-            click.progressbar(length=_TICKS, label=label, file=sys.stderr, show_eta=True)
-            if shown
-            else None
-        )
+        bar = click.progressbar(length=_BAR_STEPS, label=label, file=sys.stderr, show_eta=True)
+        self._bar = bar if shown else None
 
     def __enter__(self) -> Callable[[float], None]:
         if self._bar is not None:
@@ -92,4 +97,4 @@ class _Progress:
 
     def _report(self, fraction: float) -> None:
         if self._bar is not None:
-            self._bar.update(round(fraction * _TICKS) - self._bar.pos)
+            self._bar.update(round(fraction * _BAR_STEPS) - self._bar.pos)

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the system's request to end."""
+"""Handling of Ctrl-C and of the termination signal."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from typing import Any
 
 
 class Stop:
-    """Signal handler that raises KeyboardInterrupt, so that nothing half-written is left behind, or waits where that may not be.
+    """Signal handler that raises `KeyboardInterrupt`, at once or at the end of a protected block.
 
-    While kernels are compiled or fetched from the cache, an exception from a signal is swallowed by a callback of LLVM, leaves a lock of
-    numba's held for ever, or ends the interpreter (all three were seen). There the signal is kept until the end of that, or, in a run,
-    until the run looks at ``event``; a second one is not.
+    The exception lets the program remove temporary files. It must not be raised while kernels are
+    compiled or loaded from the cache: a callback of LLVM may swallow it, a lock of numba may be
+    held for ever, or the interpreter may crash (all three were observed). `waiting` protects such a
+    block. A run inside the block ends early, because it polls ``event``. A second signal raises the
+    exception at once.
 
     Attributes
     ----------
     event
-        Set when a signal has come.
+        Set when a signal was received.
     number
-        Of the signal.
+        Number of the last signal.
     """
 
     def __init__(self) -> None:
-        self.event, self.number, self._waits = threading.Event(), signal.SIGINT, False
+        self.event, self.number, self._protected = threading.Event(), signal.SIGINT, False
 
     def __call__(self, number: int, frame: Any) -> None:
         """Handle a signal."""
-        waits = self._waits and not self.event.is_set()
+        deferred = self._protected and not self.event.is_set()
         self.number = signal.Signals(number)
         self.event.set()
-        if not waits:
+        if not deferred:
             raise KeyboardInterrupt
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Keep a signal until the end of this block."""
-        self._waits = True
+        """Defer the exception of a first signal to the end of this block."""
+        self._protected = True
         try:
             yield
         finally:
-            self._waits = False
+            self._protected = False
         if self.event.is_set():
             raise KeyboardInterrupt

@@ -1,8 +1,4 @@
-"""The grid that everything below the engine speaks: voxel size, regions, border and float rule.
-
-Fields are arrays of shape ``(C, *space)``: channels first, then the axes that diffuse. The border is the
-half-sample mirror (no flux through the outer faces), the one that conserves the mean.
-"""
+"""Regions without flux between them, as bits for the faces between voxels."""
 
 from __future__ import annotations
 
@@ -13,18 +9,21 @@ from napari_diffusion.core.arrays import Array
 
 
 def open_faces(regions: Array) -> NDArray[np.uint8] | None:
-    """Mark the faces between voxels of the same region; region 0 is outside and has no open face.
+    """Return one byte per voxel whose bits mark the open faces.
 
-    Returns ``None`` when all faces are open, so that a mask of ones costs nothing and changes no bit.
+    Bit ``i`` is set where a voxel and its next neighbour along axis ``i`` lie in the same region.
+    Region 0 is outside the domain and has no open face.
+
+    The result is ``None`` when all inner faces are open. A mask of ones then takes the same path
+    as no mask: no cost, and the same result bit for bit.
     """
     faces = np.zeros(regions.shape, np.uint8)
     closed = False
     for axis in range(regions.ndim):
-        near = _along(axis, slice(None, -1))
-        here, there = regions[near], regions[_along(axis, slice(1, None))]
-        flows = (here == there) & (here != 0)
-        closed |= not flows.all()
-        faces[near] |= flows.astype(np.uint8) << np.uint8(axis)
+        voxels, neighbours = _along(axis, slice(None, -1)), _along(axis, slice(1, None))
+        is_open = (regions[voxels] == regions[neighbours]) & (regions[voxels] != 0)
+        closed |= not is_open.all()
+        faces[voxels] |= is_open.astype(np.uint8) << np.uint8(axis)
     return faces if closed or not regions.all() else None
 
 

@@ -1,10 +1,10 @@
-"""Units of length, under one name each, whatever a file format calls them."""
+"""Units of length: one name for each, the spellings of file formats, and conversion factors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Every unit in whole picometers, so that a factor is one exactly rounded division.
+#: Units in whole picometers, so that a conversion factor is one correctly rounded division.
 _PICOMETERS = {
     "picometer": 1,
     "angstrom": 100,
@@ -26,7 +26,7 @@ _SYMBOLS = {
     "meter": "m",
     "pixel": "pixel",
 }
-# µ comes as the micro sign, as the Greek letter, as "u", and from ImageJ as an escape that stayed one
+# Files write µ as the micro sign, as the Greek letter or as "u"; ImageJ as an escape sequence.
 _ALIASES = {symbol: name for name, symbol in _SYMBOLS.items()} | {
     "μm": "micrometer",
     "um": "micrometer",
@@ -40,12 +40,12 @@ _ALIASES = {symbol: name for name, symbol in _SYMBOLS.items()} | {
 
 
 def canonical(name: str) -> str:
-    """Return the name of a unit of length that this package uses: ``"µm"`` is ``"micrometer"``.
+    """Return this package's name of a unit of length: ``"µm"`` is ``"micrometer"``.
 
     Raises
     ------
     ValueError
-        When it is no unit of length that is known here.
+        If ``name`` is not a known unit of length.
     """
     text = name.strip()
     for word in (text, text.lower(), text.lower().removesuffix("s").replace("metre", "meter")):
@@ -59,24 +59,37 @@ def canonical(name: str) -> str:
 
 
 def symbol(unit: str) -> str:
-    """Return the short form for display: ``"micrometer"`` is ``"µm"``."""
+    """Return the short form of a unit for display: ``"micrometer"`` is ``"µm"``."""
     return _SYMBOLS[canonical(unit)]
 
 
 def factor(old: str, new: str) -> float:
-    """Return how many ``new`` units one ``old`` unit is; a pixel has no length and converts to nothing but itself."""
+    """Return the number of ``new`` units in one ``old`` unit.
+
+    Raises
+    ------
+    ValueError
+        If a unit is not known, or if one of two different units is the pixel, which has no length.
+    """
     old, new = canonical(old), canonical(new)
     if old == new:
         return 1.0
     if "pixel" in (old, new):
         raise ValueError(
-            f"{symbol(old)} cannot be converted to {symbol(new)}: a pixel has no length until a voxel size is given."
+            f"{symbol(old)} cannot be converted to {symbol(new)}: "
+            "a pixel has no length until a voxel size is given."
         )
     return _PICOMETERS[old] / _PICOMETERS[new]
 
 
 def length_factor(old: str, new: str) -> float:
-    """Return how many ``new`` units one ``old`` unit is; ValueError when either is no unit of length."""
+    """Return the number of ``new`` units in one ``old`` unit, for any unit of length of pint.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not a unit of length.
+    """
     import pint
 
     registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""What a model does to an image, without running it: gradients, conductance, orientation; and the time error of a run."""
+"""Gradients, conductance and orientation of an image, and the time error of a run."""

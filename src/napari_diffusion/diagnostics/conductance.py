@@ -1,4 +1,4 @@
-"""Where a model smooths and where it holds an edge: its diffusivity over the gradient, and over the image."""
+"""Diffusivity of a model, as a function of the gradient and as a map over an image."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from napari_diffusion.operators.tensor import DiffusionTensor
 def diffusivity_curve(
     model: Model, gradient: FloatArray, spacing: float = 1.0
 ) -> NDArray[np.float64]:
-    r"""Diffusivity g(s) of a model at slopes ``gradient`` [intensity/length], from 0 to its maximum.
+    r"""Return the diffusivity g(s) of a model at the slopes s = ``gradient`` [intensity/length].
 
-    The model is evaluated on ramps sampled with ``spacing`` [length], so that this holds for any
-    model whose operator depends on the gradient.
+    The model is evaluated on ramps sampled with ``spacing`` [length]. The curve is therefore valid
+    for every model whose operator depends on the gradient.
     """
     kernels = backends.get_backend("reference", 1)
     _, (reach,) = dry_run(model, Grid((3,), (spacing,)))
@@ -57,7 +57,7 @@ def conductance_map(
     region: Sequence[AxisIndex] | None = None,
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    """Map of the diffusivity g with which a run of the model starts, as `napari_diffusion.conductance`."""
+    """Return the initial diffusivity g of a run, as `napari_diffusion.conductance`."""
     return map_over_image(_at_voxels, image, model, geometry, domain, region, cancel)
 
 

@@ -1,4 +1,4 @@
-"""Maps over an image of what a model computes from local features."""
+"""Maps over an image of quantities that a model computes from local features."""
 
 from __future__ import annotations
 
@@ -37,7 +37,18 @@ def map_over_image(
     region: Sequence[AxisIndex] | None = None,
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    """Map what ``measure`` returns for the features of a few planes over a region of an image.
+    """Map a quantity of a model over a region of an image.
+
+    Parameters
+    ----------
+    measure
+        Returns the quantity at the voxels of a few planes, from the features of these planes.
+    image, model, geometry, domain
+        As in `napari_diffusion.engine.request.Request`.
+    region
+        An integer or a slice for every axis of the image; default the whole image.
+    cancel
+        Event polled between two slabs.
 
     Returns
     -------
@@ -51,10 +62,10 @@ def map_over_image(
     whole = [slice(None)] * len(problem.shape)
     halo = per_diffusing_axis(problem, reach)
     block = HaloBlock.around(problem, whole if region is None else region, halo)
-    box = block.problem_of_block(image, domain)
-    values = np.zeros(shape_without_channels(box), box.working)
-    for index, features, valid in frame_features(box, model):
-        target = values[index].reshape(box.space)
+    on_block = block.problem_of_block(image, domain)
+    values = np.zeros(shape_without_channels(on_block), on_block.working)
+    for index, features, valid in frame_features(on_block, model):
+        target = values[index].reshape(on_block.space)
 
         def work(part: Features, target: Field = target) -> None:
             target[part.lo : part.hi] = measure(model, part)
@@ -87,7 +98,7 @@ def frame_features(
     intensities that it diffuses.
     """
     kernels, scratch = backends.get_backend(None, len(problem.space)), Scratch()
-    # A single voxel has nothing to exchange with.
+    # A single voxel has no neighbours.
     empty = 0 in problem.shape or problem.space == (1, 1, 1)
     for frame in [] if empty else problem.frames():
         field, _ = problem.read(frame)
@@ -96,7 +107,8 @@ def frame_features(
         if has_invalid:
             if problem.nan == "raise":
                 raise ValueError(
-                    "The image has values that are NaN or infinite; use nan='mask' to leave them out."
+                    "The image has values that are NaN or infinite; "
+                    "use nan='mask' to leave them out."
                 )
             field = np.where(invalid, field.dtype.type(0), field)
         if model is not None and model.has_transform:

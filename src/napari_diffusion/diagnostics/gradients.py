@@ -1,4 +1,4 @@
-"""Gradient magnitudes of an image, measured as the models measure them."""
+"""Gradient magnitudes of an image, by the stencil of the models."""
 
 from __future__ import annotations
 
@@ -21,44 +21,43 @@ from napari_diffusion.engine.halo_block import (
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.smoothing import smoothing_reach
 
-#: Planes of a large frame that gradients are sampled from, and voxels along each side of a plane.
+#: Number of planes of a frame from which gradients are sampled, and sides of these planes [voxel].
 SAMPLED_PLANES, SAMPLED_SIDE = 7, 512
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradient magnitudes of an image.
+    """Sample of the gradient magnitudes of an image.
 
     Attributes
     ----------
     magnitudes
-        Those of the sampled voxels, ascending [intensity/length].
+        Gradient magnitudes at the sampled voxels, ascending [intensity/length].
     """
 
     magnitudes: NDArray[np.float64]
 
     def above(self, threshold: float) -> float:
-        """Share of voxels that are steeper than ``threshold`` [intensity/length]; 0 without voxels."""
+        """Return the share of voxels above ``threshold`` [intensity/length]; 0 without voxels."""
         count = self.magnitudes.size
-        return (
-            (count - int(np.searchsorted(self.magnitudes, threshold, side="right"))) / count
-            if count
-            else 0.0
-        )
+        if not count:
+            return 0.0
+        return (count - int(np.searchsorted(self.magnitudes, threshold, side="right"))) / count
 
     def histogram(self, bins: int = 100) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Counts and bin edges [intensity/length], the bins growing by a constant factor.
+        """Return counts and bin edges [intensity/length] of a histogram with logarithmic bins.
 
-        Voxels without any gradient belong to no bin. The bins end four decades below the steepest voxel; what is flatter counts in the
-        first. Both are empty for a flat image.
+        Voxels without a gradient are not counted. The bins cover at most the four decades below
+        the largest gradient; smaller gradients count in the first bin. Counts and edges are empty
+        for a flat image.
         """
-        steep = self.magnitudes[self.magnitudes > 0]
-        if not steep.size:
+        positive = self.magnitudes[self.magnitudes > 0]
+        if not positive.size:
             return np.zeros(0, np.intp), np.zeros(0)
-        high = float(steep[-1])
-        low = max(float(steep[0]), 1e-4 * high)
+        high = float(positive[-1])
+        low = max(float(positive[0]), 1e-4 * high)
         edges = np.geomspace(low, high * 1.001 if high > low else low * 2, bins + 1)
-        counts, _ = np.histogram(np.maximum(steep, low), edges)
+        counts, _ = np.histogram(np.maximum(positive, low), edges)
         return counts, edges
 
 
@@ -70,7 +69,7 @@ def sample_gradients(
     frame: Sequence[int] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Gradients:
-    """Gradient magnitudes in some planes of a frame, as `napari_diffusion.gradients`."""
+    """Sample the gradient magnitudes of a frame, as `napari_diffusion.gradients`."""
     domain = replace(domain, nan="mask")
     problem = unread_problem(image, geometry, domain)
     image = image if hasattr(image, "shape") else np.asarray(image)
@@ -82,13 +81,13 @@ def sample_gradients(
         if cancel is not None and cancel.is_set():
             raise Cancelled("The measurement of gradients was cancelled.")
         block = HaloBlock.around(problem, region, halo)
-        box = block.problem_of_block(image, domain)
-        shape = shape_without_channels(box)
-        steepness, valid = np.zeros(shape), np.zeros(shape, bool)
-        for index, features, own_valid in frame_features(box):
-            steepness[index] = np.sqrt(features.grad2(sigma)).reshape(steepness[index].shape)
-            valid[index] = own_valid.reshape(steepness[index].shape)
-        magnitudes.append(block.part_of(steepness)[block.part_of(valid)])
+        on_block = block.problem_of_block(image, domain)
+        shape = shape_without_channels(on_block)
+        gradient, valid = np.zeros(shape), np.zeros(shape, bool)
+        for index, features, own_valid in frame_features(on_block):
+            gradient[index] = np.sqrt(features.grad2(sigma)).reshape(gradient[index].shape)
+            valid[index] = own_valid.reshape(gradient[index].shape)
+        magnitudes.append(block.part_of(gradient)[block.part_of(valid)])
     ascending = np.sort(np.concatenate(magnitudes))
     if not np.isfinite(ascending[-1:]).all():  # NaN is sorted last
         raise ValueError(
@@ -98,26 +97,29 @@ def sample_gradients(
 
 
 def _planes(problem: Problem, frame: Sequence[int]) -> Iterator[list[AxisIndex]]:
-    """Regions of some planes: evenly spread along the first axis that diffuses, the middle of each."""
+    """Yield regions of planes across the first diffusing axis, evenly spread over it.
+
+    A plane spans the last two diffusing axes; of large planes, only the middle is taken.
+    """
     if 0 in problem.shape:
         return
-    others = iter(frame)
+    frame_indices = iter(frame)
     region: list[AxisIndex] = [
-        slice(None) if i in problem.axes or i == problem.channel_axis else next(others)
+        slice(None) if i in problem.axes or i == problem.channel_axis else next(frame_indices)
         for i in range(len(problem.shape))
     ]
-    flat = problem.axes[-2:]
-    for axis in flat:
+    in_plane = problem.axes[-2:]
+    for axis in in_plane:
         first = max(0, (problem.shape[axis] - SAMPLED_SIDE) // 2)
         region[axis] = slice(first, first + SAMPLED_SIDE)
-    through = [i for i in problem.axes if i not in flat]
-    for axis in through[1:]:
+    across = [i for i in problem.axes if i not in in_plane]
+    for axis in across[1:]:
         region[axis] = problem.shape[axis] // 2
-    if not through:
+    if not across:
         yield region
         return
-    planes = problem.shape[through[0]]
+    planes = problem.shape[across[0]]
     count = min(SAMPLED_PLANES, planes)
     for k in range(count):
-        region[through[0]] = (2 * k + 1) * planes // (2 * count)
+        region[across[0]] = (2 * k + 1) * planes // (2 * count)
         yield list(region)

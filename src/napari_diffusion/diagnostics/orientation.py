@@ -1,4 +1,4 @@
-"""Which way a tensor model smooths: how much more along one direction than across, and that direction."""
+"""Orientation of a tensor model: its direction of largest diffusivity, and its coherence."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ from napari_diffusion.models import Model
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.tensor import DiffusionTensor
 
-#: Most directions of an image: more are no picture, and slow to draw.
+#: Largest number of directions of an image: more are slow to draw and unreadable.
 MAX_DIRECTIONS = 100_000
-#: Fewest voxels, of the finest axis, from one direction to the next, and coherence below which a voxel has none.
-MIN_DISTANCE_VOXELS, MIN_COHERENCE = 4, 0.05
+#: Smallest distance between two directions, in voxels of the finest axis.
+MIN_DISTANCE_VOXELS = 4
+#: Coherence below which a voxel has no direction.
+MIN_COHERENCE = 0.05
+
+#: Positions (n, d), unit vectors (n, d) and coherences (n,) of n directions.
+_Sample = tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Directions:
-    r"""Directions in which a model smooths most, at some voxels.
+    r"""Directions of the largest diffusivity of a model at some voxels.
 
     Attributes
     ----------
     positions
-        Their indices, shape (n, d) for the d axes of the image without the channel axis.
+        Indices of the voxels, shape (n, d) for the d axes of the image without the channel axis.
     vectors
-        Unit vectors in space, one entry per axis as ``positions``, 0 along axes that do not diffuse. A direction has no sign: the largest
-        entry is positive.
+        Unit vectors in space, one component per axis as ``positions``, 0 along axes that do not
+        diffuse. A direction has no sign: the component of largest magnitude is positive.
     coherence
         :math:`1 - \lambda_{min}/\lambda_{max}` at these voxels.
     spacing
         Voxel size per axis of ``positions`` [length], 1 along axes that do not diffuse.
     distance
-        Between neighbouring positions [length].
+        Distance between neighbouring positions [length].
     shape
-        Of the image, without the channel axis [voxel].
+        Shape of the image without the channel axis [voxel].
     """
 
     positions: NDArray[np.intp]
@@ -58,28 +63,31 @@ class Directions:
     shape: tuple[int, ...]
 
     def arrows(self) -> NDArray[np.float64]:
-        """Position and extent [voxel], shape (n, 2, d), as napari draws vectors: in space as long as ``distance`` times the coherence.
+        """Start and extent of an arrow for each direction [voxel], shape (n, 2, d).
 
-        None leaves the image, whose sliders in napari would grow with it: one that would points the other way, for a direction has no
-        sign, and is shortened where there is less room than it is long.
+        The length of an arrow in space is ``distance`` times the coherence. This is the format of
+        the vectors of napari.
+
+        Every arrow ends inside the image, since otherwise the sliders of napari would extend beyond
+        it. An arrow that would end outside is reversed, for a direction has no sign, and shortened
+        where the image is too small for either way.
         """
         extents = self.vectors * (self.distance * self.coherence)[:, None] / self.spacing
-        forth, back = self._room(extents), self._room(-extents)
-        extents *= np.where(forth < back, -back, forth)[:, None]
+        forward, backward = self._share_inside(extents), self._share_inside(-extents)
+        extents *= np.where(forward < backward, -backward, forward)[:, None]
         return np.stack([self.positions.astype(float), extents], 1)
 
-    def _room(self, extents: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Which share of each extent, at most all of it, ends inside the image."""
+    def _share_inside(self, extents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of each extent that lies inside the image, at most 1."""
         room = np.where(extents > 0, np.array(self.shape) - 1 - self.positions, self.positions)
-        long = np.abs(extents)
-        share: NDArray[np.float64] = np.divide(
-            room, long, out=np.ones(extents.shape), where=long > room
-        ).min(1)
+        lengths = np.abs(extents)
+        ones = np.ones(extents.shape)
+        share: NDArray[np.float64] = np.divide(room, lengths, out=ones, where=lengths > room).min(1)
         return share
 
 
 def has_tensor(model: Model) -> bool:
-    """Whether a model smooths more along one direction than along another."""
+    """Whether the operator of a model is a diffusion tensor."""
     return isinstance(dry_run(model, Grid((2, 2, 2), (1.0, 1.0, 1.0)))[0], DiffusionTensor)
 
 
@@ -91,7 +99,7 @@ def coherence_map(
     region: Sequence[AxisIndex] | None = None,
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    """Map of the coherence of an image, as `napari_diffusion.coherence`."""
+    """Return the coherence at the voxels of a region, as `napari_diffusion.coherence`."""
     _check_has_tensor(model)
 
     def measure(model: Model, features: Features) -> NDArray[np.float64]:
@@ -109,90 +117,99 @@ def sample_directions(
     domain: Domain,
     cancel: CancelEvent | None = None,
 ) -> Directions:
-    """Directions in which the model smooths most, as `napari_diffusion.directions`."""
+    """Return directions of the largest diffusivity, as `napari_diffusion.directions`."""
     _check_has_tensor(model)
     problem = make_problem(image, geometry, domain)
-    distance, chosen = _lattice(problem)
-    lattice = np.argwhere(chosen)
+    distance, is_sampled = _lattice(problem)
+    lattice = np.argwhere(is_sampled)
     axes = [i for i in range(len(problem.shape)) if i != problem.channel_axis]
-    moving = [i for i in problem.axes if problem.shape[i] > 1]
-    columns = [axes.index(i) for i in moving]
-    nothing = np.zeros((0, len(axes)), np.intp), np.zeros((0, len(axes))), np.zeros(0)
-    parts: list[tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]] = [nothing]
-    # Voxels outside the regions have walls all around: no gradient, so no coherence.
+    diffusing = [i for i in problem.axes if problem.shape[i] > 1]
+    columns = [axes.index(i) for i in diffusing]
+    empty = np.zeros((0, len(axes)), np.intp), np.zeros((0, len(axes))), np.zeros(0)
+    samples: list[_Sample] = [empty]
+    # Voxels outside the regions have walls on all sides: no gradient, hence no coherence.
     for frame, features, _ in frame_features(problem, model):
-        slabs: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-
-        def work(part: Features, slabs: dict[int, Any] = slabs) -> None:
-            slabs[part.lo] = _at_chosen(model, part, chosen[part.lo : part.hi])
-
-        for_each_chunk(work, features, cancel)
-        ordered = (slabs[lo] for lo in sorted(slabs))
-        directions, coherences = (np.concatenate(rows) for rows in zip(*ordered, strict=True))
+        directions, coherence = _sample_frame(model, features, is_sampled, cancel)
         positions = np.zeros((len(lattice), len(axes)), np.intp)
         vectors = np.zeros((len(lattice), len(axes)))
         positions[:] = [0 if isinstance(index, slice) else index for index in frame]
         positions[:, columns], vectors[:, columns] = lattice[:, features.axes], directions
-        kept = coherences >= MIN_COHERENCE
-        parts.append((positions[kept], vectors[kept], coherences[kept]))
-    positions, vectors, coherences = (np.concatenate(rows) for rows in zip(*parts, strict=True))
-    sizes = {i: h for i, h in zip(problem.axes, problem.spacing, strict=True) if i in moving}
+        kept = coherence >= MIN_COHERENCE
+        samples.append((positions[kept], vectors[kept], coherence[kept]))
+    positions, vectors, coherence = (np.concatenate(rows) for rows in zip(*samples, strict=True))
+    sizes = {i: h for i, h in zip(problem.axes, problem.spacing, strict=True) if i in diffusing}
     return Directions(
         positions=positions,
         vectors=vectors,
-        coherence=coherences,
+        coherence=coherence,
         spacing=tuple(sizes.get(i, 1.0) for i in axes),
         distance=distance,
         shape=tuple(problem.shape[i] for i in axes),
     )
 
 
-def _at_chosen(
-    model: Model, features: Features, chosen: NDArray[np.bool_]
+def _sample_frame(
+    model: Model, features: Features, is_sampled: NDArray[np.bool_], cancel: CancelEvent | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Direction and coherence of some voxels of the planes of ``features``."""
+    """Return direction and coherence at the sampled voxels of a frame, in order of their index."""
+    chunks: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+
+    def work(part: Features) -> None:
+        chunks[part.lo] = _directions_and_coherence(model, part, is_sampled[part.lo : part.hi])
+
+    for_each_chunk(work, features, cancel)
+    ordered = [chunks[lo] for lo in sorted(chunks)]
+    directions, coherence = (np.concatenate(rows) for rows in zip(*ordered, strict=True))
+    return directions, coherence
+
+
+def _directions_and_coherence(
+    model: Model, features: Features, is_sampled: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return direction and coherence at the sampled voxels of the planes of ``features``."""
     tensor = _tensor(model, features)
-    rising, vectors = np.linalg.eigh(symmetric(tensor.matrix[:, chosen]).astype(np.float64))
-    # Of equal diffusivities the last counts: they are in the order of falling eigenvalues of the matrix.
-    lam = np.stack(tensor.spectrum(rising.T[::-1], *(field[chosen] for field in tensor.extra)))[
-        ::-1
-    ]
-    way = np.take_along_axis(vectors, lam.argmax(0)[:, None, None], 2)[..., 0]
-    largest = np.take_along_axis(way, np.abs(way).argmax(1)[:, None], 1)
-    return way * np.where(largest < 0, -1.0, 1.0), _coherence(lam)
+    matrices = symmetric(tensor.matrix[:, is_sampled]).astype(np.float64)
+    ascending, vectors = np.linalg.eigh(matrices)
+    extra = (field[is_sampled] for field in tensor.extra)
+    # The spectrum takes and returns the order of descending eigenvalues of the matrix. In the
+    # reversed order, argmax selects the last of equal diffusivities.
+    lam = np.stack(tensor.spectrum(ascending.T[::-1], *extra))[::-1]
+    direction = np.take_along_axis(vectors, lam.argmax(0)[:, None, None], 2)[..., 0]
+    largest = np.take_along_axis(direction, np.abs(direction).argmax(1)[:, None], 1)
+    return direction * np.where(largest < 0, -1.0, 1.0), _coherence(lam)
 
 
 def _coherence(lam: NDArray[np.floating]) -> NDArray[np.float64]:
+    r"""Return :math:`1 - \lambda_{min}/\lambda_{max}` of diffusivities along the first axis."""
     largest = lam.max(0)
-    share: NDArray[np.float64] = np.divide(
-        lam.min(0), largest, out=np.ones(largest.shape), where=largest > 0
-    )
+    ones = np.ones(largest.shape)
+    share: NDArray[np.float64] = np.divide(lam.min(0), largest, out=ones, where=largest > 0)
     return 1 - share
 
 
 def _lattice(problem: Problem) -> tuple[float, NDArray[np.bool_]]:
-    """Distance between directions [length], and at which voxels of a frame they are: few enough of them in all frames."""
+    """Return the distance of directions [length], and a mask of the sampled voxels of a frame.
+
+    The distance grows until all frames together have at most `MAX_DIRECTIONS`, or each plane has
+    one direction. Every plane of a volume is sampled.
+    """
     frames = math.prod(problem.shape[i] for i in problem.frame_axes)
     sizes = [(n, h) for n, h in zip(problem.space, problem.kernel_spacing, strict=True) if n > 1]
+    lengths = [n for n, _ in sizes]
     distance = MIN_DISTANCE_VOXELS * min((h for _, h in sizes), default=1.0)
     while True:
         steps = [max(1, round(distance / h)) for _, h in sizes]
         if len(steps) > 2:
             steps[0] = 1
-        if frames * math.prod(
-            -(-n // step) for (n, _), step in zip(sizes, steps, strict=True)
-        ) <= MAX_DIRECTIONS or all(
-            step >= n for (n, _), step in list(zip(sizes, steps, strict=True))[-2:]
-        ):
+        pairs = list(zip(lengths, steps, strict=True))
+        count = frames * math.prod(-(-n // step) for n, step in pairs)
+        if count <= MAX_DIRECTIONS or all(step >= n for n, step in pairs[-2:]):
             break
         distance *= 1.1
-    every = iter(
-        slice(step // 2 if step < n else n // 2, None, step)
-        for (n, _), step in zip(sizes, steps, strict=True)
-    )
-    chosen = np.zeros(problem.space, bool)
-    chosen[tuple(next(every) if n > 1 else slice(None) for n in problem.space)] = True
-    return distance, chosen
+    slices = iter(slice(step // 2 if step < n else n // 2, None, step) for n, step in pairs)
+    is_sampled = np.zeros(problem.space, bool)
+    is_sampled[tuple(next(slices) if n > 1 else slice(None) for n in problem.space)] = True
+    return distance, is_sampled
 
 
 def _tensor(model: Model, features: Features) -> DiffusionTensor:
@@ -204,5 +221,6 @@ def _tensor(model: Model, features: Features) -> DiffusionTensor:
 def _check_has_tensor(model: Model) -> None:
     if not has_tensor(model):
         raise ValueError(
-            f"{type(model).__name__} smooths alike in all directions at a voxel; take a model with a tensor, such as Hybrid."
+            f"{type(model).__name__} smooths alike in all directions at a voxel; "
+            "take a model with a tensor, such as Hybrid."
         )

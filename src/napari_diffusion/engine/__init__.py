@@ -1,1 +1,1 @@
-"""Advances one frame after the other by the stages of a scheme: problem, plan, solver, in-memory run."""
+"""Runs models by schemes: problem, plan, solver, run in memory, and recipes."""

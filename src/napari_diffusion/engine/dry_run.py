@@ -1,4 +1,4 @@
-"""What a model does to an image, learned on a few zeros: its operator, and how far its features reach."""
+"""Operator of a model and reach of its features, measured on a few voxels of zeros."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dry_run(model: Model, grid: Grid) -> tuple[Operator, list[int]]:
 def _dry_run(
     model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], walled: bool
 ) -> tuple[Operator, list[int]]:
-    """Run once for all images of a series: on a small image it takes as long as the filter."""
+    """Cached, because it takes as long as the filter of a small image."""
     small = Grid(shape, spacing, np.zeros(shape, np.uint8) if walled else None)
     zeros = np.zeros((1, *shape), np.float32)
     kernels = backends.get_backend("reference", len(shape))

@@ -1,4 +1,4 @@
-"""A part of an image with its surroundings: what to read of the image, mask and labels, and where the part lies in it."""
+"""A part of an image with a halo: the block to read, and the index of the part in it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.problem import Problem, make_problem
 
+#: Index along one axis of a region.
 AxisIndex = int | slice
 
 
 @dataclass(frozen=True)
 class HaloBlock:
-    """A box of an image.
+    """A part of an image with its halo.
 
     Attributes
     ----------
-    job
-        The job on the whole image; its mask and labels are stand-ins of the right shape.
+    problem
+        The problem on the whole image; its mask and labels may be placeholders of the right shape.
     outer
-        The box to read, a slice for every axis of the image.
+        The block to read, a slice for every axis of the image.
     inner
-        The wanted part in that box, an integer or a slice for every axis.
+        The part in that block, an integer or a slice for every axis.
     """
 
     problem: Problem
@@ -36,7 +37,9 @@ class HaloBlock:
 
     @classmethod
     def around(cls, problem: Problem, region: Any, halo: Sequence[int]) -> Self:
-        """Box around ``region``, by ``halo`` voxels along each diffusing axis and with all channels.
+        """Return the block of ``region`` with ``halo`` voxels along each diffusing axis.
+
+        It holds all channels.
 
         Raises
         ------
@@ -45,99 +48,87 @@ class HaloBlock:
         """
         if not isinstance(region, Sequence) or len(region) != len(problem.shape):
             raise ValueError(
-                f"region must be an integer or a slice for each of the {len(problem.shape)} axes, got {region!r:.80}."
+                f"region must be an integer or a slice for each of the {len(problem.shape)} axes, "
+                f"got {region!r:.80}."
             )
-        wide = dict(zip(problem.axes, halo, strict=True))
-        wide = (
-            wide
-            if problem.channel_axis is None
-            else wide | {problem.channel_axis: problem.channels}
-        )
+        widths = dict(zip(problem.axes, halo, strict=True))
+        if problem.channel_axis is not None:
+            widths[problem.channel_axis] = problem.channels
         pairs = [
-            _one(index, n, wide.get(i, 0), i)
+            _outer_and_inner(index, n, widths.get(i, 0), i)
             for i, (index, n) in enumerate(zip(region, problem.shape, strict=True))
         ]
         return cls(problem, tuple(outer for outer, _ in pairs), tuple(inner for _, inner in pairs))
 
     @property
     def cut(self) -> list[int]:
-        """Diffusing axes along which a part of the image is left out."""
-        return [
-            i
-            for i in self.problem.axes
-            if self.outer[i].stop - self.outer[i].start < self.problem.shape[i]
-        ]
+        """Diffusing axes along which the block is shorter than the image."""
+        outer, shape = self.outer, self.problem.shape
+        return [i for i in self.problem.axes if outer[i].stop - outer[i].start < shape[i]]
 
     def read(self, image: Any) -> Any:
-        """Box of the image, as lazy as the image is."""
+        """Return the block of the image; it is lazy if the image is."""
         return image[self.outer]
 
     def problem_of_block(self, image: Any, domain: Domain) -> Problem:
-        """Return the problem on the block alone, with its part of mask and labels."""
+        """Return the problem on the block alone, with the block of mask and labels."""
         cropped = replace(domain, mask=self.crop(domain.mask), labels=self.crop(domain.labels))
-        weights = tuple(self.problem.weights)
-        return make_problem(
-            self.read(image), self.problem.geometry, cropped, channel_weights=weights
-        )
+        image, weights = self.read(image), tuple(self.problem.weights)
+        return make_problem(image, self.problem.geometry, cropped, channel_weights=weights)
 
     def part_of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the wanted part of values that were computed for the box, without channels."""
-        part: NDArray[Any] = values[
-            tuple(index for i, index in enumerate(self.inner) if i != self.problem.channel_axis)
-        ]
+        """Return the part of ``values``, which cover the block without its channel axis."""
+        channel = self.problem.channel_axis
+        part: NDArray[Any] = values[tuple(p for i, p in enumerate(self.inner) if i != channel)]
         return part
 
     def crop(self, regions: Any) -> NDArray[Any] | None:
-        """Box of a mask or of labels, which may have frame axes or not."""
-        return (
-            None
-            if regions is None
-            else np.asarray(regions[tuple(self.outer[i] for i in self._axes_of(regions))])
-        )
+        """Return the block of a mask or of labels, with or without frame axes."""
+        if regions is None:
+            return None
+        return np.asarray(regions[tuple(self.outer[i] for i in self._axes_of(regions))])
 
     def frames_of(self, regions: Any) -> Any:
-        """Mask or labels of the frames in the box, all of their space."""
-        return regions[
-            tuple(
-                slice(None) if i in self.problem.axes else self.outer[i]
-                for i in self._axes_of(regions)
-            )
-        ]
+        """Return the mask or labels of the frames in the block, uncropped along diffusing axes."""
+        axes = self._axes_of(regions)
+        index = [slice(None) if i in self.problem.axes else self.outer[i] for i in axes]
+        return regions[tuple(index)]
 
     def close_cut_face(self, regions: NDArray[Any]) -> None:
-        """Set the outermost plane on a cut side to 0, so that there is a wall, far from the part."""
+        """Set the outermost plane of ``regions`` on a cut side to 0, a wall far from the part."""
         axis = self.cut[0]
-        first = self.outer[axis].start > 0
-        regions[(slice(None),) * self._axes_of(regions).index(axis) + (0 if first else -1,)] = 0
+        plane = 0 if self.outer[axis].start > 0 else -1
+        regions[(slice(None),) * self._axes_of(regions).index(axis) + (plane,)] = 0
 
     def reordered(self, values: Any, order: Sequence[int], back: bool = False) -> Any:
-        """View of an image, a mask or labels of the box with its diffusing axes in another order, or back in that of the image."""
+        """Return a view with the diffusing axes in the given order; ``back`` reverts it.
+
+        ``values`` is an image, a mask or labels of the block. ``order`` names the axes of the image
+        that take the places of `Problem.axes`.
+        """
         if values is None:
             return None
-        axes = (
-            tuple(range(values.ndim))
-            if values.ndim == len(self.problem.shape)
-            else self._axes_of(values)
-        )
+        has_all_axes = values.ndim == len(self.problem.shape)
+        axes = tuple(range(values.ndim)) if has_all_axes else self._axes_of(values)
         moved = dict(zip(self.problem.axes, order, strict=True))
-        places = [axes.index(moved.get(i, i)) for i in axes]
-        return values.transpose(np.argsort(places) if back else places)
+        permutation = [axes.index(moved.get(i, i)) for i in axes]
+        return values.transpose(np.argsort(permutation) if back else permutation)
 
     def index_of(self, index: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
-        """Return where in the image a voxel is, of which ``index`` says where in the reordered box."""
+        """Convert the index of a voxel in the reordered block to its index in the image."""
         moved = dict(zip(self.problem.axes, order, strict=True))
-        there = {moved.get(i, i): number for i, number in enumerate(index)}
-        return tuple(self.outer[i].start + there[i] for i in range(len(index)))
+        in_block = {moved.get(i, i): number for i, number in enumerate(index)}
+        return tuple(self.outer[i].start + in_block[i] for i in range(len(index)))
 
     def shape_of(self, regions: Any = None) -> tuple[int, ...]:
-        """Shape of the box for a mask that goes with ``regions``; without any, of the diffusing axes."""
+        """Shape of the block along the axes of ``regions``; without any, the diffusing axes."""
         axes = self.problem.axes if regions is None else self._axes_of(regions)
         return tuple(self.outer[i].stop - self.outer[i].start for i in axes)
 
     def _axes_of(self, regions: Any) -> tuple[int, ...]:
-        without_channel = tuple(
-            i for i in range(len(self.problem.shape)) if i != self.problem.channel_axis
-        )
+        """Return the axes that a mask or labels cover, with or without the frame axes."""
+        channel = self.problem.channel_axis
+        without_channel = tuple(i for i in range(len(self.problem.shape)) if i != channel)
         return without_channel if regions.ndim == len(without_channel) else self.problem.axes
 
 
@@ -149,7 +140,7 @@ def unread_problem(
     preserve_dtype: bool = False,
     channel_weights: Sequence[float] | None = None,
 ) -> Problem:
-    """Check the arguments as `make_problem`, without reading mask and labels.
+    """Check the arguments as `make_problem`, but do not read mask and labels.
 
     Only their shape and dtype are used, because they may be lazy and large.
     """
@@ -160,24 +151,25 @@ def unread_problem(
 
 
 def per_diffusing_axis(problem: Problem, reach: Sequence[int]) -> list[int]:
-    """Reach along the axes of `Problem.space` as one along each diffusing axis."""
+    """Convert a reach along the axes of `Problem.space` to one along each diffusing axis."""
     moving = iter([r for r, n in zip(reach, problem.space, strict=True) if n > 1])
     return [next(moving) if problem.shape[i] > 1 else 0 for i in problem.axes]
 
 
 def _shape_only(regions: Any) -> Any:
+    """Return a placeholder of the same shape and dtype, which takes no memory."""
     if not (hasattr(regions, "shape") and hasattr(regions, "dtype")):
         return regions
     return np.broadcast_to(np.zeros((), regions.dtype), tuple(int(n) for n in regions.shape))
 
 
-def _one(index: Any, size: int, halo: int, axis: int) -> tuple[slice, AxisIndex]:
-    """Slice to read and index in it, along one axis."""
+def _outer_and_inner(index: Any, size: int, halo: int, axis: int) -> tuple[slice, AxisIndex]:
+    """Return the slice to read along one axis, and the index of the part in it."""
     if isinstance(index, slice):
-        wanted = range(*index.indices(size))
-        if not wanted:
+        part = range(*index.indices(size))
+        if not part:
             return slice(0, 0), slice(None)
-        low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
+        low, high = min(part[0], part[-1]), max(part[0], part[-1]) + 1
     else:
         try:
             number = operator.index(index)
@@ -194,5 +186,5 @@ def _one(index: Any, size: int, halo: int, axis: int) -> tuple[slice, AxisIndex]
     outer = slice(start, min(high + halo, size))
     if not isinstance(index, slice):
         return outer, low - start
-    end = wanted[-1] - start + wanted.step
-    return outer, slice(wanted[0] - start, None if end < 0 else end, wanted.step)
+    stop = part[-1] - start + part.step
+    return outer, slice(part[0] - start, None if stop < 0 else stop, part.step)

@@ -1,6 +1,6 @@
-r"""The engine: it alone knows models and schemes, and runs one through the other.
+"""Runs a plan on an image in memory.
 
-`evolve` is a generator; progress bars, cancel, previews and the command line all drain the same one. `diffuse` returns its last image.
+`evolve` is a generator: progress, cancel, previews and the command line all consume the same one.
 """
 
 from __future__ import annotations
@@ -12,23 +12,30 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_diffusion import backends
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.planner import Plan
-from napari_diffusion.engine.problem import Problem
+from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
 from napari_diffusion.models import Model
 
-Image = NDArray[Any]
-
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands: diffusion time of the current frame [length²], share of the whole run that is done, frame number."""
+    """State of a run after a step.
+
+    Attributes
+    ----------
+    time
+        Diffusion time of the current frame [length²].
+    fraction
+        Completed share of the whole run, from 0 to 1.
+    frame
+        Number of the current frame.
+    """
 
     time: float
     fraction: float
@@ -37,7 +44,10 @@ class State:
 
     @property
     def image(self) -> Image:
-        """The whole image as it is now: frames before this one are done, later ones untouched. Made on request, in the result's dtype."""
+        """The whole image at this state, in the dtype of the result.
+
+        Earlier frames are finished, later ones are those of the input. It is assembled on request.
+        """
         return self._image()
 
 
@@ -50,97 +60,87 @@ def evolve(
 ) -> Generator[State, None, None]:
     """Run a plan; yields a `State` after every step of every frame."""
     progress = progress or (lambda fraction: None)
-    kernel = backends.get_backend(plan.backend, len(problem.space))
+    kernels = backends.get_backend(plan.backend, len(problem.space))
     frames = list(problem.frames()) if 0 not in problem.shape else []
     if not frames or not plan.stages:
         progress(1.0)
-        yield State(
-            0.0,
-            1.0,
-            0,
-            lambda: _masked(
-                problem, _untouched(problem, np.empty(problem.shape, problem.dtype), frames)
-            ),
-        )
+        yield State(0.0, 1.0, 0, partial(_unfiltered, problem, frames))
         return
-    done, share = 0, 1.0 / (len(frames) * len(plan.stages))
+    stage_count = len(frames) * len(plan.stages)
+    done, share = 0, 1.0 / stage_count
     with SlabPool(
         plan.threads, cancel, lambda part: progress(min((done + part) * share, 1.0))
     ) as slabs:
-        solver = Solver(problem, model, plan, kernel, slabs)
-        whole: Image | None = None
+        solver = Solver(problem, model, plan, kernels, slabs)
+        result: Image | None = None
         for number, frame in enumerate(frames):
             for time, field, invalid in solver.solve(frame):
                 done += 1
-                last = done == len(frames) * len(plan.stages)
                 if time is None:
                     continue
-                after = frames[number + 1 :]
+                later, copy = frames[number + 1 :], done < stage_count
                 if len(frames) > 1 and time == plan.stages[-1].time:
-                    whole = np.empty(problem.shape, problem.dtype) if whole is None else whole
-                    whole[frame] = solver.finished(field, invalid, frame, copy=False)
-                    yield State(
-                        time,
-                        done * share,
-                        number,
-                        partial(_snapshot, problem, whole, after, copy=not last),
-                    )
+                    if result is None:
+                        result = np.empty(problem.shape, problem.dtype)
+                    result[frame] = solver.finished(field, invalid, frame, copy=False)
+                    image = partial(_snapshot, problem, result, later, copy=copy)
                 else:
-                    seen = partial(
-                        _assemble,
-                        problem,
-                        solver,
-                        field,
-                        invalid,
-                        frame,
-                        after,
-                        whole,
-                        copy=not last,
-                    )
-                    yield State(time, done * share, number, seen)
+                    current = _CurrentFrame(solver, field, invalid, frame)
+                    image = partial(_assemble, current, result, later, copy=copy)
+                yield State(time, done * share, number, image)
     progress(1.0)
 
 
-def _snapshot(problem: Problem, whole: Image, after: list[Any], copy: bool) -> Image:
-    return _masked(problem, _untouched(problem, whole.copy() if copy else whole, after))
+@dataclass(frozen=True)
+class _CurrentFrame:
+    """The frame that is being filtered: its field and the mask of its invalid values."""
+
+    solver: Solver
+    field: Field
+    invalid: Any
+    index: FrameIndex
+
+
+def _unfiltered(problem: Problem, frames: list[FrameIndex]) -> Image:
+    """Return the input in the dtype of the result."""
+    image = np.empty(problem.shape, problem.dtype)
+    return _masked(problem, _fill_from_input(problem, image, frames))
+
+
+def _snapshot(problem: Problem, result: Image, later: list[FrameIndex], copy: bool) -> Image:
+    """Return the image at the end of a frame."""
+    image = result.copy() if copy else result
+    return _masked(problem, _fill_from_input(problem, image, later))
 
 
 def _assemble(
-    problem: Problem,
-    solver: Solver,
-    field: Field,
-    invalid: Any,
-    frame: Any,
-    after: list[Any],
-    whole: Image | None,
-    copy: bool,
+    current: _CurrentFrame, result: Image | None, later: list[FrameIndex], copy: bool
 ) -> Image:
+    """Return the image within a frame; ``result`` holds the frames before it."""
+    solver, problem = current.solver, current.solver.problem
     if not copy:
-        solver.fields.clear()  # nothing runs any more, and the result may need a field of its own
-    here = solver.finished(field, invalid, frame, copy)
-    if here.size == math.prod(problem.shape):
-        return _masked(problem, np.ascontiguousarray(here).reshape(problem.shape))
-    image = _untouched(
-        problem, np.empty(problem.shape, problem.dtype) if whole is None else whole.copy(), after
-    )
-    image[frame] = here
+        solver.fields.clear()  # the run has ended: free their memory for the result
+    part = solver.finished(current.field, current.invalid, current.index, copy)
+    if part.size == math.prod(problem.shape):
+        return _masked(problem, np.ascontiguousarray(part).reshape(problem.shape))
+    image = np.empty(problem.shape, problem.dtype) if result is None else result.copy()
+    _fill_from_input(problem, image, later)
+    image[current.index] = part
     return _masked(problem, image)
 
 
-def _untouched(problem: Problem, image: Image, frames: list[Any]) -> Image:
-    """Fill ``frames`` of ``image`` with the input, one at a time."""
+def _fill_from_input(problem: Problem, image: Image, frames: list[FrameIndex]) -> Image:
+    """Fill ``frames`` of ``image`` with the input, one at a time, and return it."""
     for frame in frames:
         part = problem.image[frame]
-        image[frame] = (
-            np.ma.getdata(part) if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
-        )
+        is_masked = isinstance(part, np.ma.MaskedArray)
+        image[frame] = np.ma.getdata(part) if is_masked else np.asarray(part)
     return image
 
 
 def _masked(problem: Problem, image: Image) -> Image:
-    """Masked array in, masked array out."""
-    return (
-        np.ma.array(image, mask=np.ma.getmaskarray(problem.image))
-        if isinstance(problem.image, np.ma.MaskedArray)
-        else image
-    )
+    """Return a masked array if the input is one."""
+    if not isinstance(problem.image, np.ma.MaskedArray):
+        return image
+    masked: Image = np.ma.array(image, mask=np.ma.getmaskarray(problem.image))
+    return masked

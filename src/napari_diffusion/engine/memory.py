@@ -17,22 +17,22 @@ from napari_diffusion.schemes import Exact, Scheme, Stage
 
 #: Runs that need less [bytes] are not checked: asking the system takes as long as a small image.
 UNCHECKED_BYTES = 16 << 20
-#: Room for what is not counted: a share of the prediction, and a fixed part [bytes].
+#: Margin for memory that is not counted: a factor, and a fixed part [bytes].
 MARGIN, FIXED_BYTES = 1.05, 4 << 20
 
 
 @dataclass(frozen=True)
 class MemoryDemand:
-    """What decides the peak memory of a run.
+    """Quantities that determine the peak memory of a run.
 
     Attributes
     ----------
     problem, operator, scheme, stages, backend, strict
         As in the plan of the run.
     reach
-        Voxels per axis that the features of one operator reach beyond a slab.
+        Voxels per axis by which the features of one operator extend beyond a slab.
     height, chunk
-        Planes of a slab, and of the part of it that gets its features at once.
+        Planes of a slab, and of the part of it whose features are computed at once.
     busy_threads
         Threads that have a slab to work on.
     has_transform
@@ -94,7 +94,7 @@ class MemoryDemand:
         return self.has_transform or problem.nan == "mask" or not usable_as_field
 
     def _fields(self, field: int, result: int) -> int:
-        """Bytes of the work fields and of the result, from the bytes of one field and of the result."""
+        """Bytes of work fields and result together, from those of one field and of the result."""
         problem, copied = self.problem, self._copies_input
         walled_exact = self._exact and problem.may_have_walls
         if walled_exact:
@@ -133,10 +133,10 @@ class MemoryDemand:
 
 
 def tensor_arrays(tensor: DiffusionTensor, grid: Grid) -> int:
-    """Arrays of the size of a slab that its tensors take.
+    """Number of work arrays, each of the size of a slab, for the tensors of a slab.
 
-    These are the matrix and one more, and as many again and two where the spectrum reads other
-    fields.
+    They are the entries of the matrix and one more. If the spectrum reads further fields, they are
+    two more than twice the entries.
     """
     axes = sum(n > 1 for n in grid.shape)
     entries = axes * (axes + 1) // 2
@@ -151,7 +151,8 @@ def check_memory(problem: Problem, peak: int) -> None:
     free = psutil.virtual_memory().available
     if peak - held > free:
         raise MemoryError(
-            f"The run needs {format_bytes(peak - held)} more memory and {format_bytes(free)} are free; "
+            f"The run needs {format_bytes(peak - held)} more memory and "
+            f"{format_bytes(free)} are free; "
             "filter a smaller region, fewer axes at once, or convert the image to float32."
         )
 

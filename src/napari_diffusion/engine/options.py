@@ -1,4 +1,4 @@
-"""How a run steps through diffusion time, and how it is executed; unchecked."""
+"""Options of the time integration and of the execution, unchecked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_diffusion.schemes import Scheme
 
 @dataclass(frozen=True)
 class Integration:
-    """How far a run diffuses, and by which steps.
+    """Diffusion time and time integration of a run.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Integration:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is executed; the number of threads never changes a bit.
+    """How a run is executed; the result does not depend on the number of threads.
 
     Attributes
     ----------

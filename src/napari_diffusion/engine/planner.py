@@ -1,4 +1,4 @@
-"""What a run will do and need, known before it starts: scheme, schedule, halo, memory. It never looks at the values of the image."""
+"""The plan of a run: scheme, schedule, halo and memory. It does not depend on image values."""
 
 from __future__ import annotations
 
@@ -31,39 +31,43 @@ from napari_diffusion.operators.smoothing import heat_series_weights
 from napari_diffusion.operators.tensor import DiffusionTensor
 from napari_diffusion.schemes import Exact, Scheme, Stage
 
-#: Largest slab [voxels]: a run notices a cancel within a fraction of a second, and scratch stays small.
+#: Largest slab [voxels]: cancel takes effect within a fraction of a second, and scratch is small.
 MAX_SLAB_VOXELS, MAX_REFERENCE_SLAB_VOXELS = 1 << 21, 1 << 20
-#: Planes that get their features at once, and voxels where planes are small: a plane of a 2-D image is one row.
+#: Planes whose features are computed at once, or voxels if planes are small: a plane of a 2-D image
+#: is one row.
 CHUNK_PLANES, CHUNK_VOXELS = 8, 1 << 18
-#: Largest slab [voxels] that gets its tensors at once. Its surroundings are computed twice, but the scratch of all
-#: slabs together stays below half the image.
+#: Largest slab [voxels] of a tensor model. Its surroundings are computed twice, but the scratch of
+#: all slabs together stays below half the image.
 MAX_TENSOR_SLAB_VOXELS = 1 << 19
-#: Most stages of a run; a longer diffusion time is taken for one in a wrong unit.
+#: Largest number of stages of a run; a longer diffusion time is probably in a wrong unit.
 MAX_STAGES = 100_000
-#: Most stable steps of a run that is solved in one stage.
+#: Largest number of stable steps of a run that is solved in one stage.
 MAX_EXACT_STEPS = 1e15
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do.
+    """The plan of a run.
 
     Attributes
     ----------
     scheme, stages
-        Time integrator and its schedule, the same for every frame, tile and thread.
+        Time integrator and its schedule, the same for every frame, block and thread.
     halo
-        Voxels per diffusing axis by which a tile must overlap its neighbours so that its inside is exact.
+        Voxels per diffusing axis by which a block must overlap its neighbours, so that its inside
+        is exact.
     memory
         Predicted peak [bytes], input and output included.
     max_step
         Largest explicit step [length²] that keeps the extremum principle.
-    threads, height, chunk, frames, backend
-        How it will be executed; ``height`` is the number of planes of a slab, ``chunk`` of those that get their coefficient at once.
+    threads, frames, backend
+        Number of threads and of frames, and name of the backend.
+    height, chunk
+        Number of planes of a slab, and of the part of it whose features are computed at once.
     strict
         Whether the extremum principle is guaranteed.
     tensor
-        The coefficient of a tensor model as it is on a few zeros, otherwise ``None``.
+        Operator of a tensor model, evaluated on a few zeros; ``None`` for other models.
     """
 
     scheme: Scheme
@@ -81,13 +85,15 @@ class Plan:
 
     @property
     def tensors_made(self) -> int:
-        """How often the tensors of all voxels are made, per frame; a first stage that looks ahead needs them twice."""
-        return (
-            sum(not stage.reuse_tensor for stage in self.stages)
-            + any(stage.predictor_step for stage in self.stages[:1])
-            if self.tensor
-            else 0
-        )
+        """How often the tensors of a frame are computed.
+
+        A first stage with a predictor step computes them twice: for the input and at the predicted
+        state.
+        """
+        if not self.tensor:
+            return 0
+        first_predictor = any(stage.predictor_step for stage in self.stages[:1])
+        return sum(not stage.reuse_tensor for stage in self.stages) + first_predictor
 
     @property
     def steps(self) -> int:
@@ -95,11 +101,12 @@ class Plan:
         return len(self.stages)
 
     def describe(self) -> str:
-        """Return one sentence for people."""
+        """Return the plan in one sentence."""
         frames = f" on each of {self.frames} frames" if self.frames > 1 else ""
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        return f"{self.scheme.name}: {steps}{frames}, {threads}, {format_bytes(self.memory)} of memory."
+        memory = format_bytes(self.memory)
+        return f"{self.scheme.name}: {steps}{frames}, {threads}, {memory} of memory."
 
 
 def make_plan(
@@ -176,12 +183,12 @@ def _thread_count(threads: Any) -> int:
 
 
 def _unknown_walls(problem: Problem) -> OpenFaces | None:
-    """Stand-in for the faces of a problem that may have closed ones; a plan reads no values."""
+    """Return placeholder faces of a problem that may have walls; a plan reads no values."""
     return np.zeros((1,) * len(problem.space), np.uint8) if problem.may_have_walls else None
 
 
 def _backend_for(operator: Operator, name: str | None, axes: int) -> Backend:
-    """Return the kernels for an operator: compiled ones cannot call a function on faces."""
+    """Return the backend for an operator; compiled kernels cannot call a function on faces."""
     on_faces = FaceDiffusivity | GradientDiffusivity | LevelSetCurvature
     if isinstance(operator, on_faces) and callable(operator.diffusivity.code):
         if name == "compiled":
@@ -196,7 +203,7 @@ def _backend_for(operator: Operator, name: str | None, axes: int) -> Backend:
 def _check_length(
     problem: Problem, operator: Operator, scheme: Any, time: float, max_step: float
 ) -> None:
-    """Refuse a diffusion time that is beyond doubt in a wrong unit, before a scheme counts its stages."""
+    """Refuse a diffusion time of far too many steps, before a scheme computes its stages."""
     in_one_stage = isinstance(scheme, Exact) or (
         isinstance(scheme, str) and scheme in ("auto", "exact")
     )
@@ -213,7 +220,7 @@ def _check_length(
 def _slab_sizes(
     problem: Problem, operator: Operator, kernels: Backend, threads: int
 ) -> tuple[int, int]:
-    """Planes of a slab, and planes of the part of it that gets its features at once."""
+    """Return the planes of a slab, and of the part of it whose features are computed at once."""
     largest = MAX_SLAB_VOXELS if kernels.name == "compiled" else MAX_REFERENCE_SLAB_VOXELS
     if isinstance(operator, DiffusionTensor):
         arrays = tensor_arrays(operator, problem.grid())
@@ -221,14 +228,14 @@ def _slab_sizes(
         largest = min(MAX_TENSOR_SLAB_VOXELS, max(MIN_SLAB_VOXELS, share))
     per_plane = max(1, problem.channels * math.prod(problem.space[1:]))
     height = slab_height(problem.space[0], per_plane, threads, largest)
-    # Features need scratch for every plane and reach beyond it, so a chunk is neither high nor low.
+    # A high chunk needs much scratch; a low chunk recomputes a large share in its surroundings.
     if isinstance(operator, VoxelOperator):
         return height, min(height, max(CHUNK_PLANES, CHUNK_VOXELS // per_plane))
     return height, height
 
 
 def _check_options(scheme: Scheme, time: float) -> None:
-    """Refuse options of a scheme that are no numbers, or that make more stages than anybody waits for."""
+    """Refuse options of a scheme that are not numbers, or that make too many stages."""
     for option, value in vars(scheme).items():
         if value is None:
             continue
@@ -238,12 +245,13 @@ def _check_options(scheme: Scheme, time: float) -> None:
             raise TypeError(f"{name} must be a whole number, got {value!r}.")
         if (0 < number < time / MAX_STAGES) if is_step else number > MAX_STAGES:
             raise ValueError(
-                f"{name} {value} makes more than {MAX_STAGES} steps of a diffusion time of {time:g}."
+                f"{name} {value} makes more than {MAX_STAGES} steps "
+                f"of a diffusion time of {time:g}."
             )
 
 
 def _exact_halo(scheme: Exact, grid: Grid, time: float, problem: Problem) -> list[int]:
-    """Voxels per axis that the exact solution reaches beyond a block."""
+    """Return the halo [voxel] per axis of the exact solution."""
     if problem.may_have_walls:
         tail = scheme.tail(problem.working)
         return [len(heat_series_weights(time, grid, tail)) - 1] * len(grid.shape)
@@ -254,7 +262,7 @@ def _exact_halo(scheme: Exact, grid: Grid, time: float, problem: Problem) -> lis
 def _stepped_halo(
     stages: tuple[Stage, ...], operator: Operator, feature_reach: list[int], strict: bool
 ) -> list[int]:
-    """Voxels per axis that all stages of a run together reach beyond a block."""
+    """Return the halo [voxel] per axis of all stages together."""
     if not isinstance(operator, DiffusionTensor):
         return [len(stages) * (r + 1) for r in feature_reach]
     predictions = sum(stage.predictor_step > 0 for stage in stages)
@@ -265,7 +273,10 @@ def _stepped_halo(
 
 
 def _per_diffusing_axis(halo: list[int], grid: Grid, problem: Problem) -> tuple[int, ...]:
-    """Halo along the axes of `Problem.space` as one along each diffusing axis, at most its length."""
+    """Convert a halo along the axes of `Problem.space` to one along each diffusing axis.
+
+    It is at most the length of the axis.
+    """
     moving = iter([r for r, n in zip(halo, grid.shape, strict=True) if n != 1])
     lengths = [problem.shape[i] for i in problem.axes]
     return tuple(min(next(moving), n) if n != 1 else 0 for n in lengths)
@@ -276,6 +287,6 @@ def _number(name: str, value: Any, unit: str, minimum: float = -math.inf) -> flo
     if number is None:
         raise TypeError(f"{name} must be a number {unit}, got {value!r:.60}.")
     if not math.isfinite(number) or number < minimum:
-        wanted = f">= {minimum:g} and finite" if math.isfinite(minimum) else "finite"
-        raise ValueError(f"{name} must be {wanted} {unit}, got {value!s:.60}.")
+        condition = f">= {minimum:g} and finite" if math.isfinite(minimum) else "finite"
+        raise ValueError(f"{name} must be {condition} {unit}, got {value!s:.60}.")
     return number

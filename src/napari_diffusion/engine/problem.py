@@ -1,7 +1,7 @@
 """A diffusion problem: the image with every argument checked, and its frames as fields.
 
-A field has shape ``(C, *space)``. `Problem.read` makes one from a frame of the user's array, and
-`Problem.whole` turns one back.
+A field has shape ``(C, *space)``. `Problem.read` makes a field from a frame of the user's array,
+and `Problem.whole` converts a field back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,26 @@ FrameIndex = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """A checked job. ``axes`` are the diffusing axes in ascending order, ``spacing`` belongs to them; the rest are frames."""
+    """A checked diffusion problem.
+
+    Attributes
+    ----------
+    image, shape
+        The image, which may be lazy, and its shape.
+    axes, spacing
+        Diffusing axes in ascending order, and the voxel size along each of them [length].
+    channel_axis
+        Axis of the channels, which share one diffusivity. All other axes are frame axes.
+    regions
+        Integer region of each voxel, 0 outside, with or without frame axes; ``None`` for a single
+        region without outside.
+    nan
+        ``"raise"`` or ``"mask"``, as in `napari_diffusion.diffuse`.
+    weights
+        Weight of each channel's gradient; their sum is 1.
+    input_dtype, dtype, working
+        Data types of the image, of the result, and of the computation.
+    """
 
     image: Any
     shape: tuple[int, ...]
@@ -43,7 +62,11 @@ class Problem:
 
     @cached_property
     def space(self) -> tuple[int, ...]:
-        """Shape of the diffusing axes as kernels see it: without axes of one voxel, then padded to three, slabs along the first."""
+        """Shape of a field without channels: at least three axes, with slabs along the first.
+
+        Diffusing axes of one voxel are left out. Where fewer than three are left, axes of one voxel
+        are inserted: after the first of two axes, or before a single one.
+        """
         real = [self.shape[i] for i in self.axes if self.shape[i] != 1]
         missing = max(0, 3 - len(real))
         return (*real[:1], *[1] * missing, *real[1:]) if len(real) > 1 else (*[1] * missing, *real)
@@ -61,7 +84,7 @@ class Problem:
 
     @property
     def may_have_walls(self) -> bool:
-        """Whether some faces may be closed, by regions or by values that are not finite."""
+        """Whether regions or values that are not finite may close some faces."""
         return self.regions is not None or self.nan == "mask"
 
     @property
@@ -89,46 +112,55 @@ class Problem:
         return Grid(self.space, self.kernel_spacing, faces)
 
     def read(self, frame: FrameIndex) -> tuple[Field, bool]:
-        """Field of one frame in the working dtype, and whether it is a copy; where it is not, it is the user's own memory."""
-        part = (
-            np.ma.getdata(self.image[frame])
-            if isinstance(self.image, np.ma.MaskedArray)
-            else np.asarray(self.image[frame])
-        )
+        """Return one frame as a field in the working dtype, and whether it is a copy.
+
+        Without a copy, the field is the user's own memory and must not be written to.
+        """
+        part = self.image[frame]
+        if isinstance(self.image, np.ma.MaskedArray):
+            part = np.ma.getdata(part)
+        else:
+            part = np.asarray(part)
         if self.channel_axis is not None:
-            part = np.moveaxis(
-                part, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes), 0
-            )
-        # Read-only, unaligned and foreign-endian arrays would each make numba compile anew, so they are copied.
+            part = np.moveaxis(part, self._channel_axis_of_frame, 0)
+        # numba would compile again for read-only, unaligned and foreign-endian arrays: copy them.
         field = np.require(part, self.working, ["C", "A", "W"])
         return field.reshape(self.channels, *self.space), not np.may_share_memory(field, part)
 
     def whole(self, field: Field, frame: FrameIndex) -> NDArray[Any]:
-        """Turn a field back into the axes order and dtype of the result."""
+        """Convert a field to a frame of the result: its order of axes and its dtype."""
         part = store(field, self.dtype).reshape(self.channels, *(self.shape[i] for i in self.axes))
         if self.channel_axis is None:
             return np.asarray(part[0])
-        moved: NDArray[Any] = np.moveaxis(
-            part, 0, self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes)
-        )
+        moved: NDArray[Any] = np.moveaxis(part, 0, self._channel_axis_of_frame)
         return moved
+
+    @property
+    def _channel_axis_of_frame(self) -> int:
+        """Channel axis of a frame, whose array has no frame axes."""
+        assert self.channel_axis is not None
+        return self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes)
 
     def open_faces_of(
         self, frame: FrameIndex, invalid: NDArray[np.bool_] | None
     ) -> NDArray[np.uint8] | None:
-        """Open faces of one frame from mask, labels and the voxels that are not finite; ``None`` without walls."""
+        """Return the open faces of one frame; ``None`` without walls.
+
+        Walls are the borders of the regions and of the ``invalid`` voxels.
+        """
         regions = self.regions_of(frame)
         if invalid is not None:
             regions = np.where(invalid, np.uint8(0), np.uint8(1) if regions is None else regions)
         return None if regions is None else open_faces(regions)
 
     def regions_of(self, frame: FrameIndex) -> NDArray[Any] | None:
-        """Regions of one frame as kernels see it, or ``None`` when all of it is one."""
+        """Return the regions of one frame, shape `space`; ``None`` for a single region."""
         if self.regions is None:
             return None
-        local = tuple(index for i, index in enumerate(frame) if i != self.channel_axis)
-        whole = self.regions.ndim == len(local)
-        return (self.regions[local] if whole else self.regions).reshape(self.space)
+        index = tuple(part for i, part in enumerate(frame) if i != self.channel_axis)
+        has_frame_axes = self.regions.ndim == len(index)
+        regions = self.regions[index] if has_frame_axes else self.regions
+        return regions.reshape(self.space)
 
 
 def make_problem(
@@ -140,6 +172,11 @@ def make_problem(
     channel_weights: Sequence[float] | None = None,
 ) -> Problem:
     """Check the arguments that describe the image.
+
+    Parameters
+    ----------
+    image, geometry, domain, preserve_dtype, channel_weights
+        As in `napari_diffusion.diffuse`.
 
     Raises
     ------
@@ -158,9 +195,8 @@ def make_problem(
     if str(domain.nan) not in ("raise", "mask"):
         raise ValueError(f"nan must be 'raise' or 'mask', got {domain.nan!r:.60}.")
     space = tuple(shape[i] for i in sorted(axes))
-    regions = _regions(
-        mask, domain.labels, space, tuple(n for i, n in enumerate(shape) if i != channel)
-    )
+    without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
+    regions = _regions(mask, domain.labels, space, without_channel)
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
@@ -185,14 +221,15 @@ def is_one_region(regions: Array) -> bool:
 
 
 def _checked_image(image: Any) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
-    """Return the image as something that can be indexed, its shape and its dtype."""
+    """Return the image as an array that can be indexed, its shape and its dtype."""
     if not (hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__")):
         image = _as_array(image, "image")
     try:
         dtype, shape = np.dtype(image.dtype), tuple(int(n) for n in image.shape)
     except (TypeError, ValueError):
         raise TypeError(
-            f"The image has shape {image.shape} and dtype {image.dtype}; make it a NumPy array first."
+            f"The image has shape {image.shape} and dtype {image.dtype}; "
+            "make it a NumPy array first."
         ) from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         hint = "; filter the real and imaginary part one by one" if dtype.kind == "c" else ""
@@ -206,7 +243,7 @@ def _checked_image(image: Any) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
 
 
 def _diffusing_axes(geometry: Geometry, ndim: int, channel: int | None) -> list[int]:
-    """Axes that diffuse, in the order in which the caller names them."""
+    """Return the diffusing axes in the order of the caller."""
     if geometry.axes is None:
         axes = [i for i in range(ndim) if i != channel]
     else:
@@ -220,7 +257,7 @@ def _diffusing_axes(geometry: Geometry, ndim: int, channel: int | None) -> list[
 
 
 def _mask_of(image: Any, domain: Domain, channel: int | None) -> Any:
-    """Return the mask of the domain, or that of a masked array."""
+    """Return the mask of the domain or of a masked array."""
     if not isinstance(image, np.ma.MaskedArray) or np.ma.getmask(image) is np.ma.nomask:
         return domain.mask
     if domain.mask is not None or domain.labels is not None:
@@ -234,7 +271,8 @@ def _as_array(value: Any, name: str) -> NDArray[Any]:
         return np.asarray(value)
     except (TypeError, ValueError):
         raise TypeError(
-            f"{name} cannot be read as an array: {value!r:.60} has rows of different length, or no numbers."
+            f"{name} cannot be read as an array: {value!r:.60} has rows of different length, "
+            "or no numbers."
         ) from None
 
 
@@ -263,9 +301,8 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
         raise ValueError(
             f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}."
         ) from None
-    if not all(
-        1e-12 <= h <= 1e12 for h in values
-    ):  # squares of float32 gradients must not overflow
+    # Squares of gradients must not overflow in float32.
+    if not all(1e-12 <= h <= 1e12 for h in values):
         raise ValueError(
             f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {spacing!r:.60}."
         )
@@ -273,23 +310,26 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
 
 
 def _regions(
-    mask: Any, labels: Any, space: tuple[int, ...], whole: tuple[int, ...]
+    mask: Any, labels: Any, space: tuple[int, ...], without_channel: tuple[int, ...]
 ) -> NDArray[Any] | None:
+    """Combine mask and labels, each of the shape ``space`` or ``without_channel``."""
     if mask is None and labels is None:
         return None
     regions: NDArray[Any] | None = None
-    for name, given, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
-        if given is None:
+    for name, values, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
+        if values is None:
             continue
-        array = _as_array(given, name)
+        array = _as_array(values, name)
         if array.dtype.kind not in kinds:
             raise TypeError(
                 f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}."
             )
-        if array.shape not in (space, whole):
-            other = "" if whole == space else f", {space}, or of the image without channels"
+        if array.shape not in (space, without_channel):
+            has_choice = without_channel != space
+            other = f", {space}, or of the image without channels" if has_choice else ""
             raise ValueError(
-                f"{name} must have the shape of the diffusing axes{other}, {whole}; got {array.shape}."
+                f"{name} must have the shape of the diffusing axes{other}, {without_channel}; "
+                f"got {array.shape}."
             )
         if regions is not None and regions.shape != array.shape:
             raise ValueError(
@@ -299,15 +339,16 @@ def _regions(
     return regions
 
 
-def _weights(given: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
+def _weights(weights: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
+    """Return the channel weights, scaled to sum 1."""
     try:
-        weights = np.ones(channels) if given is None else np.asarray(given, float)
+        values = np.ones(channels) if weights is None else np.asarray(weights, float)
     except (TypeError, ValueError):
-        weights = np.full(channels, np.nan)
-    if weights.shape != (channels,) or not (
-        np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum() > 0 or channels == 0)
-    ):
+        values = np.full(channels, np.nan)
+    valid = values.shape == (channels,) and np.isfinite(values).all() and (values >= 0).all()
+    if not valid or not (values.sum() > 0 or channels == 0):
         raise ValueError(
-            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; got {given!r:.60}."
+            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; "
+            f"got {weights!r:.60}."
         )
-    return weights / weights.sum() if channels else weights
+    return values / values.sum() if channels else values

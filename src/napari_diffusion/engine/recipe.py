@@ -1,4 +1,4 @@
-"""A run as plain numbers: the recipe that napari, Python, command line and cluster share."""
+"""Recipes: runs as plain numbers, shared by the widgets, Python, the command line and clusters."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from napari_diffusion.models.base import as_number
 from napari_diffusion.schemes import BUILTIN as SCHEMES
 from napari_diffusion.schemes import Scheme
 
-_LENGTH_POWER = {"length": 1, "length^2": 2, "intensity/length": -1}
-
-
-#: Number of the format in which recipes are saved. It grows when an older version could misread a recipe.
+#: Version of the saved format. It grows when an older version could misread a recipe.
 RECIPE_FORMAT = 1
+#: Power of the unit of length in the unit of a parameter.
+_LENGTH_POWER = {"length": 1, "length^2": 2, "intensity/length": -1}
 
 
 def package_version() -> str:
@@ -49,17 +48,22 @@ class Recipe:
     model, time
         The model with its parameters and the diffusion time [unit²].
     unit
-        Unit of every length in the recipe, such as ``"micrometer"``; ``"pixel"`` when the voxels have no size.
+        Unit of every length in the recipe, such as ``"micrometer"``; ``"pixel"`` for voxels without
+        a size.
     scheme, tolerance, strict, nan, preserve_dtype
-        As in `diffuse`.
-    spacing, axes, channel_axis
-        Voxel size and axes that the recipe was made with, for the record; `diffuse` takes those of its image.
+        As in `napari_diffusion.diffuse`.
+    spacing
+        Voxel size that the recipe was made with [unit]; the default of `diffuse` and `evolve`.
+    axes, channel_axis
+        Axes that the recipe was made with, used by `diffuse` and `evolve`.
     axis_names
-        Names of ``axes``, such as ``("z", "y", "x")``, by which an array in another order is smoothed along the same axes; see `on`.
+        Names of ``axes``, such as ``("z", "y", "x")``. With them, `on` converts the recipe to an
+        array whose axes have another order.
     labels
-        Name of the labels or mask that bounded the smoothing; whoever runs the recipe has to give some, or says that there are none.
+        Name of the labels or mask within which the image was smoothed. A run of the recipe then
+        needs labels or a mask, or an explicit ``labels=None``.
     version
-        Version of napari-diffusion that wrote it.
+        Version of napari-diffusion that wrote the recipe.
     """
 
     model: Model
@@ -84,48 +88,43 @@ class Recipe:
         plain["model"] = self.model.name
         plain["parameters"] = self._parameters()
         if isinstance(self.scheme, Scheme):
-            plain["scheme"] = {"name": self.scheme.name, **dataclasses.asdict(self.scheme)}  # type: ignore[call-overload]
+            options = dataclasses.asdict(self.scheme)  # type: ignore[call-overload]
+            plain["scheme"] = {"name": self.scheme.name, **options}
         for name in ("spacing", "axes", "axis_names"):
             plain[name] = None if plain[name] is None else [_plain(value) for value in plain[name]]
         return {name: _plain(value) for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Self:
-        """Rebuild a recipe; says in one sentence what is missing, unknown or wrong."""
+        """Rebuild a recipe from plain JSON types.
+
+        Raises
+        ------
+        ValueError, TypeError
+            In one sentence that names the missing, unknown or wrong field.
+        """
         if not isinstance(plain, dict):
             raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
         _check_format(plain.get("format", 0))
         for name in ("model", "time"):
             if name not in plain:
                 raise ValueError(f"The recipe does not say {name!r}.")
-        rest = {
-            name: value
-            for name, value in plain.items()
-            if name not in ("format", "model", "parameters", "scheme")
-        }
-        known = {field.name for field in dataclasses.fields(cls)}
-        for name, value in rest.items():
-            if name not in known:
-                raise ValueError(f"The recipe says {name!r}, which no recipe has.")
-            allowed, wanted = _ALLOWED[name]
-            if not allowed(value):
-                raise ValueError(f"In the recipe, {name} must be {wanted}, got {value!r:.60}.")
-        for name in ("spacing", "axis_names"):
-            if rest.get(name) and rest.get("axes") and len(rest[name]) != len(rest["axes"]):
-                raise ValueError(
-                    f"In the recipe, {name} must have one entry for each of its {len(rest['axes'])} axes, got {len(rest[name])}."
-                )
+        read_apart = ("format", "model", "parameters", "scheme")
+        fields = {name: value for name, value in plain.items() if name not in read_apart}
+        _check_fields(fields)
         for name in ("spacing", "axes", "axis_names"):
-            rest[name] = None if rest.get(name) is None else tuple(rest[name])
+            fields[name] = None if fields.get(name) is None else tuple(fields[name])
         model = _model(plain["model"], plain.get("parameters", {}))
-        return cls(model=model, scheme=_scheme(plain.get("scheme", "auto")), **rest)
+        return cls(model=model, scheme=_scheme(plain.get("scheme", "auto")), **fields)
 
     def _parameters(self) -> dict[str, Any]:
+        """Return the parameters of the model by name; raises ValueError for a function."""
         values = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
         for name, value in values.items():
             if callable(value):
                 raise ValueError(
-                    f"A recipe cannot hold a function, and {name} is {value!r:.60}; run it from Python, or choose a name."
+                    f"A recipe cannot hold a function, and {name} is {value!r:.60}; "
+                    "run it from Python, or choose a name."
                 )
         return values
 
@@ -156,17 +155,22 @@ class Recipe:
         return cls.from_json(text)
 
     def in_unit(self, unit: str) -> Self:
-        """Return the same recipe with every length in another unit of length."""
+        """Return the same recipe with every length in another unit of length.
+
+        Raises
+        ------
+        ValueError
+            When one of the units is not a length, or one is the pixel and the other is not.
+        """
         if unit == self.unit:
             return self
         if "pixel" in (unit, self.unit):
-            remedy = (
-                "give the image a voxel size"
-                if unit == "pixel"
-                else "count the image in pixels too"
-            )
+            remedy = "count the image in pixels too"
+            if unit == "pixel":
+                remedy = "give the image a voxel size"
             raise ValueError(
-                f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, or make the recipe anew in {unit}."
+                f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, "
+                f"or make the recipe anew in {unit}."
             )
         factor = length_factor(self.unit, unit)
         changed = {
@@ -188,45 +192,59 @@ class Recipe:
         )
 
     def on(self, names: Sequence[str]) -> Self:
-        """Return the recipe for an array whose axes have these names, whatever their order; the channel axis stays.
+        """Return the recipe for an array with axes of these names, in any order.
+
+        Names are compared without regard to case. The channel axis is unchanged.
 
         Raises
         ------
         ValueError
-            When the recipe names no axes, or one that the array has not.
+            When the recipe does not name its axes, or the array lacks one of them.
         """
-        here = [name.lower() for name in names]
-        wanted = [name.lower() for name in self.axis_names or ()]
-        if not wanted or any(here.count(name) != 1 for name in wanted):
-            along = ", ".join(wanted) or "axes without names"
+        image_names = [name.lower() for name in names]
+        own_names = [name.lower() for name in self.axis_names or ()]
+        if not own_names or any(image_names.count(name) != 1 for name in own_names):
+            along = ", ".join(own_names) or "axes without names"
             raise ValueError(
-                f"The recipe smooths along {along}, and the axes of the image are {', '.join(names)}; choose the axes by hand."
+                f"The recipe smooths along {along}, and the axes of the image are "
+                f"{', '.join(names)}; choose the axes by hand."
             )
-        return dataclasses.replace(self, axes=tuple(here.index(name) for name in wanted))
+        return dataclasses.replace(self, axes=tuple(image_names.index(name) for name in own_names))
 
     def _options(
         self, spacing: float | Sequence[float] | None, options: dict[str, Any]
     ) -> dict[str, Any]:
+        """Return the keywords of `napari_diffusion.diffuse`; ``options`` take precedence."""
         if self.labels is not None and not {"labels", "mask"} & options.keys():
             raise ValueError(
-                f"The recipe smooths within {self.labels!r}: give labels or a mask, or labels=None to smooth across them."
+                f"The recipe smooths within {self.labels!r}: give labels or a mask, "
+                "or labels=None to smooth across them."
             )
-        own = {
-            "axes": self.axes,
-            "channel_axis": self.channel_axis,
-            "spacing": self.spacing if spacing is None else spacing,
-        }
-        own |= {
-            name: getattr(self, name)
-            for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
-        }
-        own["spacing"] = 1.0 if own["spacing"] is None else own["spacing"]
-        return own | options
+        if spacing is None:
+            spacing = 1.0 if self.spacing is None else self.spacing
+        own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": spacing}
+        names = ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
+        return own | {name: getattr(self, name) for name in names} | options
 
     def diffuse(
         self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any
     ) -> Image:
-        """Run the recipe; ``spacing`` [unit] defaults to the recipe's own, ``options`` such as ``labels`` go to `diffuse`."""
+        """Run the recipe on an image.
+
+        Parameters
+        ----------
+        image
+            As in `napari_diffusion.diffuse`.
+        spacing
+            Voxel size [unit]; default the one of the recipe.
+        **options
+            Further keywords of `napari_diffusion.diffuse`, such as ``labels``.
+
+        Returns
+        -------
+        numpy.ndarray
+            As `napari_diffusion.diffuse`.
+        """
         progress, cancel = options.pop("progress", None), options.pop("cancel", None)
         request = Request.of(image, self.model, **self._options(spacing, options))
         return request.result(progress, cancel)
@@ -234,7 +252,7 @@ class Recipe:
     def evolve(
         self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any
     ) -> Generator[State, None, None]:
-        """Run the recipe step by step, as `evolve`."""
+        """Run the recipe step by step, as `napari_diffusion.evolve`; arguments as in `diffuse`."""
         progress, cancel = options.pop("progress", None), options.pop("cancel", None)
         request = Request.of(image, self.model, **self._options(spacing, options))
         return request.evolve(progress, cancel)
@@ -243,45 +261,56 @@ class Recipe:
         return next(field.default for field in dataclasses.fields(self) if field.name == name)
 
     def describe(self) -> str:
-        """Say in words what it does."""
+        """Return the model, its parameters, the time and the labels in words."""
         unit = symbol(self.unit)
-        told = [
+        phrases = [
             f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip()
             for p in parameters(self.model)
         ]
-        told += [
+        phrases += [
             f"time {self.time:.4g} {unit}²",
             f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most",
         ]
-        told += [] if self.labels is None else [f"within {self.labels}"]
-        return f"{self.model.title}: {', '.join(told)}"
+        if self.labels is not None:
+            phrases.append(f"within {self.labels}")
+        return f"{self.model.title}: {', '.join(phrases)}"
 
     def to_python(self, image: str = "image", labels: str | None = None) -> str:
-        """Return the Python code of this run on the arrays of these names."""
-        told = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
+        """Return the Python code of this run; ``image`` and ``labels`` are names of arrays."""
         options = {"time": self.time, **self._options(None, {"labels": None})}
-        labels = "labels" if labels is None and self.labels is not None else labels
-        shown = [
+        if labels is None and self.labels is not None:
+            labels = "labels"
+        arguments = [
             f"{name}={_code(value)}"
             for name, value in options.items()
             if name == "spacing" or value != self._default(name)
         ]
-        shown += [] if labels is None else [f"labels={labels}"]
-        model = type(self.model)
-        ours = model in BUILTIN
-        imports = "import napari_diffusion as nd\n" + (
-            "" if ours else f"from {model.__module__} import {model.__name__}\n"
-        )
-        return f"{imports}\nresult = nd.diffuse({image}, {'nd.' if ours else ''}{model.__name__}({told}), {', '.join(shown)})\n"
+        if labels is not None:
+            arguments.append(f"labels={labels}")
+        kind = type(self.model)
+        imports, constructor = "import napari_diffusion as nd\n", f"nd.{kind.__name__}"
+        if kind not in BUILTIN:
+            imports += f"from {kind.__module__} import {kind.__name__}\n"
+            constructor = kind.__name__
+        values = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
+        call = f"nd.diffuse({image}, {constructor}({values}), {', '.join(arguments)})"
+        return f"{imports}\nresult = {call}\n"
 
     def to_command(self, source: str = "IN", target: str = "OUT", labels: str | None = None) -> str:
         """Return the command line of this run; lengths are in `unit`.
 
-        Axes and voxel size are told where the recipe names its axes by letters, as files do; otherwise they are those of the file.
+        It contains axes and voxel size if the recipe names its axes by single letters, as files do.
+        Otherwise the run takes those of the file.
+
+        Raises
+        ------
+        ValueError
+            When the scheme is an object with options, which a command line cannot hold.
         """
         if isinstance(self.scheme, Scheme):
             raise ValueError(
-                f"A command line cannot hold {self.scheme}; save the recipe as JSON and run it with --recipe."
+                f"A command line cannot hold {self.scheme}; "
+                "save the recipe as JSON and run it with --recipe."
             )
         words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
         for name, value in self._parameters().items():
@@ -289,27 +318,25 @@ class Recipe:
         words += ["--time", f"{self.time!r}", "--unit", self.unit]
         if self.axis_names and all(len(name) == 1 for name in self.axis_names):
             words += ["--axes", "".join(self.axis_names).upper()]
-            words += (
-                []
-                if self.spacing is None
-                else ["--spacing", ",".join(f"{float(h)!r}" for h in self.spacing)]
-            )
-        labels = "LABELS" if labels is None and self.labels is not None else labels
-        words += [] if labels is None else ["--labels", labels]
+            if self.spacing is not None:
+                words += ["--spacing", ",".join(f"{float(h)!r}" for h in self.spacing)]
+        if labels is None and self.labels is not None:
+            labels = "LABELS"
+        if labels is not None:
+            words += ["--labels", labels]
         for name in ("scheme", "tolerance", "nan"):
             if getattr(self, name) != self._default(name):
                 words += [f"--{name}", str(getattr(self, name))]
-        words += [
-            flag
-            for flag, on in (("--strict", self.strict), ("--preserve-dtype", self.preserve_dtype))
-            if on
-        ]
+        if self.strict:
+            words.append("--strict")
+        if self.preserve_dtype:
+            words.append("--preserve-dtype")
         return shlex.join(words)
 
 
 def _check_format(number: Any) -> None:
     """Refuse the recipe of a later version; the first recipes have no format number."""
-    if not _whole(number) or number < 0:
+    if not _is_whole(number) or number < 0:
         raise ValueError(f"In the recipe, format must be a whole number >= 0, got {number!r:.60}.")
     if number > RECIPE_FORMAT:
         raise ValueError(
@@ -319,7 +346,25 @@ def _check_format(number: Any) -> None:
         )
 
 
+def _check_fields(fields: dict[str, Any]) -> None:
+    """Check all fields of a recipe but its format, model, parameters and scheme."""
+    for name, value in fields.items():
+        if name not in _FIELD_CHECKS:
+            raise ValueError(f"The recipe says {name!r}, which no recipe has.")
+        is_valid, description = _FIELD_CHECKS[name]
+        if not is_valid(value):
+            raise ValueError(f"In the recipe, {name} must be {description}, got {value!r:.60}.")
+    axes = fields.get("axes")
+    for name in ("spacing", "axis_names"):
+        if fields.get(name) and axes and len(fields[name]) != len(axes):
+            raise ValueError(
+                f"In the recipe, {name} must have one entry for each of its {len(axes)} axes, "
+                f"got {len(fields[name])}."
+            )
+
+
 def _model(name: Any, values: Any) -> Model:
+    """Return the model of a recipe from its name and its parameters."""
     if not (isinstance(name, str) and isinstance(values, dict)):
         raise ValueError("In the recipe, model must be a name and parameters a JSON object.")
     kind = get(name)
@@ -332,57 +377,67 @@ def _model(name: Any, values: Any) -> Model:
 
 
 def _scheme(plain: Any) -> str | Scheme:
+    """Return the scheme of a recipe from its name, or from an object with name and options."""
     options = dict(plain) if isinstance(plain, dict) else {"name": plain}
     name = options.pop("name", None)
-    known = {scheme.name: scheme for scheme in SCHEMES}
-    if name not in (*known, *([] if isinstance(plain, dict) else ["auto"])):
+    kinds = {scheme.name: scheme for scheme in SCHEMES}
+    if name not in (*kinds, *([] if isinstance(plain, dict) else ["auto"])):
         raise ValueError(
-            f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(known)}."
+            f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(kinds)}."
         )
     try:
-        scheme = known[name](**options) if isinstance(plain, dict) else str(name)
+        scheme = kinds[name](**options) if isinstance(plain, dict) else str(name)
     except TypeError as error:
         raise ValueError(f"The scheme of the recipe cannot be read: {error}.") from None
     for option, value in options.items():
-        counted = option != "step"
-        if value is not None and not (_number(value, _TINY) and (_whole(value) or not counted)):
+        is_count = option != "step"
+        if value is not None and not (_is_positive(value) and (_is_whole(value) or not is_count)):
             raise ValueError(
-                f"In the recipe's scheme, {option} must be a {'whole ' * counted}number > 0, got {value!r:.60}."
+                f"In the recipe's scheme, {option} must be a {'whole ' * is_count}number > 0, "
+                f"got {value!r:.60}."
             )
     return scheme
 
 
-def _number(value: Any, least: float) -> bool:
+def _is_number(value: Any, minimum: float) -> bool:
     number = as_number(value)
-    return number is not None and least <= number < math.inf
+    return number is not None and minimum <= number < math.inf
 
 
-def _list(value: Any, allowed: Callable[[Any], bool]) -> bool:
-    return value is None or (isinstance(value, list | tuple) and all(map(allowed, value)))
+def _is_positive(value: Any) -> bool:
+    """Whether a value is a finite number > 0 and not subnormal."""
+    return _is_number(value, sys.float_info.min)
 
 
-def _different(values: Any) -> bool:
-    return values is None or len(set(values)) == len(values)
-
-
-def _whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_TINY = sys.float_info.min
-#: What a field of a recipe may hold: a check, and the same in words.
-_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "time": (lambda v: _number(v, 0), "a number >= 0 and finite"),
-    "tolerance": (lambda v: _number(v, _TINY), "a number > 0 and finite"),
+def _is_list(value: Any, is_valid: Callable[[Any], bool]) -> bool:
+    """Whether a value is ``None`` or a list of valid entries."""
+    return value is None or (isinstance(value, list | tuple) and all(map(is_valid, value)))
+
+
+def _are_distinct(values: Any) -> bool:
+    return values is None or len(set(values)) == len(values)
+
+
+#: Check of each plain field of a recipe, and its description in an error message.
+_FIELD_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "time": (lambda v: _is_number(v, 0), "a number >= 0 and finite"),
+    "tolerance": (_is_positive, "a number > 0 and finite"),
     "unit": (lambda v: isinstance(v, str), "the name of a unit"),
     "strict": (lambda v: isinstance(v, bool), "true or false"),
     "preserve_dtype": (lambda v: isinstance(v, bool), "true or false"),
     "nan": (lambda v: v in ("raise", "mask"), "'raise' or 'mask'"),
-    "spacing": (lambda v: _list(v, lambda h: _number(h, _TINY)), "a list of numbers > 0"),
-    "axes": (lambda v: _list(v, _whole) and _different(v), "a list of different whole numbers"),
-    "channel_axis": (lambda v: v is None or _whole(v), "a whole number"),
+    "spacing": (lambda v: _is_list(v, _is_positive), "a list of numbers > 0"),
+    "axes": (
+        lambda v: _is_list(v, _is_whole) and _are_distinct(v),
+        "a list of different whole numbers",
+    ),
+    "channel_axis": (lambda v: v is None or _is_whole(v), "a whole number"),
     "axis_names": (
-        lambda v: _list(v, lambda name: isinstance(name, str)) and _different(v),
+        lambda v: _is_list(v, lambda name: isinstance(name, str)) and _are_distinct(v),
         "a list of different names",
     ),
     "labels": (lambda v: v is None or isinstance(v, str), "the name of labels"),
@@ -391,11 +446,12 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy as JSON knows them."""
+    """Convert a NumPy number to a Python number, for JSON."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _code(value: Any) -> str:
+    """Return the Python code of a value."""
     if isinstance(value, Scheme):
         return f"nd.schemes.{value!r}"
     return repr(tuple(value) if isinstance(value, list) else value)

@@ -1,4 +1,4 @@
-"""A run as the caller asks for it: image, model, and every option, unchecked until they are used."""
+"""A run as the caller requests it: image, model and options, which are checked on first use."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Request:
     Attributes
     ----------
     image, model
-        What is filtered, and by which model.
+        The image to filter, and the diffusion model.
     geometry, domain
-        Which axes diffuse with which voxel size, and where.
+        Diffusing axes and voxel size, and the regions within which the image diffuses.
     integration, execution
-        How far and by which steps, and how it is executed.
+        Diffusion time and scheme; threads and backend.
     preserve_dtype, channel_weights
         As in `napari_diffusion.diffuse`.
     """
@@ -71,7 +71,7 @@ class Request:
 
     @cached_property
     def plan(self) -> Plan:
-        """What the run will do and need."""
+        """The plan of the run: scheme, schedule, halo and memory."""
         return make_plan(self.problem, self.model, self.integration, self.execution)
 
     def evolve(

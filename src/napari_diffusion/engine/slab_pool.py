@@ -1,6 +1,7 @@
-"""Threads: serial kernels that release the GIL, over slabs of planes, in a pool of our own.
+"""Threads: serial kernels that release the GIL run over slabs of planes, in a pool of each run.
 
-numba's ``parallel=True`` aborts the whole process when two Python threads use it at once; a pool per run cannot.
+numba's ``parallel=True`` aborts the whole process when two Python threads use it at once. A pool
+per run has no such limit.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
 
-#: Fewer voxels than this are not worth a hand-over to another thread (about 50 µs), and an image of two such slabs is not cut yet:
-#: at 64³ two threads were half as fast as one.
+#: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
+#: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
 MIN_SLAB_VOXELS = 1 << 17
 
 
@@ -25,21 +26,26 @@ def cpu_count() -> int:
 
 
 def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) -> int:
-    """Planes per slab: enough slabs to share evenly, none too small to be worth a hand-over, none above ``largest`` voxels."""
-    even = (
-        -(-planes // (4 * threads)) if planes * voxels_per_plane > 2 * MIN_SLAB_VOXELS else planes
-    )
+    """Return the number of planes per slab.
+
+    There are enough slabs for an even share of the work. A slab has at least `MIN_SLAB_VOXELS` and
+    at most ``largest`` voxels.
+    """
+    is_cut = planes * voxels_per_plane > 2 * MIN_SLAB_VOXELS
+    even = -(-planes // (4 * threads)) if is_cut else planes
     return max(1, min(max(even, MIN_SLAB_VOXELS // voxels_per_plane), largest // voxels_per_plane))
 
 
 class SlabPool:
-    """Runs a function over slabs of planes; the result may not depend on where they are cut."""
+    """Runs a function over slabs of planes; its result must not depend on where they are cut."""
 
     def __init__(
         self, threads: int, cancel: CancelEvent | None, report: Callable[[float], object]
     ) -> None:
-        self.threads, self._cancel, self.report = threads, cancel, report
-        self._pool: ThreadPoolExecutor | None = None  # a small image is never cut, and needs none
+        self.threads = threads
+        self.report = report
+        self._cancel = cancel
+        self._pool: ThreadPoolExecutor | None = None  # a small image is not cut and needs none
 
     def __enter__(self) -> Self:
         return self
@@ -56,46 +62,59 @@ class SlabPool:
     def run(
         self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False
     ) -> None:
-        """Call ``work(lo, hi)`` on all slabs and report the share that is done after each. Raises `Cancelled` between slabs."""
-        cuts = deque((lo, min(lo + height, planes)) for lo in range(0, planes, height))
-        done: list[int] = []
+        """Call ``work(lo, hi)`` on all slabs; unless ``quiet``, report the share done after each.
 
-        def take(report: Callable[[float], object]) -> None:
+        Raises
+        ------
+        Cancelled
+            Between two slabs, when the cancel event is set.
+        """
+        slabs = deque((lo, min(lo + height, planes)) for lo in range(0, planes, height))
+        finished_planes: list[int] = []
+
+        def take_slabs(report: Callable[[float], object]) -> None:
             try:
-                while cuts:
+                while slabs:
                     self.poll()
                     try:
-                        lo, hi = cuts.popleft()
-                    except IndexError:  # another thread was faster
+                        lo, hi = slabs.popleft()
+                    except IndexError:  # another thread took the last slab
                         return
                     work(lo, hi)
-                    done.append(hi - lo)
-                    report(sum(done) / planes)
+                    finished_planes.append(hi - lo)
+                    report(sum(finished_planes) / planes)
             except BaseException:
-                cuts.clear()  # the others stop as well
+                slabs.clear()  # the other threads stop as well
                 raise
 
-        # The calling thread works too: one hand-over less, and progress is reported from where it is wanted.
-        wanted = min(self.threads, len(cuts)) - 1
-        if wanted > 0 and self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, "napari-diffusion")
-        auxiliary_layers = (
-            [self._pool.submit(take, lambda share: None) for _ in range(wanted)]
-            if self._pool
-            else []
-        )
+        # The calling thread works too: this saves one hand-over, and progress is reported from it.
+        futures = self._submit(take_slabs, min(self.threads, len(slabs)) - 1)
         try:
-            take((lambda share: None) if quiet else self.report)
+            take_slabs(_ignore if quiet else self.report)
         finally:
-            # Nobody may still write into our buffers when an error or a cancel has been passed on.
-            if auxiliary_layers:
-                wait(auxiliary_layers)
-        for helper in auxiliary_layers:
-            helper.result()
-        if auxiliary_layers and not quiet:
+            # No thread may write to the caller's arrays after an error or a cancel was raised.
+            if futures:
+                wait(futures)
+        for future in futures:
+            future.result()
+        if futures and not quiet:
             self.report(1.0)
 
     def poll(self) -> None:
-        """Raise `Cancelled` when the caller wants the run to stop."""
+        """Raise `Cancelled` when the cancel event is set."""
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("The filter was cancelled.")
+
+    def _submit(
+        self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int
+    ) -> list[Future[None]]:
+        """Start ``take_slabs`` in a number of further threads, without progress."""
+        if helpers > 0 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1, "napari-diffusion")
+        if self._pool is None:
+            return []
+        return [self._pool.submit(take_slabs, _ignore) for _ in range(helpers)]
+
+
+def _ignore(share: float) -> None:
+    """Report no progress."""

@@ -1,4 +1,4 @@
-"""The solver of one frame: stages over slabs, the exact solution of the linear model, and values that are not finite."""
+"""The solver of one frame: runs the stages of a scheme over slabs of planes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.planner import Plan
-from napari_diffusion.engine.problem import Problem
+from napari_diffusion.engine.problem import FrameIndex, Problem
+from napari_diffusion.engine.scalar_stage import ScalarStage, mix_in_start
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.models import Model
-from napari_diffusion.operators import VoxelOperator
-from napari_diffusion.operators.curvature import LevelSetCurvature
-from napari_diffusion.operators.diffusivity import LINEAR, Diffusivity
-from napari_diffusion.operators.divergence import (
-    ConstantDiffusivity,
-    GradientDiffusivity,
-    VoxelDiffusivity,
-)
+from napari_diffusion.operators.diffusivity import LINEAR
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.smoothing import chebyshev_stage, heat_series_weights
@@ -32,76 +26,76 @@ from napari_diffusion.operators.tensor import DiffusionTensor
 from napari_diffusion.schemes import Exact, Stage
 from napari_diffusion.schemes.exact import transform
 
-#: Voxels that get their eigenvalues at once.
-FEW = 1 << 14
+#: Voxels whose eigenvalues are computed at once.
+EIGENVALUE_VOXELS = 1 << 14
 
 
 class Solver:
-    """Advances one frame at a time; its two fields are allocated once and used for every frame."""
+    """Advances one frame at a time; its work fields are allocated once and serve every frame."""
 
     def __init__(
-        self, problem: Problem, model: Model, plan: Plan, kernel: Backend, slabs: SlabPool
+        self, problem: Problem, model: Model, plan: Plan, kernels: Backend, slabs: SlabPool
     ) -> None:
-        self.problem, self.model, self.plan, self.kernel, self.slabs = (
-            problem,
-            model,
-            plan,
-            kernel,
-            slabs,
-        )
+        self.problem = problem
+        self.model = model
+        self.plan = plan
+        self.kernels = kernels
+        self.slabs = slabs
         self.weights = problem.weights.astype(problem.working)
         self.fields: list[Field] = []
-        self.height, self.scratch = plan.height, Scratch()
-        self.tensors: Any = None
+        self.scratch = Scratch()
+        self.tensors: Any = None  # allocated for tensor models only
 
     def field(self, number: int) -> Field:
-        """Work field of that number, allocated when it is first needed."""
+        """Return a work field by its number; it is allocated on first use."""
         while len(self.fields) <= number:
-            self.fields.append(
-                np.empty((self.problem.channels, *self.problem.space), self.problem.working)
-            )
+            shape = (self.problem.channels, *self.problem.space)
+            self.fields.append(np.empty(shape, self.problem.working))
         return self.fields[number]
 
-    def solve(self, frame: Any) -> Generator[tuple[float | None, Field, Any], None, None]:
-        """Yield (time, field, voxels that are not finite) after every stage; the field is overwritten by the stage after the next."""
+    def solve(self, frame: FrameIndex) -> Generator[tuple[float | None, Field, Any], None, None]:
+        """Yield (time, field, invalid voxels) after every stage of a frame.
+
+        The time is ``None`` inside a superstep. A field is overwritten by the stage after the next.
+        """
         problem, plan = self.problem, self.plan
-        u, ours = problem.read(frame)
+        u, is_copy = problem.read(frame)
         invalid = self._invalid_voxels(u, frame)
         if invalid is not None:
-            u, ours = np.where(invalid, u.dtype.type(0), u), True
+            u, is_copy = np.where(invalid, u.dtype.type(0), u), True
         if self.model.has_transform:
-            u, ours = u if ours else u.copy(), True
+            u, is_copy = u if is_copy else u.copy(), True
             self.model.encode(u)
-        grid = problem.grid(
-            problem.open_faces_of(frame, None if invalid is None else np.logical_or.reduce(invalid))
-        )
+        invalid_in_any = None if invalid is None else np.logical_or.reduce(invalid)
+        grid = problem.grid(problem.open_faces_of(frame, invalid_in_any))
         if isinstance(plan.scheme, Exact):
-            solve = self._exact if grid.open_faces is None else self._series
+            solve = self._exact if grid.open_faces is None else self._exact_between_walls
             yield plan.stages[0].time, solve(u, grid), invalid
             return
-        start, before, base, fresh = u, u, u, True
+        initial, previous, superstep_start = u, u, u
         keeps_start = any(stage.start_weight for stage in plan.stages)
+        begins_superstep = True
         for k, stage in enumerate(plan.stages):
-            if keeps_start and fresh and (k or ours):
-                base = self.field(2)
-                np.copyto(base, u)
-            fresh = stage.time is not None
-            # A copy of the input serves as the second field as soon as its first step is done.
-            out = start if ours and k % 2 else self.field(k % 2)
-            if stage.momentum and before is not out:
-                np.copyto(out, before)
+            if keeps_start and begins_superstep and (k or is_copy):
+                superstep_start = self.field(2)
+                np.copyto(superstep_start, u)
+            begins_superstep = stage.time is not None
+            # After the first stage, a copy of the input serves as the second field.
+            out = initial if is_copy and k % 2 else self.field(k % 2)
+            if stage.momentum and previous is not out:
+                np.copyto(out, previous)
             if plan.tensor is None:
-                self._stage(u, out, base, stage, grid)
+                self._scalar_stage(u, out, superstep_start, stage, grid)
             else:
                 if not stage.reuse_tensor:
-                    self._new_tensors(u, out, stage.predictor_step, grid, first=k == 0)
-                self._tensor_stage(u, out, base, stage, grid)
+                    self._update_tensors(u, out, stage.predictor_step, grid, is_first=k == 0)
+                self._tensor_stage(u, out, superstep_start, stage, grid)
             yield stage.time, out, invalid
-            before, u = u, out
+            previous, u = u, out
 
-    def finished(self, field: Field, invalid: Any, frame: Any, copy: bool) -> NDArray[Any]:
-        """Return the field as a piece of the result, with the values that are not finite put back."""
-        if copy or self.model.has_transform:  # decoding twice would be wrong
+    def finished(self, field: Field, invalid: Any, frame: FrameIndex, copy: bool) -> NDArray[Any]:
+        """Return the field as a frame of the result, with the invalid values of the input."""
+        if copy or self.model.has_transform:  # a field must not be decoded twice
             field = field.copy()
         if self.model.has_transform:
             self.model.decode(field)
@@ -114,153 +108,99 @@ class Solver:
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
 
-    def _stage(self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid) -> None:
-        h = np.array(grid.spacing)
-        dtype = u.dtype
-        b2 = (1 / h**2).astype(dtype)
-
-        def work(lo: int, hi: int) -> None:
-            g: Field | None = None
-            known = 0  # g holds the planes up to this one
-            features: Features | None = None
-            for start in range(lo, hi, self.plan.chunk):
-                stop = min(start + self.plan.chunk, hi)
-                # A face takes the mean of its two voxels: one plane more on either side, two of which the chunk before has left.
-                first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
-                new = first if g is None else known
-                features = Features(
-                    u, new, last, grid, self.kernel, self.weights, self.scratch, before=features
-                )
-                operator = self.model.operator(features)
-                assert not isinstance(operator, DiffusionTensor)
-                diffusivity = (
-                    Diffusivity()
-                    if isinstance(operator, ConstantDiffusivity | VoxelDiffusivity)
-                    else operator.diffusivity
-                )
-                if isinstance(operator, VoxelOperator):
-                    planes = self.scratch.take("g", (self.plan.chunk + 2, *u.shape[2:]), dtype)
-                    if g is not None:
-                        planes[: new - first] = g[g.shape[0] - (new - first) :]
-                    g = planes[: last - first]
-                    g[new - first :] = operator.values
-                    known = last
-                scale = (
-                    operator.maximum
-                    if isinstance(operator, ConstantDiffusivity | GradientDiffusivity)
-                    else 1.0
-                )
-                a = (scale * stage.step / h**2).astype(dtype)
-                # Neither 1/kappa nor its square may overflow: inf * 0 is NaN.
-                most = math.sqrt(np.finfo(dtype).max) / 4
-                code, faces, w = diffusivity.code, grid.open_faces, self.weights
-                if isinstance(operator, GradientDiffusivity | LevelSetCurvature):
-                    assert g is not None
-                    cap = operator.maximum if isinstance(operator, LevelSetCurvature) else 0.0
-                    k2 = min(1 / diffusivity.kappa, most) ** 2
-                    self.kernel.gradient_step(
-                        u,
-                        out,
-                        start,
-                        stop,
-                        a,
-                        b2,
-                        stage.momentum,
-                        code,
-                        k2,
-                        cap,
-                        g,
-                        first,
-                        faces,
-                        w,
-                    )
-                else:
-                    b = np.minimum(1 / (h * diffusivity.kappa), most).astype(dtype)
-                    self.kernel.step(
-                        u, out, start, stop, a, b, stage.momentum, code, g, first, faces, w
-                    )
-                self._draw_back(out, base, stage.start_weight, start, stop)
-
-        self.slabs.run(work, u.shape[1], self.height)
-
-    def _draw_back(
-        self, out: Field, base: Field, start_weight: float, start: int, stop: int
+    def _scalar_stage(
+        self, u: Field, out: Field, superstep_start: Field, stage: Stage, grid: Grid
     ) -> None:
-        """Mix the share ``start_weight`` of the superstep's start into its end."""
-        if start_weight:
-            pull = self.scratch.take(
-                "pull", (out.shape[0], stop - start, *out.shape[2:]), out.dtype
-            )
-            np.subtract(base[:, start:stop], out[:, start:stop], out=pull)
-            pull *= out.dtype.type(start_weight)
-            out[:, start:stop] += pull
+        slab_stage = ScalarStage(
+            self.model,
+            stage,
+            grid,
+            self.kernels,
+            self.weights,
+            self.scratch,
+            self.plan.chunk,
+            u,
+            out,
+            superstep_start,
+        )
+        self.slabs.run(slab_stage.run, u.shape[1], self.plan.height)
 
-    def _new_tensors(
-        self, u: Field, out: Field, predictor_step: float, grid: Grid, first: bool
+    def _update_tensors(
+        self, u: Field, out: Field, predictor_step: float, grid: Grid, is_first: bool
     ) -> None:
-        """Make the tensors anew, from the field that a step of ``predictor_step`` predicts; ``out``, which the stage will fill, takes it."""
-        if first or not predictor_step:
+        """Recompute the tensors from ``u``, or from the state that an explicit step predicts.
+
+        The predicted state is written to ``out``, which the stage overwrites afterwards.
+        """
+        if is_first or not predictor_step:
             self._build_tensors(u, grid)
         if predictor_step:
             self._tensor_stage(u, out, u, Stage(0.0, predictor_step, None), grid, quiet=True)
             self._build_tensors(out, grid)
 
     def _build_tensors(self, u: Field, grid: Grid) -> None:
-        """Store the tensor of every voxel, from the field as it is now."""
+        """Compute and store the diffusion tensor of ``u`` at every voxel."""
         if self.tensors is None:
-            self.tensors = self.kernel.tensors(grid.shape)
-        rows = math.prod(grid.shape[1:])
+            self.tensors = self.kernels.tensors(grid.shape)
+        # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
+        batch = max(1, round(EIGENVALUE_VOXELS / math.prod(grid.shape[1:])))
 
         def work(lo: int, hi: int) -> None:
-            features = Features(u, lo, hi, grid, self.kernel, self.weights, self.scratch)
+            features = Features(u, lo, hi, grid, self.kernels, self.weights, self.scratch)
             tensor = self.model.operator(features)
             assert isinstance(tensor, DiffusionTensor)
-            # Eigenvalues and what is made of them take many arrays: a plane or so at a time stays in the cache.
-            few = max(1, round(FEW / rows))
-            for first in range(0, hi - lo, few):
-                planes = slice(first, min(first + few, hi - lo))
+            for first in range(0, hi - lo, batch):
+                planes = slice(first, min(first + batch, hi - lo))
                 matrix = np.ascontiguousarray(tensor.matrix[:, planes])
-                mu = self.kernel.eigenvalues(matrix)
+                mu = self.kernels.eigenvalues(matrix)
                 lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
-                self.kernel.compose(
+                self.kernels.compose(
                     matrix, mu, lam, tensor.maximum, features.axes, self.tensors, lo + first
                 )
 
-        self.slabs.run(work, u.shape[1], self.height, quiet=True)
+        self.slabs.run(work, u.shape[1], self.plan.height, quiet=True)
 
     def _tensor_stage(
-        self, u: Field, out: Field, base: Field, stage: Stage, grid: Grid, quiet: bool = False
+        self,
+        u: Field,
+        out: Field,
+        superstep_start: Field,
+        stage: Stage,
+        grid: Grid,
+        quiet: bool = False,
     ) -> None:
         assert self.plan.tensor is not None
-        scale, faces = stage.step * self.plan.tensor.maximum, grid.open_faces
-        if not self.plan.strict:
-
-            def work(lo: int, hi: int) -> None:
-                self.kernel.tensor_step(
-                    u, out, self.tensors, lo, hi, scale, grid.spacing, stage.momentum, faces
-                )
-                self._draw_back(out, base, stage.start_weight, lo, hi)
-
-            self.slabs.run(work, u.shape[1], self.height, quiet)
+        scale = stage.step * self.plan.tensor.maximum
+        if self.plan.strict:
+            self._selling_stage(u, out, scale, grid)
             return
-        full = np.empty(grid.shape, np.uint8)
-        self.slabs.run(
-            lambda lo, hi: self.kernel.incident(
-                self.tensors, lo, hi, scale, grid.spacing, faces, full
-            ),
-            u.shape[1],
-            self.height,
-            quiet=True,
-        )
-        self.slabs.run(
-            lambda lo, hi: self.kernel.selling_step(
-                u, out, self.tensors, full, lo, hi, scale, grid.spacing, faces
-            ),
-            u.shape[1],
-            self.height,
-        )
+
+        def work(lo: int, hi: int) -> None:
+            self.kernels.tensor_step(
+                u, out, self.tensors, lo, hi, scale, grid.spacing, stage.momentum, grid.open_faces
+            )
+            mix_in_start(out, superstep_start, stage.start_weight, lo, hi, self.scratch)
+
+        self.slabs.run(work, u.shape[1], self.plan.height, quiet)
+
+    def _selling_stage(self, u: Field, out: Field, scale: float, grid: Grid) -> None:
+        """One explicit step on Selling's stencil, whose weights are non-negative."""
+        spacing, faces = grid.spacing, grid.open_faces
+        weight_sums = np.empty(grid.shape, np.uint8)
+
+        def add_weights(lo: int, hi: int) -> None:
+            self.kernels.incident(self.tensors, lo, hi, scale, spacing, faces, weight_sums)
+
+        def step(lo: int, hi: int) -> None:
+            self.kernels.selling_step(
+                u, out, self.tensors, weight_sums, lo, hi, scale, spacing, faces
+            )
+
+        self.slabs.run(add_weights, u.shape[1], self.plan.height, quiet=True)
+        self.slabs.run(step, u.shape[1], self.plan.height)
 
     def _exact(self, u: Field, grid: Grid) -> Field:
+        """Exact solution without walls: by convolution, or by cosine transforms at long times."""
         time = self.plan.stages[0].step
         assert isinstance(self.plan.scheme, Exact)
         taps = self.plan.scheme.taps(time, grid, u.dtype)
@@ -272,25 +212,24 @@ class Solver:
 
         def work(lo: int, hi: int) -> None:
             slab = out[:, lo:hi]
-            part = (
-                slab if slab.flags.c_contiguous else self.scratch.take("part", slab.shape, u.dtype)
-            )
-            self.kernel.smooth(u, lo, hi, taps, part)
+            contiguous = slab.flags.c_contiguous
+            part = slab if contiguous else self.scratch.take("part", slab.shape, u.dtype)
+            self.kernels.smooth(u, lo, hi, taps, part)
             if part is not slab:
                 slab[...] = part
 
-        self.slabs.run(work, u.shape[1], self.height)
+        self.slabs.run(work, u.shape[1], self.plan.height)
         return out
 
     def _transform(self, out: Field, time: float, grid: Grid) -> None:
-        """Exact solution by cosine transforms, one axis after the other, each in slabs across it."""
-        real = [i for i, n in enumerate(grid.shape) if n > 1]
-        for number, axis in enumerate(real):
-            across = next((i for i in real if i != axis), axis)
+        """Apply the exact solution to ``out`` in place, by cosine transforms axis by axis."""
+        axes = [i for i, n in enumerate(grid.shape) if n > 1]
+        for number, axis in enumerate(axes):
+            # Slabs are cut along another axis; a single axis is transformed in one piece.
+            across = next((i for i in axes if i != axis), axis)
             planes = out.shape[across + 1] if across != axis else 1
-            height = max(
-                1, planes // (8 * self.slabs.threads)
-            )  # each slab has scratch of twice its size
+            # A transform needs scratch of twice the size of its slab.
+            height = max(1, planes // (8 * self.slabs.threads))
 
             def work(
                 lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes
@@ -299,23 +238,22 @@ class Solver:
                 part[...] = transform(part, axis + 1, time, grid.spacing[axis])
 
             self.slabs.run(work, planes, height, quiet=True)
-            self.slabs.report((number + 1) / len(real))
+            self.slabs.report((number + 1) / len(axes))
 
-    def _series(self, u: Field, grid: Grid) -> Field:
-        """Exact solution between walls, by the Chebyshev series."""
+    def _exact_between_walls(self, u: Field, grid: Grid) -> Field:
+        """Exact solution between walls, by the Chebyshev series of the matrix exponential."""
         assert isinstance(self.plan.scheme, Exact)
-        weights = heat_series_weights(
-            self.plan.stages[0].step, grid, self.plan.scheme.tail(u.dtype)
-        )
+        time, tail = self.plan.stages[0].step, self.plan.scheme.tail(u.dtype)
+        weights = heat_series_weights(time, grid, tail)
         total, h = self.field(2), np.array(grid.spacing)
         np.copyto(total, u)
-        start, before = u, u
+        initial, previous = u, u
         for k in range(1, len(weights)):
             momentum, tau = chebyshev_stage(k, grid)
             a, weight = (tau / h**2).astype(u.dtype), u.dtype.type(weights[k])
             out = self.field(k % 2)
-            if momentum and before is not out:
-                np.copyto(out, before)
+            if momentum and previous is not out:
+                np.copyto(out, previous)
 
             def work(
                 lo: int,
@@ -323,48 +261,45 @@ class Solver:
                 u: Field = u,
                 out: Field = out,
                 a: Field = a,
-                m: float = momentum,
+                momentum: float = momentum,
                 weight: Any = weight,
             ) -> None:
-                self.kernel.step(
-                    u, out, lo, hi, a, a, m, LINEAR, None, 0, grid.open_faces, self.weights
+                self.kernels.step(
+                    u, out, lo, hi, a, a, momentum, LINEAR, None, 0, grid.open_faces, self.weights
                 )
-                # Written as a change, so that a voxel without open faces keeps every bit.
-                total[:, lo:hi] += weight * (out[:, lo:hi] - start[:, lo:hi])
+                # Added as a difference, so that a voxel without open faces keeps every bit.
+                total[:, lo:hi] += weight * (out[:, lo:hi] - initial[:, lo:hi])
 
-            self.slabs.run(work, u.shape[1], self.height, quiet=True)
+            self.slabs.run(work, u.shape[1], self.plan.height, quiet=True)
             self.slabs.report(k / (len(weights) - 1))
-            before, u = u, out
+            previous, u = u, out
         return total
 
-    def _invalid_voxels(self, u: Field, frame: Any) -> NDArray[np.bool_] | None:
-        """Voxels that are not finite, or ``None``; raises when the job refuses them."""
+    def _invalid_voxels(self, u: Field, frame: FrameIndex) -> NDArray[np.bool_] | None:
+        """Return a mask of the values that are NaN or infinite, ``None`` without any.
+
+        Raises
+        ------
+        NotFinite
+            When the problem refuses such values and one of them is in a region.
+        ValueError
+            When a value is so large that its powers would overflow.
+        """
         if self.problem.input_dtype.kind != "f":
             return None
-        found: list[int] = []
-        largest = float(np.finfo(u.dtype).max)
-        # Nonlinear models take squares, and those of intensities that are squares already the fourth power.
-        limit = (
-            largest
-            ** (
-                1.0
-                if isinstance(self.plan.scheme, Exact)
-                else 0.25
-                if self.model.has_transform
-                else 0.5
-            )
-            / 16
-        )
-        per = u.size // u.shape[1]
+        limit = self._largest_value(u.dtype)
+        counts: list[int] = []
+        values_per_plane = u.size // u.shape[1]
 
         def work(lo: int, hi: int) -> None:
-            found.append(self.kernel.count_invalid(u, lo * per, hi * per, limit))
+            start, stop = lo * values_per_plane, hi * values_per_plane
+            counts.append(self.kernels.count_invalid(u, start, stop, limit))
 
-        self.slabs.run(work, u.shape[1], self.height, quiet=True)
-        if not sum(found):
+        self.slabs.run(work, u.shape[1], self.plan.height, quiet=True)
+        if not sum(counts):
             return None
-        bad = ~np.isfinite(u)
-        if u.max(where=~bad, initial=0) > limit or u.min(where=~bad, initial=0) < -limit:
+        invalid = ~np.isfinite(u)
+        if u.max(where=~invalid, initial=0) > limit or u.min(where=~invalid, initial=0) < -limit:
             remedy = (
                 "rescale it" if u.dtype == np.float64 else "rescale it, or convert it to float64"
             )
@@ -372,18 +307,30 @@ class Solver:
                 f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; {remedy}."
             )
         regions = self.problem.regions_of(frame)
-        seen = (
-            bad if regions is None else bad & (regions != 0)
-        )  # what mask, labels or a masked array hide may be anything
-        if self.problem.nan == "raise" and seen.any():
-            there = self.problem.whole(seen, frame)  # in the axes of the user's array
-            inside = iter(np.unravel_index(there.argmax(), there.shape))
-            first = tuple(
-                int(next(inside) if isinstance(index, slice) else index) for index in frame
-            )
-            raise NotFinite(
-                int(seen.sum()),
-                first,
-                "A frame of the image" if self.problem.frame_axes else "The image",
-            )
-        return bad
+        # Values outside mask, labels or a masked array may be anything.
+        refused = invalid if regions is None else invalid & (regions != 0)
+        if self.problem.nan == "raise" and refused.any():
+            raise self._not_finite(refused, frame)
+        return invalid
+
+    def _largest_value(self, dtype: np.dtype[Any]) -> float:
+        """Largest magnitude of a value whose powers do not overflow.
+
+        Nonlinear models take squares. Models with a transform square the intensities before, so
+        they take the fourth power.
+        """
+        largest = float(np.finfo(dtype).max)
+        if isinstance(self.plan.scheme, Exact):
+            exponent = 1.0
+        else:
+            exponent = 0.25 if self.model.has_transform else 0.5
+        limit: float = largest**exponent / 16
+        return limit
+
+    def _not_finite(self, refused: Any, frame: FrameIndex) -> NotFinite:
+        """Return the error for a mask of refused values, with the index of the first one."""
+        in_frame = self.problem.whole(refused, frame)
+        position = iter(np.unravel_index(in_frame.argmax(), in_frame.shape))
+        index = tuple(int(next(position) if isinstance(i, slice) else i) for i in frame)
+        subject = "A frame of the image" if self.problem.frame_axes else "The image"
+        return NotFinite(int(refused.sum()), index, subject)

@@ -1,1 +1,1 @@
-"""Parameters from the image: its noise, the risk of a filtered image, and the search for the smallest risk."""
+"""Choice of parameters from the image: noise, risk of a filtered image, search for its minimum."""

@@ -1,24 +1,31 @@
-r"""Noise from the image alone.
+r"""Noise level and noise correlations, estimated from the image alone.
 
-The noise is read from the finest second differences along every finely sampled axis (Immerkær 1996, in N-D and with the median),
+The noise level is measured on second differences along every finely sampled axis (Immerkær 1996,
+here in N-D and with the median),
 
-.. math:: \hat\sigma = \operatorname{median}|r| / 0.6745, \qquad r = u * ([1, -2, 1]/\sqrt 6)^{\otimes N}
+.. math:: \hat\sigma = \operatorname{median}|r| / 0.6745, \qquad
+          r = u * ([1, -2, 1]/\sqrt 6)^{\otimes N}
 
-in the flattest quarter of the image. How flat a place is says a band of coarser frequencies (the difference of two Gaussians), which
-white noise leaves nearly uncorrelated with :math:`r`: choosing flat places does not choose small noise. On eleven photographs this
-took the worst error at noise levels of 10 and 20 % of the range from 12 to 7 %, and at 3 % from 19 to 2 % on those whose own texture is
-weaker than the noise.
+in the flattest quarter of the image. Flatness is measured in a band of coarser frequencies, the
+difference of two Gaussians. For white noise this band is nearly uncorrelated with :math:`r`, so
+that the selection of flat voxels does not select weak noise. On eleven photographs, the selection
+reduced the worst error from 12 to 7 % at noise levels of 10 and 20 % of the range. At 3 % it
+reduced the worst error from 19 to 2 %, on photographs whose texture is weaker than the noise.
 
-Noise that was smoothed or interpolated has little of its energy there. What neighbours share is read from its variogram along every axis,
-the variances of differences over one to four voxels,
+Smoothed or interpolated noise has little energy in second differences. The correlations of
+neighbouring voxels are measured by a variogram along every axis, the variances of differences over
+one to four voxels,
 
-.. math:: \rho_k = 1 - \gamma_k/\gamma_4, \qquad \gamma_k = \tfrac12\operatorname{Var}(u_{x+k} - u_x), \qquad \sigma^2 = \gamma_4,
+.. math:: \rho_k = 1 - \gamma_k/\gamma_4, \qquad
+          \gamma_k = \tfrac12\operatorname{Var}(u_{x+k} - u_x), \qquad \sigma^2 = \gamma_4,
 
-taken of second differences across the axis, which leave little of the picture and a known share of the noise.
+applied to second differences across the axis. These contain little of the picture and a known
+share of the noise.
 
-Where there are frames, and the flattest quarter is not white noise, all this is read from the difference of two,
-:math:`(u_{t+1} - u_t)/\sqrt 2`, if that has less detail: it has the noise of one frame, and no picture where nothing moves. What stays
-the same from frame to frame does not count as noise then.
+In a series of frames, the same is measured on the difference of two frames,
+:math:`(u_{t+1} - u_t)/\sqrt 2`, where the flattest quarter is not white noise and the difference
+has less detail than a frame. The difference has the noise level of one frame, and no picture where
+nothing moves. Anything that stays the same from frame to frame then does not count as noise.
 """
 
 from __future__ import annotations
@@ -30,300 +37,395 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
-#: A coarser axis than this, relative to the finest, shows anatomy in its second difference, not noise.
-COARSEST_AXIS = 1.5
-#: Share of the image that counts as flat, the share that does where that is `BUSY` times as busy as noise, and the least number of
-#: voxels to read noise from. Brains at 2 mm are 50 to 100 times as busy, photographs up to 10 times, the smooth MNI template 16 times.
-FLAT, FLATTEST, BUSY, FEWEST = 0.25, 0.02, 30.0, 16
+from napari_diffusion.core.arrays import FloatArray
+
+#: Largest spacing of a finely sampled axis, relative to the finest. On a coarser axis, second
+#: differences show anatomy, not noise.
+MAX_SPACING_RATIO = 1.5
+#: Share of the voxels that counts as flat, and the share tried next if that is too active.
+FLAT_SHARE, MIN_FLAT_SHARE = 0.25, 0.02
+#: Activity of flat voxels, relative to white noise, above which they are too active. Measured:
+#: brains at 2 mm 50 to 100, photographs up to 10, the smooth MNI template 16.
+MAX_ACTIVITY = 30.0
+#: Minimum number of flat voxels for an estimate of the noise, and the number preferred where
+#: `FLAT_SHARE` would be fewer.
+MIN_FLAT_VOXELS, PREFERRED_FLAT_VOXELS = 16, 400
+#: Activity of the flattest quarter, relative to white noise, up to which it is white noise. Other
+#: frames are then not needed.
+MAX_WHITE_ACTIVITY = 1.5
+#: Activity of the difference of two frames, relative to one frame, below which it is mostly noise.
+MAX_CHANGE_ACTIVITY = 0.8
+#: Correlation of neighbours that fine detail of a picture may cause.
+DETAIL_CORRELATION = 0.03
+#: Longest difference of the variogram [voxel].
+MAX_LAG = 4
+#: Largest relative growth of the variogram over its last voxel that noise may have. Measured: 0.03
+#: for noise smoothed with a Gaussian of 0.8 voxels, 0.1 and more for brains at 2 mm.
+MAX_VARIOGRAM_GROWTH = 0.05
 #: Variance of white noise in the coarser band, by the number of fine axes.
-_BAND = {1: 0.0332, 2: 0.0358, 3: 0.0139}
-#: Edge of the box in which flatness is measured, by the number of fine axes.
-_WINDOW = {1: 15, 2: 9}
-#: Correlation of neighbours that fine detail of a picture may make, the longest difference [voxels], and how much less the one before it
-#: may be in variance: by 0.03 for noise smoothed with a Gaussian of 0.8 voxels, by 0.1 and more for brains at 2 mm.
-CHANCE, LONGEST, GROWS = 0.03, 4, 0.05
-#: A flattest quarter with less than this many times the coarser band of white noise is white noise, and has no need of other frames;
-#: and the share of the detail of a frame below which its change to the next one is mostly noise.
-WHITE, LEFT_OUT = 1.5, 0.8
-_MEDIAN = 0.6745  # median of |x| of a standard normal variable
-#: Sums of the second and fourth powers of the autocorrelations (6, -4, 1)/6 of the residual along an axis.
-_SQUARES, _FOURTHS = 1 + 2 * (16 + 1) / 36, 1 + 2 * (256 + 1) / 1296
+_BAND_VARIANCE = {1: 0.0332, 2: 0.0358, 3: 0.0139}
+#: Edge of the box over which activity is averaged [voxel], by the number of fine axes.
+_ACTIVITY_WINDOW = {1: 15, 2: 9}
+#: Median of ``|x|`` of a standard normal variable.
+_NORMAL_MEDIAN = 0.6745
+#: Sums of the second and fourth powers of the autocorrelations (6, -4, 1)/6 of the residual along
+#: an axis.
+_SUM_OF_SQUARES, _SUM_OF_FOURTHS = 1 + 2 * (16 + 1) / 36, 1 + 2 * (256 + 1) / 1296
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What noise can be read from, one entry per usable voxel of all pieces.
+    """Quantities from which the noise is estimated, one entry for each usable voxel of all patches.
 
-    ``residual`` r, ``mean`` the local mean [intensity], ``activity`` the energy of the coarser band; ``steps`` holds, for every fine
-    axis of several, differences over one voxel to `LONGEST`, of second differences across it; ``axes`` is the number of fine axes;
-    ``change`` says that it was gathered from differences of frames.
+    Attributes
+    ----------
+    residual
+        Product of second differences along all fine axes, of the variance of white noise.
+    mean
+        Local mean [intensity].
+    activity
+        Local energy in the coarser band of frequencies [intensity²].
+    differences
+        For every fine axis, differences over one to `MAX_LAG` voxels of second differences across
+        it. Empty if there is one fine axis only.
+    axis_count
+        Number of fine axes.
+    is_change
+        Whether the patches are differences of frames.
     """
 
-    residual: Array
-    mean: Array
-    activity: Array
-    steps: tuple[tuple[Array, ...], ...]
-    axes: int
-    change: bool = False
+    residual: FloatArray
+    mean: FloatArray
+    activity: FloatArray
+    differences: tuple[tuple[FloatArray, ...], ...]
+    axis_count: int
+    is_change: bool = False
 
     @property
-    def share(self) -> float:
-        """Share that counts as flat: all of a change; its flattest part would be where the noise is weakest."""
-        return 1.0 if self.change else FLAT
+    def flat_share(self) -> float:
+        """Share of the voxels that counts as flat.
+
+        It is 1 for a difference of frames, whose flattest part would be where the noise is weakest.
+        """
+        return 1.0 if self.is_change else FLAT_SHARE
 
     def flattest(
         self, chosen: NDArray[np.bool_] | None = None, share: float | None = None
     ) -> NDArray[np.bool_]:
-        """Mark the flattest ``share`` of the ``chosen`` voxels, more of them where they are few."""
-        share = self.share if share is None else share
+        """Mark the flattest ``share`` of the ``chosen`` voxels.
+
+        At least `PREFERRED_FLAT_VOXELS` are marked, if there are so many.
+        """
+        share = self.flat_share if share is None else share
         chosen = np.ones(self.activity.shape, bool) if chosen is None else chosen
         count = int(chosen.sum())
         if not count:
             return chosen
-        return np.asarray(
-            chosen
-            & (
-                self.activity
-                <= np.quantile(self.activity[chosen], min(1.0, max(share, 400 / count)))
-            )
-        )
+        share = min(1.0, max(share, PREFERRED_FLAT_VOXELS / count))
+        limit = np.quantile(self.activity[chosen], share)
+        return np.asarray(chosen & (self.activity <= limit))
 
-    def is_calm(self, flat: NDArray[np.bool_], limit: float) -> bool:
-        """Whether the voxels have at most ``limit`` times as much in the coarser band as white noise has, or are none."""
-        noise = _BAND.get(self.axes, _BAND[3]) * deviation(self.residual[flat]) ** 2
-        return not flat.any() or float(np.median(self.activity[flat])) <= limit * noise
+    def is_calm(self, flat: NDArray[np.bool_], max_activity: float) -> bool:
+        """Whether the ``flat`` voxels have a low median activity; true for an empty selection.
+
+        The limit is ``max_activity`` times the activity of white noise.
+        """
+        band_variance = _BAND_VARIANCE.get(self.axis_count, _BAND_VARIANCE[3])
+        noise = band_variance * robust_deviation(self.residual[flat]) ** 2
+        return not flat.any() or float(np.median(self.activity[flat])) <= max_activity * noise
 
     def calm(
-        self, chosen: NDArray[np.bool_] | None = None, limit: float = BUSY
+        self, chosen: NDArray[np.bool_] | None = None, max_activity: float = MAX_ACTIVITY
     ) -> NDArray[np.bool_]:
-        """Mark the flattest quarter of the ``chosen`` voxels, or less of them if that is too busy still, or none if that is too.
+        """Mark the flattest quarter of the ``chosen`` voxels, or less if that is too active.
 
-        Busy is what has ``limit`` times as much in the coarser band as noise: its residual cannot be noise alone.
+        Voxels with more than ``max_activity`` times the activity of white noise are too active:
+        their residual cannot be noise alone. If the smallest share is too active as well, it is
+        marked for the whole image (``chosen`` is None), and no voxel is marked for a selection.
         """
-        for share in sorted({self.share, FLAT, FLATTEST}, reverse=True):
+        for share in sorted({self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE}, reverse=True):
             flat = self.flattest(chosen, share)
-            if self.is_calm(flat, limit):
+            if self.is_calm(flat, max_activity):
                 return flat
         return flat if chosen is None else np.zeros_like(flat)
 
 
-def carries_noise(field: Array) -> NDArray[np.bool_]:
-    """Mark voxels of a field ``(C, *space)`` that are finite, and not amid equal ones: cut-off background and saturation carry no noise."""
+def carries_noise(field: FloatArray) -> NDArray[np.bool_]:
+    """Mark the voxels of a field ``(C, *space)`` that are finite and have a different neighbour.
+
+    Cut-off background and saturated regions are constant and carry no noise.
+    """
     from scipy import ndimage
 
     space = field.shape[1:]
-    reach = (
-        5 if sum(n > 1 for n in space) == 1 else 3
-    )  # three equal grey levels in a row occur by chance
+    # Along one axis, three equal grey levels in a row occur by chance.
+    reach = 5 if sum(n > 1 for n in space) == 1 else 3
     size = [reach if n > 1 else 1 for n in space]
-    lively = np.zeros(space, bool)
+    varies = np.zeros(space, bool)
     for channel in field:
-        lively |= ndimage.maximum_filter(channel, size) > ndimage.minimum_filter(channel, size)
-    return np.asarray(lively & np.isfinite(field).all(axis=0))
+        varies |= ndimage.maximum_filter(channel, size) > ndimage.minimum_filter(channel, size)
+    return np.asarray(varies & np.isfinite(field).all(axis=0))
 
 
 def fine_axes(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
-    """Axes that are sampled finely enough, and long enough, for a second difference to show noise."""
+    """Axes that are long enough and sampled finely enough for second differences to show noise."""
     finest = min((h for n, h in zip(shape, spacing, strict=True) if n > 2), default=0.0)
     return tuple(
-        i
-        for i, (n, h) in enumerate(zip(shape, spacing, strict=True))
-        if n > 2 and h <= COARSEST_AXIS * finest
+        axis
+        for axis, (n, h) in enumerate(zip(shape, spacing, strict=True))
+        if n > 2 and h <= MAX_SPACING_RATIO * finest
     )
 
 
 def gather(
-    patches: Sequence[Array],
+    patches: Sequence[FloatArray],
     valid: Sequence[NDArray[np.bool_]],
     spacings: Sequence[Sequence[float]],
-    after: Sequence[Array] | None = None,
+    after: Sequence[FloatArray] | None = None,
 ) -> Evidence:
-    """Collect evidence from pieces of one channel, or from their changes to the same pieces of the frames ``after``.
+    """Collect evidence from patches of one channel.
 
-    ``valid`` marks the voxels that are finite, inside the mask and carry noise.
+    Parameters
+    ----------
+    patches
+        Patches of shape ``space`` [intensity]. Patches with fewer fine axes than others are not
+        used.
+    valid
+        For each patch, the voxels that are finite, inside the mask, and carry noise.
+    spacings
+        For each patch, the voxel size [length].
+    after
+        The same patches of other frames. If given, evidence is collected from the changes.
     """
-    found: list[Evidence] = []
-    for number, (patch, good, spacing) in enumerate(zip(patches, valid, spacings, strict=True)):
-        axes, now = fine_axes(patch.shape, spacing), np.asarray(patch, float)
+    parts: list[Evidence] = []
+    for index, (patch, usable, spacing) in enumerate(zip(patches, valid, spacings, strict=True)):
+        axes, current = fine_axes(patch.shape, spacing), np.asarray(patch, float)
         if not axes:
             continue
         if after is None:
-            found.append(_gather_one(now, good, axes))
+            parts.append(_gather_patch(current, usable, axes))
         else:
-            then = np.asarray(after[number], float)
-            found.append(_gather_one((then - now) / math.sqrt(2), good, axes, (now + then) / 2))
-    count = max((one.axes for one in found), default=0)
-    found = [one for one in found if one.axes == count]
+            other = np.asarray(after[index], float)
+            change, picture = (other - current) / math.sqrt(2), (current + other) / 2
+            parts.append(_gather_patch(change, usable, axes, picture))
+    axis_count = max((part.axis_count for part in parts), default=0)
+    parts = [part for part in parts if part.axis_count == axis_count]
 
-    def joined(name: str) -> Array:
-        return np.concatenate([getattr(one, name) for one in found]) if found else np.zeros(0)
+    def joined(name: str) -> FloatArray:
+        return np.concatenate([getattr(part, name) for part in parts]) if parts else np.zeros(0)
 
-    kept = range(count if count > 1 else 0)
-    steps = tuple(
-        tuple(np.concatenate([one.steps[axis][k] for one in found]) for k in range(LONGEST))
-        for axis in kept
+    differences = tuple(
+        tuple(np.concatenate([part.differences[axis][k] for part in parts]) for k in range(MAX_LAG))
+        for axis in range(axis_count if axis_count > 1 else 0)
     )
     return Evidence(
-        joined("residual"), joined("mean"), joined("activity"), steps, count, after is not None
+        residual=joined("residual"),
+        mean=joined("mean"),
+        activity=joined("activity"),
+        differences=differences,
+        axis_count=axis_count,
+        is_change=after is not None,
     )
 
 
-def busy(still: Evidence) -> bool:
-    """Whether there is no calm place to read the noise from."""
-    return not still.is_calm(still.flattest(), WHITE)
+def is_busy(evidence: Evidence) -> bool:
+    """Whether even the flattest voxels contain more than white noise."""
+    return not evidence.is_calm(evidence.flattest(), MAX_WHITE_ACTIVITY)
 
 
-def calmer(still: Evidence, change: Evidence) -> Evidence:
-    """Return the change between frames where these are `busy` and it leaves out their detail, else what was gathered ``still``.
+def select_evidence(frame: Evidence, change: Evidence) -> Evidence:
+    """Return the evidence of a ``frame``, or of the ``change`` between frames if that is better.
 
-    Two pictures of different things have as much detail in their difference as each by itself.
+    The change is better where the frame `is_busy` and the change has less detail. The difference of
+    two frames of different objects has as much detail as each of them.
     """
-    if not busy(still) or not deviation(change.residual) > 0:
-        return still
-    return change if np.median(change.activity) < LEFT_OUT * np.median(still.activity) else still
+    if not is_busy(frame) or not robust_deviation(change.residual) > 0:
+        return frame
+    limit = MAX_CHANGE_ACTIVITY * np.median(frame.activity)
+    return change if np.median(change.activity) < limit else frame
 
 
-def _gather_one(
-    u: Array, good: NDArray[np.bool_], axes: tuple[int, ...], picture: Array | None = None
+def _gather_patch(
+    u: FloatArray,
+    valid: NDArray[np.bool_],
+    axes: tuple[int, ...],
+    picture: FloatArray | None = None,
 ) -> Evidence:
-    """Collect evidence about the noise of ``u``, which is a picture, or a change of that ``picture``."""
+    """Collect evidence from one patch.
+
+    Parameters
+    ----------
+    u
+        The patch, or the change between two frames [intensity].
+    valid
+        The usable voxels.
+    axes
+        The fine axes.
+    picture
+        For a change, the mean of the two frames; the local mean is computed from it.
+    """
     from scipy import ndimage
 
-    def gaussian(u: Array, sigma: float) -> Array:
-        return np.asarray(
-            ndimage.gaussian_filter(
-                u, [sigma if i in axes else 0.0 for i in range(u.ndim)], truncate=3.0
-            )
-        )
-
-    u, offset = _levelled(u, good)
-    # A residual that touches an unusable voxel is no noise; the margin of one voxel has no whole residual.
+    u, offset = _centred(u, valid)
+    # A residual is noise only if all its voxels are usable and inside the patch.
     inside = ndimage.minimum_filter(
-        good, [3 if i in axes else 1 for i in range(u.ndim)], mode="constant", cval=False
+        valid, [3 if i in axes else 1 for i in range(u.ndim)], mode="constant", cval=False
     )
-    narrow = (
-        1.0 if len(axes) > 1 else 2.0
-    )  # along one axis alone, the band has to keep further away from the residual
-    fine, mean = gaussian(u, narrow), gaussian(u, 2 * narrow)
-    window = _WINDOW.get(len(axes), 5)
+    # Along one axis alone, the band has to be further away from the residual in frequency.
+    narrow = 1.0 if len(axes) > 1 else 2.0
+    fine, mean = _gaussian(u, narrow, axes), _gaussian(u, 2 * narrow, axes)
+    window = _ACTIVITY_WINDOW.get(len(axes), 5)
     activity = ndimage.uniform_filter(
         (fine - mean) ** 2, [window if i in axes else 1 for i in range(u.ndim)]
     )
     if picture is not None:
-        picture, offset = _levelled(picture, good)
-        mean = gaussian(picture, 2 * narrow)
-    second = [ndimage.correlate1d(u, np.array([1, -2, 1]) / np.sqrt(6), axis) for axis in axes]
+        picture, offset = _centred(picture, valid)
+        mean = _gaussian(picture, 2 * narrow, axes)
+    second = [_second_difference(u, axis) for axis in axes]
     residual = u
     for axis in axes:
-        residual = ndimage.correlate1d(residual, np.array([1, -2, 1]) / np.sqrt(6), axis)
-    values = np.unique(u[good][:: max(1, u[good].size // 10_000)])
-    grey = float(np.diff(values).min()) if values.size > 1 else 0.0
-    least, rng = 1e-9 * float(np.ptp(u)), np.random.default_rng(0)
+        residual = _second_difference(residual, axis)
+    values = np.unique(u[valid][:: max(1, u[valid].size // 10_000)])
+    grey_step = float(np.diff(values).min()) if values.size > 1 else 0.0
+    negligible, rng = 1e-9 * float(np.ptp(u)), np.random.default_rng(0)
 
-    def spread(values: Array, step: float) -> Array:
-        """Grey levels are steps: spread what is not 0 over its own, so that no median sticks to a multiple of it."""
-        return np.where(
-            np.abs(values) > least, values + step * rng.uniform(-0.5, 0.5, values.shape), 0.0
-        )
+    def dithered(values: FloatArray, step: float) -> FloatArray:
+        """Spread nonzero values over one grey level: otherwise a median is a multiple of it."""
+        noise = step * rng.uniform(-0.5, 0.5, values.shape)
+        return np.where(np.abs(values) > negligible, values + noise, 0.0)
 
-    residual = spread(residual[inside], grey / 6 ** (len(axes) / 2))
-    steps = []
+    residual = dithered(residual[inside], grey_step / 6 ** (len(axes) / 2))
+    differences = []
     for axis in axes if len(axes) > 1 else ():
         across = second[axes.index(next(i for i in axes if i != axis))]
-        steps.append(
-            tuple(
-                spread(_step(across, axis, apart)[inside], grey / math.sqrt(12))
-                for apart in range(1, LONGEST + 1)
-            )
-        )
+        lags = (_differences(across, axis, lag)[inside] for lag in range(1, MAX_LAG + 1))
+        differences.append(tuple(dithered(values, grey_step / math.sqrt(12)) for values in lags))
     return Evidence(
-        residual,
-        mean[inside] + offset,
-        activity[inside],
-        tuple(steps),
-        len(axes),
-        picture is not None,
+        residual=residual,
+        mean=mean[inside] + offset,
+        activity=activity[inside],
+        differences=tuple(differences),
+        axis_count=len(axes),
+        is_change=picture is not None,
     )
 
 
-def _levelled(u: Array, good: NDArray[np.bool_]) -> tuple[Array, float]:
-    """Return ``u`` less its mean, which stands where it is not usable, and that mean."""
-    mean = float(u[good].mean()) if good.any() else 0.0
-    return np.where(good, u - mean, 0.0), mean
+def _gaussian(u: FloatArray, sigma: float, axes: tuple[int, ...]) -> FloatArray:
+    """Gaussian of ``sigma`` [voxel] along some axes."""
+    from scipy import ndimage
+
+    sigmas = [sigma if i in axes else 0.0 for i in range(u.ndim)]
+    return np.asarray(ndimage.gaussian_filter(u, sigmas, truncate=3.0))
 
 
-def _step(u: Array, axis: int, apart: int) -> Array:
-    """Differences over so many voxels, over sqrt 2; backwards where there is none ahead."""
+def _second_difference(u: FloatArray, axis: int) -> FloatArray:
+    """Second difference along an axis, scaled so that white noise keeps its variance."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.correlate1d(u, np.array([1, -2, 1]) / np.sqrt(6), axis))
+
+
+def _centred(u: FloatArray, valid: NDArray[np.bool_]) -> tuple[FloatArray, float]:
+    """Return ``u`` minus the mean of its valid voxels, 0 at the others, and that mean."""
+    mean = float(u[valid].mean()) if valid.any() else 0.0
+    return np.where(valid, u - mean, 0.0), mean
+
+
+def _differences(u: FloatArray, axis: int, lag: int) -> FloatArray:
+    """Differences over ``lag`` voxels, divided by sqrt 2; backward at the end of the axis."""
     moved = np.moveaxis(u, axis, 0)
-    ahead = np.arange(len(moved)) + apart
-    ahead = np.where(ahead < len(moved), ahead, np.maximum(np.arange(len(moved)) - apart, 0))
+    ahead = np.arange(len(moved)) + lag
+    ahead = np.where(ahead < len(moved), ahead, np.maximum(np.arange(len(moved)) - lag, 0))
     return np.moveaxis((moved[ahead] - moved) / np.sqrt(2), 0, axis)
 
 
-def deviation(residual: Array) -> float:
-    """Standard deviation of a residual, by the median of its magnitude."""
-    return float(np.median(np.abs(residual)) / _MEDIAN) if residual.size else 0.0
+def robust_deviation(residual: FloatArray) -> float:
+    """Standard deviation of a normal residual, from the median of its magnitude."""
+    return float(np.median(np.abs(residual)) / _NORMAL_MEDIAN) if residual.size else 0.0
 
 
-def relative_error(count: int, axes: int) -> float:
-    r"""Relative standard error of `deviation` of ``count`` residuals over ``axes`` axes.
+def relative_error(count: int, axis_count: int) -> float:
+    r"""Relative standard error of `robust_deviation` of ``count`` residuals.
 
-    The median of n independent normal magnitudes has 1.17/sqrt(n). Neighbouring residuals are correlated: in the Hermite expansion of the
-    step function whose mean the median balances, the squared correlation has the weight 0.368 and the fourth power 0.198.
+    For n independent normal residuals it is 1.17/sqrt(n). Neighbouring residuals are correlated.
+    The median balances the mean of a step function. In the Hermite expansion of this step function,
+    the squared correlation has the weight 0.368 and the fourth power 0.198.
     """
-    fewer = 1 + 0.368 * (_SQUARES**axes - 1) + 0.198 * (_FOURTHS**axes - 1)
-    return float(1.17 * np.sqrt(fewer / max(count, 1)))
+    inflation = (
+        1 + 0.368 * (_SUM_OF_SQUARES**axis_count - 1) + 0.198 * (_SUM_OF_FOURTHS**axis_count - 1)
+    )
+    return float(1.17 * np.sqrt(inflation / max(count, 1)))
 
 
 def gaussian_sigma(evidence: Evidence) -> tuple[float, float]:
-    """Noise level and its standard error [intensity], 0 where there are too few voxels to read one from."""
+    """Noise level and its standard error [intensity]; 0 if there are too few flat voxels."""
     flat = evidence.calm()
     count = int(flat.sum())
-    if count < FEWEST:
+    if count < MIN_FLAT_VOXELS:
         return 0.0, 0.0
-    sigma = deviation(evidence.residual[flat])
-    return sigma, sigma * relative_error(count, evidence.axes)
+    sigma = robust_deviation(evidence.residual[flat])
+    return sigma, sigma * relative_error(count, evidence.axis_count)
 
 
-def colour(evidence: Evidence) -> tuple[tuple[tuple[float, ...], ...], float, float]:
-    """Correlations of neighbours over one voxel, two and so on, along every fine axis; the factor to the noise level; its relative error.
+def measure_correlations(evidence: Evidence) -> tuple[tuple[tuple[float, ...], ...], float, float]:
+    """Correlations of neighbouring voxels, from the variogram of the flattest voxels.
 
-    No correlations where they are within what chance allows, or where one axis alone cannot tell. The factor is one too where
-    differences of a picture grow still over `LONGEST` voxels, as its details do.
+    Returns
+    -------
+    correlations
+        For every fine axis, the correlations over one voxel, two and so on. Empty where they are
+        within the scatter of white noise, and where there is one fine axis only.
+    factor
+        Noise level, relative to the deviation of the residual. It is 1 without correlations, and
+        where the variogram of a frame still grows at `MAX_LAG`, as that of fine detail does.
+    error
+        Relative standard error of the factor.
     """
     flat = evidence.flattest()
     count = int(flat.sum())
-    variances = np.array(
-        [[deviation(part[flat]) ** 2 for part in along] for along in evidence.steps]
+    variogram = np.array(
+        [
+            [robust_deviation(values[flat]) ** 2 for values in along]
+            for along in evidence.differences
+        ]
     )
-    if count < FEWEST or not variances.size or not (variances > 0).all():
+    if count < MIN_FLAT_VOXELS or not variogram.size or not (variogram > 0).all():
         return (), 1.0, 0.0
-    found = 1 - variances[:, :-1] / variances[:, -1:]
-    # Two variances scatter, each twice as much as its deviation.
-    scatter = 2 * math.sqrt(2) * relative_error(count, evidence.axes)
-    if found[:, 0].max() < CHANCE + 2 * scatter:
+    rho = 1 - variogram[:, :-1] / variogram[:, -1:]
+    # The ratio of two variances; the relative error of a variance is twice that of its deviation.
+    scatter = 2 * math.sqrt(2) * relative_error(count, evidence.axis_count)
+    if rho[:, 0].max() < DETAIL_CORRELATION + 2 * scatter:
         return (), 1.0, 0.0
-    told = tuple(tuple(float(rho) for rho in along) for along in found)
-    if found[:, -1].max() > GROWS + scatter and not evidence.change:
-        return told, 1.0, 0.0
-    left = np.maximum(
-        1 - (8 * found[:, 0] - 2 * found[:, 1]) / 6, 0.01
-    )  # of the variance, in a second difference
-    across = np.array([int(axis == 0) for axis in range(len(found))])
-    level = math.sqrt(float(np.mean(variances[:, -1] / left[across])))
-    uncertain = float(np.max(scatter * (8 / 6) * (1 - found[:, 0]) / (2 * left)))
-    return told, level / deviation(evidence.residual[flat]), uncertain
+    correlations = tuple(tuple(float(value) for value in along) for along in rho)
+    if rho[:, -1].max() > MAX_VARIOGRAM_GROWTH + scatter and not evidence.is_change:
+        return correlations, 1.0, 0.0
+    # Share of the variance that is left in a second difference.
+    share = np.maximum(1 - (8 * rho[:, 0] - 2 * rho[:, 1]) / 6, 0.01)
+    # Axis of the second differences in which the variogram along each axis was measured.
+    across = np.array([int(axis == 0) for axis in range(len(rho))])
+    sigma = math.sqrt(float(np.mean(variogram[:, -1] / share[across])))
+    error = float(np.max(scatter * (8 / 6) * (1 - rho[:, 0]) / (2 * share)))
+    return correlations, sigma / robust_deviation(evidence.residual[flat]), error
 
 
-def coloured(white: Array, correlations: Sequence[Sequence[float]]) -> Array:
-    """Random numbers, correlated along every axis as given over one voxel, two and so on; of mean square one."""
+def correlated_noise(white: FloatArray, correlations: Sequence[Sequence[float]]) -> FloatArray:
+    """Filter white noise to given correlations along every axis, and to a mean square of 1.
+
+    Parameters
+    ----------
+    white
+        White noise, shape ``space``.
+    correlations
+        For every axis, the correlations over one voxel, two and so on; empty for none.
+    """
     for axis, rho in enumerate(correlations):
         if len(rho):
             waves = np.fft.rfftfreq(white.shape[axis])
             power = 1 + 2 * sum(r * np.cos(2 * np.pi * k * waves) for k, r in enumerate(rho, 1))
             shape = [-1 if i == axis else 1 for i in range(white.ndim)]
-            # Around the end, so that it is as strong at a border as anywhere; chance may make a power negative.
-            heard = np.fft.rfft(white, axis=axis) * np.sqrt(np.maximum(power, 0)).reshape(shape)
-            white = np.fft.irfft(heard, white.shape[axis], axis)
+            # Periodic, so that the variance is the same at a border as elsewhere. The power may be
+            # negative because measured correlations scatter.
+            gain = np.sqrt(np.maximum(power, 0)).reshape(shape)
+            spectrum = np.fft.rfft(white, axis=axis) * gain
+            white = np.fft.irfft(spectrum, white.shape[axis], axis)
     return np.asarray(white / np.sqrt(np.mean(white**2)))

@@ -1,13 +1,18 @@
-r"""Kinds of noise: how its variance depends on the mean, fitted to the variances in classes of equal local mean.
+r"""Kind of the noise, from the dependence of its variance on the local mean.
 
-========  =================================================  =============================================================
+The variance is measured in classes of similar local mean. Each kind is fitted to these variances.
+
+========  =================================================  =====================================
 kind      variance at mean m [intensity²]                    where
-========  =================================================  =============================================================
+========  =================================================  =====================================
 gaussian  :math:`\sigma^2`                                   most images
-rician    :math:`\sigma^2\,v(m/\sigma)`, v from 0.43 to 1    magnitude of complex data: MRI (Gudbjartsson & Patz 1995)
-poisson   :math:`b + a\,m`, gain a, offset b                 photon counting: fluorescence, low light (Foi et al. 2008)
-speckle   :math:`q^2 m^2`                                    coherent imaging: ultrasound, radar, OCT
-========  =================================================  =============================================================
+rician    :math:`\sigma^2\,v(m/\sigma)`, v from 0.43 to 1    magnitude of complex data: MRI
+                                                             (Gudbjartsson & Patz 1995)
+poisson   :math:`b + a\,m`, gain a, offset b                 photon counting: fluorescence, low
+                                                             light (Foi et al. 2008)
+speckle   :math:`q^2 m^2`                                    coherent imaging: ultrasound, radar,
+                                                             OCT
+========  =================================================  =====================================
 """
 
 from __future__ import annotations
@@ -15,21 +20,32 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.estimation.noise import Array, Evidence, colour, deviation, gaussian_sigma
+from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.estimation.noise import (
+    Evidence,
+    gaussian_sigma,
+    measure_correlations,
+    robust_deviation,
+)
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-#: Classes of equal local mean, and the fewest flat voxels that one needs.
-CLASSES, MEMBERS = 32, 100
-#: How much busier than noise a class may be: edges make the variance of the classes between parts, as if it grew with the mean.
-CALM = 10.0
-#: Another kind than Gaussian is only believed when it explains the classes this much better than a constant, which scatter this much.
-BETTER, SCATTER = 0.5, 0.15
+#: Maximum number of classes of similar local mean, and minimum number of flat voxels in a class.
+MAX_CLASSES, MIN_CLASS_VOXELS = 32, 100
+#: Minimum number of classes from which a kind is chosen.
+MIN_CLASSES = 4
+#: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
+#: between those of the flat parts; with edges, the variance would seem to grow with the mean.
+MAX_CLASS_ACTIVITY = 10.0
+#: A kind other than Gaussian is chosen only if the constant variance of Gaussian noise has at least
+#: this misfit, and the other kind less than this share of it. The misfit is the root mean square of
+#: the logarithm of deviation ratios.
+MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.15, 0.5
 
 
 @dataclass(frozen=True)
@@ -41,14 +57,17 @@ class Noise:
     kind
         ``"gaussian"``, ``"rician"``, ``"poisson"`` (Poisson-Gaussian) or ``"speckle"``.
     sigma, error
-        Standard deviation and its standard error [intensity]: of the noise for Gaussian, of the real and imaginary part for Rician noise,
-        the root mean square over the image for the others.
+        Standard deviation and its standard error [intensity]. For Gaussian noise it is that of the
+        noise, for Rician noise that of the real and the imaginary part, for the others the root
+        mean square over the image.
     correlations
-        Correlations of neighbours one voxel apart, two and so on, along every finely sampled axis; nothing when they are not correlated.
+        For every finely sampled axis, the correlations of voxels one voxel apart, two and so on;
+        empty for uncorrelated noise.
     allowed
-        Whether the noise is taken to have these correlations. Otherwise they may be those of fine detail, and it is taken to be white.
+        Whether the correlations count as correlations of the noise. Otherwise they may be those of
+        fine detail, and the noise is taken to be white.
     between_frames
-        Whether it was read from what changes from one frame to the next.
+        Whether the noise was measured on the differences of frames.
     gain, offset
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
@@ -67,11 +86,11 @@ class Noise:
 
     @property
     def correlation(self) -> float:
-        """Correlation of neighbouring voxels, along the axis where it is largest; 0 where there is none."""
+        """Largest correlation of adjacent voxels over all axes; 0 for uncorrelated noise."""
         return max((along[0] for along in self.correlations), default=0.0)
 
-    def variance(self, mean: Array) -> Array:
-        """Variance of the noise [intensity²] where the local mean is ``mean``."""
+    def variance(self, mean: FloatArray) -> FloatArray:
+        """Variance of the noise [intensity²] at local means ``mean`` [intensity]."""
         if self.sigma == 0:
             return np.zeros(mean.shape)
         if self.kind == "poisson":
@@ -79,14 +98,35 @@ class Noise:
         if self.kind == "speckle":
             return np.asarray((self.speckle * mean) ** 2)
         if self.kind == "rician":
-            level, variance, _ = _rician()
+            level, variance, _ = _rician_moments()
             return np.asarray(self.sigma**2 * np.interp(mean / self.sigma, level, variance))
         return np.full(mean.shape, self.sigma**2)
 
 
+class _Classes(NamedTuple):
+    """Flat voxels in classes of similar local mean.
+
+    Attributes
+    ----------
+    mean
+        Local mean of each class [intensity].
+    deviation
+        Standard deviation of the noise of each class [intensity].
+    voxels
+        Number of flat voxels of each class.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+    voxels: NDArray[np.int64]
+
+
 @cache
-def _rician() -> tuple[Array, Array, Array]:
-    r"""Mean, variance and their ratio :math:`\mu/\sqrt v` of Rician magnitudes of unit noise, for amplitudes from 0 to 40."""
+def _rician_moments() -> tuple[FloatArray, FloatArray, FloatArray]:
+    r"""Moments of Rician magnitudes of unit noise, for amplitudes from 0 to 40.
+
+    Returns the mean :math:`\mu`, the variance v and the ratio :math:`\mu/\sqrt v`.
+    """
     from scipy.special import ive
 
     amplitude = np.linspace(0, 40, 4001)
@@ -97,8 +137,11 @@ def _rician() -> tuple[Array, Array, Array]:
 
 
 def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
-    """Noise of the given kind, or of the kind that the image shows; ``sigma`` is 0 where there is none, or too little to read it from."""
-    shared, factor, uncertain = colour(evidence)
+    """Estimate noise of a given kind, or of the kind that fits the image best.
+
+    The level ``sigma`` is 0 if the image shows no noise, or has too few flat voxels.
+    """
+    correlations, factor, factor_error = measure_correlations(evidence)
     evidence = replace(evidence, residual=factor * evidence.residual)
     sigma, error = gaussian_sigma(evidence)
     if not sigma > 0:
@@ -106,120 +149,123 @@ def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
     gaussian = Noise(
         "gaussian",
         sigma,
-        math.hypot(error, uncertain * sigma),
-        shared,
+        math.hypot(error, factor_error * sigma),
+        correlations,
         allowed=factor != 1,
-        between_frames=evidence.change,
+        between_frames=evidence.is_change,
     )
     if kind == "gaussian":
         return gaussian
-    mean, deviations, counts = _classes(evidence)
-    if kind is None and len(mean) < 4:
+    classes = _classes(evidence)
+    if kind is None and len(classes.mean) < MIN_CLASSES:
         return gaussian
-    if not len(mean):
-        mean, deviations, counts = (
-            np.array([evidence.mean.mean()]),
-            np.array([sigma]),
-            np.array([evidence.mean.size]),
-        )
-    fits = {
-        name: _fit(name, evidence, mean, deviations, counts, gaussian)
-        for name in KINDS[1:]
-        if kind in (None, name)
-    }
+    if not len(classes.mean):
+        mean, voxels = np.array([evidence.mean.mean()]), np.array([evidence.mean.size])
+        classes = _Classes(mean, np.array([sigma]), voxels)
     if kind is not None:
-        return fits[kind]
+        return _FITS[kind](evidence, classes, gaussian)
+    fits = [fit(evidence, classes, gaussian) for fit in _FITS.values()]
+    misfits = [_misfit(noise, classes, sigma) for noise in fits]
+    best = min(range(len(fits)), key=misfits.__getitem__)
+    constant = _misfit(gaussian, classes, sigma)
+    if constant > MIN_GAUSSIAN_MISFIT and misfits[best] < MAX_MISFIT_SHARE * constant:
+        return fits[best]
+    return gaussian
 
-    def misfit(noise: Noise) -> float:
-        far = np.log(np.maximum(noise.variance(mean), 1e-6 * sigma**2) / deviations**2) / 2
-        return float(np.sqrt(np.average(far**2, weights=counts)))
 
-    best = min(fits.values(), key=misfit)
-    constant = misfit(gaussian)
-    return best if constant > SCATTER and misfit(best) < BETTER * constant else gaussian
+def _misfit(noise: Noise, classes: _Classes, sigma: float) -> float:
+    """Root mean square of the logarithms of modelled over measured deviations.
+
+    Classes are weighted by their number of voxels.
+    """
+    variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
+    difference = np.log(variance / classes.deviation**2) / 2
+    return float(np.sqrt(np.average(difference**2, weights=classes.voxels)))
 
 
-def _classes(evidence: Evidence) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Local mean, noise deviation and number of flat voxels of each class."""
-    number = min(CLASSES, evidence.mean.size // (4 * MEMBERS))
+def _classes(evidence: Evidence) -> _Classes:
+    """Group the flat voxels into classes of similar local mean."""
+    number = min(MAX_CLASSES, evidence.mean.size // (4 * MIN_CLASS_VOXELS))
     if number < 1:
-        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
+        return _Classes(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
     quantiles = np.quantile(evidence.mean, np.linspace(0, 1, number + 1))
-    # A dark background is one class, not most of them: its voxels differ in mean by their noise alone.
-    least = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005)))) / CLASSES
+    # A dark background becomes one class, not most classes: its means differ by noise alone.
+    min_width = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005)))) / MAX_CLASSES
     kept = [float(quantiles[0])]
     for bound in quantiles[1:]:
-        if bound - kept[-1] >= least:
+        if bound - kept[-1] >= min_width:
             kept.append(float(bound))
     bounds = np.array([*kept[: max(1, len(kept) - 1)], max(float(quantiles[-1]), kept[0])])
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
     for index in range(max(len(bounds) - 1, 1)):
-        flat = evidence.calm(which == index, CALM)
+        flat = evidence.calm(which == index, MAX_CLASS_ACTIVITY)
         count = int(flat.sum())
-        found = deviation(evidence.residual[flat]) if count >= MEMBERS else 0.0
-        if found > 0:
-            rows.append((float(evidence.mean[flat].mean()), found, count))
+        deviation = robust_deviation(evidence.residual[flat]) if count >= MIN_CLASS_VOXELS else 0.0
+        if deviation > 0:
+            rows.append((float(evidence.mean[flat].mean()), deviation, count))
     table = np.array(rows).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2].astype(np.int64)
+    return _Classes(table[:, 0], table[:, 1], table[:, 2].astype(np.int64))
 
 
-def _fit(
-    kind: Kind,
-    evidence: Evidence,
-    mean: Array,
-    deviations: Array,
-    counts: NDArray[np.int64],
-    gaussian: Noise,
-) -> Noise:
-    relative = gaussian.error / gaussian.sigma
-    if kind == "rician":
-        _, variance, ratio = _rician()
-        sigma = _weighted_median(
-            deviations / np.sqrt(np.interp(mean / deviations, ratio, variance)), counts
-        )
-        return replace(gaussian, kind=kind, sigma=sigma, error=1.25 * relative * sigma)
-    if kind == "speckle":
-        share = _weighted_median(
-            deviations / np.maximum(np.abs(mean), 1e-12 * np.abs(mean).max()), counts
-        )
-        sigma = float(share * np.sqrt(np.mean(evidence.mean**2)))
-        return replace(
-            gaussian, kind=kind, sigma=sigma, error=1.25 * relative * sigma, speckle=share
-        )
-    gain, offset = _line(mean, deviations**2, counts)
-    noise = replace(
-        gaussian, kind=kind, sigma=float(np.median(deviations)), gain=gain, offset=offset
-    )
+def _fit_rician(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:
+    """Fit the deviation of the real and the imaginary part."""
+    _, variance, ratio = _rician_moments()
+    variance = np.interp(classes.mean / classes.deviation, ratio, variance)
+    sigma = _weighted_median(classes.deviation / np.sqrt(variance), classes.voxels)
+    error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
+    return replace(gaussian, kind="rician", sigma=sigma, error=error)
+
+
+def _fit_poisson(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:
+    """Fit a line to the variances."""
+    gain, offset = _fit_line(classes.mean, classes.deviation**2, classes.voxels)
+    sigma = float(np.median(classes.deviation))
+    noise = replace(gaussian, kind="poisson", sigma=sigma, gain=gain, offset=offset)
     sigma = float(np.sqrt(np.mean(noise.variance(evidence.mean))))
-    return replace(noise, sigma=sigma, error=relative * sigma)
+    return replace(noise, sigma=sigma, error=gaussian.error / gaussian.sigma * sigma)
 
 
-def _line(x: Array, y: Array, counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Slope >= 0 and intercept of a variance over the mean; the scatter of a variance grows with it, and outliers (edges) count less."""
+def _fit_speckle(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:
+    """Fit the ratio of deviation and mean."""
+    mean = np.abs(classes.mean)
+    mean = np.maximum(mean, 1e-12 * mean.max())
+    speckle = _weighted_median(classes.deviation / mean, classes.voxels)
+    sigma = float(speckle * np.sqrt(np.mean(evidence.mean**2)))
+    error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
+    return replace(gaussian, kind="speckle", sigma=sigma, error=error, speckle=speckle)
+
+
+#: Fit of every kind to the classes; each begins with the Gaussian estimate.
+_FITS = {"rician": _fit_rician, "poisson": _fit_poisson, "speckle": _fit_speckle}
+
+
+def _fit_line(x: FloatArray, y: FloatArray, counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Slope >= 0 and intercept of variances ``y`` at means ``x``, by reweighted least squares.
+
+    The scatter of a variance grows with the variance. Outliers, which are edges, get less weight.
+    """
     fitted = np.full(y.shape, np.average(y, weights=counts))
     slope, intercept = 0.0, float(fitted[0])
-    far = np.zeros(y.shape)
+    residual = np.zeros(y.shape)
     for _ in range(20):
         weights = (
             counts
             / np.maximum(fitted, 0.01 * y.mean()) ** 2
-            / np.maximum(1.0, far / max(np.median(far), 1e-12))
+            / np.maximum(1.0, residual / max(np.median(residual), 1e-12))
         )
         centre, level = np.average(x, weights=weights), np.average(y, weights=weights)
         spread = float(np.sum(weights * (x - centre) ** 2))
-        slope = (
-            max(0.0, float(np.sum(weights * (x - centre) * (y - level))) / spread)
-            if spread > 0
-            else 0.0
-        )
+        slope = 0.0
+        if spread > 0:
+            slope = max(0.0, float(np.sum(weights * (x - centre) * (y - level))) / spread)
         intercept = float(level - slope * centre)
         fitted = intercept + slope * x
-        far = np.abs(y - fitted) / np.maximum(fitted, 0.01 * y.mean())
+        residual = np.abs(y - fitted) / np.maximum(fitted, 0.01 * y.mean())
     return slope, intercept
 
 
-def _weighted_median(values: Array, weights: NDArray[np.int64]) -> float:
+def _weighted_median(values: FloatArray, weights: NDArray[np.int64]) -> float:
     order = np.argsort(values)
     below = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(below, below[-1] / 2)])

@@ -1,4 +1,4 @@
-"""What a suggestion is asked for."""
+"""Options of a suggestion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_diffusion.models.base import as_number
 
 @dataclass(frozen=True)
 class SuggestionOptions:
-    """What a suggestion is asked for; attributes as the parameters of `napari_diffusion.suggest`."""
+    """Options of a suggestion; the attributes are parameters of `napari_diffusion.suggest`."""
 
     noise: str | None = None
     criterion: str = "sure"
@@ -29,8 +29,8 @@ class SuggestionOptions:
         """Raise ValueError for options that do not exist or exclude each other."""
         if self.noise is not None and self.noise not in KINDS:
             raise ValueError(
-                f"noise must be one of {', '.join(KINDS)}, or None for the one that the image shows; "
-                f"got {self.noise!r:.60}."
+                f"noise must be one of {', '.join(KINDS)}, or None for the one "
+                f"that the image shows; got {self.noise!r:.60}."
             )
         if self.criterion not in CRITERIA:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The report of a suggestion in words, the same in napari, Python and the command line."""
+"""Report of a suggestion in words: the same in napari, Python and the command line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from napari_diffusion.models import Model, Parameter, parameters
 MIN_CORRELATION = 0.15
 #: Gain [dB] below which filtering is hardly worth it.
 MIN_GAIN_DB = 0.5
-#: Fewest voxels with noise for a certain choice, and the share of extreme values that counts as saturation.
-MIN_VOXELS, SATURATED_SHARE = 2000, 0.01
-#: Share of noise in what is removed below which it is mostly detail.
+#: Minimum number of voxels with noise for a certain choice.
+MIN_VOXELS = 2000
+#: Share of extreme values that counts as saturation.
+SATURATED_SHARE = 0.01
+#: Share of noise in the removed part below which it is mostly detail.
 MIN_REPORTED_SHARE = 0.5
-#: Scatter of the values, in noise levels, below which there is nothing but noise.
+#: Standard deviation of the values, in noise levels, below which there is noise alone.
 MIN_SCATTER = 1.1
 _KINDS = {
     "gaussian": "Gaussian",
@@ -43,16 +45,22 @@ _WHY = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """A suggestion with everything that its report needs.
+    """A suggestion with the quantities that its report needs.
 
     Attributes
     ----------
     choice, noise, gain, noise_share
         As in the suggestion.
     spares_detail
-        Whether a careful choice replaced that of the smallest error.
-    search, candidates, patches, options
-        The search that was made, among which models, on which patches, and what it was asked for.
+        Whether a careful choice replaced the choice of minimum error.
+    search
+        The search for the parameters.
+    candidates
+        The models from which one was chosen.
+    patches
+        The patches of the image.
+    options
+        The options of the suggestion.
     """
 
     choice: Choice
@@ -67,7 +75,7 @@ class Outcome:
 
 
 def reasons(outcome: Outcome) -> tuple[str, ...]:
-    """Say what was measured, what was chosen and why."""
+    """Sentences about the measured noise, the choice, and the reasons for it."""
     choice, noise, unit = outcome.choice, outcome.noise, outcome.options.unit
     lines = [_noise_line(noise, outcome.patches)]
     others = [m.title for m in outcome.candidates if type(m) is not type(choice.model)]
@@ -82,9 +90,8 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
         if p.suggest in ESTIMATORS and p.name not in outcome.search.fixed
     ]
     sigma = f"{equivalent_sigma(choice.time):.3g} {unit}"
-    lines.append(
-        f"time = {choice.time:.3g} {unit}² (at most a Gaussian of sigma {sigma}): {_why_time(outcome)}."
-    )
+    amount = f"at most a Gaussian of sigma {sigma}"
+    lines.append(f"time = {choice.time:.3g} {unit}² ({amount}): {_why_time(outcome)}.")
     left = f"; {100 * choice.noise_left:.0f} % of the noise is left"
     removed = f"; {100 * outcome.noise_share:.0f} % of what is removed is noise"
     left = "" if math.isnan(choice.noise_left) else left
@@ -139,7 +146,7 @@ def _details(noise: Noise) -> str:
 
 
 def warnings_about(outcome: Outcome) -> tuple[str, ...]:
-    """Say what may make the choice worse than it looks."""
+    """Sentences about properties of the image that may make the choice worse than expected."""
     choice, noise, patches = outcome.choice, outcome.noise, outcome.patches
     lines = [_correlation_warning(noise, outcome.options.criterion)]
     counted = sum(int(patch.valid.sum()) for patch in patches)
@@ -174,7 +181,7 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _correlation_warning(noise: Noise, criterion: str) -> str:
-    """Warning about noise that neighbouring voxels share; empty for white noise."""
+    """Warning about correlated noise; empty for white noise."""
     if noise.correlation <= MIN_CORRELATION:
         return ""
     observed = f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f})"

@@ -1,4 +1,7 @@
-"""The risk of a model over diffusion time, on patches of an image, from one run and its probe runs."""
+"""Risk of a model against diffusion time, on patches of an image.
+
+All times come from one run of each patch and one or two runs of its probe.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,25 @@ from napari_diffusion.estimation.risk import Probe, Sums, total
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import RKL2, Exact, Explicit, Midpoint, Scheme, Stage
 
-#: Shortest time of a risk curve [voxel²], and the ratio of each time to the one before.
+#: Shortest time of a risk curve [voxel²], and the ratio of consecutive times.
 MIN_TIME_VOXEL2, TIME_RATIO = 0.03, 1.25
-#: An interval of more stable steps than this is one superstep. On a shorter one, the error of a superstep would change
-#: the risk by a per cent (measured).
+#: An interval longer than this number of stable steps is one superstep. On a shorter interval, the
+#: error of a superstep would change the risk by a per cent (measured).
 MIN_SUPERSTEP = 16
 
 
 @dataclass(frozen=True)
 class GeometricTimes(Scheme):
-    """Steps to ``count`` times in geometric progression.
+    """Steps to times in geometric progression.
 
-    An interval is one superstep or cycle where a run would take these too.
+    Attributes
+    ----------
+    count
+        Number of times.
+    supersteps
+        Number of supersteps (RKL2) for a long interval; 0 for explicit steps.
+    cycles
+        Number of cycles (midpoint) for a long interval; 0 for explicit steps.
     """
 
     name = "geometric-times"
@@ -44,7 +54,7 @@ class GeometricTimes(Scheme):
     cycles: int = 0
 
     def times(self, time: float) -> list[float]:
-        """All times up to ``time``, which is the last."""
+        """All times; the last one is ``time``."""
         return [time / TIME_RATIO ** (self.count - 1 - k) for k in range(self.count)]
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
@@ -66,13 +76,13 @@ class GeometricTimes(Scheme):
         return tuple(stages)
 
     def with_steps(self, time: float, count: int) -> None:
-        """The times are given, so there is nothing to refine."""
+        """Return None: the times are given and cannot be refined."""
 
 
 class RiskCurve:
-    """Runs models on the same patches.
+    """Risk curves of models on the same patches.
 
-    All patches advance together, so that a curve can end when its minimum has been passed.
+    All patches advance together, so that a curve can end once its minimum has been passed.
 
     Attributes
     ----------
@@ -81,7 +91,7 @@ class RiskCurve:
     weights
         Weights of the channels.
     voxel
-        Size of the smallest side of a voxel [length].
+        Shortest edge of a voxel [length].
     dimensions
         Number of finely sampled axes.
     """
@@ -104,7 +114,7 @@ class RiskCurve:
     ) -> Generator[tuple[float, Sums], None, None]:
         """Yield time [length²] and `Sums` over the patches.
 
-        The first point is no smoothing; times from about ``shortest`` up to ``longest`` follow.
+        The first point has the time 0. Times from about ``shortest`` to ``longest`` follow.
         """
         fields = [
             (field, number) for number, probe in enumerate(self.probes) for field in probe.images
@@ -172,6 +182,6 @@ def _next_image(run: Generator[State, None, None]) -> FloatArray:
 def _thread_map() -> Iterator[
     Callable[[Callable[[Any], FloatArray], Sequence[Any]], list[FloatArray]]
 ]:
-    """Map over runs, each in one thread: patches are too small to be cut."""
+    """Map over runs, each in one thread: patches are too small to be divided among threads."""
     with ThreadPoolExecutor(cpu_count(), "napari-diffusion-suggest") as pool:
         yield lambda work, runs: list(pool.map(work, runs))

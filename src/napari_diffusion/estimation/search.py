@@ -1,4 +1,7 @@
-"""The search for parameters and time: coordinate descent over the parameters, all times of a risk curve at once."""
+"""Search for the parameters and the time of minimum risk.
+
+Coordinate descent over the parameters; for each combination, a risk curve over all times.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import NamedTuple
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.risk import (
     Sums,
-    careful,
+    careful_risk,
     mean_squared_error,
     noise_left,
     noise_share,
@@ -20,14 +23,21 @@ from napari_diffusion.estimation.risk import (
 from napari_diffusion.estimation.risk_curve import TIME_RATIO, RiskCurve
 from napari_diffusion.models import Model, Parameter, parameters
 
-#: A risk curve ends at this multiple of its best time, and at this many voxel². Beyond one voxel² it also ends when the
-#: risk has fallen by less than this share over the last three times.
-PAST_BEST, MAX_TIME_VOXEL2, IDLE_SHARE = 1.5, 60.0, 0.003
-#: A risk curve whose best time is expected starts at this share of it, at most at this time [voxel²]. Noise steeper than
-#: the threshold diffuses slowly at first, and a long first step moved the best time by a tenth (measured).
+#: A risk curve ends at this multiple of its best time.
+MAX_BEST_TIME_RATIO = 1.5
+#: Longest time of a risk curve [voxel²].
+MAX_TIME_VOXEL2 = 60.0
+#: Beyond one voxel², a risk curve ends when the risk has fallen by less than this share over the
+#: last three times.
+MIN_RISK_FALL = 0.003
+#: If the best time is expected, a risk curve starts at this share of it, at most at this time
+#: [voxel²]. Noise steeper than the threshold diffuses slowly at first, and a long first step moved
+#: the best time by a tenth (measured).
 START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
-#: Combinations tried for one model. A search gives up when this many more gains like the last would not reach a rival.
-MAX_COMBINATIONS, MAX_GAINS_BEHIND = 14, 3.0
+#: Maximum number of combinations tried for one model.
+MAX_COMBINATIONS = 14
+#: A search ends when so many more gains like the last would not reach the risk of a rival.
+MAX_GAINS_BEHIND = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,18 +59,18 @@ class Candidates:
     start: int
 
     def value(self, index: int) -> float:
-        """Value of that number."""
+        """Value of the given number."""
         return self.unit * self.multiples[index]
 
     def nearest(self, value: float) -> int:
-        """Number of the value that is nearest to one."""
+        """Number of the candidate nearest to a given value."""
         distance = {k: abs(self.value(k) - value) for k in range(len(self.multiples))}
         return min(distance, key=distance.__getitem__)
 
 
 def _threshold(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
-    # In nine 2-D cases the best rational threshold was 0.1 to 0.5 noise levels per voxel, in six 3-D
-    # ones 0.5 to 2.5.
+    # The best rational threshold was 0.1 to 0.5 noise levels per voxel in nine 2-D cases, and 0.5
+    # to 2.5 in six 3-D cases.
     multiples = tuple(1.5**k / 3 for k in range(-6, 9))
     return Candidates(noise.sigma / curve.voxel, multiples, 8 if curve.dimensions > 2 else 6)
 
@@ -70,8 +80,8 @@ def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
 
 
 def _flux(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
-    # Only its product with the time counts. Its value changes the result by 0.03 dB at most, and a
-    # smaller one takes longer.
+    # Only the product of flux and time counts. The flux changes the result by 0.03 dB at most, and
+    # a smaller flux takes longer.
     return Candidates(noise.sigma / curve.voxel, (1.0,), 0)
 
 
@@ -87,7 +97,7 @@ def _speckle(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
     return Candidates(1.0, (noise.speckle,) if noise.speckle > 0 else (), 0)
 
 
-#: Estimators that a parameter can name by ``suggest=``, and the values that each offers.
+#: Estimators by the name that a parameter gives in ``suggest=``; each returns candidate values.
 ESTIMATORS: dict[str, Callable[[Parameter, Noise, RiskCurve], Candidates]] = {
     "threshold": _threshold,
     "scale": _scale,
@@ -100,7 +110,7 @@ ESTIMATORS: dict[str, Callable[[Parameter, Noise, RiskCurve], Candidates]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A model, a diffusion time, and what is expected of them.
+    """A model and a diffusion time, with their risk.
 
     Attributes
     ----------
@@ -113,7 +123,7 @@ class Choice:
     noise_left
         Share of the noise's standard deviation that is left.
     noise_share
-        Share of noise in what is removed, where the probes have a ``structure``.
+        Share of noise in the removed part, if the probes have a ``structure``.
     at_end
         Whether the risk was still falling at the longest time tried.
     """
@@ -128,7 +138,7 @@ class Choice:
 
 
 class _Point(NamedTuple):
-    """One time of a risk curve, with what `Choice` needs."""
+    """One time of a risk curve, with the values that a `Choice` reports."""
 
     time: float
     risk: float
@@ -150,14 +160,14 @@ class Search:
     fixed
         Names of the parameters that are not searched.
     time, noise_left
-        Either one fixes how far to smooth; otherwise the risk decides.
+        Either of them fixes the amount of smoothing; otherwise the risk is minimised.
     max_combinations
         Combinations tried for one model.
     risk
         The criterion to minimise.
     known
-        A model with a threshold that is good by another criterion. A careful search begins there,
-        if that is lower than usual.
+        The model with the parameters that another criterion chose. The search starts from these
+        where they are smaller than the usual start.
     tried
         The choices of all combinations tried so far.
     """
@@ -173,7 +183,7 @@ class Search:
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     def along(self, model: Model, near: float = 0.0) -> Choice:
-        """Best time of a model with these parameters; first searched ``near`` a time, if one is known."""
+        """Best time of a model with these parameters, first searched ``near`` an expected time."""
         voxel2 = self.curve.voxel**2
         longest = self.time or MAX_TIME_VOXEL2 * voxel2
         points: list[_Point] = []
@@ -191,17 +201,17 @@ class Search:
             elif self.time is None and len(points) > (3 if near else 6):
                 if near and best < 2:  # the best time is not near the expected one
                     return self.along(model)
-                if time > PAST_BEST * points[best].time or self._is_idle(points):
+                if time > MAX_BEST_TIME_RATIO * points[best].time or self._is_flat(points):
                     break
         return self._choice(model, points, best)
 
-    def _is_idle(self, points: list[_Point]) -> bool:
+    def _is_flat(self, points: list[_Point]) -> bool:
         """Whether the risk hardly falls any more."""
-        fall = points[-4].risk - points[-1].risk
-        return points[-1].time > self.curve.voxel**2 and 0 <= fall < IDLE_SHARE * points[-1].risk
+        fall, last = points[-4].risk - points[-1].risk, points[-1]
+        return last.time > self.curve.voxel**2 and 0 <= fall < MIN_RISK_FALL * last.risk
 
     def _choice(self, model: Model, points: list[_Point], best: int) -> Choice:
-        """Return the point of smallest risk, or the last one where the amount of smoothing is fixed."""
+        """Return the point of minimum risk, or the last one if the amount of smoothing is fixed."""
         is_fixed = self.time is not None or self.noise_left is not None
         point = points[-1] if is_fixed else points[best]
         time = point.time
@@ -218,8 +228,8 @@ class Search:
     def best(self, model: Model, near: float = 0.0, rival: float = math.inf) -> Choice:
         """Best parameters and time, by coordinate descent over the parameters.
 
-        The time is first searched ``near`` one. The search gives up where a ``rival`` risk is so far
-        below that `MAX_GAINS_BEHIND` more gains like the last would not reach it.
+        The time is first searched ``near`` an expected one. The search ends early if
+        `MAX_GAINS_BEHIND` more gains like the last would not reach the ``rival`` risk.
         """
         searched = self._searched_parameters(model)
         at = {name: candidates.start for name, (_, candidates) in searched.items()}
@@ -267,8 +277,8 @@ class Search:
             candidates = ESTIMATORS[p.suggest](p, self.noise, self.curve)
             if not candidates.multiples:
                 continue
-            if self.risk is careful and p.suggest == "scale":
-                # A smoothed gradient separates noise from detail less finely.
+            if self.risk is careful_risk and p.suggest == "scale":
+                # A smoothed gradient separates noise and detail less well.
                 candidates = Candidates(candidates.unit, (0.0,), 0)
             searched[p.name] = p, candidates
         return searched
@@ -284,6 +294,8 @@ def _allowed(parameter: Parameter, candidates: Candidates, index: int) -> bool:
 
 
 def _vertex(left: float, middle: float, right: float) -> float:
-    """Place of the minimum of the parabola through three values at -1, 0 and 1."""
-    bend = left - 2 * middle + right
-    return 0.5 * (left - right) / bend if bend > 0 and math.isfinite(bend) else 0.0
+    """Abscissa of the minimum of the parabola through three values at -1, 0 and 1."""
+    curvature = left - 2 * middle + right
+    if not (curvature > 0 and math.isfinite(curvature)):
+        return 0.0
+    return 0.5 * (left - right) / curvature

@@ -1,4 +1,7 @@
-"""Parameters and diffusion time from the image, chosen before a run, so that the run itself is plain numbers."""
+"""Choice of parameters and diffusion time from the image.
+
+The choice is made before a run, so that the run itself depends on plain numbers only.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.noise_probes import (
     combined_noise,
+    make_probe,
     measure_noise,
-    probe,
-    structures,
+    structure_masks,
 )
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
@@ -27,10 +30,10 @@ from napari_diffusion.estimation.risk import (
     MIN_NOISE_SHARE,
     Probe,
     Sums,
-    careful,
+    careful_risk,
     noise_share,
     sure,
-    typical_share,
+    typical_noise_share,
 )
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import ESTIMATORS, MAX_COMBINATIONS, Choice, Search
@@ -44,12 +47,12 @@ from napari_diffusion.models import (
 )
 
 Risk = Callable[[Sums], float]
-#: Patches on which parameters are searched; the time is then read from all patches.
+#: Number of patches on which parameters are searched. The time is then chosen on all patches.
 SEARCH_PATCHES = 3
-#: Models whose parameters are searched when the model is chosen too.
-FINALISTS = 2
-#: Models whose risk in the screening round exceeds the best by this factor are dropped: 1 dB, which a search does not
-#: make good.
+#: Maximum number of models whose parameters are searched when the model is chosen too.
+MAX_FINALISTS = 2
+#: Models whose risk in the screening round exceeds the best by this factor are dropped: 1 dB, which
+#: a search does not make good.
 SCREENING_FACTOR = 1.26
 #: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
 SMALL_GAIN_DB = 1.5
@@ -57,22 +60,25 @@ SMALL_GAIN_DB = 1.5
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Parameters that suit an image; unpacks to ``model, time``.
+    """Parameters chosen for an image; unpacks to ``model, time``.
 
     Attributes
     ----------
     model, time
         The filled-in model, and the diffusion time [length²].
     noise
-        What the noise is: kind, standard deviation [intensity] with its standard error, correlations of neighbouring voxels.
+        Noise of the image: kind, standard deviation [intensity] with its standard error,
+        correlations of neighbouring voxels.
     gain
-        Expected gain in signal-to-noise ratio [dB]: by how much the mean squared error falls, at least.
+        Expected gain in signal-to-noise ratio [dB]: at least this reduction of the mean squared
+        error.
     noise_left
         Share of the noise's standard deviation that is expected in the result.
     noise_share
-        Share of noise in what is removed, by squares; the rest is picture. NaN with another criterion than ``"sure"``.
+        Share of noise in the removed part, by squares; the rest is picture. NaN with another
+        criterion than ``"sure"``.
     reasons, warnings
-        One sentence each.
+        Sentences that explain the choice, and that warn about it.
     """
 
     model: Model
@@ -97,7 +103,7 @@ class Suggestion:
 def suggest_for(
     problems: Sequence[Problem], model: Model | str, options: SuggestionOptions | None = None
 ) -> Suggestion:
-    """Choose one set of parameters for all problems together; errors and result as `suggest`."""
+    """Choose one set of parameters for all problems; errors and result as those of `suggest`."""
     options = options or SuggestionOptions()
     _check_model(model)
     options.check()
@@ -127,7 +133,7 @@ class _Selection:
 
     @cached_property
     def noises(self) -> dict[int, list[Noise]]:
-        """Noise of every channel, by the frame that it is of."""
+        """Noise of every channel, by the number of the frame."""
         return measure_noise(self.patches, self.options.noise, self.model)
 
     @cached_property
@@ -138,13 +144,13 @@ class _Selection:
     def probes(self) -> list[Probe]:
         noises = self.noises  # raises for images without noise, and without patches
         return [
-            probe(patch, noises[patch.source], self.options.criterion, seed)
+            make_probe(patch, noises[patch.source], self.options.criterion, seed)
             for seed, patch in enumerate(self.patches)
         ]
 
     @cached_property
     def counted(self) -> int:
-        """Voxels that count."""
+        """Number of voxels that count."""
         return sum(int((probe.deviation > 0).sum()) for probe in self.probes)
 
     @cached_property
@@ -155,7 +161,7 @@ class _Selection:
 
     @property
     def search_patches(self) -> list[int]:
-        """Numbers of the patches that a search runs on; one risk curve runs on all patches."""
+        """Numbers of the patches of a search."""
         count = len(self.patches)
         if count <= SEARCH_PATCHES:
             return list(range(count))
@@ -165,7 +171,7 @@ class _Selection:
     def candidates(self) -> list[Model]:
         """Models to choose from; linear diffusion is a limit of each.
 
-        Declared lengths are in voxels.
+        Default lengths of the models count as numbers of voxels.
         """
         if isinstance(self.model, Model):
             return [self.model]
@@ -181,7 +187,7 @@ class _Selection:
         ]
 
     def curve(self, probes: Sequence[Probe], numbers: Sequence[int] | None = None) -> RiskCurve:
-        """Risk curve over the patches of these numbers, or over all."""
+        """Risk curve over the patches of the given numbers, or over all patches."""
         numbers = range(len(self.patches)) if numbers is None else numbers
         patches = [self.patches[k] for k in numbers]
         return RiskCurve(patches, [probes[k] for k in numbers], self.problems[0].weights)
@@ -194,7 +200,7 @@ class _Selection:
         max_combinations: int = 1,
         known: Model | None = None,
     ) -> Search:
-        """Search over the patches of these numbers, or over all."""
+        """Search over the patches of the given numbers, or over all patches."""
         options = self.options
         return Search(
             curve=self.curve(probes, numbers),
@@ -210,7 +216,7 @@ class _Selection:
     def choose(
         self, probes: Sequence[Probe], risk: Risk, thorough: bool, known: Model | None = None
     ) -> tuple[Choice, Search]:
-        """Choose model and parameters; a search is thorough, a rule of thumb is not."""
+        """Choose model and parameters by a search if ``thorough``, else by a rule of thumb."""
         numbers = self.search_patches
         if thorough:
             search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known)
@@ -222,21 +228,21 @@ class _Selection:
         return _best_of(self.candidates, screening, search), search
 
     def refine(self, choice: Choice, probes: Sequence[Probe], risk: Risk) -> Choice:
-        """Return a choice with its time read from all patches."""
+        """Return a choice whose time is the best over all patches."""
         return self.search(probes, risk).along(choice.model, choice.time)
 
     def gain(self, error: float, variance: float) -> float:
         """Gain in signal-to-noise ratio [dB] of an error [intensity²] over a noise variance.
 
-        The error is known no better than the noise itself, and no part of the noise is larger than
-        the whole.
+        The error cannot be known better than the noise itself. It is therefore limited from below
+        by the uncertainty of the noise variance, which is at most the variance.
         """
         relative = 2 * self.noise.error / self.noise.sigma + math.sqrt(2 / self.counted)
         uncertainty = self.variance * min(1.0, relative)
         return 10 * math.log10(variance / max(error, uncertainty * variance / self.variance))
 
     def suggestion(self) -> Suggestion:
-        """Choose, and say why."""
+        """Choose model, parameters and time, with reasons and warnings."""
         options, criterion = self.options, CRITERIA[self.options.criterion]
         choice, search = self.choose(self.probes, criterion, options.thorough)
         share, careful_choice = math.nan, None
@@ -276,24 +282,24 @@ class _Selection:
         )
 
     def _spare_detail(self, choice: Choice) -> tuple[float, tuple[Choice, Search] | None]:
-        """Return the share of noise in what a choice removes, and a careful choice where it is better.
+        """Return the share of noise in the part that a choice removes, and a careful choice.
 
-        A careful choice is made where a small gain would cost structure its detail.
+        The careful choice is None unless a small gain would cost structure its detail.
         """
-        marked = structures(self.patches, self.probes)
+        marked = structure_masks(self.patches, self.probes)
         probes = [
             dataclasses.replace(p, structure=mask)
             for p, mask in zip(self.probes, marked, strict=True)
         ]
         *_, (_, sums) = self.curve(probes).points(choice.model, choice.time, choice.time)
         share, on_structure = noise_share(sums), sums.on_structure or sums
-        noise_variance = on_structure.variance / on_structure.number
+        noise_variance = on_structure.variance / on_structure.voxels
         is_small = self.gain(sure(on_structure), noise_variance) < SMALL_GAIN_DB
         free = self.options.time is None and self.options.noise_left is None
-        if not (typical_share(on_structure) < MIN_NOISE_SHARE and is_small and free):
+        if not (typical_noise_share(on_structure) < MIN_NOISE_SHARE and is_small and free):
             return share, None
-        careful_choice, search = self.choose(probes, careful, True, choice.model)
-        careful_choice = self.refine(careful_choice, probes, careful)
+        careful_choice, search = self.choose(probes, careful_risk, True, choice.model)
+        careful_choice = self.refine(careful_choice, probes, careful_risk)
         return share, (careful_choice, search) if careful_choice.time > 0 else None
 
     def _rounded(self, choice: Choice) -> Choice:
@@ -309,18 +315,19 @@ class _Selection:
 
 
 def _three_digits(value: float) -> float:
-    """Round to three digits, which is finer than a choice is certain."""
+    """Round to three digits, which is finer than the uncertainty of a choice."""
     return float(f"{value:.3g}")
 
 
 def _best_of(models: Sequence[Model], screening: Search, search: Search) -> Choice:
-    """Search the models with the smallest risk in a screening round on one patch.
+    """Search the parameters of the models with the smallest risk in a screening round.
 
-    Each later model has the smallest risk so far to beat.
+    The screening round uses one patch. The search of a model ends early if it cannot reach the
+    smallest risk so far.
     """
     choices: list[Choice] = []
     starts = sorted((screening.best(model) for model in models), key=lambda choice: choice.risk)
-    for start in starts[:FINALISTS]:
+    for start in starts[:MAX_FINALISTS]:
         if start is starts[0] or start.risk <= SCREENING_FACTOR * starts[0].risk:
             rival = min((choice.risk for choice in choices), default=math.inf)
             choices.append(search.best(start.model, start.time, rival))

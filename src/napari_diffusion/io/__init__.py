@@ -1,4 +1,7 @@
-"""Reading and writing volumes with everything their files say about them. A format is one small module, listed in `FORMATS`."""
+"""Reading and writing of volumes with the metadata of their files.
+
+Each format is one module, listed in `FORMATS`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import MissingLibraryError, WriteError
-from napari_diffusion.io.atomic import explain, free_bytes, replacing
+from napari_diffusion.io.atomic import free_bytes, replacing, write_error
 from napari_diffusion.io.nifti import FORMAT as NIFTI
 from napari_diffusion.io.npy import FORMAT as NPY
 from napari_diffusion.io.tiff import FORMAT as TIFF
@@ -21,15 +24,15 @@ FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY)
 
 
 class Jsonable(Protocol):
-    """Anything that can say itself as JSON, such as a recipe."""
+    """An object with a JSON representation, such as a recipe."""
 
     def to_json(self) -> str:
-        """Return JSON text."""
+        """Return the object as JSON text."""
         ...
 
 
 def format_of(path: str | Path) -> tuple[Format, str]:
-    """Return the format of a file name and the suffix that tells it.
+    """Return the format of a file, and the suffix of the name that chooses it.
 
     Raises
     ------
@@ -37,13 +40,13 @@ def format_of(path: str | Path) -> tuple[Format, str]:
         When no format has this suffix.
     """
     name = Path(path).name.lower()
-    for known in FORMATS:
-        for suffix in known.suffixes:
+    for file_format in FORMATS:
+        for suffix in file_format.suffixes:
             if name.endswith(suffix) and name != suffix:
-                return known, suffix
-    every = ", ".join(suffix for known in FORMATS for suffix in known.suffixes)
+                return file_format, suffix
+    suffixes = ", ".join(suffix for file_format in FORMATS for suffix in file_format.suffixes)
     raise ValueError(
-        f"{path}: the format is told by the end of the name, which must be one of {every}."
+        f"{path}: the suffix of the name chooses the format and must be one of {suffixes}."
     )
 
 
@@ -53,20 +56,19 @@ def read(path: str | Path) -> Volume:
     Raises
     ------
     ValueError
-        When the file cannot be understood.
+        When the format is unknown or the content cannot be decoded.
     OSError
-        When it cannot be opened.
+        When the file cannot be opened.
     MissingLibraryError
         When the format needs a library that is not installed.
     """
     path = Path(path)
-    known, _ = format_of(path)
+    file_format, _ = format_of(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: {'this is a folder, not a file' if path.is_dir() else 'there is no such file'}."
-        )
+        reason = "this is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise FileNotFoundError(f"{path}: {reason}.")
     try:
-        return known.read(path)
+        return file_format.read(path)
     except (MissingLibraryError, MemoryError):
         raise
     except PermissionError:
@@ -74,20 +76,26 @@ def read(path: str | Path) -> Volume:
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         reason = reason.removeprefix(f"{path}: ").rstrip(".")
-        raise ValueError(f"{path}: cannot be read as {known.name}: {reason}.") from error
+        raise ValueError(f"{path}: cannot be read as {file_format.name}: {reason}.") from error
 
 
 def read_metadata(path: str | Path) -> Volume | None:
-    """Return what a file says about its image, whose values are all 0 here; ``None`` for what cannot be read, or not quickly."""
+    """Read the metadata of a file without its pixels: the values of the volume are all 0.
+
+    Returns
+    -------
+    Volume or None
+        ``None`` when the file cannot be read, or when its format cannot skip the pixels.
+    """
     try:
-        known, _ = format_of(path)
-        return None if known.read_metadata is None else known.read_metadata(Path(path))
+        file_format, _ = format_of(path)
+        return None if file_format.read_metadata is None else file_format.read_metadata(Path(path))
     except Exception:  # a damaged file can make a decoder raise anything
         return None
 
 
 def sidecar_of(path: str | Path) -> Path:
-    """Return the name of the recipe that is written beside a result."""
+    """Return the path of the recipe that is written beside a result."""
     path = Path(path)
     return path.with_name(path.name + ".recipe.json")
 
@@ -100,7 +108,7 @@ def check_target(
     overwrite: bool = False,
     preserve_dtype: bool = False,
 ) -> None:
-    """Raise whatever `write` would raise that can be known before the result has been computed.
+    """Raise those errors of `write` that can be detected before the result is computed.
 
     Parameters
     ----------
@@ -114,10 +122,10 @@ def check_target(
     ValueError
         When the format is unknown or cannot hold the result, or ``path`` is the source itself.
     FileExistsError, WriteError
-        When there is a file already, the folder is missing or closed, or the disk is too full.
+        When the file exists, the folder is missing or not writable, or the disk is too full.
     """
     path = Path(path)
-    known, suffix = format_of(path)
+    file_format, suffix = format_of(path)
     if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
         raise ValueError(f"{path}: the result cannot replace its own source; choose another name.")
     if path.is_dir():
@@ -132,17 +140,17 @@ def check_target(
         raise WriteError(f"Cannot write {path}: the folder {folder} does not exist.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise WriteError(
-            f"Cannot write {path}: no permission to make files in {folder} ({free_bytes(folder):,} bytes free there)."
+            f"Cannot write {path}: no permission to make files in {folder} "
+            f"({free_bytes(folder):,} bytes free there)."
         )
-    wanted = (
-        np.dtype(like.stored) if preserve_dtype and like.stored is not None else np.dtype(dtype)
-    )
-    needed = (
-        int(np.prod(like.shape, dtype=np.int64)) * known.storable(wanted, like, suffix).itemsize
-    )
+    if preserve_dtype and like.stored is not None:
+        dtype = like.stored
+    stored = file_format.storable(np.dtype(dtype), like, suffix)
+    needed = int(np.prod(like.shape, dtype=np.int64)) * stored.itemsize
     if not suffix.endswith(".gz") and needed > free_bytes(folder):
         raise WriteError(
-            f"Cannot write {path}: it needs {needed:,} bytes, and {free_bytes(folder):,} bytes are free there."
+            f"Cannot write {path}: it needs {needed:,} bytes, "
+            f"and {free_bytes(folder):,} bytes are free there."
         )
 
 
@@ -155,23 +163,25 @@ def write(
     overwrite: bool = False,
     preserve_dtype: bool = False,
 ) -> tuple[Path, ...]:
-    """Write a result as its source was stored, complete or not at all.
+    """Write a result with the metadata of its source. The file is complete or not written.
 
     Parameters
     ----------
     path
-        Target; its suffix chooses the format. In the format of ``like`` the whole header is kept; another format gets
-        axes, voxel size, unit and time step.
+        Target. Its suffix chooses the format. If this is the format of ``like``, the whole header
+        is kept; otherwise axes, voxel size, unit, time step and channel names are kept as far as
+        the format can hold them.
     data
         The result, in real units and in the axis order of ``like``.
     like
-        The volume that was filtered.
+        The source volume.
     recipe
-        What made the result: it goes into the file where the format has a place for it, and into ``<path>.recipe.json``.
+        Recipe of the result. It is written to ``<path>.recipe.json`` and, where the format has a
+        place for it, into the file.
     overwrite
         Replace an existing file.
     preserve_dtype
-        Store the dtype of the source, and its slope and intercept where it has them.
+        Store the result in the dtype of the source, with the slope and intercept of the source.
 
     Returns
     -------
@@ -181,7 +191,7 @@ def write(
     Raises
     ------
     ValueError, FileExistsError, WriteError
-        See `check_target`; after any error no new file is there and an old one is as it was.
+        See `check_target`. After an error there is no new file, and an old file is unchanged.
     """
     path = Path(path)
     array: Array = np.asarray(data)
@@ -190,27 +200,27 @@ def write(
             f"The result has shape {array.shape} and its source {like.shape}; they must agree."
         )
     check_target(path, like, array.dtype, overwrite=overwrite, preserve_dtype=preserve_dtype)
-    known, suffix = format_of(path)
+    file_format, suffix = format_of(path)
     if preserve_dtype:
         array = as_stored(array, like)
     else:
         like = replace(like, scaling=(1.0, 0.0))
-    array = array.astype(known.storable(array.dtype, like, suffix), copy=False)
+    array = array.astype(file_format.storable(array.dtype, like, suffix), copy=False)
     text = "" if recipe is None else recipe.to_json()
     sidecar = sidecar_of(path)
     try:
         with replacing(path, suffix) as temporary:
-            known.write(temporary, array, like, text)
+            file_format.write(temporary, array, like, text)
             if recipe is None:
                 return (path,)
-            # Both files are complete before either gets its name.
-            with replacing(sidecar, ".json") as beside:
-                beside.write_text(text + "\n", encoding="utf-8")
+            # Both files are complete before either gets its final name.
+            with replacing(sidecar, ".json") as temporary_sidecar:
+                temporary_sidecar.write_text(text + "\n", encoding="utf-8")
         return (path, sidecar)
     except WriteError:
         raise
     except OSError as error:
-        raise explain(path, error) from error
+        raise write_error(path, error) from error
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Writing that is all or nothing: a file has its final name only when it is complete and on the disk."""
+"""Atomic writing: a file gets its final name only when it is complete and on the disk."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from napari_diffusion.core.errors import WriteError
 
 @contextmanager
 def replacing(target: Path, suffix: str) -> Iterator[Path]:
-    """Lend a temporary name beside ``target``; on success the file moves to its final name, on any error it is removed.
+    """Yield a temporary path in the folder of ``target``, and rename that file on success.
+
+    The temporary file is removed after any error.
 
     Parameters
     ----------
     target
         Final name. A symbolic link is followed, not replaced.
     suffix
-        Ending of the temporary name, for libraries that choose the format by it.
+        Suffix of the temporary name, for libraries that choose the format by it.
     """
     final = Path(os.path.realpath(target))
     temporary = final.with_name(f".{secrets.token_hex(6)}.partial{suffix}")
     try:
         yield temporary
-        # Without this a power cut may leave the new name with old or no content.
+        # Without the sync, a power cut can leave the final name with old or no content.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         if final.exists():
@@ -40,16 +42,15 @@ def replacing(target: Path, suffix: str) -> Iterator[Path]:
     _sync_folder(final.parent)
 
 
-def explain(target: Path, error: OSError) -> WriteError:
-    """Turn an error of the operating system into one sentence."""
+def write_error(target: Path, error: OSError) -> WriteError:
+    """Convert an error of the operating system to a `WriteError` of one sentence."""
     reason = error.strerror or str(error) or type(error).__name__
-    return WriteError(
-        f"Cannot write {target}: {reason.rstrip('.')} ({free_bytes(target.parent):,} bytes free there)."
-    )
+    free = f"{free_bytes(target.parent):,} bytes free there"
+    return WriteError(f"Cannot write {target}: {reason.rstrip('.')} ({free}).")
 
 
 def free_bytes(folder: Path) -> int:
-    """Space that is left on the disk of ``folder``; 0 when it cannot be read."""
+    """Return the free space on the disk of ``folder`` [bytes]; 0 when it is unknown."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -57,9 +58,9 @@ def free_bytes(folder: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder, and orders the rename itself
+    if os.name == "nt":  # Windows cannot open a folder; it orders the rename without a sync
         return
-    with suppress(OSError):  # some network disks refuse; the file itself is safe by now
+    with suppress(OSError):  # some network disks refuse; the file itself is already synced
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

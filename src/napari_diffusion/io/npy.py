@@ -1,4 +1,7 @@
-"""NumPy's .npy: an array and nothing else. The last two axes are a picture; what the others are, only its owner knows."""
+"""NumPy files (.npy): an array without metadata.
+
+The last two axes are taken as y and x; the kind of the leading axes is unknown.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from napari_diffusion.io.volume import Format, Volume
 
 
 def _read(path: Path) -> Volume:
-    # Refusing pickles refuses code that a file could otherwise run.
+    # A pickle could run code while it is loaded.
     data = np.load(path, mmap_mode="r", allow_pickle=False)
     if data.ndim == 0 or data.dtype.kind not in "biuf":
         raise ValueError(
-            f"it holds {data.ndim} axes of {data.dtype}, and an image has at least one axis of numbers"
+            f"it holds {data.ndim} axes of {data.dtype}, "
+            "and an image has at least one axis of numbers"
         )
     axes = ("Q" * max(data.ndim - 2, 0) + "YX")[-data.ndim :]
     return Volume(

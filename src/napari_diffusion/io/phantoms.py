@@ -1,4 +1,4 @@
-"""A simulated confocal stack whose clean truth is known, to see and to measure what a filter does."""
+"""Simulated confocal stack with a known noise-free image, to show and to measure filters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,49 @@ Point = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Confocal:
-    """A simulated stack: noisy and clean image in the same units [grey levels], and the voxel size (z, y, x) [µm]."""
+    """A simulated stack.
+
+    Attributes
+    ----------
+    noisy
+        Image with noise, axes (z, y, x) [grey levels].
+    truth
+        Image without noise, axes (z, y, x) [grey levels].
+    spacing
+        Voxel size (z, y, x) [µm].
+    """
 
     noisy: NDArray[np.uint16]
     truth: Real
     spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """Optics and detector of a simulated confocal microscope.
+
+    Attributes
+    ----------
+    psf
+        Standard deviation of the Gaussian point spread function along z, y, x [µm].
+    photons
+        Mean photon count of a bright voxel.
+    gain
+        Gain of the detector [grey levels per photon].
+    offset
+        Dark level of the detector [grey levels].
+    read_noise
+        Standard deviation of the detector noise [grey levels].
+    """
+
+    psf: tuple[float, float, float] = (0.4, 0.13, 0.13)
+    photons: float = 60.0
+    gain: float = 20.0
+    offset: float = 200.0
+    read_noise: float = 15.0
+
+
+_MICROSCOPE = Microscope()
 
 
 def confocal(
@@ -26,41 +64,36 @@ def confocal(
     *,
     nuclei: int = 60,
     filaments: int = 70,
-    psf: tuple[float, float, float] = (0.4, 0.13, 0.13),
-    photons: float = 60.0,
-    gain: float = 20.0,
-    offset: float = 200.0,
-    read_noise: float = 15.0,
+    microscope: Microscope = _MICROSCOPE,
     seed: int = 0,
 ) -> Confocal:
-    r"""Simulate nuclei and filaments as a confocal microscope sees them.
+    r"""Simulate a confocal microscopy stack of nuclei and filaments.
 
     .. math:: I = o + g\,\mathrm{Poisson}\bigl(n\,(\mathrm{PSF} * f)\bigr) + N(0, r^2)
 
-    with objects :math:`f` of brightness up to 1, offset :math:`o`, gain :math:`g`, photons :math:`n` and read noise :math:`r`.
+    with objects :math:`f` of brightness up to 1, offset :math:`o`, gain :math:`g`, photons
+    :math:`n` and read noise :math:`r`.
 
     Parameters
     ----------
     shape, spacing
         Number of voxels and voxel size [µm] along z, y, x.
     nuclei, filaments
-        How many of each.
-    psf
-        Standard deviation of the Gaussian point spread function along z, y, x [µm].
-    photons
-        Mean photon count of a bright voxel.
-    gain, offset, read_noise
-        Of the detector: grey levels per photon, dark level, and standard deviation of its noise [grey levels].
+        Number of nuclei and number of filaments.
+    microscope
+        Point spread function, photon count and detector.
     seed
-        The same seed gives the same stack.
+        Seed of the random generator.
 
     Returns
     -------
     Confocal
-        Both images in grey levels; the truth is what infinitely many photons would have given.
+        Both images. The truth is the limit of infinitely many photons.
     """
     from scipy import ndimage
 
+    psf, photons = microscope.psf, microscope.photons
+    gain, offset = microscope.gain, microscope.offset
     rng = np.random.default_rng(seed)
     size = np.multiply(shape, spacing)
     clean = np.full(shape, 0.03, np.float32)  # background light
@@ -69,13 +102,13 @@ def confocal(
     threads = np.zeros(shape, np.float32)
     for _ in range(filaments):
         _draw_filament(threads, spacing, rng, size)
-    # A filament is far thinner than a voxel: it has the width of the point spread function, and its brightness.
+    # A filament is far thinner than a voxel: its image has the width of the point spread function.
     width = [max(s, h / 2) / h for s, h in zip(psf, spacing, strict=True)]
     thin = ndimage.gaussian_filter(np.minimum(threads, 1.0), width)
     clean = ndimage.gaussian_filter(clean, [s / h for s, h in zip(psf, spacing, strict=True)])
     clean += thin * (0.8 / max(float(thin.max()), 1e-6))
     counts = rng.poisson(photons * clean)
-    noisy = offset + gain * counts + rng.normal(0.0, read_noise, shape)
+    noisy = offset + gain * counts + rng.normal(0.0, microscope.read_noise, shape)
     truth = (offset + gain * photons * clean).astype(np.float32)
     return Confocal(np.clip(np.rint(noisy), 0, 65535).astype(np.uint16), truth, spacing)
 
@@ -83,21 +116,21 @@ def confocal(
 def _add_nucleus(
     clean: Real, spacing: tuple[float, ...], rng: np.random.Generator, size: Point
 ) -> None:
-    """Add a solid ellipsoid with darker nucleoli."""
+    """Add a nucleus: an ellipsoid of uniform brightness with darker nucleoli."""
     centre, radii = rng.uniform(0.0, 1.0, 3) * size, rng.uniform((1.5, 1.8, 1.8), (3.0, 4.0, 4.0))
     inside = _ellipsoid(clean.shape, spacing, centre, radii)
-    bright = rng.uniform(0.5, 1.0)
-    clean[inside] = bright
+    brightness = rng.uniform(0.5, 1.0)
+    clean[inside] = brightness
     for _ in range(rng.integers(1, 4)):
         spot = centre + rng.uniform(-0.5, 0.5, 3) * radii
-        clean[inside & _ellipsoid(clean.shape, spacing, spot, radii * rng.uniform(0.2, 0.35))] = (
-            0.45 * bright
-        )
+        nucleolus = _ellipsoid(clean.shape, spacing, spot, radii * rng.uniform(0.2, 0.35))
+        clean[inside & nucleolus] = 0.45 * brightness
 
 
 def _ellipsoid(
     shape: tuple[int, ...], spacing: tuple[float, ...], centre: Point, radii: Point
 ) -> NDArray[np.bool_]:
+    """Return a mask of the voxels inside an ellipsoid."""
     z, y, x = (
         ((np.arange(n) * h - c) / r) ** 2
         for n, h, c, r in zip(shape, spacing, centre, radii, strict=True)
@@ -108,7 +141,7 @@ def _ellipsoid(
 def _draw_filament(
     threads: Real, spacing: tuple[float, ...], rng: np.random.Generator, size: Point
 ) -> None:
-    """Draw a smooth curve, as a walk whose direction turns slowly, until it leaves the stack."""
+    """Draw a random walk whose direction turns slowly, until it leaves the stack."""
     step = min(spacing) / 2
     point, heading = rng.uniform(0, 1, 3) * size, rng.normal(size=3) * (0.15, 1.0, 1.0)
     for _ in range(int(2 * max(size) / step)):

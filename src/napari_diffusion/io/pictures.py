@@ -1,4 +1,4 @@
-"""A picture of what a filter did, for machines without a display."""
+"""PNG picture of an image before and after a filter, for machines without a display."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.io.volume import require
 
-_GAP = 6
-_LEAST_HEIGHT = 480
+_GAP_PIXELS = 6
+_MIN_HEIGHT_PIXELS = 480
 
 
 def side_by_side(path: Path, before: Array, after: Array, spacing: tuple[float, float]) -> None:
-    """Save two planes, and 4 times their difference on grey, as one PNG with square pixels.
+    """Save two planes, and 4 times their difference on grey, as one PNG with true proportions.
 
     Parameters
     ----------
@@ -24,20 +24,18 @@ def side_by_side(path: Path, before: Array, after: Array, spacing: tuple[float, 
     before, after
         Planes (y, x) in the same units; both are shown with the same contrast.
     spacing
-        Pixel size (y, x).
+        Pixel size (y, x) [length].
     """
-    image = require("PIL.Image", "Pictures")
+    pil_image = require("PIL.Image", "Pictures")
     first, second = before.astype(np.float64), after.astype(np.float64)
     low, high = np.percentile(first, (0.5, 99.7))
     span = max(float(high - low), 1e-12)
     panels = [(first - low) / span, (second - low) / span, 0.5 + 4 * (first - second) / span]
-    pixel = max(_LEAST_HEIGHT / (first.shape[0] * spacing[0]), 1 / min(spacing))
+    pixel = max(_MIN_HEIGHT_PIXELS / (first.shape[0] * spacing[0]), 1 / min(spacing))
     rows, columns = (round(n * h * pixel) for n, h in zip(first.shape, spacing, strict=True))
-    whole = image.new("L", (3 * columns + 2 * _GAP, rows), 255)
-    for place, panel in enumerate(panels):
+    picture = pil_image.new("L", (3 * columns + 2 * _GAP_PIXELS, rows), 255)
+    for i, panel in enumerate(panels):
         grey: NDArray[np.uint8] = (255 * np.clip(panel, 0, 1)).astype(np.uint8)
-        whole.paste(
-            image.fromarray(grey).resize((columns, rows), image.Resampling.NEAREST),
-            (place * (columns + _GAP), 0),
-        )
-    whole.save(path, format="PNG")
+        tile = pil_image.fromarray(grey).resize((columns, rows), pil_image.Resampling.NEAREST)
+        picture.paste(tile, (i * (columns + _GAP_PIXELS), 0))
+    picture.save(path, format="PNG")

@@ -1,4 +1,4 @@
-"""What a file holds: which of its axes are smoothed, with which voxel size, and the regions that bound the smoothing."""
+"""Reading of a mask or labels, the regions that bound the smoothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,31 @@ from napari_diffusion import io
 
 
 def read_regions(name: str, path: Path, letters: str) -> Any:
-    """Read a mask or labels, and bring its axes into the order of ``letters``."""
+    """Read a mask or labels from a file.
+
+    Parameters
+    ----------
+    name
+        ``"mask"`` or ``"labels"``.
+    path
+        The file.
+    letters
+        Axes of the image that is filtered, one letter each. An array with some of these axes is
+        transposed to their order.
+
+    Returns
+    -------
+    array of bool or int64
+        A mask is true where the file is not 0; labels keep their values.
+
+    Raises
+    ------
+    ValueError, OSError, MissingLibraryError
+        As `napari_diffusion.io.read`, and a `ValueError` for values that are not whole numbers.
+    """
     other = io.read(path)
     data = np.asarray(other.data)
-    # The same axes in another order, such as a TIFF mask (z, y, x) of a NIfTI image (x, y, z).
+    # A TIFF mask has the axes z, y, x, and a NIfTI image the axes x, y, z.
     order = [other.axes.index(letter) for letter in letters if letter in other.axes]
     if len(order) == data.ndim and len(set(other.axes)) == data.ndim:
         data = data.transpose(order)

@@ -1,4 +1,4 @@
-"""What a reader returns and a writer needs: an image, the meaning of its axes, and its file's header for the way back."""
+"""Data types of the readers and writers: an image with its metadata, and a file format."""
 
 from __future__ import annotations
 
@@ -14,38 +14,43 @@ from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import MissingLibraryError
 
-#: Letters of axes whose kind a file leaves open: pages of a plain TIFF, leading axes of an array.
+#: Letters of axes of unknown kind: I for pages of a plain TIFF, Q for leading axes of an array.
 UNKNOWN = "IQ"
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An image from a file, with all that the file says about it.
+    """An image from a file, with the metadata of the file.
 
     Attributes
     ----------
     data
-        Array in real units, memory-mapped where the format allows; never written to.
+        Array in real units, memory-mapped where the format allows. It is never written to.
     axes
-        One letter per axis, in the file's order: X, Y, Z space, T time, C channels, S samples of a colour,
-        I and Q pages or axes of unknown kind.
+        One letter per axis, in the order of the file: X, Y, Z for space, T for time, C for
+        channels, S for the samples of a colour, I and Q for pages or axes of unknown kind.
     spacing
-        Voxel size along X, Y and Z [unit]; ``None`` for other axes, and where the file gives none.
+        Voxel size along X, Y and Z [unit]; ``None`` for other axes, and for an axis whose size the
+        file does not give.
     unit
         Unit of length, such as ``"micrometer"``; ``"pixel"`` when the file has no voxel size.
     channel_axis
-        Axis of values that belong together, such as red, green and blue; ``None`` when there is none. Separate
-        fluorescence channels (C) are no such axis: they are filtered one by one unless a user couples them.
+        Axis whose values are coupled, such as red, green and blue; ``None`` when there is none.
+        Separate fluorescence channels (C) are not coupled: they are filtered one by one unless the
+        user couples them.
     time_step
         Time between frames [s], or ``None``.
     channel_names
-        Names of the channels, in the order of axis C and empty where one has none; or nothing.
+        Names of the channels in their order, with an empty string for a channel without a name;
+        an empty tuple when the file names no channel. The sources are the channels of OME-XML,
+        the labels of ImageJ and the metadata of tifffile. A new OME-TIFF gets these names, unless
+        there are more names than channels.
     format, header
-        Name of the format, and whatever that format's writer needs to save a result like this file.
+        Name of the format, and the header in the form that its writer needs.
     path
-        Where it was read from.
+        Path of the file.
     stored, scaling
-        Dtype in the file, and (slope, intercept) from numbers in the file to real units.
+        Dtype in the file, and (slope, intercept) from stored numbers to real units.
     """
 
     data: Any
@@ -63,7 +68,7 @@ class Volume:
 
     @property
     def space(self) -> tuple[int, ...]:
-        """Axes X, Y and Z, in the file's order."""
+        """Indices of the axes X, Y and Z, in the order of the file."""
         return tuple(i for i, letter in enumerate(self.axes) if letter in "XYZ")
 
     @property
@@ -74,13 +79,28 @@ class Volume:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: the suffixes it is known by, and its three functions.
+    """A file format: its suffixes, and its functions to read and write.
 
-    ``read(path)`` returns a `Volume`. ``write(path, data, like, recipe)`` writes ``data`` with the header of ``like`` and the
-    JSON text of the recipe; it is given a temporary name and need not clean up. ``storable(dtype, like, suffix)`` returns the
-    dtype that would be written for a result of ``dtype``, or raises `ValueError` in one sentence, so that a run can be refused
-    before it starts. Of several suffixes that fit a name, the first counts. ``keeps`` says what a file gets from a volume of
-    another format. ``read_metadata(path)`` reads all but the pixels, where that is quick.
+    Attributes
+    ----------
+    name
+        Name for messages.
+    suffixes
+        Suffixes of the format in lower case. The first one that fits a name counts.
+    read
+        ``read(path)`` returns a `Volume`.
+    write
+        ``write(path, data, like, recipe)`` writes ``data`` with the header of ``like`` and the JSON
+        text of the recipe. The path is temporary, and the caller removes it after an error.
+    storable
+        ``storable(dtype, like, suffix)`` returns the dtype in which a result of ``dtype`` is
+        stored. It raises a `ValueError` of one sentence if the format cannot hold the result, so
+        that a run is refused before it starts.
+    keeps
+        Phrase for messages: the metadata that are kept from a volume of another format.
+    read_metadata
+        ``read_metadata(path)`` returns a `Volume` without reading the pixels; ``None`` where the
+        format has no quick way to do so.
     """
 
     name: str
@@ -93,12 +113,19 @@ class Format:
 
 
 def require(library: str, purpose: str) -> Any:
-    """Import an optional library, or say what to install.
+    """Import an optional library.
+
+    Parameters
+    ----------
+    library
+        Name of the module.
+    purpose
+        What the library is needed for, as the plural subject of the message: "NIfTI files".
 
     Raises
     ------
     MissingLibraryError
-        When it is not installed.
+        When the library is not installed; the message says how to install it.
     """
     try:
         return import_module(library)
@@ -109,7 +136,7 @@ def require(library: str, purpose: str) -> Any:
 
 
 def in_real_units(raw: Array, slope: float, inter: float) -> Array:
-    """Return ``slope * raw + inter`` in the smallest float type that holds the digits of ``raw``."""
+    """Return ``slope * raw + inter`` as float32, or as float64 for types of more digits."""
     small = raw.dtype.itemsize <= 2 if raw.dtype.kind in "iub" else raw.dtype.itemsize <= 4
     values: Array = np.asarray(raw).astype(np.float32 if small else np.float64)
     np.multiply(values, slope, out=values)
@@ -117,7 +144,10 @@ def in_real_units(raw: Array, slope: float, inter: float) -> Array:
 
 
 def as_stored(data: Array, like: Volume) -> Array:
-    """Return real values as the numbers that ``like`` stores, rounded and saturated: the inverse of `in_real_units`."""
+    """Convert real values to the stored numbers of ``like``: the inverse of `in_real_units`.
+
+    Integers are rounded and saturated.
+    """
     stored = np.dtype(like.stored if like.stored is not None else data.dtype).newbyteorder("=")
     slope, inter = like.scaling
     if (slope, inter) == (1.0, 0.0):

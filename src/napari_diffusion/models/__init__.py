@@ -1,4 +1,7 @@
-"""The diffusion models, in menu order. Listing a model here is what puts it into widgets, command line, docs and tests."""
+"""The diffusion models, in menu order.
+
+Widgets, command line, documentation and tests take their models from `BUILTIN`.
+"""
 
 from __future__ import annotations
 
@@ -35,31 +38,38 @@ ENTRY_POINT_GROUP = "napari_diffusion.models"
 
 
 def all_models() -> tuple[type[Model], ...]:
-    """Return the built-in models, then those that other packages register under the entry point ``napari_diffusion.models``.
+    """Return the built-in models, then the models that other packages register.
 
-    An entry that cannot be loaded or is no model costs one warning, not the widgets and the command line.
+    Other packages register a model under the entry point group ``napari_diffusion.models``. An
+    entry that cannot be loaded, or is not a model, is skipped with a warning.
     """
-    found = list(BUILTIN)
+    models = list(BUILTIN)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
             model = entry.load()
             if not (isinstance(model, type) and issubclass(model, Model)):
                 raise TypeError(f"{model!r} is no subclass of napari_diffusion.models.Model")
-        except Exception as error:  # whatever another package raises
+        except Exception as error:  # other packages may raise anything
             warnings.warn(
                 f"The model {entry.name!r} ({entry.value}) cannot be used: {error}.",
                 RuntimeWarning,
                 stacklevel=2,
             )
         else:
-            found.append(model)
-    return tuple(found)
+            models.append(model)
+    return tuple(models)
 
 
 def get(name: str) -> type[Model]:
-    """Return the model class with this command-line name, or say which names exist."""
+    """Return the model class with this command-line name.
+
+    Raises
+    ------
+    ValueError
+        If no model has this name. The message lists the names.
+    """
     known = {model.name: model for model in all_models()}
-    if name not in tuple(known):  # a name of any type
+    if name not in tuple(known):  # a tuple, since the name may be unhashable
         raise ValueError(f"There is no model named {name!r}; the models are {', '.join(known)}.")
     return known[name]
 

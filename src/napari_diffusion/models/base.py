@@ -1,4 +1,8 @@
-"""What a model is: parameters, each declared once, and one method that turns local features into a coefficient."""
+"""Base class of the diffusion models, and the declaration of their parameters.
+
+A model declares each parameter once and has one method, which builds a diffusion operator from
+local features.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,31 @@ _KEY = "napari_diffusion"
 
 @dataclass(frozen=True)
 class Parameter:
-    """The declaration of one parameter, read by validation, widgets, command line, docs and the unit test."""
+    """Declaration of one parameter of a model.
+
+    Validation, widgets, command line, documentation and the test of units use it.
+
+    Attributes
+    ----------
+    name
+        Name of the field.
+    type
+        Annotated type, to which numbers are converted.
+    default
+        Default value.
+    doc
+        One sentence: tooltip and help text.
+    unit
+        ``"1"``, ``"length"``, ``"length^2"``, ``"intensity"`` or ``"intensity/length"``.
+    gt, ge, le
+        Bounds (>, >=, <=), or None.
+    choices
+        Names to choose from; None for a number.
+    suggest
+        Name of the estimator that can set it, or None.
+    function
+        Whether a function is allowed in place of one of the ``choices``.
+    """
 
     name: str
     type: type
@@ -36,22 +64,31 @@ class Parameter:
     function: bool
 
     def unit_in(self, length: str, intensity: str = "intensity") -> str:
-        """Unit with the names of the data put in, for display: ``"intensity/length"`` becomes ``"intensity/µm"``."""
+        """Return the unit for display, with the units of the data: ``"intensity/µm"``, say."""
         if self.unit == "1":
             return ""
-        return (
-            self.unit.replace("length", length).replace("intensity", intensity).replace("^2", "²")
-        )
+        unit = self.unit.replace("length", length).replace("intensity", intensity)
+        return unit.replace("^2", "²")
 
     def check(self, owner: str, value: Any) -> Any:
-        """Return ``value`` as the declared type, or raise one sentence that says what would work."""
+        """Return ``value`` as the declared type.
+
+        Raises
+        ------
+        ValueError
+            If it is not one of the choices, not finite, or out of bounds. The message starts with
+            ``owner``, the name of the model, and states the allowed values.
+        TypeError
+            If it is not a number.
+        """
         if self.function and callable(value):
             return value
         if self.choices is not None:
             if not isinstance(value, str) or value not in self.choices:
                 other = " or a function" if self.function else ""
                 raise ValueError(
-                    f"{owner}: {self.name} must be one of {', '.join(self.choices)}{other}, got {value!r}."
+                    f"{owner}: {self.name} must be one of {', '.join(self.choices)}{other}, "
+                    f"got {value!r}."
                 )
             return value
         number = as_number(value)
@@ -59,11 +96,12 @@ class Parameter:
             raise TypeError(f"{owner}: {self.name} must be a number, got {value!r:.60}.")
         declared = ((">", self.gt, gt), (">=", self.ge, ge), ("<=", self.le, le))
         bounds = [(sign, bound, test) for sign, bound, test in declared if bound is not None]
-        wanted = " and ".join([*(f"{sign} {bound:g}" for sign, bound, _ in bounds), "finite"])
+        allowed = " and ".join([*(f"{sign} {bound:g}" for sign, bound, _ in bounds), "finite"])
         if not math.isfinite(number) or not all(holds(number, bound) for _, bound, holds in bounds):
-            told = self.doc.rstrip(".")
+            meaning = self.doc.rstrip(".")
             raise ValueError(
-                f"{owner}: {self.name} must be {wanted}{self._unit_text()}, got {value!s:.60} ({told})."
+                f"{owner}: {self.name} must be {allowed}{self._unit_text()}, "
+                f"got {value!s:.60} ({meaning})."
             )
         return self.type(number)
 
@@ -72,14 +110,17 @@ class Parameter:
 
 
 def as_number(value: Any) -> float | None:
-    """Return a single number as a float, infinite beyond all floats, and ``None`` for what is none (text, bool, arrays)."""
+    """Return a single number as a float; None for other values such as text, bool and arrays.
+
+    Integers beyond the range of floats become infinite.
+    """
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
         return None
     try:
         return float(value)
     except OverflowError:
         return math.inf
-    except TypeError:  # a class has __float__ too
+    except TypeError:  # a class, which has __float__ too
         return None
 
 
@@ -95,11 +136,26 @@ def param(
     suggest: str | None = None,
     function: bool = False,
 ) -> Any:
-    """Declare a parameter of a model: default, one sentence, unit, bounds.
+    """Declare a parameter of a model.
 
-    ``suggest`` names the estimator that can fill it in; ``function`` says that Python may give a function instead of one of the choices.
+    Parameters
+    ----------
+    default
+        Default value.
+    doc
+        One sentence: tooltip and help text.
+    unit
+        ``"1"``, ``"length"``, ``"length^2"``, ``"intensity"`` or ``"intensity/length"``.
+    gt, ge, le
+        Bounds (>, >=, <=).
+    choices
+        Names to choose from, for a parameter that is not a number.
+    suggest
+        Name of the estimator that can set it.
+    function
+        Whether a function is allowed in place of one of the ``choices``.
     """
-    told = {
+    declaration = {
         "doc": doc,
         "unit": unit,
         "gt": gt,
@@ -109,20 +165,41 @@ def param(
         "suggest": suggest,
         "function": function,
     }
-    return dataclasses.field(default=default, metadata={_KEY: told})
+    return dataclasses.field(default=default, metadata={_KEY: declaration})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A diffusion model: a frozen dataclass whose fields are declared with `param`.
+    """Base class of the diffusion models: frozen dataclasses with fields declared by `param`.
 
-    A subclass sets ``name`` (command line), ``title`` and ``summary`` (menus), and says `operator`. It may read only
-    local features: no global statistic, no state. That alone makes previews, tiles, threads and clusters agree.
+    A subclass sets ``name``, ``title`` and ``summary`` and implements `operator`. It uses local
+    features only: no global statistics and no state. Previews, tiles, threads and clusters
+    therefore agree. The laws of `napari_diffusion.testing` check the declared properties.
 
-    What it promises about every image is declared too, and the laws of `napari_diffusion.testing` hold it to that: ``conservative``,
-    that it keeps the mean (every model in divergence form does), and ``offset_invariant``, that a constant added to the image is added
-    to the result. ``rounding_gain`` says how much more than others it makes of a rounding error, ``truncation_gain`` how much more of what is left
-    out around a preview: much, where its formula nearly jumps from one way of smoothing to another.
+    Attributes
+    ----------
+    name
+        Name on the command line and in recipes.
+    title
+        Name in menus.
+    summary
+        One sentence for menus.
+    isotropic
+        Whether the model smooths equally in all directions; selects its widget.
+    conservative
+        Whether the model keeps the mean of the image, as all models in divergence form do.
+    offset_invariant
+        Whether a constant added to the image is added to the result.
+    rounding_gain
+        Factor by which the model amplifies rounding errors, relative to other models; large for
+        near-discontinuous diffusivities.
+    truncation_gain
+        Factor by which the model amplifies the error of the truncated surroundings of a preview,
+        relative to other models; large for near-discontinuous diffusivities.
+    has_transform
+        Whether the model diffuses transformed intensities; it then overrides `encode` and `decode`.
+    with_max_diffusivity
+        Method that returns an approximation of the model with bounded diffusivity, for drafts.
     """
 
     name: ClassVar[str]
@@ -144,27 +221,30 @@ class Model:
             )
 
     def encode(self, u: NDArray[np.floating]) -> None:
-        """Turn intensities into what diffuses, in place, before a run; for models of transformed intensities."""
+        """Transform the intensities in place before the run."""
 
     def decode(self, u: NDArray[np.floating]) -> None:
-        """Turn what has diffused back into intensities, in place. Time 0 returns the image as it is."""
+        """Transform back to intensities, in place. A run of time 0 returns the image unchanged."""
 
     @property
     def has_transform(self) -> bool:
-        """Whether this model transforms intensities."""
+        """Whether the model diffuses transformed intensities."""
         return type(self).encode is not Model.encode
 
-    def with_max_diffusivity(self, most: float) -> Self:
-        """Return a model that does nearly the same with no diffusivity above ``most``, for drafts; without one, the model itself."""
+    def with_max_diffusivity(self, limit: float) -> Self:
+        """Return an approximation of this model with diffusivities of at most ``limit``.
+
+        It is used for drafts. Models without such an approximation return themselves.
+        """
         return self
 
     def operator(self, f: Features) -> Operator:
-        """Diffusion coefficient of the image that ``f`` describes, at its time."""
+        """Return the diffusion operator for the features ``f`` of the current field."""
         raise NotImplementedError
 
 
 def parameters(model: Model | type[Model]) -> tuple[Parameter, ...]:
-    """All parameter declarations of a model, in order."""
+    """Return the parameter declarations of a model, in the order of its fields."""
     cls: Any = model if isinstance(model, type) else type(model)
     return _declared(cls)
 

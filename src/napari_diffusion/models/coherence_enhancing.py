@@ -4,11 +4,12 @@ r"""Coherence-enhancing diffusion.
    \exp\bigl(-(\lambda_c^2/(\mu_1 - \mu_i))^2\bigr)
 
 with the eigenvectors and eigenvalues :math:`\mu_1 \ge \mu_2 \ge \dots` of the structure tensor
-:math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`: strong along lines and within sheets, only :math:`\alpha` elsewhere. The contrast
-:math:`\lambda_c` is a gradient: structures much fainter than it stay as they are.
+:math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. Diffusion is strong along lines and within
+sheets; elsewhere its diffusivity is :math:`\alpha`. The contrast :math:`\lambda_c` (``kappa``) is a
+gradient. Structures much fainter than it remain nearly unchanged.
 
-Source: Weickert 1999 (doi:10.1023/A:1008009714131); in 3-D, for lines and sheets alike, Fehrenbach & Mirebeau 2014
-(doi:10.1007/s10851-013-0446-3).
+Source: Weickert 1999 (doi:10.1023/A:1008009714131). In 3-D, for lines and sheets: Fehrenbach &
+Mirebeau 2014 (doi:10.1007/s10851-013-0446-3).
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class CoherenceEnhancing(Model):
         )
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities along the eigenvectors; only alpha where all directions are alike."""
-        # Gaps below kappa²/9 give exp(-81), which is nothing; smaller numbers would only be slow.
+        """Return the diffusivities along the eigenvectors, alpha in isotropic neighbourhoods."""
+        # Gaps below kappa²/9 give exp(-81), which is negligible; smaller values would only be slow.
         gaps = [np.maximum(mu[0] - m, self.kappa**2 / 9) for m in mu[1:]]
         along = [
             self.alpha + (1 - self.alpha) * np.exp(-np.square(self.kappa**2 / gap)) for gap in gaps

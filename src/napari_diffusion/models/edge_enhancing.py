@@ -2,12 +2,13 @@ r"""Edge-enhancing diffusion.
 
 .. math:: u_t = \operatorname{div}(D\,\nabla u), \qquad D = \sum_i \lambda_i v_i v_i^T
 
-with the eigenvectors :math:`v_i` and eigenvalues :math:`\mu_1 \ge \mu_2 \ge \dots` of the structure tensor
-:math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`, across the edge
-:math:`\lambda_1 = 1 - \exp(-3.31488\,(\kappa^2/\mu_1)^4)`, along it :math:`\lambda_i = 1`:
-noise on an edge is smoothed along the edge, where scalar diffusion leaves it.
+with the eigenvectors :math:`v_i` and eigenvalues :math:`\mu_1 \ge \mu_2 \ge \dots` of the structure
+tensor :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. Across the edge
+:math:`\lambda_1 = 1 - \exp(-3.31488\,(\kappa^2/\mu_1)^4)`, along it :math:`\lambda_i = 1`. Noise on
+an edge is smoothed along the edge, whereas scalar diffusion does not remove it.
 
-Source: Weickert 1998, Anisotropic Diffusion in Image Processing, section 5.2; in 3-D as Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
+Source: Weickert 1998, Anisotropic Diffusion in Image Processing, section 5.2; in 3-D as Mendrik et
+al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class EdgeEnhancing(Model):
 
     name = "edge-enhancing"
     title = "Edge-enhancing"
-    summary = "Smooths along edges as well as inside regions, so that edges become clean lines and surfaces."
+    summary = (
+        "Smooths along edges as well as inside regions, so that edges become clean lines and "
+        "surfaces."
+    )
 
     kappa: float = param(
         10.0,
@@ -53,8 +57,6 @@ class EdgeEnhancing(Model):
         return DiffusionTensor(f.structure(self.sigma, self.rho), self.spectrum)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities along the eigenvectors: one, and less across the edge."""
-        return [
-            Diffusivity("weickert", self.kappa).of(mu[0]),
-            *[np.ones_like(mu[0])] * (len(mu) - 1),
-        ]
+        """Return the diffusivities along the eigenvectors: reduced across the edge, 1 along it."""
+        across = Diffusivity("weickert", self.kappa).of(mu[0])
+        return [across, *[np.ones_like(mu[0])] * (len(mu) - 1)]

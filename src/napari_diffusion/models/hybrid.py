@@ -1,11 +1,17 @@
-r"""Hybrid diffusion with a continuous switch: edge-enhancing on sheets and in flat regions, coherence-enhancing along tubes.
+r"""Hybrid diffusion, a continuous switch between edge- and coherence-enhancing diffusion.
+
+It is edge-enhancing on sheets and in flat regions, and coherence-enhancing along tubes:
 
 .. math:: \lambda_i = (1 - \varepsilon)\,\lambda^c_i + \varepsilon\,\lambda^e_i, \qquad
-   \varepsilon = \exp\frac{\mu_2\,(h^2(\xi - |\xi|) - 2\mu_3)}{2 h^4}, \qquad \xi = \frac{\mu_1}{a + \mu_2} - \frac{\mu_2}{a + \mu_3}
+   \varepsilon = \exp\frac{\mu_2\,(h^2(\xi - |\xi|) - 2\mu_3)}{2 h^4}, \qquad
+   \xi = \frac{\mu_1}{a + \mu_2} - \frac{\mu_2}{a + \mu_3}
 
-with the eigenvalues of the structure tensor, the edge-enhancing :math:`\lambda^e` of :math:`|\nabla u_\sigma|`, and
-:math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`, :math:`\lambda^c_{1,2} = \alpha`.
-Published :math:`a = \alpha` is no gradient; :math:`\alpha\kappa^2` is one. In 2-D the last two are meant, and the first fraction is one.
+with the eigenvalues :math:`\mu_i` of the structure tensor, the edge-enhancing :math:`\lambda^e` of
+:math:`|\nabla u_\sigma|`, and :math:`\lambda^c_{1,2} = \alpha`,
+:math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`.
+The published :math:`a = \alpha` does not have the unit of a squared gradient;
+:math:`a = \alpha\kappa^2` does. In 2-D the two eigenvalues take the places of :math:`\mu_2` and
+:math:`\mu_3`, and the first fraction of :math:`\xi` is one.
 
 Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
@@ -73,8 +79,8 @@ class Hybrid(Model):
         tube = mu[-2] / (a + mu[-1])
         xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
         share = np.exp(-np.minimum(mu[-2] / h2 * (np.maximum(-xi, 0) + mu[-1] / h2), 80))
-        bent = math.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3)))
-        along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(bent, 80))
+        exponent = math.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3)))
+        along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(exponent, 80))
         coherent = (1 - share) * self.alpha
         return [
             coherent + share * edge,

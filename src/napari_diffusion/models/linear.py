@@ -2,7 +2,9 @@ r"""Linear diffusion, the heat equation.
 
 .. math:: u_t = \Delta u, \qquad u(T) = G_{\sqrt{2T}} * u(0)
 
-Isotropic in physical units whatever the voxel shape. Source: Iijima 1962; Koenderink 1984.
+It is isotropic in physical units for any voxel shape.
+
+Sources: Iijima 1962; Koenderink 1984.
 """
 
 from __future__ import annotations

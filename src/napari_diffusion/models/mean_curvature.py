@@ -2,11 +2,13 @@ r"""Motion by mean curvature.
 
 .. math:: u_t = |\nabla u| \operatorname{div}\left(\frac{\nabla u}{|\nabla u|}\right)
 
-Every level set moves towards its centre of curvature, at a speed that does not depend on contrast: a circle shrinks as
-:math:`r^2 = r_0^2 - 2T`, a sphere as :math:`r_0^2 - 4T`, a straight edge stays. Any monotone change of the intensities before or after
-gives the same picture. Not conservative: what bright things lose, dark ones need not gain.
+Every level set moves towards its centre of curvature, at a speed that does not depend on contrast.
+A circle shrinks as :math:`r^2 = r_0^2 - 2T`, a sphere as :math:`r^2 = r_0^2 - 4T`, and a straight
+edge does not move. The flow commutes with monotone changes of the intensities. It is not in
+divergence form and does not conserve the mean.
 
-Sources: Osher & Sethian 1988 (doi:10.1016/0021-9991(88)90002-2); Alvarez, Lions & Morel 1992 (doi:10.1137/0729052).
+Sources: Osher & Sethian 1988 (doi:10.1016/0021-9991(88)90002-2); Alvarez, Lions & Morel 1992
+(doi:10.1137/0729052).
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ from napari_diffusion.operators.features import Features
 
 @dataclass(frozen=True, kw_only=True)
 class MeanCurvature(Model):
-    """Rounds and shrinks outlines at the speed of their curvature, whatever their contrast."""
+    """Moves outlines at the speed of their curvature, independently of contrast."""
 
     name = "mean-curvature"
     title = "Mean curvature"
-    summary = "Smooths outlines, not intensities: small things shrink away, straight edges of any contrast stay."
+    summary = (
+        "Smooths outlines, not intensities: small things shrink away, straight edges of any "
+        "contrast stay."
+    )
     conservative = False
 
     def operator(self, f: Features) -> LevelSetCurvature:
-        """Return g = 1: curvature alone."""
+        """Return curvature motion with g = 1."""
         return LevelSetCurvature(f.grad2(0.0), Diffusivity())

@@ -2,9 +2,10 @@ r"""Modified curvature diffusion, known from ITK as curvature anisotropic diffus
 
 .. math:: u_t = |\nabla u| \operatorname{div}\left(g(|\nabla u|)\,\frac{\nabla u}{|\nabla u|}\right)
 
-Motion by mean curvature that is slowed down at edges and sharpens those steeper than ``kappa``. ITK's conductance c stands for
-:math:`\kappa = c\,\sqrt{\langle |\nabla u|^2\rangle}` with the exponential diffusivity, from the whole image and anew at every step; here
-kappa is a number. Not conservative.
+This is motion by mean curvature that slows down at edges and sharpens edges steeper than
+``kappa``. It does not conserve the mean. In ITK, the conductance c stands for
+:math:`\kappa = c\,\sqrt{\langle |\nabla u|^2\rangle}` with the exponential diffusivity, where the
+average over the whole image is recomputed at every step. Here kappa is constant.
 
 Source: Whitaker & Xue, "Variable-conductance, level-set curvature for image denoising", ICIP 2001.
 """
@@ -25,7 +26,10 @@ class ModifiedCurvature(Model):
 
     name = "modified-curvature"
     title = "Modified curvature"
-    summary = "Smooths outlines and keeps edges steeper than the threshold; gentle to thin and faint structures."
+    summary = (
+        "Smooths outlines and keeps edges steeper than the threshold; gentle to thin and faint "
+        "structures."
+    )
     conservative = False
 
     kappa: float = param(
@@ -40,5 +44,5 @@ class ModifiedCurvature(Model):
     )
 
     def operator(self, f: Features) -> LevelSetCurvature:
-        """Return g of the whole gradient at each face."""
+        """Return curvature motion with g of the whole gradient at each face."""
         return LevelSetCurvature(f.grad2(0.0), Diffusivity(self.diffusivity, self.kappa))

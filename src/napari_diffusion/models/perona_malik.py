@@ -1,15 +1,19 @@
 r"""Perona-Malik diffusion, classic and regularised.
 
-.. math:: u_t = \operatorname{div}\bigl(g(|\nabla u_\sigma|)\,\nabla u\bigr), \qquad u_\sigma = G_\sigma * u
+.. math:: u_t = \operatorname{div}\bigl(g(|\nabla u_\sigma|)\,\nabla u\bigr), \qquad
+   u_\sigma = G_\sigma * u
 
-``kappa`` is the gradient at which the flux :math:`s\,g(s)` is largest: weaker gradients are smoothed, stronger ones kept.
-``sigma = 0`` is the classic model with one diffusivity per face (ill posed in the continuum; its numbers depend on the grid),
-``sigma > 0`` the regularised one, well posed for every smooth :math:`g`.
+``kappa`` is the gradient at which the flux :math:`s\,g(s)` is largest: weaker gradients are
+smoothed, stronger ones are kept. ``sigma = 0`` is the classic model with one diffusivity per face.
+It is ill posed in the continuum, and its results depend on the grid. ``sigma > 0`` is the
+regularised model, which is well posed for every smooth :math:`g`.
 
-``diffusivity`` is a name, or in Python a vectorised function of :math:`s/\kappa` with values from 0 to 1, such as
-``lambda x: 1 / (1 + x**4)``; what :math:`\kappa` means is then up to that function. Recipes and the command line carry names only.
+``diffusivity`` is a name or, in Python, a vectorised function of :math:`s/\kappa` with values from
+0 to 1, such as ``lambda x: 1 / (1 + x**4)``. The meaning of :math:`\kappa` then depends on the
+function. Recipes and the command line support names only.
 
-Sources: Perona & Malik 1990 (doi:10.1109/34.56205); Catté, Lions, Morel & Coll 1992 (doi:10.1137/0729012).
+Sources: Perona & Malik 1990 (doi:10.1109/34.56205); Catté, Lions, Morel & Coll 1992
+(doi:10.1137/0729012).
 """
 
 from __future__ import annotations
@@ -53,15 +57,13 @@ class PeronaMalik(Model):
     )
 
     def __post_init__(self) -> None:
-        """Check the parameters, and that a function is a diffusivity."""
+        """Check the parameters, and the values of a function."""
         super().__post_init__()
         Diffusivity(self.diffusivity, self.kappa).check()
 
     def operator(self, f: Features) -> FaceDiffusivity | VoxelDiffusivity:
         """Return g of each face difference, or g of the smoothed gradient at the voxels."""
         g = Diffusivity(self.diffusivity, self.kappa)
-        return (
-            FaceDiffusivity(g)
-            if self.sigma == 0
-            else VoxelDiffusivity(f.apply(g, f.grad2(self.sigma)))
-        )
+        if self.sigma == 0:
+            return FaceDiffusivity(g)
+        return VoxelDiffusivity(f.apply(g, f.grad2(self.sigma)))

@@ -4,12 +4,14 @@ r"""Speckle reducing anisotropic diffusion, in any number of dimensions.
    c = \left(1 + \frac{q^2 - q_0^2}{q_0^2\,(1 + q_0^2)}\right)^{-1} \text{ in } [0, 1], \qquad
    q^2 = \frac{\langle u^2 \rangle}{\langle u \rangle^2} - 1
 
-over the 2N neighbours of a voxel. Speckle multiplies: its standard deviation is ``q0`` times the local mean, so that the local coefficient
-of variation q tells it from edges whatever the brightness. Intensities must be linear and positive (undo a logarithmic compression
-first); where the neighbours' mean is zero nothing flows, and a negative mean counts by its square. Multiplying the image multiplies the
-result. ``q0`` stays what it is as the speckle fades.
+with averages over the 2N neighbours of a voxel. Speckle is multiplicative: its standard deviation
+is ``q0`` times the local mean. The local coefficient of variation q thus separates speckle from
+edges at any brightness. Intensities must be linear and positive; undo a logarithmic compression
+first. There is no flux where the mean of the neighbours is zero, and the sign of the mean is
+ignored. Scaling the image scales the result. ``q0`` is constant, although the speckle decreases.
 
-Source: Yu & Acton 2002 (doi:10.1109/TIP.2002.804276); the local statistics in N-D follow Krissian et al. 2007.
+Source: Yu & Acton 2002 (doi:10.1109/TIP.2002.804276); the local statistics in N-D follow Krissian
+et al. 2007.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ class SpeckleReducing(Model):
 
     name = "speckle-reducing"
     title = "Speckle reducing"
-    summary = "Smooths speckle, whose noise grows with brightness, and keeps edges: ultrasound, radar, OCT, in linear intensities."
+    summary = (
+        "Smooths speckle, whose noise grows with brightness, and keeps edges: ultrasound, radar, "
+        "OCT, in linear intensities."
+    )
     offset_invariant = False
 
     q0: float = param(
@@ -43,7 +48,7 @@ class SpeckleReducing(Model):
         """Return c = q0²(1 + q0²) / (q0⁴ + q²), at most 1."""
         mean, q2 = f.neighbours()
         np.square(mean, out=mean)
-        mean += np.finfo(mean.dtype).tiny  # 0/0 is 0
+        mean += np.finfo(mean.dtype).tiny  # so that 0/0 is 0
         with np.errstate(over="ignore"):
             q2 /= mean
         a = self.q0**2

@@ -1,13 +1,17 @@
 r"""Total variation flow.
 
-.. math:: u_t = \operatorname{div}\left(\frac{\kappa\,\nabla u}{\sqrt{|\nabla u|^2 + (\epsilon\kappa)^2}}\right)
+.. math:: u_t = \operatorname{div}\left(
+   \frac{\kappa\,\nabla u}{\sqrt{|\nabla u|^2 + (\epsilon\kappa)^2}}\right)
 
-The flux never exceeds ``kappa``, however steep an edge: a plateau loses height in proportion to its boundary over its volume and its edges
-stay where they are. ``time`` [length²] is that of every model; the literature's time of :math:`u_t = \operatorname{div}(\nabla
-u/|\nabla u|)` is :math:`t_{TV} = \kappa T` [intensity·length]. ``epsilon`` bounds the diffusivity by :math:`1/\epsilon` where the image is
-flat, and with it the number of steps: gradients below :math:`\epsilon\kappa` are smoothed as by linear diffusion.
+The flux does not exceed ``kappa`` at any edge. A plateau loses height in proportion to its surface
+per volume, and its edges do not move. ``time`` T [length²] is defined as for the other models; the
+time of :math:`u_t = \operatorname{div}(\nabla u/|\nabla u|)` in the literature is
+:math:`t_{TV} = \kappa T` [intensity·length]. ``epsilon`` bounds the diffusivity in flat regions by
+:math:`1/\epsilon`, and thereby the number of steps. Gradients below :math:`\epsilon\kappa` are
+smoothed as by linear diffusion.
 
-Sources: Rudin, Osher & Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F); Andreu, Ballester, Caselles & Mazón 2001 (the flow).
+Sources: Rudin, Osher & Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F); Andreu, Ballester, Caselles
+& Mazón 2001 (the flow).
 """
 
 from __future__ import annotations
@@ -23,11 +27,14 @@ from napari_diffusion.operators.features import Features
 
 @dataclass(frozen=True, kw_only=True)
 class TotalVariation(Model):
-    """Flattens regions while their edges stay sharp; a thing fades in proportion to its surface per volume."""
+    """Flattens regions and keeps edges sharp; objects fade at a rate of surface per volume."""
 
     name = "total-variation"
     title = "Total variation"
-    summary = "Flattens regions and keeps their edges sharp; a thing fades at a rate of its surface per volume."
+    summary = (
+        "Flattens regions and keeps their edges sharp; a thing fades at a rate of its surface per "
+        "volume."
+    )
 
     kappa: float = param(
         10.0,
@@ -43,12 +50,15 @@ class TotalVariation(Model):
         le=1,
     )
 
-    def with_max_diffusivity(self, most: float) -> Self:
-        """Return the flow with an ``epsilon`` of 1/``most`` or more."""
-        return replace(self, epsilon=max(self.epsilon, min(1 / most, 1.0)))
+    def with_max_diffusivity(self, limit: float) -> Self:
+        """Return the flow with an ``epsilon`` of at least 1/``limit``."""
+        return replace(self, epsilon=max(self.epsilon, min(1 / limit, 1.0)))
 
     def operator(self, f: Features) -> GradientDiffusivity:
-        """Return 1/sqrt(s²/kappa² + epsilon²): the charbonnier diffusivity at epsilon kappa, 1/epsilon times."""
+        """Return the diffusivity 1/sqrt(s²/kappa² + epsilon²).
+
+        It is 1/epsilon times the charbonnier diffusivity with the threshold epsilon kappa.
+        """
         return GradientDiffusivity(
             f.grad2(0.0),
             Diffusivity("charbonnier", self.epsilon * self.kappa),

@@ -1,9 +1,12 @@
 r"""Vessel-enhancing diffusion.
 
-.. math:: \lambda_{along} = 1 + (\omega - 1)\,V^{1/s}, \qquad \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
+.. math:: \lambda_{along} = 1 + (\omega - 1)\,V^{1/s}, \qquad
+   \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
 
-with Frangi's vesselness V (`kernels.reference_tensor`), the largest of three scales, and the eigenvectors of the scale-normalised Hessians
-summed times :math:`V^4`: nearly those of the best scale, but they do not jump. The stable step is :math:`\omega` times shorter.
+with the sensitivity s and Frangi's vesselness V (`backends.reference.tensor.vesselness`), the
+maximum over three scales. The eigenvectors are those of the sum of the scale-normalised Hessians,
+each weighted by :math:`V^4`. They are close to those of the scale of largest vesselness, but change
+continuously. The stable step is :math:`\omega` times shorter than that of linear diffusion.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -19,8 +22,8 @@ from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.tensor import DiffusionTensor
 
-#: Vesselness too faint to count.
-FAINT = 0.01
+#: Offset of the vesselness before the root, which is infinitely steep at zero.
+VESSELNESS_OFFSET = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,29 +53,26 @@ class VesselEnhancing(Model):
     )
     sensitivity: float = param(5.0, "How readily a faint vessel counts as one.", ge=1, le=100)
 
-    def with_max_diffusivity(self, most: float) -> Self:
-        """Return the model with an ``omega`` of at most ``most``."""
-        return replace(self, omega=max(min(self.omega, most), 1.0))
+    def with_max_diffusivity(self, limit: float) -> Self:
+        """Return the model with an ``omega`` of at most ``limit``."""
+        return replace(self, omega=max(min(self.omega, limit), 1.0))
 
     def operator(self, f: Features) -> DiffusionTensor:
-        """Return the tensor with the eigenvectors of the Hessian at the scale that looks most like a vessel."""
+        """Return the tensor with the eigenvectors of the weighted sum of Hessians."""
         scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
         total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
-        return DiffusionTensor(
-            total, self.spectrum, (self.omega, *[1.0] * (len(f.axes) - 1)), extra=(best,)
-        )
+        maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
+        return DiffusionTensor(total, self.spectrum, maxima, extra=(best,))
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities: omega along the least curvature, epsilon across; the root, steep at zero, begins at FAINT."""
-        root, start = (vessel + FAINT) ** (1 / self.sensitivity), FAINT ** (1 / self.sensitivity)
-        first, second = (
-            (mu[0], mu[min(1, len(mu) - 1)])
-            if self.polarity == "bright"
-            else (mu[-1], mu[max(len(mu) - 2, 0)])
-        )
-        clear = 1 - np.square(
-            np.minimum(np.abs(first) / np.maximum(np.abs(second), 1e-30), 1)
-        )  # two equal ones have no direction
-        share = clear * (root - start) / (1 - start)
-        along, least = 1 + (self.omega - 1) * share, 0 if self.polarity == "bright" else len(mu) - 1
-        return [along if i == least else 1 + (self.epsilon - 1) * share for i in range(len(mu))]
+        """Return the diffusivities: up to omega along the vessel, down to epsilon across it."""
+        power, last = 1 / self.sensitivity, len(mu) - 1
+        root, start = (vessel + VESSELNESS_OFFSET) ** power, VESSELNESS_OFFSET**power
+        # Axis of the vessel, and the direction with the next larger curvature.
+        axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
+        # Two equal curvatures define no direction.
+        ratio = np.abs(mu[axis]) / np.maximum(np.abs(mu[other]), 1e-30)
+        distinct = 1 - np.square(np.minimum(ratio, 1))
+        share = distinct * (root - start) / (1 - start)
+        along = 1 + (self.omega - 1) * share
+        return [along if i == axis else 1 + (self.epsilon - 1) * share for i in range(len(mu))]

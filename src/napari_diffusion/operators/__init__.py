@@ -1,10 +1,12 @@
-r"""What a model returns: the operator A(u) of the diffusion equation, made from local features.
+r"""Diffusion operators, the local features that they are built from, and Gaussian smoothing.
 
-.. math:: u_t = \operatorname{div}(g \, \nabla u)
+A model returns the operator :math:`A(u)` of its equation :math:`u_t = A(u)\,u`, mostly
 
-with :math:`g` constant, evaluated on each face from the difference across it or from the whole
-gradient, or given at the voxels as a number or a tensor; and the motion of level sets by their
-curvature. Beside the operators stand the features they are made from, and the smoothing.
+.. math:: u_t = \operatorname{div}(g \, \nabla u).
+
+The diffusivity :math:`g` is constant, evaluated at each face, or given at the voxels as a scalar
+or a tensor. At a face it depends on the difference across the face or on the whole gradient. One
+operator, `LevelSetCurvature`, moves level sets by their curvature.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Operator = (
     | LevelSetCurvature
     | DiffusionTensor
 )
-#: Operators that are made from features at the voxels.
+#: Scalar operators built from features at the voxels.
 VoxelOperator = VoxelDiffusivity | GradientDiffusivity | LevelSetCurvature
 
 __all__ = [

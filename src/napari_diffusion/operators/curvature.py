@@ -13,12 +13,28 @@ from napari_diffusion.operators.divergence import BoundedOperator
 
 @dataclass(frozen=True)
 class LevelSetCurvature(BoundedOperator):
-    r"""Motion of level sets, not in divergence form: :math:`u_t = |\nabla u| \operatorname{div}(g(|\nabla u|)\,\nabla u/|\nabla u|)`.
+    r"""Curvature motion of level sets, which is not in divergence form.
 
-    .. math:: u_t = \sum_{\text{faces}} \frac{g}{h_i^2} \min\Bigl(\frac{|\nabla u|}{|\nabla u|_{face}}, C\Bigr)\,\delta_i u
+    .. math:: u_t = |\nabla u| \operatorname{div}\left(
+       g(|\nabla u|)\,\frac{\nabla u}{|\nabla u|}\right)
 
-    with :math:`|\nabla u|^2` at the voxels in ``values``. The ratio is 1 where the image is smooth. Limited to C = ``maximum`` it leaves
-    weights that are positive and bounded, so that steps up to :math:`1/(2C\sum_i h_i^{-2})` keep the extremum principle.
+    It is discretised as
+
+    .. math:: u_t = \sum_{\text{faces}} \frac{g}{h_i^2}
+       \min\Bigl(\frac{|\nabla u|}{|\nabla u|_{face}}, C\Bigr)\,\delta_i u.
+
+    The ratio of gradients is 1 where the image is smooth. Limiting it to C keeps the weights
+    positive and bounded. Steps up to :math:`1/(2C\sum_i h_i^{-2})` therefore satisfy the extremum
+    principle.
+
+    Attributes
+    ----------
+    values
+        :math:`|\nabla u|^2` at the voxels [intensity²/length²].
+    diffusivity
+        The diffusivity g.
+    maximum
+        The limit C of the ratio.
     """
 
     values: NDArray[np.floating]

@@ -1,4 +1,4 @@
-"""Scalar diffusivities: the share g of free diffusion, as a function of the gradient."""
+"""Scalar diffusivities: the reduction g of free diffusion as a function of the gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_diffusion.backends.protocol import DiffusivityFunction
 from napari_diffusion.backends.reference.stages import diffusivity
 
 LINEAR = 0
-#: Diffusivities by name. The kernels know them by number; the order is part of that agreement.
+#: Code of each named diffusivity in the kernels of both backends.
 CODES = {
     "linear": LINEAR,
     "rational": 1,
@@ -24,7 +24,9 @@ CODES = {
 
 @dataclass(frozen=True)
 class Diffusivity:
-    r"""A scalar diffusivity :math:`0 \le g(s) \le 1`, normalised so that the flux :math:`s\,g(s)` is largest at :math:`s=\kappa`.
+    r"""Scalar diffusivity :math:`0 \le g(s) \le 1` of the gradient magnitude s.
+
+    It is normalised so that the flux :math:`s\,g(s)` is largest at :math:`s=\kappa`.
 
     =============  ======================================================  ========================
     name           g, with :math:`q = s^2/\kappa^2`                        source
@@ -36,7 +38,13 @@ class Diffusivity:
     charbonnier    :math:`1/\sqrt{1+q}` (flux grows up to :math:`\kappa`)  Charbonnier et al. 1994
     =============  ======================================================  ========================
 
-    Instead of a name it can be a function of :math:`s/\kappa`; what that returns is checked wherever it is used.
+    Attributes
+    ----------
+    name
+        Name of a diffusivity above, ``"linear"`` for g = 1, or a function of :math:`s/\kappa`.
+        The values of a function are checked at every evaluation.
+    kappa
+        Gradient of the largest flux [intensity/length].
     """
 
     name: str | DiffusivityFunction = "linear"
@@ -44,24 +52,27 @@ class Diffusivity:
 
     @property
     def code(self) -> int | DiffusivityFunction:
-        """Number by which the kernels know this diffusivity, or the function."""
+        """Code of this diffusivity in the kernels, or the function itself."""
         return CODES[self.name] if isinstance(self.name, str) else self.name
 
     def scaled(self, grad2: NDArray[np.floating]) -> NDArray[np.floating]:
         """Turn :math:`s^2` into :math:`q`, in place, and return it."""
         inverse = 1 / self.kappa
-        with np.errstate(
-            over="ignore"
-        ):  # g(inf) = 0; but a factor of inf would make NaN of a zero gradient
-            grad2 *= grad2.dtype.type(min(inverse * inverse, float(np.finfo(grad2.dtype).max)))
+        # q may overflow, since g(inf) = 0. The factor stays finite: infinity times 0 would be NaN.
+        factor = min(inverse * inverse, float(np.finfo(grad2.dtype).max))
+        with np.errstate(over="ignore"):
+            grad2 *= grad2.dtype.type(factor)
         return grad2
 
     def of(self, grad2: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return g at squared gradients."""
+        """Return :math:`g(s)` for the squared gradients :math:`s^2`."""
         q = self.scaled(grad2.copy())
         diffusivity(self.code, q)
         return q
 
     def check(self) -> None:
-        """Raise ValueError where a function is no diffusivity: on the way from no gradient to a million times the threshold."""
+        """Raise ValueError if a function has values outside 0 to 1.
+
+        It is evaluated at gradients from 0 to a million times kappa.
+        """
         diffusivity(self.code, np.square(np.append(0.0, np.geomspace(1e-3, 1e6, 91))))

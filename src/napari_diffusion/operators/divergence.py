@@ -1,4 +1,7 @@
-r"""Operators in divergence form with a scalar diffusivity, :math:`u_t = \operatorname{div}(g\,\nabla u)`."""
+r"""Operators with a scalar diffusivity g in divergence form.
+
+.. math:: u_t = \operatorname{div}(g\,\nabla u)
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,34 @@ from napari_diffusion.operators.diffusivity import Diffusivity
 
 
 class BoundedOperator:
-    """Base of the coefficients: what bounds the explicit step."""
+    """Base of the scalar operators, whose weights are bounded.
 
-    #: Largest weight with which a voxel moves towards a neighbour, times h^2: g for the models in divergence form.
+    Attributes
+    ----------
+    maximum
+        Upper bound of the weight of a neighbour, times h²; for operators in divergence form, of g.
+    """
+
     maximum: float
 
     def max_step(self, grid: Grid) -> float:
-        """Largest explicit step [length²] that keeps the extremum principle."""
+        """Largest explicit step [length²] that satisfies the extremum principle."""
         return grid.max_step(self.maximum)
 
 
 @dataclass(frozen=True)
 class ConstantDiffusivity(BoundedOperator):
-    r"""The same diffusivity everywhere: :math:`u_t = g\,\Delta u`."""
+    r"""Constant diffusivity: :math:`u_t = g\,\Delta u`."""
 
     maximum: float = 1.0
 
 
 @dataclass(frozen=True)
 class FaceDiffusivity(BoundedOperator):
-    r"""Diffusivity of each face difference: flux :math:`g(|\partial_i u|)\,\partial_i u` through the faces of axis :math:`i`.
+    r"""Diffusivity of the difference across each face.
 
-    Channels are coupled: every channel flows with the :math:`g` of :math:`s^2 = \sum_c w_c (\partial_i u_c)^2`.
+    The flux through a face of axis i is :math:`g(|\partial_i u|)\,\partial_i u`. All channels share
+    the diffusivity of :math:`s^2 = \sum_c w_c (\partial_i u_c)^2`.
     """
 
     diffusivity: Diffusivity
@@ -42,7 +51,13 @@ class FaceDiffusivity(BoundedOperator):
 
 @dataclass(frozen=True)
 class VoxelDiffusivity(BoundedOperator):
-    """Diffusivity given at the voxels; a face uses the mean of its two voxels (Weickert 1998)."""
+    """Diffusivity at the voxels; a face uses the mean of its two voxels (Weickert 1998).
+
+    Attributes
+    ----------
+    values
+        Diffusivity at the voxels, between 0 and ``maximum``.
+    """
 
     values: NDArray[np.floating]
     maximum: float = 1.0
@@ -50,10 +65,19 @@ class VoxelDiffusivity(BoundedOperator):
 
 @dataclass(frozen=True)
 class GradientDiffusivity(BoundedOperator):
-    r"""Diffusivity of the whole gradient at each face: flux :math:`c\,g(|\nabla u|)\,\partial_i u` with the bound :math:`c` = ``maximum``.
+    r"""Diffusivity of the whole gradient at each face.
 
-    ``values`` is :math:`|\nabla u|^2` at the voxels, from which a face takes the derivatives across it; that along it is its own. A step
-    edge therefore has the gradient of its one face, while a mean of two voxels would see it smeared over both.
+    The flux through a face of axis i is :math:`c\,g(|\nabla u|)\,\partial_i u` with the bound
+    :math:`c` = ``maximum``. The derivative along axis i is the difference across the face itself;
+    the transverse derivatives come from the two voxels. A step edge thus has the gradient of a
+    single face, which a mean over two voxels would spread over both.
+
+    Attributes
+    ----------
+    values
+        :math:`|\nabla u|^2` at the voxels [intensity²/length²].
+    diffusivity
+        The diffusivity g.
     """
 
     values: NDArray[np.floating]

@@ -1,6 +1,7 @@
-"""Local image features, computed for one slab of planes at a time, from which models make their operator.
+"""Local image features from which models build their operators.
 
-Every request adds to the reach of the features, so that no halo is typed by hand.
+Features are computed for one slab of planes at a time. Each requested feature adds its stencil to
+`Features.reach`, from which the engine derives the halo.
 """
 
 from __future__ import annotations
@@ -25,12 +26,30 @@ from napari_diffusion.operators.smoothing import (
 
 @dataclass
 class Features:
-    r"""Features of the field ``u`` (shape ``(C, *space)``) on planes ``lo:hi`` of the first axis.
+    r"""Features of a field on planes ``lo:hi`` of its first spatial axis.
 
-    ``weights`` are the channel weights :math:`w_c` (sum 1) with which channels share one gradient,
-    :math:`|\nabla u|^2 = \sum_c w_c |\nabla u_c|^2` (Gerig et al. 1992). ``reach`` is the number of voxels, per axis, that the
-    requests so far have looked beyond the slab. ``before`` are the features of the planes before these, of the same field as it is now and
-    with the same scratch: planes that these have smoothed already are taken from there.
+    Results are work arrays of ``scratch``: the next request of the same feature overwrites them.
+
+    Attributes
+    ----------
+    u
+        Field of shape ``(C, *space)``, where C is the number of channels [intensity].
+    lo, hi
+        The slab: first plane, and the plane after the last.
+    grid
+        Voxel size and walls.
+    kernels
+        Backend that computes the features.
+    weights
+        Channel weights :math:`w_c` with the sum one. All channels share one gradient,
+        :math:`|\nabla u|^2 = \sum_c w_c |\nabla u_c|^2` (Gerig et al. 1992).
+    scratch
+        Work arrays.
+    reach
+        Number of voxels per axis beyond the slab that the features requested so far depend on.
+    before
+        Features of the preceding slab of the same field, with the same ``scratch``. Planes that
+        they have smoothed are reused.
     """
 
     u: Field
@@ -45,7 +64,10 @@ class Features:
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
 
     def grad2(self, sigma: float) -> Field:
-        r"""Return :math:`|\nabla u_\sigma|^2` [intensity²/length²], :math:`u_\sigma = G_\sigma * u`, ``sigma`` [length]."""
+        r"""Return the squared gradient :math:`|\nabla u_\sigma|^2` [intensity²/length²].
+
+        The field is smoothed first, :math:`u_\sigma = G_\sigma * u`, with ``sigma`` [length].
+        """
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
         smooth = self.smooth(sigma, lo, hi)
         out = self.scratch.take("grad2", (self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
@@ -53,14 +75,15 @@ class Features:
         self.kernels.grad2(
             smooth, lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out
         )
-        self._reached([1] * len(self.grid.shape), sigma)
+        self._extend_reach([1] * len(self.grid.shape), sigma)
         return out
 
     def neighbours(self) -> tuple[Field, Field]:
-        r"""Return mean [intensity] and variance [intensity²] of the 2N neighbours of every voxel, of each channel: shape ``(C, *space)``.
+        r"""Return mean [intensity] and variance [intensity²] of the 2N neighbours of every voxel.
 
-        Neighbours along axis i have the weight :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`, so that the mean is that of a small ball whatever
-        the shape of the voxels. Behind a wall or the border a neighbour is the voxel itself.
+        Both have the shape ``(C, *space)``. Neighbours along axis i have the weight
+        :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`, so that the mean approximates that over a small ball
+        for any voxel shape. Behind a wall or the border, the voxel itself replaces the neighbour.
         """
         shape = (len(self.u), self.hi - self.lo, *self.u.shape[2:])
         mean, variance = (
@@ -77,11 +100,11 @@ class Features:
         self.kernels.neighbours(
             self.u, self.lo, self.hi, share, self.grid.open_faces, mean, variance
         )
-        self._reached([1] * len(self.grid.shape), 0.0)
+        self._extend_reach([1] * len(self.grid.shape), 0.0)
         return mean, variance
 
     def average(self, values: Field) -> Field:
-        r"""Return :math:`\sum_c w_c f_c` over channels, in the first of them."""
+        r"""Return the channel average :math:`\sum_c w_c f_c`; it overwrites ``values[0]``."""
         values[0] *= self.weights[0]
         for weight, channel in zip(self.weights[1:], values[1:], strict=True):
             values[0] += weight * channel
@@ -89,45 +112,53 @@ class Features:
         return first
 
     def apply(self, diffusivity: Diffusivity, grad2: Field) -> Field:
-        """Replace ``grad2`` by g(|grad u|), in place, and return it."""
+        r"""Replace ``grad2`` by :math:`g(|\nabla u|)` in place, and return it."""
         self.kernels.diffusivity(diffusivity.code, diffusivity.scaled(grad2))
         return grad2
 
     def structure(self, sigma: float, rho: float) -> Field:
-        r"""Return the structure tensor :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)` [intensity²/length²], entry by entry.
+        r"""Return the entries of the structure tensor [intensity²/length²].
 
-        Entries are the diagonal, then the upper triangle, of the axes with more than one voxel; channels are summed with their weights.
-        The gradient is central. Sources: Förstner & Gülch 1987; Weickert 1998.
+        .. math:: J = \sum_c w_c\, G_\rho * (\nabla u_{c,\sigma} \nabla u_{c,\sigma}^T)
+
+        with central differences. Entries are the diagonal, then the upper triangle, for the axes
+        with more than one voxel. Sources: Förstner & Gülch 1987; Weickert 1998.
+
+        Parameters
+        ----------
+        sigma
+            Smoothing before the gradient [length].
+        rho
+            Smoothing of the products [length].
         """
         axes, planes = self.axes, self.u.shape[1]
-        wide = smoothing_reach(rho, self.grid)[0]
-        lo, hi = max(self.lo - wide, 0), min(self.hi + wide, planes)
+        margin = smoothing_reach(rho, self.grid)[0]
+        lo, hi = max(self.lo - margin, 0), min(self.hi + margin, planes)
         first = max(lo - 1, 0)
         smooth = self.smooth(sigma, first, min(hi + 1, planes))
-        pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
-        out = self.scratch.take(
-            "structure", (len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype
-        )
-        self._reached([1] * len(self.grid.shape), sigma, rho)
+        shape = (len(self._entries), self.hi - self.lo, *self.u.shape[2:])
+        out = self.scratch.take("structure", shape, self.u.dtype)
+        self._extend_reach([1] * len(self.grid.shape), sigma, rho)
         if self.grid.open_faces is None:
-            taps = self._taps(rho)
+            slab, taps = (self.lo, self.hi), self._taps(rho)
             self.kernels.structure(
-                smooth,
-                first,
-                planes,
-                self.lo,
-                self.hi,
-                axes,
-                self.grid.spacing,
-                taps,
-                self.weights,
-                out,
+                smooth, first, planes, *slab, axes, self.grid.spacing, taps, self.weights, out
             )
-            return out
-        here = ""
-        for number, (i, j) in sorted(enumerate(pairs), key=lambda pair: pair[1]):
-            if here != f"along {i}":
-                here = f"along {i}"
+        else:
+            self._structure_between_walls(smooth, first, lo, hi, rho, out)
+        return out
+
+    def _structure_between_walls(
+        self, smooth: Field, first: int, lo: int, hi: int, rho: float, out: Field
+    ) -> None:
+        """Compute the structure tensor entry by entry, with the products on planes ``lo:hi``.
+
+        Plane 0 of ``smooth`` is plane ``first`` of the grid.
+        """
+        axis = None
+        for number, (i, j) in sorted(enumerate(self._entries), key=lambda entry: entry[1]):
+            if axis != i:
+                axis = i
                 along = self._derivative(smooth, first, lo, hi, i, 1, "along")
             other = self._derivative(smooth, first, lo, hi, j, 1, "other")
             product = np.multiply(along, other, out=other)
@@ -135,49 +166,69 @@ class Features:
             for c in range(1, len(product)):
                 product[0] += self.weights[c] * product[c]
             self._blur(product[:1], lo, rho, self.lo, self.hi, out[number : number + 1])
-        return out
 
     def hessian(self, sigma: float) -> Field:
-        r"""Return the second derivatives of :math:`u_\sigma` [intensity/length²], entry by entry as `structure`; channels are averaged."""
-        axes, planes = self.axes, self.u.shape[1]
+        r"""Return the second derivatives of :math:`u_\sigma` [intensity/length²].
+
+        Entries are ordered as in `structure`. Channels are averaged with their weights.
+        """
+        planes = self.u.shape[1]
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, planes)
         first = max(lo - 1, 0)
         smooth = self.smooth(sigma, first, min(hi + 1, planes))
         if len(smooth) > 1:
             smooth = np.tensordot(self.weights, smooth, 1)[None].astype(self.u.dtype)
-        pairs = [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
-        out = self.scratch.take(
-            "hessian", (len(pairs), self.hi - self.lo, *self.u.shape[2:]), self.u.dtype
-        )
-        for number, (i, j) in enumerate(pairs):
+        shape = (len(self._entries), self.hi - self.lo, *self.u.shape[2:])
+        out = self.scratch.take("hessian", shape, self.u.dtype)
+        for number, (i, j) in enumerate(self._entries):
             entry = out[number : number + 1]
             if i == j:
                 self._derive(smooth, first, self.lo, self.hi, i, 2, entry)
             else:
                 slope = self._derivative(smooth, first, lo, hi, j, 1, "other")
                 self._derive(slope, lo, self.lo, self.hi, i, 1, entry)
-                if (
-                    self.grid.open_faces is not None
-                ):  # beside a wall it matters which comes first, and no axis may
+                if self.grid.open_faces is not None:
+                    # Beside a wall the two orders of derivation differ. The mean of both treats
+                    # all axes alike.
                     slope = self._derivative(smooth, first, lo, hi, i, 1, "other")
                     entry += self._derivative(slope, lo, self.lo, self.hi, j, 1, "along")
                     entry *= 0.5
-        self._reached([2] * len(self.grid.shape), sigma)
+        self._extend_reach([2] * len(self.grid.shape), sigma)
         return out
 
     @property
     def axes(self) -> list[int]:
-        """Axes with more than one voxel, the last one if there are none: a tensor knows no others."""
+        """Axes of a tensor: those with more than one voxel, or the last axis if there are none."""
         return [i for i, n in enumerate(self.grid.shape) if n > 1] or [len(self.grid.shape) - 1]
 
+    @property
+    def _entries(self) -> list[tuple[int, int]]:
+        """Axes of the entries of a symmetric matrix: diagonal, then upper triangle."""
+        axes = self.axes
+        return [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
+
     def eigenvalues(self, matrix: Field) -> Field:
-        """Eigenvalues of symmetric matrices given by entries along the first axis, largest first along the first axis."""
+        """Return the eigenvalues of symmetric matrices, largest first along the first axis.
+
+        ``matrix`` has its entries along the first axis, ordered as in `structure`.
+        """
         return self.kernels.eigenvalues(matrix)
 
     def vessels(self, sigmas: Sequence[float], gamma: float, polarity: str) -> tuple[Field, Field]:
-        r"""Return :math:`\sum_\sigma V_\sigma^4 H_\sigma` [intensity] entry by entry, and the largest vesselness :math:`V_\sigma`.
+        r"""Return the weighted sum of Hessians and the largest vesselness over all scales.
 
-        H is the scale-normalised `hessian` and V its vesselness (`kernels.reference_tensor`).
+        The sum is :math:`\sum_\sigma V_\sigma^4 H_\sigma` [intensity], with entries as in
+        `structure`. :math:`H_\sigma` is the scale-normalised Hessian, :math:`\sigma^2` times
+        `hessian`, and :math:`V_\sigma` its vesselness (`backends.reference.tensor.vesselness`).
+
+        Parameters
+        ----------
+        sigmas
+            Scales [length].
+        gamma
+            Contrast of a faint vessel [intensity].
+        polarity
+            ``"bright"`` or ``"dark"`` vessels.
         """
         shape = (self.hi - self.lo, *self.u.shape[2:])
         best = self.scratch.take("best", shape, self.u.dtype)
@@ -204,35 +255,38 @@ class Features:
         )
 
     def smooth(self, sigma: float, lo: int, hi: int) -> Field:
-        r"""Return :math:`u_\sigma` on planes ``lo:hi``: linear diffusion of ``u`` over the time :math:`\sigma^2/2`, walls included.
+        r"""Return :math:`u_\sigma` on planes ``lo:hi``.
 
-        With all faces open this is the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
+        It is the linear diffusion of ``u`` over the time :math:`\sigma^2/2`. Without walls this is
+        the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
         """
         if sigma == 0:
             return np.ascontiguousarray(self.u[:, lo:hi])
-        known = self._known(sigma, lo, hi)
-        out = self.scratch.take(
-            "smooth", (self.u.shape[0], hi - lo, *self.u.shape[2:]), self.u.dtype
-        )
-        there = 0 if known is None else known.shape[1]
-        if known is not None:
-            out[:, :there] = known
-        self._blur(self.u, 0, sigma, lo + there, hi, out[:, there:])
+        leading = self._leading_planes(sigma, lo, hi)
+        shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
+        out = self.scratch.take("smooth", shape, self.u.dtype)
+        count = 0
+        if leading is not None:
+            count = leading.shape[1]
+            out[:, :count] = leading
+        self._blur(self.u, 0, sigma, lo + count, hi, out[:, count:])
         self._smoothed = sigma, lo, hi
         return out
 
-    def _known(self, sigma: float, lo: int, hi: int) -> Field | None:
-        """First planes of ``lo:hi`` that the features before these have left smoothed; of several channels none, for their layout."""
-        of, first, last = self.before._smoothed if self.before else (0.0, 0, 0)
-        self.before = None  # what it has left is about to be overwritten
-        if of != sigma or not first <= lo < last or len(self.u) > 1:
+    def _leading_planes(self, sigma: float, lo: int, hi: int) -> Field | None:
+        """Return the first planes of ``lo:hi`` if the preceding slab has smoothed them, else None.
+
+        With several channels these planes are not contiguous in the work array and not reused.
+        """
+        smoothed_by, first, last = self.before._smoothed if self.before else (0.0, 0, 0)
+        self.before = None  # its work array is about to be overwritten
+        if smoothed_by != sigma or not first <= lo < last or len(self.u) > 1:
             return None
-        return self.scratch.take("smooth", (1, last - first, *self.u.shape[2:]), self.u.dtype)[
-            :, lo - first : hi - first
-        ]
+        shape = (1, last - first, *self.u.shape[2:])
+        return self.scratch.take("smooth", shape, self.u.dtype)[:, lo - first : hi - first]
 
     def _blur(self, u: Field, start: int, sigma: float, lo: int, hi: int, out: Field) -> None:
-        """Smooth planes ``lo:hi`` into ``out``; plane 0 of ``u`` is plane ``start`` of the grid."""
+        """Smooth planes ``lo:hi`` into ``out``. Plane 0 of ``u`` is plane ``start`` of the grid."""
         if sigma == 0:
             np.copyto(out, u[:, lo - start : hi - start])
         elif self.grid.open_faces is not None:
@@ -251,20 +305,22 @@ class Features:
         assert self.grid.open_faces is not None
         faces = np.ascontiguousarray(self.grid.open_faces[first:last])
         begin = u[:, first - start : last - start]
-        here, before, total = begin.copy(), np.empty_like(begin), begin.copy()
+        term, previous, total = begin.copy(), np.empty_like(begin), begin.copy()
+        planes = last - first
         for k in range(1, len(weights)):
             momentum, tau = chebyshev_stage(k, self.grid)
-            a = np.array([tau / h**2 for h in self.grid.spacing], here.dtype)
+            a = np.array([tau / h**2 for h in self.grid.spacing], term.dtype)
             self.kernels.step(
-                here, before, 0, last - first, a, a, momentum, LINEAR, None, 0, faces, self.weights
+                term, previous, 0, planes, a, a, momentum, LINEAR, None, 0, faces, self.weights
             )
-            here, before = before, here
-            total += here.dtype.type(weights[k]) * (here - begin)
+            term, previous = previous, term
+            total += term.dtype.type(weights[k]) * (term - begin)
         return total[:, lo - first : hi - first]
 
-    def _reached(self, stencil: list[int], *sigmas: float) -> None:
-        wide = [stencil, *(smoothing_reach(sigma, self.grid) for sigma in sigmas)]
+    def _extend_reach(self, stencil: list[int], *sigmas: float) -> None:
+        """Extend `reach` to a feature with this stencil [voxel] after smoothing by ``sigmas``."""
+        reaches = [stencil, *(smoothing_reach(sigma, self.grid) for sigma in sigmas)]
         reach = [
-            sum(parts) if n > 1 else 0 for n, *parts in zip(self.grid.shape, *wide, strict=True)
+            sum(parts) if n > 1 else 0 for n, *parts in zip(self.grid.shape, *reaches, strict=True)
         ]
         self.reach = [max(pair) for pair in zip(self.reach or [0] * len(reach), reach, strict=True)]

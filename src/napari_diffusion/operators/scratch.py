@@ -1,4 +1,4 @@
-"""Work arrays that are allocated once per thread."""
+"""Work arrays that are reused instead of allocated for every block of planes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from napari_diffusion.core.arrays import Field
 
 
 class Scratch(threading.local):
-    """Work arrays of each thread, allocated once: new pages cost as much as the arithmetic that fills them (measured)."""
+    """Named work arrays, separate for each thread.
+
+    Reuse pays: new memory pages cost as much as the arithmetic that fills them (measured).
+    """
 
     def __init__(self) -> None:
-        self._held: dict[str, NDArray[np.uint8]] = {}
+        self._buffers: dict[str, NDArray[np.uint8]] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Field:
-        """Return the array of that name, with whatever was left in it."""
+        """Return the array of this name with its previous contents, allocated on first use."""
         size = math.prod(shape) * dtype.itemsize
-        if name not in self._held or self._held[name].size < size:
-            self._held[name] = np.empty(size, np.uint8)
-        return self._held[name][:size].view(dtype).reshape(shape)
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = np.empty(size, np.uint8)
+        return self._buffers[name][:size].view(dtype).reshape(shape)

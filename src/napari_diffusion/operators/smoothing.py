@@ -1,4 +1,7 @@
-r"""The regularising Gaussian: discrete kernels in the open, Chebyshev series of the heat semigroup between walls."""
+"""The regularising Gaussian: discrete kernels without walls, Chebyshev series between walls.
+
+Walls are the closed faces of the grid, at which mask and labels stop the flux.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,26 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.grid import Grid
 
-#: Weight of the regularising Gaussian that may be cut off: its effect is far below that of the choice of sigma.
+#: Weight of the regularising Gaussian that is truncated. The effect is far below that of sigma.
 TAIL = 1e-3
-#: Largest sigma [voxel] of a convolution: beyond it, the unit is wrong.
+#: Largest sigma [voxel] of a convolution. Larger values indicate a wrong unit.
 MAX_SIGMA_VOXELS = 1000.0
 
 
 def smoothing_taps(sigma: float, grid: Grid) -> list[NDArray[np.float64]]:
-    """Half kernels of the Gaussian of ``sigma`` [length] along each axis, where all faces are open."""
+    """Half kernels of the Gaussian of ``sigma`` [length] along each axis, without walls."""
     return [
         gaussian_taps(sigma / h, n, TAIL) for n, h in zip(grid.shape, grid.spacing, strict=True)
     ]
 
 
 def smoothing_series(sigma: float, grid: Grid) -> NDArray[np.float64]:
-    """Weights of the series that smooths by ``sigma`` [length] between walls."""
+    """Weights of the series that smooths with a Gaussian of ``sigma`` [length] between walls."""
     return heat_series_weights(sigma**2 / 2, grid, TAIL)
 
 
 def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
-    """Voxels per axis that the smoothing by ``sigma`` [length] reaches."""
+    """Reach of the smoothing by ``sigma`` [length] along each axis, in voxels."""
     if sigma == 0:
         return [0] * len(grid.shape)
     if grid.open_faces is not None:
@@ -39,12 +42,16 @@ def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
 
 
 def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.float64]:
-    r"""Weights of the Chebyshev series of the heat semigroup, for grids whose walls forbid a separable convolution.
+    r"""Weights of the Chebyshev series of the heat semigroup.
 
-    .. math:: e^{TA} = e^{-s}\Bigl(I_0(s) + 2\sum_{k\ge 1} I_k(s)\,T_k(X)\Bigr), \qquad X = 1 + \tau A, \quad s = T/\tau
+    Walls rule out a separable convolution. The semigroup of :math:`u_t = A u` is instead
 
-    with the stable step :math:`\tau = 1/(2\sum_i h_i^{-2})`, cut where ``tail`` of the weight is left (Tal-Ezer 1989).
-    `chebyshev_stage` gives :math:`T_k` from the two before.
+    .. math:: e^{TA} = e^{-s}\Bigl(I_0(s) + 2\sum_{k\ge 1} I_k(s)\,T_k(X)\Bigr),
+       \qquad X = 1 + \tau A, \quad s = T/\tau
+
+    with the stable step :math:`\tau = 1/(2\sum_i h_i^{-2})` (Tal-Ezer 1989). The series is
+    truncated where the share ``tail`` of the weight remains. `chebyshev_stage` computes
+    :math:`T_k` from the two previous polynomials.
     """
     longest = grid.max_step(1.0)
     half = gaussian_taps(math.sqrt(time / longest), 2, tail)
@@ -52,7 +59,7 @@ def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.floa
 
 
 def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
-    """Momentum and step of the stage that makes T_k(X) u: T_1 = X, T_k = 2 X T_(k-1) - T_(k-2)."""
+    """Momentum and step of the stage for T_k(X) u: T_1 = X, T_k = 2 X T_(k-1) - T_(k-2)."""
     tau = grid.max_step(1.0)
     tau = tau if math.isfinite(tau) else 0.0
     return (0.0, tau) if k == 1 else (1.0, 2 * tau)
@@ -60,23 +67,44 @@ def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
-    r"""Half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²]: the heat kernel of the grid (Lindeberg 1990).
+    r"""Half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²].
 
-    Offsets whose weights together are below ``tail`` are dropped and the rest is scaled to sum one. An axis of one voxel is left alone.
+    It is the heat kernel of the grid (Lindeberg 1990).
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation [voxel].
+    size
+        Number of voxels along the axis. An axis of one voxel is not smoothed.
+    tail
+        Outer offsets with a total weight below ``tail`` are dropped.
+
+    Returns
+    -------
+    ndarray
+        Weights of the offsets 0, 1, ..., scaled so that the whole kernel has the sum one.
+
+    Raises
+    ------
+    ValueError
+        If ``sigma`` exceeds `MAX_SIGMA_VOXELS`.
     """
     if size == 1 or sigma == 0:
         return np.ones(1)
     if sigma > MAX_SIGMA_VOXELS:
         raise ValueError(
-            f"A Gaussian of {sigma:g} voxels is too wide, at most {MAX_SIGMA_VOXELS:g}; check the units of sigma and spacing."
+            f"A Gaussian of {sigma:g} voxels is too wide, at most {MAX_SIGMA_VOXELS:g}; "
+            "check the units of sigma and spacing."
         )
-    # I_n / I_(n-1) = t / (2n + t I_(n+1) / I_n) from far outside inwards is stable (Gautschi 1967); all weights together are one.
+    # I_n / I_(n-1) = t / (2n + t I_(n+1) / I_n) is stable from large n downwards (Gautschi 1967).
+    # The scale follows from the sum of all weights, which is one.
     n, t, ratio = np.arange(int(10 * sigma) + 20), sigma**2, 0.0
     w = np.ones(len(n))
     for k in n[:0:-1]:
         w[k] = ratio = t / (2 * k + t * ratio)
     w = w.cumprod()
     w /= w[0] + 2 * w[1:].sum()
-    outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, both sides
+    outside = 2 * (w[::-1].cumsum()[::-1] - w)  # weight beyond offset n, on both sides
     w = w[: int(np.argmax(outside < tail)) + 1]
     return np.asarray(w / (w[0] + 2 * w[1:].sum()))

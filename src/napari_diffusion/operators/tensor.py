@@ -15,11 +15,22 @@ from napari_diffusion.core.grid import Grid
 
 @dataclass(frozen=True)
 class DiffusionTensor:
-    r"""Diffusion tensor :math:`D = \sum_i \lambda_i v_i v_i^T` at the voxels, with the eigenvectors :math:`v_i` of a symmetric matrix.
+    r"""Diffusion tensor :math:`D = \sum_i \lambda_i v_i v_i^T` at the voxels.
 
-    ``matrix`` has its entries along the first axis (diagonal, then upper triangle). ``spectrum`` turns its eigenvalues, largest first,
-    into the :math:`\lambda_i`, given ``extra`` fields at the same voxels. ``maxima`` bounds the sorted :math:`\lambda_i`, largest first; a
-    grid of more axes than entries repeats the last.
+    The :math:`v_i` are the eigenvectors of a symmetric matrix, such as the structure tensor.
+
+    Attributes
+    ----------
+    matrix
+        Entries of the symmetric matrix along the first axis: diagonal, then upper triangle.
+    spectrum
+        Function of the eigenvalues of ``matrix``, largest first, and of ``extra``. It returns
+        the :math:`\lambda_i` in the same order.
+    maxima
+        Upper bounds of the sorted :math:`\lambda_i`, largest first. The last bound holds for all
+        further axes of the grid.
+    extra
+        Further arguments of ``spectrum``: fields at the same voxels.
     """
 
     matrix: NDArray[np.floating]
@@ -29,17 +40,18 @@ class DiffusionTensor:
 
     @property
     def maximum(self) -> float:
-        """Bound of the largest eigenvalue."""
+        """Upper bound of the largest eigenvalue."""
         return self.maxima[0]
 
     def max_step(self, grid: Grid) -> float:
-        r"""Stable step of both stencils, :math:`1/(2\,\mathrm{tr}\,D')` with :math:`D'_{ij} = d_{ij}/(h_i h_j)`.
+        r"""Largest stable step [length²] of both tensor stencils.
 
-        The trace is largest when the largest eigenvalues lie along the finest axes (von Neumann's trace inequality).
+        It is :math:`1/(2\,\mathrm{tr}\,D')` with :math:`D'_{ij} = d_{ij}/(h_i h_j)`. The trace is
+        largest if the largest eigenvalues belong to the finest axes (von Neumann's trace
+        inequality).
         """
-        fine = sorted(
-            (1 / h**2 for n, h in zip(grid.shape, grid.spacing, strict=True) if n > 1), reverse=True
-        )
+        axes = zip(grid.shape, grid.spacing, strict=True)
+        finest_first = sorted((1 / h**2 for n, h in axes if n > 1), reverse=True)
         bounds = itertools.chain(self.maxima, itertools.repeat(self.maxima[-1]))
-        total = sum(a * b for a, b in zip(fine, bounds, strict=False))
+        total = sum(a * b for a, b in zip(finest_first, bounds, strict=False))
         return 1 / (2 * total) if total > 0 else math.inf

@@ -1,1 +1,1 @@
-"""A part of the filtered image without the rest: exact, as a draft, or before kernels are compiled."""
+"""Previews: a part of the filtered image, exact, as a draft, or before kernels are compiled."""

@@ -1,4 +1,4 @@
-"""The first preview of a new installation, made by the NumPy kernels while the others are compiled."""
+"""First preview of a new installation: the NumPy kernels run while the others are compiled."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from napari_diffusion.previewing.region import PreviewRequest
 
 #: Longest duration of a first preview [s].
 FIRST_PREVIEW_S = 0.8
-#: Seconds per unit of `PreviewRequest.work` for the NumPy kernels in one thread, with tensors and without
-#: (docs/develop/decisions.md).
+#: Seconds per unit of `PreviewRequest.work` for the NumPy kernels in one thread, with and without
+#: tensors (docs/develop/decisions.md).
 TENSOR_PACE_S, SCALAR_PACE_S = 6e-7, 8e-8
 #: Smallest side of a first preview [voxel].
 MIN_SIDE = 24
@@ -23,7 +23,7 @@ MIN_SIDE = 24
 
 @dataclass(frozen=True)
 class _EitherEvent:
-    """An event that is set when another one is, or when a condition holds."""
+    """An event that is set when another event is set, or when a condition holds."""
 
     event: CancelEvent | None
     condition: Callable[[], bool]
@@ -40,27 +40,29 @@ def first_preview(
     wait: Callable[[CancelEvent | None], object],
     cancel: CancelEvent | None = None,
 ) -> PreviewImage:
-    """Make a preview while kernels are compiled, without them and without loading the compiler.
+    """Make a preview while kernels are compiled, without loading the compiler.
 
     Parameters
     ----------
-    previewer, request
-        Makes the later previews; the preview that is asked for.
+    previewer
+        Makes the later previews.
+    request
+        The requested preview.
     middle
-        Voxel around which a smaller part is shown where the whole part takes too long.
+        Voxel around which a smaller part is shown if the whole part takes too long.
     is_ready
         Whether the kernels are compiled. It is called often, from this thread; the first preview is
-        given up as soon as it returns true.
+        cancelled as soon as it returns true.
     wait
         Called with a cancel event before a better preview is made. It returns when the kernels are
-        compiled or cannot be.
+        compiled, or when their compilation has failed.
     cancel
         As in `diffuse`.
 
     Returns
     -------
     PreviewImage
-        A draft that can be refined, or the exact preview where that is quick or the kernels are
+        A draft that can be refined, or the exact preview if it is quick or the kernels are
         compiled.
 
     Raises
@@ -93,9 +95,10 @@ def first_preview(
 def affordable_preview(request: PreviewRequest, middle: Sequence[int]) -> PreviewRequest | None:
     """Return a preview that the NumPy kernels make within `FIRST_PREVIEW_S`.
 
-    It is the exact one, a draft, or a draft of a smaller part around a voxel. ``None`` where all of
-    these take too long: at long diffusion times, the surroundings of the smallest part are large.
-    The region of the request is a slice with start and stop for every axis.
+    It is the exact preview, a draft, or a draft of a smaller part around the voxel ``middle``. It
+    is ``None`` if all of these take too long: at long diffusion times, the surroundings of the
+    smallest part are large. The region of the request is a slice with start and stop for every
+    axis.
     """
     threads = request.request.execution.threads or cpu_count()
     # One processor is left to the compiler.
@@ -117,7 +120,10 @@ def affordable_preview(request: PreviewRequest, middle: Sequence[int]) -> Previe
 def _smaller_region(
     request: PreviewRequest, middle: Sequence[int], share: float
 ) -> tuple[slice, ...]:
-    """Return a region around a voxel with about a share of the voxels, and sides of at least `MIN_SIDE`."""
+    """Return a region around ``middle`` with about ``share`` of the voxels.
+
+    Its sides have at least `MIN_SIDE` voxels.
+    """
     region: Any = list(request.region)
     axes = [i for i in request.problem.axes if region[i].stop - region[i].start > MIN_SIDE]
     for i in axes:

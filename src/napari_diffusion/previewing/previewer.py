@@ -1,4 +1,4 @@
-"""Previews for the screen: a draft first where the exact one takes long."""
+"""Previews for the screen: a draft comes first if the exact preview takes long."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DRAFT_FREE_S = 0.2
 
 @dataclass(frozen=True)
 class PreviewImage:
-    """A picture to show, and how to make a better one.
+    """A preview image, and a function that makes a better one.
 
     Attributes
     ----------
     picture
         The filtered part, or a map over it.
     refine
-        Makes the exact picture where this one is a draft; ``None`` where it is exact.
+        Makes the exact picture of a draft; ``None`` for an exact picture.
     seconds
-        Expected duration of `refine` [s], where it is known.
+        Expected duration of `refine` [s]; ``None`` if it is unknown.
     region
-        The part of the image that the picture shows, where it is smaller than the part asked for.
+        The part of the image that the picture shows; ``None`` for the requested part.
     """
 
     picture: Any
@@ -40,7 +40,7 @@ class PreviewImage:
 
 
 class Previewer:
-    """Makes previews, and learns how fast each model runs on this computer."""
+    """Makes previews and measures the speed of each model on this computer."""
 
     def __init__(self) -> None:
         self._paces: dict[type[Model], deque[float]] = {}
@@ -48,7 +48,7 @@ class Previewer:
     def preview(
         self, request: PreviewRequest, cancel: CancelEvent | None = None, drafted: bool = False
     ) -> PreviewImage:
-        """Return the exact preview where it is quick or a draft has been shown, else a draft."""
+        """Return the exact preview if it is quick or a draft has been shown, else a draft."""
         draft, seconds = replace(request, draft=True), self.expected_seconds(request)
         quick = seconds is not None and seconds <= DRAFT_FREE_S
         if drafted or quick or draft.work > request.work / 2:
@@ -63,7 +63,8 @@ class Previewer:
     def expected_seconds(self, request: PreviewRequest) -> float | None:
         """Return the expected duration of a preview [s].
 
-        ``None`` before two previews of its model: the first one may have waited for the compiler.
+        It is ``None`` before two previews of the model, because the first one may have waited for
+        the compiler.
         """
         paces = self._paces.get(type(request.request.model), ())
         return min(paces) * request.work if len(paces) > 1 else None

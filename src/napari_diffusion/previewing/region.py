@@ -1,4 +1,4 @@
-"""A part of the filtered image without the rest: the planned schedule, run on the part and its surroundings; or a draft of it."""
+"""Preview of a part: the schedule of the whole run, applied to the part and its surroundings."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ from napari_diffusion.operators.curvature import LevelSetCurvature
 from napari_diffusion.operators.smoothing import MAX_SIGMA_VOXELS, gaussian_taps
 from napari_diffusion.schemes import FSI, Exact
 
-#: Share of the range by which a part may differ from the whole run.
+#: Largest difference of a part from the whole run, as a share of the intensity range.
 EXACTNESS = 1e-3
-#: Share of the bound of a curvature's weights that spreads over distance. The weights are 1 where the image is smooth,
-#: and reach their bound of 2 at single voxels.
+#: Effective speed of curvature motion, as a share of the bound of its weights. The weights are 1
+#: where the image is smooth, and reach their bound of 2 at single voxels.
 CURVATURE_SPREAD = 0.5
-#: Factor by which the surroundings of a draft are narrower, and the largest diffusivity that they allow for: 10 and 100
-#: are rare.
+#: Factor by which the surroundings of a draft are narrower, and the largest diffusivity assumed for
+#: their width: larger diffusivities, of 10 or 100, are rare.
 DRAFT_NARROWING, DRAFT_SPREAD = 5, 2.0
 #: Cycles of a draft, and the largest diffusivity in it.
 DRAFT_CYCLES, DRAFT_MAX_DIFFUSIVITY = 2, 25.0
-#: Stages that take as long as making the tensors once (measured: 6 to 14, docs/develop/decisions.md).
+#: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
+#: docs/develop/decisions.md).
 STAGES_PER_TENSOR = 10
 
 
 @dataclass(frozen=True)
 class PreviewRequest:
-    """A preview whose work is known before it is made.
+    """A preview, and the work that it takes.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ class PreviewRequest:
 
     @cached_property
     def plan(self) -> Plan:
-        """The schedule: that of the whole run, or a shorter one of a draft."""
+        """The plan of the whole run, or one with fewer stages for a draft."""
         integration, execution = self.request.integration, self.request.execution
         plan = make_plan(self.problem, self._model, integration, execution)
         if not self.draft or isinstance(plan.scheme, Exact):
@@ -87,7 +88,7 @@ class PreviewRequest:
 
     @cached_property
     def block(self) -> HaloBlock:
-        """The part with its surroundings, which is what the preview reads."""
+        """The part with its surroundings; the preview reads nothing else."""
         problem, (operator, reach) = self.problem, self._dry_run
         part = HaloBlock.around(problem, self.region, [0] * len(problem.axes))
         curved = isinstance(operator, LevelSetCurvature)
@@ -103,7 +104,7 @@ class PreviewRequest:
     def work(self) -> float:
         """Voxels times stages, in proportion to the time that the preview takes.
 
-        Making the tensors counts as several stages.
+        Computing the tensors counts as several stages.
         """
         size = math.prod(part.stop - part.start for part in self.block.outer)
         return float(size) * (self.plan.steps + STAGES_PER_TENSOR * self.plan.tensors_made)
@@ -153,22 +154,23 @@ class PreviewRequest:
 
     @property
     def _model(self) -> Model:
-        """The model that runs: a draft bounds the diffusivity, which takes fewer stages."""
+        """The model that runs; a draft bounds its diffusivity, so that fewer stages suffice."""
         model = self.request.model
         return model.with_max_diffusivity(DRAFT_MAX_DIFFUSIVITY) if self.draft else model
 
     @property
     def _order(self) -> list[int]:
-        """Diffusing axes in the order in which they run: the longest as rows, the shortest second.
+        """Order of the diffusing axes in memory: the longest last, the shortest in the middle.
 
-        A thin slice would otherwise have short rows (2 to 3 times slower, measured), or few planes,
-        and a slab would read as many planes beyond itself as it has. Neighbouring rows are then
-        close together in memory.
+        A thin slice then has long rows (2 to 3 times faster than short ones, measured) and many
+        planes, so that a slab reads a small share beyond itself. Neighbouring rows are close
+        together in memory.
         """
         outer = self.block.outer
         size = {i: outer[i].stop - outer[i].start for i in self.problem.axes}
         if self.plan.strict:
-            # Its stencil passes around walls along the axes in their order and back.
+            # The stencil of strict runs finds paths around walls along the axes in ascending and
+            # descending order: other orders would change it.
             return sorted(size, reverse=size[self.problem.axes[0]] > size[self.problem.axes[-1]])
         *rest, longest = sorted(size, key=lambda i: (size[i], i))
         return [*rest[::-1], longest]
@@ -180,7 +182,7 @@ class PreviewRequest:
 
     @cached_property
     def _image_and_mask(self) -> tuple[Any, Any]:
-        """Image that can be indexed, and the mask, that of a masked array included."""
+        """The image as an array that can be indexed, and the mask of the domain or the image."""
         image = self.request.image
         if self._hidden is not None:
             channel = self.problem.channel_axis
@@ -191,7 +193,7 @@ class PreviewRequest:
 
     @cached_property
     def _has_walls(self) -> bool:
-        """Whether the image has walls that change the features of the model."""
+        """Whether there are walls, and features of the model that extend beyond the neighbours."""
         image, mask = self._image_and_mask
         part = HaloBlock.around(self.problem, self.region, [0] * len(self.problem.axes))
         domain = replace(self.request.domain, mask=mask)
@@ -211,12 +213,18 @@ def surroundings(
     reach: Sequence[int],
     tail: float = EXACTNESS,
 ) -> list[int]:
-    """Voxels along each diffusing axis that a part needs around it, at most the exact halo.
+    r"""Return the surroundings [voxel] of a part along each diffusing axis.
 
-    Beyond a side, the mirror image of the block takes the place of the image. That changes the part
-    by half the tail of the heat kernel of ``time``, of which the share ``tail`` lies outside, times
-    the range. The other half of the error budget is for models that sharpen, which amplify the
-    difference (measured, docs/develop/decisions.md).
+    .. math:: \sqrt{d^2 + r^2}, \qquad P(|X| > d) = \epsilon/m
+
+    The distribution of X is the heat kernel of ``time``, which is :math:`g T` with the largest
+    diffusivity g of the model (1 for motion by curvature). :math:`\epsilon` is ``tail``,
+    :math:`10^{-3}` divided by `Model.truncation_gain`; m is the number of sides on which the image
+    continues, and r the ``reach`` of the features. The result is at most the exact halo.
+
+    Beyond a side, the mirror image of the block replaces the image. This changes the part by half
+    the tail of the heat kernel, times the range. The other half of the error budget is for models
+    that sharpen, which amplify the difference (measured, docs/develop/decisions.md).
     """
     sides = sum(
         (part.outer[i].start > 0) + (part.outer[i].stop < problem.shape[i]) for i in problem.axes
@@ -233,7 +241,7 @@ def surroundings(
 
 
 def has_walls(image: Any, domain: Domain, part: HaloBlock) -> bool:
-    """Whether mask, labels or NaN make walls in the frames of a part. Lazy arrays are not read."""
+    """Whether mask, labels or NaN make walls in the frames of a part; lazy arrays are not read."""
     axes = part.problem.axes
     frames = tuple(slice(None) if i in axes else index for i, index in enumerate(part.outer))
     for regions in (domain.mask, domain.labels):

@@ -1,10 +1,12 @@
-r"""What a scheme is: a list of stages that depends on the coefficient bound, the time and the tolerance, never on the image.
+r"""Base of the time integration schemes.
 
-Every stage is the same operation, so that two fields are nearly all the memory a scheme needs:
+A scheme is a list of stages. The list depends on the bound of the diffusivity, the time and the
+tolerance, never on the image. All stages have the same form, which needs only two fields:
 
 .. math:: u^{k+1} = u^k + m_k\,(u^k - u^{k-1}) + \tau_k\,A(u^k)\,u^k
 
-and at the end of a superstep the field may be drawn back towards its start :math:`u_0` by a share :math:`c`, :math:`u + c\,(u_0 - u)`.
+At the end of a superstep the field may be mixed with the field :math:`u_0` at its start, with a
+weight :math:`c`: :math:`u + c\,(u_0 - u)`.
 """
 
 from __future__ import annotations
@@ -13,12 +15,24 @@ from typing import ClassVar, NamedTuple
 
 
 class Stage(NamedTuple):
-    """One evaluation of the operator.
+    r"""One evaluation of the operator.
 
-    ``momentum`` m and ``step`` tau [length²] as above; ``time`` is the diffusion time reached, ``None`` inside a superstep;
-    ``start_weight`` is the share c of the superstep's start that is mixed in at its end. Tensors, which cost more than a stage, are kept from
-    the stage before where it is ``reuse_tensor``; otherwise they are made anew, from the field that one explicit step of ``predictor_step`` [length²]
-    with the tensors so far predicts.
+    Attributes
+    ----------
+    momentum
+        Factor :math:`m_k` of the previous change.
+    step
+        Step :math:`\tau_k` [length²].
+    time
+        Diffusion time reached [length²]; None inside a superstep.
+    start_weight
+        Weight c of the field at the start of the superstep; non-zero only at its end.
+    reuse_tensor
+        Keep the diffusion tensor of the previous stage, since it costs more than a stage.
+        Otherwise it is recomputed.
+    predictor_step
+        Length of an explicit step with the previous tensor [length²]. The new tensor is computed
+        from the field that this step predicts; with 0, from the current field.
     """
 
     momentum: float
@@ -30,16 +44,40 @@ class Stage(NamedTuple):
 
 
 class Scheme:
-    """Base of the time integrators. ``order`` is the order in time, ``monotone`` says that the extremum principle is guaranteed."""
+    """Base class of the time integration schemes.
+
+    Attributes
+    ----------
+    name
+        Name on the command line and for ``scheme=``.
+    order
+        Order of convergence in time.
+    monotone
+        Whether the scheme guarantees the extremum principle.
+    """
 
     name: ClassVar[str]
     order: ClassVar[float]
     monotone: ClassVar[bool]
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-        """Stages that reach ``time``; ``max_step`` is the largest explicit step that keeps the extremum principle, 2/lambda_max."""
+        r"""Return the stages that reach a diffusion time.
+
+        Parameters
+        ----------
+        time
+            Diffusion time [length²].
+        max_step
+            Largest explicit step that satisfies the extremum principle [length²],
+            :math:`2/\lambda_{max}`.
+        tolerance
+            Error in time, as a share of the range.
+        """
         raise NotImplementedError
 
     def with_steps(self, time: float, count: int) -> Scheme | None:
-        """Return the same scheme with ``count`` (super)steps to reach ``time``; ``None`` for a scheme that is exact in time."""
+        """Return this scheme with ``count`` steps or supersteps up to ``time`` [length²].
+
+        None for a scheme that is exact in time.
+        """
         raise NotImplementedError

@@ -1,9 +1,13 @@
-r"""Fast semi-iterative diffusion (Hafner, Ochs, Weickert, Reissel & Grewenig 2016): first order, the fewest evaluations.
+r"""Fast semi-iterative diffusion: first order, with the fewest evaluations.
 
-.. math:: u^{k+1} = \alpha_k\,(u^k + \tau A u^k) + (1-\alpha_k)\,u^{k-1}, \qquad \alpha_k = \frac{4k+2}{2k+3}, \quad k = 0, \dots, n-1
+.. math:: u^{k+1} = \alpha_k\,(u^k + \tau A u^k) + (1-\alpha_k)\,u^{k-1}, \qquad
+   \alpha_k = \frac{4k+2}{2k+3}, \quad k = 0, \dots, n-1
 
-A cycle of n stages reaches :math:`\tau (n^2+n)/3`. The polynomial is that of FED, but every stage is stable: FED's ordered list of
-steps loses all digits in float32 (relative error 1e22 at 100 steps).
+A cycle of n stages reaches the time :math:`\tau (n^2+n)/3`. The polynomial is that of fast explicit
+diffusion (FED), but every stage is stable. The ordered steps of FED lose all digits in float32
+(relative error 1e22 at 100 steps).
+
+Source: Hafner, Ochs, Weickert, Reissel & Grewenig 2016.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ from napari_diffusion.schemes.base import Scheme, Stage
 
 @dataclass(frozen=True)
 class FSI(Scheme):
-    """Equal cycles, for tensor models with one tensor each, as the order is one anyway; about 1 % of the range after two cycles.
+    """Fast semi-iterative diffusion in cycles of equal length; first order.
+
+    A tensor model computes one tensor per cycle, which suffices for first order. The error after
+    two cycles is about 1 % of the range.
 
     Parameters
     ----------
     cycles
-        Number of cycles; ``None`` takes one per fifty stable steps, at least two.
+        Number of cycles; ``None`` takes one per fifty stable steps, and at least two.
     """
 
     name = "fsi"
@@ -30,7 +37,7 @@ class FSI(Scheme):
     cycles: int | None = None
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-        """``cycles`` times the smallest number of stages that is stable."""
+        """Return `cycles` times the smallest stable number of stages."""
         if time == 0:
             return ()
         count = max(2, math.ceil(time / max_step / 50)) if self.cycles is None else self.cycles
@@ -52,5 +59,5 @@ class FSI(Scheme):
         )
 
     def with_steps(self, time: float, count: int) -> FSI:
-        """``count`` cycles."""
+        """Return the scheme with ``count`` cycles."""
         return FSI(cycles=count)

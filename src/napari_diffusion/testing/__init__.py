@@ -1,6 +1,6 @@
-"""The laws that every diffusion model keeps, as public checks.
+"""Laws that every diffusion model satisfies, as public checks.
 
-``check_model(MyModel())`` runs all of them on a model of your own.
+``check_model(MyModel())`` checks all of them for a new model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The napari side: two widgets and the sample images. Everything they do can be done without Qt."""
+"""The napari plugin: two widgets and the sample images. The library works without it and Qt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AnisotropicDiffusion", "IsotropicDiffusion"]
 
 
 def __getattr__(name: str) -> Any:
-    # The sample images live here too, and need no Qt.
+    # The widgets are imported on demand: the sample images in this package need no Qt.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from napari_diffusion.ui import widget

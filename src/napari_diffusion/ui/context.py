@@ -1,4 +1,4 @@
-"""What a section of a widget can see and do."""
+"""Interface of a widget for its sections."""
 
 from __future__ import annotations
 
@@ -17,14 +17,27 @@ from napari_diffusion.ui.run.task import when_destroyed
 
 
 class Context:
-    """All that a section may see and do; it outlives nothing: connect methods, which are held weakly.
+    """The widget as its sections see it: viewer, settings, signals, and the line below Run.
+
+    Signals and `on_close` hold methods weakly: connect methods, not functions.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    form, panel
+        Form and panel of the widget; sections have no access to them.
+    native
+        Qt object of the widget.
 
     Attributes
     ----------
     settings_changed
-        Anything that `settings` returns may be another; at most once per turn of the event loop, after `layer_changed`.
+        Signal: the return value of `settings` may have changed. It is emitted at most once per turn
+        of the event loop, after `layer_changed`.
     layer_changed
-        Another layer was chosen, or this one got other data, scale, units or axis labels.
+        Signal: another layer was chosen, or the chosen one got other data, scale, units or axis
+        labels.
     """
 
     settings_changed = Signal()
@@ -43,7 +56,7 @@ class Context:
 
     @property
     def controls(self) -> ModelControls:
-        """The controls of the chosen model; setting a value there is as if the user had."""
+        """The controls of the chosen model; a value set in them counts as set by the user."""
         return self._form.controls
 
     @property
@@ -58,17 +71,17 @@ class Context:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Voxel size along the chosen axes [unit]."""
+        """Voxel size along the checked axes [unit]."""
         return self._form.table.spacing
 
     @property
     def threads(self) -> int:
-        """Chosen number of threads; 0 for that of the preferences."""
+        """Chosen number of threads; 0 for the number in the preferences."""
         return int(self._form.threads.value)
 
     @property
     def revision(self) -> int:
-        """Number of changes to the pixels of image and labels, as by painting."""
+        """Number of times that image or labels were changed in place, as by painting."""
         return self._form.revision
 
     @property
@@ -85,19 +98,25 @@ class Context:
         return self._form.load(recipe)
 
     def settings(self) -> Settings:
-        """Return what is on screen as one call of the library; ValueError in one sentence where it is none."""
+        """Return the settings as one call of the library.
+
+        Raises
+        ------
+        ValueError
+            When no layer is chosen or no axis is checked.
+        """
         return self._form.settings()
 
-    def touch(self) -> None:
-        """Tell that a section's own choice changes what Run does, so that the plan is made anew."""
+    def report_change(self) -> None:
+        """Report that an option of the section changes the run, which needs a new plan."""
         self.settings_changed.emit()
 
-    def run(self, job: QueuedRun) -> None:
-        """Run something after what is running; the panel shows its progress and its end."""
-        self._panel.add(job)
+    def run(self, queued_run: QueuedRun) -> None:
+        """Add a run to the queue; the panel shows its progress and its result."""
+        self._panel.add(queued_run)
 
     def say(self, text: str, error: bool = False) -> None:
-        """Show how it stands, below Run."""
+        """Show a message below Run."""
         self._panel.say(text, error)
 
     def fail(self, error: Exception) -> None:
@@ -105,10 +124,13 @@ class Context:
         self._panel.fail(error)
 
     def add_auxiliary_layer(self, layer: Any) -> None:
-        """Add a layer that is no image to filter, such as a preview: not offered as input, and what is selected stays selected."""
+        """Add a layer that is not offered as input, such as a preview; the selection is kept."""
         auxiliary_layers.add(layer)
         add_quietly(self.viewer, layer)
 
     def on_close(self, call: Callable[[], object]) -> None:
-        """Call a method when the widget dies: to cancel work, to remove layers. Qt objects of the widget may be gone by then."""
+        """Call a method when the widget is destroyed, to cancel work or to remove layers.
+
+        Qt objects of the widget may be destroyed before the call.
+        """
         when_destroyed(self._native, call)

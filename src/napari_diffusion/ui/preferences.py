@@ -1,4 +1,7 @@
-"""Preferences of the user, on a page of napari's own that the manifest declares; older napari has none, and the defaults hold."""
+"""Preferences of the user, on a page of napari's preferences that the manifest declares.
+
+Older napari has no such page; the defaults apply then.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preferences:
-    """What is set on the preferences page.
+    """Values of the preferences page.
 
     Attributes
     ----------
     threads
-        Threads of a filter; ``None`` for all processors.
+        Number of threads of a filter; ``None`` for all processors.
     memory
-        Most memory that a run may need [bytes]; ``None`` for all that is free.
+        Maximum memory of a run [bytes]; ``None`` for all that is free.
     preview
-        Most pixels along each side of a preview.
+        Maximum side of a preview [pixel].
     """
 
     threads: int | None = None
@@ -26,23 +29,19 @@ class Preferences:
 
     @classmethod
     def read(cls) -> Preferences:
-        """Return the preferences as they are now."""
+        """Return the current preferences."""
         page = find_page()
-        return (
-            cls()
-            if page is None
-            else cls(page.threads or None, (page.memory << 20) or None, page.preview)
-        )
+        if page is None:
+            return cls()
+        return cls(page.threads or None, (page.memory << 20) or None, page.preview)
 
 
 def find_page() -> Any:
-    """Return napari's own object of the page, ``None`` where there is none; its ``events`` tell of changes."""
+    """Return napari's object of the page, ``None`` without one; its ``events`` report changes."""
     try:
         from napari.settings import get_plugin_settings
 
         return get_plugin_settings("napari-diffusion").filters
-    except (
-        ImportError,
-        KeyError,
-    ):  # an older napari, or the widget of a package that is not installed as a plugin
+    except (ImportError, KeyError):
+        # An older napari, or the widget of a package that is not installed as a plugin.
         return None

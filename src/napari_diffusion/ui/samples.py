@@ -26,7 +26,7 @@ def mri_4d() -> list[LayerData]:
 
 
 def confocal() -> list[LayerData]:
-    """Return the simulated confocal stack, and its noise-free truth as a hidden layer below it."""
+    """Return the simulated confocal stack, and the noise-free image as a hidden layer below it."""
     from napari_diffusion.io import samples
 
     noisy, truth, spacing, unit = samples.confocal()
@@ -38,9 +38,9 @@ def confocal() -> list[LayerData]:
 
 
 def _image(data: Any, name: str, axis_labels: str, spacing: Any, units: list[str]) -> LayerData:
-    """One image layer whose contrast leaves out the darkest and brightest few voxels."""
+    """Return an image layer; the darkest and brightest voxels are outside its contrast limits."""
     low, high = (float(value) for value in np.percentile(data, (0.5, 99.8)))
-    look = {
+    options = {
         "name": name,
         "scale": tuple(spacing),
         "units": units,
@@ -48,4 +48,4 @@ def _image(data: Any, name: str, axis_labels: str, spacing: Any, units: list[str
         "contrast_limits": (low, high),
         "colormap": "gray",
     }
-    return data, look, "image"
+    return data, options, "image"

@@ -1,4 +1,4 @@
-"""Compiles the kernels of a run while the user still looks at the controls."""
+"""Kernels are compiled in the background while the user sets the controls."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from napari_diffusion.ui.run.panel import RunPanel
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.run.warmup import (
     POLL_INTERVAL_MS,
-    announcement,
     client,
     compiled_kinds,
-    for_suggestion,
     is_compiling,
     kind,
-    others,
+    run_like_suggestion,
+    runs_of_all_models,
     wait_for_kernels,
+    warmup_message,
 )
 from napari_diffusion.workflows.warmup import compile_by_running
 
 
 class WidgetWarmup:
-    """Follows a widget and prepares each kind of run once.
+    """Follows the settings of a widget and prepares each kind of run once.
 
     Parameters
     ----------
     context
-        The widget's.
+        Context of the widget.
     panel
-        Where it is said, unless a run is under way.
+        Panel whose status line announces the compilation, unless a run is under way.
     """
 
     def __init__(self, context: Context, panel: RunPanel) -> None:
         self._context, self._panel = context, panel
         self._task = ReplaceableTask()
-        self._under_way: tuple[Any, ...] | None = None
-        self._said = ""
-        self._looks = QTimer(panel.native)
-        self._looks.setInterval(POLL_INTERVAL_MS)
-        self._looks.timeout.connect(self._announce)
+        self._current_kind: tuple[Any, ...] | None = None
+        self._message = ""
+        self._poll_timer = QTimer(panel.native)
+        self._poll_timer.setInterval(POLL_INTERVAL_MS)
+        self._poll_timer.timeout.connect(self._announce)
         context.settings_changed.connect(self._prepare)
         context.on_close(self._task.drop)
         client.join()
@@ -53,28 +53,29 @@ class WidgetWarmup:
             settings = self._context.settings()
         except (TypeError, ValueError):
             return
-        what = kind(settings)
-        if what in compiled_kinds or what == self._under_way:
+        run_kind = kind(settings)
+        if run_kind in compiled_kinds or run_kind == self._current_kind:
             return
 
         def work(control: TaskControl) -> None:
-            wait_for_kernels(settings, control.cancel, [for_suggestion(settings)], others(settings))
-            compile_by_running(
-                Request.of(settings.image, settings.model, **settings.keywords), control.cancel
-            )
+            soon, later = [run_like_suggestion(settings)], runs_of_all_models(settings)
+            wait_for_kernels(settings, control.cancel, soon, later)
+            request = Request.of(settings.image, settings.model, **settings.keywords)
+            compile_by_running(request, control.cancel)
 
-        def over(_: Any) -> None:
-            compiled_kinds.add(what)  # what is wrong with an image, preview and run say
-            self._under_way = None
-            self._looks.stop()
-            if self._said and self._panel.status.value == self._said:
+        def finish(_: Any) -> None:
+            # Errors are ignored: preview and run report what is wrong with an image.
+            compiled_kinds.add(run_kind)
+            self._current_kind = None
+            self._poll_timer.stop()
+            if self._message and self._panel.status.value == self._message:
                 self._panel.say("")
 
-        self._under_way = what
-        self._said = announcement(settings)
-        self._looks.start()
-        self._task.start(work, over, over)
+        self._current_kind = run_kind
+        self._message = warmup_message(settings)
+        self._poll_timer.start()
+        self._task.start(work, finish, finish)
 
     def _announce(self) -> None:
         if is_compiling() and not self._panel.busy and not self._panel.failed:
-            self._panel.say(self._said)
+            self._panel.say(self._message)

@@ -1,1 +1,1 @@
-"""A recipe on a file or a folder, the outputs of a run, and the compilation of kernels beforehand."""
+"""Workflows: a recipe on files, the outputs of a run, the compilation of kernels in advance."""

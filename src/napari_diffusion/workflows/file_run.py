@@ -1,4 +1,4 @@
-"""From a file to a file by a recipe: everything is checked before it runs, and the result is written complete or not at all."""
+"""Filtering of a file by a recipe: checks before the run, atomic writing of the result."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from napari_diffusion.io.volume import UNKNOWN
 from napari_diffusion.workflows.outputs import check_limit
 from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe
 
-#: Samples by which orders of axes are told apart.
-COMPARED = 100_000
+#: Number of samples whose values decide between possible orders of axes.
+COMPARED_SAMPLES = 100_000
+#: Fields of a recipe that are arguments of `diffuse`.
 _FROM_RECIPE = (
     "time",
     "scheme",
@@ -46,16 +47,16 @@ class FileRun:
 
     Attributes
     ----------
-    volume, layout
-        What was read, and what its axes mean.
+    volume, assignment
+        The volume that was read, and the roles of its axes.
     recipe
-        What runs, in the unit of the layout and with its axes and voxel size.
+        The recipe in the unit of ``assignment``, with its axes and voxel size.
     target, overwrite
-        Where the result goes, and whether it may replace a file there.
+        Path of the result, and whether an existing file is replaced.
     keywords
-        Arguments of `diffuse` beside the model.
+        Arguments of `diffuse` apart from image and model.
     plan
-        What the run will do and need.
+        Plan of the run.
     """
 
     volume: Volume
@@ -75,66 +76,64 @@ class FileRun:
         target: Path,
         options: dict[str, Any],
     ) -> Self:
-        """Check everything that can be checked before a run.
+        """Prepare a run, with all checks that are possible before it.
 
         Parameters
         ----------
-        volume, layout
-            As read and settled.
+        volume, assignment
+            The volume that was read, and the roles of its axes.
         recipe
-            In the unit of the layout.
+            Recipe in the unit of ``assignment``.
         target
-            Where the result goes.
+            Path of the result.
         options
-            ``mask``, ``labels`` (files), ``threads`` and ``overwrite``, where they are not the defaults.
+            ``mask`` and ``labels`` (paths), ``threads``, ``overwrite``; absent ones have their
+            defaults.
 
         Raises
         ------
         ValueError, TypeError, OSError, WriteError
-            In one sentence.
+            When the run would fail; the message is one sentence.
         """
         names = tuple(assignment.letters[i].lower() for i in assignment.axes)
-        where: dict[str, Any] = {
-            "spacing": assignment.spacing,
-            "axes": assignment.axes,
-            "channel_axis": assignment.channel_axis,
-        }
-        bounds = [
+        region_files = [
             Path(options[name]).name for name in ("labels", "mask") if options.get(name) is not None
         ]
-        recipe = replace(recipe, axis_names=names, labels=" and ".join(bounds) or None, **where)
+        recipe = replace(
+            recipe,
+            axis_names=names,
+            labels=" and ".join(region_files) or None,
+            spacing=assignment.spacing,
+            axes=assignment.axes,
+            channel_axis=assignment.channel_axis,
+        )
         overwrite = bool(options.get("overwrite"))
         dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
         io.check_target(
             target, volume, dtype, overwrite=overwrite, preserve_dtype=recipe.preserve_dtype
         )
-        keywords = {name: getattr(recipe, name) for name in _FROM_RECIPE} | {
-            "threads": options.get("threads")
-        }
+        keywords = {name: getattr(recipe, name) for name in _FROM_RECIPE}
+        keywords["threads"] = options.get("threads")
         keywords |= {
             name: read_regions(name, options[name], assignment.letters)
             for name in ("mask", "labels")
             if options.get(name) is not None
         }
-        return cls(
-            volume,
-            assignment,
-            recipe,
-            target,
-            overwrite,
-            keywords,
-            Request.of(volume.data, recipe.model, **keywords).plan,
-        )
+        plan = Request.of(volume.data, recipe.model, **keywords).plan
+        return cls(volume, assignment, recipe, target, overwrite, keywords, plan)
 
     def filtered(
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
     ) -> Image:
-        """Return the result."""
+        """Run and return the result."""
         request = Request.of(self.volume.data, self.recipe.model, **self.keywords)
         return request.result(progress, cancel)
 
     def write(self, result: Image) -> tuple[Path, ...]:
-        """Write the result and return the files that were written; after an error there is no new file."""
+        """Write the result and return the files that were written.
+
+        After an error there is no new file.
+        """
         like, preserve = apply_axes(self.volume, self.assignment), self.recipe.preserve_dtype
         return io.write(
             self.target,
@@ -157,39 +156,67 @@ def filter_file(
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
 ) -> tuple[Path, ...]:
-    """Filter a file by a recipe, in the physical units of the file, and return the files that were written.
+    """Filter a file by a recipe, in the physical units of the file.
 
-    Axes are found by the names that the recipe has for them, whatever their order in the file; a recipe without names smooths along the
-    axes of space. A run that needs more memory than ``limit`` [bytes] is refused.
+    Axes are matched by name, in any order of the file. Without axis names in the recipe, the space
+    axes of the file are smoothed, or axes of the same number (see `axes_from_recipe`).
+
+    Parameters
+    ----------
+    source, target
+        Path of the image, and path of the result.
+    recipe
+        The recipe. It is converted to the unit of the file.
+    threads
+        Number of threads, ``None`` for all processors.
+    overwrite
+        Replace an existing file.
+    limit
+        Largest memory of the run [bytes], ``None`` for no limit.
+    progress
+        Called with the completed share, from 0 to 1.
+    cancel
+        The run ends with `Cancelled` when this event is set.
+
+    Returns
+    -------
+    tuple of Path
+        The files that were written.
 
     Raises
     ------
     ValueError, TypeError, MemoryError, OSError, WriteError, Cancelled
-        In one sentence; nothing was written then.
+        When there is no result; the message is one sentence, and nothing is written.
     """
     volume = io.read(source)
     options = axes_from_recipe(recipe, volume, {})
     assignment = resolve_axes(volume, options)
     recipe = recipe.in_unit(assignment.unit)
     check_recipe(recipe, assignment, options)
-    problem = FileRun.make(
+    run = FileRun.make(
         volume, assignment, recipe, target, {"threads": threads, "overwrite": overwrite}
     )
-    check_limit(problem.plan.memory, limit)
-    return problem.write(problem.filtered(progress, cancel))
+    check_limit(run.plan.memory, limit)
+    return run.write(run.filtered(progress, cancel))
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the images of a folder by name, those that can be read and are no recipes or hidden files."""
+    """Return the files of a folder that have the suffix of an image, sorted; no hidden files."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and _readable(path)
+        if path.is_file() and not path.name.startswith(".") and _has_image_suffix(path)
     )
 
 
 def targets_of(sources: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the name of the result of every file: the same name in another folder."""
+    """Return the path of the result of each file: the same name in another folder.
+
+    Raises
+    ------
+    ValueError
+        When a source is in that folder.
+    """
     if any(source.parent.resolve() == folder.resolve() for source in sources):
         raise ValueError(
             f"The results would replace the images in {folder}; choose another folder for them."
@@ -197,7 +224,7 @@ def targets_of(sources: Sequence[Path], folder: Path) -> list[Path]:
     return [folder / source.name for source in sources]
 
 
-def _readable(path: Path) -> bool:
+def _has_image_suffix(path: Path) -> bool:
     try:
         io.format_of(path)
     except ValueError:
@@ -206,29 +233,43 @@ def _readable(path: Path) -> bool:
 
 
 def names_in(path: Path, image: Any) -> tuple[str, ...] | None:
-    """Return how a file calls the axes of an array that was read from it, in whatever order: a letter, or a number where it has no name.
+    """Return the file's names for the axes of an array, which was read from it in any axis order.
 
-    Of the orders of the file's axes that have the array's shape, the array's own is the one that gives the same values. ``None`` where
-    the file cannot be read, is of another shape, or several orders are possible and none gives the values, or the array is lazy.
+    If several orders of the axes of the file have the shape of the array, the order that gives the
+    same values is the right one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    image
+        The array.
+
+    Returns
+    -------
+    tuple of str or None
+        One name per axis of the array: a letter, or the number of the axis in the file if it has no
+        name. ``None`` when the file cannot be read or has another shape, and when several orders
+        are possible but none has the same values or the array is lazy.
     """
     try:
         volume = io.read(path)
     except (ValueError, OSError, MemoryError, io.MissingLibraryError):
         return None
-    shape, found = tuple(image.shape), volume.shape
+    shape, file_shape = tuple(image.shape), volume.shape
     orders = [
         order
-        for order in permutations(range(len(found)))
-        if tuple(found[i] for i in order) == shape
+        for order in permutations(range(len(file_shape)))
+        if tuple(file_shape[i] for i in order) == shape
     ]
     if len(orders) > 1 and isinstance(image, np.ndarray):
-        most = max(2, round(COMPARED ** (1 / len(shape))))
-        some = tuple(slice(None, None, math.ceil(n / most)) for n in shape)
-        values = np.asarray(image[some])
+        per_axis = max(2, round(COMPARED_SAMPLES ** (1 / len(shape))))
+        samples = tuple(slice(None, None, math.ceil(n / per_axis)) for n in shape)
+        values = np.asarray(image[samples])
         orders = [
             order
             for order in orders
-            if np.allclose(values, np.transpose(volume.data, order)[some], equal_nan=True)
+            if np.allclose(values, np.transpose(volume.data, order)[samples], equal_nan=True)
         ][:1]
     if len(orders) != 1:
         return None

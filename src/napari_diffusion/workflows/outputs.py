@@ -1,4 +1,4 @@
-"""A run and what can be kept of it: snapshots over diffusion time, the removed noise, a partial result when it is stopped."""
+"""Outputs of a run: snapshots over diffusion time, residual, maps, partial result after a stop."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ from napari_diffusion.engine.memory import format_bytes
 from napari_diffusion.engine.request import Request
 from napari_diffusion.models import Model
 
-#: The first snapshot is at this share of the diffusion time: an eighth of the Gaussian sigma, which hardly smooths.
+#: Time of the first snapshot as a share of the diffusion time. It corresponds to an eighth of the
+#: Gaussian sigma, which hardly smooths.
 FIRST_SNAPSHOT = 1 / 64
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a run has given.
+    """The outputs of a run.
 
     Attributes
     ----------
     image
-        The result, as `diffuse` returns it; with snapshots they are its first axis.
+        The result, as `diffuse` returns it; with snapshots, a stack of them along a new first axis.
     times
-        Diffusion time of the result, or of every snapshot [length²].
+        Diffusion time of the result, or of each snapshot [length²].
     frame
-        ``None`` for a whole run. After a stop the number of the frame that it was at: frames before are done, those after are untouched.
-    removed
-        What the filter took away, image - result, in floating point; of the last snapshot.
+        ``None`` for a complete run. After a stop, the number of the frame under way: earlier frames
+        are complete, later frames are unfiltered.
+    residual
+        Image minus result, or minus the last snapshot, in floating point.
     conductance
-        Where the model would go on smoothing (1) and where it holds an edge (0), at the end; without the channel axis.
+        Conductance map of the result: 1 where the model would smooth fully, 0 where it holds an
+        edge. It has no channel axis.
     coherence
-        How much more a tensor model would go on smoothing along a direction than across, from 0 to 1; likewise.
+        Coherence map of the result, from 0 to 1: anisotropy of the diffusion tensor. It has no
+        channel axis.
     directions
-        That direction, at some voxels.
+        Directions of strongest smoothing at some voxels of the result.
     """
 
     image: Image
@@ -58,18 +62,18 @@ class Outputs:
 
 @dataclass(frozen=True)
 class OutputRequest:
-    """What to keep of a run.
+    """Choice of the outputs of a run.
 
     Attributes
     ----------
     snapshots
         Number of snapshots, 0 for the result alone.
-    removed
-        Whether to return what was removed.
+    residual
+        Whether to return image minus result.
     conductance
-        Whether to return the conductance at the end.
+        Whether to return the conductance map of the result.
     coherence, directions
-        Whether to return the coherence at the end, and the directions; of tensor models.
+        Whether to return the coherence map and the directions of the result; tensor models only.
     """
 
     snapshots: int = 0
@@ -79,26 +83,28 @@ class OutputRequest:
     directions: bool = False
 
     def times(self, time: float) -> tuple[float, ...]:
-        r"""Return the diffusion times of the snapshots [length²], from :math:`T/64` to T in equal ratios, or T alone.
+        r"""Return the diffusion times of the snapshots [length²].
+
+        They form a geometric sequence from :math:`T/64` to :math:`T`, which is ``time``. Without
+        snapshots, the only time is :math:`T`.
 
         Raises
         ------
         ValueError
-            For a single snapshot, and for snapshots of nothing.
+            For a single snapshot, and for snapshots of a run of time 0.
         """
         if not self.snapshots:
             return (time,)
         if self.snapshots < 2 or not time > 0:
             raise ValueError(
-                f"Snapshots need a diffusion time > 0 and at least 2 of them; got a time of {time:g} and {self.snapshots} of them."
+                "Snapshots need a diffusion time > 0 and at least 2 of them; "
+                f"got a time of {time:g} and {self.snapshots} of them."
             )
-        return (
-            *(float(t) for t in np.geomspace(time * FIRST_SNAPSHOT, time, self.snapshots)[:-1]),
-            time,
-        )
+        times = np.geomspace(time * FIRST_SNAPSHOT, time, self.snapshots)
+        return (*(float(t) for t in times[:-1]), time)
 
     def memory(self, image: Any, model: Model, *, time: float, **options: Any) -> int:
-        """Return the predicted peak [bytes], input and all outputs included.
+        """Return the predicted peak memory [bytes], including the image and all outputs.
 
         The arguments are those of `diffuse`.
         """
@@ -106,10 +112,10 @@ class OutputRequest:
         voxels = int(np.prod(image.shape, dtype=np.int64))
         result = voxels * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
         floats = voxels * result_dtype(image.dtype, False).itemsize
-        # The maps themselves, and while one is made the field and its gradients.
-        count = self.conductance + self.coherence
-        maps = count + 3 * (count + self.directions > 0)
-        return plan.memory + self.snapshots * result + (maps + self.residual) * floats
+        # The computation of a map needs three further arrays: the field and its gradients.
+        maps = self.conductance + self.coherence
+        arrays = maps + 3 * (maps + self.directions > 0)
+        return plan.memory + self.snapshots * result + (arrays + self.residual) * floats
 
 
 def describe_run(
@@ -121,21 +127,21 @@ def describe_run(
     limit: int | None = None,
     **options: Any,
 ) -> str:
-    """Describe in one sentence what a run does and needs, snapshots included.
+    """Describe the steps and the memory of a run in one sentence, snapshots included.
 
     Parameters
     ----------
     image, model, time, options
         As in `diffuse`.
     request
-        What to keep.
+        Choice of the outputs.
     limit
-        Memory that the user allows [bytes]; ``None`` for what is free.
+        Largest allowed memory [bytes]; ``None`` for the free memory.
 
     Raises
     ------
     MemoryError
-        When the run needs more.
+        When the run needs more memory.
     """
     plan = Request.of(image, model, time=time, **options).plan
     needed = request.memory(image, model, time=time, **options)
@@ -147,7 +153,7 @@ def describe_run(
 
 
 def free_memory(image: Any) -> int:
-    """Return the memory that a run on an image may use [bytes]: the free one, and the image's own."""
+    """Return the memory available to a run [bytes]: free memory, and the memory of the image."""
     own = image.nbytes if isinstance(image, np.ndarray) else 0
     return int(psutil.virtual_memory().available) + own
 
@@ -155,7 +161,19 @@ def free_memory(image: Any) -> int:
 def check_limit(
     needed: int, limit: int | None, free: int | None = None, snapshots: bool = False
 ) -> None:
-    """Raise MemoryError when a run needs more than the user allows [bytes], or more than is free."""
+    """Raise `MemoryError` when a run needs more memory than allowed.
+
+    Parameters
+    ----------
+    needed
+        Memory of the run [bytes].
+    limit
+        Largest allowed memory [bytes]; ``None`` for ``free``.
+    free
+        Free memory [bytes]; ``None`` for no check without a limit.
+    snapshots
+        Whether the run has snapshots, which the message mentions.
+    """
     available = free if limit is None else limit
     if available is None or needed <= available:
         return
@@ -182,23 +200,23 @@ def run_with_outputs(
 ) -> Outputs:
     """Filter an image and keep the requested outputs.
 
-    Every snapshot is a run of its own from the image, so that it has the bits of `diffuse` to its
-    time, whatever the scheme. The times grow by a constant ratio: six snapshots together take about
-    twice the time of the last one.
+    Each snapshot is a separate run from the image, so that it equals the result of `diffuse` bit
+    for bit with any scheme. The times grow by a constant ratio: six snapshots take about twice the
+    computing time of the last one.
 
     Parameters
     ----------
     image, model, time, options
         As in `diffuse`.
     request
-        What to keep.
+        Choice of the outputs.
     progress
-        Called with the completed share, from 0 to 1, in this thread.
+        Called in this thread with the completed share, from 0 to 1.
     cancel
-        When set, `Cancelled` is raised.
+        The run ends with `Cancelled` when this event is set.
     stop
-        When set, the run ends after the current step with what it has: the snapshots so far or,
-        without any, the image at that time.
+        The run ends after the current step when this event is set. The result is then the stack of
+        complete snapshots or, without any, the image at the current time.
 
     Raises
     ------
@@ -207,7 +225,7 @@ def run_with_outputs(
     """
     times = request.times(time)
     steps = [max(1, Request.of(image, model, time=t, **options).plan.steps) for t in times]
-    report = progress or (lambda fraction: None)
+    report = progress or (lambda share: None)
     stack = None
     if request.snapshots:
         dtype = result_dtype(image.dtype, options.get("preserve_dtype", False))
@@ -232,8 +250,8 @@ def run_with_outputs(
         outputs = Outputs(stack[:kept], times[:kept])
         last = stack[kept - 1]
     residual = _residual(image, last) if request.residual else None
-    where = Request.of(last, model, time=time, **options)
-    subject = last, model, where.geometry, where.domain
+    final = Request.of(last, model, time=time, **options)
+    subject = last, model, final.geometry, final.domain
     return dataclasses.replace(
         outputs,
         residual=residual,
@@ -250,7 +268,7 @@ def _scaled(
 
 
 def _drain(states: Generator[State, None, None], stop: CancelEvent | None) -> tuple[Image, State]:
-    """Run to the end, or to the end of the step in which ``stop`` is set, and return the image of then."""
+    """Run to the end, or to the end of the step in which ``stop`` is set; return the last state."""
     with closing(states):
         for state in states:
             if state.fraction >= 1 or (stop is not None and stop.is_set()):
@@ -259,9 +277,12 @@ def _drain(states: Generator[State, None, None], stop: CancelEvent | None) -> tu
 
 
 def _residual(image: Any, result: Image) -> Image:
-    """Image minus result in floating point, read along the first axis, for the image may be lazy and larger than the memory."""
+    """Return image minus result in floating point.
+
+    The image is read in pieces along the first axis: it may be lazy and larger than the memory.
+    """
     difference = np.empty(result.shape, result_dtype(image.dtype, False))
     for i in range(len(difference)):
-        with np.errstate(invalid="ignore"):  # infinite values that were left as they are
+        with np.errstate(invalid="ignore"):  # infinite values are kept, and inf - inf is NaN
             difference[i] = np.asarray(image[i], difference.dtype) - result[i]
     return difference

@@ -1,4 +1,4 @@
-"""What a file holds: which of its axes are smoothed, with which voxel size, and the regions that bound the smoothing."""
+"""A recipe on the axes of a file: matching the axes, checking the match, describing the run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,30 @@ from napari_diffusion.io.volume import UNKNOWN
 
 
 def axes_from_recipe(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
-    """Add axes and voxel size of a recipe to the options, where neither the user nor the file says otherwise.
+    """Add the axes and the voxel size of a recipe to the options of a run.
 
-    Axes are found by name where the file has them all. By number where neither has names and both end with the same axis: stacks as plain
-    TIFF and NumPy files hold them. The voxel size of a recipe in pixel is that of a file that has none and counts its axes as arrays do.
+    Options that are set are kept, and the metadata of the file take precedence. Axes are matched by
+    name if the file has all axes of the recipe. They are matched by number if neither side has
+    names and both end with the same axis; this is the case for stacks in plain TIFF and NumPy
+    files. The voxel size of a recipe in pixels is used for a file without a voxel size whose axes
+    are in the order of arrays (z, y, x).
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    volume
+        The volume to filter.
+    options
+        Options of the command ``run`` by name; absent ones have their defaults.
+
+    Returns
+    -------
+    dict
+        The options, with ``axes`` and ``spacing`` where the recipe gives them.
     """
-    sizes, letters = recipe.spacing or (), [letter for letter in volume.axes if letter in "XYZ"]
+    sizes = recipe.spacing or ()
+    letters = [letter for letter in volume.axes if letter in "XYZ"]
     if options.get("axes") is None:
         names = [name.upper() for name in recipe.axis_names or ()]
         places = [i for i in range(len(volume.axes)) if i != volume.channel_axis]
@@ -35,48 +53,56 @@ def axes_from_recipe(recipe: Recipe, volume: Volume, options: dict[str, Any]) ->
 
 
 def check_recipe(recipe: Recipe, assignment: AxisAssignment, options: dict[str, Any]) -> None:
-    """Refuse a recipe for other axes or for labels that are not here; a recipe knows the axes of its array, not of this file."""
-    count, here = len(recipe.axes or assignment.axes), len(assignment.axes)
-    if options.get("axes") is None and count != here:
-        raise ValueError(
-            f"The recipe smooths along {count} axes and the file has {here} axes of space; say which with --axes."
-        )
-    alike = (
-        recipe.axes
-        and recipe.axis_names is None
-        and max(recipe.axes) + 1 == len(assignment.letters)
-    )
-    if options.get("axes") is None and alike and set(recipe.axes or ()) != set(assignment.axes):
-        meant, space = (
-            ", ".join(assignment.letters[i] for i in axes)
-            for axes in (recipe.axes or (), assignment.axes)
-        )
-        raise ValueError(
-            f"The recipe's axes have no names: by number they are {meant} here, and those of space are {space}; say which with --axes."
-        )
+    """Check that a recipe fits the axes of a file, and that its labels are given.
+
+    The axes of a recipe are those of its own array, which may differ from the axes of the file.
+
+    Raises
+    ------
+    ValueError
+        When the number of axes differs, when axes by number are not the space axes of the file,
+        when the labels of the recipe are missing, or when the channel axis is unknown.
+    """
+    letters, numbers = assignment.letters, recipe.axes or ()
+    if options.get("axes") is None:
+        count, file_count = len(numbers or assignment.axes), len(assignment.axes)
+        if count != file_count:
+            raise ValueError(
+                f"The recipe smooths along {count} axes and the file has {file_count} axes "
+                "of space; say which with --axes."
+            )
+        same_ndim = bool(numbers) and max(numbers) + 1 == len(letters)
+        if recipe.axis_names is None and same_ndim and set(numbers) != set(assignment.axes):
+            by_number = ", ".join(letters[i] for i in numbers)
+            space = ", ".join(letters[i] for i in assignment.axes)
+            raise ValueError(
+                f"The recipe's axes have no names: by number they are {by_number} here, "
+                f"and those of space are {space}; say which with --axes."
+            )
     if recipe.labels is not None and options.get("labels") is None and options.get("mask") is None:
         raise ValueError(
-            f"The recipe smooths within {recipe.labels!r}: give --labels or --mask, or take its labels out of it."
+            f"The recipe smooths within {recipe.labels!r}: "
+            "give --labels or --mask, or take its labels out of it."
         )
     if recipe.channel_axis is not None and assignment.channel_axis is None:
         raise ValueError(
-            "The recipe couples channels and the file does not say which axis they are; give --channel-axis."
+            "The recipe couples channels and the file does not say which axis they are; "
+            "give --channel-axis."
         )
 
 
-def describe(volume: Volume, assignment: AxisAssignment, recipe: Recipe) -> str:
-    """Say in words what is filtered, along which axes, and how."""
+def describe_file_run(volume: Volume, assignment: AxisAssignment, recipe: Recipe) -> str:
+    """Describe a run on a file in words: the image, the axes to smooth along, and the recipe."""
     letters, unit = assignment.letters, units.symbol(assignment.unit)
     shape = " x ".join(f"{letter} {n}" for letter, n in zip(letters, volume.shape, strict=True))
     along = ", ".join(letters[i] for i in assignment.axes)
     voxel = " x ".join(f"{h:.4g}" for h in assignment.spacing)
-    apart = [
-        letters[i]
-        for i in range(len(letters))
-        if i not in assignment.axes and i != assignment.channel_axis
-    ]
-    others = f"; each position along {', '.join(apart)} by itself" if apart else ""
-    coupled = (
-        "" if assignment.channel_axis is None else f"; {letters[assignment.channel_axis]} coupled"
+    used = {*assignment.axes, assignment.channel_axis}
+    others = ", ".join(letter for i, letter in enumerate(letters) if i not in used)
+    remarks = f"; each position along {others} by itself" if others else ""
+    if assignment.channel_axis is not None:
+        remarks += f"; {letters[assignment.channel_axis]} coupled"
+    return (
+        f"{volume.path}: {shape}, {volume.stored}. "
+        f"Smooths along {along}, voxel {voxel} {unit}{remarks}.\n{recipe.describe()}."
     )
-    return f"{volume.path}: {shape}, {volume.stored}. Smooths along {along}, voxel {voxel} {unit}{others}{coupled}.\n{recipe.describe()}."

@@ -1,8 +1,10 @@
-"""Compiles kernels before they are needed, in a process of its own: a compiler holds the interpreter's lock.
+"""Compilation of kernels in advance, in a worker process, because the compiler holds the GIL.
 
-The two processes share the folder of machine code, and nothing else: the one that asks loads from there what the other has compiled. It
-asks by lines of JSON and is answered with the names of what is done. The other ends when its input ends, so it never outlives who asked.
-It lowers its priority for what nobody waits for, and no process may raise it again: another one takes over when somebody waits.
+Client and worker share only the cache folder of machine code; the client loads compiled kernels
+from there. The client writes tasks to the worker as lines of JSON, and the worker answers with the
+kinds of the completed tasks. The worker exits when its input ends, so it never outlives the client.
+For tasks of low urgency the worker lowers its process priority, which it cannot raise again. The
+client therefore starts a new worker for an urgent task.
 """
 
 from __future__ import annotations
@@ -28,30 +30,43 @@ from napari_diffusion.engine.halo_block import unread_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.engine.request import Request
 
-#: Longest wait for the other process, which a busy machine may starve or something may hold up [s].
+#: Longest wait for the worker [s]: a busy machine may starve it, or it may hang.
 MAX_WAIT_S = 60.0
-#: How often it is looked whether a wait was cancelled [s].
+#: Interval at which a wait checks whether it was cancelled [s].
 POLL_INTERVAL_S = 0.1
-#: Niceness of what nobody waits for.
-NICE = 19
-#: How urgent a rehearsal is: somebody waits for it, probably will at once, or may later.
+#: Niceness of the worker for tasks of the priority `LATER`.
+NICENESS = 19
+#: Priorities of a task, the most urgent first: a user waits for the kernels, will probably wait for
+#: them soon, or may need them later.
 NOW, SOON, LATER = range(3)
+#: Fields of a recipe that are arguments of `diffuse`.
+_FROM_RECIPE = (
+    "time",
+    "scheme",
+    "tolerance",
+    "strict",
+    "nan",
+    "spacing",
+    "axes",
+    "channel_axis",
+    "preserve_dtype",
+)
 
 
 @dataclass(frozen=True)
 class WarmupTask:
-    """What to compile: all that one kind of run needs.
+    """A task of the worker: compile all kernels of one kind of run.
 
     Attributes
     ----------
     kind
-        Name; runs of the same kind need the same kernels.
+        Name of the kind of run. Runs of the same kind need the same kernels.
     recipe
-        A run of this kind, as `Recipe.to_dict`.
+        Example of such a run, as `Recipe.to_dict`.
     shape, dtype
-        Of its image.
+        Shape and dtype of the image.
     labels
-        Shape of its labels, ``None`` without.
+        Shape of the labels, ``None`` without labels.
     """
 
     kind: str
@@ -61,125 +76,127 @@ class WarmupTask:
     labels: tuple[int, ...] | None = None
 
     def run(self, cancel: threading.Event) -> None:
-        """Filter a few voxels."""
+        """Compile the kernels by filtering a small image."""
         recipe = Recipe.from_dict(self.recipe)
-        names = (
-            "time",
-            "scheme",
-            "tolerance",
-            "strict",
-            "nan",
-            "spacing",
-            "axes",
-            "channel_axis",
-            "preserve_dtype",
-        )
-        keywords = {name: getattr(recipe, name) for name in names}
+        keywords = {name: getattr(recipe, name) for name in _FROM_RECIPE}
         labels = None if self.labels is None else np.broadcast_to(np.uint8(0), self.labels)
         image = np.broadcast_to(np.zeros((), self.dtype), self.shape)
         compile_by_running(Request.of(image, recipe.model, labels=labels, **keywords), cancel)
 
 
 class WarmupClient:
-    """The other process, as seen by who asks. It lives while something is to be compiled, and may fail: all can be compiled here."""
+    """Client of the compile worker.
+
+    The worker is started on demand and exits when all tasks are done. After a failure of the
+    worker, kernels are compiled in this process.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self._users = 0
         self._broken = False
-        self._asked: dict[str, tuple[int, WarmupTask]] = {}
+        self._pending: dict[str, tuple[int, WarmupTask]] = {}
         self._done: set[str] = set()
         self._waiting = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether somebody waits."""
+        """Whether a thread waits for kernels."""
         return self._waiting > 0
 
     @property
     def process(self) -> subprocess.Popen[str] | None:
-        """The process under way."""
+        """The running worker, or ``None``."""
         return self._process
 
     def has(self, kind: str) -> bool:
-        """Whether the kernels for something are known to be there; what is in the cache is known once it has been asked for."""
+        """Return whether the kernels of a kind of run are known to be compiled.
+
+        The cache is only searched by `prepare`.
+        """
         return kind in self._done
 
     def join(self) -> None:
-        """Tell that there is one more who may ask."""
+        """Register a user of the client."""
         self._users += 1
 
     def leave(self) -> None:
-        """Tell that one who might ask is gone; with the last one the process ends. Never waits."""
+        """Unregister a user; the worker is terminated with the last one. Does not block."""
         self._users -= 1
         process = self._process
         if self._users <= 0 and process is not None:
-            process.terminate()  # before the lock, which is held while it is told something
+            # Before the lock: it is held while tasks are written to the worker.
+            process.terminate()
             with self._changed:
                 self._forget(process)
 
     def prepare(
         self,
-        wanted: WarmupTask,
+        task: WarmupTask,
         cancel: threading.Event,
         soon: Sequence[WarmupTask] = (),
         later: Sequence[WarmupTask] = (),
         rank: int = NOW,
     ) -> None:
-        """Wait until the kernels for ``wanted`` have been compiled, or cannot be.
+        """Wait until the kernels of a task are compiled or the worker has failed.
+
+        The wait is limited to `MAX_WAIT_S`.
 
         Parameters
         ----------
-        wanted, soon, later
-            What to compile first, next, and at low priority when nobody waits.
+        task
+            Task to wait for.
         cancel
-            Ends the wait when it is set.
+            The wait ends with `Cancelled` when this event is set.
+        soon, later
+            Further tasks of the priorities `SOON` and `LATER`.
         rank
-            How urgent ``wanted`` is.
+            Priority of ``task``: `NOW`, `SOON` or `LATER`.
 
         Raises
         ------
         Cancelled
-            When ``cancel`` was set, or the last who might ask has left.
+            When ``cancel`` is set, or when the last user has left.
         """
-        given = [
-            (rank, wanted),
-            *((SOON, each) for each in soon),
-            *((LATER, each) for each in later),
-        ]
-        missing = [(rank, each) for rank, each in given if self._missing(each)]
+        tasks = [(rank, task)]
+        tasks += [(SOON, each) for each in soon]
+        tasks += [(LATER, each) for each in later]
+        missing = [(priority, each) for priority, each in tasks if self._is_missing(each)]
         with self._changed:
             if not missing or self._broken or self._users <= 0:
                 return
-            self._ask(missing)
+            self._send(missing)
             self._waiting += 1
             try:
                 end = time.monotonic() + MAX_WAIT_S
-                while wanted.kind in self._asked and not cancel.is_set() and time.monotonic() < end:
+                while task.kind in self._pending and not cancel.is_set() and time.monotonic() < end:
                     self._changed.wait(POLL_INTERVAL_S)
             finally:
                 self._waiting -= 1
         if cancel.is_set() or self._users <= 0:
             raise Cancelled("Nobody waits for the kernels any more.")
 
-    def _missing(self, rehearsal: WarmupTask) -> bool:
-        if (
-            rehearsal.kind in self._done
-            or (mark := backends.completion_mark(rehearsal.kind)) is None
-        ):
+    def _is_missing(self, task: WarmupTask) -> bool:
+        """Return whether the kernels of a task have to be compiled and can be cached."""
+        if task.kind in self._done or (mark := backends.completion_mark(task.kind)) is None:
             return False
         if mark.exists():
-            self._done.add(rehearsal.kind)
+            self._done.add(task.kind)
             return False
         return True
 
-    def _ask(self, missing: Sequence[tuple[int, WarmupTask]]) -> None:
-        process, (rank, wanted) = self._process, missing[0]
-        before = min((rank for rank, _ in self._asked.values()), default=LATER)
-        if process is not None and rank < before and self._rank(wanted) == LATER:
-            # Its priority is low by now, or it is at a kernel that may take 10 s; a new process is ready after 2 s.
-            missing = [*missing, *self._asked.values()]
+    def _send(self, missing: Sequence[tuple[int, WarmupTask]]) -> None:
+        """Send tasks to the worker, and start it if necessary.
+
+        A worker that is busy with less urgent tasks is replaced.
+        """
+        process, (priority, first) = self._process, missing[0]
+        pending_priority = min((priority for priority, _ in self._pending.values()), default=LATER)
+        if process is not None and priority < pending_priority and self._priority(first) == LATER:
+            # The worker may have lowered its process priority, or compile a kernel for up to 10 s.
+            # A new worker is ready after 2 s.
+            missing = [*missing, *self._pending.values()]
             process.terminate()
             self._forget(process)
         try:
@@ -189,132 +206,146 @@ class WarmupClient:
                     target=self._listen, args=(self._process,), name="napari-diffusion", daemon=True
                 ).start()
             assert self._process.stdin is not None
-            for rank, each in missing:
-                if each.kind not in self._asked or rank < self._rank(each):
-                    self._asked[each.kind] = rank, each
-                    self._process.stdin.write(json.dumps(asdict(each) | {"rank": rank}) + "\n")
+            for priority, task in missing:
+                if task.kind not in self._pending or priority < self._priority(task):
+                    self._pending[task.kind] = priority, task
+                    message = asdict(task) | {"priority": priority}
+                    self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except OSError:
             self._broken = True
             self._forget(self._process)
 
-    def _rank(self, rehearsal: WarmupTask) -> int:
-        return self._asked.get(rehearsal.kind, (LATER, rehearsal))[0]
+    def _priority(self, task: WarmupTask) -> int:
+        """Return the priority of a pending task; `LATER` if it is not pending."""
+        return self._pending.get(task.kind, (LATER, task))[0]
 
     def _forget(self, process: subprocess.Popen[str] | None) -> None:
+        """Drop a worker that ends, and its pending tasks."""
         if self._process is process:
             self._process = None
-            self._asked.clear()
+            self._pending.clear()
             self._changed.notify_all()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
+        """Read the answers of a worker until all its tasks are done or it ends."""
         assert process.stdin is not None
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
+                kind = line.rstrip()
                 with self._changed:
-                    self._done.add(line.rstrip())
-                    self._asked.pop(line.rstrip(), None)
+                    self._done.add(kind)
+                    self._pending.pop(kind, None)
                     self._changed.notify_all()
-                    if not self._asked:
-                        self._forget(
-                            process
-                        )  # with its input it ends; the next question starts another one
+                    if not self._pending:
+                        # The worker ends when its input is closed; the next task starts a new one.
+                        self._forget(process)
                         break
         with self._changed:
-            self._broken = self._broken or self._process is process  # otherwise it was told to end
+            # A worker that ends without being dropped has failed.
+            self._broken = self._broken or self._process is process
             self._forget(process)
-        with suppress(OSError):  # it has ended before it read everything
+        with suppress(OSError):  # the worker may end before it has read all tasks
             process.stdin.close()
         process.wait()
 
 
 def _start() -> subprocess.Popen[str]:
-    """Start the other process; OSError where there is no Python to start."""
-    # A program that only contains Python would start itself once more: another napari.
-    if getattr(sys, "frozen", False) or not Path(sys.executable or "").stem.lower().startswith(
-        "python"
-    ):
+    """Start a worker.
+
+    Raises
+    ------
+    OSError
+        When there is no Python interpreter to start.
+    """
+    # A frozen application that embeds Python would start itself again: another napari.
+    name = Path(sys.executable or "").stem.lower()
+    if getattr(sys, "frozen", False) or not name.startswith("python"):
         raise FileNotFoundError("no Python")
+    search_path = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(
-        # -P: no modules from the folder that napari happens to have been started in.
+        # -P: no imports from the current folder, which is the one that napari was started in.
         [sys.executable, "-P", "-m", __spec__.name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         encoding="utf-8",
-        env=os.environ
-        | {
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
-        },  # it has to import the very same package
+        env=os.environ | {"PYTHONPATH": search_path},  # the worker has to import the same package
         creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         | getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 
 
 class WarmupWorker:
-    """What the other process has to do; a thread listens to whoever asks."""
+    """The compile worker: reads tasks in a thread, and executes them in order of priority."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._queue: list[tuple[int, WarmupTask]] = []
         self._cancel = threading.Event()
-        self._now: WarmupTask | None = None
+        self._current: WarmupTask | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
+        """Queue the tasks of the client; end the process with its input."""
         for line in sys.stdin:
-            given = json.loads(line)
-            rank = given.pop("rank")
-            rehearsal = WarmupTask(**given)
+            fields = json.loads(line)
+            priority = fields.pop("priority")
+            task = WarmupTask(**fields)
             with self._changed:
-                if rank == NOW and self._now is not None and self._now.kind != rehearsal.kind:
-                    self._cancel.set()  # what is under way gives way after its present kernel; what it has compiled is kept
-                self._put(rank, rehearsal, 0 if rank == NOW else len(self._queue))
-        os._exit(
-            0
-        )  # nobody waits any more, and a compilation cannot be interrupted; files are written under another name first
+                urgent = priority == NOW
+                if urgent and self._current is not None and self._current.kind != task.kind:
+                    # The current task stops after its present kernel; compiled kernels are kept.
+                    self._cancel.set()
+                self._put(priority, task, 0 if urgent else len(self._queue))
+        # No client waits any more, and a compilation cannot be interrupted. The cache stays intact,
+        # because its files get their final names when they are complete.
+        os._exit(0)
 
-    def _put(self, rank: int, rehearsal: WarmupTask, place: int) -> None:
-        self._queue.insert(place, (rank, rehearsal))
-        self._queue.sort(key=lambda each: each[0])
+    def _put(self, priority: int, task: WarmupTask, position: int) -> None:
+        """Insert a task at a position of the queue, and sort the queue by priority."""
+        self._queue.insert(position, (priority, task))
+        self._queue.sort(key=lambda entry: entry[0])
         self._changed.notify_all()
 
     def work(self) -> None:
-        """Rehearse what is asked for, without end."""
+        """Execute tasks in an endless loop."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._queue))
-                rank, now = self._queue.pop(0)
-                self._now = now
+                priority, task = self._queue.pop(0)
+                self._current = task
                 self._cancel.clear()
-            if rank == LATER and hasattr(os, "nice"):
-                os.nice(NICE)
-            mark = backends.completion_mark(now.kind)
+            if priority == LATER and hasattr(os, "nice"):
+                os.nice(NICENESS)
+            mark = backends.completion_mark(task.kind)
             try:
                 if mark is None or not mark.exists():
-                    now.run(self._cancel)
+                    task.run(self._cancel)
             except Cancelled:
                 with self._changed:
-                    self._put(rank, now, 1)  # behind what it gives way to
+                    self._put(priority, task, 1)  # behind the urgent task
                 continue
             except (TypeError, ValueError):
                 pass  # such a run is refused: there is nothing to compile
             if mark is not None:
                 mark.touch()
-            sys.stdout.write(f"{now.kind}\n")
+            sys.stdout.write(f"{task.kind}\n")
             sys.stdout.flush()
 
 
 def compile_by_running(request: Request, cancel: CancelEvent | None = None) -> None:
-    """Run a request on a few voxels, so that all kernels that it needs are compiled."""
+    """Compile all kernels of a request by running it on an image of at most 4 voxels per axis.
+
+    The image has one frame and all channels.
+    """
     domain = request.domain
     problem = unread_problem(request.image, request.geometry, domain)
-    shape = [
-        1 if i in problem.frame_axes else n if i == problem.channel_axis else min(n, 4)
-        for i, n in enumerate(problem.shape)
-    ]
+    shape = [min(n, 4) if i in problem.axes else n for i, n in enumerate(problem.shape)]
+    for i in problem.frame_axes:
+        shape[i] = 1
     space = tuple(n for i, n in enumerate(shape) if i in problem.axes)
     labels = np.arange(math.prod(space)).reshape(space) % 2 + 1
     small = replace(

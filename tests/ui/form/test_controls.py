@@ -1,4 +1,4 @@
-"""The controls: made from the declarations, following the layer, never overwriting what the user has set."""
+"""Controls of the form: declarations, the chosen layer, units, suggestions, and tab order."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from napari_diffusion.ui.widget import AnisotropicDiffusion
 
 @dataclass(frozen=True, kw_only=True)
 class Everything(Model):
-    """One parameter of every kind."""
+    """A model with one parameter of every kind."""
 
     name = "everything"
     title = "Everything"
@@ -58,7 +58,7 @@ def test_every_declaration_becomes_a_control(qtbot):
     assert controls["which"].choices == ("a", "b")
 
 
-def test_controls_speak_and_convert_the_unit_of_length(qtbot):
+def test_controls_show_and_convert_the_unit_of_length(qtbot):
     controls = ModelControls(Everything)
     controls.set_unit("mm")
     assert [controls[name].unit for name in ("rate", "length", "edge", "area")] == [
@@ -72,7 +72,7 @@ def test_controls_speak_and_convert_the_unit_of_length(qtbot):
     assert controls.edited == frozenset()
 
 
-def test_filling_spares_what_the_user_has_set(qtbot):
+def test_fill_keeps_values_set_by_the_user(qtbot):
     controls = ModelControls(Everything)
     controls["edge"].value = 7
     controls.fill(Everything(edge=1.0, rate=0.25))
@@ -93,12 +93,12 @@ def test_filling_spares_what_the_user_has_set(qtbot):
         ("1/length^2", -2),
     ],
 )
-def test_powers_of_length(unit, power):
+def test_power_of_length_of_a_unit(unit, power):
     assert length_power(unit) == power
 
 
 @pytest.mark.parametrize("isotropic", [True, False])
-def test_every_model_is_in_one_widget(qtbot, open_alone, isotropic):
+def test_every_model_is_in_exactly_one_widget(qtbot, open_alone, isotropic):
     _, gui = open_alone("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
     assert list(gui.form.model.choices) == [
         model for model in all_models() if model.isotropic is isotropic
@@ -112,11 +112,11 @@ def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch, s
     monkeypatch.setattr(form, "all_models", lambda: (nd.PeronaMalik, Everything))
     _, gui = open_widget()
     gui.root_native_widget.window().show()
-    shown = lambda: [
-        w.label
-        for w in (*gui.form, *gui.form.more.body)
-        if isinstance(w, QuantityBox) and w.visible
-    ]
+
+    def shown():
+        rows = (*gui.form, *gui.form.more.body)
+        return [row.label for row in rows if isinstance(row, QuantityBox) and row.visible]
+
     assert gui.form.model.visible
     assert shown() == ["Edge threshold"]
     first = gui.form.controls["kappa"]
@@ -146,7 +146,7 @@ def test_the_layer_follows_the_selection(open_widget, noisy):
     assert gui.form.layer.current_choice == "renamed"
 
 
-def test_corrections_of_the_layer_are_seen(open_alone, noisy):
+def test_corrections_of_the_layer_are_followed(open_alone, noisy):
     viewer, gui = open_alone()
     layer, other = viewer.add_image(noisy), viewer.add_image(noisy)
     viewer.layers.selection.active = layer
@@ -181,19 +181,15 @@ def test_another_unit_shows_the_same_lengths(open_alone, noisy, run, settled):
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     settled(gui)
     gui.form.amount.kind.value = TIME
-    (
-        gui.form.controls["kappa"].value,
-        gui.form.controls["sigma"].value,
-        gui.form.amount.number.value,
-    ) = 8.0, 0.0, 3.0
+    gui.form.controls["kappa"].value = 8.0
+    gui.form.controls["sigma"].value = 0.0
+    gui.form.amount.number.value = 3.0
     gui.form.unit.value = "nm"
     assert gui.form.table.spacing == (2000, 500, 500)
     assert gui.form.controls["kappa"].value == 0.008
     assert gui.form.amount.number.value == 3e6
-    assert (
-        gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
-        == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
-    )
+    others = gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
+    assert others == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
     layer = run(viewer, gui)
     np.testing.assert_allclose(
         layer.data,
@@ -202,7 +198,7 @@ def test_another_unit_shows_the_same_lengths(open_alone, noisy, run, settled):
     )
 
 
-def test_pixels_become_a_length_by_naming_it(open_alone, noisy):
+def test_unit_of_length_chosen_for_pixels_keeps_the_numbers(open_alone, noisy):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     gui.form.amount.number.value = 2.0
@@ -226,7 +222,7 @@ def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settle
     assert gui.form.controls["kappa"].value == 33
     gui.form.suggest.native.click()
     settled(gui)
-    asked, _ = starting_values.suggest_values(
+    suggested, _ = starting_values.suggest_values(
         noisy * 10,
         nd.PeronaMalik(),
         spacing=(1, 1, 1),
@@ -234,12 +230,12 @@ def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settle
         channel_axis=None,
         thorough=True,
     )
-    assert gui.form.controls["kappa"].value == asked.kappa
+    assert gui.form.controls["kappa"].value == suggested.kappa
     assert "Noise: Gaussian" in gui.form.report.value
     assert gui.form.reasons.open
 
 
-def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_alone, settled, noisy):
+def test_failed_suggestion_shows_the_declared_defaults_and_a_message(open_alone, settled, noisy):
     viewer, gui = open_alone("Anisotropic diffusion")
     gui.form.controls["diffusivity"].value = "tukey"
     viewer.add_image(noisy)
@@ -254,27 +250,27 @@ def test_no_suggestion_leaves_the_declared_defaults_and_says_so(open_alone, sett
     assert gui.panel.status.value == ""
 
 
-class OnlyAPiece:
-    """An array that cannot be read whole."""
+class PatchOnlyArray:
+    """An array that can be read by patches only and counts the voxels read."""
 
     def __init__(self, shape):
         self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.float32), len(shape), 0
 
     def __getitem__(self, index):
-        part = np.random.default_rng(0).random([i.stop - i.start for i in index], np.float32)
-        self.read += part.size
-        return part
+        patch = np.random.default_rng(0).random([i.stop - i.start for i in index], np.float32)
+        self.read += patch.size
+        return patch
 
 
-def test_a_suggestion_reads_a_small_piece():
-    image = OnlyAPiece((50, 4000, 5000, 6000, 3))
+def test_quick_suggestion_reads_a_small_patch():
+    image = PatchOnlyArray((50, 4000, 5000, 6000, 3))
     starting_values.suggest_values(
         image, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(1, 2, 3), channel_axis=-1
     )
     assert image.read == 64**3 * 3
 
 
-def test_tab_goes_down_the_form(open_widget, noisy):
+def test_tab_order_goes_down_the_form(open_widget, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
@@ -291,15 +287,16 @@ def test_tab_goes_down_the_form(open_widget, noisy):
         form.threads,
         gui.panel.button,
     ]
-    native, found = gui.form.layer.native, []
-    # The chain is a ring of all widgets of the window; those of napari are left alone, for PySide6 would keep them alive.
-    while len(found) < len(expected) and not (found and native is gui.form.layer.native):
-        found += [position for position, widget in enumerate(expected) if widget.native is native]
+    native, visited = gui.form.layer.native, []
+    # The focus chain is a ring of all widgets of the window. The loop ends before the widgets of
+    # napari, which PySide6 would keep alive.
+    while len(visited) < len(expected) and not (visited and native is gui.form.layer.native):
+        visited += [position for position, widget in enumerate(expected) if widget.native is native]
         native = native.nextInFocusChain()
-    assert found == list(range(len(expected)))
+    assert visited == list(range(len(expected)))
 
 
-def test_every_control_says_what_it_is(qtbot, noisy):
+def test_every_control_has_a_tooltip(qtbot, noisy):
     viewer = ViewerModel()
     gui = AnisotropicDiffusion(viewer)
     qtbot.addWidget(gui.native)
@@ -317,7 +314,7 @@ def test_every_control_says_what_it_is(qtbot, noisy):
     assert [native for native in stops if not native.toolTip()] == []
 
 
-def test_tab_goes_down_to_run_and_stops_at_no_plot(open_widget, noisy, settled):
+def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, settled):
     viewer, gui = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy)
     for section in gui.sections.values():
@@ -331,19 +328,18 @@ def test_tab_goes_down_to_run_and_stops_at_no_plot(open_widget, noisy, settled):
         batch.files.native,
         gui.panel.button.native,
     ]
-    native, found = gui.form.layer.native, []
-    while (
-        native is not gui.panel.button.native
-    ):  # the rest of the chain is left alone, for PySide6 would keep it alive
+    native, visited = gui.form.layer.native, []
+    # The loop ends before the widgets of napari, which PySide6 would keep alive.
+    while native is not gui.panel.button.native:
         native = native.nextInFocusChain()
-        found += [number for number, widget in enumerate(expected) if widget is native]
-    assert found == [0, 1, 2, 3, 4]
+        visited += [number for number, widget in enumerate(expected) if widget is native]
+    assert visited == [0, 1, 2, 3, 4]
     plot = gui.sections[ThresholdSection].plot
     assert plot is not None
     assert not plot.focusPolicy() & Qt.FocusPolicy.TabFocus
 
 
-def test_labels_are_measured_again_in_another_font(open_alone, settled, noisy):
+def test_labels_are_aligned_again_after_a_change_of_font(open_alone, settled, noisy):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     settled(gui)
@@ -352,7 +348,7 @@ def test_labels_are_measured_again_in_another_font(open_alone, settled, noisy):
     assert gui._timer.isActive()
 
 
-def test_at_most_six_things_to_set_at_first(open_widget, noisy, settled):
+def test_at_most_six_rows_are_shown_at_first(open_widget, noisy, settled):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
@@ -373,25 +369,24 @@ def test_nothing_is_wider_than_the_dock(open_widget, settled):
     )
     gui.form.more.button.native.click()
     settled(gui)
-    viewer.theme = "light"  # a change of style lets Qt measure everything anew
+    viewer.theme = "light"  # after a change of style, Qt measures all widgets again
     gui.panel.say("a sentence that goes on and on " * 10)
     QApplication.processEvents()
     gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)
     QApplication.processEvents()
     assert gui.scroll.width() <= 360
     widths = {layout._label_of(each).width() for each in gui.form.more.body if each.visible}
-    assert len(widths) == 1  # so that what is set stands in a column
+    assert len(widths) == 1  # the controls form a column
     view = gui.scroll.viewport()
     inside = [w for w in gui.scroll.widget().findChildren(QWidget) if w.isVisible()]
     assert len(inside) > 30
     assert [w for w in inside if w.mapTo(view, QPoint(w.width(), 0)).x() > view.width()] == []
 
 
-def test_looking_at_the_widgets_compiles_nothing():
-    code = "import sys, napari_diffusion.ui.widget; print('napari_diffusion.backends.numba.stages' in sys.modules)"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "False"
-    )
+def test_import_of_the_widgets_loads_no_kernels():
+    code = "import sys, napari_diffusion.ui.widget; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    assert "napari_diffusion.ui.widget" in modules
+    assert "napari_diffusion.backends.numba.stages" not in modules

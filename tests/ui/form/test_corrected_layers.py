@@ -1,4 +1,4 @@
-"""A layer that is corrected, painted in or covered while the widget is open keeps what the user has set; the preview tells the truth."""
+"""Changes of a layer while the widget is open: settings are kept, and the preview follows."""
 
 import json
 
@@ -22,7 +22,7 @@ def table(gui):
     return axes.axes, axes.spacing, axes.unit
 
 
-def test_new_values_keep_what_the_user_has_set(open_alone, noisy):
+def test_new_data_keeps_the_settings_of_the_user(open_alone, noisy):
     viewer, gui = open_alone()
     layer = viewer.add_image(noisy, scale=(6, 1, 1), units=["um"] * 3)
     first, second, _ = gui.form.table.rows
@@ -37,7 +37,7 @@ def test_new_values_keep_what_the_user_has_set(open_alone, noisy):
     assert table(gui) == before
 
 
-def test_a_corrected_scale_replaces_what_came_from_the_layer(open_alone, noisy):
+def test_corrected_scale_replaces_sizes_that_the_user_has_not_set(open_alone, noisy):
     viewer, gui = open_alone()
     layer = viewer.add_image(noisy, scale=(6, 1, 1), units=["um"] * 3)
     first, second, _ = gui.form.table.rows
@@ -51,7 +51,7 @@ def test_a_corrected_scale_replaces_what_came_from_the_layer(open_alone, noisy):
     assert table(gui) == ((1, 2), (3, 4), "mm")
 
 
-def test_names_that_come_later_are_heeded_until_the_user_chooses(open_alone, noisy):
+def test_later_axis_names_change_the_checked_axes_until_the_user_chooses(open_alone, noisy):
     viewer, gui = open_alone()
     layer = viewer.add_image(noisy)
     layer.axis_labels = ("t", "y", "x")
@@ -59,13 +59,13 @@ def test_names_that_come_later_are_heeded_until_the_user_chooses(open_alone, noi
     gui.form.table.rows[0].smooth.value = True
     layer.axis_labels = ("time", "y", "x")
     assert gui.form.table.axes == (0, 1, 2)
-    layer.data = noisy[0]  # another number of axes: another image
+    layer.data = noisy[0]  # another number of axes counts as another image
     assert gui.form.table.axes == (0, 1)
     viewer.add_image(noisy, axis_labels=("t", "y", "x"))
     assert gui.form.table.axes == (1, 2)
 
 
-def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, settled):
+def test_tab_order_includes_the_axes_of_a_later_image(open_widget, noisy, settled):
     viewer, gui = open_widget()
     viewer.add_image(noisy)
     settled(gui)
@@ -75,13 +75,12 @@ def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, s
         form.table.rows[2].size.native,
         form.amount.number.native,
     ]
-    native, found = form.layer.native, []
-    while (
-        native is not form.suggest.native
-    ):  # the rest of the chain is left alone, for PySide6 would keep it alive
+    native, visited = form.layer.native, []
+    # The loop ends before the widgets of napari, which PySide6 would keep alive.
+    while native is not form.suggest.native:
         native = native.nextInFocusChain()
-        found += [number for number, widget in enumerate(expected) if widget is native]
-    assert found == [0, 1, 2]
+        visited += [number for number, widget in enumerate(expected) if widget is native]
+    assert visited == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_tab_reaches_the_axes_of_an_image_that_comes_later(open_widget, noisy, s
         ({"axes": (0, 1), "axis_names": ("a", "b")}, (6, 8, 9), "zyx", None),
     ],
 )
-def test_the_axes_of_a_recipe_are_found_or_it_is_said(open_alone, recipe, shape, names, expected):
+def test_axes_of_a_recipe_are_identified_or_reported(open_alone, recipe, shape, names, expected):
     viewer, gui = open_alone()
     layer = viewer.add_image(np.zeros(shape, np.float32), axis_labels=names)
     before, recipe = gui.form.table.axes, nd.Recipe(nd.PeronaMalik(kappa=3.0), 2.0, **recipe)
@@ -110,9 +109,7 @@ def test_the_axes_of_a_recipe_are_found_or_it_is_said(open_alone, recipe, shape,
         assert Settings.of_layer(layer, recipe, None).keywords["axes"] == expected
 
 
-def test_selected_layers_are_smoothed_along_the_axes_that_are_checked(
-    open_alone, noisy, settled, qtbot
-):
+def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, settled, qtbot):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="one")
     viewer.add_image(noisy + 1, name="two")
@@ -162,13 +159,13 @@ def test_a_recipe_with_a_wrong_value_changes_nothing(open_alone, noisy, settled,
     QApplication.clipboard().setText(json.dumps(GOOD | change))
     gui.sections[RecipeSection].paste.native.click()
     assert gui.panel.failed
-    said = gui.panel.status.value
-    assert "recipe" in said.lower() or "scheme" in said
-    assert "__init__" not in said
+    message = gui.panel.status.value
+    assert "recipe" in message.lower() or "scheme" in message
+    assert "__init__" not in message
     assert gui.form.recipe() == before
 
 
-def test_a_damaged_history_is_none(open_alone, noisy):
+def test_damaged_history_counts_as_none(open_alone, noisy):
     viewer, gui = open_alone()
     layer = viewer.add_image(noisy)
     for damage in (
@@ -183,7 +180,7 @@ def test_a_damaged_history_is_none(open_alone, noisy):
         assert "no filter of ours" in gui.sections[RecipeSection].of.value
 
 
-def test_a_recipe_is_saved_where_load_finds_it(open_alone, noisy, tmp_path, monkeypatch):
+def test_saved_recipe_gets_the_suffix_that_load_lists(open_alone, noisy, tmp_path, monkeypatch):
     viewer, gui = open_alone()
     viewer.add_image(noisy)
     section = gui.sections[RecipeSection]
@@ -199,15 +196,15 @@ def test_a_recipe_is_saved_where_load_finds_it(open_alone, noisy, tmp_path, monk
     assert "cannot be written: No such file" in gui.panel.status.value
 
 
-def test_painting_is_followed(opened, qtbot, noisy):
+def test_preview_follows_painting(opened, qtbot, noisy):
     viewer, gui, section = opened(noisy)
     labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))
     gui.form.regions.value = labels
     follow(qtbot, gui)
     whole = section.overlay.layer.data.copy()
     labels.brush_size = 6
-    here = int(viewer.dims.current_step[0])
-    labels.paint((here, 8, 14), 2)
+    plane = int(viewer.dims.current_step[0])
+    labels.paint((plane, 8, 14), 2)
     follow(qtbot, gui)
     assert not np.array_equal(section.overlay.layer.data, whole)
     shows_the_run(viewer, gui)
@@ -216,13 +213,13 @@ def test_painting_is_followed(opened, qtbot, noisy):
     np.testing.assert_allclose(section.overlay.layer.data, whole, rtol=1e-6)
 
 
-def test_values_changed_in_place_are_seen_when_the_layer_is_drawn_again(opened, qtbot, noisy):
+def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(opened, qtbot, noisy):
     image = noisy.copy()
     viewer, gui, _ = opened(image)
     before = gui.form.revision
     viewer.dims.set_current_step(0, 1)
     follow(qtbot, gui)
-    assert gui.form.revision == before  # another plane is no other image
+    assert gui.form.revision == before  # another plane, same image
     image[:] = image[:, ::-1]
     gui.form.layer.value.refresh()
     follow(qtbot, gui)
@@ -230,7 +227,7 @@ def test_values_changed_in_place_are_seen_when_the_layer_is_drawn_again(opened, 
     shows_the_run(viewer, gui)
 
 
-def test_nothing_is_added_while_the_original_is_shown(opened, qtbot, noisy):
+def test_no_preview_layer_is_added_while_the_original_is_shown(opened, qtbot, noisy):
     viewer, gui, section = opened(noisy)
     first, added = section.overlay.layer, []
     qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
@@ -252,14 +249,13 @@ def test_a_result_does_not_cover_the_preview(opened, qtbot, run, noisy):
     follow(qtbot, gui)
     qtbot.waitUntil(lambda: viewer.layers[-1] == section.overlay.layer)
     assert viewer.layers[-2] == result
-    labels = viewer.add_labels(
-        np.ones(noisy.shape, np.uint8)
-    )  # what the user opens may lie over it
+    # A layer that the user opens may cover the preview.
+    labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))
     follow(qtbot, gui)
     assert viewer.layers[-1] == labels
 
 
-def test_an_error_stays_while_kernels_are_prepared(
+def test_error_stays_on_screen_while_kernels_are_compiled(
     open_alone, noisy, elsewhere, qtbot, monkeypatch
 ):
     monkeypatch.setattr(warmup, "is_compiling", lambda: True)
@@ -268,8 +264,8 @@ def test_an_error_stays_while_kernels_are_prepared(
     qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=10_000)
     QApplication.clipboard().setText("no recipe")
     gui.sections[RecipeSection].paste.native.click()
-    said = gui.panel.status.value
-    assert "JSON" in said
+    message = gui.panel.status.value
+    assert "JSON" in message
     qtbot.wait(3 * warmup.POLL_INTERVAL_MS)
-    assert gui.panel.status.value == said
+    assert gui.panel.status.value == message
     elsewhere.go.set()

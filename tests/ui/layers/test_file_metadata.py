@@ -1,4 +1,4 @@
-"""Axes, voxel size and unit that a file says and napari's reader leaves out."""
+"""Axes, voxel size and unit of a file that napari's reader ignores."""
 
 import numpy as np
 import pytest
@@ -13,25 +13,23 @@ IMAGEJ = {"unit": "um", "spacing": 2.0, "finterval": 30.0}
         ("ZCYX", IMAGEJ, ((2.0, 1.0, 0.5, 0.5), "µm", (0, 2, 3))),
         ("TZYX", IMAGEJ, ((30.0, 2.0, 0.5, 0.5), "µm", (1, 2, 3))),
         ("TYX", {}, ((1.0, 1.0, 1.0), "pixel", (1, 2))),
-        ("ZYX", {}, None),  # which is what is assumed of three axes
+        ("ZYX", {}, None),  # the default for three axes
         ("plain", {}, None),
     ],
 )
-def test_what_napari_leaves_out_of_a_tiff_is_taken_from_the_file(
+def test_axes_that_napari_ignores_are_read_from_the_file(
     open_alone, tmp_path, settled, axes, written, expected
 ):
     sizes = {"T": 3, "Z": 4, "C": 2, "Y": 10, "X": 12}
-    image = np.random.default_rng(0).random(
-        [sizes[letter] for letter in ("ZYX" if axes == "plain" else axes)], np.float32
-    )
-    how = (
-        {"metadata": None, "photometric": "minisblack"}
-        if axes == "plain"
-        else {"imagej": True, "metadata": {"axes": axes, **written}}
-    )
+    shape = [sizes[letter] for letter in ("ZYX" if axes == "plain" else axes)]
+    image = np.random.default_rng(0).random(shape, np.float32)
+    if axes == "plain":
+        options = {"metadata": None, "photometric": "minisblack"}
+    else:
+        options = {"imagej": True, "metadata": {"axes": axes, **written}}
     if written:
-        how["resolution"] = (2.0, 2.0)
-    tifffile.imwrite(tmp_path / "a.tif", image, **how)
+        options["resolution"] = (2.0, 2.0)
+    tifffile.imwrite(tmp_path / "a.tif", image, **options)
     viewer, widget = open_alone("Isotropic diffusion")
     widget.root_native_widget.window().show()
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
@@ -49,15 +47,15 @@ def test_what_napari_leaves_out_of_a_tiff_is_taken_from_the_file(
     assert widget.form.table.axes == smoothed
     assert widget.form.table.unit == unit
     np.testing.assert_allclose(widget.form.table.spacing, [scale[i] for i in smoothed])
-    assert [
-        f"{unit:~P}" for unit, letter in zip(layer.units, axes, strict=True) if letter == "T"
-    ] == (["s"] if "T" in axes and written else ["pixel"] * ("T" in axes))
+    units = [f"{unit:~P}" for unit in layer.units]
+    of_time = [unit for unit, letter in zip(units, axes, strict=True) if letter == "T"]
+    assert of_time == ["s" if written else "pixel"] * ("T" in axes)
 
 
 @pytest.mark.parametrize(
-    "look", [{"scale": (2, 1, 1)}, {"units": ("um",) * 3}, {"axis_labels": "tyx"}]
+    "own", [{"scale": (2, 1, 1)}, {"units": ("um",) * 3}, {"axis_labels": "tyx"}]
 )
-def test_a_layer_that_says_something_itself_is_heeded(open_alone, tmp_path, settled, look):
+def test_layer_with_its_own_metadata_keeps_it(open_alone, tmp_path, settled, own):
     tifffile.imwrite(
         tmp_path / "a.tif",
         np.zeros((4, 5, 6), np.float32),
@@ -69,13 +67,13 @@ def test_a_layer_that_says_something_itself_is_heeded(open_alone, tmp_path, sett
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
     settled(widget)
     assert widget.form.table.take.visible
-    for name, value in look.items():
+    for name, value in own.items():
         setattr(layer, name, value)
     settled(widget)
     assert not widget.form.table.take.visible
 
 
-def test_a_file_of_another_image_is_not_asked(open_alone, tmp_path, settled):
+def test_file_of_another_image_is_ignored(open_alone, tmp_path, settled):
     tifffile.imwrite(
         tmp_path / "a.tif",
         np.zeros((4, 5, 6), np.float32),

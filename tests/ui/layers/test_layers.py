@@ -1,4 +1,4 @@
-"""From a layer to arguments and back, without a window."""
+"""Conversion of layers to arguments, and of results to layers, without a window."""
 
 import numpy as np
 import pytest
@@ -27,15 +27,15 @@ def image(shape, **options):
         ({"units": ("s", "s", "s", "s")}, (2, 3)),
     ],
 )
-def test_axes_that_are_not_space_are_left_alone(options, expected):
+def test_default_axes_are_those_of_space(options, expected):
     assert axes.diffusing_by_default(axes.layer_axes(image((2, 3, 4, 5), **options))) == expected
 
 
-def test_a_plain_image_is_smoothed_along_both_axes():
+def test_plain_image_is_smoothed_along_both_axes():
     assert axes.diffusing_by_default(axes.layer_axes(image((4, 5)))) == (0, 1)
 
 
-def test_colour_is_no_axis():
+def test_colour_channels_are_not_an_axis():
     layer = Image(np.zeros((4, 5, 3), np.uint8), rgb=True)
     assert [(axis.name, axis.size) for axis in axes.layer_axes(layer)] == [
         ("axis 0", 4),
@@ -45,33 +45,33 @@ def test_colour_is_no_axis():
     assert axes.channel_axis_of(image((4, 5, 3))) is None
 
 
-def test_units_that_differ_become_one():
+def test_sizes_in_different_units_are_converted_to_one():
     own = axes.layer_axes(image((2, 3, 4), units=("mm", "um", "nm"), scale=(0.002, 0.5, 100)))
     unit = axes.common_unit(own)
     assert unit == "nm"
     assert [axes.size_in(axis, unit) for axis in own] == [2000, 500, 100]
 
 
-def test_units_that_disagree_are_pixels():
+def test_incompatible_units_are_pixels():
     own = axes.layer_axes(image((3, 4), units=("pixel", "um"), scale=(2, 0.5)))
     unit = axes.common_unit(own)
     assert unit == "pixel"
     assert [axes.size_in(axis, unit) for axis in own] == [2, 0.5]
 
 
-def test_a_scale_that_flips_is_still_a_size():
+def test_negative_scale_is_a_positive_size():
     axis, _ = axes.layer_axes(image((3, 4), units=("um", "um"), scale=(-2, 0.5)))
     assert axes.size_in(axis, "um") == 2
 
 
-def test_a_multiscale_layer_gives_its_full_resolution():
+def test_multiscale_layer_gives_its_full_resolution():
     full = np.arange(64, dtype=np.float32).reshape(8, 8)
     layer = Image([full, full[::2, ::2]], multiscale=True)
     assert np.asarray(axes.array_of(layer)).shape == (8, 8)
     assert [axis.size for axis in axes.layer_axes(layer)] == [8, 8]
 
 
-LOOK = {
+STYLE = {
     "scale": (2.0, 0.5, 0.25),
     "translate": (1.0, 2.0, 3.0),
     "rotate": 30.0,
@@ -93,9 +93,9 @@ LOOK = {
 }
 
 
-def test_a_result_looks_like_its_source():
+def test_result_has_the_style_of_its_source():
     viewer = ViewerModel()
-    source = viewer.add_image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), name="brain", **LOOK)
+    source = viewer.add_image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), name="brain", **STYLE)
     source.contrast_limits_range = (-100, 500)
     result = adding.add_result(
         viewer,
@@ -107,42 +107,38 @@ def test_a_result_looks_like_its_source():
     assert result.name == "brain [Perona-Malik]"
     assert viewer.layers[-1] is result
     before, after = source.as_layer_data_tuple()[1], result.as_layer_data_tuple()[1]
-    differing = [
-        key
-        for key in before
-        if key not in ("name", "metadata") and not np.all(_plain(before[key]) == _plain(after[key]))
-    ]
-    assert differing == []
+    compared = [key for key in before if key not in ("name", "metadata")]
+    assert [key for key in compared if not _equal(before[key], after[key])] == []
     assert list(result.contrast_limits_range) == [-100, 500]
     assert result.metadata == {"patient": 7, "napari-diffusion": {"source": "brain"}}
     assert source.metadata == {"patient": 7}
 
 
-def _plain(value):
-    return np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else value
+def _equal(one, other):
+    sequences = np.ndarray | list | tuple
+    one, other = (
+        np.asarray(value) if isinstance(value, sequences) else value for value in (one, other)
+    )
+    return np.all(one == other)
 
 
-def test_every_result_has_a_name_of_its_own():
+def test_names_of_results_are_unique():
     viewer = ViewerModel()
-    look = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), name="a"))
-    names = [adding.add_result(viewer, np.zeros((4, 4)), look, "TV", {}).name for _ in range(3)]
+    own = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), name="a"))
+    names = [adding.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).name for _ in range(3)]
     assert names == ["a [TV]", "a [TV 2]", "a [TV 3]"]
 
 
-def test_the_result_of_a_multiscale_layer_is_one_array():
+def test_result_of_a_multiscale_layer_is_one_array():
     viewer = ViewerModel()
     full = np.zeros((8, 8), np.float32)
-    source = viewer.add_image([full, full[::2, ::2]], multiscale=True)
-    result = adding.add_result(
-        viewer, np.ones((8, 8), np.float32), style.LayerStyle.of(source), "TV", {}
-    )
+    own = style.LayerStyle.of(viewer.add_image([full, full[::2, ::2]], multiscale=True))
+    result = adding.add_result(viewer, np.ones((8, 8), np.float32), own, "TV", {})
     assert not result.multiscale
     assert result.data.shape == (8, 8)
 
 
-def test_a_hidden_source_has_a_visible_result():
+def test_result_of_a_hidden_layer_is_visible():
     viewer = ViewerModel()
-    source = viewer.add_image(np.zeros((4, 4)), visible=False)
-    assert adding.add_result(
-        viewer, np.zeros((4, 4)), style.LayerStyle.of(source), "TV", {}
-    ).visible
+    own = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), visible=False))
+    assert adding.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).visible

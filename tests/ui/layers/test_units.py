@@ -1,4 +1,4 @@
-"""Layers in different units in one viewer: napari counts in one of them, or in none."""
+"""Layers with different units in one viewer, which napari converts to one of them or ignores."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,19 @@ from helpers.viewer import follow, shows_the_run, wait_until_settled
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.sections.outputs import OutputsSection
 
-LOOKS = {
+#: Units and scale of the image, and units of another layer.
+SCENES = {
     "cm among mm": (("cm",) * 3, (2, 0.5, 0.5), ("mm",) * 3),
     "um among mm": (("um",) * 3, (2, 0.5, 0.5), ("mm",) * 3),
     "mm among um": (("mm",) * 3, (2e-3, 5e-4, 5e-4), ("um",) * 3),
-    "of its own": (("um", "nm", "nm"), (2, 500, 500), None),
+    "mixed": (("um", "nm", "nm"), (2, 500, 500), None),
 }
 
 
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("look", LOOKS)
-def test_the_preview_is_of_the_plane_on_screen(opened, qtbot, noisy, look, first):
-    units, scale, others = LOOKS[look]
+@pytest.mark.parametrize("scene", SCENES)
+def test_preview_is_of_the_plane_on_screen(opened, qtbot, noisy, scene, first):
+    units, scale, others = SCENES[scene]
     viewer, gui, _ = opened(noisy, units=units, scale=scale)
     image = viewer.layers[0]
     if others is not None:
@@ -33,7 +34,7 @@ def test_the_preview_is_of_the_plane_on_screen(opened, qtbot, noisy, look, first
         assert shows_the_run(viewer, gui)[0] == slice(plane, plane + 1)
 
 
-def test_of_a_large_plane_in_another_unit_the_middle_of_the_view(opened, qtbot, preferences):
+def test_large_plane_in_another_unit_is_cut_at_the_view_centre(opened, qtbot, preferences):
     preferences[0] = type(preferences[0])(preview=40)
     viewer, gui, _ = opened(
         np.random.default_rng(0).random((20, 300), np.float32),
@@ -50,8 +51,11 @@ def test_of_a_large_plane_in_another_unit_the_middle_of_the_view(opened, qtbot, 
     assert shows_the_run(viewer, gui)[1] == slice(180, 220)
 
 
-def test_it_goes_before_an_empty_plane_of_it_is_drawn(opened, qtbot, noisy):
-    """A layer that was drawn where it has no plane, and is removed later, ends napari with a fault (vispy 0.17)."""
+def test_preview_is_removed_before_its_empty_plane_is_drawn(opened, qtbot, noisy):
+    """A layer that was drawn without a plane and is removed later ends napari.
+
+    This is a fault of vispy 0.17.
+    """
     viewer, gui, section = opened(noisy)
     viewer.add_image(np.zeros((30, *noisy.shape[1:]), np.float32), name="longer")
     viewer.layers.selection.active = viewer.layers[0]
@@ -66,7 +70,7 @@ def test_it_goes_before_an_empty_plane_of_it_is_drawn(opened, qtbot, noisy):
     assert shows_the_run(viewer, gui)[0] == slice(3, 4)
 
 
-def test_snapshots_leave_the_units_of_the_viewer(open_widget, qtbot, run, noisy):
+def test_snapshots_keep_the_units_of_the_viewer(open_widget, qtbot, run, noisy):
     viewer, gui = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     viewer.add_image(noisy[0], scale=(50, 50), units=("nm",) * 2)

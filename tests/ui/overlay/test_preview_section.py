@@ -1,4 +1,4 @@
-"""The preview: what is on screen equals the run, whatever is done to the viewer meanwhile."""
+"""The preview equals the run on the visible part, whatever happens to the viewer."""
 
 import dask.array
 import numpy as np
@@ -10,27 +10,25 @@ from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.sections import preview as module
 
 
-def test_the_plane_on_screen_is_the_run(opened, noisy):
+def test_preview_of_a_plane_equals_the_run(opened, noisy):
     viewer, gui, section = opened(
         noisy, name="cells", scale=(2, 0.5, 0.5), units=("um",) * 3, translate=(5, 1, 2)
     )
-    layer = section.overlay.layer
+    layer, source = section.overlay.layer, viewer.layers["cells"]
     assert layer.name == "cells [preview]"
-    assert (layer.colormap, list(layer.contrast_limits)) == (
-        viewer.layers["cells"].colormap,
-        list(viewer.layers["cells"].contrast_limits),
-    )
-    assert layer.units == viewer.layers["cells"].units
+    assert layer.colormap == source.colormap
+    assert list(layer.contrast_limits) == list(source.contrast_limits)
+    assert layer.units == source.units
     assert "As Run will make it" in section.status.value
     region = shows_the_run(viewer, gui)
     assert region == (slice(2, 3), slice(0, 16), slice(0, 20))
-    # It is no image to filter, and leaves selected what was.
-    assert gui.form.layer.value == viewer.layers["cells"]
-    assert viewer.layers.selection.active == viewer.layers["cells"]
+    # The preview is not offered as input and does not change the selection.
+    assert gui.form.layer.value == source
+    assert viewer.layers.selection.active == source
 
 
 @pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 1, 0)])
-def test_every_order_of_axes(opened, qtbot, noisy, order):
+def test_preview_follows_the_order_of_axes(opened, qtbot, noisy, order):
     viewer, gui, _ = opened(noisy, scale=(2, 0.5, 1))
     viewer.dims.order = order
     viewer.dims.set_current_step(order[0], 2)
@@ -42,7 +40,7 @@ def test_every_order_of_axes(opened, qtbot, noisy, order):
     ]
 
 
-def test_it_follows_the_sliders_the_controls_and_the_layer(opened, qtbot, noisy):
+def test_preview_follows_the_sliders_the_controls_and_the_layer(opened, qtbot, noisy):
     viewer, gui, section = opened(noisy)
     layer = section.overlay.layer
     viewer.dims.set_current_step(0, 5)
@@ -59,7 +57,7 @@ def test_it_follows_the_sliders_the_controls_and_the_layer(opened, qtbot, noisy)
     viewer.layers[0].data = noisy * 2
     follow(qtbot, gui)
     shows_the_run(viewer, gui)
-    # All of it in one layer, in place.
+    # All pictures were shown in the same layer.
     assert section.overlay.layer == layer
     assert len(viewer.layers) == 2
     viewer.layers[0].contrast_limits = (3, 200)
@@ -73,7 +71,7 @@ def test_it_follows_the_sliders_the_controls_and_the_layer(opened, qtbot, noisy)
     assert list(section.overlay.layer.contrast_limits) != [1, 2]
 
 
-def test_press_and_hold(opened, qtbot, noisy):
+def test_preview_is_hidden_while_the_button_is_held(opened, qtbot, noisy):
     viewer, gui, section = opened(noisy)
     qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
     assert not section.overlay.layer.visible
@@ -88,7 +86,7 @@ def test_press_and_hold(opened, qtbot, noisy):
     assert section.overlay.layer.visible
 
 
-def test_it_is_called_after_its_image(opened, noisy):
+def test_preview_has_the_name_of_its_image(opened, noisy):
     viewer, _, section = opened(noisy)
     viewer.layers["noisy"].name = "other"
     assert section.overlay.layer.name == "other [preview]"
@@ -97,7 +95,7 @@ def test_it_is_called_after_its_image(opened, noisy):
     assert [layer.name for layer in viewer.layers] == ["noisy"]
 
 
-def test_it_moves_with_its_image(opened, qtbot, noisy):
+def test_preview_moves_with_its_image(opened, qtbot, noisy):
     viewer, gui, _ = opened(noisy)
     viewer.layers["noisy"].translate = (0, 15, 15)
     wait_until_settled(qtbot, gui)
@@ -105,11 +103,11 @@ def test_it_moves_with_its_image(opened, qtbot, noisy):
     shows_the_run(viewer, gui)
 
 
-@pytest.mark.parametrize("upwards", [False, True])
-def test_deleted_with_its_image_it_shows_the_next_one(opened, qtbot, noisy, upwards):
+@pytest.mark.parametrize("bottom_first", [False, True])
+def test_preview_deleted_with_its_image_shows_the_next_one(opened, qtbot, noisy, bottom_first):
     viewer, gui, section = opened(noisy)
-    for layer in list(viewer.layers) if upwards else list(viewer.layers)[::-1]:
-        if layer in viewer.layers:  # without its image, the preview goes by itself
+    for layer in list(viewer.layers) if bottom_first else list(viewer.layers)[::-1]:
+        if layer in viewer.layers:  # the preview is removed with its image
             viewer.layers.remove(layer)
     wait_until_settled(qtbot, gui)
     assert len(viewer.layers) == 0
@@ -121,7 +119,7 @@ def test_deleted_with_its_image_it_shows_the_next_one(opened, qtbot, noisy, upwa
 
 
 @pytest.mark.parametrize("how", ["box", "check box", "layer"])
-def test_it_goes_without_a_trace(opened, qtbot, noisy, how):
+def test_preview_can_be_switched_off_and_on(opened, qtbot, noisy, how):
     viewer, gui, section = opened(noisy)
     if how == "box":
         section.box.button.native.click()
@@ -143,7 +141,7 @@ def test_it_goes_without_a_trace(opened, qtbot, noisy, how):
     shows_the_run(viewer, gui)
 
 
-def test_a_dragged_slider_costs_three_previews_and_shows_the_last(opened, qtbot, noisy, held):
+def test_dragged_control_needs_at_most_three_previews(opened, qtbot, noisy, held):
     held.go.set()
     viewer, gui, _ = opened(noisy)
     held.go.clear()
@@ -166,13 +164,13 @@ def test_a_dragged_slider_costs_three_previews_and_shows_the_last(opened, qtbot,
     shows_the_run(viewer, gui)
 
 
-def test_an_old_one_is_cancelled_for_a_newer(opened, qtbot, noisy, held, monkeypatch):
+def test_newer_preview_cancels_the_older_one(opened, qtbot, noisy, held, monkeypatch):
     held.go.set()
     _, gui, _ = opened(noisy)
     held.go.clear()
     held.calls.clear()
     held.ended.clear()
-    monkeypatch.setattr("napari_diffusion.ui.overlay.coalescing_queue.PATIENCE", 0)
+    monkeypatch.setattr("napari_diffusion.ui.overlay.coalescing_queue.GRACE_PERIOD_S", 0)
     for value in (3, 4, 5):
         gui.form.controls["kappa"].value = value
         qtbot.waitUntil(
@@ -181,15 +179,15 @@ def test_an_old_one_is_cancelled_for_a_newer(opened, qtbot, noisy, held, monkeyp
         )
     held.go.set()
     follow(qtbot, gui)
-    assert [excerpt.request.model.kappa for excerpt in held.ended] == [5]
+    assert [preview.request.model.kappa for preview in held.ended] == [5]
 
 
-def test_the_layer_is_deleted_or_exchanged_meanwhile(opened, qtbot, noisy, held):
+def test_layer_may_be_deleted_or_changed_during_a_preview(opened, qtbot, noisy, held):
     held.go.set()
     viewer, gui, section = opened(noisy, name="first")
     held.go.clear()
     viewer.dims.set_current_step(0, 1)
-    qtbot.waitUntil(lambda: section.overlay._newest.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
     viewer.layers.remove("first")
     held.go.set()
     follow(qtbot, gui)
@@ -209,25 +207,24 @@ def test_the_layer_is_deleted_or_exchanged_meanwhile(opened, qtbot, noisy, held)
     shows_the_run(viewer, gui)
 
 
-def test_the_dock_or_the_viewer_is_closed_meanwhile(opened, qtbot, noisy, held):
+def test_dock_or_viewer_may_be_closed_during_a_preview(opened, qtbot, noisy, held):
     held.go.set()
     viewer, _, section = opened(noisy)
     held.go.clear()
     viewer.dims.set_current_step(0, 1)
-    qtbot.waitUntil(lambda: section.overlay._newest.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
     viewer.window.remove_dock_widget("all")
     qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == ["noisy"], timeout=WAIT)
-    viewer.dims.set_current_step(0, 2)  # nothing listens any more
+    viewer.dims.set_current_step(0, 2)  # the closed widget must not react
     held.go.set()
     other, _, section = opened(noisy)
     held.go.clear()
     other.dims.set_current_step(0, 1)
-    qtbot.waitUntil(
-        lambda: section.overlay._newest.busy, timeout=WAIT
-    )  # and this viewer is closed by its fixture
+    qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
+    # The fixture closes this viewer during the preview.
 
 
-def test_two_viewers_do_not_mix(opened, qtbot, noisy):
+def test_previews_of_two_viewers_are_independent(opened, qtbot, noisy):
     one, gui_one, _ = opened(noisy)
     two, gui_two, _ = opened(noisy[:, ::-1] + 50)
     two.dims.set_current_step(0, 1)
@@ -237,7 +234,7 @@ def test_two_viewers_do_not_mix(opened, qtbot, noisy):
         assert shows_the_run(viewer, gui)[0] == slice(place, place + 1)
 
 
-def test_3d_view_shows_a_box_or_a_plane(opened, qtbot, noisy, preferences):
+def test_preview_in_3d_view_is_a_box_or_a_plane(opened, qtbot, noisy, preferences):
     preferences[0] = Preferences(preview=40)
     viewer, gui, section = opened(noisy)
     viewer.dims.ndisplay = 3
@@ -249,10 +246,11 @@ def test_3d_view_shows_a_box_or_a_plane(opened, qtbot, noisy, preferences):
     assert shows_the_run(viewer, gui) == (slice(0, 6), slice(4, 5), slice(0, 20))
     viewer.dims.ndisplay = 2
     follow(qtbot, gui)
-    assert shows_the_run(viewer, gui)[0].stop - shows_the_run(viewer, gui)[0].start == 1
+    plane = shows_the_run(viewer, gui)[0]
+    assert plane.stop - plane.start == 1
 
 
-def test_series_read_one_frame_of_a_lazy_array(opened, qtbot, noisy):
+def test_preview_of_a_lazy_series_reads_one_frame(opened, qtbot, noisy):
     series, read = np.stack([noisy, noisy[::-1] + 200, noisy[:, ::-1] + 400]), []
 
     def note(block, block_info=None):
@@ -271,7 +269,7 @@ def test_series_read_one_frame_of_a_lazy_array(opened, qtbot, noisy):
     assert shows_the_run(viewer, gui)[:2] == (slice(2, 3), slice(2, 3))
 
 
-def test_colours_stay_colours(opened, noisy):
+def test_preview_of_a_colour_image_has_colours(opened, noisy):
     rgb = np.clip(np.stack([noisy, 255 - noisy, noisy / 2], -1), 0, 255).astype(np.uint8)
     viewer, gui, section = opened(rgb, rgb=True)
     assert section.overlay.layer.rgb
@@ -279,14 +277,14 @@ def test_colours_stay_colours(opened, noisy):
     shows_the_run(viewer, gui, step=1)  # rounded to integers
 
 
-def test_multiscale_shows_full_resolution(opened):
+def test_preview_of_a_multiscale_layer_has_full_resolution(opened):
     full = np.random.default_rng(1).normal(100, 9, (40, 60)).astype(np.float32)
     viewer, gui, section = opened([full, full[::2, ::2]], multiscale=True)
     assert section.overlay.layer.data.shape == (40, 60)
     shows_the_run(viewer, gui)
 
 
-def test_of_a_large_plane_the_middle_of_the_view(opened, qtbot, preferences):
+def test_large_plane_is_cut_at_the_view_centre(opened, qtbot, preferences):
     preferences[0] = Preferences(preview=16)
     image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
     viewer, gui, section = opened(image, scale=(0.5, 0.5))
@@ -297,7 +295,7 @@ def test_of_a_large_plane_the_middle_of_the_view(opened, qtbot, preferences):
     assert shows_the_run(viewer, gui) == (slice(12, 28), slice(62, 78))
 
 
-def test_turned_layers(opened):
+def test_preview_of_a_rotated_layer_coincides_with_it(opened):
     image = np.random.default_rng(1).normal(100, 9, (30, 40)).astype(np.float32)
     viewer, _, section = opened(
         image,
@@ -312,7 +310,7 @@ def test_turned_layers(opened):
         np.testing.assert_allclose(layer.data_to_world(corner), source.data_to_world(corner))
 
 
-def test_what_is_wrong_is_said(opened, qtbot, noisy):
+def test_error_is_shown_in_the_section(opened, qtbot, noisy):
     noisy[2, 2, 2] = np.nan
     _, gui, section = opened(noisy, contrast_limits=(50, 250))
     assert "NaN" in section.status.value

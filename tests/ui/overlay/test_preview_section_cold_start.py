@@ -1,4 +1,4 @@
-"""In a new installation a first picture does not wait for the compiler; it is named, and what was asked for last comes first."""
+"""In a new installation, the first preview is a marked draft and does not wait for the compiler."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from napari_diffusion.ui.sections.preview import PreviewSection
 
 @pytest.fixture
 def shown(open_widget, qtbot, noisy, elsewhere):
-    """Open a viewer with an image, the widget and its preview, before there are kernels; returns when something is shown."""
+    """Open a viewer with an image and the first preview, before the kernels are compiled."""
     viewer, gui = open_widget()
     viewer.add_image(noisy, name="noisy")
     section = gui.sections[PreviewSection]
@@ -25,8 +25,8 @@ def shown(open_widget, qtbot, noisy, elsewhere):
 
 
 @pytest.fixture
-def hurried(monkeypatch):
-    """A first picture is a draft of everything."""
+def draft_first(monkeypatch):
+    """Make every first preview a draft of the whole part."""
 
     def on_reference(preview, middle):
         request = replace(preview.request, execution=Execution(backend="reference"))
@@ -36,31 +36,33 @@ def hurried(monkeypatch):
 
 
 @pytest.fixture
-def very_hurried(monkeypatch):
-    """So little time for a first picture that it is a draft of a part."""
+def small_draft_first(monkeypatch):
+    """Allow so little time that the first preview is a draft of a smaller part."""
     monkeypatch.setattr(cold_start, "FIRST_PREVIEW_S", 1e-3)
     monkeypatch.setattr(cold_start, "MIN_SIDE", 4)
 
 
 def draft_of(gui, section):
+    """Compute the draft of the part that is shown."""
     settings = gui.form.settings()
     return nd.preview(
         settings.image,
         settings.model,
-        region=section.overlay._shown.region,
+        region=section.overlay._shown_part.region,
         draft=True,
         **settings.keywords,
     )
 
 
 def shows_a_draft(gui, section):
-    there = np.asarray(section.overlay.layer.data)
-    np.testing.assert_allclose(
-        there, draft_of(gui, section), atol=1e-3 * np.ptp(gui.form.settings().image)
-    )
+    tolerance = 1e-3 * np.ptp(gui.form.settings().image)
+    shown = np.asarray(section.overlay.layer.data)
+    np.testing.assert_allclose(shown, draft_of(gui, section), atol=tolerance)
 
 
-def test_a_draft_is_shown_and_named_before_there_are_kernels(hurried, shown, qtbot, elsewhere):
+def test_draft_is_shown_and_marked_before_the_kernels_are_compiled(
+    draft_first, shown, qtbot, elsewhere
+):
     viewer, gui, section = shown
     assert section.status.value.startswith("Draft, nearly as Run will make it: all of the plane.")
     assert section.status.native.styleSheet()
@@ -74,16 +76,14 @@ def test_a_draft_is_shown_and_named_before_there_are_kernels(hurried, shown, qtb
     shows_the_run(viewer, gui)
 
 
-def test_of_what_takes_longer_the_middle_is_shown_first(
-    very_hurried, shown, qtbot, elsewhere, noisy
-):
+def test_draft_of_a_slow_preview_is_its_middle(small_draft_first, shown, qtbot, elsewhere, noisy):
     viewer, gui, section = shown
     assert section.status.value.startswith("Draft, nearly as Run will make it: the middle, ")
     sides = section.overlay.layer.data.shape
     assert sides < (1, *noisy.shape[1:])
     source, layer = gui.form.layer.value, section.overlay.layer
     start = source.world_to_data(layer.data_to_world((0, 0, 0)))
-    np.testing.assert_allclose(start, [part.start for part in section.overlay._shown.region])
+    np.testing.assert_allclose(start, [part.start for part in section.overlay._shown_part.region])
     shows_a_draft(gui, section)
     elsewhere.go.set()
     follow(qtbot, gui)
@@ -91,25 +91,24 @@ def test_of_what_takes_longer_the_middle_is_shown_first(
     shows_the_run(viewer, gui)
 
 
-def test_what_is_little_work_is_exact_without_kernels(shown, qtbot):
+def test_cheap_preview_is_exact_without_kernels(shown, qtbot):
     viewer, gui, section = shown
     qtbot.waitUntil(lambda: not section.overlay.pending, timeout=WAIT)
     assert section.status.value.startswith("As Run will make it")
     shows_the_run(viewer, gui)
 
 
-def test_each_change_has_its_draft_and_only_the_last_its_exact_one(
-    hurried, shown, qtbot, elsewhere
+def test_each_change_shows_a_draft_and_only_the_last_an_exact_preview(
+    draft_first, shown, qtbot, elsewhere
 ):
     viewer, gui, section = shown
     for kappa in (5.0, 50.0, 20.0):
         waits = elsewhere.cancelled
         gui.form.controls["kappa"].value = kappa
+        # The wait for the kernels of the previous preview is cancelled.
+        qtbot.waitUntil(lambda waits=waits: elsewhere.cancelled > waits, timeout=WAIT)
         qtbot.waitUntil(
-            lambda waits=waits: elsewhere.cancelled > waits, timeout=WAIT
-        )  # nobody waits for what is not wanted any more
-        qtbot.waitUntil(
-            lambda: section.overlay._newest._improving and section.overlay.pending, timeout=WAIT
+            lambda: section.overlay._queue._refining and section.overlay.pending, timeout=WAIT
         )
         shows_a_draft(gui, section)
         assert section.status.value.startswith("Draft")
@@ -119,7 +118,9 @@ def test_each_change_has_its_draft_and_only_the_last_its_exact_one(
 
 
 @pytest.mark.parametrize("how", ["hide", "close"])
-def test_nothing_waits_for_what_is_not_wanted(how, hurried, shown, qtbot, elsewhere):
+def test_hidden_or_closed_preview_does_not_wait_for_kernels(
+    how, draft_first, shown, qtbot, elsewhere
+):
     viewer, _, section = shown
     if how == "hide":
         before = elsewhere.cancelled
@@ -128,4 +129,4 @@ def test_nothing_waits_for_what_is_not_wanted(how, hurried, shown, qtbot, elsewh
         assert [layer.name for layer in viewer.layers] == ["noisy"]
         assert not section.overlay.pending
         assert not section.status.value
-    # And the viewer is closed by its fixture, after which no thread is left.
+    # The fixture closes the viewer, and no thread may be left then.

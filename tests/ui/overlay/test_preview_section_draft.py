@@ -1,4 +1,4 @@
-"""A draft is seen first where the exact preview takes longer; it is named, it never stays, and it never keeps a newer one waiting."""
+"""A slow preview shows a marked draft first; the exact preview, or a newer draft, replaces it."""
 
 import numpy as np
 import pytest
@@ -11,56 +11,55 @@ from napari_diffusion.previewing.region import PreviewRequest
 
 @pytest.fixture
 def slow_exact(held, monkeypatch):
-    """Every exact preview takes longer than a moment, and waits to be let go; drafts come at once."""
+    """Hold every exact preview until ``go`` is set, as if it were slow; drafts are not held."""
     monkeypatch.setattr(previewer, "DRAFT_FREE_S", -1.0)
-    real = held.__call__
 
-    def wait_for_exact(excerpt, progress=None, cancel=None):
-        if not excerpt.draft:
-            return real(excerpt, progress, cancel)
-        return held.real(excerpt, progress, cancel)
+    def hold_exact(request, progress=None, cancel=None):
+        if request.draft:
+            return held.real(request, progress, cancel)
+        return held(request, progress, cancel)
 
-    monkeypatch.setattr(PreviewRequest, "run", wait_for_exact)
+    monkeypatch.setattr(PreviewRequest, "run", hold_exact)
     return held
 
 
-#: Enough stages for a draft to be less than half the work.
-LONG = 20.0
+#: Diffusion time with so many stages that a draft takes less than half the work.
+LONG_TIME = 20.0
 
 
-def long_run(qtbot, gui, section):
-    """Choose a long diffusion time, and wait for its draft."""
-    gui.form.amount.number.value = LONG
+def choose_long_time(qtbot, gui, section):
+    """Choose a long diffusion time and wait for its draft."""
+    gui.form.amount.number.value = LONG_TIME
     qtbot.waitUntil(lambda: section.status.value.startswith("Draft"), timeout=WAIT)
 
 
 def draft_of(gui, section):
+    """Compute the draft of the part that is shown."""
     settings = gui.form.settings()
     return nd.preview(
         settings.image,
         settings.model,
-        region=section.overlay._shown.region,
+        region=section.overlay._shown_part.region,
         draft=True,
         **settings.keywords,
     )
 
 
-def test_a_draft_is_shown_and_named_until_the_exact_one_is_there(opened, qtbot, noisy, slow_exact):
+def test_draft_is_marked_until_the_exact_preview_replaces_it(opened, qtbot, noisy, slow_exact):
     slow_exact.go.set()
     viewer, gui, section = opened(noisy)
     assert not section.status.native.styleSheet()
     slow_exact.go.clear()
-    long_run(qtbot, gui, section)
+    choose_long_time(qtbot, gui, section)
     assert "The exact preview follows" in section.status.value
     assert section.status.native.styleSheet()
     np.testing.assert_array_equal(section.overlay.layer.data, draft_of(gui, section))
-    qtbot.waitUntil(
-        lambda: (
-            bool(slow_exact.calls)
-            and slow_exact.calls[-1].request.integration.time == gui.form.amount.time
-        ),
-        timeout=WAIT,
-    )
+
+    def exact_preview_is_under_way():
+        times = [call.request.integration.time for call in slow_exact.calls]
+        return bool(times) and times[-1] == gui.form.amount.time
+
+    qtbot.waitUntil(exact_preview_is_under_way, timeout=WAIT)
     layer = section.overlay.layer
     slow_exact.go.set()
     follow(qtbot, gui)
@@ -70,17 +69,16 @@ def test_a_draft_is_shown_and_named_until_the_exact_one_is_there(opened, qtbot, 
     shows_the_run(viewer, gui)
 
 
-def test_dragging_makes_drafts_only_and_drops_the_exact_one_at_once(
-    opened, qtbot, noisy, slow_exact
-):
+def test_dragging_shows_drafts_and_cancels_exact_previews_at_once(opened, qtbot, noisy, slow_exact):
     slow_exact.go.set()
     viewer, gui, section = opened(noisy)
     slow_exact.go.clear()
     slow_exact.ended.clear()
-    long_run(qtbot, gui, section)
+    choose_long_time(qtbot, gui, section)
     for kappa in (3.0, 4.0, 5.0):
         gui.form.controls["kappa"].value = kappa
-        # Nobody lets the exact ones go: that the next draft comes says that the one before was cancelled.
+        # The exact previews are held: the next draft can only follow if the previous exact preview
+        # was cancelled.
         qtbot.waitUntil(
             lambda kappa=kappa: slow_exact.calls[-1].request.model.kappa == kappa, timeout=WAIT
         )
@@ -88,24 +86,22 @@ def test_dragging_makes_drafts_only_and_drops_the_exact_one_at_once(
     assert not slow_exact.ended
     slow_exact.go.set()
     follow(qtbot, gui)
-    assert {excerpt.request.model.kappa for excerpt in slow_exact.ended} == {5.0}
+    assert {preview.request.model.kappa for preview in slow_exact.ended} == {5.0}
     shows_the_run(viewer, gui)
 
 
-def test_the_exact_one_fails_or_is_not_wanted_any_more(
-    opened, qtbot, noisy, slow_exact, monkeypatch
-):
+def test_exact_preview_may_fail_or_be_switched_off(opened, qtbot, noisy, slow_exact, monkeypatch):
     slow_exact.go.set()
     viewer, gui, section = opened(noisy)
     slow_exact.go.clear()
-    long_run(qtbot, gui, section)
+    choose_long_time(qtbot, gui, section)
     section.show.native.click()
     assert [layer.name for layer in viewer.layers] == ["noisy"]
     assert not section.overlay.pending
     section.show.native.click()
     qtbot.waitUntil(lambda: section.status.value.startswith("Draft"), timeout=WAIT)
 
-    def too_large(excerpt, progress=None, cancel=None):
+    def too_large(request, progress=None, cancel=None):
         raise MemoryError("The run needs 3 PiB more memory.")
 
     slow_exact.real = too_large
@@ -116,12 +112,11 @@ def test_the_exact_one_fails_or_is_not_wanted_any_more(
     assert section.overlay.layer is None
 
 
-def test_the_viewer_is_closed_while_the_exact_one_is_made(opened, qtbot, noisy, slow_exact):
+def test_viewer_may_be_closed_during_the_exact_preview(opened, qtbot, noisy, slow_exact):
     slow_exact.go.set()
     _, gui, section = opened(noisy)
     slow_exact.go.clear()
     slow_exact.calls.clear()
-    long_run(qtbot, gui, section)
-    qtbot.waitUntil(
-        lambda: bool(slow_exact.calls), timeout=WAIT
-    )  # and this viewer is closed by its fixture, before it is let go
+    choose_long_time(qtbot, gui, section)
+    qtbot.waitUntil(lambda: bool(slow_exact.calls), timeout=WAIT)
+    # The fixture closes this viewer before the held preview continues.

@@ -1,4 +1,4 @@
-"""The spin box for physical quantities: what can be typed, what is shown, how it steps."""
+"""Spin box for physical quantities: typed numbers, shown digits and steps."""
 
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
@@ -10,9 +10,9 @@ from napari_diffusion.ui.qt.quantity_box import QuantityBox
 
 def type_text(box, text):
     box.lineEdit().setText(text + box.suffix())
-    for key in (Qt.Key.Key_Return,):
-        for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-            QApplication.sendEvent(box, QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier))
+    for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+        event = QKeyEvent(kind, Qt.Key.Key_Return, Qt.KeyboardModifier.NoModifier)
+        QApplication.sendEvent(box, event)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_numbers_of_any_size_can_be_typed(qtbot, text, value):
         ("2 mm 3", "µm", 9),
     ],
 )
-def test_numbers_in_other_units_are_converted_or_go_back(qtbot, text, unit, value):
+def test_numbers_in_other_units_are_converted_or_rejected(qtbot, text, unit, value):
     number = QuantityBox(9.0, minimum=0.0)
     number.unit = unit
     qtbot.addWidget(number.native)
@@ -67,14 +67,14 @@ def test_numbers_in_other_units_are_converted_or_go_back(qtbot, text, unit, valu
 
 
 @pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "-1", "1e301", "1,000", "12,500.5"])
-def test_what_is_no_number_goes_back(qtbot, text):
+def test_text_that_is_not_a_number_is_rejected(qtbot, text):
     number = QuantityBox(4.0, minimum=0.0)
     type_text(number.native, text)
     assert number.value == 4
     assert number.native.text() == "4"
 
 
-def test_digits_that_are_not_shown_are_kept(qtbot):
+def test_hidden_digits_are_kept(qtbot):
     number = QuantityBox(0.123456789012, minimum=0.0)
     number.unit = "mm"
     assert number.native.text() == "0.123457 mm"
@@ -85,7 +85,7 @@ def test_digits_that_are_not_shown_are_kept(qtbot):
 @pytest.mark.parametrize(
     ("value", "text"), [(2.3832751, "2.383"), (12345.6, "12345.6"), (0.00012347, "0.0001235")]
 )
-def test_few_digits_are_shown_but_no_power_of_ten_for_it(qtbot, value, text):
+def test_number_of_shown_digits_is_limited_without_an_exponent(qtbot, value, text):
     number = QuantityBox(1.0, digits=4)
     number.value = value
     assert number.native.text() == text
@@ -102,16 +102,15 @@ def test_arrows_step_by_a_tenth_of_the_leading_digit(qtbot, value, up):
     assert number.value == up
 
 
-def test_the_wheel_belongs_to_the_dock(qtbot):
+def test_mouse_wheel_scrolls_the_dock(qtbot):
     number = QuantityBox(4.0)
-    steps = Qt.KeyboardModifier.NoModifier
     event = QWheelEvent(
         QPointF(),
         QPointF(),
         QPoint(),
         QPoint(0, 120),
         Qt.MouseButton.NoButton,
-        steps,
+        Qt.KeyboardModifier.NoModifier,
         Qt.ScrollPhase.NoScrollPhase,
         False,
     )

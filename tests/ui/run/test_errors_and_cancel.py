@@ -1,4 +1,4 @@
-"""Errors, cancel, and windows and layers that go away in the middle of it."""
+"""Errors, cancelled runs, and windows and layers that are closed or deleted during a run."""
 
 import gc
 import subprocess
@@ -27,7 +27,7 @@ def start(qtbot, widget, slow):
     assert widget.panel.busy
 
 
-def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
+def test_error_is_in_the_status_line_and_in_a_notification(open_widget, run, settled, noisy):
     noisy[1, 2, 3] = np.nan
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(0, 300))
@@ -40,7 +40,7 @@ def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
     assert widget.panel.button.text == "Run"
     viewer.add_image(np.zeros((4, 5), np.float32))
     settled(widget)
-    assert widget.panel.status.value == ""  # it was about another image
+    assert widget.panel.status.value == ""  # the error was about another image
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_an_error_is_said_in_both_places(open_widget, run, settled, noisy):
         StopIteration(),
     ],
 )
-def test_no_kind_of_error_is_swallowed(open_alone, run, noisy, monkeypatch, error):
+def test_errors_of_all_kinds_are_shown(open_alone, run, noisy, monkeypatch, error):
     def broken(*args, **keywords):
         raise error
 
@@ -66,7 +66,7 @@ def test_no_kind_of_error_is_swallowed(open_alone, run, noisy, monkeypatch, erro
     assert not widget.panel.bar.visible
 
 
-def test_a_result_that_cannot_be_shown_is_said(open_alone, run, noisy, monkeypatch):
+def test_failure_to_show_a_result_is_reported(open_alone, run, noisy, monkeypatch):
     monkeypatch.setattr(
         outputs, "run_with_outputs", lambda *args, **keywords: outputs.Outputs("no array", (1.0,))
     )
@@ -86,7 +86,7 @@ def test_a_result_that_cannot_be_shown_is_said(open_alone, run, noisy, monkeypat
     ],
     ids=["unexpected", "expected", "cancelled"],
 )
-def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog, error, logged):
+def test_only_unexpected_errors_are_logged_with_their_traceback(qtbot, caplog, error, logged):
     failed = []
 
     def faulty_line(control):
@@ -98,7 +98,7 @@ def test_an_unexpected_error_is_logged_with_its_traceback(qtbot, caplog, error, 
     assert failed[0].__traceback__ is None
 
 
-def test_run_without_an_axis_says_what_to_do(open_alone, run, noisy):
+def test_run_without_an_axis_gives_advice(open_alone, run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     for row in widget.form.table.rows:
@@ -107,7 +107,7 @@ def test_run_without_an_axis_says_what_to_do(open_alone, run, noisy):
     assert "at least one axis" in widget.panel.status.value
 
 
-def test_suggest_without_an_axis_says_what_to_do(open_alone, settled, noisy):
+def test_suggest_without_an_axis_gives_advice(open_alone, settled, noisy):
     viewer, gui = open_alone()
     viewer.add_image(noisy)
     settled(gui)
@@ -118,7 +118,7 @@ def test_suggest_without_an_axis_says_what_to_do(open_alone, settled, noisy):
 
 
 @pytest.mark.parametrize("other", [nd.EdgeEnhancing, nd.MeanCurvature])
-def test_a_suggestion_for_another_model_is_given_up(
+def test_suggestion_is_dropped_when_the_model_changes(
     open_alone, qtbot, settled, noisy, monkeypatch, other
 ):
     viewer, gui = open_alone()
@@ -143,7 +143,7 @@ def test_a_suggestion_for_another_model_is_given_up(
     assert not gui.form.reasons.visible
 
 
-def test_without_a_limit_a_run_may_need_what_is_free(open_alone, settled, run, noisy):
+def test_free_memory_is_the_default_limit(open_alone, settled, run, noisy):
     viewer, gui = open_alone("Isotropic diffusion")
     image = np.broadcast_to(np.float32(1), (1000, 1000, 1000))
     viewer.add_image(image, contrast_limits=(0, 1), cache=False)
@@ -154,7 +154,7 @@ def test_without_a_limit_a_run_may_need_what_is_free(open_alone, settled, run, n
     assert "are free" in gui.panel.status.value
 
 
-def test_a_plan_that_cannot_be_is_said_before_the_run(open_alone, settled, noisy):
+def test_plan_reports_an_impossible_run(open_alone, settled, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     viewer.add_labels(np.zeros((3, 3), int))
@@ -191,14 +191,14 @@ def test_cancel_stops_the_engine(open_alone, qtbot, settled):
     assert len(viewer.layers) == 1
 
 
-@pytest.mark.parametrize("what", ["remove", "rename", "replace"])
-def test_the_layer_may_change_meanwhile(open_widget, qtbot, noisy, slow, what):
+@pytest.mark.parametrize("change", ["remove", "rename", "replace"])
+def test_layer_may_change_during_a_run(open_widget, qtbot, noisy, slow, change):
     viewer, widget = open_widget("Isotropic diffusion")
     source = viewer.add_image(noisy, name="a", scale=(3, 1, 1))
     start(qtbot, widget, slow)
-    if what == "remove":
+    if change == "remove":
         viewer.layers.remove(source)
-    elif what == "rename":
+    elif change == "rename":
         source.name = "b"
     else:
         source.data = np.zeros((4, 4))
@@ -211,7 +211,7 @@ def test_the_layer_may_change_meanwhile(open_widget, qtbot, noisy, slow, what):
     assert tuple(result.scale) == (3, 1, 1)
 
 
-def test_the_last_layer_removed_leaves_nothing_to_run(open_widget, noisy, settled):
+def test_run_is_disabled_when_the_last_layer_is_removed(open_widget, noisy, settled):
     viewer, widget = open_widget("Isotropic diffusion")
     layer = viewer.add_image(noisy)
     settled(widget)
@@ -223,7 +223,7 @@ def test_the_last_layer_removed_leaves_nothing_to_run(open_widget, noisy, settle
     assert "Open an image" in widget.panel.plan.value
 
 
-def test_the_dock_may_be_closed_meanwhile(open_widget, qtbot, noisy, slow):
+def test_run_ends_when_the_widget_is_destroyed(open_widget, qtbot, noisy, slow):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     start(qtbot, widget, slow)
@@ -234,8 +234,8 @@ def test_the_dock_may_be_closed_meanwhile(open_widget, qtbot, noisy, slow):
     assert len(viewer.layers) == 1
 
 
-def test_the_dock_closed_by_its_button_ends_the_run(open_widget, qtbot, noisy, slow):
-    """That button takes the widget off and destroys nothing."""
+def test_run_ends_when_the_dock_is_closed_by_its_button(open_widget, qtbot, noisy, slow):
+    """That button takes the widget off the dock and destroys nothing."""
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     start(qtbot, widget, slow)
@@ -255,7 +255,7 @@ from qtpy.QtCore import QTimer
 
 started = threading.Event()
 
-def slow(image, model, wanted, *, cancel, **keywords):
+def slow(image, model, request, *, cancel, **keywords):
     started.set()
     while not cancel.is_set():
         time.sleep(0.01)
@@ -274,7 +274,7 @@ print("ended\\n", end="", flush=True)
 """
 
 
-def test_the_viewer_may_be_closed_meanwhile():
+def test_viewer_may_be_closed_during_a_run():
     done = subprocess.run(
         [sys.executable, "-c", CLOSED], capture_output=True, text=True, timeout=240, check=False
     )
@@ -290,7 +290,7 @@ from qtpy.QtWidgets import QApplication
 from napari_diffusion.ui import warmup
 from napari_diffusion.ui.widget import IsotropicDiffusion
 
-warmup.client.join = int  # nobody asks another process: a wait for it would hold the widget
+warmup.client.join = int  # no worker process: a wait for it would keep the widget alive
 app = QApplication([])
 
 def forgotten():
@@ -307,7 +307,7 @@ for _ in range(4):
     for _ in range(3):
         app.processEvents()
         gc.collect()
-until = time.monotonic() + 20  # a widget lives until its timers have rung
+until = time.monotonic() + 20  # a widget lives until its timers have fired
 while any(widget() is not None for widget in widgets) and time.monotonic() < until:
     app.processEvents()
     gc.collect()
@@ -315,8 +315,11 @@ print(sum(widget() is not None for widget in widgets))
 """
 
 
-def test_a_widget_that_nobody_holds_is_collected_and_ends_nothing_else():
-    """Such as one whose dock was closed. Python empties the functions of what it collects, and Qt must not call them then."""
+def test_widget_without_references_is_collected_without_a_crash():
+    """Such as a widget whose dock was closed.
+
+    Python empties the functions of the objects that it collects. Qt must not call them then.
+    """
     done = subprocess.run(
         [sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, timeout=240, check=False
     )
@@ -337,9 +340,9 @@ def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
 
 
 @pytest.mark.parametrize("ending", ["done", "cancelled", "failed"])
-def test_nothing_holds_the_image_afterwards(open_alone, qtbot, slow, monkeypatch, ending):
+def test_image_is_released_after_a_run(open_alone, qtbot, slow, monkeypatch, ending):
     viewer, widget = open_alone("Isotropic diffusion")
-    # No local variable for the data: a copy of the frame's variables would keep it.
+    # No local variable for the data: a copy of the frame's variables would keep the data alive.
     layer = viewer.add_image(np.random.default_rng(0).random((6, 16, 20), np.float32))
     kept = [weakref.ref(layer.data)]
     start(qtbot, widget, slow)
@@ -361,7 +364,7 @@ def test_nothing_holds_the_image_afterwards(open_alone, qtbot, slow, monkeypatch
     assert [ref() is None for ref in kept] == [True] * len(kept)
 
 
-def test_the_window_stays_alive_while_a_thread_works(open_alone, qtbot, noisy, slow):
+def test_window_responds_during_a_run(open_alone, qtbot, noisy, slow):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     start(qtbot, widget, slow)
@@ -372,10 +375,10 @@ def test_the_window_stays_alive_while_a_thread_works(open_alone, qtbot, noisy, s
     assert widget.panel.busy
 
 
-def test_fifty_runs_leave_nothing_behind(qtbot):
-    """An image or a result that stays would be 2 MiB a run; a run may leave 1 MB.
+def test_fifty_runs_leak_no_memory(qtbot):
+    """Memory may grow by 1 MB a run; a leaked image or result would take 2 MiB.
 
-    Without a window: napari takes half a second to build and tear down what it shows of a layer.
+    The test has no window: napari takes half a second to build and remove the view of a layer.
     """
     viewer = ViewerModel()
     gui = widget.IsotropicDiffusion(viewer)
@@ -387,7 +390,7 @@ def test_fifty_runs_leave_nothing_behind(qtbot):
         qtbot.waitUntil(lambda: not gui.panel.busy and task.running() == 0, timeout=WAIT)
         assert len(viewer.layers) == 2
         viewer.layers.remove(viewer.layers[-1])
-        if number % 10 == 4:  # the first five fill caches
+        if number % 10 == 4:  # the first five runs fill caches
             QApplication.processEvents()
             gc.collect()
             held.append(process.memory_info().rss)

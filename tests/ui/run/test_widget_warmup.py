@@ -1,4 +1,7 @@
-"""What is compiled on first use is compiled while the user looks at the controls: once, beside everything else, and said."""
+"""Kernels are compiled in the background while the user sets the controls.
+
+This happens once per kind of run and is announced.
+"""
 
 import threading
 
@@ -14,8 +17,8 @@ from napari_diffusion.ui.run import warmup
 from napari_diffusion.ui.sections.batch import BatchSection
 
 
-class Rehearsal:
-    """Stands in for the rehearsal: notes its model, and takes until it is let go or cancelled."""
+class FakeRehearsal:
+    """Replaces `compile_by_running`: records the model, and waits for ``go`` or a cancel."""
 
     def __init__(self):
         self.models, self.go, self.cancelled = [], threading.Event(), threading.Event()
@@ -31,23 +34,22 @@ class Rehearsal:
 
 @pytest.fixture
 def rehearsal(monkeypatch):
-    stand_in, kinds = Rehearsal(), set()
-    monkeypatch.setattr(widget_warmup, "compile_by_running", stand_in)
+    fake, kinds = FakeRehearsal(), set()
+    monkeypatch.setattr(widget_warmup, "compile_by_running", fake)
     monkeypatch.setattr(warmup, "compiled_kinds", kinds)
     monkeypatch.setattr(widget_warmup, "compiled_kinds", kinds)
-    yield stand_in
-    stand_in.go.set()
+    yield fake
+    fake.go.set()
 
 
-def test_each_kind_of_run_is_prepared_once(open_widget, qtbot, noisy, rehearsal):
+def test_kernels_are_compiled_once_per_kind_of_run(open_widget, qtbot, noisy, rehearsal):
     rehearsal.go.set()
     viewer, gui = open_widget()
     assert not rehearsal.models
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    assert (
-        1 <= len(rehearsal.models) <= 2
-    )  # classic as it begins, and smoothed first where that is suggested
+    # Classic Perona-Malik, and the regularised model where the suggestion has a presmoothing.
+    assert 1 <= len(rehearsal.models) <= 2
     rehearsal.models.clear()
     gui.form.controls["kappa"].value *= 2
     viewer.dims.set_current_step(0, 1)
@@ -66,7 +68,7 @@ def test_each_kind_of_run_is_prepared_once(open_widget, qtbot, noisy, rehearsal)
     assert len(rehearsal.models) == 2
 
 
-def test_compiling_is_announced_and_gives_way_to_what_the_user_asks_for(
+def test_compilation_is_announced_unless_a_run_is_under_way(
     open_widget, qtbot, noisy, rehearsal, slow, monkeypatch
 ):
     monkeypatch.setattr(backends, "is_compiling", lambda: True)
@@ -77,7 +79,7 @@ def test_compiling_is_announced_and_gives_way_to_what_the_user_asks_for(
     )
     gui.panel.button.native.click()
     qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
-    qtbot.wait(2 * warmup.POLL_INTERVAL_MS)  # what must not come has no event to wait for
+    qtbot.wait(2 * warmup.POLL_INTERVAL_MS)  # no announcement must appear
     assert gui.panel.status.value.startswith("Filtering")
     slow.go.set()
     qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Preparing"), timeout=WAIT)
@@ -85,24 +87,22 @@ def test_compiling_is_announced_and_gives_way_to_what_the_user_asks_for(
     qtbot.waitUntil(lambda: not gui.panel.status.value, timeout=WAIT)
 
 
-def test_another_model_or_the_end_of_the_viewer_ends_it(open_widget, qtbot, noisy, rehearsal):
+def test_change_of_model_cancels_the_compilation(open_widget, qtbot, noisy, rehearsal):
     viewer, gui = open_widget()
     viewer.add_image(noisy)
     qtbot.waitUntil(lambda: bool(rehearsal.models), timeout=WAIT)
-    for model in (
-        nd.EdgeEnhancing,
-        nd.PeronaMalik,
-    ):  # what was not done before is done when it is wanted again
+    # The kernels of the first model are compiled when that model is chosen again.
+    for model in (nd.EdgeEnhancing, nd.PeronaMalik):
         rehearsal.cancelled.clear()
         gui.form.model.value = model
         qtbot.waitUntil(lambda model=model: rehearsal.models[-1] is model, timeout=WAIT)
         assert rehearsal.cancelled.wait(WAIT / 1000)
-    # And this viewer is closed by its fixture.
+    # The fixture closes the viewer during the last compilation.
 
 
 @pytest.fixture
 def waiting(open_widget, qtbot, noisy, elsewhere, slow):
-    """Open a viewer with an image and the widget, and press Run before there are kernels; returns when the run waits for them."""
+    """Open a viewer with an image and the widget, and start a run that waits for its kernels."""
     viewer, gui = open_widget()
     viewer.add_image(noisy, name="noisy")
     qtbot.waitUntil(lambda: gui.panel.button.enabled, timeout=WAIT)
@@ -114,12 +114,12 @@ def waiting(open_widget, qtbot, noisy, elsewhere, slow):
     return viewer, gui
 
 
-def test_a_run_waits_for_what_is_compiled_elsewhere_and_says_so(waiting, qtbot, elsewhere, slow):
+def test_run_waits_for_the_worker_with_a_message(waiting, qtbot, elsewhere, slow):
     viewer, gui = waiting
     assert gui.panel.status.value.startswith(
         "Filtering noisy… Preparing Perona-Malik for this computer"
     )
-    qtbot.wait(2 * warmup.POLL_INTERVAL_MS)  # what must not come has no event to wait for
+    qtbot.wait(2 * warmup.POLL_INTERVAL_MS)  # the run must not start
     assert not slow.started.is_set()
     stop = gui.panel.stop
     assert not stop.enabled  # there is nothing to keep
@@ -134,9 +134,7 @@ def test_a_run_waits_for_what_is_compiled_elsewhere_and_says_so(waiting, qtbot, 
     assert [layer.name for layer in viewer.layers] == ["noisy", "noisy [Perona-Malik]"]
 
 
-def test_a_folder_waits_for_what_is_compiled_elsewhere(
-    open_widget, qtbot, noisy, elsewhere, tmp_path
-):
+def test_filter_of_a_folder_waits_for_the_worker(open_widget, qtbot, noisy, elsewhere, tmp_path):
     (tmp_path / "from").mkdir()
     (tmp_path / "to").mkdir()
     np.save(tmp_path / "from" / "a.npy", noisy[0])
@@ -158,9 +156,7 @@ def test_a_folder_waits_for_what_is_compiled_elsewhere(
     assert (tmp_path / "to" / "a.npy").exists()
 
 
-def test_a_run_that_waits_can_be_cancelled_and_the_next_one_waits_too(
-    waiting, qtbot, elsewhere, slow
-):
+def test_waiting_run_can_be_cancelled_and_the_next_one_waits(waiting, qtbot, elsewhere, slow):
     viewer, gui = waiting
     before = elsewhere.cancelled
     gui.panel.button.native.click()
@@ -176,7 +172,9 @@ def test_a_run_that_waits_can_be_cancelled_and_the_next_one_waits_too(
     assert [layer.name for layer in viewer.layers] == ["noisy"]
 
 
-def test_what_is_refused_does_not_wait(open_widget, qtbot, noisy, elsewhere, preferences, capsys):
+def test_refused_run_does_not_wait_for_kernels(
+    open_widget, qtbot, noisy, elsewhere, preferences, capsys
+):
     viewer, gui = open_widget()
     viewer.add_image(noisy)
     preferences[0] = Preferences(memory=1)

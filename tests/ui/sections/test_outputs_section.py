@@ -1,4 +1,4 @@
-"""Snapshots with napari's slider as scrubber, the removed noise, partial results, and runs that queue."""
+"""Snapshots on a slider, removed noise and maps, runs that are stopped, and queued runs."""
 
 import threading
 
@@ -47,7 +47,7 @@ LOOK = {
 SERIES = {"scale": (1, 2, 0.5, 0.5), "units": ("s", "um", "um", "um"), "translate": (0, 1, 2, 3)}
 
 
-def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy):
+def test_snapshots_are_an_axis_with_a_slider(open_widget, run, settled, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(
         noisy, name="a", axis_labels=("z", "y", "x"), affine=np.diag((2, 3, 4, 1)), **LOOK
@@ -81,7 +81,7 @@ def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy
     )
 
     viewer.dims.set_current_step(0, 2)
-    assert section.here.value.startswith(f"Snapshot 3 of 4: diffusion time {times[2]:.3g} µm²")
+    assert section.position.value.startswith(f"Snapshot 3 of 4: diffusion time {times[2]:.3g} µm²")
     section.stop.native.click()
     kept = viewer.layers[-1]
     np.testing.assert_array_equal(kept.data, stack.data[2], strict=True)
@@ -93,7 +93,7 @@ def test_snapshots_are_an_axis_to_scrub_through(open_widget, run, settled, noisy
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_one_snapshot_is_the_result_alone(open_alone, settled, run, noisy, count):
+def test_fewer_than_two_snapshots_give_the_result_alone(open_alone, settled, run, noisy, count):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     section_of(widget).snapshots.value = count
@@ -102,7 +102,7 @@ def test_one_snapshot_is_the_result_alone(open_alone, settled, run, noisy, count
     assert run(viewer, widget).data.shape == ((2, *noisy.shape) if count > 1 else noisy.shape)
 
 
-def test_stop_here_needs_a_stack_and_says_so(open_alone, noisy):
+def test_stop_here_is_disabled_without_a_layer_of_snapshots(open_alone, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     section = section_of(widget)
@@ -110,7 +110,7 @@ def test_stop_here_needs_a_stack_and_says_so(open_alone, noisy):
     assert "Select a layer of snapshots" in section.stop.tooltip
 
 
-def test_what_was_removed_has_symmetric_limits(open_alone, qtbot, noisy):
+def test_removed_layer_has_symmetric_contrast_limits(open_alone, qtbot, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a", scale=(2, 1, 1), contrast_limits=(0, 300))
     section_of(widget).removed.native.click()
@@ -125,7 +125,7 @@ def test_what_was_removed_has_symmetric_limits(open_alone, qtbot, noisy):
     assert removed.metadata["napari-diffusion"]["output"] == "removed"
 
 
-def test_what_was_removed_of_a_colour_image_is_no_colour(open_alone, qtbot, settled):
+def test_removed_layer_of_a_colour_image_has_no_colours(open_alone, qtbot, settled):
     values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values, rgb=True)
@@ -178,19 +178,17 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, se
     widget.panel.button.native.click()
     ended(qtbot, widget)
     source, coherence, directions, result = viewer.layers
-    where = {"spacing": (2, 0.5, 0.5), "axes": (1, 2, 3)}
+    grid = {"spacing": (2, 0.5, 0.5), "axes": (1, 2, 3)}
     model = widget.form.controls.value()
-    np.testing.assert_array_equal(
-        coherence.data, nd.coherence(result.data, model, **where), strict=True
-    )
-    np.testing.assert_array_equal(
-        directions.data, nd.directions(result.data, model, **where).arrows(), strict=True
-    )
+    expected = nd.coherence(result.data, model, **grid)
+    np.testing.assert_array_equal(coherence.data, expected, strict=True)
+    expected = nd.directions(result.data, model, **grid).arrows()
+    np.testing.assert_array_equal(directions.data, expected, strict=True)
     assert len(directions.data) > 100
     assert directions.name == "a [Edge-enhancing, directions]"
     assert directions.metadata["napari-diffusion"]["output"] == "directions"
     assert (directions.units, directions.axis_labels) == (source.units, source.axis_labels)
-    assert viewer.dims.range == range_before  # napari's sliders are as long as before
+    assert viewer.dims.range == range_before  # the ranges of napari's sliders are the same
     point = (1, 2, 3, 4)
     np.testing.assert_allclose(
         directions.data_to_world(point), source.data_to_world(point), rtol=1e-12
@@ -203,7 +201,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, se
     assert section.output_options()["directions"]
 
 
-def test_directions_that_are_nowhere_are_said_and_no_layer(open_alone, qtbot, settled):
+def test_missing_directions_add_no_layer_and_are_reported(open_alone, qtbot, settled):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(np.ones((20, 24), np.float32), name="flat")
     section = section_of(widget)
@@ -219,13 +217,13 @@ def test_directions_that_are_nowhere_are_said_and_no_layer(open_alone, qtbot, se
     )
 
 
-def test_the_limit_of_nothing_is_one():
+def test_symmetric_limit_of_zeros_is_one():
     assert run.symmetric_limit(np.zeros((3, 4))) == 1
     assert run.symmetric_limit(np.array([np.nan, -2.0])) == 2
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow, frames):
+def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, slow, frames):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(np.stack([noisy] * frames), name="a", axis_labels=("t", "z", "y", "x"))
     start(qtbot, widget, slow)
@@ -241,46 +239,33 @@ def test_stop_and_keep_adds_what_was_reached(open_alone, qtbot, noisy, slow, fra
     assert "Stopped" in widget.panel.status.value
 
 
-def test_stop_and_keep_among_snapshots_keeps_those_that_are_there(
-    open_alone, qtbot, noisy, monkeypatch
-):
+def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, noisy, monkeypatch):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
     section = section_of(widget)
     section.snapshots.value, section.removed.value = 5, True
     evolve = Request.evolve
 
-    def at_the_third(request, *arguments):
+    def stop_at_the_third(request, *arguments):
         if request.integration.time > widget.form.amount.time / 10:
             widget.panel._runs.task.stop.set()
         return evolve(request, *arguments)
 
-    monkeypatch.setattr(Request, "evolve", at_the_third)
+    monkeypatch.setattr(Request, "evolve", stop_at_the_third)
     widget.panel.button.native.click()
     ended(qtbot, widget)
-    stack, removed = (
-        next(layer for layer in viewer.layers if what in layer.name)
-        for what in ("snapshots", "removed")
-    )
+    stack = next(layer for layer in viewer.layers if "snapshots" in layer.name)
+    removed = next(layer for layer in viewer.layers if "removed" in layer.name)
     kept, reached = len(stack.data), stack.metadata["napari-diffusion"]["times"][-1]
     assert 0 < kept < 5
     assert widget.panel.status.value.startswith("Stopped in")
     assert f"{kept} snapshots stopped at {reached:.3g}" in stack.name
-    for layer, shown in (
-        (stack, stack.data[-1]),
-        (removed, widget.form.layer.value.data - removed.data),
-    ):
+    image, ordered = widget.form.layer.value.data, widget.form.amount.time
+    for layer, result in ((stack, stack.data[-1]), (removed, image - removed.data)):
         notes = layer.metadata["napari-diffusion"]
-        assert notes["stopped"] == {
-            "time": reached,
-            "frame": None,
-            "ordered": widget.form.amount.time,
-        }
-        np.testing.assert_allclose(
-            nd.Recipe.from_dict(notes["recipe"]).diffuse(widget.form.layer.value.data),
-            shown,
-            rtol=1e-6,
-        )
+        assert notes["stopped"] == {"time": reached, "frame": None, "ordered": ordered}
+        repeated = nd.Recipe.from_dict(notes["recipe"]).diffuse(image)
+        np.testing.assert_allclose(repeated, result, rtol=1e-6)
 
 
 def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
@@ -288,7 +273,7 @@ def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(image)
     settled(widget)
-    widget.form.amount.number.value = 100  # some minutes
+    widget.form.amount.number.value = 100  # takes minutes
     widget.panel.button.native.click()
     qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
     widget.panel.stop.native.click()
@@ -299,7 +284,7 @@ def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
     assert 0 < layer.data.std() < image.std()
 
 
-def test_runs_queue_in_the_order_of_the_orders(open_widget, qtbot, noisy, slow):
+def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, slow):
     viewer, widget = open_widget("Isotropic diffusion")
     first, second = viewer.add_image(noisy, name="a"), viewer.add_image(noisy, name="b")
     viewer.layers.selection.active = first
@@ -317,7 +302,7 @@ def test_runs_queue_in_the_order_of_the_orders(open_widget, qtbot, noisy, slow):
     assert widget.panel.button.text == "Run"
 
 
-def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_alone, qtbot, noisy, slow):
+def test_cancel_continues_with_queued_runs_and_cancel_all_does_not(open_alone, qtbot, noisy, slow):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     start(qtbot, widget, slow)
@@ -335,7 +320,7 @@ def test_cancel_goes_on_with_what_waits_and_cancel_all_does_not(open_alone, qtbo
     assert len(viewer.layers) == 1
 
 
-def test_stopping_is_said_until_the_run_ends(qtbot):
+def test_stopping_is_shown_until_the_run_ends(qtbot):
     panel, go = RunPanel(lambda: None), threading.Event()
     qtbot.addWidget(panel.native)
 
@@ -361,10 +346,8 @@ def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):
     broken = noisy.copy()
     broken[0, 0, 0] = np.nan
     viewer, widget = open_alone("Isotropic diffusion")
-    bad, good = (
-        viewer.add_image(broken, name="bad", contrast_limits=(0, 300)),
-        viewer.add_image(noisy, name="good"),
-    )
+    bad = viewer.add_image(broken, name="bad", contrast_limits=(0, 300))
+    good = viewer.add_image(noisy, name="good")
     for layer in (bad, good):
         viewer.layers.selection.active = layer
         widget.panel.button.native.click()
@@ -377,7 +360,7 @@ def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):
     assert "NaN" in notification_manager.records[-1].message
 
 
-def test_preferences_hold_for_every_run(open_alone, run, noisy, preferences):
+def test_preferences_apply_to_every_run(open_alone, run, noisy, preferences):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     preferences[0] = Preferences(threads=3, memory=1 << 20)
@@ -390,7 +373,7 @@ def test_preferences_hold_for_every_run(open_alone, run, noisy, preferences):
 
 
 def test_preferences_are_those_of_the_page_that_the_manifest_declares(plugin_settings, npe2pm):
-    assert READ() == Preferences()  # not installed as a plugin: the declared defaults hold
+    assert READ() == Preferences()  # not installed as a plugin: the defaults apply
     with npe2pm.tmp_plugin(manifest=str(ROOT / "napari.yaml")):
         assert READ() == Preferences()
         page = get_plugin_settings("napari-diffusion").filters

@@ -1,4 +1,4 @@
-"""What a run is set up with reaches the command, the history, other layers and files, or it is said what does not."""
+"""Settings in the command line, the history, other layers and files; omissions are reported."""
 
 import shlex
 
@@ -22,14 +22,14 @@ TIME = 1.5
 
 @pytest.fixture
 def halves(noisy):
-    """Labels of two halves."""
+    """Labels 1 and 2 of the two halves of `noisy`."""
     labels = np.ones(noisy.shape, np.uint8)
     labels[..., 9:] = 2
     return labels
 
 
 def from_file(viewer, path, order, **look):
-    """Add a layer as readers of other packages do: from a file, its axes in another order."""
+    """Add a layer from a file as other readers do: with its axes in another order."""
     with layer_source(path=str(path)):
         return viewer.add_image(np.asarray(io.read(path).data).transpose(order), **look)
 
@@ -40,10 +40,10 @@ def copied(widget):
 
 
 @pytest.mark.parametrize("names", [None, ("slice", "row", "column")])
-def test_the_command_of_a_volume_read_in_another_order(
+def test_copied_command_repeats_the_run_on_a_volume_read_in_another_axis_order(
     open_alone, qtbot, run, noisy, tmp_path, names
 ):
-    """One axis unchecked, another corrected: the file counts from x, and has sizes of its own."""
+    """One axis is unchecked, one size corrected; the first axis of the file is x."""
     path = tmp_path / "-brain.nii"
     io.write(path, noisy.T, Volume(noisy.T, "XYZ", (0.5, 0.5, 2.0), unit="millimeter"))
     viewer, widget = open_alone("Anisotropic diffusion")
@@ -56,14 +56,14 @@ def test_the_command_of_a_volume_read_in_another_order(
     assert words[4:] != []
     assert main(words[1:]) == 0
     result = np.asarray(io.read(tmp_path / "filtered--brain.nii").data).T
-    np.testing.assert_allclose(result, layer.data, rtol=1e-5)  # sums in another order
+    np.testing.assert_allclose(result, layer.data, rtol=1e-5)  # sums are in another order
     across = nd.diffuse(
         noisy, widget.form.controls.value(), time=widget.form.amount.time, spacing=(2, 0.5, 0.5)
     )
     assert np.abs(across - layer.data).max() > 1
 
 
-def test_a_command_names_no_file_that_holds_something_else(
+def test_copied_command_names_no_file_with_another_image(
     open_alone, qtbot, noisy, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -79,7 +79,7 @@ def test_a_command_names_no_file_that_holds_something_else(
     assert "a.npy has another one" in widget.panel.status.value
 
 
-def test_other_layers_are_smoothed_within_the_labels_too(open_alone, qtbot, noisy, halves):
+def test_other_selected_layers_are_smoothed_within_the_labels(open_alone, qtbot, noisy, halves):
     viewer, widget = open_alone("Isotropic diffusion")
     one, two, small = (
         viewer.add_image(values, name=name)
@@ -98,7 +98,7 @@ def test_other_layers_are_smoothed_within_the_labels_too(open_alone, qtbot, nois
         np.testing.assert_array_equal(layer.data, recipe.diffuse(source, labels=halves))
 
 
-def test_a_folder_is_not_smoothed_across_labels(open_alone, qtbot, noisy, halves, folders):
+def test_folder_is_refused_while_labels_are_chosen(open_alone, qtbot, noisy, halves, folders):
     np.save(folders[0] / "a.npy", noisy)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
@@ -109,7 +109,7 @@ def test_a_folder_is_not_smoothed_across_labels(open_alone, qtbot, noisy, halves
     assert not widget.panel.busy
 
 
-def test_the_history_brings_its_labels_back_or_says_that_they_are_gone(
+def test_history_chooses_its_labels_again_or_reports_them_missing(
     open_alone, qtbot, run, noisy, halves
 ):
     viewer, widget = open_alone("Isotropic diffusion")
@@ -132,7 +132,7 @@ def test_the_history_brings_its_labels_back_or_says_that_they_are_gone(
     assert widget.panel.failed
 
 
-def test_what_is_painted_later_is_not_in_a_run_that_waits(
+def test_queued_run_ignores_later_painting_in_the_labels(
     open_alone, qtbot, noisy, halves, monkeypatch
 ):
     viewer, widget = open_alone("Isotropic diffusion")
@@ -151,7 +151,7 @@ def test_what_is_painted_later_is_not_in_a_run_that_waits(
         np.testing.assert_array_equal(layer.data, expected)
 
 
-def test_a_scheme_with_numbers_outlasts_other_layers(open_alone, run, noisy):
+def test_scheme_with_parameters_stays_chosen_when_layers_are_added(open_alone, run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     scheme = nd.schemes.Explicit(step=0.05)
@@ -167,7 +167,7 @@ def test_a_scheme_with_numbers_outlasts_other_layers(open_alone, run, noisy):
 
 
 @pytest.mark.parametrize(("shape", "rgb"), [((3, 20, 24), False), ((20, 24, 3), True)])
-def test_channels_that_cannot_be_coupled_are_said(open_alone, shape, rgb):
+def test_channels_that_cannot_be_coupled_are_reported(open_alone, shape, rgb):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(np.zeros(shape, np.float32), rgb=rgb)
     QApplication.clipboard().setText(
@@ -177,7 +177,7 @@ def test_channels_that_cannot_be_coupled_are_said(open_alone, shape, rgb):
     assert ("It couples channels" in widget.panel.status.value) is not rgb
 
 
-def test_many_bad_files_are_one_notification(open_alone, qtbot, noisy, folders):
+def test_several_bad_files_give_one_notification(open_alone, qtbot, noisy, folders):
     for number in range(7):
         (folders[0] / f"{number}.npy").write_bytes(b"no array")
     _, widget = open_alone("Isotropic diffusion")
@@ -190,7 +190,7 @@ def test_many_bad_files_are_one_notification(open_alone, qtbot, noisy, folders):
     assert "6.npy" in widget.panel.status.tooltip
 
 
-def test_changed_preferences_are_seen_at_once(open_alone, qtbot, noisy, preferences):
+def test_changed_preferences_apply_at_once(open_alone, qtbot, noisy, preferences):
     page = find_page()
     if page is None:
         pytest.fail("The plugin is not installed, or napari has no pages for plugins.")

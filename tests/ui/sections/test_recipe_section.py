@@ -1,4 +1,4 @@
-"""The same run elsewhere: as text that is executed here, from the history, on other layers and on files."""
+"""Repeated runs: from copied text, recipes and the history, on other layers and on files."""
 
 import shlex
 import threading
@@ -32,8 +32,8 @@ def clipboard():
     return QApplication.clipboard()
 
 
-def unusual(qtbot, widget):
-    """Set what is no default, once the suggestion has come."""
+def set_unusual_values(qtbot, widget):
+    """Wait for the suggestion and choose values that are not the defaults."""
     wait_until_settled(qtbot, widget)
     form = widget.form
     form.controls["kappa"].value, form.controls["diffusivity"].value = 7.25, "tukey"
@@ -42,10 +42,10 @@ def unusual(qtbot, widget):
     form.strict.value, form.tolerance.value, form.scheme.value = True, 2e-3, "explicit"
 
 
-def test_the_copied_python_makes_the_same_bits(open_widget, qtbot, run, noisy):
+def test_copied_python_gives_the_same_bits(open_widget, qtbot, run, noisy):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(qtbot, widget)
+    set_unusual_values(qtbot, widget)
     section = open_section(widget, RecipeSection)
     section.python.native.click()
     names = {"image": noisy}
@@ -53,7 +53,7 @@ def test_the_copied_python_makes_the_same_bits(open_widget, qtbot, run, noisy):
     np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
 
 
-def test_the_copied_python_says_the_labels(open_alone, qtbot, run, noisy):
+def test_copied_python_uses_the_labels(open_alone, qtbot, run, noisy):
     labels = np.ones(noisy.shape, np.uint8)
     labels[..., 9:] = 2
     viewer, widget = open_alone("Isotropic diffusion")
@@ -66,14 +66,14 @@ def test_the_copied_python_says_the_labels(open_alone, qtbot, run, noisy):
     np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
 
 
-def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(
+def test_copied_command_gives_the_same_bits_for_files_of_any_axis_order(
     open_alone, qtbot, run, noisy, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     spacing = (2.0, 0.5, 0.5)
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(qtbot, widget)
+    set_unusual_values(qtbot, widget)
     widget.form.table.rows[0].smooth.value = False
     layer = run(viewer, widget)
     open_section(widget, RecipeSection).command.native.click()
@@ -86,7 +86,8 @@ def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(
         io.write(name, data, Volume(data, axes, steps, unit="micrometer"))
         assert main([*words[1:2], name, f"out-{name}", *words[4:]]) == 0
     np.testing.assert_array_equal(np.asarray(io.read("out-zyx.tif").data), layer.data)
-    # The sums of a step are taken in the order of the array's axes: half a unit in the last place of each of eight steps.
+    # The sums of a step are in the order of the array's axes. They differ by half a unit in the
+    # last place in each of eight steps.
     np.testing.assert_allclose(
         np.asarray(io.read("out-xyz.nii").data).transpose(), layer.data, rtol=8 * 2.0**-23
     )
@@ -95,18 +96,15 @@ def test_the_copied_command_makes_the_same_bits_and_finds_the_axes_in_any_order(
 @pytest.mark.parametrize(
     "name", ["plain.tif", "micrometers.tif", "plain.npy", "colours.tif", "flat.tif"]
 )
-def test_the_copied_command_runs_on_the_file_of_a_layer_without_names(
+def test_copied_command_runs_on_the_file_of_a_layer_without_axis_names(
     open_widget, qtbot, run, noisy, tmp_path, name
 ):
-    """As napari opens it, without names and voxel size; then the user corrects the voxel size."""
+    """napari opens the file without names and voxel size; the user corrects the voxel size."""
     colours = name == "colours.tif"
-    image = (
-        noisy[0]
-        if name == "flat.tif"
-        else (noisy[:3].transpose(1, 2, 0)).astype(np.uint8)
-        if colours
-        else noisy
-    )
+    if colours:
+        image = noisy[:3].transpose(1, 2, 0).astype(np.uint8)
+    else:
+        image = noisy[0] if name == "flat.tif" else noisy
     path = tmp_path / name
     if name.endswith("npy"):
         np.save(path, image)
@@ -118,7 +116,7 @@ def test_the_copied_command_runs_on_the_file_of_a_layer_without_names(
     (source,) = viewer.open(path, plugin="napari", rgb=colours)
     source.scale = (2.0, 0.5, 0.5)[-source.ndim :]
     wait_until_settled(qtbot, widget)
-    unusual(qtbot, widget)
+    set_unusual_values(qtbot, widget)
     layer = run(viewer, widget)
     open_section(widget, RecipeSection).command.native.click()
     words = shlex.split(clipboard().text())
@@ -127,10 +125,10 @@ def test_the_copied_command_runs_on_the_file_of_a_layer_without_names(
     np.testing.assert_array_equal(np.asarray(io.read(words[3]).data), layer.data)
 
 
-def test_the_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, run, noisy):
+def test_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, run, noisy):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(qtbot, widget)
+    set_unusual_values(qtbot, widget)
     open_section(widget, RecipeSection).json.native.click()
     recipe = nd.Recipe.from_json(clipboard().text())
     layer = run(viewer, widget)
@@ -138,12 +136,12 @@ def test_the_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, run, noi
     assert recipe.axis_names == ("z", "y", "x")
 
 
-def test_a_saved_recipe_brings_back_every_setting(
+def test_loaded_recipe_restores_every_setting(
     open_alone, qtbot, settled, noisy, tmp_path, monkeypatch
 ):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    unusual(qtbot, widget)
+    set_unusual_values(qtbot, widget)
     before = widget.form.settings()
     section = open_section(widget, RecipeSection)
     path = tmp_path / "r.json"
@@ -153,11 +151,9 @@ def test_a_saved_recipe_brings_back_every_setting(
     viewer.add_image(
         noisy, name="b", scale=(2e-3, 5e-4, 5e-4), units=("mm",) * 3, axis_labels=("z", "y", "x")
     )
-    (
-        widget.form.scheme.value,
-        widget.form.controls["diffusivity"].value,
-        widget.form.strict.value,
-    ) = "auto", "rational", False
+    widget.form.scheme.value = "auto"
+    widget.form.controls["diffusivity"].value = "rational"
+    widget.form.strict.value = False
     section.load.native.click()
     settled(widget)
     after = widget.form.settings()
@@ -169,7 +165,7 @@ def test_a_saved_recipe_brings_back_every_setting(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("nonsense", "The clipboard holds no recipe"),
         ("{nonsense", "not valid JSON"),
@@ -177,15 +173,15 @@ def test_a_saved_recipe_brings_back_every_setting(
         ("[]", "a JSON object"),
     ],
 )
-def test_what_is_no_recipe_is_said(open_alone, noisy, text, said):
+def test_text_that_is_no_recipe_is_reported(open_alone, noisy, text, message):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy)
     clipboard().setText(text)
     open_section(widget, RecipeSection).paste.native.click()
-    assert said in widget.panel.status.value
+    assert message in widget.panel.status.value
 
 
-def test_a_scheme_with_numbers_is_kept(open_alone, noisy):
+def test_scheme_with_parameters_is_kept(open_alone, noisy):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy)
     recipe = nd.Recipe(nd.PeronaMalik(kappa=3.0), 2.0, scheme=nd.schemes.Explicit(step=0.05))
@@ -194,7 +190,7 @@ def test_a_scheme_with_numbers_is_kept(open_alone, noisy):
     assert widget.form.settings().keywords["scheme"] == nd.schemes.Explicit(step=0.05)
 
 
-def test_the_history_tells_every_filter_and_runs_it_again(open_widget, run, noisy):
+def test_history_shows_every_filter_and_repeats_it(open_widget, run, noisy):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     section = open_section(widget, RecipeSection)
@@ -244,16 +240,15 @@ def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, set
     time = widget.form.amount.time
     expected = nd.diffuse(noisy, widget.form.controls.value(), time=time, spacing=(2, 0.5, 0.5))
     np.testing.assert_array_equal(results["a"], expected, strict=True)
-    np.testing.assert_allclose(
-        results["b"], np.stack([expected, expected]), rtol=1e-4
-    )  # thresholds in mm are rounded to float32
+    # Thresholds in mm are rounded to float32.
+    np.testing.assert_allclose(results["b"], np.stack([expected, expected]), rtol=1e-4)
     assert widget.panel.status.value.splitlines()[0] == "2 done, 1 failed:"
     assert widget.panel.status.value.splitlines()[1].startswith(
         "c: A recipe in micrometer cannot be used on an image in pixel"
     )
 
 
-def test_a_folder_takes_the_threads_of_the_form(
+def test_folder_is_filtered_with_the_threads_of_the_form(
     open_alone, qtbot, noisy, folders, preferences, monkeypatch
 ):
     preferences[0], seen = Preferences(threads=3), []
@@ -272,9 +267,7 @@ def test_a_folder_takes_the_threads_of_the_form(
     assert seen == [3, 2]
 
 
-def test_what_a_folder_cannot_have_is_said_with_what_napari_can_do(
-    open_alone, qtbot, noisy, folders
-):
+def test_errors_of_files_name_the_remedy_in_napari(open_alone, qtbot, noisy, folders):
     for name, image in (("flat.npy", noisy[0]), ("stack.npy", noisy)):
         np.save(folders[0] / name, image)
     viewer, widget = open_alone("Isotropic diffusion")
@@ -284,19 +277,20 @@ def test_what_a_folder_cannot_have_is_said_with_what_napari_can_do(
     ended(qtbot, widget)
     flat, stack = widget.panel.status.value.splitlines()[1:]
     assert flat == (
-        "flat.npy: The recipe smooths along 3 axes and the file has 2 axes of space; open the file as a layer and run it by itself."
+        "flat.npy: The recipe smooths along 3 axes and the file has 2 axes of space; open the file "
+        "as a layer and run it by itself."
     )
     assert stack.startswith(
         "stack.npy does not say what its 6 planes are: open the file as a layer and check there"
     )
 
 
-def test_what_was_cancelled_of_a_folder_has_not_failed(
+def test_cancelled_files_of_a_folder_do_not_count_as_failed(
     open_alone, qtbot, noisy, folders, monkeypatch
 ):
     go = threading.Event()
 
-    def one(source, target, recipe, *, cancel, **keywords):
+    def stand_in(source, target, recipe, *, cancel, **keywords):
         if source.name == "b.npy":
             raise FileExistsError(
                 f"{target}: exists already; allow overwriting or choose another name."
@@ -306,7 +300,7 @@ def test_what_was_cancelled_of_a_folder_has_not_failed(
             hold(threading.Event(), cancel)
         return [target]
 
-    monkeypatch.setattr(batch, "filter_file", one)
+    monkeypatch.setattr(batch, "filter_file", stand_in)
     for name in "abcde":
         np.save(folders[0] / f"{name}.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")
@@ -317,7 +311,7 @@ def test_what_was_cancelled_of_a_folder_has_not_failed(
     assert not widget.panel.waiting
 
 
-def test_a_single_file_that_is_cancelled_is_no_layer(
+def test_cancelled_file_shows_no_message_about_layers(
     open_alone, qtbot, noisy, folders, monkeypatch
 ):
     monkeypatch.setattr(
@@ -330,7 +324,7 @@ def test_a_single_file_that_is_cancelled_is_no_layer(
     assert widget.panel.status.value == "Cancelled."
 
 
-def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy, folders, caplog):
+def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy, folders, caplog):
     source, target = folders
     volume = Volume(noisy, "ZYX", (2.0, 0.5, 0.5), unit="micrometer")
     io.write(source / "a.tif", noisy, volume)
@@ -370,26 +364,24 @@ def test_a_folder_is_filtered_and_what_fails_is_listed(open_alone, qtbot, noisy,
     ended(qtbot, widget)
     assert widget.panel.status.value.splitlines()[0] == "0 done, 3 failed:"
     lines = widget.panel.status.value.splitlines()
-    assert (
-        lines[1]
-        == "a.tif: exists already; check “Replace what is there” or choose another folder for the results."
+    assert lines[1] == (
+        "a.tif: exists already; check “Replace what is there” or choose another folder for the "
+        "results."
     )
-    assert "Traceback" not in caplog.text  # it is what a user does, and no fault
+    assert "Traceback" not in caplog.text  # errors of the user are not logged
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "said"),
+    ("source", "target", "message"),
     [("", "", "Folder: choose"), (".", "", "Results to: choose"), (".", ".", "replace the images")],
 )
-def test_a_folder_that_cannot_be_is_said(open_alone, tmp_path, monkeypatch, source, target, said):
+def test_invalid_folders_are_reported(open_alone, tmp_path, monkeypatch, source, target, message):
     np.save(tmp_path / "a.npy", np.zeros((4, 5)))
     monkeypatch.chdir(tmp_path)
     _, widget = open_alone("Anisotropic diffusion")
     section = open_section(widget, BatchSection)
-    section.source.line_edit.value, section.target.line_edit.value = (
-        source and str(tmp_path),
-        target and str(tmp_path),
-    )
+    section.source.line_edit.value = source and str(tmp_path)
+    section.target.line_edit.value = target and str(tmp_path)
     section.files.native.click()
-    assert said in widget.panel.status.value
+    assert message in widget.panel.status.value
     assert not widget.panel.busy

@@ -1,4 +1,4 @@
-"""The threshold by eye: the plot and the control are one number, and the picture shows what it keeps."""
+"""Threshold by eye: plot and control show one number, and the overlay shows the edges kept."""
 
 import numpy as np
 import pytest
@@ -29,26 +29,25 @@ def follow(qtbot, gui):
     qtbot.waitUntil(lambda: not gui.sections[ThresholdSection].pending, timeout=WAIT)
 
 
-def at(plot, value):
-    """Pixel of a gradient in the plot."""
-    return plot.mapFromScene(
-        plot.getViewBox().mapViewToScene(QPointF(np.log10(value), 0.5 * plot._top))
-    )
+def pixel_of(plot, gradient):
+    """Return the pixel of a gradient, at half the height of the plot."""
+    point = QPointF(np.log10(gradient), 0.5 * plot._top)
+    return plot.mapFromScene(plot.getViewBox().mapViewToScene(point))
 
 
 def drag(qtbot, plot, start, stop):
     port = plot.viewport()
-    first, last = at(plot, start), at(plot, stop)
+    first, last = pixel_of(plot, start), pixel_of(plot, stop)
     qtbot.mouseMove(port, first)
     qtbot.mousePress(port, Qt.MouseButton.LeftButton, pos=first)
     for k in range(1, 11):
-        where = QPoint(
-            *(int(a + (b - a) * k / 10) for a, b in ((first.x(), last.x()), (first.y(), last.y())))
-        )
+        x = int(first.x() + (last.x() - first.x()) * k / 10)
+        y = int(first.y() + (last.y() - first.y()) * k / 10)
+        position = QPoint(x, y)
         event = QMouseEvent(
             QEvent.Type.MouseMove,
-            QPointF(where),
-            QPointF(port.mapToGlobal(where)),
+            QPointF(position),
+            QPointF(port.mapToGlobal(position)),
             Qt.MouseButton.NoButton,
             Qt.MouseButton.LeftButton,
             Qt.KeyboardModifier.NoModifier,
@@ -58,46 +57,43 @@ def drag(qtbot, plot, start, stop):
     qtbot.mouseRelease(port, Qt.MouseButton.LeftButton, pos=last)
 
 
-def test_line_and_control_are_one_number(opened, qtbot):
+def test_line_and_control_show_one_number(opened, qtbot):
     _, gui, section = opened
     kappa = gui.form.controls["kappa"]
     assert section.plot.threshold == pytest.approx(kappa.value)
     kappa.value = 40
     follow(qtbot, gui)
     assert section.plot.threshold == pytest.approx(40)
-    assert not any(
-        menu.isVisible() for menu in section.plot.findChildren(QMenu)
-    )  # pyqtgraph's own would cover the plot
+    # The menu of pyqtgraph would cover the plot.
+    assert not any(menu.isVisible() for menu in section.plot.findChildren(QMenu))
     drag(qtbot, section.plot, 40, 15)
     follow(qtbot, gui)
-    # A pixel is a few per cent on a logarithmic axis of this width.
+    # One pixel is a few per cent on the logarithmic axis.
     assert kappa.value == pytest.approx(15, rel=0.1)
     assert section.plot.threshold == pytest.approx(kappa.value)
     assert "kappa" in gui.form.controls.edited
 
 
-def test_what_is_told_is_what_is(opened, qtbot, noisy):
+def test_shown_fraction_and_diffusivity_are_those_of_the_image(opened, qtbot, noisy):
     _, gui, section = opened
     gui.form.controls["kappa"].value = 30
     follow(qtbot, gui)
-    share = nd.gradients(noisy, spacing=(2, 0.5, 0.5), sigma=gui.form.controls.value().sigma).above(
-        30
-    )
-    assert (
-        f"{100 * share:.0f} % of the voxels are steeper than 30 intensity/µm" in section.share.value
-    )
+    sigma = gui.form.controls.value().sigma
+    percent = 100 * nd.gradients(noisy, spacing=(2, 0.5, 0.5), sigma=sigma).above(30)
+    message = f"{percent:.0f} % of the voxels are steeper than 30 intensity/µm"
+    assert message in section.share.value
     x, y = section.plot.curve.getOriginalDataset()
     np.testing.assert_allclose(y / section.plot._top, 1 / (1 + (x / 30) ** 2), atol=1e-5)
 
 
-def test_the_model_decides_whether_there_is_a_threshold(open_widget, qtbot, noisy):
+def test_section_is_hidden_for_models_without_a_threshold(open_widget, qtbot, noisy):
     viewer, gui = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
     assert not gui.sections[ThresholdSection].box.visible
 
 
-def test_edges_are_marked_where_nothing_flows(opened, qtbot, noisy):
+def test_edges_are_marked_where_the_conductance_is_low(opened, qtbot, noisy):
     viewer, gui, section = opened
     gui.form.controls["kappa"].value = 40
     section.mark.native.click()
@@ -118,47 +114,49 @@ def test_edges_are_marked_where_nothing_flows(opened, qtbot, noisy):
     assert [each.name for each in viewer.layers] == ["cells"]
 
 
-def test_gradients_are_measured_when_the_image_changes_only(opened, qtbot, noisy, monkeypatch):
+def test_gradients_are_measured_only_when_the_image_changes(opened, qtbot, noisy, monkeypatch):
     viewer, gui, section = opened
-    asked, real = [], nd.gradients
-    monkeypatch.setattr(
-        nd,
-        "gradients",
-        lambda image, **keywords: (asked.append(keywords["sigma"]), real(image, **keywords))[1],
-    )
+    sigmas, gradients = [], nd.gradients
+
+    def recorded(image, **keywords):
+        sigmas.append(keywords["sigma"])
+        return gradients(image, **keywords)
+
+    monkeypatch.setattr(nd, "gradients", recorded)
     for value in (3, 5, 8):
         gui.form.controls["kappa"].value = value
         follow(qtbot, gui)
-    assert asked == []
-    gui.form.controls["sigma"].value = 0.7  # the user's own from now on: no suggestion changes it
+    assert sigmas == []
+    gui.form.controls["sigma"].value = 0.7  # set by the user: no suggestion changes it
     follow(qtbot, gui)
-    assert asked == [0.7]
+    assert sigmas == [0.7]
     viewer.layers[0].data = noisy * 3
     follow(qtbot, gui)
-    assert asked == [0.7, 0.7]
+    assert sigmas == [0.7, 0.7]
     assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
 
 
-def test_an_image_without_gradients_says_so(opened, qtbot, noisy):
+def test_image_without_measurable_gradients_is_reported(opened, qtbot, noisy):
     viewer, gui, section = opened
-    for data, said in (
+    for data, message in (
         (np.zeros_like(noisy), "flat"),
         (noisy * np.float32(1e30), "overflow"),
         (noisy, "are steeper than"),
     ):
         viewer.layers[0].data = data
         follow(qtbot, gui)
-        assert said in section.share.value
-        assert bool(section.plot.bars.getData()[1].any()) is (said == "are steeper than")
+        assert message in section.share.value
+        has_bars = bool(section.plot.bars.getData()[1].any())
+        assert has_bars is (message == "are steeper than")
 
 
-def test_light_and_dark(opened, qtbot):
+def test_plot_follows_light_and_dark_theme(opened, qtbot):
     viewer, _, section = opened
-    seen = []
+    lightness = []
     for theme in ("light", "dark"):
         viewer.theme = theme
-        seen.append(section.plot.backgroundBrush().color().lightness())
-    assert seen[0] > 128 > seen[1]
+        lightness.append(section.plot.backgroundBrush().color().lightness())
+    assert lightness[0] > 128 > lightness[1]
 
 
 def test_a_threshold_beyond_the_histogram_stays_in_the_plot(opened, qtbot):
@@ -171,7 +169,7 @@ def test_a_threshold_beyond_the_histogram_stays_in_the_plot(opened, qtbot):
         assert low < section.plot._ends[0] < section.plot._ends[1] < high
 
 
-def test_nothing_of_another_image_is_left_in_the_plot(opened, qtbot, noisy):
+def test_plot_keeps_nothing_of_another_image(opened, qtbot, noisy):
     viewer, gui, section = opened
     viewer.add_image(np.ones_like(noisy))
     follow(qtbot, gui)
@@ -188,12 +186,11 @@ def test_nothing_of_another_image_is_left_in_the_plot(opened, qtbot, noisy):
     assert not section.plot.line.isVisible()
 
 
-def test_new_values_at_an_old_address_are_measured(opened, qtbot, noisy, monkeypatch):
+def test_new_array_with_the_id_of_an_old_one_is_measured(opened, qtbot, noisy, monkeypatch):
     _, gui, section = opened
-    monkeypatch.setattr(
-        threshold, "id", lambda _: 7, raising=False
-    )  # Python may give a new array the number of one that is gone
-    gui.form.layer.value.visible = False  # nothing is drawn that would tell
+    # Python may reuse the id of an array that is gone.
+    monkeypatch.setattr(threshold, "id", lambda _: 7, raising=False)
+    gui.form.layer.value.visible = False  # so that the layer is not redrawn
     for factor in (2, 100):
         gui.form.layer.value.data = new = noisy * factor
         follow(qtbot, gui)
@@ -201,7 +198,7 @@ def test_new_values_at_an_old_address_are_measured(opened, qtbot, noisy, monkeyp
         assert section._gradients.magnitudes[-1] == pytest.approx(steep.magnitudes[-1])
 
 
-def test_marked_edges_go_with_the_threshold_and_come_back_with_it(opened, qtbot):
+def test_marked_edges_are_hidden_for_models_without_a_threshold(opened, qtbot):
     viewer, gui, section = opened
     section.mark.value = True
     follow(qtbot, gui)
@@ -214,7 +211,7 @@ def test_marked_edges_go_with_the_threshold_and_come_back_with_it(opened, qtbot)
     assert any("[edges]" in layer.name for layer in viewer.layers)
 
 
-def test_steep_noise_is_not_called_an_edge(opened, qtbot):
+def test_majority_of_steep_voxels_is_not_called_edges(opened, qtbot):
     _, gui, section = opened
     gui.form.controls["kappa"].value = 0.1
     follow(qtbot, gui)

@@ -1,1 +1,1 @@
-"""Kernels compiled by numba, for one to three axes of space. Nothing here is imported before a run."""
+"""Kernels compiled by numba, for one to three axes of space; imported by the first run only."""

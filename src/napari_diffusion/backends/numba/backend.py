@@ -1,4 +1,4 @@
-"""The only loops over voxels, in two backends with the same functions: ``compiled`` (numba, up to three axes) and ``reference`` (NumPy)."""
+"""The compiled backend: numba's kernels under the names of `backends.protocol.Backend`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,31 @@ from numpy.typing import NDArray
 from napari_diffusion.backends.numba import features, stages
 from napari_diffusion.backends.protocol import DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
-from napari_diffusion.backends.reference.tensor import STEPS, axis_count, entries
+from napari_diffusion.backends.reference.tensor import (
+    QUANTISATION_STEPS,
+    axis_count,
+    entries,
+)
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
 
 
 class NumbaBackend:
-    """Hands the compiled kernels flat views; fields are C-contiguous with shape (C, Z, Y, X)."""
+    """Compiled kernels; the methods pass them flat views of C-contiguous (C, Z, Y, X) fields."""
 
     name = "compiled"
 
     @cached_property
     def _tensor(self) -> ModuleType:
-        """Kernels of the tensor models, loaded when one runs."""
+        """Kernels of the tensor models, imported on first use."""
         return import_module("napari_diffusion.backends.numba.tensor")
 
     @cached_property
     def _selling(self) -> ModuleType:
+        """Kernels of Selling's stencil, imported on first use."""
         return import_module("napari_diffusion.backends.numba.selling")
 
     def diffusivity(self, code: int | DiffusivityFunction, q: Field) -> None:
+        """See `reference.stages.diffusivity`."""
         if callable(code):
             specification.diffusivity(code, q)
         else:
@@ -54,10 +60,11 @@ class NumbaBackend:
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
-        flat_g = None if g is None else _flat(g)
+        """See `reference.stages.step`."""
+        flat_u, flat_out, flat_g, flat_faces = _flat(u), _flat(out), _flat(g), _flat(faces)
         m = u.dtype.type(momentum)
         stages.step(
-            _flat(u), _flat(out), u.shape, lo, hi, a, b, m, code, flat_g, g_start, _flat(faces), w
+            flat_u, flat_out, u.shape, lo, hi, a, b, m, code, flat_g, g_start, flat_faces, w
         )
 
     def gradient_step(
@@ -77,21 +84,12 @@ class NumbaBackend:
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
+        """See `reference.stages.gradient_step`."""
+        flat_u, flat_out, flat_s2, flat_faces = _flat(u), _flat(out), _flat(s2), _flat(faces)
         t = u.dtype.type
-        numbers = t(momentum), code, t(k2), t(cap)
+        settings = t(momentum), code, t(k2), t(cap)
         stages.gradient_step(
-            _flat(u),
-            _flat(out),
-            u.shape,
-            lo,
-            hi,
-            a,
-            b2,
-            *numbers,
-            _flat(s2),
-            s2_start,
-            _flat(faces),
-            w,
+            flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, flat_s2, s2_start, flat_faces, w
         )
 
     def grad2(
@@ -105,6 +103,7 @@ class NumbaBackend:
         faces: OpenFaces | None,
         out: Field,
     ) -> None:
+        """See `reference.features.grad2`."""
         features.grad2(_flat(u), u.shape, start, lo, hi, b2, w, _flat(faces), _flat(out))
 
     def neighbours(
@@ -117,14 +116,17 @@ class NumbaBackend:
         mean: Field,
         variance: Field,
     ) -> None:
+        """See `reference.features.neighbours`."""
         features.neighbours(
             _flat(u), u.shape, lo, hi, share, _flat(faces), _flat(mean), _flat(variance)
         )
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
+        """See `reference.features.smooth`."""
         features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
+        """See `reference.features.count_invalid`."""
         return int(features.count_invalid(_flat(u), start, stop, u.dtype.type(limit)))
 
     def derivative(
@@ -139,6 +141,7 @@ class NumbaBackend:
         faces: OpenFaces | None,
         out: Field,
     ) -> None:
+        """See `reference.tensor.derivative`."""
         scale = u.dtype.type(0.5 / spacing if order == 1 else 1 / spacing**2)
         self._tensor.derivative(
             _flat(u), u.shape, start, lo, hi, axis, order == 1, scale, _flat(faces), _flat(out)
@@ -157,6 +160,7 @@ class NumbaBackend:
         w: Field,
         out: Field,
     ) -> None:
+        """See `reference.features.structure`."""
         pairs = np.array([(axes[i], axes[j]) for i, j in entries(len(axes))])
         scale = np.array([0.5 / h for h in spacing], u.dtype)
         features.structure(
@@ -164,6 +168,7 @@ class NumbaBackend:
         )
 
     def eigenvalues(self, matrix: Field) -> Field:
+        """See `reference.tensor.eigenvalues`."""
         mu = np.empty((axis_count(matrix), *matrix.shape[1:]), matrix.dtype)
         self._tensor.eigenvalues(_rows(matrix), _rows(mu))
         return mu
@@ -171,11 +176,13 @@ class NumbaBackend:
     def vessels(
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
+        """See `reference.tensor.vessels`."""
         t = hessian.dtype.type
         strength = t(min(1 / gamma, float(np.finfo(t).max)))
         self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
 
     def tensors(self, space: Sequence[int]) -> Tensors:
+        """Two 64-bit words per voxel; see `numba.tensor`."""
         return np.empty((2, *space), np.uint64)
 
     def compose(
@@ -188,21 +195,12 @@ class NumbaBackend:
         d: Tensors,
         start: int,
     ) -> None:
-        values = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam]).astype(
-            mu.dtype, copy=False
-        )
-        plane = math.prod(d.shape[2:])
-        scale, where = mu.dtype.type(STEPS / largest), np.array(axes)
-        self._tensor.compose(
-            _rows(matrix),
-            _rows(mu),
-            _rows(values),
-            scale,
-            where,
-            _flat(d),
-            start * plane,
-            d[0].size,
-        )
+        """See `reference.tensor.compose`."""
+        rows = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam])
+        rows = rows.astype(mu.dtype, copy=False)
+        scale, first = mu.dtype.type(QUANTISATION_STEPS / largest), start * math.prod(d.shape[2:])
+        matrices = _rows(matrix), _rows(mu), _rows(rows)
+        self._tensor.compose(*matrices, scale, np.array(axes), _flat(d), first, d[0].size)
 
     def tensor_step(
         self,
@@ -216,6 +214,7 @@ class NumbaBackend:
         momentum: float,
         faces: OpenFaces | None,
     ) -> None:
+        """See `reference.tensor.tensor_step`."""
         k = _per_entry(scale / 128, spacing).astype(u.dtype)
         self._tensor.step(
             _flat(u), _flat(out), _flat(d), u.shape, lo, hi, k, u.dtype.type(momentum), _flat(faces)
@@ -231,6 +230,7 @@ class NumbaBackend:
         faces: OpenFaces | None,
         out: Bytes,
     ) -> None:
+        """See `reference.selling.incident`."""
         self._selling.incident(
             _flat(d), d.shape, lo, hi, _per_entry(scale, spacing), _flat(faces), _flat(out)
         )
@@ -247,6 +247,7 @@ class NumbaBackend:
         spacing: Sequence[float],
         faces: OpenFaces | None,
     ) -> None:
+        """See `reference.selling.selling_step`."""
         k = _per_entry(scale, spacing)
         self._selling.step(
             _flat(u), _flat(out), _flat(d), _flat(weight), u.shape, lo, hi, k, _flat(faces)
@@ -259,12 +260,13 @@ def _rows(array: Any) -> Any:
 
 
 def _per_entry(scale: float, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Factor that turns a stored entry into one of ``scale D / (h_i h_j)``."""
-    return np.array([scale / STEPS / spacing[i] / spacing[j] for i, j in entries(len(spacing))])
+    """Factor per entry that turns a stored integer into ``scale D_ij / (h_i h_j)``."""
+    unit = scale / QUANTISATION_STEPS
+    return np.array([unit / spacing[i] / spacing[j] for i, j in entries(len(spacing))])
 
 
 def _flat(array: Any) -> Any:
-    """Flat view of a contiguous array; a copy would lose what the kernel writes."""
+    """Flat view of a contiguous array; the kernel would write into a copy to no effect."""
     if array is None:
         return None
     assert array.flags.c_contiguous

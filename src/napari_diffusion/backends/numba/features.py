@@ -1,4 +1,7 @@
-"""Compiled kernels that look at the image: smoothing, gradient, and the search for values that are not finite. Rules as in `compiled`."""
+"""Compiled kernels of local features: gradients, neighbours, smoothing, structure tensor.
+
+The same rules hold as in `numba.stages`; `reference.features` documents the functions.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ U = np.uint64
 
 @row
 def _square_row(u, p, near, far, faces, fp, fnear, bit, weight, s2, r, n):
-    """Add the squares of both one-sided differences; through a closed face the difference is zero."""
+    """Add the squares of both one-sided differences; across a closed face they are zero."""
     for i in range(n):
         up, down = u[far + i] - u[p + i], u[p + i] - u[near + i]
         up = up if faces[fp + i] & bit else u.dtype.type(0)
@@ -21,12 +24,12 @@ def _square_row(u, p, near, far, faces, fp, fnear, bit, weight, s2, r, n):
 
 @row
 def _open_row(u, p, left, right, above, below, before, beyond, wz, wy, wx, add, s2, r, n):
-    """The same along all three axes at once, where every face is open."""
+    """Squares of all six one-sided differences, where every face is open."""
     for i in range(n):
-        here = u[p + i]
-        east, west = u[p + right + i] - here, here - u[p - left + i]
-        south, north = u[p + below + i] - here, here - u[p - above + i]
-        far, near = u[p + beyond + i] - here, here - u[p - before + i]
+        centre = u[p + i]
+        east, west = u[p + right + i] - centre, centre - u[p - left + i]
+        south, north = u[p + below + i] - centre, centre - u[p - above + i]
+        far, near = u[p + beyond + i] - centre, centre - u[p - before + i]
         total = wz * (far * far + near * near) + (
             wy * (south * south + north * north) + wx * (east * east + west * west)
         )
@@ -35,7 +38,10 @@ def _open_row(u, p, left, right, above, below, before, beyond, wz, wy, wx, add, 
 
 @jit
 def grad2(u, shape, start, lo, hi, b2, w, faces, out):
-    """Fill out = sum_c w_c sum_i b2_i ((D+)^2 + (D-)^2) / 2 on planes lo:hi; plane 0 of ``u`` is plane ``start``; see reference.grad2."""
+    """Squared gradient magnitude on planes lo:hi; see `reference.features.grad2`.
+
+    out = sum_c w_c sum_i b2_i ((D+)^2 + (D-)^2) / 2; plane 0 of ``u`` is plane ``start``.
+    """
     t = u.dtype.type
     channels, planes, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, one, zero = ny * nx, U(1), U(0)
@@ -64,104 +70,58 @@ def grad2(u, shape, start, lo, hi, b2, w, faces, out):
                     q, s = p + x, r + x
                     if faces is None:
                         _open_row(
-                            u,
-                            q,
-                            left,
-                            right,
-                            above,
-                            below,
-                            before,
-                            beyond,
-                            wz,
-                            wy,
-                            wx,
-                            c > zero,
-                            out,
-                            s,
-                            n,
-                        )
+                            u, q, left, right, above, below, before, beyond,
+                            wz, wy, wx, c > zero, out, s, n,
+                        )  # fmt: skip
                     else:
                         f = fp + x
                         _square_row(
-                            u,
-                            q,
-                            q - before,
-                            q + beyond,
-                            faces,
-                            f,
-                            f - before,
-                            np.uint8(1),
-                            wz,
-                            out,
-                            s,
-                            n,
-                        )
+                            u, q, q - before, q + beyond, faces, f, f - before, np.uint8(1),
+                            wz, out, s, n,
+                        )  # fmt: skip
                         _square_row(
-                            u,
-                            q,
-                            q - above,
-                            q + below,
-                            faces,
-                            f,
-                            f - above,
-                            np.uint8(2),
-                            wy,
-                            out,
-                            s,
-                            n,
-                        )
+                            u, q, q - above, q + below, faces, f, f - above, np.uint8(2),
+                            wy, out, s, n,
+                        )  # fmt: skip
                         _square_row(
-                            u,
-                            q,
-                            q - left,
-                            q + right,
-                            faces,
-                            f,
-                            f - left,
-                            np.uint8(4),
-                            wx,
-                            out,
-                            s,
-                            n,
-                        )
+                            u, q, q - left, q + right, faces, f, f - left, np.uint8(4),
+                            wx, out, s, n,
+                        )  # fmt: skip
 
 
 @row
 def _neighbours_row(
     u, p, left, right, above, below, before, beyond, sz, sy, sx, faces, fp, mean, variance, r, n
 ):
-    """Mean and variance over the six neighbours, as differences to the voxel itself; through a closed face there is none."""
+    """Mean and variance over the six neighbours, from differences to the voxel.
+
+    The difference across a closed face is zero.
+    """
     zero = u.dtype.type(0)
     for i in range(n):
-        here = u[p + i]
-        east, west = u[p + right + i] - here, u[p - left + i] - here
-        south, north = u[p + below + i] - here, u[p - above + i] - here
-        far, near = u[p + beyond + i] - here, u[p - before + i] - here
-        if faces is not None:  # a select, since 0 * NaN is NaN
+        centre = u[p + i]
+        east, west = u[p + right + i] - centre, u[p - left + i] - centre
+        south, north = u[p + below + i] - centre, u[p - above + i] - centre
+        far, near = u[p + beyond + i] - centre, u[p - before + i] - centre
+        if faces is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
             f = fp + i
-            east, west = (
-                east if faces[f] & np.uint8(4) else zero,
-                west if faces[f - left] & np.uint8(4) else zero,
-            )
-            south, north = (
-                south if faces[f] & np.uint8(2) else zero,
-                north if faces[f - above] & np.uint8(2) else zero,
-            )
-            far, near = (
-                far if faces[f] & np.uint8(1) else zero,
-                near if faces[f - before] & np.uint8(1) else zero,
-            )
+            east = east if faces[f] & np.uint8(4) else zero
+            west = west if faces[f - left] & np.uint8(4) else zero
+            south = south if faces[f] & np.uint8(2) else zero
+            north = north if faces[f - above] & np.uint8(2) else zero
+            far = far if faces[f] & np.uint8(1) else zero
+            near = near if faces[f - before] & np.uint8(1) else zero
         m = sz * (far + near) + (sy * (south + north) + sx * (east + west))
         square = sz * (far * far + near * near) + (
             sy * (south * south + north * north) + sx * (east * east + west * west)
         )
         variance[r + i] = max(square - m * m, zero)
-        mean[r + i] = here + m
+        mean[r + i] = centre + m
 
 
 @jit
 def neighbours(u, shape, lo, hi, share, faces, mean, variance):
-    """Weighted mean and variance of the neighbours across the faces, on planes lo:hi, channel by channel; see reference.neighbours."""
+    """Mean and variance of the neighbours on planes lo:hi; see `reference.features.neighbours`."""
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, one, zero, first, count = ny * nx, U(1), U(0), U(lo), U(hi) - U(lo)
     for c in range(channels):
@@ -178,34 +138,20 @@ def neighbours(u, shape, lo, hi, share, faces, mean, variance):
                     f, r = z * plane + y * nx + x, (c * count + k) * plane + y * nx + x
                     p = c * nz * plane + f
                     _neighbours_row(
-                        u,
-                        p,
-                        left,
-                        right,
-                        above,
-                        below,
-                        before,
-                        beyond,
-                        share[0],
-                        share[1],
-                        share[2],
-                        faces,
-                        f,
-                        mean,
-                        variance,
-                        r,
-                        n,
-                    )
+                        u, p, left, right, above, below, before, beyond,
+                        share[0], share[1], share[2], faces, f, mean, variance, r, n,
+                    )  # fmt: skip
 
 
-#: Rows, and at most planes, that pass through the convolutions together: their neighbours along z and y are still in the cache of the core.
-BLOCK, DEEPEST = 8, 16
+#: Rows and largest number of planes per block of the convolutions. Their neighbours along z and y
+#: are still in the cache of the core.
+BLOCK_ROWS, MAX_BLOCK_PLANES = 8, 16
 
 
 @row
 def _reflect(i, n):
     """Index under the half-sample mirror: ... 1 0 | 0 1 2 ... n-1 | n-1 ..."""
-    if i < 0 or i >= n:  # rare; the division would cost more than the row
+    if i < 0 or i >= n:  # rare; a division for every index would cost more than the row
         i = i % (2 * n)
         i = 2 * n - 1 - i if i >= n else i
     return i
@@ -213,7 +159,7 @@ def _reflect(i, n):
 
 @row
 def _near_row(w, pairs, a, p, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
-    """Begin a row with its centre and up to four pairs of taps."""
+    """Write the sum of the central tap and up to four pairs of taps."""
     w0, w1, w2, w3, w4 = w[0], w[1], w[min(pairs, 2)], w[min(pairs, 3)], w[min(pairs, 4)]
     if pairs == 1:
         for i in range(n):
@@ -237,7 +183,7 @@ def _near_row(w, pairs, a, p, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
 
 @row
 def _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
-    """Add four more pairs at once: a quarter of the loads and stores of the sum."""
+    """Add four more pairs at once, with a quarter of the loads and stores of the sum."""
     w1, w2, w3, w4 = w[k], w[k + 1], w[k + 2], w[k + 3]
     for i in range(n):
         near = w1 * (a[p1 + i] + a[q1 + i]) + w2 * (a[p2 + i] + a[q2 + i])
@@ -246,7 +192,11 @@ def _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
 
 @helper
 def _convolve_rows(w, a, starts, next_start, shift, next_shift, out, r, next_r, count, n):
-    """``count`` rows out[r:r+n] = sum_k w[|k|] a[starts[m + k] + shift:][:n], then m, shift and r move on; each call costs a row."""
+    """Convolve ``count`` rows: out[r:r+n] = sum_k w[|k|] a[starts[m + k] + shift:][:n].
+
+    After each row, m, shift and r advance by ``next_start``, ``next_shift`` and ``next_r``. A call
+    costs as much as a row, therefore one call convolves several.
+    """
     m = len(w) - 1
     radius = m
     pairs = (radius - 1) % 4 + 1
@@ -275,21 +225,22 @@ def _convolve_rows(w, a, starts, next_start, shift, next_shift, out, r, next_r, 
 
 @jit
 def smooth(u, shape, lo, hi, wz, wy, wx, out):
-    """Symmetric separable convolution of planes lo:hi into ``out``, mirrored at the border; ``w[k]`` weighs offsets +k and -k.
+    """Symmetric separable convolution of planes lo:hi; see `reference.features.smooth`.
 
-    Rows are convolved along z into a ring that holds what the convolution along y still needs, `BLOCK` rows of all planes at a time.
+    Rows are convolved along z into a ring buffer. It holds the rows that the convolution along y
+    still needs. `BLOCK_ROWS` rows of all planes are processed at a time.
     """
     channels, nz, ny, nx = shape[0], shape[1], shape[2], shape[3]
     n, plane = U(nx), U(ny * nx)
     tz, ty, rx = 2 * len(wz) - 1, 2 * len(wy) - 1, len(wx) - 1
-    depth = -(-(hi - lo) // -(-(hi - lo) // DEEPEST))
-    wide, rows = nx + 2 * rx, 1
-    while rows < min(ty + BLOCK, ny):
-        rows *= 2  # so that a mask finds the row
-    ring, padded = np.empty(depth * rows * nx, u.dtype), np.empty(BLOCK * wide, u.dtype)
-    across, down = np.empty(depth * tz, np.uint64), np.empty(BLOCK * ty, np.uint64)
-    along = np.arange(2 * rx + 1).astype(np.uint64)
-    edge = np.empty(2 * rx, np.uint64)  # what stands left and right of a padded row
+    depth = -(-(hi - lo) // -(-(hi - lo) // MAX_BLOCK_PLANES))
+    width, rows = nx + 2 * rx, 1
+    while rows < min(ty + BLOCK_ROWS, ny):
+        rows *= 2  # a power of two, so that a bit mask gives the row in the ring
+    ring, padded = np.empty(depth * rows * nx, u.dtype), np.empty(BLOCK_ROWS * width, u.dtype)
+    starts_z, starts_y = np.empty(depth * tz, np.uint64), np.empty(BLOCK_ROWS * ty, np.uint64)
+    starts_x = np.arange(2 * rx + 1).astype(np.uint64)
+    edge = np.empty(2 * rx, np.uint64)  # mirrored positions left and right of a row
     for i in range(rx):
         edge[i], edge[rx + i] = U(rx + _reflect(i - rx, nx)), U(rx + _reflect(nx + i, nx))
     blocks = -(-(hi - lo) // depth)
@@ -297,51 +248,51 @@ def smooth(u, shape, lo, hi, wz, wy, wx, out):
         c, z0 = block // blocks, lo + block % blocks * depth
         planes = min(depth, hi - z0)
         for k in range(planes * tz):
-            across[k] = U(c * nz + _reflect(z0 + k // tz + k % tz - len(wz) + 1, nz)) * plane
-        done = 0
-        for first in range(0, ny, BLOCK):
-            count = min(BLOCK, ny - first)
-            for y in range(done, min(first + count + len(wy) - 1, ny)):
+            starts_z[k] = U(c * nz + _reflect(z0 + k // tz + k % tz - len(wz) + 1, nz)) * plane
+        rows_done = 0
+        for first in range(0, ny, BLOCK_ROWS):
+            count = min(BLOCK_ROWS, ny - first)
+            for y in range(rows_done, min(first + count + len(wy) - 1, ny)):
                 _convolve_rows(
-                    wz,
-                    u,
-                    across,
-                    tz,
-                    U(y * nx),
-                    U(0),
-                    ring,
-                    U((y & (rows - 1)) * nx),
-                    U(rows * nx),
-                    planes,
-                    n,
-                )
-                done = y + 1
+                    wz, u, starts_z, tz, U(y * nx), U(0), ring, U((y & (rows - 1)) * nx),
+                    U(rows * nx), planes, n,
+                )  # fmt: skip
+                rows_done = y + 1
             for k in range(count * ty):
-                down[k] = U(
-                    (_reflect(first + k // ty + k % ty - len(wy) + 1, ny) & (rows - 1)) * nx
-                )
+                source = _reflect(first + k // ty + k % ty - len(wy) + 1, ny)
+                starts_y[k] = U((source & (rows - 1)) * nx)
             for z in range(planes):
                 _convolve_rows(
-                    wy, ring, down, ty, U(z * rows * nx), U(0), padded, U(rx), U(wide), count, n
+                    wy,
+                    ring,
+                    starts_y,
+                    ty,
+                    U(z * rows * nx),
+                    U(0),
+                    padded,
+                    U(rx),
+                    U(width),
+                    count,
+                    n,
                 )
                 for y in range(count):
                     for i in range(2 * rx):
-                        padded[U(y * wide + i + (nx if i >= rx else 0))] = padded[
-                            U(y * wide) + edge[i]
-                        ]
+                        x = i + (nx if i >= rx else 0)
+                        padded[U(y * width + x)] = padded[U(y * width) + edge[i]]
                 o = U(((c * (hi - lo) + z0 - lo + z) * ny + first) * nx)
-                _convolve_rows(wx, padded, along, 0, U(0), U(wide), out, o, n, count, n)
+                _convolve_rows(wx, padded, starts_x, 0, U(0), U(width), out, o, n, count, n)
 
 
 @row
 def _slope_row(u, near, far, scale, g, r, n):
+    """Derivatives between two rows."""
     for i in range(n):
         g[r + i] = scale * (u[far + i] - u[near + i])
 
 
 @row
 def _product_row(g, a, b, weight, add, out, o, n):
-    """Write, or add, the weighted product of two derivatives."""
+    """Write or add the weighted product of two derivatives."""
     if add:
         for i in range(n):
             out[o + i] += weight * (g[a + i] * g[b + i])
@@ -350,120 +301,88 @@ def _product_row(g, a, b, weight, add, out, o, n):
             out[o + i] = weight * (g[a + i] * g[b + i])
 
 
-#: Numbers of the ring of `structure` that the cache of a core holds beside the rest.
-RING = 1 << 18
+#: Largest number of elements of the ring buffer of `structure`, which has to fit into the cache of
+#: a core.
+MAX_RING_SIZE = 1 << 18
 
 
 @jit
 def structure(u, shape, start, nz, lo, hi, pairs, scale, wz, wy, wx, w, out):
-    """Structure tensor of planes lo:hi, one entry for each of the ``pairs`` of axes; plane 0 of ``u`` is plane ``start`` of ``nz``.
+    """Structure tensor of planes lo:hi; see `reference.features.structure`.
 
-    Products of derivatives are made for one row of all planes at a time, with margins, and convolved along z and x while they are in the
-    cache, all planes as one long row; a ring of such rows is convolved along y.
+    ``out`` holds one entry per pair of axes in ``pairs``. Plane 0 of ``u`` is plane ``start`` of
+    ``nz`` planes.
+
+    Products of derivatives are computed for one row of all planes at a time, with margins. While in
+    the cache, they are convolved along z and x, with all planes as one long row. A ring buffer of
+    such rows is convolved along y.
     """
-    channels, held, ny, nx, count = shape[0], shape[1], shape[2], shape[3], len(pairs)
+    channels, held_planes, ny, nx, count = shape[0], shape[1], shape[2], shape[3], len(pairs)
     rz, ry, rx = len(wz) - 1, len(wy) - 1, len(wx) - 1
-    n, plane, wide, rows = U(nx), U(ny * nx), nx + 2 * rx, 1
+    n, plane, width, rows = U(nx), U(ny * nx), nx + 2 * rx, 1
     while rows < min(2 * ry + 1, ny):
-        rows *= 2  # so that a mask finds the row
-    depth = max(4, min(DEEPEST, RING // (count * rows * wide)))
+        rows *= 2  # a power of two, so that a bit mask gives the row in the ring
+    depth = max(4, min(MAX_BLOCK_PLANES, MAX_RING_SIZE // (count * rows * width)))
     depth = -(-(hi - lo) // -(-(hi - lo) // depth))
-    slopes, products = (
-        np.empty(3 * wide, u.dtype),
-        np.empty(count * (depth + 2 * rz) * wide, u.dtype),
-    )
-    line, ring = np.empty(depth * wide, u.dtype), np.empty(count * rows * depth * wide, u.dtype)
-    across, along = (
-        np.arange(2 * rz + 1).astype(np.uint64) * U(wide),
-        np.arange(2 * rx + 1).astype(np.uint64),
-    )
-    down = np.empty(2 * ry + 1, np.uint64)
-    edge = np.empty(2 * rx, np.uint64)  # what stands left and right of a row
+    slopes = np.empty(3 * width, u.dtype)
+    products = np.empty(count * (depth + 2 * rz) * width, u.dtype)
+    line, ring = np.empty(depth * width, u.dtype), np.empty(count * rows * depth * width, u.dtype)
+    starts_z = np.arange(2 * rz + 1).astype(np.uint64) * U(width)
+    starts_x = np.arange(2 * rx + 1).astype(np.uint64)
+    starts_y = np.empty(2 * ry + 1, np.uint64)
+    edge = np.empty(2 * rx, np.uint64)  # mirrored positions left and right of a row
     for i in range(rx):
         edge[i], edge[rx + i] = U(rx + _reflect(i - rx, nx)), U(rx + _reflect(nx + i, nx))
     for z0 in range(lo, hi, depth):
         planes = min(depth, hi - z0)
-        deep, long = planes + 2 * rz, planes * wide
+        padded_planes, length = planes + 2 * rz, planes * width
         for y in range(ny + ry):
             if y < ny:
-                for k in range(deep):
+                for k in range(padded_planes):
                     z = _reflect(z0 - rz + k, nz)
                     for c in range(channels):
-                        p, r = U(c * held + z - start) * plane + U(y * nx), U(rx)
+                        p, r = U(c * held_planes + z - start) * plane + U(y * nx), U(rx)
                         # At the border the neighbour is the voxel itself.
                         near, far = (plane if z > 0 else U(0)), (plane if z + 1 < nz else U(0))
                         _slope_row(u, p - near, p + far, scale[0], slopes, r, n)
-                        near, far, r = (
-                            (n if y > 0 else U(0)),
-                            (n if y + 1 < ny else U(0)),
-                            r + U(wide),
-                        )
+                        near, far = (n if y > 0 else U(0)), (n if y + 1 < ny else U(0))
+                        r += U(width)
                         _slope_row(u, p - near, p + far, scale[1], slopes, r, n)
-                        r += U(wide)
+                        r += U(width)
                         if nx > 1:
                             _slope_row(u, p, p + U(1), scale[2], slopes, r, U(1))
                             _slope_row(u, p, p + U(2), scale[2], slopes, r + U(1), n - U(2))
-                            _slope_row(
-                                u, p + n - U(2), p + n - U(1), scale[2], slopes, r + n - U(1), U(1)
-                            )
+                            end = p + n - U(1)
+                            _slope_row(u, end - U(1), end, scale[2], slopes, r + n - U(1), U(1))
                         for axis in range(3):
                             for i in range(2 * rx):
-                                slopes[U(axis * wide + i + (nx if i >= rx else 0))] = slopes[
-                                    U(axis * wide) + edge[i]
-                                ]
+                                x = i + (nx if i >= rx else 0)
+                                slopes[U(axis * width + x)] = slopes[U(axis * width) + edge[i]]
                         for e in range(count):
-                            a, b = U(pairs[e, 0] * wide), U(pairs[e, 1] * wide)
-                            _product_row(
-                                slopes,
-                                a,
-                                b,
-                                w[c],
-                                c > 0,
-                                products,
-                                U((e * deep + k) * wide),
-                                U(wide),
-                            )
+                            a, b = U(pairs[e, 0] * width), U(pairs[e, 1] * width)
+                            o = U((e * padded_planes + k) * width)
+                            _product_row(slopes, a, b, w[c], c > 0, products, o, U(width))
                 for e in range(count):
-                    o = U((e * rows + (y & (rows - 1))) * depth * wide)
+                    shift = U(e * padded_planes * width)
+                    o = U((e * rows + (y & (rows - 1))) * depth * width)
                     _convolve_rows(
-                        wz,
-                        products,
-                        across,
-                        0,
-                        U(e * deep * wide),
-                        U(0),
-                        line,
-                        U(0),
-                        U(0),
-                        1,
-                        U(long),
+                        wz, products, starts_z, 0, shift, U(0), line, U(0), U(0), 1, U(length)
                     )
                     _convolve_rows(
-                        wx, line, along, 0, U(0), U(0), ring, o, U(0), 1, U(long - 2 * rx)
+                        wx, line, starts_x, 0, U(0), U(0), ring, o, U(0), 1, U(length - 2 * rx)
                     )
             if y >= ry:
                 for k in range(2 * ry + 1):
-                    down[k] = U((_reflect(y - 2 * ry + k, ny) & (rows - 1)) * depth * wide)
+                    starts_y[k] = U((_reflect(y - 2 * ry + k, ny) & (rows - 1)) * depth * width)
                 for e in range(count):
+                    shift = U(e * rows * depth * width)
                     o = U(((e * (hi - lo) + z0 - lo) * ny + y - ry) * nx)
-                    _convolve_rows(
-                        wy,
-                        ring,
-                        down,
-                        0,
-                        U(e * rows * depth * wide),
-                        U(wide),
-                        out,
-                        o,
-                        plane,
-                        planes,
-                        n,
-                    )
+                    _convolve_rows(wy, ring, starts_y, 0, shift, U(width), out, o, plane, planes, n)
 
 
 @jit
 def count_invalid(u, start, stop, limit):
-    """Number of values in u[start:stop] that are NaN or beyond +-limit."""
+    """Count the values in u[start:stop] that are NaN or beyond +-limit."""
     count = 0
     for i in range(U(start), U(stop)):
         count += not abs(u[i]) <= limit

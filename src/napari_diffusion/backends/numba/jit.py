@@ -1,4 +1,4 @@
-"""How the compiled kernels are compiled, and where their machine code is kept."""
+"""Compilation of the kernels by numba, and the cache of their machine code."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from numba.core.registry import cpu_target
 
 
 def _cache_folder() -> str:
-    """Per-user folder for these kernels and this compiler; empty when there is nowhere to write or ``NAPARI_DIFFUSION_NO_CACHE`` is set.
+    """Per-user folder for the machine code of these sources and this version of numba.
 
-    site-packages may be read-only, and no version may find the machine code of another: numba's own index ignores both, and it looks at
-    the file of a kernel only, not at those that its constants and helpers come from.
+    Empty if the folder cannot be written or ``NAPARI_DIFFUSION_NO_CACHE`` is set.
+
+    numba's default is the folder of the source file, which may be read-only. Its index ignores the
+    versions of this package and of numba. It checks the file of a kernel only, not the files that
+    its constants and helpers come from.
     """
     if os.environ.get("NAPARI_DIFFUSION_NO_CACHE"):
         return ""
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
-    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    folder = (
-        Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False))
-        / f"{ours}-numba-{numba.__version__}"
-    )
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    caches = Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False))
+    folder = caches / f"{digest}-numba-{numba.__version__}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -39,26 +40,26 @@ def _cache_folder() -> str:
 
 
 def _import_linear_algebra() -> None:
-    """Import numba's linear algebra without SciPy's, which numba loads only to see that it is there; it takes half of numba's start.
+    """Import numba's linear algebra without importing SciPy's, which takes half of numba's start.
 
-    Whoever compiles a matrix product still gets numba's own check: only the one at import is answered by looking for SciPy.
+    numba imports it only to check that SciPy is installed. During this import the check searches
+    for SciPy instead. The compilation of a matrix product still runs numba's own check.
     """
     from numba.np import linalg
 
-    def installed() -> None:
+    def check_installed() -> None:
         if find_spec("scipy") is None:
             raise ImportError("scipy")
 
-    checked = getattr(
-        linalg, "ensure_blas", None
-    )  # no promise of numba's: without it, the import takes its time
-    if checked is None:
+    # Not part of numba's public interface; without this function the import just takes longer.
+    numba_check = getattr(linalg, "ensure_blas", None)
+    if numba_check is None:
         return
-    linalg.ensure_blas = installed
+    linalg.ensure_blas = check_installed
     try:
         import_module("numba.np.arraymath")
     finally:
-        linalg.ensure_blas = checked
+        linalg.ensure_blas = numba_check
 
 
 _import_linear_algebra()
@@ -67,7 +68,10 @@ _compiled: list[Any] = []
 
 
 class _NoAlias(CompilerBase):
-    """Tells LLVM that arrays of a kernel do not overlap (numba has the flag but no option for it), so that long loops vectorise."""
+    """Compiler with LLVM's ``noalias``: arrays of a kernel do not overlap, so long loops vectorise.
+
+    numba has the flag, but no option that sets it.
+    """
 
     def define_pipelines(self) -> list[Any]:
         self.state.flags.noalias = True
@@ -75,27 +79,30 @@ class _NoAlias(CompilerBase):
 
 
 def _name_by_process(compiled: Any) -> None:
-    """Let no two processes choose the same file for their machine code.
+    """Give the cache files of each process names of their own.
 
-    numba numbers the files of a kernel by what it has read of the index. Of two processes that save the same kernel for other types at
-    the same moment, one would overwrite the code of the other, and the index would offer it for the wrong types.
+    numba numbers the files of a kernel by the entries of its index. If two processes saved the same
+    kernel for different types at the same moment, one would overwrite the code of the other. The
+    index would then return it for the wrong types.
     """
     files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(files, "_data_name_pattern"):  # no promise of numba's
+    if hasattr(files, "_data_name_pattern"):  # not part of numba's public interface
         files._data_name_pattern = f"{os.getpid()}-{files._data_name_pattern}"
 
 
 def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+    """Compile a kernel, with the options that all kernels share."""
     settings: Any = numba.config
-    saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it here, while decorating
+    saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it in the decorator
     try:
-        compile: Any = numba.njit  # its type hints leave out two of the options below
+        compile: Any = numba.njit  # its type hints lack two of the options below
         compiled: Callable[..., Any] = compile(
             function,
             nogil=True,
             cache=bool(_FOLDER),
-            # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding trick of the exponential. No "arcp": of a
-            # root below a fraction some processors then estimate the reciprocal in whole vectors, but not in what is left of a row.
+            # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding
+            # trick of the exponential. No "arcp": for a fraction with a root as denominator, some
+            # processors then estimate the reciprocal in whole vectors, but not at the end of a row.
             fastmath={"contract", "nsz"},
             error_model="numpy",
             pipeline_class=_NoAlias,
@@ -114,9 +121,10 @@ def is_compiling() -> bool:
 
 
 def completion_mark(kind: str) -> Path | None:
-    """Return the file whose existence says that all kernels for something are in the cache; ``None`` where nothing is kept.
+    """Return the file that exists once all kernels for a kind of run are in the cache.
 
-    It is another one wherever numba looks for other machine code: for another Python, processor or place of the sources.
+    The result is ``None`` where no machine code is cached. As the machine code, the file depends on
+    the versions of Python, on the processor and on the folder of the sources.
     """
     if not _FOLDER:
         return None
@@ -125,22 +133,26 @@ def completion_mark(kind: str) -> Path | None:
         cpu_target.target_context.codegen().magic_tuple(),
         str(Path(__file__).parent),
     )
-    return (
-        Path(_FOLDER)
-        / f"{hashlib.sha256(repr((kind, environment)).encode()).hexdigest()[:24]}.done"
-    )
+    digest = hashlib.sha256(repr((kind, environment)).encode()).hexdigest()[:24]
+    return Path(_FOLDER) / f"{digest}.done"
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first call, without the GIL."""
+    """Compile on first call; the machine code runs without the GIL."""
     return _compile(function)
 
 
 def helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only compiled code calls: without the wrappers for Python, which take a third of the compilation."""
+    """Compile a function that only compiled code calls.
+
+    It gets no wrappers for Python, which take a third of the compilation time.
+    """
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def row(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a helper that works along one row; it is always inlined, since a call with this many arrays costs as much as the row."""
+    """Compile a helper for one row of voxels; it is always inlined.
+
+    A call with that many arrays would cost as much as the row.
+    """
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)

@@ -1,36 +1,45 @@
-r"""Compiled kernels of Selling's stencil: non-negative weights for every tensor. Rules as in `compiled`; see reference_selling."""
+"""Compiled kernels of Selling's stencil, whose weights are non-negative for every tensor.
+
+The same rules hold as in `numba.stages`; `reference.selling` documents the functions.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from napari_diffusion.backends.numba.jit import helper, jit, row
-from napari_diffusion.backends.numba.tensor import BIAS, MASK, SLOT
-from napari_diffusion.backends.reference.selling import FLIPS, LEAST, REACH, ROUNDER, SUMS, as_byte
+from napari_diffusion.backends.numba.tensor import ENTRY_BIAS, SLOT_BITS, SLOT_MASK
+from napari_diffusion.backends.reference.selling import (
+    ISOTROPIC_SHARE,
+    MAX_FLIPS,
+    MIN_PRODUCT,
+    REACH,
+    WEIGHT_SUMS,
+    as_byte,
+)
 
 U = np.uint64
-
-
-#: The six pairs (i, j) of four vectors, and the other two (k, l) of each.
-FIRST, SECOND = (0, 0, 0, 1, 1, 2), (1, 2, 3, 2, 3, 3)
-THIRD, FOURTH = (2, 1, 1, 0, 0, 0), (3, 3, 2, 3, 2, 1)
+#: The six pairs (i, j) of four vectors, and the two other vectors (k, l) for each pair.
+PAIR_I, PAIR_J = (0, 0, 0, 1, 1, 2), (1, 2, 3, 2, 3, 3)
+OTHER_K, OTHER_L = (2, 1, 1, 0, 0, 0), (3, 3, 2, 3, 2, 1)
 
 
 @row
 def _pair(i, j):
-    """Number of the pair of i and j."""
+    """Number of the pair (i, j)."""
     low, high = min(i, j), max(i, j)
     return low + high - 1 if low == 0 else low + high
 
 
 @helper
 def _decompose(m, real, b, rho, e):
-    """M = sum_k rho_k e_k e_k^T with six rho >= 0 and whole-numbered e, no longer than REACH; see reference_selling.decompose.
+    """Decompose M into sum_k rho_k e_k e_k^T; see `reference.selling.decompose`.
 
-    ``rho`` holds b_i . M b_j on the way. A flip changes these by sums of each other, since the four vectors add up to zero.
+    During the iteration ``rho`` holds the products b_i . M b_j. A flip replaces them by sums of
+    products, since the four vectors b add up to zero.
     """
     trace = m[0, 0] + m[1, 1] + m[2, 2]
-    least, rounder = LEAST * trace, trace * ROUNDER
+    min_product, isotropic = MIN_PRODUCT * trace, trace * ISOTROPIC_SHARE
     while True:
         b[:] = 0
         for i in range(3):
@@ -38,13 +47,13 @@ def _decompose(m, real, b, rho, e):
             b[3, i] = -1
             rho[_pair(i, 3)] = -(m[i, 0] + m[i, 1] + m[i, 2])
         rho[_pair(0, 1)], rho[_pair(0, 2)], rho[_pair(1, 2)] = m[0, 1], m[0, 2], m[1, 2]
-        for _ in range(FLIPS):
+        for _ in range(MAX_FLIPS):
             n = 0
-            while n < 6 and rho[n] <= least:
+            while n < 6 and rho[n] <= min_product:
                 n += 1
             if n == 6:
                 break
-            i, j, k, o = FIRST[n], SECOND[n], THIRD[n], FOURTH[n]
+            i, j, k, o = PAIR_I[n], PAIR_J[n], OTHER_K[n], OTHER_L[n]
             for r in range(3):
                 b[k, r] += b[i, r]
                 b[o, r] += b[i, r]
@@ -56,8 +65,8 @@ def _decompose(m, real, b, rho, e):
             rho[_pair(k, o)] -= ij
         longest = 0
         for n in range(6):
-            k, o = THIRD[n], FOURTH[n]
-            rho[n] = -rho[n] if -rho[n] > least else 0.0
+            k, o = OTHER_K[n], OTHER_L[n]
+            rho[n] = -rho[n] if -rho[n] > min_product else 0.0
             e[n, 0] = b[k, 1] * b[o, 2] - b[k, 2] * b[o, 1]
             e[n, 1] = b[k, 2] * b[o, 0] - b[k, 0] * b[o, 2]
             e[n, 2] = b[k, 0] * b[o, 1] - b[k, 1] * b[o, 0]
@@ -66,29 +75,37 @@ def _decompose(m, real, b, rho, e):
         if longest <= REACH:
             return
         for r in range(3):
-            m[r, r] += rounder if real[r] else 0.0
-        rounder *= 2.0
+            m[r, r] += isotropic if real[r] else 0.0
+        isotropic *= 2.0
 
 
 @helper
 def _tensor(d, volume, p, k, real, m):
-    """Unpack the tensor of voxel p, times k; six units of its rounding on the diagonal of ``real`` axes keep it positive."""
+    """Unpack the tensor of voxel p, times k.
+
+    Six quantisation steps on the diagonal outweigh rounding, so the matrix stays positive. ``real``
+    marks the axes with more than one voxel; the diagonal entries of the others are zero.
+    """
     for i in range(3):
-        shift = SLOT * U(i)
-        near = float(np.int64((d[p] >> shift) & MASK) - BIAS)
-        m[i, i] = k[i] * (max(near, 0.0) + 6.0) if real[i] else 0.0
+        shift = SLOT_BITS * U(i)
+        diagonal = float(np.int64((d[p] >> shift) & SLOT_MASK) - ENTRY_BIAS)
+        m[i, i] = k[i] * (max(diagonal, 0.0) + 6.0) if real[i] else 0.0
         row, column = (0 if i < 2 else 1), (1 if i == 0 else 2)
-        m[row, column] = k[3 + i] * float(np.int64((d[volume + p] >> shift) & MASK) - BIAS)
+        off_diagonal = float(np.int64((d[volume + p] >> shift) & SLOT_MASK) - ENTRY_BIAS)
+        m[row, column] = k[3 + i] * off_diagonal
         m[column, row] = m[row, column]
 
 
 @helper
 def _is_open(faces, p, e, sign, stride):
-    """Whether both ways along the axes, first to last and last to first, lead through open faces."""
-    for way in range(2):
+    """Whether both paths along the axes pass open faces only.
+
+    One path follows the axes from first to last, the other from last to first.
+    """
+    for path in range(2):
         at = p
         for number in range(3):
-            axis = number if way == 0 else 2 - number
+            axis = number if path == 0 else 2 - number
             steps = sign * e[axis]
             for _ in range(abs(steps)):
                 low = at if steps > 0 else at - stride[axis]
@@ -100,16 +117,15 @@ def _is_open(faces, p, e, sign, stride):
 
 @jit
 def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
-    """Add up weights (``u`` is None) or changes over planes lo:hi, source by source in the order of the volume, for any cut alike."""
+    """Sum weights (``u`` is None) or changes of the values over planes lo:hi.
+
+    Voxels contribute in the order of the volume, so the sums do not depend on the slab boundaries.
+    """
     nz, ny, nx = space
     volume = nz * ny * nx
     stride, real = np.array((ny * nx, nx, 1)), (nz > 1, ny > 1, nx > 1)
-    m, b, rho, e = (
-        np.empty((3, 3)),
-        np.empty((4, 3), np.int64),
-        np.empty(6),
-        np.empty((6, 3), np.int64),
-    )
+    m, b = np.empty((3, 3)), np.empty((4, 3), np.int64)
+    rho, e = np.empty(6), np.empty((6, 3), np.int64)
     height = hi - lo
     for z in range(max(lo - REACH, 0), min(hi + REACH, nz)):
         for y in range(ny):
@@ -123,31 +139,32 @@ def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
                     for sign in (1, -1):
                         fz, fy, fx = z + sign * e[n, 0], y + sign * e[n, 1], x + sign * e[n, 2]
                         inside = 0 <= fz < nz and 0 <= fy < ny and 0 <= fx < nx
-                        here, there = lo <= z < hi, lo <= fz < hi
-                        if not inside or not (here or there):
+                        writes_p, writes_q = lo <= z < hi, lo <= fz < hi
+                        if not inside or not (writes_p or writes_q):
                             continue
                         if faces is not None and not _is_open(faces, p, e[n], sign, stride):
                             continue
                         q = (fz * ny + fy) * nx + fx
                         share = 0.5 * rho[n]
                         if u is None:
-                            if here:
+                            if writes_p:
                                 total[p - lo * stride[0]] += share
-                            if there:
+                            if writes_q:
                                 total[q - lo * stride[0]] += share
                         else:
-                            # No voxel may give away more than it has: the share of the fuller of the two is what both take.
-                            share /= SUMS[max(weight[p], weight[q])]
+                            # Both voxels use the larger sum of weights, so that the outflow of
+                            # neither exceeds its content.
+                            share /= WEIGHT_SUMS[max(weight[p], weight[q])]
                             for c in range(channels):
                                 flux = share * (float(u[c * volume + q]) - float(u[c * volume + p]))
-                                if here:
+                                if writes_p:
                                     total[c * height * stride[0] + p - lo * stride[0]] += flux
-                                if there:
+                                if writes_q:
                                     total[c * height * stride[0] + q - lo * stride[0]] -= flux
 
 
 def incident(d, shape, lo, hi, k, faces, out):
-    """Sum of the weights at each voxel of planes lo:hi."""
+    """Sum the weights at each voxel of planes lo:hi; see `reference.selling.incident`."""
     _, nz, ny, nx = shape
     total = np.zeros((hi - lo) * ny * nx)
     _spread(None, d, None, (nz, ny, nx), 1, lo, hi, k, faces, total)
@@ -155,7 +172,7 @@ def incident(d, shape, lo, hi, k, faces, out):
 
 
 def step(u, out, d, weight, shape, lo, hi, k, faces):
-    """One explicit step on planes lo:hi."""
+    """One explicit step on planes lo:hi; see `reference.selling.selling_step`."""
     channels, nz, ny, nx = shape
     total = np.zeros((channels, (hi - lo) * ny * nx))
     _spread(u, d, weight, (nz, ny, nx), channels, lo, hi, k, faces, total.reshape(-1))

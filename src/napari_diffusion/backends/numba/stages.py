@@ -1,14 +1,21 @@
-r"""Compiled kernels for one, two and three diffusing axes: the same functions as `reference`, by numba, without the GIL.
+"""Compiled kernels of the diffusivities and of the scalar stages; they run without the GIL.
 
-Fields have shape ``(C, Z, Y, X)``; a 2-D image is ``(C, Y, 1, X)``, so that slabs are cut along its rows. Every loop runs along
-a row and vectorises. The flux through a face is computed once, kept for one row or plane, and added to one voxel and taken
-from the other: the mean is kept to rounding, and no bit depends on where slabs are cut.
+Fields have shape ``(C, Z, Y, X)``. A 2-D image is ``(C, Y, 1, X)``, so that slabs consist of its
+rows. Every loop runs along a row and vectorises. The flux through a face is computed once and kept
+for one row or plane. It is added to one voxel and subtracted from the other. So the mean is
+conserved to rounding, and no bit depends on the slab boundaries.
 
-What this file obeys (measured, see docs/develop/decisions.md): arrays in, arrays out; helpers in this same file, no function
-arguments (numba's cache would miss or go stale); rows are addressed by unsigned offsets into flat arrays (a slice costs two
-atomic reference counts, a signed index a wrap-around test); arrays that a kernel writes never overlap another argument;
-constants in the type of the field (one Python float would promote the loop to float64); no ``nnan`` or ``ninf`` in fastmath, so
-that NaN stays NaN, and no ``arcp``, or bits would depend on the place in a row; no ``math.exp`` (one scalar call stops vectorisation).
+Rules for compiled kernels (measured, see docs/develop/decisions.md):
+
+- Arguments and results are arrays. Helpers are in the same file, and no argument is a function:
+  numba's cache would miss or become stale.
+- Rows are addressed by unsigned offsets into flat arrays. A slice costs two atomic reference
+  counts, a signed index a wrap-around test.
+- Arrays that a kernel writes never overlap another argument.
+- Constants have the type of the field; one Python float would promote the loop to float64.
+- fastmath has neither ``nnan`` nor ``ninf``, so that NaN stays NaN. It has no ``arcp``, with which
+  bits would depend on the position in a row.
+- ``math.exp`` is not used; one scalar call prevents vectorisation.
 """
 
 from __future__ import annotations
@@ -21,12 +28,14 @@ import numpy as np
 from numba.extending import overload
 
 from napari_diffusion.backends.numba.jit import helper, jit, row
-from napari_diffusion.backends.reference.stages import LEAST, WEICKERT
+from napari_diffusion.backends.reference.stages import MIN_GRADIENT, WEICKERT_C
 
 U = np.uint64
 HALF_LOG2E_64, HALF_LOG2E_32 = math.log2(math.e) / 2, np.float32(math.log2(math.e) / 2)
-ROUND_64, ROUND_32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)  # adding it rounds to a whole number
-# 2^r on [-1/2, 1/2]. float32: fitted, largest relative error 9.2e-8. float64: Taylor, 2e-16.
+# Adding this number rounds to an integer.
+ROUND_64, ROUND_32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
+# Polynomials of 2^r on [-1/2, 1/2]. float32: fitted, largest relative error 9.2e-8. float64: Taylor
+# series, 2e-16.
 P1, P2, P3, P4, P5 = (
     np.float32(c) for c in (0.693146978, 0.240222421, 0.0555073374, 0.00967151268, 0.00132647267)
 )
@@ -36,16 +45,16 @@ T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = (
 
 
 def exp_neg_half(q: Any) -> Any:
-    """exp(-q/2) for q >= 0; the overload below is what compiled code calls."""
+    """exp(-q/2) for q >= 0; compiled code calls the overload below."""
 
 
 @overload(exp_neg_half)
 def _exp_neg_half_overload(q: Any) -> Any:
     def exp32(q: Any) -> Any:
-        x = min(
-            q, np.float32(100.0)
-        )  # 2e-22: far below rounding, and no product is denormal, which took eight times as long
-        t = ROUND_32 - x * HALF_LOG2E_32  # the sum holds the nearest whole number in its last bits
+        # The result at the limit is 2e-22: far below rounding errors, but no product of it is
+        # denormal. Denormal numbers took eight times as long.
+        x = min(q, np.float32(100.0))
+        t = ROUND_32 - x * HALF_LOG2E_32  # the last bits hold the nearest integer
         r = -x * HALF_LOG2E_32 - (t - ROUND_32)
         p = np.float32(1.0) + r * (P1 + r * (P2 + r * (P3 + r * (P4 + r * P5))))
         bits = np.int32(
@@ -70,13 +79,16 @@ def _exp_neg_half_overload(q: Any) -> Any:
 
 
 def _flux(kind: Any, ad: Any, q: Any) -> Any:
-    """g(q) times ``ad``; the formulas of g are in coefficients.Diffusivity, the number of one is the length of the tuple ``kind``."""
+    """g(q) times ``ad``; the length of the tuple ``kind`` is the number of the diffusivity.
+
+    `operators.diffusivity.Diffusivity` lists the formulas and their numbers.
+    """
 
 
 @overload(_flux, jit_options={"forceinline": True})
 def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
     t = np.float32 if q == numba.float32 else np.float64
-    zero, one, fifth, twice_c = t(0), t(1), t(0.2), t(2 * WEICKERT)
+    zero, one, fifth, twice_c = t(0), t(1), t(0.2), t(2 * WEICKERT_C)
 
     def constant(kind: Any, ad: Any, q: Any) -> Any:
         return ad
@@ -88,8 +100,8 @@ def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
         return ad * exp_neg_half(q)
 
     def tukey(kind: Any, ad: Any, q: Any) -> Any:
-        rest = max(one - fifth * q, zero)
-        return ad * (rest * rest)
+        root = max(one - fifth * q, zero)
+        return ad * (root * root)
 
     def weickert(kind: Any, ad: Any, q: Any) -> Any:
         q2 = q * q
@@ -103,67 +115,45 @@ def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
 
 @row
 def _gather_row(
-    u,
-    p,
-    left,
-    right,
-    above,
-    below,
-    before,
-    beyond,
-    g,
-    q,
-    faces,
-    fp,
-    az,
-    ay,
-    ax,
-    momentum,
-    out,
-    o,
-    n,
-):
-    """One stage of linear diffusion (``g`` is None) or with a diffusivity at the voxels, the fluxes of all six faces on the spot.
+    u, p, left, right, above, below, before, beyond, g, q, faces, fp,
+    az, ay, ax, momentum, out, o, n,
+):  # fmt: skip
+    """One stage of linear diffusion (``g`` is None) or with a diffusivity at the voxels.
 
-    Each voxel makes a flux from the same two differences and the same sum, so both sides agree on it but for its sign.
+    The fluxes of all six faces are computed for every voxel. Both voxels of a face compute them
+    from the same difference and the same sum, so the two results differ only in the sign.
     """
     zero = u.dtype.type(0)
     for i in range(n):
-        here, s = u[p + i], p + i
-        east, west = u[s + right] - here, u[s - left] - here
-        south, north = u[s + below] - here, u[s - above] - here
-        far, near = u[s + beyond] - here, u[s - before] - here
+        centre, s = u[p + i], p + i
+        east, west = u[s + right] - centre, u[s - left] - centre
+        south, north = u[s + below] - centre, u[s - above] - centre
+        far, near = u[s + beyond] - centre, u[s - before] - centre
         if g is not None:
-            own, s = g[q + i], q + i
-            east, west = east * (own + g[s + right]), west * (own + g[s - left])
-            south, north = south * (own + g[s + below]), north * (own + g[s - above])
-            far, near = far * (own + g[s + beyond]), near * (own + g[s - before])
-        if faces is not None:  # a select, since 0 * NaN is NaN
+            g_centre, s = g[q + i], q + i
+            east, west = east * (g_centre + g[s + right]), west * (g_centre + g[s - left])
+            south, north = south * (g_centre + g[s + below]), north * (g_centre + g[s - above])
+            far, near = far * (g_centre + g[s + beyond]), near * (g_centre + g[s - before])
+        if faces is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
             s = fp + i
-            east, west = (
-                east if faces[s] & np.uint8(4) else zero,
-                west if faces[s - left] & np.uint8(4) else zero,
-            )
-            south, north = (
-                south if faces[s] & np.uint8(2) else zero,
-                north if faces[s - above] & np.uint8(2) else zero,
-            )
-            far, near = (
-                far if faces[s] & np.uint8(1) else zero,
-                near if faces[s - before] & np.uint8(1) else zero,
-            )
+            east = east if faces[s] & np.uint8(4) else zero
+            west = west if faces[s - left] & np.uint8(4) else zero
+            south = south if faces[s] & np.uint8(2) else zero
+            north = north if faces[s - above] & np.uint8(2) else zero
+            far = far if faces[s] & np.uint8(1) else zero
+            near = near if faces[s - before] & np.uint8(1) else zero
         old = out[o + i]
-        old = old if momentum != 0 else here  # what stands there may be anything
+        old = old if momentum != 0 else centre  # without momentum, ``out`` may be uninitialised
         total = az * (far + near) + (ay * (south + north) + ax * (east + west))
-        out[o + i] = here + (momentum * (here - old) + total)
+        out[o + i] = centre + (momentum * (centre - old) + total)
 
 
 @jit
 def _gather(u, out, shape, lo, hi, a, momentum, g, g_start, faces):
-    """Planes lo:hi of a stage of linear diffusion or with a diffusivity at the voxels."""
+    """Planes lo:hi of a stage of linear diffusion, or with a diffusivity at the voxels."""
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, zero, one = ny * nx, U(0), U(1)
-    half = u.dtype.type(1 if g is None else 0.5)  # of the sum of two g
+    half = u.dtype.type(1 if g is None else 0.5)  # a face takes the mean of two g
     az, ay, ax = half * a[0], half * a[1], half * a[2]
     for z in range(U(lo), U(hi)):
         before, beyond = plane if z > zero else zero, plane if z + one < nz else zero
@@ -178,31 +168,17 @@ def _gather(u, out, shape, lo, hi, a, momentum, g, g_start, faces):
                     fp = z * plane + y * nx + x
                     p, q = c * nz * plane + fp, fp - U(g_start) * plane
                     _gather_row(
-                        u,
-                        p,
-                        left,
-                        right,
-                        above,
-                        below,
-                        before,
-                        beyond,
-                        g,
-                        q,
-                        faces,
-                        fp,
-                        az,
-                        ay,
-                        ax,
-                        momentum,
-                        out,
-                        p,
-                        n,
-                    )
+                        u, p, left, right, above, below, before, beyond, g, q, faces, fp,
+                        az, ay, ax, momentum, out, p, n,
+                    )  # fmt: skip
 
 
 @row
 def _conductance_row(kind, u, near, far, volume, b, w, q, r, n):
-    """q[r:r+n] = g of the weighted sum over channels of the squared differences: what all channels share."""
+    """q[r:r+n] = g of the weighted sum over channels of squared differences.
+
+    All channels share this conductance.
+    """
     for i in range(n):
         q[r + i] = u.dtype.type(0)
     for c in range(w.shape[0]):
@@ -216,17 +192,18 @@ def _conductance_row(kind, u, near, far, volume, b, w, q, r, n):
 
 @row
 def _shared_flux_row(q, u, near, far, a, faces, fp, bit, f, r, n):
-    """Fluxes a q (u[far] - u[near]), nothing through closed faces; a select, since 0 * NaN is NaN."""
+    """Fluxes a q (u[far] - u[near]); zero through closed faces."""
     zero = u.dtype.type(0)
     for i in range(n):
         d = (a * q[r + i]) * (u[far + i] - u[near + i])
-        if faces is not None:
+        if faces is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
             d = d if faces[fp + i] & bit else zero
         f[r + i] = d
 
 
 @row
 def _flux_row(kind, u, near, far, a, b, f, r, n):
+    """Fluxes a g(b^2 d^2) d with d = u[far] - u[near]."""
     for i in range(n):
         d = u[far + i] - u[near + i]
         s = b * d
@@ -235,7 +212,10 @@ def _flux_row(kind, u, near, far, a, b, f, r, n):
 
 @row
 def _carry_rows(u, p, fx, fy, fz, carry_y, ry, carry_z, rz, out, o, n):
-    """Add the fluxes through the far faces less those through the near ones to ``u``; keep the far ones for the next row and plane."""
+    """Write u plus the fluxes through the far faces minus those through the near faces.
+
+    The fluxes through the far faces are kept for the next row and the next plane.
+    """
     one = U(1)
     for i in range(n):
         out[o + i] = u[p + i] + (
@@ -247,14 +227,14 @@ def _carry_rows(u, p, fx, fy, fz, carry_y, ry, carry_z, rz, out, o, n):
 
 @row
 def _fused_rows(kind, u, p, above, beyond, ay, by, az, bz, fx, carry_y, ry, carry_z, rz, out, o, n):
-    """As `_carry_rows`, with the fluxes made on the way."""
+    """As `_carry_rows`, with the fluxes along y and z computed in the same loop."""
     one = U(1)
     for i in range(n):
-        here = u[p + i]
-        dy, dz = u[above + i] - here, u[beyond + i] - here
+        centre = u[p + i]
+        dy, dz = u[above + i] - centre, u[beyond + i] - centre
         sy, sz = by * dy, bz * dz
         y, z = _flux(kind, ay * dy, sy * sy), _flux(kind, az * dz, sz * sz)
-        out[o + i] = here + (
+        out[o + i] = centre + (
             (fx[i + one] - fx[i]) + ((y - carry_y[ry + i]) + (z - carry_z[rz + i]))
         )
         carry_y[ry + i] = y
@@ -263,32 +243,13 @@ def _fused_rows(kind, u, p, above, beyond, ay, by, az, bz, fx, carry_y, ry, carr
 
 @jit
 def _sweep(
-    u,
-    out,
-    shape,
-    lo,
-    hi,
-    out_lo,
-    out_planes,
-    a,
-    b,
-    momentum,
-    kind,
-    faces,
-    w,
-    carry_y,
-    carry_z,
-    fx,
-    fy,
-    fz,
-    qx,
-    qy,
-    qz,
-    old,
-):
-    """Planes lo:hi of a stage with a diffusivity of each face, into ``out``, whose first plane is ``out_lo``.
+    u, out, shape, lo, hi, out_lo, out_planes, a, b, momentum, kind, faces, w,
+    carry_y, carry_z, fx, fy, fz, qx, qy, qz, old,
+):  # fmt: skip
+    """Planes lo:hi of a stage with a diffusivity per face; plane 0 of ``out`` is plane ``out_lo``.
 
-    A missing neighbour is the voxel itself: its flux is zero, and no bit depends on where a block ends.
+    At the border, the voxel itself takes the place of the missing neighbour. The flux is zero, and
+    no bit depends on the end of a block.
     """
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
@@ -323,31 +284,16 @@ def _sweep(
                 else:
                     _flux_row(kind, u, s, s + one, a[2], b[2], fx, one, nx - one)
                     _fused_rows(
-                        kind,
-                        u,
-                        s,
-                        s + above,
-                        s + beyond,
-                        a[1],
-                        b[1],
-                        a[0],
-                        b[0],
-                        fx,
-                        carry_y,
-                        ry,
-                        carry_z,
-                        rz,
-                        out,
-                        o,
-                        nx,
-                    )
+                        kind, u, s, s + above, s + beyond, a[1], b[1], a[0], b[0],
+                        fx, carry_y, ry, carry_z, rz, out, o, nx,
+                    )  # fmt: skip
                 if momentum != 0:
                     for i in range(nx):
                         out[o + i] += momentum * (u[s + i] - old[i])
 
 
 def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
-    """One stage on planes lo:hi of flat fields, ``out = u + momentum (u - out) + sum_i (F_i(x) - F_i(x - e_i))``; see reference.step."""
+    """One stage on planes lo:hi of flat fields; see `reference.stages.step`."""
     if g is not None or code == 0:
         _gather(u, out, shape, lo, hi, a, momentum, g, g_start, faces)
         return
@@ -356,17 +302,16 @@ def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
     scratch = [np.zeros(count, u.dtype) for count in rows]
     kind = (0,) * code
     if lo > 0:
-        # The plane below the slab, into the bin: only its flux through the far z faces is wanted.
-        waste = np.zeros(channels * ny * nx, u.dtype)
-        _sweep(
-            u, waste, shape, lo - 1, lo, lo - 1, 1, a, b, u.dtype.type(0), kind, faces, w, *scratch
-        )
+        # The plane before the slab fills ``scratch`` with its fluxes through the far z faces. Its
+        # result is discarded.
+        discarded, zero = np.zeros(channels * ny * nx, u.dtype), u.dtype.type(0)
+        _sweep(u, discarded, shape, lo - 1, lo, lo - 1, 1, a, b, zero, kind, faces, w, *scratch)
     _sweep(u, out, shape, lo, hi, 0, nz, a, b, momentum, kind, faces, w, *scratch)
 
 
 @row
 def _squares_row(u, near, far, weight, faces, fp, bit, start, s, r, n):
-    """Squared differences through open faces: ``start`` begins a row, otherwise they are added."""
+    """Write (``start``) or add squared differences across open faces; zero across closed ones."""
     zero = u.dtype.type(0)
     for i in range(n):
         d = u[far + i] - u[near + i]
@@ -377,7 +322,10 @@ def _squares_row(u, near, far, weight, faces, fp, bit, start, s, r, n):
 
 @row
 def _along_row(u, p, stride, volume, b2, w, faces, bit, s, r, n):
-    """s[r:r+n] = squared derivative through the faces between p and p + stride, summed over channels; without neighbour it is zero."""
+    """s[r:r+n] = squared derivative across the faces between p and p + stride, over all channels.
+
+    A ``stride`` of zero stands for a missing neighbour; the derivative is zero.
+    """
     for c in range(w.shape[0]):
         near = p + U(c) * volume
         _squares_row(u, near, near + stride, w[c] * b2, faces, p, bit, c == 0, s, r, n)
@@ -385,53 +333,53 @@ def _along_row(u, p, stride, volume, b2, w, faces, bit, s, r, n):
 
 @row
 def _face_gradient_row(s, r, before, b, after, e, s2, near, far, q, n):
-    """q[r:r+n] = squared gradient at the faces, from that along their axis (and through the faces before and after) and at the voxels."""
+    """q[r:r+n] = squared gradient at the faces.
+
+    It is computed from the squared derivatives ``s`` across the faces, ``before`` and ``after``
+    across the previous and next faces, and the squared gradients ``s2`` at the voxels.
+    """
     half, quarter = s.dtype.type(0.5), s.dtype.type(0.25)
     for i in range(n):
-        own = s[r + i]
-        q[r + i] = max(
-            half * own
-            + half * (s2[near + i] + s2[far + i])
-            - quarter * (before[b + i] + after[e + i]),
-            own,
-        )
+        square = s[r + i]
+        around = before[b + i] + after[e + i]
+        full = half * square + half * (s2[near + i] + s2[far + i]) - quarter * around
+        q[r + i] = max(full, square)
 
 
 @helper
 def _exchange_row(
     kind, u, p, down, up, up2, a, b2, k2, cap, s2, v, faces, fp, bit, gain, loss, r, n
 ):
-    """What the near voxels gain and the far ones lose through the faces between p and p + up, in one pass: a single channel."""
-    half, quarter, one, least = (
-        u.dtype.type(0.5),
-        u.dtype.type(0.25),
-        u.dtype.type(1),
-        u.dtype.type(LEAST),
-    )
-    zero = u.dtype.type(0)
+    """Gain of the near and loss of the far voxels across the faces between p and p + up.
+
+    For a single channel, in one pass.
+    """
+    t = u.dtype.type
+    half, quarter, one, zero = t(0.5), t(0.25), t(1), t(0)
+    min_gradient = t(MIN_GRADIENT)
     for i in range(n):
-        here, there = u[p + i], u[p + up + i]
-        d, before, after = there - here, here - u[p - down + i], u[p + up + up2 + i] - there
+        u0, u1 = u[p + i], u[p + up + i]
+        d, before, after = u1 - u0, u0 - u[p - down + i], u[p + up + up2 + i] - u1
         if faces is not None:
             d = d if faces[fp + i] & bit else zero
             before = before if faces[fp - down + i] & bit else zero
             after = after if faces[fp + up + i] & bit else zero
-        own, around = b2 * (d * d), b2 * (before * before + after * after)
+        square, around = b2 * (d * d), b2 * (before * before + after * after)
         near, far = s2[v + i], s2[v + up + i]
-        q = max(half * own + (half * (near + far) - quarter * around), own)
+        q = max(half * square + (half * (near + far) - quarter * around), square)
         flux = _flux(kind, a * d, k2 * q)
         if cap is None:
             gain[r + i] = flux
             loss[r + i] = flux
         else:
-            norm = one / max(np.sqrt(q), least)
+            norm = one / max(np.sqrt(q), min_gradient)
             gain[r + i] = flux * min(np.sqrt(near) * norm, cap)
             loss[r + i] = flux * min(np.sqrt(far) * norm, cap)
 
 
 @helper
 def _share_row(kind, a, k2, cap, q, s2, p_near, p_far, near, far, r, n):
-    """What the difference through a face gives to the near and takes from the far voxel, from the squared gradient q."""
+    """Conductances of faces for the near and for the far voxels, from the squared gradient q."""
     for i in range(n):
         near[r + i] = _flux(kind, q.dtype.type(1), k2 * q[r + i])
     if cap is None:
@@ -439,27 +387,27 @@ def _share_row(kind, a, k2, cap, q, s2, p_near, p_far, near, far, r, n):
             near[r + i] *= a
             far[r + i] = near[r + i]
     else:
-        least = q.dtype.type(LEAST)
+        min_gradient = q.dtype.type(MIN_GRADIENT)
         for i in range(n):
-            g, norm = a * near[r + i], max(np.sqrt(q[r + i]), least)
+            g, norm = a * near[r + i], max(np.sqrt(q[r + i]), min_gradient)
             near[r + i] = g * min(np.sqrt(s2[p_near + i]) / norm, cap)
             far[r + i] = g * min(np.sqrt(s2[p_far + i]) / norm, cap)
 
 
 @row
 def _pass_row(share, u, near, far, faces, fp, bit, f, r, n):
-    """f[r:r+n] = share of the differences through open faces; a select, since 0 * NaN is NaN."""
+    """Fluxes f[r:r+n] = conductance times difference; zero through closed faces."""
     zero = u.dtype.type(0)
     for i in range(n):
         d = share[r + i] * (u[far + i] - u[near + i])
-        if faces is not None:
+        if faces is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
             d = d if faces[fp + i] & bit else zero
         f[r + i] = d
 
 
 @row
 def _begin_row(u, p, momentum, gain, loss, out, o, n):
-    """Begin with u + momentum (u - out) + what comes along the row; as `_start_row`, with two rows."""
+    """Write u + momentum (u - out) + net flux along the row."""
     one = U(1)
     if momentum == 0:
         for i in range(n):
@@ -471,7 +419,10 @@ def _begin_row(u, p, momentum, gain, loss, out, o, n):
 
 @row
 def _take_row(gain, loss, carry, r, out, o, n):
-    """Add what comes through the far faces less what went through the near ones; keep for the next row or plane what goes out."""
+    """Add the gain through the far faces minus the loss through the near faces.
+
+    The loss of the voxels behind the far faces is kept for the next row or plane.
+    """
     for i in range(n):
         out[o + i] += gain[i] - carry[r + i]
         carry[r + i] = loss[i]
@@ -479,31 +430,10 @@ def _take_row(gain, loss, carry, r, out, o, n):
 
 @helper
 def _face_rows(
-    u,
-    p,
-    down,
-    up,
-    up2,
-    volume,
-    a,
-    b2,
-    kind,
-    k2,
-    cap,
-    s2,
-    v,
-    faces,
-    bit,
-    w,
-    before,
-    s,
-    after,
-    q,
-    near,
-    far,
-    n,
-):
-    """Shares of the faces between rows p and p + up, across the slab or across rows; an offset of zero is a border."""
+    u, p, down, up, up2, volume, a, b2, kind, k2, cap, s2, v, faces, bit, w,
+    before, s, after, q, near, far, n,
+):  # fmt: skip
+    """Conductances of the faces between rows p and p + up; an offset of zero is a border."""
     _along_row(u, p - down, down, volume, b2, w, faces, bit, before, U(0), n)
     _along_row(u, p, up, volume, b2, w, faces, bit, s, U(0), n)
     _along_row(u, p + up, up2, volume, b2, w, faces, bit, after, U(0), n)
@@ -513,30 +443,28 @@ def _face_rows(
 
 @jit
 def _gradient_sweep(
-    u, out, shape, lo, hi, out_lo, out_planes, a, b2, momentum, kind, k2, cap, s2, s2_start, faces, w,
-    carry_y, carry_z, before, s, after, q, near_x, far_x, near_y, far_y, near_z, far_z, gain, loss,
+    u, out, shape, lo, hi, out_lo, out_planes, a, b2, momentum, kind, k2, cap, s2, s2_start,
+    faces, w, carry_y, carry_z,
+    before, s, after, q, near_x, far_x, near_y, far_y, near_z, far_z, gain, loss,
 ):  # fmt: skip
-    """Planes lo:hi of a stage into ``out``, whose first plane is ``out_lo``; as `_sweep`, but a face may give its voxels unequal shares."""
+    """As `_sweep`, with a diffusivity of the full gradient.
+
+    Each face has one conductance for its near and one for its far voxel.
+    """
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
     volume, out_volume, shift = nz * plane, U(out_planes) * plane, U(s2_start) * plane
     zero, one, two = U(0), U(1), U(2)
     for z in range(U(lo), U(hi)):
-        down_z, beyond, beyond2 = (
-            plane if z > zero else zero,
-            plane if z + one < nz else zero,
-            plane if z + two < nz else zero,
-        )
+        down_z, beyond = plane if z > zero else zero, plane if z + one < nz else zero
+        beyond2 = plane if z + two < nz else zero
         for i in range(channels * nx):
             carry_y[i] = u.dtype.type(0)
         for y in range(ny):
             p = z * plane + y * nx
             v = p - shift
-            down_y, above, above2 = (
-                nx if y > zero else zero,
-                nx if y + one < ny else zero,
-                nx if y + two < ny else zero,
-            )
+            down_y, above = nx if y > zero else zero, nx if y + one < ny else zero
+            above2 = nx if y + two < ny else zero
             if channels == one:
                 o = (z - U(out_lo)) * plane + y * nx
                 gain[nx] = loss[0] = u.dtype.type(0)
@@ -545,91 +473,39 @@ def _gradient_sweep(
                         continue
                     x = (zero, one, nx - two)[part]
                     n = nx - U(3) if part == 1 else one
-                    left, right = (
-                        one if x > zero else zero,
-                        one if part == 1 or x + two < nx else zero,
-                    )
+                    left = one if x > zero else zero
+                    right = one if part == 1 or x + two < nx else zero
                     f, g = p + x, v + x
                     _exchange_row(
-                        kind,
-                        u,
-                        f,
-                        left,
-                        one,
-                        right,
-                        a[2],
-                        b2[2],
-                        k2,
-                        cap,
-                        s2,
-                        g,
-                        faces,
-                        f,
-                        np.uint8(4),
-                        gain,
-                        loss,
-                        x + one,
-                        n,
-                    )
+                        kind, u, f, left, one, right, a[2], b2[2], k2, cap, s2, g,
+                        faces, f, np.uint8(4), gain, loss, x + one, n,
+                    )  # fmt: skip
                 _begin_row(u, p, momentum, gain, loss, out, o, nx)
                 if ny > one:
                     _exchange_row(
-                        kind,
-                        u,
-                        p,
-                        down_y,
-                        above,
-                        above2,
-                        a[1],
-                        b2[1],
-                        k2,
-                        cap,
-                        s2,
-                        v,
-                        faces,
-                        p,
-                        np.uint8(2),
-                        gain,
-                        loss,
-                        zero,
-                        nx,
-                    )
+                        kind, u, p, down_y, above, above2, a[1], b2[1], k2, cap, s2, v,
+                        faces, p, np.uint8(2), gain, loss, zero, nx,
+                    )  # fmt: skip
                     _take_row(gain, loss, carry_y, zero, out, o, nx)
                 if nz > one:
                     _exchange_row(
-                        kind,
-                        u,
-                        p,
-                        down_z,
-                        beyond,
-                        beyond2,
-                        a[0],
-                        b2[0],
-                        k2,
-                        cap,
-                        s2,
-                        v,
-                        faces,
-                        p,
-                        np.uint8(1),
-                        gain,
-                        loss,
-                        zero,
-                        nx,
-                    )
+                        kind, u, p, down_z, beyond, beyond2, a[0], b2[0], k2, cap, s2, v,
+                        faces, p, np.uint8(1), gain, loss, zero, nx,
+                    )  # fmt: skip
                     _take_row(gain, loss, carry_z, y * nx, out, o, nx)
                 continue
             if nz > one:
                 _face_rows(
-                    u, p, down_z, beyond, beyond2, volume, a[0], b2[0], kind, k2, cap, s2, v, faces, np.uint8(1), w,
-                    before, s, after, q, near_z, far_z, nx,
+                    u, p, down_z, beyond, beyond2, volume, a[0], b2[0], kind, k2, cap, s2, v,
+                    faces, np.uint8(1), w, before, s, after, q, near_z, far_z, nx,
                 )  # fmt: skip
             if ny > one:
                 _face_rows(
-                    u, p, down_y, above, above2, volume, a[1], b2[1], kind, k2, cap, s2, v, faces, np.uint8(2), w,
-                    before, s, after, q, near_y, far_y, nx,
+                    u, p, down_y, above, above2, volume, a[1], b2[1], kind, k2, cap, s2, v,
+                    faces, np.uint8(2), w, before, s, after, q, near_y, far_y, nx,
                 )  # fmt: skip
-            # Along the row, the face before voxel i has number i; the first and the last are the border, where nothing flows.
+            # Along the row, face i lies before voxel i. The first and the last are the border, with
+            # zero flux.
             inner = nx - one
             s[0] = s[nx] = u.dtype.type(0)
             _along_row(u, p, one, volume, b2[2], w, faces, np.uint8(4), s, one, inner)
@@ -652,66 +528,29 @@ def _gradient_sweep(
 
 
 def gradient_step(u, out, shape, lo, hi, a, b2, momentum, code, k2, cap, s2, s2_start, faces, w):
-    """One stage whose diffusivity sees the whole gradient at a face, on planes lo:hi of flat fields; see reference.gradient_step."""
+    """One stage on planes lo:hi of flat fields; see `reference.stages.gradient_step`."""
     channels, nz, ny, nx = shape
-    scratch = [
-        np.zeros(count, u.dtype) for count in (channels * nx, channels * ny * nx, *[nx + 1] * 12)
-    ]
-    kind, cap = (
-        (0,) * code,
-        cap if cap else None,
-    )  # compiled for each diffusivity, with and without a limit
+    rows = (channels * nx, channels * ny * nx, *[nx + 1] * 12)
+    scratch = [np.zeros(count, u.dtype) for count in rows]
+    # Compiled for each diffusivity, with and without a limit.
+    kind, cap = (0,) * code, cap if cap else None
+    gradient = kind, k2, cap, s2, s2_start
     if lo > 0:
-        # As in `step`: only what the plane below the slab gives to this one is wanted.
-        waste = np.zeros(channels * ny * nx, u.dtype)
+        # As in `step`: the plane before the slab fills ``scratch``, and its result is discarded.
+        discarded, zero = np.zeros(channels * ny * nx, u.dtype), u.dtype.type(0)
         _gradient_sweep(
-            u,
-            waste,
-            shape,
-            lo - 1,
-            lo,
-            lo - 1,
-            1,
-            a,
-            b2,
-            u.dtype.type(0),
-            kind,
-            k2,
-            cap,
-            s2,
-            s2_start,
-            faces,
-            w,
-            *scratch,
+            u, discarded, shape, lo - 1, lo, lo - 1, 1, a, b2, zero, *gradient, faces, w, *scratch
         )
-    _gradient_sweep(
-        u,
-        out,
-        shape,
-        lo,
-        hi,
-        0,
-        nz,
-        a,
-        b2,
-        momentum,
-        kind,
-        k2,
-        cap,
-        s2,
-        s2_start,
-        faces,
-        w,
-        *scratch,
-    )
+    _gradient_sweep(u, out, shape, lo, hi, 0, nz, a, b2, momentum, *gradient, faces, w, *scratch)
 
 
 @jit
 def _diffusivity(kind, q):
+    """Compiled part of `diffusivity`."""
     for i in range(U(q.shape[0])):
         q[i] = _flux(kind, q.dtype.type(1), q[i])
 
 
 def diffusivity(code, q):
-    """Replace the flat array q = s^2/kappa^2 by g(q)."""
+    """Replace the flat array q = s^2/kappa^2 by g(q); see `reference.stages.diffusivity`."""
     _diffusivity((0,) * code, q)

@@ -1,7 +1,10 @@
-r"""Compiled kernels of the tensor models: derivatives, eigenvalues, packed tensors, and the cell stencil. Rules as in `compiled`.
+"""Compiled kernels of the tensor models: derivatives, eigenvalues, packed tensors, cell stencil.
 
-The tensor of a voxel is kept in two 64-bit words of three 19-bit entries each, in slots of 21 bits: four words can be added before they are
-unpacked, and the six entries take 16 bytes instead of 24, with an error of 2e-6 of the largest eigenvalue.
+The same rules hold as in `numba.stages`; `reference.tensor` documents the functions.
+
+A tensor is stored in two 64-bit words of three 19-bit entries each, in slots of 21 bits. Four words
+can be added before they are unpacked. The six entries take 16 bytes instead of 24, with an error of
+2e-6 of the largest eigenvalue.
 """
 
 from __future__ import annotations
@@ -10,17 +13,30 @@ import numpy as np
 
 from napari_diffusion.backends.numba.jit import helper, jit, row
 from napari_diffusion.backends.numba.stages import exp_neg_half
-from napari_diffusion.backends.reference.tensor import C2, CLEAREST, CLOSE, FAINTEST, FALL, LEAST
+from napari_diffusion.backends.reference.tensor import (
+    HOURGLASS_REDUCTION,
+    MAX_CURVATURE,
+    MIN_CURVATURE,
+    MIN_EIGENVALUE_GAP,
+    MIN_HOURGLASS_WEIGHT,
+    VESSELNESS_C2,
+)
 
 U = np.uint64
-BIAS = 1 << 18
-MASK, SLOT, SLOTS = U((1 << 21) - 1), U(21), U(42)
-BLOCK = 2048  # voxels whose Hessians and eigenvalues stay in the cache
+#: Added to an entry, which makes it non-negative.
+ENTRY_BIAS = 1 << 18
+#: Mask of the lowest slot of a word, and the bits of one and of two slots.
+SLOT_MASK, SLOT_BITS, TWO_SLOTS_BITS = U((1 << 21) - 1), U(21), U(42)
+#: Voxels per block of `vessels`; their Hessians and eigenvalues stay in the cache.
+BLOCK_VOXELS = 2048
 ROOT3 = float(np.sqrt(3.0))
 
 
 def _sine_series(degree: int) -> list[float]:
-    """Power series in x of sin(2/3 asin(sqrt(y))) / sqrt(y), y = (x + 1)/4 in [0, 1/2]; singular first at x = 3, it falls like 5.8^-n."""
+    """Power series in x of sin(2/3 asin(sqrt(y))) / sqrt(y) with y = (x + 1)/4 in [0, 1/2].
+
+    The nearest singularity is x = 3, so the error decreases like 5.8^-n.
+    """
     nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     root = np.sqrt((nodes + 1) / 4)
     fit = np.polynomial.chebyshev.Chebyshev.fit(
@@ -34,7 +50,10 @@ S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14 = _sine_series(1
 
 @row
 def _derivative_row(u, p, near, far, faces, fp, fnear, bit, first, scale, out, r, n):
-    """Write scale times the sum (first derivative) or difference (second) of both one-sided differences; a closed face has none."""
+    """Write a first or second derivative: scaled sum or difference of one-sided differences.
+
+    A one-sided difference across a closed face is zero.
+    """
     zero = u.dtype.type(0)
     for i in range(n):
         up, down = u[far + i] - u[p + i], u[p + i] - u[near + i]
@@ -46,7 +65,10 @@ def _derivative_row(u, p, near, far, faces, fp, fnear, bit, first, scale, out, r
 
 @jit
 def derivative(u, shape, start, lo, hi, axis, first, scale, faces, out):
-    """First (central) or second derivative along ``axis`` on planes lo:hi; plane 0 of ``u`` is plane ``start``; see reference_tensor."""
+    """First or second derivative on planes lo:hi; see `reference.tensor.derivative`.
+
+    Plane 0 of ``u`` is plane ``start``.
+    """
     channels, planes, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, one, zero = ny * nx, U(1), U(0)
     start, lo, hi = U(start), U(lo), U(hi)
@@ -58,94 +80,46 @@ def derivative(u, shape, start, lo, hi, axis, first, scale, faces, out):
                 p = (c * planes + z - start) * plane + y * nx
                 # At the border of the array the neighbour is the voxel itself: difference zero.
                 if axis == 0:
-                    dn, up = (
-                        (plane if z > start else zero),
-                        (plane if z + one < start + planes else zero),
-                    )
+                    down = plane if z > start else zero
+                    up = plane if z + one < start + planes else zero
                     _derivative_row(
-                        u,
-                        p,
-                        p - dn,
-                        p + up,
-                        faces,
-                        fp,
-                        fp - dn,
-                        np.uint8(1),
-                        first,
-                        scale,
-                        out,
-                        r,
-                        nx,
-                    )
+                        u, p, p - down, p + up, faces, fp, fp - down, np.uint8(1),
+                        first, scale, out, r, nx,
+                    )  # fmt: skip
                 elif axis == 1:
-                    dn, up = (nx if y > zero else zero), (nx if y + one < ny else zero)
+                    down = nx if y > zero else zero
+                    up = nx if y + one < ny else zero
                     _derivative_row(
-                        u,
-                        p,
-                        p - dn,
-                        p + up,
-                        faces,
-                        fp,
-                        fp - dn,
-                        np.uint8(2),
-                        first,
-                        scale,
-                        out,
-                        r,
-                        nx,
-                    )
+                        u, p, p - down, p + up, faces, fp, fp - down, np.uint8(2),
+                        first, scale, out, r, nx,
+                    )  # fmt: skip
                 elif nx == one:
                     out[r] = u.dtype.type(0)
                 else:
                     bit = np.uint8(4)
                     _derivative_row(
-                        u,
-                        p + one,
-                        p,
-                        p + U(2),
-                        faces,
-                        fp + one,
-                        fp,
-                        bit,
-                        first,
-                        scale,
-                        out,
-                        r + one,
-                        nx - U(2),
-                    )
+                        u, p + one, p, p + U(2), faces, fp + one, fp, bit,
+                        first, scale, out, r + one, nx - U(2),
+                    )  # fmt: skip
                     _derivative_row(u, p, p, p + one, faces, fp, fp, bit, first, scale, out, r, one)
-                    far = p + last
+                    end, face = p + last, fp + last - one
                     _derivative_row(
-                        u,
-                        far,
-                        far - one,
-                        far,
-                        faces,
-                        fp + last - one,
-                        fp + last - one,
-                        bit,
-                        first,
-                        scale,
-                        out,
-                        r + last,
-                        one,
-                    )
+                        u, end, end - one, end, faces, face, face, bit,
+                        first, scale, out, r + last, one,
+                    )  # fmt: skip
 
 
 @jit
 def eigenvalues(j, mu):
-    """Eigenvalues, largest first, of symmetric matrices given by rows of entries: diagonal, then upper triangle."""
+    """Eigenvalues of symmetric matrices, largest first; see `reference.tensor.eigenvalues`."""
     n = mu.shape[1]
     if mu.shape[0] == 1:
         for i in range(n):
             mu[0, i] = j[0, i]
     elif mu.shape[0] == 2:
         for i in range(n):
-            a, b, c = (
-                np.float64(j[0, i]),
-                np.float64(j[1, i]),
-                np.float64(j[2, i]),
-            )  # their squares may be beyond float32
+            # In float64, since the squares may overflow in float32.
+            a, b, c = np.float64(j[0, i]), np.float64(j[1, i]), np.float64(j[2, i])
             mean, half = 0.5 * (a + b), 0.5 * (a - b)
             root = np.sqrt(half * half + c * c)
             mu[0, i] = mean + root
@@ -170,27 +144,22 @@ def eigenvalues(j, mu):
             p = np.sqrt(p2)
             inverse = half / (p2 * p)
             r = (a * (b * c - ff) - d * (d * c - e * f) + e * (d * f - b * e)) * inverse
-            # 1 - r^2 as a sum of squares: how far the square of the matrix is from being parallel to it, without cancellation.
+            # 1 - r^2 as a sum of squares, free of cancellation: it measures how far the square of
+            # the matrix is from being parallel to the matrix.
             qa, qb, qc = a * a + dd + ee, b * b + dd + ff, c * c + ee + ff
             x0, x1, x2, x3, x4 = a - b, (a + b - two * c) * root3 * third, two * d, two * e, two * f
             y0, y1 = qa - qb, (qa + qb - two * qc) * root3 * third
-            y2, y3, y4 = (
-                two * (d * (a + b) + e * f),
-                two * (e * (a + c) + d * f),
-                two * (f * (b + c) + d * e),
-            )
-            w01, w02, w03, w04 = (
-                x0 * y1 - x1 * y0,
-                x0 * y2 - x2 * y0,
-                x0 * y3 - x3 * y0,
-                x0 * y4 - x4 * y0,
-            )
+            y2, y3 = two * (d * (a + b) + e * f), two * (e * (a + c) + d * f)
+            y4 = two * (f * (b + c) + d * e)
+            w01, w02 = x0 * y1 - x1 * y0, x0 * y2 - x2 * y0
+            w03, w04 = x0 * y3 - x3 * y0, x0 * y4 - x4 * y0
             w12, w13, w14 = x1 * y2 - x2 * y1, x1 * y3 - x3 * y1, x1 * y4 - x4 * y1
             w23, w24, w34 = x2 * y3 - x3 * y2, x2 * y4 - x4 * y2, x3 * y4 - x4 * y3
             near = w01 * w01 + w02 * w02 + w03 * w03 + w04 * w04 + w12 * w12
             total = near + w13 * w13 + w14 * w14 + w23 * w23 + w24 * w24 + w34 * w34
             sine = np.sqrt(total) * (third * half) * inverse
-            # Sine of half the angle, at most 1/sqrt(2); of a third of the angle by the series.
+            # y is the squared sine of half the angle, at most 1/2. The series gives the sine of a
+            # third of the angle.
             y = min(sine * sine / (two * (one + abs(r))), half)
             x = t(4) * y - one
             s = c7 + x * (c8 + x * (c9 + x * (c10 + x * (c11 + x * (c12 + x * (c13 + x * c14))))))
@@ -206,41 +175,45 @@ def eigenvalues(j, mu):
 
 @row
 def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
-    """Vesselness as in `reference_tensor`, from eigenvalues in the order of a bright vessel; with two of them ``m1`` is None."""
+    """Vesselness of eigenvalues in the order of a bright vessel; see `reference.tensor.vesselness`.
+
+    With two eigenvalues ``m1`` is None.
+    """
     t = m0.dtype.type
     zero, one, four, smallest = t(0), t(1), t(4), t(1e-37) if m0.itemsize == 4 else t(1e-300)
-    faintest, clearest, sheets = t(FAINTEST), t(CLEAREST), t(4 * C2)
+    min_curvature, max_curvature = t(MIN_CURVATURE), t(MAX_CURVATURE)
+    smoothing = t(4 * VESSELNESS_C2)
     for i in range(n):
         first, third = sign * m0[i], sign * m2[i]
         second = third if m1 is None else sign * m1[i]
         largest = max(max(abs(first), smallest), max(abs(second), abs(third)))
-        a, b, c = abs(first) / largest, max(abs(second) / largest, faintest), abs(third) / largest
-        height, ratio = min(max(strength * largest, faintest), clearest), a / b
-        found = max(one - ratio * ratio, zero)
-        found = found if second < zero and third < zero else zero
+        a, c = abs(first) / largest, abs(third) / largest
+        b = max(abs(second) / largest, min_curvature)
+        height = min(max(strength * largest, min_curvature), max_curvature)
+        ratio = a / b
+        tube = max(one - ratio * ratio, zero)
+        tube = tube if second < zero and third < zero else zero
         if m1 is None:
             strong = one - exp_neg_half(height * height * (a * a + c * c))
-            vessel[i] = found * strong * exp_neg_half(four * a * a)
+            vessel[i] = tube * strong * exp_neg_half(four * a * a)
         else:
             strong = (one - exp_neg_half(height * height * (a * a + b * b + c * c))) * (
                 one - exp_neg_half(four * b * b)
             )
-            vessel[i] = (
-                found
-                * strong
-                * exp_neg_half(four * a * ratio + sheets / (b * height * height * height))
-            )
+            q = four * a * ratio + smoothing / (b * height * height * height)
+            vessel[i] = tube * strong * exp_neg_half(q)
 
 
 @row
 def _scaled_row(u, p, scale, out, n):
+    """Copy a row times ``scale``."""
     for i in range(n):
         out[i] = scale * u[p + i]
 
 
 @row
 def _weighted_row(j, vessel, total, p, n):
-    """Add the fourth power of ``vessel`` times ``j``."""
+    """Add ``j`` times the fourth power of ``vessel``."""
     for i in range(n):
         square = vessel[i] * vessel[i]
         total[p + i] += square * square * j[i]
@@ -248,18 +221,19 @@ def _weighted_row(j, vessel, total, p, n):
 
 @jit
 def vessels(h, scale, bright, strength, total, best):
-    """Add V^4 H to ``total``, H = scale h, and keep the larger vesselness V in ``best``; ``strength`` is 1/gamma."""
+    """Accumulate Hessians by their vesselness; see `reference.tensor.vessels`.
+
+    Adds V^4 H to ``total`` with H = scale h, and keeps the larger V in ``best``. ``strength`` is
+    1/gamma.
+    """
     entries, volume = h.shape
     axes = 3 if entries == 6 else 2 if entries == 3 else 1
     low, top = (0, axes - 1) if bright else (axes - 1, 0)
     sign = h.dtype.type(1 if bright else -1)
-    for start in range(0, volume, BLOCK):
-        count = min(BLOCK, volume - start)
-        j, mu, vessel = (
-            np.empty((entries, count), h.dtype),
-            np.empty((axes, count), h.dtype),
-            np.empty(count, h.dtype),
-        )
+    for start in range(0, volume, BLOCK_VOXELS):
+        count = min(BLOCK_VOXELS, volume - start)
+        j, mu = np.empty((entries, count), h.dtype), np.empty((axes, count), h.dtype)
+        vessel = np.empty(count, h.dtype)
         p, n = U(start), U(count)
         for k in range(entries):
             _scaled_row(h[k], p, scale, j[k], n)
@@ -276,52 +250,46 @@ def vessels(h, scale, bright, strength, total, best):
 
 @row
 def _share(rise, gap, floor, zero, one):
-    """Divided difference; where two eigenvalues meet there is no direction to tell apart."""
-    share = rise / (
-        gap if gap > floor else one
-    )  # selected, not branched around: a loop with branches is not vectorised
+    """Divided difference; zero where two eigenvalues are equal, since they have one eigenspace."""
+    # Selected, not branched: a loop with branches is not vectorised.
+    share = rise / (gap if gap > floor else one)
     return share if gap > floor else zero
 
 
 @row
 def _pack(a, b, c):
-    """Three entries, as shares of 2^18 - 1, in one word."""
-    # By 32-bit integers: few processors turn a vector of numbers into 64-bit ones.
-    a, b, c = np.int32(np.rint(a)) + BIAS, np.int32(np.rint(b)) + BIAS, np.int32(np.rint(c)) + BIAS
-    return U(a) | (U(b) << SLOT) | (U(c) << SLOTS)
+    """Pack three entries, in quantisation steps, into one word."""
+    # Via 32-bit integers, since few processors convert a vector of floats to 64-bit integers.
+    a = np.int32(np.rint(a)) + ENTRY_BIAS
+    b = np.int32(np.rint(b)) + ENTRY_BIAS
+    c = np.int32(np.rint(c)) + ENTRY_BIAS
+    return U(a) | (U(b) << SLOT_BITS) | (U(c) << TWO_SLOTS_BITS)
 
 
 @jit
 def compose(j, mu, lam, scale, axes, d, start, volume):
-    """Pack D = sum_i lam_i v_i v_i^T, with the eigenvectors of ``j``, times ``scale`` into two words from ``start`` on.
+    """Pack tensors with new eigenvalues into two words; see `reference.tensor.compose`.
 
-    Newton's form of the map mu -> lam needs no eigenvectors.
+    ``scale`` times D = sum_i lam_i v_i v_i^T is written from voxel ``start`` on, with the
+    eigenvectors v of ``j``. Newton's form of the map mu -> lam needs no eigenvectors.
     """
     start, volume, count = U(start), U(volume), U(mu.shape[1])
     t = mu.dtype.type
-    zero, one, least, smallest = t(0), t(1), t(CLOSE), t(1e-37) if mu.itemsize == 4 else t(1e-300)
+    zero, one, min_gap = t(0), t(1), t(MIN_EIGENVALUE_GAP)
+    smallest = t(1e-37) if mu.itemsize == 4 else t(1e-300)
     if mu.shape[0] == 1:
         for i in range(count):
             d0 = scale * lam[0, i]
-            z, y, x = (
-                (d0 if axes[0] == 0 else zero),
-                (d0 if axes[0] == 1 else zero),
-                (d0 if axes[0] == 2 else zero),
-            )
+            z = d0 if axes[0] == 0 else zero
+            y = d0 if axes[0] == 1 else zero
+            x = d0 if axes[0] == 2 else zero
             d[start + i], d[volume + start + i] = _pack(z, y, x), _pack(zero, zero, zero)
     elif mu.shape[0] == 2:
         for i in range(count):
-            share = _share(
-                lam[0, i] - lam[1, i],
-                mu[0, i] - mu[1, i],
-                least * max(abs(mu[0, i]), abs(mu[1, i])),
-                zero,
-                one,
-            )
-            a, b = (
-                scale * (lam[0, i] + share * (j[0, i] - mu[0, i])),
-                scale * (lam[0, i] + share * (j[1, i] - mu[0, i])),
-            )
+            rise, gap = lam[0, i] - lam[1, i], mu[0, i] - mu[1, i]
+            share = _share(rise, gap, min_gap * max(abs(mu[0, i]), abs(mu[1, i])), zero, one)
+            a = scale * (lam[0, i] + share * (j[0, i] - mu[0, i]))
+            b = scale * (lam[0, i] + share * (j[1, i] - mu[0, i]))
             c = scale * (share * j[2, i])
             if axes[0] == 0 and axes[1] == 2:
                 d[start + i], d[volume + start + i] = _pack(a, zero, b), _pack(zero, c, zero)
@@ -333,22 +301,15 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
         j0, j1, j2, j3, j4, j5 = j[0], j[1], j[2], j[3], j[4], j[5]
         m0, m1, m2, l0, l1, l2 = mu[0], mu[1], mu[2], lam[0], lam[1], lam[2]
         for i in range(count):
-            # In units of the largest eigenvalue: the share of a share divides by its square.
+            # In units of the largest eigenvalue, since the second divided difference divides by a
+            # product of two gaps.
             unit = one / max(max(abs(m0[i]), abs(m2[i])), smallest)
             a, b, c, first = m0[i] * unit, m1[i] * unit, m2[i] * unit, l0[i]
-            s12, s23 = (
-                _share(first - l1[i], a - b, least, zero, one),
-                _share(l1[i] - l2[i], b - c, least, zero, one),
-            )
-            s123 = _share(s12 - s23, a - c, least, zero, one)
-            zz, yy, xx, o3, o4, o5 = (
-                j0[i] * unit,
-                j1[i] * unit,
-                j2[i] * unit,
-                j3[i] * unit,
-                j4[i] * unit,
-                j5[i] * unit,
-            )
+            s12 = _share(first - l1[i], a - b, min_gap, zero, one)
+            s23 = _share(l1[i] - l2[i], b - c, min_gap, zero, one)
+            s123 = _share(s12 - s23, a - c, min_gap, zero, one)
+            zz, yy, xx = j0[i] * unit, j1[i] * unit, j2[i] * unit
+            o3, o4, o5 = j3[i] * unit, j4[i] * unit, j5[i] * unit
             z1, y1, x1, z2, y2, x2 = zz - a, yy - a, xx - a, zz - b, yy - b, xx - b
             zz = first + s12 * z1 + s123 * (z1 * z2 + o3 * o3 + o4 * o4)
             yy = first + s12 * y1 + s123 * (o3 * o3 + y1 * y2 + o5 * o5)
@@ -362,18 +323,18 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
 
 @row
 def _unpack_row(d, volume, a, b, c, e, t, n):
-    """t[k, 1:n+1] = entry k summed over four rows, with both ends repeated."""
-    four, one = np.int32(4 * BIAS), U(1)
+    """t[k, 1:n+1] = entry k summed over four rows; both ends are repeated."""
+    four_biases, one = np.int32(4 * ENTRY_BIAS), U(1)
     for i in range(n):
         w = d[a + i] + d[b + i] + d[c + i] + d[e + i]
-        t[0, i + one] = np.int32(w & MASK) - four
-        t[1, i + one] = np.int32((w >> SLOT) & MASK) - four
-        t[2, i + one] = np.int32(w >> SLOTS) - four
+        t[0, i + one] = np.int32(w & SLOT_MASK) - four_biases
+        t[1, i + one] = np.int32((w >> SLOT_BITS) & SLOT_MASK) - four_biases
+        t[2, i + one] = np.int32(w >> TWO_SLOTS_BITS) - four_biases
     for i in range(n):
         w = d[volume + a + i] + d[volume + b + i] + d[volume + c + i] + d[volume + e + i]
-        t[3, i + one] = np.int32(w & MASK) - four
-        t[4, i + one] = np.int32((w >> SLOT) & MASK) - four
-        t[5, i + one] = np.int32(w >> SLOTS) - four
+        t[3, i + one] = np.int32(w & SLOT_MASK) - four_biases
+        t[4, i + one] = np.int32((w >> SLOT_BITS) & SLOT_MASK) - four_biases
+        t[5, i + one] = np.int32(w >> TWO_SLOTS_BITS) - four_biases
     for k in range(6):
         t[k, 0] = t[k, 1]
         t[k, n + one] = t[k, n]
@@ -381,7 +342,10 @@ def _unpack_row(d, volume, a, b, c, e, t, n):
 
 @row
 def _corner_row(u, a, b, c, e, x, y, z, q, n):
-    """Sums and differences of the four rows of a row of cells (a low, b high along y, c high along z, e both)."""
+    """Sums and differences of the four rows of voxels at the corners of a row of cells.
+
+    Row a is low along y and z, b is high along y, c is high along z, e is high along both.
+    """
     one = U(1)
     for i in range(n):
         ua, ub, uc, ue = u[a + i], u[b + i], u[c + i], u[e + i]
@@ -400,43 +364,41 @@ def _corner_row(u, a, b, c, e, x, y, z, q, n):
 
 @row
 def _flux_row(t, k, x, y, z, q, fx, fy, fz, mzy, mzx, myx, m3, n):
-    """Fluxes of the n + 1 cells of a row: D times the mean gradient, and the hourglass modes with their weights."""
+    """Fluxes of the n + 1 cells of a row: D times mean gradient, and weighted hourglass modes."""
     one = U(1)
-    least, fall = x.dtype.type(LEAST), x.dtype.type(FALL)
+    min_weight = x.dtype.type(MIN_HOURGLASS_WEIGHT)
+    reduction = x.dtype.type(HOURGLASS_REDUCTION)
     k0, k1, k2, k3, k4, k5 = k[0], k[1], k[2], k[3], k[4], k[5]
     t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
     for i in range(n + one):
-        zz, yy, xx = (
-            k0 * (t0[i] + t0[i + one]),
-            k1 * (t1[i] + t1[i + one]),
-            k2 * (t2[i] + t2[i + one]),
-        )
-        zy, zx, yx = (
-            k3 * (t3[i] + t3[i + one]),
-            k4 * (t4[i] + t4[i + one]),
-            k5 * (t5[i] + t5[i + one]),
-        )
+        zz = k0 * (t0[i] + t0[i + one])
+        yy = k1 * (t1[i] + t1[i + one])
+        xx = k2 * (t2[i] + t2[i + one])
+        zy = k3 * (t3[i] + t3[i + one])
+        zx = k4 * (t4[i] + t4[i + one])
+        yx = k5 * (t5[i] + t5[i + one])
         gx, gy, gz = x[i], y[i] + y[i + one], z[i] + z[i + one]
         fz[i] = zz * gz + (zy * gy + zx * gx)
         fy[i] = yy * gy + (zy * gz + yx * gx)
         fx[i] = xx * gx + (zx * gz + yx * gy)
         azy, azx, ayx = abs(zy), abs(zx), abs(yx)
-        vz = max(least * zz, zz - fall * (azy + azx))
-        vy = max(least * yy, yy - fall * (azy + ayx))
-        vx = max(least * xx, xx - fall * (azx + ayx))
+        vz = max(min_weight * zz, zz - reduction * (azy + azx))
+        vy = max(min_weight * yy, yy - reduction * (azy + ayx))
+        vx = max(min_weight * xx, xx - reduction * (azx + ayx))
         mzy[i] = (vz + vy) * (q[i] + q[i + one])
         mzx[i] = (vz + vx) * (z[i + one] - z[i])
         myx[i] = (vy + vx) * (y[i + one] - y[i])
         m3[i] = (vz + (vy + vx)) * (q[i + one] - q[i])
-    fx[0], fx[n] = (
-        x.dtype.type(0),
-        x.dtype.type(0),
-    )  # a cell at the end of the row has no edge along it
+    # A cell at an end of the row has no edge along it.
+    fx[0], fx[n] = x.dtype.type(0), x.dtype.type(0)
 
 
 @row
 def _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, n):
-    """What a row of cells gives to each of its four rows of voxels, up to signs: fluxes along x, y and z, and the hourglass of both."""
+    """Contributions of a row of cells to its four rows of voxels, which differ in signs only.
+
+    x, y and z receive those of the fluxes along the axes, q that of the hourglass mode of y and z.
+    """
     one = U(1)
     for i in range(n):
         x[i] = fx[i + one] - fx[i]
@@ -447,7 +409,10 @@ def _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, n):
 
 @row
 def _scatter_row(x, y, z, q, sy, sz, out, o, n):
-    """Add that to one of the four; sy, sz = +-1 say on which side it lies, 0 that there is no other side."""
+    """Add the contributions to one of the four rows of voxels.
+
+    sy and sz are +-1 for the side of the row, or 0 where the cells have one side only.
+    """
     both = sy * sz
     for i in range(n):
         out[o + i] += (x[i] + sy * y[i]) + (sz * z[i] + both * q[i])
@@ -455,17 +420,18 @@ def _scatter_row(x, y, z, q, sy, sz, out, o, n):
 
 @row
 def _scatter_rows(x, y, z, q, out, a, b, e, f, n):
-    """The same for all four at once, in the inside of the volume."""
+    """Add the contributions to all four rows of voxels, in the interior of the volume."""
     for i in range(n):
-        less, more, low, high = x[i] - y[i], x[i] + y[i], q[i] - z[i], z[i] + q[i]
-        out[a + i] += less + low
-        out[b + i] += more - high
-        out[e + i] += less - low
-        out[f + i] += more + high
+        y_low, y_high, z_low, z_high = x[i] - y[i], x[i] + y[i], q[i] - z[i], z[i] + q[i]
+        out[a + i] += y_low + z_low
+        out[b + i] += y_high - z_high
+        out[e + i] += y_low - z_low
+        out[f + i] += y_high + z_high
 
 
 @row
 def _begin_row(u, p, momentum, out, n):
+    """Write u + momentum (u - out)."""
     if momentum == 0:
         for i in range(n):
             out[p + i] = u[p + i]
@@ -476,7 +442,7 @@ def _begin_row(u, p, momentum, out, n):
 
 @row
 def _edge(edge):
-    """Axis and two corners of edge 0 to 11 of a cell."""
+    """Axis, low corner and high corner of edge 0 to 11 of a cell."""
     axis, k = edge // 4, edge % 4
     if axis == 0:
         return axis, k, k + 4
@@ -487,25 +453,30 @@ def _edge(edge):
 
 @helper
 def _is_cut(faces, a, b, c, e, has_y, has_z, left, right):
-    """Whether a face between two voxels of the cell is closed; ``left`` and ``right`` are offsets in the row, equal at its ends."""
-    shut = False
+    """Whether a face between two voxels of the cell is closed.
+
+    ``left`` and ``right`` are offsets in the row; they are equal at the ends of the row.
+    """
+    is_cut = False
     for side in range(2):
         x = left if side == 0 else right
         if has_z:
-            shut |= not faces[a + x] & np.uint8(1) or not faces[b + x] & np.uint8(1)
+            is_cut |= not faces[a + x] & np.uint8(1) or not faces[b + x] & np.uint8(1)
         if has_y:
-            shut |= not faces[a + x] & np.uint8(2) or not faces[c + x] & np.uint8(2)
+            is_cut |= not faces[a + x] & np.uint8(2) or not faces[c + x] & np.uint8(2)
     if left != right:
         for start in (a, b, c, e):
-            shut |= not faces[start + left] & np.uint8(4)
-    return shut
+            is_cut |= not faces[start + left] & np.uint8(4)
+    return is_cut
 
 
 @helper
 def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
-    """One cell with walls: every connected part of its corners flows by its own mean gradient; see reference_tensor.step.
+    """Add the fluxes of one cell with walls; see `reference.tensor.tensor_step`.
 
-    Corner n lies at +1 along z, y, x for its bits 4, 2, 1; ``corner`` are offsets in the volume, ``out_of`` says which corners are written.
+    Every connected part of its corners has its own mean gradient. The bits 4, 2, 1 of a corner's
+    number mark the high side along z, y, x. ``corner`` holds offsets in the volume, ``present``
+    marks corners inside the image, ``out_of`` the corners that are written.
     """
     part = np.empty(8, np.int64)
     for n in range(8):
@@ -528,8 +499,10 @@ def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
             if present[n] and part[n] == root:
                 for entry in range(6):
                     w = d[corner[n]] if entry < 3 else d[volume + corner[n]]
-                    t[entry] += np.int64((w >> (SLOT * U(entry % 3))) & MASK) - BIAS
-        for entry in range(6):  # k holds 1/16 for two means over four edges, which are taken here
+                    slot = (w >> (SLOT_BITS * U(entry % 3))) & SLOT_MASK
+                    t[entry] += np.int64(slot) - ENTRY_BIAS
+        # k contains 1/16 for two means over four edges, which this function takes itself.
+        for entry in range(6):
             t[entry] *= 16.0 * k[entry]
         g[:] = 0
         count[:] = 0
@@ -543,9 +516,10 @@ def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
         flux[0] = t[0] * g[0] + t[3] * g[1] + t[4] * g[2]
         flux[1] = t[3] * g[0] + t[1] * g[1] + t[5] * g[2]
         flux[2] = t[4] * g[0] + t[5] * g[1] + t[2] * g[2]
-        v[0] = max(LEAST * t[0], t[0] - FALL * (abs(t[3]) + abs(t[4])))
-        v[1] = max(LEAST * t[1], t[1] - FALL * (abs(t[3]) + abs(t[5])))
-        v[2] = max(LEAST * t[2], t[2] - FALL * (abs(t[4]) + abs(t[5])))
+        zy, zx, yx = abs(t[3]), abs(t[4]), abs(t[5])
+        v[0] = max(MIN_HOURGLASS_WEIGHT * t[0], t[0] - HOURGLASS_REDUCTION * (zy + zx))
+        v[1] = max(MIN_HOURGLASS_WEIGHT * t[1], t[1] - HOURGLASS_REDUCTION * (zy + yx))
+        v[2] = max(MIN_HOURGLASS_WEIGHT * t[2], t[2] - HOURGLASS_REDUCTION * (zx + yx))
         for edge in range(12):
             axis, n, m = _edge(edge)
             if opened[edge] and part[n] == root:
@@ -559,28 +533,20 @@ def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
 
 @jit
 def step(u, out, d, shape, lo, hi, k, momentum, faces):
-    """One stage on planes lo:hi, ``out = u + momentum (u - out) + tau div(D grad u)``; see reference_tensor.step."""
+    """One stage on planes lo:hi of flat fields; see `reference.tensor.tensor_step`."""
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
     volume, one, zero = nz * plane, U(1), U(0)
     t = np.empty((6, shape[3] + 2), u.dtype)
-    x, y, z, q = (
-        np.empty(nx + 2, u.dtype),
-        np.empty(nx + 2, u.dtype),
-        np.empty(nx + 2, u.dtype),
-        np.empty(nx + 2, u.dtype),
-    )
+    x, y = np.empty(nx + 2, u.dtype), np.empty(nx + 2, u.dtype)
+    z, q = np.empty(nx + 2, u.dtype), np.empty(nx + 2, u.dtype)
     fx, fy, fz = np.empty(nx + 1, u.dtype), np.empty(nx + 1, u.dtype), np.empty(nx + 1, u.dtype)
-    mzy, mzx, myx, m3 = (
-        np.empty(nx + 1, u.dtype),
-        np.empty(nx + 1, u.dtype),
-        np.empty(nx + 1, u.dtype),
-        np.empty(nx + 1, u.dtype),
-    )
+    mzy, mzx = np.empty(nx + 1, u.dtype), np.empty(nx + 1, u.dtype)
+    myx, m3 = np.empty(nx + 1, u.dtype), np.empty(nx + 1, u.dtype)
     cut = np.zeros(nx + 1, np.bool_)
     corner, present, out_of = np.zeros(8, np.uint64), np.zeros(8, np.bool_), np.zeros(8, np.bool_)
     for zc in range(lo - 1, hi):
-        # Cells between plane zc and the next; beyond the border the plane itself stands for its mirror image.
+        # Cells between plane zc and the next one. At the border the plane is its own mirror image.
         has_z = zc >= 0 and zc + 1 < shape[1]
         z0, z1 = U(max(zc, 0)) * plane, U(min(zc + 1, shape[1] - 1)) * plane
         low, high = zc >= lo, zc + 1 < hi
@@ -599,17 +565,8 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
             any_cut = False
             if faces is not None:
                 for i in range(nx + one):
-                    cut[i] = _is_cut(
-                        faces,
-                        a,
-                        b,
-                        e,
-                        f,
-                        has_y,
-                        has_z,
-                        i - one if i > zero else zero,
-                        i if i < nx else nx - one,
-                    )
+                    x_left, x_right = i - one if i > zero else zero, i if i < nx else nx - one
+                    cut[i] = _is_cut(faces, a, b, e, f, has_y, has_z, x_left, x_right)
                     any_cut |= cut[i]
             for c in range(channels):
                 pc = c * volume
@@ -620,7 +577,7 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
                         if cut[i]:
                             for flow in (fx, fy, fz, mzy, mzx, myx, m3):
                                 flow[i] = u.dtype.type(0)
-                # The differences of before are no longer needed: their arrays take what is given.
+                # x, y, z and q are no longer needed, so they receive the contributions.
                 _gather_row(fx, fy, fz, mzy, mzx, myx, m3, x, y, z, q, nx)
                 if low and high and has_y and has_z:
                     _scatter_rows(x, y, z, q, out, pc + a, pc + b, pc + e, pc + f, nx)
@@ -639,14 +596,12 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
                             for n in range(8):
                                 at_z, at_y, at_x = n & 4, n & 2, n & 1
                                 inside_x = i < nx if at_x else i > zero
-                                inside_y, inside_z = (
-                                    (right if at_y else left),
-                                    (zc + 1 < shape[1] if at_z else zc >= 0),
-                                )
+                                inside_y = right if at_y else left
+                                inside_z = zc + 1 < shape[1] if at_z else zc >= 0
                                 present[n] = inside_x and inside_y and inside_z
                                 out_of[n] = high if at_z else low
-                                here = (z1 if at_z else z0) + (y1 if at_y else y0)
+                                row_start = (z1 if at_z else z0) + (y1 if at_y else y0)
                                 x_left = i - one if i > zero else zero
                                 x_right = i if i < nx else nx - one
-                                corner[n] = here + (x_right if at_x else x_left)
+                                corner[n] = row_start + (x_right if at_x else x_left)
                             _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out)

@@ -1,4 +1,4 @@
-"""The reference backend: its functions, under the names of `backends.protocol.Backend`."""
+"""The reference backend: the NumPy kernels under the names of `backends.protocol.Backend`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from napari_diffusion.backends.reference import features, selling, stages, tenso
 
 
 class ReferenceBackend:
-    """NumPy kernels for any number of axes. Each function documents what every backend computes."""
+    """NumPy kernels for any number of axes; their docstrings specify both backends."""
 
     name = "reference"
 

@@ -1,4 +1,4 @@
-r"""Local features on a range of planes: gradients, neighbours, smoothing, structure tensor."""
+"""Local features on a range of planes: gradients, neighbours, smoothing, structure tensor."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from napari_diffusion.backends.reference.face_sums import (
     flat_channels,
     part_along,
 )
-from napari_diffusion.backends.reference.tensor import (
-    derivative,
-    entries,
-)
+from napari_diffusion.backends.reference.tensor import derivative, entries
 from napari_diffusion.core.arrays import Field, OpenFaces
 
 
 def grad2(
     u: Field, start: int, lo: int, hi: int, b2: Field, w: Field, faces: OpenFaces | None, out: Field
 ) -> None:
-    r"""Squared gradient on planes ``lo:hi`` into ``out``; plane 0 of ``u`` is plane ``start`` of the domain.
+    r"""Compute the squared gradient magnitude on planes ``lo:hi``.
 
-    .. math:: |\nabla u|^2 = \sum_c w_c \sum_i b^2_i \tfrac12 \bigl((D_i^+ u_c)^2 + (D_i^- u_c)^2\bigr)
+    .. math::
+       |\nabla u|^2 = \sum_c w_c \sum_i b^2_i
+       \tfrac12 \bigl((D_i^+ u_c)^2 + (D_i^- u_c)^2\bigr)
 
-    The mean of both one-sided squares is second order and, unlike a central difference, sees the checkerboard.
+    The mean of both one-sided squares is second order. Unlike a central difference, it does not
+    vanish on a checkerboard. Plane 0 of ``u`` is plane ``start`` of the domain.
     """
 
     def squares(axis: int, before: slice, after: slice, values: Field) -> None:
@@ -39,18 +39,23 @@ def grad2(
         np.multiply(d if len(u) == 1 else np.dot(w, d), b2[axis] / 2, out=values)
 
     out[...] = 0
-    walls = None if faces is None else faces[start : start + u.shape[1]]
-    add_from_faces(squares, out[None], lo - start, u.shape[1:], lo - start, hi - start, walls, 1)
+    local_faces = None if faces is None else faces[start : start + u.shape[1]]
+    add_from_faces(
+        squares, out[None], lo - start, u.shape[1:], lo - start, hi - start, local_faces, 1
+    )
 
 
 def neighbours(
     u: Field, lo: int, hi: int, share: Field, faces: OpenFaces | None, mean: Field, variance: Field
 ) -> None:
-    r"""Mean and variance of the neighbours across the faces of every voxel of planes ``lo:hi``, channel by channel.
+    r"""Compute mean and variance of the face neighbours of every voxel of planes ``lo:hi``.
 
-    .. math:: m = \sum_i p_i\,(u(x + e_i) + u(x - e_i)), \qquad v = \sum_i p_i\,(u(x + e_i)^2 + u(x - e_i)^2) - m^2
+    .. math::
+       m = \sum_i p_i\,(u(x + e_i) + u(x - e_i)), \qquad
+       v = \sum_i p_i\,(u(x + e_i)^2 + u(x - e_i)^2) - m^2
 
-    ``share`` holds the weights :math:`p_i`, whose sum is one half. A neighbour behind a closed face or the border is the voxel itself.
+    ``share`` holds the weights :math:`p_i`, whose sum is one half. Channels are independent. Behind
+    a closed face or the border, the voxel itself takes the place of the neighbour.
     """
     first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
     part = u[:, first:last]
@@ -63,13 +68,16 @@ def neighbours(
         for side, sign in ((near, 1), (far, -1)):
             m1[(slice(None), *side)] += sign * share[axis] * d
             m2[(slice(None), *side)] += share[axis] * np.square(d)
-    here = slice(lo - first, hi - first)
-    np.maximum(m2[:, here] - np.square(m1[:, here]), 0, out=variance)
-    np.add(u[:, lo:hi], m1[:, here], out=mean)
+    inner = slice(lo - first, hi - first)
+    np.maximum(m2[:, inner] - np.square(m1[:, inner]), 0, out=variance)
+    np.add(u[:, lo:hi], m1[:, inner], out=mean)
 
 
 def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
-    """Symmetric separable convolution of planes ``lo:hi``, mirrored at the border; ``taps[i][k]`` weighs offsets +k and -k along axis i."""
+    """Convolve planes ``lo:hi`` with a symmetric separable kernel, mirrored at the border.
+
+    ``taps[i][k]`` is the weight of offsets +k and -k along axis i.
+    """
     if not out.size:
         return
     planes = max(1, face_sums.BLOCK_VOXELS // math.prod(u.shape[2:]))
@@ -77,14 +85,13 @@ def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> Non
         stop = min(start + planes, hi)
         part = u
         for axis, w in enumerate(taps):
-            part = _convolved(
-                part, axis + 1, w, *((start, stop) if axis == 0 else (0, u.shape[axis + 1]))
-            )
+            begin, end = (start, stop) if axis == 0 else (0, u.shape[axis + 1])
+            part = _convolved(part, axis + 1, w, begin, end)
         out[:, start - lo : stop - lo] = part
 
 
 def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field:
-    """Convolution along one axis at ``start:stop`` of it, in place on one array: three passes a pair of taps."""
+    """Convolution along one axis, at ``start:stop`` of it; three passes per pair of taps."""
     reach, size = len(w) - 1, part.shape[axis]
     first, last = start - reach, stop + reach
     wide = part[part_along(axis, part.ndim, slice(max(first, 0), min(last, size)))]
@@ -118,30 +125,30 @@ def structure(
     w: Field,
     out: Field,
 ) -> None:
-    r"""Structure tensor :math:`G * \sum_c w_c \nabla u_c \nabla u_c^T` on planes ``lo:hi``, with the Gaussian of ``taps``.
+    r"""Compute the structure tensor on planes ``lo:hi``, where every face is open.
 
-    Differences are central, along ``axes`` only. Plane 0 of ``u`` is plane ``start`` of the ``planes`` of the domain.
+    .. math:: J = G * \sum_c w_c \nabla u_c \nabla u_c^T
+
+    ``taps`` define the Gaussian G, see `smooth`. Differences are central, along ``axes`` only.
+    ``out`` holds the entries in the order of `tensor.entries`. The domain has ``planes`` planes;
+    plane 0 of ``u`` is plane ``start`` of the domain.
     """
     first, last = max(lo - len(taps[0]) + 1, 0), min(hi + len(taps[0]) - 1, planes)
     slopes = np.empty((len(axes), len(u), last - first, *u.shape[2:]), u.dtype)
     for slope, axis in zip(slopes, axes, strict=True):
         derivative(u, start, first, last, axis, 1, spacing[axis], None, slope)
     for entry, (i, j) in zip(out, entries(len(axes)), strict=True):
-        smooth(
-            np.tensordot(w, slopes[i] * slopes[j], 1)[None],
-            lo - first,
-            hi - first,
-            taps,
-            entry[None],
-        )
+        product = np.tensordot(w, slopes[i] * slopes[j], 1)[None]
+        smooth(product, lo - first, hi - first, taps, entry[None])
 
 
 def count_invalid(u: Field, start: int, stop: int, limit: float) -> int:
-    """Number of values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
+    """Count the values in ``u.ravel()[start:stop]`` that are NaN or beyond ``+-limit``."""
     values = u.reshape(-1)[start:stop]
     return int(values.size - np.count_nonzero(np.abs(values) <= limit))
 
 
 def _mirror(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Index under the half-sample mirror: ... 1 0 | 0 1 2 ... n-1 | n-1 ..."""
     index = index % (2 * size)
     return np.where(index >= size, 2 * size - 1 - index, index)

@@ -1,4 +1,4 @@
-r"""Diffusivities, and one stage of a scalar scheme.
+"""Diffusivities, and one stage of a scheme with a scalar diffusivity.
 
 Fields are C-contiguous and have shape ``(C, *space)``. ``lo:hi`` is a range of planes along the
 first axis of space; nothing outside it is written.
@@ -21,14 +21,23 @@ from napari_diffusion.backends.reference.face_sums import (
 )
 from napari_diffusion.core.arrays import Field, OpenFaces
 
-#: A gradient below it is flat.
-LEAST = np.finfo(np.float32).tiny
-#: With it the flux of Weickert's diffusivity is largest at kappa.
-WEICKERT = 3.31488
+#: Lower bound of a gradient magnitude in a denominator.
+MIN_GRADIENT = np.finfo(np.float32).tiny
+#: Constant of Weickert's diffusivity; it puts the largest flux at s = kappa.
+WEICKERT_C = 3.31488
 
 
 def diffusivity(code: int | DiffusivityFunction, q: Field) -> None:
-    """Replace q = s^2/kappa^2 by g(q), in place; the formulas and names are in coefficients.Diffusivity, a function gets s/kappa."""
+    r"""Replace :math:`q = s^2/\kappa^2` by :math:`g(q)`, in place.
+
+    `operators.diffusivity.Diffusivity` lists the formulas and their numbers ``code``. A function is
+    called with :math:`s/\kappa`.
+
+    Raises
+    ------
+    ValueError
+        If a function returns another shape, no numbers, or values outside 0 and 1.
+    """
     if callable(code):
         q[...] = _checked(code, q)
         return
@@ -50,7 +59,7 @@ def diffusivity(code: int | DiffusivityFunction, q: Field) -> None:
         elif code == 4:
             np.square(q, out=q)
             np.square(q, out=q)
-            np.divide(q.dtype.type(-WEICKERT), q, out=q)
+            np.divide(q.dtype.type(-WEICKERT_C), q, out=q)
             np.exp(q, out=q)
             np.subtract(one, q, out=q)
         else:
@@ -73,16 +82,22 @@ def step(
     faces: OpenFaces | None,
     w: Field,
 ) -> None:
-    r"""One stage of a scheme on planes ``lo:hi``.
+    r"""Compute one stage of a scheme on planes ``lo:hi``.
 
-    .. math:: out = u + m\,(u - out) + \sum_i \bigl(F_i(x) - F_i(x - e_i)\bigr), \qquad F_i(x) = a_i\, g\, (u(x + e_i) - u(x))
+    .. math::
+       out = u + m\,(u - out) + \sum_i \bigl(F_i(x) - F_i(x - e_i)\bigr), \qquad
+       F_i(x) = a_i\, g\, (u(x + e_i) - u(x))
 
-    with :math:`a_i = \tau/h_i^2`, no flux through the border or a closed face, and ``out`` holding the field before ``u`` where the
-    momentum :math:`m` is not zero. Where ``g`` is given (at the voxels, planes from ``g_start`` on) a face takes the mean of its two
-    voxels; otherwise it takes the diffusivity ``code`` of :math:`q = \sum_c w_c (b_i\,\delta_i u_c)^2`, :math:`b_i = 1/(h_i \kappa)`.
+    with :math:`a_i = \tau/h_i^2` and no flux through the border or a closed face. If the momentum
+    :math:`m` is not zero, ``out`` holds the field of the stage before ``u``.
+
+    ``g`` holds diffusivities at the voxels, from plane ``g_start`` on. The diffusivity of a face is
+    then the mean of its two voxels. Without ``g`` it is the diffusivity ``code`` of
+    :math:`q = \sum_c w_c (b_i\,\delta_i u_c)^2`, with :math:`b_i = 1/(h_i \kappa)`.
     """
     scale = [value / 2 if g is not None else value for value in a]
-    ordinary = [1e-10 < value < 1e10 for value in b]
+    # Along these axes neither b^2 nor 1 / b^2 can overflow.
+    is_moderate = [1e-10 < value < 1e10 for value in b]
     conductance = np.empty(face_sums.BLOCK_VOXELS, u.dtype)
 
     def flux(axis: int, before: slice, after: slice, values: Field) -> None:
@@ -95,9 +110,8 @@ def step(
                 g.reshape(-1)[after.start - start :][: q.size],
                 out=q,
             )
-        elif (
-            code == 1 and ordinary[axis]
-        ):  # a d / (1 + b^2 d^2) in two passes less, where 1 / b^2 cannot overflow
+        elif code == 1 and is_moderate[axis]:
+            # (a / b^2) d / (1 / b^2 + d^2) needs two passes less than a d / (1 + b^2 d^2).
             np.square(values[0], out=q)
             if len(values) > 1:
                 np.dot(w, np.square(values), out=q)
@@ -108,20 +122,20 @@ def step(
         elif code != 0:
             np.multiply(values[0], b[axis], out=q)
             np.square(q, out=q)
-            if len(values) > 1:  # the weights sum to one, so that a single channel needs none
+            if len(values) > 1:  # the weights sum to one, so a single channel needs none
                 np.dot(w, np.square(values * b[axis]), out=q)
             diffusivity(code, q)
         values *= scale[axis]
         if g is not None or code != 0:
             values *= q
 
-    here, there = u[:, lo:hi], out[:, lo:hi]
+    current, result = u[:, lo:hi], out[:, lo:hi]
     if momentum:
-        np.subtract(here, there, out=there)
-        there *= u.dtype.type(momentum)
-        there += here
+        np.subtract(current, result, out=result)
+        result *= u.dtype.type(momentum)
+        result += current
     else:
-        there[...] = here
+        result[...] = current
     add_from_faces(flux, out, 0, u.shape[1:], lo, hi, faces, -1)
 
 
@@ -141,21 +155,28 @@ def gradient_step(
     faces: OpenFaces | None,
     w: Field,
 ) -> None:
-    r"""One stage as `step`, with a diffusivity that sees the whole gradient at a face.
+    r"""Compute one stage as `step` does, with a diffusivity of the full gradient at a face.
 
-    .. math:: |\nabla u|^2_{face} = (D_i u)^2 + \tfrac12 \sum_{j \ne i} \bigl(T_j(x) + T_j(x + e_i)\bigr),
-       \qquad T_j = \tfrac12 \bigl((D_j^+ u)^2 + (D_j^- u)^2\bigr)
+    .. math::
+       |\nabla u|^2_{face} = (D_i u)^2
+       + \tfrac12 \sum_{j \ne i} \bigl(T_j(x) + T_j(x + e_i)\bigr), \qquad
+       T_j = \tfrac12 \bigl((D_j^+ u)^2 + (D_j^- u)^2\bigr)
 
-    ``s2`` holds :math:`\sum_j T_j` at the voxels (see `grad2`), planes from ``s2_start`` on, so that only the differences along axis i have
-    to be taken out again. The flux is :math:`a_i\,g(q)\,\delta_i u` with q the squared face gradient times ``k2``. With ``cap`` above 0 the
-    stage moves level sets instead: what a voxel gets is its flux times its own :math:`|\nabla u| / |\nabla u|_{face}`, at most ``cap``.
+    ``s2`` holds :math:`\sum_j T_j` at the voxels, from plane ``s2_start`` on (see
+    `features.grad2`). Only the differences along axis i have to be subtracted from it. The flux is
+    :math:`a_i\,g(q)\,\delta_i u`, with q the squared face gradient times ``k2``.
+
+    With ``cap`` above 0 the stage moves level sets. Each voxel then receives the flux times the
+    ratio of its own gradient magnitude to that of the face,
+    :math:`|\nabla u| / |\nabla u|_{face}`, at most ``cap``.
     """
     first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
     wide, end = max(lo - 2, 0), min(hi + 2, u.shape[1])
     total = s2[first - s2_start : last - s2_start]
     change = np.zeros((u.shape[0], *total.shape), u.dtype)
     for axis in range(u.ndim - 1):
-        start = wide if axis == 0 else first  # along the slabs, the face beyond is wanted too
+        # Across the planes, the differences at the next faces outside are needed as well.
+        start = wide if axis == 0 else first
         part = u[:, start:end] if axis == 0 else u[:, first:last]
         near, far = face_ends(axis, part.ndim - 1)
         d = part[(slice(None), *far)] - part[(slice(None), *near)]
@@ -176,30 +197,32 @@ def gradient_step(
         diffusivity(code, g)
         flux = d * a[axis] * g
         if cap:
-            norm = np.maximum(np.sqrt(q), u.dtype.type(LEAST))
+            norm = np.maximum(np.sqrt(q), u.dtype.type(MIN_GRADIENT))
             with np.errstate(over="ignore"):
                 change[(slice(None), *near)] += flux * np.minimum(np.sqrt(total[near]) / norm, cap)
                 change[(slice(None), *far)] -= flux * np.minimum(np.sqrt(total[far]) / norm, cap)
         else:
             change[(slice(None), *near)] += flux
             change[(slice(None), *far)] -= flux
-    here = slice(lo - first, hi - first)
+    inner = slice(lo - first, hi - first)
     if momentum:
-        change[:, here] += momentum * (u[:, lo:hi] - out[:, lo:hi])
-    np.add(u[:, lo:hi], change[:, here], out=out[:, lo:hi])
+        change[:, inner] += momentum * (u[:, lo:hi] - out[:, lo:hi])
+    np.add(u[:, lo:hi], change[:, inner], out=out[:, lo:hi])
 
 
 def _checked(function: DiffusivityFunction, q: Field) -> Field:
+    """Values of a user's diffusivity, checked for shape, type and range."""
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         g = np.asarray(function(np.sqrt(q)))
     name = getattr(function, "__name__", type(function).__name__)
     if g.shape != q.shape or g.dtype.kind not in "fiub":
-        told = f"{g.dtype} of shape {g.shape} for shape {q.shape}"
         raise ValueError(
-            f"The diffusivity {name} must return one number for each s/kappa that it is given; got {told}."
+            f"The diffusivity {name} must return one number for each s/kappa that it is given; "
+            f"got {g.dtype} of shape {g.shape} for shape {q.shape}."
         )
-    if g.size and not (g.min() >= 0 and g.max() <= 1 + 1e-6):  # room for rounding
+    if g.size and not (g.min() >= 0 and g.max() <= 1 + 1e-6):  # tolerance for rounding errors
         raise ValueError(
-            f"The diffusivity {name} must stay within 0 and 1 for every s/kappa >= 0, got {g.min():g} to {g.max():g}."
+            f"The diffusivity {name} must stay within 0 and 1 for every s/kappa >= 0, "
+            f"got {g.min():g} to {g.max():g}."
         )
     return np.minimum(g, 1)

@@ -1,1 +1,1 @@
-"""The controls that define a run: layer, axes, model, parameters, amount of smoothing, options."""
+"""Controls that define a run: layer, axes, model, parameters, amount of smoothing, options."""

@@ -1,4 +1,4 @@
-"""The table of axes: a row for each with a check box, whether to smooth along it, and its voxel size."""
+"""Table of the axes of a layer: one row each, with a check box "smooth along" and a voxel size."""
 
 from __future__ import annotations
 
@@ -17,38 +17,49 @@ from napari_diffusion.ui.layers.axes import (
     names_of,
     size_in,
 )
+from napari_diffusion.ui.qt.layout import NO_MARGINS
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 
 
 class AxisRow(Container):  # type: ignore[type-arg]
-    """One axis: ``[x] z 24   2.2 mm``."""
+    """Row of one axis: ``[x] z 24   2.2 mm``; an axis that is not smoothed shows no voxel size."""
 
     def __init__(self) -> None:
         self.smooth = CheckBox(
-            tooltip="Smooth along this axis. Along an unchecked axis, such as time, every frame is filtered on its own."
+            tooltip="Smooth along this axis. Along an unchecked axis, such as time, every frame is "
+            "filtered on its own."
         )
         self.size = QuantityBox(
             1.0,
-            tooltip="Voxel size along this axis, as the layer says; change it where the layer is wrong.",
+            tooltip="Voxel size along this axis, as the layer says; change it where the layer is "
+            "wrong.",
             arrows=False,
         )
         super().__init__(widgets=[self.smooth, self.size], layout="horizontal", labels=False)
-        self.margins = (0, 0, 0, 0)
+        self.margins = NO_MARGINS
         self.native.layout().setStretch(0, 1)
         self.native.layout().setStretch(1, 1)
-        self.smooth.changed.connect(self._show)
+        self.smooth.changed.connect(self._show_size)
 
-    def _show(self) -> None:
+    def _show_size(self) -> None:
         self.size.visible = bool(self.smooth.value)
 
 
 class AxesTable(Container):  # type: ignore[type-arg]
-    """All axes of the chosen layer; emits ``changed`` when the user changes one."""
+    """All axes of the chosen layer; emits ``changed`` when the user changes one.
+
+    Attributes
+    ----------
+    rows
+        One row per axis; rows beyond the axes of the layer are hidden.
+    reset, take
+        Buttons to restore the voxel size of the layer, and to use the axes of its file.
+    """
 
     def __init__(self) -> None:
         self.rows: list[AxisRow] = []
         self._axes: tuple[Axis, ...] = ()
-        self._of_layer: tuple[float, ...] = ()
+        self._layer_sizes: tuple[float, ...] = ()
         self._unit = ""
         self._filling = False
         self.reset = PushButton(
@@ -65,74 +76,97 @@ class AxesTable(Container):  # type: ignore[type-arg]
         super().__init__(
             widgets=[self.reset, self.take], labels=False, label="Smooth along", tooltip=tip
         )
-        self.margins = (0, 0, 0, 0)
+        self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
-        self.reset.changed.connect(self._reset)
+        self.reset.changed.connect(self._reset_sizes)
 
     @property
     def axes(self) -> tuple[int, ...]:
         """The checked axes."""
-        return tuple(axis.index for axis, row in self._live() if row.smooth.value)
+        return tuple(axis.index for axis, row in self._axes_and_rows() if row.smooth.value)
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Names of the checked axes, or ``None`` where one has none."""
-        return names_of([axis for axis, row in self._live() if row.smooth.value])
-
-    def check(self, recipe: Recipe) -> bool:
-        """Check the axes that a recipe means and no other; false where that cannot be told, and all stays as it is."""
-        meant = axes_of_recipe(recipe, self._axes)
-        for axis, row in self._live() if meant is not None else ():
-            row.smooth.value = axis.index in (meant or ())
-        return meant is not None or recipe.axes in (None, self.axes)
+        """Names of the checked axes; ``None`` if one of them has no name."""
+        return names_of([axis for axis, row in self._axes_and_rows() if row.smooth.value])
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Voxel size along the checked axes."""
-        return tuple(row.size.value for _, row in self._live() if row.smooth.value)
+        """Voxel size along the checked axes [unit]."""
+        return tuple(row.size.value for _, row in self._axes_and_rows() if row.smooth.value)
 
     @property
     def unit(self) -> str:
         """Unit of the voxel size."""
         return self._unit
 
-    def show_layer(self, axes: Sequence[Axis], corrected: bool = False) -> str:
-        """Show the axes of a layer, those that are space checked, and return the unit of its voxel size.
+    def check_axes_of(self, recipe: Recipe) -> bool:
+        """Check exactly the axes of a recipe.
 
-        Of a layer that is shown already and was ``corrected``, what the user has set stays: checks, sizes, and the unit while the layer's
-        own is the same.
+        Returns
+        -------
+        bool
+            False if the axes of the recipe cannot be identified in the layer. The checked axes
+            stay the same then.
         """
-        before, default = self._axes, diffusing_by_default(axes)
-        kept = corrected and len(axes) == len(before)
-        chosen = self.axes if kept and self.axes != diffusing_by_default(before) else default
-        same_unit = kept and [axis.unit for axis in axes] == [axis.unit for axis in before]
-        unit = self._unit if same_unit else common_unit([axes[i] for i in chosen or default])
-        factor = (length_conversion(self._unit, unit) or 1.0) if kept else 1.0
-        set_by_user = {i: row.size.value * factor for i, row in self._set_sizes()} if kept else {}
+        identified = axes_of_recipe(recipe, self._axes)
+        if identified is None:
+            return recipe.axes in (None, self.axes)
+        for axis, row in self._axes_and_rows():
+            row.smooth.value = axis.index in identified
+        return True
+
+    def show_layer(self, axes: Sequence[Axis], corrected: bool = False) -> str:
+        """Show the axes of a layer and return the unit of the voxel size.
+
+        Parameters
+        ----------
+        axes
+            The axes of the layer. By default, the spatial ones are checked.
+        corrected
+            Whether the layer was shown before and has been corrected. Checked axes and voxel sizes
+            that the user has changed are kept. The unit is kept while the unit of the layer is the
+            same. A layer with another number of axes counts as a new one.
+        """
+        old_axes, default = self._axes, diffusing_by_default(axes)
+        keep_changes = corrected and len(axes) == len(old_axes)
+        axes_are_chosen = keep_changes and self.axes != diffusing_by_default(old_axes)
+        checked = self.axes if axes_are_chosen else default
+        units, old_units = [axis.unit for axis in axes], [axis.unit for axis in old_axes]
+        same_unit = keep_changes and units == old_units
+        unit = self._unit if same_unit else common_unit([axes[i] for i in checked or default])
+        edited_sizes: dict[int, float] = {}
+        if keep_changes:
+            factor = length_conversion(self._unit, unit) or 1.0
+            edited_sizes = {i: row.size.value * factor for i, row in self._edited_rows()}
         self._axes = tuple(axes)
         with self._quietly():
-            while len(self.rows) < len(axes):
-                row = AxisRow()
-                row.size.changed.connect(self._edited)
-                self.rows.append(row)
-                self.insert(len(self.rows) - 1, row)
-            for i, row in enumerate(self.rows):
-                row.visible = i < len(axes)
-            for axis, row in self._live():
-                row.smooth.text = f"{axis.name}  {axis.size}"
-                row.smooth.value = axis.index in chosen
-                row.size.visible = axis.index in chosen
-                row.size.value = size_in(axis, unit)
-            self._of_layer = tuple(row.size.value for row in self.rows)
-            for i, size in set_by_user.items():
-                self.rows[i].size.value = size
+            self._show_rows(checked, unit, edited_sizes)
         self._set_unit(unit)
-        self._edited()
+        self._size_changed()
         return unit
 
+    def _show_rows(self, checked: Sequence[int], unit: str, edited_sizes: dict[int, float]) -> None:
+        """Show one row per axis; ``edited_sizes`` are voxel sizes of the user, by row number."""
+        while len(self.rows) < len(self._axes):
+            row = AxisRow()
+            row.size.changed.connect(self._size_changed)
+            self.rows.append(row)
+            self.insert(len(self.rows) - 1, row)
+        for i, row in enumerate(self.rows):
+            row.visible = i < len(self._axes)
+        for axis, row in self._axes_and_rows():
+            row.smooth.text = f"{axis.name}  {axis.size}"
+            row.smooth.value = axis.index in checked
+            row.size.visible = axis.index in checked
+            row.size.value = size_in(axis, unit)
+        self._layer_sizes = tuple(row.size.value for row in self.rows)
+        for i, size in edited_sizes.items():
+            self.rows[i].size.value = size
+
     def set_unit(self, unit: str, factor: float = 1.0) -> None:
-        """Show voxel sizes in another unit, converted by ``factor``."""
-        self._of_layer = tuple(size * factor for size in self._of_layer)
+        """Show voxel sizes in another unit, multiplied by ``factor``."""
+        self._layer_sizes = tuple(size * factor for size in self._layer_sizes)
         with self._quietly():
             for row in self.rows:
                 row.size.value = row.size.value * factor
@@ -143,24 +177,25 @@ class AxesTable(Container):  # type: ignore[type-arg]
         for row in self.rows:
             row.size.unit = unit
 
-    def _live(self) -> Iterator[tuple[Axis, AxisRow]]:
+    def _axes_and_rows(self) -> Iterator[tuple[Axis, AxisRow]]:
         return zip(self._axes, self.rows, strict=False)
 
-    def _set_sizes(self) -> list[tuple[int, AxisRow]]:
-        """Rows whose size the user has set, with their numbers."""
-        entries = enumerate(zip(self._live(), self._of_layer, strict=False))
-        return [(i, row) for i, ((_, row), of_layer) in entries if row.size.value != of_layer]
+    def _edited_rows(self) -> list[tuple[int, AxisRow]]:
+        """Return numbers and rows of the axes whose voxel size the user has changed."""
+        entries = enumerate(zip(self._axes_and_rows(), self._layer_sizes, strict=False))
+        return [(i, row) for i, ((_, row), size) in entries if row.size.value != size]
 
-    def _edited(self) -> None:
+    def _size_changed(self) -> None:
         if not self._filling:
-            self.reset.visible = bool(self._set_sizes())
+            self.reset.visible = bool(self._edited_rows())
 
-    def _reset(self) -> None:
-        for row, size in zip(self.rows, self._of_layer, strict=True):
+    def _reset_sizes(self) -> None:
+        for row, size in zip(self.rows, self._layer_sizes, strict=True):
             row.size.value = size
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
+        """Block ``changed`` and the update of the reset button."""
         self._filling = True
         try:
             with self.changed.blocked():

@@ -1,8 +1,9 @@
-"""Controls for the parameters of a model, made from their declarations alone."""
+"""Controls for the parameters of a model, made from their declarations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, SpinBox
@@ -11,30 +12,34 @@ from magicgui.widgets.bases import ValueWidget
 from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.ui.qt.quantity_box import LARGEST, SMALLEST, QuantityBox
 
-#: A model of which nothing depends on the data shows this many parameters at first; the others wait under "More options".
+#: Number of parameters shown at first for a model of which none depends on the data. The others
+#: are under "More options".
 SHOWN_AT_FIRST = 2
 
-#: Largest whole number that a control can hold.
-MOST = 2**31 - 1
+#: Largest integer that a spin box can hold.
+MAX_INTEGER = 2**31 - 1
 
 
 def label_of(parameter: Parameter) -> str:
-    """Return what a parameter is called on screen: the words before the colon of its sentence, or else its name."""
+    """Return the label of a parameter: the words before the colon of its doc, or else its name."""
     title, colon, _ = parameter.doc.partition(":")
     return title if colon else parameter.name.replace("_", " ").capitalize()
 
 
 def length_power(unit: str) -> int:
-    """Return the power of length in a declared unit: 2 in ``length^2``, -1 in ``intensity/length``, 0 without length."""
-    above, _, below = unit.partition("/")
-    for part, sign in ((above, 1), (below, -1)):
+    """Return the power of length in a declared unit.
+
+    For example 2 for ``length^2``, -1 for ``intensity/length``, and 0 without length.
+    """
+    numerator, _, denominator = unit.partition("/")
+    for part, sign in ((numerator, 1), (denominator, -1)):
         if part.startswith("length"):
             return sign * int(part.partition("^")[2] or 1)
     return 0
 
 
 def control_of(parameter: Parameter) -> ValueWidget[Any]:
-    """Return a control that can hold every value the declaration allows."""
+    """Return a control that can hold every value that the declaration allows."""
     label = label_of(parameter)
     tooltip = f"{parameter.doc} In Python and on the command line: {parameter.name}."
     if parameter.choices is not None:
@@ -45,7 +50,7 @@ def control_of(parameter: Parameter) -> ValueWidget[Any]:
         return CheckBox(value=parameter.default, text=label, tooltip=tooltip)
     if parameter.type is int:
         low = parameter.ge if parameter.gt is None else parameter.gt + 1
-        high = MOST if parameter.le is None else parameter.le
+        high = MAX_INTEGER if parameter.le is None else parameter.le
         return SpinBox(
             value=parameter.default,
             min=int(-high if low is None else low),
@@ -63,7 +68,7 @@ def control_of(parameter: Parameter) -> ValueWidget[Any]:
 
 
 class ModelControls:
-    """The controls of one model, and which of them the user has set.
+    """The controls of one model, with a record of those that the user has set.
 
     Parameters
     ----------
@@ -73,23 +78,23 @@ class ModelControls:
     Attributes
     ----------
     first, more
-        Controls to show at first, and under "More options".
+        Controls that are shown at first, and those under "More options".
     """
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
-        self._declared = {p.name: p for p in parameters(model)}
-        self._controls = {name: control_of(p) for name, p in self._declared.items()}
+        self._parameters = {p.name: p for p in parameters(model)}
+        self._controls = {name: control_of(p) for name, p in self._parameters.items()}
         self._edited: set[str] = set()
         self._filling = False
-        # What depends on the data comes first: nobody can know it by heart.
-        first = [p.name for p in self._declared.values() if p.suggest is not None][:1] or list(
-            self._declared
-        )[:SHOWN_AT_FIRST]
+        # A parameter that depends on the data comes first: no user can know its value beforehand.
+        first = [p.name for p in self._parameters.values() if p.suggest is not None][:1]
+        if not first:
+            first = list(self._parameters)[:SHOWN_AT_FIRST]
         self.first = [self._controls[name] for name in first]
         self.more = [control for name, control in self._controls.items() if name not in first]
         for name, control in self._controls.items():
-            control.changed.connect(self._noting(name))
+            control.changed.connect(self._recorder(name))
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of a parameter."""
@@ -102,52 +107,56 @@ class ModelControls:
 
     @property
     def depends_on_data(self) -> bool:
-        """Whether there is a parameter that an image can suggest."""
-        return any(p.suggest is not None for p in self._declared.values())
+        """Whether a value of at least one parameter can be suggested from an image."""
+        return any(p.suggest is not None for p in self._parameters.values())
 
     def forget_edits(self) -> None:
-        """Let every parameter be filled in again."""
+        """Let `fill` change every parameter again."""
         self._edited.clear()
 
     def value(self) -> Model:
-        """Return the model with the values on screen."""
+        """Return the model with the values of the controls."""
         return self.model(**{name: control.value for name, control in self._controls.items()})
 
     def set_by_user(self, model: Model) -> None:
-        """Show the values of a model as the user's own, which no suggestion changes."""
+        """Show the values of a model as if the user had set them; no suggestion changes them."""
         self.forget_edits()
         self.fill(model)
         self._edited.update(self._controls)
 
     def fill(self, model: Model) -> None:
-        """Show the values of a model, but leave what the user has set."""
-        self._filling = True
-        try:
+        """Show the values of a model, except for parameters that the user has set."""
+        with self._quietly():
             for name, control in self._controls.items():
                 if name not in self._edited:
                     control.value = getattr(model, name)
-        finally:
-            self._filling = False
 
     def set_unit(self, unit: str, factor: float = 1.0) -> None:
-        """Show units with ``unit`` as length; ``factor`` converts values that have length in their unit."""
-        self._filling = True
-        try:
+        """Show values in another unit of length; ``factor`` converts a length to it."""
+        with self._quietly():
             for name, control in self._controls.items():
                 if isinstance(control, QuantityBox):
-                    parameter = self._declared[name]
+                    parameter = self._parameters[name]
                     control.unit = parameter.unit_in(unit)
                     power = length_power(parameter.unit)
                     if power and factor != 1.0:
-                        control.value = min(
-                            max(control.value * factor**power, control.min), control.max
-                        )
-        finally:
-            self._filling = False
+                        converted = control.value * factor**power
+                        control.value = min(max(converted, control.min), control.max)
 
-    def _noting(self, name: str) -> Callable[[], None]:
-        def note() -> None:
+    def _recorder(self, name: str) -> Callable[[], None]:
+        """Return a function that records a parameter as set by the user."""
+
+        def record() -> None:
             if not self._filling:
                 self._edited.add(name)
 
-        return note
+        return record
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Change controls without a record of edits."""
+        self._filling = True
+        try:
+            yield
+        finally:
+            self._filling = False

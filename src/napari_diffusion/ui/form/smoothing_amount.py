@@ -1,34 +1,34 @@
-"""How much to smooth, said in one of three ways that mean the same: Gaussian sigma, its full width at half maximum, diffusion time."""
+"""Amount of smoothing as one of three equivalent quantities: sigma, FWHM, diffusion time."""
 
 from __future__ import annotations
 
-import math
-
 from magicgui.widgets import ComboBox, Container
 
-from napari_diffusion.core.gaussian import equivalent_sigma, time_for_sigma
-from napari_diffusion.ui.qt.layout import keep_narrow, wrapping_label
+from napari_diffusion.core.gaussian import FWHM, equivalent_sigma, time_for_sigma
+from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 
-#: Full width at half maximum of a Gaussian, in sigmas.
-FWHM = 2 * math.sqrt(2 * math.log(2))
 SIGMA, WIDTH, TIME = "sigma", "FWHM", "time"
-#: The same in full.
+#: Full names of the quantities.
 _NAMES = {SIGMA: "Gaussian σ", WIDTH: "FWHM", TIME: "diffusion time"}
 _TIPS = {
-    SIGMA: "Standard deviation of the Gaussian that linear diffusion over the same time is; smaller details disappear.",
-    WIDTH: "Full width at half maximum of the Gaussian that linear diffusion over the same time is.",
+    SIGMA: "Standard deviation of the Gaussian that linear diffusion over the same time is; "
+    "smaller details disappear.",
+    WIDTH: "Full width at half maximum of the Gaussian that linear diffusion over the same time "
+    "is.",
     TIME: "Diffusion time T; linear diffusion over T is a Gaussian of σ = √(2T).",
 }
 
 
 class SmoothingAmount(Container):  # type: ignore[type-arg]
-    """A number and what it is, with the other two below; ``changed`` when the time does.
+    """Number and quantity, with a line for the other two; emits ``changed`` when the time changes.
 
     Attributes
     ----------
     kind, number
-        The two controls.
+        Controls for the quantity and its value.
+    others
+        Line with the values of the other two quantities.
     edited
         Whether the user has set the amount.
     """
@@ -44,19 +44,18 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
             tooltip="What the number says; the time stays as it is.",
         )
         keep_narrow(self.kind, 5)
-        # What is suggested is a time, whose sigma has many digits.
+        # Suggestions are diffusion times; the sigma of such a time has many digits.
         self.number = QuantityBox(1.0, minimum=0.0, arrows=False, digits=4)
-        row = Container(widgets=[self.number, self.kind], layout="horizontal", labels=False)
-        row.margins = (0, 0, 0, 0)
+        row = bare_container(self.number, self.kind, layout="horizontal", labels=False)
         row.native.layout().setStretch(0, 3)
         row.native.layout().setStretch(1, 2)
         self.others = wrapping_label()
         super().__init__(
             widgets=[row, self.others], labels=False, label="Smoothing", tooltip=tooltip
         )
-        self.margins = (0, 0, 0, 0)
+        self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
-        self.number.changed.connect(self._typed)
+        self.number.changed.connect(self._number_changed)
         self.kind.changed.connect(self._show)
 
     @property
@@ -65,17 +64,17 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         return self._time
 
     def fill(self, time: float) -> None:
-        """Show a diffusion time that the user has not set."""
+        """Show a diffusion time [unit²] that the user has not set."""
         self._time = time
         self._show()
 
     def set_unit(self, unit: str, factor: float = 1.0) -> None:
-        """Show it in another unit of length, converted by ``factor``."""
+        """Show the amount in another unit of length; ``factor`` converts a length to it."""
         self._unit = unit
         self._time *= factor**2
         self._show()
 
-    def _typed(self, value: float) -> None:
+    def _number_changed(self, value: float) -> None:
         if not self._filling:
             sigma = value / FWHM if self.kind.value == WIDTH else value
             self._time = value if self.kind.value == TIME else time_for_sigma(sigma)
@@ -85,24 +84,23 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
     def _show(self) -> None:
         self._filling = True
         try:
-            self.number.unit = self._units()[self.kind.value]
-            self.number.value = self._values()[self.kind.value]
-            self.number.tooltip = (
-                f"{_TIPS[self.kind.value]} In Python and on the command line: time."
-            )
+            kind = self.kind.value
+            self.number.unit = self._units()[kind]
+            self.number.value = self._values()[kind]
+            self.number.tooltip = f"{_TIPS[kind]} In Python and on the command line: time."
         finally:
             self._filling = False
         self._show_others()
 
     def _show_others(self) -> None:
-        # No line is broken between value and unit.
-        values, units = self._values(), self._units()
-        said = [
+        # The no-break space keeps value and unit on one line.
+        units = self._units()
+        others = [
             f"{_NAMES[kind]} {value:.3g}\N{NO-BREAK SPACE}{units[kind]}"
-            for kind, value in values.items()
+            for kind, value in self._values().items()
             if kind != self.kind.value
         ]
-        self.others.value = f"= {', '.join(said)}"
+        self.others.value = f"= {', '.join(others)}"
 
     def _values(self) -> dict[str, float]:
         sigma = equivalent_sigma(self._time)

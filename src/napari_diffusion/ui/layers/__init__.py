@@ -1,1 +1,1 @@
-"""What napari layers say about axes, units and style, and how results become layers."""
+"""Reading of napari layers (axes, units, style) and creation of result layers."""

@@ -1,4 +1,4 @@
-"""From a napari layer to what the library takes (array, axes, spacing, unit), and from a result to a layer that looks like its source."""
+"""Adding of result layers and auxiliary layers to a viewer."""
 
 from __future__ import annotations
 
@@ -9,35 +9,52 @@ from weakref import WeakSet
 
 from napari_diffusion.ui.layers.style import LayerStyle
 
-#: Layers that show something about an image and are no image to filter, such as a preview.
+#: Layers that are not offered as input, such as the preview.
 auxiliary_layers: WeakSet[Any] = WeakSet()
-_added_by_widget = [0]
+#: Depth of nested `programmatic_selection` blocks.
+_programmatic_depth = [0]
 
 
 def add_result(
     viewer: Any,
     data: Any,
-    look: LayerStyle,
+    style: LayerStyle,
     title: str,
     provenance: dict[str, Any],
     *,
     vectors: bool = False,
 ) -> Any:
-    """Add a result, an image or vectors, as a new layer with a name of its own and return it."""
+    """Add a result as a new image or vectors layer and return it.
+
+    Parameters
+    ----------
+    viewer
+        Viewer that gets the layer.
+    data
+        Array of the layer.
+    style
+        Style of the layer, usually that of its source.
+    title
+        Text after the source's name, in brackets; a number is appended where that name is taken.
+    provenance
+        Entry ``"napari-diffusion"`` of the layer's metadata.
+    vectors
+        Whether to add a vectors layer.
+    """
     from napari.layers import Image, Vectors
 
     taken = {layer.name for layer in viewer.layers}
-    name = f"{look.name} [{title}]"
+    name = f"{style.name} [{title}]"
     number = 2
     while name in taken:
-        name = f"{look.name} [{title} {number}]"
+        name = f"{style.name} [{title} {number}]"
         number += 1
-    metadata = {**look.metadata, "napari-diffusion": provenance}
+    metadata = {**style.metadata, "napari-diffusion": provenance}
     if vectors:
-        layer: Any = Vectors(data, name=name, metadata=metadata, **look.arguments)
+        layer: Any = Vectors(data, name=name, metadata=metadata, **style.arguments)
     else:
-        layer = Image(data, name=name, metadata=metadata, multiscale=False, **look.arguments)
-        layer.contrast_limits_range = look.contrast_range
+        layer = Image(data, name=name, metadata=metadata, multiscale=False, **style.arguments)
+        layer.contrast_limits_range = style.contrast_range
     with programmatic_selection():
         viewer.add_layer(layer)
     return layer
@@ -45,21 +62,24 @@ def add_result(
 
 @contextmanager
 def programmatic_selection() -> Iterator[None]:
-    """Layers that a widget adds are selected by napari, but nobody has picked them as the next thing to filter."""
-    _added_by_widget[0] += 1
+    """Mark changes of the selection in this block as not made by the user.
+
+    napari selects every layer that is added. A result is not thereby the next image to filter.
+    """
+    _programmatic_depth[0] += 1
     try:
         yield
     finally:
-        _added_by_widget[0] -= 1
+        _programmatic_depth[0] -= 1
 
 
 def selected_by_user() -> bool:
-    """Whether a layer that becomes selected now was picked by the user."""
-    return not _added_by_widget[0]
+    """Whether a layer that becomes selected now is selected by the user."""
+    return not _programmatic_depth[0]
 
 
 def add_quietly(viewer: Any, layer: Any) -> None:
-    """Add a layer and leave selected what is selected."""
+    """Add a layer and restore the selection."""
     selected, active = set(viewer.layers.selection), viewer.layers.selection.active
     with programmatic_selection():
         viewer.add_layer(layer)

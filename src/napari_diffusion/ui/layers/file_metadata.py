@@ -1,4 +1,4 @@
-"""What the file of a layer says and its reader has left out: napari's own keeps of a TIFF the pixels alone."""
+"""Axis metadata of a layer's file; napari's own reader drops that of a TIFF."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ SECOND = "s"
 
 @dataclass(frozen=True)
 class FileAxes:
-    """Names, sample distances and units of the axes of a layer, one each."""
+    """Axis metadata of a file.
+
+    Attributes
+    ----------
+    names
+        Name of each axis, one letter.
+    scale
+        Sample distance along each axis.
+    units
+        Unit of each sample distance.
+    """
 
     names: tuple[str, ...]
     scale: tuple[float, ...]
@@ -23,20 +33,26 @@ class FileAxes:
 
     @classmethod
     def of_file(cls, layer: Any) -> FileAxes | None:
-        """Read it; ``None`` where the layer says something itself, or the file says no more or is of another image."""
+        """Read the metadata of the file that a layer was loaded from.
+
+        Returns
+        -------
+        FileAxes or None
+            ``None`` where the layer has metadata of its own, the file adds nothing to it, or the
+            file contains another image.
+        """
         path = layer.source.path
-        says = (
+        has_metadata = (
             not all(map(is_nameless, layer.axis_labels))
             or any(h != 1 for h in layer.scale)
             or any(str(unit) != PIXEL for unit in layer.units)
         )
-        volume = None if says or not isinstance(path, str) else io.read_metadata(path)
+        volume = None if has_metadata or not isinstance(path, str) else io.read_metadata(path)
         if volume is None or volume.shape != tuple(array_of(layer).shape):
             return None
         letters = volume.axes[: layer.ndim]
-        if any(letter in UNKNOWN for letter in letters) or (
-            volume.unit == PIXEL and set(letters) <= set("XYZ")
-        ):
+        adds_nothing = volume.unit == PIXEL and set(letters) <= set("XYZ")
+        if adds_nothing or any(letter in UNKNOWN for letter in letters):
             return None
         steps = {"T": (volume.time_step, SECOND)} if volume.time_step else {}
         steps |= {
@@ -48,14 +64,15 @@ class FileAxes:
         return cls(tuple(letters.lower()), scale, units)
 
     def describe(self) -> str:
-        """Say it in words."""
-        return ", ".join(
-            name
-            if unit == PIXEL
-            else f"{name} {size:.4g} {unit if unit == SECOND else symbol(unit)}"
-            for name, size, unit in zip(self.names, self.scale, self.units, strict=True)
-        )
+        """Return the axes as text, such as ``z 2 µm, y 0.5 µm, x 0.5 µm``."""
+        parts = []
+        for name, size, unit in zip(self.names, self.scale, self.units, strict=True):
+            if unit == PIXEL:
+                parts.append(name)
+            else:
+                parts.append(f"{name} {size:.4g} {unit if unit == SECOND else symbol(unit)}")
+        return ", ".join(parts)
 
     def apply_to(self, layer: Any) -> None:
-        """Let the layer say so."""
+        """Set axis labels, scale and units of a layer."""
         layer.axis_labels, layer.scale, layer.units = self.names, self.scale, self.units

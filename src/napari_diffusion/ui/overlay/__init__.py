@@ -1,1 +1,1 @@
-"""Pictures over the image on screen, computed beside it and kept up to date."""
+"""Layers over the chosen image, computed in the background and kept up to date."""

@@ -1,4 +1,4 @@
-"""A picture of what is on screen, computed beside it and kept up to date: newest request first, never in the way of the viewer."""
+"""Background computation of the most recent request only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.ui.run.task import Task, TaskControl
 
-#: A request that has been under way for longer is dropped for a newer one; a younger one may end, so that dragging shows something [s].
-PATIENCE = 1.0
+#: Time during which a newer request does not cancel the task under way [s]. The task may then end,
+#: so that results are shown while a control is dragged.
+GRACE_PERIOD_S = 1.0
 
 Work = Callable[[TaskControl], Any]
 
 
 class CoalescingQueue:
-    """At most one task under way and one waiting; the next request takes the place of the waiting one."""
+    """At most one task under way and one request that waits; a new request replaces the latter."""
 
     def __init__(self) -> None:
         self._task: Task | None = None
         self._began = 0.0
-        self._improving = False
+        self._refining = False
         self._waiting: (
             tuple[Work, Callable[[Any], Work | None], Callable[[Exception], None]] | None
         ) = None
@@ -34,45 +35,52 @@ class CoalescingQueue:
     def request(
         self, work: Work, done: Callable[[Any], Work | None], failed: Callable[[Exception], None]
     ) -> None:
-        """Ask for a task; `done` or `failed` are told, unless a newer request came before.
+        """Request a computation, unless a newer request replaces it.
 
-        `done` may return another task, which improves on what it was told. That one begins when nothing newer waits, and gives way to
-        what does at once.
+        Parameters
+        ----------
+        work
+            Called in a thread.
+        done
+            Called in the GUI thread with the result. It may return another function that refines
+            the result. That one starts if no request waits, and a new request cancels it at once.
+        failed
+            Called in the GUI thread with the exception.
         """
         self._waiting = work, done, failed
         if self._task is None:
-            self._next()
-        elif self._improving or time.monotonic() - self._began > PATIENCE:
+            self._start_next()
+        elif self._refining or time.monotonic() - self._began > GRACE_PERIOD_S:
             self._task.cancel.set()
 
     def drop(self) -> None:
-        """Cancel everything, and tell nobody."""
+        """Cancel the task and the request that waits, without further calls."""
         self._waiting = None
         if self._task is not None:
             self._task.drop()
             self._task = None
 
-    def _next(self, improving: bool = False) -> None:
+    def _start_next(self, refining: bool = False) -> None:
         if self._waiting is None:
             return
         work, done, failed = self._waiting
-        self._waiting, self._improving = None, improving
+        self._waiting, self._refining = None, refining
 
-        def over(value: Any) -> None:
+        def on_done(value: Any) -> None:
             self._task = None
-            better = done(value)
-            if better is not None and self._waiting is None:
-                self._waiting = better, done, failed
-                self._next(improving=True)
+            refine = done(value)
+            if refine is not None and self._waiting is None:
+                self._waiting = refine, done, failed
+                self._start_next(refining=True)
             else:
-                self._next()
+                self._start_next()
 
-        def broken(error: Exception) -> None:
+        def on_failed(error: Exception) -> None:
             self._task = None
             if not isinstance(error, Cancelled):
                 failed(error)
-            self._next()
+            self._start_next()
 
         self._began = time.monotonic()
-        self._task = Task(work, over, broken)
+        self._task = Task(work, on_done, on_failed)
         self._task.start()

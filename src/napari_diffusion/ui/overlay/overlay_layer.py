@@ -1,4 +1,4 @@
-"""A picture of what is on screen, computed beside it and kept up to date: newest request first, never in the way of the viewer."""
+"""A layer over the chosen image that follows the view, such as the preview."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qtpy.QtCore import QTimer
-
 from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.layers.adding import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.layers.axes import array_of
+from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
+from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.task import TaskControl
 
-#: Rest between two looks at what has changed [ms].
-REST = 30
+#: Delay between a change and the computation that follows it [ms].
+REFRESH_DELAY_MS = 30
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is on screen now: which part, and what was made of it."""
+    """Content of the overlay.
+
+    Attributes
+    ----------
+    part
+        Part of the layer that is shown.
+    look
+        Picture of that part.
+    """
 
     part: Part
     look: PreviewImage
@@ -36,20 +44,22 @@ class Overlay:
     Parameters
     ----------
     context
-        The section's.
+        Context of the section.
     title
-        Put behind the name of the layer.
+        Text after the name of the layer, in brackets.
     compute
-        Called in a thread with the settings, the part and a `TaskControl`; returns the picture, with an axis of one voxel where one is cut,
-        as a `PreviewImage`, which may have a better one.
-    part
+        Called in a thread with the settings, the part and a `TaskControl`. It returns a
+        `PreviewImage`, which may offer a better one. The picture has an axis of one voxel where the
+        part is cut.
+    get_part
         Returns the part on screen, ``None`` where there is none.
-    tell
-        Called with ``None`` when something begins, with what is shown, or with the error.
-    look
-        Changes the arguments of the new layer.
-    gone
-        Called when the user has deleted the layer, and not its image with it.
+    report
+        Called with ``None`` when a computation begins, with a `Shown` when its picture is shown, or
+        with its error.
+    on_deleted
+        Called when the user has deleted the layer without its image, or has closed the dock.
+    style
+        Arguments of the new layer, instead of colormap, contrast limits and gamma of the image.
     """
 
     def __init__(
@@ -57,79 +67,65 @@ class Overlay:
         context: Context,
         title: str,
         compute: Callable[[Settings, Part, TaskControl], PreviewImage],
-        part: Callable[[], Part | None],
-        tell: Callable[[Shown | Exception | None], None],
-        gone: Callable[[], None],
-        **look: Any,
+        get_part: Callable[[], Part | None],
+        report: Callable[[Shown | Exception | None], None],
+        on_deleted: Callable[[], None],
+        **style: Any,
     ) -> None:
-        self._context, self._title, self._compute, self._part, self._tell, self._gone = (
-            context,
-            title,
-            compute,
-            part,
-            tell,
-            gone,
-        )
-        self._look = look
+        self._context, self._title, self._style = context, title, style
+        self._compute, self._get_part = compute, get_part
+        self._report, self._on_deleted = report, on_deleted
         self._layer: Any = None
         self._source: Any = None
-        self._shown: Any = None
+        self._shown_part: Part | None = None
         self._on = self._hidden = False
-        self._newest = CoalescingQueue()
-        self._soon = QTimer(context.parent)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(REST)
-        self._soon.timeout.connect(self._request)
-        self._lost = QTimer(context.parent)  # by then all layers that are deleted together are gone
-        self._lost.setSingleShot(True)
-        self._lost.timeout.connect(self._decide)
-        viewer = context.viewer
+        self._queue = CoalescingQueue()
+        parent, viewer = context.parent, context.viewer
+        self._refresh_timer = single_shot(parent, REFRESH_DELAY_MS, self._request)
+        # At its timeout, all layers that are deleted together are gone.
+        self._deletion_timer = single_shot(parent, 0, self._handle_deletion)
+        # napari has to show a new layer before others are moved.
+        self._raise_timer = single_shot(parent, 0, self._raise)
         context.settings_changed.connect(self.refresh)
         for name in ("point", "order", "ndisplay"):
             getattr(viewer.dims.events, name).connect(self._moved)
         camera(viewer).events.center.connect(self._panned)
-        self._covered = QTimer(
-            context.parent
-        )  # napari has to show a new layer before others are moved
-        self._covered.setSingleShot(True)
-        self._covered.timeout.connect(self._raise)
         viewer.layers.events.removed.connect(self._removed)
         viewer.layers.events.inserted.connect(self._inserted)
         context.on_close(self._close)
-        self._undocked = Undocked(context.parent, self._leave)
+        self._undocked = Undocked(parent, self._leave)
 
     @property
     def layer(self) -> Any:
-        """The layer, while there is one."""
+        """The layer, ``None`` without one."""
         return self._layer
 
     @property
     def on(self) -> bool:
-        """Whether it follows what is on screen."""
+        """Whether the overlay follows the view."""
         return self._on
 
     @property
     def pending(self) -> bool:
-        """Whether something is still to be computed."""
-        return self._on and (self._newest.busy or bool(self._soon.isActive()))
+        """Whether a computation waits or is under way."""
+        return self._on and (self._queue.busy or bool(self._refresh_timer.isActive()))
 
     def switch(self, on: bool) -> None:
-        """Begin or cease to follow what is on screen."""
-        self._on, self._hidden = (
-            on,
-            False,
-        )  # a button that is disabled while it is held down is never released
+        """Begin or cease to follow the view."""
+        # Not hidden any more: a button that is disabled while it is held down emits no release.
+        self._on, self._hidden = on, False
         if on:
             self.refresh()
         else:
-            self._soon.stop()
-            self._newest.drop()
+            self._refresh_timer.stop()
+            self._queue.drop()
             self.remove()
 
     def hide(self, hidden: bool) -> None:
         """Hide the layer for a moment, or show it again; meanwhile nothing is computed or added.
 
-        A layer that is added hidden just after a change to 3-D ended napari with a fault in OpenGL (drawn by software; vispy 0.17).
+        A layer that was added hidden just after a change to 3-D ended napari with a fault in OpenGL
+        (software rendering; vispy 0.17).
         """
         self._hidden = hidden
         if self._layer is not None:
@@ -138,70 +134,70 @@ class Overlay:
             self.refresh()
 
     def refresh(self) -> None:
-        """Compute anew, soon."""
-        if self._on and not self._hidden and not self._soon.isActive():
-            self._soon.start()
+        """Compute the picture again after `REFRESH_DELAY_MS`."""
+        if self._on and not self._hidden and not self._refresh_timer.isActive():
+            self._refresh_timer.start()
 
     def remove(self) -> None:
-        """Take the layer away."""
-        layer, self._layer, self._shown = self._layer, None, None
-        self._follow_look(None)
+        """Remove the layer from the viewer."""
+        layer, self._layer, self._shown_part = self._layer, None, None
+        self._follow_source(None)
         if layer is not None and layer in self._context.viewer.layers:
             self._context.viewer.layers.remove(layer)
 
     def _close(self) -> None:
         self._on = False
-        self._newest.drop()
+        self._queue.drop()
         try:
             self.remove()
-        except RuntimeError:  # the whole window is going, and parts of it are gone
+        except RuntimeError:  # the whole window is being destroyed, and parts of it are gone
             self._layer = None
 
     def _leave(self) -> None:
         if self._on:
             self.switch(False)
-            self._gone()
+            self._on_deleted()
 
     def _moved(self) -> None:
-        if self._layer is not None and self._left():
+        if self._layer is not None and self._is_off_screen():
             self.remove()
         self.refresh()
 
-    def _left(self) -> bool:
-        """Whether the image is not on screen any more. A layer that has been drawn there and is removed later ends napari (vispy 0.17)."""
+    def _is_off_screen(self) -> bool:
+        """Whether the image is not on screen any more.
+
+        A layer that has been drawn in that state and is removed later ends napari (vispy 0.17).
+        """
         try:
-            return self._context.layer is not None and self._part() is None
+            return self._context.layer is not None and self._get_part() is None
         except (TypeError, ValueError):
             return False
 
     def _panned(self) -> None:
-        if self._on and self._shown is not None and not self._shown.whole:
+        if self._on and self._shown_part is not None and not self._shown_part.whole:
             self.refresh()
 
     def _removed(self, event: Any) -> None:
         if self._layer is not None and event.value == self._layer:
             self._layer = None
-            self._lost.start()
+            self._deletion_timer.start()
 
     def _inserted(self, event: Any) -> None:
-        if (
-            self._layer is not None
-            and not selected_by_user()
-            and event.value not in auxiliary_layers
-        ):
-            self._covered.start()
+        is_result = not selected_by_user() and event.value not in auxiliary_layers
+        if self._layer is not None and is_result:
+            self._raise_timer.start()
 
     def _raise(self) -> None:
-        """Lie over the result of a run, which would hide what is changed afterwards."""
+        """Move the layer above the result of a run, which would hide later changes of it."""
         layers = self._context.viewer.layers
         if self._layer is not None and self._layer in layers and layers[-1] is not self._layer:
             layers.move(layers.index(self._layer), len(layers))
 
-    def _decide(self) -> None:
-        """Deleted by itself it is not wanted; deleted with its image, it is for the next one."""
+    def _handle_deletion(self) -> None:
+        """Switch off if the layer alone was deleted; with its image, continue on the next one."""
         if self._on and self._source in self._context.viewer.layers:
             self.switch(False)
-            self._gone()
+            self._on_deleted()
         elif self._on and self._layer is None:
             self.remove()
             self.refresh()
@@ -209,48 +205,47 @@ class Overlay:
     def _request(self) -> None:
         context = self._context
         try:
-            settings, part = context.settings(), self._part()
+            settings, part = context.settings(), self._get_part()
         except (TypeError, ValueError) as error:
-            self._refuse(error)
+            self._fail(error)
             return
         if part is None:
-            self._refuse(ValueError("The chosen layer is not on screen here."))
+            self._fail(ValueError("The chosen layer is not on screen here."))
             return
         source, compute = context.layer, self._compute
-        self._tell(None)
+        self._report(None)
 
-        def done(look: PreviewImage) -> Work | None:
-            # Meanwhile the layer may have been deleted, exchanged or given other data.
-            wanted = self._on and not self._hidden
-            if not (
-                wanted
-                and source is context.layer
-                and source in context.viewer.layers
-                and array_of(source) is settings.image
-            ):
+        def done(preview: PreviewImage) -> Work | None:
+            if not self._is_current(source, settings):
                 return None
             shown = part
-            if look.region is not None:
-                shown = replace(
-                    part, region=look.region, whole=part.whole and look.region == part.region
-                )
-            self._show(source, shown, look.picture)
-            self._tell(Shown(shown, look))
-            refine = look.refine
+            if preview.region is not None:
+                whole = part.whole and preview.region == part.region
+                shown = replace(part, region=preview.region, whole=whole)
+            self._show(source, shown, preview.picture)
+            self._report(Shown(shown, preview))
+            refine = preview.refine
             return None if refine is None else lambda control: refine(control.cancel)
 
-        self._newest.request(lambda control: compute(settings, part, control), done, self._refuse)
+        self._queue.request(lambda control: compute(settings, part, control), done, self._fail)
 
-    def _refuse(self, error: Exception) -> None:
+    def _is_current(self, source: Any, settings: Settings) -> bool:
+        """Whether a picture is still to be shown.
+
+        Since its request, the layer may have been deleted, exchanged or given other data.
+        """
+        if not self._on or self._hidden or source is not self._context.layer:
+            return False
+        return source in self._context.viewer.layers and array_of(source) is settings.image
+
+    def _fail(self, error: Exception) -> None:
         self.remove()
-        self._tell(error)
+        self._report(error)
 
     def _show(self, source: Any, part: Part, picture: Any) -> None:
-        """Put a picture on screen: into the layer that is there where it fits, so that nothing flickers."""
-        transform = {
-            name: getattr(source, name)
-            for name in ("scale", "rotate", "shear", "affine", "units", "axis_labels")
-        }
+        """Show a picture, in the existing layer where it fits, so that nothing flickers."""
+        names = ("scale", "rotate", "shear", "affine", "units", "axis_labels")
+        transform = {name: getattr(source, name) for name in names}
         layer = self._layer
         if (
             layer is not None
@@ -262,16 +257,16 @@ class Overlay:
             layer.translate = part.place(source)
         else:
             self.remove()
-            self._layer = self._new(source, part, picture, transform)
+            self._layer = self._new_layer(source, part, picture, transform)
             self._context.add_auxiliary_layer(self._layer)
-            self._follow_look(source)
-        self._shown = part
+            self._follow_source(source)
+        self._shown_part = part
 
-    def _new(self, source: Any, part: Part, picture: Any, transform: dict[str, Any]) -> Any:
+    def _new_layer(self, source: Any, part: Part, picture: Any, transform: dict[str, Any]) -> Any:
         from napari.layers import Image
 
         rgb = source.rgb and picture.ndim > source.ndim
-        look = {
+        style = {
             "colormap": source.colormap,
             "contrast_limits": source.contrast_limits,
             "gamma": source.gamma,
@@ -284,24 +279,22 @@ class Overlay:
             blending="translucent_no_depth",
             interpolation2d=source.interpolation2d,
             **transform,
-            **({} if rgb else look | self._look),
+            **({} if rgb else style | self._style),
         )
 
-    def _follow_look(self, source: Any) -> None:
-        """Keep the name after the source's, and contrast, gamma and colormap too, unless they are the picture's own."""
-        for watched, change in ((self._source, "disconnect"), (source, "connect")):
-            if watched is not None:
-                getattr(watched.events.name, change)(self._copy_name)
-            if watched is not None and not self._look:
-                for name in ("contrast_limits", "gamma", "colormap"):
-                    getattr(watched.events[name], change)(self._copy_look)
+    def _follow_source(self, source: Any) -> None:
+        """Copy changes of the source's name, and of its style unless the overlay has its own."""
+        reconnect(self._source, source, ("name",), self._copy_name)
+        if not self._style:
+            style = ("contrast_limits", "gamma", "colormap")
+            reconnect(self._source, source, style, self._copy_style)
         self._source = source
 
     def _copy_name(self) -> None:
         if self._layer is not None:
             self._layer.name = f"{self._source.name} [{self._title}]"
 
-    def _copy_look(self) -> None:
+    def _copy_style(self) -> None:
         if self._layer is not None and self._source is not None and not self._layer.rgb:
             self._layer.contrast_limits = self._source.contrast_limits
             self._layer.gamma = self._source.gamma
@@ -309,6 +302,7 @@ class Overlay:
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal; each is an array or an affine transform."""
     import numpy as np
 
     left, right = getattr(one, "affine_matrix", one), getattr(other, "affine_matrix", other)

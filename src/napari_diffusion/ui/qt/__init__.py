@@ -1,1 +1,1 @@
-"""General widgets and layout helpers; nothing here knows about diffusion."""
+"""General Qt widgets and layout helpers, independent of diffusion."""

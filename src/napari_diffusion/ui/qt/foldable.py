@@ -1,14 +1,11 @@
-"""Sections: what a widget offers beside the filter itself, each a foldable box that knows the rest only through its context."""
+"""A box of widgets that a button opens and closes."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from magicgui.widgets import Container, PushButton, Widget
 from psygnal import Signal
 
-if TYPE_CHECKING:
-    pass
+from napari_diffusion.ui.qt.layout import NO_MARGINS
 
 
 class Foldable(Container):  # type: ignore[type-arg]
@@ -17,16 +14,16 @@ class Foldable(Container):  # type: ignore[type-arg]
     Parameters
     ----------
     title
-        On the button; a word or two.
+        Text on the button; a word or two.
     widgets
-        What is in the box, one below the other.
+        Content of the box, from top to bottom.
     labels
-        Whether the widgets have their labels before them.
+        Whether the labels of the widgets are shown before them.
     tooltip
-        What the box is for.
+        Purpose of the box.
     """
 
-    #: The box was opened (true) or closed.
+    #: The box was opened (true) or closed (false).
     folded = Signal(bool)
 
     def __init__(
@@ -38,7 +35,7 @@ class Foldable(Container):  # type: ignore[type-arg]
         self.body = Container(widgets=widgets, labels=labels)
         self.body.margins = (8, 0, 0, 4)
         super().__init__(widgets=[self.button, self.body], labels=False)
-        self.margins = (0, 0, 0, 0)
+        self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
         self.button.changed.connect(self._toggle)
         self._show()

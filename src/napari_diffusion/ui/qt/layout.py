@@ -1,4 +1,4 @@
-"""How the widgets sit in a dock: scrolling, aligned labels, tab order, text that wraps."""
+"""Layout of the widgets in a dock: scrolling, margins, aligned labels, tab order, wrapped text."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FileEdit, Label
+from magicgui.widgets import ComboBox, Container, FileEdit, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QWidget
 
-#: Height below which a dock cannot be pulled [pixel].
-LEAST_HEIGHT = 120
-#: napari's theme draws a line around a scroll area, on both sides [pixel].
+#: Minimum height of the scroll area, and thereby of the dock [pixel].
+MIN_HEIGHT = 120
+#: Left and right border of a scroll area in napari's theme, together [pixel].
 BORDER = 2
+#: Margins of a container inside another one [pixel].
+NO_MARGINS = (0, 0, 0, 0)
 
 
 class Scroll(QScrollArea):
-    """Scrolls upright only, and is as wide as its content needs.
+    """Vertical scroll area that is as wide as its content needs.
 
-    magicgui's own ``scrollable=True`` does not work in a napari dock: napari docks the content and leaves the scroll area out.
+    magicgui's own ``scrollable=True`` does not work in a napari dock: napari docks the content and
+    leaves the scroll area out.
     """
 
-    #: Theme or font have changed.
+    #: The theme or the font has changed.
     restyled = Signal()
 
     def __init__(self, content: QWidget) -> None:
@@ -34,35 +37,44 @@ class Scroll(QScrollArea):
         self.setWidget(content)
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
-        """Tell the dock when the content needs another width."""
+        """Update the geometry when the content needs another width."""
         if a1 is not None and a1.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return super().eventFilter(a0, a1)
 
     def changeEvent(self, a0: QEvent | None) -> None:
-        """Tell when theme or font have changed."""
+        """Emit `restyled` when the theme or the font has changed."""
         super().changeEvent(a0)
         if a0 is not None and a0.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self.restyled.emit()
 
     def minimumSizeHint(self) -> QSize:
-        """Return the content's smallest width and room for the scroll bar, whether it shows or not."""
+        """Return the minimum size: the content's minimum width, and `MIN_HEIGHT`.
+
+        The width includes the scroll bar, whether it is visible or not.
+        """
         content, bar = self.widget(), self.verticalScrollBar()
         assert content is not None
         assert bar is not None
-        return QSize(
-            content.minimumSizeHint().width() + bar.sizeHint().width() + BORDER, LEAST_HEIGHT
-        )
+        width = content.minimumSizeHint().width() + bar.sizeHint().width() + BORDER
+        return QSize(width, MIN_HEIGHT)
 
     def sizeHint(self) -> QSize:
-        """Return the content's size."""
+        """Return the minimum width and the content's height."""
         content = self.widget()
         assert content is not None
         return self.minimumSizeHint().expandedTo(QSize(0, content.sizeHint().height()))
 
 
+def bare_container(*widgets: Widget, **options: Any) -> Container[Any]:
+    """Return a container without margins; ``options`` are those of magicgui's `Container`."""
+    container: Container[Any] = Container(widgets=widgets, **options)
+    container.margins = NO_MARGINS
+    return container
+
+
 def wrapping_label(text: str = "") -> Label:
-    """Return a label that breaks its lines, so that no text makes the dock wider."""
+    """Return a label that wraps its text, so that no text makes the dock wider."""
     label = Label(value=text)
     label.native.setWordWrap(True)
     label.native.setTextFormat(Qt.TextFormat.PlainText)
@@ -72,14 +84,17 @@ def wrapping_label(text: str = "") -> Label:
 
 
 def keep_narrow(box: ComboBox, letters: int = 8) -> None:
-    """Let a combo box cut long entries short, to that many letters, instead of making the dock wider."""
+    """Shorten long entries of a combo box to ``letters`` characters: they would widen the dock."""
     box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.native.setMinimumContentsLength(letters)
     box.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
 def align_labels(form: Container[Any]) -> None:
-    """Give all labels of a container the width of the widest: magicgui measures them before the theme has set their font."""
+    """Give all labels of a container the width of the widest.
+
+    magicgui measures them too early, before the theme has set their font.
+    """
     labels = [label for widget in form for label in [_label_of(widget)] if label is not None]
     for label in labels:
         label.ensurePolished()
@@ -89,16 +104,18 @@ def align_labels(form: Container[Any]) -> None:
 
 
 def set_tab_order(container: Container[Any]) -> None:
-    """Make Tab go down a container: Qt's own order is that of construction."""
-    stops = [
-        native for native in _natives(container) if native.focusPolicy() & Qt.FocusPolicy.TabFocus
-    ]
+    """Make Tab visit the widgets of a container from top to bottom.
+
+    Qt's default is the order in which they were constructed.
+    """
+    tab_focus = Qt.FocusPolicy.TabFocus
+    stops = [native for native in _natives(container) if native.focusPolicy() & tab_focus]
     for before, after in itertools.pairwise(stops):
         QWidget.setTabOrder(before, after)
 
 
 def _label_of(widget: Any) -> QLabel | None:
-    """Qt label that magicgui has put before a widget of a labelled container."""
+    """Return the Qt label that magicgui has put before a widget; ``None`` without a label."""
     layout = widget.native.parentWidget().layout()
     first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
     label = None if first is None else first.widget()
@@ -106,6 +123,7 @@ def _label_of(widget: Any) -> QLabel | None:
 
 
 def _natives(container: Any) -> Iterator[QWidget]:
+    """Yield the Qt widgets of a container and of the containers in it, from top to bottom."""
     for widget in container:
         if isinstance(widget, Container | FileEdit):
             yield from _natives(widget)

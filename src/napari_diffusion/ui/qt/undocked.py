@@ -1,4 +1,4 @@
-"""A picture of what is on screen, computed beside it and kept up to date: newest request first, never in the way of the viewer."""
+"""Detection of a widget whose dock the user has closed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from qtpy.QtWidgets import QWidget
 
 
 class Undocked(QObject):
-    """Tells when a widget is taken off its dock, which is all that napari does when the user closes one: nothing is destroyed.
+    """Calls a function when a widget is taken off its dock.
+
+    napari does nothing else when the user closes a dock widget: no object is destroyed.
 
     Parameters
     ----------
     native
-        A part of the widget, which has not been docked yet.
+        Any part of the widget, before the widget is docked.
     call
-        What to call.
+        Function without arguments.
     """
 
     def __init__(self, native: QWidget, call: Callable[[], object]) -> None:
@@ -28,12 +30,8 @@ class Undocked(QObject):
         top.installEventFilter(self)
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
-        """See a parent go."""
-        if (
-            a1 is not None
-            and a1.type() == QEvent.Type.ParentChange
-            and a0 is not None
-            and a0.parent() is None
-        ):
+        """Detect that the widget has lost its parent; every event passes."""
+        reparented = a1 is not None and a1.type() == QEvent.Type.ParentChange
+        if reparented and a0 is not None and a0.parent() is None:
             self._call()
         return False

@@ -1,1 +1,1 @@
-"""Runs of the widget: requests, tasks in threads, the panel with Run, and compilation beforehand."""
+"""Runs of the widget: requests, background tasks, the Run panel and kernel warm-up."""

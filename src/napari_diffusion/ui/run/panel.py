@@ -1,4 +1,4 @@
-"""The foot of a widget: the plan, Run, what waits, progress with Cancel, and a line that says how it stands."""
+"""The Run panel: plan, Run button, queue, progress, Cancel and status line."""
 
 from __future__ import annotations
 
@@ -7,67 +7,77 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
 
-from napari_diffusion.ui.qt.layout import wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 
-#: A rest is told once the run is this old [s]; before, it would be a guess.
-FIRST_GUESS = 1.0
-
-#: Errors of a batch that are told in full.
-MOST_ERRORS = 5
+#: Duration of a run from which the remaining time is estimated [s].
+MIN_ELAPSED_S = 1.0
+#: Progress of a run from which the remaining time is estimated.
+MIN_FRACTION = 0.02
+#: Maximum number of errors of a batch in the status line; the tooltip lists all.
+MAX_ERRORS_SHOWN = 5
+#: Steps of the progress bar.
+BAR_STEPS = 1000
 RUN = "Filter in the background and add the result as a new layer."
 STOP = "End after the step under way and add what has been reached."
-NOTHING_YET = "Nothing has been filtered yet that could be kept."
+NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
 PLAN = "How the run steps through diffusion time, and the memory that it takes in all."
-OPEN = "open the file as a layer"
-#: What to do, as the library says it, and where that is on screen.
+ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
+_OPEN_LAYER = "open the file as a layer"
+#: Advice in error messages of the library, and the same advice in terms of the controls on screen.
 _ON_SCREEN = {
     "nan='mask'": "“leave, smooth around” for NaN, under More options,",
-    "allow overwriting or choose another name": "check “Replace what is there” or choose another folder for the results",
-    "give --axes ZYX if they are a stack, or --axes YX to filter each by itself": f"{OPEN} and check there what to smooth along",
-    "say which with --axes": f"{OPEN} and run it by itself",
-    "give --channel-axis": f"{OPEN} and run it by itself",
-    "give --spacing, one number per smoothed axis": f"{OPEN} and set its voxel size there",
+    "allow overwriting or choose another name": (
+        "check “Replace what is there” or choose another folder for the results"
+    ),
+    "give --axes ZYX if they are a stack, or --axes YX to filter each by itself": (
+        f"{_OPEN_LAYER} and check there what to smooth along"
+    ),
+    "say which with --axes": f"{_OPEN_LAYER} and run it by itself",
+    "give --channel-axis": f"{_OPEN_LAYER} and run it by itself",
+    "give --spacing, one number per smoothed axis": f"{_OPEN_LAYER} and set its voxel size there",
 }
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration as text in seconds, minutes or hours."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def sentence(error: BaseException) -> str:
-    """Return what an error says, in the words of the screen; its kind where it says nothing."""
+    """Return the message of an error in terms of the controls on screen.
+
+    An error without a message gives the name of its class.
+    """
     text = str(error).strip() or f"{type(error).__name__}."
-    for said, shown in _ON_SCREEN.items():
-        text = text.replace(said, shown)
+    for advice, advice_on_screen in _ON_SCREEN.items():
+        text = text.replace(advice, advice_on_screen)
     return text
 
 
 @dataclass(frozen=True)
 class QueuedRun:
-    """One thing to run.
+    """One run in the queue of the panel.
 
     Attributes
     ----------
     name
-        What it is about, such as the name of a layer.
+        Name of the layer or file to filter.
     work
         Called in a thread.
     done
-        Called in the GUI thread with its answer; returns what the status line says.
+        Called in the GUI thread with the answer of ``work``; returns the text of the status line.
     stoppable
-        Whether ``work`` can end early with what it has.
+        Whether ``work`` can end early with a partial result.
     folders
-        Those of its files, which errors name once and not for each file.
+        Folders of its files. Error messages name them once, not for each file.
     """
 
     name: str
@@ -77,7 +87,7 @@ class QueuedRun:
     folders: tuple[Path, ...] = ()
 
     def message(self, error: BaseException) -> str:
-        """Return what an error says, its files by name alone."""
+        """Return the message of an error, with files named without their folder."""
         text = sentence(error)
         for folder in self.folders:
             text = text.replace(f"{folder}{os.sep}", "")
@@ -85,48 +95,42 @@ class QueuedRun:
 
 
 class RunPanel(Container):  # type: ignore[type-arg]
-    """Runs one job after the other, shows how far it is, and can cancel it.
+    """Executes queued runs one after the other, shows their progress, and can cancel them.
 
     Parameters
     ----------
     start
-        Called when Run is pressed; it answers with `add`, or with `fail`.
+        Called when Run is pressed. It calls `add`, or `fail` where nothing can be run.
     """
 
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = ReplaceableTask()
         self._waiting: deque[QueuedRun] = deque()
-        self._begin()
-        self._job: QueuedRun | None = None
+        self._reset_counts()
+        self._current: QueuedRun | None = None
         self._began, self._waits_for, self.failed = 0.0, "", False
         self.plan = wrapping_label()
         self.plan.tooltip = PLAN
         self.button = PushButton(text="Run", tooltip=RUN)
-        self.bar = ProgressBar(min=0, max=1000, value=0, visible=False)
+        self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
         self.cancel = PushButton(text="Cancel", tooltip="End what is running; nothing is added.")
         self.stop = PushButton(text="Stop and keep", tooltip=STOP)
         self.cancel_all = PushButton(
             text="Cancel all", tooltip="End what is running and forget what waits."
         )
-        self.running = Container(
-            widgets=[self.cancel, self.stop, self.cancel_all],
-            layout="horizontal",
-            labels=False,
-            visible=False,
-        )
-        self.running.margins = (0, 0, 0, 0)
+        buttons = (self.cancel, self.stop, self.cancel_all)
+        self.running = bare_container(*buttons, layout="horizontal", labels=False, visible=False)
         self.status = wrapping_label()
         super().__init__(
             widgets=[self.plan, self.button, self.bar, self.running, self.status], labels=False
         )
         self.button.changed.connect(lambda: start())
-        self.cancel.changed.connect(self._cancelled)
-        self.stop.changed.connect(self._stopped)
-        self.cancel_all.changed.connect(self._cleared)
-        when_destroyed(
-            self.native, self._runs.drop
-        )  # the window may be closed while a run is under way
+        self.cancel.changed.connect(self._cancel_current)
+        self.stop.changed.connect(self._stop_current)
+        self.cancel_all.changed.connect(self._cancel_all)
+        # The window may be closed during a run.
+        when_destroyed(self.native, self._runs.drop)
 
     @property
     def busy(self) -> bool:
@@ -135,162 +139,190 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     @property
     def waiting(self) -> int:
-        """Number of jobs that wait."""
+        """Number of runs that wait."""
         return len(self._waiting)
 
-    def add(self, job: QueuedRun) -> None:
-        """Run a job, after those that were added before."""
+    def add(self, run: QueuedRun) -> None:
+        """Execute a run after those that were added before."""
         if not self.busy:
-            self._begin()
-        self._waiting.append(job)
+            self._reset_counts()
+        self._waiting.append(run)
         if self.busy:
-            self._show_running()
+            self._update_controls()
         else:
-            self._next()
+            self._start_next()
 
-    def _begin(self) -> None:
+    def _reset_counts(self) -> None:
         self._errors: list[str] = []
         self._folders: dict[Path, None] = {}
         self._finished = self._dropped = 0
 
     def say(self, text: str, error: bool = False) -> None:
-        """Show how it stands."""
+        """Show a text in the status line, with a red border for an error."""
         self.status.value, self.failed = text, error
         self.status.tooltip = ""
-        self.status.native.setStyleSheet(
-            "border-left: 3px solid #d9534f; padding-left: 6px;" if error else ""
-        )
+        self.status.native.setStyleSheet(ERROR_STYLE if error else "")
 
     def forget(self) -> None:
-        """Show nothing any more of what was said about one image; the list of what failed of several stays."""
+        """Clear the status line when another image is chosen; a list of errors of a batch stays."""
         if not self.busy and not self.status.tooltip:
             self.say("")
 
     def fail(self, error: Exception | str) -> None:
-        """Show an error here and as a napari notification, which also reaches those who look elsewhere."""
+        """Show an error in the status line and as a napari notification."""
         from napari.utils.notifications import show_error
 
         text = error if isinstance(error, str) else sentence(error)
         self.say(text, error=True)
         show_error(text)
 
-    def _next(self) -> None:
-        job = self._job = self._waiting.popleft()
-        # Moving to and fro until something is done: the first run of all compiles the filter.
+    def _start_next(self) -> None:
+        run = self._current = self._waiting.popleft()
+        # An indeterminate bar until there is progress: the first run of all compiles the filter.
         self.bar.max = 0
-        self._said("")
+        self._show_waiting("")
         self._runs.start(
-            job.work,
-            lambda result: self._ended(lambda: job.done(result)),
-            self._failed,
-            self._progressed,
-            self._said,
+            run.work,
+            lambda result: self._end(lambda: run.done(result)),
+            self._end_with_error,
+            self._show_progress,
+            self._show_waiting,
         )
 
     @property
     def _stopping(self) -> bool:
         return self._runs.task is not None and self._runs.task.stop.is_set()
 
-    def _show_running(self) -> None:
-        job = self._job
-        self.bar.visible = self.running.visible = job is not None
-        self.stop.visible = job is not None and job.stoppable
-        self.stop.enabled = (
-            job is not None and job.stoppable and not self._waits_for and not self._stopping
-        )
-        self.stop.tooltip = NOTHING_YET if self._waits_for else STOP
+    def _update_controls(self) -> None:
+        """Show the buttons that apply to the current run and the queue."""
+        run = self._current
+        stoppable = run is not None and run.stoppable
+        self.bar.visible = self.running.visible = run is not None
+        self.stop.visible = stoppable
+        self.stop.enabled = stoppable and not self._waits_for and not self._stopping
+        self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for else STOP
         self.cancel_all.visible = bool(self._waiting)
         self.cancel_all.text = f"Cancel all {1 + self.waiting}"
-        self.button.text = "Run" if job is None else "Run next"
+        self.button.text = "Run" if run is None else "Run next"
 
-    def _said(self, text: str) -> None:
-        assert self._job is not None
-        self._waits_for = text
-        self._show_running()
-        self._began = time.monotonic()  # what is still to come can be told from the run alone
-        self.say(f"Filtering {self._job.name}… {text}".rstrip())
+    def _show_waiting(self, waits_for: str) -> None:
+        """Show what the current run waits for; an empty text ends the wait."""
+        assert self._current is not None
+        self._waits_for = waits_for
+        self._update_controls()
+        # The remaining time is estimated from the time without waits.
+        self._began = time.monotonic()
+        self.say(f"Filtering {self._current.name}… {waits_for}".rstrip())
 
-    def _progressed(self, fraction: float) -> None:
-        assert self._job is not None
-        self.bar.max = 1000
-        self.bar.value = min(1000, int(fraction * 1000))
+    def _show_progress(self, fraction: float) -> None:
+        assert self._current is not None
+        self.bar.max = BAR_STEPS
+        self.bar.value = min(BAR_STEPS, int(fraction * BAR_STEPS))
         if self._stopping:
-            return  # what is said of that stays
-        elapsed = time.monotonic() - self._began
-        rest = (
-            f", about {duration(elapsed * (1 - fraction) / fraction)} left"
-            if elapsed > FIRST_GUESS and fraction > 0.02
-            else ""
-        )
+            return  # keep the message about the stop
+        elapsed, rest = time.monotonic() - self._began, ""
+        if elapsed > MIN_ELAPSED_S and fraction > MIN_FRACTION:
+            rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left"
         more = f"; {self.waiting} more waiting" if self._waiting else ""
-        self.say(f"Filtering {self._job.name}… {fraction:.0%}{rest}{more}.")
+        self.say(f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}.")
 
-    def _cancelled(self) -> None:
-        # Nobody waits for the thread: it ends at its next slab, or after a compilation that nothing can stop.
+    def _cancel_current(self) -> None:
+        # The panel does not wait for the thread, which ends at its next slab, or after a
+        # compilation, which cannot be interrupted.
         self._runs.drop()
         self._dropped += 1
-        self._ended(None)
+        self._end(None)
 
-    def _stopped(self) -> None:
+    def _stop_current(self) -> None:
         if self._runs.task is not None:
             self._runs.task.stop.set()
             self.stop.enabled = False
             self.say("Stopping after this step…")
 
     def leave(self) -> None:
-        """End what runs and what waits, where nobody will see it."""
+        """Cancel all runs when the panel is taken off the screen."""
         if self.busy:
-            self._cleared()
+            self._cancel_all()
 
-    def _cleared(self) -> None:
+    def _cancel_all(self) -> None:
         self._dropped += self.waiting
         self._waiting.clear()
-        self._cancelled()
+        self._cancel_current()
 
-    def _failed(self, error: Exception) -> None:
-        def message() -> str:
+    def _end_with_error(self, error: Exception) -> None:
+        def raise_error() -> str:
             raise error
 
-        self._ended(message)
+        self._end(raise_error)
 
-    def _ended(self, finish: Callable[[], str] | None) -> None:
-        job, self._job = self._job, None
-        assert job is not None
-        text = "Cancelled." if job.folders else "Cancelled; no layer was added."
+    def _end(self, finish: Callable[[], str] | None) -> None:
+        """End the current run and start the next one.
+
+        Parameters
+        ----------
+        finish
+            Shows the result and returns the text of the status line, or raises the error of the
+            run; ``None`` for a cancelled run.
+        """
+        run, self._current = self._current, None
+        assert run is not None
+        text = "Cancelled." if run.folders else "Cancelled; no layer was added."
         try:
             if finish is not None:
                 text = finish()
                 self._finished += 1
         except Exception as error:
-            # Showing the result can fail like any other step, and a Qt slot would swallow or abort.
-            text = job.message(error)
-            named = text.startswith((f"{job.name}: ", f"{job.name} "))  # as errors of files are
-            self._errors.append(text if named else f"{job.name}: {text}")
-            self._folders |= dict.fromkeys(job.folders)
-            if (
-                not job.folders
-            ):  # of files there may be thousands: they are told at the end, together
-                self.fail(text)
+            # Showing the result can fail, too; a Qt slot would swallow the error or abort.
+            self._record_error(run, run.message(error))
             text = ""
         if self._waiting:
-            self._next()
+            self._start_next()
             return
-        self._show_running()
+        self._update_controls()
+        self._summarise(text, cancelled=finish is None)
+
+    def _record_error(self, run: QueuedRun, text: str) -> None:
+        """Keep an error for the summary; show it now, unless it is about a file.
+
+        There may be thousands of errors about files, which are shown together at the end.
+        """
+        names_source = text.startswith((f"{run.name}: ", f"{run.name} "))  # as errors of files do
+        self._errors.append(text if names_source else f"{run.name}: {text}")
+        self._folders |= dict.fromkeys(run.folders)
+        if not run.folders:
+            self.fail(text)
+
+    def _summarise(self, text: str, cancelled: bool) -> None:
+        """Show the outcome of all runs since the panel was idle.
+
+        Parameters
+        ----------
+        text
+            Status text of the last run, empty for an error.
+        cancelled
+            Whether the last run was cancelled.
+        """
         counts = {"done": self._finished, "cancelled": self._dropped, "failed": len(self._errors)}
         several = sum(counts.values()) > 1
-        how = ", ".join(
-            f"{count} {what}" for what, count in counts.items() if count or what == "done"
+        summary = ", ".join(
+            f"{count} {outcome}" for outcome, count in counts.items() if count or outcome == "done"
         )
         if self._errors and (several or self._folders):
-            more = len(self._errors) - MOST_ERRORS
-            message = [
-                *self._errors[:MOST_ERRORS],
-                *([f"and {more} more; the pointer here shows all"] if more > 0 else []),
-            ]
-            message = [f"{how}:", *message] if several else message
-            (self.fail if self._folders else partial(self.say, error=True))("\n".join(message))
-            self.status.tooltip = "\n".join([*map(str, self._folders), *self._errors])
+            self._list_errors([f"{summary}:"] if several else [])
         elif several and self._dropped:
-            self.say(f"{how}." if finish is None else f"{how}. {text}")
+            self.say(f"{summary}." if cancelled else f"{summary}. {text}")
         elif text:
-            self.say(text if not several else f"{self._finished} runs done. {text}")
+            self.say(f"{self._finished} runs done. {text}" if several else text)
+
+    def _list_errors(self, heading: list[str]) -> None:
+        """Show the first errors below a heading, and all of them in the tooltip."""
+        lines = [*heading, *self._errors[:MAX_ERRORS_SHOWN]]
+        hidden = len(self._errors) - MAX_ERRORS_SHOWN
+        if hidden > 0:
+            lines.append(f"and {hidden} more; the pointer here shows all")
+        text = "\n".join(lines)
+        if self._folders:
+            self.fail(text)
+        else:  # errors of layers have been shown as notifications already
+            self.say(text, error=True)
+        self.status.tooltip = "\n".join([*map(str, self._folders), *self._errors])

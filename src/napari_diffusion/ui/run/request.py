@@ -1,4 +1,4 @@
-"""What is on screen, as the arguments of one call of the library, and what a layer tells about how it was made."""
+"""Settings on screen as the arguments of one call of the library, and the history of a layer."""
 
 from __future__ import annotations
 
@@ -22,13 +22,29 @@ from napari_diffusion.ui.layers.axes import (
     size_in,
 )
 
-#: Key in a layer's metadata.
+#: Key of the provenance in a layer's metadata.
 KEY = "napari-diffusion"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One call of the library: what is on screen, as arguments."""
+    """One call of the library, with the settings on screen as arguments.
+
+    Attributes
+    ----------
+    image
+        Array to filter.
+    model
+        Model with its parameters.
+    keywords
+        Keyword arguments of `diffuse`.
+    unit
+        Unit of the voxel size and of all lengths.
+    names
+        Names of the axes to smooth along, ``None`` where one has no name.
+    within
+        Name of the labels layer.
+    """
 
     image: Any
     model: Model
@@ -50,34 +66,32 @@ class Settings:
             "channel_axis",
             "preserve_dtype",
         )
-        own = {name: self.keywords[name] for name in names}
+        options = {name: self.keywords[name] for name in names}
         return nd.Recipe(
             self.model,
             unit=recipe_unit(self.unit),
             axis_names=self.names,
             labels=self.within,
-            **own,
+            **options,
         )
 
     @property
     def frames(self) -> int:
-        """Number of images that are filtered one by one."""
+        """Number of frames that are filtered one by one."""
         keywords, shape = self.keywords, self.image.shape
-        together = {
-            axis % len(shape)
-            for axis in (*keywords["axes"], keywords["channel_axis"])
-            if axis is not None
-        }
-        return math.prod(n for axis, n in enumerate(shape) if axis not in together)
+        axes = (*keywords["axes"], keywords["channel_axis"])
+        frame_axes = {axis % len(shape) for axis in axes if axis is not None}
+        return math.prod(n for axis, n in enumerate(shape) if axis not in frame_axes)
 
     def kept(self) -> Settings:
-        """Return the call with labels of its own, for a run that may have to wait: whoever paints in them then paints for later."""
+        """Return the call with a copy of the labels, for a run that may have to wait.
+
+        Labels that the user paints in the meantime do not change that run.
+        """
         labels = self.keywords["labels"]
-        return (
-            replace(self, keywords=self.keywords | {"labels": labels.copy()})
-            if isinstance(labels, np.ndarray)
-            else self
-        )
+        if not isinstance(labels, np.ndarray):
+            return self
+        return replace(self, keywords=self.keywords | {"labels": labels.copy()})
 
     @classmethod
     def of_layer(
@@ -88,28 +102,42 @@ class Settings:
         ndim: int | None = None,
         labels: Any = None,
     ) -> Settings:
-        """Return the call that runs a recipe on another layer: with that layer's axes and voxel size, lengths in its unit.
+        """Return the call that runs a recipe on another layer, with its axes and voxel size.
 
-        The axes are those that the recipe means, made for an image of ``ndim`` axes, as `axes_of_recipe` finds them, or else the last three
-        that are space. ``labels`` are those that the recipe names; an image that they do not fit is refused when it is run.
+        Lengths are converted to the unit of that layer. The axes are those of `axes_of_recipe`, or
+        else the last three axes of space.
+
+        Parameters
+        ----------
+        layer
+            Image layer to filter.
+        recipe
+            Settings of the run.
+        threads
+            Number of threads; ``None`` for all processors.
+        ndim
+            Number of axes of the recipe's image.
+        labels
+            Array of the labels that the recipe names. A run whose image they do not fit is refused.
 
         Raises
         ------
         ValueError
-            When the recipe is in pixel and the layer in a unit of length, or the reverse; or when the axes cannot be told, and there
-            are more of space than the recipe smooths along.
+            When the recipe is in pixel and the layer in a unit of length, or the reverse; or when
+            the axes are ambiguous and the layer has more axes of space than the recipe smooths.
         """
         axes = layer_axes(layer)
-        meant = axes_of_recipe(recipe, axes, ndim)
-        chosen = diffusing_by_default(axes) if meant is None else meant
-        if meant is None and recipe.axes and len(chosen) > len(recipe.axes):
+        matched = axes_of_recipe(recipe, axes, ndim)
+        chosen = diffusing_by_default(axes) if matched is None else matched
+        if matched is None and recipe.axes and len(chosen) > len(recipe.axes):
             raise ValueError(
-                f"Which {len(recipe.axes)} of its {len(axes)} axes to smooth along cannot be told; filter it by itself."
+                f"Which {len(recipe.axes)} of its {len(axes)} axes to smooth along cannot be told; "
+                "filter it by itself."
             )
         unit = common_unit([axes[i] for i in chosen])
-        here_now = recipe.in_unit(recipe_unit(unit))
+        converted = recipe.in_unit(recipe_unit(unit))
         keywords = {
-            name: getattr(here_now, name)
+            name: getattr(converted, name)
             for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
         }
         keywords |= {
@@ -121,7 +149,7 @@ class Settings:
         }
         return cls(
             array_of(layer),
-            here_now.model,
+            converted.model,
             keywords,
             unit,
             names_of([axes[i] for i in chosen]),
@@ -130,12 +158,15 @@ class Settings:
 
 
 def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return what the result of a run tells about itself: its recipe, its source's name, and how that was made, earliest first."""
+    """Return the provenance of a result: its recipe, the name and the history of its source."""
     return {"recipe": recipe.to_dict(), "source": source, "earlier": history(metadata)}
 
 
 def history(metadata: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the filters that a layer went through, earliest first, as its metadata tell; those of no filter are an empty list."""
+    """Return the provenance of each filter in a layer's metadata, earliest first.
+
+    The list is empty for a layer that is not a result. Malformed entries are left out.
+    """
     last = metadata.get(KEY)
     if not isinstance(last, dict):
         return []
@@ -144,6 +175,8 @@ def history(metadata: dict[str, Any]) -> list[dict[str, Any]]:
         *(earlier if isinstance(earlier, list) else []),
         {key: value for key, value in last.items() if key != "earlier"},
     ]
-    return [
-        step for step in steps if isinstance(step, dict) and isinstance(step.get("recipe"), dict)
-    ]
+    return [step for step in steps if _has_recipe(step)]
+
+
+def _has_recipe(step: Any) -> bool:
+    return isinstance(step, dict) and isinstance(step.get("recipe"), dict)

@@ -1,10 +1,10 @@
-"""One run of the widget: settings and a layer's look, read when it is ordered, and the layers that it adds when it ends."""
+"""One run of the widget: the settings when Run is pressed, and the layers added at its end."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,21 +18,55 @@ from napari_diffusion.ui.run.warmup import wait_and_say
 from napari_diffusion.workflows import outputs
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 
-#: Voxels that the contrast limits of the removed noise are taken from, and their share inside the limits.
-SAMPLE, INSIDE = 1_000_000, 0.999
-#: Width of vectors as a share of their distance.
-WIDTH = 0.1
+#: Number of voxels from which the contrast limits of a difference are taken.
+LIMIT_SAMPLE = 1_000_000
+#: Fraction of these voxels inside the limits.
+FRACTION_INSIDE = 0.999
+#: Width of vectors as a fraction of the distance between them.
+VECTOR_WIDTH = 0.1
+
+
+class RunResult(NamedTuple):
+    """Answer of the thread of a run.
+
+    Attributes
+    ----------
+    outputs
+        Result and additional outputs.
+    residual_limit
+        Contrast limit of the residual.
+    seconds
+        Duration of the run [s].
+    """
+
+    outputs: Outputs
+    residual_limit: float
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is needed to run and to show the result; the layer may be moved, renamed, changed or gone by then."""
+    """One run, independent of its layer, which may be renamed, changed or deleted in the meantime.
+
+    Attributes
+    ----------
+    viewer
+        Viewer that gets the layers.
+    settings
+        Arguments of the run.
+    outputs_request
+        Outputs besides the result.
+    limit
+        Maximum memory of the run [bytes], ``None`` for all that is free.
+    style
+        Style of the source layer.
+    """
 
     viewer: Any
     settings: Settings
     outputs_request: OutputRequest
     limit: int | None
-    look: LayerStyle
+    style: LayerStyle
 
     @classmethod
     def of(
@@ -43,115 +77,125 @@ class Run:
         outputs_request: OutputRequest,
         limit: int | None,
     ) -> Run:
-        """Read what there is to know of a layer."""
+        """Return a run on a layer, whose style is read now."""
         return cls(viewer, settings, outputs_request, limit, LayerStyle.of(layer))
 
     def queued_run(self) -> QueuedRun:
-        """Return it as something to run."""
-        return QueuedRun(self.look.name, self._work, self._show)
+        """Return the run in the form that the panel takes."""
+        return QueuedRun(self.style.name, self._work, self._show)
 
-    def _work(self, control: TaskControl) -> tuple[Outputs, float, float]:
+    def _work(self, control: TaskControl) -> RunResult:
+        """Filter the image; called in a thread."""
         s = self.settings
+        # Refuse a run that cannot be done before waiting for its kernels.
         outputs.describe_run(s.image, s.model, self.outputs_request, limit=self.limit, **s.keywords)
         wait_and_say(s, control)
         began = time.monotonic()
-        progress, cancel, stop = control.progress, control.cancel, control.stop
-        found = outputs.run_with_outputs(
+        result = outputs.run_with_outputs(
             s.image,
             s.model,
             self.outputs_request,
-            progress=progress,
-            cancel=cancel,
-            stop=stop,
+            progress=control.progress,
+            cancel=control.cancel,
+            stop=control.stop,
             **s.keywords,
         )
-        return (
-            found,
-            0.0 if found.residual is None else symmetric_limit(found.residual),
-            time.monotonic() - began,
-        )
+        limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
+        return RunResult(result, limit, time.monotonic() - began)
 
-    def _show(self, answer: tuple[Outputs, float, float]) -> str:
-        found, limit, seconds = answer
-        title, stopped, lacks, reached = type(self.settings.model).title, "", "", found.times[-1]
+    def _show(self, finished: RunResult) -> str:
+        """Add the layers of a run and return the text of the status line."""
+        result = finished.outputs
+        stopped = result.frame is not None or len(result.times) < self.outputs_request.snapshots
+        notes = self._provenance(result, stopped)
+        self._add_residual(result, finished.residual_limit, notes)
+        self._add_maps(result, notes)
+        comment = self._add_directions(result, notes)
+        layer = self._add_image(result, stopped, notes)
+        verb = "Stopped" if stopped else "Done"
+        return f"{verb} in {duration(finished.seconds)}: {layer.name}{comment}"
+
+    @property
+    def _title(self) -> str:
+        return type(self.settings.model).title
+
+    def _provenance(self, result: Outputs, stopped: bool) -> dict[str, Any]:
+        """Return the provenance of all layers of the run."""
+        recipe, reached = self.settings.recipe(), result.times[-1]
         notes: dict[str, Any] = {}
-        if found.frame is not None or len(found.times) < self.outputs_request.snapshots:
-            stopped = f" stopped at {reached:.3g}"
-            notes["stopped"] = {
-                "time": reached,
-                "frame": found.frame,
-                "ordered": self.settings.keywords["time"],
-            }
-        recipe = self.settings.recipe()
-        if stopped and (
-            found.frame is None or self.settings.frames == 1
-        ):  # frames of a series may have gone different ways
-            recipe = replace(recipe, time=reached)
-        told = provenance(recipe, self.look.name, self.look.metadata) | notes
-        if found.residual is not None:
-            signed, data = self.look.signed(limit), found.residual
-            if self.look.arguments[
-                "rgb"
-            ]:  # differences have no colour: the channels become an axis to scroll through
-                signed, data = (
-                    signed.with_axis("channel", (0, 1), self._unit_ahead()),
-                    np.moveaxis(data, -1, 0),
-                )
-            add_result(self.viewer, data, signed, f"{title}, removed", told | {"output": "removed"})
-        if found.conductance is not None:
-            highest = max(1.0, float(found.conductance.max(initial=0.0)))
-            add_result(
-                self.viewer,
-                found.conductance,
-                self.look.share(highest),
-                f"{title}, conductance",
-                told | {"output": "conductance"},
-            )
-        if found.coherence is not None:
-            add_result(
-                self.viewer,
-                found.coherence,
-                self.look.share(1.0),
-                f"{title}, coherence",
-                told | {"output": "coherence"},
-            )
-        way = found.directions
-        if way is not None and not len(way.positions):
-            lacks = f"; no directions: no place of their grid has a coherence of {MIN_COHERENCE}"
-        elif way is not None:
-            look, notes = (
-                self.look.arrows(WIDTH * way.distance / min(way.spacing)),
-                told | {"output": "directions"},
-            )
-            add_result(self.viewer, way.arrows(), look, f"{title}, directions", notes, vectors=True)
-        if self.outputs_request.snapshots and found.frame is None:
-            look = self.look.with_axis(
-                "diffusion time", np.log10(found.times).tolist(), self._unit_ahead()
-            )
-            told |= {"output": "snapshots", "times": list(found.times)}
-            layer = add_result(
-                self.viewer,
-                found.image,
-                look,
-                f"{title}, {len(found.times)} snapshots{stopped}",
-                told,
-            )
-        else:
-            layer = add_result(self.viewer, found.image, self.look, title + stopped, told)
-        return f"{'Stopped' if stopped else 'Done'} in {duration(seconds)}: {layer.name}{lacks}"
+        if stopped:
+            ordered = self.settings.keywords["time"]
+            notes["stopped"] = {"time": reached, "frame": result.frame, "ordered": ordered}
+            # Frames of a series may have reached different times: keep the ordered one.
+            if result.frame is None or self.settings.frames == 1:
+                recipe = replace(recipe, time=reached)
+        return provenance(recipe, self.style.name, self.style.metadata) | notes
 
-    def _unit_ahead(self) -> str:
-        """Return the unit of an axis ahead of those of the image: that of the viewer's axis that it meets, or napari would draw none."""
-        common, ndim = (
-            getattr(self.viewer.layers.extent, "units", None),
-            len(self.look.arguments["scale"]),
-        )
+    def _add_residual(self, result: Outputs, limit: float, notes: dict[str, Any]) -> None:
+        """Add the difference between the image and the result."""
+        if result.residual is None:
+            return
+        style, data = self.style.as_difference(limit), result.residual
+        if self.style.arguments["rgb"]:
+            # Differences have no colour: the channels become an axis with a slider.
+            style = style.with_axis("channel", (0, 1), self._unit_of_new_axis())
+            data = np.moveaxis(data, -1, 0)
+        title, notes = f"{self._title}, removed", notes | {"output": "removed"}
+        add_result(self.viewer, data, style, title, notes)
+
+    def _add_maps(self, result: Outputs, notes: dict[str, Any]) -> None:
+        """Add conductance and coherence."""
+        if result.conductance is not None:
+            highest = max(1.0, float(result.conductance.max(initial=0.0)))
+            self._add_map("conductance", result.conductance, highest, notes)
+        if result.coherence is not None:
+            self._add_map("coherence", result.coherence, 1.0, notes)
+
+    def _add_map(self, name: str, data: Any, highest: float, notes: dict[str, Any]) -> None:
+        style, title = self.style.as_map(highest), f"{self._title}, {name}"
+        add_result(self.viewer, data, style, title, notes | {"output": name})
+
+    def _add_directions(self, result: Outputs, notes: dict[str, Any]) -> str:
+        """Add the directions as vectors; return a comment for the status line if there are none."""
+        directions = result.directions
+        if directions is None:
+            return ""
+        if not len(directions.positions):
+            return f"; no directions: no place of their grid has a coherence of {MIN_COHERENCE}"
+        width = VECTOR_WIDTH * directions.distance / min(directions.spacing)
+        style, title = self.style.as_vectors(width), f"{self._title}, directions"
+        notes = notes | {"output": "directions"}
+        add_result(self.viewer, directions.arrows(), style, title, notes, vectors=True)
+        return ""
+
+    def _add_image(self, result: Outputs, stopped: bool, notes: dict[str, Any]) -> Any:
+        """Add the filtered image, or the stack of snapshots, and return the layer."""
+        ending = f" stopped at {result.times[-1]:.3g}" if stopped else ""
+        if not self.outputs_request.snapshots or result.frame is not None:
+            return add_result(self.viewer, result.image, self.style, self._title + ending, notes)
+        positions = np.log10(result.times).tolist()
+        style = self.style.with_axis("diffusion time", positions, self._unit_of_new_axis())
+        title = f"{self._title}, {len(result.times)} snapshots{ending}"
+        notes = notes | {"output": "snapshots", "times": list(result.times)}
+        return add_result(self.viewer, result.image, style, title, notes)
+
+    def _unit_of_new_axis(self) -> str:
+        """Return the unit for a new first axis of the image: that of the viewer's axis there.
+
+        With any other unit, napari would ignore the units of all layers.
+        """
+        common = getattr(self.viewer.layers.extent, "units", None)
+        ndim = len(self.style.arguments["scale"])
         return "dimensionless" if common is None or len(common) <= ndim else str(common[-ndim - 1])
 
 
 def symmetric_limit(difference: Any) -> float:
-    """Return the magnitude below which nearly all of a difference is, for contrast limits around zero; 1 where it is zero everywhere."""
+    """Return the limit for symmetric contrast limits of a difference.
+
+    It is the `FRACTION_INSIDE` quantile of the magnitude, taken from about `LIMIT_SAMPLE` voxels at
+    equal intervals. It is 1 where all of them are zero. NaN and infinite values are left out.
+    """
     flat = np.asarray(difference).reshape(-1)
-    some = np.abs(flat[:: max(1, flat.size // SAMPLE)].astype(float))
-    some = some[np.isfinite(some)]
-    return float(np.quantile(some, INSIDE)) if some.any() else 1.0
+    sample = np.abs(flat[:: max(1, flat.size // LIMIT_SAMPLE)].astype(float))
+    sample = sample[np.isfinite(sample)]
+    return float(np.quantile(sample, FRACTION_INSIDE)) if sample.any() else 1.0

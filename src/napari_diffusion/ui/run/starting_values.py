@@ -1,4 +1,7 @@
-"""Values to start with: suggested from a small piece of the image, so that it takes a fraction of a second whatever the image."""
+"""Initial parameter values, suggested from a small patch of the image.
+
+A patch takes a fraction of a second, whatever the size of the image.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,24 @@ import numpy as np
 import napari_diffusion as nd
 from napari_diffusion.models import Model
 
-#: Voxels along each axis of the piece that is looked at.
+#: Side of the patch [voxel].
 PATCH_SIDE = 64
 
 
 def start_sigma(spacing: Sequence[float]) -> float:
-    """Return a Gaussian sigma [length] that is visible on every image and destroys none: one voxel, in the geometric mean of its sides."""
+    """Return an initial Gaussian sigma [length]: one voxel, as the geometric mean of its sides.
+
+    It is visible on every image and destroys none. The number has two significant digits.
+    """
     side = math.exp(sum(math.log(size) for size in spacing) / len(spacing)) if spacing else 1.0
     return float(f"{side:.2g}")
 
 
 def central_patch(image: Any, axes: Sequence[int], channel_axis: int | None) -> Any:
-    """Read the middle of an image: at most `PATCH_SIDE` voxels along ``axes``, one frame of the rest, all channels."""
+    """Read a patch from the middle of an image.
+
+    It has at most `PATCH_SIDE` voxels along ``axes``, one frame along other axes, and all channels.
+    """
     ndim = len(image.shape)
     channel = None if channel_axis is None else channel_axis % ndim
     index = []
@@ -43,16 +52,16 @@ def suggest_values(
     thorough: bool = False,
     unit: str = "pixel",
 ) -> nd.Suggestion:
-    """Return a suggestion from the middle of an image, quickly, or a ``thorough`` one from all of it.
+    """Return a quick suggestion from the central patch, or a ``thorough`` one from the whole image.
 
     Raises
     ------
     Exception
-        Whatever stops the estimate; the declared defaults are what remains.
+        Any error of the estimate. The declared defaults then remain.
     """
-    seen = image if thorough else central_patch(image, axes, channel_axis)
+    sample = image if thorough else central_patch(image, axes, channel_axis)
     return nd.suggest(
-        seen,
+        sample,
         model,
         spacing=tuple(spacing),
         axes=tuple(axes),

@@ -1,7 +1,9 @@
-"""Work beside the user interface: one thread per task, answers in the GUI thread, nothing kept when it is over.
+"""Work in a background thread: one thread per task, answers in the GUI thread.
 
-napari's own workers keep their arguments for as long as the window lives, and superqt's replace the process-wide warning filters from
-inside the thread and lose a RuntimeError raised in a generator. A filter holds gigabytes and must report every error, so it has its own.
+napari's own workers keep their arguments for as long as the window lives. superqt's workers replace
+the process-wide warning filters from inside the thread and lose a RuntimeError raised in a
+generator. A filter holds gigabytes and must report every error; hence this implementation, which
+keeps nothing after the end of a task.
 """
 
 from __future__ import annotations
@@ -20,28 +22,31 @@ from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
 from napari_diffusion.core.cancellation import Cancelled
 
-#: Shortest time between two progress reports [s]. Each repaints the window, canvas included: 50 ms and more where OpenGL is software.
+#: Minimum time between two progress reports [s]. Each report repaints the window with its canvas,
+#: which takes 50 ms and more where OpenGL is rendered in software.
 REPORT_INTERVAL = 0.25
+#: Errors that are reported to the user without a traceback in the log.
+_EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, Cancelled)
 
 _log = logging.getLogger(__name__)
 _running: set[Task] = set()
-_ends: set[Callable[[], None]] = set()
+_end_calls: set[Callable[[], None]] = set()
 
 
 @dataclass(frozen=True)
 class TaskControl:
-    """What a running function may use from its own thread.
+    """Control of a task, for the function that runs in the thread.
 
     Attributes
     ----------
     cancel
-        Set when nobody wants the answer any more.
+        Set when the result is not needed any more.
     stop
-        Set when it should end soon with what it has.
+        Set when the function should end soon with a partial result.
     progress
-        To be called with the share that is done.
+        Takes the fraction of the work that is done.
     say
-        To be called with what it waits for, and with nothing when it waits no more.
+        Takes a text that names what the function waits for, empty when the wait is over.
     """
 
     cancel: threading.Event
@@ -51,7 +56,7 @@ class TaskControl:
 
 
 class Task(QObject):
-    """One function in a thread of its own; its answers arrive as calls in the GUI thread.
+    """One function in its own thread; its answers arrive as calls in the GUI thread.
 
     Parameters
     ----------
@@ -60,14 +65,15 @@ class Task(QObject):
     done
         Called in the GUI thread with the result.
     failed
-        Called in the GUI thread with the exception, whatever its class; unexpected ones are logged with their traceback.
+        Called in the GUI thread with the exception, whatever its class. Unexpected exceptions are
+        logged with their traceback.
     progress
-        Called in the GUI thread with the share that is done, at most four times a second.
-    said
-        Called in the GUI thread with what it waits for.
+        Called in the GUI thread with the fraction that is done, at most four times a second.
+    waiting
+        Called in the GUI thread with each text of `TaskControl.say`.
     """
 
-    _told = Signal(object, object)
+    _message = Signal(object, object)
 
     def __init__(
         self,
@@ -75,24 +81,26 @@ class Task(QObject):
         done: Callable[[Any], None],
         failed: Callable[[Exception], None],
         progress: Callable[[float], None] | None = None,
-        said: Callable[[str], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         self.cancel, self.stop = threading.Event(), threading.Event()
         self._work: Callable[[TaskControl], Any] | None = work
         self._listeners: dict[str, Callable[[Any], None]] = {"done": done, "failed": failed}
-        self._listeners |= {
-            kind: listener
-            for kind, listener in (("progress", progress), ("said", said))
-            if listener is not None
-        }
-        self._reported = 0.0
-        # Queued, to a method of this object: it lives in the GUI thread, so there the listeners are called on every Qt binding.
-        self._told.connect(self._tell, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
+        if progress is not None:
+            self._listeners["progress"] = progress
+        if waiting is not None:
+            self._listeners["waiting"] = waiting
+        self._last_report = 0.0
+        # A queued connection to a method of this object, which lives in the GUI thread: on every Qt
+        # binding the listeners are called in that thread.
+        queued = Qt.ConnectionType.QueuedConnection
+        self._message.connect(self._deliver, queued)  # type: ignore[call-arg]
 
     def start(self) -> None:
         """Start the thread."""
-        # The last reference must not be dropped in the thread: a QObject has to die where it lives.
+        # The last reference must not be dropped in the thread: a QObject has to be destroyed in the
+        # thread in which it lives.
         _running.add(self)
         app = QCoreApplication.instance()
         if app is not None:
@@ -100,41 +108,33 @@ class Task(QObject):
         threading.Thread(target=self._run, name="napari-diffusion").start()
 
     def drop(self) -> None:
-        """Cancel, and listen no more: for work whose answer nobody waits for."""
+        """Cancel the task and discard its answer."""
         self.cancel.set()
         self._listeners.clear()
 
     def _run(self) -> None:
         work, self._work = self._work, None
         assert work is not None
+        say = partial(self._message.emit, "waiting")
+        control = TaskControl(self.cancel, self.stop, self._progress, say)
         try:
-            answer: tuple[str, Any] = (
-                "done",
-                work(
-                    TaskControl(
-                        self.cancel, self.stop, self._progress, partial(self._told.emit, "said")
-                    )
-                ),
-            )
+            answer: tuple[str, Any] = "done", work(control)
         except Exception as error:
-            if (
-                not isinstance(error, ValueError | TypeError | MemoryError | OSError | Cancelled)
-                and not self.cancel.is_set()
-            ):
+            if not isinstance(error, _EXPECTED_ERRORS) and not self.cancel.is_set():
                 _log.error("%s", traceback.format_exc())
             # The frames of a traceback hold the volumes that they worked on.
             error.__cause__ = error.__context__ = None
             answer = "failed", error.with_traceback(None)
         del work
-        self._told.emit(*answer)
+        self._message.emit(*answer)
 
     def _progress(self, fraction: float) -> None:
         now = time.monotonic()
-        if now - self._reported >= REPORT_INTERVAL:
-            self._reported = now
-            self._told.emit("progress", fraction)
+        if now - self._last_report >= REPORT_INTERVAL:
+            self._last_report = now
+            self._message.emit("progress", fraction)
 
-    def _tell(self, kind: str, value: Any) -> None:
+    def _deliver(self, kind: str, value: Any) -> None:
         if kind in ("done", "failed"):
             _running.discard(self)
             listeners, self._listeners = self._listeners, {}
@@ -146,14 +146,14 @@ class Task(QObject):
 
 
 class ReplaceableTask:
-    """Holds one task at a time: the next one drops the one before."""
+    """Holds one task at a time; a new one drops the previous one."""
 
     def __init__(self) -> None:
         self._task: Task | None = None
 
     @property
     def task(self) -> Task | None:
-        """The task under way."""
+        """The task that runs, ``None`` without one."""
         return self._task
 
     def start(
@@ -162,45 +162,46 @@ class ReplaceableTask:
         done: Callable[[Any], None],
         failed: Callable[[Exception], None],
         progress: Callable[[float], None] | None = None,
-        said: Callable[[str], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
     ) -> None:
-        """Start a task, as `Task`; when it answers, none is under way any more."""
+        """Start a task with the arguments of `Task`; its answer releases it."""
         self.drop()
 
-        def over(listener: Callable[[Any], None]) -> Callable[[Any], None]:
+        def releasing(listener: Callable[[Any], None]) -> Callable[[Any], None]:
             def call(value: Any) -> None:
                 self._task = None
                 listener(value)
 
             return call
 
-        self._task = Task(work, over(done), over(failed), progress, said)
+        self._task = Task(work, releasing(done), releasing(failed), progress, waiting)
         self._task.start()
 
     def drop(self) -> None:
-        """Cancel what is under way and forget it."""
+        """Cancel the task that runs and discard its answer."""
         if self._task is not None:
             self._task.drop()
             self._task = None
 
 
 def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
-    """Call a method when a Qt object is destroyed, unless the method's own object is gone before, which then has nothing to end.
+    """Call a method when a Qt object is destroyed, unless the method's own object is gone by then.
 
-    What Qt calls is kept here, outside the circles of references in which a widget lives: Python's search for garbage empties the
-    functions of such a circle before it destroys the widget, and a call of an empty function ends the interpreter. The method is held
-    weakly, or what is kept here would hold the widget.
+    The function that Qt calls is kept in this module, outside the reference cycles in which a
+    widget lives. Python's garbage collector empties the functions of such a cycle before it
+    destroys the widget, and a call of an empty function ends the interpreter. The method is held
+    weakly; a strong reference from this module would keep the widget alive.
     """
     method = WeakMethod(call)
 
-    def told() -> None:
-        _ends.discard(told)
+    def on_destroyed() -> None:
+        _end_calls.discard(on_destroyed)
         end = method()
         if end is not None:
             end()
 
-    _ends.add(told)
-    qt.destroyed.connect(told)
+    _end_calls.add(on_destroyed)
+    qt.destroyed.connect(on_destroyed)
 
 
 def running() -> int:

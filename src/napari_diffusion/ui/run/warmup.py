@@ -1,4 +1,4 @@
-"""Compiles what a run will need while the user still looks at the controls, so that the first preview and the first run need not wait."""
+"""Compilation of the kernels of a run in a worker process, before the run needs them."""
 
 from __future__ import annotations
 
@@ -19,50 +19,45 @@ from napari_diffusion.workflows.warmup import (
     WarmupTask,
 )
 
-#: How often it is looked whether a kernel is being compiled [ms].
+#: Interval at which the widgets check whether kernels are being compiled [ms].
 POLL_INTERVAL_MS = 200
-#: Compiles for all widgets, as long as there are any.
+#: Client of the compile worker, shared by all widgets.
 client = WarmupClient()
-#: What has been prepared since napari was started; compiled code is kept for all widgets.
+#: Kinds of runs that were prepared since napari was started, shared by all widgets.
 compiled_kinds: set[tuple[Any, ...]] = set()
 
 
 def kind(settings: Settings) -> tuple[Any, ...]:
-    """Return what decides which kernels a run needs: settings of the same kind need the same."""
+    """Return the kind of a run: runs of the same kind need the same kernels."""
     model, keywords = settings.model, settings.keywords
     choices = tuple(
         getattr(model, parameter.name) for parameter in parameters(model) if parameter.choices
     )
-    smooths = tuple(bool(getattr(model, name, 0)) for name in ("sigma", "rho"))
+    presmoothing = tuple(bool(getattr(model, name, 0)) for name in ("sigma", "rho"))
     walls = keywords["labels"] is not None, keywords["nan"]
     # Up to three axes are padded to three, and channels are looped over: the kernels are the same.
-    how = str(keywords["scheme"]), keywords["strict"], len(keywords["axes"]) > 3
-    return type(model), choices, smooths, walls, how, str(working_dtype(settings.image.dtype))
+    solver = str(keywords["scheme"]), keywords["strict"], len(keywords["axes"]) > 3
+    dtype = str(working_dtype(settings.image.dtype))
+    return type(model), choices, presmoothing, walls, solver, dtype
 
 
-def others(settings: Settings) -> list[Settings]:
-    """Return the runs that may be wanted later for the same image: each model as it begins."""
-    return [_plain(settings, model()) for model in all_models()]
+def runs_of_all_models(settings: Settings) -> list[Settings]:
+    """Return a run of every model, with its default parameters, on the same image."""
+    return [_with_default_options(settings, model()) for model in all_models()]
 
 
-def wait_for_suggestion(settings: Settings, cancel: threading.Event) -> None:
-    """Wait, in a thread, for the kernels of a suggestion; those of runs come first."""
-    wait_for_kernels(settings, cancel)
-    wait_for_kernels(for_suggestion(settings), cancel, rank=SOON)
+def run_like_suggestion(settings: Settings) -> Settings:
+    """Return a run whose kernels a quick suggestion needs, besides those of its own model.
+
+    For Perona-Malik, the run that follows is often of this kind, too.
+    """
+    return _with_default_options(settings, PeronaMalik(sigma=1.0))
 
 
-def for_suggestion(settings: Settings) -> Settings:
-    """Return a run that needs the kernels that a quick suggestion needs beside those of its own model; Perona-Malik often continues so."""
-    return _plain(settings, PeronaMalik(sigma=1.0))
-
-
-def _plain(settings: Settings, model: Model) -> Settings:
-    return replace(
-        settings,
-        model=model,
-        keywords=settings.keywords
-        | {"labels": None, "nan": "raise", "scheme": "auto", "strict": False},
-    )
+def _with_default_options(settings: Settings, model: Model) -> Settings:
+    """Return a run of a model on the same image, without labels, with default options."""
+    defaults = {"labels": None, "nan": "raise", "scheme": "auto", "strict": False}
+    return replace(settings, model=model, keywords=settings.keywords | defaults)
 
 
 def wait_for_kernels(
@@ -72,53 +67,73 @@ def wait_for_kernels(
     later: Sequence[Settings] = (),
     rank: int = NOW,
 ) -> None:
-    """Wait, in a thread, while the kernels of a run are compiled by another process, as far as that can be, before other runs'."""
-    if (
-        kind(settings) not in compiled_kinds and len(settings.keywords["axes"]) <= 3
-    ):  # more axes have no compiled kernels
+    """Wait, in a thread, while the compile worker compiles the kernels of a run.
+
+    It returns early where the worker cannot compile them.
+
+    Parameters
+    ----------
+    settings
+        The run.
+    cancel
+        Ends the wait when it is set.
+    soon, later
+        Runs whose kernels are compiled after those of ``settings``.
+    rank
+        Urgency of ``settings``, as in `WarmupClient.prepare`.
+    """
+    has_kernels = len(settings.keywords["axes"]) <= 3  # more axes have no compiled kernels
+    if has_kernels and kind(settings) not in compiled_kinds:
         client.prepare(
-            _rehearsal(settings),
+            _warmup_task(settings),
             cancel,
-            [_rehearsal(each) for each in soon],
-            [_rehearsal(each) for each in later],
-            rank,
+            [_warmup_task(run) for run in soon],
+            [_warmup_task(run) for run in later],
+            rank=rank,
         )
 
 
+def wait_for_suggestion(settings: Settings, cancel: threading.Event) -> None:
+    """Wait, in a thread, for the kernels of a suggestion; those of runs have priority."""
+    wait_for_kernels(settings, cancel)
+    wait_for_kernels(run_like_suggestion(settings), cancel, rank=SOON)
+
+
 def wait_and_say(settings: Settings, control: TaskControl) -> None:
-    """Do so for a run that somebody waits for; compiled in this process, it would hold up the window."""
+    """Wait for the kernels of a run, with a message on the status line.
+
+    Compilation in this process would block the window.
+    """
     if not prepared(settings):
-        control.say(announcement(settings))
+        control.say(warmup_message(settings))
         wait_for_kernels(settings, control.cancel)
         control.say("")
 
 
 def prepared(settings: Settings) -> bool:
-    """Whether a run is known to have its kernels; it never loads the compiler."""
-    what = kind(settings)
-    return what in compiled_kinds or len(settings.keywords["axes"]) > 3 or client.has(repr(what))
+    """Whether the kernels of a run are known to be compiled; does not load the compiler."""
+    run_kind = kind(settings)
+    if run_kind in compiled_kinds or len(settings.keywords["axes"]) > 3:
+        return True
+    return client.has(repr(run_kind))
 
 
-def announcement(settings: Settings) -> str:
-    """Return what is said meanwhile."""
+def warmup_message(settings: Settings) -> str:
+    """Return the text to show while the kernels of a run are compiled."""
     return f"Preparing {settings.model.title} for this computer, once; it takes some seconds."
 
 
 def is_compiling() -> bool:
-    """Whether somebody waits for a kernel, compiled here or elsewhere."""
+    """Whether a run waits for a kernel, compiled in this process or by the worker."""
     return client.waiting or backends.is_compiling()
 
 
-def _rehearsal(settings: Settings) -> WarmupTask:
+def _warmup_task(settings: Settings) -> WarmupTask:
     labels = settings.keywords["labels"]
-    sizes = (
-        tuple(map(int, settings.image.shape)),
-        None if labels is None else tuple(map(int, labels.shape)),
-    )
     return WarmupTask(
         repr(kind(settings)),
         settings.recipe().to_dict(),
-        sizes[0],
+        tuple(map(int, settings.image.shape)),
         str(settings.image.dtype),
-        sizes[1],
+        None if labels is None else tuple(map(int, labels.shape)),
     )

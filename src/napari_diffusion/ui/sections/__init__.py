@@ -1,1 +1,1 @@
-"""The boxes below the form; each knows the rest of the widget through its context only."""
+"""Foldable boxes below the form; each uses the rest of the widget through its context only."""

@@ -1,4 +1,4 @@
-"""Sections: foldable boxes below the form; each knows the rest of the widget through its context only."""
+"""Base class of the sections, the foldable boxes below the form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ class Section:
     Parameters
     ----------
     context
-        What it may see and do.
+        Access to the rest of the widget.
+
+    Attributes
+    ----------
+    box
+        The foldable box.
     """
 
     title: ClassVar[str]
@@ -28,12 +33,12 @@ class Section:
         self.box.folded.connect(self.folded)
 
     def make(self) -> list[Widget]:
-        """Return what is in the box; called once."""
+        """Return the content of the box; called once."""
         raise NotImplementedError
 
     def output_options(self) -> dict[str, Any]:
-        """Return what a run is to keep beside its result, as fields of `OutputRequest`."""
+        """Return the additional outputs of a run, as fields of `OutputRequest`."""
         return {}
 
     def folded(self, opened: bool) -> None:
-        """React to being opened or closed; a closed section does no work."""
+        """React to the box being opened or closed; a closed section does no work."""

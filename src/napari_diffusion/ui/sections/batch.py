@@ -1,4 +1,4 @@
-"""The same settings on many images: every selected layer, or every file of a folder."""
+"""The same settings on several images: every selected layer, or every file of a folder."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, Container, FileEdit, PushButton, Widget
+from magicgui.widgets import CheckBox, FileEdit, PushButton, Widget
 from napari.layers import Image
 
 import napari_diffusion as nd
 from napari_diffusion.ui.layers.adding import auxiliary_layers
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.qt.layout import bare_container
 from napari_diffusion.ui.run.panel import QueuedRun
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.run import Run
@@ -23,49 +24,52 @@ from napari_diffusion.workflows.outputs import OutputRequest
 
 
 class BatchSection(Section):
-    """Many layers or files."""
+    """Filters several layers or files.
+
+    Attributes
+    ----------
+    layers, files
+        Buttons that filter the selected layers, and the files of a folder.
+    source, target, replace
+        Folder of the files, folder for the results, and whether to overwrite results.
+    """
 
     title = "Several layers or files"
     tooltip = "The settings above on every selected layer, or on every file of a folder."
 
     def make(self) -> list[Widget]:
         """Return the controls."""
-        tip = "Each with its own axes and voxel size; lengths and thresholds are the physical ones above."
+        tip = (
+            "Each with its own axes and voxel size; lengths and thresholds are the physical ones "
+            "above."
+        )
         self.layers = PushButton(text="Filter the selected layers", tooltip=tip)
         folder = FileDialogMode.EXISTING_DIRECTORY
-        self.source = FileEdit(
-            mode=folder,
-            label="Folder",
-            tooltip="Every NIfTI, TIFF and NumPy file in it is filtered.",
-        )
-        self.target = FileEdit(
-            mode=folder,
-            label="Results to",
-            tooltip="Another folder; results have the names of their sources.",
-        )
+        tip = "Every NIfTI, TIFF and NumPy file in it is filtered."
+        self.source = FileEdit(mode=folder, label="Folder", tooltip=tip)
+        tip = "Another folder; results have the names of their sources."
+        self.target = FileEdit(mode=folder, label="Results to", tooltip=tip)
         for edit in (self.source, self.target):
             edit.choose_btn.text = "Choose…"
             edit.line_edit.tooltip = edit.choose_btn.tooltip = edit.tooltip
         self.replace = CheckBox(
             text="Replace what is there", tooltip="Write over results of the same name."
         )
-        self.files = PushButton(
-            text="Filter the folder",
-            tooltip="One file after the other; what fails is listed at the end.",
-        )
-        form = Container(widgets=[self.source, self.target])
-        form.margins = (0, 0, 0, 0)
+        tip = "One file after the other; what fails is listed at the end."
+        self.files = PushButton(text="Filter the folder", tooltip=tip)
+        folders = bare_container(self.source, self.target)
         self.layers.changed.connect(self._filter_layers)
         self.files.changed.connect(self._filter_files)
-        self.context.viewer.layers.selection.events.changed.connect(self._count)
-        return [self.layers, form, self.replace, self.files]
+        self.context.viewer.layers.selection.events.changed.connect(self._show_count)
+        return [self.layers, folders, self.replace, self.files]
 
     def folded(self, opened: bool) -> None:
-        """Say how many layers are selected."""
+        """Show the number of selected layers."""
         if opened:
-            self._count()
+            self._show_count()
 
-    def _selected(self) -> list[Any]:
+    def _selected_layers(self) -> list[Any]:
+        """Return the selected image layers, in the order of the viewer."""
         viewer = self.context.viewer
         return [
             layer
@@ -75,41 +79,36 @@ class BatchSection(Section):
             and layer not in auxiliary_layers
         ]
 
-    def _count(self) -> None:
-        if self.box.open:
-            count = len(self._selected())
-            self.layers.text = f"Filter {count} selected layer{'' if count == 1 else 's'}"
-            self.layers.enabled = bool(count)
-            self.layers.tooltip = (
-                "Each with its own axes and voxel size."
-                if count
-                else "Select image layers in the list of layers first."
-            )
+    def _show_count(self) -> None:
+        if not self.box.open:
+            return
+        count = len(self._selected_layers())
+        self.layers.text = f"Filter {count} selected layer{'' if count == 1 else 's'}"
+        self.layers.enabled = bool(count)
+        if count:
+            self.layers.tooltip = "Each with its own axes and voxel size."
+        else:
+            self.layers.tooltip = "Select image layers in the list of layers first."
 
     def _filter_layers(self) -> None:
-        preferences = Preferences.read()
+        context, memory = self.context, Preferences.read().memory
         try:
-            here, recipe = self.context.settings().kept(), self.context.recipe()
-            threads, labels = here.keywords["threads"], here.keywords["labels"]
+            chosen, recipe = context.settings().kept(), context.recipe()
         except (TypeError, ValueError) as error:
-            self.context.fail(error)
+            context.fail(error)
             return
-        for layer in self._selected():
+        threads, labels = chosen.keywords["threads"], chosen.keywords["labels"]
+        for layer in self._selected_layers():
+            settings = chosen
             try:
-                other = layer is not self.context.layer
-                settings = (
-                    Settings.of_layer(layer, recipe, threads, self.context.layer.ndim, labels)
-                    if other
-                    else here
-                )
+                if layer is not context.layer:
+                    ndim = context.layer.ndim
+                    settings = Settings.of_layer(layer, recipe, threads, ndim, labels)
             except ValueError as error:
-                self.context.run(_failing(layer.name, error))
-            else:
-                self.context.run(
-                    Run.of(
-                        self.context.viewer, layer, settings, OutputRequest(), preferences.memory
-                    ).queued_run()
-                )
+                context.run(_failing_run(layer.name, error))
+                continue
+            run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
+            context.run(run.queued_run())
 
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
@@ -119,44 +118,50 @@ class BatchSection(Section):
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.recipe(), files_of(source)
             threads = self.context.threads or Preferences.read().threads
-            alike = None if self.context.layer is None else self.context.settings()
+            chosen = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
             if recipe.labels is not None:
                 raise ValueError(
-                    "Labels are of one image: choose none in “Within labels”, under More options, to filter a folder."
+                    "Labels are of one image: choose none in “Within labels”, under More options, "
+                    "to filter a folder."
                 )
             if not sources:
                 raise ValueError(f"There is no NIfTI, TIFF or NumPy file in {source}.")
         except (TypeError, ValueError, OSError) as error:
             self.context.fail(error)
             return
-        for one, result in zip(sources, targets, strict=True):
-            self.context.run(
-                _file_job(one, result, recipe, bool(self.replace.value), threads, alike)
-            )
+        overwrite = bool(self.replace.value)
+        for file, result in zip(sources, targets, strict=True):
+            self.context.run(_file_run(file, result, recipe, overwrite, threads, chosen))
 
 
-def _failing(name: str, error: Exception) -> QueuedRun:
+def _failing_run(name: str, error: Exception) -> QueuedRun:
+    """Return a run that raises an error: the panel lists it with those of the other layers."""
+
     def work(control: TaskControl) -> Any:
         raise error
 
     return QueuedRun(name, work, str, stoppable=False)
 
 
-def _file_job(
+def _file_run(
     source: Path,
     target: Path,
     recipe: nd.Recipe,
     overwrite: bool,
     threads: int | None,
-    alike: Settings | None,
+    chosen: Settings | None,
 ) -> QueuedRun:
-    """Filter a file, as soon as there are the kernels of the run on the layer, which is most probably of its kind."""
+    """Return a run that filters a file.
+
+    It starts when the kernels for the chosen layer (``chosen``: its settings) are compiled. The
+    file most probably needs the same kernels.
+    """
     memory = Preferences.read().memory
 
     def work(control: TaskControl) -> Any:
-        if alike is not None:
-            wait_and_say(alike, control)
+        if chosen is not None:
+            wait_and_say(chosen, control)
         return filter_file(
             source,
             target,

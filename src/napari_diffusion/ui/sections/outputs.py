@@ -1,12 +1,12 @@
-"""What to keep of a run beside the result: snapshots over diffusion time, and what was removed."""
+"""Outputs of a run besides the result: snapshots over diffusion time, and what was removed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from magicgui.widgets import CheckBox, Container, PushButton, SpinBox, Widget
+from magicgui.widgets import CheckBox, PushButton, SpinBox, Widget
 
 import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
@@ -14,147 +14,161 @@ from napari_diffusion.diagnostics.orientation import has_tensor
 from napari_diffusion.models import get
 from napari_diffusion.ui.layers.adding import add_result
 from napari_diffusion.ui.layers.style import LayerStyle
-from napari_diffusion.ui.qt.layout import wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.run.request import KEY
 from napari_diffusion.ui.sections.base import Section
 
-_TENSOR = {
-    "coherence": "Add a map of how much more is smoothed along a direction than across it, from 0 to 1, at the end.",
-    "directions": "Add vectors that show where the model smooths along, at the end; the longer, the higher the coherence.",
+_TENSOR_TIPS = {
+    "coherence": "Add a map of how much more is smoothed along a direction than across it, from 0 "
+    "to 1, at the end.",
+    "directions": "Add vectors that show where the model smooths along, at the end; the longer, "
+    "the higher the coherence.",
 }
 _NO_STACK = "Select a layer of snapshots first, and scroll to the one to keep."
 
 
+class _Snapshot(NamedTuple):
+    """Snapshot on screen: its layer, its number there from 0, and its diffusion time [unit²]."""
+
+    layer: Any
+    number: int
+    time: float
+
+
 class OutputsSection(Section):
-    """Snapshots, and the scrubber's *Stop here*; the removed noise."""
+    """Outputs to add, and *Stop here*, which keeps the snapshot on screen as a layer.
+
+    Attributes
+    ----------
+    snapshots, removed, conductance, coherence, directions
+        Controls for the outputs of a run.
+    position, stop
+        Line about the snapshot on screen, and the button *Stop here*.
+    """
 
     title = "Snapshots and other outputs"
     tooltip = "Keep the image at several diffusion times, and see what was removed."
 
     def make(self) -> list[Widget]:
         """Return the controls."""
-        tip = "Keep the image at this many diffusion times, from an eighth of the Gaussian sigma on; 0 or 1 for the result alone."
+        tip = (
+            "Keep the image at this many diffusion times, from an eighth of the Gaussian sigma on; "
+            "0 or 1 for the result alone."
+        )
         self.snapshots = SpinBox(value=0, min=0, max=200, label="Snapshots", tooltip=tip)
-        tip = "Add a layer with image minus result: noise if all goes well, and no trace of a structure."
+        snapshots_row = bare_container(self.snapshots)
+        tip = (
+            "Add a layer with image minus result: noise if all goes well, and no trace of a "
+            "structure."
+        )
         self.removed = CheckBox(text="What was removed", tooltip=tip)
-        tip = "Add a map of where the model would go on smoothing (1) and where it holds an edge (0), at the end."
+        tip = (
+            "Add a map of where the model would go on smoothing (1) and where it holds an edge "
+            "(0), at the end."
+        )
         self.conductance = CheckBox(text="Conductance", tooltip=tip)
         self.coherence, self.directions = CheckBox(text="Coherence"), CheckBox(text="Directions")
         self._model: Any = None
-        form = Container(widgets=[self.snapshots])
-        form.margins = (0, 0, 0, 0)
-        self.here = wrapping_label()
+        maps = [self.removed, self.conductance, self.coherence, self.directions]
+        self.position = wrapping_label()
         self.stop = PushButton(text="Stop here", enabled=False, tooltip=_NO_STACK)
-        for control in (
-            self.snapshots,
-            self.removed,
-            self.conductance,
-            self.coherence,
-            self.directions,
-        ):
-            control.changed.connect(self._changed)
-        self.stop.changed.connect(self._stop_here)
+        self.snapshots.changed.connect(self._output_changed)
+        for check_box in maps:
+            check_box.changed.connect(self._output_changed)
+        self.stop.changed.connect(self._keep_snapshot)
         viewer = self.context.viewer
-        viewer.layers.selection.events.active.connect(self._show_here)
-        viewer.dims.events.current_step.connect(self._show_here)
-        self.context.settings_changed.connect(self._model_changed)
-        return [
-            form,
-            self.removed,
-            self.conductance,
-            self.coherence,
-            self.directions,
-            self.here,
-            self.stop,
-        ]
+        viewer.layers.selection.events.active.connect(self._show_position)
+        viewer.dims.events.current_step.connect(self._show_position)
+        self.context.settings_changed.connect(self._show_tensor_outputs)
+        return [snapshots_row, *maps, self.position, self.stop]
 
     def output_options(self) -> dict[str, Any]:
-        """Return what to keep."""
+        """Return the additional outputs of a run, as fields of `OutputRequest`."""
+        count = int(self.snapshots.value)
         options = {
             "residual": bool(self.removed.value),
             "conductance": bool(self.conductance.value),
+            "snapshots": count if count > 1 else 0,
         }
-        options |= {
-            name: control.enabled and bool(control.value)
-            for name, control in self._of_tensors().items()
-        }
-        count = int(self.snapshots.value)
-        return options | {"snapshots": count if count > 1 else 0}
+        for name, control in self._tensor_outputs().items():
+            options[name] = control.enabled and bool(control.value)
+        return options
 
     def folded(self, opened: bool) -> None:
-        """Say which snapshot is on screen."""
+        """Show the snapshot on screen and the outputs of the model."""
         if opened:
-            self._model_changed()
-            self._show_here()
+            self._show_tensor_outputs()
+            self._show_position()
 
-    def _changed(self) -> None:
-        self.context.touch()
+    def _output_changed(self) -> None:
+        self.context.report_change()
 
-    def _of_tensors(self) -> dict[str, CheckBox]:
+    def _tensor_outputs(self) -> dict[str, CheckBox]:
+        """Return the controls for outputs of models with a diffusion tensor, by field."""
         return {"coherence": self.coherence, "directions": self.directions}
 
-    def _model_changed(self) -> None:
-        """Offer what only models with a diffusion tensor have."""
-        asked = self.box.open or any(control.value for control in self._of_tensors().values())
-        if not asked or self._model is self.context.controls.model:
+    def _show_tensor_outputs(self) -> None:
+        """Enable the outputs that need a diffusion tensor if the model has one."""
+        controls, model = self._tensor_outputs(), self.context.controls.model
+        in_use = self.box.open or any(control.value for control in controls.values())
+        if not in_use or self._model is model:
             return
-        self._model = self.context.controls.model
-        offered = has_tensor(self._model())
-        for name, control in self._of_tensors().items():
-            control.enabled = offered
-            control.tooltip = (
-                _TENSOR[name]
-                if offered
-                else f"{self._model.title} smooths alike in all directions at a voxel."
-            )
+        self._model = model
+        enabled = has_tensor(model())
+        for name, control in controls.items():
+            control.enabled = enabled
+            if enabled:
+                control.tooltip = _TENSOR_TIPS[name]
+            else:
+                control.tooltip = f"{model.title} smooths alike in all directions at a voxel."
 
-    def _stack(self) -> tuple[Any, int, float] | None:
-        """Return the selected layer of snapshots, the one of them that is on screen, and its diffusion time."""
-        layer = self.context.viewer.layers.selection.active
-        told = getattr(layer, "metadata", {}).get(KEY)
-        if not isinstance(told, dict) or told.get("output") != "snapshots":
+    def _snapshot(self) -> _Snapshot | None:
+        """Return the snapshot on screen; ``None`` if no layer of snapshots is selected."""
+        viewer = self.context.viewer
+        layer = viewer.layers.selection.active
+        provenance = getattr(layer, "metadata", {}).get(KEY)
+        if not isinstance(provenance, dict) or provenance.get("output") != "snapshots":
             return None
-        dims, ahead = self.context.viewer.dims, self.context.viewer.dims.ndim - layer.ndim
-        position = [*dims.point][ahead:]
-        number = int(np.clip(round(layer.world_to_data(position)[0]), 0, len(layer.data) - 1))
-        return layer, number, told["times"][number]
+        leading_axes = viewer.dims.ndim - layer.ndim
+        position = layer.world_to_data([*viewer.dims.point][leading_axes:])
+        number = int(np.clip(round(position[0]), 0, len(layer.data) - 1))
+        return _Snapshot(layer, number, provenance["times"][number])
 
-    def _show_here(self) -> None:
+    def _show_position(self) -> None:
+        """Show number and diffusion time of the snapshot on screen."""
         if not self.box.open:
             return
-        found = self._stack()
-        self.stop.enabled = found is not None
-        self.stop.tooltip = (
-            _NO_STACK
-            if found is None
-            else "Add the snapshot on screen as a layer of its own, with its recipe."
-        )
-        if found is None:
-            self.here.value = "With snapshots, napari's slider goes through diffusion time."
+        snapshot = self._snapshot()
+        self.stop.enabled = snapshot is not None
+        if snapshot is None:
+            self.stop.tooltip = _NO_STACK
+            self.position.value = "With snapshots, napari's slider goes through diffusion time."
             return
-        layer, number, time = found
+        self.stop.tooltip = "Add the snapshot on screen as a layer of its own, with its recipe."
+        layer, number, time = snapshot
         unit = symbol(layer.metadata[KEY]["recipe"]["unit"])
         sigma = nd.equivalent_sigma(time)
-        self.here.value = f"Snapshot {number + 1} of {len(layer.data)}: diffusion time {time:.3g} {unit}², Gaussian σ {sigma:.3g} {unit}."
+        self.position.value = (
+            f"Snapshot {number + 1} of {len(layer.data)}: diffusion time {time:.3g} {unit}², "
+            f"Gaussian σ {sigma:.3g} {unit}."
+        )
 
-    def _stop_here(self) -> None:
-        found = self._stack()
-        if found is None:
+    def _keep_snapshot(self) -> None:
+        """Add the snapshot on screen as a layer."""
+        snapshot = self._snapshot()
+        if snapshot is None:
             return
-        layer, number, time = found
-        told = {
-            key: value
-            for key, value in layer.metadata[KEY].items()
-            if key not in ("output", "times")
-        }
-        told["recipe"] = {**told["recipe"], "time": time}
-        look = replace(LayerStyle.of(layer).without_first_axis(), name=told["source"])
-        title, unit = get(told["recipe"]["model"]).title, symbol(told["recipe"]["unit"])
+        layer, number, time = snapshot
+        provenance = dict(layer.metadata[KEY])
+        del provenance["output"], provenance["times"]
+        recipe = provenance["recipe"] = {**provenance["recipe"], "time": time}
+        style = LayerStyle.of(layer).without_first_axis()
+        title, unit = get(recipe["model"]).title, symbol(recipe["unit"])
         added = add_result(
             self.context.viewer,
             np.array(layer.data[number]),
-            look,
+            replace(style, name=provenance["source"]),
             f"{title} at {time:.3g} {unit}²",
-            told,
+            provenance,
         )
         self.context.say(f"Kept: {added.name}")

@@ -1,11 +1,11 @@
-"""The Preview section: what Run would make of what is on screen."""
+"""The Preview section: the result of Run for the plane or box on screen."""
 
 from __future__ import annotations
 
 import time
 from functools import partial
 
-from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider, Widget
+from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
 
 from napari_diffusion.engine.request import Request
@@ -16,53 +16,69 @@ from napari_diffusion.ui.layers.axes import array_of, layer_axes
 from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, on_screen
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.run.panel import duration, sentence
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.warmup import is_compiling, prepared, wait_for_kernels
+from napari_diffusion.ui.run.warmup import (
+    POLL_INTERVAL_MS,
+    is_compiling,
+    prepared,
+    wait_for_kernels,
+)
 from napari_diffusion.ui.sections.base import Section
 
-#: How often it is looked whether a kernel is being compiled [ms].
-POLL_INTERVAL_MS = 200
+#: Mark of a draft at the status line: on screen, a draft looks like a final preview.
+_DRAFT_STYLE = "border-left: 3px solid #f0ad4e; padding-left: 6px;"
 
 
 class PreviewSection(Section):
-    """The filtered plane, over the original, following everything; a plane or a box in 3-D view."""
+    """The filtered plane over the original; in 3-D view, a plane or a box.
+
+    Attributes
+    ----------
+    show, hold
+        Whether to show the preview, and the button that hides it while pressed.
+    solid, cut, place
+        Controls for 3-D view: their container, box or axis of the plane, and voxel of the plane.
+    status
+        Line about the state of the preview.
+    overlay
+        The layer that shows the preview.
+    """
 
     title = "Preview"
     tooltip = "See what Run will make of the plane on screen; it follows every change."
 
     def make(self) -> list[Widget]:
         """Return the controls."""
-        self.show = CheckBox(
-            value=True,
-            text="Show on the image",
-            tooltip="Put the filtered plane over the original.",
-        )
-        self.hold = PushButton(
-            text="Hold to see the original",
-            tooltip="Hide the preview for as long as this is pressed.",
-        )
+        tip = "Put the filtered plane over the original."
+        self.show = CheckBox(value=True, text="Show on the image", tooltip=tip)
+        tip = "Hide the preview for as long as this is pressed."
+        self.hold = PushButton(text="Hold to see the original", tooltip=tip)
         tip = "What to filter in 3-D view: a box in the middle, or a plane across one axis."
         self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
         self.place = Slider(value=0, min=0, max=1, label="At voxel", tooltip="Where the plane is.")
         keep_narrow(self.cut)
-        self.solid = Container(widgets=[self.cut, self.place])
-        self.solid.margins = (0, 0, 0, 0)
+        self.solid = bare_container(self.cut, self.place)
         self.status = wrapping_label()
         self._previewer = Previewer()
         self.overlay = Overlay(
-            self.context, "preview", self._compute, self._part, self._tell, self._gone
+            self.context,
+            "preview",
+            self._compute,
+            self._part,
+            self._show_state,
+            self._overlay_deleted,
         )
-        self._began = 0.0
-        self._draft = ""
-        self._compiling = QTimer(self.context.parent)
-        self._compiling.setInterval(POLL_INTERVAL_MS)
-        self._compiling.timeout.connect(self._announce)
+        self._start_time = 0.0
+        self._draft_text = ""
+        self._compile_timer = QTimer(self.context.parent)
+        self._compile_timer.setInterval(POLL_INTERVAL_MS)
+        self._compile_timer.timeout.connect(self._show_progress)
         self.show.changed.connect(self._switch)
-        self.hold.native.pressed.connect(self._press)
-        self.hold.native.released.connect(self._release)
+        self.hold.native.pressed.connect(self._hide)
+        self.hold.native.released.connect(self._show_again)
         self.cut.changed.connect(self._cut_changed)
         self.place.changed.connect(self.overlay.refresh)
         self.context.layer_changed.connect(self._list_cuts)
@@ -70,7 +86,7 @@ class PreviewSection(Section):
         return [self.show, self.hold, self.solid, self.status]
 
     def folded(self, opened: bool) -> None:
-        """Follow the screen while open."""
+        """Follow the view while the section is open."""
         self._list_cuts()
         self._switch()
 
@@ -79,111 +95,109 @@ class PreviewSection(Section):
         self.hold.enabled = on
         self.overlay.switch(on)
         if not on:
-            self._compiling.stop()
+            self._compile_timer.stop()
             self.status.value = ""
 
-    def _press(self) -> None:
+    def _hide(self) -> None:
         self.overlay.hide(True)
 
-    def _release(self) -> None:
+    def _show_again(self) -> None:
         self.overlay.hide(False)
 
-    def _gone(self) -> None:
-        """The user has deleted the layer: that means no more."""
+    def _overlay_deleted(self) -> None:
+        """Switch the preview off: the user has deleted its layer."""
         self.show.value = False
 
     def _list_cuts(self) -> None:
-        """Offer a plane across each axis of the layer that is on screen in 3-D."""
+        """In 3-D view, offer a plane across each displayed axis of the layer."""
         layer = self.context.layer
         shown = () if layer is None else displayed(self.context.viewer, layer)
         solid = len(shown) == 3
         if solid:
             names = {axis.index: axis.name for axis in layer_axes(layer)}
-            choices = [
-                (BOX, BOX),
-                *((f"plane across {names[axis]}", axis) for axis in sorted(shown)),
-            ]
-            kept = self.cut.value if self.cut.value in [value for _, value in choices] else BOX
+            planes = [(f"plane across {names[axis]}", axis) for axis in sorted(shown)]
+            cut = self.cut.value if self.cut.value in shown else BOX
             with self.cut.changed.blocked():
-                self.cut.choices = choices
-                self.cut.value = kept
+                self.cut.choices = [(BOX, BOX), *planes]
+                self.cut.value = cut
         self.solid.visible = solid and self.box.open
         self._cut_changed()
 
     def _cut_changed(self) -> None:
-        across, layer = self.cut.value, self.context.layer
-        self.place.visible = across != BOX and self.solid.visible
-        if across != BOX and layer is not None and across < layer.ndim:
-            size = array_of(layer).shape[across]
+        """Show the slider of the plane, with the range of its axis."""
+        axis, layer = self.cut.value, self.context.layer
+        self.place.visible = axis != BOX and self.solid.visible
+        if axis != BOX and layer is not None and axis < layer.ndim:
+            size = array_of(layer).shape[axis]
             with self.place.changed.blocked():
-                fresh = self.place.max != size - 1
+                other_size = self.place.max != size - 1
                 self.place.max = max(1, size - 1)
-                if fresh:
+                if other_size:
                     self.place.value = size // 2
         self.overlay.refresh()
 
     def _compute(self, settings: Settings, part: Part, control: TaskControl) -> PreviewImage:
-        """Return the filtered part. Colours keep their integer type: as floats, napari would take 255 for 255 times white."""
-        keywords = settings.keywords | (
-            {"preserve_dtype": True} if settings.keywords["channel_axis"] is not None else {}
-        )
-        request = PreviewRequest(
-            Request.of(settings.image, settings.model, **keywords), part.region
-        )
+        """Return the filtered part.
+
+        Colours keep their integer type: napari would show floats above 1 as white.
+        """
+        keywords = dict(settings.keywords)
+        if keywords["channel_axis"] is not None:
+            keywords["preserve_dtype"] = True
+        run = Request.of(settings.image, settings.model, **keywords)
+        request = PreviewRequest(run, part.region)
         ready, wait = partial(prepared, settings), partial(wait_for_kernels, settings)
         return first_preview(self._previewer, request, part.middle, ready, wait, control.cancel)
 
     def _part(self) -> Part | None:
-        largest = Preferences.read().preview
-        return on_screen(
-            self.context.viewer, self.context.layer, largest, self.cut.value, int(self.place.value)
-        )
+        """Return the part of the layer on screen, ``None`` where there is none."""
+        largest, place = Preferences.read().preview, int(self.place.value)
+        return on_screen(self.context.viewer, self.context.layer, largest, self.cut.value, place)
 
-    def _tell(self, about: Shown | Exception | None) -> None:
-        """Say how it stands: begun (``None``), failed, or shown."""
-        if about is None:
-            self._began, self._draft = time.monotonic(), ""
-            self._compiling.start()
+    def _show_state(self, state: Shown | Exception | None) -> None:
+        """Show the state of the preview: begun (``None``), failed (its error) or shown."""
+        if state is None:
+            self._start_time, self._draft_text = time.monotonic(), ""
+            self._compile_timer.start()
             return
-        draft = isinstance(about, Shown) and about.look.refine is not None
-        # On screen a draft looks like any picture, so that the line is marked, not only worded.
-        self.status.native.setStyleSheet(
-            "border-left: 3px solid #f0ad4e; padding-left: 6px;" if draft else ""
-        )
-        if isinstance(about, Exception):
-            self._compiling.stop()
-            self.status.value = sentence(about)
+        is_draft = isinstance(state, Shown) and state.look.refine is not None
+        self.status.native.setStyleSheet(_DRAFT_STYLE if is_draft else "")
+        if isinstance(state, Exception):
+            self._compile_timer.stop()
+            self.status.value = sentence(state)
             return
-        part, early = about.part, draft and about.look.region is not None
-        sides = " × ".join(
-            str(side.stop - side.start)
-            for side in part.region[: self.context.layer.ndim]
-            if side.stop - side.start > 1
-        )
-        where = (
-            "all of the plane"
-            if part.whole
-            else f"the middle, {sides} voxels{'' if early else '; the preferences say how much'}"
-        )
-        if draft:
-            rest = (
-                "" if about.look.seconds is None else f", in about {duration(about.look.seconds)}"
-            )
-            self._draft = f"Draft, nearly as Run will make it: {where}. "
-            self.status.value = f"{self._draft}The exact preview follows{rest}."
+        # An early draft is made before the kernels are compiled. It has a region of its own.
+        is_early = is_draft and state.look.region is not None
+        place = self._place_of(state.part, is_early)
+        if is_draft:
+            seconds = state.look.seconds
+            remaining = "" if seconds is None else f", in about {duration(seconds)}"
+            self._draft_text = f"Draft, nearly as Run will make it: {place}. "
+            self.status.value = f"{self._draft_text}The exact preview follows{remaining}."
         else:
-            self.status.value = (
-                f"As Run will make it: {where}, in {time.monotonic() - self._began:.2g} s."
-            )
-        if early:  # the exact one may have to wait for the compiler
-            self._announce()
+            elapsed = time.monotonic() - self._start_time
+            self.status.value = f"As Run will make it: {place}, in {elapsed:.2g} s."
+        if is_early:  # the exact preview may have to wait for the compiler
+            self._show_progress()
         else:
-            self._compiling.stop()
+            self._compile_timer.stop()
 
-    def _announce(self) -> None:
+    def _place_of(self, part: Part, is_early: bool) -> str:
+        """Return a part in words; the size of an early draft is not that of the preferences."""
+        if part.whole:
+            return "all of the plane"
+        sizes = [side.stop - side.start for side in part.region[: self.context.layer.ndim]]
+        sides = " × ".join(str(size) for size in sizes if size > 1)
+        return f"the middle, {sides} voxels{'' if is_early else '; the preferences say how much'}"
+
+    def _show_progress(self) -> None:
+        """Show that kernels are being compiled, or that the computation takes long."""
         if is_compiling():
             self.status.value = (
-                f"{self._draft}Compiling the filter for this computer; once, then it is kept."
+                f"{self._draft_text}Compiling the filter for this computer; once, then it is kept."
             )
-        elif not self._draft and time.monotonic() - self._began > 1:
-            self.status.value = "Computing… A shorter diffusion time, or a smaller preview in the preferences, is faster."
+        elif not self._draft_text and time.monotonic() - self._start_time > 1:
+            self.status.value = (
+                "Computing… A shorter diffusion time, or a smaller preview in the preferences, is "
+                "faster."
+            )

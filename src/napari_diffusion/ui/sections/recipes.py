@@ -1,4 +1,4 @@
-"""The settings as text for elsewhere, and back; and what the selected layer went through."""
+"""Recipes: the settings as text or file, loading them again, and the history of a layer."""
 
 from __future__ import annotations
 
@@ -8,64 +8,62 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, PushButton, Widget
+from qtpy.QtGui import QClipboard
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
 from napari_diffusion.models import get
 from napari_diffusion.ui.layers.axes import array_of
-from napari_diffusion.ui.qt.layout import keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.run.request import history
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.workflows.file_run import names_in
 
-_FILES = "Recipes (*.json)"
+#: File filter of the dialogs.
+_RECIPE_FILES = "Recipes (*.json)"
 
 
 class RecipeSection(Section):
-    """Copy, save and load recipes; the history of a layer."""
+    """Copies, saves and loads recipes, and shows the history of the selected layer.
+
+    Attributes
+    ----------
+    python, command, json, save, load, paste
+        Buttons for recipes.
+    of, steps, step, again
+        History: title, list of the filters, description of the chosen one, and the button that
+        uses its settings.
+    """
 
     title = "Recipe and history"
-    tooltip = "The same run in Python, on the command line or on another layer; what a layer went through."
+    tooltip = (
+        "The same run in Python, on the command line or on another layer; what a layer went "
+        "through."
+    )
 
     def make(self) -> list[Widget]:
         """Return the controls."""
-        self.python = self._button(
-            "Python",
-            "Copy the run as Python code.",
-            lambda: self._copy("Python code", self._python),
-        )
-        self.command = self._button(
-            "Command", "Copy the run as a command line.", self._copy_command
-        )
-        self.json = self._button(
-            "JSON", "Copy the recipe as JSON.", lambda: self._copy("Recipe", lambda r: r.to_json())
-        )
-        self.save = self._button("Save…", "Write the recipe to a JSON file.", self._save)
-        self.load = self._button("Load…", "Take the settings from a JSON file.", self._load)
-        self.paste = self._button(
-            "Paste", "Take the settings from a recipe in the clipboard, as JSON.", self._paste
-        )
+        button = self._button
+        self.python = button("Python", "Copy the run as Python code.", self._copy_python)
+        self.command = button("Command", "Copy the run as a command line.", self._copy_command)
+        self.json = button("JSON", "Copy the recipe as JSON.", self._copy_json)
+        self.save = button("Save…", "Write the recipe to a JSON file.", self._save)
+        self.load = button("Load…", "Take the settings from a JSON file.", self._load)
+        tip = "Take the settings from a recipe in the clipboard, as JSON."
+        self.paste = button("Paste", tip, self._paste)
         self.of = wrapping_label()
-        self.steps = ComboBox(
-            choices=self._steps,
-            tooltip="Filters that the selected layer went through, earliest first.",
-        )
+        tip = "Filters that the selected layer went through, earliest first."
+        self.steps = ComboBox(choices=self._step_choices, tooltip=tip)
         keep_narrow(self.steps)
         self.step = wrapping_label()
-        self.again = self._button(
-            "Use these settings",
-            "Take the settings of this step, to run them on the layer above.",
-            self._again,
-        )
+        tip = "Take the settings of this step, to run them on the layer above."
+        self.again = button("Use these settings", tip, self._use_step)
         self.steps.changed.connect(self._show_step)
         self.context.viewer.layers.selection.events.active.connect(self._show_history)
-        rows = Container(
-            widgets=[
-                _row("Copy as", self.python, self.command, self.json),
-                _row("Recipe", self.save, self.load, self.paste),
-            ]
+        rows = bare_container(
+            _row("Copy as", self.python, self.command, self.json),
+            _row("Recipe", self.save, self.load, self.paste),
         )
-        rows.margins = (0, 0, 0, 0)
         return [rows, self.of, self.steps, self.step, self.again]
 
     def folded(self, opened: bool) -> None:
@@ -73,10 +71,12 @@ class RecipeSection(Section):
         if opened:
             self._show_history()
 
-    def _button(self, text: str, tip: str, pressed: Callable[[], None]) -> PushButton:
+    def _button(self, text: str, tip: str, call: Callable[[], None]) -> PushButton:
+        """Return a button that calls a function and shows its errors."""
+
         def guarded() -> None:
             try:
-                pressed()
+                call()
             except ValueError as error:
                 self.context.fail(error)
             except OSError as error:
@@ -89,36 +89,45 @@ class RecipeSection(Section):
     # ---- text
 
     def _copy(self, what: str, text: Callable[[nd.Recipe], str], note: str = "") -> None:
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(text(self.context.recipe()))
+        _clipboard().setText(text(self.context.recipe()))
         self.context.say(f"{what} copied.{note}")
 
-    def _python(self, recipe: nd.Recipe) -> str:
+    def _copy_python(self) -> None:
         layer, labels = self.context.layer, self.context.labels_layer
-        name = "" if layer is None else f"# image: the array of the layer {layer.name!r}"
-        name += "" if labels is None else f"; labels: that of {labels.name!r}"
-        return f"{name}\n{recipe.to_python(labels=None if labels is None else 'labels')}".lstrip()
+        comment = "" if layer is None else f"# image: the array of the layer {layer.name!r}"
+        if labels is not None:
+            comment += f"; labels: that of {labels.name!r}"
+        argument = None if labels is None else "labels"
+
+        def code(recipe: nd.Recipe) -> str:
+            return f"{comment}\n{recipe.to_python(labels=argument)}".lstrip()
+
+        self._copy("Python code", code)
+
+    def _copy_json(self) -> None:
+        self._copy("Recipe", lambda recipe: recipe.to_json())
 
     def _copy_command(self) -> None:
-        """Copy a command for the layer's file, where the file is known to hold the layer's image, and in which order."""
+        """Copy a command line, with the file of the layer if that contains the layer's image."""
         layer, labels = self.context.layer, self.context.labels_layer
         source, note = _file_of(layer), ""
         names = None if source is None else names_in(source, array_of(layer))
         if source is not None and names is None:
-            note = f" IN is for a file with this image: {source.name} has another one, or cannot be read."
-        within = None if labels is None else str(_file_of(labels) or "LABELS")
+            note = (
+                f" IN is for a file with this image: {source.name} has another one, or cannot be "
+                "read."
+            )
+        labels_file = None if labels is None else str(_file_of(labels) or "LABELS")
 
         def command(recipe: nd.Recipe) -> str:
             if source is None or names is None:
-                return recipe.to_command(labels=within)
-            # What is in the table is told, whatever the reader has made of the file's axes and voxel size.
-            told = replace(
-                recipe, axis_names=tuple(names[axis] for axis in recipe.axes or ()) or None
-            )
-            return told.to_command(
-                str(source), str(source.with_name(f"filtered-{source.name}")), within
-            )
+                return recipe.to_command(labels=labels_file)
+            # The command states axes and voxel sizes as in the table, which may differ from those
+            # in the file. Axes are named as in the file, whose order may differ, too.
+            axis_names = tuple(names[axis] for axis in recipe.axes or ()) or None
+            target = source.with_name(f"filtered-{source.name}")
+            renamed = replace(recipe, axis_names=axis_names)
+            return renamed.to_command(str(source), str(target), labels_file)
 
         self._copy("Command line", command, note)
 
@@ -127,13 +136,12 @@ class RecipeSection(Section):
     def _save(self) -> None:
         recipe = self.context.recipe()
         name, _ = QFileDialog.getSaveFileName(
-            self.box.native, "Save the recipe", "recipe.json", _FILES
+            self.box.native, "Save the recipe", "recipe.json", _RECIPE_FILES
         )
         if not name:
             return
-        path = (
-            Path(name) if Path(name).suffix else Path(f"{name}.json")
-        )  # without it Load… would not list the file
+        # The dialog of Load… lists files with this suffix only.
+        path = Path(name) if Path(name).suffix else Path(f"{name}.json")
         if str(path) != name and path.exists():
             raise ValueError(f"{path.name} is there already; choose that name to replace it.")
         try:
@@ -143,35 +151,33 @@ class RecipeSection(Section):
         self.context.say(f"Saved: {path.name}")
 
     def _load(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self.box.native, "Load a recipe", "", _FILES)
+        path, _ = QFileDialog.getOpenFileName(self.box.native, "Load a recipe", "", _RECIPE_FILES)
         if path:
             self._use(nd.Recipe.load(path), Path(path).name)
 
     def _paste(self) -> None:
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        if not clipboard.text().lstrip().startswith(("{", "[")):
+        text = _clipboard().text()
+        if not text.lstrip().startswith(("{", "[")):
             raise ValueError("The clipboard holds no recipe; copy one with JSON.")
-        self._use(nd.Recipe.from_json(clipboard.text()), "the clipboard")
+        self._use(nd.Recipe.from_json(text), "the clipboard")
 
     def _use(self, recipe: nd.Recipe, origin: str) -> None:
-        lacks = self.context.load(recipe)
-        self.context.say(" ".join([f"Settings taken from {origin}.", *lacks]), error=bool(lacks))
+        """Show the settings of a recipe and report the parts that cannot be used."""
+        shortcomings = self.context.load(recipe)
+        message = " ".join([f"Settings taken from {origin}.", *shortcomings])
+        self.context.say(message, error=bool(shortcomings))
 
     # ---- history
 
     def _history(self) -> list[dict[str, Any]]:
         return history(getattr(self.context.viewer.layers.selection.active, "metadata", {}))
 
-    def _steps(self, _: Any) -> list[tuple[str, int]]:
-        names = [
-            (_title(step["recipe"].get("model", "?")), step.get("source", "?"))
-            for step in self._history()
-        ]
-        return [
-            (f"{number + 1}. {title} of {source}", number)
-            for number, (title, source) in enumerate(names)
-        ]
+    def _step_choices(self, _: Any) -> list[tuple[str, int]]:
+        choices = []
+        for number, step in enumerate(self._history()):
+            title = _title(step["recipe"].get("model", "?"))
+            choices.append((f"{number + 1}. {title} of {step.get('source', '?')}", number))
+        return choices
 
     def _show_history(self) -> None:
         if not self.box.open:
@@ -179,12 +185,12 @@ class RecipeSection(Section):
         active = self.context.viewer.layers.selection.active
         self.steps.reset_choices()
         count = len(self.steps.choices)
-        none = (
-            "No layer is selected."
-            if active is None
-            else f"{active.name} went through no filter of ours."
-        )
-        self.of.value = f"{active.name} went through:" if count else none
+        if count:
+            self.of.value = f"{active.name} went through:"
+        elif active is None:
+            self.of.value = "No layer is selected."
+        else:
+            self.of.value = f"{active.name} went through no filter of ours."
         for widget in (self.steps, self.step, self.again):
             widget.visible = bool(count)
         if count:
@@ -199,27 +205,33 @@ class RecipeSection(Section):
         stopped = f" Stopped at time {step['stopped']['time']:.4g}." if "stopped" in step else ""
         try:
             self.step.value = f"{nd.Recipe.from_dict(step['recipe']).describe()}.{stopped}"
-        except ValueError as error:  # of a package or a version that is not here
+        except ValueError as error:  # the model is of another package or of another version
             self.step.value = str(error)
 
-    def _again(self) -> None:
-        self._use(nd.Recipe.from_dict(self._history()[self.steps.value]["recipe"]), "the history")
+    def _use_step(self) -> None:
+        step = self._history()[self.steps.value]
+        self._use(nd.Recipe.from_dict(step["recipe"]), "the history")
+
+
+def _clipboard() -> QClipboard:
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    return clipboard
 
 
 def _row(label: str, *widgets: Widget) -> Container[Widget]:
-    row = Container(widgets=widgets, layout="horizontal", labels=False, label=label)
-    row.margins = (0, 0, 0, 0)
-    return row
+    return bare_container(*widgets, layout="horizontal", labels=False, label=label)
 
 
-def _title(model: str) -> str:
-    """Title of a model by its name; the name where it is of a package that is not here."""
+def _title(name: str) -> str:
+    """Return the title of a model, or its name if its package is not installed."""
     try:
-        return get(model).title
+        return get(name).title
     except ValueError:
-        return model
+        return name
 
 
 def _file_of(layer: Any) -> Path | None:
+    """Return the file that a layer was read from, ``None`` where there is none."""
     path = None if layer is None else layer.source.path
     return None if path is None else Path(path).absolute()

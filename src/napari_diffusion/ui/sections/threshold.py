@@ -1,4 +1,4 @@
-"""The Threshold section: the gradients of the image, and the threshold among them, set by eye."""
+"""The Threshold section: the gradients of the image, and the edge threshold, set by eye."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from napari_diffusion.diagnostics.conductance import diffusivity_curve
 from napari_diffusion.models import Parameter, parameters
 from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue
-from napari_diffusion.ui.overlay.overlay_layer import Overlay
+from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import Part, on_screen, position
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.run.panel import sentence
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.task import TaskControl
@@ -26,171 +26,193 @@ from napari_diffusion.ui.sections.base import Section
 if TYPE_CHECKING:
     from napari_diffusion.ui.qt.gradient_histogram import GradientHistogram
 
-#: Orange where an edge is held, the image where it is not.
-HELD = [[1.0, 0.55, 0.0, 0.6], [1.0, 0.55, 0.0, 0.0]]
+#: Colours of conductance 0 and 1 [RGBA]: orange at edges, transparent elsewhere.
+EDGE_COLOURS = [[1.0, 0.55, 0.0, 0.6], [1.0, 0.55, 0.0, 0.0]]
 
-#: Share of voxels above the threshold up to which these are edges.
-MOST_EDGES = 0.5
+#: Fraction of voxels above the threshold up to which these are called edges. If the fraction is
+#: larger, most of them are noise, which is smoothed slowly, but not kept.
+MAX_EDGE_FRACTION = 0.5
 
 
 def threshold_of(model: Any) -> Parameter | None:
-    """Return the parameter of a model that is an edge threshold."""
-    return next(
-        (p for p in parameters(model) if p.suggest is not None and p.unit == "intensity/length"),
-        None,
-    )
+    """Return the parameter of a model that is an edge threshold, ``None`` where there is none."""
+    for parameter in parameters(model):
+        if parameter.suggest is not None and parameter.unit == "intensity/length":
+            return parameter
+    return None
 
 
-def conductance(settings: Settings, part: Part, control: TaskControl) -> PreviewImage:
-    """Return the conductance of the part on screen."""
+def conductance_of(settings: Settings, part: Part, control: TaskControl) -> PreviewImage:
+    """Return the conductance of a part of the image."""
     names = ("spacing", "axes", "channel_axis", "labels", "nan")
     keywords = {name: settings.keywords[name] for name in names}
-    return PreviewImage(
-        nd.conductance(
-            settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel
-        )
+    conductance = nd.conductance(
+        settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel
     )
+    return PreviewImage(conductance)
 
 
 class ThresholdSection(Section):
-    """Histogram of gradient magnitudes with a line to drag, and what it keeps, on the image."""
+    """Histogram of gradient magnitudes with a movable threshold, and the edges on the image.
+
+    Attributes
+    ----------
+    plot
+        The histogram, made when the section is first opened.
+    share
+        Line about the fraction of voxels above the threshold.
+    mark, overlay
+        Whether to mark the edges, and the layer that marks them.
+    """
 
     title = "Threshold by eye"
     tooltip = "See how steep the image is, and drag the threshold to where edges begin."
 
     def make(self) -> list[Widget]:
-        """Return the controls; the plot comes when it is first opened."""
-        self.plot: GradientHistogram | None = None
-        self.frame: Container[Any] = Container(widgets=[], labels=False)
-        self.frame.margins = (0, 0, 0, 0)
-        self.share = wrapping_label()
-        tip = "Colour what the model takes for an edge, before its first step: strong where nothing flows, none where it smooths freely."
-        self.mark = CheckBox(value=False, text="Mark the edges on the image", tooltip=tip)
+        """Return the controls, with an empty frame for the plot."""
         from napari.utils import Colormap
 
-        look = {
-            "colormap": Colormap(HELD, name="held edges"),
-            "contrast_limits": (0, 1),
-            "gamma": 1.0,
-        }
-        self.overlay = Overlay(
-            self.context, "edges", conductance, self._part, self._tell, self._gone, **look
+        self.plot: GradientHistogram | None = None
+        self.frame: Container[Any] = bare_container(labels=False)
+        self.share = wrapping_label()
+        tip = (
+            "Colour what the model takes for an edge, before its first step: strong where nothing "
+            "flows, none where it smooths freely."
         )
-        self._newest = CoalescingQueue()
+        self.mark = CheckBox(value=False, text="Mark the edges on the image", tooltip=tip)
+        self.overlay = Overlay(
+            self.context,
+            "edges",
+            conductance_of,
+            self._part,
+            self._show_error,
+            self._overlay_deleted,
+            colormap=Colormap(EDGE_COLOURS, name="held edges"),
+            contrast_limits=(0, 1),
+            gamma=1.0,
+        )
+        self._queue = CoalescingQueue()
         self._gradients = nd.Gradients(np.zeros(0))
-        self._known: Any = None
-        self.context.on_close(self._newest.drop)
+        self._measured: tuple[dict[str, Any], list[Callable[[], Any]]] | None = None
+        self.context.on_close(self._queue.drop)
         self.context.settings_changed.connect(self._refresh)
         self.context.viewer.dims.events.point.connect(self._refresh)
-        self.context.viewer.events.theme.connect(self._dress)
-        self.mark.changed.connect(self._switch)
+        self.context.viewer.events.theme.connect(self._apply_theme)
+        self.mark.changed.connect(self._switch_overlay)
         return [self.frame, self.share, self.mark]
 
     @property
     def pending(self) -> bool:
-        """Whether something is still to be computed."""
-        return self._newest.busy or self.overlay.pending
+        """Whether a computation is still to be done."""
+        return self._queue.busy or self.overlay.pending
 
     def folded(self, opened: bool) -> None:
-        """Make the plot when it is first seen."""
+        """Make the plot when the section is first opened."""
         if opened and self.plot is None:
             from napari_diffusion.ui.qt.gradient_histogram import GradientHistogram
 
             self.plot = GradientHistogram()
             self.frame.native.layout().addWidget(self.plot)
-            self.plot.dragged.connect(self._dragged)
-            self._dress()
-        self._switch()
+            self.plot.dragged.connect(self._threshold_dragged)
+            self._apply_theme()
+        self._switch_overlay()
         self._refresh()
 
-    def _switch(self) -> None:
-        on = (
-            self.box.open
-            and bool(self.mark.value)
-            and threshold_of(self.context.controls.model) is not None
-        )
+    # ---- edges on the image
+
+    def _switch_overlay(self) -> None:
+        has_threshold = threshold_of(self.context.controls.model) is not None
+        on = self.box.open and bool(self.mark.value) and has_threshold
         if on != self.overlay.on:
             self.overlay.switch(on)
 
-    def _gone(self) -> None:
+    def _overlay_deleted(self) -> None:
         self.mark.value = False
 
     def _part(self) -> Part | None:
+        """Return the part of the layer on screen, ``None`` where there is none."""
         return on_screen(self.context.viewer, self.context.layer, Preferences.read().preview)
 
-    def _tell(self, about: Any) -> None:
-        if isinstance(about, Exception):
-            self.share.value = sentence(about)
+    def _show_error(self, state: Shown | Exception | None) -> None:
+        if isinstance(state, Exception):
+            self.share.value = sentence(state)
 
-    def _dragged(self, value: float) -> None:
+    # ---- gradients
+
+    def _threshold_dragged(self, value: float) -> None:
         parameter = threshold_of(self.context.controls.model)
         if parameter is not None and self.plot is not None:
-            self.context.controls[parameter.name].value = rounded = float(f"{value:.3g}")
+            rounded = float(f"{value:.3g}")
+            self.context.controls[parameter.name].value = rounded
             self.plot.threshold = rounded
 
     def _refresh(self) -> None:
-        """Show the threshold among the gradients; measure these anew where the image, its grid or the frame is another."""
+        """Show the threshold; measure the gradients again if image, grid or frame have changed."""
         parameter = threshold_of(self.context.controls.model)
         self.box.visible = parameter is not None
-        self._switch()
+        self._switch_overlay()
         if not self.box.open or parameter is None or self.plot is None:
             return
         try:
             settings = self.context.settings()
-            here = position(self.context.viewer, self.context.layer)
+            voxel = position(self.context.viewer, self.context.layer)
         except (TypeError, ValueError) as error:
-            self._newest.drop()
-            self._forget(error)
+            self._queue.drop()
+            self._forget_gradients(error)
             return
-        keywords = {
-            name: settings.keywords[name] for name in ("spacing", "axes", "channel_axis", "labels")
-        }
+        names = ("spacing", "axes", "channel_axis", "labels")
+        keywords = {name: settings.keywords[name] for name in names}
         keywords["sigma"] = getattr(settings.model, "sigma", 0.0)
-        if here is not None:
-            keywords["frame"] = [
-                p for axis, p in enumerate(here) if axis not in settings.keywords["axes"]
-            ]
+        if voxel is not None:
+            axes = keywords["axes"]
+            keywords["frame"] = [p for axis, p in enumerate(voxel) if axis not in axes]
         arrays = (settings.image, keywords["labels"])
-        rest = {**keywords, "labels": self.context.revision}
-        if (
-            self._known is None
-            or self._known[0] != rest
-            or any(seen() is not one for seen, one in zip(self._known[1], arrays, strict=True))
-        ):
-            self._known = rest, [_held(one) for one in arrays]
-
-            def done(found: nd.Gradients) -> None:
-                self._gradients = found
-                if self.plot is not None:
-                    self.plot.show_counts(*found.histogram())
-                self._show()
-
-            def failed(error: Exception) -> None:
-                self._forget(error)
-
-            self._newest.request(
-                lambda control: nd.gradients(settings.image, **keywords, cancel=control.cancel),
-                done,
-                failed,
-            )
+        # Arrays are compared by identity; the revision counts changes of their values in place.
+        others = {**keywords, "labels": self.context.revision}
+        if not self._is_measured(others, arrays):
+            self._measured = others, [_reference(array) for array in arrays]
+            self._measure(settings.image, keywords)
         self._show()
 
-    def _forget(self, error: Exception) -> None:
-        """Show no gradients, and why."""
-        self._known, self._gradients = None, nd.Gradients(np.zeros(0))
+    def _is_measured(self, others: dict[str, Any], arrays: tuple[Any, ...]) -> bool:
+        """Whether the last gradients are of these arrays and other arguments."""
+        if self._measured is None:
+            return False
+        measured_others, references = self._measured
+        same = (reference() is array for reference, array in zip(references, arrays, strict=True))
+        return measured_others == others and all(same)
+
+    def _measure(self, image: Any, keywords: dict[str, Any]) -> None:
+        """Compute and plot the gradients in a thread."""
+
+        def work(control: TaskControl) -> nd.Gradients:
+            return nd.gradients(image, **keywords, cancel=control.cancel)
+
+        def done(gradients: nd.Gradients) -> None:
+            self._plot(gradients)
+            self._show()
+
+        self._queue.request(work, done, self._forget_gradients)
+
+    def _plot(self, gradients: nd.Gradients) -> None:
+        self._gradients = gradients
         if self.plot is not None:
-            self.plot.show_counts(*self._gradients.histogram())
+            self.plot.show_counts(*gradients.histogram())
+
+    def _forget_gradients(self, error: Exception) -> None:
+        """Show an error instead of the gradients."""
+        self._measured = None
+        self._plot(nd.Gradients(np.zeros(0)))
         self.share.value = sentence(error)
 
     def _show(self) -> None:
-        """Draw line and curve, and say what the threshold keeps."""
+        """Draw threshold and diffusivity, and show the fraction of voxels above the threshold."""
         model, plot = self.context.controls.value(), self.plot
         parameter = threshold_of(model)
-        steep = self._gradients.magnitudes
-        if plot is None or parameter is None or not steep.size or not steep[-1] > 0:
-            self.share.value = (
-                "" if self._newest.busy else "The image is flat: there is no gradient to see."
-            )
+        magnitudes = self._gradients.magnitudes
+        if plot is None or parameter is None or not magnitudes.size or not magnitudes[-1] > 0:
+            flat = "The image is flat: there is no gradient to see."
+            self.share.value = "" if self._queue.busy else flat
             return
         value, unit = float(getattr(model, parameter.name)), parameter.unit_in(self.context.unit)
         plot.threshold = value
@@ -198,16 +220,17 @@ class ThresholdSection(Section):
         _, edges = self._gradients.histogram()
         span = np.geomspace(min(edges[0], value / 10), max(edges[-1], 10 * value), 60)
         plot.show_diffusivity(span, diffusivity_curve(model, span, min(self.context.spacing)))
-        kept = self._gradients.above(value)
-        # Where most voxels are steeper, most of them are noise, which goes slowly and is not kept.
-        so = (
-            "and kept as edges"
-            if kept <= MOST_EDGES
-            else "and smoothed the less, the steeper they are"
+        fraction = self._gradients.above(value)
+        if fraction <= MAX_EDGE_FRACTION:
+            effect = "and kept as edges"
+        else:
+            effect = "and smoothed the less, the steeper they are"
+        self.share.value = (
+            f"{_percent(fraction)} of the voxels are steeper than {value:.3g} {unit} {effect}. "
+            "Dashed: how freely is smoothed."
         )
-        self.share.value = f"{_percent(kept)} of the voxels are steeper than {value:.3g} {unit} {so}. Dashed: how freely is smoothed."
 
-    def _dress(self) -> None:
+    def _apply_theme(self) -> None:
         if self.plot is not None:
             from napari.utils.theme import get_theme
 
@@ -216,14 +239,17 @@ class ThresholdSection(Section):
             self.plot.set_colours(*(colour.as_hex() for colour in colours))
 
 
-def _held(array: Any) -> Callable[[], Any]:
-    """Return what gives an array back while it lives: a new one may get the number of one that is gone."""
+def _reference(array: Any) -> Callable[[], Any]:
+    """Return a weak reference to an array.
+
+    The `id` of an array would not do: a later array may get the same one.
+    """
     try:
         return weakref.ref(array)
-    except TypeError:  # ``None``, and what knows no weak references
+    except TypeError:  # ``None``, and array types without weak references
         return lambda: array
 
 
-def _percent(share: float) -> str:
-    percent = 100 * share
+def _percent(fraction: float) -> str:
+    percent = 100 * fraction
     return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1g} %"

@@ -1,0 +1,97 @@
+"""Layers of the form: those offered for choice, and events of the chosen image and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from psygnal import Signal
+
+from napari_diffusion.ui.layers.adding import auxiliary_layers
+from napari_diffusion.ui.layers.events import reconnect
+
+#: Events of an image layer that change its array or its grid.
+_GRID_EVENTS = ("scale", "units", "axis_labels", "data")
+#: Events of an image layer that move it. The layers shown over it move with it.
+_MOVE_EVENTS = ("translate", "rotate", "shear", "affine")
+
+
+def layer_choices(viewer: Any, kind: type[Any]) -> Callable[[Any], list[tuple[str, Any]]]:
+    """Return a function that lists the layers of one class for a combo box, by name."""
+    return lambda _: [
+        (layer.name, layer)
+        for layer in viewer.layers
+        if isinstance(layer, kind) and layer not in auxiliary_layers
+    ]
+
+
+class LayerWatcher:
+    """Follows changes of the chosen image and labels layers.
+
+    Parameters
+    ----------
+    viewer
+        The viewer of the layers.
+
+    Attributes
+    ----------
+    corrected
+        Signal: the image got other data, voxel size, units or axis labels.
+    changed
+        Signal: the image was moved, or pixels of image or labels were changed in place.
+    revision
+        Number of changes in place, as by painting.
+    """
+
+    corrected = Signal()
+    changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._image: Any = None
+        self._labels: Any = None
+        self._views: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self.revision = 0
+
+    @property
+    def image(self) -> Any:
+        """The followed image layer, or ``None``."""
+        return self._image
+
+    def watch_image(self, layer: Any) -> None:
+        """Follow an image layer instead of the one before; ``None`` for no layer."""
+        reconnect(self._image, layer, _GRID_EVENTS, self._corrected)
+        reconnect(self._image, layer, _MOVE_EVENTS, self._moved)
+        reconnect(self._image, layer, ["set_data"], self._redrawn)
+        self._image = layer
+
+    def watch_labels(self, layer: Any) -> None:
+        """Follow a labels layer instead of the one before; ``None`` for no layer."""
+        if layer is self._labels:
+            return
+        reconnect(self._labels, layer, ["set_data"], self._redrawn)
+        reconnect(self._labels, layer, ["labels_update"], self._painted)
+        self._labels = layer
+
+    def _corrected(self) -> None:
+        self.corrected.emit()
+
+    def _moved(self) -> None:
+        self.changed.emit()
+
+    def _painted(self) -> None:
+        self.revision += 1
+        self.changed.emit()
+
+    def _redrawn(self, event: Any) -> None:
+        """Detect values that were changed in place.
+
+        napari draws a layer again when its values or the view have changed. If the view is the
+        same, the values have changed. A multiscale layer is also drawn again for another level.
+        """
+        layer, dims = event.source, self._viewer.dims
+        view = tuple(dims.point), dims.order, dims.ndisplay
+        if self._views.get(layer) == view and not layer.multiscale:
+            self._painted()
+        self._views[layer] = view
