@@ -19,7 +19,7 @@ class ManifestHook(BuildHookInterface):
         if version != "editable":
             build_data["force_include"][str(manifest)] = f"{PACKAGE}/napari.yaml"
             return
-        # An editable install imports from src/, so a file that only the wheel carries would never be found.
+        # An editable install imports from src/, where a file of the wheel alone is not found.
         inside = root / "src" / PACKAGE / "napari.yaml"
         inside.unlink(missing_ok=True)
         try:

@@ -21,7 +21,7 @@ from napari_diffusion.engine.request import Request
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.suggestion import Suggestion, suggest_for
 from napari_diffusion.models import Model
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.schemes import Scheme
 
 

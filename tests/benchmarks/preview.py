@@ -16,7 +16,7 @@ from timing import alternate, ball, median, table
 
 from napari_diffusion import models
 from napari_diffusion.engine.request import Request
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.workflows.warmup import compile_by_running
 
 #: Diffusion time [voxel²].

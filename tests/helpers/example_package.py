@@ -1,4 +1,4 @@
-"""The package that docs/develop/add_a_model.md adds a model with: its files as they stand on the page, built and unpacked as pip would."""
+"""The package of docs/develop/add_a_model.md: its files, read from the page and built."""
 
 import re
 import subprocess
@@ -13,13 +13,13 @@ PAGE = ROOT / "docs" / "develop" / "add_a_model.md"
 
 def files():
     """Name and text of every file on the page."""
-    found = re.findall(
+    listings = re.findall(
         r"^\*\*`([\w.]+)`\*\*\n\n```\w+\n(.*?)^```",
         PAGE.read_text(encoding="utf-8"),
         flags=re.DOTALL | re.MULTILINE,
     )
-    assert {Path(name).suffix for name, _ in found} == {".py", ".toml"}
-    return dict(found)
+    assert {Path(name).suffix for name, _ in listings} == {".py", ".toml"}
+    return dict(listings)
 
 
 def commands():

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 import napari_diffusion as nd
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.preview import PreviewSection
@@ -104,7 +104,7 @@ class FakeCompileClient:
     def has(self, kind):
         return self.go.is_set()
 
-    def prepare(self, task, cancel, soon=(), later=(), rank=0):
+    def prepare(self, task, cancel, soon=(), later=(), priority=0):
         self.waits += 1
         try:
             hold(self.go, cancel)

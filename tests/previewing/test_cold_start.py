@@ -15,7 +15,7 @@ from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing import cold_start
 from napari_diffusion.previewing.cold_start import affordable_preview, first_preview
 from napari_diffusion.previewing.previewer import Previewer
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 
 FILTERS = [cls() for cls in models.BUILTIN if not cls.isotropic]
 PLANE, MIDDLE = (slice(22, 23), slice(0, 26), slice(0, 30)), (22, 13, 15)
@@ -158,7 +158,7 @@ import napari_diffusion as nd
 from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 
 image = np.random.default_rng(0).normal(100, 9, (32, 96, 96)).astype("f4")
 region = slice(16, 17), slice(0, 96), slice(0, 96)

@@ -15,7 +15,7 @@ from napari_diffusion import backends, models
 from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing import previewer as previewer_module
 from napari_diffusion.previewing.previewer import Previewer
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.workflows.warmup import compile_by_running
 
 

@@ -16,7 +16,7 @@ from helpers.viewer import (
     follow,
     wait_until_settled,
 )
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui import warmup as widget_warmup
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.run import task, warmup
@@ -157,9 +157,9 @@ def noisy():
 def opened(open_widget, qtbot):
     """Return a function that opens a viewer with an image, the widget and its preview."""
 
-    def open_one(image, **look):
+    def open_one(image, **picture):
         viewer, gui = open_widget()
-        viewer.add_image(image, **{"name": "noisy"} | look)
+        viewer.add_image(image, **{"name": "noisy"} | picture)
         section = gui.sections[PreviewSection]
         wait_until_settled(qtbot, gui)
         section.box.button.native.click()

@@ -12,7 +12,12 @@ from helpers.hostile import check_sentence
 from napari_diffusion import io
 from napari_diffusion.cli import main
 from napari_diffusion.io.volume import Volume
-from napari_diffusion.workflows.file_run import files_of, filter_file, names_in, targets_of
+from napari_diffusion.workflows.file_run import (
+    axis_names_in_file,
+    files_of,
+    filter_file,
+    targets_of,
+)
 
 RECIPE = nd.Recipe(nd.PeronaMalik(kappa=20.0), 2.0, unit="millimeter")
 
@@ -92,24 +97,34 @@ def test_names_in_a_file_are_assigned_to_the_axes_of_an_array(brain, tmp_path):
     """The order of the axes follows from the shape and, if that is ambiguous, from the values."""
     rng = np.random.default_rng(0)
     image = np.asarray(io.read(brain).data)
-    assert names_in(brain, image) == ("X", "Y", "Z")
-    assert names_in(brain, image.T) == ("Z", "Y", "X")
-    assert names_in(brain, image[:8]) is None
+    assert axis_names_in_file(brain, image) == ("X", "Y", "Z")
+    assert axis_names_in_file(brain, image.T) == ("Z", "Y", "X")
+    assert axis_names_in_file(brain, image[:8]) is None
     cube = rng.random((6, 6, 6, 3)).astype("f4")
     volume = Volume(cube, "XYZT", (1.0, 1.0, 6.0, None), unit="millimeter")
     io.write(tmp_path / "cube.nii", cube, volume)
-    assert names_in(tmp_path / "cube.nii", cube.transpose(2, 1, 0, 3)) == ("Z", "Y", "X", "T")
-    assert names_in(tmp_path / "cube.nii", cube.transpose(3, 1, 0, 2)) == ("T", "Y", "X", "Z")
-    assert names_in(tmp_path / "cube.nii", 2 * cube) is None
-    assert names_in(tmp_path / "cube.nii", dask.array.from_array(cube)) is None
-    assert names_in(brain, dask.array.from_array(image)) == ("X", "Y", "Z")
+    assert axis_names_in_file(tmp_path / "cube.nii", cube.transpose(2, 1, 0, 3)) == (
+        "Z",
+        "Y",
+        "X",
+        "T",
+    )
+    assert axis_names_in_file(tmp_path / "cube.nii", cube.transpose(3, 1, 0, 2)) == (
+        "T",
+        "Y",
+        "X",
+        "Z",
+    )
+    assert axis_names_in_file(tmp_path / "cube.nii", 2 * cube) is None
+    assert axis_names_in_file(tmp_path / "cube.nii", dask.array.from_array(cube)) is None
+    assert axis_names_in_file(brain, dask.array.from_array(image)) == ("X", "Y", "Z")
     large = rng.integers(0, 9, (2, 700, 700)).astype("u1")  # only some values are compared
     np.save(tmp_path / "large.npy", large)
-    leading = names_in(tmp_path / "large.npy", large)[0]
-    assert names_in(tmp_path / "large.npy", large.swapaxes(1, 2)) == (leading, "X", "Y")
-    assert names_in(tmp_path / "missing.npy", large) is None
+    leading = axis_names_in_file(tmp_path / "large.npy", large)[0]
+    assert axis_names_in_file(tmp_path / "large.npy", large.swapaxes(1, 2)) == (leading, "X", "Y")
+    assert axis_names_in_file(tmp_path / "missing.npy", large) is None
     (tmp_path / "photo.jpeg").write_bytes(b"")
-    assert names_in(tmp_path / "photo.jpeg", large) is None
+    assert axis_names_in_file(tmp_path / "photo.jpeg", large) is None
 
 
 def test_axes_by_number_that_are_not_space_axes_are_refused(tmp_path):

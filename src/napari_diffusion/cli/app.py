@@ -165,7 +165,7 @@ def run(source: Path, target: Path, **options: Any) -> None:
     Lengths are in the unit of the file, or in --unit: kappa in intensity/length, time in length².
     OUT keeps the metadata of IN. Its recipe is written to OUT.recipe.json.
     """
-    from napari_diffusion.cli.pipeline import run_file
+    from napari_diffusion.cli.run_file import run_file
 
     run_file(source, target, options, click.get_current_context().obj)
 

@@ -14,7 +14,7 @@ import click
 
 from napari_diffusion import io
 from napari_diffusion.cli.options import flag, recipe_from_options
-from napari_diffusion.cli.pipeline import run_file
+from napari_diffusion.cli.run_file import run_file
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.io import pictures, samples

@@ -1,1 +1,1 @@
-"""Types that every layer shares: grids, regions, dtypes, units, errors. Nothing here computes a filter."""
+"""Types that every layer shares: grids, regions, dtypes, units, errors. No filter is here."""

@@ -9,10 +9,10 @@ FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 def equivalent_sigma(time: float) -> float:
-    r"""Standard deviation [length] of the Gaussian after ``time`` [length²], :math:`\sigma = \sqrt{2T}`."""
+    r"""Sigma [length] of the Gaussian after ``time`` [length²], :math:`\sigma = \sqrt{2T}`."""
     return math.sqrt(2 * time)
 
 
 def time_for_sigma(sigma: float) -> float:
-    r"""Diffusion time [length²] that gives a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
+    r"""Diffusion time [length²] of a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
     return sigma**2 / 2

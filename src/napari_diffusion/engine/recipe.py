@@ -31,6 +31,12 @@ RECIPE_FORMAT = 1
 _LENGTH_POWER = {"length": 1, "length^2": 2, "intensity/length": -1}
 
 
+#: Fields of a recipe that define the run, and those that describe its image; all are keywords of
+#: `napari_diffusion.diffuse`.
+RUN_KEYWORDS = ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
+IMAGE_KEYWORDS = ("spacing", "axes", "channel_axis")
+
+
 def package_version() -> str:
     """Return the version of this package."""
     try:
@@ -223,8 +229,12 @@ class Recipe:
         if spacing is None:
             spacing = 1.0 if self.spacing is None else self.spacing
         own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": spacing}
-        names = ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
-        return own | {name: getattr(self, name) for name in names} | options
+        return own | {name: getattr(self, name) for name in RUN_KEYWORDS} | options
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Keywords of `napari_diffusion.diffuse` that the recipe holds, beside the model."""
+        return {name: getattr(self, name) for name in (*RUN_KEYWORDS, *IMAGE_KEYWORDS)}
 
     def diffuse(
         self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any

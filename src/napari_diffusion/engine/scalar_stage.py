@@ -86,7 +86,7 @@ class ScalarStage:
                 self.kernels,
                 self.weights,
                 self.scratch,
-                before=features,
+                previous=features,
             )
             operator = self.model.operator(features)
             assert not isinstance(operator, DiffusionTensor)

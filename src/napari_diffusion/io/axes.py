@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_diffusion.core import units
 from napari_diffusion.io import Volume
-from napari_diffusion.io.volume import UNKNOWN
+from napari_diffusion.io.volume import UNKNOWN_AXES
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _resolve_letters(
     channel = volume.channel_axis
     if options.get("channel_axis") is not None:
         channel = _axis_index(options["channel_axis"], letters, volume)
-    unknown = [i for i, letter in enumerate(letters) if letter in UNKNOWN and i != channel]
+    unknown = [i for i, letter in enumerate(letters) if letter in UNKNOWN_AXES and i != channel]
     if options.get("axes") is None:
         if any(volume.shape[i] > 1 for i in unknown):
             planes = " x ".join(str(volume.shape[i]) for i in unknown)

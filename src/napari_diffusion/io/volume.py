@@ -15,7 +15,7 @@ from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import MissingLibraryError
 
 #: Letters of axes of unknown kind: I for pages of a plain TIFF, Q for leading axes of an array.
-UNKNOWN = "IQ"
+UNKNOWN_AXES = "IQ"
 
 
 @dataclass(frozen=True, eq=False)

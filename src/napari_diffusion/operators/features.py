@@ -60,7 +60,7 @@ class Features:
     weights: Field
     scratch: Scratch = field(default_factory=Scratch)
     reach: list[int] = field(default_factory=list)
-    before: Features | None = None
+    previous: Features | None = None
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
 
     def grad2(self, sigma: float) -> Field:
@@ -278,8 +278,8 @@ class Features:
 
         With several channels these planes are not contiguous in the work array and not reused.
         """
-        smoothed_by, first, last = self.before._smoothed if self.before else (0.0, 0, 0)
-        self.before = None  # its work array is about to be overwritten
+        smoothed_by, first, last = self.previous._smoothed if self.previous else (0.0, 0, 0)
+        self.previous = None  # its work array is about to be overwritten
         if smoothed_by != sigma or not first <= lo < last or len(self.u) > 1:
             return None
         shape = (1, last - first, *self.u.shape[2:])

@@ -10,7 +10,7 @@ from napari_diffusion.core.cancellation import CancelEvent, Cancelled
 from napari_diffusion.engine.options import Execution
 from napari_diffusion.engine.slab_pool import cpu_count
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 
 #: Longest duration of a first preview [s].
 FIRST_PREVIEW_S = 0.8

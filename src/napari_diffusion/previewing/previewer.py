@@ -11,7 +11,7 @@ from typing import Any
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.models import Model
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 
 #: A preview that takes longer is preceded by a draft [s].
 DRAFT_FREE_S = 0.2

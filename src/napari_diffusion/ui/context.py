@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
-from napari_diffusion.ui.layers.adding import add_quietly, auxiliary_layers
+from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.task import when_destroyed

@@ -11,11 +11,16 @@ import napari_diffusion as nd
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.preferences import Preferences, find_page
-from napari_diffusion.ui.qt.layout import NO_MARGINS, Scroll, align_labels, set_tab_order
+from napari_diffusion.ui.qt.layout import (
+    NO_MARGINS,
+    VerticalScrollArea,
+    align_labels,
+    set_tab_order,
+)
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run import starting_values
-from napari_diffusion.ui.run.panel import RUN, RunPanel, sentence
+from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel, screen_message
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
@@ -74,7 +79,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
         self.margins = NO_MARGINS
-        self.scroll = Scroll(content.native)
+        self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
         self.context = Context(napari_viewer, self.form, self.panel, self.native)
@@ -126,7 +131,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
         if has_layer:
-            self.panel.button.tooltip = RUN
+            self.panel.button.tooltip = RUN_TOOLTIP
         else:
             self.panel.button.tooltip = "Open an image first; it is filtered in the background."
         self.context.settings_changed.emit()
@@ -208,7 +213,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             # Default values replace those suggested for another image.
             controls.fill(controls.model())
             if not self.panel.busy:
-                self.panel.say(f"No suggestion for this image: {sentence(error)}")
+                self.panel.say(f"No suggestion for this image: {screen_message(error)}")
 
         self._suggestions.start(work, done, failed)
 
@@ -219,7 +224,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.plan.value = sentence(error)
+            self.panel.plan.value = screen_message(error)
             return
         keywords = dict(settings.keywords)
         if keywords["labels"] is not None:
@@ -235,7 +240,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         def show(text: str) -> None:
             self.panel.plan.value = text
 
-        self._plans.start(work, show, lambda error: show(sentence(error)))
+        self._plans.start(work, show, lambda error: show(screen_message(error)))
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
@@ -245,7 +250,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _run(self) -> None:
         try:
-            settings, request = self.form.settings().kept(), self._output_request()
+            settings, request = self.form.settings().with_copied_labels(), self._output_request()
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
             return

@@ -21,24 +21,12 @@ from napari_diffusion.engine.request import Request
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, apply_axes, resolve_axes
 from napari_diffusion.io.regions import read_regions
-from napari_diffusion.io.volume import UNKNOWN
+from napari_diffusion.io.volume import UNKNOWN_AXES
 from napari_diffusion.workflows.outputs import check_limit
 from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe
 
 #: Number of samples whose values decide between possible orders of axes.
 COMPARED_SAMPLES = 100_000
-#: Fields of a recipe that are arguments of `diffuse`.
-_FROM_RECIPE = (
-    "time",
-    "scheme",
-    "tolerance",
-    "strict",
-    "nan",
-    "preserve_dtype",
-    "spacing",
-    "axes",
-    "channel_axis",
-)
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,7 @@ class FileRun:
         io.check_target(
             target, volume, dtype, overwrite=overwrite, preserve_dtype=recipe.preserve_dtype
         )
-        keywords = {name: getattr(recipe, name) for name in _FROM_RECIPE}
+        keywords = recipe.keywords
         keywords["threads"] = options.get("threads")
         keywords |= {
             name: read_regions(name, options[name], assignment.letters)
@@ -232,7 +220,7 @@ def _has_image_suffix(path: Path) -> bool:
     return True
 
 
-def names_in(path: Path, image: Any) -> tuple[str, ...] | None:
+def axis_names_in_file(path: Path, image: Any) -> tuple[str, ...] | None:
     """Return the file's names for the axes of an array, which was read from it in any axis order.
 
     If several orders of the axes of the file have the shape of the array, the order that gives the
@@ -275,6 +263,6 @@ def names_in(path: Path, image: Any) -> tuple[str, ...] | None:
         return None
     letters = volume.axes
     return tuple(
-        letters[i] if letters.count(letters[i]) == 1 and letters[i] not in UNKNOWN else str(i)
+        letters[i] if letters.count(letters[i]) == 1 and letters[i] not in UNKNOWN_AXES else str(i)
         for i in orders[0]
     )

@@ -8,7 +8,7 @@ from napari_diffusion.core import units
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment
-from napari_diffusion.io.volume import UNKNOWN
+from napari_diffusion.io.volume import UNKNOWN_AXES
 
 
 def axes_from_recipe(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def axes_from_recipe(recipe: Recipe, volume: Volume, options: dict[str, Any]) ->
     if options.get("axes") is None:
         names = [name.upper() for name in recipe.axis_names or ()]
         places = [i for i in range(len(volume.axes)) if i != volume.channel_axis]
-        nameless = any(volume.axes[i] in UNKNOWN and volume.shape[i] > 1 for i in places)
+        nameless = any(volume.axes[i] in UNKNOWN_AXES and volume.shape[i] > 1 for i in places)
         if names and all(name in list(volume.axes) for name in names):
             options = options | {"axes": ",".join(names)}
         elif nameless and recipe.axes and not names and max(recipe.axes) == max(places):

@@ -39,18 +39,6 @@ NICENESS = 19
 #: Priorities of a task, the most urgent first: a user waits for the kernels, will probably wait for
 #: them soon, or may need them later.
 NOW, SOON, LATER = range(3)
-#: Fields of a recipe that are arguments of `diffuse`.
-_FROM_RECIPE = (
-    "time",
-    "scheme",
-    "tolerance",
-    "strict",
-    "nan",
-    "spacing",
-    "axes",
-    "channel_axis",
-    "preserve_dtype",
-)
 
 
 @dataclass(frozen=True)
@@ -78,10 +66,11 @@ class WarmupTask:
     def run(self, cancel: threading.Event) -> None:
         """Compile the kernels by filtering a small image."""
         recipe = Recipe.from_dict(self.recipe)
-        keywords = {name: getattr(recipe, name) for name in _FROM_RECIPE}
         labels = None if self.labels is None else np.broadcast_to(np.uint8(0), self.labels)
         image = np.broadcast_to(np.zeros((), self.dtype), self.shape)
-        compile_by_running(Request.of(image, recipe.model, labels=labels, **keywords), cancel)
+        compile_by_running(
+            Request.of(image, recipe.model, labels=labels, **recipe.keywords), cancel
+        )
 
 
 class WarmupClient:
@@ -137,7 +126,7 @@ class WarmupClient:
         cancel: threading.Event,
         soon: Sequence[WarmupTask] = (),
         later: Sequence[WarmupTask] = (),
-        rank: int = NOW,
+        priority: int = NOW,
     ) -> None:
         """Wait until the kernels of a task are compiled or the worker has failed.
 
@@ -151,7 +140,7 @@ class WarmupClient:
             The wait ends with `Cancelled` when this event is set.
         soon, later
             Further tasks of the priorities `SOON` and `LATER`.
-        rank
+        priority
             Priority of ``task``: `NOW`, `SOON` or `LATER`.
 
         Raises
@@ -159,7 +148,7 @@ class WarmupClient:
         Cancelled
             When ``cancel`` is set, or when the last user has left.
         """
-        tasks = [(rank, task)]
+        tasks = [(priority, task)]
         tasks += [(SOON, each) for each in soon]
         tasks += [(LATER, each) for each in later]
         missing = [(priority, each) for priority, each in tasks if self._is_missing(each)]

@@ -34,7 +34,7 @@ def test_axes_that_napari_ignores_are_read_from_the_file(
     widget.root_native_widget.window().show()
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
     settled(widget)
-    button = widget.form.table.take
+    button = widget.form.table.use_file_axes
     assert button.visible == (expected is not None)
     if expected is None:
         return
@@ -66,11 +66,11 @@ def test_layer_with_its_own_metadata_keeps_it(open_alone, tmp_path, settled, own
     widget.root_native_widget.window().show()
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
     settled(widget)
-    assert widget.form.table.take.visible
+    assert widget.form.table.use_file_axes.visible
     for name, value in own.items():
         setattr(layer, name, value)
     settled(widget)
-    assert not widget.form.table.take.visible
+    assert not widget.form.table.use_file_axes.visible
 
 
 def test_file_of_another_image_is_ignored(open_alone, tmp_path, settled):
@@ -85,8 +85,8 @@ def test_file_of_another_image_is_ignored(open_alone, tmp_path, settled):
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
     layer.data = np.zeros((3, 5, 6), np.float32)
     settled(widget)
-    assert not widget.form.table.take.visible
+    assert not widget.form.table.use_file_axes.visible
     (tmp_path / "a.tif").write_bytes(b"II*\0damaged")
     layer.data = np.zeros((4, 5, 6), np.float32)
     settled(widget)
-    assert not widget.form.table.take.visible
+    assert not widget.form.table.use_file_axes.visible

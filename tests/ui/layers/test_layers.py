@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_diffusion.ui.layers import adding, axes, style
+from napari_diffusion.ui.layers import axes, new_layers, style
 
 
 def image(shape, **options):
@@ -97,7 +97,7 @@ def test_result_has_the_style_of_its_source():
     viewer = ViewerModel()
     source = viewer.add_image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), name="brain", **STYLE)
     source.contrast_limits_range = (-100, 500)
-    result = adding.add_result(
+    result = new_layers.add_result(
         viewer,
         np.zeros((3, 4, 5), np.float32),
         style.LayerStyle.of(source),
@@ -125,7 +125,7 @@ def _equal(one, other):
 def test_names_of_results_are_unique():
     viewer = ViewerModel()
     own = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), name="a"))
-    names = [adding.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).name for _ in range(3)]
+    names = [new_layers.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).name for _ in range(3)]
     assert names == ["a [TV]", "a [TV 2]", "a [TV 3]"]
 
 
@@ -133,7 +133,7 @@ def test_result_of_a_multiscale_layer_is_one_array():
     viewer = ViewerModel()
     full = np.zeros((8, 8), np.float32)
     own = style.LayerStyle.of(viewer.add_image([full, full[::2, ::2]], multiscale=True))
-    result = adding.add_result(viewer, np.ones((8, 8), np.float32), own, "TV", {})
+    result = new_layers.add_result(viewer, np.ones((8, 8), np.float32), own, "TV", {})
     assert not result.multiscale
     assert result.data.shape == (8, 8)
 
@@ -141,4 +141,4 @@ def test_result_of_a_multiscale_layer_is_one_array():
 def test_result_of_a_hidden_layer_is_visible():
     viewer = ViewerModel()
     own = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), visible=False))
-    assert adding.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).visible
+    assert new_layers.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).visible

@@ -6,7 +6,7 @@ import pytest
 import napari_diffusion as nd
 from helpers.viewer import WAIT, follow, shows_the_run
 from napari_diffusion.previewing import previewer
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ while not kernels.compiled_kinds or gui.panel.busy:
     if gui.panel.status.value.startswith("Preparing") and not ordered:
         ordered = True
         gui.panel.button.native.click()
-    early = early or section.overlay.layer is not None and not kernels.prepared(gui.form.settings())
+    is_prepared = kernels.is_prepared(gui.form.settings())
+    early = early or section.overlay.layer is not None and not is_prepared
 from napari_diffusion.backends.numba import jit
 counts = {"cache_misses": 0, "cache_hits": 0}
 for kernel in jit._compiled:

@@ -28,10 +28,10 @@ def halves(noisy):
     return labels
 
 
-def from_file(viewer, path, order, **look):
+def from_file(viewer, path, order, **picture):
     """Add a layer from a file as other readers do: with its axes in another order."""
     with layer_source(path=str(path)):
-        return viewer.add_image(np.asarray(io.read(path).data).transpose(order), **look)
+        return viewer.add_image(np.asarray(io.read(path).data).transpose(order), **picture)
 
 
 def copied(widget):

@@ -67,14 +67,17 @@ class AxesTable(Container):  # type: ignore[type-arg]
             visible=False,
             tooltip="Undo the changes of the voxel size.",
         )
-        self.take = PushButton(
+        self.use_file_axes = PushButton(
             text="Use the axes of the file",
             visible=False,
             tooltip="What the file says and the layer does not.",
         )
         tip = "Axes to smooth along, number of voxels, and voxel size."
         super().__init__(
-            widgets=[self.reset, self.take], labels=False, label="Smooth along", tooltip=tip
+            widgets=[self.reset, self.use_file_axes],
+            labels=False,
+            label="Smooth along",
+            tooltip=tip,
         )
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)

@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
-from napari_diffusion.ui.layers.adding import auxiliary_layers
 from napari_diffusion.ui.layers.events import reconnect
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 
 #: Events of an image layer that change its array or its grid.
 _GRID_EVENTS = ("scale", "units", "axis_labels", "data")

@@ -15,7 +15,6 @@ from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
 from napari_diffusion.ui.form.model_controls import MAX_INTEGER, ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
-from napari_diffusion.ui.layers.adding import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.layers.axes import (
     LENGTHS,
     PIXEL,
@@ -26,6 +25,7 @@ from napari_diffusion.ui.layers.axes import (
     recipe_unit,
 )
 from napari_diffusion.ui.layers.file_metadata import FileAxes
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
@@ -34,7 +34,7 @@ from napari_diffusion.ui.qt.layout import (
     keep_narrow,
     wrapping_label,
 )
-from napari_diffusion.ui.qt.quantity_box import LARGEST, SMALLEST
+from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.request import Settings
@@ -138,7 +138,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.changed.connect(self._changed)
         self.more.changed.connect(self._changed)
         self.more.folded.connect(self.layout_changed)
-        self.table.take.changed.connect(self._use_file_axes)
+        self.table.use_file_axes.changed.connect(self._use_file_axes)
         self._watcher.corrected.connect(self._layer_corrected)
         self._watcher.changed.connect(self._changed)
         self._viewer.layers.selection.events.active.connect(self._selection_changed)
@@ -220,9 +220,9 @@ class Form(Container):  # type: ignore[type-arg]
         if layer is not None:
             unit = self.table.show_layer(layer_axes(layer), corrected)
             file_axes = FileAxes.of_file(layer)
-            self.table.take.visible = file_axes is not None
+            self.table.use_file_axes.visible = file_axes is not None
             if file_axes is not None:
-                self.table.take.tooltip = (
+                self.table.use_file_axes.tooltip = (
                     f"The file says: {file_axes.describe()}. The layer will say so, too."
                 )
             self.unit.reset_choices()
@@ -408,7 +408,7 @@ def _check_range(recipe: nd.Recipe) -> None:
     for number in [*numbers, recipe.time, recipe.tolerance]:
         if not isinstance(number, int | float) or not number:
             continue
-        largest = MAX_INTEGER if isinstance(number, int) else LARGEST
-        if not SMALLEST <= abs(number) <= largest:
+        largest = MAX_INTEGER if isinstance(number, int) else MAX_VALUE
+        if not MIN_VALUE <= abs(number) <= largest:
             size = "large" if abs(number) > 1 else "small"
             raise ValueError(f"The recipe says {number:.3g}, which is too {size} to be shown.")

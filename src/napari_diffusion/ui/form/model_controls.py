@@ -10,7 +10,7 @@ from magicgui.widgets import CheckBox, ComboBox, SpinBox
 from magicgui.widgets.bases import ValueWidget
 
 from napari_diffusion.models import Model, Parameter, parameters
-from napari_diffusion.ui.qt.quantity_box import LARGEST, SMALLEST, QuantityBox
+from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
 
 #: Number of parameters shown at first for a model of which none depends on the data. The others
 #: are under "More options".
@@ -58,10 +58,10 @@ def control_of(parameter: Parameter) -> ValueWidget[Any]:
             label=label,
             tooltip=tooltip,
         )
-    lowest = -LARGEST if parameter.ge is None else parameter.ge
+    lowest = -MAX_VALUE if parameter.ge is None else parameter.ge
     if parameter.gt is not None:
-        lowest = parameter.gt + max(SMALLEST, abs(parameter.gt) * 1e-12)
-    highest = LARGEST if parameter.le is None else parameter.le
+        lowest = parameter.gt + max(MIN_VALUE, abs(parameter.gt) * 1e-12)
+    highest = MAX_VALUE if parameter.le is None else parameter.le
     return QuantityBox(
         parameter.default, label=label, tooltip=tooltip, minimum=lowest, maximum=highest
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_diffusion import io
 from napari_diffusion.core.units import symbol
-from napari_diffusion.io.volume import UNKNOWN
+from napari_diffusion.io.volume import UNKNOWN_AXES
 from napari_diffusion.ui.layers.axes import PIXEL, array_of, is_nameless
 
 SECOND = "s"
@@ -52,7 +52,7 @@ class FileAxes:
             return None
         letters = volume.axes[: layer.ndim]
         adds_nothing = volume.unit == PIXEL and set(letters) <= set("XYZ")
-        if adds_nothing or any(letter in UNKNOWN for letter in letters):
+        if adds_nothing or any(letter in UNKNOWN_AXES for letter in letters):
             return None
         steps = {"T": (volume.time_step, SECOND)} if volume.time_step else {}
         steps |= {

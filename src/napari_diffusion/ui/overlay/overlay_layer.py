@@ -8,9 +8,9 @@ from typing import Any
 
 from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.context import Context
-from napari_diffusion.ui.layers.adding import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.layers.events import reconnect
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
 from napari_diffusion.ui.qt.timers import single_shot
@@ -35,7 +35,7 @@ class Shown:
     """
 
     part: Part
-    look: PreviewImage
+    picture: PreviewImage
 
 
 class Overlay:

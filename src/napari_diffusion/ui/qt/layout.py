@@ -18,7 +18,7 @@ BORDER = 2
 NO_MARGINS = (0, 0, 0, 0)
 
 
-class Scroll(QScrollArea):
+class VerticalScrollArea(QScrollArea):
     """Vertical scroll area that is as wide as its content needs.
 
     magicgui's own ``scrollable=True`` does not work in a napari dock: napari docks the content and

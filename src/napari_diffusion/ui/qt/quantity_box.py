@@ -22,7 +22,7 @@ _UNIT = re.compile(
 _TYPED = re.compile(r"(?P<number>[+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*(?P<unit>\S.*)")
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
 #: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
-SMALLEST, LARGEST = 1e-300, 1e300
+MIN_VALUE, MAX_VALUE = 1e-300, 1e300
 
 
 class QuantitySpinBox(QDoubleSpinBox):
@@ -169,8 +169,8 @@ class QuantityBox(RangedWidget[float]):
         *,
         label: str = "",
         tooltip: str = "",
-        minimum: float = SMALLEST,
-        maximum: float = LARGEST,
+        minimum: float = MIN_VALUE,
+        maximum: float = MAX_VALUE,
         arrows: bool = True,
         digits: int = 6,
     ) -> None:

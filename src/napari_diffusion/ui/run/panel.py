@@ -23,10 +23,10 @@ MIN_FRACTION = 0.02
 MAX_ERRORS_SHOWN = 5
 #: Steps of the progress bar.
 BAR_STEPS = 1000
-RUN = "Filter in the background and add the result as a new layer."
-STOP = "End after the step under way and add what has been reached."
+RUN_TOOLTIP = "Filter in the background and add the result as a new layer."
+STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
-PLAN = "How the run steps through diffusion time, and the memory that it takes in all."
+PLAN_TOOLTIP = "How the run steps through diffusion time, and the memory that it takes in all."
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
 _OPEN_LAYER = "open the file as a layer"
 #: Advice in error messages of the library, and the same advice in terms of the controls on screen.
@@ -51,7 +51,7 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def sentence(error: BaseException) -> str:
+def screen_message(error: BaseException) -> str:
     """Return the message of an error in terms of the controls on screen.
 
     An error without a message gives the name of its class.
@@ -88,7 +88,7 @@ class QueuedRun:
 
     def message(self, error: BaseException) -> str:
         """Return the message of an error, with files named without their folder."""
-        text = sentence(error)
+        text = screen_message(error)
         for folder in self.folders:
             text = text.replace(f"{folder}{os.sep}", "")
         return text
@@ -110,12 +110,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._current: QueuedRun | None = None
         self._began, self._waits_for, self.failed = 0.0, "", False
         self.plan = wrapping_label()
-        self.plan.tooltip = PLAN
-        self.button = PushButton(text="Run", tooltip=RUN)
+        self.plan.tooltip = PLAN_TOOLTIP
+        self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
         self.cancel = PushButton(text="Cancel", tooltip="End what is running; nothing is added.")
-        self.stop = PushButton(text="Stop and keep", tooltip=STOP)
+        self.stop = PushButton(text="Stop and keep", tooltip=STOP_TOOLTIP)
         self.cancel_all = PushButton(
             text="Cancel all", tooltip="End what is running and forget what waits."
         )
@@ -172,7 +172,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Show an error in the status line and as a napari notification."""
         from napari.utils.notifications import show_error
 
-        text = error if isinstance(error, str) else sentence(error)
+        text = error if isinstance(error, str) else screen_message(error)
         self.say(text, error=True)
         show_error(text)
 
@@ -200,7 +200,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.bar.visible = self.running.visible = run is not None
         self.stop.visible = stoppable
         self.stop.enabled = stoppable and not self._waits_for and not self._stopping
-        self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for else STOP
+        self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for else STOP_TOOLTIP
         self.cancel_all.visible = bool(self._waiting)
         self.cancel_all.text = f"Cancel all {1 + self.waiting}"
         self.button.text = "Run" if run is None else "Run next"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import napari_diffusion as nd
+from napari_diffusion.engine.recipe import IMAGE_KEYWORDS, RUN_KEYWORDS
 from napari_diffusion.models import Model
 from napari_diffusion.ui.layers.axes import (
     array_of,
@@ -23,7 +24,7 @@ from napari_diffusion.ui.layers.axes import (
 )
 
 #: Key of the provenance in a layer's metadata.
-KEY = "napari-diffusion"
+METADATA_KEY = "napari-diffusion"
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,7 @@ class Settings:
 
     def recipe(self) -> nd.Recipe:
         """Return the recipe of the call."""
-        names = (
-            "time",
-            "scheme",
-            "tolerance",
-            "strict",
-            "nan",
-            "spacing",
-            "axes",
-            "channel_axis",
-            "preserve_dtype",
-        )
-        options = {name: self.keywords[name] for name in names}
+        options = {name: self.keywords[name] for name in (*RUN_KEYWORDS, *IMAGE_KEYWORDS)}
         return nd.Recipe(
             self.model,
             unit=recipe_unit(self.unit),
@@ -83,7 +73,7 @@ class Settings:
         frame_axes = {axis % len(shape) for axis in axes if axis is not None}
         return math.prod(n for axis, n in enumerate(shape) if axis not in frame_axes)
 
-    def kept(self) -> Settings:
+    def with_copied_labels(self) -> Settings:
         """Return the call with a copy of the labels, for a run that may have to wait.
 
         Labels that the user paints in the meantime do not change that run.
@@ -136,11 +126,7 @@ class Settings:
             )
         unit = common_unit([axes[i] for i in chosen])
         converted = recipe.in_unit(recipe_unit(unit))
-        keywords = {
-            name: getattr(converted, name)
-            for name in ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
-        }
-        keywords |= {
+        keywords = converted.keywords | {
             "spacing": tuple(size_in(axes[i], unit) for i in chosen),
             "axes": tuple(chosen),
             "channel_axis": channel_axis_of(layer),
@@ -167,7 +153,7 @@ def history(metadata: dict[str, Any]) -> list[dict[str, Any]]:
 
     The list is empty for a layer that is not a result. Malformed entries are left out.
     """
-    last = metadata.get(KEY)
+    last = metadata.get(METADATA_KEY)
     if not isinstance(last, dict):
         return []
     earlier = last.get("earlier")

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
-from napari_diffusion.ui.layers.adding import add_result
+from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.run.panel import QueuedRun, duration
 from napari_diffusion.ui.run.request import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.warmup import wait_and_say
+from napari_diffusion.ui.run.warmup import wait_with_message
 from napari_diffusion.workflows import outputs
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 
@@ -89,7 +89,7 @@ class Run:
         s = self.settings
         # Refuse a run that cannot be done before waiting for its kernels.
         outputs.describe_run(s.image, s.model, self.outputs_request, limit=self.limit, **s.keywords)
-        wait_and_say(s, control)
+        wait_with_message(s, control)
         began = time.monotonic()
         result = outputs.run_with_outputs(
             s.image,

@@ -65,7 +65,7 @@ def wait_for_kernels(
     cancel: threading.Event,
     soon: Sequence[Settings] = (),
     later: Sequence[Settings] = (),
-    rank: int = NOW,
+    priority: int = NOW,
 ) -> None:
     """Wait, in a thread, while the compile worker compiles the kernels of a run.
 
@@ -89,28 +89,28 @@ def wait_for_kernels(
             cancel,
             [_warmup_task(run) for run in soon],
             [_warmup_task(run) for run in later],
-            rank=rank,
+            priority=priority,
         )
 
 
 def wait_for_suggestion(settings: Settings, cancel: threading.Event) -> None:
     """Wait, in a thread, for the kernels of a suggestion; those of runs have priority."""
     wait_for_kernels(settings, cancel)
-    wait_for_kernels(run_like_suggestion(settings), cancel, rank=SOON)
+    wait_for_kernels(run_like_suggestion(settings), cancel, priority=SOON)
 
 
-def wait_and_say(settings: Settings, control: TaskControl) -> None:
+def wait_with_message(settings: Settings, control: TaskControl) -> None:
     """Wait for the kernels of a run, with a message on the status line.
 
     Compilation in this process would block the window.
     """
-    if not prepared(settings):
+    if not is_prepared(settings):
         control.say(warmup_message(settings))
         wait_for_kernels(settings, control.cancel)
         control.say("")
 
 
-def prepared(settings: Settings) -> bool:
+def is_prepared(settings: Settings) -> bool:
     """Whether the kernels of a run are known to be compiled; does not load the compiler."""
     run_kind = kind(settings)
     if run_kind in compiled_kinds or len(settings.keywords["axes"]) > 3:

@@ -10,14 +10,14 @@ from magicgui.widgets import CheckBox, FileEdit, PushButton, Widget
 from napari.layers import Image
 
 import napari_diffusion as nd
-from napari_diffusion.ui.layers.adding import auxiliary_layers
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container
 from napari_diffusion.ui.run.panel import QueuedRun
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.warmup import wait_and_say
+from napari_diffusion.ui.run.warmup import wait_with_message
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.workflows.file_run import files_of, filter_file, targets_of
 from napari_diffusion.workflows.outputs import OutputRequest
@@ -93,7 +93,7 @@ class BatchSection(Section):
     def _filter_layers(self) -> None:
         context, memory = self.context, Preferences.read().memory
         try:
-            chosen, recipe = context.settings().kept(), context.recipe()
+            chosen, recipe = context.settings().with_copied_labels(), context.recipe()
         except (TypeError, ValueError) as error:
             context.fail(error)
             return
@@ -161,7 +161,7 @@ def _file_run(
 
     def work(control: TaskControl) -> Any:
         if chosen is not None:
-            wait_and_say(chosen, control)
+            wait_with_message(chosen, control)
         return filter_file(
             source,
             target,

@@ -12,10 +12,10 @@ import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
 from napari_diffusion.diagnostics.orientation import has_tensor
 from napari_diffusion.models import get
-from napari_diffusion.ui.layers.adding import add_result
+from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
-from napari_diffusion.ui.run.request import KEY
+from napari_diffusion.ui.run.request import METADATA_KEY
 from napari_diffusion.ui.sections.base import Section
 
 _TENSOR_TIPS = {
@@ -126,7 +126,7 @@ class OutputsSection(Section):
         """Return the snapshot on screen; ``None`` if no layer of snapshots is selected."""
         viewer = self.context.viewer
         layer = viewer.layers.selection.active
-        provenance = getattr(layer, "metadata", {}).get(KEY)
+        provenance = getattr(layer, "metadata", {}).get(METADATA_KEY)
         if not isinstance(provenance, dict) or provenance.get("output") != "snapshots":
             return None
         leading_axes = viewer.dims.ndim - layer.ndim
@@ -146,7 +146,7 @@ class OutputsSection(Section):
             return
         self.stop.tooltip = "Add the snapshot on screen as a layer of its own, with its recipe."
         layer, number, time = snapshot
-        unit = symbol(layer.metadata[KEY]["recipe"]["unit"])
+        unit = symbol(layer.metadata[METADATA_KEY]["recipe"]["unit"])
         sigma = nd.equivalent_sigma(time)
         self.position.value = (
             f"Snapshot {number + 1} of {len(layer.data)}: diffusion time {time:.3g} {unit}², "
@@ -159,7 +159,7 @@ class OutputsSection(Section):
         if snapshot is None:
             return
         layer, number, time = snapshot
-        provenance = dict(layer.metadata[KEY])
+        provenance = dict(layer.metadata[METADATA_KEY])
         del provenance["output"], provenance["times"]
         recipe = provenance["recipe"] = {**provenance["recipe"], "time": time}
         style = LayerStyle.of(layer).without_first_axis()

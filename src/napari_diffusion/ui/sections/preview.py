@@ -11,19 +11,19 @@ from qtpy.QtCore import QTimer
 from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
-from napari_diffusion.previewing.region import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui.layers.axes import array_of, layer_axes
 from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, on_screen
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
-from napari_diffusion.ui.run.panel import duration, sentence
+from napari_diffusion.ui.run.panel import duration, screen_message
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.run.warmup import (
     POLL_INTERVAL_MS,
     is_compiling,
-    prepared,
+    is_prepared,
     wait_for_kernels,
 )
 from napari_diffusion.ui.sections.base import Section
@@ -146,7 +146,7 @@ class PreviewSection(Section):
             keywords["preserve_dtype"] = True
         run = Request.of(settings.image, settings.model, **keywords)
         request = PreviewRequest(run, part.region)
-        ready, wait = partial(prepared, settings), partial(wait_for_kernels, settings)
+        ready, wait = partial(is_prepared, settings), partial(wait_for_kernels, settings)
         return first_preview(self._previewer, request, part.middle, ready, wait, control.cancel)
 
     def _part(self) -> Part | None:
@@ -160,17 +160,17 @@ class PreviewSection(Section):
             self._start_time, self._draft_text = time.monotonic(), ""
             self._compile_timer.start()
             return
-        is_draft = isinstance(state, Shown) and state.look.refine is not None
+        is_draft = isinstance(state, Shown) and state.picture.refine is not None
         self.status.native.setStyleSheet(_DRAFT_STYLE if is_draft else "")
         if isinstance(state, Exception):
             self._compile_timer.stop()
-            self.status.value = sentence(state)
+            self.status.value = screen_message(state)
             return
         # An early draft is made before the kernels are compiled. It has a region of its own.
-        is_early = is_draft and state.look.region is not None
+        is_early = is_draft and state.picture.region is not None
         place = self._place_of(state.part, is_early)
         if is_draft:
-            seconds = state.look.seconds
+            seconds = state.picture.seconds
             remaining = "" if seconds is None else f", in about {duration(seconds)}"
             self._draft_text = f"Draft, nearly as Run will make it: {place}. "
             self.status.value = f"{self._draft_text}The exact preview follows{remaining}."

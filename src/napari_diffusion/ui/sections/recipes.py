@@ -17,7 +17,7 @@ from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.run.request import history
 from napari_diffusion.ui.sections.base import Section
-from napari_diffusion.workflows.file_run import names_in
+from napari_diffusion.workflows.file_run import axis_names_in_file
 
 #: File filter of the dialogs.
 _RECIPE_FILES = "Recipes (*.json)"
@@ -111,7 +111,7 @@ class RecipeSection(Section):
         """Copy a command line, with the file of the layer if that contains the layer's image."""
         layer, labels = self.context.layer, self.context.labels_layer
         source, note = _file_of(layer), ""
-        names = None if source is None else names_in(source, array_of(layer))
+        names = None if source is None else axis_names_in_file(source, array_of(layer))
         if source is not None and names is None:
             note = (
                 f" IN is for a file with this image: {source.name} has another one, or cannot be "

@@ -18,7 +18,7 @@ from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import Part, on_screen, position
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
-from napari_diffusion.ui.run.panel import sentence
+from napari_diffusion.ui.run.panel import screen_message
 from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
@@ -135,7 +135,7 @@ class ThresholdSection(Section):
 
     def _show_error(self, state: Shown | Exception | None) -> None:
         if isinstance(state, Exception):
-            self.share.value = sentence(state)
+            self.share.value = screen_message(state)
 
     # ---- gradients
 
@@ -203,7 +203,7 @@ class ThresholdSection(Section):
         """Show an error instead of the gradients."""
         self._measured = None
         self._plot(nd.Gradients(np.zeros(0)))
-        self.share.value = sentence(error)
+        self.share.value = screen_message(error)
 
     def _show(self) -> None:
         """Draw threshold and diffusivity, and show the fraction of voxels above the threshold."""
