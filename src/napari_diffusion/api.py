@@ -134,7 +134,7 @@ def evolve(
     cancel: CancelEvent | None = None,
     channel_weights: Sequence[float] | None = None,
 ) -> Generator[State, None, None]:
-    """Filter step by step: yields a `State` after every step of every frame.
+    """Filter step by step: yields a `State` after every step (or superstep) of every frame.
 
     Parameters and errors are those of `diffuse`. The arguments are checked at the call, before the
     first step. Reading ``state.image`` costs one copy; a state that is not read costs nothing.
@@ -209,7 +209,7 @@ def preview(
     r"""Filter a part of an image: ``diffuse(image, ...)[region]``, to 1e-3 of the range.
 
     The part is filtered in all its dimensions, together with its surroundings
-    (`previewing.region.surroundings`). Nothing else is read, so the image may be lazy and larger
+    (`previewing.request.surroundings`). Nothing else is read, so the image may be lazy and larger
     than the memory. Other parameters are those of `diffuse`, for the whole image.
 
     Parameters
@@ -308,8 +308,8 @@ def suggest(
 
     Raises
     ------
-    ValueError
-        When the image shows no noise (constant, binary, too few voxels).
+    TypeError, ValueError
+        As `diffuse`; also when the image shows no noise (constant, binary, too few voxels).
 
     Examples
     --------

@@ -373,7 +373,9 @@ def turned(rng, lam, dtype=float):
 
 @each_backend
 @pytest.mark.parametrize("bright", [True, False])
-def test_vesselis_high_in_tubes_and_zero_in_sheets_and_tubes_of_the_other_sign(kernels, bright):
+def test_vesselness_is_high_in_tubes_and_zero_in_sheets_and_tubes_of_the_other_sign(
+    kernels, bright
+):
     sign = -1.0 if bright else 1.0
     tube, sheet, other_sign = [0.0, 9.0, 9.0], [0.0, 0.0, 9.0], [0.0, -9.0, -9.0]
     cases = tube, sheet, other_sign, [3.0, 5.0, 9.0], [0.0] * 3
@@ -454,7 +456,7 @@ def test_vessels_of_any_curvatures_agree_with_the_reference(n, bright, dtype):
                 assert reference[1].max() > 0.5
 
 
-def test_vesselof_a_nan_hessian_is_nan():
+def test_vesselness_of_a_nan_hessian_is_nan():
     """NaN stays at its voxel. Compiled kernels only, since LAPACK in the reference rejects NaN."""
     full = np.stack([np.diag([0.0, -9.0, -9.0])] * 3)
     full[1, 0, 0] = np.nan

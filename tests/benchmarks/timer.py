@@ -18,7 +18,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
-from napari_diffusion.ui.run import task, warmup
+from napari_diffusion.ui.run import kernels, task
 
 #: Edge of the volume [voxel].
 SIDE = 256
@@ -58,14 +58,14 @@ def no_worker(*_: object) -> None:
 def prepared(widget: object) -> bool:
     """Whether the kernels for the current settings have been loaded, and no task is running."""
     QApplication.processEvents()
-    kind = warmup.kind(widget.form.settings())
-    return kind in warmup.compiled_kinds and not widget.pending and task.running() == 0
+    key = kernels.kernel_key(widget.form.settings())
+    return key in kernels.compiled_keys and not widget.pending and task.running() == 0
 
 
 def main(in_process: bool) -> None:
     """Measure and print."""
     if in_process:
-        warmup.client.prepare = no_worker
+        kernels.client.prepare = no_worker
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
     viewer.add_image(
@@ -76,7 +76,7 @@ def main(in_process: bool) -> None:
         report(f"{model.title}, prepared", lateness(lambda: prepared(widget)))
         print(f"  after {time.monotonic() - began:.1f} s")
     widget.form.model.value = nd.PeronaMalik
-    while warmup.client.process is not None or not prepared(widget):
+    while kernels.client.process is not None or not prepared(widget):
         time.sleep(0.01)
     end = time.monotonic() + IDLE_TIME
     report("idle", lateness(lambda: time.monotonic() > end))

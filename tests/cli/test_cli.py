@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 import napari_diffusion as nd
+from helpers.files import load
 from helpers.paths import ROOT
 from napari_diffusion import io
 from napari_diffusion.cli import main
@@ -44,10 +45,6 @@ def folder(tmp_path, monkeypatch):
     tifffile.imwrite("rgb.tif", colours, photometric="rgb")
     np.save("array.npy", data.astype(np.float32) + 0.25)
     return tmp_path
-
-
-def load(path):
-    return np.asarray(io.read(path).data)
 
 
 # The result

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from napari_diffusion import io
+from helpers.files import load
 from napari_diffusion.cli import demo, main
 from napari_diffusion.io import samples
-
-
-def load(path):
-    return np.asarray(io.read(path).data)
 
 
 def test_demo_without_a_window_writes_volumes_and_a_picture(tmp_path, monkeypatch, capsys):
@@ -38,7 +34,7 @@ def test_demo_without_a_window_writes_volumes_and_a_picture(tmp_path, monkeypatc
     assert json.loads(recipe)["model"] == "perona-malik"
 
 
-def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeypatch, capsys):
+def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeypatch):
     import napari
 
     viewer = make_napari_viewer()

@@ -76,10 +76,8 @@ def test_directions_lie_along_a_fibre_in_space():
     np.testing.assert_array_equal(starts, directions.positions)
     well_inside = inside(directions, shape, spacing, 2.0)
     assert np.count_nonzero(well_inside) > 50
-    in_space, expected = (
-        extents * spacing,
-        directions.vectors * (2.0 * directions.coherence)[:, None],
-    )
+    in_space = extents * spacing
+    expected = directions.vectors * (2.0 * directions.coherence)[:, None]
     np.testing.assert_allclose(in_space[well_inside], expected[well_inside], rtol=1e-12)
 
 
@@ -159,21 +157,17 @@ def test_number_of_directions_is_bounded(shape):
     axes = tuple(range(len(shape)))[-3:]
     directions = nd.directions(image, nd.EdgeEnhancing(kappa=1.0), axes=axes)
     assert len(directions.positions) <= MAX_DIRECTIONS
-    assert (
-        directions.positions.shape
-        == directions.vectors.shape
-        == (len(directions.coherence), len(shape))
-    )
+    expected_shape = (len(directions.coherence), len(shape))
+    assert directions.positions.shape == directions.vectors.shape == expected_shape
     assert len(directions.positions) > 0 or image.size < 10
 
 
 def test_every_plane_of_a_volume_has_directions():
     image = np.random.default_rng(0).normal(0, 50, (7, 20, 20)).astype(np.float32)
     directions = nd.directions(image, nd.EdgeEnhancing(kappa=1.0))
-    assert set(directions.positions[:, 0]) == set(range(7))
-    assert (
-        set(directions.positions[:, 1]) == set(directions.positions[:, 2]) == set(range(2, 20, 4))
-    )
+    planes, rows, columns = (set(along) for along in directions.positions.T)
+    assert planes == set(range(7))
+    assert rows == columns == set(range(2, 20, 4))
 
 
 def test_models_without_tensor_are_refused():

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 import napari_diffusion as nd
+from helpers.lazy_arrays import RecordingArray
 from helpers.processes import python
 from napari_diffusion import models
 from napari_diffusion.engine import slab_pool
@@ -303,46 +304,31 @@ def test_arguments_are_checked_before_the_first_step():
 # --- lazy images ------------------------------------------------------------------------------
 
 
-class Lazy:
-    """A lazy array, such as of dask or zarr, that records what is read."""
-
-    def __init__(self, values):
-        self._values, self.shape, self.dtype, self.read = values, values.shape, values.dtype, []
-
-    def __getitem__(self, index):
-        part = self._values[index]
-        self.read.append((index, part.size))
-        return part
-
-    def __array__(self, dtype=None, copy=None):
-        raise AssertionError("the whole array was read at once")
-
-
 @pytest.mark.parametrize(
     "options", [{"axes": (2, 3)}, {"axes": (1, 3)}, {"axes": (2, 3), "channel_axis": 1}], ids=str
 )
 def test_lazy_arrays_are_read_one_frame_at_a_time(options):
     values = picture((3, 2, 9, 8))
-    lazy = Lazy(values)
+    lazy = RecordingArray(values)
     expected = nd.diffuse(values, nd.Linear(), time=1.0, **options)
     result = nd.diffuse(lazy, nd.Linear(), time=1.0, **options)
     np.testing.assert_array_equal(result, expected)
     frames = 3 if "channel_axis" in options else 6 if options["axes"] == (2, 3) else 27
-    assert [size for _, size in lazy.read] == [values.size // frames] * frames  # each once
+    assert lazy.reads == [values.size // frames] * frames  # each once
     # The image of a state within a run holds later frames of the input, read one by one.
-    lazy.read.clear()
+    lazy.reads.clear()
     states = nd.evolve(lazy, nd.Linear(), time=1.0, scheme="explicit", **options)
     assert next(states).image.shape == values.shape
-    assert {size for _, size in lazy.read} == {values.size // frames}
+    assert set(lazy.reads) == {values.size // frames}
     np.testing.assert_array_equal(nd.diffuse(lazy, nd.Linear(), time=0, **options), values)
 
 
 def test_plans_and_refusals_read_no_values():
-    lazy = Lazy(picture((3, 9, 8)))
+    lazy = RecordingArray(picture((3, 9, 8)))
     nd.plan(lazy, nd.PeronaMalik(sigma=1.0), time=1.0, axes=(1, 2))
     with pytest.raises(ValueError, match="spacing"):
         nd.diffuse(lazy, nd.Linear(), time=1.0, spacing=-1)
-    assert not lazy.read
+    assert not lazy.reads
 
 
 # --- memory -----------------------------------------------------------------------------------
@@ -360,6 +346,9 @@ def test_run_that_does_not_fit_into_memory_is_refused(monkeypatch):
     assert "smaller" in text
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=needed))
     nd.diffuse(image, nd.PeronaMalik(), time=1.0)
+
+
+# --- single voxels ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])

@@ -158,6 +158,6 @@ def test_more_steps_need_no_more_memory(measured, short, long):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_plan_predicts_the_peak(measured, name):
-    """Otherwise runs would exceed the memory, or would be refused although they fit."""
+    """A low prediction exhausts memory; a high one refuses a run that fits."""
     peak, planned, _ = measured[name]
     assert peak <= planned <= 1.3 * peak

@@ -6,18 +6,17 @@ metadata of a layer that was filtered by all eleven models in turn.
 """
 
 import json
-import xml.etree.ElementTree as ET
 
 import nibabel
 import numpy as np
 import pytest
-import tifffile
 
 import napari_diffusion as nd
+from helpers.omexml import recipes
 from helpers.paths import ROOT
 from napari_diffusion import io
 from napari_diffusion.models import BUILTIN
-from napari_diffusion.ui.run.request import history
+from napari_diffusion.ui.run.settings import history
 
 SAVED = ROOT / "tests" / "data" / "saved"
 NAMES = [model.name for model in BUILTIN]
@@ -86,10 +85,8 @@ def recipe_in(path):
     if path.suffix == ".nii":
         (text,) = [e.get_content() for e in nibabel.load(path).header.extensions]
         return text.decode() if isinstance(text, bytes) else text
-    with tifffile.TiffFile(path) as file:
-        root = ET.fromstring(file.ome_metadata)
-    (value,) = root.iter("{http://www.openmicroscopy.org/Schemas/OME/2016-06}Value")
-    return value.text
+    (text,) = recipes(path)
+    return text
 
 
 def test_every_model_has_records():

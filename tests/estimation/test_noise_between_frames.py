@@ -7,7 +7,7 @@ import scipy.ndimage
 from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
-from helpers.noisy import evidence, scene, shared_by_smoothing, steps, white
+from helpers.noisy import blocks, evidence, shared_by_smoothing, smooth_scene, white
 from napari_diffusion.estimation.noise_kinds import estimate_noise
 from napari_diffusion.io import samples
 
@@ -78,7 +78,7 @@ def test_frames_of_different_objects_are_not_subtracted():
 
 
 def test_identical_frames_are_not_subtracted():
-    frame = steps(SHAPE) + 5 * white(SHAPE)
+    frame = blocks(SHAPE) + 5 * white(SHAPE)
     twice = suggestion(np.stack([frame, frame])).noise
     assert twice.sigma == pytest.approx(5, rel=0.05)
     assert not twice.between_frames
@@ -89,7 +89,7 @@ def test_photon_noise_is_measured_without_the_texture():
 
     The variance of a frame includes that of the texture.
     """
-    clean = np.maximum(scene(low=60.0) + texture() / 2 - 50, 0)
+    clean = np.maximum(smooth_scene(low=60.0) + texture() / 2 - 50, 0)
     frames = 3.0 * np.random.default_rng(0).poisson(clean / 3.0, (2, *SHAPE))
     noise = suggestion(frames, noise="poisson").noise
     assert noise.gain == pytest.approx(3, rel=0.1)
@@ -101,7 +101,7 @@ def test_running_mean_does_not_hide_noise_of_a_frame():
 
     Their difference has a third of the noise.
     """
-    frames = scene() + 5 * white((6, *SHAPE))
+    frames = smooth_scene() + 5 * white((6, *SHAPE))
     running = (frames[:-2] + frames[1:-1] + frames[2:]) / 3
     assert suggestion(running).noise.sigma == pytest.approx(5 / np.sqrt(3), rel=0.05)
 
@@ -109,7 +109,7 @@ def test_running_mean_does_not_hide_noise_of_a_frame():
 def test_static_speckle_is_speckle():
     """Without motion, speckle is the same in every frame; only the detector noise changes."""
     grain = scipy.ndimage.gaussian_filter(white(SHAPE, 5), 0.7)
-    noise = suggestion(series(scene(low=20.0) * (1 + 0.2 * grain / grain.std()), 0.5)).noise
+    noise = suggestion(series(smooth_scene(low=20.0) * (1 + 0.2 * grain / grain.std()), 0.5)).noise
     assert noise.kind == "speckle"
     assert noise.speckle == pytest.approx(0.2, rel=0.1)
 

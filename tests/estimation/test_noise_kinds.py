@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from helpers.noisy import evidence, scene, shared_by_smoothing, white
+from helpers.noisy import evidence, shared_by_smoothing, smooth_scene, white
 from napari_diffusion.estimation.noise import gather
 from napari_diffusion.estimation.noise_kinds import estimate_noise
 
@@ -14,7 +14,7 @@ def test_poisson_gain_and_offset_are_accurate():
 
     The joint fit of slope and offset doubles the errors.
     """
-    image = 3.0 * np.random.default_rng(0).poisson(scene() / 3.0) + 5 * white((256, 256))
+    image = 3.0 * np.random.default_rng(0).poisson(smooth_scene() / 3.0) + 5 * white((256, 256))
     noise = estimate_noise(evidence(image))
     assert noise.kind == "poisson"
     assert noise.gain == pytest.approx(3.0, rel=0.1)
@@ -35,7 +35,7 @@ def test_poisson_gain_is_accurate_in_the_dark():
 
 
 def test_speckle_level_is_accurate():
-    image = scene(low=20.0) * np.random.default_rng(0).gamma(25, 1 / 25, (256, 256))
+    image = smooth_scene(low=20.0) * np.random.default_rng(0).gamma(25, 1 / 25, (256, 256))
     noise = estimate_noise(evidence(image))
     assert noise.kind == "speckle"
     assert noise.speckle == pytest.approx(0.2, rel=0.05)
@@ -47,7 +47,7 @@ def test_rician_level_is_accurate(low):
 
     In the dark, the deviation of the magnitude is 0.655 of it.
     """
-    clean = np.maximum(scene(low=low) - (0 if low else 90), low)
+    clean = np.maximum(smooth_scene(low=low) - (0 if low else 90), low)
     image = np.hypot(clean + 12 * white(clean.shape, 1), 12 * white(clean.shape, 2))
     noise = estimate_noise(evidence(image), "rician")
     assert noise.sigma == pytest.approx(12, rel=0.05)
@@ -74,7 +74,7 @@ def test_smoothed_noise_keeps_its_level(shape, width):
     """
     correlated = scipy.ndimage.gaussian_filter(white(shape), width)
     correlated *= 8 / correlated.std()
-    noise = estimate_noise(evidence(scene(shape) + correlated))
+    noise = estimate_noise(evidence(smooth_scene(shape) + correlated))
     assert noise.sigma == pytest.approx(8, rel=0.12)
     expected = shared_by_smoothing(width)
     for along in noise.correlations:
@@ -83,7 +83,7 @@ def test_smoothed_noise_keeps_its_level(shape, width):
 
 def test_noise_interpolated_along_one_axis_is_correlated_along_it():
     """Neighbours have the correlation 1/2 along this axis, and 0 along the other."""
-    noise = estimate_noise(evidence(scene() + 8 * interpolated((256, 256), [1])))
+    noise = estimate_noise(evidence(smooth_scene() + 8 * interpolated((256, 256), [1])))
     assert noise.sigma == pytest.approx(8, rel=0.1)
     assert [along[0] for along in noise.correlations] == pytest.approx([0, 0.5], abs=0.06)
     assert noise.correlation == pytest.approx(0.5, abs=0.06)
@@ -103,7 +103,7 @@ def test_busy_image_is_measured_where_it_is_calm():
 
 @pytest.mark.parametrize("sigma", [3.0, 25.0])
 def test_gaussian_noise_is_recognised(sigma):
-    assert estimate_noise(evidence(scene() + sigma * white((256, 256)))).kind == "gaussian"
+    assert estimate_noise(evidence(smooth_scene() + sigma * white((256, 256)))).kind == "gaussian"
 
 
 @pytest.mark.parametrize("shape", [(8192,), (90, 90), (20, 20, 20)], ids=str)

@@ -9,7 +9,7 @@ import scipy.ndimage
 import scipy.special
 
 import napari_diffusion as nd
-from helpers.noisy import shared_by_smoothing, smoothing_gain, steps, white
+from helpers.noisy import blocks, shared_by_smoothing, smoothing_gain, white
 from napari_diffusion.estimation.noise_probes import structure_masks
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import (
@@ -43,7 +43,7 @@ def test_estimated_error_is_unbiased(model, rising):
 
     The last assertion limits the scatter: otherwise a bias could not be detected.
     """
-    clean = steps((36, 36))[None]
+    clean = blocks((36, 36))[None]
     deviation = (0.1 * clean if rising else np.full(clean.shape, 8.0)).astype("f4")
     differences = []
     for seed in range(40):
@@ -61,7 +61,7 @@ def test_estimated_error_is_unbiased_for_correlated_noise():
 
     With a probe for white noise, the bias exceeds a quarter of the variance of the noise.
     """
-    clean, model = steps((36, 36))[None], nd.Linear()
+    clean, model = blocks((36, 36))[None], nd.Linear()
     shared = [[shared_by_smoothing(0.6)] * 2]
     deviation = np.full(clean.shape, 8.0, "f4")
     differences = {"correlated probe": [], "white probe": []}
@@ -169,13 +169,9 @@ def test_structure_is_ten_times_as_steep_as_noise(shape, steeper, share):
     fine = [axis for axis in range(len(shape)) if spacing[axis] == 1]
     noise = white(tuple(n if axis in fine else 3 for axis, n in enumerate((120,) * len(shape))))
     width = [float(axis in fine) for axis in range(len(shape))]
-    gradient = sum(
-        scipy.ndimage.gaussian_filter(
-            noise, width, np.eye(len(shape), dtype=int)[axis], mode="wrap"
-        )
-        ** 2
-        for axis in fine
-    )
+    orders = np.eye(len(shape), dtype=int)[fine]
+    slopes = [scipy.ndimage.gaussian_filter(noise, width, order, mode="wrap") for order in orders]
+    gradient = sum(slope**2 for slope in slopes)
     x = np.indices(shape)[-1]
     slope = 10 * steeper * 3 * math.sqrt(gradient.mean())
     ramp = (slope * np.minimum(x, share * shape[-1])).astype("f4")[None]
@@ -202,10 +198,9 @@ def test_careful_risk_penalises_a_small_share_of_noise():
     unfiltered = probe.sums(*probe.images)
     risks = []
     for share in (0.2, MIN_NOISE_SHARE - 0.01, MIN_NOISE_SHARE + 0.01):
-        sums = probe.sums(
-            0.5 * image,
-            *(0.5 * image + (1 - 0.5 * np.sqrt(share)) * (u - image) for u in probe.images[1:]),
-        )
+        kept = 1 - 0.5 * np.sqrt(share)
+        others = [0.5 * image + kept * (u - image) for u in probe.images[1:]]
+        sums = probe.sums(0.5 * image, *others)
         risks.append((careful_risk(sums), sure(sums)))
     without_filter = careful_risk(unfiltered)
     assert risks[0][0] > risks[1][0] > without_filter == sure(unfiltered) == pytest.approx(1)
@@ -224,10 +219,9 @@ def test_careful_risk_depends_on_structure_alone():
         probe = noise_probe(image, np.ones_like(image), 0)
         probe = dataclasses.replace(probe, structure=structure)
         kept = np.where(quarter, 0.99, 0.5)
-        sums = probe.sums(
-            kept * image,
-            *(kept * image + np.where(quarter, 1, kept) * (u - image) for u in probe.images[1:]),
-        )
+        kept_of_noise = np.where(quarter, 1, kept)
+        others = [kept * image + kept_of_noise * (u - image) for u in probe.images[1:]]
+        sums = probe.sums(kept * image, *others)
         without_filter = sums.variance / sums.voxels
         assert (careful_risk(sums) > without_filter) == (structure is quarter)
         assert sure(sums) < without_filter
@@ -246,7 +240,7 @@ def test_hidden_voxels_are_hidden(shape):
 
 def test_prediction_error_of_hidden_voxels_is_error_plus_noise():
     """The mean over 30 noises is within four standard errors; the variance of the noise is 64."""
-    clean = steps((60, 60))[None]
+    clean = blocks((60, 60))[None]
     differences = []
     for seed in range(30):
         image = (clean + 8 * white(clean.shape, seed)).astype("f4")

@@ -10,7 +10,8 @@ import skimage.data
 
 import napari_diffusion as nd
 from helpers.hostile import check_sentence
-from helpers.noisy import evidence, scene, steps, white
+from helpers.lazy_arrays import GeneratedNoise, RecordingArray
+from helpers.noisy import blocks, evidence, smooth_scene, white
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.estimation.noise_kinds import estimate_noise
@@ -44,7 +45,7 @@ def test_reported_share_of_noise_agrees_with_independent_noise(model):
 
     A filter that responds to the noise of the image responds to twice the noise, too.
     """
-    clean = steps((150, 150))
+    clean = blocks((150, 150))
     images = [(clean + 10 * white(clean.shape, seed)).astype("f4") for seed in (1, 2)]
     result = nd.suggest(images[0], model)
     removed = [u - nd.diffuse(u, result.model, time=result.time) for u in images]
@@ -56,7 +57,7 @@ def test_reported_share_of_noise_agrees_with_independent_noise(model):
 @pytest.mark.parametrize("criterion", ["sure", "decorrelation", "j-invariance"])
 def test_every_criterion_smooths_and_keeps_edges(criterion):
     """The gain is at least 3 dB: with hidden voxels, edges beside them are blurred."""
-    clean = steps((96, 96))
+    clean = blocks((96, 96))
     image = (clean + 12 * white(clean.shape)).astype("f4")
     model, time = nd.suggest(image, nd.PeronaMalik(sigma=0.5), criterion=criterion, fixed=["sigma"])
     result = nd.diffuse(image, model, time=time)
@@ -68,7 +69,7 @@ def test_time_for_correlated_noise_is_nearly_the_best():
 
     The choice loses 0.25 dB against the best time; a choice for white noise loses 9.5 dB.
     """
-    clean = scene()
+    clean = smooth_scene()
     noise = scipy.ndimage.gaussian_filter(white(clean.shape), 0.6)
     image = (clean + 12 * noise / noise.std()).astype("f4")
     result = nd.suggest(image, nd.Linear())
@@ -80,7 +81,7 @@ def test_time_for_correlated_noise_is_nearly_the_best():
 
 
 def test_search_beats_the_rule_of_thumb():
-    clean = steps((120, 120), height=150.0)
+    clean = blocks((120, 120), height=150.0)
     image = (clean + 30 * white(clean.shape)).astype("f4")
     errors = []
     for thorough in (False, True):
@@ -91,7 +92,7 @@ def test_search_beats_the_rule_of_thumb():
 
 def test_model_is_chosen_too():
     """The model for sharp blocks keeps edges, and its lengths follow the voxel."""
-    image = (steps((72, 72), height=150.0) + 10 * white((72, 72))).astype("f4")
+    image = (blocks((72, 72), height=150.0) + 10 * white((72, 72))).astype("f4")
     result = nd.suggest(image, spacing=0.01)
     assert not result.model.isotropic
     assert "Model: " in result.report
@@ -121,7 +122,7 @@ def test_tensor_model_is_chosen_for_stripes():
 )
 def test_neighbourhoods_follow_the_voxel(model):
     """Voxels of 0.1: the default neighbourhood is a number of voxels, unless it is fixed."""
-    image = (steps((40, 40)) + 8 * white((40, 40))).astype("f4")
+    image = (blocks((40, 40)) + 8 * white((40, 40))).astype("f4")
     options = {"spacing": 0.1, "thorough": False}
     assert nd.suggest(image, model, **options).model.rho == pytest.approx(0.1 * model.rho)
     assert nd.suggest(image, model, **options, fixed=["rho"]).model.rho == model.rho
@@ -129,7 +130,7 @@ def test_neighbourhoods_follow_the_voxel(model):
 
 def test_numbers_have_three_digits():
     """The report shows them without rounding. A time that a given width fixes is not rounded."""
-    image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
+    image = (blocks((60, 60)) + 8 * white((60, 60))).astype("f4")
     result = nd.suggest(image, nd.PeronaMalik(), spacing=0.7)
     for value in (result.model.kappa, result.model.sigma, result.time):
         assert value == float(f"{value:.3g}")
@@ -139,25 +140,31 @@ def test_numbers_have_three_digits():
 
 
 def test_flux_of_total_variation_counts_as_product_with_time():
-    """A third of the flux for three times the time: the results differ by 1 % of the noise."""
-    image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
+    """A third of the flux, with three times the epsilon, for three times the time.
+
+    The equation is then the same, and the results agree to rounding. With the same epsilon, it
+    differs where gradients are of the order of epsilon kappa: by 0.3 % of the noise (measured).
+    """
+    image = (blocks((60, 60)) + 8 * white((60, 60))).astype("f4")
     result = nd.suggest(image, nd.TotalVariation())
-    model = nd.TotalVariation(kappa=result.model.kappa / 3, epsilon=0.03)
+    kappa, epsilon = result.model.kappa, result.model.epsilon
     filtered = nd.diffuse(image, result.model, time=result.time)
-    other = nd.diffuse(image, model, time=3 * result.time)
-    np.testing.assert_allclose(filtered.mean(), other.mean(), rtol=1e-5)
-    assert np.std(filtered - other) < 0.05 * 8
+    for factor, tolerance in ((3, 1e-5), (1, 0.01)):
+        model = nd.TotalVariation(kappa=kappa / 3, epsilon=factor * epsilon)
+        other = nd.diffuse(image, model, time=3 * result.time)
+        np.testing.assert_allclose(filtered.mean(), other.mean(), rtol=1e-5)
+        assert np.std(filtered - other) < tolerance * 8
 
 
 def test_same_image_gives_same_numbers():
-    image = (steps((80, 70)) + 8 * white((80, 70))).astype("f4")
+    image = (blocks((80, 70)) + 8 * white((80, 70))).astype("f4")
     first = nd.suggest(image, nd.PeronaMalik())
     np.random.seed(5)  # noqa: NPY002 - other code may use NumPy's global random state
     assert nd.suggest(image, nd.PeronaMalik()) == first
 
 
 def test_width_is_as_requested():
-    image = (steps((80, 70)) + 8 * white((80, 70))).astype("f4")
+    image = (blocks((80, 70)) + 8 * white((80, 70))).astype("f4")
     result = nd.suggest(image, nd.PeronaMalik(), fwhm=4.0)
     assert nd.equivalent_sigma(result.time) == pytest.approx(4 / 2.3548, rel=1e-4)
     assert "as asked for" in result.report
@@ -180,7 +187,7 @@ def test_other_images_share_the_choice():
     level of each image has an error of 4 %.
     """
     images = [
-        (steps((90, 90)) + sigma * white((90, 90), seed)).astype("f4")
+        (blocks((90, 90)) + sigma * white((90, 90), seed)).astype("f4")
         for seed, sigma in enumerate((4.0, 16.0))
     ]
     alone = [nd.suggest(image, nd.Linear()) for image in images]
@@ -193,49 +200,31 @@ def test_other_images_share_the_choice():
 # Sampling
 
 
-class Counting:
-    """A lazy array of noise that counts the values that are read from it."""
-
-    def __init__(self, shape):
-        self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(np.float32), len(shape), 0
-
-    def __getitem__(self, index):
-        sizes = [len(range(*i.indices(n))) for i, n in zip(index, self.shape, strict=True)]
-        part = white(sizes).astype("f4")
-        self.read += part.size
-        return part
-
-
 @pytest.mark.parametrize(
     "shape", [(5000, 6000, 7000), (300, 2000, 2000), (40_000, 50_000)], ids=str
 )
 def test_large_image_is_read_in_patches(shape):
-    image = Counting(shape)
+    image = RecordingArray(GeneratedNoise(shape))
     patches = sample_patches([make_problem(image, domain=Domain(nan="mask"))])
     assert sum(patch.field.size for patch in patches) <= MAX_VOXELS
-    assert image.read <= 2 * PATCHES_READ * MAX_VOXELS
+    assert sum(image.reads) <= 2 * PATCHES_READ * MAX_VOXELS
 
 
 def test_next_frame_is_read_only_if_a_frame_has_no_calm_part():
-    class Frames(Counting):
-        def __init__(self, picture):
-            super().__init__((2, *picture.shape))
-            self.frames = (picture + 8 * white(self.shape)).astype("f4")
-
-        def __getitem__(self, index):
-            self.read += self.frames[index].size
-            return self.frames[index]
-
     counts = []
-    for picture in (scene(), 30 * scipy.ndimage.gaussian_filter(white((256, 256), 4), 0.7) / 0.4):
-        frames = Frames(picture)
+    for picture in (
+        smooth_scene(),
+        30 * scipy.ndimage.gaussian_filter(white((256, 256), 4), 0.7) / 0.4,
+    ):
+        noise = 8 * white((2, *picture.shape))
+        frames = RecordingArray((picture + noise).astype("f4"))
         nd.suggest(frames, nd.Linear(), axes=(1, 2), thorough=False)
-        counts.append(frames.read)
+        counts.append(sum(frames.reads))
     assert counts[1] == 2 * counts[0] > 0
 
 
 def test_frames_share_the_choice():
-    noisy = [steps((70, 60)) + sigma * white((70, 60), 3) for sigma in (2.0, 12.0)]
+    noisy = [blocks((70, 60)) + sigma * white((70, 60), 3) for sigma in (2.0, 12.0)]
     frames = np.stack(noisy).astype("f4")
     both = nd.suggest(frames, nd.Linear(), axes=(1, 2))
     alone = [nd.suggest(frame, nd.Linear()) for frame in frames]
@@ -243,7 +232,7 @@ def test_frames_share_the_choice():
 
 
 def test_voxels_outside_the_mask_do_not_count():
-    image = (steps((90, 80)) + 6 * white((90, 80))).astype("f4")
+    image = (blocks((90, 80)) + 6 * white((90, 80))).astype("f4")
     mask = np.zeros(image.shape, bool)
     mask[:, :60] = True
     wild = np.where(mask, image, 1e4 * white(image.shape, 2)).astype("f4")
@@ -264,7 +253,7 @@ def warned(image, *words, **options):
 
 
 def test_warning_about_correlated_noise():
-    clean = steps((128, 128))
+    clean = blocks((128, 128))
     for noise, expected in (
         (white(clean.shape), False),
         (2 * scipy.ndimage.gaussian_filter(white(clean.shape), 0.7), True),
@@ -286,20 +275,20 @@ def test_fine_detail_does_not_count_as_correlated_noise():
 
 
 def test_warning_about_saturation():
-    image = scene() + 10 * white((256, 256))
+    image = smooth_scene() + 10 * white((256, 256))
     assert not warned(image, "saturated")
     assert warned(np.minimum(image, 110), "saturated")
 
 
 def test_warning_about_removed_detail():
     """A picture in every voxel, twice as strong as the noise: smoothing removes mostly picture."""
-    image = (20 * white((90, 90), 4) + steps((90, 90)) + 10 * white((90, 90))).astype("f4")
+    image = (20 * white((90, 90), 4) + blocks((90, 90)) + 10 * white((90, 90))).astype("f4")
     frames = np.stack([image, image + 10 * white((90, 90), 3).astype("f4")])
     result = nd.suggest(frames, nd.Linear(), axes=(1, 2), fwhm=1.0)
     assert result.noise_share < 0.5
     assert any("the rest is detail" in text for text in result.warnings)
-    blocks = nd.suggest(steps((90, 90)) + 10 * white((90, 90)), nd.PeronaMalik())
-    assert not any("the rest is detail" in text for text in blocks.warnings)
+    sharp = nd.suggest(blocks((90, 90)) + 10 * white((90, 90)), nd.PeronaMalik())
+    assert not any("the rest is detail" in text for text in sharp.warnings)
 
 
 def test_detail_is_not_spared_for_a_large_gain():
@@ -335,7 +324,7 @@ def test_noise_left_is_at_most_the_error():
 
     The noise that is left is still no larger than the error.
     """
-    image = steps((96, 96)) + 10 * white((96, 96))
+    image = blocks((96, 96)) + 10 * white((96, 96))
     result = nd.suggest(image, nd.PeronaMalik(kappa=0.5), fixed=["kappa"])
     assert result.noise_left <= 10 ** (-result.gain / 20)
 
@@ -345,7 +334,7 @@ def test_warning_about_uncertain_noise():
 
     The reported gain is not negative.
     """
-    image = (steps((96, 96)) + 4 * white((96, 96))).reshape(16, 24, 24)
+    image = (blocks((96, 96)) + 4 * white((96, 96))).reshape(16, 24, 24)
     result = nd.suggest(image, nd.Linear(), fwhm=1.0)
     assert 2 * result.noise.error > result.noise.sigma
     assert result.gain >= 0
@@ -368,7 +357,7 @@ def test_warning_about_a_small_gain():
 
 
 def test_warning_about_a_small_image():
-    assert warned(steps((20, 20)) + 8 * white((20, 20)), "400 voxels")
+    assert warned(blocks((20, 20)) + 8 * white((20, 20)), "400 voxels")
 
 
 @pytest.mark.parametrize(
@@ -385,12 +374,12 @@ def test_warning_about_a_small_image():
 )
 def test_error_of_invalid_options_is_one_sentence(options):
     with pytest.raises(ValueError, match=next(iter(options))) as caught:
-        nd.suggest(steps((30, 30)) + 8 * white((30, 30)), nd.PeronaMalik(), **options)
+        nd.suggest(blocks((30, 30)) + 8 * white((30, 30)), nd.PeronaMalik(), **options)
     check_sentence(caught.value)
 
 
 def test_report_has_units_and_reasons():
-    image = (steps((60, 60)) + 8 * white((60, 60))).astype("f4")
+    image = (blocks((60, 60)) + 8 * white((60, 60))).astype("f4")
     result = nd.suggest(image, nd.PeronaMalik(), spacing=0.5, unit="µm")
     for words in (
         "Noise: Gaussian, standard deviation",
@@ -411,7 +400,7 @@ def test_suggestion_scales_with_very_small_and_very_large_values(exponent):
 
     The tolerance is that of numbers of three digits.
     """
-    image, scale = steps((40, 40)) + 5 * white((40, 40), 0), 2.0**exponent
+    image, scale = blocks((40, 40)) + 5 * white((40, 40), 0), 2.0**exponent
     plain = nd.suggest(image, nd.PeronaMalik())
     scaled = nd.suggest(image * scale, nd.PeronaMalik())
     assert scaled.time == plain.time

@@ -8,7 +8,7 @@ import scipy.ndimage
 from napari_diffusion.estimation.noise import carries_noise, gather
 
 
-def steps(shape, height=60.0):
+def blocks(shape, height=60.0):
     """Blocks of twelve voxels in three grey levels."""
     index = np.indices(shape)
     return 40 + height * ((index // 12).sum(0) % 3)
@@ -36,7 +36,7 @@ def evidence(image):
     return gather([image], [carries_noise(image[None])], [(1.0,) * image.ndim])
 
 
-def scene(shape=(256, 256), low=0.0):
+def smooth_scene(shape=(256, 256), low=0.0):
     """Smooth picture with flat parts and gradients, range from ``low`` to 200."""
     field = scipy.ndimage.gaussian_filter(white(shape, 8), 8)
     return low + (200 - low) * np.clip((field - field.min()) / np.ptp(field), 0, 1)

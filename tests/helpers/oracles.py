@@ -17,7 +17,7 @@ DIFFUSIVITIES = {
 }
 
 
-def bound(spacing):
+def max_explicit_step(spacing):
     """Return the largest stable explicit step for g <= 1, independently of the package."""
     return 1 / (2 * sum(1 / h**2 for h in spacing))
 
@@ -40,7 +40,7 @@ def noise(shape, seed=1):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def scene(shape, seed=2):
+def step_and_ramp(shape, seed=2):
     """Return an image with a step edge, a ramp and noise; its range is about 130."""
     x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     return 60.0 * (x[0] + 0.4 * x[-1] > 0.1) + 20 * x[-1] + 5 * noise(shape, seed)
@@ -94,7 +94,7 @@ def textbook_step(image, model, step, spacing):
     return image + step * change
 
 
-def smooth_picture(shape, spacing):
+def smooth_picture(shape):
     """Sum of low cosine modes of a box of fixed size, which is smooth up to the border."""
     total = np.zeros(shape)
     for amplitude, waves in ((30, (1, 1, 1)), (20, (2, 1, 0)), (15, (0, 2, 1)), (8, (2, 3, 1))):

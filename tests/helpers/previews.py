@@ -35,7 +35,7 @@ def picture(shape, dtype="f4", seed=0):
     return (50 + ball + step + 6 * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
 
 
-def agrees(part, whole, image, share=PROMISED):
+def assert_agrees(part, whole, image, share=PROMISED):
     """Assert that a part differs from the whole run by at most ``share`` of the range."""
     assert part.shape == whole.shape
     assert part.dtype == whole.dtype
@@ -43,18 +43,6 @@ def agrees(part, whole, image, share=PROMISED):
     extent = np.ptp(np.asarray(image, float)[np.isfinite(image)])
     assert np.nanmax(difference, initial=0) <= share * extent
     np.testing.assert_array_equal(np.isnan(part), np.isnan(whole))
-
-
-class Watched:
-    """An array that records how many values were read."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype, self.reads = array, array.shape, array.dtype, []
-
-    def __getitem__(self, index):
-        part = self.array[index]
-        self.reads.append(part.size)
-        return part
 
 
 SPACING = (1.0, 1.0, 1.3)

@@ -20,7 +20,7 @@ def wait_until_settled(qtbot, widget):
     qtbot.waitUntil(lambda: not widget.pending and task.running() == 0, timeout=WAIT)
 
 
-def follow(qtbot, gui):
+def wait_for_preview(qtbot, gui):
     """Wait until the preview is up to date."""
     wait_until_settled(qtbot, gui)
     qtbot.waitUntil(lambda: not gui.sections[PreviewSection].overlay.pending, timeout=WAIT)
@@ -35,7 +35,7 @@ def whole_run(gui):
     return nd.diffuse(np.asarray(settings.image), settings.model, **keywords)
 
 
-def shows_the_run(viewer, gui, step=0.0):
+def assert_shows_the_run(viewer, gui, step=0.0):
     """Assert that the preview equals the run at its position; return its region of the image."""
     overlay = gui.sections[PreviewSection].overlay.layer
     source = gui.form.layer.value
@@ -51,7 +51,7 @@ def shows_the_run(viewer, gui, step=0.0):
     return region
 
 
-def hold(go, cancel):
+def wait_for_go(go, cancel):
     """Wait until ``go`` is set; raise when ``cancel`` is set."""
     while not go.wait(0.01):
         if cancel.is_set():
@@ -85,7 +85,7 @@ class HeldPreviews:
 
     def __call__(self, request, progress=None, cancel=None):
         self.calls.append(request)
-        hold(self.go, cancel)
+        wait_for_go(self.go, cancel)
         result = self.real(request, progress, cancel)
         self.ended.append(request)
         return result
@@ -107,7 +107,7 @@ class FakeCompileClient:
     def prepare(self, task, cancel, soon=(), later=(), priority=0):
         self.waits += 1
         try:
-            hold(self.go, cancel)
+            wait_for_go(self.go, cancel)
         except nd.Cancelled:
             self.cancelled += 1
             raise
@@ -125,9 +125,16 @@ def open_section(widget, kind):
     return section
 
 
-def ended(qtbot, widget):
+def wait_until_ended(qtbot, widget):
     """Wait until all runs of a widget have ended."""
     qtbot.waitUntil(lambda: not widget.panel.busy and task.running() == 0, timeout=WAIT)
+
+
+def start_run(qtbot, widget, fake_run):
+    """Press Run and wait until the engine, a `FakeRun`, has started."""
+    widget.panel.button.native.click()
+    qtbot.waitUntil(fake_run.started.is_set, timeout=WAIT)
+    assert widget.panel.busy
 
 
 def filter_folder(widget, folders):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from helpers.files import RECIPE, result_of
 from napari_diffusion import io
-from napari_diffusion.core import units
 from napari_diffusion.io import atomic, phantoms, pictures, samples
 
 DATA = Path(nibabel.__file__).parent / "tests" / "data"
@@ -23,21 +24,6 @@ NIFTI = [
     "reoriented_anat_moved.nii",
     "standard.nii.gz",
 ]
-
-
-class Recipe:
-    def to_json(self):
-        return '{"model": "linear", "unit": "µm"}'
-
-
-RECIPE = Recipe()
-
-
-def result_of(volume):
-    """Return a substitute for a filter result: another dtype, other values, one NaN."""
-    data = np.asarray(volume.data, np.float32) * np.float32(0.5) + np.float32(0.25)
-    data[(0,) * data.ndim] = np.nan
-    return data
 
 
 def nifti(path, data, slope=None, inter=None, header=None):
@@ -166,21 +152,13 @@ def test_volume_converts_between_formats(tmp_path):
     source = io.read(DATA / "functional.nii")
     io.write(tmp_path / "a.ome.tif", source.data, source)
     middle = io.read(tmp_path / "a.ome.tif")
-    assert (middle.axes, middle.spacing, middle.unit) == (
-        "TZYX",
-        (None, 8.0, 4.0, 4.0),
-        "millimeter",
-    )
-    assert middle.time_step == 2.0
+    assert (middle.axes, middle.spacing) == ("TZYX", (None, 8.0, 4.0, 4.0))
+    assert (middle.unit, middle.time_step) == ("millimeter", 2.0)
     np.testing.assert_array_equal(middle.data, np.asarray(source.data).T)
     io.write(tmp_path / "b.nii.gz", middle.data, middle, preserve_dtype=True)
     back = io.read(tmp_path / "b.nii.gz")
-    assert (back.axes, back.spacing, back.unit, back.time_step) == (
-        source.axes,
-        source.spacing,
-        source.unit,
-        source.time_step,
-    )
+    for field in ("axes", "spacing", "unit", "time_step"):
+        assert getattr(back, field) == getattr(source, field), field
     np.testing.assert_array_equal(back.data, source.data)
     assert back.data.dtype == source.data.dtype
 
@@ -325,28 +303,12 @@ def test_damaged_file_is_an_error_of_one_sentence(name, content, tmp_path):
 
 
 def test_error_for_a_missing_library_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(io.MissingLibraryError, match=r"nibabel: pip install"):
         io.read(DATA / "anatomical.nii")
 
 
-# Units, samples, pictures
-
-
-@pytest.mark.parametrize(
-    "name", ["µm", "μm", "um", "micron", "microns", "micrometer", "Micrometre", "\\u00B5m"]
-)
-def test_micrometre_has_many_names(name):
-    assert units.canonical(name) == "micrometer"
-
-
-def test_lengths_convert():
-    assert units.factor("mm", "µm") == 1000.0
-    assert units.factor("nm", "µm") == 0.001
-    with pytest.raises(ValueError, match="pixel"):
-        units.factor("pixel", "µm")
-    with pytest.raises(ValueError, match="furlong"):
-        units.canonical("furlong")
+# Samples, pictures
 
 
 def test_mri_sample_is_the_scan_oriented_for_display():

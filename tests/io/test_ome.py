@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from helpers.files import Recipe
 from helpers.omexml import OME, pixels_of, recipes, root_of
 from napari_diffusion import io
 from napari_diffusion.io.volume import Volume
@@ -26,12 +27,8 @@ ORDER = {
 AXES = ["YX", "ZYX", "TYX", "CYX", "CZYX", "TCZYX", "YXS", "TYXS", "TCZYXS"]
 
 
-class Recipe:
-    def to_json(self):
-        return json.dumps({"unit": "µm", "text": 'a < b & "c"'}, ensure_ascii=False)
-
-
-RECIPE = Recipe()
+#: Its text has characters that XML escapes.
+RECIPE = Recipe(json.dumps({"unit": "µm", "text": 'a < b & "c"'}, ensure_ascii=False))
 
 
 def volume(axes, unit="micrometer", dtype="f4", sizes=SIZES):

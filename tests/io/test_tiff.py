@@ -6,26 +6,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from helpers.files import RECIPE, result_of
 from helpers.omexml import attributes, recipes
 from napari_diffusion import io
 
 RNG = np.random.default_rng(0)
 
 
-class Recipe:
-    def to_json(self):
-        return '{"model": "linear", "unit": "µm"}'
-
-
-RECIPE = Recipe()
-
-
 def counts(*shape, dtype=np.uint16):
     return RNG.integers(0, 200, shape).astype(dtype)
-
-
-def result_of(volume):
-    return np.asarray(volume.data, np.float32) * np.float32(0.5) + np.float32(0.25)
 
 
 def write_ome(path, data, axes, **metadata):
@@ -205,7 +194,7 @@ def test_signed_imagej_file_is_read_in_real_units(tmp_path):
     ("dtype", "axes", "kind"),
     [(np.float64, "ZYX", "ome"), (np.float32, "ZYX", "imagej"), (np.float32, "YXS", "ome")],
 )
-def test_result_that_imagej_cannot_hold_becomes_ome(dtype, axes, kind, tmp_path):
+def test_imagej_result_becomes_ome_only_where_imagej_cannot_hold_it(dtype, axes, kind, tmp_path):
     data = counts(6, 12, 3, dtype=np.uint8)
     metadata = {"axes": axes, "unit": "um", "spacing": 0.5}
     tifffile.imwrite(tmp_path / "in.tif", data, imagej=True, resolution=(5, 5), metadata=metadata)
@@ -337,7 +326,7 @@ def test_palette_image_is_refused(tmp_path):
         (np.int16, np.int16),
     ],
 )
-def test_dtypes_that_ome_lacks_become_the_next_larger(dtype, stored, tmp_path):
+def test_result_has_the_next_dtype_that_ome_can_hold(dtype, stored, tmp_path):
     np.save(tmp_path / "in.npy", counts(7, 9).astype(dtype))
     volume = io.read(tmp_path / "in.npy")
     io.write(tmp_path / "out.tif", volume.data, volume)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.oracles import DIFFUSIVITIES, bound, noise, scene
+from helpers.oracles import DIFFUSIVITIES, max_explicit_step, noise, step_and_ramp
 from napari_diffusion.schemes import Explicit
 
 
@@ -82,7 +82,7 @@ def test_operator_converges_to_the_equation_at_order_two(model, lengths, spacing
         along = np.einsum("i...,ij...,j...->...", slope, full, slope)
         exact = phi(s) * sum(hessian[i, i] for i in range(len(x))) + derivative(s) * along / s
         exact *= 1 if model.conservative else s
-        step = 1e-3 * bound(h)
+        step = 1e-3 * max_explicit_step(h)
         scheme = Explicit(step=step)
         result = nd.diffuse(u, model, time=step, spacing=h, scheme=scheme, backend=backend)
         errors.append(rms(((result - u) / step - exact)[middle(u.shape)]))
@@ -102,7 +102,7 @@ def test_operator_converges_to_the_equation_at_order_two(model, lengths, spacing
 def test_explicit_steps_are_of_order_one_in_time(model):
     """For modified curvature all gradients are below kappa; above, the model is ill posed."""
     spacing = (1.5, 1.0)
-    image, time = wave(coordinates((36.0, 24.0), spacing))[0], 8 * bound(spacing)
+    image, time = wave(coordinates((36.0, 24.0), spacing))[0], 8 * max_explicit_step(spacing)
 
     def run(count):
         scheme = Explicit(step=time / count)
@@ -140,7 +140,7 @@ def check_spheres(lengths, spacing, time, width, backend):
     image = 100 * np.exp(-r2 / (2 * width**2))
     result = nd.diffuse(image, nd.MeanCurvature(), time=time, spacing=spacing, backend=backend)
     # Change of the squared radius of the level set through each voxel.
-    change = r2 + 2 * width**2 * np.log(result / image) - r2
+    change = 2 * width**2 * np.log(result / image)
     # The centre has no direction, and the border deflects the level sets. Between them the error of
     # the gradient is h²/r².
     ring = (r2 > (3 * max(spacing)) ** 2) & (r2 < (0.3 * min(lengths)) ** 2)
@@ -151,7 +151,7 @@ def check_spheres(lengths, spacing, time, width, backend):
 
 def test_mean_curvature_commutes_with_changes_of_contrast():
     """It does so exactly for u -> a u + b, also with a < 0, and to order two for nonlinear maps."""
-    model, image = nd.MeanCurvature(), scene((24, 21)) + noise((24, 21))
+    model, image = nd.MeanCurvature(), step_and_ramp((24, 21)) + noise((24, 21))
     run = lambda u: nd.diffuse(u, model, time=3.0, spacing=(2.0, 1.0))  # noqa: E731
     # Up to rounding.
     np.testing.assert_allclose(run(7 - 3 * image), 7 - 3 * run(image), rtol=0, atol=1e-11)
@@ -160,7 +160,7 @@ def test_mean_curvature_commutes_with_changes_of_contrast():
         h = (1.0 / refine, 0.5 / refine)
         u = wave(coordinates((24.0, 16.0), h))[0]
         bend = lambda u: np.exp(u / 60) + (u / 100) ** 3  # noqa: E731
-        step = 0.2 * bound(h)
+        step = 0.2 * max_explicit_step(h)
         options = {"time": 1.0, "spacing": h, "scheme": Explicit(step=step)}
         difference = nd.diffuse(bend(u), model, **options) - bend(nd.diffuse(u, model, **options))
         errors.append(rms(difference[middle(u.shape)]))
@@ -205,7 +205,7 @@ def test_signature_modified_curvature_keeps_steep_edges():
 @pytest.mark.parametrize("name", DIFFUSIVITIES)
 def test_modified_curvature_with_g_of_one_is_mean_curvature(name):
     """At gradients of a millionth of kappa every g is 1 to 1e-12, charbonnier's to 5e-13."""
-    image = scene((24, 21))
+    image = step_and_ramp((24, 21))
     options = {"time": 2.0, "spacing": (1.0, 0.7), "backend": "reference"}
     modified = nd.diffuse(image, nd.ModifiedCurvature(kappa=1e8, diffusivity=name), **options)
     mean = nd.diffuse(image, nd.MeanCurvature(), **options)
@@ -214,7 +214,7 @@ def test_modified_curvature_with_g_of_one_is_mean_curvature(name):
 
 def test_channels_share_one_geometry_but_no_values():
     """With a constant second channel, the first one moves as alone, and the constant is kept."""
-    image = np.stack([scene((20, 22)), np.full((20, 22), 4.0)])
+    image = np.stack([step_and_ramp((20, 22)), np.full((20, 22), 4.0)])
     result = nd.diffuse(image, nd.MeanCurvature(), time=2.0, channel_axis=0)
     np.testing.assert_array_equal(result[1], image[1])
     alone = nd.diffuse(image[0], nd.MeanCurvature(), time=2.0)

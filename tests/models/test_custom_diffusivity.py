@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.oracles import DIFFUSIVITIES, noise, scene
+from helpers.oracles import DIFFUSIVITIES, noise, step_and_ramp
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.8])
@@ -19,7 +19,7 @@ from helpers.oracles import DIFFUSIVITIES, noise, scene
     [((31,), (0.5,)), ((19, 22), (2.0, 0.7)), ((4, 5, 6, 7), (3.0, 1.0, 0.5, 1.0))],
 )
 def test_function_gives_the_result_of_the_name(shape, spacing, name, sigma):
-    image = scene(shape)
+    image = step_and_ramp(shape)
     labels = (image > 0).astype(int) + 1
 
     def run(g):
@@ -42,7 +42,7 @@ class Inverse:
 
 
 def test_function_without_a_hash_is_used_in_its_current_state():
-    image, function = scene((19, 22)), Inverse(1.0)
+    image, function = step_and_ramp((19, 22)), Inverse(1.0)
     model = nd.PeronaMalik(kappa=15.0, diffusivity=function, sigma=1.0)
     equal = nd.PeronaMalik(kappa=15.0, diffusivity=Inverse(1.0), sigma=1.0)
     before = nd.diffuse(image, model, time=0.5)

@@ -13,7 +13,7 @@ import scipy.ndimage
 from scipy.special import ive
 
 import napari_diffusion as nd
-from helpers.oracles import bound, dense_operator, eigenvalue, mode, scene
+from helpers.oracles import dense_operator, eigenvalue, max_explicit_step, mode, step_and_ramp
 from napari_diffusion.operators.smoothing import gaussian_taps
 from napari_diffusion.schemes import Explicit, exact
 
@@ -34,7 +34,7 @@ def use_branch(monkeypatch, branch):
 
 @pytest.mark.parametrize(("shape", "spacing", "waves"), GRIDS)
 def test_explicit_steps_damp_a_cosine_mode_by_their_symbol(shape, spacing, waves):
-    image, step, count = mode(shape, waves), 0.8 * bound(spacing), 12
+    image, step, count = mode(shape, waves), 0.8 * max_explicit_step(spacing), 12
     result = nd.diffuse(
         image, nd.Linear(), time=count * step, spacing=spacing, scheme=Explicit(step=step)
     )
@@ -129,7 +129,7 @@ def test_spacing_follows_the_order_of_the_axes():
     ("shape", "spacing"), [((40,), (0.6,)), ((30, 26), (1.0, 0.4)), ((9, 16, 15), (3.0, 1.0, 0.5))]
 )
 def test_convolution_and_transform_agree(shape, spacing, dtype, tolerance, monkeypatch):
-    image, results = scene(shape).astype(dtype), []
+    image, results = step_and_ramp(shape).astype(dtype), []
     for branch in ("convolution", "transform"):
         use_branch(monkeypatch, branch)
         results.append(nd.diffuse(image, nd.Linear(), time=6.0, spacing=spacing, scheme="exact"))
@@ -142,9 +142,9 @@ def test_convolution_and_transform_agree(shape, spacing, dtype, tolerance, monke
 )
 def test_result_between_walls_is_the_exponential_of_the_operator(shape, spacing, scheme):
     labels = np.random.default_rng(5).integers(0, 3, shape)
-    image, time = scene(shape), 1.5
+    image, time = step_and_ramp(shape), 1.5
     operator = dense_operator(labels, spacing)
-    count = math.ceil(time / bound(spacing))
+    count = math.ceil(time / max_explicit_step(spacing))
     if scheme == "exact":
         matrix = scipy.linalg.expm(time * operator)
     else:
@@ -160,7 +160,7 @@ def test_result_between_walls_is_the_exponential_of_the_operator(shape, spacing,
 
 @pytest.mark.parametrize("walls", [False, True])
 def test_two_runs_are_one_run_of_the_summed_time(walls):
-    image = scene((20, 17))
+    image = step_and_ramp((20, 17))
     labels = np.where(np.arange(17) < 8, 1, 2) * np.ones((20, 1), int) if walls else None
     options = {"spacing": (2.0, 0.8), "labels": labels, "scheme": "exact"}
     run = lambda u, time: nd.diffuse(u, nd.Linear(), time=time, **options)  # noqa: E731
@@ -182,7 +182,7 @@ def test_linear_diffusion_is_gaussian_smoothing(shape, spacing, sigma, rms, maxi
     sigma = 1 the centre of the heat kernel of the grid is 0.466, and that of the sampled Gaussian
     0.399. Next to a sharp step their results differ by 3.4 % of its height.
     """
-    image = scene(shape)
+    image = step_and_ramp(shape)
     length = sigma * max(spacing)  # at least ``sigma`` voxels along every axis
     expected = scipy.ndimage.gaussian_filter(
         image, [length / h for h in spacing], mode="reflect", truncate=8

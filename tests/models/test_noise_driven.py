@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.oracles import bound, noise
+from helpers.oracles import max_explicit_step, noise
 from napari_diffusion.schemes import Explicit
 
 GRIDS = [((23,), (0.5,)), ((14, 17), (2.0, 0.7)), ((6, 8, 7), (3.0, 1.0, 0.5))]
@@ -54,7 +54,7 @@ def step_with(image, c, labels, spacing, tau):
 def test_one_step_agrees_with_the_published_equations(shape, spacing, walls, backend):
     image = 50 + 20 * np.abs(noise(shape))
     labels = np.random.default_rng(4).integers(0, 3, shape) if walls else np.ones(shape, int)
-    tau = 0.9 * bound(spacing)
+    tau = 0.9 * max_explicit_step(spacing)
     options = {
         "time": tau,
         "spacing": spacing,

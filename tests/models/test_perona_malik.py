@@ -13,11 +13,11 @@ import pytest
 import napari_diffusion as nd
 from helpers.oracles import (
     DIFFUSIVITIES,
-    bound,
+    max_explicit_step,
     noise,
-    scene,
     smooth_picture,
     spectral_solution,
+    step_and_ramp,
     textbook_step,
 )
 from napari_diffusion.operators import smoothing
@@ -28,7 +28,7 @@ def measured_flux(name, gradients, kappa, spacing, backend):
     """Flux between two voxels, for an array of isolated pairs with one label each."""
     image = np.stack([np.zeros_like(gradients), gradients * spacing], -1).ravel()
     labels = np.repeat(np.arange(1, gradients.size + 1), 2)
-    step = 0.5 * bound([spacing])
+    step = 0.5 * max_explicit_step([spacing])
     model = nd.PeronaMalik(kappa=kappa, diffusivity=name)
     result = nd.diffuse(
         image,
@@ -76,7 +76,7 @@ def test_kappa_is_the_gradient_of_the_largest_flux(name, at_kappa, backend):
     ("shape", "spacing"), [((31,), (0.5,)), ((19, 22), (2.0, 0.7)), ((8, 11, 9), (3.0, 1.0, 0.5))]
 )
 def test_one_step_is_the_textbook_step(shape, spacing, name, sigma):
-    image, step = scene(shape), 0.9 * bound(spacing)
+    image, step = step_and_ramp(shape), 0.9 * max_explicit_step(spacing)
     model = nd.PeronaMalik(kappa=15.0, diffusivity=name, sigma=sigma)
     result = nd.diffuse(image, model, time=step, spacing=spacing, scheme=Explicit(step=step))
     expected = textbook_step(image, model, step, spacing)
@@ -93,9 +93,9 @@ def test_linear_ramp_is_steady_away_from_the_border(name, sigma):
     image, spacing = 3 * x - 5 * y, (2.0, 0.5)
     model = nd.PeronaMalik(kappa=4.0, diffusivity=name, sigma=sigma)
     options = {
-        "time": 4 * bound(spacing),
+        "time": 4 * max_explicit_step(spacing),
         "spacing": spacing,
-        "scheme": Explicit(step=bound(spacing)),
+        "scheme": Explicit(step=max_explicit_step(spacing)),
     }
     halo = nd.plan(image, model, **options).halo
     inside = tuple(slice(h, n - h) for h, n in zip(halo, image.shape, strict=True))
@@ -133,7 +133,7 @@ def test_charbonnier_descends_its_convex_energy(shape, spacing):
 
     Every stable explicit step decreases it.
     """
-    image, kappa = scene(shape), 6.0
+    image, kappa = step_and_ramp(shape), 6.0
     model = nd.PeronaMalik(kappa=kappa, diffusivity="charbonnier")
 
     def energy(u):
@@ -145,9 +145,9 @@ def test_charbonnier_descends_its_convex_energy(shape, spacing):
     states = nd.evolve(
         image,
         model,
-        time=30 * bound(spacing),
+        time=30 * max_explicit_step(spacing),
         spacing=spacing,
-        scheme=Explicit(step=bound(spacing)),
+        scheme=Explicit(step=max_explicit_step(spacing)),
     )
     energies = [energy(image), *(energy(state.image) for state in states)]
     assert (np.diff(energies) < 0).all()
@@ -159,9 +159,9 @@ def test_charbonnier_descends_its_convex_energy(shape, spacing):
     ("shape", "spacing"), [((24, 30), (2.0, 1.0)), ((10, 14, 12), (3.0, 1.0, 0.8))]
 )
 def test_explicit_steps_are_of_order_one_in_time(shape, spacing, name):
-    image = smooth_picture(shape, spacing)
+    image = smooth_picture(shape)
     model = nd.PeronaMalik(kappa=3.0, diffusivity=name, sigma=1.0)
-    time = 8 * bound(spacing)
+    time = 8 * max_explicit_step(spacing)
 
     def run(count):
         return nd.diffuse(
@@ -185,15 +185,15 @@ def test_regularised_model_converges_to_the_continuous_solution_at_order_two(
     # The truncation of u_sigma would be an error that does not decrease with h.
     monkeypatch.setattr(smoothing, "TAIL", 1e-12)
     model, time = nd.PeronaMalik(kappa=9.0, diffusivity=name, sigma=1.5), 1.5
-    truth = spectral_solution(lengths, lambda shape: smooth_picture(shape, None), model, time)
+    truth = spectral_solution(lengths, smooth_picture, model, time)
     errors = []
     for refine in (2, 4, 8):
         shape = tuple(n * refine for n in sizes)
         spacing = tuple(length / n for length, n in zip(lengths, shape, strict=True))
         coarse = tuple(length / n for length, n in zip(lengths, sizes, strict=True))
-        count = math.ceil(time / (0.5 * bound(coarse)))
+        count = math.ceil(time / (0.5 * max_explicit_step(coarse)))
         scheme = Explicit(step=time / (count * refine**2))
-        image = smooth_picture(shape, spacing)
+        image = smooth_picture(shape)
         result = nd.diffuse(image, model, time=time, spacing=spacing, scheme=scheme)
         errors.append(np.sqrt(np.mean((result - truth(shape)) ** 2)))
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
@@ -210,8 +210,7 @@ BOXES = {"2-D": ((10, 12), (20.0, 12.0), 32), "3-D": ((8, 9, 6), (16.0, 12.0, 9.
 def charbonnier_in(box):
     _, lengths, points = BOXES[box]
     model, time = nd.PeronaMalik(kappa=9.0, diffusivity="charbonnier", sigma=1.5), 1.5
-    picture = lambda shape: smooth_picture(shape, None)  # noqa: E731
-    return model, time, spectral_solution(lengths, picture, model, time, points)
+    return model, time, spectral_solution(lengths, smooth_picture, model, time, points)
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -231,9 +230,7 @@ def test_every_scheme_converges_to_the_continuous_solution_at_order_two_in_space
             FSI: FSI(cycles=4 * refine**2),
             RKL2: RKL2(supersteps=8 * refine),
         }[cls]
-        result = nd.diffuse(
-            smooth_picture(shape, spacing), model, time=time, spacing=spacing, scheme=scheme
-        )
+        result = nd.diffuse(smooth_picture(shape), model, time=time, spacing=spacing, scheme=scheme)
         errors.append(np.sqrt(np.mean((result - truth(shape)) ** 2)))
     # The next term, h^4, contributes at 20 voxels per axis.
     assert np.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.1)

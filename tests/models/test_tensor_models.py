@@ -219,19 +219,19 @@ def test_edge_enhancing_keeps_a_step_and_smooths_along_it():
     assert noisy_edge(nd.PeronaMalik(kappa=6.0, sigma=1.0))[0] < 0.75
 
 
-def scene(kind):
-    """Coordinates, squared distance from the axis, a tube or plate, and noise."""
+def tube_and_noise():
+    """Coordinates, squared distance from the axis of a tube, the tube, and noise."""
     x = np.stack(np.meshgrid(*[np.arange(32) - 15.5] * 3, indexing="ij"))
     r2 = x[1] ** 2 + x[2] ** 2
-    shape = 100 * np.exp(-r2 / 4.5) if kind == "tube" else 100.0 * (np.abs(x[2]) < 2)
-    return x, r2, shape, 8 * np.random.default_rng(0).normal(size=shape.shape)
+    tube = 100 * np.exp(-r2 / 4.5)
+    return x, r2, tube, 8 * np.random.default_rng(0).normal(size=tube.shape)
 
 
 def test_hybrid_keeps_a_thin_tube_and_clears_the_background():
     """Edge-enhancing diffusion weakens the tube; coherence-enhancing keeps background noise."""
 
     def height_and_noise(model):
-        _, r2, tube, noise = scene("tube")
+        _, r2, tube, noise = tube_and_noise()
         result = nd.diffuse(tube + noise, model, time=3.0)
         return result[r2 < 1].mean() / tube[r2 < 1].mean(), result[r2 > 64].std() / 8
 
@@ -245,7 +245,7 @@ def test_hybrid_keeps_a_thin_tube_and_clears_the_background():
 @pytest.mark.parametrize("polarity", ["bright", "dark"])
 def test_vessel_enhancing_connects_vessels_of_its_polarity_only(polarity):
     sign = 1 if polarity == "bright" else -1
-    x, r2, tube, noise = scene("tube")
+    x, r2, tube, noise = tube_and_noise()
     gap = sign * tube * (1 - 0.8 * np.exp(-(x[0] ** 2) / 4.5)) + noise
 
     def ratio(model):

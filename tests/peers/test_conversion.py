@@ -10,26 +10,8 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.paths import ROOT
+from helpers.peers import picture
 from napari_diffusion.schemes import Explicit
-
-
-@pytest.fixture
-def itk():
-    module = pytest.importorskip("SimpleITK")
-    module.ProcessObject.SetGlobalWarningDisplay(False)
-    return module
-
-
-@pytest.fixture
-def diplib():
-    return pytest.importorskip("diplib")
-
-
-def picture(shape, seed=8):
-    """Diagonal step edge, ramp and noise: gradients on both sides of the threshold."""
-    index = np.indices(shape).sum(0)
-    noise = np.random.default_rng(seed).normal(size=shape)
-    return (100.0 * (index > sum(shape) / 2) + index + 5 * noise).astype("f4")
 
 
 def waves(n, dimensions):

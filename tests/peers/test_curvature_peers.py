@@ -9,13 +9,6 @@ import pytest
 import napari_diffusion as nd
 
 
-@pytest.fixture
-def itk():
-    module = pytest.importorskip("SimpleITK")
-    module.ProcessObject.SetGlobalWarningDisplay(False)
-    return module
-
-
 def hills(shape, spacing):
     axes = [h * (np.arange(n) - (n - 1) / 2) for n, h in zip(shape, spacing, strict=True)]
     x = np.meshgrid(*axes, indexing="ij")

@@ -8,17 +8,11 @@ import pytest
 import scipy.ndimage
 
 import napari_diffusion as nd
+from helpers.peers import picture
 from napari_diffusion.schemes import Explicit
 
 # The step is below the bound 1/6 of three axes, which the other packages do not check.
 STEP, COUNT = 0.15, 12
-
-
-def picture(shape, seed=8):
-    """Diagonal step edge, ramp and noise: gradients on both sides of all thresholds."""
-    index = np.indices(shape).sum(0)
-    noise = np.random.default_rng(seed).normal(size=shape)
-    return (100.0 * (index > sum(shape) / 2) + index + 5 * noise).astype("f4")
 
 
 def ours(image, model, step=STEP, **options):
@@ -100,11 +94,6 @@ def test_medpy_is_unstable_at_a_step_that_is_refused(medpy):
 # --- DIPlib ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def diplib():
-    return pytest.importorskip("diplib")
-
-
 @pytest.mark.parametrize("shape", [(50, 52), (28, 27, 29)])
 @pytest.mark.parametrize(
     ("name", "diffusivity", "per_kappa"),
@@ -157,11 +146,6 @@ def test_scipy_gaussian_spreads_a_nan_and_the_mask_keeps_it():
 # --- ITK ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def itk():
-    return pytest.importorskip("SimpleITK")
-
-
 def itk_diffusion(itk, image, spacing, step, count, conductance=1e6):
     """Gradient anisotropic diffusion; a huge conductance makes it the heat equation."""
     volume = itk.GetImageFromArray(image)
@@ -172,7 +156,6 @@ def itk_diffusion(itk, image, spacing, step, count, conductance=1e6):
 
 def test_itk_scales_differently_with_spacing(itk):
     """ITK divides by the spacing once: the variance grows by 2 T h instead of 2 T."""
-    itk.ProcessObject.SetGlobalWarningDisplay(False)
     spacing, time, count = (2.0, 1.0, 1.0), 1.2, 40
     blob = point((23, 31, 31))
     theirs = itk_diffusion(itk, blob, spacing, time / count, count)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.previews import DRAFT, MODELS, PLANES, SPACING, Watched, name, picture, whole_run
+from helpers.lazy_arrays import RecordingArray
+from helpers.previews import DRAFT, MODELS, PLANES, SPACING, name, picture, whole_run
 from napari_diffusion import backends, models
 from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing import previewer as previewer_module
@@ -218,7 +219,7 @@ def test_previews_compile_nothing_after_a_warm_up():
 
 def test_warm_up_takes_any_kind_of_image():
     """Frames, channels, axes of one voxel and lazy labels; the image is not read."""
-    series = Watched(np.zeros((3, 1, 30, 40, 2), np.uint16))
+    series = RecordingArray(np.zeros((3, 1, 30, 40, 2), np.uint16))
     labels = dask.array.ones((1, 30, 40), dtype=int)
     options = {
         "axes": (1, 2, 3),
@@ -231,7 +232,7 @@ def test_warm_up_takes_any_kind_of_image():
     assert not series.reads
 
 
-def test_nothing_is_compiled_during_the_import_of_the_compiler(monkeypatch):
+def test_is_compiling_is_false_during_the_import_of_the_compiler(monkeypatch):
     """The import takes a second in a thread, while the GUI thread polls `is_compiling`."""
     monkeypatch.setitem(sys.modules, "napari_diffusion.backends.numba.jit", ModuleType("jit"))
     assert backends.is_compiling() is False

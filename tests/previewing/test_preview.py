@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from helpers.lazy_arrays import RecordingArray
 from helpers.previews import (
     MODELS,
     PLANES,
     PROMISED,
     SPACING,
-    Watched,
-    agrees,
+    assert_agrees,
     name,
     picture,
     whole_run,
@@ -27,7 +27,7 @@ def test_planes_of_any_orientation_equal_the_whole_run(model):
     image = picture((40, 26, 30))
     for region in PLANES:
         part = nd.preview(image, model, region=region, time=2.5, spacing=SPACING)
-        agrees(part, whole_run(model)[region], image)
+        assert_agrees(part, whole_run(model)[region], image)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=name)
@@ -36,7 +36,7 @@ def test_boxes_in_2d_equal_the_whole_run(model):
     whole = nd.diffuse(image, model, time=6.0)
     inside, corner = (slice(40, 60), slice(30, 50)), (slice(0, 20), slice(60, 80))
     for region in (inside, corner, (45, slice(10, 12))):
-        agrees(nd.preview(image, model, region=region, time=6.0), whole[region], image)
+        assert_agrees(nd.preview(image, model, region=region, time=6.0), whole[region], image)
 
 
 @pytest.mark.parametrize("time", [2.0, 30.0])
@@ -51,7 +51,7 @@ def test_preview_is_exact_beside_a_step_in_its_surroundings(model, time):
         image = np.zeros((90, 24), np.float32)
         image[begin:] = 100.0
         part = nd.preview(image, model, region=(28, slice(None)), time=time)
-        agrees(part, nd.diffuse(image, model, time=time)[28], image)
+        assert_agrees(part, nd.diffuse(image, model, time=time)[28], image)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,7 +64,7 @@ def test_curvature_motion_is_exact_for_outlines_across_the_surroundings(model, s
         (y, x), radius = rng.uniform(0, image.shape), rng.uniform(3, 30)
         image[(row - y) ** 2 + (column - x) ** 2 < radius**2] = rng.uniform(0, 150)
     part = nd.preview(image, model, region=(150, slice(None)), time=40.0)
-    agrees(part, nd.diffuse(image, model, time=40.0)[150], image)
+    assert_agrees(part, nd.diffuse(image, model, time=40.0)[150], image)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_preview_is_exact_for_thick_slices_at_a_long_time(model):
     for plane in (3, 8, 13, 18):
         region = (plane, slice(None), slice(None))
         part = nd.preview(image, model, region=region, time=18.0, spacing=(6, 1, 1))
-        agrees(part, whole[plane], image)
+        assert_agrees(part, whole[plane], image)
 
 
 @pytest.mark.parametrize("distance", range(2, 12, 2))
@@ -89,7 +89,7 @@ def test_surroundings_include_the_reach_of_the_features(distance):
     image[30 + distance :] += 10000.0
     model = nd.PeronaMalik(kappa=30.0, sigma=4.0)
     part = nd.preview(image, model, region=(30, slice(None)), time=0.4)
-    agrees(part, nd.diffuse(image, model, time=0.4)[30], image[:31])
+    assert_agrees(part, nd.diffuse(image, model, time=0.4)[30], image[:31])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_regions_are_numpy_indices(region):
     image = picture((18, 12, 10))
     model = nd.PeronaMalik(kappa=10.0)
     part = nd.preview(image, model, region=region, time=1.0)
-    agrees(part, nd.diffuse(image, model, time=1.0)[region], image)
+    assert_agrees(part, nd.diffuse(image, model, time=1.0)[region], image)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_regions_are_numpy_indices(region):
     ids=name,
 )
 def test_only_the_part_and_its_surroundings_are_read(model):
-    image = Watched(picture((120, 24, 20)))
+    image = RecordingArray(picture((120, 24, 20)))
     part = nd.preview(image, model, region=(60, slice(None), slice(None)), time=2.0)
     assert part.shape == (24, 20)
     assert sum(image.reads) <= 40 * 24 * 20
@@ -125,7 +125,7 @@ def test_surroundings_are_never_wider_than_the_exact_ones():
     """One explicit step reaches one voxel: three planes are read, and the result is bit-exact."""
     image, model = picture((40, 12, 12)), nd.PeronaMalik(kappa=10.0)
     region, scheme = (20, slice(None), slice(None)), nd.schemes.Explicit(step=0.15)
-    watched = Watched(image)
+    watched = RecordingArray(image)
     part = nd.preview(watched, model, region=region, time=0.15, scheme=scheme)
     assert sum(watched.reads) == 3 * 12 * 12
     np.testing.assert_array_equal(part, nd.diffuse(image, model, time=0.15, scheme=scheme)[20])
@@ -140,12 +140,12 @@ def test_preview_of_one_frame_of_a_series_with_channels_equals_the_run():
     series = np.stack(frames)
     options = {"time": 2.0, "axes": (1, 2), "channel_axis": -1, "channel_weights": (1, 2, 0.5)}
     model = nd.PeronaMalik(kappa=15.0, sigma=1.0)
-    whole, watched = nd.diffuse(series, model, **options), Watched(series)
+    whole, watched = nd.diffuse(series, model, **options), RecordingArray(series)
     region = (3, slice(None), 12, slice(None))
-    agrees(nd.preview(watched, model, region=region, **options), whole[region], series)
+    assert_agrees(nd.preview(watched, model, region=region, **options), whole[region], series)
     assert sum(watched.reads) <= series[0].size
     part = nd.preview(series, model, region=(slice(1, 4), 5, slice(None), 1), **options)
-    agrees(part, whole[1:4, 5, :, 1], series)
+    assert_agrees(part, whole[1:4, 5, :, 1], series)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f2", "f8", "?"])
@@ -182,7 +182,8 @@ def test_preview_with_mask_and_labels_equals_the_whole_run(model, kind):
     walls = _regions(image.shape)[kind]
     whole = nd.diffuse(image, model, time=3.0, **walls)
     for region in [(20, slice(None), slice(None)), (slice(None), slice(None), 3)]:
-        agrees(nd.preview(image, model, region=region, time=3.0, **walls), whole[region], image)
+        part = nd.preview(image, model, region=region, time=3.0, **walls)
+        assert_agrees(part, whole[region], image)
 
 
 @pytest.mark.parametrize("where", ["mask", "labels", "labels of frames", "nan", "masked array"])
@@ -207,7 +208,7 @@ def test_far_walls_change_the_smoothing_of_features_as_in_the_run(where):
     for frame in (0, 1):
         region = (frame, 26, slice(None), slice(None))
         part = nd.preview(image, model, region=region, **options)
-        agrees(np.ma.getdata(part), np.ma.getdata(whole)[region], np.ma.getdata(image), 3e-5)
+        assert_agrees(np.ma.getdata(part), np.ma.getdata(whole)[region], np.ma.getdata(image), 3e-5)
         assert isinstance(part, np.ma.MaskedArray) is (where == "masked array")
 
 
@@ -216,8 +217,9 @@ def test_nan_in_the_part_is_kept_or_refused():
     image[20, 4:7, 4:7] = np.nan
     region, model = (20, slice(None), slice(None)), nd.PeronaMalik(kappa=10.0, sigma=1.0)
     whole = nd.diffuse(image, model, time=2.0, nan="mask")
-    agrees(nd.preview(image, model, region=region, time=2.0, nan="mask"), whole[region], image)
-    message = r"^The part .* NaN or infinite, one at index \[\d+, \d+, \d+\]"
+    part = nd.preview(image, model, region=region, time=2.0, nan="mask")
+    assert_agrees(part, whole[region], image)
+    message = r"^The previewed part of the image .* NaN or infinite, one at index \[\d+, \d+, \d+\]"
     with pytest.raises(ValueError, match=message) as caught:
         nd.preview(image, model, region=region, time=2.0)
     assert np.isnan(image[caught.value.index])
@@ -236,7 +238,7 @@ def test_lazy_arrays_are_read_in_part():
     labels = lazy(np.ones(image.shape, int))
     region = (5, slice(None), slice(None))
     part = nd.preview(lazy(image), model, region=region, time=1.0, labels=labels)
-    agrees(part, nd.diffuse(image, model, time=1.0)[region], image)
+    assert_agrees(part, nd.diffuse(image, model, time=1.0)[region], image)
     assert sum(read) <= 2 * 2 * 10 * 20 * 20
 
 
@@ -245,7 +247,7 @@ def test_surroundings_at_a_long_time_are_the_whole_axis():
     image = picture((30, 20))
     for model, time in [(nd.Linear(), 1e7), (nd.PeronaMalik(kappa=10.0), 400.0)]:
         part = nd.preview(image, model, region=(3, slice(None)), time=time)
-        agrees(part, nd.diffuse(image, model, time=time)[3], image)
+        assert_agrees(part, nd.diffuse(image, model, time=time)[3], image)
 
 
 def test_preview_takes_axes_of_one_voxel_and_lists():
@@ -253,7 +255,7 @@ def test_preview_takes_axes_of_one_voxel_and_lists():
     model = nd.PeronaMalik(kappa=10.0, sigma=1.0)
     whole = nd.diffuse(image, model, time=1.0)
     part = nd.preview(image.tolist(), model, region=(12, 0, slice(None)), time=1.0)
-    agrees(part.astype("f4"), whole[12, 0], image)
+    assert_agrees(part.astype("f4"), whole[12, 0], image)
 
 
 def test_preview_reports_progress_and_can_be_cancelled():
@@ -317,4 +319,4 @@ def test_previews_between_walls_equal_the_whole_run(model, strict):
     options = {"time": 1.5, "spacing": SPACING, "strict": strict, "labels": labels}
     whole = nd.diffuse(image, model, **options)
     for region in PLANES:
-        agrees(nd.preview(image, model, region=region, **options), whole[region], image)
+        assert_agrees(nd.preview(image, model, region=region, **options), whole[region], image)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from helpers.oracles import eigenvalue, mode
 from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit, Midpoint
 
 STEPPED = [cls for cls in BUILTIN if cls is not nd.schemes.Exact]
@@ -97,11 +98,6 @@ def test_midpoint_computes_one_tensor_per_cycle_in_its_middle_and_one_at_the_sta
         nd.diffuse(np.zeros((8, 8)), nd.EdgeEnhancing(), time=1.0, scheme="midpoint", strict=True)
 
 
-def mode(shape, waves):
-    axes = [np.cos(np.pi * k * (np.arange(n) + 0.5) / n) for n, k in zip(shape, waves, strict=True)]
-    return np.prod(np.meshgrid(*axes, indexing="ij"), axis=0)
-
-
 @pytest.mark.parametrize("cls", STEPPED)
 @pytest.mark.parametrize(
     ("shape", "waves", "spacing"),
@@ -109,10 +105,7 @@ def mode(shape, waves):
 )
 def test_cosine_mode_decays_by_the_stability_polynomial(cls, shape, waves, spacing):
     u = mode(shape, waves)
-    rate = sum(
-        2 / h**2 * (1 - math.cos(math.pi * k / n))
-        for h, k, n in zip(spacing, waves, shape, strict=True)
-    )
+    rate = eigenvalue(shape, spacing, waves)
     stages = nd.plan(u, nd.Linear(), time=3.0, spacing=spacing, scheme=cls()).stages
     result = nd.diffuse(u, nd.Linear(), time=3.0, spacing=spacing, scheme=cls())
     np.testing.assert_allclose(result, u * polynomial(stages, np.array([-rate])), atol=1e-12)

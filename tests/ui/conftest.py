@@ -13,13 +13,13 @@ from helpers.viewer import (
     FakeCompileClient,
     FakeRun,
     HeldPreviews,
-    follow,
+    wait_for_preview,
     wait_until_settled,
 )
 from napari_diffusion.previewing.request import PreviewRequest
-from napari_diffusion.ui import warmup as widget_warmup
+from napari_diffusion.ui import background_compilation
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.run import task, warmup
+from napari_diffusion.ui.run import kernels, task
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
 from napari_diffusion.workflows import outputs
@@ -49,7 +49,7 @@ def no_task_left(qtbot):
 
 
 @pytest.fixture(autouse=True)
-def no_other_process(monkeypatch):
+def compile_in_test_process(monkeypatch):
     """Compile the kernels in the test process: a worker would outlast most tests."""
 
     def refuse():
@@ -70,7 +70,7 @@ def preferences(monkeypatch):
 
 
 @pytest.fixture
-def open_widget(make_napari_viewer_proxy, qtbot):
+def open_widget(make_napari_viewer_proxy):
     """Return a function that opens a viewer with a docked widget, as the menu does."""
 
     def open_one(name="Anisotropic diffusion", viewer=None):
@@ -104,13 +104,13 @@ def open_alone(qtbot):
 
 
 @pytest.fixture
-def run(qtbot):
+def press_run(qtbot):
     """Return a function that presses Run and waits for the end.
 
     It returns the new layer, ``None`` without one.
     """
 
-    def run_it(viewer, widget):
+    def press(viewer, widget):
         before = list(viewer.layers)
         wait_until_settled(qtbot, widget)
         assert widget.panel.button.text == "Run"
@@ -120,7 +120,7 @@ def run(qtbot):
         assert len(new) <= 1
         return new[0] if new else None
 
-    return run_it
+    return press
 
 
 @pytest.fixture
@@ -133,12 +133,8 @@ def folders(tmp_path):
 
 
 @pytest.fixture
-def settled(qtbot):
-    return lambda widget: wait_until_settled(qtbot, widget)
-
-
-@pytest.fixture
-def slow(monkeypatch):
+def fake_run(monkeypatch):
+    """Replace the engine: a run reports half, then waits until ``fake_run.go`` is set."""
     fake = FakeRun()
     monkeypatch.setattr(outputs, "run_with_outputs", fake)
     yield fake
@@ -154,7 +150,7 @@ def noisy():
 
 
 @pytest.fixture
-def opened(open_widget, qtbot):
+def open_preview(open_widget, qtbot):
     """Return a function that opens a viewer with an image, the widget and its preview."""
 
     def open_one(image, **picture):
@@ -163,14 +159,15 @@ def opened(open_widget, qtbot):
         section = gui.sections[PreviewSection]
         wait_until_settled(qtbot, gui)
         section.box.button.native.click()
-        follow(qtbot, gui)
+        wait_for_preview(qtbot, gui)
         return viewer, gui, section
 
     return open_one
 
 
 @pytest.fixture
-def held(monkeypatch):
+def held_previews(monkeypatch):
+    """Replace `PreviewRequest.run`: previews are computed when ``held_previews.go`` is set."""
     fake = HeldPreviews()
     monkeypatch.setattr(PreviewRequest, "run", lambda *args, **keywords: fake(*args, **keywords))
     yield fake
@@ -178,12 +175,12 @@ def held(monkeypatch):
 
 
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """Replace the compile worker: kernels are compiled when ``elsewhere.go`` is set."""
-    fake, kinds = FakeCompileClient(), set()
-    monkeypatch.setattr(warmup, "client", fake)
-    monkeypatch.setattr(widget_warmup, "client", fake)
-    monkeypatch.setattr(warmup, "compiled_kinds", kinds)
-    monkeypatch.setattr(widget_warmup, "compiled_kinds", kinds)
+def fake_compile_client(monkeypatch):
+    """Replace the compile worker: kernels are compiled when ``fake_compile_client.go`` is set."""
+    fake, keys = FakeCompileClient(), set()
+    monkeypatch.setattr(kernels, "client", fake)
+    monkeypatch.setattr(background_compilation, "client", fake)
+    monkeypatch.setattr(kernels, "compiled_keys", keys)
+    monkeypatch.setattr(background_compilation, "compiled_keys", keys)
     yield fake
     fake.go.set()

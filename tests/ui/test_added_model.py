@@ -7,7 +7,7 @@ from helpers import example_package
 
 
 def test_model_of_another_package_runs_in_the_widget(
-    tmp_path, monkeypatch, open_widget, run, noisy
+    tmp_path, monkeypatch, open_widget, press_run, noisy
 ):
     monkeypatch.syspath_prepend(example_package.install(tmp_path))
     viewer, widget = open_widget("Anisotropic diffusion")
@@ -17,7 +17,7 @@ def test_model_of_another_package_runs_in_the_widget(
     widget.form.controls["kappa"].value = 12.0
     widget.form.controls["sigma"].value = 0.7
     widget.form.amount.number.value = 2.0
-    layer = run(viewer, widget)
+    layer = press_run(viewer, widget)
     assert layer.name.endswith("[Geman-McClure]")
     np.testing.assert_array_equal(
         layer.data,

@@ -12,21 +12,21 @@ class NotFinite(ValueError):
         Number of these values.
     index
         Index of the first one in the user's array.
-    what
-        What holds them, as the subject of the sentence.
+    subject
+        Name of the array that holds them, the subject of the message.
     """
 
-    def __init__(self, count: int, index: tuple[int, ...], what: str) -> None:
-        self.count, self.index, self.what = count, index, what
+    def __init__(self, count: int, index: tuple[int, ...], subject: str) -> None:
+        self.count, self.index, self.subject = count, index, subject
         several = count > 1
         values, them = ("values that are", "them") if several else ("value that is", "it")
         place = f"{', one' if several else ''} at index {list(index)}"
         remedy = f"use nan='mask' to diffuse around {them}"
-        super().__init__(f"{what} has {count} {values} NaN or infinite{place}; {remedy}.")
+        super().__init__(f"{subject} has {count} {values} NaN or infinite{place}; {remedy}.")
 
     def __reduce__(self) -> tuple[type[NotFinite], tuple[int, tuple[int, ...], str]]:
         """Rebuild the error in another process from its three arguments."""
-        return NotFinite, (self.count, self.index, self.what)
+        return NotFinite, (self.count, self.index, self.subject)
 
 
 class MissingLibraryError(ImportError):

@@ -17,7 +17,6 @@ from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.halo_block import (
     AxisIndex,
     HaloBlock,
-    per_diffusing_axis,
     unread_problem,
 )
 from napari_diffusion.engine.planner import CHUNK_PLANES
@@ -60,7 +59,7 @@ def map_over_image(
     image = image if hasattr(image, "shape") else np.asarray(image)
     _, reach = dry_run(model, problem.grid())
     whole = [slice(None)] * len(problem.shape)
-    halo = per_diffusing_axis(problem, reach)
+    halo = problem.per_diffusing_axis(reach)
     block = HaloBlock.around(problem, whole if region is None else region, halo)
     on_block = block.problem_of_block(image, domain)
     values = np.zeros(shape_without_channels(on_block), on_block.working)

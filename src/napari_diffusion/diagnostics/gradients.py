@@ -15,7 +15,6 @@ from napari_diffusion.diagnostics.feature_maps import frame_features, shape_with
 from napari_diffusion.engine.halo_block import (
     AxisIndex,
     HaloBlock,
-    per_diffusing_axis,
     unread_problem,
 )
 from napari_diffusion.engine.problem import Problem
@@ -75,7 +74,7 @@ def sample_gradients(
     image = image if hasattr(image, "shape") else np.asarray(image)
     middle = [problem.shape[i] // 2 for i in problem.frame_axes]
     reach = [1 + r for r in smoothing_reach(sigma, problem.grid())]
-    halo = per_diffusing_axis(problem, reach)
+    halo = problem.per_diffusing_axis(reach)
     magnitudes = [np.zeros(0)]
     for region in _planes(problem, middle if frame is None else list(frame)):
         if cancel is not None and cancel.is_set():

@@ -95,7 +95,11 @@ class HaloBlock:
         return regions[tuple(index)]
 
     def close_cut_face(self, regions: NDArray[Any]) -> None:
-        """Set the outermost plane of ``regions`` on a cut side to 0, a wall far from the part."""
+        """Set the outermost plane of ``regions`` on a cut side to 0.
+
+        The result on the part is unchanged. The block then has walls, as the whole image has, and
+        the same kernels run on it.
+        """
         axis = self.cut[0]
         plane = 0 if self.outer[axis].start > 0 else -1
         regions[(slice(None),) * self._axes_of(regions).index(axis) + (plane,)] = 0
@@ -148,12 +152,6 @@ def unread_problem(
     return make_problem(
         image, geometry, shapes, preserve_dtype=preserve_dtype, channel_weights=channel_weights
     )
-
-
-def per_diffusing_axis(problem: Problem, reach: Sequence[int]) -> list[int]:
-    """Convert a reach along the axes of `Problem.space` to one along each diffusing axis."""
-    moving = iter([r for r, n in zip(reach, problem.space, strict=True) if n > 1])
-    return [next(moving) if problem.shape[i] > 1 else 0 for i in problem.axes]
 
 
 def _shape_only(regions: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Runs a plan on an image in memory.
+"""Run of a plan on an image in memory, frame by frame.
 
-`evolve` is a generator: progress, cancel, previews and the command line all consume the same one.
+`evolve` is a generator, which Python, the widgets and the command line all consume.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class State:
     fraction
         Completed share of the whole run, from 0 to 1.
     frame
-        Number of the current frame.
+        Index of the current frame, counted from 0.
     """
 
     time: float
@@ -58,7 +58,7 @@ def evolve(
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Generator[State, None, None]:
-    """Run a plan; yields a `State` after every step of every frame."""
+    """Run a plan; yields a `State` after every step (or superstep) of every frame."""
     progress = progress or (lambda fraction: None)
     kernels = backends.get_backend(plan.backend, len(problem.space))
     frames = list(problem.frames()) if 0 not in problem.shape else []

@@ -158,7 +158,7 @@ def check_memory(problem: Problem, peak: int) -> None:
 
 
 def format_bytes(count: int) -> str:
-    """Return a number of bytes in the largest unit that leaves at least one before the point."""
+    """Return a number of bytes with a binary unit, such as ``1.5 GiB``."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:

@@ -159,10 +159,11 @@ def make_plan(
         halo = _exact_halo(scheme, grid, time, problem)
     else:
         halo = _stepped_halo(stages, operator, feature_reach, strict)
+    lengths = [problem.shape[i] for i in problem.axes]
     return Plan(
         scheme=scheme,
         stages=stages,
-        halo=_per_diffusing_axis(halo, grid, problem),
+        halo=tuple(np.minimum(problem.per_diffusing_axis(halo), lengths).tolist()),
         memory=demand.peak,
         max_step=max_step,
         threads=threads,
@@ -270,16 +271,6 @@ def _stepped_halo(
     tensors += stages[0].predictor_step > 0 if stages else 0
     stencil = SELLING_REACH if strict else 1
     return [tensors * r + (len(stages) + predictions) * stencil for r in feature_reach]
-
-
-def _per_diffusing_axis(halo: list[int], grid: Grid, problem: Problem) -> tuple[int, ...]:
-    """Convert a halo along the axes of `Problem.space` to one along each diffusing axis.
-
-    It is at most the length of the axis.
-    """
-    moving = iter([r for r, n in zip(halo, grid.shape, strict=True) if n != 1])
-    lengths = [problem.shape[i] for i in problem.axes]
-    return tuple(min(next(moving), n) if n != 1 else 0 for n in lengths)
 
 
 def _number(name: str, value: Any, unit: str, minimum: float = -math.inf) -> float:

@@ -77,6 +77,11 @@ class Problem:
         real = iter([h for i, h in zip(self.axes, self.spacing, strict=True) if self.shape[i] != 1])
         return tuple(next(real) if n != 1 else 1.0 for n in self.space)
 
+    def per_diffusing_axis(self, reach: Sequence[int]) -> list[int]:
+        """Convert a reach along the axes of `space` to one along each diffusing axis."""
+        moving = iter([r for r, n in zip(reach, self.space, strict=True) if n != 1])
+        return [next(moving) if self.shape[i] != 1 else 0 for i in self.axes]
+
     @property
     def geometry(self) -> Geometry:
         """The checked geometry, for another problem on a part of the same image."""

@@ -1,4 +1,4 @@
-"""Recipes: runs as plain numbers, shared by the widgets, Python, the command line and clusters."""
+"""Recipes: runs as plain numbers, shared by the widgets, Python and the command line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def package_version() -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that defines a run except the image and its voxel size.
+    """The settings of a run, without image, mask and channel weights.
 
     Attributes
     ----------
@@ -59,9 +59,10 @@ class Recipe:
     scheme, tolerance, strict, nan, preserve_dtype
         As in `napari_diffusion.diffuse`.
     spacing
-        Voxel size that the recipe was made with [unit]; the default of `diffuse` and `evolve`.
+        Voxel size of the image that the recipe was made for [unit]. It is the default of `diffuse`
+        and `evolve`.
     axes, channel_axis
-        Axes that the recipe was made with, used by `diffuse` and `evolve`.
+        Axes of that image; the defaults of `diffuse` and `evolve`.
     axis_names
         Names of ``axes``, such as ``("z", "y", "x")``. With them, `on` converts the recipe to an
         array whose axes have another order.

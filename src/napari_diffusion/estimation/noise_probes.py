@@ -34,7 +34,9 @@ GRADIENT_RADIUS = 3
 def measure_noise(
     patches: Sequence[Patch], kind: Any, model: Model | str
 ) -> dict[int, list[Noise]]:
-    """Noise of every channel, by the frame; all channels of a frame have the same kind.
+    """Return the noise of every channel of each frame.
+
+    All channels of a frame have the same kind of noise.
 
     Parameters
     ----------

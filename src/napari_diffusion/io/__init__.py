@@ -233,6 +233,7 @@ __all__ = [
     "check_target",
     "format_of",
     "read",
+    "read_metadata",
     "sidecar_of",
     "write",
 ]

@@ -173,8 +173,9 @@ class Model:
     """Base class of the diffusion models: frozen dataclasses with fields declared by `param`.
 
     A subclass sets ``name``, ``title`` and ``summary`` and implements `operator`. It uses local
-    features only: no global statistics and no state. Previews, tiles, threads and clusters
-    therefore agree. The laws of `napari_diffusion.testing` check the declared properties.
+    features only: no global statistics and no state. The result therefore does not depend on
+    slabs, threads, frames or the part that is previewed. The laws of `napari_diffusion.testing`
+    check the declared properties.
 
     Attributes
     ----------

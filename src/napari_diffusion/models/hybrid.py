@@ -7,7 +7,8 @@ It is edge-enhancing on sheets and in flat regions, and coherence-enhancing alon
    \xi = \frac{\mu_1}{a + \mu_2} - \frac{\mu_2}{a + \mu_3}
 
 with the eigenvalues :math:`\mu_i` of the structure tensor, the edge-enhancing :math:`\lambda^e` of
-:math:`|\nabla u_\sigma|`, and :math:`\lambda^c_{1,2} = \alpha`,
+:math:`|\nabla u_\sigma|`, the tube contrast :math:`h`, the coherence :math:`c`, and
+:math:`\lambda^c_{1,2} = \alpha`,
 :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`.
 The published :math:`a = \alpha` does not have the unit of a squared gradient;
 :math:`a = \alpha\kappa^2` does. In 2-D the two eigenvalues take the places of :math:`\mu_2` and

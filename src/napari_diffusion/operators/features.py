@@ -47,7 +47,7 @@ class Features:
         Work arrays.
     reach
         Number of voxels per axis beyond the slab that the features requested so far depend on.
-    before
+    previous
         Features of the preceding slab of the same field, with the same ``scratch``. Planes that
         they have smoothed are reused.
     """

@@ -18,7 +18,6 @@ from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.halo_block import (
     AxisIndex,
     HaloBlock,
-    per_diffusing_axis,
     unread_problem,
 )
 from napari_diffusion.engine.planner import Plan, make_plan
@@ -120,8 +119,7 @@ class PreviewRequest:
             part = self._request_on_block(order).result(progress, cancel)
         except NotFinite as error:
             index = block.index_of(error.index, order)
-            what = "The part of the image that is looked at"
-            raise NotFinite(error.count, index, what) from None
+            raise NotFinite(error.count, index, "The previewed part of the image") from None
         part = block.reordered(part, order, back=True)[block.inner]
         if self._hidden is not None:
             part = np.ma.array(part, mask=self._hidden[tuple(self.region)])
@@ -229,7 +227,7 @@ def surroundings(
     sides = sum(
         (part.outer[i].start > 0) + (part.outer[i].stop < problem.shape[i]) for i in problem.axes
     )
-    reaches = per_diffusing_axis(problem, reach)
+    reaches = problem.per_diffusing_axis(reach)
     halo = []
     for axis, h, exact, r in zip(problem.axes, problem.spacing, plan.halo, reaches, strict=True):
         n = problem.shape[axis]

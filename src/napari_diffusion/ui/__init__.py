@@ -1,1 +1,4 @@
-"""The napari side: two widgets and sample images. Everything they do works without Qt, too."""
+"""The napari side: two widgets and sample images.
+
+All that they compute is also available without Qt.
+"""

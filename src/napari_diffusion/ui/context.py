@@ -12,7 +12,7 @@ from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
-from napari_diffusion.ui.run.request import Settings
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import when_destroyed
 
 
@@ -33,8 +33,8 @@ class Context:
     Attributes
     ----------
     settings_changed
-        Signal: the return value of `settings` may have changed. It is emitted at most once per turn
-        of the event loop, after `layer_changed`.
+        Signal: the return value of `settings` may have changed. The form emits it at most once per
+        turn of the event loop, after `layer_changed`; `report_change` emits it at once.
     layer_changed
         Signal: another layer was chosen, or the chosen one got other data, scale, units or axis
         labels.
@@ -111,7 +111,7 @@ class Context:
         """Report that an option of the section changes the run, which needs a new plan."""
         self.settings_changed.emit()
 
-    def run(self, queued_run: QueuedRun) -> None:
+    def enqueue(self, queued_run: QueuedRun) -> None:
         """Add a run to the queue; the panel shows its progress and its result."""
         self._panel.add(queued_run)
 

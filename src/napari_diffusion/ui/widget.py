@@ -8,6 +8,7 @@ import numpy as np
 from magicgui.widgets import Container
 
 import napari_diffusion as nd
+from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.preferences import Preferences, find_page
@@ -20,18 +21,17 @@ from napari_diffusion.ui.qt.layout import (
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run import starting_values
+from napari_diffusion.ui.run.kernels import wait_for_suggestion
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel, screen_message
-from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.run import Run
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
-from napari_diffusion.ui.run.warmup import wait_for_suggestion
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
-from napari_diffusion.ui.warmup import WidgetWarmup
 from napari_diffusion.workflows import outputs
 
 #: Delay between the last change and the new suggestion and plan [ms].
@@ -88,7 +88,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             content.insert(content.index(self.form.more), section.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
         self._plans, self._suggestions = ReplaceableTask(), ReplaceableTask()
-        self._warmup = WidgetWarmup(self.context, self.panel)
+        self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
         self.context.on_close(self._suggestions.drop)
         self._connect()

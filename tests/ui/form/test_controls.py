@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 import napari_diffusion as nd
+from helpers.viewer import wait_until_settled
 from napari_diffusion.models import Model, all_models, param
 from napari_diffusion.ui.form import form
 from napari_diffusion.ui.form.model_controls import ModelControls, length_power
@@ -98,7 +99,7 @@ def test_power_of_length_of_a_unit(unit, power):
 
 
 @pytest.mark.parametrize("isotropic", [True, False])
-def test_every_model_is_in_exactly_one_widget(qtbot, open_alone, isotropic):
+def test_every_model_is_in_exactly_one_widget(open_alone, isotropic):
     _, gui = open_alone("Isotropic diffusion" if isotropic else "Anisotropic diffusion")
     assert list(gui.form.model.choices) == [
         model for model in all_models() if model.isotropic is isotropic
@@ -108,7 +109,7 @@ def test_every_model_is_in_exactly_one_widget(qtbot, open_alone, isotropic):
         assert gui.form.controls.value() == model()
 
 
-def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch, settled):
+def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch):
     monkeypatch.setattr(form, "all_models", lambda: (nd.PeronaMalik, Everything))
     _, gui = open_widget()
     gui.root_native_widget.window().show()
@@ -160,14 +161,14 @@ def test_corrections_of_the_layer_are_followed(open_alone, noisy):
     assert gui.form.table.spacing == (1, 1)
 
 
-def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, run):
+def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, press_run):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     gui.root_native_widget.window().show()
     assert not gui.form.table.reset.visible
     gui.form.table.rows[0].size.value = 4
     assert gui.form.table.reset.visible
-    layer = run(viewer, gui)
+    layer = press_run(viewer, gui)
     np.testing.assert_array_equal(
         layer.data, nd.diffuse(noisy, nd.Linear(), time=gui.form.amount.time, spacing=(4, 0.5, 0.5))
     )
@@ -176,10 +177,10 @@ def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, run):
     assert not gui.form.table.reset.visible
 
 
-def test_another_unit_shows_the_same_lengths(open_alone, noisy, run, settled):
+def test_another_unit_shows_the_same_lengths(open_alone, noisy, press_run, qtbot):
     viewer, gui = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     gui.form.amount.kind.value = TIME
     gui.form.controls["kappa"].value = 8.0
     gui.form.controls["sigma"].value = 0.0
@@ -190,7 +191,7 @@ def test_another_unit_shows_the_same_lengths(open_alone, noisy, run, settled):
     assert gui.form.amount.number.value == 3e6
     others = gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
     assert others == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
-    layer = run(viewer, gui)
+    layer = press_run(viewer, gui)
     np.testing.assert_allclose(
         layer.data,
         nd.diffuse(noisy, nd.PeronaMalik(kappa=8.0), time=3.0, spacing=(2, 0.5, 0.5)),
@@ -207,10 +208,10 @@ def test_unit_of_length_chosen_for_pixels_keeps_the_numbers(open_alone, noisy):
     assert (gui.form.amount.number.value, gui.form.amount.number.unit) == (2.0, "µm")
 
 
-def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settled):
+def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, qtbot):
     viewer, gui = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a")
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     model, time = starting_values.suggest_values(
         noisy, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None
     )
@@ -218,10 +219,10 @@ def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settle
     assert (gui.form.controls["kappa"].value, gui.form.amount.time) == (model.kappa, time)
     gui.form.controls["kappa"].value = 33.0
     viewer.add_image(noisy * 10, name="b")
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert gui.form.controls["kappa"].value == 33
     gui.form.suggest.native.click()
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     suggested, _ = starting_values.suggest_values(
         noisy * 10,
         nd.PeronaMalik(),
@@ -235,18 +236,18 @@ def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, settle
     assert gui.form.reasons.open
 
 
-def test_failed_suggestion_shows_the_declared_defaults_and_a_message(open_alone, settled, noisy):
+def test_failed_suggestion_shows_the_declared_defaults_and_a_message(open_alone, qtbot, noisy):
     viewer, gui = open_alone("Anisotropic diffusion")
     gui.form.controls["diffusivity"].value = "tukey"
     viewer.add_image(noisy)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert gui.form.controls["kappa"].value != nd.PeronaMalik().kappa
     viewer.add_image(np.ones((8, 9), np.float32))
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert gui.form.controls.value() == nd.PeronaMalik(diffusivity="tukey")
     assert "No suggestion" in gui.panel.status.value
     viewer.layers.selection.active = viewer.layers[0]
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert gui.panel.status.value == ""
 
 
@@ -314,12 +315,12 @@ def test_every_control_has_a_tooltip(qtbot, noisy):
     assert [native for native in stops if not native.toolTip()] == []
 
 
-def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, settled):
+def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, qtbot):
     viewer, gui = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy)
     for section in gui.sections.values():
         section.box.open = True
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     batch = gui.sections[BatchSection]
     expected = [
         batch.layers.native,
@@ -339,26 +340,33 @@ def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, settl
     assert not plot.focusPolicy() & Qt.FocusPolicy.TabFocus
 
 
-def test_labels_are_aligned_again_after_a_change_of_font(open_alone, settled, noisy):
+def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, noisy):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
-    settled(gui)
-    assert not gui._timer.isActive()
-    QApplication.sendEvent(gui.scroll, QEvent(QEvent.Type.FontChange))
-    assert gui._timer.isActive()
+    wait_until_settled(qtbot, gui)
+    labels = [layout._label_of(each) for each in gui.form.more.body if layout._label_of(each)]
+    before = {label.width() for label in labels}
+    assert len(before) == 1
+    font = gui.scroll.font()
+    font.setPointSize(2 * font.pointSize())
+    gui.scroll.setFont(font)
+    wait_until_settled(qtbot, gui)
+    after = {label.width() for label in labels}
+    assert len(after) == 1
+    assert after.pop() > before.pop()
 
 
-def test_at_most_six_rows_are_shown_at_first(open_widget, noisy, settled):
+def test_at_most_six_rows_are_shown_at_first(open_widget, noisy, qtbot):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert len([row for row in gui.form if row.visible]) <= 6
     assert not any(section.box.open for section in gui.sections.values())
     assert not gui.form.more.open
 
 
-def test_nothing_is_wider_than_the_dock(open_widget, settled):
+def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(
@@ -368,7 +376,7 @@ def test_nothing_is_wider_than_the_dock(open_widget, settled):
         units=("um",) * 5,
     )
     gui.form.more.button.native.click()
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     viewer.theme = "light"  # after a change of style, Qt measures all widgets again
     gui.panel.say("a sentence that goes on and on " * 10)
     QApplication.processEvents()

@@ -8,9 +8,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
-from helpers.viewer import follow, shows_the_run
-from napari_diffusion.ui.run import warmup
-from napari_diffusion.ui.run.request import Settings
+from helpers.viewer import assert_shows_the_run, wait_for_preview, wait_until_settled
+from napari_diffusion.ui.run import kernels
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 
@@ -65,10 +65,10 @@ def test_later_axis_names_change_the_checked_axes_until_the_user_chooses(open_al
     assert gui.form.table.axes == (1, 2)
 
 
-def test_tab_order_includes_the_axes_of_a_later_image(open_widget, noisy, settled):
+def test_tab_order_includes_the_axes_of_a_later_image(open_widget, noisy, qtbot):
     viewer, gui = open_widget()
     viewer.add_image(noisy)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     form = gui.form
     expected = [
         form.table.rows[0].smooth.native,
@@ -109,12 +109,12 @@ def test_axes_of_a_recipe_are_identified_or_reported(open_alone, recipe, shape, 
         assert Settings.of_layer(layer, recipe, None).keywords["axes"] == expected
 
 
-def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, settled, qtbot):
+def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, qtbot):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="one")
     viewer.add_image(noisy + 1, name="two")
     gui.form.table.rows[2].smooth.value = False
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     viewer.layers.selection = set(viewer.layers)
     gui.sections[BatchSection].box.open = True
     gui.sections[BatchSection].layers.native.click()
@@ -150,10 +150,10 @@ def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, 
     ],
     ids=str,
 )
-def test_a_recipe_with_a_wrong_value_changes_nothing(open_alone, noisy, settled, change):
+def test_a_recipe_with_a_wrong_value_changes_nothing(open_alone, noisy, qtbot, change):
     viewer, gui = open_alone()
     viewer.add_image(noisy)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     gui.form.controls["kappa"].value = 7.0
     before = gui.form.recipe()
     QApplication.clipboard().setText(json.dumps(GOOD | change))
@@ -196,69 +196,69 @@ def test_saved_recipe_gets_the_suffix_that_load_lists(open_alone, noisy, tmp_pat
     assert "cannot be written: No such file" in gui.panel.status.value
 
 
-def test_preview_follows_painting(opened, qtbot, noisy):
-    viewer, gui, section = opened(noisy)
+def test_preview_follows_painting(open_preview, qtbot, noisy):
+    viewer, gui, section = open_preview(noisy)
     labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))
     gui.form.regions.value = labels
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     whole = section.overlay.layer.data.copy()
     labels.brush_size = 6
     plane = int(viewer.dims.current_step[0])
     labels.paint((plane, 8, 14), 2)
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert not np.array_equal(section.overlay.layer.data, whole)
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
     labels.undo()
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     np.testing.assert_allclose(section.overlay.layer.data, whole, rtol=1e-6)
 
 
-def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(opened, qtbot, noisy):
+def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(open_preview, qtbot, noisy):
     image = noisy.copy()
-    viewer, gui, _ = opened(image)
+    viewer, gui, _ = open_preview(image)
     before = gui.form.revision
     viewer.dims.set_current_step(0, 1)
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert gui.form.revision == before  # another plane, same image
     image[:] = image[:, ::-1]
     gui.form.layer.value.refresh()
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert gui.form.revision == before + 1
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_no_preview_layer_is_added_while_the_original_is_shown(opened, qtbot, noisy):
-    viewer, gui, section = opened(noisy)
+def test_no_preview_layer_is_added_while_the_original_is_shown(open_preview, qtbot, noisy):
+    viewer, gui, section = open_preview(noisy)
     first, added = section.overlay.layer, []
     qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
     viewer.layers.events.inserted.connect(lambda event: added.append(event.value))
     viewer.dims.ndisplay = 3
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert not added
     assert not first.visible
     qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert added == [section.overlay.layer]
     assert section.overlay.layer.visible
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_a_result_does_not_cover_the_preview(opened, qtbot, run, noisy):
-    viewer, gui, section = opened(noisy)
-    result = run(viewer, gui)
-    follow(qtbot, gui)
+def test_a_result_does_not_cover_the_preview(open_preview, qtbot, press_run, noisy):
+    viewer, gui, section = open_preview(noisy)
+    result = press_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
     qtbot.waitUntil(lambda: viewer.layers[-1] == section.overlay.layer)
     assert viewer.layers[-2] == result
     # A layer that the user opens may cover the preview.
     labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert viewer.layers[-1] == labels
 
 
 def test_error_stays_on_screen_while_kernels_are_compiled(
-    open_alone, noisy, elsewhere, qtbot, monkeypatch
+    open_alone, noisy, fake_compile_client, qtbot, monkeypatch
 ):
-    monkeypatch.setattr(warmup, "is_compiling", lambda: True)
+    monkeypatch.setattr(kernels, "is_compiling", lambda: True)
     viewer, gui = open_alone()
     viewer.add_image(noisy)
     qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=10_000)
@@ -266,6 +266,6 @@ def test_error_stays_on_screen_while_kernels_are_compiled(
     gui.sections[RecipeSection].paste.native.click()
     message = gui.panel.status.value
     assert "JSON" in message
-    qtbot.wait(3 * warmup.POLL_INTERVAL_MS)
+    qtbot.wait(3 * kernels.POLL_INTERVAL_MS)
     assert gui.panel.status.value == message
-    elsewhere.go.set()
+    fake_compile_client.go.set()

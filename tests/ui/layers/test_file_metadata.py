@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from helpers.viewer import wait_until_settled
+
 IMAGEJ = {"unit": "um", "spacing": 2.0, "finterval": 30.0}
 
 
@@ -18,7 +20,7 @@ IMAGEJ = {"unit": "um", "spacing": 2.0, "finterval": 30.0}
     ],
 )
 def test_axes_that_napari_ignores_are_read_from_the_file(
-    open_alone, tmp_path, settled, axes, written, expected
+    open_alone, tmp_path, qtbot, axes, written, expected
 ):
     sizes = {"T": 3, "Z": 4, "C": 2, "Y": 10, "X": 12}
     shape = [sizes[letter] for letter in ("ZYX" if axes == "plain" else axes)]
@@ -33,13 +35,13 @@ def test_axes_that_napari_ignores_are_read_from_the_file(
     viewer, widget = open_alone("Isotropic diffusion")
     widget.root_native_widget.window().show()
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     button = widget.form.table.use_file_axes
     assert button.visible == (expected is not None)
     if expected is None:
         return
     button.native.click()
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     scale, unit, smoothed = expected
     assert not button.visible
     assert tuple(layer.axis_labels) == tuple(axes.lower())
@@ -55,7 +57,7 @@ def test_axes_that_napari_ignores_are_read_from_the_file(
 @pytest.mark.parametrize(
     "own", [{"scale": (2, 1, 1)}, {"units": ("um",) * 3}, {"axis_labels": "tyx"}]
 )
-def test_layer_with_its_own_metadata_keeps_it(open_alone, tmp_path, settled, own):
+def test_layer_with_its_own_metadata_keeps_it(open_alone, tmp_path, qtbot, own):
     tifffile.imwrite(
         tmp_path / "a.tif",
         np.zeros((4, 5, 6), np.float32),
@@ -65,15 +67,15 @@ def test_layer_with_its_own_metadata_keeps_it(open_alone, tmp_path, settled, own
     viewer, widget = open_alone("Isotropic diffusion")
     widget.root_native_widget.window().show()
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert widget.form.table.use_file_axes.visible
     for name, value in own.items():
         setattr(layer, name, value)
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert not widget.form.table.use_file_axes.visible
 
 
-def test_file_of_another_image_is_ignored(open_alone, tmp_path, settled):
+def test_file_of_another_image_is_ignored(open_alone, tmp_path, qtbot):
     tifffile.imwrite(
         tmp_path / "a.tif",
         np.zeros((4, 5, 6), np.float32),
@@ -84,9 +86,9 @@ def test_file_of_another_image_is_ignored(open_alone, tmp_path, settled):
     widget.root_native_widget.window().show()
     (layer,) = viewer.open(tmp_path / "a.tif", plugin="napari")
     layer.data = np.zeros((3, 5, 6), np.float32)
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert not widget.form.table.use_file_axes.visible
     (tmp_path / "a.tif").write_bytes(b"II*\0damaged")
     layer.data = np.zeros((4, 5, 6), np.float32)
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert not widget.form.table.use_file_axes.visible

@@ -5,6 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+import napari_diffusion as nd
 from napari_diffusion.ui.layers import axes, new_layers, style
 
 
@@ -33,6 +34,17 @@ def test_default_axes_are_those_of_space(options, expected):
 
 def test_plain_image_is_smoothed_along_both_axes():
     assert axes.diffusing_by_default(axes.layer_axes(image((4, 5)))) == (0, 1)
+
+
+def test_axis_labelled_like_a_nameless_axis_keeps_its_name():
+    labelled = axes.layer_axes(image((4, 5), axis_labels=("axis 1", "x")))
+    assert axes.names_of(labelled) == ("axis 1", "x")
+    nameless = axes.layer_axes(image((4, 5)))
+    assert [axis.name for axis in nameless] == ["axis 0", "axis 1"]
+    assert axes.names_of(nameless) is None
+    recipe = nd.Recipe(nd.Linear(), 1.0, axes=(0,), axis_names=("axis 1",))
+    assert axes.axes_of_recipe(recipe, labelled, 2) == (0,)
+    assert axes.axes_of_recipe(recipe, nameless, 2) == (0,)  # by number, not by the shown name
 
 
 def test_colour_channels_are_not_an_axis():

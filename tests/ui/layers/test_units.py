@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.viewer import follow, shows_the_run, wait_until_settled
+from helpers.viewer import assert_shows_the_run, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.sections.outputs import OutputsSection
 
@@ -18,9 +18,9 @@ SCENES = {
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("scene", SCENES)
-def test_preview_is_of_the_plane_on_screen(opened, qtbot, noisy, scene, first):
+def test_preview_is_of_the_plane_on_screen(open_preview, qtbot, noisy, scene, first):
     units, scale, others = SCENES[scene]
-    viewer, gui, _ = opened(noisy, units=units, scale=scale)
+    viewer, gui, _ = open_preview(noisy, units=units, scale=scale)
     image = viewer.layers[0]
     if others is not None:
         viewer.add_image(noisy + 1, name="other", units=others)
@@ -30,13 +30,14 @@ def test_preview_is_of_the_plane_on_screen(opened, qtbot, noisy, scene, first):
     common = viewer.layers.extent.units[0]
     for plane in (1, 4):
         viewer.dims.set_point(0, (plane * scale[0] * image.units[0]).to(common).magnitude)
-        follow(qtbot, gui)
-        assert shows_the_run(viewer, gui)[0] == slice(plane, plane + 1)
+        wait_for_preview(qtbot, gui)
+        region = assert_shows_the_run(viewer, gui)
+        assert region[0] == slice(plane, plane + 1)
 
 
-def test_large_plane_in_another_unit_is_cut_at_the_view_centre(opened, qtbot, preferences):
+def test_large_plane_in_another_unit_is_cut_at_the_view_centre(open_preview, qtbot, preferences):
     preferences[0] = type(preferences[0])(preview=40)
-    viewer, gui, _ = opened(
+    viewer, gui, _ = open_preview(
         np.random.default_rng(0).random((20, 300), np.float32),
         units=("mm",) * 2,
         scale=(1e-3, 1e-3),
@@ -47,30 +48,32 @@ def test_large_plane_in_another_unit_is_cut_at_the_view_centre(opened, qtbot, pr
     common = viewer.layers.extent.units[1]
     middle = (0.2 * image.units[1]).to(common).magnitude
     camera(viewer).center = (0, 0, middle)
-    follow(qtbot, gui)
-    assert shows_the_run(viewer, gui)[1] == slice(180, 220)
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
+    assert region[1] == slice(180, 220)
 
 
-def test_preview_is_removed_before_its_empty_plane_is_drawn(opened, qtbot, noisy):
+def test_preview_is_removed_before_its_empty_plane_is_drawn(open_preview, qtbot, noisy):
     """A layer that was drawn without a plane and is removed later ends napari.
 
     This is a fault of vispy 0.17.
     """
-    viewer, gui, section = opened(noisy)
+    viewer, gui, section = open_preview(noisy)
     viewer.add_image(np.zeros((30, *noisy.shape[1:]), np.float32), name="longer")
     viewer.layers.selection.active = viewer.layers[0]
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert section.overlay.layer is not None
     viewer.dims.set_current_step(0, 20)
     assert section.overlay.layer is None  # at once
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert section.status.value == "The chosen layer is not on screen here."
     viewer.dims.set_current_step(0, 3)
-    follow(qtbot, gui)
-    assert shows_the_run(viewer, gui)[0] == slice(3, 4)
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
+    assert region[0] == slice(3, 4)
 
 
-def test_snapshots_keep_the_units_of_the_viewer(open_widget, qtbot, run, noisy):
+def test_snapshots_keep_the_units_of_the_viewer(open_widget, qtbot, press_run, noisy):
     viewer, gui = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     viewer.add_image(noisy[0], scale=(50, 50), units=("nm",) * 2)
@@ -79,7 +82,7 @@ def test_snapshots_keep_the_units_of_the_viewer(open_widget, qtbot, run, noisy):
     assert before is not None
     gui.sections[OutputsSection].box.open = True
     gui.sections[OutputsSection].snapshots.value = 3
-    stack = run(viewer, gui)
+    stack = press_run(viewer, gui)
     assert stack.data.shape == (3, *noisy.shape[1:])
     assert stack.axis_labels[0] == "diffusion time"
     assert viewer.layers.extent.units == before

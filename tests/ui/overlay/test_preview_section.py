@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from helpers.viewer import WAIT, follow, shows_the_run, wait_until_settled
+from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview, wait_until_settled
+from napari_diffusion.ui.overlay.overlay_layer import REFRESH_DELAY_MS
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.sections import preview as module
 
 
-def test_preview_of_a_plane_equals_the_run(opened, noisy):
-    viewer, gui, section = opened(
+def test_preview_of_a_plane_equals_the_run(open_preview, noisy):
+    viewer, gui, section = open_preview(
         noisy, name="cells", scale=(2, 0.5, 0.5), units=("um",) * 3, translate=(5, 1, 2)
     )
     layer, source = section.overlay.layer, viewer.layers["cells"]
@@ -20,7 +21,7 @@ def test_preview_of_a_plane_equals_the_run(opened, noisy):
     assert list(layer.contrast_limits) == list(source.contrast_limits)
     assert layer.units == source.units
     assert "As Run will make it" in section.status.value
-    region = shows_the_run(viewer, gui)
+    region = assert_shows_the_run(viewer, gui)
     assert region == (slice(2, 3), slice(0, 16), slice(0, 20))
     # The preview is not offered as input and does not change the selection.
     assert gui.form.layer.value == source
@@ -28,55 +29,56 @@ def test_preview_of_a_plane_equals_the_run(opened, noisy):
 
 
 @pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 1, 0)])
-def test_preview_follows_the_order_of_axes(opened, qtbot, noisy, order):
-    viewer, gui, _ = opened(noisy, scale=(2, 0.5, 1))
+def test_preview_follows_the_order_of_axes(open_preview, qtbot, noisy, order):
+    viewer, gui, _ = open_preview(noisy, scale=(2, 0.5, 1))
     viewer.dims.order = order
     viewer.dims.set_current_step(order[0], 2)
-    follow(qtbot, gui)
-    region = shows_the_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
     assert region[order[0]] == slice(2, 3)
     assert [region[axis] for axis in order[1:]] == [
         slice(0, noisy.shape[axis]) for axis in order[1:]
     ]
 
 
-def test_preview_follows_the_sliders_the_controls_and_the_layer(opened, qtbot, noisy):
-    viewer, gui, section = opened(noisy)
+def test_preview_follows_the_sliders_the_controls_and_the_layer(open_preview, qtbot, noisy):
+    viewer, gui, section = open_preview(noisy)
     layer = section.overlay.layer
     viewer.dims.set_current_step(0, 5)
-    follow(qtbot, gui)
-    assert shows_the_run(viewer, gui)[0] == slice(5, 6)
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
+    assert region[0] == slice(5, 6)
     before = layer.data
     gui.form.controls["kappa"].value *= 3
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
     assert not np.array_equal(before, layer.data)
     gui.form.amount.number.value *= 2
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
     viewer.layers[0].data = noisy * 2
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
     # All pictures were shown in the same layer.
     assert section.overlay.layer == layer
     assert len(viewer.layers) == 2
     viewer.layers[0].contrast_limits = (3, 200)
     assert list(layer.contrast_limits) == [3, 200]
     other = viewer.add_image(noisy[:, ::-1] + 7, name="other")
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert gui.form.layer.value == other
     assert section.overlay.layer.name == "other [preview]"
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
     viewer.layers["noisy"].contrast_limits = (1, 2)
     assert list(section.overlay.layer.contrast_limits) != [1, 2]
 
 
-def test_preview_is_hidden_while_the_button_is_held(opened, qtbot, noisy):
-    viewer, gui, section = opened(noisy)
+def test_preview_is_hidden_while_the_button_is_held(open_preview, qtbot, noisy):
+    viewer, gui, section = open_preview(noisy)
     qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
     assert not section.overlay.layer.visible
     viewer.dims.set_current_step(0, 1)
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert not section.overlay.layer.visible
     qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
     assert section.overlay.layer.visible
@@ -86,8 +88,8 @@ def test_preview_is_hidden_while_the_button_is_held(opened, qtbot, noisy):
     assert section.overlay.layer.visible
 
 
-def test_preview_has_the_name_of_its_image(opened, noisy):
-    viewer, _, section = opened(noisy)
+def test_preview_has_the_name_of_its_image(open_preview, noisy):
+    viewer, _, section = open_preview(noisy)
     viewer.layers["noisy"].name = "other"
     assert section.overlay.layer.name == "other [preview]"
     section.box.open = False
@@ -95,17 +97,19 @@ def test_preview_has_the_name_of_its_image(opened, noisy):
     assert [layer.name for layer in viewer.layers] == ["noisy"]
 
 
-def test_preview_moves_with_its_image(opened, qtbot, noisy):
-    viewer, gui, _ = opened(noisy)
+def test_preview_moves_with_its_image(open_preview, qtbot, noisy):
+    viewer, gui, _ = open_preview(noisy)
     viewer.layers["noisy"].translate = (0, 15, 15)
     wait_until_settled(qtbot, gui)
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
 
 
 @pytest.mark.parametrize("bottom_first", [False, True])
-def test_preview_deleted_with_its_image_shows_the_next_one(opened, qtbot, noisy, bottom_first):
-    viewer, gui, section = opened(noisy)
+def test_preview_deleted_with_its_image_shows_the_next_one(
+    open_preview, qtbot, noisy, bottom_first
+):
+    viewer, gui, section = open_preview(noisy)
     for layer in list(viewer.layers) if bottom_first else list(viewer.layers)[::-1]:
         if layer in viewer.layers:  # the preview is removed with its image
             viewer.layers.remove(layer)
@@ -113,14 +117,14 @@ def test_preview_deleted_with_its_image_shows_the_next_one(opened, qtbot, noisy,
     assert len(viewer.layers) == 0
     viewer.add_image(noisy[::-1].copy(), name="next")
     wait_until_settled(qtbot, gui)
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert section.show.value
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
 @pytest.mark.parametrize("how", ["box", "check box", "layer"])
-def test_preview_can_be_switched_off_and_on(opened, qtbot, noisy, how):
-    viewer, gui, section = opened(noisy)
+def test_preview_can_be_switched_off_and_on(open_preview, qtbot, noisy, how):
+    viewer, gui, section = open_preview(noisy)
     if how == "box":
         section.box.button.native.click()
     elif how == "check box":
@@ -137,120 +141,133 @@ def test_preview_can_be_switched_off_and_on(opened, qtbot, noisy, how):
         section.box.button.native.click()
     else:
         section.show.native.click()
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_dragged_control_needs_at_most_three_previews(opened, qtbot, noisy, held):
-    held.go.set()
-    viewer, gui, _ = opened(noisy)
-    held.go.clear()
-    held.calls.clear()
-    held.ended.clear()
+def test_dragged_control_needs_at_most_three_previews(open_preview, qtbot, noisy, held_previews):
+    held_previews.go.set()
+    viewer, gui, _ = open_preview(noisy)
+    held_previews.go.clear()
+    held_previews.calls.clear()
+    held_previews.ended.clear()
     kappa = gui.form.controls["kappa"]
     values = np.linspace(2, 40, 50)
     for value in values[:25]:
         kappa.value = value
         qtbot.wait(1)
-    qtbot.waitUntil(lambda: len(held.calls) == 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(held_previews.calls) == 1, timeout=WAIT)
     for value in values[25:]:
         kappa.value = value
         qtbot.wait(1)
-    held.go.set()
-    follow(qtbot, gui)
-    assert len(held.ended) <= 3
-    assert len(held.calls) <= 3
-    assert held.ended[-1].request.model.kappa == 40
-    shows_the_run(viewer, gui)
+    held_previews.go.set()
+    wait_for_preview(qtbot, gui)
+    assert len(held_previews.ended) <= 3
+    assert len(held_previews.calls) <= 3
+    assert held_previews.ended[-1].request.model.kappa == 40
+    assert_shows_the_run(viewer, gui)
 
 
-def test_newer_preview_cancels_the_older_one(opened, qtbot, noisy, held, monkeypatch):
-    held.go.set()
-    _, gui, _ = opened(noisy)
-    held.go.clear()
-    held.calls.clear()
-    held.ended.clear()
+def test_newer_preview_cancels_the_older_one(
+    open_preview, qtbot, noisy, held_previews, monkeypatch
+):
+    held_previews.go.set()
+    _, gui, _ = open_preview(noisy)
+    held_previews.go.clear()
+    held_previews.calls.clear()
+    held_previews.ended.clear()
     monkeypatch.setattr("napari_diffusion.ui.overlay.coalescing_queue.GRACE_PERIOD_S", 0)
     for value in (3, 4, 5):
         gui.form.controls["kappa"].value = value
         qtbot.waitUntil(
-            lambda value=value: bool(held.calls) and held.calls[-1].request.model.kappa == value,
+            lambda value=value: (
+                bool(held_previews.calls) and held_previews.calls[-1].request.model.kappa == value
+            ),
             timeout=WAIT,
         )
-    held.go.set()
-    follow(qtbot, gui)
-    assert [preview.request.model.kappa for preview in held.ended] == [5]
+    held_previews.go.set()
+    wait_for_preview(qtbot, gui)
+    assert [preview.request.model.kappa for preview in held_previews.ended] == [5]
 
 
-def test_layer_may_be_deleted_or_changed_during_a_preview(opened, qtbot, noisy, held):
-    held.go.set()
-    viewer, gui, section = opened(noisy, name="first")
-    held.go.clear()
+def test_layer_may_be_deleted_or_changed_during_a_preview(
+    open_preview, qtbot, noisy, held_previews
+):
+    held_previews.go.set()
+    viewer, gui, section = open_preview(noisy, name="first")
+    held_previews.go.clear()
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
     viewer.layers.remove("first")
-    held.go.set()
-    follow(qtbot, gui)
+    held_previews.go.set()
+    wait_for_preview(qtbot, gui)
     assert len(viewer.layers) == 0
     assert "Open an image" in section.status.value
     viewer.add_image(noisy + 3, name="second")
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
-    held.go.clear()
-    held.calls.clear()
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
+    held_previews.go.clear()
+    held_previews.calls.clear()
     viewer.dims.set_current_step(0, 4)
-    qtbot.waitUntil(lambda: len(held.calls) == 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(held_previews.calls) == 1, timeout=WAIT)
     viewer.layers["second"].data = noisy[:, :12] * 3
-    held.go.set()
-    follow(qtbot, gui)
+    held_previews.go.set()
+    wait_for_preview(qtbot, gui)
     assert section.overlay.layer.data.shape == (1, 12, 20)
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_dock_or_viewer_may_be_closed_during_a_preview(opened, qtbot, noisy, held):
-    held.go.set()
-    viewer, _, section = opened(noisy)
-    held.go.clear()
+def test_dock_or_viewer_may_be_closed_during_a_preview(open_preview, qtbot, noisy, held_previews):
+    held_previews.go.set()
+    viewer, _, section = open_preview(noisy)
+    held_previews.go.clear()
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
     viewer.window.remove_dock_widget("all")
     qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == ["noisy"], timeout=WAIT)
-    viewer.dims.set_current_step(0, 2)  # the closed widget must not react
-    held.go.set()
-    other, _, section = opened(noisy)
-    held.go.clear()
+    requests = len(held_previews.calls)
+    viewer.dims.set_current_step(0, 2)
+    qtbot.wait(3 * REFRESH_DELAY_MS)
+    assert len(held_previews.calls) == requests  # the closed widget does not react
+    assert not section.overlay.pending
+    held_previews.go.set()
+    other, _, section = open_preview(noisy)
+    held_previews.go.clear()
     other.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
     # The fixture closes this viewer during the preview.
 
 
-def test_previews_of_two_viewers_are_independent(opened, qtbot, noisy):
-    one, gui_one, _ = opened(noisy)
-    two, gui_two, _ = opened(noisy[:, ::-1] + 50)
+def test_previews_of_two_viewers_are_independent(open_preview, qtbot, noisy):
+    one, gui_one, _ = open_preview(noisy)
+    two, gui_two, _ = open_preview(noisy[:, ::-1] + 50)
     two.dims.set_current_step(0, 1)
-    follow(qtbot, gui_two)
+    wait_for_preview(qtbot, gui_two)
     for viewer, gui, place in ((one, gui_one, 2), (two, gui_two, 1)):
         assert len(viewer.layers) == 2
-        assert shows_the_run(viewer, gui)[0] == slice(place, place + 1)
+        region = assert_shows_the_run(viewer, gui)
+        assert region[0] == slice(place, place + 1)
 
 
-def test_preview_in_3d_view_is_a_box_or_a_plane(opened, qtbot, noisy, preferences):
+def test_preview_in_3d_view_is_a_box_or_a_plane(open_preview, qtbot, noisy, preferences):
     preferences[0] = Preferences(preview=40)
-    viewer, gui, section = opened(noisy)
+    viewer, gui, section = open_preview(noisy)
     viewer.dims.ndisplay = 3
-    follow(qtbot, gui)
-    assert shows_the_run(viewer, gui) == (slice(0, 6), slice(3, 13), slice(5, 15))
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
+    assert region == (slice(0, 6), slice(3, 13), slice(5, 15))
     section.cut.value = 1
     section.place.value = 4
-    follow(qtbot, gui)
-    assert shows_the_run(viewer, gui) == (slice(0, 6), slice(4, 5), slice(0, 20))
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
+    assert region == (slice(0, 6), slice(4, 5), slice(0, 20))
     viewer.dims.ndisplay = 2
-    follow(qtbot, gui)
-    plane = shows_the_run(viewer, gui)[0]
+    wait_for_preview(qtbot, gui)
+    plane = assert_shows_the_run(viewer, gui)[0]
     assert plane.stop - plane.start == 1
 
 
-def test_preview_of_a_lazy_series_reads_one_frame(opened, qtbot, noisy):
+def test_preview_of_a_lazy_series_reads_one_frame(open_preview, qtbot, noisy):
     series, read = np.stack([noisy, noisy[::-1] + 200, noisy[:, ::-1] + 400]), []
 
     def note(block, block_info=None):
@@ -259,45 +276,48 @@ def test_preview_of_a_lazy_series_reads_one_frame(opened, qtbot, noisy):
         return block
 
     lazy = dask.array.from_array(series, chunks=(1, 6, 16, 20)).map_blocks(note, dtype=series.dtype)
-    viewer, gui, _ = opened(
+    viewer, gui, _ = open_preview(
         lazy, scale=(1, 2, 1, 1), units=("s", "um", "um", "um"), contrast_limits=(50, 700)
     )
     read.clear()
     viewer.dims.set_current_step(0, 2)
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert set(read) == {2}
-    assert shows_the_run(viewer, gui)[:2] == (slice(2, 3), slice(2, 3))
+    region = assert_shows_the_run(viewer, gui)
+    assert region[:2] == (slice(2, 3), slice(2, 3))
 
 
-def test_preview_of_a_colour_image_has_colours(opened, noisy):
+def test_preview_of_a_colour_image_has_colours(open_preview, noisy):
     rgb = np.clip(np.stack([noisy, 255 - noisy, noisy / 2], -1), 0, 255).astype(np.uint8)
-    viewer, gui, section = opened(rgb, rgb=True)
+    viewer, gui, section = open_preview(rgb, rgb=True)
     assert section.overlay.layer.rgb
     assert section.overlay.layer.data.dtype == np.uint8
-    shows_the_run(viewer, gui, step=1)  # rounded to integers
+    assert_shows_the_run(viewer, gui, step=1)  # rounded to integers
 
 
-def test_preview_of_a_multiscale_layer_has_full_resolution(opened):
+def test_preview_of_a_multiscale_layer_has_full_resolution(open_preview):
     full = np.random.default_rng(1).normal(100, 9, (40, 60)).astype(np.float32)
-    viewer, gui, section = opened([full, full[::2, ::2]], multiscale=True)
+    viewer, gui, section = open_preview([full, full[::2, ::2]], multiscale=True)
     assert section.overlay.layer.data.shape == (40, 60)
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_large_plane_is_cut_at_the_view_centre(opened, qtbot, preferences):
+def test_large_plane_is_cut_at_the_view_centre(open_preview, qtbot, preferences):
     preferences[0] = Preferences(preview=16)
     image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
-    viewer, gui, section = opened(image, scale=(0.5, 0.5))
-    assert shows_the_run(viewer, gui) == (slice(22, 38), slice(32, 48))
+    viewer, gui, section = open_preview(image, scale=(0.5, 0.5))
+    region = assert_shows_the_run(viewer, gui)
+    assert region == (slice(22, 38), slice(32, 48))
     assert "the middle, 16 × 16 voxels" in section.status.value
     viewer.scene.camera.center = (0, 10, 35)
-    follow(qtbot, gui)
-    assert shows_the_run(viewer, gui) == (slice(12, 28), slice(62, 78))
+    wait_for_preview(qtbot, gui)
+    region = assert_shows_the_run(viewer, gui)
+    assert region == (slice(12, 28), slice(62, 78))
 
 
-def test_preview_of_a_rotated_layer_coincides_with_it(opened):
+def test_preview_of_a_rotated_layer_coincides_with_it(open_preview):
     image = np.random.default_rng(1).normal(100, 9, (30, 40)).astype(np.float32)
-    viewer, _, section = opened(
+    viewer, _, section = open_preview(
         image,
         rotate=30,
         shear=[0.2],
@@ -310,23 +330,23 @@ def test_preview_of_a_rotated_layer_coincides_with_it(opened):
         np.testing.assert_allclose(layer.data_to_world(corner), source.data_to_world(corner))
 
 
-def test_error_is_shown_in_the_section(opened, qtbot, noisy):
+def test_error_is_shown_in_the_section(open_preview, qtbot, noisy):
     noisy[2, 2, 2] = np.nan
-    _, gui, section = opened(noisy, contrast_limits=(50, 250))
+    _, gui, section = open_preview(noisy, contrast_limits=(50, 250))
     assert "NaN" in section.status.value
     assert section.overlay.layer is None
     gui.form.nan.value = "mask"
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert np.isnan(section.overlay.layer.data).sum() == 1
 
 
-def test_compilation_is_announced(opened, qtbot, noisy, held, monkeypatch):
-    held.go.set()
-    viewer, gui, section = opened(noisy)
-    held.go.clear()
+def test_compilation_is_announced(open_preview, qtbot, noisy, held_previews, monkeypatch):
+    held_previews.go.set()
+    viewer, gui, section = open_preview(noisy)
+    held_previews.go.clear()
     monkeypatch.setattr(module, "is_compiling", lambda: True)
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: "Compiling" in section.status.value, timeout=WAIT)
-    held.go.set()
-    follow(qtbot, gui)
+    held_previews.go.set()
+    wait_for_preview(qtbot, gui)
     assert "As Run will make it" in section.status.value

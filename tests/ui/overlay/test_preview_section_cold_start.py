@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.viewer import WAIT, follow, shows_the_run
+from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview
 from napari_diffusion.engine.options import Execution
 from napari_diffusion.previewing import cold_start
 from napari_diffusion.ui.sections.preview import PreviewSection
 
 
 @pytest.fixture
-def shown(open_widget, qtbot, noisy, elsewhere):
+def shown(open_widget, qtbot, noisy, fake_compile_client):
     """Open a viewer with an image and the first preview, before the kernels are compiled."""
     viewer, gui = open_widget()
     viewer.add_image(noisy, name="noisy")
     section = gui.sections[PreviewSection]
     section.box.button.native.click()
     qtbot.waitUntil(lambda: section.overlay.layer is not None, timeout=WAIT)
-    assert not elsewhere.go.is_set()
+    assert not fake_compile_client.go.is_set()
     return viewer, gui, section
 
 
@@ -54,78 +54,82 @@ def draft_of(gui, section):
     )
 
 
-def shows_a_draft(gui, section):
+def assert_shows_a_draft(gui, section):
     tolerance = 1e-3 * np.ptp(gui.form.settings().image)
     shown = np.asarray(section.overlay.layer.data)
     np.testing.assert_allclose(shown, draft_of(gui, section), atol=tolerance)
 
 
 def test_draft_is_shown_and_marked_before_the_kernels_are_compiled(
-    draft_first, shown, qtbot, elsewhere
+    draft_first, shown, qtbot, fake_compile_client
 ):
     viewer, gui, section = shown
     assert section.status.value.startswith("Draft, nearly as Run will make it: all of the plane.")
     assert section.status.native.styleSheet()
     qtbot.waitUntil(lambda: "Compiling the filter" in section.status.value, timeout=WAIT)
     assert section.status.value.startswith("Draft")
-    shows_a_draft(gui, section)
-    elsewhere.go.set()
-    follow(qtbot, gui)
+    assert_shows_a_draft(gui, section)
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
     assert section.status.value.startswith("As Run will make it: all of the plane")
     assert not section.status.native.styleSheet()
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_draft_of_a_slow_preview_is_its_middle(small_draft_first, shown, qtbot, elsewhere, noisy):
+def test_draft_of_a_slow_preview_is_its_middle(
+    small_draft_first, shown, qtbot, fake_compile_client, noisy
+):
     viewer, gui, section = shown
     assert section.status.value.startswith("Draft, nearly as Run will make it: the middle, ")
     sides = section.overlay.layer.data.shape
-    assert sides < (1, *noisy.shape[1:])
+    whole = (1, *noisy.shape[1:])
+    assert all(side <= limit for side, limit in zip(sides, whole, strict=True))
+    assert np.prod(sides) < np.prod(whole)
     source, layer = gui.form.layer.value, section.overlay.layer
     start = source.world_to_data(layer.data_to_world((0, 0, 0)))
     np.testing.assert_allclose(start, [part.start for part in section.overlay._shown_part.region])
-    shows_a_draft(gui, section)
-    elsewhere.go.set()
-    follow(qtbot, gui)
-    assert section.overlay.layer.data.shape == (1, *noisy.shape[1:])
-    shows_the_run(viewer, gui)
+    assert_shows_a_draft(gui, section)
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
+    assert section.overlay.layer.data.shape == whole
+    assert_shows_the_run(viewer, gui)
 
 
 def test_cheap_preview_is_exact_without_kernels(shown, qtbot):
     viewer, gui, section = shown
     qtbot.waitUntil(lambda: not section.overlay.pending, timeout=WAIT)
     assert section.status.value.startswith("As Run will make it")
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
 def test_each_change_shows_a_draft_and_only_the_last_an_exact_preview(
-    draft_first, shown, qtbot, elsewhere
+    draft_first, shown, qtbot, fake_compile_client
 ):
     viewer, gui, section = shown
     for kappa in (5.0, 50.0, 20.0):
-        waits = elsewhere.cancelled
+        waits = fake_compile_client.cancelled
         gui.form.controls["kappa"].value = kappa
         # The wait for the kernels of the previous preview is cancelled.
-        qtbot.waitUntil(lambda waits=waits: elsewhere.cancelled > waits, timeout=WAIT)
+        qtbot.waitUntil(lambda waits=waits: fake_compile_client.cancelled > waits, timeout=WAIT)
         qtbot.waitUntil(
             lambda: section.overlay._queue._refining and section.overlay.pending, timeout=WAIT
         )
-        shows_a_draft(gui, section)
+        assert_shows_a_draft(gui, section)
         assert section.status.value.startswith("Draft")
-    elsewhere.go.set()
-    follow(qtbot, gui)
-    shows_the_run(viewer, gui)
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
+    assert_shows_the_run(viewer, gui)
 
 
 @pytest.mark.parametrize("how", ["hide", "close"])
 def test_hidden_or_closed_preview_does_not_wait_for_kernels(
-    how, draft_first, shown, qtbot, elsewhere
+    how, draft_first, shown, qtbot, fake_compile_client
 ):
     viewer, _, section = shown
     if how == "hide":
-        before = elsewhere.cancelled
+        before = fake_compile_client.cancelled
         section.show.native.click()
-        qtbot.waitUntil(lambda: elsewhere.cancelled > before, timeout=WAIT)
+        qtbot.waitUntil(lambda: fake_compile_client.cancelled > before, timeout=WAIT)
         assert [layer.name for layer in viewer.layers] == ["noisy"]
         assert not section.overlay.pending
         assert not section.status.value

@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.viewer import WAIT, follow, shows_the_run
+from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview
 from napari_diffusion.previewing import previewer
 from napari_diffusion.previewing.request import PreviewRequest
 
 
 @pytest.fixture
-def slow_exact(held, monkeypatch):
+def slow_exact(held_previews, monkeypatch):
     """Hold every exact preview until ``go`` is set, as if it were slow; drafts are not held."""
     monkeypatch.setattr(previewer, "DRAFT_FREE_S", -1.0)
 
     def hold_exact(request, progress=None, cancel=None):
         if request.draft:
-            return held.real(request, progress, cancel)
-        return held(request, progress, cancel)
+            return held_previews.real(request, progress, cancel)
+        return held_previews(request, progress, cancel)
 
     monkeypatch.setattr(PreviewRequest, "run", hold_exact)
-    return held
+    return held_previews
 
 
 #: Diffusion time with so many stages that a draft takes less than half the work.
@@ -45,9 +45,11 @@ def draft_of(gui, section):
     )
 
 
-def test_draft_is_marked_until_the_exact_preview_replaces_it(opened, qtbot, noisy, slow_exact):
+def test_draft_is_marked_until_the_exact_preview_replaces_it(
+    open_preview, qtbot, noisy, slow_exact
+):
     slow_exact.go.set()
-    viewer, gui, section = opened(noisy)
+    viewer, gui, section = open_preview(noisy)
     assert not section.status.native.styleSheet()
     slow_exact.go.clear()
     choose_long_time(qtbot, gui, section)
@@ -62,16 +64,18 @@ def test_draft_is_marked_until_the_exact_preview_replaces_it(opened, qtbot, nois
     qtbot.waitUntil(exact_preview_is_under_way, timeout=WAIT)
     layer = section.overlay.layer
     slow_exact.go.set()
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert "As Run will make it" in section.status.value
     assert not section.status.native.styleSheet()
     assert section.overlay.layer == layer
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_dragging_shows_drafts_and_cancels_exact_previews_at_once(opened, qtbot, noisy, slow_exact):
+def test_dragging_shows_drafts_and_cancels_exact_previews_at_once(
+    open_preview, qtbot, noisy, slow_exact
+):
     slow_exact.go.set()
-    viewer, gui, section = opened(noisy)
+    viewer, gui, section = open_preview(noisy)
     slow_exact.go.clear()
     slow_exact.ended.clear()
     choose_long_time(qtbot, gui, section)
@@ -85,14 +89,14 @@ def test_dragging_shows_drafts_and_cancels_exact_previews_at_once(opened, qtbot,
         np.testing.assert_array_equal(section.overlay.layer.data, draft_of(gui, section))
     assert not slow_exact.ended
     slow_exact.go.set()
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert {preview.request.model.kappa for preview in slow_exact.ended} == {5.0}
-    shows_the_run(viewer, gui)
+    assert_shows_the_run(viewer, gui)
 
 
-def test_exact_preview_may_fail_or_be_switched_off(opened, qtbot, noisy, slow_exact, monkeypatch):
+def test_exact_preview_may_fail_or_be_switched_off(open_preview, qtbot, noisy, slow_exact):
     slow_exact.go.set()
-    viewer, gui, section = opened(noisy)
+    viewer, gui, section = open_preview(noisy)
     slow_exact.go.clear()
     choose_long_time(qtbot, gui, section)
     section.show.native.click()
@@ -106,15 +110,15 @@ def test_exact_preview_may_fail_or_be_switched_off(opened, qtbot, noisy, slow_ex
 
     slow_exact.real = too_large
     slow_exact.go.set()
-    follow(qtbot, gui)
+    wait_for_preview(qtbot, gui)
     assert section.status.value == "The run needs 3 PiB more memory."
     assert not section.status.native.styleSheet()
     assert section.overlay.layer is None
 
 
-def test_viewer_may_be_closed_during_the_exact_preview(opened, qtbot, noisy, slow_exact):
+def test_viewer_may_be_closed_during_the_exact_preview(open_preview, qtbot, noisy, slow_exact):
     slow_exact.go.set()
-    _, gui, section = opened(noisy)
+    _, gui, section = open_preview(noisy)
     slow_exact.go.clear()
     slow_exact.calls.clear()
     choose_long_time(qtbot, gui, section)

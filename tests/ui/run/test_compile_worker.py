@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication
 from napari_diffusion.ui.run import task
-from napari_diffusion.ui.run import warmup as kernels
+from napari_diffusion.ui.run import kernels
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion
 from napari_diffusion.workflows import warmup
@@ -27,7 +27,7 @@ gui = AnisotropicDiffusion(viewer)
 section = gui.sections[PreviewSection]
 said, early, ordered = set(), False, False
 section.box.button.native.click()
-while not kernels.compiled_kinds or gui.panel.busy:
+while not kernels.compiled_keys or gui.panel.busy:
     app.processEvents()
     said.add(gui.panel.status.value)
     if gui.panel.status.value.startswith("Preparing") and not ordered:

@@ -11,27 +11,22 @@ import psutil
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
-from helpers.viewer import WAIT
+from helpers.viewer import WAIT, start_run, wait_until_settled
 from napari_diffusion.ui import widget
 from napari_diffusion.ui.run import starting_values, task
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.workflows import outputs
 
 
-def start(qtbot, widget, slow):
-    widget.panel.button.native.click()
-    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
-    assert widget.panel.busy
-
-
-def test_error_is_in_the_status_line_and_in_a_notification(open_widget, run, settled, noisy):
+def test_error_is_in_the_status_line_and_in_a_notification(open_widget, press_run, qtbot, noisy):
     noisy[1, 2, 3] = np.nan
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(0, 300))
-    assert run(viewer, widget) is None
+    assert press_run(viewer, widget) is None
     assert widget.panel.status.value.endswith(
         "use “leave, smooth around” for NaN, under More options, to diffuse around it."
     )
@@ -39,7 +34,7 @@ def test_error_is_in_the_status_line_and_in_a_notification(open_widget, run, set
     assert str(notification_manager.records[-1].severity) == "error"
     assert widget.panel.button.text == "Run"
     viewer.add_image(np.zeros((4, 5), np.float32))
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert widget.panel.status.value == ""  # the error was about another image
 
 
@@ -52,28 +47,28 @@ def test_error_is_in_the_status_line_and_in_a_notification(open_widget, run, set
         StopIteration(),
     ],
 )
-def test_errors_of_all_kinds_are_shown(open_alone, run, noisy, monkeypatch, error):
+def test_errors_of_all_kinds_are_shown(open_alone, press_run, noisy, monkeypatch, error):
     def broken(*args, **keywords):
         raise error
 
     monkeypatch.setattr(outputs, "run_with_outputs", broken)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
-    assert run(viewer, widget) is None
+    assert press_run(viewer, widget) is None
     assert widget.panel.status.value == (str(error) or f"{type(error).__name__}.")
     assert notification_manager.records[-1].message == widget.panel.status.value
     assert widget.panel.button.text == "Run"
     assert not widget.panel.bar.visible
 
 
-def test_failure_to_show_a_result_is_reported(open_alone, run, noisy, monkeypatch):
+def test_failure_to_show_a_result_is_reported(open_alone, press_run, noisy, monkeypatch):
     monkeypatch.setattr(
         outputs, "run_with_outputs", lambda *args, **keywords: outputs.Outputs("no array", (1.0,))
     )
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
-    assert run(viewer, widget) is None
-    assert widget.panel.status.value
+    assert press_run(viewer, widget) is None
+    assert widget.panel.failed
     assert not widget.panel.busy
 
 
@@ -98,19 +93,19 @@ def test_only_unexpected_errors_are_logged_with_their_traceback(qtbot, caplog, e
     assert failed[0].__traceback__ is None
 
 
-def test_run_without_an_axis_gives_advice(open_alone, run, noisy):
+def test_run_without_an_axis_gives_advice(open_alone, press_run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     for row in widget.form.table.rows:
         row.smooth.value = False
-    assert run(viewer, widget) is None
+    assert press_run(viewer, widget) is None
     assert "at least one axis" in widget.panel.status.value
 
 
-def test_suggest_without_an_axis_gives_advice(open_alone, settled, noisy):
+def test_suggest_without_an_axis_gives_advice(open_alone, qtbot, noisy):
     viewer, gui = open_alone()
     viewer.add_image(noisy)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     for row in gui.form.table.rows:
         row.smooth.value = False
     gui.form.suggest.native.click()
@@ -118,12 +113,10 @@ def test_suggest_without_an_axis_gives_advice(open_alone, settled, noisy):
 
 
 @pytest.mark.parametrize("other", [nd.EdgeEnhancing, nd.MeanCurvature])
-def test_suggestion_is_dropped_when_the_model_changes(
-    open_alone, qtbot, settled, noisy, monkeypatch, other
-):
+def test_suggestion_is_dropped_when_the_model_changes(open_alone, qtbot, noisy, monkeypatch, other):
     viewer, gui = open_alone()
     viewer.add_image(noisy)
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     go = threading.Event()
     real = starting_values.suggest_values
 
@@ -138,51 +131,51 @@ def test_suggestion_is_dropped_when_the_model_changes(
     gui.form.model.value = other
     qtbot.waitUntil(lambda: "Trying" not in gui.panel.status.value)
     go.set()
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert gui.panel.status.value == ""
     assert not gui.form.reasons.visible
 
 
-def test_free_memory_is_the_default_limit(open_alone, settled, run, noisy):
+def test_free_memory_is_the_default_limit(open_alone, qtbot, press_run):
     viewer, gui = open_alone("Isotropic diffusion")
     image = np.broadcast_to(np.float32(1), (1000, 1000, 1000))
     viewer.add_image(image, contrast_limits=(0, 1), cache=False)
     gui.sections[OutputsSection].snapshots.value = 200
-    settled(gui)
+    wait_until_settled(qtbot, gui)
     assert "are free" in gui.panel.plan.value
-    assert run(viewer, gui) is None
+    assert press_run(viewer, gui) is None
     assert "are free" in gui.panel.status.value
 
 
-def test_plan_reports_an_impossible_run(open_alone, settled, noisy):
+def test_plan_reports_an_impossible_run(open_alone, qtbot, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     viewer.add_labels(np.zeros((3, 3), int))
     widget.form.regions.value = viewer.layers["labels" if "labels" in viewer.layers else -1]
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert "labels must have the shape" in widget.panel.plan.value
 
 
-def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, slow, run):
+def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, fake_run, press_run):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     qtbot.waitUntil(lambda: "50%" in widget.panel.status.value, timeout=WAIT)
     assert widget.panel.bar.value == 500
     widget.panel.cancel.native.click()
     assert widget.panel.status.value == "Cancelled; no layer was added."
     assert not widget.panel.busy
-    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(fake_run.cancelled.is_set, timeout=WAIT)
     qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
     assert len(viewer.layers) == 1
-    slow.go.set()
-    assert run(viewer, widget) is not None
+    fake_run.go.set()
+    assert press_run(viewer, widget) is not None
 
 
-def test_cancel_stops_the_engine(open_alone, qtbot, settled):
+def test_cancel_stops_the_engine(open_alone, qtbot):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(np.random.default_rng(0).random((24, 64, 64), np.float32))
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     widget.form.amount.number.value = 100  # some minutes
     widget.panel.button.native.click()
     qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
@@ -192,10 +185,10 @@ def test_cancel_stops_the_engine(open_alone, qtbot, settled):
 
 
 @pytest.mark.parametrize("change", ["remove", "rename", "replace"])
-def test_layer_may_change_during_a_run(open_widget, qtbot, noisy, slow, change):
+def test_layer_may_change_during_a_run(open_widget, qtbot, noisy, fake_run, change):
     viewer, widget = open_widget("Isotropic diffusion")
     source = viewer.add_image(noisy, name="a", scale=(3, 1, 1))
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     if change == "remove":
         viewer.layers.remove(source)
     elif change == "rename":
@@ -203,7 +196,7 @@ def test_layer_may_change_during_a_run(open_widget, qtbot, noisy, slow, change):
     else:
         source.data = np.zeros((4, 4))
     assert widget.panel.button.enabled
-    slow.go.set()
+    fake_run.go.set()
     qtbot.waitUntil(lambda: not widget.panel.busy, timeout=WAIT)
     result = viewer.layers[-1]
     assert result.name.startswith("a [")
@@ -211,36 +204,38 @@ def test_layer_may_change_during_a_run(open_widget, qtbot, noisy, slow, change):
     assert tuple(result.scale) == (3, 1, 1)
 
 
-def test_run_is_disabled_when_the_last_layer_is_removed(open_widget, noisy, settled):
+def test_run_is_disabled_when_the_last_layer_is_removed(open_widget, noisy, qtbot):
     viewer, widget = open_widget("Isotropic diffusion")
     layer = viewer.add_image(noisy)
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert widget.panel.button.enabled
     viewer.layers.remove(layer)
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert widget.form.layer.value is None
     assert not widget.panel.button.enabled
     assert "Open an image" in widget.panel.plan.value
 
 
-def test_run_ends_when_the_widget_is_destroyed(open_widget, qtbot, noisy, slow):
-    viewer, widget = open_widget("Isotropic diffusion")
+def test_run_ends_when_the_widget_is_destroyed(qtbot, noisy, fake_run):
+    """The widget has no dock: taking it off the dock would cancel the run, too."""
+    viewer = ViewerModel()
+    gui = widget.IsotropicDiffusion(viewer)
     viewer.add_image(noisy)
-    start(qtbot, widget, slow)
-    viewer.window.remove_dock_widget(widget.native)
-    widget.native.deleteLater()
-    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    start_run(qtbot, gui, fake_run)
+    gui.native.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    qtbot.waitUntil(fake_run.cancelled.is_set, timeout=WAIT)
     qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
     assert len(viewer.layers) == 1
 
 
-def test_run_ends_when_the_dock_is_closed_by_its_button(open_widget, qtbot, noisy, slow):
+def test_run_ends_when_the_dock_is_closed_by_its_button(open_widget, qtbot, noisy, fake_run):
     """That button takes the widget off the dock and destroys nothing."""
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy)
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     viewer.window.remove_dock_widget(widget.native)
-    qtbot.waitUntil(slow.cancelled.is_set, timeout=WAIT)
+    qtbot.waitUntil(fake_run.cancelled.is_set, timeout=WAIT)
     qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
     assert len(viewer.layers) == 1
 
@@ -286,11 +281,12 @@ FORGOTTEN = """
 import gc, time, weakref
 import numpy as np
 from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QApplication
-from napari_diffusion.ui import warmup
+from napari_diffusion.ui.run import kernels
 from napari_diffusion.ui.widget import IsotropicDiffusion
 
-warmup.client.join = int  # no worker process: a wait for it would keep the widget alive
+kernels.client.join = int  # no worker process: a wait for it would keep the widget alive
 app = QApplication([])
 
 def forgotten():
@@ -327,30 +323,30 @@ def test_widget_without_references_is_collected_without_a_crash():
     assert done.stdout.strip() == "0"
 
 
-def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, slow):
+def test_two_runs_in_two_widgets(open_widget, qtbot, noisy, fake_run):
     viewer, one = open_widget("Isotropic diffusion")
     _, two = open_widget("Anisotropic diffusion", viewer)
     viewer.add_image(noisy, name="a")
-    start(qtbot, one, slow)
-    start(qtbot, two, slow)
-    slow.go.set()
+    start_run(qtbot, one, fake_run)
+    start_run(qtbot, two, fake_run)
+    fake_run.go.set()
     qtbot.waitUntil(lambda: not one.panel.busy and not two.panel.busy, timeout=WAIT)
     assert len(viewer.layers) == 3
     assert one.form.layer.value.name == two.form.layer.value.name == "a"
 
 
 @pytest.mark.parametrize("ending", ["done", "cancelled", "failed"])
-def test_image_is_released_after_a_run(open_alone, qtbot, slow, monkeypatch, ending):
+def test_image_is_released_after_a_run(open_alone, qtbot, fake_run, monkeypatch, ending):
     viewer, widget = open_alone("Isotropic diffusion")
     # No local variable for the data: a copy of the frame's variables would keep the data alive.
     layer = viewer.add_image(np.random.default_rng(0).random((6, 16, 20), np.float32))
     kept = [weakref.ref(layer.data)]
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     if ending == "cancelled":
         widget.panel.cancel.native.click()
     if ending == "failed":
         monkeypatch.setattr(np, "zeros", lambda *args: 1 / 0)
-    slow.go.set()
+    fake_run.go.set()
     qtbot.waitUntil(lambda: not widget.panel.busy and task.running() == 0, timeout=WAIT)
     monkeypatch.undo()
     assert len(viewer.layers) == (2 if ending == "done" else 1)
@@ -364,15 +360,25 @@ def test_image_is_released_after_a_run(open_alone, qtbot, slow, monkeypatch, end
     assert [ref() is None for ref in kept] == [True] * len(kept)
 
 
-def test_window_responds_during_a_run(open_alone, qtbot, noisy, slow):
+def test_window_responds_during_a_run(open_alone, qtbot, noisy, fake_run):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
-    start(qtbot, widget, slow)
-    assert threading.current_thread() is threading.main_thread()
+    # The run ends after a while in any case: a blocked window fails the test and does not hang it.
+    latest_end = threading.Timer(30, fake_run.go.set)
+    latest_end.start()
+    start_run(qtbot, widget, fake_run)
+    ticks = []
+    timer = QTimer(widget.native)
+    timer.timeout.connect(lambda: ticks.append(widget.panel.busy))
+    timer.start(10)
+    qtbot.waitUntil(lambda: len(ticks) >= 20, timeout=WAIT)
+    timer.stop()
+    assert all(ticks)  # the run was under way at each tick
     widget.form.amount.number.value = 3.0
     viewer.dims.set_current_step(0, 2)
     qtbot.waitUntil(lambda: "1 step" in widget.panel.plan.value, timeout=WAIT)
     assert widget.panel.busy
+    latest_end.cancel()
 
 
 def test_fifty_runs_leak_no_memory(qtbot):

@@ -9,31 +9,22 @@ from napari.utils.notifications import notification_manager
 
 import napari_diffusion as nd
 from helpers.paths import ROOT
-from helpers.viewer import WAIT
+from helpers.viewer import (
+    WAIT,
+    open_section,
+    start_run,
+    wait_until_ended,
+    wait_until_settled,
+)
 from napari_diffusion.engine.request import Request
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.run import run, task
+from napari_diffusion.ui.run import run
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.task import REPORT_INTERVAL
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.workflows import outputs
 
 READ = Preferences.read
-
-
-def section_of(widget):
-    section = widget.sections[OutputsSection]
-    section.box.button.native.click()
-    return section
-
-
-def start(qtbot, widget, slow):
-    widget.panel.button.native.click()
-    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
-
-
-def ended(qtbot, widget):
-    qtbot.waitUntil(lambda: not widget.panel.busy and task.running() == 0, timeout=WAIT)
 
 
 LOOK = {
@@ -47,17 +38,17 @@ LOOK = {
 SERIES = {"scale": (1, 2, 0.5, 0.5), "units": ("s", "um", "um", "um"), "translate": (0, 1, 2, 3)}
 
 
-def test_snapshots_are_an_axis_with_a_slider(open_widget, run, settled, noisy):
+def test_snapshots_are_an_axis_with_a_slider(open_widget, press_run, qtbot, noisy):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(
         noisy, name="a", axis_labels=("z", "y", "x"), affine=np.diag((2, 3, 4, 1)), **LOOK
     )
-    settled(widget)
-    section = section_of(widget)
+    wait_until_settled(qtbot, widget)
+    section = open_section(widget, OutputsSection)
     section.snapshots.value = 4
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert widget.panel.plan.value.startswith("4 snapshots")
-    stack = run(viewer, widget)
+    stack = press_run(viewer, widget)
     times = outputs.OutputRequest(snapshots=4).times(widget.form.amount.time)
     assert stack.name == f"a [{nd.Linear.title}, 4 snapshots]"
     assert stack.axis_labels == ("diffusion time", "z", "y", "x")
@@ -93,19 +84,19 @@ def test_snapshots_are_an_axis_with_a_slider(open_widget, run, settled, noisy):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_two_snapshots_give_the_result_alone(open_alone, settled, run, noisy, count):
+def test_fewer_than_two_snapshots_give_the_result_alone(open_alone, qtbot, press_run, noisy, count):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
-    section_of(widget).snapshots.value = count
-    settled(widget)
+    open_section(widget, OutputsSection).snapshots.value = count
+    wait_until_settled(qtbot, widget)
     assert widget.panel.plan.value.startswith("2 snapshots") == (count > 1)
-    assert run(viewer, widget).data.shape == ((2, *noisy.shape) if count > 1 else noisy.shape)
+    assert press_run(viewer, widget).data.shape == ((2, *noisy.shape) if count > 1 else noisy.shape)
 
 
 def test_stop_here_is_disabled_without_a_layer_of_snapshots(open_alone, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
-    section = section_of(widget)
+    section = open_section(widget, OutputsSection)
     assert not section.stop.enabled
     assert "Select a layer of snapshots" in section.stop.tooltip
 
@@ -113,9 +104,9 @@ def test_stop_here_is_disabled_without_a_layer_of_snapshots(open_alone, noisy):
 def test_removed_layer_has_symmetric_contrast_limits(open_alone, qtbot, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a", scale=(2, 1, 1), contrast_limits=(0, 300))
-    section_of(widget).removed.native.click()
+    open_section(widget, OutputsSection).removed.native.click()
     widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     _, removed, result = viewer.layers
     np.testing.assert_array_equal(removed.data, noisy - result.data)
     low, high = removed.contrast_limits
@@ -125,14 +116,14 @@ def test_removed_layer_has_symmetric_contrast_limits(open_alone, qtbot, noisy):
     assert removed.metadata["napari-diffusion"]["output"] == "removed"
 
 
-def test_removed_layer_of_a_colour_image_has_no_colours(open_alone, qtbot, settled):
+def test_removed_layer_of_a_colour_image_has_no_colours(open_alone, qtbot):
     values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values, rgb=True)
-    section_of(widget).removed.native.click()
-    settled(widget)
+    open_section(widget, OutputsSection).removed.native.click()
+    wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     _, removed, result = viewer.layers
     assert result.rgb
     assert not removed.rgb
@@ -141,14 +132,14 @@ def test_removed_layer_of_a_colour_image_has_no_colours(open_alone, qtbot, settl
     )
 
 
-def test_the_conductance_of_a_colour_image_is_one_map(open_alone, qtbot, settled):
+def test_the_conductance_of_a_colour_image_is_one_map(open_alone, qtbot):
     values = np.random.default_rng(1).integers(0, 255, (12, 13, 3), np.uint8)
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(values, rgb=True)
-    section_of(widget).conductance.native.click()
-    settled(widget)
+    open_section(widget, OutputsSection).conductance.native.click()
+    wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     _, conductance, result = viewer.layers
     expected = nd.conductance(
         result.data, widget.form.controls.value(), axes=(0, 1), channel_axis=-1
@@ -158,25 +149,25 @@ def test_the_conductance_of_a_colour_image_is_one_map(open_alone, qtbot, settled
     assert list(conductance.contrast_limits) == [0, 1]
 
 
-def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, settled):
+def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     image = np.broadcast_to(50 * np.cos(np.arange(40) / 2), (2, 3, 30, 40)).astype(np.float32)
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(
         image, name="a", axis_labels=("t", "z", "y", "x"), affine=np.diag((1, 2, 3, 4, 1)), **SERIES
     )
-    range_before, section = viewer.dims.range, section_of(widget)
+    range_before, section = viewer.dims.range, open_section(widget, OutputsSection)
     for control in (section.coherence, section.directions):
         assert not control.enabled
         assert "Perona-Malik smooths alike in all directions" in control.tooltip
     widget.form.model.value = nd.EdgeEnhancing
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     for control in (section.coherence, section.directions):
         assert control.enabled
         control.native.click()
     widget.form.controls["kappa"].value = 1.0
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     source, coherence, directions, result = viewer.layers
     grid = {"spacing": (2, 0.5, 0.5), "axes": (1, 2, 3)}
     model = widget.form.controls.value()
@@ -194,23 +185,23 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot, se
         directions.data_to_world(point), source.data_to_world(point), rtol=1e-12
     )
     widget.form.model.value = nd.PeronaMalik
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert not section.output_options()["directions"]
     widget.form.model.value = nd.EdgeEnhancing
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     assert section.output_options()["directions"]
 
 
-def test_missing_directions_add_no_layer_and_are_reported(open_alone, qtbot, settled):
+def test_missing_directions_add_no_layer_and_are_reported(open_alone, qtbot):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(np.ones((20, 24), np.float32), name="flat")
-    section = section_of(widget)
+    section = open_section(widget, OutputsSection)
     widget.form.model.value = nd.CoherenceEnhancing
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     section.directions.native.click()
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert [layer.name for layer in viewer.layers] == ["flat", "flat [Coherence-enhancing]"]
     assert widget.panel.status.value.endswith(
         "[Coherence-enhancing]; no directions: no place of their grid has a coherence of 0.05"
@@ -223,13 +214,13 @@ def test_symmetric_limit_of_zeros_is_one():
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, slow, frames):
+def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, fake_run, frames):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(np.stack([noisy] * frames), name="a", axis_labels=("t", "z", "y", "x"))
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     widget.panel.stop.native.click()
     assert not widget.panel.stop.enabled
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     layer = viewer.layers[-1]
     reached = widget.form.amount.time / 2
     notes = layer.metadata["napari-diffusion"]
@@ -242,7 +233,7 @@ def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, slow, f
 def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, noisy, monkeypatch):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
-    section = section_of(widget)
+    section = open_section(widget, OutputsSection)
     section.snapshots.value, section.removed.value = 5, True
     evolve = Request.evolve
 
@@ -253,7 +244,7 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
 
     monkeypatch.setattr(Request, "evolve", stop_at_the_third)
     widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     stack = next(layer for layer in viewer.layers if "snapshots" in layer.name)
     removed = next(layer for layer in viewer.layers if "removed" in layer.name)
     kept, reached = len(stack.data), stack.metadata["napari-diffusion"]["times"][-1]
@@ -268,55 +259,59 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
         np.testing.assert_allclose(repeated, result, rtol=1e-6)
 
 
-def test_stop_and_keep_stops_the_engine(open_alone, qtbot, settled):
+def test_stop_and_keep_stops_the_engine(open_alone, qtbot):
     image = np.random.default_rng(0).random((24, 64, 64), np.float32)
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(image)
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     widget.form.amount.number.value = 100  # takes minutes
     widget.panel.button.native.click()
     qtbot.waitUntil(lambda: "%" in widget.panel.status.value, timeout=WAIT)
     widget.panel.stop.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     layer = viewer.layers[-1]
     reached = layer.metadata["napari-diffusion"]["stopped"]["time"]
     assert 0 < reached < widget.form.amount.time
     assert 0 < layer.data.std() < image.std()
 
 
-def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, slow):
+def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, fake_run):
     viewer, widget = open_widget("Isotropic diffusion")
     first, second = viewer.add_image(noisy, name="a"), viewer.add_image(noisy, name="b")
     viewer.layers.selection.active = first
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     assert widget.panel.button.text == "Run next"
     viewer.layers.selection.active = second
     widget.panel.button.native.click()
     widget.panel.button.native.click()
-    assert widget.panel.waiting == 2
-    assert widget.panel.cancel_all.visible or not widget.panel.visible
-    slow.go.set()
-    ended(qtbot, widget)
+    assert widget.panel.queued == 2
+    assert not widget.panel.cancel_all.native.isHidden()
+    assert widget.panel.cancel_all.text == "Cancel all 3"
+    fake_run.go.set()
+    wait_until_ended(qtbot, widget)
     assert [layer.name.partition(" ")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
     assert widget.panel.status.value.startswith("3 runs done.")
+    assert widget.panel.cancel_all.native.isHidden()
     assert widget.panel.button.text == "Run"
 
 
-def test_cancel_continues_with_queued_runs_and_cancel_all_does_not(open_alone, qtbot, noisy, slow):
+def test_cancel_continues_with_queued_runs_and_cancel_all_does_not(
+    open_alone, qtbot, noisy, fake_run
+):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
-    start(qtbot, widget, slow)
+    start_run(qtbot, widget, fake_run)
     widget.panel.button.native.click()
     widget.panel.button.native.click()
-    slow.started.clear()
+    fake_run.started.clear()
     widget.panel.cancel.native.click()
-    qtbot.waitUntil(slow.started.is_set, timeout=WAIT)
+    qtbot.waitUntil(fake_run.started.is_set, timeout=WAIT)
     assert widget.panel.busy
-    assert widget.panel.waiting == 1
+    assert widget.panel.queued == 1
     widget.panel.cancel_all.native.click()
     assert not widget.panel.busy
     assert widget.panel.status.value == "0 done, 3 cancelled."
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert len(viewer.layers) == 1
 
 
@@ -351,7 +346,7 @@ def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):
     for layer in (bad, good):
         viewer.layers.selection.active = layer
         widget.panel.button.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     lines = widget.panel.status.value.splitlines()
     assert lines[0] == "1 done, 1 failed:"
     assert lines[1].startswith("bad: ")
@@ -360,15 +355,15 @@ def test_errors_of_several_runs_are_listed_at_the_end(open_alone, qtbot, noisy):
     assert "NaN" in notification_manager.records[-1].message
 
 
-def test_preferences_apply_to_every_run(open_alone, run, noisy, preferences):
+def test_preferences_apply_to_every_run(open_alone, press_run, noisy, preferences):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     preferences[0] = Preferences(threads=3, memory=1 << 20)
     assert widget.form.settings().keywords["threads"] == 3
-    assert run(viewer, widget) is None
+    assert press_run(viewer, widget) is None
     assert "the preferences allow 1 MiB" in widget.panel.status.value
     widget.form.amount.number.value = 1.5
-    assert run(viewer, widget) is None
+    assert press_run(viewer, widget) is None
     assert widget.panel.plan.value == widget.panel.status.value
 
 

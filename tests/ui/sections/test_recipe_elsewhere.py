@@ -9,7 +9,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
-from helpers.viewer import WAIT, ended, filter_folder, open_section, wait_until_settled
+from helpers.viewer import WAIT, filter_folder, open_section, wait_until_ended, wait_until_settled
 from napari_diffusion import io
 from napari_diffusion.cli import main
 from napari_diffusion.io.volume import Volume
@@ -41,7 +41,7 @@ def copied(widget):
 
 @pytest.mark.parametrize("names", [None, ("slice", "row", "column")])
 def test_copied_command_repeats_the_run_on_a_volume_read_in_another_axis_order(
-    open_alone, qtbot, run, noisy, tmp_path, names
+    open_alone, qtbot, press_run, noisy, tmp_path, names
 ):
     """One axis is unchecked, one size corrected; the first axis of the file is x."""
     path = tmp_path / "-brain.nii"
@@ -51,7 +51,7 @@ def test_copied_command_repeats_the_run_on_a_volume_read_in_another_axis_order(
     wait_until_settled(qtbot, widget)
     widget.form.table.rows[1].smooth.value = False
     widget.form.table.rows[0].size.value = 6.0
-    layer = run(viewer, widget)
+    layer = press_run(viewer, widget)
     words = copied(widget)
     assert words[4:] != []
     assert main(words[1:]) == 0
@@ -90,7 +90,7 @@ def test_other_selected_layers_are_smoothed_within_the_labels(open_alone, qtbot,
     wait_until_settled(qtbot, widget)
     viewer.layers.selection = {one, two, small}
     open_section(widget, BatchSection).layers.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert widget.panel.status.value.startswith("2 done, 1 failed:\nc: labels")
     for layer, source in ((viewer.layers[-2], noisy), (viewer.layers[-1], noisy + 1)):
         recipe = nd.Recipe.from_dict(layer.metadata["napari-diffusion"]["recipe"])
@@ -110,12 +110,12 @@ def test_folder_is_refused_while_labels_are_chosen(open_alone, qtbot, noisy, hal
 
 
 def test_history_chooses_its_labels_again_or_reports_them_missing(
-    open_alone, qtbot, run, noisy, halves
+    open_alone, press_run, noisy, halves
 ):
     viewer, widget = open_alone("Isotropic diffusion")
     source, labels = viewer.add_image(noisy, name="a"), viewer.add_labels(halves, name="halves")
     widget.form.regions.value = labels
-    first = run(viewer, widget)
+    first = press_run(viewer, widget)
     section = open_section(widget, RecipeSection)
     viewer.layers.selection.active = first
     assert "within halves" in section.step.value
@@ -123,7 +123,7 @@ def test_history_chooses_its_labels_again_or_reports_them_missing(
     section.again.native.click()
     assert widget.form.regions.value == labels
     widget.form.layer.value = source
-    np.testing.assert_array_equal(run(viewer, widget).data, first.data)
+    np.testing.assert_array_equal(press_run(viewer, widget).data, first.data)
     viewer.layers.selection.active = first
     viewer.layers.remove(labels)
     section.again.native.click()
@@ -132,9 +132,7 @@ def test_history_chooses_its_labels_again_or_reports_them_missing(
     assert widget.panel.failed
 
 
-def test_queued_run_ignores_later_painting_in_the_labels(
-    open_alone, qtbot, noisy, halves, monkeypatch
-):
+def test_queued_run_ignores_later_painting_in_the_labels(open_alone, qtbot, noisy, halves):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     labels = viewer.add_labels(halves.copy(), name="halves")
@@ -145,19 +143,19 @@ def test_queued_run_ignores_later_painting_in_the_labels(
         widget.panel.button.native.click()
     labels.data[:] = 1
     labels.refresh()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert len(viewer.layers) == 4
     for layer in list(viewer.layers)[-2:]:
         np.testing.assert_array_equal(layer.data, expected)
 
 
-def test_scheme_with_parameters_stays_chosen_when_layers_are_added(open_alone, run, noisy):
+def test_scheme_with_parameters_stays_chosen_when_layers_are_added(open_alone, press_run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     scheme = nd.schemes.Explicit(step=0.05)
     QApplication.clipboard().setText(nd.Recipe(nd.Linear(), TIME, scheme=scheme).to_json())
     open_section(widget, RecipeSection).paste.native.click()
-    run(viewer, widget)
+    press_run(viewer, widget)
     viewer.add_points(np.zeros((1, 3)))
     assert widget.form.settings().keywords["scheme"] == scheme
     QApplication.clipboard().setText(nd.Recipe(nd.Linear(), TIME).to_json())
@@ -177,13 +175,13 @@ def test_channels_that_cannot_be_coupled_are_reported(open_alone, shape, rgb):
     assert ("It couples channels" in widget.panel.status.value) is not rgb
 
 
-def test_several_bad_files_give_one_notification(open_alone, qtbot, noisy, folders):
+def test_several_bad_files_give_one_notification(open_alone, qtbot, folders):
     for number in range(7):
         (folders[0] / f"{number}.npy").write_bytes(b"no array")
     _, widget = open_alone("Isotropic diffusion")
     before = len(notification_manager.records)
     filter_folder(widget, folders)
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert len(notification_manager.records) == before + 1
     assert notification_manager.records[-1].message == widget.panel.status.value
     assert widget.panel.status.value.splitlines()[0] == "0 done, 7 failed:"

@@ -11,10 +11,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 import napari_diffusion as nd
 from helpers.viewer import (
     WAIT,
-    ended,
     filter_folder,
-    hold,
     open_section,
+    wait_for_go,
+    wait_until_ended,
     wait_until_settled,
 )
 from napari_diffusion import io
@@ -42,7 +42,7 @@ def set_unusual_values(qtbot, widget):
     form.strict.value, form.tolerance.value, form.scheme.value = True, 2e-3, "explicit"
 
 
-def test_copied_python_gives_the_same_bits(open_widget, qtbot, run, noisy):
+def test_copied_python_gives_the_same_bits(open_widget, qtbot, press_run, noisy):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     set_unusual_values(qtbot, widget)
@@ -50,10 +50,10 @@ def test_copied_python_gives_the_same_bits(open_widget, qtbot, run, noisy):
     section.python.native.click()
     names = {"image": noisy}
     exec(clipboard().text(), names)
-    np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
+    np.testing.assert_array_equal(names["result"], press_run(viewer, widget).data, strict=True)
 
 
-def test_copied_python_uses_the_labels(open_alone, qtbot, run, noisy):
+def test_copied_python_uses_the_labels(open_alone, qtbot, press_run, noisy):
     labels = np.ones(noisy.shape, np.uint8)
     labels[..., 9:] = 2
     viewer, widget = open_alone("Isotropic diffusion")
@@ -63,11 +63,11 @@ def test_copied_python_uses_the_labels(open_alone, qtbot, run, noisy):
     open_section(widget, RecipeSection).python.native.click()
     names = {"image": noisy, "labels": labels}
     exec(clipboard().text(), names)
-    np.testing.assert_array_equal(names["result"], run(viewer, widget).data, strict=True)
+    np.testing.assert_array_equal(names["result"], press_run(viewer, widget).data, strict=True)
 
 
 def test_copied_command_gives_the_same_bits_for_files_of_any_axis_order(
-    open_alone, qtbot, run, noisy, tmp_path, monkeypatch
+    open_alone, qtbot, press_run, noisy, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     spacing = (2.0, 0.5, 0.5)
@@ -75,7 +75,7 @@ def test_copied_command_gives_the_same_bits_for_files_of_any_axis_order(
     viewer.add_image(noisy, name="a", **LOOK)
     set_unusual_values(qtbot, widget)
     widget.form.table.rows[0].smooth.value = False
-    layer = run(viewer, widget)
+    layer = press_run(viewer, widget)
     open_section(widget, RecipeSection).command.native.click()
     words = shlex.split(clipboard().text())
     assert words[:4] == ["napari-diffusion", "run", "IN", "OUT"]
@@ -97,7 +97,7 @@ def test_copied_command_gives_the_same_bits_for_files_of_any_axis_order(
     "name", ["plain.tif", "micrometers.tif", "plain.npy", "colours.tif", "flat.tif"]
 )
 def test_copied_command_runs_on_the_file_of_a_layer_without_axis_names(
-    open_widget, qtbot, run, noisy, tmp_path, name
+    open_widget, qtbot, press_run, noisy, tmp_path, name
 ):
     """napari opens the file without names and voxel size; the user corrects the voxel size."""
     colours = name == "colours.tif"
@@ -117,7 +117,7 @@ def test_copied_command_runs_on_the_file_of_a_layer_without_axis_names(
     source.scale = (2.0, 0.5, 0.5)[-source.ndim :]
     wait_until_settled(qtbot, widget)
     set_unusual_values(qtbot, widget)
-    layer = run(viewer, widget)
+    layer = press_run(viewer, widget)
     open_section(widget, RecipeSection).command.native.click()
     words = shlex.split(clipboard().text())
     assert words[2:4] == [str(path), str(path.with_name(f"filtered-{name}"))]
@@ -125,20 +125,18 @@ def test_copied_command_runs_on_the_file_of_a_layer_without_axis_names(
     np.testing.assert_array_equal(np.asarray(io.read(words[3]).data), layer.data)
 
 
-def test_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, run, noisy):
+def test_copied_json_is_the_recipe_of_the_result(open_alone, qtbot, press_run, noisy):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     set_unusual_values(qtbot, widget)
     open_section(widget, RecipeSection).json.native.click()
     recipe = nd.Recipe.from_json(clipboard().text())
-    layer = run(viewer, widget)
+    layer = press_run(viewer, widget)
     assert recipe.to_dict() == layer.metadata["napari-diffusion"]["recipe"]
     assert recipe.axis_names == ("z", "y", "x")
 
 
-def test_loaded_recipe_restores_every_setting(
-    open_alone, qtbot, settled, noisy, tmp_path, monkeypatch
-):
+def test_loaded_recipe_restores_every_setting(open_alone, qtbot, noisy, tmp_path, monkeypatch):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     set_unusual_values(qtbot, widget)
@@ -155,7 +153,7 @@ def test_loaded_recipe_restores_every_setting(
     widget.form.controls["diffusivity"].value = "rational"
     widget.form.strict.value = False
     section.load.native.click()
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     after = widget.form.settings()
     assert after.unit == "mm"
     assert after.model == nd.PeronaMalik(kappa=7250.0, diffusivity="tukey", sigma=0.00025)
@@ -190,16 +188,16 @@ def test_scheme_with_parameters_is_kept(open_alone, noisy):
     assert widget.form.settings().keywords["scheme"] == nd.schemes.Explicit(step=0.05)
 
 
-def test_history_shows_every_filter_and_repeats_it(open_widget, run, noisy):
+def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy):
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     section = open_section(widget, RecipeSection)
     assert "went through no filter" in section.of.value
     widget.form.controls["kappa"].value = 7.25
-    first = run(viewer, widget)
+    first = press_run(viewer, widget)
     widget.form.layer.value = first
     widget.form.controls["kappa"].value = 3.5
-    second = run(viewer, widget)
+    second = press_run(viewer, widget)
     assert viewer.layers.selection.active == second
     assert len(section.steps.choices) == 2
     assert section.steps.current_choice == "2. Perona-Malik of a [Perona-Malik]"
@@ -210,12 +208,12 @@ def test_history_shows_every_filter_and_repeats_it(open_widget, run, noisy):
     other = viewer.add_image(noisy + 1, name="other", **LOOK)
     assert widget.form.layer.value == other
     assert widget.form.controls["kappa"].value == 7.25
-    again = run(viewer, widget)
+    again = press_run(viewer, widget)
     recipe = nd.Recipe.from_dict(first.metadata["napari-diffusion"]["recipe"])
     np.testing.assert_array_equal(again.data, recipe.diffuse(noisy + 1), strict=True)
 
 
-def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, settled, noisy):
+def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, noisy):
     viewer, widget = open_alone("Anisotropic diffusion")
     layers = [
         viewer.add_image(noisy, name="a", **LOOK),
@@ -228,13 +226,13 @@ def test_all_selected_layers_get_the_same_physical_filter(open_alone, qtbot, set
         viewer.add_image(noisy, name="c"),
     ]
     viewer.layers.selection.active = layers[0]
-    settled(widget)
+    wait_until_settled(qtbot, widget)
     widget.form.controls["kappa"].value = 7.0
     viewer.layers.selection = set(layers)
     section = open_section(widget, BatchSection)
     assert section.layers.text == "Filter 3 selected layers"
     section.layers.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     results = {layer.name[0]: layer.data for layer in viewer.layers[3:]}
     assert sorted(results) == ["a", "b"]
     time = widget.form.amount.time
@@ -260,10 +258,10 @@ def test_folder_is_filtered_with_the_threads_of_the_form(
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")  # without a layer
     filter_folder(widget, folders)
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     widget.form.threads.value = 2
     widget.sections[BatchSection].files.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert seen == [3, 2]
 
 
@@ -274,7 +272,7 @@ def test_errors_of_files_name_the_remedy_in_napari(open_alone, qtbot, noisy, fol
     viewer.add_image(noisy[:, None], name="a")
     wait_until_settled(qtbot, widget)
     filter_folder(widget, folders)
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     flat, stack = widget.panel.status.value.splitlines()[1:]
     assert flat == (
         "flat.npy: The recipe smooths along 3 axes and the file has 2 axes of space; open the file "
@@ -297,7 +295,7 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
             )
         if source.name == "c.npy":
             go.set()
-            hold(threading.Event(), cancel)
+            wait_for_go(threading.Event(), cancel)
         return [target]
 
     monkeypatch.setattr(batch, "filter_file", stand_in)
@@ -308,14 +306,14 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
     qtbot.waitUntil(go.is_set, timeout=WAIT)
     widget.panel.cancel_all.native.click()
     assert widget.panel.status.value.splitlines()[0] == "1 done, 3 cancelled, 1 failed:"
-    assert not widget.panel.waiting
+    assert not widget.panel.queued
 
 
-def test_cancelled_file_shows_no_message_about_layers(
-    open_alone, qtbot, noisy, folders, monkeypatch
-):
+def test_cancelled_file_shows_no_message_about_layers(open_alone, noisy, folders, monkeypatch):
     monkeypatch.setattr(
-        batch, "filter_file", lambda *args, cancel, **keywords: hold(threading.Event(), cancel)
+        batch,
+        "filter_file",
+        lambda *args, cancel, **keywords: wait_for_go(threading.Event(), cancel),
     )
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")
@@ -342,7 +340,7 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
     section = open_section(widget, BatchSection)
     section.source.line_edit.value, section.target.line_edit.value = str(source), str(target)
     section.files.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert sorted(path.name for path in target.iterdir()) == [
         "a.tif",
         "a.tif.recipe.json",
@@ -361,7 +359,7 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
     assert lines[1].startswith("broken.nii: cannot be read")
     assert widget.panel.status.tooltip.splitlines() == [str(source), str(target), lines[1]]
     section.files.native.click()
-    ended(qtbot, widget)
+    wait_until_ended(qtbot, widget)
     assert widget.panel.status.value.splitlines()[0] == "0 done, 3 failed:"
     lines = widget.panel.status.value.splitlines()
     assert lines[1] == (

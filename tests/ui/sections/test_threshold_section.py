@@ -20,11 +20,11 @@ def opened(open_widget, qtbot, noisy):
     wait_until_settled(qtbot, gui)
     section = gui.sections[ThresholdSection]
     section.box.button.native.click()
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     return viewer, gui, section
 
 
-def follow(qtbot, gui):
+def wait_for_section(qtbot, gui):
     wait_until_settled(qtbot, gui)
     qtbot.waitUntil(lambda: not gui.sections[ThresholdSection].pending, timeout=WAIT)
 
@@ -62,12 +62,12 @@ def test_line_and_control_show_one_number(opened, qtbot):
     kappa = gui.form.controls["kappa"]
     assert section.plot.threshold == pytest.approx(kappa.value)
     kappa.value = 40
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert section.plot.threshold == pytest.approx(40)
     # The menu of pyqtgraph would cover the plot.
     assert not any(menu.isVisible() for menu in section.plot.findChildren(QMenu))
     drag(qtbot, section.plot, 40, 15)
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     # One pixel is a few per cent on the logarithmic axis.
     assert kappa.value == pytest.approx(15, rel=0.1)
     assert section.plot.threshold == pytest.approx(kappa.value)
@@ -77,7 +77,7 @@ def test_line_and_control_show_one_number(opened, qtbot):
 def test_shown_fraction_and_diffusivity_are_those_of_the_image(opened, qtbot, noisy):
     _, gui, section = opened
     gui.form.controls["kappa"].value = 30
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     sigma = gui.form.controls.value().sigma
     percent = 100 * nd.gradients(noisy, spacing=(2, 0.5, 0.5), sigma=sigma).above(30)
     message = f"{percent:.0f} % of the voxels are steeper than 30 intensity/µm"
@@ -97,7 +97,7 @@ def test_edges_are_marked_where_the_conductance_is_low(opened, qtbot, noisy):
     viewer, gui, section = opened
     gui.form.controls["kappa"].value = 40
     section.mark.native.click()
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     layer = section.overlay.layer
     expected = nd.conductance(noisy, gui.form.controls.value(), spacing=(2, 0.5, 0.5))
     np.testing.assert_array_equal(layer.data, expected[2:3])
@@ -107,7 +107,7 @@ def test_edges_are_marked_where_the_conductance_is_low(opened, qtbot, noisy):
     assert opacity[1] == 0
     gui.form.controls["kappa"].value = 4
     viewer.dims.set_current_step(0, 4)
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     expected = nd.conductance(noisy, gui.form.controls.value(), spacing=(2, 0.5, 0.5))
     np.testing.assert_array_equal(section.overlay.layer.data, expected[4:5])
     section.mark.native.click()
@@ -125,13 +125,13 @@ def test_gradients_are_measured_only_when_the_image_changes(opened, qtbot, noisy
     monkeypatch.setattr(nd, "gradients", recorded)
     for value in (3, 5, 8):
         gui.form.controls["kappa"].value = value
-        follow(qtbot, gui)
+        wait_for_section(qtbot, gui)
     assert sigmas == []
     gui.form.controls["sigma"].value = 0.7  # set by the user: no suggestion changes it
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert sigmas == [0.7]
     viewer.layers[0].data = noisy * 3
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert sigmas == [0.7, 0.7]
     assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
 
@@ -144,13 +144,13 @@ def test_image_without_measurable_gradients_is_reported(opened, qtbot, noisy):
         (noisy, "are steeper than"),
     ):
         viewer.layers[0].data = data
-        follow(qtbot, gui)
+        wait_for_section(qtbot, gui)
         assert message in section.share.value
         has_bars = bool(section.plot.bars.getData()[1].any())
         assert has_bars is (message == "are steeper than")
 
 
-def test_plot_follows_light_and_dark_theme(opened, qtbot):
+def test_plot_follows_light_and_dark_theme(opened):
     viewer, _, section = opened
     lightness = []
     for theme in ("light", "dark"):
@@ -163,7 +163,7 @@ def test_a_threshold_beyond_the_histogram_stays_in_the_plot(opened, qtbot):
     _, gui, section = opened
     for kappa in (0.02, 40_000.0):
         gui.form.controls["kappa"].value = kappa
-        follow(qtbot, gui)
+        wait_for_section(qtbot, gui)
         low, high = section.plot.viewRange()[0]
         assert low < np.log10(section.plot.threshold) < high
         assert low < section.plot._ends[0] < section.plot._ends[1] < high
@@ -172,28 +172,29 @@ def test_a_threshold_beyond_the_histogram_stays_in_the_plot(opened, qtbot):
 def test_plot_keeps_nothing_of_another_image(opened, qtbot, noisy):
     viewer, gui, section = opened
     viewer.add_image(np.ones_like(noisy))
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert "flat" in section.share.value
     assert not section.plot.line.isVisible()
     assert not section.plot.curve.isVisible()
     viewer.layers.pop()
     viewer.layers.selection.active = viewer.layers[0]
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert section.plot.line.isVisible()
     viewer.layers.clear()
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert "Open an image" in section.share.value
     assert not section.plot.line.isVisible()
 
 
 def test_new_array_with_the_id_of_an_old_one_is_measured(opened, qtbot, noisy, monkeypatch):
     _, gui, section = opened
-    # Python may reuse the id of an array that is gone.
+    # Python may reuse the id of an array that is gone. In the module, all objects have one id here:
+    # a comparison of arrays by `id` would fail.
     monkeypatch.setattr(threshold, "id", lambda _: 7, raising=False)
     gui.form.layer.value.visible = False  # so that the layer is not redrawn
     for factor in (2, 100):
         gui.form.layer.value.data = new = noisy * factor
-        follow(qtbot, gui)
+        wait_for_section(qtbot, gui)
         steep = nd.gradients(new, spacing=(2, 0.5, 0.5), sigma=gui.form.controls.value().sigma)
         assert section._gradients.magnitudes[-1] == pytest.approx(steep.magnitudes[-1])
 
@@ -201,21 +202,21 @@ def test_new_array_with_the_id_of_an_old_one_is_measured(opened, qtbot, noisy, m
 def test_marked_edges_are_hidden_for_models_without_a_threshold(opened, qtbot):
     viewer, gui, section = opened
     section.mark.value = True
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     model = gui.form.model.value
     gui.form.model.value = nd.MeanCurvature
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert not any("[edges]" in layer.name for layer in viewer.layers)
     gui.form.model.value = model
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert any("[edges]" in layer.name for layer in viewer.layers)
 
 
 def test_majority_of_steep_voxels_is_not_called_edges(opened, qtbot):
     _, gui, section = opened
     gui.form.controls["kappa"].value = 0.1
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert "kept as edges" not in section.share.value
     gui.form.controls["kappa"].value = 60
-    follow(qtbot, gui)
+    wait_for_section(qtbot, gui)
     assert "kept as edges" in section.share.value

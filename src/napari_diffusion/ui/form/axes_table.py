@@ -52,7 +52,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
     ----------
     rows
         One row per axis; rows beyond the axes of the layer are hidden.
-    reset, take
+    reset, use_file_axes
         Buttons to restore the voxel size of the layer, and to use the axes of its file.
     """
 

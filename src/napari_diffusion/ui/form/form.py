@@ -37,7 +37,7 @@ from napari_diffusion.ui.qt.layout import (
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
-from napari_diffusion.ui.run.request import Settings
+from napari_diffusion.ui.run.settings import Settings
 
 SUGGEST = (
     "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
@@ -137,7 +137,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.unit.changed.connect(self._unit_chosen)
         self.changed.connect(self._changed)
         self.more.changed.connect(self._changed)
-        self.more.folded.connect(self.layout_changed)
+        self.more.toggled.connect(self.layout_changed)
         self.table.use_file_axes.changed.connect(self._use_file_axes)
         self._watcher.corrected.connect(self._layer_corrected)
         self._watcher.changed.connect(self._changed)

@@ -32,13 +32,15 @@ class Axis:
     index
         Axis number in the array.
     name
-        Axis label.
+        Axis label, or "axis" and its number where the axis has no label.
     size
         Number of samples.
     scale
         Sample distance [unit].
     unit
         A pint unit.
+    is_named
+        Whether the axis has a label of its own.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Axis:
     size: int
     scale: float
     unit: Any
+    is_named: bool
 
     @property
     def has_length(self) -> bool:
@@ -79,12 +82,13 @@ def is_nameless(label: str) -> bool:
 def layer_axes(layer: Any) -> tuple[Axis, ...]:
     """Return the axes of an image layer without the colour channels."""
     shape = array_of(layer).shape
-    names = (f"axis {i}" if is_nameless(name) else name for i, name in enumerate(layer.axis_labels))
-    entries = zip(names, shape[: layer.ndim], layer.scale, layer.units, strict=True)
-    return tuple(
-        Axis(i, name, int(n), abs(float(scale)), unit)
-        for i, (name, n, scale, unit) in enumerate(entries)
-    )
+    entries = zip(layer.axis_labels, shape[: layer.ndim], layer.scale, layer.units, strict=True)
+    axes = []
+    for i, (label, n, scale, unit) in enumerate(entries):
+        is_named = not is_nameless(label)
+        name = label if is_named else f"axis {i}"
+        axes.append(Axis(i, name, int(n), abs(float(scale)), unit, is_named))
+    return tuple(axes)
 
 
 def names_of(axes: Sequence[Axis]) -> tuple[str, ...] | None:
@@ -92,7 +96,7 @@ def names_of(axes: Sequence[Axis]) -> tuple[str, ...] | None:
 
     Names identify the same axes in another image.
     """
-    if any(axis.name.startswith("axis ") for axis in axes):
+    if not all(axis.is_named for axis in axes):
         return None
     return tuple(axis.name for axis in axes)
 
@@ -118,7 +122,7 @@ def axes_of_recipe(
     matched by number, if some axis of the layer has no name. In addition, the layer must have
     ``ndim`` axes, as the recipe's image had, or its last axis must be the last one of the recipe.
     """
-    layer_names = [axis.name.lower() for axis in axes]
+    layer_names = [axis.name.lower() if axis.is_named else None for axis in axes]
     recipe_names = [name.lower() for name in recipe.axis_names or ()]
     if recipe_names and set(recipe_names) <= set(layer_names):
         return tuple(sorted(layer_names.index(name) for name in recipe_names))

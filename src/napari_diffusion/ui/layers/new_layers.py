@@ -9,6 +9,8 @@ from weakref import WeakSet
 
 from napari_diffusion.ui.layers.style import LayerStyle
 
+#: Key of the provenance in a layer's metadata.
+METADATA_KEY = "napari-diffusion"
 #: Layers that are not offered as input, such as the preview.
 auxiliary_layers: WeakSet[Any] = WeakSet()
 #: Depth of nested `programmatic_selection` blocks.
@@ -37,7 +39,7 @@ def add_result(
     title
         Text after the source's name, in brackets; a number is appended where that name is taken.
     provenance
-        Entry ``"napari-diffusion"`` of the layer's metadata.
+        Entry `METADATA_KEY` of the layer's metadata.
     vectors
         Whether to add a vectors layer.
     """
@@ -49,7 +51,7 @@ def add_result(
     while name in taken:
         name = f"{style.name} [{title} {number}]"
         number += 1
-    metadata = {**style.metadata, "napari-diffusion": provenance}
+    metadata = {**style.metadata, METADATA_KEY: provenance}
     if vectors:
         layer: Any = Vectors(data, name=name, metadata=metadata, **style.arguments)
     else:

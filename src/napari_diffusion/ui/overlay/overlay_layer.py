@@ -15,7 +15,7 @@ from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
-from napari_diffusion.ui.run.request import Settings
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 
 #: Delay between a change and the computation that follows it [ms].
@@ -30,12 +30,12 @@ class Shown:
     ----------
     part
         Part of the layer that is shown.
-    look
-        Picture of that part.
+    preview
+        Picture of that part, and a function that refines it where it is a draft.
     """
 
     part: Part
-    picture: PreviewImage
+    preview: PreviewImage
 
 
 class Overlay:
@@ -49,8 +49,8 @@ class Overlay:
         Text after the name of the layer, in brackets.
     compute
         Called in a thread with the settings, the part and a `TaskControl`. It returns a
-        `PreviewImage`, which may offer a better one. The picture has an axis of one voxel where the
-        part is cut.
+        `PreviewImage`, whose ``refine`` may compute a more exact picture. The picture keeps all
+        axes of the array; the axis across a plane has one voxel.
     get_part
         Returns the part on screen, ``None`` where there is none.
     report
@@ -254,7 +254,7 @@ class Overlay:
             and all(_same(getattr(layer, name), value) for name, value in transform.items())
         ):
             layer.data = picture
-            layer.translate = part.place(source)
+            layer.translate = part.translate_for(source)
         else:
             self.remove()
             self._layer = self._new_layer(source, part, picture, transform)
@@ -274,7 +274,7 @@ class Overlay:
         return Image(
             picture,
             name=f"{source.name} [{self._title}]",
-            translate=part.place(source),
+            translate=part.translate_for(source),
             rgb=rgb,
             blending="translucent_no_depth",
             interpolation2d=source.interpolation2d,

@@ -32,7 +32,7 @@ class Part:
     whole: bool
     middle: tuple[int, ...]
 
-    def place(self, layer: Any) -> Any:
+    def translate_for(self, layer: Any) -> Any:
         """Return ``translate`` for a layer of this part, so that it coincides with ``layer``.
 
         All other transforms of the two layers are the same.
@@ -63,7 +63,7 @@ def displayed(viewer: Any, layer: Any) -> tuple[int, ...]:
 
 
 def on_screen(
-    viewer: Any, layer: Any, largest: int, cut: int | str = BOX, place: int = 0
+    viewer: Any, layer: Any, largest: int, cut: int | str = BOX, plane_index: int = 0
 ) -> Part | None:
     """Return the part of a layer that is on screen, ``None`` where there is none.
 
@@ -74,7 +74,7 @@ def on_screen(
     largest
         Maximum side of the part [voxel]. Of a larger plane, it is the part at the centre of the
         view.
-    cut, place
+    cut, plane_index
         In 3-D view: ``"box"`` for a box in the middle of the volume, or the axis and the voxel of a
         plane.
     """
@@ -89,7 +89,7 @@ def on_screen(
     whole = True
     for axis in shown:
         if solid and axis == cut:
-            plane = min(place, shape[axis] - 1)
+            plane = min(plane_index, shape[axis] - 1)
             region[axis] = slice(plane, plane + 1)
             continue
         start = min(max(0, middle[axis] - side // 2), max(0, shape[axis] - side))

@@ -24,7 +24,7 @@ class Foldable(Container):  # type: ignore[type-arg]
     """
 
     #: The box was opened (true) or closed (false).
-    folded = Signal(bool)
+    toggled = Signal(bool)
 
     def __init__(
         self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = ""
@@ -53,7 +53,7 @@ class Foldable(Container):  # type: ignore[type-arg]
     def _toggle(self) -> None:
         self._open = not self._open
         self._show()
-        self.folded.emit(self._open)
+        self.toggled.emit(self._open)
 
     def _show(self) -> None:
         self.button.text = f"{'▾' if self._open else '▸'}  {self._title}"

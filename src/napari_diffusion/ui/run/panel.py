@@ -15,9 +15,9 @@ from magicgui.widgets import Container, ProgressBar, PushButton
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 
-#: Duration of a run from which the remaining time is estimated [s].
+#: The remaining time is shown once a run has lasted this long [s].
 MIN_ELAPSED_S = 1.0
-#: Progress of a run from which the remaining time is estimated.
+#: The remaining time is shown once a run has done this share of its work.
 MIN_FRACTION = 0.02
 #: Maximum number of errors of a batch in the status line; the tooltip lists all.
 MAX_ERRORS_SHOWN = 5
@@ -105,10 +105,10 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = ReplaceableTask()
-        self._waiting: deque[QueuedRun] = deque()
+        self._queue: deque[QueuedRun] = deque()
         self._reset_counts()
         self._current: QueuedRun | None = None
-        self._began, self._waits_for, self.failed = 0.0, "", False
+        self._began, self._kernel_message, self.failed = 0.0, "", False
         self.plan = wrapping_label()
         self.plan.tooltip = PLAN_TOOLTIP
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
@@ -120,10 +120,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
             text="Cancel all", tooltip="End what is running and forget what waits."
         )
         buttons = (self.cancel, self.stop, self.cancel_all)
-        self.running = bare_container(*buttons, layout="horizontal", labels=False, visible=False)
+        self.run_buttons = bare_container(
+            *buttons, layout="horizontal", labels=False, visible=False
+        )
         self.status = wrapping_label()
         super().__init__(
-            widgets=[self.plan, self.button, self.bar, self.running, self.status], labels=False
+            widgets=[self.plan, self.button, self.bar, self.run_buttons, self.status], labels=False
         )
         self.button.changed.connect(lambda: start())
         self.cancel.changed.connect(self._cancel_current)
@@ -138,15 +140,15 @@ class RunPanel(Container):  # type: ignore[type-arg]
         return self._runs.task is not None
 
     @property
-    def waiting(self) -> int:
+    def queued(self) -> int:
         """Number of runs that wait."""
-        return len(self._waiting)
+        return len(self._queue)
 
     def add(self, run: QueuedRun) -> None:
         """Execute a run after those that were added before."""
         if not self.busy:
             self._reset_counts()
-        self._waiting.append(run)
+        self._queue.append(run)
         if self.busy:
             self._update_controls()
         else:
@@ -177,16 +179,16 @@ class RunPanel(Container):  # type: ignore[type-arg]
         show_error(text)
 
     def _start_next(self) -> None:
-        run = self._current = self._waiting.popleft()
+        run = self._current = self._queue.popleft()
         # An indeterminate bar until there is progress: the first run of all compiles the filter.
         self.bar.max = 0
-        self._show_waiting("")
+        self._show_kernel_wait("")
         self._runs.start(
             run.work,
-            lambda result: self._end(lambda: run.done(result)),
+            self._end_with_result,
             self._end_with_error,
             self._show_progress,
-            self._show_waiting,
+            self._show_kernel_wait,
         )
 
     @property
@@ -197,22 +199,22 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Show the buttons that apply to the current run and the queue."""
         run = self._current
         stoppable = run is not None and run.stoppable
-        self.bar.visible = self.running.visible = run is not None
+        self.bar.visible = self.run_buttons.visible = run is not None
         self.stop.visible = stoppable
-        self.stop.enabled = stoppable and not self._waits_for and not self._stopping
-        self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for else STOP_TOOLTIP
-        self.cancel_all.visible = bool(self._waiting)
-        self.cancel_all.text = f"Cancel all {1 + self.waiting}"
+        self.stop.enabled = stoppable and not self._kernel_message and not self._stopping
+        self.stop.tooltip = NOTHING_TO_KEEP if self._kernel_message else STOP_TOOLTIP
+        self.cancel_all.visible = bool(self._queue)
+        self.cancel_all.text = f"Cancel all {1 + self.queued}"
         self.button.text = "Run" if run is None else "Run next"
 
-    def _show_waiting(self, waits_for: str) -> None:
-        """Show what the current run waits for; an empty text ends the wait."""
+    def _show_kernel_wait(self, message: str) -> None:
+        """Show that the current run waits for its kernels; an empty message ends the wait."""
         assert self._current is not None
-        self._waits_for = waits_for
+        self._kernel_message = message
         self._update_controls()
         # The remaining time is estimated from the time without waits.
         self._began = time.monotonic()
-        self.say(f"Filtering {self._current.name}… {waits_for}".rstrip())
+        self.say(f"Filtering {self._current.name}… {message}".rstrip())
 
     def _show_progress(self, fraction: float) -> None:
         assert self._current is not None
@@ -223,7 +225,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         elapsed, rest = time.monotonic() - self._began, ""
         if elapsed > MIN_ELAPSED_S and fraction > MIN_FRACTION:
             rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left"
-        more = f"; {self.waiting} more waiting" if self._waiting else ""
+        more = f"; {self.queued} more waiting" if self._queue else ""
         self.say(f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}.")
 
     def _cancel_current(self) -> None:
@@ -231,7 +233,9 @@ class RunPanel(Container):  # type: ignore[type-arg]
         # compilation, which cannot be interrupted.
         self._runs.drop()
         self._dropped += 1
-        self._end(None)
+        run = self._take_current()
+        text = "Cancelled." if run.folders else "Cancelled; no layer was added."
+        self._continue(text, cancelled=True)
 
     def _stop_current(self) -> None:
         if self._runs.task is not None:
@@ -245,41 +249,38 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self._cancel_all()
 
     def _cancel_all(self) -> None:
-        self._dropped += self.waiting
-        self._waiting.clear()
+        self._dropped += self.queued
+        self._queue.clear()
         self._cancel_current()
 
-    def _end_with_error(self, error: Exception) -> None:
-        def raise_error() -> str:
-            raise error
-
-        self._end(raise_error)
-
-    def _end(self, finish: Callable[[], str] | None) -> None:
-        """End the current run and start the next one.
-
-        Parameters
-        ----------
-        finish
-            Shows the result and returns the text of the status line, or raises the error of the
-            run; ``None`` for a cancelled run.
-        """
-        run, self._current = self._current, None
-        assert run is not None
-        text = "Cancelled." if run.folders else "Cancelled; no layer was added."
+    def _end_with_result(self, result: Any) -> None:
+        run, text = self._take_current(), ""
         try:
-            if finish is not None:
-                text = finish()
-                self._finished += 1
+            text = run.done(result)
+            self._finished += 1
         except Exception as error:
             # Showing the result can fail, too; a Qt slot would swallow the error or abort.
             self._record_error(run, run.message(error))
-            text = ""
-        if self._waiting:
+        self._continue(text)
+
+    def _end_with_error(self, error: Exception) -> None:
+        run = self._take_current()
+        self._record_error(run, run.message(error))
+        self._continue("")
+
+    def _take_current(self) -> QueuedRun:
+        """Return the current run, which ends, and forget it."""
+        run, self._current = self._current, None
+        assert run is not None
+        return run
+
+    def _continue(self, text: str, cancelled: bool = False) -> None:
+        """Start the next run, or show the outcome of all; arguments as of `_summarise`."""
+        if self._queue:
             self._start_next()
             return
         self._update_controls()
-        self._summarise(text, cancelled=finish is None)
+        self._summarise(text, cancelled)
 
     def _record_error(self, run: QueuedRun, text: str) -> None:
         """Keep an error for the summary; show it now, unless it is about a file.

@@ -11,10 +11,10 @@ import numpy as np
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.style import LayerStyle
+from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun, duration
-from napari_diffusion.ui.run.request import Settings, provenance
+from napari_diffusion.ui.run.settings import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.warmup import wait_with_message
 from napari_diffusion.workflows import outputs
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 

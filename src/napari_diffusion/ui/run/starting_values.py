@@ -21,7 +21,7 @@ PATCH_SIDE = 64
 def start_sigma(spacing: Sequence[float]) -> float:
     """Return an initial Gaussian sigma [length]: one voxel, as the geometric mean of its sides.
 
-    It is visible on every image and destroys none. The number has two significant digits.
+    It visibly smooths any image and removes no structure. The number has two significant digits.
     """
     side = math.exp(sum(math.log(size) for size in spacing) / len(spacing)) if spacing else 1.0
     return float(f"{side:.2g}")

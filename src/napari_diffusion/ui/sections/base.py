@@ -30,7 +30,7 @@ class Section:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.box = Foldable(self.title, self.make(), tooltip=self.tooltip)
-        self.box.folded.connect(self.folded)
+        self.box.toggled.connect(self.on_toggled)
 
     def make(self) -> list[Widget]:
         """Return the content of the box; called once."""
@@ -40,5 +40,5 @@ class Section:
         """Return the additional outputs of a run, as fields of `OutputRequest`."""
         return {}
 
-    def folded(self, opened: bool) -> None:
+    def on_toggled(self, opened: bool) -> None:
         """React to the box being opened or closed; a closed section does no work."""

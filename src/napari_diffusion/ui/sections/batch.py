@@ -13,11 +13,11 @@ import napari_diffusion as nd
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container
+from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun
-from napari_diffusion.ui.run.request import Settings
 from napari_diffusion.ui.run.run import Run
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.warmup import wait_with_message
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.workflows.file_run import files_of, filter_file, targets_of
 from napari_diffusion.workflows.outputs import OutputRequest
@@ -63,7 +63,7 @@ class BatchSection(Section):
         self.context.viewer.layers.selection.events.changed.connect(self._show_count)
         return [self.layers, folders, self.replace, self.files]
 
-    def folded(self, opened: bool) -> None:
+    def on_toggled(self, opened: bool) -> None:
         """Show the number of selected layers."""
         if opened:
             self._show_count()
@@ -105,10 +105,10 @@ class BatchSection(Section):
                     ndim = context.layer.ndim
                     settings = Settings.of_layer(layer, recipe, threads, ndim, labels)
             except ValueError as error:
-                context.run(_failing_run(layer.name, error))
+                context.enqueue(_failing_run(layer.name, error))
                 continue
             run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
-            context.run(run.queued_run())
+            context.enqueue(run.queued_run())
 
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
@@ -132,7 +132,7 @@ class BatchSection(Section):
             return
         overwrite = bool(self.replace.value)
         for file, result in zip(sources, targets, strict=True):
-            self.context.run(_file_run(file, result, recipe, overwrite, threads, chosen))
+            self.context.enqueue(_file_run(file, result, recipe, overwrite, threads, chosen))
 
 
 def _failing_run(name: str, error: Exception) -> QueuedRun:

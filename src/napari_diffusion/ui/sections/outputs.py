@@ -12,10 +12,9 @@ import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
 from napari_diffusion.diagnostics.orientation import has_tensor
 from napari_diffusion.models import get
-from napari_diffusion.ui.layers.new_layers import add_result
+from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
-from napari_diffusion.ui.run.request import METADATA_KEY
 from napari_diffusion.ui.sections.base import Section
 
 _TENSOR_TIPS = {
@@ -94,7 +93,7 @@ class OutputsSection(Section):
             options[name] = control.enabled and bool(control.value)
         return options
 
-    def folded(self, opened: bool) -> None:
+    def on_toggled(self, opened: bool) -> None:
         """Show the snapshot on screen and the outputs of the model."""
         if opened:
             self._show_tensor_outputs()

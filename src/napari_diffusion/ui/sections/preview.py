@@ -17,15 +17,15 @@ from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, on_screen
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
-from napari_diffusion.ui.run.panel import duration, screen_message
-from napari_diffusion.ui.run.request import Settings
-from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.warmup import (
+from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
     is_compiling,
     is_prepared,
     wait_for_kernels,
 )
+from napari_diffusion.ui.run.panel import duration, screen_message
+from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
 
 #: Mark of a draft at the status line: on screen, a draft looks like a final preview.
@@ -85,7 +85,7 @@ class PreviewSection(Section):
         self.context.viewer.dims.events.ndisplay.connect(self._list_cuts)
         return [self.show, self.hold, self.solid, self.status]
 
-    def folded(self, opened: bool) -> None:
+    def on_toggled(self, opened: bool) -> None:
         """Follow the view while the section is open."""
         self._list_cuts()
         self._switch()
@@ -151,8 +151,9 @@ class PreviewSection(Section):
 
     def _part(self) -> Part | None:
         """Return the part of the layer on screen, ``None`` where there is none."""
-        largest, place = Preferences.read().preview, int(self.place.value)
-        return on_screen(self.context.viewer, self.context.layer, largest, self.cut.value, place)
+        largest, plane_index = Preferences.read().preview, int(self.place.value)
+        viewer, layer = self.context.viewer, self.context.layer
+        return on_screen(viewer, layer, largest, self.cut.value, plane_index)
 
     def _show_state(self, state: Shown | Exception | None) -> None:
         """Show the state of the preview: begun (``None``), failed (its error) or shown."""
@@ -160,17 +161,17 @@ class PreviewSection(Section):
             self._start_time, self._draft_text = time.monotonic(), ""
             self._compile_timer.start()
             return
-        is_draft = isinstance(state, Shown) and state.picture.refine is not None
+        is_draft = isinstance(state, Shown) and state.preview.refine is not None
         self.status.native.setStyleSheet(_DRAFT_STYLE if is_draft else "")
         if isinstance(state, Exception):
             self._compile_timer.stop()
             self.status.value = screen_message(state)
             return
         # An early draft is made before the kernels are compiled. It has a region of its own.
-        is_early = is_draft and state.picture.region is not None
+        is_early = is_draft and state.preview.region is not None
         place = self._place_of(state.part, is_early)
         if is_draft:
-            seconds = state.picture.seconds
+            seconds = state.preview.seconds
             remaining = "" if seconds is None else f", in about {duration(seconds)}"
             self._draft_text = f"Draft, nearly as Run will make it: {place}. "
             self.status.value = f"{self._draft_text}The exact preview follows{remaining}."

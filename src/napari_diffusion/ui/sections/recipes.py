@@ -15,7 +15,7 @@ import napari_diffusion as nd
 from napari_diffusion.models import get
 from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
-from napari_diffusion.ui.run.request import history
+from napari_diffusion.ui.run.settings import history
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.workflows.file_run import axis_names_in_file
 
@@ -66,7 +66,7 @@ class RecipeSection(Section):
         )
         return [rows, self.of, self.steps, self.step, self.again]
 
-    def folded(self, opened: bool) -> None:
+    def on_toggled(self, opened: bool) -> None:
         """Show the history of the selected layer."""
         if opened:
             self._show_history()

@@ -19,18 +19,18 @@ from napari_diffusion.ui.overlay.visible_region import Part, on_screen, position
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.run.panel import screen_message
-from napari_diffusion.ui.run.request import Settings
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
 
 if TYPE_CHECKING:
-    from napari_diffusion.ui.qt.gradient_histogram import GradientHistogram
+    from napari_diffusion.ui.sections.gradient_histogram import GradientHistogram
 
 #: Colours of conductance 0 and 1 [RGBA]: orange at edges, transparent elsewhere.
 EDGE_COLOURS = [[1.0, 0.55, 0.0, 0.6], [1.0, 0.55, 0.0, 0.0]]
 
-#: Fraction of voxels above the threshold up to which these are called edges. If the fraction is
-#: larger, most of them are noise, which is smoothed slowly, but not kept.
+#: Largest fraction of voxels above the threshold that are called edges. Beyond it, most of them are
+#: noise, which is smoothed slowly but not kept.
 MAX_EDGE_FRACTION = 0.5
 
 
@@ -106,10 +106,10 @@ class ThresholdSection(Section):
         """Whether a computation is still to be done."""
         return self._queue.busy or self.overlay.pending
 
-    def folded(self, opened: bool) -> None:
+    def on_toggled(self, opened: bool) -> None:
         """Make the plot when the section is first opened."""
         if opened and self.plot is None:
-            from napari_diffusion.ui.qt.gradient_histogram import GradientHistogram
+            from napari_diffusion.ui.sections.gradient_histogram import GradientHistogram
 
             self.plot = GradientHistogram()
             self.frame.native.layout().addWidget(self.plot)

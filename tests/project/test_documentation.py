@@ -10,7 +10,7 @@ from helpers.paths import ROOT
 from napari_diffusion import models
 
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def python_blocks(page):
@@ -71,11 +71,50 @@ def test_tables_name_every_model_and_every_parameter():
         assert {(model.__name__, p.name) for p in models.parameters(model)} <= documented
 
 
+def anchors(page):
+    """Anchors that GitHub gives to the headings of a page.
+
+    Letters become lower case, punctuation is removed, spaces become hyphens. Repeated headings are
+    numbered.
+    """
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    names = []
+    for heading in re.findall(r"^#{1,6} +(.*?)[ #]*$", text, flags=re.MULTILINE):
+        shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        repeated = [slug, *(f"{slug}-{number}" for number in range(1, len(names) + 1))]
+        names.append(next(name for name in repeated if name not in names))
+    return names
+
+
+def broken_links(page):
+    """Targets of local links and pictures that do not exist: files, or anchors in a page."""
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(target)
+    return broken
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_local_links_and_pictures_exist(page):
-    targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
-    local = [page.parent / target for target in targets if "://" not in target]
-    assert not [path for path in local if not path.exists()]
+    assert not broken_links(page)
+
+
+def test_broken_links_are_detected(tmp_path):
+    headings = "# Voxels, `spacing` & [time](a.md)\n## Twice\n## Twice\n"
+    code = "```\n# Not in code\n```\n"
+    (tmp_path / "other.md").write_text(headings + code)
+    existing = ["other.md", "other.md#voxels-spacing--time", "other.md#twice-1", "#own-heading"]
+    missing = ["none.md", "none.md#twice", "other.md#twice-2", "other.md#not-in-code", "#twice"]
+    links = "\n".join(f"[text]({target})" for target in [*existing, *missing, "https://a.b/#c"])
+    page = tmp_path / "page.md"
+    page.write_text(f"# Own heading\n\n{links}\n")
+    assert broken_links(page) == missing
 
 
 def test_guide_shows_every_model():

@@ -22,9 +22,7 @@ from napari_diffusion.ui.layers.axes import (
     recipe_unit,
     size_in,
 )
-
-#: Key of the provenance in a layer's metadata.
-METADATA_KEY = "napari-diffusion"
+from napari_diffusion.ui.layers.new_layers import METADATA_KEY
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class Settings:
         Keyword arguments of `diffuse`.
     unit
         Unit of the voxel size and of all lengths.
-    names
+    axis_names
         Names of the axes to smooth along, ``None`` where one has no name.
-    within
+    labels_name
         Name of the labels layer.
     """
 
@@ -51,8 +49,8 @@ class Settings:
     model: Model
     keywords: dict[str, Any]
     unit: str
-    names: tuple[str, ...] | None = None
-    within: str | None = None
+    axis_names: tuple[str, ...] | None = None
+    labels_name: str | None = None
 
     def recipe(self) -> nd.Recipe:
         """Return the recipe of the call."""
@@ -60,8 +58,8 @@ class Settings:
         return nd.Recipe(
             self.model,
             unit=recipe_unit(self.unit),
-            axis_names=self.names,
-            labels=self.within,
+            axis_names=self.axis_names,
+            labels=self.labels_name,
             **options,
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 from napari_diffusion import backends
 from napari_diffusion.core.dtypes import working_dtype
 from napari_diffusion.models import Model, PeronaMalik, all_models, parameters
-from napari_diffusion.ui.run.request import Settings
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.workflows.warmup import (
     NOW,
@@ -23,12 +23,12 @@ from napari_diffusion.workflows.warmup import (
 POLL_INTERVAL_MS = 200
 #: Client of the compile worker, shared by all widgets.
 client = WarmupClient()
-#: Kinds of runs that were prepared since napari was started, shared by all widgets.
-compiled_kinds: set[tuple[Any, ...]] = set()
+#: Keys of the kernels that were compiled or loaded since napari was started, shared by all widgets.
+compiled_keys: set[tuple[Any, ...]] = set()
 
 
-def kind(settings: Settings) -> tuple[Any, ...]:
-    """Return the kind of a run: runs of the same kind need the same kernels."""
+def kernel_key(settings: Settings) -> tuple[Any, ...]:
+    """Return the key of the kernels of a run: runs with the same key need the same kernels."""
     model, keywords = settings.model, settings.keywords
     choices = tuple(
         getattr(model, parameter.name) for parameter in parameters(model) if parameter.choices
@@ -79,11 +79,11 @@ def wait_for_kernels(
         Ends the wait when it is set.
     soon, later
         Runs whose kernels are compiled after those of ``settings``.
-    rank
+    priority
         Urgency of ``settings``, as in `WarmupClient.prepare`.
     """
     has_kernels = len(settings.keywords["axes"]) <= 3  # more axes have no compiled kernels
-    if has_kernels and kind(settings) not in compiled_kinds:
+    if has_kernels and kernel_key(settings) not in compiled_keys:
         client.prepare(
             _warmup_task(settings),
             cancel,
@@ -112,10 +112,10 @@ def wait_with_message(settings: Settings, control: TaskControl) -> None:
 
 def is_prepared(settings: Settings) -> bool:
     """Whether the kernels of a run are known to be compiled; does not load the compiler."""
-    run_kind = kind(settings)
-    if run_kind in compiled_kinds or len(settings.keywords["axes"]) > 3:
+    key = kernel_key(settings)
+    if key in compiled_keys or len(settings.keywords["axes"]) > 3:
         return True
-    return client.has(repr(run_kind))
+    return client.has(repr(key))
 
 
 def warmup_message(settings: Settings) -> str:
@@ -131,7 +131,7 @@ def is_compiling() -> bool:
 def _warmup_task(settings: Settings) -> WarmupTask:
     labels = settings.keywords["labels"]
     return WarmupTask(
-        repr(kind(settings)),
+        repr(kernel_key(settings)),
         settings.recipe().to_dict(),
         tuple(map(int, settings.image.shape)),
         str(settings.image.dtype),

@@ -8,24 +8,24 @@ from qtpy.QtCore import QTimer
 
 from napari_diffusion.engine.request import Request
 from napari_diffusion.ui.context import Context
-from napari_diffusion.ui.run.panel import RunPanel
-from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
-from napari_diffusion.ui.run.warmup import (
+from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
     client,
-    compiled_kinds,
+    compiled_keys,
     is_compiling,
-    kind,
+    kernel_key,
     run_like_suggestion,
     runs_of_all_models,
     wait_for_kernels,
     warmup_message,
 )
+from napari_diffusion.ui.run.panel import RunPanel
+from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.workflows.warmup import compile_by_running
 
 
-class WidgetWarmup:
-    """Follows the settings of a widget and prepares each kind of run once.
+class BackgroundCompilation:
+    """Follows the settings of a widget and compiles the kernels of each kind of run once.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class WidgetWarmup:
     def __init__(self, context: Context, panel: RunPanel) -> None:
         self._context, self._panel = context, panel
         self._task = ReplaceableTask()
-        self._current_kind: tuple[Any, ...] | None = None
+        self._current_key: tuple[Any, ...] | None = None
         self._message = ""
         self._poll_timer = QTimer(panel.native)
         self._poll_timer.setInterval(POLL_INTERVAL_MS)
@@ -53,8 +53,8 @@ class WidgetWarmup:
             settings = self._context.settings()
         except (TypeError, ValueError):
             return
-        run_kind = kind(settings)
-        if run_kind in compiled_kinds or run_kind == self._current_kind:
+        key = kernel_key(settings)
+        if key in compiled_keys or key == self._current_key:
             return
 
         def work(control: TaskControl) -> None:
@@ -65,13 +65,13 @@ class WidgetWarmup:
 
         def finish(_: Any) -> None:
             # Errors are ignored: preview and run report what is wrong with an image.
-            compiled_kinds.add(run_kind)
-            self._current_kind = None
+            compiled_keys.add(key)
+            self._current_key = None
             self._poll_timer.stop()
             if self._message and self._panel.status.value == self._message:
                 self._panel.say("")
 
-        self._current_kind = run_kind
+        self._current_key = key
         self._message = warmup_message(settings)
         self._poll_timer.start()
         self._task.start(work, finish, finish)
