@@ -90,7 +90,7 @@ def diffuse(
     progress
         Called with the completed share of the run, from 0 to 1, in the calling thread.
     cancel
-        Event polled between slabs; `Cancelled` is raised when it is set.
+        Event, such as `threading.Event`; the run ends with `Cancelled` when it is set.
     channel_weights
         Weight of each channel's gradient, for example 1/noise²; scaled to sum one. Default equal.
 
@@ -103,7 +103,7 @@ def diffuse(
     Raises
     ------
     TypeError, ValueError, MemoryError
-        In one sentence that says what would work.
+        For an invalid argument or too little memory; the message says what would work.
     Cancelled
         When ``cancel`` was set.
     """
@@ -134,7 +134,7 @@ def evolve(
     cancel: CancelEvent | None = None,
     channel_weights: Sequence[float] | None = None,
 ) -> Generator[State, None, None]:
-    """Filter step by step: yields a `State` after every step (or superstep) of every frame.
+    """Filter step by step, and yield a `State` after every step (or superstep) of every frame.
 
     Parameters and errors are those of `diffuse`. The arguments are checked at the call, before the
     first step. Reading ``state.image`` costs one copy; a state that is not read costs nothing.
@@ -206,22 +206,22 @@ def preview(
     channel_weights: Sequence[float] | None = None,
     draft: bool = False,
 ) -> Image:
-    r"""Filter a part of an image: ``diffuse(image, ...)[region]``, to 1e-3 of the range.
+    r"""Filter a part of an image.
 
-    The part is filtered in all its dimensions, together with its surroundings
-    (`previewing.request.surroundings`). Nothing else is read, so the image may be lazy and larger
-    than the memory. Other parameters are those of `diffuse`, for the whole image.
+    The result equals ``diffuse(image, ...)[region]`` within 1e-3 of the intensity range. Only the
+    part and its surroundings are read, so the image may be lazy and larger than the memory. Other
+    parameters are those of `diffuse`, for the whole image.
 
     Parameters
     ----------
     region
         An integer or a slice for every axis of the image, as in ``image[region]``.
     draft
-        Make a draft instead: a fifth of the surroundings, diffusivities of at most 25 where the
-        model allows it (`Model.with_max_diffusivity`), and two cycles of `schemes.FSI` where these
-        are fewer stages. A draft differs from the run by at most 2 % of the range (root mean
-        square, at 2.5 voxel²; more where thresholds are several times the noise). It takes a third
-        to a hundredth of the time.
+        Compute a faster approximation, in a third to a hundredth of the time. At 2.5 voxel² its
+        root mean square error is at most 2 % of the range, or more if thresholds are several times
+        the noise. The surroundings are a fifth as wide, and diffusivities are limited to 25
+        (`Model.with_max_diffusivity`). Two cycles of `schemes.FSI` are used if they need fewer
+        stages.
 
     Returns
     -------
@@ -231,14 +231,14 @@ def preview(
     Raises
     ------
     TypeError, ValueError, MemoryError, Cancelled
-        As `diffuse`; with ``nan="raise"`` only for a NaN in the part or its surroundings.
+        As `diffuse`; ``nan="raise"`` refuses only a NaN in the part or its surroundings.
     IndexError
         For a region outside the image.
 
     Notes
     -----
-    Between walls (mask, labels, NaN), the smoothing that precedes a gradient is a slightly
-    different sum. In a lazy image or lazy labels, only walls near the part are detected; far walls
+    With a mask, labels or NaN, a slightly different algorithm smooths the image before a gradient.
+    In a lazy image or lazy labels, only region borders near the part are detected. Distant borders
     may then change the fourth digit.
     """
     where = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
@@ -269,17 +269,17 @@ def suggest(
 
     The noise is measured first (`estimation.noise`). The parameters and the time minimise the
     estimated mean squared error on a few representative patches of the image (SURE: Stein 1981; by
-    Monte Carlo: Ramani, Blu & Unser 2008). Where that gains structure less than 1.5 dB and would
-    remove its detail, the minimum is taken among the candidates that remove mainly noise
-    (docs/develop/decisions.md). The time of the choice is bounded, and its result reproducible.
+    Monte Carlo: Ramani, Blu & Unser 2008). If structures gain less than 1.5 dB and lose detail,
+    only candidates that remove mainly noise are considered (docs/develop/decisions.md). The
+    computing time is bounded, and the result is reproducible.
 
     Parameters
     ----------
     image, spacing, axes, channel_axis, mask, labels
         As in `diffuse`. Values that are not finite are ignored. Frames share one set of parameters.
     model
-        Model whose parameters are chosen, as far as they declare an estimator (``suggest=`` of
-        `models.param`); ``"auto"`` chooses the model too.
+        Model whose parameters are chosen; ``"auto"`` chooses the model too. Parameters without an
+        estimator (``suggest=`` of `models.param`) keep their value.
     noise
         Kind of noise, ``"gaussian"``, ``"rician"``, ``"poisson"`` or ``"speckle"``; by default it
         is recognised from the image.
@@ -294,8 +294,8 @@ def suggest(
         Names of parameters that keep their value in ``model``.
     thorough
         ``False`` sets the parameters by rule of thumb (threshold: a third of the noise per voxel;
-        scale: half a voxel) and chooses only the time. It is a tenth of the work, for about 0.5 dB
-        less.
+        scale: half a voxel) and chooses only the time. It takes a tenth of the computing time; the
+        result is about 0.5 dB worse.
     others
         Further images with the same axes and voxel size that share the choice.
     unit
@@ -338,24 +338,24 @@ def gradients(
     frame: Sequence[int] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Gradients:
-    r"""Gradient magnitudes :math:`|\nabla u_\sigma|` in some planes of a frame.
+    r"""Sample the gradient magnitudes :math:`|\nabla u_\sigma|` in some planes of one frame.
 
     Parameters
     ----------
     image, spacing, axes, channel_axis, mask, labels
         As in `diffuse`; only the planes and their surroundings are read. Values that are not
-        finite and voxels outside mask and labels do not count.
+        finite and voxels outside mask and labels are left out.
     sigma
         Standard deviation of the Gaussian that smooths the image first [length].
     frame
         Index along the axes that do not diffuse (time, position); default the middle.
     cancel
-        Event polled between two planes.
+        Event that ends the computation with `Cancelled` when it is set.
 
     Returns
     -------
     Gradients
-        Those of at most 7 planes of 512 × 512 voxels, evenly spread over the frame.
+        Sample from at most 7 planes of 512 × 512 voxels, evenly spread over the frame.
 
     Raises
     ------
@@ -381,11 +381,11 @@ def conductance(
     nan: str = "raise",
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    r"""Diffusivity g at the voxels of an image, at the start of a run of the model.
+    r"""Compute the diffusivity g at the voxels of an image, at the start of a run of the model.
 
-    g is 1 where the model smooths freely (total variation: more where the image is flat), and 0
-    where it preserves an edge. The classic Perona-Malik model has one g per face; the map shows g
-    of the gradient magnitude. For a tensor model it shows the smallest diffusivity. Other
+    g is 1 where the model smooths freely, and 0 where it preserves an edge. With total variation, g
+    exceeds 1 in flat regions. The classic Perona-Malik model has one g per face; the map shows g of
+    the gradient magnitude. For a tensor model, the map shows the smallest diffusivity. Other
     parameters and the errors are those of `diffuse`.
 
     Parameters
@@ -394,7 +394,7 @@ def conductance(
         An integer or a slice for every axis of the image, as in ``image[region]``; default the
         whole image. Only the region and its surroundings are read.
     cancel
-        Event polled between two slabs.
+        Event that ends the computation with `Cancelled` when it is set.
 
     Returns
     -------
@@ -419,7 +419,7 @@ def coherence(
     nan: str = "raise",
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    r"""Coherence at each voxel, :math:`1 - \lambda_{min}/\lambda_{max}` of the diffusivities.
+    r"""Compute the coherence :math:`1 - \lambda_{min}/\lambda_{max}` of the diffusion tensor.
 
     It is 0 where the model smooths equally in all directions, and near 1 where it smooths along a
     line or a sheet and hardly across it. Parameters and errors are those of `conductance`. A model
@@ -447,18 +447,18 @@ def directions(
     nan: str = "raise",
     cancel: CancelEvent | None = None,
 ) -> Directions:
-    """Directions in which the model smooths most: eigenvectors of the largest diffusivity.
+    """Sample the directions of strongest smoothing: eigenvectors of the largest diffusivity.
 
-    Of two directions with equal diffusivity, as within a sheet, it is the one in which the image
-    changes less. Parameters and errors are those of `conductance`. A model without a diffusion
+    If two directions have equal diffusivity, as within a sheet, the one in which the image changes
+    less is returned. Parameters and errors are those of `conductance`. A model without a diffusion
     tensor raises a ValueError.
 
     Returns
     -------
     Directions
-        At equal distances in space within a plane, and in every plane of a volume. There are at
-        most 100 000, or one per plane. Voxels outside mask and labels, or with a coherence below
-        0.05, have none.
+        Directions at equal distances within each plane of a volume. There are at most 100 000, or
+        one per plane if a volume has more planes. Voxels outside mask and labels, or with a
+        coherence below 0.05, have none.
     """
     geometry, domain = Geometry(spacing, axes, channel_axis), Domain(mask, labels, nan)
     return sample_directions(image, model, geometry, domain, cancel)
@@ -479,19 +479,19 @@ def integration_error(
 ) -> float:
     r"""Estimate the error of the time integration of a run, as a share of the intensity range.
 
-    The middle of the middle frame is filtered by the schedule of the run, and again with every step
-    halved (Richardson extrapolation). The values must be finite. Other parameters and the errors
-    are those of `diffuse`.
+    A central patch of the middle frame is filtered with the steps of the run, and again with every
+    step halved (Richardson extrapolation). The values must be finite. Other parameters and the
+    errors are those of `diffuse`.
 
     Parameters
     ----------
     largest
-        Voxels per axis of the patch that is filtered.
+        Largest number of voxels of the patch along each axis.
 
     Returns
     -------
     float
-        Root mean square error divided by the range (99.9th less 0.1th percentile) of the patch; 0
+        Root mean square error divided by the range (99.9th minus 0.1th percentile) of the patch; 0
         for the exact scheme and for constant images. It is not a bound: where halved steps do not
         converge (the classic model, long times), it is the distance between the two runs.
     """

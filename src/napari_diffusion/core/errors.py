@@ -1,4 +1,4 @@
-"""Errors with a type of their own."""
+"""Exception classes of the package."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class NotFinite(ValueError):
     Attributes
     ----------
     count
-        Number of these values.
+        Number of NaN and infinite values.
     index
-        Index of the first one in the user's array.
+        Index of the first of them in the user's array.
     subject
-        Name of the array that holds them, the subject of the message.
+        Name of the array in the message.
     """
 
     def __init__(self, count: int, index: tuple[int, ...], subject: str) -> None:
@@ -30,7 +30,7 @@ class NotFinite(ValueError):
 
 
 class MissingLibraryError(ImportError):
-    """A format needs a library that is not installed."""
+    """A file format needs a library that is not installed."""
 
 
 class WriteError(OSError):

@@ -1,4 +1,4 @@
-"""What the caller says about an image, before anything is checked: its geometry and its domain."""
+"""Geometry and domain of an image, as passed by the caller and not yet checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Geometry:
-    """Which axes of an image diffuse, and how large its voxels are; unchecked.
+    """Diffusing axes and voxel size of an image; unchecked.
 
     Attributes
     ----------
@@ -28,14 +28,15 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Domain:
-    """Where an image diffuses; unchecked.
+    """Regions in which an image diffuses; unchecked.
 
     Attributes
     ----------
     mask, labels
-        Bool mask, or integer labels with 0 outside; ``None`` for the whole image.
+        Bool mask, or integer labels with 0 outside; ``None`` for the whole image. No flux passes
+        between voxels of different regions.
     nan
-        ``"raise"`` refuses NaN and infinite values, ``"mask"`` excludes them.
+        ``"raise"`` refuses NaN and infinite values; ``"mask"`` keeps them and diffuses around them.
     """
 
     mask: Any = None

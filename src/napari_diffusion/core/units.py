@@ -1,4 +1,4 @@
-"""Units of length: one name for each, the spellings of file formats, and conversion factors."""
+"""Units of length: their names, their spellings in file formats, and conversion factors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ALIASES = {symbol: name for name, symbol in _SYMBOLS.items()} | {
 
 
 def canonical(name: str) -> str:
-    """Return this package's name of a unit of length: ``"µm"`` is ``"micrometer"``.
+    """Return the name that this package uses for a unit: ``"micrometer"`` for ``"µm"``.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def canonical(name: str) -> str:
 
 
 def symbol(unit: str) -> str:
-    """Return the short form of a unit for display: ``"micrometer"`` is ``"µm"``."""
+    """Return the symbol of a unit for display: ``"µm"`` for ``"micrometer"``."""
     return _SYMBOLS[canonical(unit)]
 
 
@@ -69,7 +69,7 @@ def factor(old: str, new: str) -> float:
     Raises
     ------
     ValueError
-        If a unit is not known, or if one of two different units is the pixel, which has no length.
+        If a unit is not known, or if exactly one of them is the pixel, which has no length.
     """
     old, new = canonical(old), canonical(new)
     if old == new:
@@ -83,7 +83,7 @@ def factor(old: str, new: str) -> float:
 
 
 def length_factor(old: str, new: str) -> float:
-    """Return the number of ``new`` units in one ``old`` unit, for any unit of length of pint.
+    """Return the number of ``new`` units in one ``old`` unit, for all units of length in pint.
 
     Raises
     ------

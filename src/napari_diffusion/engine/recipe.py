@@ -1,4 +1,4 @@
-"""Recipes: runs as plain numbers, shared by the widgets, Python and the command line."""
+"""Recipes: the settings of a run, shared by the widgets, Python and the command line."""
 
 from __future__ import annotations
 
@@ -89,7 +89,13 @@ class Recipe:
     version: str = dataclasses.field(default_factory=package_version)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain JSON types."""
+        """Return the recipe as plain JSON types.
+
+        Raises
+        ------
+        ValueError
+            When a parameter of the model is a function.
+        """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {"format": RECIPE_FORMAT} | fields
         plain["model"] = self.model.name
@@ -108,7 +114,7 @@ class Recipe:
         Raises
         ------
         ValueError, TypeError
-            In one sentence that names the missing, unknown or wrong field.
+            When a field is missing, unknown or invalid; the message names it.
         """
         if not isinstance(plain, dict):
             raise ValueError(f"A recipe is a JSON object, got {type(plain).__name__}.")
@@ -136,12 +142,12 @@ class Recipe:
         return values
 
     def to_json(self) -> str:
-        """Return the recipe as JSON."""
+        """Return the recipe as JSON text; errors as in `to_dict`."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a recipe from JSON."""
+        """Read a recipe from JSON text; errors as in `from_dict`."""
         try:
             plain = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -149,12 +155,12 @@ class Recipe:
         return cls.from_dict(plain)
 
     def save(self, path: str | Path) -> None:
-        """Write the recipe to a JSON file."""
+        """Write the recipe to a JSON file; errors as in `to_dict`."""
         Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a recipe from a JSON file."""
+        """Read a recipe from a JSON file; errors as in `from_dict`."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
@@ -162,12 +168,12 @@ class Recipe:
         return cls.from_json(text)
 
     def in_unit(self, unit: str) -> Self:
-        """Return the same recipe with every length in another unit of length.
+        """Return the same recipe with every length converted to another unit of length.
 
         Raises
         ------
         ValueError
-            When one of the units is not a length, or one is the pixel and the other is not.
+            When one of the units is not a unit of length, or when exactly one of them is the pixel.
         """
         if unit == self.unit:
             return self
@@ -247,13 +253,21 @@ class Recipe:
         image
             As in `napari_diffusion.diffuse`.
         spacing
-            Voxel size [unit]; default the one of the recipe.
+            Voxel size in the `unit` of the recipe; default the voxel size of the recipe.
         **options
-            Further keywords of `napari_diffusion.diffuse`, such as ``labels``.
+            Further keywords of `napari_diffusion.diffuse`, such as ``labels``. They take precedence
+            over those of the recipe.
 
         Returns
         -------
         numpy.ndarray
+            As `napari_diffusion.diffuse`.
+
+        Raises
+        ------
+        ValueError
+            When the recipe has `labels` and neither labels nor a mask are given.
+        TypeError, ValueError, MemoryError, Cancelled
             As `napari_diffusion.diffuse`.
         """
         progress, cancel = options.pop("progress", None), options.pop("cancel", None)
@@ -287,7 +301,7 @@ class Recipe:
         return f"{self.model.title}: {', '.join(phrases)}"
 
     def to_python(self, image: str = "image", labels: str | None = None) -> str:
-        """Return the Python code of this run; ``image`` and ``labels`` are names of arrays."""
+        """Return the Python code of this run; ``image`` and ``labels`` are names of variables."""
         options = {"time": self.time, **self._options(None, {"labels": None})}
         if labels is None and self.labels is not None:
             labels = "labels"
@@ -310,8 +324,8 @@ class Recipe:
     def to_command(self, source: str = "IN", target: str = "OUT", labels: str | None = None) -> str:
         """Return the command line of this run; lengths are in `unit`.
 
-        It contains axes and voxel size if the recipe names its axes by single letters, as files do.
-        Otherwise the run takes those of the file.
+        It contains axes and voxel size if each axis name of the recipe is a single letter.
+        Otherwise the axes and the voxel size of the file are used.
 
         Raises
         ------

@@ -32,7 +32,7 @@ class Jsonable(Protocol):
 
 
 def format_of(path: str | Path) -> tuple[Format, str]:
-    """Return the format of a file, and the suffix of the name that chooses it.
+    """Return the format of a file, and the suffix of its name that determines the format.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def read(path: str | Path) -> Volume:
 
 
 def read_metadata(path: str | Path) -> Volume | None:
-    """Read the metadata of a file without its pixels: the values of the volume are all 0.
+    """Read the metadata of a file without its pixels; all values of the volume are 0.
 
     Returns
     -------
@@ -163,14 +163,14 @@ def write(
     overwrite: bool = False,
     preserve_dtype: bool = False,
 ) -> tuple[Path, ...]:
-    """Write a result with the metadata of its source. The file is complete or not written.
+    """Write a result with the metadata of its source. Either the whole file is written or none.
 
     Parameters
     ----------
     path
-        Target. Its suffix chooses the format. If this is the format of ``like``, the whole header
-        is kept; otherwise axes, voxel size, unit, time step and channel names are kept as far as
-        the format can hold them.
+        Path of the result. Its suffix determines the format. If this is the format of ``like``, the
+        whole header is kept. Otherwise axes, voxel size, unit, time step and channel names are kept
+        as far as the format can hold them.
     data
         The result, in real units and in the axis order of ``like``.
     like

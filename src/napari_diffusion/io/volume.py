@@ -35,9 +35,9 @@ class Volume:
     unit
         Unit of length, such as ``"micrometer"``; ``"pixel"`` when the file has no voxel size.
     channel_axis
-        Axis whose values are coupled, such as red, green and blue; ``None`` when there is none.
-        Separate fluorescence channels (C) are not coupled: they are filtered one by one unless the
-        user couples them.
+        Axis of the channels that share one diffusivity, such as red, green and blue; ``None`` when
+        there is none. Fluorescence channels (C) are filtered separately unless the user couples
+        them.
     time_step
         Time between frames [s], or ``None``.
     channel_names
@@ -86,7 +86,7 @@ class Format:
     name
         Name for messages.
     suffixes
-        Suffixes of the format in lower case. The first one that fits a name counts.
+        Suffixes of the format in lower case. The first one that matches a file name is used.
     read
         ``read(path)`` returns a `Volume`.
     write
@@ -94,8 +94,8 @@ class Format:
         text of the recipe. The path is temporary, and the caller removes it after an error.
     storable
         ``storable(dtype, like, suffix)`` returns the dtype in which a result of ``dtype`` is
-        stored. It raises a `ValueError` of one sentence if the format cannot hold the result, so
-        that a run is refused before it starts.
+        stored. It raises a `ValueError` if the format cannot hold the result, so that a run is
+        refused before it starts.
     keeps
         Phrase for messages: the metadata that are kept from a volume of another format.
     read_metadata
@@ -136,7 +136,7 @@ def require(library: str, purpose: str) -> Any:
 
 
 def in_real_units(raw: Array, slope: float, inter: float) -> Array:
-    """Return ``slope * raw + inter`` as float32, or as float64 for types of more digits."""
+    """Return ``slope * raw + inter`` as float32, or as float64 for types of higher precision."""
     small = raw.dtype.itemsize <= 2 if raw.dtype.kind in "iub" else raw.dtype.itemsize <= 4
     values: Array = np.asarray(raw).astype(np.float32 if small else np.float64)
     np.multiply(values, slope, out=values)

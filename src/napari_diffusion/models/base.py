@@ -1,7 +1,7 @@
 """Base class of the diffusion models, and the declaration of their parameters.
 
-A model declares each parameter once and has one method, which builds a diffusion operator from
-local features.
+A model declares its parameters and has one method, which builds a diffusion operator from local
+features.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEY = "napari_diffusion"
 class Parameter:
     """Declaration of one parameter of a model.
 
-    Validation, widgets, command line, documentation and the test of units use it.
+    It is used by the validation, the widgets, the command line, the documentation and the tests.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Parameter:
     function: bool
 
     def unit_in(self, length: str, intensity: str = "intensity") -> str:
-        """Return the unit for display, with the units of the data: ``"intensity/µm"``, say."""
+        """Return the unit for display in the units of the data, for example ``"intensity/µm"``."""
         if self.unit == "1":
             return ""
         unit = self.unit.replace("length", length).replace("intensity", intensity)
@@ -222,10 +222,13 @@ class Model:
             )
 
     def encode(self, u: NDArray[np.floating]) -> None:
-        """Transform the intensities in place before the run."""
+        """Transform the intensities ``u`` in place, before the first step."""
 
     def decode(self, u: NDArray[np.floating]) -> None:
-        """Transform back to intensities, in place. A run of time 0 returns the image unchanged."""
+        """Transform ``u`` back to intensities in place, after the last step.
+
+        A run of time 0 returns the image unchanged, without both transforms.
+        """
 
     @property
     def has_transform(self) -> bool:

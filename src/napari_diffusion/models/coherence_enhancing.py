@@ -3,10 +3,11 @@ r"""Coherence-enhancing diffusion.
 .. math:: u_t = \operatorname{div}(D\,\nabla u), \qquad \lambda_i = \alpha + (1 - \alpha)\,
    \exp\bigl(-(\lambda_c^2/(\mu_1 - \mu_i))^2\bigr)
 
-with the eigenvectors and eigenvalues :math:`\mu_1 \ge \mu_2 \ge \dots` of the structure tensor
-:math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. Diffusion is strong along lines and within
-sheets; elsewhere its diffusivity is :math:`\alpha`. The contrast :math:`\lambda_c` (``kappa``) is a
-gradient. Structures much fainter than it remain nearly unchanged.
+The diffusion tensor D has the eigenvectors of the structure tensor
+:math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. The eigenvalues of J are
+:math:`\mu_1 \ge \mu_2 \ge \dots`. Diffusion is strong along lines and within sheets; elsewhere the
+diffusivity is :math:`\alpha`. The contrast :math:`\lambda_c` (``kappa``) is a gradient
+[intensity/length]. Structures of much smaller gradient remain nearly unchanged.
 
 Source: Weickert 1999 (doi:10.1023/A:1008009714131). In 3-D, for lines and sheets: Fehrenbach &
 Mirebeau 2014 (doi:10.1007/s10851-013-0446-3).
@@ -61,7 +62,7 @@ class CoherenceEnhancing(Model):
         )
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities along the eigenvectors, alpha in isotropic neighbourhoods."""
+        """Return the diffusivities along the eigenvectors; they are alpha where all mu agree."""
         # Gaps below kappa²/9 give exp(-81), which is negligible; smaller values would only be slow.
         gaps = [np.maximum(mu[0] - m, self.kappa**2 / 9) for m in mu[1:]]
         along = [

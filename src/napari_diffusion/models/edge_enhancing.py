@@ -3,9 +3,9 @@ r"""Edge-enhancing diffusion.
 .. math:: u_t = \operatorname{div}(D\,\nabla u), \qquad D = \sum_i \lambda_i v_i v_i^T
 
 with the eigenvectors :math:`v_i` and eigenvalues :math:`\mu_1 \ge \mu_2 \ge \dots` of the structure
-tensor :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. Across the edge
-:math:`\lambda_1 = 1 - \exp(-3.31488\,(\kappa^2/\mu_1)^4)`, along it :math:`\lambda_i = 1`. Noise on
-an edge is smoothed along the edge, whereas scalar diffusion does not remove it.
+tensor :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. The diffusivity across an edge is
+:math:`\lambda_1 = 1 - \exp(-3.31488\,(\kappa^2/\mu_1)^4)`; along the edge :math:`\lambda_i = 1`.
+Noise on an edge is smoothed along the edge, whereas scalar diffusion does not remove it.
 
 Source: Weickert 1998, Anisotropic Diffusion in Image Processing, section 5.2; in 3-D as Mendrik et
 al. 2009 (doi:10.1109/TMI.2009.2022368).

@@ -2,7 +2,8 @@ r"""Linear diffusion, the heat equation.
 
 .. math:: u_t = \Delta u, \qquad u(T) = G_{\sqrt{2T}} * u(0)
 
-It is isotropic in physical units for any voxel shape.
+:math:`G_\sigma` is the Gaussian of standard deviation :math:`\sigma`. The smoothing is isotropic in
+physical units for any voxel shape.
 
 Sources: Iijima 1962; Koenderink 1984.
 """

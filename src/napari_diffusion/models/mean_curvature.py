@@ -4,8 +4,8 @@ r"""Motion by mean curvature.
 
 Every level set moves towards its centre of curvature, at a speed that does not depend on contrast.
 A circle shrinks as :math:`r^2 = r_0^2 - 2T`, a sphere as :math:`r^2 = r_0^2 - 4T`, and a straight
-edge does not move. The flow commutes with monotone changes of the intensities. It is not in
-divergence form and does not conserve the mean.
+edge does not move. The flow commutes with increasing transformations of the intensities. It is not
+in divergence form and does not conserve the mean.
 
 Sources: Osher & Sethian 1988 (doi:10.1016/0021-9991(88)90002-2); Alvarez, Lions & Morel 1992
 (doi:10.1137/0729052).

@@ -3,9 +3,9 @@ r"""Modified curvature diffusion, known from ITK as curvature anisotropic diffus
 .. math:: u_t = |\nabla u| \operatorname{div}\left(g(|\nabla u|)\,\frac{\nabla u}{|\nabla u|}\right)
 
 This is motion by mean curvature that slows down at edges and sharpens edges steeper than
-``kappa``. It does not conserve the mean. In ITK, the conductance c stands for
-:math:`\kappa = c\,\sqrt{\langle |\nabla u|^2\rangle}` with the exponential diffusivity, where the
-average over the whole image is recomputed at every step. Here kappa is constant.
+``kappa``. It does not conserve the mean. The conductance parameter c of ITK corresponds to
+:math:`\kappa = c\,\sqrt{\langle |\nabla u|^2\rangle}` with the exponential diffusivity. ITK
+recomputes the average over the whole image at every step; here kappa is constant.
 
 Source: Whitaker & Xue, "Variable-conductance, level-set curvature for image denoising", ICIP 2001.
 """

@@ -3,9 +3,9 @@ r"""Perona-Malik diffusion, classic and regularised.
 .. math:: u_t = \operatorname{div}\bigl(g(|\nabla u_\sigma|)\,\nabla u\bigr), \qquad
    u_\sigma = G_\sigma * u
 
-``kappa`` is the gradient at which the flux :math:`s\,g(s)` is largest: weaker gradients are
-smoothed, stronger ones are kept. ``sigma = 0`` is the classic model with one diffusivity per face.
-It is ill posed in the continuum, and its results depend on the grid. ``sigma > 0`` is the
+``kappa`` is the gradient at which the flux :math:`s\,g(s)` is largest. Weaker gradients are
+smoothed, and stronger ones are kept. ``sigma = 0`` is the classic model with one diffusivity per
+face. It is ill posed in the continuum, and its results depend on the grid. ``sigma > 0`` is the
 regularised model, which is well posed for every smooth :math:`g`.
 
 ``diffusivity`` is a name or, in Python, a vectorised function of :math:`s/\kappa` with values from

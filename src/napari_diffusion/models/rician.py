@@ -4,11 +4,12 @@ r"""Diffusion of magnitude images with Rician noise, with removal of their bias.
    c = \frac{4 s^2\,(\langle v \rangle - s^2)}{\operatorname{Var}(v)} \text{ in } [0, 1], \qquad
    u(T) = \sqrt{\max(v(T) - 2 s^2, 0)}
 
-with mean and variance over the 2N neighbours. The magnitude M of a complex signal of amplitude A,
-with Gaussian noise s in both parts, has :math:`\langle M^2 \rangle = A^2 + 2 s^2` and
-:math:`\operatorname{Var}(M^2) = 4 s^2 (\langle M^2 \rangle - s^2)`. Noise therefore diffuses, and
-stronger variation does not. The bias of the magnitude is largest for weak signals; it is
-subtracted at the end (for any time above 0).
+with the image M, and mean and variance over the 2N neighbours of a voxel in N dimensions. M is the
+magnitude of a complex signal of amplitude A. Its real and imaginary parts have Gaussian noise of
+standard deviation s (``sigma_noise``). Therefore :math:`\langle M^2 \rangle = A^2 + 2 s^2` and
+:math:`\operatorname{Var}(M^2) = 4 s^2 (\langle M^2 \rangle - s^2)`. The coefficient c is 1 where
+the variance is at most that of noise, and small where it is much larger. The bias of the magnitude
+is largest for weak signals. It is subtracted at the end of a run with a time above 0.
 
 Sources: Krissian & Aja-Fernández 2009 (doi:10.1109/TIP.2009.2025553); moments from Henkelman 1985.
 """
@@ -56,7 +57,7 @@ class Rician(Model):
         np.sqrt(np.maximum(u, 0, out=u), out=u)
 
     def operator(self, f: Features) -> VoxelDiffusivity:
-        """Return the ratio of the noise variance to the local variance, at most 1."""
+        """Return the ratio of the noise variance to the local variance of v, between 0 and 1."""
         mean, variance = (f.average(values) for values in f.neighbours())
         s2 = self.sigma_noise**2
         mean -= s2

@@ -4,11 +4,12 @@ r"""Speckle reducing anisotropic diffusion, in any number of dimensions.
    c = \left(1 + \frac{q^2 - q_0^2}{q_0^2\,(1 + q_0^2)}\right)^{-1} \text{ in } [0, 1], \qquad
    q^2 = \frac{\langle u^2 \rangle}{\langle u \rangle^2} - 1
 
-with averages over the 2N neighbours of a voxel. Speckle is multiplicative: its standard deviation
-is ``q0`` times the local mean. The local coefficient of variation q thus separates speckle from
-edges at any brightness. Intensities must be linear and positive; undo a logarithmic compression
-first. There is no flux where the mean of the neighbours is zero, and the sign of the mean is
-ignored. Scaling the image scales the result. ``q0`` is constant, although the speckle decreases.
+with averages over the 2N neighbours of a voxel in N dimensions. Speckle is multiplicative: its
+standard deviation is ``q0`` times the local mean. The local coefficient of variation q thus
+separates speckle from edges at any brightness. Intensities must be linear and positive; undo a
+logarithmic compression first. c is 0 where the neighbours vary and their mean is zero, and the sign
+of the mean is ignored. Scaling the image scales the result. ``q0`` is constant during a run,
+although the speckle decreases.
 
 Source: Yu & Acton 2002 (doi:10.1109/TIP.2002.804276); the local statistics in N-D follow Krissian
 et al. 2007.

@@ -3,11 +3,11 @@ r"""Total variation flow.
 .. math:: u_t = \operatorname{div}\left(
    \frac{\kappa\,\nabla u}{\sqrt{|\nabla u|^2 + (\epsilon\kappa)^2}}\right)
 
-The flux does not exceed ``kappa`` at any edge. A plateau loses height in proportion to its surface
-per volume, and its edges do not move. ``time`` T [length²] is defined as for the other models; the
-time of :math:`u_t = \operatorname{div}(\nabla u/|\nabla u|)` in the literature is
-:math:`t_{TV} = \kappa T` [intensity·length]. ``epsilon`` bounds the diffusivity in flat regions by
-:math:`1/\epsilon`, and thereby the number of steps. Gradients below :math:`\epsilon\kappa` are
+The flux does not exceed ``kappa`` at any edge. A plateau loses height at a rate proportional to its
+ratio of surface to volume, and its edges do not move. ``time`` T [length²] is defined as for the
+other models. The literature uses :math:`u_t = \operatorname{div}(\nabla u/|\nabla u|)`, whose time
+is :math:`t_{TV} = \kappa T` [intensity·length]. ``epsilon`` limits the diffusivity in flat regions
+to :math:`1/\epsilon`, and thereby the number of steps. Gradients below :math:`\epsilon\kappa` are
 smoothed as by linear diffusion.
 
 Sources: Rudin, Osher & Fatemi 1992 (doi:10.1016/0167-2789(92)90242-F); Andreu, Ballester, Caselles
@@ -27,7 +27,7 @@ from napari_diffusion.operators.features import Features
 
 @dataclass(frozen=True, kw_only=True)
 class TotalVariation(Model):
-    """Flattens regions and keeps edges sharp; objects fade at a rate of surface per volume."""
+    """Flattens regions and keeps edges sharp; objects fade in proportion to surface per volume."""
 
     name = "total-variation"
     title = "Total variation"

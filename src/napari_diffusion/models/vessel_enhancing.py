@@ -4,9 +4,11 @@ r"""Vessel-enhancing diffusion.
    \lambda_{across} = 1 + (\varepsilon - 1)\,V^{1/s}
 
 with the sensitivity s and Frangi's vesselness V (`backends.reference.tensor.vesselness`), the
-maximum over three scales. The eigenvectors are those of the sum of the scale-normalised Hessians,
+maximum over three scales. The implementation deviates in two details. `VESSELNESS_OFFSET` limits
+the slope of the root at V = 0. Where the axis has nearly the curvature of another direction, the
+anisotropy is reduced. The eigenvectors are those of the sum of the scale-normalised Hessians,
 each weighted by :math:`V^4`. They are close to those of the scale of largest vesselness, but change
-continuously. The stable step is :math:`\omega` times shorter than that of linear diffusion.
+continuously. The stable step is up to :math:`\omega` times shorter than that of linear diffusion.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -65,7 +67,7 @@ class VesselEnhancing(Model):
         return DiffusionTensor(total, self.spectrum, maxima, extra=(best,))
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
-        """Return the diffusivities: up to omega along the vessel, down to epsilon across it."""
+        """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
         power, last = 1 / self.sensitivity, len(mu) - 1
         root, start = (vessel + VESSELNESS_OFFSET) ** power, VESSELNESS_OFFSET**power
         # Axis of the vessel, and the direction with the next larger curvature.

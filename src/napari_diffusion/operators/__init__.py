@@ -1,6 +1,6 @@
 r"""Diffusion operators, the local features that they are built from, and Gaussian smoothing.
 
-A model returns the operator :math:`A(u)` of its equation :math:`u_t = A(u)\,u`, mostly
+A model returns the operator :math:`A(u)` of its equation :math:`u_t = A(u)\,u`, in most models
 
 .. math:: u_t = \operatorname{div}(g \, \nabla u).
 

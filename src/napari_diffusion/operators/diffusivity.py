@@ -1,4 +1,4 @@
-"""Scalar diffusivities: the reduction g of free diffusion as a function of the gradient."""
+"""Scalar diffusivities g as functions of the gradient magnitude."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ CODES = {
 class Diffusivity:
     r"""Scalar diffusivity :math:`0 \le g(s) \le 1` of the gradient magnitude s.
 
-    It is normalised so that the flux :math:`s\,g(s)` is largest at :math:`s=\kappa`.
+    It is normalised so that the flux :math:`s\,g(s)` is largest at :math:`s=\kappa`. The exception
+    is ``"charbonnier"``, whose flux rises monotonically towards the value :math:`\kappa`.
 
     =============  ======================================================  ========================
     name           g, with :math:`q = s^2/\kappa^2`                        source
@@ -35,7 +36,7 @@ class Diffusivity:
     exponential    :math:`\exp(-q/2)`                                      Perona & Malik 1990
     tukey          :math:`(1-q/5)_+^2`                                     Black et al. 1998
     weickert       :math:`1-\exp(-3.31488/q^4)`                            Weickert 1998
-    charbonnier    :math:`1/\sqrt{1+q}` (flux grows up to :math:`\kappa`)  Charbonnier et al. 1994
+    charbonnier    :math:`1/\sqrt{1+q}`                                    Charbonnier et al. 1994
     =============  ======================================================  ========================
 
     Attributes
@@ -44,7 +45,7 @@ class Diffusivity:
         Name of a diffusivity above, ``"linear"`` for g = 1, or a function of :math:`s/\kappa`.
         The values of a function are checked at every evaluation.
     kappa
-        Gradient of the largest flux [intensity/length].
+        Gradient magnitude at which the flux is largest [intensity/length].
     """
 
     name: str | DiffusivityFunction = "linear"

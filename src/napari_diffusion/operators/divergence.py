@@ -15,18 +15,19 @@ from napari_diffusion.operators.diffusivity import Diffusivity
 
 
 class BoundedOperator:
-    """Base of the scalar operators, whose weights are bounded.
+    """Base class of the scalar operators, whose weights are bounded.
 
     Attributes
     ----------
     maximum
-        Upper bound of the weight of a neighbour, times h²; for operators in divergence form, of g.
+        Upper bound of the weight of a neighbour, multiplied by h². In divergence form it is the
+        upper bound of g.
     """
 
     maximum: float
 
     def max_step(self, grid: Grid) -> float:
-        """Largest explicit step [length²] that satisfies the extremum principle."""
+        """Return the largest explicit step [length²] that satisfies the extremum principle."""
         return grid.max_step(self.maximum)
 
 
@@ -69,8 +70,8 @@ class GradientDiffusivity(BoundedOperator):
 
     The flux through a face of axis i is :math:`c\,g(|\nabla u|)\,\partial_i u` with the bound
     :math:`c` = ``maximum``. The derivative along axis i is the difference across the face itself;
-    the transverse derivatives come from the two voxels. A step edge thus has the gradient of a
-    single face, which a mean over two voxels would spread over both.
+    the transverse derivatives are those of the two voxels. A step edge thus has its whole gradient
+    at one face. With gradients of voxels, it would spread over several faces.
 
     Attributes
     ----------

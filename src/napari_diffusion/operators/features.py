@@ -82,8 +82,9 @@ class Features:
         r"""Return mean [intensity] and variance [intensity²] of the 2N neighbours of every voxel.
 
         Both have the shape ``(C, *space)``. Neighbours along axis i have the weight
-        :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`, so that the mean approximates that over a small ball
-        for any voxel shape. Behind a wall or the border, the voxel itself replaces the neighbour.
+        :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`. The mean thus approximates that over a small
+        ball for any voxel shape. Behind a wall or the border, the voxel itself replaces the
+        neighbour.
         """
         shape = (len(self.u), self.hi - self.lo, *self.u.shape[2:])
         mean, variance = (
@@ -121,8 +122,8 @@ class Features:
 
         .. math:: J = \sum_c w_c\, G_\rho * (\nabla u_{c,\sigma} \nabla u_{c,\sigma}^T)
 
-        with central differences. Entries are the diagonal, then the upper triangle, for the axes
-        with more than one voxel. Sources: Förstner & Gülch 1987; Weickert 1998.
+        with central differences. Its entries along the first axis are the diagonal, then the upper
+        triangle. Axes of one voxel have no entries. Sources: Förstner & Gülch 1987; Weickert 1998.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The regularising Gaussian: discrete kernels without walls, Chebyshev series between walls.
+"""Gaussian smoothing: discrete kernels on a grid without walls, a Chebyshev series with walls.
 
 Walls are the closed faces of the grid, at which mask and labels stop the flux.
 """
@@ -20,19 +20,19 @@ MAX_SIGMA_VOXELS = 1000.0
 
 
 def smoothing_taps(sigma: float, grid: Grid) -> list[NDArray[np.float64]]:
-    """Half kernels of the Gaussian of ``sigma`` [length] along each axis, without walls."""
+    """Return the half kernels of a Gaussian of ``sigma`` [length] per axis, without walls."""
     return [
         gaussian_taps(sigma / h, n, TAIL) for n, h in zip(grid.shape, grid.spacing, strict=True)
     ]
 
 
 def smoothing_series(sigma: float, grid: Grid) -> NDArray[np.float64]:
-    """Weights of the series that smooths with a Gaussian of ``sigma`` [length] between walls."""
+    """Return the series weights of a Gaussian of ``sigma`` [length] on a grid with walls."""
     return heat_series_weights(sigma**2 / 2, grid, TAIL)
 
 
 def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
-    """Reach of the smoothing by ``sigma`` [length] along each axis, in voxels."""
+    """Return the half width [voxel] of the smoothing by ``sigma`` [length] along each axis."""
     if sigma == 0:
         return [0] * len(grid.shape)
     if grid.open_faces is not None:
@@ -42,9 +42,9 @@ def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
 
 
 def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.float64]:
-    r"""Weights of the Chebyshev series of the heat semigroup.
+    r"""Return the weights of the Chebyshev series of the heat semigroup.
 
-    Walls rule out a separable convolution. The semigroup of :math:`u_t = A u` is instead
+    With walls, smoothing is not a separable convolution. The semigroup of :math:`u_t = A u` is
 
     .. math:: e^{TA} = e^{-s}\Bigl(I_0(s) + 2\sum_{k\ge 1} I_k(s)\,T_k(X)\Bigr),
        \qquad X = 1 + \tau A, \quad s = T/\tau
@@ -59,7 +59,7 @@ def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.floa
 
 
 def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
-    """Momentum and step of the stage for T_k(X) u: T_1 = X, T_k = 2 X T_(k-1) - T_(k-2)."""
+    """Return momentum and step of the stage for T_k(X) u: T_1 = X, T_k = 2 X T_(k-1) - T_(k-2)."""
     tau = grid.max_step(1.0)
     tau = tau if math.isfinite(tau) else 0.0
     return (0.0, tau) if k == 1 else (1.0, 2 * tau)
@@ -67,7 +67,7 @@ def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
-    r"""Half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²].
+    r"""Return half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²].
 
     It is the heat kernel of the grid (Lindeberg 1990).
 

@@ -44,7 +44,7 @@ class DiffusionTensor:
         return self.maxima[0]
 
     def max_step(self, grid: Grid) -> float:
-        r"""Largest stable step [length²] of both tensor stencils.
+        r"""Return the largest stable step [length²] of both tensor stencils.
 
         It is :math:`1/(2\,\mathrm{tr}\,D')` with :math:`D'_{ij} = d_{ij}/(h_i h_j)`. The trace is
         largest if the largest eigenvalues belong to the finest axes (von Neumann's trace

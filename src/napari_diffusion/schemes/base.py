@@ -1,7 +1,7 @@
 r"""Base of the time integration schemes.
 
-A scheme is a list of stages. The list depends on the bound of the diffusivity, the time and the
-tolerance, never on the image. All stages have the same form, which needs only two fields:
+A scheme is a list of stages. The list depends on the stable step, the time and the tolerance, not
+on the intensities. All stages have the same form, which needs only two fields:
 
 .. math:: u^{k+1} = u^k + m_k\,(u^k - u^{k-1}) + \tau_k\,A(u^k)\,u^k
 
@@ -24,11 +24,11 @@ class Stage(NamedTuple):
     step
         Step :math:`\tau_k` [length²].
     time
-        Diffusion time reached [length²]; None inside a superstep.
+        Diffusion time at the end of the stage [length²]; None inside a superstep.
     start_weight
         Weight c of the field at the start of the superstep; non-zero only at its end.
     reuse_tensor
-        Keep the diffusion tensor of the previous stage, since it costs more than a stage.
+        Whether to keep the diffusion tensor of the previous stage, which costs more than a stage.
         Otherwise it is recomputed.
     predictor_step
         Length of an explicit step with the previous tensor [length²]. The new tensor is computed
@@ -71,7 +71,7 @@ class Scheme:
             Largest explicit step that satisfies the extremum principle [length²],
             :math:`2/\lambda_{max}`.
         tolerance
-            Error in time, as a share of the range.
+            Target error of the time integration, as a share of the intensity range.
         """
         raise NotImplementedError
 

@@ -50,7 +50,7 @@ class Exact(Scheme):
         """Return None: there are no steps to refine."""
 
     def tail(self, dtype: np.dtype[Any]) -> float:
-        """Weight that is truncated from a kernel: a quarter of the machine epsilon of ``dtype``."""
+        """Return the truncated weight of a kernel: a quarter of the epsilon of ``dtype``."""
         return MACHINE_EPSILON[dtype.itemsize] / 4
 
     def taps(

@@ -19,7 +19,7 @@ class Explicit(Scheme):
     Parameters
     ----------
     step
-        Length of a step [length²]; ``None`` takes `SAFETY_FACTOR` times the stable step.
+        Length of a step [length²]; ``None`` for `SAFETY_FACTOR` times the stable step.
     """
 
     name = "explicit"

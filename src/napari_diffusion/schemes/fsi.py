@@ -1,4 +1,4 @@
-r"""Fast semi-iterative diffusion: first order, with the fewest evaluations.
+r"""Fast semi-iterative diffusion (FSI): a first-order scheme with few evaluations.
 
 .. math:: u^{k+1} = \alpha_k\,(u^k + \tau A u^k) + (1-\alpha_k)\,u^{k-1}, \qquad
    \alpha_k = \frac{4k+2}{2k+3}, \quad k = 0, \dots, n-1
@@ -28,7 +28,7 @@ class FSI(Scheme):
     Parameters
     ----------
     cycles
-        Number of cycles; ``None`` takes one per fifty stable steps, and at least two.
+        Number of cycles; ``None`` for one per fifty stable steps, and at least two.
     """
 
     name = "fsi"

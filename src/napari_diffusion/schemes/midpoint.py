@@ -5,11 +5,12 @@ A tensor costs as much as several stages. One cycle of length h is
 .. math:: u_{n+1} = e^{h A(v)}\,u_n, \qquad v = u_n + \min(\tfrac h2, c)\,A_{n-1}\,u_n
 
 where :math:`v` predicts the field in the middle of the cycle, with the tensor :math:`A_{n-1}` of
-the previous cycle. The first cycle uses the tensor of the image itself and a bound c, since
-nothing has been smoothed yet.
+the previous cycle. The first cycle uses the tensor of the image itself, and limits the predictor to
+:math:`c` (`MAX_FIRST_PREDICTOR`) because the image is not smoothed yet. Later cycles have no limit.
 
-The exponential is the Chebyshev series of the heat semigroup (Tal-Ezer 1989), truncated at a share
-of its weight. It is scaled in time such that its derivative at zero is exact:
+The exponential is the Chebyshev series of the heat semigroup (Tal-Ezer 1989). The series is
+truncated where its remaining weight falls below the tolerance. It is scaled in time such that its
+derivative at zero is exact:
 
 .. math:: e^{hA} \approx \sum_k w_k T_k(1 + \tau A), \qquad
    w_k \propto (2 - \delta_{k0})\,I_k(s), \qquad \sum_k k^2 w_k = h/\tau
@@ -49,7 +50,7 @@ class Midpoint(Scheme):
     Parameters
     ----------
     cycles
-        Number of cycles; ``None`` takes `cycles_for`.
+        Number of cycles; ``None`` to derive it from time and tolerance (`cycles_for`).
     """
 
     name = "midpoint"

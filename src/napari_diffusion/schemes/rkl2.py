@@ -1,8 +1,9 @@
 r"""Second-order Runge-Kutta-Legendre supersteps (RKL2), in three fields instead of four.
 
-RKL2 (Meyer, Balsara & Aslam 2014) stores the start, its time derivative and two stages. Its
-stability polynomial :math:`a + b\,P_s(1 + w z)` is a mixture of the start and the *first-order*
-Legendre scheme at a later time. The following recursion therefore has the same order:
+RKL2 (Meyer, Balsara & Aslam 2014, doi:10.1016/j.jcp.2013.08.021) stores the initial field, its time
+derivative and two stages. Its stability polynomial :math:`a + b\,P_s(1 + w z)` is a mixture of the
+initial field and the *first-order* Legendre scheme at a later time. The following recursion, with
+the length h of the superstep, therefore has the same order:
 
 .. math::
 
@@ -34,9 +35,9 @@ class RKL2(Scheme):
     Parameters
     ----------
     supersteps
-        Number of supersteps M; ``None`` takes ``12 sqrt(1e-3/tolerance)``. With M = 12 the error
-        on five 2-D and 3-D test problems was 2e-4 to 1e-3 of the range, and it decreased as
-        1/M² (measured).
+        Number of supersteps M; ``None`` for ``12 sqrt(1e-3/tolerance)``, at least 4. With M = 12
+        the error on five 2-D and 3-D test problems was 2e-4 to 1e-3 of the range, and it decreased
+        as 1/M² (measured).
 
     Notes
     -----

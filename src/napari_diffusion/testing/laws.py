@@ -1,7 +1,7 @@
 """Laws that every diffusion model satisfies, as public checks.
 
-``check_model(MyModel())`` checks all of them for a new model. The test image has intensities of
-order 100 and lengths of order 1; parameters should be of the same order.
+``check_model(MyModel())`` checks all laws for a new model. The test image has intensities of about
+100 and voxel sizes of about 1; parameters should be of the same order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from napari_diffusion.schemes.explicit import SAFETY_FACTOR
 
 #: Range of the test image.
 RANGE = 130
-#: Rounding error of a few dozen steps, as a share of the range: a random walk of ulps, with a
-#: margin for a different summation order.
+#: Rounding error of a few dozen steps, as a share of the range. It accumulates like a random walk;
+#: the values include a margin for a different order of summation.
 ROUNDING = {"float32": 3e-6, "float64": 1e-13}
 
 
@@ -122,7 +122,7 @@ def energy_falls(model: Model, case: Case) -> None:
 
 
 def axes_are_alike(model: Model, case: Case) -> None:
-    """Permuting axes and their spacing, and mirroring, commute with the filter, with labels too."""
+    """The filter commutes with permuting and mirroring the axes, with and without labels."""
     image = case.picture()
     for labels in (None, _banded_labels(case)):
         result = case.run(model, image, labels=labels)
@@ -138,7 +138,7 @@ def axes_are_alike(model: Model, case: Case) -> None:
 
 
 def units_are_true(model: Model, case: Case) -> None:
-    """Scaling image, spacing, time, and parameters by their declared units scales the result."""
+    """A change of the units of length and intensity rescales the result accordingly."""
     factor = {
         "length": 2.0,
         "length^2": 4.0,
@@ -162,7 +162,7 @@ def units_are_true(model: Model, case: Case) -> None:
 
 
 def offset_is_carried(model: Model, case: Case) -> None:
-    """Offset-invariant models add a constant in the image to the result."""
+    """In an offset-invariant model, a constant added to the image is added to the result."""
     if model.offset_invariant and case.dtype == "float64":
         image = case.picture()
         shifted = case.run(model, image + 1000.0) - 1000.0
@@ -170,7 +170,7 @@ def offset_is_carried(model: Model, case: Case) -> None:
 
 
 def dummy_axis_changes_nothing(model: Model, case: Case) -> None:
-    """An additional axis of one voxel changes no bit, at any position and with any spacing."""
+    """An additional axis of one voxel does not change the result, at any position."""
     image, expected = case.picture(), case.run(model, case.picture())
     for axis in range(image.ndim + 1):
         spacing = (*case.spacing[:axis], 0.1, *case.spacing[axis:])
@@ -179,7 +179,7 @@ def dummy_axis_changes_nothing(model: Model, case: Case) -> None:
 
 
 def threads_agree(model: Model, case: Case) -> None:
-    """One, two and seven threads give the same bits."""
+    """Runs with one, two and seven threads agree bit for bit."""
     # The image is large enough for several slabs; errors at their ends show in the first step.
     image = np.tile(case.picture(), (60, 14) if len(case.shape) == 2 else (40, 2, 2))
     run = partial(case.run, model, image, time=case.time(model) / 5)
@@ -215,7 +215,7 @@ def backends_agree(model: Model, case: Case) -> None:
 
 
 def regions_are_apart(model: Model, case: Case) -> None:
-    """There is no flux between labels, no change at label 0, and a box mask acts as a crop."""
+    """No flux passes between labels, label 0 is unchanged, and a box mask acts like a crop."""
     image, labels = case.picture(), _banded_labels(case)
     result = case.run(model, image, labels=labels)
     changed = np.where(labels == 2, image, image * 3 - 50)
@@ -230,7 +230,7 @@ def regions_are_apart(model: Model, case: Case) -> None:
 
 
 def nan_stays_in_its_hole(model: Model, case: Case) -> None:
-    """With ``nan="mask"`` a NaN is kept, and the other voxels equal a run with it masked out."""
+    """With ``nan="mask"`` a NaN is kept, and other voxels are filtered as if it were masked out."""
     image = case.picture()
     valid = np.ones(case.shape, bool)
     valid[tuple(n // 2 for n in case.shape)] = False
@@ -241,7 +241,7 @@ def nan_stays_in_its_hole(model: Model, case: Case) -> None:
 
 
 def channels_share_one_gradient(model: Model, case: Case) -> None:
-    """Repeated channels give the result of one, and conservative models keep all channel means."""
+    """Identical channels are filtered like one; conservative models keep each channel's mean."""
     image = case.picture()
     single = case.run(model, image)
     for axis in (0, -1):
@@ -266,7 +266,7 @@ def frames_stay_apart(model: Model, case: Case) -> None:
 
 
 def input_is_untouched(model: Model, case: Case) -> None:
-    """The input is not modified, writeable or not, and the result has its shape and dtype."""
+    """The input is not modified, and the result has its shape and dtype."""
     image = case.picture()
     writeable = image.copy()
     image.flags.writeable = False
@@ -285,7 +285,7 @@ def picture_excites_the_model(model: Model, case: Case) -> None:
 
 
 def checkerboard_is_damped(model: Model, case: Case) -> None:
-    """The finest pattern of the grid decays, and the largest step is stable for 200 steps on it."""
+    """A checkerboard decays, and does not grow in 200 steps of the largest stable length."""
     image = np.asarray(50 + 0.5 * (-1.0) ** np.indices(case.shape).sum(0), case.dtype)
     start = _decoded(model, _encoded(model, image))
     middle, height = (start.max() + start.min()) / 2, np.ptp(start)
@@ -296,8 +296,8 @@ def checkerboard_is_damped(model: Model, case: Case) -> None:
         assert np.abs(result - middle).max() <= limit
     step = SAFETY_FACTOR * bound
     decayed = case.run(model, image, time=step * 50, scheme=Explicit(step=step))
-    # Without damping it would keep its height. Models with a small diffusivity in flat regions
-    # damp it slowly.
+    # Without damping the pattern would keep its height. Models with a small diffusivity in flat
+    # regions damp it slowly.
     assert np.ptp(decayed) < 0.9 * height
 
 
@@ -324,7 +324,12 @@ LAWS: tuple[Callable[[Model, Case], None], ...] = (
 
 
 def check_model(model: Model) -> None:
-    """Check every law on every case.
+    """Check every law in `LAWS` on every grid and dtype in `CASES`.
+
+    Parameters
+    ----------
+    model
+        The model, with parameters for intensities of about 100 and voxel sizes of about 1.
 
     Raises
     ------

@@ -64,7 +64,7 @@ class FileRun:
         target: Path,
         options: dict[str, Any],
     ) -> Self:
-        """Prepare a run, with all checks that are possible before it.
+        """Prepare a run and check everything that can be checked before it starts.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class FileRun:
         Raises
         ------
         ValueError, TypeError, OSError, WriteError
-            When the run would fail; the message is one sentence.
+            When the run would fail.
         """
         names = tuple(assignment.letters[i].lower() for i in assignment.axes)
         region_files = [
@@ -146,8 +146,9 @@ def filter_file(
 ) -> tuple[Path, ...]:
     """Filter a file by a recipe, in the physical units of the file.
 
-    Axes are matched by name, in any order of the file. Without axis names in the recipe, the space
-    axes of the file are smoothed, or axes of the same number (see `axes_from_recipe`).
+    Axes are matched by name, in any order of the file. If the recipe has no axis names, the X, Y
+    and Z axes of the file are smoothed. If the file has no axis names either, axes are matched by
+    their number (see `axes_from_recipe`).
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def filter_file(
     Raises
     ------
     ValueError, TypeError, MemoryError, OSError, WriteError, Cancelled
-        When there is no result; the message is one sentence, and nothing is written.
+        When the file cannot be filtered; nothing is written then.
     """
     volume = io.read(source)
     options = axes_from_recipe(recipe, volume, {})
@@ -221,10 +222,10 @@ def _has_image_suffix(path: Path) -> bool:
 
 
 def axis_names_in_file(path: Path, image: Any) -> tuple[str, ...] | None:
-    """Return the file's names for the axes of an array, which was read from it in any axis order.
+    """Return the axis names in a file, for an array that was read from it with any axis order.
 
-    If several orders of the axes of the file have the shape of the array, the order that gives the
-    same values is the right one.
+    If several axis orders of the file give the shape of the array, the first order that also gives
+    its values is used.
 
     Parameters
     ----------
@@ -237,8 +238,8 @@ def axis_names_in_file(path: Path, image: Any) -> tuple[str, ...] | None:
     -------
     tuple of str or None
         One name per axis of the array: a letter, or the number of the axis in the file if it has no
-        name. ``None`` when the file cannot be read or has another shape, and when several orders
-        are possible but none has the same values or the array is lazy.
+        name. ``None`` when the file cannot be read or has another shape. Also ``None`` when several
+        orders are possible, and none has the same values or the array is lazy.
     """
     try:
         volume = io.read(path)

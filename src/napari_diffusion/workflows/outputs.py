@@ -37,13 +37,13 @@ class Outputs:
     times
         Diffusion time of the result, or of each snapshot [length²].
     frame
-        ``None`` for a complete run. After a stop, the number of the frame under way: earlier frames
-        are complete, later frames are unfiltered.
+        ``None`` for a complete run. After a stop, the index of the frame in progress: earlier
+        frames are complete, later frames are unfiltered.
     residual
         Image minus result, or minus the last snapshot, in floating point.
     conductance
-        Conductance map of the result: 1 where the model would smooth fully, 0 where it holds an
-        edge. It has no channel axis.
+        Conductance map of the result: 1 where the model would smooth freely, 0 where it preserves
+        an edge. It has no channel axis.
     coherence
         Coherence map of the result, from 0 to 1: anisotropy of the diffusion tensor. It has no
         channel axis.
@@ -67,7 +67,7 @@ class OutputRequest:
     Attributes
     ----------
     snapshots
-        Number of snapshots, 0 for the result alone.
+        Number of snapshots, at least 2; 0 for the result alone.
     residual
         Whether to return image minus result.
     conductance

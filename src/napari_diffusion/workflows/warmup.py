@@ -1,8 +1,8 @@
 """Compilation of kernels in advance, in a worker process, because the compiler holds the GIL.
 
-Client and worker share only the cache folder of machine code; the client loads compiled kernels
-from there. The client writes tasks to the worker as lines of JSON, and the worker answers with the
-kinds of the completed tasks. The worker exits when its input ends, so it never outlives the client.
+Client and worker share only the cache folder of machine code, from which the client loads compiled
+kernels. The client writes tasks to the worker as lines of JSON. The worker answers with the kinds
+of the completed tasks. The worker exits when its input ends, so it never outlives the client.
 For tasks of low urgency the worker lowers its process priority, which it cannot raise again. The
 client therefore starts a new worker for an urgent task.
 """
@@ -102,7 +102,7 @@ class WarmupClient:
     def has(self, kind: str) -> bool:
         """Return whether the kernels of a kind of run are known to be compiled.
 
-        The cache is only searched by `prepare`.
+        This does not search the cache; `prepare` does.
         """
         return kind in self._done
 
