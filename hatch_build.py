@@ -24,7 +24,6 @@ class ManifestHook(BuildHookInterface):
         inside.unlink(missing_ok=True)
         try:
             inside.symlink_to(Path("..", "..", "napari.yaml"))
-        except (
-            OSError
-        ):  # Windows needs a privilege for links; a copy works until the manifest is edited.
+        except OSError:
+            # Windows needs a privilege for links; a copy works until the manifest is edited.
             shutil.copyfile(manifest, inside)
