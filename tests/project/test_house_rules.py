@@ -48,7 +48,8 @@ def source_files():
 
 
 def python_files():
-    return [*source_files(), *sorted((ROOT / "tests").rglob("*.py")), *sorted(ROOT.glob("*.py"))]
+    others = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").rglob("*.py"), *ROOT.glob("*.py")]
+    return source_files() + sorted(others)
 
 
 def lines(path):

@@ -6,14 +6,13 @@ It is edge-enhancing on sheets and in flat regions, and coherence-enhancing alon
    \varepsilon = \exp\frac{\mu_2\,(h^2(\xi - |\xi|) - 2\mu_3)}{2 h^4}, \qquad
    \xi = \frac{\mu_1}{a + \mu_2} - \frac{\mu_2}{a + \mu_3}
 
-with the eigenvalues :math:`\mu_1 \ge \mu_2 \ge \mu_3` of the structure tensor, the tube contrast h
-(``contrast``) and the coherence c. The edge-enhancing diffusivities are
-:math:`\lambda^e_1 = g(|\nabla u_\sigma|)` with the Weickert diffusivity g, and
-:math:`\lambda^e_{2,3} = 1`. The coherence-enhancing ones are :math:`\lambda^c_{1,2} = \alpha` and
+with the eigenvalues :math:`\mu_1 \ge \mu_2 \ge \mu_3` of the structure tensor, ``contrast`` h,
+``coherence`` c and Weickert diffusivity g. The edge-enhancing diffusivities are
+:math:`\lambda^e_1 = g(|\nabla u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. The coherence-enhancing
+ones are :math:`\lambda^c_{1,2} = \alpha` and
 :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`.
-The published :math:`a = \alpha` does not have the unit of a squared gradient;
-:math:`a = \alpha\kappa^2` does. In 2-D the two eigenvalues take the places of :math:`\mu_2` and
-:math:`\mu_3`, and the first fraction of :math:`\xi` is one.
+The published :math:`a = \alpha` has no unit; :math:`a = \alpha\kappa^2` is a squared gradient.
+In 2-D the two eigenvalues are :math:`\mu_2` and :math:`\mu_3`, and the first fraction is one.
 
 Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
