@@ -163,7 +163,7 @@ def make_plan(
     return Plan(
         scheme=scheme,
         stages=stages,
-        halo=tuple(np.minimum(problem.per_diffusing_axis(halo), lengths).tolist()),
+        halo=tuple(map(min, problem.per_diffusing_axis(halo), lengths)),
         memory=demand.peak,
         max_step=max_step,
         threads=threads,
