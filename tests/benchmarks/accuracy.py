@@ -193,9 +193,10 @@ def gaussians(n: int, rounds: int) -> str:
     head = ["image", "sigma [voxel]", "filter", "ms", "time / ours", "rms error / range"]
     text = (
         "Linear diffusion against the exact solution of the grid's heat equation, "
-        "away from borders. The Gaussians of the peers sample\n"
-        "the continuous one, or follow it recursively: "
-        "their error is a difference of definition, which no longer run would make less.\n\n"
+        "away from borders. The\n"
+        "peers sample the continuous Gaussian or approximate it recursively. "
+        "Their error is a difference of\n"
+        "definition, which a longer computation does not reduce.\n\n"
     )
     return text + table(head, rows)
 
@@ -275,9 +276,10 @@ def classic(n: int, rounds: int) -> str:
         rows += [peer_row(time, name, peer, 1 / 6, spent, error) for name, peer in peers.items()]
     text = (
         f"Classic Perona-Malik (rational), {size}³ float32, away from borders. "
-        "SimpleITK sets its threshold from the mean gradient of the\n"
-        "image and looks at whole gradients, scikit-image and OpenCV solve other equations: "
-        "they have nothing here to converge to.\n\n"
+        "SimpleITK sets its threshold\n"
+        "from the mean gradient of the image and uses whole gradients. "
+        "scikit-image and OpenCV solve other\n"
+        "equations. The results of these three therefore do not converge to this solution.\n\n"
     )
     return text + table(HEAD, rows)
 

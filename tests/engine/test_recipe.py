@@ -153,7 +153,7 @@ def test_conversion_to_other_units_is_refused_in_one_sentence(old, new):
     ],
 )
 def test_conversion_between_pixel_and_length_is_refused_with_a_remedy(old, new, remedy):
-    message = f"on an image in {new}: {remedy}, or make the recipe anew in {new}"
+    message = f"on an image in {new}: {remedy}, or make a new recipe in {new}"
     with pytest.raises(ValueError, match=message):
         nd.Recipe(nd.Linear(), 1.0, unit=old).in_unit(new)
 

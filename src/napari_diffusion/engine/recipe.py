@@ -183,7 +183,7 @@ class Recipe:
                 remedy = "give the image a voxel size"
             raise ValueError(
                 f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, "
-                f"or make the recipe anew in {unit}."
+                f"or make a new recipe in {unit}."
             )
         factor = length_factor(self.unit, unit)
         changed = {
