@@ -1,16 +1,13 @@
 # The public names and the modules that define them. `lazy_loader` reads this file at run time.
 
 from . import models, schemes
-from .api import (
+from .api.filters import diffuse, evolve, plan, preview
+from .api.measurements import (
     coherence,
     conductance,
-    diffuse,
     directions,
-    evolve,
     gradients,
     integration_error,
-    plan,
-    preview,
     suggest,
 )
 from .core.cancellation import Cancelled

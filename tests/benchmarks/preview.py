@@ -15,7 +15,10 @@ from collections.abc import Callable
 from timing import alternate, ball, median, table
 
 from napari_diffusion import models
-from napari_diffusion.engine.request import Request
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.problem import unread_problem
+from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.workflows.warmup import compile_by_running
 
@@ -28,11 +31,13 @@ import numpy as np
 import napari_diffusion as nd
 from napari_diffusion import models
 from napari_diffusion.backends.numba import stages
-from napari_diffusion.engine.request import Request
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.problem import unread_problem
 from napari_diffusion.workflows.warmup import compile_by_running
 model = next(cls for cls in models.BUILTIN if cls.name == sys.argv[1])()
+image, recipe = np.zeros((32, 32, 32), np.float32), nd.Recipe(model, 2.5)
 began = time.perf_counter()
-compile_by_running(Request.of(np.zeros((32, 32, 32), np.float32), model, time=2.5))
+compile_by_running(unread_problem(image, recipe, Geometry(), Domain()))
 print(time.perf_counter() - began)
 """
 
@@ -44,9 +49,11 @@ def preview(n: int, rounds: int, only: tuple[str, ...] = ()) -> dict:
     for cls in models.BUILTIN:
         if only and cls.name not in only:
             continue
-        request = Request.of(image, cls(), time=TIME)
-        draft, exact = (PreviewRequest(request, region, draft=draft) for draft in (True, False))
-        compile_by_running(request)
+        problem = unread_problem(image, Recipe(cls(), TIME), Geometry(), Domain())
+        draft, exact = (
+            PreviewRequest(problem, region, Execution(), draft) for draft in (True, False)
+        )
+        compile_by_running(problem)
         contenders: dict[str, Callable[[], object]] = {"draft": draft.run, "exact": exact.run}
         times = alternate(contenders, rounds)
         planes = f"{draft.block.shape_of()[0]} / {exact.block.shape_of()[0]}"

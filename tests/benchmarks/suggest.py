@@ -21,9 +21,8 @@ from cases import CASES, CORRELATED, Case
 
 import napari_diffusion as nd
 from napari_diffusion.estimation import noise_kinds
-from napari_diffusion.estimation.risk_curve import GeometricTimes
 from napari_diffusion.estimation.search import _vertex
-from napari_diffusion.schemes import RKL2
+from napari_diffusion.schemes.intervals import GeometricTimes
 
 PAGE = Path(__file__).parents[2] / "docs" / "automatic.md"
 #: Number of times of a run, and the longest of them [voxel²].
@@ -87,7 +86,7 @@ def course(
     """Run a model up to ``max_ratio`` times the time of minimum error."""
     voxel = min(spacing)
     plan = nd.plan(noisy, model, time=60 * voxel**2, spacing=spacing)
-    scheme = GeometricTimes(TIMES, int(isinstance(plan.scheme, RKL2)))
+    scheme = GeometricTimes(TIMES, plan.scheme)
     longest = MAX_TIME_VOXEL2 * voxel**2
     states: Iterator[nd.State]
     if isinstance(model, nd.Linear):

@@ -276,7 +276,7 @@ def tensors(n: int, rounds: int) -> dict:
             plan = nd.plan(u, model, time=2.0, scheme=scheme)
             label = f"ours, {name}, {'auto' if scheme == 'auto' else 'one cycle'}"
             contenders[label] = partial(nd.diffuse, u, model, time=2.0, scheme=scheme)
-            work[label] = plan.steps, plan.tensors_made, error(model, scheme)
+            work[label] = plan.steps, plan.operators_made, error(model, scheme)
     # The error of DIPlib is estimated by that of our explicit steps, with a new tensor every step.
     steps, peer = 10, "DIPlib CoherenceEnhancingDiffusion, ten steps of 0.2"
     contenders[peer] = partial(dip.CoherenceEnhancingDiffusion, small, 1.0, 3.0, 1)

@@ -223,7 +223,9 @@ def test_nan_is_refused_or_kept(folder, capsys):
     np.save("hole.npy", data)
     arguments = ["run", "hole.npy", "out.npy", *LINEAR, "--axes", "ZYX"]
     assert main(arguments) == 2
-    assert "NaN" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(
+        "NaN or infinite at index [1, 2, 3]; use --nan mask to diffuse around it.\n"
+    )
     assert main([*arguments, "--nan", "mask"]) == 0
     expected = nd.diffuse(data, nd.Linear(), time=3.0, nan="mask")
     np.testing.assert_array_equal(np.load("out.npy"), expected)
@@ -239,9 +241,9 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ("run none.nii out.nii {linear}", "no such file"),
         ("run brain.nii brain.nii {linear}", "own source"),
         ("run brain.nii brain.nii {linear} --overwrite", "own source"),
-        ("run brain.nii array.npy {linear}", "exists already"),
+        ("run brain.nii array.npy {linear}", "array.npy: exists already; use --overwrite"),
         ("run brain.nii out.jpg {linear}", "one of .nii.gz"),
-        ("run brain.nii no/out.nii {linear}", "does not exist"),
+        ("run brain.nii no/out.nii {linear}", "no/out.nii: cannot be written: the folder"),
         ("run broken.nii out.nii {linear}", "cannot be read as NIfTI"),
         ("run brain.nii out.nii --time 3", "--model linear or perona-malik"),
         ("run brain.nii out.nii --model line --time 3", "no model named 'line'"),
@@ -262,17 +264,29 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ("run brain.nii out.nii --auto --noise-reduction 2 --time 1", "give one"),
         ("run brain.nii out.nii --auto --noise-reduction 0.5", "> 1"),
         ("run brain.nii out.nii --auto --share empty", "no image"),
-        ("run brain.nii out.nii {linear} --unit furlong", "not a unit of length"),
-        ("run array.npy out.npy {linear} --axes ZYX --unit mm", "give --spacing"),
+        ("run brain.nii out.nii {linear} --unit parrot", "not a unit of length"),
+        (
+            "run array.npy out.npy {linear} --axes ZYX --unit mm",
+            "in pixel cannot be converted to mm; give --spacing",
+        ),
         ("run brain.nii out.nii {linear} --unit pixel", "give --spacing"),
-        ("run brain.nii out.nii {linear} --spacing 1,2", "or 3 with commas"),
+        (
+            "run brain.nii out.nii {linear} --spacing 1,2",
+            "2 voxel sizes were given for 3 smoothed axes; give --spacing",
+        ),
         ("run brain.nii out.nii {linear} --spacing 0", "> 0"),
         ("run brain.nii out.nii {linear} --spacing wide", "> 0"),
         ("run brain.nii out.nii {linear} --axes ZYT", "no axis T"),
         ("run brain.nii out.nii {linear} --axes ZZ", "different axes"),
         ("run rgb.tif out.tif {linear} --axes YXS", "without the channel axis"),
         ("run brain.nii out.nii {linear} --channel-axis 7", "no axis 7"),
-        ("run array.npy out.npy {linear}", "does not say what its 10 planes are"),
+        (
+            "run array.npy out.npy {linear}",
+            (
+                "array.npy: it does not say what its 10 planes are; give --axes ZYX if they are a "
+                "stack, or --axes YX to filter each by itself."
+            ),
+        ),
         ("run pages.tif out.tif {linear}", "does not say what its 10 planes are"),
         ("run brain.nii out.nii {linear} --mask array.npy", "whole numbers"),
         ("run brain.nii out.nii {linear} --labels rgb.tif", "shape"),
@@ -282,7 +296,8 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ("run brain.nii out.nii --recipe none.json", "none.json"),
         ("run brain.nii out.nii --recipe bad.json", "JSON"),
         ("run brain.nii out.nii --recipe plane.json", "say which with --axes"),
-        ("run brain.nii out.nii --recipe channels.json", "--channel-axis"),
+        ("run brain.nii out.nii --recipe channels.json", "give --channel-axis"),
+        ("run brain.nii out.nii --recipe labels.json", "give --labels or --mask"),
         ("run brain.nii out.nii --recipe pixel.json", "pixel"),
         ("run brain.nii out.nii --recipe plane.json --time 0", "already set by the recipe"),
         ("run brain.nii out.nii {linear} --kapa 3", "--kapa"),
@@ -296,6 +311,7 @@ def test_error_is_one_sentence_and_nothing_is_written(words, message, folder, ca
     Path("bad.json").write_text("{", encoding="utf-8")
     nd.Recipe(nd.Linear(), 1.0, unit="mm", axes=(0, 1)).save("plane.json")
     nd.Recipe(nd.Linear(), 1.0, unit="mm", channel_axis=0).save("channels.json")
+    nd.Recipe(nd.Linear(), 1.0, unit="mm", labels="halves").save("labels.json")
     nd.Recipe(nd.Linear(), 1.0).save("pixel.json")
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert main(shlex.split(words.format(linear=shlex.join(LINEAR)))) == 2
@@ -313,7 +329,7 @@ def test_fault_of_the_program_has_its_own_exit_code(folder, capsys, monkeypatch)
     def fault(*args, **kwargs):
         raise KeyError("oops")
 
-    monkeypatch.setattr(file_run.Request, "result", fault)
+    monkeypatch.setattr(file_run, "run", fault)
     assert main(["run", "brain.nii", "out.nii", *LINEAR]) == 1
     assert "fault of the program" in capsys.readouterr().err
     with pytest.raises(KeyError):
@@ -322,8 +338,8 @@ def test_fault_of_the_program_has_its_own_exit_code(folder, capsys, monkeypatch)
 
 def test_target_is_checked_before_the_run(folder, monkeypatch):
     monkeypatch.setattr(
-        file_run.Request,
-        "result",
+        file_run,
+        "run",
         lambda *args, **kwargs: pytest.fail("computed before the target was checked"),
     )
     assert main(["run", "brain.nii", "array.npy", *LINEAR]) == 2

@@ -32,7 +32,7 @@ def image_as(dtype):
 
 
 GOOD = functools.partial(picture, (6, 7))
-# name: (image, options, exception, words that the sentence must hold)
+# name: (image, options or a function that makes them, exception, words of the sentence)
 REFUSED = {
     "complex": (image_as("c8"), {}, TypeError, ["complex64", "real"]),
     "longdouble": (image_as("longdouble"), {}, TypeError, [str(np.dtype("longdouble")), "float"])
@@ -63,7 +63,6 @@ REFUSED = {
     "spacing of none": (GOOD, {"spacing": ()}, ValueError, ["()"]),
     "spacing of 500": (GOOD, {"spacing": (1,) * 500}, ValueError, ["spacing"]),
     "spacing text": (GOOD, {"spacing": "1 µm"}, ValueError, ["1 µm"]),
-    "spacing None": (GOOD, {"spacing": None}, ValueError, ["None"]),
     "spacing complex": (GOOD, {"spacing": 1j}, ValueError, ["1j"]),
     "spacing 1e-200": (GOOD, {"spacing": 1e-200}, ValueError, ["1e-200"]),
     "spacing 1e200": (GOOD, {"spacing": 1e200}, ValueError, ["1e+200"]),
@@ -74,7 +73,7 @@ REFUSED = {
     "time 10^400": (GOOD, {"time": HUGE}, ValueError, ["time", "1000"]),
     "time 1e308": (GOOD, {"time": 1e308}, ValueError, ["1e+308"]),
     "time text": (GOOD, {"time": "2"}, TypeError, ["'2'"]),
-    "time None": (GOOD, {"time": None}, TypeError, ["None"]),
+    "time None": (GOOD, {"time": None}, TypeError, ["time is missing"]),
     "time bool": (GOOD, {"time": True}, TypeError, ["True"]),
     "time complex": (GOOD, {"time": 1j}, TypeError, ["1j"]),
     "time array": (GOOD, {"time": np.ones(2)}, TypeError, ["time", "1."]),
@@ -82,20 +81,25 @@ REFUSED = {
     "tolerance NaN": (GOOD, {"tolerance": np.nan}, ValueError, ["nan"]),
     "tolerance text": (GOOD, {"tolerance": "low"}, TypeError, ["'low'"]),
     "step above the bound": (GOOD, {"scheme": Explicit(step=0.3)}, ValueError, ["0.3", "0.25"]),
-    "step NaN": (GOOD, {"scheme": Explicit(step=np.nan)}, ValueError, ["nan"]),
-    "step 0": (GOOD, {"scheme": Explicit(step=0)}, ValueError, ["0"]),
+    "step NaN": (GOOD, lambda: {"scheme": Explicit(step=np.nan)}, ValueError, ["nan"]),
+    "step 0": (GOOD, lambda: {"scheme": Explicit(step=0)}, ValueError, ["0"]),
     "step tiny": (GOOD, {"scheme": Explicit(step=1e-12)}, ValueError, ["step", "1e-12"]),
-    "supersteps 0": (GOOD, {"scheme": RKL2(supersteps=0)}, ValueError, ["supersteps", "0"]),
-    "supersteps half": (GOOD, {"scheme": RKL2(supersteps=2.5)}, TypeError, ["supersteps", "2.5"]),
+    "supersteps 0": (GOOD, lambda: {"scheme": RKL2(supersteps=0)}, ValueError, ["supersteps", "0"]),
+    "supersteps half": (
+        GOOD,
+        lambda: {"scheme": RKL2(supersteps=2.5)},
+        ValueError,
+        ["supersteps", "2.5"],
+    ),
     "supersteps countless": (
         GOOD,
         {"scheme": RKL2(supersteps=10**12)},
         ValueError,
         ["supersteps", "1000000000000"],
     ),
-    "cycles text": (GOOD, {"scheme": FSI(cycles="few")}, TypeError, ["cycles", "'few'"]),
+    "cycles text": (GOOD, lambda: {"scheme": FSI(cycles="few")}, TypeError, ["cycles", "'few'"]),
     "cycles countless": (GOOD, {"scheme": FSI(cycles=10**12)}, ValueError, ["cycles"]),
-    "step negative": (GOOD, {"scheme": Explicit(step=-0.1)}, ValueError, ["-0.1"]),
+    "step negative": (GOOD, lambda: {"scheme": Explicit(step=-0.1)}, ValueError, ["-0.1"]),
     "scheme unknown": (GOOD, {"scheme": "euler"}, ValueError, ["'euler'", "explicit"]),
     "scheme number": (GOOD, {"scheme": 3}, TypeError, ["int"]),
     "scheme class": (GOOD, {"scheme": Explicit}, TypeError, ["type"]),
@@ -107,7 +111,7 @@ REFUSED = {
         ValueError,
         ["4"],
     ),
-    "nan unknown": (GOOD, {"nan": "skip"}, ValueError, ["'skip'", "'mask'"]),
+    "nan unknown": (GOOD, {"nan": "skip"}, ValueError, ["'skip'", "raise, mask"]),
     "nan array": (GOOD, {"nan": np.zeros(2)}, ValueError, ["nan must"]),
     "mask of the wrong shape": (
         GOOD,
@@ -189,8 +193,9 @@ def test_invalid_input_is_refused_in_one_sentence(case, model):
     make, options, kind, words = REFUSED[case]
     image = make()
     before = fingerprint(image) if kind is not MemoryError else None
+    run = functools.partial(nd.diffuse, image, MODELS[model])
     with pytest.raises(kind) as caught:
-        nd.diffuse(image, MODELS[model], **{"time": 1.5} | options)
+        run(**{"time": 1.5} | (options() if callable(options) else options))
     assert type(caught.value) is kind
     check_sentence(caught.value, *words)
     assert before is None or fingerprint(image) == before

@@ -12,8 +12,7 @@ import napari_diffusion as nd
 from helpers.hostile import check_sentence
 from helpers.lazy_arrays import GeneratedNoise, RecordingArray
 from helpers.noisy import blocks, evidence, smooth_scene, white
-from napari_diffusion.core.geometry import Domain
-from napari_diffusion.engine.problem import make_problem
+from helpers.problems import problem_of
 from napari_diffusion.estimation.noise_kinds import estimate_noise
 from napari_diffusion.estimation.patches import MAX_VOXELS, PATCHES_READ, sample_patches
 from napari_diffusion.estimation.risk import MIN_NOISE_SHARE
@@ -205,7 +204,8 @@ def test_other_images_share_the_choice():
 )
 def test_large_image_is_read_in_patches(shape):
     image = RecordingArray(GeneratedNoise(shape))
-    patches = sample_patches([make_problem(image, domain=Domain(nan="mask"))])
+    problem, _ = problem_of(image, nd.Linear(), time=0.0, nan="mask")
+    patches = sample_patches([problem])
     assert sum(patch.field.size for patch in patches) <= MAX_VOXELS
     assert sum(image.reads) <= 2 * PATCHES_READ * MAX_VOXELS
 

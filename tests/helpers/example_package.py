@@ -1,4 +1,4 @@
-"""The package of docs/develop/add_a_model.md: its files, read from the page and built."""
+"""The packages of pages such as docs/develop/add_a_model.md: files, read from a page and built."""
 
 import re
 import subprocess
@@ -11,28 +11,28 @@ from helpers.paths import ROOT
 PAGE = ROOT / "docs" / "develop" / "add_a_model.md"
 
 
-def files():
+def files(page=PAGE):
     """Name and text of every file on the page."""
     listings = re.findall(
         r"^\*\*`([\w.]+)`\*\*\n\n```\w+\n(.*?)^```",
-        PAGE.read_text(encoding="utf-8"),
+        page.read_text(encoding="utf-8"),
         flags=re.DOTALL | re.MULTILINE,
     )
     assert {Path(name).suffix for name, _ in listings} == {".py", ".toml"}
     return dict(listings)
 
 
-def commands():
+def commands(page=PAGE):
     """Lines to type on the page, each split into words."""
     (block,) = re.findall(
-        r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
+        r"```console\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL
     )
     return [line.split() for line in block.splitlines()]
 
 
-def install(folder):
+def install(folder, page=PAGE):
     """Write the files, build the wheel, unpack it, and return the folder to put on the path."""
-    for name, text in files().items():
+    for name, text in files(page).items():
         (folder / name).write_text(text, encoding="utf-8")
     code = "from hatchling.build import build_wheel; build_wheel('dist')"
     done = subprocess.run(

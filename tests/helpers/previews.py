@@ -6,7 +6,9 @@ from functools import cache
 import numpy as np
 
 import napari_diffusion as nd
+from helpers.problems import problem_of
 from napari_diffusion import models
+from napari_diffusion.previewing.request import PreviewRequest
 
 #: Largest root mean square error of a draft, as a share of the range.
 DRAFT = 0.02
@@ -33,6 +35,12 @@ def picture(shape, dtype="f4", seed=0):
     ball = 40 * (np.sum([c**2 for c in x], axis=0) < 0.4) + 30 * (x[0] + x[-1] > 0.3)
     step = 60 * (x[0] > 0.45)
     return (50 + ball + step + 6 * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
+
+
+def preview_of(image, model, region, *, draft=False, **options):
+    """Return the request of a preview, from the keywords of `nd.preview`."""
+    problem, execution = problem_of(image, model, read=False, **options)
+    return PreviewRequest(problem, region, execution, draft)
 
 
 def assert_agrees(part, whole, image, share=PROMISED):

@@ -1,6 +1,7 @@
 """Shared helpers of the widget tests: waits, and fakes of the engine and the compile worker."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,10 +30,10 @@ def wait_for_preview(qtbot, gui):
 def whole_run(gui):
     """Filter the whole image with the settings on screen."""
     settings = gui.form.settings()
-    keywords = dict(settings.keywords)
-    if keywords["channel_axis"] is not None:
-        keywords["preserve_dtype"] = True
-    return nd.diffuse(np.asarray(settings.image), settings.model, **keywords)
+    recipe = settings.recipe
+    if recipe.channel_axis is not None:
+        recipe = replace(recipe, preserve_dtype=True)
+    return recipe.diffuse(np.asarray(settings.image), labels=settings.labels)
 
 
 def assert_shows_the_run(viewer, gui, step=0.0):
@@ -65,15 +66,16 @@ class FakeRun:
         self.started, self.go = threading.Event(), threading.Event()
         self.cancelled = threading.Event()
 
-    def __call__(self, image, model, request, *, time, progress, cancel, stop, **keywords):
+    def __call__(self, problem, request, execution, *, progress, cancel, stop):
         progress(0.5)
         self.started.set()
         while not self.go.wait(0.01) and not stop.is_set():
             if cancel.is_set():
                 self.cancelled.set()
                 raise nd.Cancelled("The filter was cancelled.")
+        time = problem.recipe.time
         reached, frame = (time / 2, 0) if stop.is_set() else (time, None)
-        return outputs.Outputs(np.zeros(image.shape, np.float32), (reached,), frame)
+        return outputs.Outputs(np.zeros(problem.shape, np.float32), (reached,), frame)
 
 
 class HeldPreviews:

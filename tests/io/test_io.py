@@ -178,7 +178,7 @@ def broken_disk(monkeypatch):
     def fail(error):
         half_written.error = error
         formats = tuple(replace(file_format, write=half_written) for file_format in io.FORMATS)
-        monkeypatch.setattr(io, "FORMATS", formats)
+        monkeypatch.setattr(io.REGISTRY, "builtin", formats)
 
     return fail
 

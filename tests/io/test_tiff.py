@@ -208,7 +208,7 @@ def test_imagej_result_becomes_ome_only_where_imagej_cannot_hold_it(dtype, axes,
 
 
 def test_unknown_imagej_unit_becomes_pixel(tmp_path):
-    source = write_imagej(tmp_path / "a.tif", counts(3, 8, 8), "ZYX", unit="furlong")
+    source = write_imagej(tmp_path / "a.tif", counts(3, 8, 8), "ZYX", unit="parrot")
     assert io.read(source).unit == "pixel"
 
 

@@ -1,10 +1,10 @@
 """The registry of models and the declaration of parameters."""
 
 import dataclasses
-from importlib.metadata import EntryPoint
 
 import pytest
 
+from helpers import entry_points
 from napari_diffusion import models
 
 
@@ -29,16 +29,16 @@ def test_every_field_of_every_model_is_declared_with_unit_and_sentence():
     "value", ["no_such_module:Model", "json:dumps", "napari_diffusion.models:Broken"]
 )
 def test_broken_model_of_another_package_causes_one_warning(value, monkeypatch):
-    monkeypatch.setattr(models, "entry_points", lambda group: [EntryPoint("theirs", value, group)])
+    entry_points.register(monkeypatch, models=value)
     with pytest.warns(RuntimeWarning, match="The model 'theirs'") as caught:
         assert models.all_models() == models.BUILTIN
     assert len(caught) == 1
 
 
 def test_model_of_another_package_is_listed_after_the_built_in_ones(monkeypatch):
-    value = "napari_diffusion.models.linear:Linear"
-    monkeypatch.setattr(models, "entry_points", lambda group: [EntryPoint("theirs", value, group)])
-    assert models.all_models() == (*models.BUILTIN, models.Linear)
+    entry_points.register(monkeypatch, models=entry_points.MODEL)
+    assert models.all_models() == (*models.BUILTIN, entry_points.Foreign)
+    assert models.get("foreign") is entry_points.Foreign
 
 
 def test_units_are_shown_with_the_units_of_the_data():

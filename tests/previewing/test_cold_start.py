@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.previews import DRAFT, SPACING, assert_agrees, name, picture, whole_run
+from helpers.previews import DRAFT, SPACING, assert_agrees, name, picture, preview_of, whole_run
 from napari_diffusion import models
-from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing import cold_start
 from napari_diffusion.previewing.cold_start import affordable_preview, first_preview
 from napari_diffusion.previewing.previewer import Previewer
-from napari_diffusion.previewing.request import PreviewRequest
 
 FILTERS = [cls() for cls in models.BUILTIN if not cls.isotropic]
 PLANE, MIDDLE = (slice(22, 23), slice(0, 26), slice(0, 30)), (22, 13, 15)
@@ -23,14 +21,13 @@ NEVER = threading.Event()
 
 
 def plane_preview(model, **options):
-    request = Request.of(picture((40, 26, 30)), model, time=2.5, spacing=SPACING, **options)
-    return PreviewRequest(request, PLANE)
+    return preview_of(picture((40, 26, 30)), model, PLANE, time=2.5, spacing=SPACING, **options)
 
 
 def large_preview(model, time=2.5, threads=None):
     region = (slice(128, 129), slice(0, 256), slice(0, 256))
     image = np.broadcast_to(np.float32(0), (256, 256, 256))
-    return PreviewRequest(Request.of(image, model, time=time, threads=threads), region)
+    return preview_of(image, model, region, time=time, threads=threads)
 
 
 def no_wait(*_):
@@ -43,7 +40,9 @@ def set_time_limit(monkeypatch):
 
     def set_limit(preview, share):
         draft = replace(preview, draft=True)
-        pace = cold_start.TENSOR_PACE_S if draft.plan.tensor else cold_start.SCALAR_PACE_S
+        pace = (
+            cold_start.TENSOR_PACE_S if draft.plan.operator.has_tensor else cold_start.SCALAR_PACE_S
+        )
         monkeypatch.setattr(cold_start, "FIRST_PREVIEW_S", share * draft.work * pace)
         monkeypatch.setattr(cold_start, "MIN_SIDE", 4)
 
@@ -95,8 +94,8 @@ def test_affordable_preview_lies_around_the_middle_and_within_the_time_limit(mod
     request = large_preview(model)
     draft = affordable_preview(request, middle)
     assert draft.draft
-    assert draft.request.execution.backend == "reference"
-    pace = cold_start.TENSOR_PACE_S if draft.plan.tensor else cold_start.SCALAR_PACE_S
+    assert draft.execution.backend == "reference"
+    pace = cold_start.TENSOR_PACE_S if draft.plan.operator.has_tensor else cold_start.SCALAR_PACE_S
     assert draft.work <= cold_start.FIRST_PREVIEW_S / pace
     for part, whole, centre in zip(draft.region, request.region, middle, strict=True):
         assert whole.start <= part.start < part.stop <= whole.stop
@@ -115,7 +114,7 @@ def test_first_preview_leaves_one_processor_to_the_compiler(monkeypatch):
     monkeypatch.setattr(cold_start, "cpu_count", lambda: 8)
     for threads, expected in ((None, 7), (1, 1)):
         request = large_preview(nd.Linear(), threads=threads)
-        assert affordable_preview(request, (0, 0, 0)).request.execution.threads == expected
+        assert affordable_preview(request, (0, 0, 0)).execution.threads == expected
 
 
 class SetOnSecondPoll:
@@ -157,7 +156,9 @@ WITHOUT_COMPILER = """
 import sys, threading
 import numpy as np
 import napari_diffusion as nd
-from napari_diffusion.engine.request import Request
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.problem import unread_problem
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer
 from napari_diffusion.previewing.request import PreviewRequest
@@ -166,7 +167,8 @@ image = np.random.default_rng(0).normal(100, 9, (32, 96, 96)).astype("f4")
 region = slice(16, 17), slice(0, 96), slice(0, 96)
 scalar = [nd.PeronaMalik(sigma=1.0), nd.TotalVariation()]
 for model in (*scalar, nd.EdgeEnhancing(), nd.VesselEnhancing()):
-    preview = PreviewRequest(Request.of(image, model, time=2.5), region)
+    problem = unread_problem(image, nd.Recipe(model, 2.5), Geometry(), Domain())
+    preview = PreviewRequest(problem, region, Execution())
     first_preview(Previewer(), preview, (16, 48, 48), lambda: False, None)
 print("numba" in sys.modules)
 """

@@ -11,9 +11,9 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.lazy_arrays import RecordingArray
-from helpers.previews import DRAFT, MODELS, PLANES, SPACING, name, picture, whole_run
+from helpers.previews import DRAFT, MODELS, PLANES, SPACING, name, picture, preview_of, whole_run
+from helpers.problems import problem_of
 from napari_diffusion import backends, models
-from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing import previewer as previewer_module
 from napari_diffusion.previewing.previewer import Previewer
 from napari_diffusion.previewing.request import PreviewRequest
@@ -51,12 +51,14 @@ def test_draft_is_close_to_the_run_with_any_option(options):
 @pytest.mark.parametrize("model", [cls() for cls in models.BUILTIN if not cls.isotropic], ids=name)
 def test_draft_is_at_most_half_the_work(model):
     image = np.broadcast_to(np.float32(0), (256, 256, 256))
-    region, request = (128, slice(None), slice(None)), Request.of(image, model, time=2.5)
-    exact, draft = PreviewRequest(request, region), PreviewRequest(request, region, draft=True)
+    region = (128, slice(None), slice(None))
+    exact, draft = (
+        preview_of(image, model, region, time=2.5, draft=draft) for draft in (False, True)
+    )
     assert draft.work < exact.work / 2
     assert draft.plan.steps < exact.plan.steps
     # The work is proportional to the size of the plane.
-    half = PreviewRequest(Request.of(image[:, :128], model, time=2.5), region)
+    half = preview_of(image[:, :128], model, region, time=2.5)
     assert half.work == exact.work / 2
 
 
@@ -65,9 +67,9 @@ def test_tensors_count_as_work():
     image, model = np.broadcast_to(np.float32(0), (32, 32, 32)), nd.EdgeEnhancing()
     region = (slice(None),) * 3
     fsi = nd.schemes.FSI(cycles=1)
-    one_tensor = PreviewRequest(Request.of(image, model, time=2.5, scheme=fsi), region)
+    one_tensor = preview_of(image, model, region, time=2.5, scheme=fsi)
     time, explicit = 0.1 * one_tensor.plan.steps, nd.schemes.Explicit(step=0.1)
-    each_stage = PreviewRequest(Request.of(image, model, time=time, scheme=explicit), region)
+    each_stage = preview_of(image, model, region, time=time, scheme=explicit)
     assert each_stage.plan.steps == one_tensor.plan.steps
     assert each_stage.work > one_tensor.work
 
@@ -128,7 +130,7 @@ class Clock:
 def plane(model, time=2.5, draft=False):
     image = np.broadcast_to(np.float32(0), (64, 64, 64))
     region = (32, slice(None), slice(None))
-    return PreviewRequest(Request.of(image, model, time=time), region, draft)
+    return preview_of(image, model, region, time=time, draft=draft)
 
 
 def test_draft_precedes_a_slow_exact_preview(monkeypatch):
@@ -162,8 +164,9 @@ def test_no_draft_precedes_a_quick_exact_preview(monkeypatch):
 
 def test_no_draft_is_made_that_would_not_save_work(monkeypatch):
     """A whole plane has no surroundings, and its draft would have as many stages."""
-    clock, request = Clock(monkeypatch, 1.0), Request.of(np.zeros((64, 64)), nd.Linear(), time=2.5)
-    shown = Previewer().preview(PreviewRequest(request, (slice(None),) * 2))
+    clock = Clock(monkeypatch, 1.0)
+    request = preview_of(np.zeros((64, 64)), nd.Linear(), (slice(None),) * 2, time=2.5)
+    shown = Previewer().preview(request)
     assert shown.refine is None
     assert clock.made == [False]
 
@@ -186,7 +189,8 @@ import numpy as np
 import napari_diffusion as nd
 from napari_diffusion import models
 from napari_diffusion.backends.numba import jit, stages
-from napari_diffusion.engine.request import Request
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.problem import unread_problem
 from napari_diffusion.workflows.warmup import compile_by_running
 
 count = lambda: sum(len(kernel.signatures) for kernel in jit._compiled)
@@ -197,7 +201,8 @@ some = [nd.Linear, nd.PeronaMalik, nd.EdgeEnhancing]
 for options, classes in (({}, models.BUILTIN), ({"labels": np.indices(image.shape)[2] // 5}, some)):
     for cls in classes:
         before = count()
-        compile_by_running(Request.of(image, cls(), time=1.0, **options))
+        recipe = nd.Recipe(cls(), 1.0)
+        compile_by_running(unread_problem(image, recipe, Geometry(), Domain(**options)))
         after = count()
         fresh += after - before
         for draft in (True, False):
@@ -228,7 +233,8 @@ def test_warm_up_takes_any_kind_of_image():
         "time": 2.0,
         "spacing": (1e-3, 0.1, 0.1),
     }
-    compile_by_running(Request.of(series, nd.PeronaMalik(sigma=0.1), **options))
+    problem, _ = problem_of(series, nd.PeronaMalik(sigma=0.1), read=False, **options)
+    compile_by_running(problem)
     assert not series.reads
 
 

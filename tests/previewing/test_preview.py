@@ -18,8 +18,8 @@ from helpers.previews import (
     picture,
     whole_run,
 )
-from napari_diffusion.engine.request import Request
 from napari_diffusion.io import samples
+from napari_diffusion.previewing import request as request_module
 
 
 @pytest.mark.parametrize("model", MODELS, ids=name)
@@ -291,12 +291,11 @@ def test_axes_of_thin_slices_are_reordered(region, monkeypatch):
     """
     seen = []
 
-    def spy(request, progress, cancel):
-        shapes = request.image.shape, request.domain.mask.shape
-        seen.append((*shapes, tuple(request.geometry.spacing)))
-        return request.image
+    def spy(problem, execution, progress, cancel):
+        seen.append((problem.shape, problem.domain.mask.shape, problem.spacing))
+        return problem.image
 
-    monkeypatch.setattr(Request, "result", spy)
+    monkeypatch.setattr(request_module, "run", spy)
     image, lengths = picture((40, 26, 30)), (1.0, 2.0, 3.0)
     mask = np.ones(image.shape, bool)
     part = nd.preview(image, nd.PeronaMalik(), region=region, time=0.1, spacing=lengths, mask=mask)

@@ -22,7 +22,7 @@ RUN = """
         results = [nd.diffuse(image, model, time=1.0) for model in {models}]
     print(json.dumps({{
         "warnings": [[w.category.__name__, str(w.message)] for w in caught],
-        "compiled": "napari_diffusion.backends.numba.stages" in sys.modules,
+        "compiled": "napari_diffusion.backends.numba.jit" in sys.modules,
         "sums": [float(r.sum(dtype=float)) for r in results],
     }}))
 """

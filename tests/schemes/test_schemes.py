@@ -37,7 +37,7 @@ def test_all_modes_are_damped_for_any_time(cls, ratio):
 
 @pytest.mark.parametrize("cls", STEPPED)
 def test_stages_end_at_the_requested_time(cls):
-    stages = cls().stages(12.5, 0.2, 1e-3)
+    stages = tuple(cls().stages(12.5, 0.2, 1e-3))
     reached = [stage.time for stage in stages if stage.time is not None]
     assert reached == sorted(reached)
     assert reached[-1] == pytest.approx(12.5, rel=1e-15)
@@ -51,7 +51,7 @@ def test_rkl2_has_the_stability_polynomial_of_the_four_field_method():
     from scipy.special import eval_legendre
 
     for reach in (0.5, 4.0, 21.0, 90.0):
-        stages = RKL2(supersteps=1).stages(reach, 1.0, 1e-3)
+        stages = tuple(RKL2(supersteps=1).stages(reach, 1.0, 1e-3))
         s = len(stages)
         w, b = 4 / (s * s + s - 2), (s * s + s - 2) / (2 * s * (s + 1))
         z = -np.linspace(0, 2, 101)
@@ -62,7 +62,7 @@ def test_rkl2_has_the_stability_polynomial_of_the_four_field_method():
 def test_fsi_is_the_polynomial_of_fed():
     """Product of the FED steps tau_max/(2 cos^2) of Grewenig, Weickert and Bruhn 2010."""
     for n in (1, 2, 5, 12):
-        stages = FSI(cycles=1).stages((n * n + n) / 3, 1.0, 1e-3)
+        stages = tuple(FSI(cycles=1).stages((n * n + n) / 3, 1.0, 1e-3))
         assert len(stages) == n
         z = -np.linspace(0, 2, 101)
         steps = [1 / (2 * math.cos(math.pi * (2 * i + 1) / (4 * n + 2)) ** 2) for i in range(n)]
@@ -74,7 +74,7 @@ def test_fsi_is_the_polynomial_of_fed():
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-5])
 def test_midpoint_is_the_exponential_and_no_partial_product_amplifies(reach, tolerance):
     """The weights are positive: the error is a few times the truncated share (measured: 8.6)."""
-    stages = Midpoint(cycles=1).stages(reach, 1.0, tolerance)
+    stages = tuple(Midpoint(cycles=1).stages(reach, 1.0, tolerance))
     z = -np.linspace(0, 2, 4001)
     expected = np.exp(reach * z)
     np.testing.assert_allclose(polynomial(stages, z), expected, rtol=0, atol=10 * tolerance)
@@ -87,7 +87,7 @@ def test_midpoint_computes_one_tensor_per_cycle_in_its_middle_and_one_at_the_sta
     image, model = np.zeros((20, 20)), nd.EdgeEnhancing()
     plan = nd.plan(image, model, time=3.0, scheme=Midpoint(cycles=5))
     starts = [stage for stage in plan.stages if not stage.reuse_tensor]
-    assert plan.tensors_made == len(starts) + 1 == 6
+    assert plan.operators_made == len(starts) + 1 == 6
     assert [stage.predictor_step for stage in starts] == pytest.approx([0.3] * 5)
     plan = nd.plan(image, model, time=12.0, scheme=Midpoint(cycles=2))
     # The first prediction starts from the unsmoothed image: at most four stable steps.

@@ -90,7 +90,7 @@ def test_integers_are_kept_on_request(open_alone, press_run):
     values = np.random.default_rng(1).integers(0, 255, (12, 13), np.uint8)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(values)
-    widget.form.preserve.value = True
+    widget.form.run_options["preserve_dtype"].value = True
     layer = press_run(viewer, widget)
     expected = nd.diffuse(values, nd.Linear(), time=widget.form.amount.time, preserve_dtype=True)
     np.testing.assert_array_equal(layer.data, expected, strict=True)
@@ -108,7 +108,7 @@ def test_colours_are_coupled_and_keep_their_integer_type(open_widget, press_run)
     # Integers are the default for colours: napari can save them as a picture.
     expected = nd.diffuse(values, model, preserve_dtype=True, **keywords)
     np.testing.assert_array_equal(layer.data, expected, strict=True)
-    widget.form.preserve.value = False
+    widget.form.run_options["preserve_dtype"].value = False
     expected = nd.diffuse(values, model, **keywords)
     np.testing.assert_array_equal(press_run(viewer, widget).data, expected, strict=True)
 
@@ -116,22 +116,22 @@ def test_colours_are_coupled_and_keep_their_integer_type(open_widget, press_run)
 def test_integers_are_kept_by_default_for_colours_only(open_alone):
     viewer, widget = open_alone("Isotropic diffusion")
     colours = viewer.add_image(np.zeros((8, 9, 3), np.uint8), rgb=True)
-    assert widget.form.preserve.value
+    assert widget.form.run_options["preserve_dtype"].value
     viewer.add_image(np.zeros((8, 9), np.uint8))
-    assert not widget.form.preserve.value
-    widget.form.preserve.value = True
+    assert not widget.form.run_options["preserve_dtype"].value
+    widget.form.run_options["preserve_dtype"].value = True
     widget.form.layer.value = colours
     viewer.add_image(np.zeros((8, 9, 3), np.float32), rgb=True)
-    assert not widget.form.preserve.value
+    assert not widget.form.run_options["preserve_dtype"].value
 
 
 def test_lazy_array_is_passed_to_the_engine(open_widget, press_run, noisy, monkeypatch):
     series = np.stack([noisy, noisy + 1])
     types, engine = [], outputs.run_with_outputs
 
-    def recorded(image, *args, **keywords):
-        types.append(type(image))
-        return engine(image, *args, **keywords)
+    def recorded(problem, *args, **keywords):
+        types.append(type(problem.image))
+        return engine(problem, *args, **keywords)
 
     monkeypatch.setattr(outputs, "run_with_outputs", recorded)
     viewer, widget = open_widget("Isotropic diffusion")
@@ -175,7 +175,7 @@ def test_nan_is_kept_on_request(open_alone, press_run, noisy):
     noisy[2, 3, 4] = np.nan
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, contrast_limits=(50, 250))
-    widget.form.nan.value = "mask"
+    widget.form.run_options["nan"].value = "mask"
     layer = press_run(viewer, widget)
     assert np.isnan(layer.data[2, 3, 4])
     assert np.isnan(layer.data).sum() == 1

@@ -11,6 +11,7 @@ import napari_diffusion as nd
 from helpers.hostile import check_sentence
 from napari_diffusion import io
 from napari_diffusion.cli import main
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.io.volume import Volume
 from napari_diffusion.workflows.file_run import (
     axis_names_in_file,
@@ -135,7 +136,7 @@ def test_axes_by_number_that_are_not_space_axes_are_refused(tmp_path):
     message = "by number they are C, Y, X here, and those of space are Z, Y, X"
     with pytest.raises(ValueError, match=message) as caught:
         filter_file(tmp_path / "a.tif", tmp_path / "b.tif", along_channels)
-    check_sentence(caught.value, "--axes")
+    check_sentence(caught.value, "name the axes to smooth along")
     in_space = nd.Recipe(nd.Linear(), 1.0, axes=(0, 2, 3))
     (written, *_) = filter_file(tmp_path / "a.tif", tmp_path / "b.tif", in_space)
     expected = nd.diffuse(image, nd.Linear(), time=1.0, axes=(0, 2, 3))
@@ -190,7 +191,9 @@ def test_recipe_with_labels_requires_labels(brain, tmp_path):
 def test_recipe_is_converted_to_the_unit_of_the_file(brain, tmp_path):
     recipe = nd.Recipe(nd.PeronaMalik(kappa=0.02), 2e6, unit="micrometer")
     shares = []
-    written = filter_file(brain, tmp_path / "out.nii", recipe, threads=1, progress=shares.append)
+    written = filter_file(
+        brain, tmp_path / "out.nii", recipe, execution=Execution(threads=1), progress=shares.append
+    )
     assert written == (tmp_path / "out.nii", tmp_path / "out.nii.recipe.json")
     assert shares[-1] == 1
     image = io.read(brain).data

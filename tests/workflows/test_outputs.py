@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 import napari_diffusion as nd
+from helpers.problems import problem_of
 from napari_diffusion.workflows.outputs import OutputRequest, describe_run, run_with_outputs
 
 MODELS = {
@@ -19,6 +20,14 @@ MODELS = {
 def picture(shape=(5, 12, 14), dtype=np.float32):
     noise = np.random.default_rng(3).normal(size=shape)
     return (90 * (np.indices(shape).sum(0) > 11) + 5 * noise + 40).astype(dtype)
+
+
+def run(image, model, request, *, progress=None, cancel=None, stop=None, **options):
+    """Run a model with the requested outputs; ``options`` are those of `nd.diffuse`."""
+    problem, execution = problem_of(image, model, **options)
+    return run_with_outputs(
+        problem, request, execution, progress=progress, cancel=cancel, stop=stop
+    )
 
 
 class AfterStep:
@@ -37,7 +46,7 @@ class AfterStep:
 def test_snapshot_equals_a_run_to_its_time(name, count):
     image, model = picture(), MODELS[name]
     request, spacing = OutputRequest(snapshots=count), (2.0, 1.0, 1.0)
-    outputs = run_with_outputs(image, model, request, time=6.0, spacing=spacing)
+    outputs = run(image, model, request, time=6.0, spacing=spacing)
     assert outputs.image.shape == (count, *image.shape)
     assert outputs.times[-1] == 6.0
     assert outputs.times[0] == pytest.approx(6.0 / 64)
@@ -54,7 +63,7 @@ def test_snapshot_equals_a_run_to_its_time(name, count):
 )
 def test_residual_is_image_minus_result(dtype, preserve):
     image, keywords = picture(dtype=dtype), {"time": 2.0, "preserve_dtype": preserve}
-    outputs = run_with_outputs(image, nd.Linear(), OutputRequest(residual=True), **keywords)
+    outputs = run(image, nd.Linear(), OutputRequest(residual=True), **keywords)
     residual = outputs.residual
     assert residual.dtype == (np.float64 if dtype is np.float64 else np.float32)
     np.testing.assert_array_equal(residual, image.astype(residual.dtype) - outputs.image)
@@ -64,7 +73,7 @@ def test_residual_is_image_minus_result(dtype, preserve):
 
 def test_residual_belongs_to_the_last_snapshot():
     image, request = picture(), OutputRequest(snapshots=3, residual=True)
-    outputs = run_with_outputs(image, nd.Linear(), request, time=2.0)
+    outputs = run(image, nd.Linear(), request, time=2.0)
     np.testing.assert_array_equal(outputs.residual, image - outputs.image[-1])
 
 
@@ -73,7 +82,7 @@ def test_stop_completes_the_current_step():
     states = [(state.time, state.image) for state in nd.evolve(image, model, time=6.0)]
     assert len(states) > 4
     request = OutputRequest(residual=True)
-    outputs = run_with_outputs(image, model, request, time=6.0, stop=AfterStep(3))
+    outputs = run(image, model, request, time=6.0, stop=AfterStep(3))
     assert outputs.times == (states[2][0],)
     assert outputs.frame == 0
     np.testing.assert_array_equal(outputs.image, states[2][1], strict=True)
@@ -84,7 +93,7 @@ def test_stop_in_a_series_leaves_later_frames_unfiltered():
     series = np.stack([picture((12, 14)) + offset for offset in (0, 7, 9)])
     model = MODELS["classic"]
     stop = AfterStep(nd.plan(series[0], model, time=4.0).steps + 2)
-    outputs = run_with_outputs(series, model, OutputRequest(), time=4.0, axes=(1, 2), stop=stop)
+    outputs = run(series, model, OutputRequest(), time=4.0, axes=(1, 2), stop=stop)
     assert outputs.frame == 1
     np.testing.assert_array_equal(outputs.image[0], nd.diffuse(series[0], model, time=4.0))
     np.testing.assert_array_equal(outputs.image[2], series[2])
@@ -95,7 +104,7 @@ def test_stop_in_a_series_leaves_later_frames_unfiltered():
 def test_stop_keeps_complete_snapshots(steps):
     """The linear model takes one step per snapshot, and a stop completes the current step."""
     image, request = picture(), OutputRequest(snapshots=4)
-    outputs = run_with_outputs(image, nd.Linear(), request, time=4.0, stop=AfterStep(steps))
+    outputs = run(image, nd.Linear(), request, time=4.0, stop=AfterStep(steps))
     assert outputs.image.shape == (steps, *image.shape)
     assert len(outputs.times) == steps
     expected = nd.diffuse(image, nd.Linear(), time=outputs.times[-1])
@@ -105,7 +114,7 @@ def test_stop_keeps_complete_snapshots(steps):
 def test_stop_before_the_first_snapshot_returns_the_current_image():
     image, model = picture(), nd.PeronaMalik(kappa=20.0)
     request = OutputRequest(snapshots=2)
-    outputs = run_with_outputs(image, model, request, time=640.0, stop=AfterStep(2))
+    outputs = run(image, model, request, time=640.0, stop=AfterStep(2))
     assert outputs.image.shape == image.shape
     assert 0 < outputs.times[0] < 10
 
@@ -114,38 +123,39 @@ def test_cancelled_run_has_no_result():
     cancel, request = threading.Event(), OutputRequest(snapshots=3)
     cancel.set()
     with pytest.raises(nd.Cancelled):
-        run_with_outputs(picture(), nd.Linear(), request, time=4.0, cancel=cancel)
+        run(picture(), nd.Linear(), request, time=4.0, cancel=cancel)
 
 
 def test_progress_increases_to_one():
     shares = []
     keywords = {"time": 4.0, "progress": shares.append, "threads": 1}
-    run_with_outputs(picture(), MODELS["classic"], OutputRequest(snapshots=4), **keywords)
+    run(picture(), MODELS["classic"], OutputRequest(snapshots=4), **keywords)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
 
 
 def test_predicted_memory_includes_all_outputs():
     image, model = np.zeros((20, 30, 40), np.uint8), nd.Linear()
-    alone = OutputRequest().memory(image, model, time=2.0)
+    run_of_image = problem_of(image, model, time=2.0)
+    alone = OutputRequest().memory(*run_of_image)
     assert alone == nd.plan(image, model, time=2.0).memory
     snapshots = OutputRequest(snapshots=7)
-    assert snapshots.memory(image, model, time=2.0) == alone + 7 * 4 * image.size
+    assert snapshots.memory(*run_of_image) == alone + 7 * 4 * image.size
     residual = OutputRequest(residual=True)
-    assert residual.memory(image, model, time=2.0) == alone + 4 * image.size
-    assert describe_run(image, model, snapshots, time=2.0).startswith("7 snapshots")
+    assert residual.memory(*run_of_image) == alone + 4 * image.size
+    assert describe_run(run_of_image[0], snapshots).startswith("7 snapshots")
     with pytest.raises(MemoryError, match="MiB of memory, and the preferences allow 1 MiB"):
-        describe_run(image, model, OutputRequest(), time=2.0, limit=1 << 20)
+        describe_run(run_of_image[0], OutputRequest(), limit=1 << 20)
     large = np.broadcast_to(np.uint8(0), (100, 100, 100))
     request = OutputRequest(snapshots=psutil.virtual_memory().total // 10**6)
     with pytest.raises(MemoryError, match=r"GiB of memory, and only .* are free"):
-        describe_run(large, model, request, time=2.0)
+        describe_run(problem_of(large, model, time=2.0)[0], request)
 
 
 @pytest.mark.parametrize(("count", "time"), [(1, 2.0), (3, 0.0)])
 def test_single_snapshot_and_snapshots_of_no_time_are_refused(count, time):
     with pytest.raises(ValueError, match="Snapshots need a diffusion time > 0 and at least 2"):
-        run_with_outputs(picture(), nd.Linear(), OutputRequest(snapshots=count), time=time)
+        run(picture(), nd.Linear(), OutputRequest(snapshots=count), time=time)
 
 
 def test_lazy_image_gives_the_same_outputs():
@@ -154,8 +164,8 @@ def test_lazy_image_gives_the_same_outputs():
     series = np.stack([picture((12, 14)), picture((12, 14)) + 7])
     lazy = dask.array.from_array(series, chunks=(1, 12, 14))
     request, keywords = OutputRequest(snapshots=2, residual=True), {"time": 2.0, "axes": (1, 2)}
-    outputs = run_with_outputs(lazy, nd.Linear(), request, **keywords)
-    expected = run_with_outputs(series, nd.Linear(), request, **keywords)
+    outputs = run(lazy, nd.Linear(), request, **keywords)
+    expected = run(series, nd.Linear(), request, **keywords)
     np.testing.assert_array_equal(outputs.image, expected.image, strict=True)
     np.testing.assert_array_equal(outputs.residual, expected.residual, strict=True)
 
@@ -164,7 +174,7 @@ def test_lazy_image_gives_the_same_outputs():
 def test_conductance_belongs_to_the_result(name):
     model, spacing = MODELS[name], (2.0, 1.0, 1.0)
     request = OutputRequest(snapshots=2, conductance=True)
-    outputs = run_with_outputs(picture(), model, request, time=2.0, spacing=spacing)
+    outputs = run(picture(), model, request, time=2.0, spacing=spacing)
     expected = nd.conductance(outputs.image[-1], model, spacing=spacing)
     np.testing.assert_array_equal(outputs.conductance, expected, strict=True)
 
@@ -172,7 +182,7 @@ def test_conductance_belongs_to_the_result(name):
 def test_coherence_and_directions_belong_to_the_result():
     model, spacing = nd.EdgeEnhancing(kappa=5.0), (2.0, 1.0, 1.0)
     request = OutputRequest(snapshots=2, coherence=True, directions=True)
-    outputs = run_with_outputs(picture(), model, request, time=2.0, spacing=spacing)
+    outputs = run(picture(), model, request, time=2.0, spacing=spacing)
     result = outputs.image[-1]
     coherence = nd.coherence(result, model, spacing=spacing)
     np.testing.assert_array_equal(outputs.coherence, coherence, strict=True)
@@ -184,6 +194,6 @@ def test_coherence_and_directions_belong_to_the_result():
 def test_conductance_of_colours_is_a_single_map():
     image = np.stack([picture((12, 14)), picture((12, 14)) * 2, picture((12, 14))], -1)
     request = OutputRequest(conductance=True)
-    outputs = run_with_outputs(image, MODELS["classic"], request, time=2.0, channel_axis=-1)
+    outputs = run(image, MODELS["classic"], request, time=2.0, channel_axis=-1)
     assert outputs.conductance.shape == (12, 14)
     assert 0 <= outputs.conductance.min() < 0.5 < outputs.conductance.max() <= 1

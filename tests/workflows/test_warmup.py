@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import pytest
 
-from napari_diffusion import backends
+from napari_diffusion.backends.numba.backend import NumbaBackend
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.workflows import warmup
 from napari_diffusion.workflows.warmup import LATER, NICENESS, NOW, SOON, WarmupClient, WarmupTask
@@ -49,7 +49,7 @@ warmup.WarmupWorker().work()
 
 
 def task(kind):
-    return WarmupTask(kind, {}, (4, 4), "float32")
+    return WarmupTask(kind, NumbaBackend.name, {}, (4, 4), "float32")
 
 
 def child(code, **environment):
@@ -67,7 +67,7 @@ def client(tmp_path, monkeypatch):
         started.append(child(code))
         return started[-1]
 
-    monkeypatch.setattr(backends, "completion_mark", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(NumbaBackend, "completion_mark", lambda self, kind: tmp_path / kind)
     monkeypatch.setattr(warmup, "_start", start)
     client = WarmupClient()
     client.started = started
@@ -114,7 +114,7 @@ def test_no_worker_is_started_for_cached_kernels(client, tmp_path):
 @pytest.mark.parametrize("reason", ["no cache", "no user"])
 def test_no_worker_is_started_without_a_cache_or_a_user(reason, client, monkeypatch):
     if reason == "no cache":
-        monkeypatch.setattr(backends, "completion_mark", lambda kind: None)
+        monkeypatch.setattr(NumbaBackend, "completion_mark", lambda self, kind: None)
     else:
         client.leave()
     client.prepare(task("first"), threading.Event())
@@ -181,7 +181,7 @@ def test_failed_worker_is_not_replaced(broken, client, monkeypatch):
 @pytest.mark.parametrize("executable", ["", None, "/opt/napari/bin/napari", "/nowhere/python3"])
 def test_executable_that_is_not_python_is_not_started(executable, monkeypatch, tmp_path):
     """It would open another napari."""
-    monkeypatch.setattr(backends, "completion_mark", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(NumbaBackend, "completion_mark", lambda self, kind: tmp_path / kind)
     monkeypatch.setattr(sys, "executable", executable)
     commands = []
     start = subprocess.Popen.__init__

@@ -1,85 +1,99 @@
-"""Kernels, the only loops over voxels, in two backends with the same functions.
+"""Kernels, the only loops over voxels, in backends with the same functions.
 
 ``"compiled"`` (numba) supports one to three axes of space. ``"reference"`` (NumPy) supports any
 number of axes. It is the specification, and the fallback where the compiled backend cannot run.
+Other packages register backends under the entry point group ``napari_diffusion.backends``.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import warnings
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from napari_diffusion.backends.protocol import Backend
+from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.numba.backend import NumbaBackend
 from napari_diffusion.backends.reference.backend import ReferenceBackend
+from napari_diffusion.core.registry import Registry
 
-BACKENDS = ("compiled", "reference")
+
+def _check(entry: Any) -> None:
+    if not (isinstance(entry, type) and issubclass(entry, Backend)):
+        raise TypeError(f"{entry!r} is no subclass of napari_diffusion.backends.base.Backend")
 
 
-def get_backend(name: str | None, axes: int) -> Backend:
+#: The backends of this package, the fastest first, and those of other packages.
+REGISTRY: Registry[type[Backend]] = Registry(
+    "backend", "napari_diffusion.backends", (NumbaBackend, ReferenceBackend), _check
+)
+
+
+def checked_name(name: Any) -> str:
+    """Return the name of a backend; raises ValueError if there is none of that name."""
+    return REGISTRY.get(name).name
+
+
+def get_backend(name: str | None, axes: int, calls_function: bool = False) -> Backend:
     """Return the backend for ``axes`` diffusing axes.
 
     Parameters
     ----------
     name
-        One of `BACKENDS`; ``None`` for the compiled backend where it can run.
+        Name of a backend; ``None`` for the fastest one of this package that can run.
     axes
         Number of diffusing axes.
+    calls_function
+        Whether the backend must call a diffusivity function of the user at every face.
 
     Raises
     ------
     ValueError
-        If there is no such backend, or if it does not support that many axes.
+        If there is no such backend, or if it cannot run.
     """
-    if name is not None and name not in BACKENDS:
-        raise ValueError(
-            f"There is no backend named {name!r}; the backends are {', '.join(BACKENDS)}."
-        )
-    if axes > 3 and name == "compiled":
-        raise ValueError(
-            f"The compiled backend runs 1 to 3 diffusing axes, got {axes}; leave backend=None."
-        )
-    if axes > 3 or name == "reference":
-        return _reference()
-    return _compiled() or _reference()
+    kind: Any
+    if name is None:
+        for kind in REGISTRY.builtin:
+            if _refusal(kind, axes, calls_function) is None and _is_installed(kind):
+                return _instance(kind)
+    kind = REGISTRY.get(name)
+    reason = _refusal(kind, axes, calls_function)
+    if reason is not None:
+        raise ValueError(f"The {name} backend {reason}.")
+    if not _is_installed(kind):
+        return _instance(ReferenceBackend)
+    return _instance(kind)
+
+
+def _refusal(kind: Any, axes: int, calls_function: bool) -> str | None:
+    """Return why a backend cannot run, as the end of a sentence; ``None`` if it can."""
+    if axes > kind.max_axes:
+        return f"runs 1 to {kind.max_axes} diffusing axes, got {axes}; leave backend=None"
+    if calls_function and not kind.calls_functions:
+        return "cannot call a diffusivity function on faces; leave backend=None, or give sigma > 0"
+    return None
 
 
 def is_compiling() -> bool:
-    """Whether any thread is compiling a kernel at this moment; this does not import numba."""
-    jit: Any = sys.modules.get("napari_diffusion.backends.numba.jit")
-    # The function is missing while another thread is importing the module.
-    return hasattr(jit, "is_compiling") and bool(jit.is_compiling())
-
-
-def completion_mark(kind: str) -> Path | None:
-    """Return the file that exists once all kernels for a kind of run are in the cache.
-
-    The result is ``None`` where no machine code is cached.
-    """
-    if _compiled() is None:
-        return None
-    from napari_diffusion.backends.numba import jit
-
-    return jit.completion_mark(kind)
+    """Whether any backend is compiling a kernel at this moment; this does not import numba."""
+    kinds: tuple[Any, ...] = REGISTRY.builtin
+    return any(_instance(kind).is_compiling() for kind in kinds)
 
 
 @cache
-def _compiled() -> Backend | None:
-    if importlib.util.find_spec("numba") is None:
-        warnings.warn(
-            "numba is not installed: the NumPy kernels do the work, several times slower.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    from napari_diffusion.backends.numba.backend import NumbaBackend
-
-    return NumbaBackend()
+def _is_installed(kind: Any) -> bool:
+    missing = kind.missing_libraries()
+    if not missing:
+        return True
+    warnings.warn(
+        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
+        "the NumPy kernels do the work, several times slower.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return False
 
 
 @cache
-def _reference() -> Backend:
-    return ReferenceBackend()
+def _instance(kind: Any) -> Backend:
+    backend: Backend = kind()
+    return backend

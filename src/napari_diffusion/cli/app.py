@@ -18,7 +18,7 @@ from napari_diffusion.cli.signals import Stop
 
 
 class _RunCommand(click.Command):
-    """The command ``run``, whose options include the parameters of all models.
+    """The command ``run``, whose options include those that models, recipe and execution declare.
 
     The models are only imported when the command is used.
     """
@@ -26,10 +26,12 @@ class _RunCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return all options, those of the models after ``--fwhm``."""
         own = super().get_params(ctx)
-        place = 1 + [option.name for option in own].index("fwhm")
-        from napari_diffusion.cli.options import model_options
+        names = [option.name for option in own]
+        models, options = 1 + names.index("fwhm"), names.index("overwrite")
+        from napari_diffusion.cli.options import model_options, run_options
 
-        return own[:place] + model_options() + own[place:]
+        before, after = own[:models], own[options:]
+        return [*before, *model_options(), *own[models:options], *run_options(), *after]
 
 
 @click.group(
@@ -126,34 +128,6 @@ def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Smooth within each label of this image, without flux between labels; 0 is outside.",
-)
-@click.option(
-    "--nan",
-    type=click.Choice(["raise", "mask"]),
-    help="raise: reject NaN and infinite values (default); mask: exclude these voxels.",
-)
-@click.option("--scheme", metavar="NAME", help="Time integration scheme (default: auto).")
-@click.option(
-    "--tolerance",
-    type=float,
-    help=(
-        "Target error of the time integration, as a share of the intensity range (default: 0.001)."
-    ),
-)
-@click.option(
-    "--strict",
-    is_flag=True,
-    help="Guarantee that no value leaves the intensity range of the input.",
-)
-@click.option(
-    "--preserve-dtype",
-    is_flag=True,
-    help="Round and saturate to the data type of the file (default: floating point).",
-)
-@click.option(
-    "--threads",
-    type=int,
-    help="Number of threads (default: all processors); the result does not depend on it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--dry-run", is_flag=True, help="Check the input and print the plan; write nothing.")
@@ -257,10 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _code_and_message(error: Exception) -> tuple[int, str]:
     """Return the exit code and the message, in one sentence, for an error."""
-    from napari_diffusion.io import MissingLibraryError
+    from napari_diffusion.cli.messages import COMMAND_LINE_WORDS
+    from napari_diffusion.core.errors import DescribedError, MissingLibraryError
 
     if isinstance(error, click.ClickException):
         text = error.format_message()
+    elif isinstance(error, DescribedError):
+        text = error.sentence(COMMAND_LINE_WORDS)
     elif isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}."
     elif isinstance(error, ValueError | TypeError | MemoryError | OSError | MissingLibraryError):

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from napari_diffusion import io
+from napari_diffusion.cli.axes import axis_request
 from napari_diffusion.cli.options import TIMES, declared
 from napari_diffusion.core import units
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
@@ -20,12 +21,15 @@ from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.suggestion import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
-from napari_diffusion.io.regions import read_regions
 from napari_diffusion.workflows.file_run import files_of
 
 
 def choose_parameters(
-    volume: Volume, assignment: AxisAssignment, recipe: Recipe, options: dict[str, Any]
+    volume: Volume,
+    assignment: AxisAssignment,
+    recipe: Recipe,
+    domain: Domain,
+    options: dict[str, Any],
 ) -> tuple[Recipe, str]:
     """Choose the parts of a recipe that the command line does not give.
 
@@ -36,6 +40,8 @@ def choose_parameters(
     recipe
         Recipe from the command line. Given parameters and a given time are kept; the other
         parameters are chosen for that time.
+    domain
+        Mask and labels.
     options
         Options of the command ``run`` by name.
 
@@ -50,14 +56,8 @@ def choose_parameters(
     fixed_fwhm = None
     if time_given and recipe.time > 0:
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
-    regions = {
-        name: read_regions(name, options[name], assignment.letters)
-        for name in ("mask", "labels")
-        if options.get(name) is not None
-    }
-    geometry = Geometry(assignment.spacing, assignment.axes, assignment.channel_axis)
-    domain = Domain(**regions, nan="mask")
-    problems = [make_problem(volume.data, geometry, domain), *_shared(assignment, options)]
+    problem = make_problem(volume.data, _measured(recipe), _geometry(assignment), domain)
+    problems = [problem, *_shared(assignment, recipe, options)]
     suggestion = suggest_for(
         problems,
         "auto" if options.get("model") is None else recipe.model,
@@ -73,20 +73,31 @@ def choose_parameters(
     return replace(recipe, model=suggestion.model, time=time), suggestion.report
 
 
-def _shared(assignment: AxisAssignment, options: dict[str, Any]) -> Iterator[Problem]:
+def _measured(recipe: Recipe) -> Recipe:
+    """Return a recipe for a measurement, which leaves out values that are not finite."""
+    return replace(recipe, nan="mask")
+
+
+def _geometry(assignment: AxisAssignment) -> Geometry:
+    return Geometry(assignment.spacing, assignment.axes, assignment.channel_axis)
+
+
+def _shared(
+    assignment: AxisAssignment, recipe: Recipe, options: dict[str, Any]
+) -> Iterator[Problem]:
     """Yield the problems of the images of ``--share``."""
+    request = replace(axis_request(options), unit=assignment.unit)
     for path in _image_files(options.get("share") or ()):
         volume = io.read(path)
         # Voxel sizes are converted to the unit of the first file; --spacing holds for all files.
-        own = resolve_axes(volume, options | {"unit": assignment.unit})
+        own = resolve_axes(volume, request)
         same_coupling = (own.channel_axis is None) == (assignment.channel_axis is None)
         if len(own.axes) != len(assignment.axes) or not same_coupling:
             raise click.UsageError(
                 f"{path} has other axes than the file to filter; "
                 "--share needs images of the same kind."
             )
-        geometry = Geometry(own.spacing, own.axes, own.channel_axis)
-        yield make_problem(volume.data, geometry, Domain(nan="mask"))
+        yield make_problem(volume.data, _measured(recipe), _geometry(own))
 
 
 def _image_files(paths: Sequence[Path]) -> list[Path]:

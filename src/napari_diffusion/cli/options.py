@@ -15,6 +15,7 @@ from napari_diffusion.core.gaussian import FWHM, time_for_sigma
 if TYPE_CHECKING:
     from napari_diffusion.engine.recipe import Recipe
     from napari_diffusion.models import Model, Parameter
+    from napari_diffusion.workflows.file_run import FileOptions
 
 #: Options that are only used with ``--auto``.
 AUTO_ONLY = ("share", "noise", "noise_reduction")
@@ -53,6 +54,54 @@ def _model_option(name: str, owners: list[tuple[str, Parameter]]) -> click.Optio
     )
 
 
+@cache
+def run_options() -> list[click.Parameter]:
+    """Return one option for each declared option of a run and of its execution."""
+    return [_run_option(parameter) for parameter in (*_recipe_options(), *_execution_options())]
+
+
+def _recipe_options() -> tuple[Parameter, ...]:
+    from napari_diffusion.engine.recipe_fields import run_options
+
+    return run_options()
+
+
+def _execution_options() -> tuple[Parameter, ...]:
+    from napari_diffusion.engine.execution import Execution
+    from napari_diffusion.engine.recipe_fields import run_options
+
+    return run_options(Execution)
+
+
+def _run_option(parameter: Parameter) -> click.Option:
+    names = [flag(parameter.name), parameter.name]
+    if parameter.type is bool:
+        return click.Option(names, is_flag=True, help=parameter.doc)
+    unit = f" [{parameter.unit_in('length')}]" if parameter.unit != "1" else ""
+    default = "" if parameter.default is None else f" (default: {parameter.default})"
+    kind: Any = parameter.type if parameter.type in (int, float) else str
+    return click.Option(
+        names,
+        type=click.Choice(parameter.choices) if parameter.choices else kind,
+        help=f"{parameter.doc}{unit}{default}",
+        metavar="NAME" if parameter.convert is not None else None,
+    )
+
+
+def file_options_of(options: dict[str, Any]) -> FileOptions:
+    """Return the options of a run on a file, besides its recipe."""
+    from napari_diffusion.engine.execution import Execution
+    from napari_diffusion.workflows.file_run import FileOptions
+
+    own = {p.name: options.get(p.name) for p in _execution_options()}
+    return FileOptions(
+        mask=options.get("mask"),
+        labels=options.get("labels"),
+        execution=Execution(**{name: value for name, value in own.items() if value is not None}),
+        overwrite=bool(options.get("overwrite")),
+    )
+
+
 def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
     """Check the options and return the recipe as a function of the unit of length.
 
@@ -72,12 +121,12 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
 
     given = {name: options[name] for name in declared() if options.get(name) is not None}
     times = {name: options[name] for name in TIMES if options.get(name) is not None}
+    # A flag that is not given is False.
     extra = {
-        name: options[name]
-        for name in ("nan", "scheme", "tolerance")
-        if options.get(name) is not None
+        p.name: options[p.name]
+        for p in _recipe_options()
+        if options.get(p.name) is not None and (p.type is not bool or options[p.name])
     }
-    extra |= {name: True for name in ("strict", "preserve_dtype") if options.get(name)}
     if options.get("recipe") is not None:
         conflicts = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
         if conflicts:

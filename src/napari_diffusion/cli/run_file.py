@@ -12,7 +12,8 @@ import click
 
 from napari_diffusion import io
 from napari_diffusion.cli.auto import choose_parameters
-from napari_diffusion.cli.options import recipe_from_options
+from napari_diffusion.cli.axes import axis_request
+from napari_diffusion.cli.options import file_options_of, recipe_from_options
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.axes import resolve_axes
@@ -42,19 +43,21 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     stop = stop or Stop()
     quiet = bool(options.get("quiet"))
     target_format, _ = io.format_of(target)
-    make_recipe = recipe_from_options(options)
+    make_recipe, request = recipe_from_options(options), axis_request(options)
     volume = io.read(source)
     if options.get("recipe") is not None:
-        options = axes_from_recipe(Recipe.load(options["recipe"]), volume, options)
-    assignment = resolve_axes(volume, options)
+        request = axes_from_recipe(Recipe.load(options["recipe"]), volume, request)
+    assignment = resolve_axes(volume, request)
     recipe = make_recipe(assignment.unit)
-    check_recipe(recipe, assignment, options)
+    file_options = file_options_of(options)
+    check_recipe(recipe, assignment, request, bool(file_options.region_files))
     paragraphs = []
     with stop.waiting():
         if options.get("auto"):
-            recipe, report = choose_parameters(volume, assignment, recipe, options)
+            domain = file_options.domain(assignment.letters)
+            recipe, report = choose_parameters(volume, assignment, recipe, domain, options)
             paragraphs.append(report)
-        run = FileRun.make(volume, assignment, recipe, target, options)
+        run = FileRun.make(volume, assignment, recipe, target, file_options)
     paragraphs += [describe_file_run(volume, assignment, run.recipe), run.plan.describe()]
     message = "\n".join(text for text in paragraphs if text)
     if options.get("dry_run"):

@@ -1,9 +1,113 @@
-"""Exception classes of the package."""
+"""Exception classes of the package.
+
+An error says what is wrong: a thing and its value. What the user can do about it is a `Remedy`, for
+which every front end (Python, command line, widget) has its own words.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
 
-class NotFinite(ValueError):
+
+class Remedy(Enum):
+    """What the user can do about an error."""
+
+    MASK_NAN = auto()
+    ALLOW_OVERWRITING = auto()
+    CHOOSE_ANOTHER_NAME = auto()
+    WRITE_ANOTHER_FORMAT = auto()
+    WRITE_FLOATING_POINT = auto()
+    NAME_PLANES = auto()
+    NAME_AXES = auto()
+    NAME_CHANNEL_AXIS = auto()
+    GIVE_VOXEL_SIZE = auto()
+    GIVE_LABELS = auto()
+    SAVE_ONE_IMAGE = auto()
+    CONVERT_COLOURS = auto()
+    INSTALL_IMAGECODECS = auto()
+
+
+#: Words for what the user does in another program; they are the same in every front end.
+SHARED_WORDS = {
+    Remedy.SAVE_ONE_IMAGE: "save the one to filter to a file of its own",
+    Remedy.CONVERT_COLOURS: "convert it to grey or RGB",
+    Remedy.INSTALL_IMAGECODECS: "install it with pip install imagecodecs",
+}
+#: Words of Python for each remedy.
+PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
+    Remedy.MASK_NAN: "use nan='mask'",
+    Remedy.ALLOW_OVERWRITING: "use overwrite=True or choose another name",
+    Remedy.CHOOSE_ANOTHER_NAME: "choose another name",
+    Remedy.WRITE_ANOTHER_FORMAT: "write NIfTI or .npy",
+    Remedy.WRITE_FLOATING_POINT: "use preserve_dtype=False, or write NIfTI or .npy",
+    Remedy.NAME_PLANES: "name the axes z, y, x of a stack, or y, x to filter each by itself",
+    Remedy.NAME_AXES: "name the axes to smooth along",
+    Remedy.NAME_CHANNEL_AXIS: "give channel_axis",
+    Remedy.GIVE_VOXEL_SIZE: "give spacing, one number per smoothed axis",
+    Remedy.GIVE_LABELS: "give labels or mask, or take the labels out of the recipe",
+}
+
+
+class DescribedError(Exception):
+    """Base of the errors whose advice each front end words for itself.
+
+    Parameters
+    ----------
+    description
+        What is wrong: a thing and its value, without advice, without the name of the file, and
+        without a final period.
+    remedy
+        What the user can do about it, ``None`` where the description says all.
+    path
+        File that the description is about, ``None`` if it is about no file.
+
+    Attributes
+    ----------
+    description, remedy, path
+        The parameters.
+    purpose
+        What the remedy achieves, as the end of the sentence.
+    """
+
+    purpose: str = ""
+
+    def __init__(
+        self, description: str, remedy: Remedy | None = None, path: Path | None = None
+    ) -> None:
+        self.description, self.remedy, self.path = description, remedy, path
+        super().__init__(self.sentence(PYTHON_WORDS))
+
+    def sentence(self, words: Mapping[Remedy, str], *, with_folder: bool = True) -> str:
+        """Return the message in the words of a front end.
+
+        Parameters
+        ----------
+        words
+            Words of the front end for each remedy.
+        with_folder
+            Whether the file is named with its folder.
+        """
+        sentence = self.description
+        if self.path is not None:
+            sentence = f"{self.path if with_folder else self.path.name}: {sentence}"
+        if self.remedy is not None:
+            advice = " ".join(part for part in (words[self.remedy], self.purpose) if part)
+            sentence = f"{sentence}; {advice}"
+        return f"{sentence}."
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild the error from its parameters, as for another process."""
+        return type(self), (self.description, self.remedy, self.path), vars(self)
+
+
+class InputError(DescribedError, ValueError):
+    """An image, a file or an argument cannot be used as it is."""
+
+
+class NotFinite(InputError):
     """Some values are NaN or infinite.
 
     Attributes
@@ -21,17 +125,38 @@ class NotFinite(ValueError):
         several = count > 1
         values, them = ("values that are", "them") if several else ("value that is", "it")
         place = f"{', one' if several else ''} at index {list(index)}"
-        remedy = f"use nan='mask' to diffuse around {them}"
-        super().__init__(f"{subject} has {count} {values} NaN or infinite{place}; {remedy}.")
+        self.purpose = f"to diffuse around {them}"
+        super().__init__(f"{subject} has {count} {values} NaN or infinite{place}", Remedy.MASK_NAN)
 
-    def __reduce__(self) -> tuple[type[NotFinite], tuple[int, tuple[int, ...], str]]:
-        """Rebuild the error in another process from its three arguments."""
-        return NotFinite, (self.count, self.index, self.subject)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild the error from its parameters, as for another process."""
+        return type(self), (self.count, self.index, self.subject), vars(self)
+
+
+class SourceMissing(DescribedError, FileNotFoundError):
+    """There is no file of this name to read."""
+
+
+class SourceLocked(DescribedError, PermissionError):
+    """A file may not be read."""
+
+
+class TargetExists(DescribedError, FileExistsError):
+    """A result would replace a file or a folder."""
+
+
+class WriteError(DescribedError, OSError):
+    """A file cannot be written."""
 
 
 class MissingLibraryError(ImportError):
     """A file format needs a library that is not installed."""
 
 
-class WriteError(OSError):
-    """A file could not be written; the message names its path, the reason and the free space."""
+def reason_of(error: Exception) -> str:
+    """Return what an error says, also one of another library, as a part of a sentence."""
+    if isinstance(error, DescribedError):
+        return error.description
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

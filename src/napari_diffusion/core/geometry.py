@@ -19,11 +19,14 @@ class Geometry:
         The axes that diffuse; ``None`` for all but ``channel_axis``.
     channel_axis
         Axis of the channels, which share one diffusivity; ``None`` for an image without channels.
+    channel_weights
+        Weight of each channel's gradient; ``None`` for equal weights.
     """
 
     spacing: float | Sequence[float] = 1.0
     axes: Sequence[int] | None = None
     channel_axis: int | None = None
+    channel_weights: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,7 @@ class Domain:
     mask, labels
         Bool mask, or integer labels with 0 outside; ``None`` for the whole image. No flux passes
         between voxels of different regions.
-    nan
-        ``"raise"`` refuses NaN and infinite values; ``"mask"`` keeps them and diffuses around them.
     """
 
     mask: Any = None
     labels: Any = None
-    nan: str = "raise"

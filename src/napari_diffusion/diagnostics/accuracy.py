@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from napari_diffusion.engine.request import Request
+from napari_diffusion.core.geometry import Geometry
+from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.problem import Problem, make_problem
+from napari_diffusion.engine.recipe_fields import RecipeFields
 
 
-def time_integration_error(request: Request, patch_side: int = 64) -> float:
+def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
     r"""Estimate the error of the time integration of a run, as a share of the intensity range.
 
     The middle of the middle frame is filtered by the schedule of the run, and again with every step
@@ -19,7 +21,7 @@ def time_integration_error(request: Request, patch_side: int = 64) -> float:
 
     Parameters
     ----------
-    request
+    problem
         The run; its values must be finite.
     patch_side
         Voxels of the patch along each axis.
@@ -30,12 +32,11 @@ def time_integration_error(request: Request, patch_side: int = 64) -> float:
         Root mean square error divided by the range of the patch; 0 for the exact scheme and for
         constant images.
     """
-    problem, plan = request.problem, request.plan
+    plan, time = make_plan(problem), problem.recipe.time
     count = sum(stage.time is not None for stage in plan.stages)
     frames = list(problem.frames()) if 0 not in problem.shape else []
     if not count or not frames:
         return 0.0
-    time = float(request.integration.time)
     coarse, fine = (plan.scheme.with_steps(time, n) for n in (count, 2 * count))
     if coarse is None or fine is None:
         return 0.0
@@ -46,18 +47,11 @@ def time_integration_error(request: Request, patch_side: int = 64) -> float:
     if not extent > 0:
         return 0.0
 
-    on_patch = Request.of(
-        patch,
-        request.model,
-        time=request.integration.time,
-        spacing=problem.kernel_spacing,
-        channel_axis=0,
-        channel_weights=tuple(problem.weights),
+    geometry = Geometry(
+        problem.kernel_spacing, channel_axis=0, channel_weights=tuple(problem.weights)
     )
-    results = [
-        replace(on_patch, integration=replace(on_patch.integration, scheme=scheme)).result()
-        for scheme in (coarse, fine)
-    ]
+    recipes = [RecipeFields(problem.recipe.model, time, scheme=scheme) for scheme in (coarse, fine)]
+    results = [run(make_problem(patch, recipe, geometry)) for recipe in recipes]
     difference = np.sqrt(np.mean(np.square(results[0] - results[1], dtype=float)))
     order = plan.scheme.order
     return float(difference * 2**order / (2**order - 1) / extent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +10,13 @@ from numpy.typing import NDArray
 from napari_diffusion import backends
 from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.diagnostics.feature_maps import map_over_image
 from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.halo_block import AxisIndex
+from napari_diffusion.engine.problem import Problem
 from napari_diffusion.models import Model
-from napari_diffusion.operators.curvature import LevelSetCurvature
-from napari_diffusion.operators.divergence import (
-    ConstantDiffusivity,
-    FaceDiffusivity,
-    GradientDiffusivity,
-)
 from napari_diffusion.operators.features import Features
-from napari_diffusion.operators.tensor import DiffusionTensor
 
 
 def diffusivity_curve(
@@ -36,7 +28,7 @@ def diffusivity_curve(
     for every model whose operator depends on the gradient.
     """
     kernels = backends.get_backend("reference", 1)
-    _, (reach,) = dry_run(model, Grid((3,), (spacing,)))
+    (reach,) = dry_run(model, Grid((3,), (spacing,))).step_reach((3,))
     size = 4 * reach + 5
     grid, ramp, middle = Grid((size,), (spacing,)), np.arange(size) * spacing, size // 2
     slopes = np.asarray(gradient, float)
@@ -50,30 +42,17 @@ def diffusivity_curve(
 
 
 def conductance_map(
-    image: Any,
-    model: Model,
-    geometry: Geometry,
-    domain: Domain,
+    problem: Problem,
     region: Sequence[AxisIndex] | None = None,
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    """Return the initial diffusivity g of a run, as `napari_diffusion.conductance`."""
-    return map_over_image(_at_voxels, image, model, geometry, domain, region, cancel)
+    """Return the initial diffusivity g of a run, as `napari_diffusion.conductance`.
+
+    The problem is one of `unread_problem`.
+    """
+    return map_over_image(_at_voxels, problem, region, cancel)
 
 
 def _at_voxels(model: Model, features: Features) -> Field:
     """Return the diffusivity of a model's operator at the voxels of the planes of ``features``."""
-    operator = model.operator(features)
-    if isinstance(operator, ConstantDiffusivity):
-        return np.full((features.hi - features.lo, *features.u.shape[2:]), operator.maximum)
-    if isinstance(operator, FaceDiffusivity):
-        return features.apply(operator.diffusivity, features.grad2(0.0))
-    if isinstance(operator, GradientDiffusivity):
-        return operator.maximum * features.apply(operator.diffusivity, operator.values)
-    if isinstance(operator, LevelSetCurvature):
-        return features.apply(operator.diffusivity, operator.values)
-    if isinstance(operator, DiffusionTensor):
-        eigenvalues = features.eigenvalues(operator.matrix)
-        smallest: Field = np.min(operator.spectrum(eigenvalues, *operator.extra), 0)
-        return smallest
-    return operator.values
+    return model.operator(features).conductance(features)

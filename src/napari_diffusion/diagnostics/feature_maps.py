@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from napari_diffusion import backends
 from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.halo_block import (
-    AxisIndex,
-    HaloBlock,
-    unread_problem,
-)
+from napari_diffusion.engine.frame import check_finite
+from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.planner import CHUNK_PLANES
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool, cpu_count
@@ -29,10 +25,7 @@ from napari_diffusion.operators.scratch import Scratch
 
 def map_over_image(
     measure: Callable[[Model, Features], Field],
-    image: Any,
-    model: Model,
-    geometry: Geometry,
-    domain: Domain,
+    problem: Problem,
     region: Sequence[AxisIndex] | None = None,
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
@@ -42,8 +35,8 @@ def map_over_image(
     ----------
     measure
         Returns the quantity at the voxels of a few planes, from the features of these planes.
-    image, model, geometry, domain
-        As in `napari_diffusion.engine.request.Request`.
+    problem
+        Image and model, from `unread_problem`.
     region
         An integer or a slice for every axis of the image; default the whole image.
     cancel
@@ -55,15 +48,14 @@ def map_over_image(
         Shape of ``image[region]`` without the channel axis; 0 outside mask and labels, and where
         the image is not finite.
     """
-    problem = unread_problem(image, geometry, domain)
-    image = image if hasattr(image, "shape") else np.asarray(image)
-    _, reach = dry_run(model, problem.grid())
+    model = problem.recipe.model
+    reach = dry_run(model, problem.grid()).step_reach(problem.space)
     whole = [slice(None)] * len(problem.shape)
     halo = problem.per_diffusing_axis(reach)
     block = HaloBlock.around(problem, whole if region is None else region, halo)
-    on_block = block.problem_of_block(image, domain)
+    on_block = block.problem_of_block()
     values = np.zeros(shape_without_channels(on_block), on_block.working)
-    for index, features, valid in frame_features(on_block, model):
+    for index, features, valid in frame_features(on_block, is_transformed=True):
         target = values[index].reshape(on_block.space)
 
         def work(part: Features, target: Field = target) -> None:
@@ -89,28 +81,26 @@ def for_each_chunk(
 
 
 def frame_features(
-    problem: Problem, model: Model | None = None
+    problem: Problem, is_transformed: bool = False
 ) -> Iterator[tuple[Any, Features, NDArray[np.bool_]]]:
     """Yield for every frame its index without channels, its features, and its valid voxels.
 
-    Valid voxels are finite and in a region. With a model, the features are those of the transformed
-    intensities that it diffuses.
+    Valid voxels are finite and in a region. With ``is_transformed``, the features are those of the
+    intensities that the model diffuses, such as their squares.
     """
+    model = problem.recipe.model
     kernels, scratch = backends.get_backend(None, len(problem.space)), Scratch()
     # A single voxel has no neighbours.
     empty = 0 in problem.shape or problem.space == (1, 1, 1)
     for frame in [] if empty else problem.frames():
         field, _ = problem.read(frame)
-        invalid = np.logical_or.reduce(~np.isfinite(field))
+        invalid_values = ~np.isfinite(field)
+        invalid = np.logical_or.reduce(invalid_values)
         has_invalid = bool(invalid.any())
         if has_invalid:
-            if problem.nan == "raise":
-                raise ValueError(
-                    "The image has values that are NaN or infinite; "
-                    "use nan='mask' to leave them out."
-                )
+            check_finite(problem, frame, invalid_values)
             field = np.where(invalid, field.dtype.type(0), field)
-        if model is not None and model.has_transform:
+        if is_transformed and model.has_transform:
             field = field.copy()
             model.encode(field)
         regions = problem.regions_of(frame)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
-from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.diagnostics.feature_maps import frame_features, shape_without_channels
-from napari_diffusion.engine.halo_block import (
-    AxisIndex,
-    HaloBlock,
-    unread_problem,
-)
+from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.smoothing import smoothing_reach
 
@@ -61,17 +55,15 @@ class Gradients:
 
 
 def sample_gradients(
-    image: Any,
-    geometry: Geometry,
-    domain: Domain,
+    problem: Problem,
     sigma: float = 0.0,
     frame: Sequence[int] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Gradients:
-    """Sample the gradient magnitudes of a frame, as `napari_diffusion.gradients`."""
-    domain = replace(domain, nan="mask")
-    problem = unread_problem(image, geometry, domain)
-    image = image if hasattr(image, "shape") else np.asarray(image)
+    """Sample the gradient magnitudes of a frame, as `napari_diffusion.gradients`.
+
+    The problem is one of `unread_problem`.
+    """
     middle = [problem.shape[i] // 2 for i in problem.frame_axes]
     reach = [1 + r for r in smoothing_reach(sigma, problem.grid())]
     halo = problem.per_diffusing_axis(reach)
@@ -80,7 +72,7 @@ def sample_gradients(
         if cancel is not None and cancel.is_set():
             raise Cancelled("The measurement of gradients was cancelled.")
         block = HaloBlock.around(problem, region, halo)
-        on_block = block.problem_of_block(image, domain)
+        on_block = block.problem_of_block()
         shape = shape_without_channels(on_block)
         gradient, valid = np.zeros(shape), np.zeros(shape, bool)
         for index, features, own_valid in frame_features(on_block):

@@ -5,23 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.reference.tensor import symmetric
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.diagnostics.feature_maps import for_each_chunk, frame_features, map_over_image
 from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.halo_block import AxisIndex
-from napari_diffusion.engine.problem import Problem, make_problem
+from napari_diffusion.engine.problem import Problem
 from napari_diffusion.models import Model
 from napari_diffusion.operators.features import Features
-from napari_diffusion.operators.tensor import DiffusionTensor
 
 #: Largest number of directions of an image: more are slow to draw and unreadable.
 MAX_DIRECTIONS = 100_000
@@ -88,38 +84,30 @@ class Directions:
 
 def has_tensor(model: Model) -> bool:
     """Whether the operator of a model is a diffusion tensor."""
-    return isinstance(dry_run(model, Grid((2, 2, 2), (1.0, 1.0, 1.0)))[0], DiffusionTensor)
+    return dry_run(model, Grid((2, 2, 2), (1.0, 1.0, 1.0))).operator.has_tensor
 
 
 def coherence_map(
-    image: Any,
-    model: Model,
-    geometry: Geometry,
-    domain: Domain,
+    problem: Problem,
     region: Sequence[AxisIndex] | None = None,
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
-    """Return the coherence at the voxels of a region, as `napari_diffusion.coherence`."""
-    _check_has_tensor(model)
+    """Return the coherence at the voxels of a region, as `napari_diffusion.coherence`.
+
+    The problem is one of `unread_problem`.
+    """
+    _check_has_tensor(problem.recipe.model)
 
     def measure(model: Model, features: Features) -> NDArray[np.float64]:
-        tensor = _tensor(model, features)
-        eigenvalues = features.eigenvalues(tensor.matrix)
-        return _coherence(np.stack(tensor.spectrum(eigenvalues, *tensor.extra)))
+        return _coherence(model.operator(features).eigenvalues(features))
 
-    return map_over_image(measure, image, model, geometry, domain, region, cancel)
+    return map_over_image(measure, problem, region, cancel)
 
 
-def sample_directions(
-    image: Any,
-    model: Model,
-    geometry: Geometry,
-    domain: Domain,
-    cancel: CancelEvent | None = None,
-) -> Directions:
+def sample_directions(problem: Problem, cancel: CancelEvent | None = None) -> Directions:
     """Return directions of the largest diffusivity, as `napari_diffusion.directions`."""
+    model = problem.recipe.model
     _check_has_tensor(model)
-    problem = make_problem(image, geometry, domain)
     distance, is_sampled = _lattice(problem)
     lattice = np.argwhere(is_sampled)
     axes = [i for i in range(len(problem.shape)) if i != problem.channel_axis]
@@ -128,7 +116,7 @@ def sample_directions(
     empty = np.zeros((0, len(axes)), np.intp), np.zeros((0, len(axes))), np.zeros(0)
     samples: list[_Sample] = [empty]
     # Voxels outside the regions have walls on all sides: no gradient, hence no coherence.
-    for frame, features, _ in frame_features(problem, model):
+    for frame, features, _ in frame_features(problem, is_transformed=True):
         directions, coherence = _sample_frame(model, features, is_sampled, cancel)
         positions = np.zeros((len(lattice), len(axes)), np.intp)
         vectors = np.zeros((len(lattice), len(axes)))
@@ -167,14 +155,7 @@ def _directions_and_coherence(
     model: Model, features: Features, is_sampled: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return direction and coherence at the sampled voxels of the planes of ``features``."""
-    tensor = _tensor(model, features)
-    matrices = symmetric(tensor.matrix[:, is_sampled]).astype(np.float64)
-    ascending, vectors = np.linalg.eigh(matrices)
-    extra = (field[is_sampled] for field in tensor.extra)
-    # The spectrum takes and returns the order of descending eigenvalues of the matrix. In the
-    # reversed order, argmax selects the last of equal diffusivities.
-    lam = np.stack(tensor.spectrum(ascending.T[::-1], *extra))[::-1]
-    direction = np.take_along_axis(vectors, lam.argmax(0)[:, None, None], 2)[..., 0]
+    direction, lam = model.operator(features).directions(is_sampled)
     largest = np.take_along_axis(direction, np.abs(direction).argmax(1)[:, None], 1)
     return direction * np.where(largest < 0, -1.0, 1.0), _coherence(lam)
 
@@ -210,12 +191,6 @@ def _lattice(problem: Problem) -> tuple[float, NDArray[np.bool_]]:
     is_sampled = np.zeros(problem.space, bool)
     is_sampled[tuple(next(slices) if n > 1 else slice(None) for n in problem.space)] = True
     return distance, is_sampled
-
-
-def _tensor(model: Model, features: Features) -> DiffusionTensor:
-    tensor = model.operator(features)
-    assert isinstance(tensor, DiffusionTensor)
-    return tensor
 
 
 def _check_has_tensor(model: Model) -> None:

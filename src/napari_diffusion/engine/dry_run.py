@@ -1,20 +1,46 @@
-"""Operator of a model and reach of its features, measured on a few voxels of zeros."""
+"""Operator of a model, reach of its features and their kernels, from a few voxels of zeros."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from napari_diffusion import backends
+from napari_diffusion.backends.recording import Recorder
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.models import Model
 from napari_diffusion.operators import Operator
 from napari_diffusion.operators.features import Features
 
 
-def dry_run(model: Model, grid: Grid) -> tuple[Operator, list[int]]:
-    """Return the operator of a model and the reach of one step per axis [voxel].
+@dataclass(frozen=True)
+class DryRun:
+    """What the operator of a model says about a grid, whatever the image.
+
+    Attributes
+    ----------
+    operator
+        The operator, evaluated on a few voxels of zeros.
+    feature_reach
+        Reach of the features of one operator, per axis [voxel].
+    calls
+        The kernels that the features call.
+    """
+
+    operator: Operator
+    feature_reach: tuple[int, ...]
+    calls: tuple[Any, ...]
+
+    def step_reach(self, shape: tuple[int, ...]) -> list[int]:
+        """Return the reach of one step with new features, per axis [voxel]."""
+        return [1 + r if n > 1 else 0 for r, n in zip(self.feature_reach, shape, strict=True)]
+
+
+def dry_run(model: Model, grid: Grid) -> DryRun:
+    """Return the operator of a model, the reach of its features and their kernels.
 
     The model runs on a few voxels of zeros, so the result is independent of the image.
     """
@@ -34,12 +60,12 @@ def dry_run(model: Model, grid: Grid) -> tuple[Operator, list[int]]:
 @lru_cache(maxsize=64)
 def _dry_run(
     model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], walled: bool
-) -> tuple[Operator, list[int]]:
+) -> DryRun:
     """Cached, because it takes as long as the filter of a small image."""
     small = Grid(shape, spacing, np.zeros(shape, np.uint8) if walled else None)
     zeros = np.zeros((1, *shape), np.float32)
-    kernels = backends.get_backend("reference", len(shape))
-    features = Features(zeros, 0, shape[0], small, kernels, np.ones(1, np.float32))
+    recorder: Any = Recorder(backends.get_backend("reference", len(shape)))
+    features = Features(zeros, 0, shape[0], small, recorder, np.ones(1, np.float32))
     operator = model.operator(features)
     reach = features.reach or [0] * len(shape)
-    return operator, [1 + r if n > 1 else 0 for r, n in zip(reach, shape, strict=True)]
+    return DryRun(operator, tuple(reach), tuple(sorted(recorder.calls, key=repr)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import Problem, make_problem
 
 #: Index along one axis of a region.
@@ -70,11 +70,11 @@ class HaloBlock:
         """Return the block of the image; it is lazy if the image is."""
         return image[self.outer]
 
-    def problem_of_block(self, image: Any, domain: Domain) -> Problem:
+    def problem_of_block(self) -> Problem:
         """Return the problem on the block alone, with the block of mask and labels."""
-        cropped = replace(domain, mask=self.crop(domain.mask), labels=self.crop(domain.labels))
-        image, weights = self.read(image), tuple(self.problem.weights)
-        return make_problem(image, self.problem.geometry, cropped, channel_weights=weights)
+        problem, domain = self.problem, self.problem.domain
+        cropped = Domain(self.crop(domain.mask), self.crop(domain.labels))
+        return make_problem(self.read(problem.image), problem.recipe, problem.geometry, cropped)
 
     def part_of(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the part of ``values``, which cover the block without its channel axis."""
@@ -134,31 +134,6 @@ class HaloBlock:
         channel = self.problem.channel_axis
         without_channel = tuple(i for i in range(len(self.problem.shape)) if i != channel)
         return without_channel if regions.ndim == len(without_channel) else self.problem.axes
-
-
-def unread_problem(
-    image: Any,
-    geometry: Geometry,
-    domain: Domain,
-    *,
-    preserve_dtype: bool = False,
-    channel_weights: Sequence[float] | None = None,
-) -> Problem:
-    """Check the arguments as `make_problem`, but do not read mask and labels.
-
-    Only their shape and dtype are used, because they may be lazy and large.
-    """
-    shapes = replace(domain, mask=_shape_only(domain.mask), labels=_shape_only(domain.labels))
-    return make_problem(
-        image, geometry, shapes, preserve_dtype=preserve_dtype, channel_weights=channel_weights
-    )
-
-
-def _shape_only(regions: Any) -> Any:
-    """Return a placeholder of the same shape and dtype, which takes no memory."""
-    if not (hasattr(regions, "shape") and hasattr(regions, "dtype")):
-        return regions
-    return np.broadcast_to(np.zeros((), regions.dtype), tuple(int(n) for n in regions.shape))
 
 
 def _outer_and_inner(index: Any, size: int, halo: int, axis: int) -> tuple[slice, AxisIndex]:

@@ -9,18 +9,19 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from napari_diffusion import backends
 from napari_diffusion.core.arrays import Field, Image
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.engine.planner import Plan
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.frame import Frame, read_frame
+from napari_diffusion.engine.memory import check_memory
+from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
-from napari_diffusion.models import Model
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,53 @@ class State:
 
 def evolve(
     problem: Problem,
-    model: Model,
-    plan: Plan,
+    execution: Execution | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
+    plan: Plan | None = None,
 ) -> Generator[State, None, None]:
-    """Run a plan; yields a `State` after every step (or superstep) of every frame."""
-    progress = progress or (lambda fraction: None)
-    kernels = backends.get_backend(plan.backend, len(problem.space))
+    """Run step by step; yields a `State` after every step (or superstep) of every frame.
+
+    Everything is checked at the call, before the first step. The ``plan`` is made from problem and
+    execution by default.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        When the run cannot be done.
+    """
+    checks = (("progress", progress, "__call__"), ("cancel", cancel, "is_set"))
+    for name, argument, method in checks:
+        if argument is not None and not hasattr(argument, method):
+            raise TypeError(f"{name} must have {method}(), got {type(argument).__name__}.")
+    plan = plan or make_plan(problem, execution)
+    check_memory(problem, plan.memory)
+    return _evolve(problem, plan, progress or (lambda fraction: None), cancel)
+
+
+def run(
+    problem: Problem,
+    execution: Execution | None = None,
+    progress: Callable[[float], object] | None = None,
+    cancel: CancelEvent | None = None,
+    plan: Plan | None = None,
+) -> Image:
+    """Run to the end and return the image; arguments and errors as `evolve`."""
+    last = None
+    for state in evolve(problem, execution, progress, cancel, plan):
+        last = state
+    assert last is not None
+    return last.image
+
+
+def _evolve(
+    problem: Problem,
+    plan: Plan,
+    progress: Callable[[float], object],
+    cancel: CancelEvent | None,
+) -> Generator[State, None, None]:
+    """Run a plan, frame by frame."""
+    backend = backends.get_backend(plan.backend, len(problem.space))
     frames = list(problem.frames()) if 0 not in problem.shape else []
     if not frames or not plan.stages:
         progress(1.0)
@@ -71,34 +111,35 @@ def evolve(
     with SlabPool(
         plan.threads, cancel, lambda part: progress(min((done + part) * share, 1.0))
     ) as slabs:
-        solver = Solver(problem, model, plan, kernels, slabs)
+        solver = Solver(problem, plan, backend, slabs)
         result: Image | None = None
-        for number, frame in enumerate(frames):
-            for time, field, invalid in solver.solve(frame):
+        for number, index in enumerate(frames):
+            frame, start = read_frame(problem, index, plan, backend, slabs)
+            for state in solver.advance(frame.grid, start, len(plan.stages)):
                 done += 1
-                if time is None:
+                if state.time is None:
                     continue
                 later, copy = frames[number + 1 :], done < stage_count
-                if len(frames) > 1 and time == plan.stages[-1].time:
+                if len(frames) > 1 and state.time == plan.stages[-1].time:
                     if result is None:
                         result = np.empty(problem.shape, problem.dtype)
-                    result[frame] = solver.finished(field, invalid, frame, copy=False)
+                    result[index] = frame.finished(state.u, copy=False)
                     image = partial(_snapshot, problem, result, later, copy=copy)
                 else:
-                    current = _CurrentFrame(solver, field, invalid, frame)
+                    current = _CurrentFrame(solver, frame, state.u)
                     image = partial(_assemble, current, result, later, copy=copy)
-                yield State(time, done * share, number, image)
+                yield State(state.time, done * share, number, image)
+            del frame, start, state  # their memory is free for the next frame
     progress(1.0)
 
 
 @dataclass(frozen=True)
 class _CurrentFrame:
-    """The frame that is being filtered: its field and the mask of its invalid values."""
+    """The frame that is being filtered, and its field."""
 
     solver: Solver
+    frame: Frame
     field: Field
-    invalid: Any
-    index: FrameIndex
 
 
 def _unfiltered(problem: Problem, frames: list[FrameIndex]) -> Image:
@@ -117,15 +158,15 @@ def _assemble(
     current: _CurrentFrame, result: Image | None, later: list[FrameIndex], copy: bool
 ) -> Image:
     """Return the image within a frame; ``result`` holds the frames before it."""
-    solver, problem = current.solver, current.solver.problem
+    problem = current.frame.problem
     if not copy:
-        solver.fields.clear()  # the run has ended: free their memory for the result
-    part = solver.finished(current.field, current.invalid, current.index, copy)
+        current.solver.release_fields()  # the run has ended: their memory is free for the result
+    part = current.frame.finished(current.field, copy)
     if part.size == math.prod(problem.shape):
         return _masked(problem, np.ascontiguousarray(part).reshape(problem.shape))
     image = np.empty(problem.shape, problem.dtype) if result is None else result.copy()
     _fill_from_input(problem, image, later)
-    image[current.index] = part
+    image[current.frame.index] = part
     return _masked(problem, image)
 
 

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
 
 import numpy as np
 
 from napari_diffusion import backends, schemes
-from napari_diffusion.backends.protocol import Backend
-from napari_diffusion.backends.reference.selling import REACH as SELLING_REACH
+from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.memory import MemoryDemand, format_bytes, tensor_arrays
-from napari_diffusion.engine.options import Execution, Integration
+from napari_diffusion.engine.dry_run import DryRun, dry_run
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.memory import MemoryDemand, format_bytes
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import MIN_SLAB_VOXELS, cpu_count, slab_height
-from napari_diffusion.models import Model
-from napari_diffusion.models.base import as_number
-from napari_diffusion.operators import Operator, VoxelOperator
-from napari_diffusion.operators.curvature import LevelSetCurvature
-from napari_diffusion.operators.divergence import (
-    ConstantDiffusivity,
-    FaceDiffusivity,
-    GradientDiffusivity,
-)
-from napari_diffusion.operators.smoothing import heat_series_weights
-from napari_diffusion.operators.tensor import DiffusionTensor
-from napari_diffusion.schemes import Exact, Scheme, Stage
+from napari_diffusion.engine.slab_pool import slab_height
+from napari_diffusion.operators import Operator
+from napari_diffusion.operators.base import SlabLayout
+from napari_diffusion.schemes import Scheme, Stage
 
-#: Largest slab [voxels]: cancel takes effect within a fraction of a second, and scratch is small.
-MAX_SLAB_VOXELS, MAX_REFERENCE_SLAB_VOXELS = 1 << 21, 1 << 20
 #: Planes whose features are computed at once, or voxels if planes are small: a plane of a 2-D image
 #: is one row.
 CHUNK_PLANES, CHUNK_VOXELS = 8, 1 << 18
-#: Largest slab [voxels] of a tensor model. Its surroundings are computed twice, but the scratch of
-#: all slabs together stays below half the image.
-MAX_TENSOR_SLAB_VOXELS = 1 << 19
 #: Largest number of stages of a run; a longer diffusion time is probably in a wrong unit.
 MAX_STAGES = 100_000
 #: Largest number of stable steps of a run that is solved in one stage.
@@ -53,9 +39,8 @@ class Plan:
     ----------
     scheme, stages
         Time integrator and its schedule, the same for every frame, block and thread.
-    halo
-        Voxels per diffusing axis by which a block must overlap its neighbours, so that its inside
-        is exact.
+    operator
+        Operator of the model, evaluated on a few zeros.
     memory
         Predicted peak [bytes], input and output included.
     max_step
@@ -66,13 +51,18 @@ class Plan:
         Number of planes of a slab, and of the part of it whose features are computed at once.
     strict
         Whether the extremum principle is guaranteed.
-    tensor
-        Operator of a tensor model, evaluated on a few zeros; ``None`` for other models.
+    grid
+        Grid of a frame; placeholders stand for walls.
+    shape
+        Number of voxels along each diffusing axis.
+    feature_reach, calls, working
+        Reach of the features of one operator per axis of the grid [voxel], kernels that they call,
+        and data type of the fields.
     """
 
     scheme: Scheme
     stages: tuple[Stage, ...]
-    halo: tuple[int, ...]
+    operator: Operator
     memory: int
     max_step: float
     threads: int
@@ -81,24 +71,59 @@ class Plan:
     frames: int
     backend: str
     strict: bool
-    tensor: DiffusionTensor | None
+    grid: Grid
+    shape: tuple[int, ...]
+    feature_reach: tuple[int, ...]
+    calls: tuple[Hashable, ...]
+    working: np.dtype[np.generic]
 
     @property
-    def tensors_made(self) -> int:
-        """How often the tensors of a frame are computed.
-
-        A first stage with a predictor step computes them twice: for the input and at the predicted
-        state.
-        """
-        if not self.tensor:
-            return 0
-        first_predictor = any(stage.predictor_step for stage in self.stages[:1])
-        return sum(not stage.reuse_tensor for stage in self.stages) + first_predictor
+    def operators_made(self) -> int:
+        """How often a frame makes what it stores of the operator, such as its tensors."""
+        return self.operator.operators_made(self.stages)
 
     @property
     def steps(self) -> int:
         """Number of evaluations of the operator per frame."""
         return len(self.stages)
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Voxels per diffusing axis by which a block must overlap its neighbours.
+
+        The inside of the block is then exact.
+        """
+        reach = self.reach(0, len(self.stages))
+        long = iter([r for r, n in zip(reach, self.grid.shape, strict=True) if n != 1])
+        return tuple(min(next(long), n) if n != 1 else 0 for n in self.shape)
+
+    def reach(self, first: int, last: int) -> list[int]:
+        """Return the reach of stages ``first:last`` together, per axis of the grid [voxel].
+
+        A block must overlap its neighbours by it, so that these stages are exact inside.
+        """
+        stages = self.stages[first:last]
+        reach = self.scheme.reach(
+            stages, self.operator, self.feature_reach, self.grid, self.working
+        )
+        if reach is None:
+            reach = self.operator.reach_of(stages, first == 0, self.feature_reach, self.strict)
+        return reach
+
+    def kernel_key(self) -> Hashable | None:
+        """Return a key of the compiled kernels of the run; ``None`` if nothing is compiled.
+
+        Runs with equal keys need the same kernels.
+        """
+        has_walls = self.grid.open_faces is not None
+        scheme = self.scheme.name if self.scheme.is_direct else "stages"
+        stage = self.operator.stage_calls(self.strict)
+        calls = self.calls, stage, scheme, has_walls
+        return self._kernels.kernel_key(calls, np.dtype(self.working))
+
+    @property
+    def _kernels(self) -> Backend:
+        return backends.get_backend(self.backend, len(self.grid.shape))
 
     def describe(self) -> str:
         """Return the plan in one sentence."""
@@ -109,78 +134,47 @@ class Plan:
         return f"{self.scheme.name}: {steps}{frames}, {threads}, {memory} of memory."
 
 
-def make_plan(
-    problem: Problem,
-    model: Model,
-    integration: Integration,
-    execution: Execution | None = None,
-) -> Plan:
-    """Plan a run of a model on a problem.
+def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
+    """Plan a run.
 
     Raises
     ------
     TypeError, ValueError
         In one sentence that says what would work.
     """
-    execution = execution or Execution()
-    if not isinstance(model, Model):
-        raise TypeError(
-            f"model must be a diffusion model such as nd.Linear(), got {type(model).__name__}."
-        )
-    time = _number("time", integration.time, "[length²]", minimum=0.0)
-    tolerance, strict = integration.tolerance, integration.strict
-    if _number("tolerance", tolerance, "(a share of the intensity range)") <= 0:
-        raise ValueError(f"tolerance must be > 0, got {tolerance}.")
-    threads = _thread_count(execution.threads)
+    execution, recipe = execution or Execution(), problem.recipe
+    time, threads = recipe.time, execution.thread_count
     grid = problem.grid(_unknown_walls(problem))
-    operator, reach = dry_run(model, grid)
-    feature_reach = [max(r - 1, 0) for r in reach]
-    kernels = _backend_for(operator, execution.backend, len(problem.space))
+    dry = dry_run(recipe.model, grid)
+    operator = dry.operator
+    backend = backends.get_backend(execution.backend, len(problem.space), operator.calls_function)
     max_step = operator.max_step(grid)
-    _check_length(problem, operator, integration.scheme, time, max_step)
-    scheme = schemes.choose_scheme(integration.scheme, operator, grid, strict, time, tolerance)
-    _check_options(scheme, time)
-    stages = scheme.stages(time, max_step, tolerance)
-    height, chunk = _slab_sizes(problem, operator, kernels, threads)
-    demand = MemoryDemand(
-        problem=problem,
-        operator=operator,
-        scheme=scheme,
-        stages=stages,
-        backend=kernels,
-        strict=strict,
-        reach=feature_reach,
-        height=height,
-        chunk=chunk,
-        busy_threads=min(threads, -(-problem.space[0] // height)),
-        has_transform=model.has_transform,
+    # Before a scheme computes its stages, and again when it is known.
+    _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
+    scheme = schemes.choose_scheme(
+        recipe.scheme, operator, grid, recipe.strict, time, recipe.tolerance
     )
-    if isinstance(scheme, Exact):
-        halo = _exact_halo(scheme, grid, time, problem)
-    else:
-        halo = _stepped_halo(stages, operator, feature_reach, strict)
-    lengths = [problem.shape[i] for i in problem.axes]
+    _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
+    stages = _schedule(scheme, time, max_step, recipe.tolerance)
+    height, chunk = _slab_sizes(problem, operator, backend, threads)
     return Plan(
         scheme=scheme,
         stages=stages,
-        halo=tuple(map(min, problem.per_diffusing_axis(halo), lengths)),
-        memory=demand.peak,
+        operator=operator,
+        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk), threads),
         max_step=max_step,
         threads=threads,
         height=height,
         chunk=chunk,
         frames=math.prod(problem.shape[i] for i in problem.frame_axes),
-        backend=kernels.name,
-        strict=strict,
-        tensor=operator if isinstance(operator, DiffusionTensor) else None,
+        backend=backend.name,
+        strict=recipe.strict,
+        grid=grid,
+        shape=tuple([problem.shape[i] for i in problem.axes]),
+        feature_reach=dry.feature_reach,
+        calls=dry.calls,
+        working=problem.working,
     )
-
-
-def _thread_count(threads: Any) -> int:
-    count = cpu_count() if threads is None else threads
-    if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
-        raise ValueError(f"threads must be a whole number >= 1, got {threads!r}.")
-    return int(count)
 
 
 def _unknown_walls(problem: Problem) -> OpenFaces | None:
@@ -188,28 +182,12 @@ def _unknown_walls(problem: Problem) -> OpenFaces | None:
     return np.zeros((1,) * len(problem.space), np.uint8) if problem.may_have_walls else None
 
 
-def _backend_for(operator: Operator, name: str | None, axes: int) -> Backend:
-    """Return the backend for an operator; compiled kernels cannot call a function on faces."""
-    on_faces = FaceDiffusivity | GradientDiffusivity | LevelSetCurvature
-    if isinstance(operator, on_faces) and callable(operator.diffusivity.code):
-        if name == "compiled":
-            raise ValueError(
-                "The compiled backend cannot call a diffusivity function on faces; "
-                "leave backend=None, or give sigma > 0."
-            )
-        name = "reference"
-    return backends.get_backend(name, axes)
+def _check_length(problem: Problem, is_solved: bool, max_step: float) -> None:
+    """Refuse a diffusion time of far too many steps.
 
-
-def _check_length(
-    problem: Problem, operator: Operator, scheme: Any, time: float, max_step: float
-) -> None:
-    """Refuse a diffusion time of far too many steps, before a scheme computes its stages."""
-    in_one_stage = isinstance(scheme, Exact) or (
-        isinstance(scheme, str) and scheme in ("auto", "exact")
-    )
-    solvable = isinstance(operator, ConstantDiffusivity) and not problem.may_have_walls
-    limit = MAX_EXACT_STEPS if solvable and in_one_stage else MAX_STAGES
+    ``is_solved`` says whether the solution is computed without steps.
+    """
+    time, limit = problem.recipe.time, MAX_EXACT_STEPS if is_solved else MAX_STAGES
     if time / max_step > limit:
         raise ValueError(
             f"A diffusion time of {time:g} is more than {limit:g} stable steps of {max_step:.3g} "
@@ -218,66 +196,64 @@ def _check_length(
         )
 
 
+def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
+    """Return the stages of a scheme; refuse a schedule that is far too long."""
+    stages = tuple(islice(scheme.stages(time, max_step, tolerance), MAX_STAGES + 1))
+    if len(stages) > MAX_STAGES:
+        raise ValueError(
+            f"The scheme {schemes.code_of(scheme)} makes more than {MAX_STAGES} stages "
+            f"of a diffusion time of {time:g}; check the units of time and spacing."
+        )
+    return stages
+
+
 def _slab_sizes(
-    problem: Problem, operator: Operator, kernels: Backend, threads: int
+    problem: Problem, operator: Operator, backend: Backend, threads: int
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the part of it whose features are computed at once."""
-    largest = MAX_SLAB_VOXELS if kernels.name == "compiled" else MAX_REFERENCE_SLAB_VOXELS
-    if isinstance(operator, DiffusionTensor):
-        arrays = tensor_arrays(operator, problem.grid())
-        share = math.prod(problem.space) * problem.channels // (2 * threads * arrays)
-        largest = min(MAX_TENSOR_SLAB_VOXELS, max(MIN_SLAB_VOXELS, share))
+    voxels, axes = math.prod(problem.space) * problem.channels, _long_axes(problem)
+    largest = operator.max_slab_voxels(backend, voxels, threads, axes)
     per_plane = max(1, problem.channels * math.prod(problem.space[1:]))
     height = slab_height(problem.space[0], per_plane, threads, largest)
     # A high chunk needs much scratch; a low chunk recomputes a large share in its surroundings.
-    if isinstance(operator, VoxelOperator):
+    if operator.is_chunked:
         return height, min(height, max(CHUNK_PLANES, CHUNK_VOXELS // per_plane))
     return height, height
 
 
-def _check_options(scheme: Scheme, time: float) -> None:
-    """Refuse options of a scheme that are not numbers, or that make too many stages."""
-    for option, value in vars(scheme).items():
-        if value is None:
-            continue
-        name, is_step = f"{type(scheme).__name__}: {option}", option == "step"
-        number = _number(name, value, "[length²]" if is_step else "(a count)")
-        if not is_step and not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be a whole number, got {value!r}.")
-        if (0 < number < time / MAX_STAGES) if is_step else number > MAX_STAGES:
-            raise ValueError(
-                f"{name} {value} makes more than {MAX_STAGES} steps "
-                f"of a diffusion time of {time:g}."
-            )
+def _long_axes(problem: Problem) -> int:
+    """Return the number of axes with more than one voxel."""
+    return sum(n > 1 for n in problem.space)
 
 
-def _exact_halo(scheme: Exact, grid: Grid, time: float, problem: Problem) -> list[int]:
-    """Return the halo [voxel] per axis of the exact solution."""
-    if problem.may_have_walls:
-        tail = scheme.tail(problem.working)
-        return [len(heat_series_weights(time, grid, tail)) - 1] * len(grid.shape)
-    taps = scheme.taps(time, grid, problem.working)
-    return [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
-
-
-def _stepped_halo(
-    stages: tuple[Stage, ...], operator: Operator, feature_reach: list[int], strict: bool
-) -> list[int]:
-    """Return the halo [voxel] per axis of all stages together."""
-    if not isinstance(operator, DiffusionTensor):
-        return [len(stages) * (r + 1) for r in feature_reach]
-    predictions = sum(stage.predictor_step > 0 for stage in stages)
-    tensors = sum(not stage.reuse_tensor for stage in stages)
-    tensors += stages[0].predictor_step > 0 if stages else 0
-    stencil = SELLING_REACH if strict else 1
-    return [tensors * r + (len(stages) + predictions) * stencil for r in feature_reach]
-
-
-def _number(name: str, value: Any, unit: str, minimum: float = -math.inf) -> float:
-    number = as_number(value)
-    if number is None:
-        raise TypeError(f"{name} must be a number {unit}, got {value!r:.60}.")
-    if not math.isfinite(number) or number < minimum:
-        condition = f">= {minimum:g} and finite" if math.isfinite(minimum) else "finite"
-        raise ValueError(f"{name} must be {condition} {unit}, got {value!s:.60}.")
-    return number
+def _peak_memory(
+    problem: Problem,
+    dry: DryRun,
+    scheme: Scheme,
+    stages: tuple[Stage, ...],
+    backend: Backend,
+    sizes: tuple[int, int],
+    threads: int,
+) -> int:
+    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk."""
+    height, chunk = sizes
+    layout = SlabLayout(
+        channels=problem.channels,
+        planes=problem.space[0],
+        height=height,
+        chunk=chunk,
+        reach=max(dry.feature_reach),
+        axes=_long_axes(problem),
+        has_walls=problem.may_have_walls,
+        fuses_products=backend.fuses_products,
+    )
+    demand = MemoryDemand(
+        problem=problem,
+        operator=dry.operator,
+        scheme=scheme,
+        stages=stages,
+        backend=backend,
+        layout=layout,
+        busy_threads=min(threads, -(-problem.space[0] // height)),
+    )
+    return demand.peak

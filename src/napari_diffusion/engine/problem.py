@@ -1,4 +1,4 @@
-"""A diffusion problem: the image with every argument checked, and its frames as fields.
+"""A diffusion problem: a recipe bound to an image, with every argument checked.
 
 A field has shape ``(C, *space)``. `Problem.read` makes a field from a frame of the user's array,
 and `Problem.whole` converts a field back.
@@ -20,6 +20,7 @@ from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
+from napari_diffusion.engine.recipe_fields import RecipeFields
 
 #: Index of a frame: an integer on each frame axis, a whole slice on the other axes.
 FrameIndex = tuple[Any, ...]
@@ -27,34 +28,37 @@ FrameIndex = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """A checked diffusion problem.
+    """A recipe bound to an image.
 
     Attributes
     ----------
+    recipe
+        What is done.
     image, shape
         The image, which may be lazy, and its shape.
     axes, spacing
         Diffusing axes in ascending order, and the voxel size along each of them [length].
     channel_axis
         Axis of the channels, which share one diffusivity. All other axes are frame axes.
+    domain
+        Mask and labels as the caller passes them; they may be lazy.
     regions
         Integer region of each voxel, 0 outside, with or without frame axes; ``None`` for a single
         region without outside.
-    nan
-        ``"raise"`` or ``"mask"``, as in `napari_diffusion.diffuse`.
     weights
         Weight of each channel's gradient; their sum is 1.
     input_dtype, dtype, working
         Data types of the image, of the result, and of the computation.
     """
 
+    recipe: RecipeFields
     image: Any
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     spacing: tuple[float, ...]
     channel_axis: int | None
+    domain: Domain
     regions: NDArray[Any] | None
-    nan: str
     weights: NDArray[np.float64]
     input_dtype: np.dtype[Any]
     dtype: np.dtype[Any]
@@ -77,20 +81,25 @@ class Problem:
         real = iter([h for i, h in zip(self.axes, self.spacing, strict=True) if self.shape[i] != 1])
         return tuple(next(real) if n != 1 else 1.0 for n in self.space)
 
+    @cached_property
+    def places_in_space(self) -> tuple[int | None, ...]:
+        """Place of each diffusing axis in `space`; ``None`` for an axis of one voxel."""
+        real = iter([place for place, n in enumerate(self.space) if n != 1])
+        return tuple(next(real) if self.shape[i] != 1 else None for i in self.axes)
+
     def per_diffusing_axis(self, reach: Sequence[int]) -> list[int]:
         """Convert a reach along the axes of `space` to one along each diffusing axis."""
-        moving = iter([r for r, n in zip(reach, self.space, strict=True) if n != 1])
-        return [next(moving) if self.shape[i] != 1 else 0 for i in self.axes]
+        return [0 if place is None else reach[place] for place in self.places_in_space]
 
     @property
     def geometry(self) -> Geometry:
         """The checked geometry, for another problem on a part of the same image."""
-        return Geometry(self.spacing, self.axes, self.channel_axis)
+        return Geometry(self.spacing, self.axes, self.channel_axis, tuple(self.weights))
 
     @property
     def may_have_walls(self) -> bool:
         """Whether regions or values that are not finite may close some faces."""
-        return self.regions is not None or self.nan == "mask"
+        return self.regions is not None or self.recipe.nan == "mask"
 
     @property
     def channels(self) -> int:
@@ -170,25 +179,45 @@ class Problem:
 
 def make_problem(
     image: Any,
+    recipe: RecipeFields,
     geometry: Geometry | None = None,
     domain: Domain | None = None,
-    *,
-    preserve_dtype: bool = False,
-    channel_weights: Sequence[float] | None = None,
 ) -> Problem:
-    """Check the arguments that describe the image.
+    """Bind a recipe to an image.
 
     Parameters
     ----------
-    image, geometry, domain, preserve_dtype, channel_weights
+    image
         As in `napari_diffusion.diffuse`.
+    recipe
+        What is done.
+    geometry
+        Axes and voxel size of the image; by default those that the recipe records.
+    domain
+        Mask and labels; by default the whole image.
 
     Raises
     ------
     TypeError, ValueError
         In one sentence that says what would work.
     """
-    geometry, domain = geometry or Geometry(), domain or Domain()
+    domain = domain or Domain()
+    return _make_problem(image, recipe, geometry or recipe.geometry, domain, domain)
+
+
+def unread_problem(image: Any, recipe: RecipeFields, geometry: Geometry, domain: Domain) -> Problem:
+    """Check the arguments as `make_problem`, but do not read mask and labels.
+
+    Only their shape and dtype are used, because they may be lazy and large.
+    """
+    shapes = Domain(_shape_only(domain.mask), _shape_only(domain.labels))
+    return _make_problem(image, recipe, geometry, domain, shapes)
+
+
+def _make_problem(
+    image: Any, recipe: RecipeFields, geometry: Geometry, domain: Domain, regions_of: Domain
+) -> Problem:
+    """Check all arguments; the regions are made from ``regions_of``."""
     image, shape, input_dtype = _checked_image(image)
     ndim = len(shape)
     channel = geometry.channel_axis
@@ -196,28 +225,34 @@ def make_problem(
     axes = _diffusing_axes(geometry, ndim, channel)
     sizes = _spacing(geometry.spacing, len(axes))
     order = np.argsort(axes)
-    mask = _mask_of(image, domain, channel)
-    if str(domain.nan) not in ("raise", "mask"):
-        raise ValueError(f"nan must be 'raise' or 'mask', got {domain.nan!r:.60}.")
+    mask = _mask_of(image, regions_of, channel)
     space = tuple(shape[i] for i in sorted(axes))
     without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
-    regions = _regions(mask, domain.labels, space, without_channel)
+    regions = _regions(mask, regions_of.labels, space, without_channel)
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
     return Problem(
+        recipe=recipe,
         image=image,
         shape=shape,
         axes=tuple(sorted(axes)),
         spacing=tuple(sizes[i] for i in order),
         channel_axis=channel,
+        domain=domain,
         regions=regions,
-        nan=domain.nan,
-        weights=_weights(channel_weights, channels),
+        weights=_weights(geometry.channel_weights, channels),
         input_dtype=input_dtype,
-        dtype=result_dtype(input_dtype, preserve_dtype),
+        dtype=result_dtype(input_dtype, recipe.preserve_dtype),
         working=working_dtype(input_dtype),
     )
+
+
+def _shape_only(regions: Any) -> Any:
+    """Return a placeholder of the same shape and dtype, which takes no memory."""
+    if not (hasattr(regions, "shape") and hasattr(regions, "dtype")):
+        return regions
+    return np.broadcast_to(np.zeros((), regions.dtype), tuple(int(n) for n in regions.shape))
 
 
 def is_one_region(regions: Array) -> bool:

@@ -4,49 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shlex
-import sys
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from napari_diffusion import schemes
+from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.gaussian import equivalent_sigma
-from napari_diffusion.core.units import length_factor, symbol
-from napari_diffusion.engine.in_memory import State
-from napari_diffusion.engine.request import Request
-from napari_diffusion.models import BUILTIN, Model, get, parameters
-from napari_diffusion.models.base import as_number
-from napari_diffusion.schemes import BUILTIN as SCHEMES
-from napari_diffusion.schemes import Scheme
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.parameters import Parameter, parameters
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.in_memory import State, evolve, run
+from napari_diffusion.engine.problem import Problem, make_problem
+from napari_diffusion.engine.recipe_fields import RecipeFields, package_version, run_options
+from napari_diffusion.models import BUILTIN, Model, get
 
 #: Version of the saved format. It grows when an older version could misread a recipe.
 RECIPE_FORMAT = 1
-#: Power of the unit of length in the unit of a parameter.
-_LENGTH_POWER = {"length": 1, "length^2": 2, "intensity/length": -1}
 
-
-#: Fields of a recipe that define the run, and those that describe its image; all are keywords of
-#: `napari_diffusion.diffuse`.
-RUN_KEYWORDS = ("time", "scheme", "tolerance", "strict", "nan", "preserve_dtype")
-IMAGE_KEYWORDS = ("spacing", "axes", "channel_axis")
-
-
-def package_version() -> str:
-    """Return the version of this package."""
-    try:
-        return version("napari-diffusion")
-    except PackageNotFoundError:
-        return "unknown"
+_Part = TypeVar("_Part", Geometry, Domain, Execution)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(RecipeFields):
     """The settings of a run, without image, mask and channel weights.
 
     Attributes
@@ -73,21 +58,6 @@ class Recipe:
         Version of napari-diffusion that wrote the recipe.
     """
 
-    model: Model
-    time: float
-    unit: str = "pixel"
-    scheme: str | Scheme = "auto"
-    tolerance: float = 1e-3
-    strict: bool = False
-    nan: str = "raise"
-    preserve_dtype: bool = False
-    spacing: tuple[float, ...] | None = None
-    axes: tuple[int, ...] | None = None
-    channel_axis: int | None = None
-    axis_names: tuple[str, ...] | None = None
-    labels: str | None = None
-    version: str = dataclasses.field(default_factory=package_version)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON types.
 
@@ -100,9 +70,7 @@ class Recipe:
         plain = {"format": RECIPE_FORMAT} | fields
         plain["model"] = self.model.name
         plain["parameters"] = self._parameters()
-        if isinstance(self.scheme, Scheme):
-            options = dataclasses.asdict(self.scheme)  # type: ignore[call-overload]
-            plain["scheme"] = {"name": self.scheme.name, **options}
+        plain["scheme"] = schemes.to_plain(self.scheme)
         for name in ("spacing", "axes", "axis_names"):
             plain[name] = None if plain[name] is None else [_plain(value) for value in plain[name]]
         return {name: _plain(value) for name, value in plain.items()}
@@ -124,11 +92,14 @@ class Recipe:
                 raise ValueError(f"The recipe does not say {name!r}.")
         read_apart = ("format", "model", "parameters", "scheme")
         fields = {name: value for name, value in plain.items() if name not in read_apart}
-        _check_fields(fields)
-        for name in ("spacing", "axes", "axis_names"):
-            fields[name] = None if fields.get(name) is None else tuple(fields[name])
+        if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(cls)}):
+            raise ValueError(f"The recipe says {unknown[0]!r}, which no recipe has.")
         model = _model(plain["model"], plain.get("parameters", {}))
-        return cls(model=model, scheme=_scheme(plain.get("scheme", "auto")), **fields)
+        try:
+            scheme = schemes.from_plain(plain.get("scheme", schemes.AUTO))
+            return cls(model=model, scheme=scheme, **fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"In the recipe, {error}") from None
 
     def _parameters(self) -> dict[str, Any]:
         """Return the parameters of the model by name; raises ValueError for a function."""
@@ -149,7 +120,7 @@ class Recipe:
     def from_json(cls, text: str) -> Self:
         """Read a recipe from JSON text; errors as in `from_dict`."""
         try:
-            plain = json.loads(text)
+            plain = json.loads(text.removeprefix("\ufeff"))  # some editors write a byte order mark
         except (ValueError, RecursionError) as error:
             raise ValueError(f"The recipe is not valid JSON: {error}.") from None
         return cls.from_dict(plain)
@@ -167,81 +138,22 @@ class Recipe:
             raise ValueError(f"{Path(path).name} is not a recipe: it is not text.") from None
         return cls.from_json(text)
 
-    def in_unit(self, unit: str) -> Self:
-        """Return the same recipe with every length converted to another unit of length.
-
-        Raises
-        ------
-        ValueError
-            When one of the units is not a unit of length, or when exactly one of them is the pixel.
-        """
-        if unit == self.unit:
-            return self
-        if "pixel" in (unit, self.unit):
-            remedy = "count the image in pixels too"
-            if unit == "pixel":
-                remedy = "give the image a voxel size"
-            raise ValueError(
-                f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, "
-                f"or make a new recipe in {unit}."
-            )
-        factor = length_factor(self.unit, unit)
-        changed = {
-            p.name: getattr(self.model, p.name) * factor ** _LENGTH_POWER[p.unit]
-            for p in parameters(self.model)
-            if p.unit in _LENGTH_POWER
-        }
-        scheme = self.scheme
-        step = getattr(scheme, "step", None)
-        if step is not None and not isinstance(scheme, str):
-            scheme = dataclasses.replace(scheme, step=step * factor**2)  # type: ignore[type-var]
-        return dataclasses.replace(
-            self,
-            model=dataclasses.replace(self.model, **changed),
-            time=self.time * factor**2,
-            unit=unit,
-            scheme=scheme,
-            spacing=None if self.spacing is None else tuple(h * factor for h in self.spacing),
-        )
-
-    def on(self, names: Sequence[str]) -> Self:
-        """Return the recipe for an array with axes of these names, in any order.
-
-        Names are compared without regard to case. The channel axis is unchanged.
-
-        Raises
-        ------
-        ValueError
-            When the recipe does not name its axes, or the array lacks one of them.
-        """
-        image_names = [name.lower() for name in names]
-        own_names = [name.lower() for name in self.axis_names or ()]
-        if not own_names or any(image_names.count(name) != 1 for name in own_names):
-            along = ", ".join(own_names) or "axes without names"
-            raise ValueError(
-                f"The recipe smooths along {along}, and the axes of the image are "
-                f"{', '.join(names)}; choose the axes by hand."
-            )
-        return dataclasses.replace(self, axes=tuple(image_names.index(name) for name in own_names))
-
-    def _options(
-        self, spacing: float | Sequence[float] | None, options: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return the keywords of `napari_diffusion.diffuse`; ``options`` take precedence."""
+    def _bind(
+        self, image: Any, spacing: float | Sequence[float] | None, options: dict[str, Any]
+    ) -> tuple[Problem, Execution]:
+        """Return the problem of an image, and the execution; ``options`` take precedence."""
         if self.labels is not None and not {"labels", "mask"} & options.keys():
             raise ValueError(
                 f"The recipe smooths within {self.labels!r}: give labels or a mask, "
                 "or labels=None to smooth across them."
             )
-        if spacing is None:
-            spacing = 1.0 if self.spacing is None else self.spacing
-        own = {"axes": self.axes, "channel_axis": self.channel_axis, "spacing": spacing}
-        return own | {name: getattr(self, name) for name in RUN_KEYWORDS} | options
-
-    @property
-    def keywords(self) -> dict[str, Any]:
-        """Keywords of `napari_diffusion.diffuse` that the recipe holds, beside the model."""
-        return {name: getattr(self, name) for name in (*RUN_KEYWORDS, *IMAGE_KEYWORDS)}
+        own = {} if spacing is None else {"spacing": spacing}
+        geometry, options = _taken(self.geometry, own | options)
+        domain, options = _taken(Domain(), options)
+        execution, options = _taken(Execution(), options)
+        if unknown := sorted(options.keys() - {"time", *(p.name for p in run_options())}):
+            raise TypeError(f"{unknown[0]!r} is no option of a run.")
+        return make_problem(image, replace(self, **options), geometry, domain), execution
 
     def diffuse(
         self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any
@@ -271,23 +183,20 @@ class Recipe:
             As `napari_diffusion.diffuse`.
         """
         progress, cancel = options.pop("progress", None), options.pop("cancel", None)
-        request = Request.of(image, self.model, **self._options(spacing, options))
-        return request.result(progress, cancel)
+        problem, execution = self._bind(image, spacing, options)
+        return run(problem, execution, progress, cancel)
 
     def evolve(
         self, image: Any, *, spacing: float | Sequence[float] | None = None, **options: Any
     ) -> Generator[State, None, None]:
         """Run the recipe step by step, as `napari_diffusion.evolve`; arguments as in `diffuse`."""
         progress, cancel = options.pop("progress", None), options.pop("cancel", None)
-        request = Request.of(image, self.model, **self._options(spacing, options))
-        return request.evolve(progress, cancel)
-
-    def _default(self, name: str) -> Any:
-        return next(field.default for field in dataclasses.fields(self) if field.name == name)
+        problem, execution = self._bind(image, spacing, options)
+        return evolve(problem, execution, progress, cancel)
 
     def describe(self) -> str:
         """Return the model, its parameters, the time and the labels in words."""
-        unit = symbol(self.unit)
+        unit = units.symbol(self.unit)
         phrases = [
             f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip()
             for p in parameters(self.model)
@@ -302,13 +211,16 @@ class Recipe:
 
     def to_python(self, image: str = "image", labels: str | None = None) -> str:
         """Return the Python code of this run; ``image`` and ``labels`` are names of variables."""
-        options = {"time": self.time, **self._options(None, {"labels": None})}
         if labels is None and self.labels is not None:
             labels = "labels"
-        arguments = [
-            f"{name}={_code(value)}"
-            for name, value in options.items()
-            if name == "spacing" or value != self._default(name)
+        geometry = self.geometry
+        arguments = [f"time={self.time!r}"]
+        arguments += [f"axes={geometry.axes!r}"] if geometry.axes is not None else []
+        if geometry.channel_axis is not None:
+            arguments.append(f"channel_axis={geometry.channel_axis!r}")
+        arguments.append(f"spacing={geometry.spacing!r}")
+        arguments += [
+            f"{option.name}={_code(getattr(self, option.name))}" for option in self._changed_options
         ]
         if labels is not None:
             arguments.append(f"labels={labels}")
@@ -317,6 +229,7 @@ class Recipe:
         if kind not in BUILTIN:
             imports += f"from {kind.__module__} import {kind.__name__}\n"
             constructor = kind.__name__
+        imports += schemes.imports_of(self.scheme)
         values = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
         call = f"nd.diffuse({image}, {constructor}({values}), {', '.join(arguments)})"
         return f"{imports}\nresult = {call}\n"
@@ -332,7 +245,7 @@ class Recipe:
         ValueError
             When the scheme is an object with options, which a command line cannot hold.
         """
-        if isinstance(self.scheme, Scheme):
+        if schemes.is_scheme(self.scheme):
             raise ValueError(
                 f"A command line cannot hold {self.scheme}; "
                 "save the recipe as JSON and run it with --recipe."
@@ -349,19 +262,76 @@ class Recipe:
             labels = "LABELS"
         if labels is not None:
             words += ["--labels", labels]
-        for name in ("scheme", "tolerance", "nan"):
-            if getattr(self, name) != self._default(name):
-                words += [f"--{name}", str(getattr(self, name))]
-        if self.strict:
-            words.append("--strict")
-        if self.preserve_dtype:
-            words.append("--preserve-dtype")
+        for option in self._changed_options:
+            words.append(f"--{option.name.replace('_', '-')}")
+            words += [] if option.type is bool else [str(getattr(self, option.name))]
         return shlex.join(words)
+
+    @property
+    def _changed_options(self) -> list[Parameter]:
+        """Options of the run that differ from their defaults."""
+        return [p for p in run_options(type(self)) if getattr(self, p.name) != p.default]
+
+
+def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> RecipeFields:
+    """Return the recipe of a model, or the recipe that stands in its place.
+
+    Parameters
+    ----------
+    model
+        A model, or a recipe.
+    domain
+        Mask and labels of the run.
+    time
+        Diffusion time [length²].
+    *options
+        Values of `run_options`, in their order.
+
+    Raises
+    ------
+    TypeError
+        If an option is given beside a recipe, or no time beside a model.
+    ValueError
+        If the recipe needs labels, which only its own method `Recipe.diffuse` can leave out.
+    """
+    declared = run_options()
+    if not isinstance(model, RecipeFields):
+        if time is None:
+            raise TypeError("time is missing: give the diffusion time [length²].")
+        named = {p.name: value for p, value in zip(declared, options, strict=True)}
+        return RecipeFields(model, time, **named)
+    given = ["time"] if time is not None else []
+    given += [
+        p.name for p, value in zip(declared, options, strict=True) if not _is_default(p, value)
+    ]
+    if given:
+        raise TypeError(
+            f"{given[0]} is already set by the recipe; leave it out, or change the recipe by "
+            f"dataclasses.replace(recipe, {given[0]}=...)."
+        )
+    if model.labels is not None and domain.mask is None and domain.labels is None:
+        raise ValueError(
+            f"The recipe smooths within {model.labels!r}: give labels or a mask, "
+            "or use recipe.diffuse(image, labels=None) to smooth across them."
+        )
+    return model
+
+
+def _is_default(parameter: Parameter, value: Any) -> bool:
+    """Whether a value is the default of an option; it may be of any type, such as an array."""
+    return type(value) is type(parameter.default) and bool(value == parameter.default)
+
+
+def _taken(part: _Part, options: dict[str, Any]) -> tuple[_Part, dict[str, Any]]:
+    """Return a dataclass with those options that are its fields, and the other options."""
+    own = {field.name for field in dataclasses.fields(part)} & options.keys()
+    changed: Any = replace(part, **{name: options[name] for name in own})
+    return changed, {name: value for name, value in options.items() if name not in own}
 
 
 def _check_format(number: Any) -> None:
     """Refuse the recipe of a later version; the first recipes have no format number."""
-    if not _is_whole(number) or number < 0:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise ValueError(f"In the recipe, format must be a whole number >= 0, got {number!r:.60}.")
     if number > RECIPE_FORMAT:
         raise ValueError(
@@ -369,23 +339,6 @@ def _check_format(number: Any) -> None:
             f"({package_version()}) reads formats up to {RECIPE_FORMAT}; "
             "update napari-diffusion to use it."
         )
-
-
-def _check_fields(fields: dict[str, Any]) -> None:
-    """Check all fields of a recipe but its format, model, parameters and scheme."""
-    for name, value in fields.items():
-        if name not in _FIELD_CHECKS:
-            raise ValueError(f"The recipe says {name!r}, which no recipe has.")
-        is_valid, description = _FIELD_CHECKS[name]
-        if not is_valid(value):
-            raise ValueError(f"In the recipe, {name} must be {description}, got {value!r:.60}.")
-    axes = fields.get("axes")
-    for name in ("spacing", "axis_names"):
-        if fields.get(name) and axes and len(fields[name]) != len(axes):
-            raise ValueError(
-                f"In the recipe, {name} must have one entry for each of its {len(axes)} axes, "
-                f"got {len(fields[name])}."
-            )
 
 
 def _model(name: Any, values: Any) -> Model:
@@ -401,82 +354,11 @@ def _model(name: Any, values: Any) -> Model:
         raise ValueError(f"The recipe cannot be read: {error}") from None
 
 
-def _scheme(plain: Any) -> str | Scheme:
-    """Return the scheme of a recipe from its name, or from an object with name and options."""
-    options = dict(plain) if isinstance(plain, dict) else {"name": plain}
-    name = options.pop("name", None)
-    kinds = {scheme.name: scheme for scheme in SCHEMES}
-    if name not in (*kinds, *([] if isinstance(plain, dict) else ["auto"])):
-        raise ValueError(
-            f"There is no scheme named {name!r:.60}; the schemes are auto, {', '.join(kinds)}."
-        )
-    try:
-        scheme = kinds[name](**options) if isinstance(plain, dict) else str(name)
-    except TypeError as error:
-        raise ValueError(f"The scheme of the recipe cannot be read: {error}.") from None
-    for option, value in options.items():
-        is_count = option != "step"
-        if value is not None and not (_is_positive(value) and (_is_whole(value) or not is_count)):
-            raise ValueError(
-                f"In the recipe's scheme, {option} must be a {'whole ' * is_count}number > 0, "
-                f"got {value!r:.60}."
-            )
-    return scheme
-
-
-def _is_number(value: Any, minimum: float) -> bool:
-    number = as_number(value)
-    return number is not None and minimum <= number < math.inf
-
-
-def _is_positive(value: Any) -> bool:
-    """Whether a value is a finite number > 0 and not subnormal."""
-    return _is_number(value, sys.float_info.min)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_list(value: Any, is_valid: Callable[[Any], bool]) -> bool:
-    """Whether a value is ``None`` or a list of valid entries."""
-    return value is None or (isinstance(value, list | tuple) and all(map(is_valid, value)))
-
-
-def _are_distinct(values: Any) -> bool:
-    return values is None or len(set(values)) == len(values)
-
-
-#: Check of each plain field of a recipe, and its description in an error message.
-_FIELD_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "time": (lambda v: _is_number(v, 0), "a number >= 0 and finite"),
-    "tolerance": (_is_positive, "a number > 0 and finite"),
-    "unit": (lambda v: isinstance(v, str), "the name of a unit"),
-    "strict": (lambda v: isinstance(v, bool), "true or false"),
-    "preserve_dtype": (lambda v: isinstance(v, bool), "true or false"),
-    "nan": (lambda v: v in ("raise", "mask"), "'raise' or 'mask'"),
-    "spacing": (lambda v: _is_list(v, _is_positive), "a list of numbers > 0"),
-    "axes": (
-        lambda v: _is_list(v, _is_whole) and _are_distinct(v),
-        "a list of different whole numbers",
-    ),
-    "channel_axis": (lambda v: v is None or _is_whole(v), "a whole number"),
-    "axis_names": (
-        lambda v: _is_list(v, lambda name: isinstance(name, str)) and _are_distinct(v),
-        "a list of different names",
-    ),
-    "labels": (lambda v: v is None or isinstance(v, str), "the name of labels"),
-    "version": (lambda v: isinstance(v, str), "text"),
-}
-
-
 def _plain(value: Any) -> Any:
     """Convert a NumPy number to a Python number, for JSON."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _code(value: Any) -> str:
-    """Return the Python code of a value."""
-    if isinstance(value, Scheme):
-        return f"nd.schemes.{value!r}"
-    return repr(tuple(value) if isinstance(value, list) else value)
+    """Return the Python code of an option: a scheme is one, all others are plain."""
+    return schemes.code_of(value) if schemes.is_scheme(value) else repr(value)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_diffusion.core.gaussian import FWHM, time_for_sigma
+from napari_diffusion.core.parameters import as_number
 from napari_diffusion.estimation.noise_kinds import KINDS
 from napari_diffusion.estimation.risk import CRITERIA
-from napari_diffusion.models.base import as_number
 
 
 @dataclass(frozen=True)

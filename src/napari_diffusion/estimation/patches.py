@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
-from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise import carries_noise
 
@@ -161,7 +160,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         whole = [problem.shape[i] for i in problem.axes]
         regions = regions.reshape(whole)[tuple(space[i] for i in problem.axes)]
     data = part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
-    own = make_problem(data, problem.geometry, Domain(nan="mask"))
+    own = make_problem(data, problem.recipe, problem.geometry)
     field, _ = own.read(next(iter(own.frames())))
     if regions is None:
         regions = own.regions_of(next(iter(own.frames())))

@@ -10,73 +10,29 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.engine.in_memory import State
-from napari_diffusion.engine.request import Request
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.in_memory import State, evolve, run
+from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.problem import Problem, make_problem
+from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.engine.slab_pool import cpu_count
 from napari_diffusion.estimation.noise import fine_axes
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, Sums, total
 from napari_diffusion.models import Model
-from napari_diffusion.schemes import RKL2, Exact, Explicit, Midpoint, Scheme, Stage
+from napari_diffusion.schemes.intervals import TIME_RATIO, GeometricTimes
 
-#: Shortest time of a risk curve [voxel²], and the ratio of consecutive times.
-MIN_TIME_VOXEL2, TIME_RATIO = 0.03, 1.25
-#: An interval longer than this number of stable steps is one superstep. On a shorter interval, the
-#: error of a superstep would change the risk by a per cent (measured).
-MIN_SUPERSTEP = 16
-
-
-@dataclass(frozen=True)
-class GeometricTimes(Scheme):
-    """Steps to times in geometric progression.
-
-    Attributes
-    ----------
-    count
-        Number of times.
-    supersteps
-        Number of supersteps (RKL2) for a long interval; 0 for explicit steps.
-    cycles
-        Number of cycles (midpoint) for a long interval; 0 for explicit steps.
-    """
-
-    name = "geometric-times"
-    order = 1
-    monotone = False
-    count: int
-    supersteps: int = 0
-    cycles: int = 0
-
-    def times(self, time: float) -> list[float]:
-        """All times; the last one is ``time``."""
-        return [time / TIME_RATIO ** (self.count - 1 - k) for k in range(self.count)]
-
-    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-        """Stages from one time to the next; only the times themselves are reported."""
-        stages: list[Stage] = []
-        previous = 0.0
-        for end in self.times(time):
-            interval = end - previous
-            scheme: Scheme = Explicit()
-            if self.supersteps and interval > MIN_SUPERSTEP * max_step:
-                scheme = RKL2(self.supersteps)
-            if self.cycles and interval > max_step:
-                scheme = Midpoint(self.cycles)
-            silent = [
-                stage._replace(time=None) for stage in scheme.stages(interval, max_step, tolerance)
-            ]
-            stages += [*silent[:-1], silent[-1]._replace(time=end)]
-            previous = end
-        return tuple(stages)
-
-    def with_steps(self, time: float, count: int) -> None:
-        """Return None: the times are given and cannot be refined."""
+#: Patches are filtered in parallel, each in one thread.
+_ONE = Execution(threads=1)
+#: Shortest time of a risk curve [voxel²].
+MIN_TIME_VOXEL2 = 0.03
 
 
 class RiskCurve:
@@ -122,46 +78,40 @@ class RiskCurve:
         yield 0.0, self._sums([field for field, _ in fields])
         first = max(shortest, MIN_TIME_VOXEL2 * self.voxel**2)
         count = 1 + max(0, math.ceil(math.log(longest / first) / math.log(TIME_RATIO) - 1e-9))
-        requests = [self._request(field, number, model, longest) for field, number in fields]
-        scheme = self._request(self.patches[0].field, 0, model, longest).plan.scheme
+        problems = [self._problem(field, number, model, longest) for field, number in fields]
+        scheme = make_plan(self._problem(self.patches[0].field, 0, model, longest), _ONE).scheme
+        times = GeometricTimes(count, scheme)
         with _thread_map() as each:
-            if isinstance(scheme, Exact):
-                for time in GeometricTimes(count).times(longest):
+            if scheme.is_direct:
+                for time in times.times(longest):
 
-                    def solve(request: Request, time: float = time) -> FloatArray:
-                        integration = replace(request.integration, time=time)
-                        return replace(request, integration=integration).result()
+                    def solve(problem: Problem, time: float = time) -> FloatArray:
+                        return run(
+                            replace(problem, recipe=replace(problem.recipe, time=time)), _ONE
+                        )
 
-                    yield time, self._sums(each(solve, requests))
+                    yield time, self._sums(each(solve, problems))
                 return
-            times = GeometricTimes(
-                count, int(isinstance(scheme, RKL2)), int(isinstance(scheme, Midpoint))
-            )
             runs = [
-                replace(r, integration=replace(r.integration, scheme=times)).evolve()
-                for r in requests
+                evolve(replace(problem, recipe=replace(problem.recipe, scheme=times)), _ONE)
+                for problem in problems
             ]
             try:
                 for time in times.times(longest):
                     yield time, self._sums(each(_next_image, runs))
             finally:
-                for run in runs:
-                    run.close()
+                for each_run in runs:
+                    each_run.close()
 
-    def _request(self, field: Any, number: int, model: Model, time: float) -> Request:
+    def _problem(self, field: Any, number: int, model: Model, time: float) -> Problem:
         """Return the run of a model on a field of the patch of that number."""
         patch = self.patches[number]
         has_holes = not np.isfinite(patch.field).all()
-        return Request.of(
+        return make_problem(
             field,
-            model,
-            time=time,
-            spacing=patch.spacing,
-            channel_axis=0,
-            channel_weights=self.weights,
-            labels=patch.regions,
-            nan="mask" if has_holes else "raise",
-            threads=1,
+            RecipeFields(model, time, nan="mask" if has_holes else "raise"),
+            Geometry(patch.spacing, channel_axis=0, channel_weights=self.weights),
+            Domain(labels=patch.regions),
         )
 
     def _sums(self, images: Sequence[FloatArray]) -> Sums:
@@ -174,8 +124,8 @@ class RiskCurve:
         )
 
 
-def _next_image(run: Generator[State, None, None]) -> FloatArray:
-    return next(run).image
+def _next_image(states: Generator[State, None, None]) -> FloatArray:
+    return next(states).image
 
 
 @contextmanager

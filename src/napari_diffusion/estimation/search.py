@@ -20,8 +20,9 @@ from napari_diffusion.estimation.risk import (
     noise_share,
     sure,
 )
-from napari_diffusion.estimation.risk_curve import TIME_RATIO, RiskCurve
+from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.models import Model, Parameter, parameters
+from napari_diffusion.schemes.intervals import TIME_RATIO
 
 #: A risk curve ends at this multiple of its best time.
 MAX_BEST_TIME_RATIO = 1.5

@@ -1,6 +1,7 @@
 """Reading and writing of volumes with the metadata of their files.
 
-Each format is one module, listed in `FORMATS`.
+Each format is one module, listed in `FORMATS`. Other packages register formats under the entry
+point group ``napari_diffusion.formats``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.core.errors import MissingLibraryError, WriteError
+from napari_diffusion.core.errors import (
+    DescribedError,
+    InputError,
+    MissingLibraryError,
+    Remedy,
+    SourceLocked,
+    SourceMissing,
+    TargetExists,
+    WriteError,
+    reason_of,
+)
+from napari_diffusion.core.registry import Registry
 from napari_diffusion.io.atomic import free_bytes, replacing, write_error
 from napari_diffusion.io.nifti import FORMAT as NIFTI
 from napari_diffusion.io.npy import FORMAT as NPY
@@ -21,6 +33,15 @@ from napari_diffusion.io.tiff import FORMAT as TIFF
 from napari_diffusion.io.volume import Format, Volume, as_stored
 
 FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY)
+
+
+def _check(entry: Any) -> None:
+    if not isinstance(entry, Format):
+        raise TypeError(f"{entry!r} is no napari_diffusion.io.Format")
+
+
+#: The formats of this package and of other packages.
+REGISTRY: Registry[Format] = Registry("file format", "napari_diffusion.formats", FORMATS, _check)
 
 
 class Jsonable(Protocol):
@@ -36,17 +57,18 @@ def format_of(path: str | Path) -> tuple[Format, str]:
 
     Raises
     ------
-    ValueError
+    InputError
         When no format has this suffix.
     """
     name = Path(path).name.lower()
-    for file_format in FORMATS:
+    for file_format in REGISTRY:
         for suffix in file_format.suffixes:
             if name.endswith(suffix) and name != suffix:
                 return file_format, suffix
-    suffixes = ", ".join(suffix for file_format in FORMATS for suffix in file_format.suffixes)
-    raise ValueError(
-        f"{path}: the suffix of the name chooses the format and must be one of {suffixes}."
+    suffixes = ", ".join(suffix for file_format in REGISTRY for suffix in file_format.suffixes)
+    raise InputError(
+        f"the suffix of the name chooses the format and must be one of {suffixes}",
+        path=Path(path),
     )
 
 
@@ -55,9 +77,9 @@ def read(path: str | Path) -> Volume:
 
     Raises
     ------
-    ValueError
+    InputError
         When the format is unknown or the content cannot be decoded.
-    OSError
+    SourceMissing, SourceLocked
         When the file cannot be opened.
     MissingLibraryError
         When the format needs a library that is not installed.
@@ -66,17 +88,17 @@ def read(path: str | Path) -> Volume:
     file_format, _ = format_of(path)
     if not path.is_file():
         reason = "this is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise FileNotFoundError(f"{path}: {reason}.")
+        raise SourceMissing(reason, path=path)
     try:
         return file_format.read(path)
     except (MissingLibraryError, MemoryError):
         raise
     except PermissionError:
-        raise PermissionError(f"{path}: no permission to read this file.") from None
+        raise SourceLocked("no permission to read this file", path=path) from None
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = reason.removeprefix(f"{path}: ").rstrip(".")
-        raise ValueError(f"{path}: cannot be read as {file_format.name}: {reason}.") from error
+        reason = f"cannot be read as {file_format.name}: {reason_of(error)}"
+        remedy = error.remedy if isinstance(error, DescribedError) else None
+        raise InputError(reason, remedy, path) from error
 
 
 def read_metadata(path: str | Path) -> Volume | None:
@@ -119,38 +141,43 @@ def check_target(
 
     Raises
     ------
-    ValueError
+    InputError
         When the format is unknown or cannot hold the result, or ``path`` is the source itself.
-    FileExistsError, WriteError
+    TargetExists, WriteError
         When the file exists, the folder is missing or not writable, or the disk is too full.
     """
     path = Path(path)
     file_format, suffix = format_of(path)
     if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
-        raise ValueError(f"{path}: the result cannot replace its own source; choose another name.")
+        raise InputError(
+            "the result cannot replace its own source", Remedy.CHOOSE_ANOTHER_NAME, path
+        )
     if path.is_dir():
-        raise FileExistsError(f"{path}: this is a folder; give the name of a file.")
+        raise TargetExists("this is a folder, not a file", Remedy.CHOOSE_ANOTHER_NAME, path)
     for existing in (path, sidecar_of(path)):
         if existing.exists() and not overwrite:
-            raise FileExistsError(
-                f"{existing}: exists already; allow overwriting or choose another name."
-            )
+            raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, existing)
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
-        raise WriteError(f"Cannot write {path}: the folder {folder} does not exist.")
+        raise WriteError(f"cannot be written: the folder {folder} does not exist", path=path)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise WriteError(
-            f"Cannot write {path}: no permission to make files in {folder} "
-            f"({free_bytes(folder):,} bytes free there)."
+            f"cannot be written: no permission to make files in {folder} "
+            f"({free_bytes(folder):,} bytes free there)",
+            path=path,
         )
     if preserve_dtype and like.stored is not None:
         dtype = like.stored
-    stored = file_format.storable(np.dtype(dtype), like, suffix)
+    try:
+        stored = file_format.storable(np.dtype(dtype), like, suffix)
+    except InputError as error:
+        raise InputError(error.description, error.remedy, path) from None
     needed = int(np.prod(like.shape, dtype=np.int64)) * stored.itemsize
     if not suffix.endswith(".gz") and needed > free_bytes(folder):
         raise WriteError(
-            f"Cannot write {path}: it needs {needed:,} bytes, "
-            f"and {free_bytes(folder):,} bytes are free there."
+            f"cannot be written: it needs {needed:,} bytes, "
+            f"and {free_bytes(folder):,} bytes are free there",
+            path=path,
         )
 
 
@@ -190,14 +217,14 @@ def write(
 
     Raises
     ------
-    ValueError, FileExistsError, WriteError
+    InputError, TargetExists, WriteError
         See `check_target`. After an error there is no new file, and an old file is unchanged.
     """
     path = Path(path)
     array: Array = np.asarray(data)
     if array.shape != like.shape:
-        raise ValueError(
-            f"The result has shape {array.shape} and its source {like.shape}; they must agree."
+        raise InputError(
+            f"the result has shape {array.shape} and its source {like.shape}", path=path
         )
     check_target(path, like, array.dtype, overwrite=overwrite, preserve_dtype=preserve_dtype)
     file_format, suffix = format_of(path)
@@ -225,6 +252,7 @@ def write(
 
 __all__ = [
     "FORMATS",
+    "REGISTRY",
     "Format",
     "Jsonable",
     "MissingLibraryError",

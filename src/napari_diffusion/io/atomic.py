@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_diffusion.core.errors import WriteError
+from napari_diffusion.core.errors import WriteError, reason_of
 
 
 @contextmanager
@@ -43,10 +43,9 @@ def replacing(target: Path, suffix: str) -> Iterator[Path]:
 
 
 def write_error(target: Path, error: OSError) -> WriteError:
-    """Convert an error of the operating system to a `WriteError` of one sentence."""
-    reason = error.strerror or str(error) or type(error).__name__
+    """Convert an error of the operating system to a `WriteError`."""
     free = f"{free_bytes(target.parent):,} bytes free there"
-    return WriteError(f"Cannot write {target}: {reason.rstrip('.')} ({free}).")
+    return WriteError(f"cannot be written: {reason_of(error)} ({free})", path=target)
 
 
 def free_bytes(folder: Path) -> int:

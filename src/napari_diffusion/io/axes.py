@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from napari_diffusion.core import units
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io import Volume
 from napari_diffusion.io.volume import UNKNOWN_AXES
+
+
+@dataclass(frozen=True)
+class AxisRequest:
+    """What the user says about the axes of a file; it takes precedence over the metadata.
+
+    Attributes
+    ----------
+    axes
+        Axes to smooth along, each by its letter or by its number; ``None`` for the axes of space.
+        The letters X, Y and Z may also name axes of unknown kind.
+    channel_axis
+        Axis whose values are coupled, by its letter or its number; ``None`` for that of the file.
+    spacing
+        Voxel size along ``axes`` [unit], or one number for all of them; ``None`` for that of the
+        file.
+    unit
+        Unit of length; ``None`` for that of the file.
+    """
+
+    axes: tuple[str | int, ...] | None = None
+    channel_axis: str | int | None = None
+    spacing: tuple[float, ...] | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,42 +59,45 @@ class AxisAssignment:
     unit: str
 
 
-def resolve_axes(volume: Volume, options: dict[str, Any]) -> AxisAssignment:
-    """Combine the metadata of a file with the options of the user.
-
-    Parameters
-    ----------
-    volume
-        The volume that was read.
-    options
-        Values of ``--axes``, ``--channel-axis``, ``--spacing`` and ``--unit`` by name. They take
-        precedence over the metadata.
+def resolve_axes(volume: Volume, request: AxisRequest) -> AxisAssignment:
+    """Combine the metadata of a file with the request of the user.
 
     Raises
     ------
+    InputError
+        When an axis or a voxel size remains unknown: a guess might smooth over time. Also when the
+        request does not fit the file.
     ValueError
-        When an axis or a voxel size remains unknown: a guess might smooth over time. Also when an
-        option does not fit the file.
+        When the requested unit is unknown.
     """
-    letters, axes, channel = _resolve_letters(volume, options)
-    unit = volume.unit if options.get("unit") is None else units.canonical(options["unit"])
-    if options.get("spacing") is not None:
-        spacing = _parse_spacing(options["spacing"], len(axes))
-        return AxisAssignment(letters, axes, channel, spacing, unit)
-    try:
-        scale = units.factor(volume.unit, unit)
-    except ValueError as error:
-        raise ValueError(f"{str(error).rstrip('.')}; give --spacing.") from None
-    sizes = []
+    letters, axes, channel = _resolve_letters(volume, request)
+    unit = volume.unit if request.unit is None else units.canonical(request.unit)
+    if request.spacing is not None:
+        sizes = request.spacing * (len(axes) if len(request.spacing) == 1 else 1)
+        if len(sizes) != len(axes):
+            raise _refusal(
+                volume,
+                f"{len(sizes)} voxel sizes were given for {len(axes)} smoothed axes",
+                Remedy.GIVE_VOXEL_SIZE,
+            )
+        return AxisAssignment(letters, axes, channel, sizes, unit)
+    if unit != volume.unit and "pixel" in (unit, volume.unit):
+        old, new = units.symbol(volume.unit), units.symbol(unit)
+        raise _refusal(
+            volume,
+            f"its voxel size in {old} cannot be converted to {new}",
+            Remedy.GIVE_VOXEL_SIZE,
+        )
+    scale = units.factor(volume.unit, unit)
+    own_sizes = []
     for i in axes:
         size = 1.0 if volume.spacing[i] is None and volume.unit == "pixel" else volume.spacing[i]
         if size is None:
-            raise ValueError(
-                f"{volume.path} gives no voxel size along {letters[i]}; "
-                "give --spacing, one number per smoothed axis."
+            raise _refusal(
+                volume, f"it gives no voxel size along {letters[i]}", Remedy.GIVE_VOXEL_SIZE
             )
-        sizes.append(size * scale)
-    return AxisAssignment(letters, axes, channel, tuple(sizes), unit)
+        own_sizes.append(size * scale)
+    return AxisAssignment(letters, axes, channel, tuple(own_sizes), unit)
 
 
 def apply_axes(volume: Volume, assignment: AxisAssignment) -> Volume:
@@ -92,59 +118,51 @@ def apply_axes(volume: Volume, assignment: AxisAssignment) -> Volume:
 
 
 def _resolve_letters(
-    volume: Volume, options: dict[str, Any]
+    volume: Volume, request: AxisRequest
 ) -> tuple[str, tuple[int, ...], int | None]:
     """Return the letters of all axes, the axes to smooth along, and the channel axis."""
     letters = list(volume.axes)
     channel = volume.channel_axis
-    if options.get("channel_axis") is not None:
-        channel = _axis_index(options["channel_axis"], letters, volume)
+    if request.channel_axis is not None:
+        channel = _axis_index(request.channel_axis, letters, volume)
     unknown = [i for i, letter in enumerate(letters) if letter in UNKNOWN_AXES and i != channel]
-    if options.get("axes") is None:
+    if request.axes is None:
         if any(volume.shape[i] > 1 for i in unknown):
             planes = " x ".join(str(volume.shape[i]) for i in unknown)
-            raise ValueError(
-                f"{volume.path} does not say what its {planes} planes are: "
-                "give --axes ZYX if they are a stack, or --axes YX to filter each by itself."
+            raise _refusal(
+                volume, f"it does not say what its {planes} planes are", Remedy.NAME_PLANES
             )
         axes = [i for i in volume.space if i != channel]
     else:
         axes = []
-        for token in options["axes"].upper().replace(",", "").replace(" ", ""):
-            if token not in letters and token in "XYZ" and unknown:
+        for axis in request.axes:
+            letter = axis.upper() if isinstance(axis, str) else ""
+            if letter in ("X", "Y", "Z") and letter not in letters and unknown:
                 # The last unknown axis gets the letter: planes of a stack vary faster than frames.
-                letters[unknown.pop()] = token
-            axes.append(_axis_index(token, letters, volume))
+                letters[unknown.pop()] = letter
+            axes.append(_axis_index(axis, letters, volume))
     if not axes or len(set(axes)) < len(axes) or channel in axes:
-        named = "".join(letters[i] for i in axes) or "none"
-        raise ValueError(
-            "--axes must name different axes, without the channel axis; "
-            f"got {named} of {', '.join(letters)}."
+        named = ", ".join(letters[i] for i in axes) or "none"
+        raise _refusal(
+            volume,
+            "the axes to smooth along must be different axes, without the channel axis, "
+            f"got {named} of {', '.join(letters)}",
         )
     return "".join(letters), tuple(axes), channel
 
 
-def _axis_index(token: str, letters: list[str], volume: Volume) -> int:
+def _axis_index(axis: str | int, letters: list[str], volume: Volume) -> int:
     """Return the index of an axis that is given by its letter or its number."""
-    token = token.strip().upper()
-    if token and token in letters:
-        return letters.index(token)
-    if token.removeprefix("-").isdecimal() and -len(letters) <= int(token) < len(letters):
-        return int(token) % len(letters)
-    raise ValueError(
-        f"{volume.path} has no axis {token or 'without a name'}; its axes are {', '.join(letters)}."
-    )
+    if isinstance(axis, int):
+        if -len(letters) <= axis < len(letters):
+            return axis % len(letters)
+    elif axis.upper() in letters:
+        return letters.index(axis.upper())
+    raise _refusal(volume, f"it has no axis {axis}, its axes are {', '.join(letters)}")
 
 
-def _parse_spacing(text: str, count: int) -> tuple[float, ...]:
-    """Parse ``--spacing`` to ``count`` voxel sizes; a single number holds for all axes."""
-    try:
-        values = tuple(float(word) for word in text.replace(",", " ").split())
-    except ValueError:
-        values = ()
-    if len(values) not in (1, count) or not all(math.isfinite(h) and h > 0 for h in values):
-        expected = "one number > 0"
-        if count > 1:
-            expected += f", or {count} with commas between them, one per smoothed axis"
-        raise ValueError(f"--spacing must be {expected}; got {text!r}.")
-    return values * count if len(values) == 1 else values
+def _refusal(volume: Volume, reason: str, remedy: Remedy | None = None) -> InputError:
+    """Return the error about a volume; one without a file is called the image."""
+    if volume.path is None:
+        return InputError(f"The image: {reason}", remedy)
+    return InputError(reason, remedy, volume.path)

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 #: Letters of the axes in the order of the format; V, U and W are the axes 5, 6 and 7.
@@ -35,7 +36,7 @@ def _read(path: Path) -> Volume:
     header = image.header
     # CIFTI, for example, is stored in NIfTI-2 files, but it is not a volume.
     if not isinstance(header, nibabel.Nifti1Header):
-        raise ValueError(f"it is a {type(image).__name__}, which is no volume")
+        raise InputError(f"it is a {type(image).__name__}, which is no volume")
     proxy = image.dataobj
     raw = np.asanyarray(proxy.get_unscaled())
     axes, channel_axis = _AXES[: raw.ndim], None
@@ -46,7 +47,7 @@ def _read(path: Path) -> Volume:
     elif coupled and "V" in axes and raw.shape[axes.index("V")] > 1:
         channel_axis = axes.index("V")
     if raw.dtype.kind not in "biuf" or not axes.startswith("X"):
-        raise ValueError(f"values of type {raw.dtype} with {raw.ndim} axes are no real image")
+        raise InputError(f"values of type {raw.dtype} with {raw.ndim} axes are no real image")
     length_unit, time_unit = header.get_xyzt_units()
     steps = [float(step) for step in header.get_zooms()]
     spacing = [
@@ -148,8 +149,10 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     letters = set(like.axes)
     needed = letters | set("XYZT" if letters - set("XYZ") else "XYZ")
     if like.format != "NIfTI" and len(needed) > len(_AXES):
-        raise ValueError(
-            f"NIfTI holds up to {len(_AXES)} axes; this image with {like.axes} does not fit."
+        raise InputError(
+            f"NIfTI holds up to {len(_AXES)} axes, and an image with the axes "
+            f"{', '.join(like.axes)} needs more",
+            Remedy.WRITE_ANOTHER_FORMAT,
         )
     native = dtype.newbyteorder("=")
     if native in _DTYPES:

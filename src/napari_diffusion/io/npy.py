@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.errors import InputError
 from napari_diffusion.io.volume import Format, Volume
 
 
@@ -18,7 +19,7 @@ def _read(path: Path) -> Volume:
     # A pickle could run code while it is loaded.
     data = np.load(path, mmap_mode="r", allow_pickle=False)
     if data.ndim == 0 or data.dtype.kind not in "biuf":
-        raise ValueError(
+        raise InputError(
             f"it holds {data.ndim} axes of {data.dtype}, "
             "and an image has at least one axis of numbers"
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.errors import InputError
 from napari_diffusion.io.volume import Volume, require
 
 #: Pixel types of OME by kind and size of the dtype.
@@ -35,6 +36,11 @@ _SECONDS = {
     "h": 3600.0,
     "d": 86400.0,
 }
+#: Symbols of units of length in OME's schema, except those of `_OWN_SYMBOLS`.
+_SYMBOLS = re.compile("[YZEPTGMkhdcmµnpfazy]?m|dam|Å|in|ft|yd|mi|ly|pc|pixel")
+#: Symbols of OME's schema that are not those of `units`. The line (li), a twelfth of an inch, is no
+#: unit there.
+_OWN_SYMBOLS = {"ua": "astronomical_unit", "pt": "point", "thou": "thou", "li": None}
 #: Start of the identifiers of our annotations.
 _ANNOTATION_ID = "Annotation:napari-diffusion:"
 #: Characters that XML 1.0 cannot hold, escaped or not.
@@ -61,9 +67,9 @@ def volume_fields(xml: str, axes: str) -> dict[str, Any]:
     sizes, unit = {}, "pixel"
     for letter in "XYZ":
         size = pixels.get(f"PhysicalSize{letter}")
-        size_unit = units.canonical(pixels.get(f"PhysicalSize{letter}Unit", "µm"))
         if size is None or not 0 < float(size) < np.inf:
             continue
+        size_unit = _length_unit(pixels.get(f"PhysicalSize{letter}Unit", "µm"))
         unit = size_unit if unit == "pixel" else unit
         sizes[letter] = float(size) * units.factor(size_unit, unit)
     # Without any voxel size, the unit is the pixel; otherwise a missing size is unknown.
@@ -157,13 +163,31 @@ def holds(dtype: np.dtype[Any]) -> bool:
 def _calibration(like: Volume) -> dict[str, Any]:
     """Return voxel size and time step as attributes of OME's element Pixels."""
     attributes: dict[str, Any] = {}
+    unit, factor = _unit_in_schema(like.unit)
     for letter, step in zip(like.axes, like.spacing, strict=True):
         if letter in "XYZ" and step is not None and like.unit != "pixel":
-            attributes[f"PhysicalSize{letter}"] = float(step)
-            attributes[f"PhysicalSize{letter}Unit"] = units.symbol(like.unit)
+            attributes[f"PhysicalSize{letter}"] = float(step) * factor
+            attributes[f"PhysicalSize{letter}Unit"] = unit
     if like.time_step:
         attributes |= {"TimeIncrement": float(like.time_step), "TimeIncrementUnit": "s"}
     return attributes
+
+
+def _length_unit(symbol: str) -> str:
+    """Return the full name of the unit of a voxel size."""
+    name = _OWN_SYMBOLS.get(symbol, symbol)
+    if name is None:
+        raise InputError(f"its voxel size is in {symbol!r}, a unit that is not known here")
+    return units.canonical(name)
+
+
+def _unit_in_schema(unit: str) -> tuple[str, float]:
+    """Return the symbol of a unit in OME's schema and 1; for other units, µm and their size."""
+    own = {name: symbol for symbol, name in _OWN_SYMBOLS.items()}
+    symbol = own.get(unit) or units.symbol(unit)
+    if unit in own or _SYMBOLS.fullmatch(symbol):
+        return symbol, 1.0
+    return "µm", units.factor(unit, "µm")
 
 
 def _remove_file_identifiers(root: ET.Element) -> None:
@@ -231,5 +255,5 @@ def _children(parent: ET.Element, name: str) -> list[ET.Element]:
 def _pixels(root: ET.Element) -> ET.Element:
     pixels = root.find(f"{_namespace(root)}Image/{_namespace(root)}Pixels")
     if pixels is None:
-        raise ValueError("its OME-XML describes no image")
+        raise InputError("its OME-XML describes no image")
     return pixels

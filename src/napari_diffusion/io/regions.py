@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion import io
+from napari_diffusion.core.errors import InputError
 
 
 def read_regions(name: str, path: Path, letters: str) -> Any:
@@ -30,8 +31,8 @@ def read_regions(name: str, path: Path, letters: str) -> Any:
 
     Raises
     ------
-    ValueError, OSError, MissingLibraryError
-        As `napari_diffusion.io.read`, and a `ValueError` for values that are not whole numbers.
+    InputError, OSError, MissingLibraryError
+        As `napari_diffusion.io.read`, and an `InputError` for values that are not whole numbers.
     """
     other = io.read(path)
     data = np.asarray(other.data)
@@ -41,5 +42,5 @@ def read_regions(name: str, path: Path, letters: str) -> Any:
         data = data.transpose(order)
     whole = data == np.rint(data)
     if not whole.all():
-        raise ValueError(f"{path}: {name} must hold whole numbers, got {data[~whole].flat[0]:g}.")
+        raise InputError(f"{name} must hold whole numbers, got {data[~whole].flat[0]:g}", path=path)
     return data != 0 if name == "mask" else data.astype(np.int64)

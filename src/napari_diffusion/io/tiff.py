@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io import ome
 from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
@@ -84,18 +86,17 @@ def _read(path: Path, pixels: bool = True) -> Volume:
         kind = _source_kind(tif)
         count = ome.number_of_images(tif.ome_metadata) if kind == "ome" else len(tif.series)
         if not count:
-            raise ValueError("it holds no image; it is damaged, or no TIFF")
+            raise InputError("it holds no image; it is damaged, or no TIFF")
         if count > 1:
-            raise ValueError(
-                f"it holds {count} separate images, and a result has one; "
-                "save the one to filter to a file of its own"
+            raise InputError(
+                f"it holds {count} separate images, and a result has one", Remedy.SAVE_ONE_IMAGE
             )
         series, page = tif.series[0], tif.pages.first
         header = _header(tif, page, kind)
         if header.photometric == _PALETTE:
-            raise ValueError(
-                "it is a palette image, whose numbers are places in a table of colours; "
-                "convert it to grey or RGB"
+            raise InputError(
+                "it is a palette image, whose numbers are places in a table of colours",
+                Remedy.CONVERT_COLOURS,
             )
         axes = series.axes
         if pixels:
@@ -103,7 +104,7 @@ def _read(path: Path, pixels: bool = True) -> Volume:
         else:
             raw = np.broadcast_to(np.zeros((), series.dtype), series.shape)
     if raw.dtype.kind not in "biuf":
-        raise ValueError(f"values of type {raw.dtype} are no real image")
+        raise InputError(f"values of type {raw.dtype} are no real image")
     coupled = axes.index("S") if "S" in axes else None
     slope, inter = _calibration(header)
     if kind == "ome":
@@ -137,18 +138,28 @@ def _pixels(tif: Any, series: Any, path: Path) -> Array:
     """Return the pixels, memory-mapped where they are stored contiguously."""
     if series.dataoffset is not None and tif.pages.first.is_memmappable and series.size:
         if path.stat().st_size < series.dataoffset + series.nbytes:
-            raise ValueError("the file ends before its image does; it is damaged")
+            raise InputError("the file ends before its image does; it is damaged")
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         return np.memmap(path, dtype, "r", int(series.dataoffset), series.shape)
-    try:
-        return np.asarray(series.asarray())
-    except ValueError as error:
-        if "imagecodecs" in str(error):
-            name = tif.pages.first.compression.name
-            raise ValueError(
-                f"its compression ({name}) needs one more library: pip install imagecodecs"
-            ) from None
-        raise
+    codec = _unavailable_codec(tif.pages.first)
+    if codec is not None:
+        raise InputError(
+            f"its compression ({codec}) needs the library imagecodecs, which is not installed",
+            Remedy.INSTALL_IMAGECODECS,
+        )
+    return np.asarray(series.asarray())
+
+
+def _unavailable_codec(page: Any) -> str | None:
+    """Return the name of the compression or prediction of a page that lacks imagecodecs."""
+    if find_spec("imagecodecs") is not None:
+        return None
+    known = require("tifffile", "TIFF files").TIFF
+    if page.compression not in known.DECOMPRESSORS:
+        return str(getattr(page.compression, "name", page.compression))
+    if page.predictor not in known.UNPREDICTORS:
+        return str(getattr(page.predictor, "name", page.predictor))
+    return None
 
 
 def _header(tif: Any, page: Any, kind: str) -> _Header:
@@ -341,9 +352,10 @@ def _ome_letters(axes: str) -> str:
     free = [letter for letter in "TCZ" if letter not in axes]
     unknown = [letter for letter in axes if letter not in "TCZYXS"]
     if len(unknown) > len(free) or not {"Y", "X"} <= set(axes):
-        raise ValueError(
-            "OME-TIFF holds the axes T, C, Z, Y and X; "
-            f"an image with the axes {', '.join(axes)} does not fit."
+        raise InputError(
+            "OME-TIFF holds the axes T, C, Z, Y and X, and an image with the axes "
+            f"{', '.join(axes)} does not fit",
+            Remedy.WRITE_ANOTHER_FORMAT,
         )
     return "".join(letter if letter in "TCZYXS" else free.pop(0) for letter in axes)
 
@@ -362,15 +374,13 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     if like.format != "TIFF" or like.header.kind != "ome":
         _ome_letters(like.axes)
         if 0 in like.shape:
-            raise ValueError("OME-TIFF holds no image without samples; write NIfTI or .npy.")
+            raise InputError("OME-TIFF holds no image without samples", Remedy.WRITE_ANOTHER_FORMAT)
     if native.kind == "b":
         return np.dtype(np.uint8)
     if native == np.float16:
         return np.dtype(np.float32)
     if not ome.holds(native):
-        raise ValueError(
-            f"OME-TIFF has no {native}; write NIfTI or .npy, or let the result be floating point."
-        )
+        raise InputError(f"OME-TIFF has no {native}", Remedy.WRITE_FLOATING_POINT)
     return native
 
 

@@ -94,8 +94,8 @@ class Format:
         text of the recipe. The path is temporary, and the caller removes it after an error.
     storable
         ``storable(dtype, like, suffix)`` returns the dtype in which a result of ``dtype`` is
-        stored. It raises a `ValueError` if the format cannot hold the result, so that a run is
-        refused before it starts.
+        stored. It raises an `InputError` without a path if the format cannot hold the result, so
+        that a run is refused before it starts.
     keeps
         Phrase for messages: the metadata that are kept from a volume of another format.
     read_metadata

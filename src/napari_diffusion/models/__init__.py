@@ -5,9 +5,9 @@ Widgets, command line, documentation and tests take their models from `BUILTIN`.
 
 from __future__ import annotations
 
-import warnings
-from importlib.metadata import entry_points
+from typing import Any
 
+from napari_diffusion.core.registry import Registry
 from napari_diffusion.models.base import Model, Parameter, param, parameters
 from napari_diffusion.models.coherence_enhancing import CoherenceEnhancing
 from napari_diffusion.models.edge_enhancing import EdgeEnhancing
@@ -34,7 +34,15 @@ BUILTIN: tuple[type[Model], ...] = (
     SpeckleReducing,
     Rician,
 )
-ENTRY_POINT_GROUP = "napari_diffusion.models"
+
+
+def _check(entry: Any) -> None:
+    if not (isinstance(entry, type) and issubclass(entry, Model)):
+        raise TypeError(f"{entry!r} is no subclass of napari_diffusion.models.Model")
+
+
+#: The models of this package, in menu order, and those of other packages.
+REGISTRY: Registry[type[Model]] = Registry("model", "napari_diffusion.models", BUILTIN, _check)
 
 
 def all_models() -> tuple[type[Model], ...]:
@@ -43,21 +51,7 @@ def all_models() -> tuple[type[Model], ...]:
     Other packages register a model under the entry point group ``napari_diffusion.models``. An
     entry that cannot be loaded, or is not a model, is skipped with a warning.
     """
-    models = list(BUILTIN)
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            model = entry.load()
-            if not (isinstance(model, type) and issubclass(model, Model)):
-                raise TypeError(f"{model!r} is no subclass of napari_diffusion.models.Model")
-        except Exception as error:  # other packages may raise anything
-            warnings.warn(
-                f"The model {entry.name!r} ({entry.value}) cannot be used: {error}.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        else:
-            models.append(model)
-    return tuple(models)
+    return REGISTRY.all()
 
 
 def get(name: str) -> type[Model]:
@@ -68,15 +62,12 @@ def get(name: str) -> type[Model]:
     ValueError
         If no model has this name. The message lists the names.
     """
-    known = {model.name: model for model in all_models()}
-    if name not in tuple(known):  # a tuple, since the name may be unhashable
-        raise ValueError(f"There is no model named {name!r}; the models are {', '.join(known)}.")
-    return known[name]
+    return REGISTRY.get(name)
 
 
 __all__ = [
     "BUILTIN",
-    "ENTRY_POINT_GROUP",
+    "REGISTRY",
     "CoherenceEnhancing",
     "EdgeEnhancing",
     "Hybrid",

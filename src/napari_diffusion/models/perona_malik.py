@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_diffusion.backends.protocol import DiffusivityFunction
+from napari_diffusion.backends.base import DiffusivityFunction
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.diffusivity import CODES, Diffusivity
 from napari_diffusion.operators.divergence import FaceDiffusivity, VoxelDiffusivity

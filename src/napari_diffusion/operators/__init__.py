@@ -11,6 +11,7 @@ operator, `LevelSetCurvature`, moves level sets by their curvature.
 
 from __future__ import annotations
 
+from napari_diffusion.operators.base import Operator, StageContext, Stepper
 from napari_diffusion.operators.curvature import LevelSetCurvature
 from napari_diffusion.operators.diffusivity import CODES, LINEAR, Diffusivity
 from napari_diffusion.operators.divergence import (
@@ -21,17 +22,6 @@ from napari_diffusion.operators.divergence import (
 )
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.tensor import DiffusionTensor
-
-Operator = (
-    ConstantDiffusivity
-    | FaceDiffusivity
-    | VoxelDiffusivity
-    | GradientDiffusivity
-    | LevelSetCurvature
-    | DiffusionTensor
-)
-#: Scalar operators built from features at the voxels.
-VoxelOperator = VoxelDiffusivity | GradientDiffusivity | LevelSetCurvature
 
 __all__ = [
     "CODES",
@@ -44,6 +34,7 @@ __all__ = [
     "GradientDiffusivity",
     "LevelSetCurvature",
     "Operator",
+    "StageContext",
+    "Stepper",
     "VoxelDiffusivity",
-    "VoxelOperator",
 ]

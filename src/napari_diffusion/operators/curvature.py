@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.operators.diffusivity import Diffusivity
-from napari_diffusion.operators.divergence import BoundedOperator
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scalar import ChunkStep, ValuedOperator
+
+#: Effective speed of the motion, as a share of the bound of its weights. The weights are 1 where
+#: the image is smooth, and reach their bound of 2 at single voxels.
+SPREAD_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class LevelSetCurvature(BoundedOperator):
+class LevelSetCurvature(ValuedOperator):
     r"""Curvature motion of level sets, which is not in divergence form.
 
     .. math:: u_t = |\nabla u| \operatorname{div}\left(
@@ -37,6 +43,24 @@ class LevelSetCurvature(BoundedOperator):
         The limit C of the ratio.
     """
 
+    kernel = "gradient_step"
     values: NDArray[np.floating]
     diffusivity: Diffusivity
     maximum: float = 2.0
+
+    @property
+    def spread(self) -> float:
+        """Largest diffusivity at which a disturbance spreads in practice."""
+        return self.maximum * SPREAD_SHARE
+
+    def apply(self, step: ChunkStep) -> None:
+        """Compute one stage with limited ratios of gradients."""
+        step.with_full_gradient(self.diffusivity, cap=self.maximum)
+
+    def conductance(self, features: Features) -> NDArray[np.floating]:
+        """Return g of the gradient magnitude."""
+        return features.apply(self.diffusivity, self.values)
+
+    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
+        """Return the kernel, the diffusivity and the limit."""
+        return (*super().stage_calls(strict), bool(self.maximum))

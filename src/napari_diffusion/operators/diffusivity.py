@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.protocol import DiffusivityFunction
+from napari_diffusion.backends.base import DiffusivityFunction
 from napari_diffusion.backends.reference.stages import diffusivity
 
 LINEAR = 0

@@ -10,36 +10,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.grid import Grid
 from napari_diffusion.operators.diffusivity import Diffusivity
-
-
-class BoundedOperator:
-    """Base class of the scalar operators, whose weights are bounded.
-
-    Attributes
-    ----------
-    maximum
-        Upper bound of the weight of a neighbour, multiplied by h². In divergence form it is the
-        upper bound of g.
-    """
-
-    maximum: float
-
-    def max_step(self, grid: Grid) -> float:
-        """Return the largest explicit step [length²] that satisfies the extremum principle."""
-        return grid.max_step(self.maximum)
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scalar import ChunkStep, ScalarOperator, ValuedOperator
 
 
 @dataclass(frozen=True)
-class ConstantDiffusivity(BoundedOperator):
+class ConstantDiffusivity(ScalarOperator):
     r"""Constant diffusivity: :math:`u_t = g\,\Delta u`."""
 
+    is_linear = True
+    has_voxel_conductance = True
+    diffusivity = Diffusivity()
     maximum: float = 1.0
+
+    def apply(self, step: ChunkStep) -> None:
+        """Compute one stage with g at every face."""
+        step.with_diffusivity(self.diffusivity, self.maximum)
+
+    def conductance(self, features: Features) -> NDArray[np.floating]:
+        """Return g everywhere."""
+        return np.full((features.hi - features.lo, *features.u.shape[2:]), self.maximum)
 
 
 @dataclass(frozen=True)
-class FaceDiffusivity(BoundedOperator):
+class FaceDiffusivity(ScalarOperator):
     r"""Diffusivity of the difference across each face.
 
     The flux through a face of axis i is :math:`g(|\partial_i u|)\,\partial_i u`. All channels share
@@ -49,9 +44,17 @@ class FaceDiffusivity(BoundedOperator):
     diffusivity: Diffusivity
     maximum: float = 1.0
 
+    def apply(self, step: ChunkStep) -> None:
+        """Compute one stage with g of each face's difference."""
+        step.with_diffusivity(self.diffusivity)
+
+    def conductance(self, features: Features) -> NDArray[np.floating]:
+        """Return g of the gradient magnitude."""
+        return features.apply(self.diffusivity, features.grad2(0.0))
+
 
 @dataclass(frozen=True)
-class VoxelDiffusivity(BoundedOperator):
+class VoxelDiffusivity(ValuedOperator):
     """Diffusivity at the voxels; a face uses the mean of its two voxels (Weickert 1998).
 
     Attributes
@@ -60,12 +63,23 @@ class VoxelDiffusivity(BoundedOperator):
         Diffusivity at the voxels, between 0 and ``maximum``.
     """
 
+    converges = True
+    has_voxel_conductance = True
+    diffusivity = Diffusivity()
     values: NDArray[np.floating]
     maximum: float = 1.0
 
+    def apply(self, step: ChunkStep) -> None:
+        """Compute one stage with the mean of both voxels at each face."""
+        step.with_diffusivity(self.diffusivity)
+
+    def conductance(self, features: Features) -> NDArray[np.floating]:
+        """Return the values."""
+        return self.values
+
 
 @dataclass(frozen=True)
-class GradientDiffusivity(BoundedOperator):
+class GradientDiffusivity(ValuedOperator):
     r"""Diffusivity of the whole gradient at each face.
 
     The flux through a face of axis i is :math:`c\,g(|\nabla u|)\,\partial_i u` with the bound
@@ -81,6 +95,19 @@ class GradientDiffusivity(BoundedOperator):
         The diffusivity g.
     """
 
+    converges = True
+    kernel = "gradient_step"
     values: NDArray[np.floating]
     diffusivity: Diffusivity
     maximum: float = 1.0
+
+    def apply(self, step: ChunkStep) -> None:
+        """Compute one stage with g of the whole gradient at each face."""
+        step.with_full_gradient(self.diffusivity, self.maximum)
+
+    def conductance(self, features: Features) -> NDArray[np.floating]:
+        """Return c g of the gradient magnitude."""
+        conductance: NDArray[np.floating] = self.maximum * features.apply(
+            self.diffusivity, self.values
+        )
+        return conductance

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from napari_diffusion.backends.protocol import Backend
+from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.operators.diffusivity import LINEAR, Diffusivity

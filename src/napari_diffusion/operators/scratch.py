@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,20 @@ class Scratch(threading.local):
     """Named work arrays, separate for each thread.
 
     Reuse pays: new memory pages cost as much as the arithmetic that fills them (measured).
+
+    Parameters
+    ----------
+    empty
+        Allocates an array of a shape and a data type.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, empty: Callable[..., NDArray[Any]] = np.empty) -> None:
+        self._empty = empty
         self._buffers: dict[str, NDArray[np.uint8]] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Field:
         """Return the array of this name with its previous contents, allocated on first use."""
         size = math.prod(shape) * dtype.itemsize
         if name not in self._buffers or self._buffers[name].size < size:
-            self._buffers[name] = np.empty(size, np.uint8)
+            self._buffers[name] = self._empty((size,), np.uint8)
         return self._buffers[name][:size].view(dtype).reshape(shape)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
-from napari_diffusion.engine.options import Execution
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.slab_pool import cpu_count
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.request import PreviewRequest
@@ -100,11 +100,11 @@ def affordable_preview(request: PreviewRequest, middle: Sequence[int]) -> Previe
     smallest part are large. The region of the request is a slice with start and stop for every
     axis.
     """
-    threads = request.request.execution.threads or cpu_count()
+    threads = request.execution.threads or cpu_count()
     # One processor is left to the compiler.
     execution = Execution(threads=max(1, threads - 1), backend="reference")
-    exact = replace(request, request=replace(request.request, execution=execution))
-    pace = SCALAR_PACE_S if exact.plan.tensor is None else TENSOR_PACE_S
+    exact = replace(request, execution=execution)
+    pace = TENSOR_PACE_S if exact.plan.operator.has_tensor else SCALAR_PACE_S
     affordable_work = FIRST_PREVIEW_S / pace
     if exact.work <= affordable_work:
         return exact

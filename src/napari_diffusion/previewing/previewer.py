@@ -66,12 +66,12 @@ class Previewer:
         It is ``None`` before two previews of the model, because the first one may have waited for
         the compiler.
         """
-        paces = self._paces.get(type(request.request.model), ())
+        paces = self._paces.get(type(request.problem.recipe.model), ())
         return min(paces) * request.work if len(paces) > 1 else None
 
     def _make(self, request: PreviewRequest, cancel: CancelEvent | None) -> Image:
         started = clock.perf_counter()
         picture = request.run(cancel=cancel)
-        paces = self._paces.setdefault(type(request.request.model), deque(maxlen=3))
+        paces = self._paces.setdefault(type(request.problem.recipe.model), deque(maxlen=3))
         paces.append((clock.perf_counter() - started) / max(request.work, 1.0))
         return picture

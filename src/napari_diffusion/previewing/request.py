@@ -14,26 +14,18 @@ from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
-from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.halo_block import (
-    AxisIndex,
-    HaloBlock,
-    unread_problem,
-)
+from napari_diffusion.engine.dry_run import DryRun, dry_run
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
+from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import Plan, make_plan
-from napari_diffusion.engine.problem import Problem, is_one_region
-from napari_diffusion.engine.request import Request
+from napari_diffusion.engine.problem import Problem, is_one_region, make_problem
 from napari_diffusion.models import Model
-from napari_diffusion.operators import Operator
-from napari_diffusion.operators.curvature import LevelSetCurvature
 from napari_diffusion.operators.smoothing import MAX_SIGMA_VOXELS, gaussian_taps
-from napari_diffusion.schemes import FSI, Exact
+from napari_diffusion.schemes import FSI
 
 #: Largest difference of a part from the whole run, as a share of the intensity range.
 EXACTNESS = 1e-3
-#: Effective speed of curvature motion, as a share of the bound of its weights. The weights are 1
-#: where the image is smooth, and reach their bound of 2 at single voxels.
-CURVATURE_SPREAD = 0.5
 #: Factor by which the surroundings of a draft are narrower, and the largest diffusivity assumed for
 #: their width: larger diffusivities, of 10 or 100, are rare.
 DRAFT_NARROWING, DRAFT_SPREAD = 5, 2.0
@@ -50,52 +42,44 @@ class PreviewRequest:
 
     Attributes
     ----------
-    request
-        The run on the whole image.
+    problem
+        The run on the whole image, from `unread_problem`.
     region
         An integer or a slice for every axis of the image.
+    execution
+        Threads and backend.
     draft
         Whether to make a draft, as `napari_diffusion.preview` describes it.
     """
 
-    request: Request
+    problem: Problem
     region: Sequence[AxisIndex]
+    execution: Execution
     draft: bool = False
-
-    @cached_property
-    def problem(self) -> Problem:
-        """The checked problem on the whole image."""
-        request = self.request
-        return unread_problem(
-            request.image,
-            request.geometry,
-            request.domain,
-            preserve_dtype=request.preserve_dtype,
-            channel_weights=request.channel_weights,
-        )
 
     @cached_property
     def plan(self) -> Plan:
         """The plan of the whole run, or one with fewer stages for a draft."""
-        integration, execution = self.request.integration, self.request.execution
-        plan = make_plan(self.problem, self._model, integration, execution)
-        if not self.draft or isinstance(plan.scheme, Exact):
+        if not self.draft:
+            return make_plan(self.problem, self.execution)
+        recipe = replace(self.problem.recipe, model=self._bounded_model)
+        plan = make_plan(replace(self.problem, recipe=recipe), self.execution)
+        if plan.scheme.is_direct:
             return plan
-        shorter = replace(integration, scheme=FSI(cycles=DRAFT_CYCLES), strict=False)
-        draft = make_plan(self.problem, self._model, shorter, execution)
+        shorter = replace(recipe, scheme=FSI(cycles=DRAFT_CYCLES), strict=False)
+        draft = make_plan(replace(self.problem, recipe=shorter), self.execution)
         return draft if draft.steps < plan.steps else plan
 
     @cached_property
     def block(self) -> HaloBlock:
         """The part with its surroundings; the preview reads nothing else."""
-        problem, (operator, reach) = self.problem, self._dry_run
+        problem, dry = self.problem, self._dry_run
         part = HaloBlock.around(problem, self.region, [0] * len(problem.axes))
-        curved = isinstance(operator, LevelSetCurvature)
-        fastest = operator.maximum * (CURVATURE_SPREAD if curved else 1.0)
-        fastest = min(fastest, DRAFT_SPREAD) if self.draft else fastest
-        tail = EXACTNESS / (1.0 if self.draft else self.request.model.truncation_gain)
-        time = float(self.request.integration.time) * fastest
-        halo = surroundings(problem, self.plan, part, time, reach, tail)
+        spread = dry.operator.spread
+        spread = min(spread, DRAFT_SPREAD) if self.draft else spread
+        tail = EXACTNESS / (1.0 if self.draft else problem.recipe.model.truncation_gain)
+        time = problem.recipe.time * spread
+        halo = surroundings(problem, self.plan, part, time, dry.step_reach(problem.space), tail)
         halo = [math.ceil(h / DRAFT_NARROWING) for h in halo] if self.draft else halo
         return HaloBlock.around(problem, self.region, [h + self._has_walls for h in halo])
 
@@ -106,7 +90,7 @@ class PreviewRequest:
         Computing the tensors counts as several stages.
         """
         size = math.prod(part.stop - part.start for part in self.block.outer)
-        return float(size) * (self.plan.steps + STAGES_PER_TENSOR * self.plan.tensors_made)
+        return float(size) * (self.plan.steps + STAGES_PER_TENSOR * self.plan.operators_made)
 
     def run(
         self,
@@ -116,7 +100,7 @@ class PreviewRequest:
         """Make the preview."""
         block, order = self.block, self._order
         try:
-            part = self._request_on_block(order).result(progress, cancel)
+            part = run(self._problem_on_block(order), self.execution, progress, cancel)
         except NotFinite as error:
             index = block.index_of(error.index, order)
             raise NotFinite(error.count, index, "The previewed part of the image") from None
@@ -126,35 +110,27 @@ class PreviewRequest:
         result: Image = part
         return result
 
-    def _request_on_block(self, order: list[int]) -> Request:
+    def _problem_on_block(self, order: list[int]) -> Problem:
         """Return the planned run on the block alone, with its axes in the given order."""
-        request, problem, block = self.request, self.problem, self.block
+        problem, block = self.problem, self.block
         image, mask = self._image_and_mask
-        mask, labels = block.crop(mask), block.crop(request.domain.labels)
+        mask, labels = block.crop(mask), block.crop(problem.domain.labels)
         if self._has_walls and block.cut:
             mask = np.ones(block.shape_of(labels), bool) if mask is None else mask.copy()
             block.close_cut_face(mask)
         spacing = [problem.spacing[problem.axes.index(i)] for i in order]
-        return replace(
-            request,
-            image=block.reordered(np.asarray(block.read(image)), order),
-            model=self._model,
-            geometry=replace(problem.geometry, spacing=spacing),
-            domain=replace(
-                request.domain,
-                mask=block.reordered(mask, order),
-                labels=block.reordered(labels, order),
-            ),
-            integration=replace(
-                request.integration, scheme=self.plan.scheme, strict=self.plan.strict
-            ),
+        model = self._bounded_model if self.draft else problem.recipe.model
+        return make_problem(
+            block.reordered(np.asarray(block.read(image)), order),
+            replace(problem.recipe, model=model, scheme=self.plan.scheme, strict=self.plan.strict),
+            replace(problem.geometry, spacing=spacing),
+            Domain(block.reordered(mask, order), block.reordered(labels, order)),
         )
 
     @property
-    def _model(self) -> Model:
-        """The model that runs; a draft bounds its diffusivity, so that fewer stages suffice."""
-        model = self.request.model
-        return model.with_max_diffusivity(DRAFT_MAX_DIFFUSIVITY) if self.draft else model
+    def _bounded_model(self) -> Model:
+        """The model of a draft; its diffusivity is bounded, so that fewer stages suffice."""
+        return self.problem.recipe.model.with_max_diffusivity(DRAFT_MAX_DIFFUSIVITY)
 
     @property
     def _order(self) -> list[int]:
@@ -175,32 +151,32 @@ class PreviewRequest:
 
     @cached_property
     def _hidden(self) -> Any:
-        image = self.request.image
+        image = self.problem.image
         return np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
 
     @cached_property
     def _image_and_mask(self) -> tuple[Any, Any]:
         """The image as an array that can be indexed, and the mask of the domain or the image."""
-        image = self.request.image
+        image = self.problem.image
         if self._hidden is not None:
             channel = self.problem.channel_axis
             hidden = self._hidden if channel is None else self._hidden.any(axis=channel)
             return np.ma.getdata(image), ~hidden
-        image = image if hasattr(image, "shape") else np.asarray(image)
-        return image, self.request.domain.mask
+        return image, self.problem.domain.mask
 
     @cached_property
     def _has_walls(self) -> bool:
         """Whether there are walls, and features of the model that extend beyond the neighbours."""
         image, mask = self._image_and_mask
         part = HaloBlock.around(self.problem, self.region, [0] * len(self.problem.axes))
-        domain = replace(self.request.domain, mask=mask)
-        return max(self._dry_run[1]) > 1 and has_walls(image, domain, part)
+        domain = replace(self.problem.domain, mask=mask)
+        has_features = max(self._dry_run.feature_reach) > 0
+        return has_features and has_walls(image, domain, self.problem.recipe.nan, part)
 
     @cached_property
-    def _dry_run(self) -> tuple[Operator, list[int]]:
-        """Operator and reach of the model."""
-        return dry_run(self.request.model, self.problem.grid())
+    def _dry_run(self) -> DryRun:
+        """Operator of the model and reach of its features."""
+        return dry_run(self.problem.recipe.model, self.problem.grid())
 
 
 def surroundings(
@@ -238,7 +214,7 @@ def surroundings(
     return halo
 
 
-def has_walls(image: Any, domain: Domain, part: HaloBlock) -> bool:
+def has_walls(image: Any, domain: Domain, nan: str, part: HaloBlock) -> bool:
     """Whether mask, labels or NaN make walls in the frames of a part; lazy arrays are not read."""
     axes = part.problem.axes
     frames = tuple(slice(None) if i in axes else index for i, index in enumerate(part.outer))
@@ -247,6 +223,6 @@ def has_walls(image: Any, domain: Domain, part: HaloBlock) -> bool:
             own = part.frames_of(regions)
             if own.size and not is_one_region(own):
                 return True
-    if domain.nan == "mask" and isinstance(image, np.ndarray) and image.dtype.kind == "f":
+    if nan == "mask" and isinstance(image, np.ndarray) and image.dtype.kind == "f":
         return not bool(np.isfinite(image[frames]).all())
     return False

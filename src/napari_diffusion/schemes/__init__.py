@@ -1,20 +1,22 @@
 """Time integration schemes.
 
 ``"auto"`` selects a scheme from the model, the grid, the time and the tolerance. The intensities
-have no influence.
+have no influence. Other packages register schemes under the entry point group
+``napari_diffusion.schemes``.
 """
 
 from __future__ import annotations
 
+import math
+from itertools import islice
+from typing import Any
+
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.operators import Operator
-from napari_diffusion.operators.divergence import (
-    ConstantDiffusivity,
-    GradientDiffusivity,
-    VoxelDiffusivity,
-)
-from napari_diffusion.operators.tensor import DiffusionTensor
-from napari_diffusion.schemes.base import Scheme, Stage
+from napari_diffusion.core.parameters import parameters, rescaled
+from napari_diffusion.core.registry import Registry
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.base import Operator
+from napari_diffusion.schemes.base import Scheme
 from napari_diffusion.schemes.exact import Exact
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR, Explicit
 from napari_diffusion.schemes.fsi import FSI
@@ -22,6 +24,95 @@ from napari_diffusion.schemes.midpoint import Midpoint
 from napari_diffusion.schemes.rkl2 import RKL2
 
 BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact, RKL2, FSI, Midpoint)
+#: Name of the choice of a scheme by `choose_scheme`.
+AUTO = "auto"
+
+
+def _check(entry: Any) -> None:
+    if not (isinstance(entry, type) and issubclass(entry, Scheme)):
+        raise TypeError(f"{entry!r} is no subclass of napari_diffusion.schemes.Scheme")
+
+
+#: The schemes of this package and of other packages.
+REGISTRY: Registry[type[Scheme]] = Registry("scheme", "napari_diffusion.schemes", BUILTIN, _check)
+
+
+def names() -> list[str]:
+    """Return ``"auto"`` and the names of all schemes."""
+    return [AUTO, *(scheme.name for scheme in REGISTRY.all())]
+
+
+def checked_scheme(scheme: Any) -> str | Scheme:
+    """Return a scheme, its name or ``"auto"`` unchanged.
+
+    Raises
+    ------
+    ValueError
+        If no scheme has this name.
+    TypeError
+        If ``scheme`` is neither a name nor a scheme.
+    """
+    if isinstance(scheme, str):
+        return scheme if scheme == AUTO else REGISTRY.get(scheme, also=[AUTO]).name
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be a name or one of nd.schemes, got {type(scheme).__name__}.")
+    return scheme
+
+
+def is_scheme(value: Any) -> bool:
+    """Whether a value is a scheme object, and not a name."""
+    return isinstance(value, Scheme)
+
+
+def to_plain(scheme: str | Scheme) -> str | dict[str, Any]:
+    """Return a scheme as plain JSON types: its name, or an object with name and options."""
+    if isinstance(scheme, str):
+        return scheme
+    options = {p.name: getattr(scheme, p.name) for p in parameters(scheme)}
+    return {"name": scheme.name, **options}
+
+
+def from_plain(plain: Any) -> str | Scheme:
+    """Return the scheme of `to_plain`.
+
+    Raises
+    ------
+    ValueError
+        If no scheme has this name, or if it has other options or bounds.
+    """
+    if not isinstance(plain, dict):
+        return REGISTRY.get(plain, also=[AUTO]).name if plain != AUTO else AUTO
+    options = dict(plain)
+    kind = REGISTRY.get(options.pop("name", None), also=[AUTO])
+    if unknown := sorted(set(options) - {p.name for p in parameters(kind)}):
+        raise ValueError(f"{unknown[0]!r:.60} is no option of the scheme {kind.name}.")
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def in_unit(scheme: str | Scheme, factor: float) -> str | Scheme:
+    """Return a scheme with its lengths in another unit, of which ``factor`` make an old one."""
+    return scheme if isinstance(scheme, str) else rescaled(scheme, factor)
+
+
+def code_of(scheme: str | Scheme) -> str:
+    """Return the Python expression of a scheme, for code that imports napari_diffusion as nd."""
+    if isinstance(scheme, str):
+        return repr(scheme)
+    kind = type(scheme)
+    prefix = "nd.schemes." if kind in BUILTIN else ""
+    options = ", ".join(f"{p.name}={getattr(scheme, p.name)!r}" for p in parameters(scheme))
+    return f"{prefix}{kind.__name__}({options})"
+
+
+def imports_of(scheme: str | Scheme) -> str:
+    """Return the import that `code_of` needs besides nd: a line of code, or nothing."""
+    kind = type(scheme)
+    if isinstance(scheme, str) or kind in BUILTIN:
+        return ""
+    return f"from {kind.__module__} import {kind.__name__}\n"
 
 
 def choose_scheme(
@@ -39,7 +130,7 @@ def choose_scheme(
     scheme
         A scheme, its name, or ``"auto"``.
     operator
-        Operator of the model, for its type and its stable step.
+        Operator of the model, for its properties and its stable step.
     grid
         Voxel size and walls.
     strict
@@ -56,36 +147,17 @@ def choose_scheme(
     TypeError
         If ``scheme`` is neither a name nor a scheme.
     """
-    # Between walls the exact solution is a series, which is positive only up to rounding.
-    solvable = isinstance(operator, ConstantDiffusivity) and not (
-        strict and grid.open_faces is not None
-    )
+    scheme = checked_scheme(scheme)
     if isinstance(scheme, str):
-        known = {cls.name: cls for cls in BUILTIN}
-        if scheme == "auto":
-            if solvable:
+        if scheme == AUTO:
+            if Exact().refusal(operator, grid, strict) is None:
                 return Exact()
             return _stepping_scheme(operator, grid, strict, time, tolerance)
-        if scheme not in known:
-            raise ValueError(
-                f"There is no scheme named {scheme!r}; the schemes are auto, {', '.join(known)}."
-            )
-        scheme = known[scheme]()
-    if not isinstance(scheme, Scheme):
-        raise TypeError(f"scheme must be a name or one of nd.schemes, got {type(scheme).__name__}.")
-    if isinstance(scheme, Exact) and not solvable:
-        why = (
-            "strict=True with walls needs steps"
-            if isinstance(operator, ConstantDiffusivity)
-            else "its diffusivity is not constant"
-        )
-        raise ValueError(f"Scheme 'exact' cannot run this model here: {why}; scheme='auto' can.")
-    if isinstance(scheme, Midpoint) and not isinstance(
-        operator, DiffusionTensor | ConstantDiffusivity
-    ):
+        scheme = REGISTRY.get(scheme)()
+    reason = scheme.refusal(operator, grid, strict)
+    if reason is not None:
         raise ValueError(
-            "Scheme 'midpoint' is for models with a diffusion tensor, which it makes few times; "
-            "scheme='auto' can."
+            f"Scheme {scheme.name!r} cannot run this model here: {reason}; scheme='auto' can."
         )
     if strict and not scheme.monotone:
         raise ValueError(
@@ -107,24 +179,35 @@ def _stepping_scheme(
     still differ by 1e-2 of the range (measured). Tensor models use `Midpoint`, because a tensor
     costs as much as several stages.
     """
-    if isinstance(operator, DiffusionTensor) and not strict:
+    if operator.has_tensor and not strict:
         return Midpoint()
     limit = operator.max_step(grid)
-    if strict or not isinstance(operator, VoxelDiffusivity | GradientDiffusivity):
+    if strict or not operator.converges:
         return Explicit()
     supersteps = RKL2()
-    count = len(supersteps.stages(time, limit, tolerance))
-    return supersteps if count < 0.8 * time / (SAFETY_FACTOR * limit) else Explicit()
+    longest = 0.8 * time / (SAFETY_FACTOR * limit)
+    stages = islice(supersteps.stages(time, limit, tolerance), math.ceil(longest) + 1)
+    return supersteps if sum(1 for _ in stages) < longest else Explicit()
 
 
 __all__ = [
+    "AUTO",
     "BUILTIN",
     "FSI",
+    "REGISTRY",
     "RKL2",
     "Exact",
     "Explicit",
     "Midpoint",
     "Scheme",
     "Stage",
+    "checked_scheme",
     "choose_scheme",
+    "code_of",
+    "from_plain",
+    "imports_of",
+    "in_unit",
+    "is_scheme",
+    "names",
+    "to_plain",
 ]

@@ -1,50 +1,29 @@
 r"""Base of the time integration schemes.
 
-A scheme is a list of stages. The list depends on the stable step, the time and the tolerance, not
-on the intensities. All stages have the same form, which needs only two fields:
+A scheme is a schedule of stages. It depends on the stable step, the time and the tolerance, not on
+the intensities. Most schemes apply the operator in every stage, which needs only two fields:
 
 .. math:: u^{k+1} = u^k + m_k\,(u^k - u^{k-1}) + \tau_k\,A(u^k)\,u^k
 
-At the end of a superstep the field may be mixed with the field :math:`u_0` at its start, with a
-weight :math:`c`: :math:`u + c\,(u_0 - u)`.
+A *direct* scheme computes a stage itself, for example by solving a linear system.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 
-class Stage(NamedTuple):
-    r"""One evaluation of the operator.
-
-    Attributes
-    ----------
-    momentum
-        Factor :math:`m_k` of the previous change.
-    step
-        Step :math:`\tau_k` [length²].
-    time
-        Diffusion time at the end of the stage [length²]; None inside a superstep.
-    start_weight
-        Weight c of the field at the start of the superstep; non-zero only at its end.
-    reuse_tensor
-        Whether to keep the diffusion tensor of the previous stage, which costs more than a stage.
-        Otherwise it is recomputed.
-    predictor_step
-        Length of an explicit step with the previous tensor [length²]. The new tensor is computed
-        from the field that this step predicts; with 0, from the current field.
-    """
-
-    momentum: float
-    step: float
-    time: float | None
-    start_weight: float = 0.0
-    reuse_tensor: bool = False
-    predictor_step: float = 0.0
+from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.parameters import check_parameters
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.base import Operator, StageContext
 
 
 class Scheme:
-    """Base class of the time integration schemes.
+    """Base class of the time integration schemes: frozen dataclasses with fields by `param`.
 
     Attributes
     ----------
@@ -54,13 +33,34 @@ class Scheme:
         Order of convergence in time.
     monotone
         Whether the scheme guarantees the extremum principle.
+    is_direct
+        Whether the scheme computes its stages itself, in `solve`.
     """
 
     name: ClassVar[str]
     order: ClassVar[float]
     monotone: ClassVar[bool]
+    is_direct: ClassVar[bool] = False
 
-    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
+    def __post_init__(self) -> None:
+        """Check every declared field."""
+        check_parameters(self, type(self).__name__)
+
+    def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
+        """Return why the scheme cannot run an operator, as a part of a sentence; None if it can.
+
+        Parameters
+        ----------
+        operator
+            Operator of the model, evaluated on a few zeros.
+        grid
+            Voxel size and walls.
+        strict
+            Whether the extremum principle must be guaranteed.
+        """
+        return None
+
+    def stages(self, time: float, max_step: float, tolerance: float) -> Iterable[Stage]:
         r"""Return the stages that reach a diffusion time.
 
         Parameters
@@ -78,6 +78,48 @@ class Scheme:
     def with_steps(self, time: float, count: int) -> Scheme | None:
         """Return this scheme with ``count`` steps or supersteps up to ``time`` [length²].
 
-        None for a scheme that is exact in time.
+        None for a scheme that is exact in time, or whose steps are fixed.
+        """
+        return None
+
+    def for_interval(self, time: float, max_step: float) -> Scheme | None:
+        """Return a scheme for one of many consecutive intervals of ``time`` [length²].
+
+        None for a scheme that solves each time from the start.
+        """
+        return None
+
+    def solve(self, stage: Stage, u: Field, out: Field, context: StageContext) -> None:
+        """Compute one stage of the field ``u`` into ``out``; direct schemes only.
+
+        ``u`` must not be changed.
         """
         raise NotImplementedError
+
+    def reach(
+        self,
+        stages: Sequence[Stage],
+        operator: Operator,
+        feature_reach: Sequence[int],
+        grid: Grid,
+        dtype: np.dtype[Any],
+    ) -> list[int] | None:
+        """Return the reach of some consecutive stages of a direct scheme, per axis [voxel].
+
+        None for a scheme whose stages apply the operator, which knows its reach.
+        """
+        return [n - 1 for n in grid.shape] if self.is_direct else None
+
+    def field_count(self, stages: Sequence[Stage], is_copied: bool, has_walls: bool) -> int:
+        """Return the number of fields in memory, besides an input that is not copied."""
+        keeps_start = any(stage.start_weight for stage in stages)
+        return min(len(stages) + is_copied, 2) + keeps_start
+
+    def fields_at_end(self, is_copied: bool, has_walls: bool) -> int:
+        """Return the number of fields that are alive when the result is stored."""
+        return 1
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the last field of a frame is alive when the next frame is read."""
+        return True

@@ -8,22 +8,31 @@ i, with :math:`t = T/h_i^2`, is either
 - a factor :math:`\exp(-2t\,(1-\cos(\pi k/n)))` on the cosine transform.
 
 Both are exact for the mirrored border and any spacing. The convolution is local, and faster for
-sigma up to some tens of voxels. Neither applies between walls, where the engine runs the
-Chebyshev series of the same exponential.
+sigma up to some tens of voxels. Neither applies between walls, where the Chebyshev series of the
+same exponential is summed (`operators.smoothing`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.operators.smoothing import gaussian_taps
-from napari_diffusion.schemes.base import Scheme, Stage
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.base import Operator, StageContext
+from napari_diffusion.operators.diffusivity import LINEAR
+from napari_diffusion.operators.smoothing import (
+    chebyshev_stage,
+    gaussian_taps,
+    heat_series_weights,
+)
+from napari_diffusion.schemes.base import Scheme
 
 #: Largest sigma [voxel] of the convolution. For larger ones the cosine transform is faster
 #: (measured, docs/develop/decisions.md).
@@ -41,13 +50,20 @@ class Exact(Scheme):
     name = "exact"
     order = math.inf
     monotone = True
+    is_direct = True
+
+    def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
+        """Return why there is no exact solution."""
+        if not operator.is_linear:
+            return "its diffusivity is not constant"
+        # The series between walls is positive only up to rounding.
+        if strict and grid.open_faces is not None:
+            return "strict=True with walls needs steps"
+        return None
 
     def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
         """Return a single stage."""
         return (Stage(0.0, time, time),) if time > 0 else ()
-
-    def with_steps(self, time: float, count: int) -> None:
-        """Return None: there are no steps to refine."""
 
     def tail(self, dtype: np.dtype[Any]) -> float:
         """Return the truncated weight of a kernel: a quarter of the epsilon of ``dtype``."""
@@ -66,6 +82,130 @@ class Exact(Scheme):
         if max((s for s, n in axes if n > 1), default=0.0) > MAX_CONVOLUTION_SIGMA:
             return None
         return [gaussian_taps(s, n, tail).astype(dtype) for s, n in axes]
+
+    def reach(
+        self,
+        stages: Sequence[Stage],
+        operator: Operator,
+        feature_reach: Sequence[int],
+        grid: Grid,
+        dtype: np.dtype[Any],
+    ) -> list[int]:
+        """Return the radius of the Gaussian, the degree of the series, or the whole axis."""
+        if not stages:
+            return [0] * len(grid.shape)
+        time = sum(stage.step for stage in stages)
+        if grid.open_faces is not None:
+            degree = len(heat_series_weights(time, grid, self.tail(dtype))) - 1
+            return [degree] * len(grid.shape)
+        taps = self.taps(time, grid, dtype)
+        return [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
+
+    def field_count(self, stages: Sequence[Stage], is_copied: bool, has_walls: bool) -> int:
+        """Return the number of fields: the series between walls needs three."""
+        return 3 + is_copied if has_walls else super().field_count(stages, is_copied, has_walls)
+
+    def fields_at_end(self, is_copied: bool, has_walls: bool) -> int:
+        """Return 2 for the series of a copied input, which is alive to the end."""
+        return 1 + (has_walls and is_copied)
+
+    @property
+    def reads_ahead(self) -> bool:
+        """The solution needs no field of its own."""
+        return False
+
+    def solve(self, stage: Stage, u: Field, out: Field, context: StageContext) -> None:
+        """Compute the solution at the end of a stage."""
+        if context.grid.open_faces is not None:
+            self._series(stage.step, u, out, context)
+            return
+        taps = self.taps(stage.step, context.grid, u.dtype)
+        if taps is None:
+            np.copyto(out, u)
+            _transform_axes(stage.step, out, context)
+        else:
+            _convolve(taps, u, out, context)
+
+    def _series(self, time: float, u: Field, out: Field, context: StageContext) -> None:
+        """Sum the Chebyshev series of the matrix exponential between walls."""
+        grid = context.grid
+        weights = heat_series_weights(time, grid, self.tail(u.dtype))
+        h = np.array(grid.spacing)
+        np.copyto(out, u)
+        initial, previous = u, u
+        fields = [context.new_field(u, out)] if len(weights) > 1 else []
+        fields += [context.new_field(u, out, *fields)] if len(weights) > 2 else []
+        for k in range(1, len(weights)):
+            momentum, tau = chebyshev_stage(k, grid)
+            a, weight = (tau / h**2).astype(u.dtype), u.dtype.type(weights[k])
+            term = fields[(k - 1) % 2]
+            if momentum and previous is not term:
+                np.copyto(term, previous)
+
+            def work(
+                lo: int,
+                hi: int,
+                u: Field = u,
+                term: Field = term,
+                a: Field = a,
+                momentum: float = momentum,
+                weight: Any = weight,
+            ) -> None:
+                context.backend.step(
+                    u,
+                    term,
+                    lo,
+                    hi,
+                    a,
+                    a,
+                    momentum,
+                    LINEAR,
+                    None,
+                    0,
+                    grid.open_faces,
+                    context.weights,
+                )
+                # Added as a difference, so that a voxel without open faces keeps every bit.
+                out[:, lo:hi] += weight * (term[:, lo:hi] - initial[:, lo:hi])
+
+            context.run_on_slabs(work, u, quiet=True)
+            context.slabs.report(k / (len(weights) - 1))
+            previous, u = u, term
+
+
+def _convolve(taps: list[Field], u: Field, out: Field, context: StageContext) -> None:
+    """Convolve ``u`` into ``out``, with one half kernel per axis."""
+
+    def work(lo: int, hi: int) -> None:
+        slab = out[:, lo:hi]
+        contiguous = slab.flags.c_contiguous
+        part = slab if contiguous else context.scratch.take("part", slab.shape, u.dtype)
+        context.backend.smooth(u, lo, hi, taps, part)
+        if part is not slab:
+            slab[...] = part
+
+    context.run_on_slabs(work, u)
+
+
+def _transform_axes(time: float, out: Field, context: StageContext) -> None:
+    """Apply the exact solution to ``out`` in place, by cosine transforms axis by axis."""
+    grid, slabs = context.grid, context.slabs
+    axes = [i for i, n in enumerate(grid.shape) if n > 1]
+    for number, axis in enumerate(axes):
+        # Slabs are cut along another axis; a single axis is transformed in one piece.
+        across = next((i for i in axes if i != axis), axis)
+        planes = out.shape[across + 1] if across != axis else 1
+        # A transform needs scratch of twice the size of its slab.
+        height = max(1, planes // (8 * slabs.threads))
+
+        def work(
+            lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes
+        ) -> None:
+            part = out if planes == 1 else out[(slice(None),) * (across + 1) + (slice(lo, hi),)]
+            part[...] = transform(part, axis + 1, time, grid.spacing[axis])
+
+        slabs.run(work, planes, height, quiet=True)
+        slabs.report((number + 1) / len(axes))
 
 
 def transform(

@@ -3,9 +3,12 @@ r"""Explicit Euler: :math:`u^{k+1} = u^k + \tau A(u^k) u^k`."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from napari_diffusion.schemes.base import Scheme, Stage
+from napari_diffusion.core.parameters import param
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.schemes.base import Scheme
 
 #: Default step as a share of the stable step. At the stable step itself the finest mode is not
 #: damped, and the error is seven times larger (measured).
@@ -25,27 +28,32 @@ class Explicit(Scheme):
     name = "explicit"
     order = 1
     monotone = True
-    step: float | None = None
+    step: float | None = param(
+        None, "Length of a step; by default a share of the stable step.", unit="length^2", gt=0
+    )
 
-    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-        """Return equal steps that end exactly at ``time``, each at most as long as `step`.
+    def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
+        """Yield equal steps that end exactly at ``time``, each at most as long as `step`.
 
         Raises
         ------
         ValueError
-            If `step` is not positive, or above the stable step ``1 / (2 g_max sum_i 1/h_i^2)``.
+            If `step` is above the stable step ``1 / (2 g_max sum_i 1/h_i^2)``.
         """
         step = SAFETY_FACTOR * max_step if self.step is None else self.step
-        if not step > 0:
-            raise ValueError(f"Explicit: step must be > 0 [length²], got {self.step}.")
         if step > max_step * (1 + 1e-9):
             raise ValueError(
                 f"Explicit: step {step:g} is unstable; "
                 f"for this spacing and model it may be at most {max_step:.6g} [length²]."
             )
-        count = max(1, math.ceil(time / step - 1e-9)) if time > 0 else 0
-        return tuple(Stage(0.0, time / count, time * (k + 1) / count) for k in range(count))
+        # The limit is beyond every run: a quotient may overflow.
+        count = max(1, math.ceil(min(time / step, 1e18) - 1e-9)) if time > 0 else 0
+        return (Stage(0.0, time / count, time * (k + 1) / count) for k in range(count))
 
     def with_steps(self, time: float, count: int) -> Explicit:
         """Return explicit steps of ``time / count``."""
         return Explicit(step=time / count)
+
+    def for_interval(self, time: float, max_step: float) -> Scheme:
+        """Return explicit steps of the default length."""
+        return Explicit()

@@ -13,9 +13,13 @@ Source: Hafner, Ochs, Weickert, Reissel & Grewenig 2016.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from napari_diffusion.schemes.base import Scheme, Stage
+from napari_diffusion.core.parameters import param
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.explicit import Explicit
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,26 @@ class FSI(Scheme):
     name = "fsi"
     order = 1
     monotone = False
-    cycles: int | None = None
+    cycles: int | None = param(None, "Number of cycles; by default derived from the time.", ge=1)
 
-    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-        """Return `cycles` times the smallest stable number of stages."""
+    def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
+        """Yield `cycles` times the smallest stable number of stages."""
         if time == 0:
-            return ()
+            return
         count = max(2, math.ceil(time / max_step / 50)) if self.cycles is None else self.cycles
-        if count < 1:
-            raise ValueError(f"FSI: cycles must be >= 1, got {self.cycles}.")
         h = time / count
         n = max(1, math.ceil(math.sqrt(3 * h / max_step + 0.25) - 0.5 - 1e-9))
         tau = 3 * h / (n * (n + 1))
         alphas = [(4 * k + 2) / (2 * k + 3) for k in range(n)]
-        return tuple(
-            Stage(
-                alpha - 1 if k else 0.0,
-                alpha * tau,
-                time * (cycle + 1) / count if k == n - 1 else None,
-                reuse_tensor=k > 0,
-            )
-            for cycle in range(count)
-            for k, alpha in enumerate(alphas)
-        )
+        for cycle in range(count):
+            for k, alpha in enumerate(alphas):
+                end = time * (cycle + 1) / count if k == n - 1 else None
+                yield Stage(alpha - 1 if k else 0.0, alpha * tau, end, reuse_tensor=k > 0)
 
     def with_steps(self, time: float, count: int) -> FSI:
         """Return the scheme with ``count`` cycles."""
         return FSI(cycles=count)
+
+    def for_interval(self, time: float, max_step: float) -> Scheme:
+        """Return explicit steps."""
+        return Explicit()

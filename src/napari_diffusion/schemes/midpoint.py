@@ -26,6 +26,7 @@ midpoint rule.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,8 +34,13 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.parameters import param
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.smoothing import gaussian_taps
-from napari_diffusion.schemes.base import Scheme, Stage
+from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.explicit import Explicit
 
 #: Largest predictor step c in the first cycle [stable steps]. A larger one would amplify the noise
 #: of the image more than the tensor smooths it.
@@ -56,33 +62,41 @@ class Midpoint(Scheme):
     name = "midpoint"
     order = 2
     monotone = False
-    cycles: int | None = None
+    cycles: int | None = param(
+        None, "Number of cycles; by default derived from time and tolerance.", ge=1
+    )
 
-    def stages(self, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-        """Return `cycles` times the stages of the exponential, truncated at ``tolerance``."""
+    def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
+        """Return why the scheme does not fit: it saves tensors, and nothing else."""
+        if operator.has_tensor or operator.is_linear:
+            return None
+        return "it is for models with a diffusion tensor, which it computes once per cycle"
+
+    def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
+        """Yield `cycles` times the stages of the exponential, truncated at ``tolerance``."""
         if time == 0:
-            return ()
+            return
         count = cycles_for(time, max_step, tolerance) if self.cycles is None else self.cycles
-        if count < 1:
-            raise ValueError(f"Midpoint: cycles must be >= 1, got {self.cycles}.")
         h = time / count
         s = max(h / max_step, 1e-9)  # without a diffusing axis, the stable step is infinite
         exponential = [
             Stage(m, tau * h / s, None, reuse_tensor=True)
             for m, tau in _exponential(s, min(max(tolerance, 1e-12), 1e-2))
         ]
-        stages: list[Stage] = []
         for k in range(count):
             predictor_step = h / 2 if k else min(h / 2, MAX_FIRST_PREDICTOR * max_step)
             cycle = list(exponential)
             cycle[0] = cycle[0]._replace(reuse_tensor=False, predictor_step=predictor_step)
             cycle[-1] = cycle[-1]._replace(time=time * (k + 1) / count)
-            stages += cycle
-        return tuple(stages)
+            yield from cycle
 
     def with_steps(self, time: float, count: int) -> Midpoint:
         """Return the scheme with ``count`` cycles."""
         return Midpoint(cycles=count)
+
+    def for_interval(self, time: float, max_step: float) -> Scheme:
+        """Return one cycle, or explicit steps for a short interval."""
+        return Midpoint(cycles=1) if time > max_step else Explicit()
 
 
 def cycles_for(time: float, step: float, tolerance: float) -> int:

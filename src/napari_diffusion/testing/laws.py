@@ -17,6 +17,12 @@ import numpy as np
 
 from napari_diffusion.api import diffuse, evolve, plan
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.blocks import run_in_blocks
+from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import Model, parameters
 from napari_diffusion.schemes import Explicit
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR
@@ -139,15 +145,8 @@ def axes_are_alike(model: Model, case: Case) -> None:
 
 def units_are_true(model: Model, case: Case) -> None:
     """A change of the units of length and intensity rescales the result accordingly."""
-    factor = {
-        "length": 2.0,
-        "length^2": 4.0,
-        "intensity": 5.0,
-        "intensity/length": 2.5,
-        "1": 1.0,
-    }
     scaled = {
-        p.name: getattr(model, p.name) * factor[p.unit]
+        p.name: getattr(model, p.name) * p.dimension.factor(length=2.0, intensity=5.0)
         for p in parameters(model)
         if p.type is float
     }
@@ -182,12 +181,12 @@ def threads_agree(model: Model, case: Case) -> None:
     """Runs with one, two and seven threads agree bit for bit."""
     # The image is large enough for several slabs; errors at their ends show in the first step.
     image = np.tile(case.picture(), (60, 14) if len(case.shape) == 2 else (40, 2, 2))
-    run = partial(case.run, model, image, time=case.time(model) / 5)
+    filtered = partial(case.run, model, image, time=case.time(model) / 5)
     height = plan(image, model, time=1e-6, spacing=case.spacing, threads=2).height
     assert height <= len(image) // 2, "the image is not cut"
-    one = run(threads=1)
+    one = filtered(threads=1)
     for threads in (2, 7):
-        _same(run(threads=threads), one)
+        _same(filtered(threads=threads), one)
 
 
 def block_with_halo_is_exact(model: Model, case: Case) -> None:
@@ -196,13 +195,28 @@ def block_with_halo_is_exact(model: Model, case: Case) -> None:
     part = np.empty(case.shape, case.dtype)
     halo = plan(part, model, time=time, spacing=case.spacing, scheme="explicit").halo
     image = np.tile(case.picture(), (3,) * len(case.shape))
-    run = partial(case.run, model, time=time, scheme="explicit")
+    filtered = partial(case.run, model, time=time, scheme="explicit")
     core = tuple(slice(n, 2 * n) for n in case.shape)
     block = tuple(slice(max(s.start - h, 0), s.stop + h) for s, h in zip(core, halo, strict=True))
     inner = tuple(
         slice(s.start - b.start, s.stop - b.start) for s, b in zip(core, block, strict=True)
     )
-    _same(run(image[block])[inner], run(image)[core])
+    _same(filtered(image[block])[inner], filtered(image)[core])
+
+
+def passes_and_blocks_are_exact(model: Model, case: Case) -> None:
+    """A run in passes of one or a few stages and in blocks has every bit of the whole run.
+
+    It is checked with and without labels.
+    """
+    image, time = case.picture(), case.time(model) / 4
+    block = (-(-case.shape[0] // 2), *case.shape[1:-1], -(-case.shape[-1] // 2))
+    for labels in (None, _banded_labels(case)):
+        recipe = RecipeFields(model, time)
+        problem = make_problem(image, recipe, Geometry(case.spacing), Domain(labels=labels))
+        count, whole = make_plan(problem).steps, run(problem)
+        for cuts in (range(1, count), (count // 3, count // 2)):
+            _same(run_in_blocks(problem, cuts, block), whole)
 
 
 def backends_agree(model: Model, case: Case) -> None:
@@ -312,6 +326,7 @@ LAWS: tuple[Callable[[Model, Case], None], ...] = (
     dummy_axis_changes_nothing,
     threads_agree,
     block_with_halo_is_exact,
+    passes_and_blocks_are_exact,
     backends_agree,
     regions_are_apart,
     nan_stays_in_its_hole,

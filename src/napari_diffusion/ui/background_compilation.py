@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QTimer
 
-from napari_diffusion.engine.request import Request
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
     client,
@@ -20,12 +22,14 @@ from napari_diffusion.ui.run.kernels import (
     warmup_message,
 )
 from napari_diffusion.ui.run.panel import RunPanel
+from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.workflows.warmup import compile_by_running
 
 
 class BackgroundCompilation:
-    """Follows the settings of a widget and compiles the kernels of each kind of run once.
+    """Compiles the kernels of each kind of run once.
 
     Parameters
     ----------
@@ -37,39 +41,50 @@ class BackgroundCompilation:
 
     def __init__(self, context: Context, panel: RunPanel) -> None:
         self._context, self._panel = context, panel
-        self._task = ReplaceableTask()
-        self._current_key: tuple[Any, ...] | None = None
+        self._keys, self._task = CoalescingQueue(), ReplaceableTask()
+        self._current_key: Hashable | None = None
         self._message = ""
         self._poll_timer = QTimer(panel.native)
         self._poll_timer.setInterval(POLL_INTERVAL_MS)
         self._poll_timer.timeout.connect(self._announce)
-        context.settings_changed.connect(self._prepare)
+        context.on_close(self._keys.drop)
         context.on_close(self._task.drop)
         client.join()
         context.on_close(client.leave)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Compile the kernels of the current settings.
+
+        Call it after a pause in the changes: which kernels these are is found out in a thread, and
+        Python's lock delays the window by milliseconds for each thread.
+        """
         try:
             settings = self._context.settings()
         except (TypeError, ValueError):
             return
-        key = kernel_key(settings)
-        if key in compiled_keys or key == self._current_key:
+
+        def ignore(_: Exception) -> None:
+            """Preview and run report what is wrong."""
+
+        self._keys.request(
+            lambda control: kernel_key(settings), partial(self._compile, settings), ignore
+        )
+
+    def _compile(self, settings: Settings, key: Hashable | None) -> None:
+        if key is None or key in compiled_keys or key == self._current_key:
             return
 
         def work(control: TaskControl) -> None:
             soon, later = [run_like_suggestion(settings)], runs_of_all_models(settings)
             wait_for_kernels(settings, control.cancel, soon, later)
-            request = Request.of(settings.image, settings.model, **settings.keywords)
-            compile_by_running(request, control.cancel)
+            compile_by_running(settings.unread_problem(), control.cancel)
 
         def finish(_: Any) -> None:
             # Errors are ignored: preview and run report what is wrong with an image.
             compiled_keys.add(key)
             self._current_key = None
             self._poll_timer.stop()
-            if self._message and self._panel.status.value == self._message:
-                self._panel.say("")
+            self._panel.clear(StatusKind.COMPILING)
 
         self._current_key = key
         self._message = warmup_message(settings)
@@ -78,4 +93,4 @@ class BackgroundCompilation:
 
     def _announce(self) -> None:
         if is_compiling() and not self._panel.busy and not self._panel.failed:
-            self._panel.say(self._message)
+            self._panel.say(self._message, StatusKind.COMPILING)

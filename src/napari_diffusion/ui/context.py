@@ -7,12 +7,14 @@ from typing import Any
 
 from psygnal import Signal
 
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import when_destroyed
 
 
@@ -74,10 +76,9 @@ class Context:
         """Voxel size along the checked axes [unit]."""
         return self._form.table.spacing
 
-    @property
-    def threads(self) -> int:
-        """Chosen number of threads; 0 for the number in the preferences."""
-        return int(self._form.threads.value)
+    def execution(self) -> Execution:
+        """Return how a run is computed; options not set on screen are those of the preferences."""
+        return self._form.execution()
 
     @property
     def revision(self) -> int:
@@ -116,8 +117,8 @@ class Context:
         self._panel.add(queued_run)
 
     def say(self, text: str, error: bool = False) -> None:
-        """Show a message below Run."""
-        self._panel.say(text, error)
+        """Show a message below Run, with a red border for an error."""
+        self._panel.say(text, StatusKind.FAILED if error else StatusKind.NOTICE)
 
     def fail(self, error: Exception) -> None:
         """Show an error, below Run and as a napari notification."""

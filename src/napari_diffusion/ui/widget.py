@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 from magicgui.widgets import Container
 
 import napari_diffusion as nd
@@ -22,9 +21,11 @@ from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.kernels import wait_for_suggestion
-from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel, screen_message
+from napari_diffusion.ui.run.messages import screen_message
+from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
@@ -150,9 +151,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._timer.start()
 
     def _update(self) -> None:
-        """Update layout, suggestion and plan, after a pause in the changes."""
+        """Update layout, kernels, suggestion and plan, after a pause in the changes."""
         for container in (self.form, self.form.more.body):
             align_labels(container)
+        self._compilation.prepare()
         if self._suggestion_due:
             self._suggestion_due = False
             self._suggest()
@@ -170,9 +172,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             values that the user has set.
         """
         controls = self.form.controls
-        if self.panel.status.value == TRYING:  # a suggestion for settings that have changed
-            self.panel.say("")
-            self._suggestions.drop()
+        # One that is under way is for settings that have changed.
+        self._suggestions.drop()
+        self.panel.clear(StatusKind.SUGGESTING)
         if not controls.depends_on_data:
             return
         try:
@@ -184,19 +186,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         if requested:
             controls.forget_edits()
             self.form.amount.edited = False
-            self.panel.say(TRYING)
+            self.panel.say(TRYING, StatusKind.SUGGESTING)
         self._start_suggestion(settings, requested)
 
     def _start_suggestion(self, settings: Settings, requested: bool) -> None:
         """Compute suggested values in a thread and fill them in."""
         controls, amount = self.form.controls, self.form.amount
-        keywords = {name: settings.keywords[name] for name in ("spacing", "axes", "channel_axis")}
 
         def work(control: TaskControl) -> nd.Suggestion:
             wait_for_suggestion(settings, control.cancel)
-            return starting_values.suggest_values(
-                settings.image, settings.model, **keywords, thorough=requested, unit=settings.unit
-            )
+            return starting_values.suggest_values(settings, thorough=requested)
 
         def done(suggestion: nd.Suggestion) -> None:
             controls.fill(suggestion.model)
@@ -226,16 +225,11 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         except (TypeError, ValueError) as error:
             self.panel.plan.value = screen_message(error)
             return
-        keywords = dict(settings.keywords)
-        if keywords["labels"] is not None:
-            # A plan needs only the shape of the labels; a lazy array would be computed.
-            keywords["labels"] = np.broadcast_to(np.uint8(0), keywords["labels"].shape)
         request, limit = self._output_request(), Preferences.read().memory
 
         def work(control: TaskControl) -> str:
-            return outputs.describe_run(
-                settings.image, settings.model, request, limit=limit, **keywords
-            )
+            problem = settings.unread_problem()
+            return outputs.describe_run(problem, request, settings.execution, limit)
 
         def show(text: str) -> None:
             self.panel.plan.value = text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +15,14 @@ from napari_diffusion import io
 from napari_diffusion.core import dtypes
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.engine.planner import Plan
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.planner import Plan, make_plan
+from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.engine.request import Request
 from napari_diffusion.io import Volume
-from napari_diffusion.io.axes import AxisAssignment, apply_axes, resolve_axes
+from napari_diffusion.io.axes import AxisAssignment, AxisRequest, apply_axes, resolve_axes
 from napari_diffusion.io.regions import read_regions
 from napari_diffusion.io.volume import UNKNOWN_AXES
 from napari_diffusion.workflows.outputs import check_limit
@@ -27,6 +30,38 @@ from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recip
 
 #: Number of samples whose values decide between possible orders of axes.
 COMPARED_SAMPLES = 100_000
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Options of a run on a file, besides its recipe.
+
+    Attributes
+    ----------
+    mask, labels
+        Files of the regions, or ``None``.
+    execution
+        Threads and backend.
+    overwrite
+        Whether an existing file is replaced.
+    """
+
+    mask: Path | None = None
+    labels: Path | None = None
+    execution: Execution = field(default_factory=Execution)
+    overwrite: bool = False
+
+    @property
+    def region_files(self) -> dict[str, Path]:
+        """The files of labels and mask, by these names."""
+        files = {"labels": self.labels, "mask": self.mask}
+        return {name: path for name, path in files.items() if path is not None}
+
+    def domain(self, letters: str) -> Domain:
+        """Read the regions of an image whose axes have these letters."""
+        return Domain(
+            **{name: read_regions(name, path, letters) for name, path in self.region_files.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -39,21 +74,19 @@ class FileRun:
         The volume that was read, and the roles of its axes.
     recipe
         The recipe in the unit of ``assignment``, with its axes and voxel size.
-    target, overwrite
-        Path of the result, and whether an existing file is replaced.
-    keywords
-        Arguments of `diffuse` apart from image and model.
-    plan
-        Plan of the run.
+    problem, plan
+        The run and its plan.
+    target, options
+        Path of the result, and the options of the run.
     """
 
     volume: Volume
     assignment: AxisAssignment
     recipe: Recipe
-    target: Path
-    overwrite: bool
-    keywords: dict[str, Any]
+    problem: Problem
     plan: Plan
+    target: Path
+    options: FileOptions
 
     @classmethod
     def make(
@@ -62,7 +95,7 @@ class FileRun:
         assignment: AxisAssignment,
         recipe: Recipe,
         target: Path,
-        options: dict[str, Any],
+        options: FileOptions,
     ) -> Self:
         """Prepare a run and check everything that can be checked before it starts.
 
@@ -75,47 +108,39 @@ class FileRun:
         target
             Path of the result.
         options
-            ``mask`` and ``labels`` (paths), ``threads``, ``overwrite``; absent ones have their
-            defaults.
+            Regions, execution, and whether to overwrite.
 
         Raises
         ------
         ValueError, TypeError, OSError, WriteError
             When the run would fail.
         """
-        names = tuple(assignment.letters[i].lower() for i in assignment.axes)
-        region_files = [
-            Path(options[name]).name for name in ("labels", "mask") if options.get(name) is not None
-        ]
         recipe = replace(
             recipe,
-            axis_names=names,
-            labels=" and ".join(region_files) or None,
+            axis_names=tuple(assignment.letters[i].lower() for i in assignment.axes),
+            labels=" and ".join(path.name for path in options.region_files.values()) or None,
             spacing=assignment.spacing,
             axes=assignment.axes,
             channel_axis=assignment.channel_axis,
         )
-        overwrite = bool(options.get("overwrite"))
         dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
         io.check_target(
-            target, volume, dtype, overwrite=overwrite, preserve_dtype=recipe.preserve_dtype
+            target,
+            volume,
+            dtype,
+            overwrite=options.overwrite,
+            preserve_dtype=recipe.preserve_dtype,
         )
-        keywords = recipe.keywords
-        keywords["threads"] = options.get("threads")
-        keywords |= {
-            name: read_regions(name, options[name], assignment.letters)
-            for name in ("mask", "labels")
-            if options.get(name) is not None
-        }
-        plan = Request.of(volume.data, recipe.model, **keywords).plan
-        return cls(volume, assignment, recipe, target, overwrite, keywords, plan)
+        domain = options.domain(assignment.letters)
+        problem = make_problem(volume.data, recipe, domain=domain)
+        plan = make_plan(problem, options.execution)
+        return cls(volume, assignment, recipe, problem, plan, target, options)
 
     def filtered(
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
     ) -> Image:
         """Run and return the result."""
-        request = Request.of(self.volume.data, self.recipe.model, **self.keywords)
-        return request.result(progress, cancel)
+        return run(self.problem, self.options.execution, progress, cancel)
 
     def write(self, result: Image) -> tuple[Path, ...]:
         """Write the result and return the files that were written.
@@ -128,7 +153,7 @@ class FileRun:
             result,
             like,
             self.recipe,
-            overwrite=self.overwrite,
+            overwrite=self.options.overwrite,
             preserve_dtype=preserve,
         )
 
@@ -138,7 +163,7 @@ def filter_file(
     target: Path,
     recipe: Recipe,
     *,
-    threads: int | None = None,
+    execution: Execution | None = None,
     overwrite: bool = False,
     limit: int | None = None,
     progress: Callable[[float], object] | None = None,
@@ -156,8 +181,8 @@ def filter_file(
         Path of the image, and path of the result.
     recipe
         The recipe. It is converted to the unit of the file.
-    threads
-        Number of threads, ``None`` for all processors.
+    execution
+        Threads and backend.
     overwrite
         Replace an existing file.
     limit
@@ -178,15 +203,14 @@ def filter_file(
         When the file cannot be filtered; nothing is written then.
     """
     volume = io.read(source)
-    options = axes_from_recipe(recipe, volume, {})
-    assignment = resolve_axes(volume, options)
+    request = axes_from_recipe(recipe, volume, AxisRequest())
+    assignment = resolve_axes(volume, request)
     recipe = recipe.in_unit(assignment.unit)
-    check_recipe(recipe, assignment, options)
-    run = FileRun.make(
-        volume, assignment, recipe, target, {"threads": threads, "overwrite": overwrite}
-    )
-    check_limit(run.plan.memory, limit)
-    return run.write(run.filtered(progress, cancel))
+    check_recipe(recipe, assignment, request, has_regions=False)
+    options = FileOptions(execution=execution or Execution(), overwrite=overwrite)
+    file_run = FileRun.make(volume, assignment, recipe, target, options)
+    check_limit(file_run.plan.memory, limit)
+    return file_run.write(file_run.filtered(progress, cancel))
 
 
 def files_of(folder: Path) -> list[Path]:

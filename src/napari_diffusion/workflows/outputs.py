@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.dtypes import result_dtype
 from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
-from napari_diffusion.engine.in_memory import State
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.in_memory import State, evolve
 from napari_diffusion.engine.memory import format_bytes
-from napari_diffusion.engine.request import Request
-from napari_diffusion.models import Model
+from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.problem import Problem, unread_problem
 
 #: Time of the first snapshot as a share of the diffusion time. It corresponds to an eighth of the
 #: Gaussian sigma, which hardly smooths.
@@ -103,15 +104,12 @@ class OutputRequest:
         times = np.geomspace(time * FIRST_SNAPSHOT, time, self.snapshots)
         return (*(float(t) for t in times[:-1]), time)
 
-    def memory(self, image: Any, model: Model, *, time: float, **options: Any) -> int:
-        """Return the predicted peak memory [bytes], including the image and all outputs.
-
-        The arguments are those of `diffuse`.
-        """
-        plan = Request.of(image, model, time=time, **options).plan
-        voxels = int(np.prod(image.shape, dtype=np.int64))
-        result = voxels * result_dtype(image.dtype, options.get("preserve_dtype", False)).itemsize
-        floats = voxels * result_dtype(image.dtype, False).itemsize
+    def memory(self, problem: Problem, execution: Execution) -> int:
+        """Return the predicted peak memory [bytes], including the image and all outputs."""
+        plan = make_plan(problem, execution)
+        voxels = math.prod(problem.shape)
+        result = voxels * problem.dtype.itemsize
+        floats = voxels * result_dtype(problem.input_dtype, False).itemsize
         # The computation of a map needs three further arrays: the field and its gradients.
         maps = self.conductance + self.coherence
         arrays = maps + 3 * (maps + self.directions > 0)
@@ -119,22 +117,21 @@ class OutputRequest:
 
 
 def describe_run(
-    image: Any,
-    model: Model,
+    problem: Problem,
     request: OutputRequest,
-    *,
-    time: float,
+    execution: Execution | None = None,
     limit: int | None = None,
-    **options: Any,
 ) -> str:
     """Describe the steps and the memory of a run in one sentence, snapshots included.
 
     Parameters
     ----------
-    image, model, time, options
-        As in `diffuse`.
+    problem
+        The run; its labels are not read, so it may be one of `unread_problem`.
     request
         Choice of the outputs.
+    execution
+        Threads and backend.
     limit
         Largest allowed memory [bytes]; ``None`` for the free memory.
 
@@ -143,10 +140,11 @@ def describe_run(
     MemoryError
         When the run needs more memory.
     """
-    plan = Request.of(image, model, time=time, **options).plan
-    needed = request.memory(image, model, time=time, **options)
-    check_limit(needed, limit, free_memory(image), bool(request.snapshots))
-    sentence = dataclasses.replace(plan, memory=needed).describe()
+    execution = execution or Execution()
+    plan = make_plan(problem, execution)
+    needed = request.memory(problem, execution)
+    check_limit(needed, limit, free_memory(problem.image), bool(request.snapshots))
+    sentence = replace(plan, memory=needed).describe()
     if request.snapshots:
         return f"{request.snapshots} snapshots; the last: {sentence}"
     return sentence
@@ -188,15 +186,13 @@ def check_limit(
 
 
 def run_with_outputs(
-    image: Any,
-    model: Model,
+    problem: Problem,
     request: OutputRequest,
+    execution: Execution | None = None,
     *,
-    time: float,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
     stop: CancelEvent | None = None,
-    **options: Any,
 ) -> Outputs:
     """Filter an image and keep the requested outputs.
 
@@ -206,10 +202,12 @@ def run_with_outputs(
 
     Parameters
     ----------
-    image, model, time, options
-        As in `diffuse`.
+    problem
+        The run.
     request
         Choice of the outputs.
+    execution
+        Threads and backend.
     progress
         Called in this thread with the completed share, from 0 to 1.
     cancel
@@ -223,18 +221,19 @@ def run_with_outputs(
     TypeError, ValueError, MemoryError, Cancelled
         As `diffuse`.
     """
-    times = request.times(time)
-    steps = [max(1, Request.of(image, model, time=t, **options).plan.steps) for t in times]
+    recipe, image = problem.recipe, problem.image
+    times = request.times(recipe.time)
+    runs = [replace(problem, recipe=replace(recipe, time=t)) for t in times]
+    steps = [max(1, make_plan(run, execution).steps) for run in runs]
     report = progress or (lambda share: None)
     stack = None
     if request.snapshots:
-        dtype = result_dtype(image.dtype, options.get("preserve_dtype", False))
-        stack = np.empty((len(times), *image.shape), dtype)
+        stack = np.empty((len(times), *problem.shape), problem.dtype)
     kept = 0
-    for number, t in enumerate(times):
+    for number, (t, run) in enumerate(zip(times, runs, strict=True)):
         before, share = sum(steps[:number]) / sum(steps), steps[number] / sum(steps)
-        run = Request.of(image, model, time=t, **options)
-        last, state = _drain(run.evolve(_scaled(report, before, share), cancel), stop)
+        states = evolve(run, execution, _scaled(report, before, share), cancel)
+        last, state = _drain(states, stop)
         complete = state.fraction >= 1
         if stack is None or not (complete or kept):
             frame = None if complete else state.frame
@@ -250,14 +249,13 @@ def run_with_outputs(
         outputs = Outputs(stack[:kept], times[:kept])
         last = stack[kept - 1]
     residual = _residual(image, last) if request.residual else None
-    final = Request.of(last, model, time=time, **options)
-    subject = last, model, final.geometry, final.domain
-    return dataclasses.replace(
+    final = unread_problem(last, recipe, problem.geometry, problem.domain)
+    return replace(
         outputs,
         residual=residual,
-        conductance=conductance_map(*subject, cancel=cancel) if request.conductance else None,
-        coherence=coherence_map(*subject, cancel=cancel) if request.coherence else None,
-        directions=sample_directions(*subject, cancel=cancel) if request.directions else None,
+        conductance=conductance_map(final, cancel=cancel) if request.conductance else None,
+        coherence=coherence_map(final, cancel=cancel) if request.coherence else None,
+        directions=sample_directions(final, cancel) if request.directions else None,
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from napari_diffusion.core import units
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
-from napari_diffusion.io.axes import AxisAssignment
+from napari_diffusion.io.axes import AxisAssignment, AxisRequest
 from napari_diffusion.io.volume import UNKNOWN_AXES
 
 
-def axes_from_recipe(recipe: Recipe, volume: Volume, options: dict[str, Any]) -> dict[str, Any]:
-    """Add the axes and the voxel size of a recipe to the options of a run.
+def axes_from_recipe(recipe: Recipe, volume: Volume, request: AxisRequest) -> AxisRequest:
+    """Add the axes and the voxel size of a recipe to a request.
 
-    Options that are set are kept, and the metadata of the file take precedence. Axes are matched by
+    What the request says is kept, and the metadata of the file take precedence. Axes are matched by
     name if the file has all axes of the recipe. They are matched by number if neither side has
     names and both end with the same axis; this is the case for stacks in plain TIFF and NumPy
     files. The voxel size of a recipe in pixels is used for a file without a voxel size whose axes
@@ -26,68 +27,80 @@ def axes_from_recipe(recipe: Recipe, volume: Volume, options: dict[str, Any]) ->
         The recipe.
     volume
         The volume to filter.
-    options
-        Options of the command ``run`` by name; absent ones have their defaults.
+    request
+        What the user says about the axes.
 
     Returns
     -------
-    dict
-        The options, with ``axes`` and ``spacing`` where the recipe gives them.
+    AxisRequest
+        The request, with ``axes`` and ``spacing`` where the recipe gives them.
     """
     sizes = recipe.spacing or ()
     letters = [letter for letter in volume.axes if letter in "XYZ"]
-    if options.get("axes") is None:
-        names = [name.upper() for name in recipe.axis_names or ()]
+    if request.axes is None:
+        names = tuple(name.upper() for name in recipe.axis_names or ())
         places = [i for i in range(len(volume.axes)) if i != volume.channel_axis]
         nameless = any(volume.axes[i] in UNKNOWN_AXES and volume.shape[i] > 1 for i in places)
         if names and all(name in list(volume.axes) for name in names):
-            options = options | {"axes": ",".join(names)}
+            request = replace(request, axes=names)
         elif nameless and recipe.axes and not names and max(recipe.axes) == max(places):
-            options = options | {"axes": ",".join(map(str, recipe.axes))}
+            request = replace(request, axes=tuple(recipe.axes))
         elif len(letters) != len(sizes) or letters != sorted(letters, reverse=True):
             sizes = ()
         unsized = recipe.unit == volume.unit == "pixel" and {*volume.spacing} <= {None, 1.0}
-        if sizes and unsized and options.get("spacing") is None and options.get("unit") is None:
-            options = options | {"spacing": ",".join(map(repr, sizes))}
-    return options
+        if sizes and unsized and request.spacing is None and request.unit is None:
+            request = replace(request, spacing=tuple(map(float, sizes)))
+    return request
 
 
-def check_recipe(recipe: Recipe, assignment: AxisAssignment, options: dict[str, Any]) -> None:
+def check_recipe(
+    recipe: Recipe, assignment: AxisAssignment, request: AxisRequest, has_regions: bool
+) -> None:
     """Check that a recipe fits the axes of a file, and that its labels are given.
 
     The axes of a recipe are those of its own array, which may differ from the axes of the file.
 
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    assignment
+        The roles of the axes of the file.
+    request
+        What the user or `axes_from_recipe` says about the axes.
+    has_regions
+        Whether labels or a mask are given.
+
     Raises
     ------
-    ValueError
+    InputError
         When the number of axes differs, when axes by number are not the space axes of the file,
         when the labels of the recipe are missing, or when the channel axis is unknown.
     """
     letters, numbers = assignment.letters, recipe.axes or ()
-    if options.get("axes") is None:
+    if request.axes is None:
         count, file_count = len(numbers or assignment.axes), len(assignment.axes)
         if count != file_count:
-            raise ValueError(
+            raise InputError(
                 f"The recipe smooths along {count} axes and the file has {file_count} axes "
-                "of space; say which with --axes."
+                "of space",
+                Remedy.NAME_AXES,
             )
         same_ndim = bool(numbers) and max(numbers) + 1 == len(letters)
         if recipe.axis_names is None and same_ndim and set(numbers) != set(assignment.axes):
             by_number = ", ".join(letters[i] for i in numbers)
             space = ", ".join(letters[i] for i in assignment.axes)
-            raise ValueError(
+            raise InputError(
                 f"The recipe's axes have no names: by number they are {by_number} here, "
-                f"and those of space are {space}; say which with --axes."
+                f"and those of space are {space}",
+                Remedy.NAME_AXES,
             )
-    if recipe.labels is not None and options.get("labels") is None and options.get("mask") is None:
-        raise ValueError(
-            f"The recipe smooths within {recipe.labels!r}: "
-            "give --labels or --mask, or take its labels out of it."
-        )
+    if recipe.labels is not None and not has_regions:
+        raise InputError(f"The recipe smooths within {recipe.labels!r}", Remedy.GIVE_LABELS)
     if recipe.channel_axis is not None and assignment.channel_axis is None:
-        raise ValueError(
-            "The recipe couples channels and the file does not say which axis they are; "
-            "give --channel-axis."
+        raise InputError(
+            "The recipe couples channels and the file does not say which axis they are",
+            Remedy.NAME_CHANNEL_AXIS,
         )
 
 

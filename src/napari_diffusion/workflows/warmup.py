@@ -26,9 +26,10 @@ import numpy as np
 
 from napari_diffusion import backends
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
-from napari_diffusion.engine.halo_block import unread_problem
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.problem import Problem, make_problem, unread_problem
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.engine.request import Request
 
 #: Longest wait for the worker [s]: a busy machine may starve it, or it may hang.
 MAX_WAIT_S = 60.0
@@ -49,6 +50,8 @@ class WarmupTask:
     ----------
     kind
         Name of the kind of run. Runs of the same kind need the same kernels.
+    backend
+        Name of the backend that compiles them.
     recipe
         Example of such a run, as `Recipe.to_dict`.
     shape, dtype
@@ -58,19 +61,24 @@ class WarmupTask:
     """
 
     kind: str
+    backend: str
     recipe: dict[str, Any]
     shape: tuple[int, ...]
     dtype: str
     labels: tuple[int, ...] | None = None
+
+    @property
+    def mark(self) -> Path | None:
+        """The file that exists once the kernels are compiled; ``None`` without a cache."""
+        return backends.get_backend(self.backend, 1).completion_mark(self.kind)
 
     def run(self, cancel: threading.Event) -> None:
         """Compile the kernels by filtering a small image."""
         recipe = Recipe.from_dict(self.recipe)
         labels = None if self.labels is None else np.broadcast_to(np.uint8(0), self.labels)
         image = np.broadcast_to(np.zeros((), self.dtype), self.shape)
-        compile_by_running(
-            Request.of(image, recipe.model, labels=labels, **recipe.keywords), cancel
-        )
+        problem = unread_problem(image, recipe, recipe.geometry, Domain(labels=labels))
+        compile_by_running(problem, cancel)
 
 
 class WarmupClient:
@@ -168,7 +176,7 @@ class WarmupClient:
 
     def _is_missing(self, task: WarmupTask) -> bool:
         """Return whether the kernels of a task have to be compiled and can be cached."""
-        if task.kind in self._done or (mark := backends.completion_mark(task.kind)) is None:
+        if task.kind in self._done or (mark := task.mark) is None:
             return False
         if mark.exists():
             self._done.add(task.kind)
@@ -309,7 +317,7 @@ class WarmupWorker:
                 self._cancel.clear()
             if priority == LATER and hasattr(os, "nice"):
                 os.nice(NICENESS)
-            mark = backends.completion_mark(task.kind)
+            mark = task.mark
             try:
                 if mark is None or not mark.exists():
                     task.run(self._cancel)
@@ -325,27 +333,28 @@ class WarmupWorker:
             sys.stdout.flush()
 
 
-def compile_by_running(request: Request, cancel: CancelEvent | None = None) -> None:
-    """Compile all kernels of a request by running it on an image of at most 4 voxels per axis.
+def brief(problem: Problem) -> Problem:
+    """Return the same run over a very short time, which needs the same kernels."""
+    time = 1e-3 * min(problem.spacing) ** 2
+    return replace(problem, recipe=replace(problem.recipe, time=time))
 
-    The image has one frame and all channels.
+
+def compile_by_running(problem: Problem, cancel: CancelEvent | None = None) -> None:
+    """Compile all kernels of a run by running it on an image of at most 4 voxels per axis.
+
+    The image has one frame and all channels. The problem is one of `unread_problem`.
     """
-    domain = request.domain
-    problem = unread_problem(request.image, request.geometry, domain)
     shape = [min(n, 4) if i in problem.axes else n for i, n in enumerate(problem.shape)]
     for i in problem.frame_axes:
         shape[i] = 1
     space = tuple(n for i, n in enumerate(shape) if i in problem.axes)
     labels = np.arange(math.prod(space)).reshape(space) % 2 + 1
-    small = replace(
-        request,
-        image=np.ones(shape, problem.input_dtype),
-        domain=replace(domain, mask=None, labels=None if domain.labels is None else labels),
-    )
-    time = 1e-3 * min(problem.spacing) ** 2
-    for strict in {request.integration.strict, False}:  # a draft is never strict
-        integration = replace(request.integration, time=time, strict=strict)
-        replace(small, integration=integration).result(cancel=cancel)
+    domain = Domain(labels=None if problem.domain.labels is None else labels)
+    image = np.ones(shape, problem.input_dtype)
+    recipe = brief(problem).recipe
+    for strict in {recipe.strict, False}:  # a draft is never strict
+        small = make_problem(image, replace(recipe, strict=strict), problem.geometry, domain)
+        run(small, cancel=cancel)
 
 
 if __name__ == "__main__":

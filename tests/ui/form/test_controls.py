@@ -12,13 +12,15 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 import napari_diffusion as nd
 from helpers.viewer import wait_until_settled
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.models import Model, all_models, param
 from napari_diffusion.ui.form import form
-from napari_diffusion.ui.form.model_controls import ModelControls, length_power
+from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.smoothing_amount import TIME
 from napari_diffusion.ui.qt import layout
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.run import starting_values
+from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion
@@ -81,21 +83,6 @@ def test_fill_keeps_values_set_by_the_user(qtbot):
     controls.forget_edits()
     controls.fill(Everything(edge=1.0))
     assert controls["edge"].value == 1
-
-
-@pytest.mark.parametrize(
-    ("unit", "power"),
-    [
-        ("1", 0),
-        ("intensity", 0),
-        ("length", 1),
-        ("length^2", 2),
-        ("intensity/length", -1),
-        ("1/length^2", -2),
-    ],
-)
-def test_power_of_length_of_a_unit(unit, power):
-    assert length_power(unit) == power
 
 
 @pytest.mark.parametrize("isotropic", [True, False])
@@ -208,13 +195,19 @@ def test_unit_of_length_chosen_for_pixels_keeps_the_numbers(open_alone, noisy):
     assert (gui.form.amount.number.value, gui.form.amount.number.unit) == (2.0, "µm")
 
 
+def settings_of(image, axes=(0, 1, 2), channel_axis=None):
+    """Return settings of Perona-Malik with voxels of size 1."""
+    recipe = nd.Recipe(
+        nd.PeronaMalik(), 1.0, spacing=(1, 1, 1), axes=axes, channel_axis=channel_axis
+    )
+    return Settings(image, recipe, None, Execution())
+
+
 def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, qtbot):
     viewer, gui = open_alone("Anisotropic diffusion")
     viewer.add_image(noisy, name="a")
     wait_until_settled(qtbot, gui)
-    model, time = starting_values.suggest_values(
-        noisy, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(0, 1, 2), channel_axis=None
-    )
+    model, time = starting_values.suggest_values(settings_of(noisy))
     assert model.kappa != nd.PeronaMalik().kappa
     assert (gui.form.controls["kappa"].value, gui.form.amount.time) == (model.kappa, time)
     gui.form.controls["kappa"].value = 33.0
@@ -223,14 +216,7 @@ def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, qtbot)
     assert gui.form.controls["kappa"].value == 33
     gui.form.suggest.native.click()
     wait_until_settled(qtbot, gui)
-    suggested, _ = starting_values.suggest_values(
-        noisy * 10,
-        nd.PeronaMalik(),
-        spacing=(1, 1, 1),
-        axes=(0, 1, 2),
-        channel_axis=None,
-        thorough=True,
-    )
+    suggested, _ = starting_values.suggest_values(settings_of(noisy * 10), thorough=True)
     assert gui.form.controls["kappa"].value == suggested.kappa
     assert "Noise: Gaussian" in gui.form.report.value
     assert gui.form.reasons.open
@@ -265,9 +251,7 @@ class PatchOnlyArray:
 
 def test_quick_suggestion_reads_a_small_patch():
     image = PatchOnlyArray((50, 4000, 5000, 6000, 3))
-    starting_values.suggest_values(
-        image, nd.PeronaMalik(), spacing=(1, 1, 1), axes=(1, 2, 3), channel_axis=-1
-    )
+    starting_values.suggest_values(settings_of(image, axes=(1, 2, 3), channel_axis=-1))
     assert image.read == 64**3 * 3
 
 
@@ -285,7 +269,7 @@ def test_tab_order_goes_down_the_form(open_widget, noisy):
         form.controls["diffusivity"],
         form.unit,
         form.regions,
-        form.threads,
+        form.run_options["threads"],
         gui.panel.button,
     ]
     native, visited = gui.form.layer.native, []

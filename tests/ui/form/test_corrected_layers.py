@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
 from helpers.viewer import assert_shows_the_run, wait_for_preview, wait_until_settled
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.ui.run import kernels
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.sections.batch import BatchSection
@@ -104,9 +105,17 @@ def test_axes_of_a_recipe_are_identified_or_reported(open_alone, recipe, shape, 
     assert ("cannot be told" in gui.panel.status.value) == (expected is None)
     if expected is None:
         with pytest.raises(ValueError, match="cannot be told"):
-            Settings.of_layer(layer, recipe, None)
+            Settings.of_layer(layer, recipe, Execution())
     else:
-        assert Settings.of_layer(layer, recipe, None).keywords["axes"] == expected
+        assert Settings.of_layer(layer, recipe, Execution()).recipe.axes == expected
+
+
+def test_axes_with_the_same_name_are_smoothed(open_alone, noisy, press_run):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, axis_labels=("z", "x", "X"))
+    result, time = press_run(viewer, gui), gui.form.amount.time
+    np.testing.assert_array_equal(result.data, nd.diffuse(noisy, nd.Linear(), time=time))
+    assert gui.form.recipe().axis_names is None  # they identify no axis
 
 
 def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, qtbot):

@@ -164,7 +164,7 @@ def test_dragged_control_needs_at_most_three_previews(open_preview, qtbot, noisy
     wait_for_preview(qtbot, gui)
     assert len(held_previews.ended) <= 3
     assert len(held_previews.calls) <= 3
-    assert held_previews.ended[-1].request.model.kappa == 40
+    assert held_previews.ended[-1].problem.recipe.model.kappa == 40
     assert_shows_the_run(viewer, gui)
 
 
@@ -181,13 +181,14 @@ def test_newer_preview_cancels_the_older_one(
         gui.form.controls["kappa"].value = value
         qtbot.waitUntil(
             lambda value=value: (
-                bool(held_previews.calls) and held_previews.calls[-1].request.model.kappa == value
+                bool(held_previews.calls)
+                and held_previews.calls[-1].problem.recipe.model.kappa == value
             ),
             timeout=WAIT,
         )
     held_previews.go.set()
     wait_for_preview(qtbot, gui)
-    assert [preview.request.model.kappa for preview in held_previews.ended] == [5]
+    assert [preview.problem.recipe.model.kappa for preview in held_previews.ended] == [5]
 
 
 def test_layer_may_be_deleted_or_changed_during_a_preview(
@@ -335,7 +336,7 @@ def test_error_is_shown_in_the_section(open_preview, qtbot, noisy):
     _, gui, section = open_preview(noisy, contrast_limits=(50, 250))
     assert "NaN" in section.status.value
     assert section.overlay.layer is None
-    gui.form.nan.value = "mask"
+    gui.form.run_options["nan"].value = "mask"
     wait_for_preview(qtbot, gui)
     assert np.isnan(section.overlay.layer.data).sum() == 1
 

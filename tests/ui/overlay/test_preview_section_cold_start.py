@@ -7,7 +7,7 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview
-from napari_diffusion.engine.options import Execution
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.previewing import cold_start
 from napari_diffusion.ui.sections.preview import PreviewSection
 
@@ -28,9 +28,8 @@ def shown(open_widget, qtbot, noisy, fake_compile_client):
 def draft_first(monkeypatch):
     """Make every first preview a draft of the whole part."""
 
-    def on_reference(preview, middle):
-        request = replace(preview.request, execution=Execution(backend="reference"))
-        return replace(preview, request=request, draft=True)
+    def on_reference(request, middle):
+        return replace(request, execution=Execution(backend="reference"), draft=True)
 
     monkeypatch.setattr(cold_start, "affordable_preview", on_reference)
 
@@ -44,14 +43,8 @@ def small_draft_first(monkeypatch):
 
 def draft_of(gui, section):
     """Compute the draft of the part that is shown."""
-    settings = gui.form.settings()
-    return nd.preview(
-        settings.image,
-        settings.model,
-        region=section.overlay._shown_part.region,
-        draft=True,
-        **settings.keywords,
-    )
+    settings, region = gui.form.settings(), section.overlay._shown_part.region
+    return nd.preview(settings.image, settings.recipe, region=region, draft=True)
 
 
 def assert_shows_a_draft(gui, section):

@@ -35,14 +35,8 @@ def choose_long_time(qtbot, gui, section):
 
 def draft_of(gui, section):
     """Compute the draft of the part that is shown."""
-    settings = gui.form.settings()
-    return nd.preview(
-        settings.image,
-        settings.model,
-        region=section.overlay._shown_part.region,
-        draft=True,
-        **settings.keywords,
-    )
+    settings, region = gui.form.settings(), section.overlay._shown_part.region
+    return nd.preview(settings.image, settings.recipe, region=region, draft=True)
 
 
 def test_draft_is_marked_until_the_exact_preview_replaces_it(
@@ -58,7 +52,7 @@ def test_draft_is_marked_until_the_exact_preview_replaces_it(
     np.testing.assert_array_equal(section.overlay.layer.data, draft_of(gui, section))
 
     def exact_preview_is_under_way():
-        times = [call.request.integration.time for call in slow_exact.calls]
+        times = [call.problem.recipe.time for call in slow_exact.calls]
         return bool(times) and times[-1] == gui.form.amount.time
 
     qtbot.waitUntil(exact_preview_is_under_way, timeout=WAIT)
@@ -84,13 +78,14 @@ def test_dragging_shows_drafts_and_cancels_exact_previews_at_once(
         # The exact previews are held: the next draft can only follow if the previous exact preview
         # was cancelled.
         qtbot.waitUntil(
-            lambda kappa=kappa: slow_exact.calls[-1].request.model.kappa == kappa, timeout=WAIT
+            lambda kappa=kappa: slow_exact.calls[-1].problem.recipe.model.kappa == kappa,
+            timeout=WAIT,
         )
         np.testing.assert_array_equal(section.overlay.layer.data, draft_of(gui, section))
     assert not slow_exact.ended
     slow_exact.go.set()
     wait_for_preview(qtbot, gui)
-    assert {preview.request.model.kappa for preview in slow_exact.ended} == {5.0}
+    assert {preview.problem.recipe.model.kappa for preview in slow_exact.ended} == {5.0}
     assert_shows_the_run(viewer, gui)
 
 

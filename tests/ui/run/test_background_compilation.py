@@ -23,8 +23,8 @@ class FakeCompilation:
     def __init__(self):
         self.models, self.go, self.cancelled = [], threading.Event(), threading.Event()
 
-    def __call__(self, request, cancel):
-        self.models.append(type(request.model))
+    def __call__(self, problem, cancel):
+        self.models.append(type(problem.recipe.model))
         try:
             wait_for_go(self.go, cancel)
         except nd.Cancelled:
@@ -66,6 +66,29 @@ def test_kernels_are_compiled_once_per_kind_of_run(open_widget, qtbot, noisy, co
     other.add_image(noisy + 1)
     wait_until_settled(qtbot, other_gui)
     assert len(compilation.models) == 2
+
+
+def test_kernels_are_looked_up_after_a_pause_in_the_changes(
+    open_alone, qtbot, noisy, compilation, monkeypatch
+):
+    compilation.go.set()
+    viewer, gui = open_alone()
+    viewer.add_image(noisy)
+    wait_until_settled(qtbot, gui)
+    threads, looked_up = [], background_compilation.kernel_key
+
+    def recorded(settings):
+        threads.append(threading.current_thread())
+        return looked_up(settings)
+
+    monkeypatch.setattr(background_compilation, "kernel_key", recorded)
+    for k in range(40):
+        gui.form.controls["kappa"].value = 5.0 + k
+        qtbot.wait(5)
+    assert not threads
+    wait_until_settled(qtbot, gui)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()  # it takes milliseconds
 
 
 def test_compilation_is_announced_unless_a_run_is_under_way(

@@ -16,7 +16,6 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
-from napari_diffusion.engine.request import Request
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.run import run
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
@@ -235,14 +234,14 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
     viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
     section = open_section(widget, OutputsSection)
     section.snapshots.value, section.removed.value = 5, True
-    evolve = Request.evolve
+    evolve = outputs.evolve
 
-    def stop_at_the_third(request, *arguments):
-        if request.integration.time > widget.form.amount.time / 10:
+    def stop_at_the_third(problem, *arguments):
+        if problem.recipe.time > widget.form.amount.time / 10:
             widget.panel._runs.task.stop.set()
-        return evolve(request, *arguments)
+        return evolve(problem, *arguments)
 
-    monkeypatch.setattr(Request, "evolve", stop_at_the_third)
+    monkeypatch.setattr(outputs, "evolve", stop_at_the_third)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
     stack = next(layer for layer in viewer.layers if "snapshots" in layer.name)
@@ -359,7 +358,7 @@ def test_preferences_apply_to_every_run(open_alone, press_run, noisy, preference
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     preferences[0] = Preferences(threads=3, memory=1 << 20)
-    assert widget.form.settings().keywords["threads"] == 3
+    assert widget.form.settings().execution.threads == 3
     assert press_run(viewer, widget) is None
     assert "the preferences allow 1 MiB" in widget.panel.status.value
     widget.form.amount.number.value = 1.5

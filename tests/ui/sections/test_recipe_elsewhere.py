@@ -157,11 +157,11 @@ def test_scheme_with_parameters_stays_chosen_when_layers_are_added(open_alone, p
     open_section(widget, RecipeSection).paste.native.click()
     press_run(viewer, widget)
     viewer.add_points(np.zeros((1, 3)))
-    assert widget.form.settings().keywords["scheme"] == scheme
+    assert widget.form.settings().recipe.scheme == scheme
     QApplication.clipboard().setText(nd.Recipe(nd.Linear(), TIME).to_json())
     widget.sections[RecipeSection].paste.native.click()
-    assert widget.form.settings().keywords["scheme"] == "auto"
-    assert scheme not in widget.form.scheme.choices
+    assert widget.form.settings().recipe.scheme == "auto"
+    assert scheme not in widget.form.run_options["scheme"].choices
 
 
 @pytest.mark.parametrize(("shape", "rgb"), [((3, 20, 24), False), ((20, 24, 3), True)])

@@ -19,6 +19,7 @@ from helpers.viewer import (
 )
 from napari_diffusion import io
 from napari_diffusion.cli import main
+from napari_diffusion.core.errors import Remedy, TargetExists
 from napari_diffusion.io.volume import Volume
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.sections import batch
@@ -39,7 +40,11 @@ def set_unusual_values(qtbot, widget):
     form.controls["kappa"].value, form.controls["diffusivity"].value = 7.25, "tukey"
     form.controls["sigma"].value = 0.25
     form.amount.number.value = 0.9
-    form.strict.value, form.tolerance.value, form.scheme.value = True, 2e-3, "explicit"
+    (
+        form.run_options["strict"].value,
+        form.run_options["tolerance"].value,
+        form.run_options["scheme"].value,
+    ) = True, 2e-3, "explicit"
 
 
 def test_copied_python_gives_the_same_bits(open_widget, qtbot, press_run, noisy):
@@ -149,17 +154,17 @@ def test_loaded_recipe_restores_every_setting(open_alone, qtbot, noisy, tmp_path
     viewer.add_image(
         noisy, name="b", scale=(2e-3, 5e-4, 5e-4), units=("mm",) * 3, axis_labels=("z", "y", "x")
     )
-    widget.form.scheme.value = "auto"
+    widget.form.run_options["scheme"].value = "auto"
     widget.form.controls["diffusivity"].value = "rational"
-    widget.form.strict.value = False
+    widget.form.run_options["strict"].value = False
     section.load.native.click()
     wait_until_settled(qtbot, widget)
     after = widget.form.settings()
     assert after.unit == "mm"
     assert after.model == nd.PeronaMalik(kappa=7250.0, diffusivity="tukey", sigma=0.00025)
-    assert after.keywords["time"] == pytest.approx(before.keywords["time"] * 1e-6)
+    assert after.recipe.time == pytest.approx(before.recipe.time * 1e-6)
     for name in ("scheme", "tolerance", "strict", "nan", "preserve_dtype", "axes"):
-        assert after.keywords[name] == before.keywords[name], name
+        assert getattr(after.recipe, name) == getattr(before.recipe, name), name
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_scheme_with_parameters_is_kept(open_alone, noisy):
     recipe = nd.Recipe(nd.PeronaMalik(kappa=3.0), 2.0, scheme=nd.schemes.Explicit(step=0.05))
     clipboard().setText(recipe.to_json())
     open_section(widget, RecipeSection).paste.native.click()
-    assert widget.form.settings().keywords["scheme"] == nd.schemes.Explicit(step=0.05)
+    assert widget.form.settings().recipe.scheme == nd.schemes.Explicit(step=0.05)
 
 
 def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy):
@@ -253,13 +258,15 @@ def test_folder_is_filtered_with_the_threads_of_the_form(
     monkeypatch.setattr(
         batch,
         "filter_file",
-        lambda source, target, recipe, **keywords: seen.append(keywords["threads"]) or [target],
+        lambda source, target, recipe, **keywords: (
+            seen.append(keywords["execution"].threads) or [target]
+        ),
     )
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")  # without a layer
     filter_folder(widget, folders)
     wait_until_ended(qtbot, widget)
-    widget.form.threads.value = 2
+    widget.form.run_options["threads"].value = 2
     widget.sections[BatchSection].files.native.click()
     wait_until_ended(qtbot, widget)
     assert seen == [3, 2]
@@ -279,7 +286,7 @@ def test_errors_of_files_name_the_remedy_in_napari(open_alone, qtbot, noisy, fol
         "as a layer and run it by itself."
     )
     assert stack.startswith(
-        "stack.npy does not say what its 6 planes are: open the file as a layer and check there"
+        "stack.npy: it does not say what its 6 planes are; open the file as a layer and check there"
     )
 
 
@@ -290,9 +297,7 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
 
     def stand_in(source, target, recipe, *, cancel, **keywords):
         if source.name == "b.npy":
-            raise FileExistsError(
-                f"{target}: exists already; allow overwriting or choose another name."
-            )
+            raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, target)
         if source.name == "c.npy":
             go.set()
             wait_for_go(threading.Event(), cancel)

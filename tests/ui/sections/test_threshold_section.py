@@ -116,13 +116,13 @@ def test_edges_are_marked_where_the_conductance_is_low(opened, qtbot, noisy):
 
 def test_gradients_are_measured_only_when_the_image_changes(opened, qtbot, noisy, monkeypatch):
     viewer, gui, section = opened
-    sigmas, gradients = [], nd.gradients
+    sigmas, sample_gradients = [], threshold.sample_gradients
 
-    def recorded(image, **keywords):
-        sigmas.append(keywords["sigma"])
-        return gradients(image, **keywords)
+    def recorded(problem, sigma, *arguments):
+        sigmas.append(sigma)
+        return sample_gradients(problem, sigma, *arguments)
 
-    monkeypatch.setattr(nd, "gradients", recorded)
+    monkeypatch.setattr(threshold, "sample_gradients", recorded)
     for value in (3, 5, 8):
         gui.form.controls["kappa"].value = value
         wait_for_section(qtbot, gui)

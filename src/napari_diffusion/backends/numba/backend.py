@@ -1,19 +1,23 @@
-"""The compiled backend: numba's kernels under the names of `backends.protocol.Backend`."""
+"""The compiled backend: numba's kernels under the names of `backends.base.Backend`.
+
+numba and the kernels are imported at their first use.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.numba import features, stages
-from napari_diffusion.backends.protocol import DiffusivityFunction, Tensors
+from napari_diffusion.backends.base import Backend, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.tensor import (
     QUANTISATION_STEPS,
@@ -23,19 +27,55 @@ from napari_diffusion.backends.reference.tensor import (
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
 
 
-class NumbaBackend:
+class NumbaBackend(Backend):
     """Compiled kernels; the methods pass them flat views of C-contiguous (C, Z, Y, X) fields."""
 
     name = "compiled"
+    max_axes = 3
+    calls_functions = False
+    max_slab_voxels = 1 << 21
+    fuses_products = True
+    libraries = ("numba",)
+
+    def tensor_bytes(self, axes: int) -> int:
+        """Two 64-bit words."""
+        return 16
+
+    def kernel_key(self, calls: Hashable, dtype: np.dtype[Any]) -> Hashable:
+        """Kernels are compiled for each combination of calls and data type."""
+        # Up to three axes are padded to three, and channels are looped over: both do not matter.
+        return calls, str(dtype)
+
+    def is_compiling(self) -> bool:
+        """Whether any thread is compiling a kernel at this moment; does not import numba."""
+        jit: Any = sys.modules.get("napari_diffusion.backends.numba.jit")
+        # The function is missing while another thread is importing the module.
+        return hasattr(jit, "is_compiling") and bool(jit.is_compiling())
+
+    def completion_mark(self, key: str) -> Path | None:
+        """See `Backend.completion_mark`."""
+        from napari_diffusion.backends.numba import jit
+
+        return jit.completion_mark(key)
+
+    @cached_property
+    def _stages(self) -> ModuleType:
+        """Kernels of the scalar stages."""
+        return import_module("napari_diffusion.backends.numba.stages")
+
+    @cached_property
+    def _features(self) -> ModuleType:
+        """Kernels of the features."""
+        return import_module("napari_diffusion.backends.numba.features")
 
     @cached_property
     def _tensor(self) -> ModuleType:
-        """Kernels of the tensor models, imported on first use."""
+        """Kernels of the tensor models."""
         return import_module("napari_diffusion.backends.numba.tensor")
 
     @cached_property
     def _selling(self) -> ModuleType:
-        """Kernels of Selling's stencil, imported on first use."""
+        """Kernels of Selling's stencil."""
         return import_module("napari_diffusion.backends.numba.selling")
 
     def diffusivity(self, code: int | DiffusivityFunction, q: Field) -> None:
@@ -43,7 +83,7 @@ class NumbaBackend:
         if callable(code):
             specification.diffusivity(code, q)
         else:
-            stages.diffusivity(code, _flat(q))
+            self._stages.diffusivity(code, _flat(q))
 
     def step(
         self,
@@ -63,7 +103,7 @@ class NumbaBackend:
         """See `reference.stages.step`."""
         flat_u, flat_out, flat_g, flat_faces = _flat(u), _flat(out), _flat(g), _flat(faces)
         m = u.dtype.type(momentum)
-        stages.step(
+        self._stages.step(
             flat_u, flat_out, u.shape, lo, hi, a, b, m, code, flat_g, g_start, flat_faces, w
         )
 
@@ -88,7 +128,7 @@ class NumbaBackend:
         flat_u, flat_out, flat_s2, flat_faces = _flat(u), _flat(out), _flat(s2), _flat(faces)
         t = u.dtype.type
         settings = t(momentum), code, t(k2), t(cap)
-        stages.gradient_step(
+        self._stages.gradient_step(
             flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, flat_s2, s2_start, flat_faces, w
         )
 
@@ -104,7 +144,7 @@ class NumbaBackend:
         out: Field,
     ) -> None:
         """See `reference.features.grad2`."""
-        features.grad2(_flat(u), u.shape, start, lo, hi, b2, w, _flat(faces), _flat(out))
+        self._features.grad2(_flat(u), u.shape, start, lo, hi, b2, w, _flat(faces), _flat(out))
 
     def neighbours(
         self,
@@ -117,17 +157,17 @@ class NumbaBackend:
         variance: Field,
     ) -> None:
         """See `reference.features.neighbours`."""
-        features.neighbours(
+        self._features.neighbours(
             _flat(u), u.shape, lo, hi, share, _flat(faces), _flat(mean), _flat(variance)
         )
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """See `reference.features.smooth`."""
-        features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """See `reference.features.count_invalid`."""
-        return int(features.count_invalid(_flat(u), start, stop, u.dtype.type(limit)))
+        return int(self._features.count_invalid(_flat(u), start, stop, u.dtype.type(limit)))
 
     def derivative(
         self,
@@ -163,7 +203,7 @@ class NumbaBackend:
         """See `reference.features.structure`."""
         pairs = np.array([(axes[i], axes[j]) for i, j in entries(len(axes))])
         scale = np.array([0.5 / h for h in spacing], u.dtype)
-        features.structure(
+        self._features.structure(
             _flat(u), u.shape, start, planes, lo, hi, pairs, scale, *taps, w, _flat(out)
         )
 
@@ -183,7 +223,7 @@ class NumbaBackend:
 
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Two 64-bit words per voxel; see `numba.tensor`."""
-        return np.empty((2, *space), np.uint64)
+        return self.empty((2, *space), np.uint64)
 
     def compose(
         self,

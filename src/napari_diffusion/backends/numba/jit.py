@@ -90,8 +90,13 @@ def _name_by_process(compiled: Any) -> None:
         files._data_name_pattern = f"{os.getpid()}-{files._data_name_pattern}"
 
 
-def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    """Compile a kernel, with the options that all kernels share."""
+def _compile(
+    function: Callable[..., Any], contract: bool = True, **options: bool
+) -> Callable[..., Any]:
+    """Compile a kernel, with the options that all kernels share.
+
+    ``contract`` allows a product and a sum to be rounded once, as one operation.
+    """
     settings: Any = numba.config
     saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it in the decorator
     try:
@@ -103,7 +108,7 @@ def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any
             # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding
             # trick of the exponential. No "arcp": for a fraction with a root as denominator, some
             # processors then estimate the reciprocal in whole vectors, but not at the end of a row.
-            fastmath={"contract", "nsz"},
+            fastmath={"contract", "nsz"} if contract else {"nsz"},
             error_model="numpy",
             pipeline_class=_NoAlias,
             **options,
@@ -156,3 +161,14 @@ def row(function: Callable[..., Any]) -> Callable[..., Any]:
     A call with that many arrays would cost as much as the row.
     """
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+
+
+def uncontracted_row(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a helper for one row of voxels, in which every operation is rounded by itself.
+
+    In a sum of two products with selected factors, the compiler may join another product with the
+    sum in whole vectors than at the end of a row. Bits would then depend on the position.
+    """
+    return _compile(
+        function, contract=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
+    )

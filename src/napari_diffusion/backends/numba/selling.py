@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_diffusion.backends.numba.jit import helper, jit, row
+from napari_diffusion.backends.numba.jit import helper, jit, row, uncontracted_row
 from napari_diffusion.backends.numba.tensor import ENTRY_BIAS, SLOT_BITS, SLOT_MASK
 from napari_diffusion.backends.reference.selling import (
     ISOTROPIC_SHARE,
@@ -115,6 +115,12 @@ def _is_open(faces, p, e, sign, stride):
     return True
 
 
+@uncontracted_row
+def _flux(share, near, far):
+    """Flux that is rounded by itself: joined with a sum, it would depend on the slab."""
+    return share * (far - near)
+
+
 @jit
 def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
     """Sum weights (``u`` is None) or changes of the values over planes lo:hi.
@@ -156,7 +162,8 @@ def _spread(u, d, weight, space, channels, lo, hi, k, faces, total):
                             # neither exceeds its content.
                             share /= WEIGHT_SUMS[max(weight[p], weight[q])]
                             for c in range(channels):
-                                flux = share * (float(u[c * volume + q]) - float(u[c * volume + p]))
+                                near, far = float(u[c * volume + p]), float(u[c * volume + q])
+                                flux = _flux(share, near, far)
                                 if writes_p:
                                     total[c * height * stride[0] + p - lo * stride[0]] += flux
                                 if writes_q:

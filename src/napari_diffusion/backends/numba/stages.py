@@ -27,7 +27,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from napari_diffusion.backends.numba.jit import helper, jit, row
+from napari_diffusion.backends.numba.jit import helper, jit, row, uncontracted_row
 from napari_diffusion.backends.reference.stages import MIN_GRADIENT, WEICKERT_C
 
 U = np.uint64
@@ -113,6 +113,12 @@ def _flux_overload(kind: Any, ad: Any, q: Any) -> Any:
     return (constant, rational, exponential, tukey, weickert, charbonnier)[kind.count]
 
 
+@uncontracted_row
+def _times(value, factor):
+    """Product that is rounded by itself, and not joined with a later sum."""
+    return value * factor
+
+
 @row
 def _gather_row(
     u, p, left, right, above, below, before, beyond, g, q, faces, fp,
@@ -129,11 +135,19 @@ def _gather_row(
         east, west = u[s + right] - centre, u[s - left] - centre
         south, north = u[s + below] - centre, u[s - above] - centre
         far, near = u[s + beyond] - centre, u[s - before] - centre
-        if g is not None:
+        if g is not None and faces is None:
             g_centre, s = g[q + i], q + i
             east, west = east * (g_centre + g[s + right]), west * (g_centre + g[s - left])
             south, north = south * (g_centre + g[s + below]), north * (g_centre + g[s - above])
             far, near = far * (g_centre + g[s + beyond]), near * (g_centre + g[s - before])
+        if g is not None and faces is not None:
+            g_centre, s = g[q + i], q + i
+            east = _times(east, g_centre + g[s + right])
+            west = _times(west, g_centre + g[s - left])
+            south = _times(south, g_centre + g[s + below])
+            north = _times(north, g_centre + g[s - above])
+            far = _times(far, g_centre + g[s + beyond])
+            near = _times(near, g_centre + g[s - before])
         if faces is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
             s = fp + i
             east = east if faces[s] & np.uint8(4) else zero

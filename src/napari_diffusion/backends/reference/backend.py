@@ -1,14 +1,23 @@
-"""The reference backend: the NumPy kernels under the names of `backends.protocol.Backend`."""
+"""The reference backend: the NumPy kernels under the names of `backends.base.Backend`."""
 
 from __future__ import annotations
 
+from napari_diffusion.backends.base import Backend
 from napari_diffusion.backends.reference import features, selling, stages, tensor
 
 
-class ReferenceBackend:
+class ReferenceBackend(Backend):
     """NumPy kernels for any number of axes; their docstrings specify both backends."""
 
     name = "reference"
+
+    def tensor_bytes(self, axes: int) -> int:
+        """One float32 per stored entry."""
+        return 2 * axes * (axes + 1)
+
+    def scratch_planes(self, height: int, is_direct: bool) -> int:
+        """NumPy's temporary arrays for a slab."""
+        return 5 * height if is_direct else 6 * (height + 2)
 
     diffusivity = staticmethod(stages.diffusivity)
     step = staticmethod(stages.step)

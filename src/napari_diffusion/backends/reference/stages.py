@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from napari_diffusion.backends.protocol import DiffusivityFunction
+from napari_diffusion.backends.base import DiffusivityFunction
 from napari_diffusion.backends.reference import face_sums
 from napari_diffusion.backends.reference.face_sums import (
     add_from_faces,

@@ -140,7 +140,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         unit = self._unit if same_unit else common_unit([axes[i] for i in checked or default])
         edited_sizes: dict[int, float] = {}
         if keep_changes:
-            factor = length_conversion(self._unit, unit) or 1.0
+            factor = length_conversion(self._unit, unit)
             edited_sizes = {i: row.size.value * factor for i, row in self._edited_rows()}
         self._axes = tuple(axes)
         with self._quietly():

@@ -9,6 +9,9 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 import napari_diffusion as nd
+from napari_diffusion.core import units
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.recipe_fields import run_options
 from napari_diffusion.models import Model, all_models, parameters
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
@@ -22,11 +25,10 @@ from napari_diffusion.ui.layers.axes import (
     channel_axis_of,
     layer_axes,
     length_conversion,
-    recipe_unit,
 )
 from napari_diffusion.ui.layers.file_metadata import FileAxes
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
-from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.qt.choice_box import ChoiceBox
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
@@ -93,7 +95,7 @@ class Form(Container):  # type: ignore[type-arg]
     def _make_controls(self) -> None:
         """Make the controls that are always visible."""
         tip = "Image to filter; follows the selected layer."
-        self.layer = ComboBox(choices=layer_choices(self._viewer, Image), tooltip=tip)
+        self.layer = ChoiceBox(choices=layer_choices(self._viewer, Image), tooltip=tip)
         # magicgui reads the siblings of every widget that changes, and reading a layer is slow: the
         # layer has a container of its own.
         layer_row = bare_container(self.layer, labels=False, label="Layer", tooltip=tip)
@@ -123,13 +125,9 @@ class Form(Container):  # type: ignore[type-arg]
         ]
 
     def _make_options(self) -> None:
-        options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
-        self._options = options
-        self.more = options.box
-        self.unit, self.regions, self.nan = options.unit, options.regions, options.nan
-        self.preserve, self.scheme = options.preserve, options.scheme
-        self.tolerance, self.strict = options.tolerance, options.strict
-        self.threads = options.threads
+        self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
+        self.more = self.run_options.box
+        self.unit, self.regions = self.run_options.unit, self.run_options.regions
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
@@ -166,21 +164,16 @@ class Form(Container):  # type: ignore[type-arg]
     # ---- layer
 
     def reset_choices(self, *_: Any) -> None:
-        """Update the lists of layers.
+        """Update the lists of layers; magicgui emits nothing when the last layer is removed."""
+        super().reset_choices()
+        self.more.reset_choices()
+        self._follow_layer()
+        self._changed()
 
-        magicgui identifies the chosen layer by its name, loses a renamed one, and emits nothing
-        when the last layer is removed.
-        """
-        chosen = [(combo_box, combo_box.value) for combo_box in (self.layer, self.regions)]
-        with self.layer.changed.blocked(), self.regions.changed.blocked():
-            super().reset_choices()
-            self.more.reset_choices()
-            for combo_box, layer in chosen:
-                if layer is not None and layer in combo_box.choices:
-                    combo_box.value = layer
+    def _follow_layer(self) -> None:
+        """Show the chosen layer if a change of the list has replaced it."""
         if self.layer.value != self._watcher.image:
             self._show_layer()
-        self._changed()
 
     def _selection_changed(self) -> None:
         """Choose the layer that the user has selected in the viewer."""
@@ -189,6 +182,7 @@ class Form(Container):  # type: ignore[type-arg]
             # The selection of a new layer changes before napari emits its insertion.
             self.layer.reset_choices()
             self.layer.value = active
+            self._follow_layer()
 
     def _show_layer(self) -> None:
         layer = self.layer.value
@@ -208,7 +202,8 @@ class Form(Container):  # type: ignore[type-arg]
         colours = layer is not None and layer.rgb and array_of(layer).dtype.kind in "iu"
         if colours != before:
             self._integer_colours = colours
-            self.preserve.value = colours or (bool(self.preserve.value) and not before)
+            control = self.run_options["preserve_dtype"]
+            control.value = colours or (bool(control.value) and not before)
 
     def _layer_corrected(self) -> None:
         self._show_axes(corrected=True)
@@ -275,12 +270,12 @@ class Form(Container):  # type: ignore[type-arg]
 
     def _unit_chosen(self, unit: str) -> None:
         if not self._filling and unit and unit != self._unit:
-            self.table.set_unit(unit, length_conversion(self._unit, unit) or 1.0)
+            self.table.set_unit(unit, length_conversion(self._unit, unit))
             self._set_unit(unit)
 
     def _set_unit(self, unit: str) -> None:
         """Show and convert all values in ``unit``; from and to pixel, numbers stay the same."""
-        factor = length_conversion(self._unit, unit) or 1.0
+        factor = length_conversion(self._unit, unit)
         self._filling = True
         try:
             self._unit = self.unit.value = unit
@@ -288,6 +283,7 @@ class Form(Container):  # type: ignore[type-arg]
             self._filling = False
         for controls in self._controls.values():
             controls.set_unit(unit, factor)
+        self.run_options.set_unit(unit, factor)
         self.amount.set_unit(unit, factor)
 
     # ---- recipe, settings
@@ -295,17 +291,17 @@ class Form(Container):  # type: ignore[type-arg]
     def recipe(self) -> nd.Recipe:
         """Return the settings as a recipe; without a layer, it has no axes."""
         if self.layer.value is not None:
-            return self.settings().recipe()
+            return self.settings().recipe
         return nd.Recipe(
             self.controls.value(),
             self.amount.time,
-            unit=recipe_unit(self._unit),
-            scheme=self.scheme.value,
-            tolerance=self.tolerance.value,
-            strict=self.strict.value,
-            nan=self.nan.value,
-            preserve_dtype=self.preserve.value,
+            unit=units.canonical(self._unit),
+            **self.run_options.recipe_options(),
         )
+
+    def execution(self) -> Execution:
+        """Return how a run is computed."""
+        return self.run_options.execution()
 
     def load(self, recipe: nd.Recipe) -> list[str]:
         """Show the settings of a recipe in the unit of the layer; the voxel size stays the same.
@@ -329,10 +325,8 @@ class Form(Container):  # type: ignore[type-arg]
             raise ValueError(
                 f"{model.title} is a model of the widget {other} diffusion; load the recipe there."
             )
-        in_pixel = PIXEL in (recipe.unit, self._unit)
-        recipe = recipe.in_unit(self._unit if in_pixel else recipe_unit(self._unit))
+        recipe = recipe.in_unit(units.canonical(self._unit))
         _check_range(recipe)
-        self._options.offer_scheme(recipe.scheme)
         axes_identified = self.table.check_axes_of(recipe)
         named = {layer.name: layer for layer in self.regions.choices if layer is not None}
         labels = named.get(recipe.labels)
@@ -341,11 +335,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.controls.set_by_user(recipe.model)
         self.amount.fill(recipe.time)
         self.amount.edited = True
-        self.scheme.value = recipe.scheme
-        self.tolerance.value = recipe.tolerance
-        self.strict.value = recipe.strict
-        self.nan.value = recipe.nan
-        self.preserve.value = recipe.preserve_dtype
+        self.run_options.show(recipe)
         self.regions.value = labels
         self._changed()
         return shortcomings
@@ -379,33 +369,26 @@ class Form(Container):  # type: ignore[type-arg]
         if not self.table.axes:
             raise ValueError("Check at least one axis to smooth along.")
         labels = self.regions.value
-        keywords = {
-            "time": self.amount.time,
-            "spacing": self.table.spacing,
-            "axes": self.table.axes,
-            "channel_axis": channel_axis_of(layer),
-            "labels": None if labels is None else array_of(labels),
-            "nan": self.nan.value,
-            "scheme": self.scheme.value,
-            "tolerance": self.tolerance.value,
-            "strict": self.strict.value,
-            "preserve_dtype": self.preserve.value,
-            "threads": self.threads.value or Preferences.read().threads,
-        }
-        return Settings(
-            array_of(layer),
+        recipe = nd.Recipe(
             self.controls.value(),
-            keywords,
-            self._unit,
-            self.table.names,
-            getattr(labels, "name", None),
+            self.amount.time,
+            unit=units.canonical(self._unit),
+            spacing=self.table.spacing,
+            axes=self.table.axes,
+            channel_axis=channel_axis_of(layer),
+            axis_names=self.table.names,
+            labels=getattr(labels, "name", None),
+            **self.run_options.recipe_options(),
         )
+        region_array = None if labels is None else array_of(labels)
+        return Settings(array_of(layer), recipe, region_array, self.execution())
 
 
 def _check_range(recipe: nd.Recipe) -> None:
     """Raise ValueError if a number of a recipe is out of the range of the controls."""
     numbers = [getattr(recipe.model, p.name) for p in parameters(recipe.model)]
-    for number in [*numbers, recipe.time, recipe.tolerance]:
+    numbers += [getattr(recipe, p.name) for p in run_options(type(recipe))]
+    for number in [*numbers, recipe.time]:
         if not isinstance(number, int | float) or not number:
             continue
         largest = MAX_INTEGER if isinstance(number, int) else MAX_VALUE

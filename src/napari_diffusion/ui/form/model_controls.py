@@ -22,30 +22,27 @@ MAX_INTEGER = 2**31 - 1
 
 def label_of(parameter: Parameter) -> str:
     """Return the label of a parameter: the words before the colon of its doc, or else its name."""
+    if parameter.label:
+        return parameter.label
     title, colon, _ = parameter.doc.partition(":")
     return title if colon else parameter.name.replace("_", " ").capitalize()
 
 
-def length_power(unit: str) -> int:
-    """Return the power of length in a declared unit.
-
-    For example 2 for ``length^2``, -1 for ``intensity/length``, and 0 without length.
-    """
-    numerator, _, denominator = unit.partition("/")
-    for part, sign in ((numerator, 1), (denominator, -1)):
-        if part.startswith("length"):
-            return sign * int(part.partition("^")[2] or 1)
-    return 0
+def tooltip_of(parameter: Parameter) -> str:
+    """Return the help sentence of a parameter, and its name and choices elsewhere."""
+    elsewhere = f"In Python and on the command line: {parameter.name}"
+    if parameter.choice_labels is not None and parameter.choices is not None:
+        names = zip(parameter.choices, parameter.choice_labels, strict=True)
+        elsewhere += f", {', '.join(f'{name} for “{shown}”' for name, shown in names)}"
+    return f"{parameter.doc} {elsewhere}."
 
 
 def control_of(parameter: Parameter) -> ValueWidget[Any]:
     """Return a control that can hold every value that the declaration allows."""
-    label = label_of(parameter)
-    tooltip = f"{parameter.doc} In Python and on the command line: {parameter.name}."
+    label, tooltip = label_of(parameter), tooltip_of(parameter)
     if parameter.choices is not None:
-        return ComboBox(
-            value=parameter.default, choices=parameter.choices, label=label, tooltip=tooltip
-        )
+        names = zip(parameter.choice_labels or parameter.choices, parameter.choices, strict=True)
+        return ComboBox(value=parameter.default, choices=[*names], label=label, tooltip=tooltip)
     if parameter.type is bool:
         return CheckBox(value=parameter.default, text=label, tooltip=tooltip)
     if parameter.type is int:
@@ -65,6 +62,15 @@ def control_of(parameter: Parameter) -> ValueWidget[Any]:
     return QuantityBox(
         parameter.default, label=label, tooltip=tooltip, minimum=lowest, maximum=highest
     )
+
+
+def convert_unit(parameter: Parameter, control: ValueWidget[Any], unit: str, factor: float) -> None:
+    """Show the value of a control in another unit of length; ``factor`` converts a length to it."""
+    if isinstance(control, QuantityBox):
+        control.unit = parameter.unit_in(unit)
+        scale = parameter.dimension.factor(factor)
+        if scale != 1.0:
+            control.value = min(max(control.value * scale, control.min), control.max)
 
 
 class ModelControls:
@@ -135,13 +141,7 @@ class ModelControls:
         """Show values in another unit of length; ``factor`` converts a length to it."""
         with self._quietly():
             for name, control in self._controls.items():
-                if isinstance(control, QuantityBox):
-                    parameter = self._parameters[name]
-                    control.unit = parameter.unit_in(unit)
-                    power = length_power(parameter.unit)
-                    if power and factor != 1.0:
-                        converted = control.value * factor**power
-                        control.value = min(max(converted, control.min), control.max)
+                convert_unit(self._parameters[name], control, unit, factor)
 
     def _recorder(self, name: str) -> Callable[[], None]:
         """Return a function that records a parameter as set by the user."""

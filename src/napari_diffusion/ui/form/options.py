@@ -1,4 +1,4 @@
-"""Options of a run: the controls under "More options"."""
+"""Options of a run: the controls under "More options", made from their declarations."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Widget
+from magicgui.widgets.bases import ValueWidget
 
+import napari_diffusion as nd
+from napari_diffusion.core.parameters import Parameter, rescaled
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.recipe_fields import run_options
 from napari_diffusion.engine.slab_pool import cpu_count
-from napari_diffusion.schemes import BUILTIN as SCHEMES
-from napari_diffusion.schemes import Scheme
+from napari_diffusion.ui.form.model_controls import (
+    control_of,
+    convert_unit,
+    label_of,
+    tooltip_of,
+)
 from napari_diffusion.ui.layers.axes import PIXEL
+from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.qt.choice_box import ChoiceBox
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
-from napari_diffusion.ui.qt.quantity_box import QuantityBox
-
-SCHEME_NAMES = ["auto", *(scheme.name for scheme in SCHEMES)]
 
 
 class Options:
@@ -32,9 +40,8 @@ class Options:
     ----------
     box
         The foldable box.
-    unit, regions, nan, preserve, scheme, tolerance, strict, threads
-        Controls for the unit of length, the labels to smooth within, the treatment of NaN, the
-        integer type, the scheme, its tolerance, the range of values and the number of threads.
+    unit, regions
+        Controls for the unit of length, and for the labels to smooth within.
     """
 
     def __init__(
@@ -43,50 +50,91 @@ class Options:
         labels: Callable[[Any], list[tuple[str, Any]]],
     ) -> None:
         tip = "Unit of the voxel size and of every length here."
-        self.unit = ComboBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
+        self.unit = ChoiceBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
         tip = "Smooth inside each label on its own and leave label 0 as it is."
-        self.regions = ComboBox(choices=labels, nullable=True, label="Within labels", tooltip=tip)
+        self.regions = ChoiceBox(choices=labels, nullable=True, label="Within labels", tooltip=tip)
         self.regions.null_string = "everywhere"
-        tip = "What to do about NaN and infinite values."
-        nan_choices = [("stop with a message", "raise"), ("leave, smooth around", "mask")]
-        self.nan = ComboBox(choices=nan_choices, label="NaN", tooltip=tip)
-        tip = (
-            "Round the result to the integer type of the image; otherwise it is float32, in the "
-            "same intensity unit."
-        )
-        self.preserve = CheckBox(text="Keep integer type", tooltip=tip)
-        preserve_row = bare_container(self.preserve, labels=False, label=" ")
-        tip = "How to step through diffusion time; auto takes the fastest that is exact enough."
-        self._own_scheme: Scheme | None = None
-        self.scheme = ComboBox(choices=self._schemes, label="Scheme", tooltip=tip)
-        tip = "Error in time to aim at, as a share of the intensity range."
-        self.tolerance = QuantityBox(1e-3, label="Tolerance", tooltip=tip, arrows=False)
-        tip = "Guarantee that no value leaves the range of the image, at some cost."
-        self.strict = CheckBox(text="Never leave the range", tooltip=tip)
-        strict_row = bare_container(self.strict, labels=False, label=" ")
-        tip = "How many to use. The result does not depend on it."
-        counts = [("as in preferences", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
-        self.threads = ComboBox(choices=counts, label="Threads", tooltip=tip)
-        for combo_box in (self.regions, self.nan, self.scheme, self.threads):
-            keep_narrow(combo_box)
-        controls: list[Widget] = [
-            self.unit,
-            self.regions,
-            self.nan,
-            preserve_row,
-            self.scheme,
-            self.tolerance,
-            strict_row,
-            self.threads,
-        ]
+        keep_narrow(self.regions)
+        self._own_values: dict[str, Any] = {}
+        self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}
+        self._execution = {p.name: (p, _execution_control(p)) for p in run_options(Execution)}
+        controls = [control for _, control in [*self._recipe.values(), *self._execution.values()]]
+        for control in controls:
+            if isinstance(control, ComboBox):
+                keep_narrow(control)
+        rows: list[Widget] = [self.unit, self.regions, *map(_row, controls)]
         tip = "Everything else that can be set."
-        self.box = Foldable("More options", controls, labels=True, tooltip=tip)
+        self.box = Foldable("More options", rows, labels=True, tooltip=tip)
 
-    def offer_scheme(self, scheme: str | Scheme) -> None:
-        """Add a scheme with parameters of its own, as a recipe may have, to the choices."""
-        self._own_scheme = scheme if isinstance(scheme, Scheme) else None
-        self.scheme.reset_choices()
+    def __getitem__(self, name: str) -> ValueWidget[Any]:
+        """Return the control of an option."""
+        return (self._recipe | self._execution)[name][1]
 
-    def _schemes(self, _: Any) -> list[tuple[str, str | Scheme]]:
-        own = [] if self._own_scheme is None else [(str(self._own_scheme), self._own_scheme)]
-        return [*((name, name) for name in SCHEME_NAMES), *own]
+    def recipe_options(self) -> dict[str, Any]:
+        """Return the options of a recipe that the controls show."""
+        return {name: control.value for name, (_, control) in self._recipe.items()}
+
+    def execution(self) -> Execution:
+        """Return how a run is computed; an option that is not set is that of the preferences."""
+        preferences, options = Preferences.read(), {}
+        for name, (parameter, control) in self._execution.items():
+            is_open = parameter.optional and not control.value
+            options[name] = getattr(preferences, name, None) if is_open else control.value
+        return Execution(**options)
+
+    def show(self, recipe: nd.Recipe) -> None:
+        """Show the options of a recipe."""
+        for name, (_, control) in self._recipe.items():
+            value = getattr(recipe, name)
+            self._offer(name, value)
+            control.value = value
+
+    def _offer(self, name: str, value: Any) -> None:
+        """Add a value that is no name, such as a scheme with options, to the choices."""
+        parameter, control = self._recipe[name]
+        if parameter.offered is not None:
+            self._own_values[name] = value
+            control.reset_choices()  # type: ignore[attr-defined]
+
+    def set_unit(self, unit: str, factor: float) -> None:
+        """Show lengths in another unit; ``factor`` converts a length to it."""
+        for name, (parameter, control) in self._recipe.items():
+            convert_unit(parameter, control, unit, factor)
+            own = self._own_values.get(name, "")
+            if factor != 1.0 and not isinstance(own, str):
+                is_chosen, converted = control.value == own, rescaled(own, factor)
+                self._offer(name, converted)
+                if is_chosen:
+                    control.value = converted
+
+    def _control(self, parameter: Parameter) -> ValueWidget[Any]:
+        if parameter.offered is None:
+            return control_of(parameter)
+        names = parameter.offered()
+
+        def choices(_: Any) -> list[tuple[str, Any]]:
+            own = self._own_values.get(parameter.name)
+            listed = [(name, name) for name in names]
+            return listed if own is None or own in names else [*listed, (str(own), own)]
+
+        return ChoiceBox(
+            value=parameter.default,
+            choices=choices,
+            label=label_of(parameter),
+            tooltip=tooltip_of(parameter),
+        )
+
+
+def _execution_control(parameter: Parameter) -> ValueWidget[Any]:
+    """Return a control; an optional count may be left to the preferences."""
+    if not (parameter.optional and parameter.type is int):
+        return control_of(parameter)
+    counts = [("as in preferences", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
+    return ComboBox(choices=counts, label=label_of(parameter), tooltip=tooltip_of(parameter))
+
+
+def _row(control: ValueWidget[Any]) -> Widget:
+    """Return a control in its row; a check box has its label on the right."""
+    if isinstance(control, CheckBox):
+        return bare_container(control, labels=False, label=" ")
+    return control

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from napari_diffusion.core.units import length_factor
+from napari_diffusion.core import units
 from napari_diffusion.engine.recipe import Recipe
 
 PIXEL = "pixel"
@@ -53,7 +53,10 @@ class Axis:
     @property
     def has_length(self) -> bool:
         """Whether the unit is a length, unlike pixel or second."""
-        return bool(self.unit.is_compatible_with("m"))
+        try:
+            return unit_name(self.unit) != PIXEL
+        except ValueError:
+            return False
 
     @property
     def may_be_space(self) -> bool:
@@ -92,13 +95,13 @@ def layer_axes(layer: Any) -> tuple[Axis, ...]:
 
 
 def names_of(axes: Sequence[Axis]) -> tuple[str, ...] | None:
-    """Return the names of the axes, ``None`` where one has no name.
+    """Return the names of the axes, ``None`` where one has no name or two have the same.
 
     Names identify the same axes in another image.
     """
-    if not all(axis.is_named for axis in axes):
-        return None
-    return tuple(axis.name for axis in axes)
+    names = tuple(axis.name for axis in axes)
+    is_unique = len({name.lower() for name in names}) == len(names)
+    return names if is_unique and all(axis.is_named for axis in axes) else None
 
 
 def diffusing_by_default(axes: Sequence[Axis]) -> tuple[int, ...]:
@@ -148,26 +151,24 @@ def size_in(axis: Axis, unit: str) -> float:
     In pixel it is the bare scale, as napari draws layers whose units do not agree. The same holds
     for an axis without a length as unit, such as time.
     """
-    ratio = length_conversion(unit_name(axis.unit), unit) if axis.has_length else None
-    return axis.scale * (1.0 if ratio is None else ratio) or 1.0
+    factor = length_conversion(unit_name(axis.unit), unit) if axis.has_length else 1.0
+    return axis.scale * factor or 1.0
 
 
 def unit_name(unit: Any) -> str:
-    """Return the symbol of a pint unit, such as ``µm``."""
-    return f"{unit:~P}"
+    """Return the symbol of a pint unit of length, such as ``µm``.
+
+    Raises
+    ------
+    ValueError
+        If it is no unit of length.
+    """
+    return units.symbol(f"{unit:D}")
 
 
-def recipe_unit(symbol: str) -> str:
-    """Return the name of a unit in recipes: ``micrometer`` for ``µm``."""
-    import pint
+def length_conversion(old: str, new: str) -> float:
+    """Return the factor for lengths on screen from unit ``old`` to unit ``new``.
 
-    registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
-    return str(registry.Unit(symbol))
-
-
-def length_conversion(old: str, new: str) -> float | None:
-    """Return the factor from unit ``old`` to unit ``new``; ``None`` where one of them is pixel."""
-    if PIXEL in (old, new):
-        return None
-    # Rounded, so that 0.002 mm is 2 µm and not 2.0000000000000004 µm.
-    return 1.0 if old == new else float(f"{length_factor(old, new):.12g}")
+    From and to pixel it is 1: the user says what a pixel is, and the numbers stay the same.
+    """
+    return 1.0 if PIXEL in (old, new) else units.factor(old, new)

@@ -15,10 +15,12 @@ from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_diffusion.core import units
 
-#: Unit of a length, a length² or an intensity per length, in the usual spellings.
+#: Unit with a power of a length, such as µm, µm², 1/µm and intensity/µm, without signs of powers.
 _UNIT = re.compile(
-    r"(?P<per>(?:intensity)?\s*/)?\s*(?P<length>[^\d\s/^².,+-]+)\s*(?P<square>²|\^?2)?"
+    r"(?:(?P<above>1|intensity\d*)?(?P<per>/)|(?P<times>intensity\d*)·)?"
+    r"(?P<length>[^\d/^.,·+-]+)(?P<power>\d?)"
 )
+_PLAIN_POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", "^ ")
 _TYPED = re.compile(r"(?P<number>[+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*(?P<unit>\S.*)")
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
 #: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
@@ -122,16 +124,17 @@ def unit_factor(typed: str, shown: str) -> float | None:
 
     It is ``None`` where the units have different dimensions or one of them is unknown.
     """
-    old, new = (_UNIT.fullmatch(unit.strip()) for unit in (typed, shown))
-    if old is None or new is None:
+    old, new = (_UNIT.fullmatch(unit.translate(_PLAIN_POWERS)) for unit in (typed, shown))
+    if old is None or new is None or old["above"] not in (None, new["above"]):
         return None
-    if any(bool(old[part]) != bool(new[part]) for part in ("per", "square")):
+    if any(old[part] != new[part] for part in ("per", "times", "power")):
         return None
+    power = int(new["power"] or 1)
     try:
-        power = -1 if new["per"] else 2 if new["square"] else 1
-        return float(f"{units.factor(old['length'], new['length']) ** power:.12g}")
+        scale = units.factor(old["length"], new["length"])
     except ValueError:
         return None
+    return units.Dimension(length=-power if new["per"] else power).factor(scale)
 
 
 @cache

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from napari_diffusion import backends
-from napari_diffusion.core.dtypes import working_dtype
-from napari_diffusion.models import Model, PeronaMalik, all_models, parameters
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.models import Model, PeronaMalik, all_models
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.workflows.warmup import (
@@ -24,21 +23,17 @@ POLL_INTERVAL_MS = 200
 #: Client of the compile worker, shared by all widgets.
 client = WarmupClient()
 #: Keys of the kernels that were compiled or loaded since napari was started, shared by all widgets.
-compiled_keys: set[tuple[Any, ...]] = set()
+compiled_keys: set[Hashable] = set()
 
 
-def kernel_key(settings: Settings) -> tuple[Any, ...]:
-    """Return the key of the kernels of a run: runs with the same key need the same kernels."""
-    model, keywords = settings.model, settings.keywords
-    choices = tuple(
-        getattr(model, parameter.name) for parameter in parameters(model) if parameter.choices
-    )
-    presmoothing = tuple(bool(getattr(model, name, 0)) for name in ("sigma", "rho"))
-    walls = keywords["labels"] is not None, keywords["nan"]
-    # Up to three axes are padded to three, and channels are looped over: the kernels are the same.
-    solver = str(keywords["scheme"]), keywords["strict"], len(keywords["axes"]) > 3
-    dtype = str(working_dtype(settings.image.dtype))
-    return type(model), choices, presmoothing, walls, solver, dtype
+def kernel_key(settings: Settings) -> Hashable | None:
+    """Return the key of the kernels of a run: runs with the same key need the same kernels.
+
+    It is ``None`` if nothing is compiled, or if the run cannot be done. The first call for some
+    settings takes milliseconds: it belongs in a thread.
+    """
+    plan = settings.plan_of_kernels
+    return None if plan is None else plan.kernel_key()
 
 
 def runs_of_all_models(settings: Settings) -> list[Settings]:
@@ -56,8 +51,16 @@ def run_like_suggestion(settings: Settings) -> Settings:
 
 def _with_default_options(settings: Settings, model: Model) -> Settings:
     """Return a run of a model on the same image, without labels, with default options."""
-    defaults = {"labels": None, "nan": "raise", "scheme": "auto", "strict": False}
-    return replace(settings, model=model, keywords=settings.keywords | defaults)
+    recipe, geometry = settings.recipe, settings.recipe.geometry
+    default = Recipe(
+        model,
+        recipe.time,
+        recipe.unit,
+        spacing=recipe.spacing,
+        axes=recipe.axes,
+        channel_axis=geometry.channel_axis,
+    )
+    return replace(settings, recipe=default, labels=None)
 
 
 def wait_for_kernels(
@@ -82,15 +85,9 @@ def wait_for_kernels(
     priority
         Urgency of ``settings``, as in `WarmupClient.prepare`.
     """
-    has_kernels = len(settings.keywords["axes"]) <= 3  # more axes have no compiled kernels
-    if has_kernels and kernel_key(settings) not in compiled_keys:
-        client.prepare(
-            _warmup_task(settings),
-            cancel,
-            [_warmup_task(run) for run in soon],
-            [_warmup_task(run) for run in later],
-            priority=priority,
-        )
+    task = _warmup_task(settings)
+    if task is not None and kernel_key(settings) not in compiled_keys:
+        client.prepare(task, cancel, _warmup_tasks(soon), _warmup_tasks(later), priority=priority)
 
 
 def wait_for_suggestion(settings: Settings, cancel: threading.Event) -> None:
@@ -113,9 +110,7 @@ def wait_with_message(settings: Settings, control: TaskControl) -> None:
 def is_prepared(settings: Settings) -> bool:
     """Whether the kernels of a run are known to be compiled; does not load the compiler."""
     key = kernel_key(settings)
-    if key in compiled_keys or len(settings.keywords["axes"]) > 3:
-        return True
-    return client.has(repr(key))
+    return key is None or key in compiled_keys or client.has(repr(key))
 
 
 def warmup_message(settings: Settings) -> str:
@@ -128,11 +123,20 @@ def is_compiling() -> bool:
     return client.waiting or backends.is_compiling()
 
 
-def _warmup_task(settings: Settings) -> WarmupTask:
-    labels = settings.keywords["labels"]
+def _warmup_tasks(runs: Sequence[Settings]) -> list[WarmupTask]:
+    tasks = [_warmup_task(run) for run in runs]
+    return [task for task in tasks if task is not None]
+
+
+def _warmup_task(settings: Settings) -> WarmupTask | None:
+    """Return the task that compiles the kernels of a run; ``None`` if nothing is compiled."""
+    plan, key, labels = settings.plan_of_kernels, kernel_key(settings), settings.labels
+    if plan is None or key is None:
+        return None
     return WarmupTask(
-        repr(kernel_key(settings)),
-        settings.recipe().to_dict(),
+        repr(key),
+        plan.backend,
+        settings.recipe.to_dict(),
         tuple(map(int, settings.image.shape)),
         str(settings.image.dtype),
         None if labels is None else tuple(map(int, labels.shape)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,10 @@ from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
 
+from napari_diffusion.core.errors import DescribedError
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.run.messages import screen_message
+from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 
 #: The remaining time is shown once a run has lasted this long [s].
@@ -28,20 +30,6 @@ STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
 PLAN_TOOLTIP = "How the run steps through diffusion time, and the memory that it takes in all."
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
-_OPEN_LAYER = "open the file as a layer"
-#: Advice in error messages of the library, and the same advice in terms of the controls on screen.
-_ON_SCREEN = {
-    "nan='mask'": "“leave, smooth around” for NaN, under More options,",
-    "allow overwriting or choose another name": (
-        "check “Replace what is there” or choose another folder for the results"
-    ),
-    "give --axes ZYX if they are a stack, or --axes YX to filter each by itself": (
-        f"{_OPEN_LAYER} and check there what to smooth along"
-    ),
-    "say which with --axes": f"{_OPEN_LAYER} and run it by itself",
-    "give --channel-axis": f"{_OPEN_LAYER} and run it by itself",
-    "give --spacing, one number per smoothed axis": f"{_OPEN_LAYER} and set its voxel size there",
-}
 
 
 def duration(seconds: float) -> str:
@@ -49,17 +37,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def screen_message(error: BaseException) -> str:
-    """Return the message of an error in terms of the controls on screen.
-
-    An error without a message gives the name of its class.
-    """
-    text = str(error).strip() or f"{type(error).__name__}."
-    for advice, advice_on_screen in _ON_SCREEN.items():
-        text = text.replace(advice, advice_on_screen)
-    return text
 
 
 @dataclass(frozen=True)
@@ -76,22 +53,24 @@ class QueuedRun:
         Called in the GUI thread with the answer of ``work``; returns the text of the status line.
     stoppable
         Whether ``work`` can end early with a partial result.
-    folders
-        Folders of its files. Error messages name them once, not for each file.
+    files
+        Its source and its target, of a run on a file. Error messages name them without their
+        folder, which is named once for all files.
     """
 
     name: str
     work: Callable[[TaskControl], Any]
     done: Callable[[Any], str]
     stoppable: bool = True
-    folders: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
 
-    def message(self, error: BaseException) -> str:
+    def describe(self, error: BaseException) -> str:
         """Return the message of an error, with files named without their folder."""
-        text = screen_message(error)
-        for folder in self.folders:
-            text = text.replace(f"{folder}{os.sep}", "")
-        return text
+        return screen_message(error, with_folder=not self.files)
+
+    def is_named_by(self, error: BaseException) -> bool:
+        """Whether the message of an error starts with the name of one of the files of the run."""
+        return isinstance(error, DescribedError) and error.path in self.files
 
 
 class RunPanel(Container):  # type: ignore[type-arg]
@@ -108,7 +87,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._queue: deque[QueuedRun] = deque()
         self._reset_counts()
         self._current: QueuedRun | None = None
-        self._began, self._kernel_message, self.failed = 0.0, "", False
+        self._began, self._waits_for_kernels, self._state = 0.0, False, Status()
         self.plan = wrapping_label()
         self.plan.tooltip = PLAN_TOOLTIP
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
@@ -159,24 +138,46 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._folders: dict[Path, None] = {}
         self._finished = self._dropped = 0
 
-    def say(self, text: str, error: bool = False) -> None:
-        """Show a text in the status line, with a red border for an error."""
-        self.status.value, self.failed = text, error
-        self.status.tooltip = ""
-        self.status.native.setStyleSheet(ERROR_STYLE if error else "")
+    @property
+    def state(self) -> Status:
+        """The status on screen."""
+        return self._state
+
+    @property
+    def failed(self) -> bool:
+        """Whether the status is an error."""
+        return self._state.kind is StatusKind.FAILED
+
+    def show_status(self, status: Status) -> None:
+        """Show a status, with a red border for an error."""
+        self._state = status
+        self.status.value, self.status.tooltip = status.text, status.details
+        self.status.native.setStyleSheet(ERROR_STYLE if self.failed else "")
+
+    def say(self, text: str, kind: StatusKind = StatusKind.NOTICE) -> None:
+        """Show a text as the status."""
+        self.show_status(Status(kind, text))
+
+    def clear(self, *kinds: StatusKind) -> None:
+        """Remove the status if it is of one of the given kinds; without any, always."""
+        if not kinds or self._state.kind in kinds:
+            self.show_status(Status())
 
     def forget(self) -> None:
-        """Clear the status line when another image is chosen; a list of errors of a batch stays."""
-        if not self.busy and not self.status.tooltip:
-            self.say("")
+        """Remove the status when another image is chosen; a list of errors of a batch stays."""
+        if not self.busy and not self._state.details:
+            self.clear()
 
-    def fail(self, error: Exception | str) -> None:
-        """Show an error in the status line and as a napari notification."""
+    def fail(self, error: Exception) -> None:
+        """Show an error as the status and as a napari notification."""
+        self._notify(Status(StatusKind.FAILED, screen_message(error)))
+
+    def _notify(self, status: Status) -> None:
+        """Show a status, and its text as a napari notification of an error."""
         from napari.utils.notifications import show_error
 
-        text = error if isinstance(error, str) else screen_message(error)
-        self.say(text, error=True)
-        show_error(text)
+        self.show_status(status)
+        show_error(status.text)
 
     def _start_next(self) -> None:
         run = self._current = self._queue.popleft()
@@ -201,8 +202,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
         stoppable = run is not None and run.stoppable
         self.bar.visible = self.run_buttons.visible = run is not None
         self.stop.visible = stoppable
-        self.stop.enabled = stoppable and not self._kernel_message and not self._stopping
-        self.stop.tooltip = NOTHING_TO_KEEP if self._kernel_message else STOP_TOOLTIP
+        self.stop.enabled = stoppable and not self._waits_for_kernels and not self._stopping
+        self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for_kernels else STOP_TOOLTIP
         self.cancel_all.visible = bool(self._queue)
         self.cancel_all.text = f"Cancel all {1 + self.queued}"
         self.button.text = "Run" if run is None else "Run next"
@@ -210,11 +211,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def _show_kernel_wait(self, message: str) -> None:
         """Show that the current run waits for its kernels; an empty message ends the wait."""
         assert self._current is not None
-        self._kernel_message = message
+        self._waits_for_kernels = bool(message)
         self._update_controls()
         # The remaining time is estimated from the time without waits.
         self._began = time.monotonic()
-        self.say(f"Filtering {self._current.name}… {message}".rstrip())
+        text = f"Filtering {self._current.name}…"
+        self.say(f"{text} {message}" if message else text, StatusKind.RUNNING)
 
     def _show_progress(self, fraction: float) -> None:
         assert self._current is not None
@@ -226,7 +228,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
         if elapsed > MIN_ELAPSED_S and fraction > MIN_FRACTION:
             rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left"
         more = f"; {self.queued} more waiting" if self._queue else ""
-        self.say(f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}.")
+        text = f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}."
+        self.say(text, StatusKind.RUNNING)
 
     def _cancel_current(self) -> None:
         # The panel does not wait for the thread, which ends at its next slab, or after a
@@ -234,14 +237,14 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._runs.drop()
         self._dropped += 1
         run = self._take_current()
-        text = "Cancelled." if run.folders else "Cancelled; no layer was added."
+        text = "Cancelled." if run.files else "Cancelled; no layer was added."
         self._continue(text, cancelled=True)
 
     def _stop_current(self) -> None:
         if self._runs.task is not None:
             self._runs.task.stop.set()
             self.stop.enabled = False
-            self.say("Stopping after this step…")
+            self.say("Stopping after this step…", StatusKind.STOPPING)
 
     def leave(self) -> None:
         """Cancel all runs when the panel is taken off the screen."""
@@ -260,12 +263,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self._finished += 1
         except Exception as error:
             # Showing the result can fail, too; a Qt slot would swallow the error or abort.
-            self._record_error(run, run.message(error))
+            self._record_error(run, error)
         self._continue(text)
 
     def _end_with_error(self, error: Exception) -> None:
         run = self._take_current()
-        self._record_error(run, run.message(error))
+        self._record_error(run, error)
         self._continue("")
 
     def _take_current(self) -> QueuedRun:
@@ -282,16 +285,16 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._update_controls()
         self._summarise(text, cancelled)
 
-    def _record_error(self, run: QueuedRun, text: str) -> None:
+    def _record_error(self, run: QueuedRun, error: Exception) -> None:
         """Keep an error for the summary; show it now, unless it is about a file.
 
         There may be thousands of errors about files, which are shown together at the end.
         """
-        names_source = text.startswith((f"{run.name}: ", f"{run.name} "))  # as errors of files do
-        self._errors.append(text if names_source else f"{run.name}: {text}")
-        self._folders |= dict.fromkeys(run.folders)
-        if not run.folders:
-            self.fail(text)
+        described = run.describe(error)
+        self._errors.append(described if run.is_named_by(error) else f"{run.name}: {described}")
+        self._folders |= dict.fromkeys(file.parent for file in run.files)
+        if not run.files:
+            self.fail(error)
 
     def _summarise(self, text: str, cancelled: bool) -> None:
         """Show the outcome of all runs since the panel was idle.
@@ -310,10 +313,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
         )
         if self._errors and (several or self._folders):
             self._list_errors([f"{summary}:"] if several else [])
-        elif several and self._dropped:
-            self.say(f"{summary}." if cancelled else f"{summary}. {text}")
+            return
+        kind = StatusKind.CANCELLED if cancelled else StatusKind.DONE
+        if several and self._dropped:
+            self.say(f"{summary}." if cancelled else f"{summary}. {text}", kind)
         elif text:
-            self.say(f"{self._finished} runs done. {text}" if several else text)
+            self.say(f"{self._finished} runs done. {text}" if several else text, kind)
 
     def _list_errors(self, heading: list[str]) -> None:
         """Show the first errors below a heading, and all of them in the tooltip."""
@@ -321,9 +326,9 @@ class RunPanel(Container):  # type: ignore[type-arg]
         hidden = len(self._errors) - MAX_ERRORS_SHOWN
         if hidden > 0:
             lines.append(f"and {hidden} more; the pointer here shows all")
-        text = "\n".join(lines)
+        details = "\n".join([*map(str, self._folders), *self._errors])
+        status = Status(StatusKind.FAILED, "\n".join(lines), details)
         if self._folders:
-            self.fail(text)
+            self._notify(status)
         else:  # errors of layers have been shown as notifications already
-            self.say(text, error=True)
-        self.status.tooltip = "\n".join([*map(str, self._folders), *self._errors])
+            self.show_status(status)

@@ -86,19 +86,18 @@ class Run:
 
     def _work(self, control: TaskControl) -> RunResult:
         """Filter the image; called in a thread."""
-        s = self.settings
+        problem, execution = self.settings.problem(), self.settings.execution
         # Refuse a run that cannot be done before waiting for its kernels.
-        outputs.describe_run(s.image, s.model, self.outputs_request, limit=self.limit, **s.keywords)
-        wait_with_message(s, control)
+        outputs.describe_run(problem, self.outputs_request, execution, self.limit)
+        wait_with_message(self.settings, control)
         began = time.monotonic()
         result = outputs.run_with_outputs(
-            s.image,
-            s.model,
+            problem,
             self.outputs_request,
+            execution,
             progress=control.progress,
             cancel=control.cancel,
             stop=control.stop,
-            **s.keywords,
         )
         limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
         return RunResult(result, limit, time.monotonic() - began)
@@ -121,11 +120,11 @@ class Run:
 
     def _provenance(self, result: Outputs, stopped: bool) -> dict[str, Any]:
         """Return the provenance of all layers of the run."""
-        recipe, reached = self.settings.recipe(), result.times[-1]
+        recipe, reached = self.settings.recipe, result.times[-1]
         notes: dict[str, Any] = {}
         if stopped:
-            ordered = self.settings.keywords["time"]
-            notes["stopped"] = {"time": reached, "frame": result.frame, "ordered": ordered}
+            stopped_at = {"time": reached, "frame": result.frame, "ordered": recipe.time}
+            notes["stopped"] = stopped_at
             # Frames of a series may have reached different times: keep the ordered one.
             if result.frame is None or self.settings.frames == 1:
                 recipe = replace(recipe, time=reached)

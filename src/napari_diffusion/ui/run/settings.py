@@ -1,15 +1,20 @@
-"""Settings on screen as the arguments of one call of the library, and the history of a layer."""
+"""Settings on screen as one run of the library, and the history of a layer."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 import napari_diffusion as nd
-from napari_diffusion.engine.recipe import IMAGE_KEYWORDS, RUN_KEYWORDS
+from napari_diffusion.core import units
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.planner import Plan, make_plan
+from napari_diffusion.engine.problem import Problem, make_problem, unread_problem
 from napari_diffusion.models import Model
 from napari_diffusion.ui.layers.axes import (
     array_of,
@@ -19,78 +24,90 @@ from napari_diffusion.ui.layers.axes import (
     diffusing_by_default,
     layer_axes,
     names_of,
-    recipe_unit,
     size_in,
 )
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
+from napari_diffusion.workflows.warmup import brief
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One call of the library, with the settings on screen as arguments.
+    """One run of the library, as the controls on screen define it.
 
     Attributes
     ----------
     image
         Array to filter.
-    model
-        Model with its parameters.
-    keywords
-        Keyword arguments of `diffuse`.
-    unit
-        Unit of the voxel size and of all lengths.
-    axis_names
-        Names of the axes to smooth along, ``None`` where one has no name.
-    labels_name
-        Name of the labels layer.
+    recipe
+        What is done, with the axes, the voxel size and the unit of the image.
+    labels
+        Array of the labels to smooth within, or ``None``.
+    execution
+        Number of threads.
     """
 
     image: Any
-    model: Model
-    keywords: dict[str, Any]
-    unit: str
-    axis_names: tuple[str, ...] | None = None
-    labels_name: str | None = None
+    recipe: nd.Recipe
+    labels: Any
+    execution: Execution
 
-    def recipe(self) -> nd.Recipe:
-        """Return the recipe of the call."""
-        options = {name: self.keywords[name] for name in (*RUN_KEYWORDS, *IMAGE_KEYWORDS)}
-        return nd.Recipe(
-            self.model,
-            unit=recipe_unit(self.unit),
-            axis_names=self.axis_names,
-            labels=self.labels_name,
-            **options,
-        )
+    @property
+    def model(self) -> Model:
+        """Model with its parameters."""
+        return self.recipe.model
+
+    @property
+    def unit(self) -> str:
+        """Symbol of the unit of all lengths."""
+        return units.symbol(self.recipe.unit)
+
+    def problem(self) -> Problem:
+        """Return the run on the image; its labels are read."""
+        return make_problem(self.image, self.recipe, domain=Domain(labels=self.labels))
+
+    def unread_problem(self) -> Problem:
+        """Return the run on the image for a plan or a part; its labels are not read."""
+        domain = Domain(labels=self.labels)
+        return unread_problem(self.image, self.recipe, self.recipe.geometry, domain)
+
+    @cached_property
+    def plan_of_kernels(self) -> Plan | None:
+        """A plan with the kernels of the run; ``None`` if the run cannot be done.
+
+        Its diffusion time is short: the plan of a long time takes long.
+        """
+        try:
+            return make_plan(brief(self.unread_problem()), self.execution)
+        except (TypeError, ValueError):
+            return None
 
     @property
     def frames(self) -> int:
         """Number of frames that are filtered one by one."""
-        keywords, shape = self.keywords, self.image.shape
-        axes = (*keywords["axes"], keywords["channel_axis"])
+        geometry, shape = self.recipe.geometry, self.image.shape
+        axes = (*(geometry.axes or range(len(shape))), geometry.channel_axis)
         frame_axes = {axis % len(shape) for axis in axes if axis is not None}
         return math.prod(n for axis, n in enumerate(shape) if axis not in frame_axes)
 
     def with_copied_labels(self) -> Settings:
-        """Return the call with a copy of the labels, for a run that may have to wait.
+        """Return the run with a copy of the labels, for a run that may have to wait.
 
         Labels that the user paints in the meantime do not change that run.
         """
-        labels = self.keywords["labels"]
-        if not isinstance(labels, np.ndarray):
+        if not isinstance(self.labels, np.ndarray):
             return self
-        return replace(self, keywords=self.keywords | {"labels": labels.copy()})
+        return replace(self, labels=self.labels.copy())
 
     @classmethod
     def of_layer(
         cls,
         layer: Any,
         recipe: nd.Recipe,
-        threads: int | None,
+        execution: Execution,
         ndim: int | None = None,
         labels: Any = None,
     ) -> Settings:
-        """Return the call that runs a recipe on another layer, with its axes and voxel size.
+        """Return the run of a recipe on another layer, with its axes and voxel size.
 
         Lengths are converted to the unit of that layer. The axes are those of `axes_of_recipe`, or
         else the last three axes of space.
@@ -101,8 +118,8 @@ class Settings:
             Image layer to filter.
         recipe
             Settings of the run.
-        threads
-            Number of threads; ``None`` for all processors.
+        execution
+            Number of threads.
         ndim
             Number of axes of the recipe's image.
         labels
@@ -123,22 +140,14 @@ class Settings:
                 "filter it by itself."
             )
         unit = common_unit([axes[i] for i in chosen])
-        converted = recipe.in_unit(recipe_unit(unit))
-        keywords = converted.keywords | {
-            "spacing": tuple(size_in(axes[i], unit) for i in chosen),
-            "axes": tuple(chosen),
-            "channel_axis": channel_axis_of(layer),
-            "labels": labels,
-            "threads": threads,
-        }
-        return cls(
-            array_of(layer),
-            converted.model,
-            keywords,
-            unit,
-            names_of([axes[i] for i in chosen]),
-            recipe.labels,
+        converted = replace(
+            recipe.in_unit(units.canonical(unit)),
+            spacing=tuple(size_in(axes[i], unit) for i in chosen),
+            axes=tuple(chosen),
+            axis_names=names_of([axes[i] for i in chosen]),
+            channel_axis=channel_axis_of(layer),
         )
+        return cls(array_of(layer), converted, labels, execution)
 
 
 def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import napari_diffusion as nd
-from napari_diffusion.models import Model
+from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.suggestion import suggest_for
+from napari_diffusion.ui.run.settings import Settings
 
 #: Side of the patch [voxel].
 PATCH_SIDE = 64
@@ -42,16 +46,7 @@ def central_patch(image: Any, axes: Sequence[int], channel_axis: int | None) -> 
     return np.asarray(image[tuple(index)])
 
 
-def suggest_values(
-    image: Any,
-    model: Model,
-    *,
-    spacing: Sequence[float],
-    axes: Sequence[int],
-    channel_axis: int | None,
-    thorough: bool = False,
-    unit: str = "pixel",
-) -> nd.Suggestion:
+def suggest_values(settings: Settings, thorough: bool = False) -> nd.Suggestion:
     """Return a quick suggestion from the central patch, or a ``thorough`` one from the whole image.
 
     Raises
@@ -59,13 +54,9 @@ def suggest_values(
     Exception
         Any error of the estimate. The declared defaults then remain.
     """
-    sample = image if thorough else central_patch(image, axes, channel_axis)
-    return nd.suggest(
-        sample,
-        model,
-        spacing=tuple(spacing),
-        axes=tuple(axes),
-        channel_axis=channel_axis,
-        thorough=thorough,
-        unit=unit,
-    )
+    image, geometry = settings.image, settings.recipe.geometry
+    axes = range(len(image.shape)) if geometry.axes is None else geometry.axes
+    sample = image if thorough else central_patch(image, axes, geometry.channel_axis)
+    problem = make_problem(sample, replace(settings.recipe, nan="mask"))
+    options = SuggestionOptions(thorough=thorough, unit=settings.unit)
+    return suggest_for([problem], settings.model, options)

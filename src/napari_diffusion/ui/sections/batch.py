@@ -10,6 +10,8 @@ from magicgui.widgets import CheckBox, FileEdit, PushButton, Widget
 from napari.layers import Image
 
 import napari_diffusion as nd
+from napari_diffusion import io
+from napari_diffusion.engine.execution import Execution
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container
@@ -45,7 +47,7 @@ class BatchSection(Section):
         )
         self.layers = PushButton(text="Filter the selected layers", tooltip=tip)
         folder = FileDialogMode.EXISTING_DIRECTORY
-        tip = "Every NIfTI, TIFF and NumPy file in it is filtered."
+        tip = f"Every {_formats('and')} file in it is filtered."
         self.source = FileEdit(mode=folder, label="Folder", tooltip=tip)
         tip = "Another folder; results have the names of their sources."
         self.target = FileEdit(mode=folder, label="Results to", tooltip=tip)
@@ -93,17 +95,18 @@ class BatchSection(Section):
     def _filter_layers(self) -> None:
         context, memory = self.context, Preferences.read().memory
         try:
-            chosen, recipe = context.settings().with_copied_labels(), context.recipe()
+            chosen = context.settings().with_copied_labels()
         except (TypeError, ValueError) as error:
             context.fail(error)
             return
-        threads, labels = chosen.keywords["threads"], chosen.keywords["labels"]
         for layer in self._selected_layers():
             settings = chosen
             try:
                 if layer is not context.layer:
                     ndim = context.layer.ndim
-                    settings = Settings.of_layer(layer, recipe, threads, ndim, labels)
+                    settings = Settings.of_layer(
+                        layer, chosen.recipe, chosen.execution, ndim, chosen.labels
+                    )
             except ValueError as error:
                 context.enqueue(_failing_run(layer.name, error))
                 continue
@@ -117,7 +120,7 @@ class BatchSection(Section):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.recipe(), files_of(source)
-            threads = self.context.threads or Preferences.read().threads
+            execution = self.context.execution()
             chosen = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
             if recipe.labels is not None:
@@ -126,13 +129,19 @@ class BatchSection(Section):
                     "to filter a folder."
                 )
             if not sources:
-                raise ValueError(f"There is no NIfTI, TIFF or NumPy file in {source}.")
+                raise ValueError(f"There is no {_formats('or')} file in {source}.")
         except (TypeError, ValueError, OSError) as error:
             self.context.fail(error)
             return
         overwrite = bool(self.replace.value)
         for file, result in zip(sources, targets, strict=True):
-            self.context.enqueue(_file_run(file, result, recipe, overwrite, threads, chosen))
+            self.context.enqueue(_file_run(file, result, recipe, overwrite, execution, chosen))
+
+
+def _formats(conjunction: str) -> str:
+    """Return the names of all file formats as a list in words."""
+    *names, last = (file_format.name for file_format in io.REGISTRY)
+    return f"{', '.join(names)} {conjunction} {last}"
 
 
 def _failing_run(name: str, error: Exception) -> QueuedRun:
@@ -149,7 +158,7 @@ def _file_run(
     target: Path,
     recipe: nd.Recipe,
     overwrite: bool,
-    threads: int | None,
+    execution: Execution,
     chosen: Settings | None,
 ) -> QueuedRun:
     """Return a run that filters a file.
@@ -166,7 +175,7 @@ def _file_run(
             source,
             target,
             recipe,
-            threads=threads,
+            execution=execution,
             limit=memory,
             overwrite=overwrite,
             progress=control.progress,
@@ -178,5 +187,5 @@ def _file_run(
         work,
         lambda written: f"Wrote {written[0]}",
         stoppable=False,
-        folders=(source.parent, target.parent),
+        files=(source, target),
     )

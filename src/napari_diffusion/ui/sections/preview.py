@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
 
-from napari_diffusion.engine.request import Request
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.request import PreviewRequest
@@ -23,7 +23,8 @@ from napari_diffusion.ui.run.kernels import (
     is_prepared,
     wait_for_kernels,
 )
-from napari_diffusion.ui.run.panel import duration, screen_message
+from napari_diffusion.ui.run.messages import screen_message
+from napari_diffusion.ui.run.panel import duration
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
@@ -141,11 +142,10 @@ class PreviewSection(Section):
 
         Colours keep their integer type: napari would show floats above 1 as white.
         """
-        keywords = dict(settings.keywords)
-        if keywords["channel_axis"] is not None:
-            keywords["preserve_dtype"] = True
-        run = Request.of(settings.image, settings.model, **keywords)
-        request = PreviewRequest(run, part.region)
+        shown = settings
+        if settings.recipe.channel_axis is not None:
+            shown = replace(settings, recipe=replace(settings.recipe, preserve_dtype=True))
+        request = PreviewRequest(shown.unread_problem(), part.region, settings.execution)
         ready, wait = partial(is_prepared, settings), partial(wait_for_kernels, settings)
         return first_preview(self._previewer, request, part.middle, ready, wait, control.cancel)
 

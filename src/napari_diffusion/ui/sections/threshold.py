@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, Container, Widget
 
 import napari_diffusion as nd
-from napari_diffusion.diagnostics.conductance import diffusivity_curve
+from napari_diffusion.diagnostics.conductance import conductance_map, diffusivity_curve
+from napari_diffusion.diagnostics.gradients import sample_gradients
 from napari_diffusion.models import Parameter, parameters
 from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue
@@ -18,7 +20,7 @@ from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import Part, on_screen, position
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
-from napari_diffusion.ui.run.panel import screen_message
+from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
@@ -44,12 +46,8 @@ def threshold_of(model: Any) -> Parameter | None:
 
 def conductance_of(settings: Settings, part: Part, control: TaskControl) -> PreviewImage:
     """Return the conductance of a part of the image."""
-    names = ("spacing", "axes", "channel_axis", "labels", "nan")
-    keywords = {name: settings.keywords[name] for name in names}
-    conductance = nd.conductance(
-        settings.image, settings.model, region=part.region, **keywords, cancel=control.cancel
-    )
-    return PreviewImage(conductance)
+    problem = settings.unread_problem()
+    return PreviewImage(conductance_map(problem, part.region, control.cancel))
 
 
 class ThresholdSection(Section):
@@ -93,7 +91,7 @@ class ThresholdSection(Section):
         )
         self._queue = CoalescingQueue()
         self._gradients = nd.Gradients(np.zeros(0))
-        self._measured: tuple[dict[str, Any], list[Callable[[], Any]]] | None = None
+        self._measured: tuple[tuple[Any, ...], list[Callable[[], Any]]] | None = None
         self.context.on_close(self._queue.drop)
         self.context.settings_changed.connect(self._refresh)
         self.context.viewer.dims.events.point.connect(self._refresh)
@@ -160,21 +158,19 @@ class ThresholdSection(Section):
             self._queue.drop()
             self._forget_gradients(error)
             return
-        names = ("spacing", "axes", "channel_axis", "labels")
-        keywords = {name: settings.keywords[name] for name in names}
-        keywords["sigma"] = getattr(settings.model, "sigma", 0.0)
+        geometry, sigma = settings.recipe.geometry, getattr(settings.model, "sigma", 0.0)
+        frame = None
         if voxel is not None:
-            axes = keywords["axes"]
-            keywords["frame"] = [p for axis, p in enumerate(voxel) if axis not in axes]
-        arrays = (settings.image, keywords["labels"])
+            frame = [p for axis, p in enumerate(voxel) if axis not in (geometry.axes or ())]
         # Arrays are compared by identity; the revision counts changes of their values in place.
-        others = {**keywords, "labels": self.context.revision}
+        others = geometry, sigma, frame, self.context.revision
+        arrays = settings.image, settings.labels
         if not self._is_measured(others, arrays):
             self._measured = others, [_reference(array) for array in arrays]
-            self._measure(settings.image, keywords)
+            self._measure(settings, sigma, frame)
         self._show()
 
-    def _is_measured(self, others: dict[str, Any], arrays: tuple[Any, ...]) -> bool:
+    def _is_measured(self, others: tuple[Any, ...], arrays: tuple[Any, ...]) -> bool:
         """Whether the last gradients are of these arrays and other arguments."""
         if self._measured is None:
             return False
@@ -182,11 +178,12 @@ class ThresholdSection(Section):
         same = (reference() is array for reference, array in zip(references, arrays, strict=True))
         return measured_others == others and all(same)
 
-    def _measure(self, image: Any, keywords: dict[str, Any]) -> None:
+    def _measure(self, settings: Settings, sigma: float, frame: list[int] | None) -> None:
         """Compute and plot the gradients in a thread."""
+        settings = replace(settings, recipe=replace(settings.recipe, nan="mask"))
 
         def work(control: TaskControl) -> nd.Gradients:
-            return nd.gradients(image, **keywords, cancel=control.cancel)
+            return sample_gradients(settings.unread_problem(), sigma, frame, control.cancel)
 
         def done(gradients: nd.Gradients) -> None:
             self._plot(gradients)

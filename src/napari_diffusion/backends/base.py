@@ -1,21 +1,25 @@
-"""Interface of the kernels, implemented by the backends ``compiled`` and ``reference``."""
+"""Base class of the backends: the kernels that each one implements, and its own properties."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Hashable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
 
 #: A diffusivity g as a function of s/kappa, given by the user.
 DiffusivityFunction = Callable[[Field], Field]
-#: Stored tensors, from `Backend.tensors`; the format depends on the backend.
+#: Stored tensors, from `Backend.tensors`: axes of the backend's own format, then those of space.
 Tensors = NDArray[Any]
 
 
-class Backend(Protocol):
+class Backend:
     """Kernels on ranges of planes; `backends.reference` documents the equations.
 
     Fields are C-contiguous with shape ``(C, *space)``. Several methods share these arguments:
@@ -41,12 +45,81 @@ class Backend(Protocol):
         Hessian.
     spacing
         Voxel size per axis [length].
+
+    Attributes
+    ----------
+    name
+        Name for ``backend=``.
+    max_axes
+        Largest number of diffusing axes.
+    calls_functions
+        Whether stages can call a diffusivity function of the user at every face.
+    max_slab_voxels
+        Largest slab [voxels]: a cancel takes effect between slabs, and a slab needs scratch.
+    fuses_products
+        Whether `structure` smooths products of derivatives without storing the derivatives.
+    libraries
+        Names of the modules that the backend needs.
     """
 
-    name: str
+    name: ClassVar[str]
+    max_axes: ClassVar[float] = math.inf
+    calls_functions: ClassVar[bool] = True
+    max_slab_voxels: ClassVar[int] = 1 << 20
+    fuses_products: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def missing_libraries(cls) -> list[str]:
+        """Return the names of those `libraries` that are not installed; imports none of them."""
+        return [name for name in cls.libraries if find_spec(name) is None]
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
+        """Allocate an array for the kernels, with any contents."""
+        return np.empty(tuple(shape), dtype)
+
+    def tensor_bytes(self, axes: int) -> int:
+        """Return the size of one stored tensor [bytes]."""
+        raise NotImplementedError
+
+    def scratch_planes(self, height: int, is_direct: bool) -> int:
+        """Return the planes per channel that the kernels allocate themselves for a slab.
+
+        ``is_direct`` says whether the scheme solves the equation without stages of the operator.
+        """
+        return 0
+
+    def kernel_key(self, calls: Hashable, dtype: np.dtype[Any]) -> Hashable | None:
+        """Return a key of the compiled kernels of a run; equal keys need the same kernels.
+
+        Parameters
+        ----------
+        calls
+            Names of the kernels with the kinds of their arguments, as the engine records them.
+        dtype
+            Data type of the fields.
+
+        Returns
+        -------
+        Hashable or None
+            ``None`` if nothing is compiled.
+        """
+        return None
+
+    def is_compiling(self) -> bool:
+        """Whether any thread is compiling a kernel at this moment."""
+        return False
+
+    def completion_mark(self, key: str) -> Path | None:
+        """Return the file that exists once all kernels of a key are in the cache.
+
+        The result is ``None`` where no machine code is cached.
+        """
+        return None
 
     def diffusivity(self, code: int | DiffusivityFunction, q: Field) -> None:
         """Replace q = s²/kappa² by g(q); see `reference.stages.diffusivity`."""
+        raise NotImplementedError
 
     def step(
         self,
@@ -64,6 +137,7 @@ class Backend(Protocol):
         w: Field,
     ) -> None:
         """Compute one stage with a scalar diffusivity; see `reference.stages.step`."""
+        raise NotImplementedError
 
     def gradient_step(
         self,
@@ -83,6 +157,7 @@ class Backend(Protocol):
         w: Field,
     ) -> None:
         """Compute one stage with g of the full gradient; see `reference.stages.gradient_step`."""
+        raise NotImplementedError
 
     def grad2(
         self,
@@ -96,6 +171,7 @@ class Backend(Protocol):
         out: Field,
     ) -> None:
         """Compute the squared gradient magnitude; see `reference.features.grad2`."""
+        raise NotImplementedError
 
     def neighbours(
         self,
@@ -108,13 +184,15 @@ class Backend(Protocol):
         variance: Field,
     ) -> None:
         """Compute mean and variance of the neighbours; see `reference.features.neighbours`."""
+        raise NotImplementedError
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """Convolve with a separable symmetric kernel; see `reference.features.smooth`."""
+        raise NotImplementedError
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """Count NaN and values beyond a limit; see `reference.features.count_invalid`."""
-        ...
+        raise NotImplementedError
 
     def derivative(
         self,
@@ -129,6 +207,7 @@ class Backend(Protocol):
         out: Field,
     ) -> None:
         """Compute a first or second derivative along an axis; see `reference.tensor.derivative`."""
+        raise NotImplementedError
 
     def structure(
         self,
@@ -144,19 +223,21 @@ class Backend(Protocol):
         out: Field,
     ) -> None:
         """Compute the structure tensor with all faces open; see `reference.features.structure`."""
+        raise NotImplementedError
 
     def eigenvalues(self, matrix: Field) -> Field:
         """Compute eigenvalues of symmetric matrices; see `reference.tensor.eigenvalues`."""
-        ...
+        raise NotImplementedError
 
     def vessels(
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
         """Accumulate Hessians weighted by their vesselness; see `reference.tensor.vessels`."""
+        raise NotImplementedError
 
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Allocate the storage of one tensor per voxel; see `reference.tensor.tensors`."""
-        ...
+        raise NotImplementedError
 
     def compose(
         self,
@@ -169,6 +250,7 @@ class Backend(Protocol):
         start: int,
     ) -> None:
         """Store tensors with new eigenvalues; see `reference.tensor.compose`."""
+        raise NotImplementedError
 
     def tensor_step(
         self,
@@ -183,6 +265,7 @@ class Backend(Protocol):
         faces: OpenFaces | None,
     ) -> None:
         """Compute one stage of a tensor model; see `reference.tensor.tensor_step`."""
+        raise NotImplementedError
 
     def incident(
         self,
@@ -195,6 +278,7 @@ class Backend(Protocol):
         out: Bytes,
     ) -> None:
         """Sum the weights of Selling's stencil per voxel; see `reference.selling.incident`."""
+        raise NotImplementedError
 
     def selling_step(
         self,
@@ -209,3 +293,4 @@ class Backend(Protocol):
         faces: OpenFaces | None,
     ) -> None:
         """Compute one explicit step of Selling's stencil; see `reference.selling.selling_step`."""
+        raise NotImplementedError

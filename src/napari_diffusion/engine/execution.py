@@ -1,0 +1,44 @@
+"""Execution of a run: how it is computed. Threads never change a bit of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_diffusion.backends import checked_name
+from napari_diffusion.core.parameters import check_parameters, param
+from napari_diffusion.engine.slab_pool import cpu_count
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is computed.
+
+    Attributes
+    ----------
+    threads
+        Number of threads; ``None`` for all processors.
+    backend
+        Name of a backend; ``None`` for the fastest one that can run.
+    """
+
+    threads: int | None = param(
+        None,
+        "Number of threads, default all processors. The result does not depend on it.",
+        ge=1,
+        label="Threads",
+    )
+    backend: str | None = param(
+        None,
+        '``"compiled"``, ``"reference"``, or ``None`` for the faster one that can run.',
+        convert=checked_name,
+        hidden=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_parameters(self)
+
+    @property
+    def thread_count(self) -> int:
+        """Number of threads of the run."""
+        return cpu_count() if self.threads is None else self.threads

@@ -1,0 +1,189 @@
+"""One frame of a problem as a field: reading with checks, and conversion to the result.
+
+Intensities are transformed (`Model.encode`) when a frame is read, and back when it is finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.backends.base import Backend, Tensors
+from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.errors import NotFinite
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.engine.planner import Plan
+from napari_diffusion.engine.problem import FrameIndex, Problem
+from napari_diffusion.engine.slab_pool import SlabPool
+
+
+@dataclass(slots=True)
+class FieldState:
+    """The arrays of a frame between two stages.
+
+    Attributes
+    ----------
+    stage
+        Number of stages that are done.
+    time
+        Diffusion time [length²]; None inside a superstep, and before the first stage.
+    u
+        The field, shape ``(C, *space)``.
+    previous
+        The field before the last stage, of which `Stage.momentum` takes a share.
+    superstep_start
+        The field at the start of the superstep, of which `Stage.start_weight` takes a share.
+    tensors
+        Stored tensors; ``None`` for operators without any.
+    is_owned
+        Whether the fields may be overwritten.
+    """
+
+    stage: int
+    time: float | None
+    u: Field
+    previous: Field
+    superstep_start: Field
+    tensors: Tensors | None = None
+    is_owned: bool = True
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a problem.
+
+    Attributes
+    ----------
+    problem, index
+        The problem, and the index of the frame.
+    grid
+        Voxel size and open faces.
+    invalid
+        Mask of the values that are NaN or infinite, shape of the field; ``None`` without any.
+    """
+
+    problem: Problem
+    index: FrameIndex
+    grid: Grid
+    invalid: NDArray[np.bool_] | None
+
+    def finished(self, field: Field, copy: bool) -> NDArray[Any]:
+        """Return a field as a frame of the result, with the invalid values of the input.
+
+        Parameters
+        ----------
+        field
+            The field after a stage.
+        copy
+            Whether the field must be kept.
+        """
+        problem, model = self.problem, self.problem.recipe.model
+        if copy or model.has_transform:  # a field must not be decoded twice
+            field = field.copy()
+        if model.has_transform:
+            model.decode(field)
+            regions = problem.regions_of(self.index)
+            if regions is not None:
+                np.copyto(field, problem.read(self.index)[0], where=regions == 0)
+        image = problem.whole(field, self.index)
+        if self.invalid is not None:
+            original = problem.whole(problem.read(self.index)[0], self.index)
+            image[~np.isfinite(original)] = original[~np.isfinite(original)]
+        return image
+
+
+def read_frame(
+    problem: Problem, index: FrameIndex, plan: Plan, backend: Backend, slabs: SlabPool
+) -> tuple[Frame, FieldState]:
+    """Read a frame, check its values and transform its intensities.
+
+    Returns
+    -------
+    frame : Frame
+        The frame.
+    state : FieldState
+        Its state before the first stage.
+
+    Raises
+    ------
+    NotFinite
+        When the problem refuses NaN and infinite values and one of them is in a region.
+    ValueError
+        When a value is so large that its powers would overflow.
+    """
+    model = problem.recipe.model
+    u, is_copy = problem.read(index)
+    invalid = _invalid_voxels(problem, index, u, plan, backend, slabs)
+    if invalid is not None:
+        u, is_copy = np.where(invalid, u.dtype.type(0), u), True
+    if model.has_transform:
+        u, is_copy = u if is_copy else u.copy(), True
+        model.encode(u)
+    invalid_in_any = None if invalid is None else np.logical_or.reduce(invalid)
+    grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
+    return Frame(problem, index, grid, invalid), FieldState(0, None, u, u, u, None, is_copy)
+
+
+def _invalid_voxels(
+    problem: Problem, index: FrameIndex, u: Field, plan: Plan, backend: Backend, slabs: SlabPool
+) -> NDArray[np.bool_] | None:
+    """Return a mask of the values that are NaN or infinite, ``None`` without any."""
+    if problem.input_dtype.kind != "f":
+        return None
+    limit = _largest_value(problem, plan, u.dtype)
+    counts: list[int] = []
+    values_per_plane = u.size // u.shape[1]
+
+    def work(lo: int, hi: int) -> None:
+        start, stop = lo * values_per_plane, hi * values_per_plane
+        counts.append(backend.count_invalid(u, start, stop, limit))
+
+    slabs.run(work, u.shape[1], plan.height, quiet=True)
+    if not sum(counts):
+        return None
+    invalid = ~np.isfinite(u)
+    if u.max(where=~invalid, initial=0) > limit or u.min(where=~invalid, initial=0) < -limit:
+        remedy = "rescale it" if u.dtype == np.float64 else "rescale it, or convert it to float64"
+        raise ValueError(
+            f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; {remedy}."
+        )
+    check_finite(problem, index, invalid)
+    return invalid
+
+
+def check_finite(problem: Problem, index: FrameIndex, invalid: NDArray[np.bool_]) -> None:
+    """Raise `NotFinite` if the problem refuses the ``invalid`` values of a frame.
+
+    Values outside mask, labels or a masked array may be anything.
+    """
+    regions = problem.regions_of(index)
+    refused = invalid if regions is None else invalid & (regions != 0)
+    if problem.recipe.nan == "raise" and refused.any():
+        raise _not_finite(problem, index, refused)
+
+
+def _largest_value(problem: Problem, plan: Plan, dtype: np.dtype[Any]) -> float:
+    """Largest magnitude of a value whose powers do not overflow.
+
+    Nonlinear models take squares. Models with a transform square the intensities before, so they
+    take the fourth power.
+    """
+    largest = float(np.finfo(dtype).max)
+    if plan.operator.is_linear and plan.scheme.is_direct:
+        exponent = 1.0
+    else:
+        exponent = 0.25 if problem.recipe.model.has_transform else 0.5
+    limit: float = largest**exponent / 16
+    return limit
+
+
+def _not_finite(problem: Problem, index: FrameIndex, refused: Any) -> NotFinite:
+    """Return the error for a mask of refused values, with the index of the first one."""
+    in_frame = problem.whole(refused, index)
+    position = iter(np.unravel_index(in_frame.argmax(), in_frame.shape))
+    place = tuple(int(next(position) if isinstance(i, slice) else i) for i in index)
+    subject = "A frame of the image" if problem.frame_axes else "The image"
+    return NotFinite(int(refused.sum()), place, subject)

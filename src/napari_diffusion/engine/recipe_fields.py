@@ -1,0 +1,258 @@
+"""Fields of a recipe: the options of a run and the record of its image, declared once each.
+
+The command line, the widgets, saved recipes and the documentation read the declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Self
+
+from napari_diffusion import schemes
+from napari_diffusion.core import units
+from napari_diffusion.core.geometry import Geometry
+from napari_diffusion.core.parameters import (
+    Parameter,
+    as_number,
+    check_parameters,
+    param,
+    parameters,
+    rescaled,
+)
+from napari_diffusion.models import Model
+from napari_diffusion.schemes import Scheme
+
+
+@cache
+def package_version() -> str:
+    """Return the version of this package."""
+    try:
+        return version("napari-diffusion")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _listed(name: str, is_valid: Callable[[Any], bool], description: str) -> Callable[[Any], Any]:
+    """Return a check of a list with valid entries, which returns it as a tuple."""
+
+    def convert(values: Any) -> tuple[Any, ...]:
+        is_list = hasattr(values, "__iter__") and not isinstance(values, str | bytes)
+        if not is_list or not all(map(is_valid, values)):
+            raise ValueError(f"{name} must be a list of {description}, got {values!r:.60}.")
+        return tuple(values)
+
+    return convert
+
+
+def _distinct(name: str, is_valid: Callable[[Any], bool], kind: str) -> Callable[[Any], Any]:
+    """Return a check of a list with different valid entries."""
+    check = _listed(name, is_valid, f"different {kind}")
+
+    def convert(values: Any) -> tuple[Any, ...]:
+        entries: tuple[Any, ...] = check(values)
+        return entries if len(set(entries)) == len(entries) else tuple(check(None))
+
+    return convert
+
+
+def _is_size(value: Any) -> bool:
+    """Whether a value is a finite number > 0 and not subnormal."""
+    number = as_number(value)
+    return number is not None and sys.float_info.min <= number < math.inf
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text(name: str, description: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be {description}, got {value!r:.60}.")
+        return value
+
+    return convert
+
+
+def _axis(value: Any) -> int:
+    if not _is_whole(value):
+        raise ValueError(f"channel_axis must be a whole number, got {value!r:.60}.")
+    return int(value)
+
+
+def _model(model: Any) -> Model:
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"model must be a diffusion model such as nd.Linear(), got {type(model).__name__}."
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class RecipeFields:
+    """The fields of a `Recipe`, checked; its docstring describes them."""
+
+    model: Model = param(MISSING, "Diffusion model.", convert=_model, hidden=True)
+    time: float = param(
+        MISSING,
+        "Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T).",
+        unit="length^2",
+        ge=0,
+        hidden=True,
+    )
+    unit: str = param(
+        "pixel",
+        "Unit of all lengths.",
+        convert=units.canonical,
+        hidden=True,
+    )
+    scheme: str | Scheme = param(
+        schemes.AUTO,
+        "Scheme of the time integration; auto takes the fastest one that is accurate enough.",
+        convert=schemes.checked_scheme,
+        offered=schemes.names,
+        label="Scheme",
+    )
+    tolerance: float = param(
+        1e-3,
+        "Target error of the time integration, as a share of the intensity range.",
+        gt=0,
+        label="Tolerance",
+    )
+    strict: bool = param(
+        False,
+        "Guarantee the extremum principle: no value leaves the range of the input.",
+        label="Never leave the range",
+    )
+    nan: str = param(
+        "raise",
+        "NaN and infinite values: raise refuses them, mask keeps them and diffuses around them.",
+        choices=("raise", "mask"),
+        label="NaN",
+        choice_labels=("stop with a message", "leave, smooth around"),
+    )
+    preserve_dtype: bool = param(
+        False,
+        "Round and saturate to the integer type of the input; by default integers become floats.",
+        label="Keep integer type",
+    )
+    spacing: tuple[float, ...] | None = param(
+        None,
+        "Voxel size of the image.",
+        unit="length",
+        convert=_listed("spacing", _is_size, "numbers > 0"),
+        hidden=True,
+    )
+    axes: tuple[int, ...] | None = param(
+        None, "Diffusing axes.", convert=_distinct("axes", _is_whole, "whole numbers"), hidden=True
+    )
+    channel_axis: int | None = param(None, "Axis of the channels.", convert=_axis, hidden=True)
+    axis_names: tuple[str, ...] | None = param(
+        None, "Names of the axes.", convert=_distinct("axis_names", _is_text, "names"), hidden=True
+    )
+    labels: str | None = param(
+        None, "Name of the labels.", convert=_text("labels", "the name of labels"), hidden=True
+    )
+    version: str = dataclasses.field(default_factory=package_version)
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_parameters(self)
+        if not isinstance(self.version, str):
+            raise ValueError(f"version must be text, got {self.version!r:.60}.")
+        for name in ("spacing", "axis_names"):
+            entries = getattr(self, name)
+            if entries and self.axes and len(entries) != len(self.axes):
+                raise ValueError(
+                    f"{name} must have one entry for each of the {len(self.axes)} axes, "
+                    f"got {len(entries)}."
+                )
+
+    @property
+    def geometry(self) -> Geometry:
+        """Recorded geometry of the image, with voxels of size 1 without a record."""
+        return Geometry(self.spacing or 1.0, self.axes, self.channel_axis)
+
+    def geometry_with(
+        self,
+        spacing: float | Sequence[float] | None,
+        axes: Sequence[int] | None,
+        channel_axis: int | None,
+        channel_weights: Sequence[float] | None,
+    ) -> Geometry:
+        """Return the geometry of an image; the record stands in for all that is ``None``."""
+        own = self.geometry
+        return Geometry(
+            own.spacing if spacing is None else spacing,
+            own.axes if axes is None else axes,
+            own.channel_axis if channel_axis is None else channel_axis,
+            channel_weights,
+        )
+
+    def in_unit(self, unit: str) -> Self:
+        """Return the same recipe with every length converted to another unit of length.
+
+        Raises
+        ------
+        ValueError
+            When one of the units is not a unit of length, or when exactly one of them is the pixel.
+        """
+        unit = units.canonical(unit)
+        if unit == self.unit:
+            return self
+        if "pixel" in (unit, self.unit):
+            remedy = "count the image in pixels too"
+            if unit == "pixel":
+                remedy = "give the image a voxel size"
+            raise ValueError(
+                f"A recipe in {self.unit} cannot be used on an image in {unit}: {remedy}, "
+                f"or make a new recipe in {unit}."
+            )
+        factor = units.factor(self.unit, unit)
+        return dataclasses.replace(
+            rescaled(self, factor),
+            model=rescaled(self.model, factor),
+            scheme=schemes.in_unit(self.scheme, factor),
+            unit=unit,
+        )
+
+    def on(self, names: Sequence[str]) -> Self:
+        """Return the recipe for an array with axes of these names, in any order.
+
+        Names are compared without regard to case. The channel axis is unchanged.
+
+        Raises
+        ------
+        ValueError
+            When the recipe does not name its axes, or the array lacks one of them.
+        """
+        image_names = [name.lower() for name in names]
+        own_names = [name.lower() for name in self.axis_names or ()]
+        if not own_names or any(image_names.count(name) != 1 for name in own_names):
+            along = ", ".join(own_names) or "axes without names"
+            raise ValueError(
+                f"The recipe smooths along {along}, and the axes of the image are "
+                f"{', '.join(names)}; choose the axes by hand."
+            )
+        return dataclasses.replace(self, axes=tuple(image_names.index(name) for name in own_names))
+
+
+def run_options(kind: type = RecipeFields) -> tuple[Parameter, ...]:
+    """Return the declared options of a run that the command line and the widgets offer.
+
+    Parameters
+    ----------
+    kind
+        `RecipeFields` for what is done, `Execution` for how it is computed.
+    """
+    return tuple(parameter for parameter in parameters(kind) if not parameter.hidden)

@@ -1,0 +1,307 @@
+r"""Base class of the operators that models return, :math:`u_t = A(u)\,u`.
+
+The engine and the schemes ask an operator for its properties and let it apply a stage; they do not
+distinguish the classes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_diffusion.backends.base import Backend, Tensors
+from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scratch import Scratch
+
+
+class Slabs(Protocol):
+    """Runs a function over slabs of planes, in threads."""
+
+    threads: int
+
+    def run(
+        self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False
+    ) -> None:
+        """Call ``work(lo, hi)`` on all slabs; unless ``quiet``, report the share done."""
+
+    def report(self, share: float) -> object:
+        """Report the share of the stage that is done."""
+
+
+@dataclass(slots=True)
+class StageContext:
+    """What the stages of a frame share.
+
+    Attributes
+    ----------
+    build
+        Returns the operator for features: `Model.operator`.
+    grid
+        Voxel size and open faces of the frame.
+    backend
+        The kernels.
+    weights
+        Weight of each channel's gradient; their sum is 1.
+    scratch
+        Work arrays of each thread.
+    slabs
+        Threads, cancel and progress.
+    height, chunk
+        Number of planes of a slab, and of the part of it whose features are computed at once.
+    strict
+        Whether the extremum principle is guaranteed.
+    new_field
+        Returns a work field that is none of the given ones; its contents are arbitrary.
+    """
+
+    build: Callable[[Features], Operator]
+    grid: Grid
+    backend: Backend
+    weights: Field
+    scratch: Scratch
+    slabs: Slabs
+    height: int
+    chunk: int
+    strict: bool
+    new_field: Callable[..., Field]
+
+    def features(self, u: Field, lo: int, hi: int, previous: Features | None = None) -> Features:
+        """Return the features of planes ``lo:hi`` of a field."""
+        return Features(
+            u, lo, hi, self.grid, self.backend, self.weights, self.scratch, previous=previous
+        )
+
+    def run_on_slabs(self, work: Callable[[int, int], None], u: Field, quiet: bool = False) -> None:
+        """Call ``work(lo, hi)`` on all slabs of a field."""
+        self.slabs.run(work, u.shape[1], self.height, quiet)
+
+    def conductance(self, u: Field) -> Field:
+        """Return the diffusivity at the voxels of a field, shape ``space``."""
+        values = self.backend.empty(u.shape[1:], u.dtype)
+
+        def work(lo: int, hi: int) -> None:
+            for start in range(lo, hi, self.chunk):
+                features = self.features(u, start, min(start + self.chunk, hi))
+                values[start : features.hi] = self.build(features).conductance(features)
+
+        self.run_on_slabs(work, u, quiet=True)
+        return values
+
+
+@dataclass(slots=True)
+class SlabLayout:
+    """Sizes that determine the scratch of a slab.
+
+    Attributes
+    ----------
+    channels, planes
+        Number of channels, and of all planes.
+    height, chunk
+        As in `StageContext`.
+    reach
+        Planes by which features extend beyond a slab.
+    axes
+        Number of axes with more than one voxel.
+    has_walls
+        Whether some faces may be closed.
+    fuses_products
+        As `Backend.fuses_products`.
+    """
+
+    channels: int
+    planes: int
+    height: int
+    chunk: int
+    reach: int
+    axes: int
+    has_walls: bool
+    fuses_products: bool
+
+
+class Stepper(ABC):
+    """Applies the stages of a frame with one kind of operator.
+
+    Attributes
+    ----------
+    tensors
+        Stored tensors that live between two stages; ``None`` for operators without any.
+    """
+
+    tensors: Tensors | None = None
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+
+    @abstractmethod
+    def apply(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
+    ) -> None:
+        """Compute one stage of the field ``u`` into ``out``.
+
+        Parameters
+        ----------
+        stage
+            The stage.
+        u
+            Field before the stage.
+        out
+            Field after the stage. With momentum, it holds the field of the previous stage before.
+        superstep_start
+            Field at the start of the superstep, of which `Stage.start_weight` mixes in a share.
+        is_first
+            Whether this is the first stage of the frame.
+        """
+
+    def mix_in_start(
+        self, out: Field, superstep_start: Field, share: float, lo: int, hi: int
+    ) -> None:
+        r"""Replace :math:`u` by :math:`u + c\,(u_0 - u)` on planes ``lo:hi`` of ``out``.
+
+        :math:`u_0` is the start of the superstep and c the ``share``.
+        """
+        if not share:
+            return
+        shape = (out.shape[0], hi - lo, *out.shape[2:])
+        difference = self.context.scratch.take("pull", shape, out.dtype)
+        np.subtract(superstep_start[:, lo:hi], out[:, lo:hi], out=difference)
+        difference *= out.dtype.type(share)
+        out[:, lo:hi] += difference
+
+
+class Operator(ABC):
+    """A diffusion operator, made from the features of some planes.
+
+    Attributes
+    ----------
+    maximum
+        Upper bound of the weight of a neighbour, multiplied by h². In divergence form it is the
+        upper bound of g.
+    is_linear
+        Whether A does not depend on u; the solution is then known.
+    has_tensor
+        Whether the diffusivity depends on the direction; `eigenvalues` and `directions` then exist.
+    converges
+        Whether results converge as the steps shrink, so that a scheme of higher order pays.
+    is_chunked
+        Whether a slab is computed in chunks of a few planes, each with its own features.
+    has_voxel_conductance
+        Whether the flux at a face is the mean of `conductance` of its two voxels times the
+        gradient, so that a scheme can solve the equation from `conductance` alone.
+    """
+
+    maximum: float
+    is_linear: ClassVar[bool] = False
+    has_tensor: ClassVar[bool] = False
+    converges: ClassVar[bool] = False
+    is_chunked: ClassVar[bool] = False
+    has_voxel_conductance: ClassVar[bool] = False
+
+    @property
+    def calls_function(self) -> bool:
+        """Whether a stage calls a diffusivity function of the user at every face."""
+        return False
+
+    @property
+    def spread(self) -> float:
+        """Largest diffusivity at which a disturbance spreads in practice."""
+        return self.maximum
+
+    def max_step(self, grid: Grid) -> float:
+        """Return the largest explicit step [length²] that satisfies the extremum principle."""
+        return grid.max_step(self.maximum)
+
+    @abstractmethod
+    def conductance(self, features: Features) -> NDArray[np.floating]:
+        """Return the diffusivity at the voxels of the planes of ``features``."""
+
+    @abstractmethod
+    def stepper(self, context: StageContext) -> Stepper:
+        """Return the object that applies the stages of a frame."""
+
+    @abstractmethod
+    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
+        """Return the kernels of a stage, with what selects their compiled forms."""
+
+    def reach_of(
+        self, stages: Sequence[Stage], is_start: bool, feature_reach: Sequence[int], strict: bool
+    ) -> list[int]:
+        """Return the reach of some consecutive stages together, per axis [voxel].
+
+        Parameters
+        ----------
+        stages
+            The stages.
+        is_start
+            Whether they are the first ones of a run.
+        feature_reach
+            Reach of the features of one operator, per axis [voxel].
+        strict
+            Whether the extremum principle is guaranteed.
+        """
+        return [len(stages) * (reach + 1) for reach in feature_reach]
+
+    def operators_made(self, stages: Sequence[Stage]) -> int:
+        """Return how often a run makes what it stores of the operator: 0 if nothing is stored."""
+        return 0
+
+    def keeps_tensors(self, stages: Sequence[Stage], stage: int) -> bool:
+        """Whether the stage of this number needs tensors that were made before it."""
+        return False
+
+    def stored_bytes(self, backend: Backend, axes: int, strict: bool) -> int:
+        """Return the memory per voxel of what is stored of the operator [bytes]."""
+        return 0
+
+    def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
+        """Return the planes of scratch of one thread.
+
+        ``is_direct`` says whether the scheme solves the equation without stages of the operator.
+        """
+        planes = layout.height * (is_direct + layout.has_walls) + 3
+        return layout.channels * planes
+
+    def max_slab_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
+        """Return the largest slab [voxels] of an image with this number of voxels.
+
+        ``axes`` is the number of axes with more than one voxel.
+        """
+        return backend.max_slab_voxels
+
+    def eigenvalues(self, features: Features) -> NDArray[np.floating]:
+        """Return the diffusivities along the eigenvectors, along the first axis."""
+        raise NotImplementedError
+
+    def directions(
+        self, selected: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return unit vectors of the largest diffusivity, and all diffusivities.
+
+        Parameters
+        ----------
+        selected
+            Mask of the voxels, on the planes of the features.
+
+        Returns
+        -------
+        vectors : ndarray, shape (n, axes)
+            The directions; their sign is arbitrary.
+        diffusivities : ndarray, shape (axes, n)
+            The diffusivities along all eigenvectors.
+        """
+        raise NotImplementedError
+
+
+@cache
+def largest_factor(dtype: np.dtype[Any]) -> float:
+    """Return a bound of 1/kappa, so that neither it nor its square overflows: inf * 0 is NaN."""
+    return math.sqrt(np.finfo(dtype).max) / 4

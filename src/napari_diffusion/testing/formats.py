@@ -1,0 +1,146 @@
+"""Laws that every file format satisfies, as public checks.
+
+``check_format("name", folder)`` checks all laws for a registered format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_diffusion import io
+from napari_diffusion.core.units import factor
+from napari_diffusion.io.volume import UNKNOWN_AXES, Format, Volume
+
+DTYPES = ("uint8", "int16", "uint16", "float32", "float64")
+SPACING = {"Z": 2.0, "Y": 0.5, "X": 0.25}
+
+
+def volumes(file_format: Format, suffix: str) -> Iterator[Volume]:
+    """Yield volumes that the format can hold: a plane and a stack of each data type."""
+    for axes in ("YX", "ZYX"):
+        shape = {"Z": 3, "Y": 5, "X": 4}
+        numbers = np.random.default_rng(1).integers(0, 200, [shape[axis] for axis in axes])
+        for dtype in DTYPES:
+            volume = Volume(
+                numbers.astype(dtype),
+                axes,
+                tuple(SPACING[axis] for axis in axes),
+                "micrometer",
+                stored=np.dtype(dtype),
+            )
+            try:
+                stored = file_format.storable(np.dtype(dtype), volume, suffix)
+            except ValueError:
+                continue
+            yield replace(volume, data=volume.data.astype(stored), stored=stored)
+
+
+def some_volume_is_storable(file_format: Format, suffix: str, folder: Path) -> None:
+    """The format can hold a floating point image; otherwise no result could be written."""
+    kinds = {volume.data.dtype.kind for volume in volumes(file_format, suffix)}
+    assert "f" in kinds, "no floating point image can be stored"
+
+
+def values_survive(file_format: Format, suffix: str, folder: Path) -> None:
+    """Every value that is written is read, bit for bit, in the same order of axes."""
+    for number, volume in enumerate(volumes(file_format, suffix)):
+        read, order = _written_and_read(volume, folder / f"values{number}{suffix}")
+        data = np.asarray(read.data).transpose(order).reshape(volume.shape)
+        np.testing.assert_array_equal(data, volume.data)
+
+
+def metadata_survive(file_format: Format, suffix: str, folder: Path) -> None:
+    """A voxel size that the file holds is the one that was written, in its unit."""
+    for number, volume in enumerate(volumes(file_format, suffix)):
+        read, _ = _written_and_read(volume, folder / f"metadata{number}{suffix}")
+        if read.unit == "pixel":
+            continue  # the format holds no unit
+        for axis, size in zip(read.axes, read.spacing, strict=True):
+            if axis in SPACING and axis in volume.axes and size is not None:
+                length = size * factor(read.unit, "micrometer")
+                assert abs(length / SPACING[axis] - 1) < 1e-6, f"{axis}: {length} µm"
+
+
+def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
+    """A file that is cut off is refused by an error that names it; an empty one, too."""
+    volume = list(volumes(file_format, suffix))[-1]
+    path = folder / f"damaged{suffix}"
+    io.write(path, volume.data, volume)
+    whole = path.read_bytes()
+    for count in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:count])
+        try:
+            values, message = np.asarray(io.read(path).data), None
+        except (ValueError, OSError) as error:
+            values, message = np.zeros(0), str(error)
+        if message is not None:
+            assert path.name in message, f"the error does not name the file: {message}"
+        else:
+            assert values.size == volume.data.size, "a damaged file was read as another image"
+            assert count == len(whole) - 1, f"{count} of {len(whole)} bytes were read as an image"
+
+
+def an_error_leaves_no_file(file_format: Format, suffix: str, folder: Path) -> None:
+    """A failed write leaves the old file as it was."""
+    volume = list(volumes(file_format, suffix))[-1]
+    path = folder / f"kept{suffix}"
+    io.write(path, volume.data, volume)
+    before = path.read_bytes()
+    try:
+        io.write(path, volume.data[:-1], volume, overwrite=True)
+    except ValueError:
+        assert path.read_bytes() == before
+    else:
+        raise AssertionError("a result of another shape was written")
+
+
+LAWS: tuple[Callable[[Format, str, Path], None], ...] = (
+    some_volume_is_storable,
+    values_survive,
+    metadata_survive,
+    damage_is_refused,
+    an_error_leaves_no_file,
+)
+
+
+def check_format(name: str, folder: Path) -> None:
+    """Check every law in `LAWS` for a file format, with each of its suffixes.
+
+    Parameters
+    ----------
+    name
+        Name of the format, which is registered under the entry point group
+        ``napari_diffusion.formats``.
+    folder
+        Empty folder for the files of the checks.
+
+    Raises
+    ------
+    AssertionError
+        If the format violates a law. The message names the law and the suffix.
+    """
+    file_format = io.REGISTRY.get(name)
+    for suffix in file_format.suffixes:
+        for law in LAWS:
+            try:
+                law(file_format, suffix, folder)
+            except Exception as error:  # an error of any kind is a violation, too
+                raise AssertionError(
+                    f"{name} ({suffix}) breaks the law {law.__name__}: {error}"
+                ) from error
+
+
+def _written_and_read(volume: Volume, path: Path) -> tuple[Volume, list[int]]:
+    """Write a volume and read it again; also return the order of the axes that were written."""
+    io.write(path, volume.data, volume)
+    read = io.read(path)
+    axes = read.axes
+    letters = [axis for axis in axes if axis not in UNKNOWN_AXES]
+    if set(volume.axes) <= set(letters):
+        others = [i for i, axis in enumerate(axes) if axis not in volume.axes]
+        return read, [*others, *(axes.index(axis) for axis in volume.axes)]
+    return read, list(range(len(axes)))

@@ -1,0 +1,45 @@
+"""Words of the widget for what the user can do about an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from napari_diffusion.core.errors import SHARED_WORDS, DescribedError, Remedy
+
+_OPEN_LAYER = "open the file as a layer"
+#: Controls on screen for each remedy. Files are filtered by the box "Several layers or files".
+SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
+    Remedy.MASK_NAN: "use “leave, smooth around” for NaN under More options",
+    Remedy.ALLOW_OVERWRITING: (
+        "check “Replace what is there” or choose another folder for the results"
+    ),
+    Remedy.CHOOSE_ANOTHER_NAME: "choose another folder for the results",
+    Remedy.WRITE_ANOTHER_FORMAT: f"{_OPEN_LAYER} and run it by itself",
+    Remedy.WRITE_FLOATING_POINT: "uncheck “Keep integer type”, under More options",
+    Remedy.NAME_PLANES: f"{_OPEN_LAYER} and check there what to smooth along",
+    Remedy.NAME_AXES: f"{_OPEN_LAYER} and run it by itself",
+    Remedy.NAME_CHANNEL_AXIS: f"{_OPEN_LAYER} and run it by itself",
+    Remedy.GIVE_VOXEL_SIZE: f"{_OPEN_LAYER} and set its voxel size there",
+    Remedy.GIVE_LABELS: "choose them in “Within labels”, under More options",
+}
+
+
+def screen_message(error: BaseException, *, with_folder: bool = True) -> str:
+    """Return the message of an error in terms of the controls on screen.
+
+    An error without a message gives the name of its class.
+
+    Parameters
+    ----------
+    error
+        The error.
+    with_folder
+        Whether a file is named with its folder.
+    """
+    if isinstance(error, DescribedError):
+        return error.sentence(SCREEN_WORDS, with_folder=with_folder)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        file = Path(error.filename)
+        return f"{file if with_folder else file.name}: {error.strerror}."
+    return str(error).strip() or f"{type(error).__name__}."

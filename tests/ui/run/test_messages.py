@@ -1,0 +1,69 @@
+"""The widget words every remedy with the controls on screen, and names files as it lists them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
+
+from napari_diffusion.core.errors import InputError, NotFinite, Remedy, TargetExists
+from napari_diffusion.ui.run.messages import SCREEN_WORDS, screen_message
+
+FILE = Path("some") / "folder" / "a.tif"
+
+
+@pytest.mark.parametrize("remedy", Remedy)
+def test_widget_has_words_for_every_remedy(remedy):
+    words = SCREEN_WORDS[remedy]
+    assert screen_message(InputError("it is wrong", remedy)) == f"it is wrong; {words}."
+    assert "--" not in words
+    assert "=" not in words
+
+
+def test_controls_in_the_words_are_on_screen(open_alone):
+    _, widget = open_alone("Isotropic diffusion")
+    native = widget.native
+    texts = {label.text() for label in native.findChildren(QLabel)}
+    texts |= {button.text() for button in native.findChildren(QAbstractButton)}
+    for box in native.findChildren(QComboBox):
+        texts |= {box.itemText(i) for i in range(box.count())}
+    words = " ".join(SCREEN_WORDS.values())
+    named = set(re.findall("“(.*?)”", words))
+    assert len(named) >= 4
+    assert named <= texts
+    assert "under More options" in words
+    assert widget.form.more.button.text.endswith("More options")
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "without_folder"),
+    [
+        (
+            TargetExists("exists already", Remedy.CHOOSE_ANOTHER_NAME, FILE),
+            f"{FILE}: exists already; choose another folder for the results.",
+            "a.tif: exists already; choose another folder for the results.",
+        ),
+        (
+            OSError(28, "No space left on device", str(FILE)),
+            f"{FILE}: No space left on device.",
+            "a.tif: No space left on device.",
+        ),
+        (
+            InputError(f"the folder {FILE.parent} is full"),
+            f"the folder {FILE.parent} is full.",
+            f"the folder {FILE.parent} is full.",
+        ),
+        (ValueError(f"{FILE} is odd."), f"{FILE} is odd.", f"{FILE} is odd."),
+        (StopIteration(), "StopIteration.", "StopIteration."),
+    ],
+)
+def test_files_are_named_with_or_without_their_folder(error, message, without_folder):
+    assert screen_message(error) == message
+    assert screen_message(error, with_folder=False) == without_folder
+
+
+def test_text_of_other_errors_is_shown_as_it_is():
+    """Not even words of another front end are exchanged in it."""
+    text = "The layer nan='mask' cannot be used; say which with --axes."
+    assert screen_message(ValueError(text)) == text
+    assert screen_message(NotFinite(1, (0,), "nan='mask'")).startswith("nan='mask' has 1 value")
