@@ -13,6 +13,7 @@ from napari_diffusion.core.errors import (
     DescribedError,
     InputError,
     MissingLibraryError,
+    NotEnoughMemory,
     NotFinite,
     Remedy,
     SourceLocked,
@@ -32,6 +33,7 @@ EXAMPLES = [
     (SourceLocked("no permission", path=FILE), PermissionError),
     (TargetExists("exists already", Remedy.ALLOW_OVERWRITING, FILE), FileExistsError),
     (WriteError("cannot be written", path=FILE), OSError),
+    (NotEnoughMemory("The run needs 2 GiB", Remedy.FILTER_LESS), MemoryError),
     (MissingLibraryError("A library is missing."), ImportError),
 ]
 

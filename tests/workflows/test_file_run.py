@@ -208,7 +208,7 @@ def test_no_file_is_written_after_an_error_or_a_cancel(brain, tmp_path):
     cancel.set()
     with pytest.raises(nd.Cancelled):
         filter_file(brain, out / "a.nii", RECIPE, cancel=cancel)
-    with pytest.raises(MemoryError, match="the preferences allow 1 KiB"):
+    with pytest.raises(MemoryError, match="at most 1 KiB are allowed"):
         filter_file(brain, out / "a.nii", RECIPE, limit=1024)
     with pytest.raises(ValueError, match="pixel"):
         filter_file(brain, out / "a.nii", nd.Recipe(nd.Linear(), 1.0))

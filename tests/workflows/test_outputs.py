@@ -144,7 +144,7 @@ def test_predicted_memory_includes_all_outputs():
     residual = OutputRequest(residual=True)
     assert residual.memory(*run_of_image) == alone + 4 * image.size
     assert describe_run(run_of_image[0], snapshots).startswith("7 snapshots")
-    with pytest.raises(MemoryError, match="MiB of memory, and the preferences allow 1 MiB"):
+    with pytest.raises(MemoryError, match="MiB of memory, and at most 1 MiB are allowed"):
         describe_run(run_of_image[0], OutputRequest(), limit=1 << 20)
     large = np.broadcast_to(np.uint8(0), (100, 100, 100))
     request = OutputRequest(snapshots=psutil.virtual_memory().total // 10**6)

@@ -28,6 +28,8 @@ class Remedy(Enum):
     SAVE_ONE_IMAGE = auto()
     CONVERT_COLOURS = auto()
     INSTALL_IMAGECODECS = auto()
+    FILTER_LESS = auto()
+    ALLOW_MORE_MEMORY = auto()
 
 
 #: Words for what the user does in another program; they are the same in every front end.
@@ -35,6 +37,9 @@ SHARED_WORDS = {
     Remedy.SAVE_ONE_IMAGE: "save the one to filter to a file of its own",
     Remedy.CONVERT_COLOURS: "convert it to grey or RGB",
     Remedy.INSTALL_IMAGECODECS: "install it with pip install imagecodecs",
+    Remedy.FILTER_LESS: (
+        "filter a smaller region, fewer axes at once, or convert the image to float32"
+    ),
 }
 #: Words of Python for each remedy.
 PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
@@ -48,6 +53,7 @@ PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.NAME_CHANNEL_AXIS: "give channel_axis",
     Remedy.GIVE_VOXEL_SIZE: "give spacing, one number per smoothed axis",
     Remedy.GIVE_LABELS: "give labels or mask, or take the labels out of the recipe",
+    Remedy.ALLOW_MORE_MEMORY: "filter a smaller region, keep fewer snapshots, or raise the limit",
 }
 
 
@@ -147,6 +153,10 @@ class TargetExists(DescribedError, FileExistsError):
 
 class WriteError(DescribedError, OSError):
     """A file cannot be written."""
+
+
+class NotEnoughMemory(DescribedError, MemoryError):
+    """A run needs more memory than is free or allowed."""
 
 
 class MissingLibraryError(ImportError):

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from napari_diffusion.backends.base import Backend
+from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.schemes import Scheme, Stage
@@ -110,10 +111,10 @@ def check_memory(problem: Problem, peak: int) -> None:
         return
     free = psutil.virtual_memory().available
     if peak - held > free:
-        raise MemoryError(
+        raise NotEnoughMemory(
             f"The run needs {format_bytes(peak - held)} more memory and "
-            f"{format_bytes(free)} are free; "
-            "filter a smaller region, fewer axes at once, or convert the image to float32."
+            f"{format_bytes(free)} are free",
+            Remedy.FILTER_LESS,
         )
 
 

@@ -14,6 +14,7 @@ import psutil
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.dtypes import result_dtype
+from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.execution import Execution
@@ -143,7 +144,7 @@ def describe_run(
     execution = execution or Execution()
     plan = make_plan(problem, execution)
     needed = request.memory(problem, execution)
-    check_limit(needed, limit, free_memory(problem.image), bool(request.snapshots))
+    check_limit(needed, limit, free_memory(problem.image))
     sentence = replace(plan, memory=needed).describe()
     if request.snapshots:
         return f"{request.snapshots} snapshots; the last: {sentence}"
@@ -156,10 +157,8 @@ def free_memory(image: Any) -> int:
     return int(psutil.virtual_memory().available) + own
 
 
-def check_limit(
-    needed: int, limit: int | None, free: int | None = None, snapshots: bool = False
-) -> None:
-    """Raise `MemoryError` when a run needs more memory than allowed.
+def check_limit(needed: int, limit: int | None, free: int | None = None) -> None:
+    """Raise `NotEnoughMemory` when a run needs more memory than allowed.
 
     Parameters
     ----------
@@ -169,19 +168,15 @@ def check_limit(
         Largest allowed memory [bytes]; ``None`` for ``free``.
     free
         Free memory [bytes]; ``None`` for no check without a limit.
-    snapshots
-        Whether the run has snapshots, which the message mentions.
     """
     available = free if limit is None else limit
     if available is None or needed <= available:
         return
-    size = format_bytes(available)
-    bound = f"only {size} are free" if limit is None else f"the preferences allow {size}"
-    remedies = ["filter a smaller region"]
-    remedies += ["keep fewer snapshots"] if snapshots else []
-    remedies += ["allow more"] if limit is not None else []
-    raise MemoryError(
-        f"The run needs {format_bytes(needed)} of memory, and {bound}; {' or '.join(remedies)}."
+    bound = "only {} are free" if limit is None else "at most {} are allowed"
+    raise NotEnoughMemory(
+        f"The run needs {format_bytes(needed)} of memory, and "
+        f"{bound.format(format_bytes(available))}",
+        Remedy.FILTER_LESS if limit is None else Remedy.ALLOW_MORE_MEMORY,
     )
 
 

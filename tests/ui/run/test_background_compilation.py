@@ -209,4 +209,4 @@ def test_refused_run_does_not_wait_for_kernels(
     qtbot.waitUntil(lambda: gui.panel.button.enabled, timeout=WAIT)
     gui.panel.button.native.click()
     qtbot.waitUntil(lambda: not gui.panel.busy, timeout=WAIT)
-    assert "the preferences allow 1 B" in capsys.readouterr().out
+    assert "at most 1 B are allowed" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.models import BUILTIN
 from napari_diffusion.ui.run.kernels import kernel_key
+from napari_diffusion.ui.run.panel import RunPanel
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.sections.preview import PreviewSection
 
@@ -46,8 +47,12 @@ def test_nothing_waits_for_kernels_where_none_are_compiled(
     if why == "without numba":
         without_numba(monkeypatch)
     viewer, gui = open_widget()
-    said = []
-    gui.panel.status.changed.connect(said.append)
+    said, show = [], RunPanel.show_status
+    monkeypatch.setattr(
+        RunPanel,
+        "show_status",
+        lambda panel, status: said.append(status.text) or show(panel, status),
+    )
     layer = viewer.add_image(np.stack([noisy, noisy + 1]), name="noisy")
     if why == "four axes":
         gui.form.table.rows[0].smooth.value = True
@@ -61,4 +66,5 @@ def test_nothing_waits_for_kernels_where_none_are_compiled(
     result = press_run(viewer, gui)
     np.testing.assert_array_equal(result.data, recipe.diffuse(layer.data), strict=True)
     assert fake_compile_client.waits == 0
+    assert any("Filtering" in text for text in said)
     assert not any("Preparing" in text for text in said)

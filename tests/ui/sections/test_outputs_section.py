@@ -360,7 +360,7 @@ def test_preferences_apply_to_every_run(open_alone, press_run, noisy, preference
     preferences[0] = Preferences(threads=3, memory=1 << 20)
     assert widget.form.settings().execution.threads == 3
     assert press_run(viewer, widget) is None
-    assert "the preferences allow 1 MiB" in widget.panel.status.value
+    assert "at most 1 MiB are allowed" in widget.panel.status.value
     widget.form.amount.number.value = 1.5
     assert press_run(viewer, widget) is None
     assert widget.panel.plan.value == widget.panel.status.value

@@ -200,7 +200,7 @@ def test_changed_preferences_apply_at_once(open_alone, qtbot, noisy, preferences
     page.threads = before + 1
     try:
         qtbot.waitUntil(
-            lambda: "the preferences allow 1 B" in widget.panel.plan.value, timeout=WAIT
+            lambda: "at most 1 B are allowed" in widget.panel.plan.value, timeout=WAIT
         )
     finally:
         page.threads = before

@@ -33,7 +33,7 @@ def tooltip_of(parameter: Parameter) -> str:
     elsewhere = f"In Python and on the command line: {parameter.name}"
     if parameter.choice_labels is not None and parameter.choices is not None:
         names = zip(parameter.choices, parameter.choice_labels, strict=True)
-        elsewhere += f", {', '.join(f'{name} for “{shown}”' for name, shown in names)}"
+        elsewhere += f"; {', '.join(f'{name} is “{shown}”' for name, shown in names)}"
     return f"{parameter.doc} {elsewhere}."
 
 
