@@ -243,12 +243,19 @@ def check_parameters(owner: Any, name: str = "") -> None:
 
     ``name`` is the name of the model or scheme in messages.
     """
-    for parameter in parameters(owner):
-        value = getattr(owner, parameter.name)
-        default = parameter.default
+    values = vars(owner)
+    kind: Any = type(owner)
+    for key, default, check in _checks(kind):
+        value = values[key]
         # A default needs no check, which takes time.
         if value is not default and not (type(value) is type(default) and value == default):
-            object.__setattr__(owner, parameter.name, parameter.check(name, value))
+            object.__setattr__(owner, key, check(name, value))
+
+
+@cache
+def _checks(cls: Any) -> tuple[tuple[str, Any, Callable[[str, Any], Any]], ...]:
+    """Return name, default and check of every declared field."""
+    return tuple((p.name, p.default, p.check) for p in _declared(cls))
 
 
 def rescaled(owner: _Declared, length: float) -> _Declared:

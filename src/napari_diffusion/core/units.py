@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 #: Units in whole picometers, so that a conversion factor is one correctly rounded division.
 _PICOMETERS = {
@@ -170,6 +172,8 @@ def _picometers(name: str) -> Fraction:
 
     Of pint's number of meters, the first 15 digits count. The next ones are rounding errors.
     """
+    from fractions import Fraction  # its import takes longer than that of this module
+
     if name in _PICOMETERS:
         return Fraction(_PICOMETERS[name])
     return Fraction(f"{_meters(1, name):.15g}") * _PICOMETERS["meter"]

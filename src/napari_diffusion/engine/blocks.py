@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_diffusion import backends
 from napari_diffusion.core.arrays import Array, Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.grid import Grid
@@ -190,16 +189,15 @@ def run_in_blocks(
         As in `napari_diffusion.engine.in_memory.run`.
     """
     plan = make_plan(problem, execution)
-    backend = backends.get_backend(plan.backend, len(problem.space))
     result = np.empty(problem.shape, problem.dtype)
     sizes = [1] * len(problem.space)
     for place, size in zip(problem.places_in_space, block_shape, strict=True):
         if place is not None:
             sizes[place] = size
     with SlabPool(plan.threads, cancel, lambda share: None) as slabs:
-        solver = Solver(problem, plan, backend, slabs)
+        solver = Solver(problem, plan, slabs)
         for index in problem.frames():
-            frame, state = read_frame(problem, index, plan, backend, slabs)
+            frame, state = read_frame(problem, index, plan, slabs)
             for last in [*cuts, len(plan.stages)]:
                 if last > state.stage:
                     state = advance_in_blocks(solver, frame.grid, state, last, sizes)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.base import Backend, Tensors
+from napari_diffusion.backends.base import Tensors
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
@@ -96,7 +96,7 @@ class Frame:
 
 
 def read_frame(
-    problem: Problem, index: FrameIndex, plan: Plan, backend: Backend, slabs: SlabPool
+    problem: Problem, index: FrameIndex, plan: Plan, slabs: SlabPool
 ) -> tuple[Frame, FieldState]:
     """Read a frame, check its values and transform its intensities.
 
@@ -116,7 +116,7 @@ def read_frame(
     """
     model = problem.recipe.model
     u, is_copy = problem.read(index)
-    invalid = _invalid_voxels(problem, index, u, plan, backend, slabs)
+    invalid = _invalid_voxels(problem, index, u, plan, slabs)
     if invalid is not None:
         u, is_copy = np.where(invalid, u.dtype.type(0), u), True
     if model.has_transform:
@@ -128,7 +128,7 @@ def read_frame(
 
 
 def _invalid_voxels(
-    problem: Problem, index: FrameIndex, u: Field, plan: Plan, backend: Backend, slabs: SlabPool
+    problem: Problem, index: FrameIndex, u: Field, plan: Plan, slabs: SlabPool
 ) -> NDArray[np.bool_] | None:
     """Return a mask of the values that are NaN or infinite, ``None`` without any."""
     if problem.input_dtype.kind != "f":
@@ -139,7 +139,7 @@ def _invalid_voxels(
 
     def work(lo: int, hi: int) -> None:
         start, stop = lo * values_per_plane, hi * values_per_plane
-        counts.append(backend.count_invalid(u, start, stop, limit))
+        counts.append(plan.kernels.count_invalid(u, start, stop, limit))
 
     slabs.run(work, u.shape[1], plan.height, quiet=True)
     if not sum(counts):

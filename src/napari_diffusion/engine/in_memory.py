@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 
-from napari_diffusion import backends
 from napari_diffusion.core.arrays import Field, Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.execution import Execution
@@ -100,7 +99,6 @@ def _evolve(
     cancel: CancelEvent | None,
 ) -> Generator[State, None, None]:
     """Run a plan, frame by frame."""
-    backend = backends.get_backend(plan.backend, len(problem.space))
     frames = list(problem.frames()) if 0 not in problem.shape else []
     if not frames or not plan.stages:
         progress(1.0)
@@ -111,10 +109,10 @@ def _evolve(
     with SlabPool(
         plan.threads, cancel, lambda part: progress(min((done + part) * share, 1.0))
     ) as slabs:
-        solver = Solver(problem, plan, backend, slabs)
+        solver = Solver(problem, plan, slabs)
         result: Image | None = None
         for number, index in enumerate(frames):
-            frame, start = read_frame(problem, index, plan, backend, slabs)
+            frame, start = read_frame(problem, index, plan, slabs)
             for state in solver.advance(frame.grid, start, len(plan.stages)):
                 done += 1
                 if state.time is None:

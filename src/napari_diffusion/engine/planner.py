@@ -51,6 +51,8 @@ class Plan:
         Number of planes of a slab, and of the part of it whose features are computed at once.
     strict
         Whether the extremum principle is guaranteed.
+    kernels
+        The backend itself.
     grid
         Grid of a frame; placeholders stand for walls.
     shape
@@ -71,6 +73,7 @@ class Plan:
     frames: int
     backend: str
     strict: bool
+    kernels: Backend
     grid: Grid
     shape: tuple[int, ...]
     feature_reach: tuple[int, ...]
@@ -119,11 +122,7 @@ class Plan:
         scheme = self.scheme.name if self.scheme.is_direct else "stages"
         stage = self.operator.stage_calls(self.strict)
         calls = self.calls, stage, scheme, has_walls
-        return self._kernels.kernel_key(calls, np.dtype(self.working))
-
-    @property
-    def _kernels(self) -> Backend:
-        return backends.get_backend(self.backend, len(self.grid.shape))
+        return self.kernels.kernel_key(calls, np.dtype(self.working))
 
     def describe(self) -> str:
         """Return the plan in one sentence."""
@@ -169,6 +168,7 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
         frames=math.prod(problem.shape[i] for i in problem.frame_axes),
         backend=backend.name,
         strict=recipe.strict,
+        kernels=backend,
         grid=grid,
         shape=tuple([problem.shape[i] for i in problem.axes]),
         feature_reach=dry.feature_reach,

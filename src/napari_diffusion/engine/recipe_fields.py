@@ -38,25 +38,21 @@ def package_version() -> str:
         return "unknown"
 
 
-def _listed(name: str, is_valid: Callable[[Any], bool], description: str) -> Callable[[Any], Any]:
-    """Return a check of a list with valid entries, which returns it as a tuple."""
+def _listed(
+    name: str, is_valid: Callable[[Any], bool], description: str, distinct: bool = False
+) -> Callable[[Any], Any]:
+    """Return a check of a list with valid entries, which returns it as a tuple.
+
+    With ``distinct``, no entry may be repeated.
+    """
 
     def convert(values: Any) -> tuple[Any, ...]:
         is_list = hasattr(values, "__iter__") and not isinstance(values, str | bytes)
-        if not is_list or not all(map(is_valid, values)):
+        entries = tuple(values) if is_list else ()
+        all_valid = is_list and all(map(is_valid, entries))
+        if not all_valid or (distinct and len(set(entries)) < len(entries)):
             raise ValueError(f"{name} must be a list of {description}, got {values!r:.60}.")
-        return tuple(values)
-
-    return convert
-
-
-def _distinct(name: str, is_valid: Callable[[Any], bool], kind: str) -> Callable[[Any], Any]:
-    """Return a check of a list with different valid entries."""
-    check = _listed(name, is_valid, f"different {kind}")
-
-    def convert(values: Any) -> tuple[Any, ...]:
-        entries: tuple[Any, ...] = check(values)
-        return entries if len(set(entries)) == len(entries) else tuple(check(None))
+        return entries
 
     return convert
 
@@ -154,11 +150,17 @@ class RecipeFields:
         hidden=True,
     )
     axes: tuple[int, ...] | None = param(
-        None, "Diffusing axes.", convert=_distinct("axes", _is_whole, "whole numbers"), hidden=True
+        None,
+        "Diffusing axes.",
+        convert=_listed("axes", _is_whole, "different whole numbers", distinct=True),
+        hidden=True,
     )
     channel_axis: int | None = param(None, "Axis of the channels.", convert=_axis, hidden=True)
     axis_names: tuple[str, ...] | None = param(
-        None, "Names of the axes.", convert=_distinct("axis_names", _is_text, "names"), hidden=True
+        None,
+        "Names of the axes.",
+        convert=_listed("axis_names", _is_text, "different names", distinct=True),
+        hidden=True,
     )
     labels: str | None = param(
         None, "Name of the labels.", convert=_text("labels", "the name of labels"), hidden=True
@@ -191,11 +193,10 @@ class RecipeFields:
         channel_weights: Sequence[float] | None,
     ) -> Geometry:
         """Return the geometry of an image; the record stands in for all that is ``None``."""
-        own = self.geometry
         return Geometry(
-            own.spacing if spacing is None else spacing,
-            own.axes if axes is None else axes,
-            own.channel_axis if channel_axis is None else channel_axis,
+            (self.spacing or 1.0) if spacing is None else spacing,
+            self.axes if axes is None else axes,
+            self.channel_axis if channel_axis is None else channel_axis,
             channel_weights,
         )
 
@@ -247,7 +248,7 @@ class RecipeFields:
         return dataclasses.replace(self, axes=tuple(image_names.index(name) for name in own_names))
 
 
-def run_options(kind: type = RecipeFields) -> tuple[Parameter, ...]:
+def run_options(kind: Any = RecipeFields) -> tuple[Parameter, ...]:
     """Return the declared options of a run that the command line and the widgets offer.
 
     Parameters
@@ -255,4 +256,9 @@ def run_options(kind: type = RecipeFields) -> tuple[Parameter, ...]:
     kind
         `RecipeFields` for what is done, `Execution` for how it is computed.
     """
+    return _run_options(kind)
+
+
+@cache
+def _run_options(kind: Any) -> tuple[Parameter, ...]:
     return tuple(parameter for parameter in parameters(kind) if not parameter.hidden)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from napari_diffusion.backends.base import Backend, Tensors
+from napari_diffusion.backends.base import Tensors
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.frame import FieldState
@@ -27,18 +27,17 @@ class Solver:
     ----------
     problem, plan
         The problem and its plan.
-    backend, slabs
-        The kernels, and the threads.
+    slabs
+        The threads.
     """
 
-    def __init__(self, problem: Problem, plan: Plan, backend: Backend, slabs: SlabPool) -> None:
+    def __init__(self, problem: Problem, plan: Plan, slabs: SlabPool) -> None:
         self.plan = plan
         self._model = problem.recipe.model
-        self._backend = backend
         self._slabs = slabs
         self._weights = problem.weights.astype(problem.working)
         self._fields: list[Field] = []
-        self._scratch = Scratch(backend.empty)
+        self._scratch = Scratch(plan.kernels.empty)
         self._tensors: Tensors | None = None  # of the last frame
 
     def release_fields(self) -> None:
@@ -96,7 +95,7 @@ class Solver:
         return StageContext(
             build=self._model.operator,
             grid=grid,
-            backend=self._backend,
+            backend=self.plan.kernels,
             weights=self._weights,
             scratch=self._scratch,
             slabs=self._slabs,
@@ -111,7 +110,7 @@ class Solver:
         for field in pool:
             if field.shape == used[0].shape and not _contains(used, field):
                 return field
-        field = self._backend.empty(used[0].shape, used[0].dtype)
+        field = self.plan.kernels.empty(used[0].shape, used[0].dtype)
         pool.append(field)
         self._fields.append(field)
         return field
