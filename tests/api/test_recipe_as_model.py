@@ -141,3 +141,28 @@ def test_spacing_is_1_if_it_is_not_given():
     for given in ({}, {"spacing": None}):
         result = nd.diffuse(image, REGULARISED, time=0.8, **given)
         np.testing.assert_array_equal(result, expected, strict=True)
+
+
+def test_recorded_voxel_sizes_are_matched_by_axis():
+    image = np.random.default_rng(5).normal(size=(9, 7))
+    recipe = nd.Recipe(nd.PeronaMalik(), 0.5, axes=(1, 0), spacing=(1.0, 3.0))
+    expected = nd.diffuse(image, nd.PeronaMalik(), time=0.5, axes=(0, 1), spacing=(3.0, 1.0))
+    np.testing.assert_array_equal(nd.diffuse(image, recipe), expected)
+    np.testing.assert_array_equal(nd.diffuse(image, recipe, axes=(0, 1)), expected)
+    np.testing.assert_array_equal(recipe.diffuse(image, axes=(0, 1)), expected)
+    with pytest.raises(ValueError, match=r"records the voxel size along the axes \(1, 0\)"):
+        nd.diffuse(image, recipe, axes=(0,))
+
+
+def test_code_of_a_recipe_from_numpy_values_runs():
+    image = np.random.default_rng(6).normal(size=(9, 7))
+    recipe = nd.Recipe(
+        nd.PeronaMalik(kappa=np.float64(2.0)),
+        np.float32(0.5),
+        spacing=np.array([2.0, 0.5]),
+        axes=np.array([0, 1]),
+        axis_names=np.array(["y", "x"]),
+    )
+    namespace = {"image": image}
+    exec(recipe.to_python(), namespace)
+    np.testing.assert_array_equal(namespace["result"], recipe.diffuse(image))

@@ -198,3 +198,19 @@ def test_single_numbers_are_numbers(value, number):
 @pytest.mark.parametrize("value", [True, "3", None, [3], np.ones(1), 1j, int], ids=repr)
 def test_other_values_are_no_numbers(value):
     assert as_number(value) is None
+
+
+@dataclass(frozen=True)
+class Named:
+    """An option that is text."""
+
+    word: str = param("a", "Any word.")
+
+    def __post_init__(self) -> None:
+        check_parameters(self, "Named")
+
+
+def test_an_option_may_be_text():
+    assert Named(word="another").word == "another"
+    with pytest.raises(TypeError, match="Named: word must be text, got 3"):
+        Named(word=3)

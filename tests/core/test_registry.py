@@ -1,6 +1,7 @@
 """Registries: entries of this package and of others; entry points that fail are skipped."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from helpers import entry_points
 from helpers.hostile import check_sentence
 from napari_diffusion import backends, models, schemes
 from napari_diffusion.backends.base import Backend
+from napari_diffusion.core import registry
 from napari_diffusion.core.registry import Registry
 
 
@@ -136,3 +138,16 @@ def test_backend_of_another_package_runs_by_name_and_is_no_default(monkeypatch):
     assert type(backends.get_backend("copied", 3)) is Copied
     assert isinstance(Copied(), Backend)
     assert backends.get_backend(None, 4).name == "reference"
+
+
+@pytest.mark.parametrize("name", ["auto", 5])
+def test_a_scheme_needs_a_name_of_its_own(name, monkeypatch):
+    @dataclass(frozen=True)
+    class Odd(schemes.Explicit):
+        pass
+
+    Odd.name = name
+    point = SimpleNamespace(name="theirs", value="theirs:Odd", load=lambda: Odd)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    with pytest.warns(RuntimeWarning, match="cannot be used: .*name"):
+        assert schemes.REGISTRY.all() == schemes.REGISTRY.builtin

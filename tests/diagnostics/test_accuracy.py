@@ -65,3 +65,17 @@ def test_error_is_measured_in_the_middle_of_the_middle_frame():
     stack[0] = stack[2] = 0
     stack[1, :20] = 1e6
     assert nd.integration_error(stack, model, **options) == one
+
+
+class FixedSteps(Explicit):
+    """Euler steps whose number cannot be set."""
+
+    def with_steps(self, time, count):
+        return None
+
+
+def test_a_scheme_without_a_number_of_steps_is_refused():
+    image = np.random.default_rng(0).normal(size=(24, 20))
+    with pytest.raises(ValueError, match="has steps of a fixed length"):
+        nd.integration_error(image, nd.PeronaMalik(), time=2.0, scheme=FixedSteps(step=0.1))
+    assert nd.integration_error(image, nd.Linear(), time=2.0) == 0.0

@@ -115,6 +115,35 @@ def test_channels_frames_and_other_types_in_blocks(dtype):
     np.testing.assert_array_equal(run_in_blocks(problem, (1, 2), (5, 3, 7)), run(problem))
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (50, 50, 50), (9, 1, 19)])
+def test_blocks_of_one_voxel_and_beyond_the_image(sizes):
+    recipe = Recipe(PeronaMalik(), 0.2, scheme="explicit")
+    problem = make_problem(image()[:5, :4, :6], recipe)
+    np.testing.assert_array_equal(run_in_blocks(problem, (1, 99), sizes), run(problem))
+
+
+@pytest.mark.parametrize(("shape", "time"), [((0, 5), 1.0), ((4, 5), 0.0)])
+def test_blocks_of_nothing(shape, time):
+    problem = make_problem(np.ones(shape), Recipe(PeronaMalik(), time))
+    np.testing.assert_array_equal(run_in_blocks(problem, (1,), (2, 2)), np.ones(shape))
+
+
+def test_blocks_of_a_masked_array_are_masked():
+    hidden = np.zeros(SHAPE, bool)
+    hidden[2:4, 3, 5] = True
+    problem = make_problem(np.ma.array(image(), mask=hidden), Recipe(PeronaMalik(), 0.5))
+    result, whole = run_in_blocks(problem, (1,), BLOCK), run(problem)
+    np.testing.assert_array_equal(np.ma.getmaskarray(result), hidden)
+    np.testing.assert_array_equal(np.ma.getdata(result), np.ma.getdata(whole))
+
+
+@pytest.mark.parametrize("sizes", [(3, 0, 3), (3, 3)])
+def test_block_shapes_that_do_not_fit_are_refused(sizes):
+    problem = make_problem(image(), Recipe(PeronaMalik(), 0.5))
+    with pytest.raises(ValueError, match="block_shape must be 3 numbers >= 1"):
+        run_in_blocks(problem, (1,), sizes)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(1, 9)] * 3),

@@ -8,6 +8,7 @@ import pytest
 import napari_diffusion as nd
 from helpers.oracles import eigenvalue, mode
 from napari_diffusion.schemes import BUILTIN, FSI, RKL2, Explicit, Midpoint
+from napari_diffusion.schemes.intervals import GeometricTimes
 
 STEPPED = [cls for cls in BUILTIN if cls is not nd.schemes.Exact]
 
@@ -182,3 +183,10 @@ def test_float32_agrees_with_float64_over_a_thousand_steps():
     single = nd.diffuse(image.astype(np.float32), model, **options)
     double = nd.diffuse(image, model, **options)
     assert np.abs(single - double).max() < 1e-5 * np.ptp(image)
+
+
+def test_geometric_times_of_no_time_have_no_stage():
+    times = GeometricTimes(3, nd.schemes.Explicit())
+    assert list(times.stages(0.0, 0.25, 1e-3)) == []
+    ends = [stage.time for stage in times.stages(1.0, 0.25, 1e-3) if stage.time is not None]
+    assert ends == times.times(1.0)

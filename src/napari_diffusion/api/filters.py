@@ -82,7 +82,8 @@ def diffuse(
     threads
         Number of threads, default all processors. The result does not depend on it.
     backend
-        ``"compiled"``, ``"reference"``, or ``None`` for the faster one that can run.
+        Name of a backend, such as ``compiled`` or ``reference``; default the fastest one that can
+        run.
     progress
         Called with the completed share of the run, from 0 to 1, in the calling thread.
     cancel

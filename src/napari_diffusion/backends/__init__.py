@@ -74,7 +74,7 @@ def _refusal(kind: Any, axes: int, calls_function: bool) -> str | None:
 
 
 def is_compiling() -> bool:
-    """Whether any backend is compiling a kernel at this moment; this does not import numba."""
+    """Whether a backend of this package compiles a kernel at this moment; imports no numba."""
     kinds: tuple[Any, ...] = REGISTRY.builtin
     return any(_instance(kind).is_compiling() for kind in kinds)
 

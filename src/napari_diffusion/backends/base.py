@@ -51,7 +51,7 @@ class Backend:
     name
         Name for ``backend=``.
     max_axes
-        Largest number of diffusing axes.
+        Largest number of diffusing axes, at least 3: fewer axes are padded to three.
     calls_functions
         Whether stages can call a diffusivity function of the user at every face.
     max_slab_voxels

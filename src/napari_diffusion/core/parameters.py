@@ -106,7 +106,11 @@ class Parameter:
             If it is not one of the choices, not finite, or out of bounds. The message states the
             allowed values.
         TypeError
-            If it is not a number.
+            If it is not a number, or not a bool where one is declared.
+
+        Notes
+        -----
+        Errors of ``convert`` are passed on.
         """
         if (value is None and self.optional) or (self.function and callable(value)):
             return value
@@ -119,6 +123,8 @@ class Parameter:
             return self._checked_choice(subject, value)
         if self.type is bool:
             return self._checked_flag(subject, value)
+        if self.type is str:
+            raise TypeError(f"{subject} must be text, got {value!r:.60}.")
         # To Python, True is a number; it is no count.
         number = math.nan if self.type is int and isinstance(value, bool) else as_number(value)
         if number is None:
@@ -146,7 +152,7 @@ class Parameter:
         if self.choices is not None:
             return value in self.choices
         if self.type not in (int, float):
-            return self.type is bool
+            return self.type in (bool, str)
         return (
             -sys.float_info.max <= value <= sys.float_info.max
             and (self.gt is None or value > self.gt)

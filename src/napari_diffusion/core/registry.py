@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
+from napari_diffusion.core.errors import reason_of
+
 _Entry = TypeVar("_Entry")
 
 
@@ -56,11 +58,14 @@ class Registry(Generic[_Entry]):
             try:
                 entry = point.load()
                 self._check(entry)
+                if not isinstance(entry.name, str):
+                    raise TypeError(f"its name must be text, got {entry.name!r}")
                 if entry.name in [other.name for other in entries]:  # type: ignore[attr-defined]
                     raise ValueError(f"its name {entry.name!r} is taken")
             except Exception as error:  # other packages may raise anything
                 warnings.warn(
-                    f"The {self.kind} {point.name!r} ({point.value}) cannot be used: {error}.",
+                    f"The {self.kind} {point.name!r} ({point.value}) cannot be used: "
+                    f"{reason_of(error)}.",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -85,7 +90,7 @@ class Registry(Generic[_Entry]):
         """
         entries: Any = self
         for entry in entries:
-            if entry.name == name:
+            if isinstance(name, str) and entry.name == name:
                 return entry  # type: ignore[no-any-return]
         names = ", ".join([*also, *(entry.name for entry in entries)])
         raise ValueError(

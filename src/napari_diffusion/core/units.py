@@ -100,6 +100,8 @@ def factor(old: str, new: str) -> float:
     ------
     ValueError
         If a unit is not known, or if exactly one of them is the pixel, which has no length.
+    TypeError
+        If a unit is not text.
     """
     old, new = canonical(old), canonical(new)
     if old == new:

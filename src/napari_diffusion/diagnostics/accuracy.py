@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from napari_diffusion.core.geometry import Geometry
@@ -31,6 +33,11 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
     float
         Root mean square error divided by the range of the patch; 0 for the exact scheme and for
         constant images.
+
+    Raises
+    ------
+    ValueError
+        When the number of steps of the scheme cannot be set.
     """
     plan, time = make_plan(problem), problem.recipe.time
     count = sum(stage.time is not None for stage in plan.stages)
@@ -38,8 +45,13 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
     if not count or not frames:
         return 0.0
     coarse, fine = (plan.scheme.with_steps(time, n) for n in (count, 2 * count))
-    if coarse is None or fine is None:
+    if plan.scheme.order == math.inf:
         return 0.0
+    if coarse is None or fine is None:
+        raise ValueError(
+            f"The scheme {plan.scheme.name!r} has steps of a fixed length, so that its error "
+            "cannot be estimated by halved steps."
+        )
     patch = problem.read(frames[len(frames) // 2])[0]
     starts = [max(0, (n - patch_side) // 2) for n in patch.shape[1:]]
     patch = patch[(slice(None), *(slice(start, start + patch_side) for start in starts))]

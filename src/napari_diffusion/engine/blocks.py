@@ -18,6 +18,8 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.frame import FieldState, read_frame
+from napari_diffusion.engine.in_memory import masked_as_input, run
+from napari_diffusion.engine.memory import check_memory
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -186,9 +188,17 @@ def run_in_blocks(
     block_shape
         Shape of a block without its halo, per diffusing axis.
     execution, cancel
-        As in `napari_diffusion.engine.in_memory.run`.
+        As in `napari_diffusion.engine.in_memory.run`, whose errors are those of this function.
     """
+    if len(block_shape) != len(problem.axes) or min(block_shape) < 1:
+        raise ValueError(
+            f"block_shape must be {len(problem.axes)} numbers >= 1, one per diffusing axis; "
+            f"got {tuple(block_shape)}."
+        )
     plan = make_plan(problem, execution)
+    if 0 in problem.shape or not plan.stages:
+        return run(problem, plan=plan)
+    check_memory(problem, plan.memory)
     result = np.empty(problem.shape, problem.dtype)
     sizes = [1] * len(problem.space)
     for place, size in zip(problem.places_in_space, block_shape, strict=True):
@@ -198,8 +208,9 @@ def run_in_blocks(
         solver = Solver(problem, plan, slabs)
         for index in problem.frames():
             frame, state = read_frame(problem, index, plan, slabs)
-            for last in [*cuts, len(plan.stages)]:
+            for cut in [*cuts, len(plan.stages)]:
+                last = min(cut, len(plan.stages))
                 if last > state.stage:
                     state = advance_in_blocks(solver, frame.grid, state, last, sizes)
             result[index] = frame.finished(state.u, copy=True)
-    return result
+    return masked_as_input(problem, result)

@@ -29,7 +29,8 @@ class Execution:
     )
     backend: str | None = param(
         None,
-        '``"compiled"``, ``"reference"``, or ``None`` for the faster one that can run.',
+        "Name of a backend, such as ``compiled`` or ``reference``; default the fastest one "
+        "that can run.",
         convert=checked_name,
         hidden=True,
     )

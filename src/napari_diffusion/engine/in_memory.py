@@ -143,13 +143,13 @@ class _CurrentFrame:
 def _unfiltered(problem: Problem, frames: list[FrameIndex]) -> Image:
     """Return the input in the dtype of the result."""
     image = np.empty(problem.shape, problem.dtype)
-    return _masked(problem, _fill_from_input(problem, image, frames))
+    return masked_as_input(problem, _fill_from_input(problem, image, frames))
 
 
 def _snapshot(problem: Problem, result: Image, later: list[FrameIndex], copy: bool) -> Image:
     """Return the image at the end of a frame."""
     image = result.copy() if copy else result
-    return _masked(problem, _fill_from_input(problem, image, later))
+    return masked_as_input(problem, _fill_from_input(problem, image, later))
 
 
 def _assemble(
@@ -161,11 +161,11 @@ def _assemble(
         current.solver.release_fields()  # the run has ended: their memory is free for the result
     part = current.frame.finished(current.field, copy)
     if part.size == math.prod(problem.shape):
-        return _masked(problem, np.ascontiguousarray(part).reshape(problem.shape))
+        return masked_as_input(problem, np.ascontiguousarray(part).reshape(problem.shape))
     image = np.empty(problem.shape, problem.dtype) if result is None else result.copy()
     _fill_from_input(problem, image, later)
     image[current.frame.index] = part
-    return _masked(problem, image)
+    return masked_as_input(problem, image)
 
 
 def _fill_from_input(problem: Problem, image: Image, frames: list[FrameIndex]) -> Image:
@@ -177,7 +177,7 @@ def _fill_from_input(problem: Problem, image: Image, frames: list[FrameIndex]) -
     return image
 
 
-def _masked(problem: Problem, image: Image) -> Image:
+def masked_as_input(problem: Problem, image: Image) -> Image:
     """Return a masked array if the input is one."""
     if not isinstance(problem.image, np.ma.MaskedArray):
         return image

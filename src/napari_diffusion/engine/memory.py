@@ -105,7 +105,13 @@ class MemoryDemand:
 
 
 def check_memory(problem: Problem, peak: int) -> None:
-    """Refuse a run that does not fit into the free memory, instead of freezing the machine."""
+    """Refuse a run that does not fit into the free memory, instead of freezing the machine.
+
+    Raises
+    ------
+    NotEnoughMemory
+        If the run needs more memory, besides its input, than is free.
+    """
     held = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
     if peak - held < UNCHECKED_BYTES:
         return

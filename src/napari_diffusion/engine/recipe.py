@@ -16,7 +16,7 @@ from napari_diffusion import schemes
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.gaussian import equivalent_sigma
-from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.parameters import Parameter, parameters
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import State, evolve, run
@@ -27,7 +27,7 @@ from napari_diffusion.models import BUILTIN, Model, get
 #: Version of the saved format. It grows when an older version could misread a recipe.
 RECIPE_FORMAT = 1
 
-_Part = TypeVar("_Part", Geometry, Domain, Execution)
+_Part = TypeVar("_Part", Domain, Execution)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Recipe(RecipeFields):
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
             When a field is missing, unknown or invalid; the message names it.
         """
         if not isinstance(plain, dict):
@@ -147,8 +147,9 @@ class Recipe(RecipeFields):
                 f"The recipe smooths within {self.labels!r}: give labels or a mask, "
                 "or labels=None to smooth across them."
             )
-        own = {} if spacing is None else {"spacing": spacing}
-        geometry, options = _taken(self.geometry, own | options)
+        names = ("axes", "channel_axis", "channel_weights")
+        geometry = self.geometry_with(spacing, *(options.get(name) for name in names))
+        options = {name: value for name, value in options.items() if name not in names}
         domain, options = _taken(Domain(), options)
         execution, options = _taken(Execution(), options)
         if unknown := sorted(options.keys() - {"time", *(p.name for p in run_options())}):

@@ -14,6 +14,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
+import numpy as np
+
 from napari_diffusion import schemes
 from napari_diffusion.core import units
 from napari_diffusion.core.geometry import Geometry
@@ -48,13 +50,18 @@ def _listed(
 
     def convert(values: Any) -> tuple[Any, ...]:
         is_list = hasattr(values, "__iter__") and not isinstance(values, str | bytes)
-        entries = tuple(values) if is_list else ()
+        entries = tuple(map(_plain, values)) if is_list else ()
         all_valid = is_list and all(map(is_valid, entries))
         if not all_valid or (distinct and len(set(entries)) < len(entries)):
             raise ValueError(f"{name} must be a list of {description}, got {values!r:.60}.")
         return entries
 
     return convert
+
+
+def _plain(value: Any) -> Any:
+    """Convert a NumPy number to a Python number, for text that others read."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_size(value: Any) -> bool:
@@ -183,7 +190,8 @@ class RecipeFields:
     @property
     def geometry(self) -> Geometry:
         """Recorded geometry of the image, with voxels of size 1 without a record."""
-        return Geometry(self.spacing or 1.0, self.axes, self.channel_axis)
+        spacing = 1.0 if self.spacing is None else self.spacing
+        return Geometry(spacing, self.axes, self.channel_axis)
 
     def geometry_with(
         self,
@@ -192,12 +200,32 @@ class RecipeFields:
         channel_axis: int | None,
         channel_weights: Sequence[float] | None,
     ) -> Geometry:
-        """Return the geometry of an image; the record stands in for all that is ``None``."""
+        """Return the geometry of an image; the record stands in for all that is ``None``.
+
+        Raises
+        ------
+        ValueError
+            When the axes are others than the recorded ones, and the voxel size is not given.
+        """
         return Geometry(
-            (self.spacing or 1.0) if spacing is None else spacing,
+            self._spacing_along(axes) if spacing is None else spacing,
             self.axes if axes is None else axes,
             self.channel_axis if channel_axis is None else channel_axis,
             channel_weights,
+        )
+
+    def _spacing_along(self, axes: Sequence[int] | None) -> float | tuple[float, ...]:
+        """Return the recorded voxel size along some axes; 1 without a record."""
+        sizes = self.spacing
+        if sizes is None or axes is None or not hasattr(axes, "__iter__"):
+            return 1.0 if sizes is None else sizes
+        if self.axes is not None and set(self.axes) == set(axes):
+            return tuple(sizes[self.axes.index(axis)] for axis in axes)
+        if len(set(sizes)) == 1:
+            return sizes[0]
+        raise ValueError(
+            f"The recipe records the voxel size along the axes {self.axes}; "
+            f"give spacing for the axes {tuple(axes)}."
         )
 
     def in_unit(self, unit: str) -> Self:

@@ -133,6 +133,8 @@ class Stepper(ABC):
 
     Attributes
     ----------
+    context
+        What the stages of the frame share.
     tensors
         Stored tensors that live between two stages; ``None`` for operators without any.
     """

@@ -36,7 +36,9 @@ class ChunkStep:
         First plane, and the plane after the last.
     values, first
         Values of the operator at the voxels, from plane ``first``; ``None`` without any.
-    stage, grid, backend, weights
+    stage
+        The stage.
+    grid, backend, weights
         As in `StageContext`.
     """
 
@@ -101,17 +103,15 @@ class ScalarOperator(Operator):
     values
         Values at the voxels, from which the weights of the faces are computed; only of operators
         with ``is_chunked``.
+    diffusivity
+        The diffusivity g.
+    kernel
+        Name of the kernel of a stage.
     """
 
     values: NDArray[np.floating]
     diffusivity: Diffusivity
-    #: Name of the kernel of a stage.
     kernel: ClassVar[str] = "step"
-
-    @property
-    def _face_diffusivity(self) -> Diffusivity:
-        """Diffusivity that the kernel of a stage evaluates."""
-        return self.diffusivity
 
     @abstractmethod
     def apply(self, step: ChunkStep) -> None:
@@ -124,11 +124,11 @@ class ScalarOperator(Operator):
     @property
     def calls_function(self) -> bool:
         """Whether a stage calls a diffusivity function of the user at every face."""
-        return callable(self._face_diffusivity.code)
+        return callable(self.diffusivity.code)
 
     def stage_calls(self, strict: bool) -> tuple[Any, ...]:
-        """Return the kernel, the diffusivity, and whether there are values at the voxels."""
-        code: int | DiffusivityFunction = self._face_diffusivity.code
+        """Return the kernel, the diffusivity and the class, which says how values are used."""
+        code: int | DiffusivityFunction = self.diffusivity.code
         return (self.kernel, code, type(self).__name__)
 
 

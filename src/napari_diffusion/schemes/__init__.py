@@ -8,6 +8,7 @@ have no influence. Other packages register schemes under the entry point group
 from __future__ import annotations
 
 import math
+from dataclasses import is_dataclass
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,8 @@ AUTO = "auto"
 def _check(entry: Any) -> None:
     if not (isinstance(entry, type) and issubclass(entry, Scheme)):
         raise TypeError(f"{entry!r} is no subclass of napari_diffusion.schemes.Scheme")
+    if not is_dataclass(entry) or entry.name == AUTO:
+        raise TypeError(f"{entry!r} is no dataclass, or its name is {AUTO!r}")
 
 
 #: The schemes of this package and of other packages.

@@ -36,6 +36,8 @@ class GeometricTimes(Scheme):
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
         """Yield the stages from one time to the next; only the times themselves are reported."""
+        if time == 0:
+            return
         previous = 0.0
         for end in self.times(time):
             interval = end - previous

@@ -84,7 +84,7 @@ def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
             assert count == len(whole) - 1, f"{count} of {len(whole)} bytes were read as an image"
 
 
-def an_error_leaves_no_file(file_format: Format, suffix: str, folder: Path) -> None:
+def an_error_keeps_the_old_file(file_format: Format, suffix: str, folder: Path) -> None:
     """A failed write leaves the old file as it was."""
     volume = list(volumes(file_format, suffix))[-1]
     path = folder / f"kept{suffix}"
@@ -103,7 +103,7 @@ LAWS: tuple[Callable[[Format, str, Path], None], ...] = (
     values_survive,
     metadata_survive,
     damage_is_refused,
-    an_error_leaves_no_file,
+    an_error_keeps_the_old_file,
 )
 
 
