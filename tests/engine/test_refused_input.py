@@ -13,6 +13,7 @@ from hypothesis import strategies
 import napari_diffusion as nd
 from helpers.hostile import MODELS, ROUNDING, check_sentence, compare, fingerprint, picture
 from helpers.oracles import DIFFUSIVITIES
+from napari_diffusion.core.errors import NotEnoughMemory
 from napari_diffusion.schemes import FSI, RKL2, Explicit
 
 HUGE = 10**400
@@ -181,7 +182,7 @@ REFUSED = {
     "larger than memory": (
         lambda: np.broadcast_to(np.float32(1), (10**6, 10**6)),
         {},
-        MemoryError,
+        NotEnoughMemory,
         ["TiB", "smaller"],
     ),
 }
@@ -192,7 +193,7 @@ REFUSED = {
 def test_invalid_input_is_refused_in_one_sentence(case, model):
     make, options, kind, words = REFUSED[case]
     image = make()
-    before = fingerprint(image) if kind is not MemoryError else None
+    before = None if kind is NotEnoughMemory else fingerprint(image)
     run = functools.partial(nd.diffuse, image, MODELS[model])
     with pytest.raises(kind) as caught:
         run(**{"time": 1.5} | (options() if callable(options) else options))
