@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_diffusion.api import diffuse, evolve, plan
+from napari_diffusion.api.filters import diffuse, evolve, plan
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.blocks import run_in_blocks
