@@ -39,7 +39,7 @@ def diffuse(
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
 ) -> Image:
     r"""Filter an image by diffusion.
 
@@ -89,7 +89,8 @@ def diffuse(
     cancel
         Event, such as `threading.Event`; the run ends with `Cancelled` when it is set.
     channel_weights
-        Weight of each channel's gradient, for example 1/noise²; scaled to sum one. Default equal.
+        Weight of each channel's gradient, for example 1/noise²; scaled to sum one. Default equal. A
+        channel with the weight ``None``, such as the opacity of RGBA, is copied.
 
     Returns
     -------
@@ -130,7 +131,7 @@ def evolve(
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
 ) -> Generator[State, None, None]:
     """Filter step by step, and yield a `State` after every step (or superstep) of every frame.
 
@@ -166,7 +167,7 @@ def plan(
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
 ) -> Plan:
     """Return the plan of a run of `diffuse`, without reading the image.
 
@@ -204,7 +205,7 @@ def preview(
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
     draft: bool = False,
 ) -> Image:
     r"""Filter a part of an image.

@@ -47,6 +47,8 @@ class Problem:
         region without outside.
     weights
         Weight of each channel's gradient; their sum is 1.
+    copied_channels
+        Channels that are copied and have the weight 0, such as the opacity of RGBA.
     input_dtype, dtype, working
         Data types of the image, of the result, and of the computation.
     """
@@ -60,6 +62,7 @@ class Problem:
     domain: Domain
     regions: NDArray[Any] | None
     weights: NDArray[np.float64]
+    copied_channels: tuple[int, ...]
     input_dtype: np.dtype[Any]
     dtype: np.dtype[Any]
     working: np.dtype[Any]
@@ -94,7 +97,8 @@ class Problem:
     @property
     def geometry(self) -> Geometry:
         """The checked geometry, for another problem on a part of the same image."""
-        return Geometry(self.spacing, self.axes, self.channel_axis, tuple(self.weights))
+        weights = [None if i in self.copied_channels else w for i, w in enumerate(self.weights)]
+        return Geometry(self.spacing, self.axes, self.channel_axis, weights)
 
     @property
     def may_have_walls(self) -> bool:
@@ -105,6 +109,11 @@ class Problem:
     def channels(self) -> int:
         """Number of coupled channels."""
         return 1 if self.channel_axis is None else self.shape[self.channel_axis]
+
+    @property
+    def filtered_channels(self) -> list[int]:
+        """Numbers of the channels that are not copied."""
+        return [i for i in range(self.channels) if i not in self.copied_channels]
 
     @cached_property
     def frame_axes(self) -> tuple[int, ...]:
@@ -232,6 +241,7 @@ def _make_problem(
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
+    weights, copied_channels = _weights(geometry.channel_weights, channels)
     return Problem(
         recipe=recipe,
         image=image,
@@ -241,7 +251,8 @@ def _make_problem(
         channel_axis=channel,
         domain=domain,
         regions=regions,
-        weights=_weights(geometry.channel_weights, channels),
+        weights=weights,
+        copied_channels=copied_channels,
         input_dtype=input_dtype,
         dtype=result_dtype(input_dtype, recipe.preserve_dtype),
         working=working_dtype(input_dtype),
@@ -382,18 +393,23 @@ def _regions(
     return regions
 
 
-def _weights(weights: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
-    """Return the channel weights, scaled to sum 1."""
+def _weights(
+    weights: Sequence[float | None] | None, channels: int
+) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """Return the channel weights, scaled to sum 1, and the channels that are copied."""
     if weights is None:
-        return np.full(channels, 1 / max(channels, 1))
+        return np.full(channels, 1 / max(channels, 1)), ()
+    copied: tuple[int, ...] = ()
     try:
-        values = np.asarray(weights, float)
+        entries = list(weights)
+        copied = tuple(i for i, weight in enumerate(entries) if weight is None)
+        values = np.asarray([0.0 if weight is None else weight for weight in entries], float)
     except (TypeError, ValueError):
         values = np.full(channels, np.nan)
     valid = values.shape == (channels,) and np.isfinite(values).all() and (values >= 0).all()
     if not valid or not (values.sum() > 0 or channels == 0):
         raise ValueError(
-            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; "
-            f"got {weights!r:.60}."
+            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0, or "
+            f"None for a channel that is copied; got {weights!r:.60}."
         )
-    return values / values.sum() if channels else values
+    return values / values.sum() if channels else values, copied

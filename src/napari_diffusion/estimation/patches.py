@@ -161,7 +161,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         regions = regions.reshape(whole)[tuple(space[i] for i in problem.axes)]
     data = part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
     own = make_problem(data, problem.recipe, problem.geometry)
-    field, _ = own.read(next(iter(own.frames())))
+    field = own.read(next(iter(own.frames())))[0][own.filtered_channels]
     if regions is None:
         regions = own.regions_of(next(iter(own.frames())))
     else:

@@ -190,7 +190,9 @@ class _Selection:
         """Risk curve over the patches of the given numbers, or over all patches."""
         numbers = range(len(self.patches)) if numbers is None else numbers
         patches = [self.patches[k] for k in numbers]
-        return RiskCurve(patches, [probes[k] for k in numbers], self.problems[0].weights)
+        first = self.problems[0]
+        weights = first.weights[first.filtered_channels]
+        return RiskCurve(patches, [probes[k] for k in numbers], weights)
 
     def search(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
@@ -51,6 +52,16 @@ class Volume:
         Path of the file.
     stored, scaling
         Dtype in the file, and (slope, intercept) from stored numbers to real units.
+    alpha
+        Number of the channel along ``channel_axis`` that is the opacity; ``None`` without opacity.
+        It is copied.
+    members
+        Paths of all files of a set of files, such as a multi-file OME-TIFF; empty for one file.
+    affine
+        Transform from the indices x, y, z to coordinates [unit], shape (4, 4); ``None`` for a file
+        without orientation.
+    notes
+        Sentences about the file for the user: what was assumed, and what a result will not keep.
     """
 
     data: Any
@@ -65,6 +76,10 @@ class Volume:
     path: Path | None = None
     stored: np.dtype[Any] | None = None
     scaling: tuple[float, float] = (1.0, 0.0)
+    alpha: int | None = None
+    members: tuple[Path, ...] = ()
+    affine: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -75,6 +90,14 @@ class Volume:
     def shape(self) -> tuple[int, ...]:
         """Number of samples along each axis."""
         return tuple(int(n) for n in self.data.shape)
+
+    @property
+    def channel_weights(self) -> tuple[float | None, ...] | None:
+        """Weight of each channel, ``None`` for the opacity; ``None`` without opacity."""
+        if self.channel_axis is None or self.alpha is None:
+            return None
+        count = self.shape[self.channel_axis]
+        return tuple(None if i == self.alpha else 1.0 for i in range(count))
 
 
 @dataclass(frozen=True)
