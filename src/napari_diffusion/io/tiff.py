@@ -5,31 +5,45 @@ Results are written by `tiff_writer`.
 
 from __future__ import annotations
 
-import math
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.core.errors import InputError, Remedy
-from napari_diffusion.io import ome
+from napari_diffusion.core.errors import InputError, MissingLibraryError, NotEnoughMemory, Remedy
+from napari_diffusion.io import ome, ome_planes
+from napari_diffusion.io.ome_planes import PlaneSet
+from napari_diffusion.io.tiff_colour import colours_of
 from napari_diffusion.io.tiff_header import (
     ASCII,
-    CENTIMETER,
-    DATETIME,
+    DOUBLE,
     INCH,
     KEPT_TAGS,
-    PALETTE,
+    PAGE_TAGS,
     RESOLUTION_UNIT,
+    SHORT,
     X_RESOLUTION,
     Y_RESOLUTION,
     TiffHeader,
 )
-from napari_diffusion.io.tiff_writer import storable, write
+from napari_diffusion.io.tiff_ifds import directories
+from napari_diffusion.io.tiff_metadata import calibration, channel_names, voxel_fields
+from napari_diffusion.io.tiff_pages import (
+    Pages,
+    check_expansion,
+    check_first_segment,
+    is_contiguous,
+    pages_of,
+    quiet_decoder,
+    shaped_metadata,
+)
+from napari_diffusion.io.tiff_writer import dry_write, storable, write
 from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 
@@ -38,38 +52,28 @@ def _read_metadata(path: Path) -> Volume:
 
 
 def _read(path: Path, pixels: bool = True) -> Volume:
-    tifffile = require("tifffile", "TIFF files")
-    with tifffile.TiffFile(path) as tif:
-        kind = _source_kind(tif)
-        count = ome.number_of_images(tif.ome_metadata) if kind == "ome" else len(tif.series)
-        if not count:
-            raise InputError("it holds no image; it is damaged, or no TIFF")
-        if count > 1:
-            raise InputError(
-                f"it holds {count} separate images, and a result has one", Remedy.SAVE_ONE_IMAGE
-            )
-        series, page = tif.series[0], tif.pages.first
-        header = _header(tif, page, kind)
-        if header.photometric == PALETTE:
-            raise InputError(
-                "it is a palette image, whose numbers are places in a table of colours",
-                Remedy.CONVERT_COLOURS,
-            )
-        axes = series.axes
+    with quiet_decoder(), _opened(path) as (tif, planes):
+        pages = pages_of(tif, path)
+        series = pages.series
+        axes, page = pages.axes, series.keyframe
+        colours = colours_of(page, pages.kind == "imagej")
+        header = _header(tif, pages.kind, "" if planes is None else planes.root)
+        header = replace(header, photometric=colours.photometric, extrasamples=colours.extrasamples)
         if pixels:
-            raw = _pixels(tif, series, path)
+            raw = _pixels(tif, pages, path)
         else:
             raw = np.broadcast_to(np.zeros((), series.dtype), series.shape)
     if raw.dtype.kind not in "biuf":
         raise InputError(f"values of type {raw.dtype} are no real image")
-    coupled = axes.index("S") if "S" in axes else None
-    slope, inter = _calibration(header)
-    if kind == "ome":
+    slope, inter = calibration(header)
+    if pages.kind == "ome":
         fields = ome.volume_fields(header.description, axes)
     else:
-        fields = _voxel_fields(header, axes)
-        fields["channel_names"] = _channel_names(header, axes, raw.shape)
+        fields = voxel_fields(header, axes)
+        fields["channel_names"] = channel_names(header, axes, raw.shape)
+    fields["notes"] = (*pages.notes, *colours.notes, *fields.get("notes", ()))
     calibrated = pixels and (slope, inter) != (1.0, 0.0)
+    coupled = axes.index("S") if "S" in axes else None
     return Volume(
         in_real_units(raw, slope, inter) if calibrated else raw,
         axes,
@@ -79,36 +83,79 @@ def _read(path: Path, pixels: bool = True) -> Volume:
         path=path,
         stored=raw.dtype,
         scaling=(slope, inter),
+        alpha=None if coupled is None else colours.alpha,
+        members=() if planes is None else planes.members,
         **fields,
     )
 
 
-def _source_kind(tif: Any) -> str:
-    if tif.is_ome:
-        return "ome"
-    if tif.is_imagej:
-        return "imagej"
-    return "shaped" if tif.is_shaped else "plain"
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, PlaneSet | None]]:
+    """Open a file with tifffile; yield it, and the files of its planes if it is an OME-TIFF.
+
+    The OME-XML alone decides about an OME-TIFF of Micro-Manager: its own index breaks when a file
+    is renamed.
+    """
+    with _open(path) as tif:
+        if not tif.is_ome or ome.number_of_images(tif.ome_metadata) > 1:
+            yield tif, None
+            return
+        planes = ome_planes.resolve(path, tif.ome_metadata)
+        if planes.xml == tif.ome_metadata and not tif.is_mmstack:
+            yield tif, planes
+            return
+    with _open(path, omexml=planes.xml, is_mmstack=False) as tif:
+        yield tif, planes
 
 
-def _pixels(tif: Any, series: Any, path: Path) -> Array:
+def _open(path: Path, **options: Any) -> Any:
+    """Open a file with tifffile; a damaged list of pages is an error with its own words."""
+    try:
+        return require("tifffile", "TIFF files").TiffFile(path, **options)
+    except MissingLibraryError:
+        raise
+    except Exception:  # tifffile raises what its unpacking of bytes raises
+        directories(path)
+        raise
+
+
+def _pixels(tif: Any, pages: Pages, path: Path) -> Array:
     """Return the pixels, memory-mapped where they are stored contiguously."""
-    if series.dataoffset is not None and tif.pages.first.is_memmappable and series.size:
-        if path.stat().st_size < series.dataoffset + series.nbytes:
-            raise InputError("the file ends before its image does; it is damaged")
+    series = pages.series
+    if 0 in series.shape:
+        return np.zeros(series.shape, series.dtype)
+    if is_contiguous(tif, series) and series.keyframe.is_memmappable:
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         return np.memmap(path, dtype, "r", int(series.dataoffset), series.shape)
-    codec = _unavailable_codec(tif.pages.first)
+    codec = _unavailable_codec(series.keyframe)
     if codec is not None:
         raise InputError(
             f"its compression ({codec}) needs the library imagecodecs, which is not installed",
             Remedy.INSTALL_IMAGECODECS,
         )
-    return np.asarray(series.asarray())
+    nbytes, free = series.size * np.dtype(series.dtype).itemsize, psutil.virtual_memory().available
+    if nbytes > free:
+        raise NotEnoughMemory(
+            f"its pixels need {nbytes:,} bytes of memory, and {free:,} bytes are free", path=path
+        )
+    if find_spec("imagecodecs") is None:
+        check_expansion(series)
+    check_first_segment(series.keyframe, require("tifffile", "TIFF files").TIFF.DECOMPRESSORS)
+    if series.is_multifile or series.keyframe.parent is not tif:
+        # Without a key, tifffile looks for contiguous pixels in the opened file only.
+        data = np.asarray(tif.asarray(key=slice(None), series=series)).reshape(series.shape)
+    else:
+        data = np.asarray(series.asarray())
+    if data.shape != tuple(series.shape):
+        raise InputError(
+            f"its header describes an image of shape {series.shape}, and its pages give "
+            f"{data.shape}; it is damaged"
+        )
+    return data
 
 
 def _unavailable_codec(page: Any) -> str | None:
-    """Return the name of the compression or prediction of a page that lacks imagecodecs."""
+    """Return the name of the compression, prediction or packing of a page without imagecodecs."""
     if find_spec("imagecodecs") is not None:
         return None
     known = require("tifffile", "TIFF files").TIFF
@@ -116,117 +163,56 @@ def _unavailable_codec(page: Any) -> str | None:
         return str(getattr(page.compression, "name", page.compression))
     if page.predictor not in known.UNPREDICTORS:
         return str(getattr(page.predictor, "name", page.predictor))
-    return None
+    if page.bitspersample not in (1, 8, 16, 32, 64):
+        return f"{page.bitspersample} bits per sample"
+    return "reversed bits" if page.fillorder != 1 else None
 
 
-def _header(tif: Any, page: Any, kind: str) -> TiffHeader:
+def _header(tif: Any, kind: str, xml: str) -> TiffHeader:
+    page = tif.pages.first
     tags = {tag.code: tag.value for tag in page.tags}
     metadata: dict[str, Any] = {}
     if kind == "imagej":
         metadata = dict(tif.imagej_metadata or {})
     elif kind == "shaped":
-        metadata = dict((tif.shaped_metadata or ({},))[0])
+        metadata = shaped_metadata(tif)
     metadata.pop("shape", None)
-    kept = [
-        (code, tag_type, 0 if tag_type == ASCII else len(tags[code]), tags[code], True)
-        for code, tag_type in KEPT_TAGS.items()
-        if tags.get(code)
-    ]
     resolution = None
     if X_RESOLUTION in tags and Y_RESOLUTION in tags:
         resolution = tags[X_RESOLUTION], tags[Y_RESOLUTION]
     return TiffHeader(
         kind,
-        tif.ome_metadata if kind == "ome" else page.description,
+        xml if kind == "ome" else page.description,
         metadata,
         resolution,
         int(tags.get(RESOLUTION_UNIT, INCH)),
-        int(page.photometric),
-        tuple(kept),
-        tags.get(DATETIME),
+        tags=tuple(_kept_tags(page)),
     )
 
 
-def _voxel_fields(header: TiffHeader, axes: str) -> dict[str, Any]:
-    """Return ``spacing``, ``unit`` and ``time_step`` of a TIFF that is not OME."""
-    sizes = map(_pixel_size, header.resolution or ())
-    steps = {letter: step for letter, step in zip("XY", sizes, strict=False) if step}
-    time = header.metadata.get("finterval")
-    unit = "pixel"
-    if header.kind == "imagej":
-        with suppress(ValueError):  # an unknown unit becomes the pixel; the proportions are kept
-            unit = units.canonical(str(header.metadata.get("unit", "pixel")))
-        steps["Z"] = abs(float(header.metadata.get("spacing", 1.0))) or 1.0
-    elif header.resolution_unit == CENTIMETER and len(steps) == 2:
-        unit = "micrometer"
-        steps = {letter: step * units.factor("centimeter", unit) for letter, step in steps.items()}
-    else:
-        # A resolution in dots per inch is the size in print, not the size of a voxel.
-        steps = dict.fromkeys("XYZ", 1.0)
-    return {
-        "spacing": tuple(steps.get(letter) if letter in "XYZ" else None for letter in axes),
-        "unit": unit,
-        "time_step": float(time) if time else None,
-    }
+def _kept_tags(page: Any) -> Iterator[tuple[int, int, int, Any, bool]]:
+    """Yield the tags that a result keeps, as the argument ``extratags`` of tifffile.
 
-
-def _pixel_size(resolution: Any) -> float:
-    """Return the inverse of a resolution, a number or a fraction; 0 for a resolution of 0."""
-    numerator, denominator = resolution if isinstance(resolution, tuple) else (resolution, 1)
-    return float(denominator) / float(numerator) if numerator else 0.0
-
-
-def _channel_names(header: TiffHeader, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names along axis C, from the OME key "Channel" or from the labels of ImageJ."""
-    if "C" not in axes:
-        return ()
-    channels = shape[axes.index("C")]
-    channel = header.metadata.get("Channel")
-    names = _first_lines(channel.get("Name")) if isinstance(channel, dict) else []
-    if not any(names):
-        names = _names_from_labels(_first_lines(header.metadata.get("Labels")), axes, shape)
-    if not any(names) or len(names) > channels:
-        return ()
-    return (*names, *[""] * (channels - len(names)))
-
-
-def _names_from_labels(labels: list[str], axes: str, shape: tuple[int, ...]) -> list[str]:
-    """Return channel names from ImageJ labels: one label per channel, or one per plane.
-
-    With one label per plane, a channel has a name if all its planes have the same label.
+    The bytes of text are read again: tifffile decodes text, and refuses to write some of it.
     """
-    while labels and not labels[-1]:  # ImageJ pads a short list with empty labels
-        labels = labels[:-1]
-    plane_axes = [i for i, letter in enumerate(axes) if letter not in "YXS"]
-    planes = [shape[i] for i in plane_axes]
-    if len(labels) != math.prod(planes):
-        return labels
-    place = plane_axes.index(axes.index("C"))
-    by_channel = np.moveaxis(np.reshape(labels, planes), place, 0).reshape(planes[place], -1)
-    return [str(row[0]) if (row == row[0]).all() else "" for row in by_channel]
-
-
-def _first_lines(texts: Any) -> list[str]:
-    """Return the first line of each text: further lines of an ImageJ label are remarks.
-
-    The list is empty if ``texts`` is neither a text nor a list of texts.
-    """
-    texts = [texts] if isinstance(texts, str) else texts
-    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
-        return []
-    return [text.strip().partition("\n")[0].strip() for text in texts]
-
-
-def _calibration(header: TiffHeader) -> tuple[float, float]:
-    """Return slope and intercept of ImageJ's linear calibration.
-
-    ImageJ stores signed 16-bit images as unsigned numbers with such a calibration.
-    """
-    metadata = header.metadata
-    linear = metadata.get("cf") == 0 and "c0" in metadata and "c1" in metadata
-    if header.kind != "imagej" or not linear:
-        return 1.0, 0.0
-    return float(metadata["c1"]), float(metadata["c0"])
+    file = page.parent.filehandle
+    for code, tag_type in KEPT_TAGS.items():
+        tag = page.tags.get(code)
+        if tag is None:
+            continue
+        once = code not in PAGE_TAGS
+        if tag_type in (SHORT, DOUBLE):
+            numbers = tag.value if isinstance(tag.value, tuple) else (tag.value,)
+            if int(tag.dtype) == tag_type and len(numbers) == tag.count:
+                yield code, tag_type, tag.count, tag.value, once
+            continue
+        if not isinstance(tag.value, str | bytes) or not tag.value:
+            continue
+        file.seek(tag.valueoffset)
+        value = file.read(tag.count)
+        if tag_type == ASCII:
+            value = value.rstrip(b"\0") + b"\0"
+        yield code, tag_type, len(value), value, once
 
 
 FORMAT = Format(
@@ -235,5 +221,7 @@ FORMAT = Format(
     _read,
     write,
     storable,
+    dry_write,
     read_metadata=_read_metadata,
+    members_of=ome_planes.members_of,
 )

@@ -7,6 +7,7 @@ as OME-TIFF: 64-bit floats, colour that is not 8-bit, axes in another order.
 from __future__ import annotations
 
 import math
+from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io import ome
-from napari_diffusion.io.tiff_header import MIN_IS_WHITE, TiffHeader
+from napari_diffusion.io.tiff_header import MIN_IS_WHITE, RGB, TiffHeader
 from napari_diffusion.io.volume import Volume, require
 
 #: ImageJ metadata that tifffile derives from the shape.
@@ -29,14 +30,17 @@ _IMAGEJ_MAX_BYTES = 2**32 - 2**25
 def _target_kind(dtype: np.dtype[Any], like: Volume, name: str) -> str:
     """Return the layout of a result: that of its source, or OME.
 
-    OME-TIFF is written for a source of another format, for a name that ends in ``.ome.tif`` or
-    ``.ome.tiff``, and for a result that ImageJ's layout cannot hold.
+    OME-TIFF is written for a source of another format or of a layout that is not written, for a
+    name that ends in ``.ome.tif`` or ``.ome.tiff``, and for a result that ImageJ's layout cannot
+    hold.
     """
     if like.format != "TIFF" or name.lower().endswith((".ome.tif", ".ome.tiff")):
         return "ome"
     kind = str(like.header.kind)
+    if kind == "other":
+        return "ome"
     if kind == "imagej":
-        colour = "S" in like.axes and dtype != np.uint8
+        colour = "S" in like.axes and (dtype != np.uint8 or like.header.photometric != RGB)
         size = math.prod(like.shape) * dtype.itemsize
         reordered = like.axes != "".join(letter for letter in "TZCYXS" if letter in like.axes)
         if dtype.str[1:] not in _IMAGEJ_DTYPES or colour or reordered or size > _IMAGEJ_MAX_BYTES:
@@ -47,10 +51,61 @@ def _target_kind(dtype: np.dtype[Any], like: Volume, name: str) -> str:
 def write(path: Path, data: Array, like: Volume, recipe: str) -> None:
     """Write a result; see `Format`."""
     tifffile = require("tifffile", "TIFF files")
-    kind = _target_kind(data.dtype, like, path.name)
+    data, options = _arranged(data, like, recipe, path.name)
+    tifffile.imwrite(path, data, **options)
+
+
+def dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> int:
+    """Return the size of a file after writing all but its pixels to nowhere; see `Format`."""
+    tifffile = require("tifffile", "TIFF files")
+    # tifffile packs 8 samples of bool into a byte, but not in a file without pixels.
+    dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    data = np.broadcast_to(np.zeros((), dtype.newbyteorder("=")), like.shape)
+    data, options = _arranged(data, like, recipe, path.name)
+    file = _Nowhere()
+    tifffile.imwrite(file, shape=data.shape, dtype=data.dtype, **options)
+    return file.size
+
+
+class _Nowhere(RawIOBase):
+    """A file that counts its bytes and keeps none.
+
+    Attributes
+    ----------
+    size
+        Size that the file would have [bytes].
+    """
+
+    def __init__(self) -> None:
+        self.size = self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        start = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self.size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def write(self, data: Any) -> int:
+        count = memoryview(data).nbytes
+        self._position += count
+        self.size = max(self.size, self._position)
+        return count
+
+
+def _arranged(data: Array, like: Volume, recipe: str, name: str) -> tuple[Array, dict[str, Any]]:
+    """Return the pixels in the order of the file, and the arguments of tifffile's writer."""
+    kind = _target_kind(data.dtype, like, name)
     header = like.header if like.format == "TIFF" else TiffHeader("none")
     data = data.astype(data.dtype.newbyteorder("="), copy=False)
-    options: dict[str, Any] = {"photometric": "minisblack"}
+    options: dict[str, Any] = {}
     if kind == "ome" and header.kind != "ome":
         data, axes = _ome_order(data, like.axes)
         text = ome.create(data, axes, like, recipe)
@@ -61,24 +116,42 @@ def write(path: Path, data: Array, like: Volume, recipe: str) -> None:
         else:
             text = _append_recipe(header.description, recipe)
     if "S" in axes:
-        colour = data.shape[axes.index("S")] in (3, 4)
-        options["photometric"] = "rgb" if colour else "minisblack"
-        options["planarconfig"] = "contig" if axes.endswith("S") else "separate"
-    elif header.photometric == MIN_IS_WHITE and header.kind == kind:
-        options["photometric"] = "miniswhite"
+        options |= _colour_options(data.shape[axes.index("S")], axes, like)
+    else:
+        is_inverted = header.photometric == MIN_IS_WHITE and header.kind == kind
+        options["photometric"] = "miniswhite" if is_inverted else "minisblack"
     if header.kind == kind and header.resolution is not None:
         options |= {"resolution": header.resolution, "resolutionunit": header.resolution_unit}
     if kind == "imagej":
-        metadata = _imagej_metadata(header, axes, like, recipe)
-        tifffile.imwrite(path, data, imagej=True, metadata=metadata, **options)
-        return
-    options |= {"extratags": header.tags, "datetime": header.datetime, "byteorder": "<"}
+        options |= {"metadata": _imagej_metadata(header, axes, like, recipe)}
+        return data, options | {"imagej": True, "extratags": header.tags}
+    options |= {"extratags": header.tags, "byteorder": "<"}
     if kind == "shaped":
         metadata = header.metadata | {"axes": axes}
         metadata |= {"napari-diffusion": recipe} if recipe else {}
-        tifffile.imwrite(path, data, shaped=True, metadata=metadata, **options)
-        return
-    tifffile.imwrite(path, data, ome=False, metadata=None, description=text.encode(), **options)
+        return data, options | {"shaped": True, "metadata": metadata}
+    return data, options | {"ome": False, "metadata": None, "description": text.encode()}
+
+
+def _colour_options(samples: int, axes: str, like: Volume) -> dict[str, Any]:
+    """Return the arguments of tifffile's writer for an image of several samples per pixel.
+
+    A TIFF keeps the kind of its samples. Three or four samples of another format are RGB or RGBA.
+    """
+    if like.format == "TIFF":
+        photometric = {RGB: "rgb", MIN_IS_WHITE: "miniswhite"}.get(
+            like.header.photometric, "minisblack"
+        )
+        extra = like.header.extrasamples
+    else:
+        photometric = "rgb" if samples in (3, 4) else "minisblack"
+        first = 3 if photometric == "rgb" else 1
+        extra = tuple(2 if i == like.alpha else 0 for i in range(first, samples))
+    options = {
+        "photometric": photometric,
+        "planarconfig": "contig" if axes.endswith("S") else "separate",
+    }
+    return options | ({"extrasamples": extra} if extra else {})
 
 
 def _imagej_metadata(header: TiffHeader, axes: str, like: Volume, recipe: str) -> dict[str, Any]:
@@ -89,7 +162,15 @@ def _imagej_metadata(header: TiffHeader, axes: str, like: Volume, recipe: str) -
     dropped = _IMAGEJ_COUNTS | (_IMAGEJ_CALIBRATION if like.scaling == (1.0, 0.0) else set())
     kept = {name: value for name, value in header.metadata.items() if name not in dropped}
     info = _append_recipe(str(kept.pop("Info", "")), recipe)
+    kept = {name: _escaped(value) for name, value in kept.items()}
     return kept | {"axes": axes} | ({"Info": info} if info else {})
+
+
+def _escaped(value: Any) -> Any:
+    """Return text in the ASCII of ImageJ's description: a code for each other character."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in value)
 
 
 def _append_recipe(text: str, recipe: str) -> str:

@@ -62,6 +62,11 @@ class Volume:
         without orientation.
     notes
         Sentences about the file for the user: what was assumed, and what a result will not keep.
+    unit_is_assumed
+        Whether the file gives no unit, and ``unit`` is the custom of its format.
+    size_remark
+        How the file contradicts itself about the voxel size, or what it says instead, as a part of
+        a sentence; empty for a clear voxel size.
     """
 
     data: Any
@@ -80,6 +85,8 @@ class Volume:
     members: tuple[Path, ...] = ()
     affine: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
+    unit_is_assumed: bool = False
+    size_remark: str = ""
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -119,11 +126,19 @@ class Format:
         ``storable(dtype, like, suffix)`` returns the dtype in which a result of ``dtype`` is
         stored. It raises an `InputError` without a path if the format cannot hold the result, so
         that a run is refused before it starts.
+    dry_write
+        ``dry_write(path, dtype, like, recipe)`` does all that ``write`` does with a result of
+        ``dtype``, except for its pixels: it makes the header, tags and texts. It writes nothing and
+        returns the size of the file without compression [bytes]. ``None`` for a format whose
+        writer refuses nothing beyond ``storable``.
     keeps
         Phrase for messages: the metadata that are kept from a volume of another format.
     read_metadata
         ``read_metadata(path)`` returns a `Volume` without reading the pixels; ``None`` where the
         format has no quick way to do so.
+    members_of
+        ``members_of(path)`` returns the files of the set to which a file belongs, empty for a file
+        that is an image by itself. It reads no pixels. ``None`` where each file is an image.
     """
 
     name: str
@@ -131,8 +146,10 @@ class Format:
     read: Callable[[Path], Volume]
     write: Callable[[Path, Array, Volume, str], None]
     storable: Callable[[np.dtype[Any], Volume, str], np.dtype[Any]]
+    dry_write: Callable[[Path, np.dtype[Any], Volume, str], int] | None = None
     keeps: str = "axes, voxel size and unit"
     read_metadata: Callable[[Path], Volume] | None = None
+    members_of: Callable[[Path], tuple[Path, ...]] | None = None
 
 
 def require(library: str, purpose: str) -> Any:
@@ -162,8 +179,10 @@ def in_real_units(raw: Array, slope: float, inter: float) -> Array:
     """Return ``slope * raw + inter`` as float32, or as float64 for types of higher precision."""
     small = raw.dtype.itemsize <= 2 if raw.dtype.kind in "iub" else raw.dtype.itemsize <= 4
     values: Array = np.asarray(raw).astype(np.float32 if small else np.float64)
-    np.multiply(values, slope, out=values)
-    return np.add(values, inter, out=values)
+    # Values beyond the range become infinite, and a run refuses them with their number.
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.multiply(values, slope, out=values)
+        return np.add(values, inter, out=values)
 
 
 def as_stored(data: Array, like: Volume) -> Array:

@@ -67,6 +67,23 @@ class Reorientation:
         steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
         return array.transpose(self.order)[steps]
 
+    def affine_of(self, affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return the transform of the new indices.
+
+        Parameters
+        ----------
+        affine, shape
+            Transform and shape of the old array.
+        """
+        ndim = len(self.order)
+        to_old = np.zeros((ndim + 1, ndim + 1))
+        to_old[-1, -1] = 1.0
+        for new, (old, flip) in enumerate(zip(self.order, self.flipped, strict=True)):
+            to_old[old, new] = -1.0 if flip else 1.0
+            to_old[old, -1] = shape[old] - 1 if flip else 0.0
+        product_: NDArray[np.float64] = np.asarray(affine, np.float64) @ to_old
+        return product_
+
 
 def distance_of_grids(
     affine: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]
@@ -93,6 +110,7 @@ def reorientation_to(
     shape: tuple[int, ...],
     other: NDArray[np.float64],
     other_shape: tuple[int, ...],
+    tolerance: float = SAME_GRID,
 ) -> Reorientation | None:
     """Return the reorientation that brings another grid onto this one; ``None`` without one.
 
@@ -102,6 +120,8 @@ def reorientation_to(
         Transform and shape of this grid.
     other, other_shape
         Transform and shape of the grid whose array is reoriented.
+    tolerance
+        Largest distance between the two grids then [voxel].
     """
     ndim = len(shape)
     try:
@@ -113,13 +133,8 @@ def reorientation_to(
     order = tuple(int(i) for i in np.abs(linear).argmax(axis=0))
     if sorted(order) != list(range(ndim)) or tuple(other_shape[i] for i in order) != tuple(shape):
         return None
-    flipped = tuple(bool(linear[old, new] < 0) for new, old in enumerate(order))
-    exact = np.zeros((ndim + 1, ndim + 1))
-    exact[-1, -1] = 1.0
-    for new, (old, flip) in enumerate(zip(order, flipped, strict=True)):
-        exact[old, new] = -1.0 if flip else 1.0
-        exact[old, -1] = other_shape[old] - 1 if flip else 0.0
-    reached = np.asarray(other, np.float64) @ exact
-    if distance_of_grids(affine, reached, shape) > SAME_GRID:
-        return None
-    return Reorientation(order, flipped)
+    reorientation = Reorientation(
+        order, tuple(bool(linear[old, new] < 0) for new, old in enumerate(order))
+    )
+    reached = reorientation.affine_of(other, other_shape)
+    return reorientation if distance_of_grids(affine, reached, shape) <= tolerance else None

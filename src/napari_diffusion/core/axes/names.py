@@ -31,10 +31,10 @@ _NAMES = {
     " space xaxis yaxis zaxis dimx dimy dimz px py pz focus focalplane stack"
     " ap lr rl pa is si lateral axial elevation elevational sagittal coronal"
     " ra ras right anterior superior left posterior inferior",
-    AxisKind.TIME: "t time timepoint tp timestep timeframe frame timelapse cycle repetition"
-    " repeat rep volume vol dynamic sweep timeseries taxis tr hour minute second",
-    AxisKind.CHANNEL: "c ch channel color colour w wavelength lambda l e emission excitation band"
-    " spectrum spectra spectral marker stain dye fluorophore antibody caxis laser filter"
+    AxisKind.TIME: "t time zeit temps tiempo tempo timepoint tp timestep timeframe frame"
+    " timelapse cycle repetition repeat rep volume vol dynamic sweep timeseries taxis tr hour minute second",
+    AxisKind.CHANNEL: "c ch channel kanal canal color colour w wavelength lambda l e emission"
+    " excitation band spectrum spectra spectral marker stain dye fluorophore antibody caxis laser filter"
     " polarization polarisation",
     AxisKind.SAMPLE: "sample rgb rgba samplesperpixel",
     AxisKind.POSITION: "p s pos position scene serie series tile r m mosaic mosaictile view v angle"
@@ -60,14 +60,35 @@ FEW_SAMPLES, LONGER = 4, 8
 def kind_of(name: str) -> AxisKind:
     """Return the kind of axis that a name stands for; `AxisKind.UNKNOWN` for other names.
 
-    Upper and lower case, plural, separators, and a unit in brackets make no difference.
+    Upper and lower case, plural, separators, and a unit in brackets make no difference. Of an
+    unknown name of several words, such as ``z_um``, the words count that are all of one kind.
     """
-    bare = _SEPARATORS.sub("", _REMARK.sub("", name.strip().lower()))
+    plain = _REMARK.sub("", name.strip().lower())
+    kind = _kind_of_word(_SEPARATORS.sub("", plain))
+    if kind is not AxisKind.UNKNOWN:
+        return kind
+    kinds = {_kind_of_word(word) for word in _SEPARATORS.split(plain)} - {AxisKind.UNKNOWN}
+    return kinds.pop() if len(kinds) == 1 else AxisKind.UNKNOWN
+
+
+def _kind_of_word(bare: str) -> AxisKind:
+    """Return the kind of a name in lower case without separators."""
     for word in (bare, _EMPTY.sub("", bare)):
         for form in (word, word.removesuffix("s"), word.rstrip("0123456789")):
             if form in _KINDS:
                 return _KINDS[form]
     return AxisKind.UNKNOWN
+
+
+def _kinds(names: Sequence[str | None]) -> list[AxisKind | None]:
+    """Return the kind of each axis; ``None`` without a name, or with one such as ``dim_0``."""
+    return [None if name is None or _is_number(name) else kind_of(name) for name in names]
+
+
+def _is_number(name: str) -> bool:
+    """Whether a name is only the number of its axis, as in ``axis-0``, ``dim_1`` and ``-3``."""
+    bare = _SEPARATORS.sub("", _REMARK.sub("", name.strip().lower()))
+    return not _EMPTY.sub("", bare).strip("0123456789")
 
 
 def space_axes(
@@ -77,10 +98,10 @@ def space_axes(
 
     An axis of space has a name of space or no name. An axis with an unknown name is one only if no
     axis has a name of space. Where some of these axes have a length as unit, the others are not
-    space. An axis without a name and without a length is not space if it has few samples
-    (`FEW_SAMPLES`) beside longer axes (`LONGER` times): such axes are channels or time points more
-    often than planes. The last three of the remaining axes are returned, or the last two axes of
-    the image if none remains.
+    space. An axis without a name and without a length is not space if it has one sample, or few
+    samples (`FEW_SAMPLES`) beside longer axes (`LONGER` times): such axes are channels or time
+    points more often than planes. The last three of the remaining axes are returned, or the last
+    two axes of the image if none remains.
 
     Parameters
     ----------
@@ -91,7 +112,7 @@ def space_axes(
     has_length
         Whether the unit of each axis is a length.
     """
-    kinds = [None if name is None else kind_of(name) for name in names]
+    kinds = _kinds(names)
     allowed = {None, AxisKind.SPACE}
     if AxisKind.SPACE not in kinds:
         allowed.add(AxisKind.UNKNOWN)
@@ -99,13 +120,59 @@ def space_axes(
     if any(has_length[i] for i in space):
         space = [i for i in space if has_length[i]]
     longest = max((shape[i] for i in space), default=0)
-
-    def is_short(i: int) -> bool:
-        unmarked = kinds[i] is None and not has_length[i]
-        return unmarked and 1 < shape[i] <= FEW_SAMPLES and shape[i] * LONGER <= longest
-
-    space = [i for i in space if not is_short(i)]
+    short = [i for i in space if kinds[i] is None and not has_length[i]]
+    short = [i for i in short if _is_short(shape[i], longest)]
+    space = [i for i in space if i not in short]
     return tuple(space or range(len(names))[-2:])[-3:]
+
+
+def _is_short(size: int, longest: int) -> bool:
+    """Whether an axis has so few samples beside a longer one that they are hardly planes."""
+    return size == 1 or (1 < size <= FEW_SAMPLES and size * LONGER <= longest)
+
+
+def assumptions(
+    names: Sequence[str | None],
+    shape: Sequence[int],
+    has_length: Sequence[bool],
+    axes: Sequence[int],
+) -> tuple[str, ...]:
+    """Return one sentence for each axis of which `space_axes` has guessed the role.
+
+    Parameters
+    ----------
+    names, shape, has_length
+        As for `space_axes`.
+    axes
+        Axes to smooth along. An axis that differs from `space_axes` was chosen by the user.
+    """
+    default, kinds = space_axes(names, shape, has_length), _kinds(names)
+    sentences = []
+    for i, kind in enumerate(kinds):
+        is_space = i in default
+        if is_space is not (i in axes) or shape[i] == 1:
+            continue
+        name = names[i] or f"axis {i}"
+        if kind is AxisKind.UNKNOWN and is_space:
+            sentences.append(f"The name {name} is not known here: taken as space.")
+        elif kind is AxisKind.UNKNOWN:
+            sentences.append(f"The name {name} is not known here: not taken as space.")
+        elif kind is None and is_space and i not in default[-2:] and not has_length[i]:
+            sentences.append(f"{_capital(name)} has no name: taken as z. Uncheck it if it is time.")
+        elif kind is None and not is_space and _is_short(shape[i], max(shape)):
+            sentences.append(
+                f"{_capital(name)} has {shape[i]} samples and no name: taken as channels. "
+                "Check it to smooth along it."
+            )
+        elif kind in (None, AxisKind.SPACE) and not is_space:
+            without = any(has_length) and not has_length[i]
+            reason = "has no unit of length" if without else "is beyond the last three"
+            sentences.append(f"{_capital(name)} {reason}: not taken as space.")
+    return tuple(sentences)
+
+
+def _capital(text: str) -> str:
+    return text if len(text) == 1 else text[0].upper() + text[1:]
 
 
 def describe_axes(
