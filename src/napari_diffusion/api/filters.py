@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
@@ -14,12 +15,29 @@ from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.in_memory import State
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import make_problem, unread_problem
-from napari_diffusion.engine.recipe import Recipe, recipe_of
+from napari_diffusion.engine.recipe import Recipe, recipe_of, refuse_doubles
 from napari_diffusion.models import Model
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.schemes import Scheme
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+
+def _without_doubles(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Refuse options beside a recipe, also those that are given with their default value."""
+
+    @wraps(function)
+    def checked(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        model = arguments[1] if len(arguments) > 1 else options.get("model")
+        given = [name for name, value in options.items() if value is not None]
+        refuse_doubles(model, given)
+        return function(*arguments, **options)
+
+    return checked
+
+
+@_without_doubles
 def diffuse(
     image: Any,
     model: Model | Recipe,
@@ -112,6 +130,7 @@ def diffuse(
     return in_memory.run(problem, Execution(threads, backend), progress, cancel)
 
 
+@_without_doubles
 def evolve(
     image: Any,
     model: Model | Recipe,
@@ -150,6 +169,7 @@ def evolve(
     return in_memory.evolve(problem, Execution(threads, backend), progress, cancel)
 
 
+@_without_doubles
 def plan(
     image: Any,
     model: Model | Recipe,
@@ -185,6 +205,7 @@ def plan(
     return make_plan(problem, Execution(threads, backend))
 
 
+@_without_doubles
 def preview(
     image: Any,
     model: Model | Recipe,

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Array, Field
+from napari_diffusion.core.arrays import (
+    Array,
+    Field,
+    as_array,
+    as_lazy_array,
+    shape_and_dtype,
+)
 from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
@@ -219,7 +225,10 @@ def unread_problem(image: Any, recipe: RecipeFields, geometry: Geometry, domain:
 
     Only their shape and dtype are used, because they may be lazy and large.
     """
-    shapes = Domain(_shape_only(domain.mask), _shape_only(domain.labels))
+    named = (("mask", domain.mask), ("labels", domain.labels))
+    lazy = {name: None if part is None else as_lazy_array(part, name) for name, part in named}
+    shapes = Domain(**{name: _shape_only(part, name) for name, part in lazy.items()})
+    domain = Domain(**lazy)
     return _make_problem(image, recipe, geometry, domain, shapes)
 
 
@@ -259,11 +268,12 @@ def _make_problem(
     )
 
 
-def _shape_only(regions: Any) -> Any:
+def _shape_only(regions: Any, name: str) -> Any:
     """Return a placeholder of the same shape and dtype, which takes no memory."""
-    if not (hasattr(regions, "shape") and hasattr(regions, "dtype")):
-        return regions
-    return np.broadcast_to(np.zeros((), regions.dtype), tuple(int(n) for n in regions.shape))
+    if regions is None:
+        return None
+    shape, dtype = shape_and_dtype(regions, name)
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def is_one_region(regions: Array) -> bool:
@@ -273,15 +283,8 @@ def is_one_region(regions: Array) -> bool:
 
 def _checked_image(image: Any) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
     """Return the image as an array that can be indexed, its shape and its dtype."""
-    if not (hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__")):
-        image = _as_array(image, "image")
-    try:
-        dtype, shape = np.dtype(image.dtype), tuple(int(n) for n in image.shape)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"The image has shape {image.shape} and dtype {image.dtype}; "
-            "make it a NumPy array first."
-        ) from None
+    image = as_lazy_array(image, "image")
+    shape, dtype = shape_and_dtype(image, "image")
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         hint = "; filter the real and imaginary part one by one" if dtype.kind == "c" else ""
         raise TypeError(
@@ -315,16 +318,6 @@ def _mask_of(image: Any, domain: Domain, channel: int | None) -> Any:
         raise ValueError("The image is a masked array, so mask and labels must be None.")
     hidden = np.ma.getmaskarray(image)
     return ~(hidden if channel is None else hidden.any(axis=channel))
-
-
-def _as_array(value: Any, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} cannot be read as an array: {value!r:.60} has rows of different length, "
-            "or no numbers."
-        ) from None
 
 
 def _as_tuple(axes: Any) -> tuple[Any, ...]:
@@ -373,7 +366,7 @@ def _regions(
     for name, values, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
         if values is None:
             continue
-        array = _as_array(values, name)
+        array = _region_array(values, name)
         if array.dtype.kind not in kinds:
             raise TypeError(
                 f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}."
@@ -391,6 +384,16 @@ def _regions(
             )
         regions = array if regions is None else np.where(regions, array, 0)
     return regions
+
+
+def _region_array(values: Any, name: str) -> Array:
+    """Return mask or labels as an array."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmask(values).any():
+        outside = "False" if name == "mask" else "0"
+        raise TypeError(
+            f"{name} has masked values; use {name}.filled({outside}) to leave them outside."
+        )
+    return as_array(values, name)
 
 
 def _weights(
