@@ -19,6 +19,7 @@ from helpers.viewer import (
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui import background_compilation
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.qt import slots
 from napari_diffusion.ui.run import kernels, task
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
@@ -46,6 +47,20 @@ def no_task_left(qtbot):
     """Wait for the end of every task that a test has started."""
     yield
     qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
+
+
+@pytest.fixture(autouse=True)
+def slot_errors(monkeypatch):
+    """Record the errors that `slot` catches, and fail at the end unless the test clears them."""
+    caught, show = [], slots.report
+
+    def record(owner, error):
+        caught.append(error)
+        show(owner, error)
+
+    monkeypatch.setattr(slots, "report", record)
+    yield caught
+    assert not caught, caught
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +112,8 @@ def open_alone(qtbot):
         widget = classes[name](viewer)
         qtbot.addWidget(widget.native)
         for event in ("inserted", "removed", "reordered", "renamed"):  # as a window does
-            getattr(viewer.layers.events, event).connect(widget.reset_choices)
+            if event in viewer.layers.events.emitters:  # "renamed" is missing before napari 0.7
+                viewer.layers.events[event].connect(widget.reset_choices)
         return viewer, widget
 
     return open_one

@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer
 
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
     client,
@@ -91,6 +92,7 @@ class BackgroundCompilation:
         self._poll_timer.start()
         self._task.start(work, finish, finish)
 
+    @slot
     def _announce(self) -> None:
         if is_compiling() and not self._panel.busy and not self._panel.failed:
             self._panel.say(self._message, StatusKind.COMPILING)

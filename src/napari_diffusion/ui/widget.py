@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from magicgui.widgets import Container
@@ -11,12 +12,14 @@ from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.preferences import Preferences, find_page
+from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
     set_tab_order,
 )
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run import starting_values
@@ -72,8 +75,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self._suggestion_due = True
-        self.form = Form(napari_viewer, self.isotropic)
         self.panel = RunPanel(self._run)
+        self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         content: Container[Any] = Container(
             widgets=[self.form, self.form.reasons, self.form.more], labels=False
         )
@@ -102,32 +105,46 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _connect(self) -> None:
         form = self.form
+        self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
         self.context.settings_changed.connect(self._update_later)
         form.layout_changed.connect(self._update_tab_order)
         self.scroll.restyled.connect(self._update_later)
-        form.suggest.changed.connect(lambda: self._suggest(requested=True))
+        form.suggest.changed.connect(self._suggest_pressed)
         for changed in (form.table.changed, form.model.changed):
             changed.connect(self._suggest_later)
 
+    @slot
     def reset_choices(self, *_: Any) -> None:
         """Update the lists of layers; napari calls this when the layers of the viewer change."""
         self.form.reset_choices()
+
+    def fail(self, error: Exception) -> None:
+        """Show an error below Run."""
+        self.panel.fail(error)
 
     @property
     def pending(self) -> bool:
         """Whether a change has not been processed yet."""
         return self.form.pending or bool(self._timer.isActive())
 
+    @slot
     def _update_tab_order(self) -> None:
         set_tab_order(self)
 
+    @slot
+    def _before_removal(self) -> None:
+        with suppress(RuntimeError):  # the widget has been destroyed
+            make_canvas_current(self.native)
+
+    @slot
     def _layer_changed(self) -> None:
         self._suggestion_due = True
         self.panel.forget()
         self.context.layer_changed.emit()
 
+    @slot
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
@@ -137,19 +154,24 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.button.tooltip = "Open an image first; it is filtered in the background."
         self.context.settings_changed.emit()
 
+    @slot
     def _preferences_changed(self, _: Any) -> None:
         self.form.settings_changed.emit()
 
+    @slot
     def _disconnect_page(self) -> None:
         self._page.events.disconnect(self._preferences_changed)
 
+    @slot
     def _suggest_later(self) -> None:
         self._suggestion_due = True
         self._update_later()
 
+    @slot
     def _update_later(self) -> None:
         self._timer.start()
 
+    @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
         for container in (self.form, self.form.more.body):
@@ -161,6 +183,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._make_plan()
 
     # ---- suggestion
+
+    @slot
+    def _suggest_pressed(self) -> None:
+        self._suggest(requested=True)
 
     def _suggest(self, requested: bool = False) -> None:
         """Fill in suggested values.
@@ -195,7 +221,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
         def work(control: TaskControl) -> nd.Suggestion:
             wait_for_suggestion(settings, control.cancel)
-            return starting_values.suggest_values(settings, thorough=requested)
+            return starting_values.suggest_values(settings, requested, control.cancel)
 
         def done(suggestion: nd.Suggestion) -> None:
             controls.fill(suggestion.model)
@@ -242,6 +268,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             options |= section.output_options()
         return outputs.OutputRequest(**options)
 
+    @slot
     def _run(self) -> None:
         try:
             settings, request = self.form.settings().with_copied_labels(), self._output_request()

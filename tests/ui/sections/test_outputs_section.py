@@ -2,9 +2,9 @@
 
 import threading
 
+import napari.settings
 import numpy as np
 import pytest
-from napari.settings import get_plugin_settings
 from napari.utils.notifications import notification_manager
 
 import napari_diffusion as nd
@@ -366,10 +366,13 @@ def test_preferences_apply_to_every_run(open_alone, press_run, noisy, preference
     assert widget.panel.plan.value == widget.panel.status.value
 
 
+@pytest.mark.skipif(
+    not hasattr(napari.settings, "get_plugin_settings"), reason="napari before 0.9 has no such page"
+)
 def test_preferences_are_those_of_the_page_that_the_manifest_declares(plugin_settings, npe2pm):
     assert READ() == Preferences()  # not installed as a plugin: the defaults apply
     with npe2pm.tmp_plugin(manifest=str(ROOT / "napari.yaml")):
         assert READ() == Preferences()
-        page = get_plugin_settings("napari-diffusion").filters
+        page = napari.settings.get_plugin_settings("napari-diffusion").filters
         page.threads, page.memory, page.preview = 3, 1536, 256
         assert READ() == Preferences(threads=3, memory=3 << 29, preview=256)

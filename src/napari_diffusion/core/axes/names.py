@@ -32,10 +32,11 @@ _NAMES = {
     " ap lr rl pa is si lateral axial elevation elevational sagittal coronal"
     " ra ras right anterior superior left posterior inferior",
     AxisKind.TIME: "t time zeit temps tiempo tempo timepoint tp timestep timeframe frame"
-    " timelapse cycle repetition repeat rep volume vol dynamic sweep timeseries taxis tr hour minute second",
+    " timelapse cycle repetition repeat rep volume vol dynamic sweep timeseries taxis tr hour"
+    " minute second",
     AxisKind.CHANNEL: "c ch channel kanal canal color colour w wavelength lambda l e emission"
-    " excitation band spectrum spectra spectral marker stain dye fluorophore antibody caxis laser filter"
-    " polarization polarisation",
+    " excitation band spectrum spectra spectral marker stain dye fluorophore antibody caxis laser"
+    " filter polarization polarisation",
     AxisKind.SAMPLE: "sample rgb rgba samplesperpixel",
     AxisKind.POSITION: "p s pos position scene serie series tile r m mosaic mosaictile view v angle"
     " rotation illumination illuminationdirection region field fieldofview fov roi site point well"

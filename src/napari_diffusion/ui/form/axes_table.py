@@ -12,13 +12,15 @@ from napari_diffusion.ui.layers.axes import (
     Axis,
     axes_of_recipe,
     common_unit,
+    describe,
     diffusing_by_default,
     length_conversion,
     names_of,
     size_in,
 )
-from napari_diffusion.ui.qt.layout import NO_MARGINS
+from napari_diffusion.ui.qt.layout import NO_MARGINS, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
+from napari_diffusion.ui.qt.slots import slot
 
 
 class AxisRow(Container):  # type: ignore[type-arg]
@@ -41,6 +43,7 @@ class AxisRow(Container):  # type: ignore[type-arg]
         self.native.layout().setStretch(1, 1)
         self.smooth.changed.connect(self._show_size)
 
+    @slot
     def _show_size(self) -> None:
         self.size.visible = bool(self.smooth.value)
 
@@ -52,6 +55,8 @@ class AxesTable(Container):  # type: ignore[type-arg]
     ----------
     rows
         One row per axis; rows beyond the axes of the layer are hidden.
+    words
+        What is smoothed, and what was assumed, in words.
     reset, use_file_axes
         Buttons to restore the voxel size of the layer, and to use the axes of its file.
     """
@@ -60,7 +65,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         self.rows: list[AxisRow] = []
         self._axes: tuple[Axis, ...] = ()
         self._layer_sizes: tuple[float, ...] = ()
-        self._unit = ""
+        self._unit, self._colours = "", 0
         self._filling = False
         self.reset = PushButton(
             text="Use the layer's voxel size",
@@ -72,9 +77,11 @@ class AxesTable(Container):  # type: ignore[type-arg]
             visible=False,
             tooltip="What the file says and the layer does not.",
         )
+        self.words = wrapping_label()
+        self.words.tooltip = "What is smoothed, and what was assumed about the axes."
         tip = "Axes to smooth along, number of voxels, and voxel size."
         super().__init__(
-            widgets=[self.reset, self.use_file_axes],
+            widgets=[self.words, self.reset, self.use_file_axes],
             labels=False,
             label="Smooth along",
             tooltip=tip,
@@ -119,7 +126,11 @@ class AxesTable(Container):  # type: ignore[type-arg]
             row.smooth.value = axis.index in identified
         return True
 
-    def show_layer(self, axes: Sequence[Axis], corrected: bool = False) -> str:
+    def describe(self) -> None:
+        """Show in words what is smoothed, and what was assumed about the axes."""
+        self.words.value = describe(self._axes, self.axes, self._colours)
+
+    def show_layer(self, axes: Sequence[Axis], corrected: bool = False, colours: int = 0) -> str:
         """Show the axes of a layer and return the unit of the voxel size.
 
         Parameters
@@ -130,6 +141,8 @@ class AxesTable(Container):  # type: ignore[type-arg]
             Whether the layer was shown before and has been corrected. Checked axes and voxel sizes
             that the user has changed are kept. The unit is kept while the unit of the layer is the
             same. A layer with another number of axes counts as a new one.
+        colours
+            Number of samples of a colour; 0 without colours.
         """
         old_axes, default = self._axes, diffusing_by_default(axes)
         keep_changes = corrected and len(axes) == len(old_axes)
@@ -142,7 +155,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         if keep_changes:
             factor = length_conversion(self._unit, unit)
             edited_sizes = {i: row.size.value * factor for i, row in self._edited_rows()}
-        self._axes = tuple(axes)
+        self._axes, self._colours = tuple(axes), colours
         with self._quietly():
             self._show_rows(checked, unit, edited_sizes)
         self._set_unit(unit)
@@ -188,10 +201,12 @@ class AxesTable(Container):  # type: ignore[type-arg]
         entries = enumerate(zip(self._axes_and_rows(), self._layer_sizes, strict=False))
         return [(i, row) for i, ((_, row), size) in entries if row.size.value != size]
 
+    @slot
     def _size_changed(self) -> None:
         if not self._filling:
             self.reset.visible = bool(self._edited_rows())
 
+    @slot
     def _reset_sizes(self) -> None:
         for row, size in zip(self.rows, self._layer_sizes, strict=True):
             row.size.value = size

@@ -8,12 +8,14 @@ from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
+from napari_diffusion.ui.layers.axes import Axis, layer_axes
 from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
+from napari_diffusion.ui.qt.slots import slot
 
 #: Events of an image layer that change its array or its grid.
 _GRID_EVENTS = ("scale", "units", "axis_labels", "data")
-#: Events of an image layer that move it. The layers shown over it move with it.
+#: Events of a layer that move it or change its grid. The layers shown over it move with it.
 _MOVE_EVENTS = ("translate", "rotate", "shear", "affine")
 
 
@@ -33,13 +35,15 @@ class LayerWatcher:
     ----------
     viewer
         The viewer of the layers.
+    fail
+        Shows an error.
 
     Attributes
     ----------
     corrected
         Signal: the image got other data, voxel size, units or axis labels.
     changed
-        Signal: the image was moved, or pixels of image or labels were changed in place.
+        Signal: image or labels were moved, or their pixels were changed in place.
     revision
         Number of changes in place, as by painting.
     """
@@ -47,8 +51,9 @@ class LayerWatcher:
     corrected = Signal()
     changed = Signal()
 
-    def __init__(self, viewer: Any) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
+        self._viewer, self.fail = viewer, fail
+        self._axes: tuple[Axis, ...] = ()
         self._image: Any = None
         self._labels: Any = None
         self._views: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -65,6 +70,7 @@ class LayerWatcher:
         reconnect(self._image, layer, _MOVE_EVENTS, self._moved)
         reconnect(self._image, layer, ["set_data"], self._redrawn)
         self._image = layer
+        self._axes = () if layer is None else layer_axes(layer)
 
     def watch_labels(self, layer: Any) -> None:
         """Follow a labels layer instead of the one before; ``None`` for no layer."""
@@ -72,18 +78,32 @@ class LayerWatcher:
             return
         reconnect(self._labels, layer, ["set_data"], self._redrawn)
         reconnect(self._labels, layer, ["labels_update"], self._painted)
+        reconnect(self._labels, layer, (*_GRID_EVENTS, *_MOVE_EVENTS), self._labels_moved)
         self._labels = layer
 
+    @slot
     def _corrected(self) -> None:
+        self._axes = layer_axes(self._image)
         self.corrected.emit()
 
+    @slot
     def _moved(self) -> None:
+        """Tell a move from a change of the voxel size or of the directions of the axes."""
+        if layer_axes(self._image) != self._axes:
+            self._corrected()
+        else:
+            self.changed.emit()
+
+    @slot
+    def _labels_moved(self) -> None:
         self.changed.emit()
 
+    @slot
     def _painted(self) -> None:
         self.revision += 1
         self.changed.emit()
 
+    @slot
     def _redrawn(self, event: Any) -> None:
         """Detect values that were changed in place.
 

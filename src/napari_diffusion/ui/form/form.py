@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, PushButton, Widget
@@ -11,20 +12,21 @@ from psygnal import Signal
 import napari_diffusion as nd
 from napari_diffusion.core import units
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options
-from napari_diffusion.models import Model, all_models, parameters
+from napari_diffusion.models import Model, all_models
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
-from napari_diffusion.ui.form.model_controls import MAX_INTEGER, ModelControls
+from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
+from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
 from napari_diffusion.ui.layers.axes import (
     LENGTHS,
     PIXEL,
-    array_of,
     channel_axis_of,
+    dtype_of,
     layer_axes,
     length_conversion,
+    shape_of,
 )
 from napari_diffusion.ui.layers.file_metadata import FileAxes
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
@@ -36,7 +38,7 @@ from napari_diffusion.ui.qt.layout import (
     keep_narrow,
     wrapping_label,
 )
-from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
@@ -55,6 +57,8 @@ class Form(Container):  # type: ignore[type-arg]
         The viewer that holds the layers.
     isotropic
         Whether to list the isotropic models or the anisotropic ones.
+    fail
+        Shows an error.
 
     Attributes
     ----------
@@ -70,14 +74,15 @@ class Form(Container):  # type: ignore[type-arg]
     settings_changed = Signal()
     layout_changed = Signal()
 
-    def __init__(self, viewer: Any, isotropic: bool) -> None:
+    def __init__(self, viewer: Any, isotropic: bool, fail: Callable[[Exception], None]) -> None:
         self._viewer = viewer
+        self.fail = fail
         self._isotropic = isotropic
         self._unit = PIXEL
         self._filling = False
         self._layer_change_due = False
         self._integer_colours = False
-        self._watcher = LayerWatcher(viewer)
+        self._watcher = LayerWatcher(viewer, fail)
         self._controls: dict[type[Model], ModelControls] = {}
         self._make_controls()
         self._make_options()
@@ -141,9 +146,12 @@ class Form(Container):  # type: ignore[type-arg]
         self._watcher.changed.connect(self._changed)
         self._viewer.layers.selection.events.active.connect(self._selection_changed)
 
+    @slot
     def _changed(self, *_: Any) -> None:
+        self.table.describe()
         self._emission.start()
 
+    @slot
     def _emit_changes(self) -> None:
         self._watcher.watch_labels(self.regions.value)
         if self._layer_change_due:
@@ -163,6 +171,7 @@ class Form(Container):  # type: ignore[type-arg]
 
     # ---- layer
 
+    @slot
     def reset_choices(self, *_: Any) -> None:
         """Update the lists of layers; magicgui emits nothing when the last layer is removed."""
         super().reset_choices()
@@ -175,6 +184,7 @@ class Form(Container):  # type: ignore[type-arg]
         if self.layer.value != self._watcher.image:
             self._show_layer()
 
+    @slot
     def _selection_changed(self) -> None:
         """Choose the layer that the user has selected in the viewer."""
         active = self._viewer.layers.selection.active
@@ -184,6 +194,7 @@ class Form(Container):  # type: ignore[type-arg]
             self.layer.value = active
             self._follow_layer()
 
+    @slot
     def _show_layer(self) -> None:
         layer = self.layer.value
         self._watcher.watch_image(layer)
@@ -199,12 +210,13 @@ class Form(Container):  # type: ignore[type-arg]
         napari saves only such colours as a picture, and shows floats above 1 as white.
         """
         before = self._integer_colours
-        colours = layer is not None and layer.rgb and array_of(layer).dtype.kind in "iu"
+        colours = layer is not None and layer.rgb and dtype_of(layer).kind in "iu"
         if colours != before:
             self._integer_colours = colours
             control = self.run_options["preserve_dtype"]
             control.value = colours or (bool(control.value) and not before)
 
+    @slot
     def _layer_corrected(self) -> None:
         self._show_axes(corrected=True)
 
@@ -213,7 +225,8 @@ class Form(Container):  # type: ignore[type-arg]
         self._layer_change_due = True
         self.reasons.visible = False
         if layer is not None:
-            unit = self.table.show_layer(layer_axes(layer), corrected)
+            colours = shape_of(layer)[-1] if layer.rgb else 0
+            unit = self.table.show_layer(layer_axes(layer), corrected, colours)
             file_axes = FileAxes.of_file(layer)
             self.table.use_file_axes.visible = file_axes is not None
             if file_axes is not None:
@@ -228,6 +241,7 @@ class Form(Container):  # type: ignore[type-arg]
             self.layout_changed.emit()
         self._changed()
 
+    @slot
     def _use_file_axes(self) -> None:
         file_axes = FileAxes.of_file(self.layer.value)
         if file_axes is not None:
@@ -246,6 +260,7 @@ class Form(Container):  # type: ignore[type-arg]
         """The parameter controls of the chosen model."""
         return self._controls[self.model.value]
 
+    @slot
     def _show_model(self) -> None:
         chosen = self.model.value
         if chosen not in self._controls:
@@ -268,6 +283,7 @@ class Form(Container):  # type: ignore[type-arg]
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))
 
+    @slot
     def _unit_chosen(self, unit: str) -> None:
         if not self._filling and unit and unit != self._unit:
             self.table.set_unit(unit, length_conversion(self._unit, unit))
@@ -326,11 +342,11 @@ class Form(Container):  # type: ignore[type-arg]
                 f"{model.title} is a model of the widget {other} diffusion; load the recipe there."
             )
         recipe = recipe.in_unit(units.canonical(self._unit))
-        _check_range(recipe)
+        check_range(recipe)
         axes_identified = self.table.check_axes_of(recipe)
         named = {layer.name: layer for layer in self.regions.choices if layer is not None}
         labels = named.get(recipe.labels)
-        shortcomings = self._shortcomings(recipe, axes_identified, labels)
+        sentences = shortcomings(recipe, self.layer.value, labels, axes_identified)
         self.model.value = model
         self.controls.set_by_user(recipe.model)
         self.amount.fill(recipe.time)
@@ -338,21 +354,6 @@ class Form(Container):  # type: ignore[type-arg]
         self.run_options.show(recipe)
         self.regions.value = labels
         self._changed()
-        return shortcomings
-
-    def _shortcomings(self, recipe: nd.Recipe, axes_identified: bool, labels: Any) -> list[str]:
-        """Return sentences about the parts of a recipe that cannot be used."""
-        sentences = []
-        if not axes_identified:
-            sentences.append("Which axes it means cannot be told here: see to those above.")
-        if recipe.labels is not None and labels is None:
-            sentences.append(
-                f"It smooths within the labels {recipe.labels}, and no layer here is called so."
-            )
-        if recipe.channel_axis is not None and not getattr(self.layer.value, "rgb", False):
-            sentences.append(
-                "It couples channels; those of this layer, if it has any, are smoothed one by one."
-            )
         return sentences
 
     def settings(self) -> Settings:
@@ -361,7 +362,8 @@ class Form(Container):  # type: ignore[type-arg]
         Raises
         ------
         ValueError
-            When no layer is chosen or no axis is checked.
+            When no layer is chosen, no axis is checked, or the labels are not on the voxels of the
+            layer.
         """
         layer = self.layer.value
         if layer is None:
@@ -380,18 +382,4 @@ class Form(Container):  # type: ignore[type-arg]
             labels=getattr(labels, "name", None),
             **self.run_options.recipe_options(),
         )
-        region_array = None if labels is None else array_of(labels)
-        return Settings(array_of(layer), recipe, region_array, self.execution())
-
-
-def _check_range(recipe: nd.Recipe) -> None:
-    """Raise ValueError if a number of a recipe is out of the range of the controls."""
-    numbers = [getattr(recipe.model, p.name) for p in parameters(recipe.model)]
-    numbers += [getattr(recipe, p.name) for p in run_options(type(recipe))]
-    for number in [*numbers, recipe.time]:
-        if not isinstance(number, int | float) or not number:
-            continue
-        largest = MAX_INTEGER if isinstance(number, int) else MAX_VALUE
-        if not MIN_VALUE <= abs(number) <= largest:
-            size = "large" if abs(number) > 1 else "small"
-            raise ValueError(f"The recipe says {number:.3g}, which is too {size} to be shown.")
+        return Settings.of_recipe(layer, recipe, self.execution(), labels)

@@ -7,6 +7,7 @@ from magicgui.widgets import ComboBox, Container
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma, time_for_sigma
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
+from napari_diffusion.ui.qt.slots import slot
 
 SIGMA, WIDTH, TIME = "sigma", "FWHM", "time"
 #: Full names of the quantities.
@@ -74,6 +75,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         self._time *= factor**2
         self._show()
 
+    @slot
     def _number_changed(self, value: float) -> None:
         if not self._filling:
             sigma = value / FWHM if self.kind.value == WIDTH else value
@@ -81,6 +83,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
             self.edited = True
             self._show_others()
 
+    @slot
     def _show(self) -> None:
         self._filling = True
         try:

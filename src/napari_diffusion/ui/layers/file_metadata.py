@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_diffusion import io
+from napari_diffusion.core.axes.names import AxisKind, kind_of
 from napari_diffusion.core.units import symbol
 from napari_diffusion.io.volume import UNKNOWN_AXES
-from napari_diffusion.ui.layers.axes import PIXEL, array_of, is_nameless
+from napari_diffusion.ui.layers.axes import PIXEL, is_nameless, shape_of
 
 SECOND = "s"
 
@@ -48,10 +49,11 @@ class FileAxes:
             or any(str(unit) != PIXEL for unit in layer.units)
         )
         volume = None if has_metadata or not isinstance(path, str) else io.read_metadata(path)
-        if volume is None or volume.shape != tuple(array_of(layer).shape):
+        if volume is None or tuple(volume.shape) != shape_of(layer):
             return None
         letters = volume.axes[: layer.ndim]
-        adds_nothing = volume.unit == PIXEL and set(letters) <= set("XYZ")
+        kinds = {letter: kind_of(letter) for letter in letters}
+        adds_nothing = volume.unit == PIXEL and {*kinds.values()} <= {AxisKind.SPACE}
         if adds_nothing or any(letter in UNKNOWN_AXES for letter in letters):
             return None
         steps = {"T": (volume.time_step, SECOND)} if volume.time_step else {}

@@ -13,6 +13,7 @@ from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run.settings import Settings
@@ -95,6 +96,10 @@ class Overlay:
         context.on_close(self._close)
         self._undocked = Undocked(parent, self._leave)
 
+    def fail(self, error: Exception) -> None:
+        """Show an error below Run."""
+        self._context.fail(error)
+
     @property
     def layer(self) -> Any:
         """The layer, ``None`` without one."""
@@ -133,6 +138,7 @@ class Overlay:
         if not hidden:
             self.refresh()
 
+    @slot
     def refresh(self) -> None:
         """Compute the picture again after `REFRESH_DELAY_MS`."""
         if self._on and not self._hidden and not self._refresh_timer.isActive():
@@ -145,19 +151,22 @@ class Overlay:
         if layer is not None and layer in self._context.viewer.layers:
             self._context.viewer.layers.remove(layer)
 
+    @slot
     def _close(self) -> None:
         self._on = False
         self._queue.drop()
         try:
             self.remove()
-        except RuntimeError:  # the whole window is being destroyed, and parts of it are gone
+        except Exception:  # the whole window is being destroyed, and parts of it are gone
             self._layer = None
 
+    @slot
     def _leave(self) -> None:
         if self._on:
             self.switch(False)
             self._on_deleted()
 
+    @slot
     def _moved(self) -> None:
         if self._layer is not None and self._is_off_screen():
             self.remove()
@@ -173,35 +182,42 @@ class Overlay:
         except (TypeError, ValueError):
             return False
 
+    @slot
     def _panned(self) -> None:
         if self._on and self._shown_part is not None and not self._shown_part.whole:
             self.refresh()
 
+    @slot
     def _removed(self, event: Any) -> None:
-        if self._layer is not None and event.value == self._layer:
-            self._layer = None
+        if event.value in (self._layer, self._source):
+            if event.value is self._layer:
+                self._layer = None
             self._deletion_timer.start()
 
+    @slot
     def _inserted(self, event: Any) -> None:
         is_result = not selected_by_user() and event.value not in auxiliary_layers
         if self._layer is not None and is_result:
             self._raise_timer.start()
 
+    @slot
     def _raise(self) -> None:
         """Move the layer above the result of a run, which would hide later changes of it."""
         layers = self._context.viewer.layers
         if self._layer is not None and self._layer in layers and layers[-1] is not self._layer:
             layers.move(layers.index(self._layer), len(layers))
 
+    @slot
     def _handle_deletion(self) -> None:
         """Switch off if the layer alone was deleted; with its image, continue on the next one."""
         if self._on and self._source in self._context.viewer.layers:
             self.switch(False)
             self._on_deleted()
-        elif self._on and self._layer is None:
+        elif self._on:
             self.remove()
             self.refresh()
 
+    @slot
     def _request(self) -> None:
         context = self._context
         try:
@@ -290,10 +306,12 @@ class Overlay:
             reconnect(self._source, source, style, self._copy_style)
         self._source = source
 
+    @slot
     def _copy_name(self) -> None:
         if self._layer is not None:
             self._layer.name = f"{self._source.name} [{self._title}]"
 
+    @slot
     def _copy_style(self) -> None:
         if self._layer is not None and self._source is not None and not self._layer.rgb:
             self._layer.contrast_limits = self._source.contrast_limits

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_diffusion.ui.layers.axes import array_of
+from napari_diffusion.ui.layers.axes import shape_of
 
 #: Factor by which the side of a box in 3-D view is shorter than the maximum side in 2-D view.
 BOX_SHARE = 4
@@ -47,7 +47,7 @@ class Part:
 
 def position(viewer: Any, layer: Any) -> list[int] | None:
     """Return the voxel of a layer at the sliders of a viewer; ``None`` outside the layer."""
-    shape = array_of(layer).shape[: layer.ndim]
+    shape = shape_of(layer)[: layer.ndim]
     point = np.rint(_data_position(viewer, layer, viewer.dims.point)).astype(int)
     shown = displayed(viewer, layer)
     for axis, (p, n) in enumerate(zip(point, shape, strict=True)):
@@ -79,7 +79,7 @@ def on_screen(
         plane.
     """
     voxel, shown = position(viewer, layer), displayed(viewer, layer)
-    shape = array_of(layer).shape
+    shape = shape_of(layer)
     if voxel is None or 0 in shape or len(shown) < min(2, layer.ndim):
         return None
     region = [slice(p, p + 1) for p in voxel] + [slice(0, n) for n in shape[layer.ndim :]]

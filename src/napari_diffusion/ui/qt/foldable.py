@@ -6,6 +6,7 @@ from magicgui.widgets import Container, PushButton, Widget
 from psygnal import Signal
 
 from napari_diffusion.ui.qt.layout import NO_MARGINS
+from napari_diffusion.ui.qt.slots import slot
 
 
 class Foldable(Container):  # type: ignore[type-arg]
@@ -50,6 +51,7 @@ class Foldable(Container):  # type: ignore[type-arg]
         if value != self._open:
             self._toggle()
 
+    @slot
     def _toggle(self) -> None:
         self._open = not self._open
         self._show()

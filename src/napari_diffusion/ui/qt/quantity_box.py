@@ -14,6 +14,7 @@ from qtpy.QtGui import QValidator, QWheelEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_diffusion.core import units
+from napari_diffusion.ui.qt.slots import slot
 
 #: Unit with a power of a length, such as µm, µm², 1/µm and intensity/µm, without signs of powers.
 _UNIT = re.compile(
@@ -45,10 +46,12 @@ class QuantitySpinBox(QDoubleSpinBox):
         line.textEdited.connect(self._typing)
         self.editingFinished.connect(self._typed)
 
+    @slot
     def _typing(self) -> None:
         if self._before is None:  # keep the value before the first digit: each digit changes it
             self._before = self.value()
 
+    @slot
     def _typed(self) -> None:
         self._before = None
 

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from napari_diffusion import backends
+from napari_diffusion.core.arrays import shape_and_dtype
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.models import Model, PeronaMalik, all_models
 from napari_diffusion.ui.run.settings import Settings
@@ -133,11 +134,12 @@ def _warmup_task(settings: Settings) -> WarmupTask | None:
     plan, key, labels = settings.plan_of_kernels, kernel_key(settings), settings.labels
     if plan is None or key is None:
         return None
+    shape, dtype = shape_and_dtype(settings.image, "image")
     return WarmupTask(
         repr(key),
         plan.backend,
         settings.recipe.to_dict(),
-        tuple(map(int, settings.image.shape)),
-        str(settings.image.dtype),
+        shape,
+        str(dtype),
         None if labels is None else tuple(map(int, labels.shape)),
     )

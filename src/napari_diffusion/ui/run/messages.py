@@ -22,6 +22,10 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.NAME_CHANNEL_AXIS: f"{_OPEN_LAYER} and run it by itself",
     Remedy.GIVE_VOXEL_SIZE: f"{_OPEN_LAYER} and set its voxel size there",
     Remedy.GIVE_LABELS: "choose them in “Within labels”, under More options",
+    Remedy.RESAMPLE_REGIONS: (
+        "give both layers the same scale, translate, rotate, shear and affine, or choose other "
+        "labels in “Within labels”"
+    ),
     Remedy.ALLOW_MORE_MEMORY: (
         "filter a smaller region, keep fewer snapshots, or allow more in the preferences"
     ),

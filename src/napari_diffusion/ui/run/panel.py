@@ -13,6 +13,7 @@ from magicgui.widgets import Container, ProgressBar, PushButton
 
 from napari_diffusion.core.errors import DescribedError
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
@@ -231,6 +232,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         text = f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}."
         self.say(text, StatusKind.RUNNING)
 
+    @slot
     def _cancel_current(self) -> None:
         # The panel does not wait for the thread, which ends at its next slab, or after a
         # compilation, which cannot be interrupted.
@@ -240,17 +242,20 @@ class RunPanel(Container):  # type: ignore[type-arg]
         text = "Cancelled." if run.files else "Cancelled; no layer was added."
         self._continue(text, cancelled=True)
 
+    @slot
     def _stop_current(self) -> None:
         if self._runs.task is not None:
             self._runs.task.stop.set()
             self.stop.enabled = False
             self.say("Stopping after this step…", StatusKind.STOPPING)
 
+    @slot
     def leave(self) -> None:
         """Cancel all runs when the panel is taken off the screen."""
         if self.busy:
             self._cancel_all()
 
+    @slot
     def _cancel_all(self) -> None:
         self._dropped += self.queued
         self._queue.clear()

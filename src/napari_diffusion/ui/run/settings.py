@@ -11,7 +11,7 @@ import numpy as np
 
 import napari_diffusion as nd
 from napari_diffusion.core import units
-from napari_diffusion.core.geometry import Domain
+from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem, unread_problem
@@ -20,12 +20,14 @@ from napari_diffusion.ui.layers.axes import (
     array_of,
     axes_of_recipe,
     channel_axis_of,
+    channel_weights_of,
     common_unit,
     diffusing_by_default,
     layer_axes,
     names_of,
     size_in,
 )
+from napari_diffusion.ui.layers.labels import labels_on_grid
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
 from napari_diffusion.workflows.warmup import brief
 
@@ -44,12 +46,15 @@ class Settings:
         Array of the labels to smooth within, or ``None``.
     execution
         Number of threads.
+    channel_weights
+        Weight of each colour channel, as in `Geometry`.
     """
 
     image: Any
     recipe: nd.Recipe
     labels: Any
     execution: Execution
+    channel_weights: tuple[float | None, ...] | None = None
 
     @property
     def model(self) -> Model:
@@ -61,14 +66,19 @@ class Settings:
         """Symbol of the unit of all lengths."""
         return units.symbol(self.recipe.unit)
 
+    @property
+    def geometry(self) -> Geometry:
+        """Axes, voxel size and channels of the image."""
+        return replace(self.recipe.geometry, channel_weights=self.channel_weights)
+
     def problem(self) -> Problem:
         """Return the run on the image; its labels are read."""
-        return make_problem(self.image, self.recipe, domain=Domain(labels=self.labels))
+        return make_problem(self.image, self.recipe, self.geometry, Domain(labels=self.labels))
 
     def unread_problem(self) -> Problem:
         """Return the run on the image for a plan or a part; its labels are not read."""
         domain = Domain(labels=self.labels)
-        return unread_problem(self.image, self.recipe, self.recipe.geometry, domain)
+        return unread_problem(self.image, self.recipe, self.geometry, domain)
 
     @cached_property
     def plan_of_kernels(self) -> Plan | None:
@@ -78,7 +88,7 @@ class Settings:
         """
         try:
             return make_plan(brief(self.unread_problem()), self.execution)
-        except (TypeError, ValueError):
+        except Exception:  # preview and run report what is wrong
             return None
 
     @property
@@ -105,7 +115,7 @@ class Settings:
         recipe: nd.Recipe,
         execution: Execution,
         ndim: int | None = None,
-        labels: Any = None,
+        labels_layer: Any = None,
     ) -> Settings:
         """Return the run of a recipe on another layer, with its axes and voxel size.
 
@@ -122,14 +132,15 @@ class Settings:
             Number of threads.
         ndim
             Number of axes of the recipe's image.
-        labels
-            Array of the labels that the recipe names. A run whose image they do not fit is refused.
+        labels_layer
+            Labels layer that the recipe names.
 
         Raises
         ------
         ValueError
-            When the recipe is in pixel and the layer in a unit of length, or the reverse; or when
-            the axes are ambiguous and the layer has more axes of space than the recipe smooths.
+            When the labels are not on the voxels of the layer; when the recipe is in pixel and the
+            layer in a unit of length, or the reverse; or when the axes are ambiguous and the layer
+            has more axes of space than the recipe smooths.
         """
         axes = layer_axes(layer)
         matched = axes_of_recipe(recipe, axes, ndim)
@@ -147,7 +158,34 @@ class Settings:
             axis_names=names_of([axes[i] for i in chosen]),
             channel_axis=channel_axis_of(layer),
         )
-        return cls(array_of(layer), converted, labels, execution)
+        return cls.of_recipe(layer, converted, execution, labels_layer)
+
+    @classmethod
+    def of_recipe(
+        cls, layer: Any, recipe: nd.Recipe, execution: Execution, labels_layer: Any = None
+    ) -> Settings:
+        """Return the run of a recipe that has the axes and the voxel size of a layer.
+
+        Parameters
+        ----------
+        layer
+            Image layer to filter.
+        recipe
+            Settings of the run.
+        execution
+            Number of threads.
+        labels_layer
+            Labels layer to smooth within, or ``None``.
+
+        Raises
+        ------
+        ValueError
+            When the labels are not on the voxels of the layer.
+        """
+        labels = None
+        if labels_layer is not None:
+            labels = labels_on_grid(layer, labels_layer, recipe.axes or ())
+        return cls(array_of(layer), recipe, labels, execution, channel_weights_of(layer))
 
 
 def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict[str, Any]:

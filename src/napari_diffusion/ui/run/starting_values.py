@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import napari_diffusion as nd
+from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.suggestion import suggest_for
@@ -46,17 +47,21 @@ def central_patch(image: Any, axes: Sequence[int], channel_axis: int | None) -> 
     return np.asarray(image[tuple(index)])
 
 
-def suggest_values(settings: Settings, thorough: bool = False) -> nd.Suggestion:
+def suggest_values(
+    settings: Settings, thorough: bool = False, cancel: CancelEvent | None = None
+) -> nd.Suggestion:
     """Return a quick suggestion from the central patch, or a ``thorough`` one from the whole image.
 
     Raises
     ------
+    Cancelled
+        When the ``cancel`` event is set.
     Exception
         Any error of the estimate. The declared defaults then remain.
     """
-    image, geometry = settings.image, settings.recipe.geometry
+    image, geometry = settings.image, settings.geometry
     axes = range(len(image.shape)) if geometry.axes is None else geometry.axes
     sample = image if thorough else central_patch(image, axes, geometry.channel_axis)
-    problem = make_problem(sample, replace(settings.recipe, nan="mask"))
+    problem = make_problem(sample, replace(settings.recipe, nan="mask"), geometry)
     options = SuggestionOptions(thorough=thorough, unit=settings.unit)
-    return suggest_for([problem], settings.model, options)
+    return suggest_for([problem], settings.model, options, cancel)

@@ -21,6 +21,7 @@ from weakref import WeakMethod
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
 from napari_diffusion.core.cancellation import Cancelled
+from napari_diffusion.ui.qt.slots import report, slot
 
 #: Minimum time between two progress reports [s]. Each report repaints the window with its canvas,
 #: which takes 50 ms and more where OpenGL is rendered in software.
@@ -134,15 +135,25 @@ class Task(QObject):
             self._last_report = now
             self._message.emit("progress", fraction)
 
+    @slot
     def _deliver(self, kind: str, value: Any) -> None:
+        """Call a listener; an error of ``done`` goes to ``failed``."""
         if kind in ("done", "failed"):
             _running.discard(self)
             listeners, self._listeners = self._listeners, {}
         else:
             listeners = self._listeners
         listener = listeners.get(kind)
-        if listener is not None:
+        if listener is None:
+            return
+        try:
             listener(value)
+        except Exception as error:  # a slot of Qt
+            failed = listeners.get("failed")
+            if kind == "done" and failed is not None:
+                failed(error)
+            else:
+                raise
 
 
 class ReplaceableTask:
@@ -197,8 +208,12 @@ def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
     def on_destroyed() -> None:
         _end_calls.discard(on_destroyed)
         end = method()
-        if end is not None:
+        if end is None:
+            return
+        try:
             end()
+        except Exception as error:  # a slot of Qt
+            report(None, error)
 
     _end_calls.add(on_destroyed)
     qt.destroyed.connect(on_destroyed)

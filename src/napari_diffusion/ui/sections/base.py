@@ -8,6 +8,7 @@ from magicgui.widgets import Widget
 
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.qt.foldable import Foldable
+from napari_diffusion.ui.qt.slots import slot
 
 
 class Section:
@@ -32,6 +33,10 @@ class Section:
         self.box = Foldable(self.title, self.make(), tooltip=self.tooltip)
         self.box.toggled.connect(self.on_toggled)
 
+    def fail(self, error: Exception) -> None:
+        """Show an error below Run."""
+        self.context.fail(error)
+
     def make(self) -> list[Widget]:
         """Return the content of the box; called once."""
         raise NotImplementedError
@@ -40,5 +45,6 @@ class Section:
         """Return the additional outputs of a run, as fields of `OutputRequest`."""
         return {}
 
+    @slot
     def on_toggled(self, opened: bool) -> None:
         """React to the box being opened or closed; a closed section does no work."""

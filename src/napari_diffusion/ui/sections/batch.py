@@ -15,6 +15,7 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun
 from napari_diffusion.ui.run.run import Run
@@ -65,6 +66,7 @@ class BatchSection(Section):
         self.context.viewer.layers.selection.events.changed.connect(self._show_count)
         return [self.layers, folders, self.replace, self.files]
 
+    @slot
     def on_toggled(self, opened: bool) -> None:
         """Show the number of selected layers."""
         if opened:
@@ -81,6 +83,7 @@ class BatchSection(Section):
             and layer not in auxiliary_layers
         ]
 
+    @slot
     def _show_count(self) -> None:
         if not self.box.open:
             return
@@ -92,6 +95,7 @@ class BatchSection(Section):
         else:
             self.layers.tooltip = "Select image layers in the list of layers first."
 
+    @slot
     def _filter_layers(self) -> None:
         context, memory = self.context, Preferences.read().memory
         try:
@@ -105,14 +109,15 @@ class BatchSection(Section):
                 if layer is not context.layer:
                     ndim = context.layer.ndim
                     settings = Settings.of_layer(
-                        layer, chosen.recipe, chosen.execution, ndim, chosen.labels
-                    )
+                        layer, chosen.recipe, chosen.execution, ndim, context.labels_layer
+                    ).with_copied_labels()
             except ValueError as error:
                 context.enqueue(_failing_run(layer.name, error))
                 continue
             run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
             context.enqueue(run.queued_run())
 
+    @slot
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
         try:
@@ -185,7 +190,7 @@ def _file_run(
     return QueuedRun(
         source.name,
         work,
-        lambda written: f"Wrote {written[0]}",
+        lambda written: " ".join([f"Wrote {written[0]}.", *getattr(written, "notes", ())]),
         stoppable=False,
         files=(source, target),
     )

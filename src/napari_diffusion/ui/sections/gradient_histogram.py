@@ -10,6 +10,8 @@ import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 
+from napari_diffusion.ui.qt.slots import slot
+
 #: Height of the plot, enough for four decades of counts [pixel].
 PLOT_HEIGHT = 176
 #: Margin below the axis label, whose descenders pyqtgraph would cut off [pixel].
@@ -83,6 +85,7 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
         self.line.setBounds((low - DECADES_OUTSIDE, high + DECADES_OUTSIDE))
         self._fit()
 
+    @slot
     def _fit(self) -> None:
         """Fit the range to the whole histogram and the line."""
         low, high, line = *self._ends, float(self.line.value())

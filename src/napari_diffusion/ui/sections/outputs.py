@@ -15,6 +15,7 @@ from napari_diffusion.models import get
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.sections.base import Section
 
 _TENSOR_TIPS = {
@@ -93,12 +94,14 @@ class OutputsSection(Section):
             options[name] = control.enabled and bool(control.value)
         return options
 
+    @slot
     def on_toggled(self, opened: bool) -> None:
         """Show the snapshot on screen and the outputs of the model."""
         if opened:
             self._show_tensor_outputs()
             self._show_position()
 
+    @slot
     def _output_changed(self) -> None:
         self.context.report_change()
 
@@ -106,6 +109,7 @@ class OutputsSection(Section):
         """Return the controls for outputs of models with a diffusion tensor, by field."""
         return {"coherence": self.coherence, "directions": self.directions}
 
+    @slot
     def _show_tensor_outputs(self) -> None:
         """Enable the outputs that need a diffusion tensor if the model has one."""
         controls, model = self._tensor_outputs(), self.context.controls.model
@@ -133,6 +137,7 @@ class OutputsSection(Section):
         number = int(np.clip(round(position[0]), 0, len(layer.data) - 1))
         return _Snapshot(layer, number, provenance["times"][number])
 
+    @slot
     def _show_position(self) -> None:
         """Show number and diffusion time of the snapshot on screen."""
         if not self.box.open:
@@ -152,6 +157,7 @@ class OutputsSection(Section):
             f"Gaussian σ {sigma:.3g} {unit}."
         )
 
+    @slot
     def _keep_snapshot(self) -> None:
         """Add the snapshot on screen as a layer."""
         snapshot = self._snapshot()

@@ -12,11 +12,12 @@ from qtpy.QtCore import QTimer
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.request import PreviewRequest
-from napari_diffusion.ui.layers.axes import array_of, layer_axes
+from napari_diffusion.ui.layers.axes import layer_axes, shape_of
 from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, on_screen
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
     is_compiling,
@@ -86,11 +87,13 @@ class PreviewSection(Section):
         self.context.viewer.dims.events.ndisplay.connect(self._list_cuts)
         return [self.show, self.hold, self.solid, self.status]
 
+    @slot
     def on_toggled(self, opened: bool) -> None:
         """Follow the view while the section is open."""
         self._list_cuts()
         self._switch()
 
+    @slot
     def _switch(self) -> None:
         on = self.box.open and bool(self.show.value)
         self.hold.enabled = on
@@ -99,9 +102,11 @@ class PreviewSection(Section):
             self._compile_timer.stop()
             self.status.value = ""
 
+    @slot
     def _hide(self) -> None:
         self.overlay.hide(True)
 
+    @slot
     def _show_again(self) -> None:
         self.overlay.hide(False)
 
@@ -109,6 +114,7 @@ class PreviewSection(Section):
         """Switch the preview off: the user has deleted its layer."""
         self.show.value = False
 
+    @slot
     def _list_cuts(self) -> None:
         """In 3-D view, offer a plane across each displayed axis of the layer."""
         layer = self.context.layer
@@ -124,12 +130,13 @@ class PreviewSection(Section):
         self.solid.visible = solid and self.box.open
         self._cut_changed()
 
+    @slot
     def _cut_changed(self) -> None:
         """Show the slider of the plane, with the range of its axis."""
         axis, layer = self.cut.value, self.context.layer
         self.place.visible = axis != BOX and self.solid.visible
         if axis != BOX and layer is not None and axis < layer.ndim:
-            size = array_of(layer).shape[axis]
+            size = shape_of(layer)[axis]
             with self.place.changed.blocked():
                 other_size = self.place.max != size - 1
                 self.place.max = max(1, size - 1)
@@ -191,6 +198,7 @@ class PreviewSection(Section):
         sides = " × ".join(str(size) for size in sizes if size > 1)
         return f"the middle, {sides} voxels{'' if is_early else '; the preferences say how much'}"
 
+    @slot
     def _show_progress(self) -> None:
         """Show that kernels are being compiled, or that the computation takes long."""
         if is_compiling():

@@ -14,7 +14,9 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 import napari_diffusion as nd
 from napari_diffusion.models import get
 from napari_diffusion.ui.layers.axes import array_of
+from napari_diffusion.ui.layers.labels import code_of_reorientation
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.slots import report, slot
 from napari_diffusion.ui.run.settings import history
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.workflows.file_run import axis_names_in_file
@@ -66,6 +68,7 @@ class RecipeSection(Section):
         )
         return [rows, self.of, self.steps, self.step, self.again]
 
+    @slot
     def on_toggled(self, opened: bool) -> None:
         """Show the history of the selected layer."""
         if opened:
@@ -77,10 +80,10 @@ class RecipeSection(Section):
         def guarded() -> None:
             try:
                 call()
-            except ValueError as error:
-                self.context.fail(error)
             except OSError as error:
-                self.context.fail(OSError(f"{error.filename} cannot be read: {error.strerror}."))
+                report(self, OSError(f"{error.filename} cannot be read: {error.strerror}."))
+            except Exception as error:
+                report(self, error)
 
         button = PushButton(text=text, tooltip=tip)
         button.changed.connect(guarded)
@@ -97,10 +100,15 @@ class RecipeSection(Section):
         comment = "" if layer is None else f"# image: the array of the layer {layer.name!r}"
         if labels is not None:
             comment += f"; labels: that of {labels.name!r}"
+        settings = None if layer is None else self.context.settings()
+        weights = None if settings is None else settings.channel_weights
         argument = None if labels is None else "labels"
+        if argument is not None and settings is not None:
+            argument += code_of_reorientation(labels, settings.labels)
 
         def code(recipe: nd.Recipe) -> str:
-            return f"{comment}\n{recipe.to_python(labels=argument)}".lstrip()
+            text = recipe.to_python(labels=argument, channel_weights=weights)
+            return f"{comment}\n{text}".lstrip()
 
         self._copy("Python code", code)
 
@@ -179,6 +187,7 @@ class RecipeSection(Section):
             choices.append((f"{number + 1}. {title} of {step.get('source', '?')}", number))
         return choices
 
+    @slot
     def _show_history(self) -> None:
         if not self.box.open:
             return
@@ -197,6 +206,7 @@ class RecipeSection(Section):
             self.steps.value = count - 1
             self._show_step()
 
+    @slot
     def _show_step(self) -> None:
         steps = self._history()
         if self.steps.value is None or not steps:

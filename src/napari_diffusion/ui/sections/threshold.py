@@ -20,6 +20,7 @@ from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
 from napari_diffusion.ui.overlay.visible_region import Part, on_screen, position
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
@@ -104,6 +105,7 @@ class ThresholdSection(Section):
         """Whether a computation is still to be done."""
         return self._queue.busy or self.overlay.pending
 
+    @slot
     def on_toggled(self, opened: bool) -> None:
         """Make the plot when the section is first opened."""
         if opened and self.plot is None:
@@ -118,6 +120,7 @@ class ThresholdSection(Section):
 
     # ---- edges on the image
 
+    @slot
     def _switch_overlay(self) -> None:
         has_threshold = threshold_of(self.context.controls.model) is not None
         on = self.box.open and bool(self.mark.value) and has_threshold
@@ -137,6 +140,7 @@ class ThresholdSection(Section):
 
     # ---- gradients
 
+    @slot
     def _threshold_dragged(self, value: float) -> None:
         parameter = threshold_of(self.context.controls.model)
         if parameter is not None and self.plot is not None:
@@ -144,6 +148,7 @@ class ThresholdSection(Section):
             self.context.controls[parameter.name].value = rounded
             self.plot.threshold = rounded
 
+    @slot
     def _refresh(self) -> None:
         """Show the threshold; measure the gradients again if image, grid or frame have changed."""
         parameter = threshold_of(self.context.controls.model)
@@ -158,7 +163,7 @@ class ThresholdSection(Section):
             self._queue.drop()
             self._forget_gradients(error)
             return
-        geometry, sigma = settings.recipe.geometry, getattr(settings.model, "sigma", 0.0)
+        geometry, sigma = settings.geometry, getattr(settings.model, "sigma", 0.0)
         frame = None
         if voxel is not None:
             frame = [p for axis, p in enumerate(voxel) if axis not in (geometry.axes or ())]
@@ -227,6 +232,7 @@ class ThresholdSection(Section):
             "Dashed: how freely is smoothed."
         )
 
+    @slot
     def _apply_theme(self) -> None:
         if self.plot is not None:
             from napari.utils.theme import get_theme

@@ -1,0 +1,26 @@
+"""The canvas of napari, as a Qt widget."""
+
+from __future__ import annotations
+
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QWidget
+
+
+def make_canvas_current(native: QWidget) -> None:
+    """Make the OpenGL context of the viewer current in which a widget is docked.
+
+    napari 0.9 deletes the buffers and textures of a removed layer at once, and does not make its
+    context current. Without a current context the commands are lost, and the next drawing ends the
+    process (vispy 0.17). Call it before a layer is removed.
+
+    Parameters
+    ----------
+    native
+        Any part of the docked widget. Nothing happens if it is in no window of napari.
+    """
+    top = native
+    while (above := top.parentWidget()) is not None:
+        top = above
+    for canvas in top.findChildren(QOpenGLWidget):
+        if canvas.isValid():
+            canvas.makeCurrent()

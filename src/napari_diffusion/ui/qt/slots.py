@@ -1,0 +1,72 @@
+"""Methods that Qt, magicgui and napari call: no error leaves them.
+
+An error in a slot of Qt ends the process (PyQt6), or is printed and lost (PySide6). An error in a
+callback of napari ends the change of the layer that has called it. `slot` catches both.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+#: Errors that say in a sentence what is wrong; others are logged with their traceback.
+_EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+_log = logging.getLogger(__name__)
+
+
+def slot(method: _Method) -> _Method:
+    """Decorate a method that is connected to a signal, an event or a timer.
+
+    The method reports its errors (see `report`) and then returns ``None``. It is called with as
+    many of the values of the signal as it takes.
+    """
+    taken = _number_of_values(method)
+
+    @wraps(method)
+    def call(self: Any, *values: Any, **options: Any) -> Any:
+        try:
+            return method(self, *values[:taken], **options)
+        except Exception as error:
+            report(self, error)
+            return None
+
+    return cast("_Method", call)
+
+
+def report(owner: Any, error: Exception) -> None:
+    """Show an error by the method ``fail`` of an object, or as a napari notification without one.
+
+    Parameters
+    ----------
+    owner
+        The object whose method has raised the error.
+    error
+        The error.
+    """
+    if not isinstance(error, _EXPECTED_ERRORS):
+        _log.error("%s", "".join(traceback.format_exception(error)))
+    try:
+        fail = getattr(owner, "fail", None) or _notify
+        fail(error)
+    except Exception:  # the window is being closed, and parts of it are gone
+        _log.debug("The error could not be shown.", exc_info=True)
+
+
+def _notify(error: Exception) -> None:
+    from napari.utils.notifications import show_error
+
+    show_error(str(error) or type(error).__name__)
+
+
+def _number_of_values(method: Callable[..., Any]) -> int | None:
+    """Return how many values a method takes besides ``self``; ``None`` for any number."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

@@ -1,0 +1,205 @@
+"""Delete images under our layers in a visible window: ``python delete_in_window.py KIND NDISPLAY``.
+
+It is a program of its own: a fault of OpenGL ends the process. It prints the name of each case that
+the process has survived.
+"""
+
+import os
+import sys
+import tempfile
+import time
+
+os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "settings.yaml")
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_diffusion.ui.run import task
+from napari_diffusion.ui.sections.preview import PreviewSection
+from napari_diffusion.ui.sections.threshold import ThresholdSection
+
+SHAPE = (16, 40, 48)
+
+
+def image(seed, shape=SHAPE):
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def draw(condition=lambda: True, seconds=0.3):
+    """Process events, so that the window is drawn, until a condition holds."""
+    began = time.monotonic()
+    while not condition() or time.monotonic() < began + seconds:
+        if time.monotonic() > began + 120:
+            raise TimeoutError("The widget did not get ready.")
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+class Scene:
+    """A viewer with an image, the widget and a layer of ours over the image."""
+
+    def __init__(self, kind, ndisplay):
+        self.viewer = napari.Viewer(show=True)
+        self.image = self.viewer.add_image(image(0), name="image")
+        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(
+            "napari-diffusion", "Anisotropic diffusion"
+        )
+        self.viewer.dims.ndisplay = ndisplay
+        self.section = self.widget.sections[
+            PreviewSection if kind == "preview" else ThresholdSection
+        ]
+        self.section.box.open = True
+        if kind == "edges":
+            self.section.mark.value = True
+        self.wait()
+
+    @property
+    def overlay(self):
+        return self.section.overlay
+
+    def wait(self):
+        """Wait until our layer is up to date, and draw it."""
+        widget, overlay = self.widget, self.section.overlay
+        draw(lambda: not (widget.pending or task.running() or overlay.pending) and overlay.layer)
+
+    def gone(self):
+        """Draw, and check that our layer is gone with its image."""
+        draw()
+        assert self.overlay.layer is None
+        assert not self.viewer.layers, list(self.viewer.layers)
+
+    def again(self):
+        """Check that the next image gets our layer."""
+        self.viewer.add_image(image(1), name="again")
+        self.wait()
+        assert len(self.viewer.layers) == 2
+
+
+def removed(scene):
+    scene.viewer.layers.remove(scene.image)
+    scene.gone()
+    scene.again()
+
+
+def moved_below_its_image(scene):
+    scene.viewer.layers.move(1, 0)
+    draw()
+    scene.viewer.layers.remove(scene.image)
+    scene.gone()
+    scene.again()
+
+
+def trash_button(scene):
+    scene.viewer.layers.selection = {scene.image}
+    scene.viewer.layers.remove_selected()
+    scene.gone()
+    scene.again()
+
+
+def all_selected(scene):
+    scene.viewer.layers.select_all()
+    scene.viewer.layers.remove_selected()
+    scene.gone()
+    scene.again()
+
+
+def both_selected_among_three(scene):
+    scene.viewer.add_image(image(2), name="other")
+    scene.wait()
+    scene.viewer.layers.selection = {scene.widget.form.layer.value, scene.overlay.layer}
+    scene.viewer.layers.remove_selected()
+    scene.wait()
+    assert len(scene.viewer.layers) == 2
+
+
+def cleared(scene):
+    scene.viewer.layers.clear()
+    scene.gone()
+    scene.again()
+
+
+def slice_deleted(scene):
+    del scene.viewer.layers[:]
+    scene.gone()
+    scene.again()
+
+
+def while_running(scene):
+    scene.widget.panel.button.native.click()
+    scene.viewer.layers.remove(scene.image)
+    draw()
+    assert scene.overlay.layer is None
+    draw(lambda: not scene.widget.panel.busy)
+    scene.wait()  # the result is the next image
+
+
+def another_image_left(scene):
+    scene.viewer.add_image(image(2), name="other")
+    scene.wait()
+    chosen = scene.widget.form.layer.value
+    scene.viewer.layers.remove(chosen)
+    scene.wait()
+    assert len(scene.viewer.layers) == 2
+
+
+def our_layer_deleted(scene):
+    scene.viewer.layers.remove(scene.overlay.layer)
+    draw()
+    assert list(scene.viewer.layers) == [scene.image]
+    scene.viewer.layers.remove(scene.image)
+    scene.gone()
+
+
+def other_data(scene):
+    scene.image.data = image(3, (8, 30, 33))
+    scene.wait()
+    scene.image.data = image(3, (30, 33))
+    draw()
+    scene.viewer.layers.clear()
+    scene.gone()
+
+
+def dock_closed(scene):
+    scene.viewer.window.remove_dock_widget(scene.dock)
+    draw()
+    scene.viewer.layers.remove(scene.image)
+    draw()
+
+
+def viewer_closed(scene):
+    scene.viewer.close()
+    draw()
+
+
+CASES = (
+    removed,
+    moved_below_its_image,
+    both_selected_among_three,
+    trash_button,
+    all_selected,
+    cleared,
+    slice_deleted,
+    while_running,
+    another_image_left,
+    our_layer_deleted,
+    other_data,
+    dock_closed,
+    viewer_closed,
+)
+
+
+def main():
+    kind, ndisplay = sys.argv[1], int(sys.argv[2])
+    for case in CASES:
+        scene = Scene(kind, ndisplay)
+        case(scene)
+        if case is not viewer_closed:
+            scene.viewer.close()
+        draw()
+        sys.stdout.write(f"{case.__name__}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

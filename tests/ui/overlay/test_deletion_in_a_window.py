@@ -1,0 +1,20 @@
+"""Images are deleted under our layers in a visible window, and napari lives."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import delete_in_window
+
+
+@pytest.mark.parametrize("ndisplay", [2, 3])
+@pytest.mark.parametrize("kind", ["preview", "edges"])
+def test_napari_survives_every_deletion(kind, ndisplay):
+    program = [sys.executable, Path(delete_in_window.__file__), kind, str(ndisplay)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)
+    cases = [case.__name__ for case in delete_in_window.CASES]
+    survived = [line for line in ended.stdout.splitlines() if line in cases]
+    assert survived == cases, ended.stderr[-4000:]
+    assert ended.returncode == 0
