@@ -77,7 +77,7 @@ def sample_gradients(
         shape = shape_without_channels(on_block)
         gradient, valid = np.zeros(shape), np.zeros(shape, bool)
         for index, features, own_valid in frame_features(on_block):
-            largest = float(np.abs(features.u).max(initial=0)) / min(features.grid.spacing)
+            largest = float(np.abs(features.u).max(initial=0)) / features.grid.finest
             unit = gradient_unit(largest or 1.0)
             magnitude = np.sqrt(features.grad2(sigma, unit)) * unit
             gradient[index] = magnitude.reshape(gradient[index].shape)

@@ -65,7 +65,7 @@ class VesselEnhancing(Model):
         scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
         total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
-        unit = gradient_unit(self.gamma) / min(f.grid.spacing)
+        unit = gradient_unit(self.gamma) / f.grid.finest
         return DiffusionTensor(total, self.spectrum, maxima, (best,), unit)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:

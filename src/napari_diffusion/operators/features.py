@@ -105,7 +105,7 @@ class Features:
         length = 1.0
         if unit is not None:
             # In units of the smallest voxel too, so that the differences do not overflow.
-            length = power_of_two(min(self.grid.spacing))
+            length = power_of_two(self.grid.finest)
             scaled = self.scratch.take("scaled", smooth.shape, smooth.dtype)
             smooth = np.multiply(smooth, smooth.dtype.type(1 / (unit * length)), out=scaled)
         out = self.scratch.take("grad2", (self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)

@@ -95,7 +95,7 @@ class DiffusionTensor(Operator):
 
     def largest_value(self, grid: Grid, dtype: np.dtype[Any]) -> float:
         """Return the largest intensity whose gradients do not overflow in ``dtype``."""
-        return LARGEST_GRADIENT[dtype.itemsize] * self.unit * min(grid.spacing)
+        return LARGEST_GRADIENT[dtype.itemsize] * self.unit * grid.finest
 
     @property
     def maximum(self) -> float:  # type: ignore[override]

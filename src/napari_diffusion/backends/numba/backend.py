@@ -21,6 +21,7 @@ from napari_diffusion.backends.base import Backend, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.tensor import (
     QUANTISATION_STEPS,
+    ROUNDING_FACTOR,
     axis_count,
     entries,
 )
@@ -238,7 +239,7 @@ class NumbaBackend(Backend):
         """See `reference.tensor.compose`."""
         rows = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam])
         rows = rows.astype(mu.dtype, copy=False)
-        scale, first = mu.dtype.type(QUANTISATION_STEPS / largest), start * math.prod(d.shape[2:])
+        scale, first = mu.dtype.type(ROUNDING_FACTOR / largest), start * math.prod(d.shape[2:])
         matrices = _rows(matrix), _rows(mu), _rows(rows)
         self._tensor.compose(*matrices, scale, np.array(axes), _flat(d), first, d[0].size)
 

@@ -18,6 +18,9 @@ from napari_diffusion.core.arrays import Field, OpenFaces
 
 #: Stored entries of a tensor are integer multiples of its largest eigenvalue over this number.
 QUANTISATION_STEPS = (1 << 18) - 1
+#: Factor of entries before they are rounded. Exact halves, as on a diagonal plane, are so rounded
+#: away from zero in float64, whatever their rounding error.
+ROUNDING_FACTOR = QUANTISATION_STEPS * (1 + 1e-12)
 LARGEST_ENTRIES = -QUANTISATION_STEPS, QUANTISATION_STEPS
 #: Smallest hourglass weight of the cell stencil, as a share of the diagonal entry.
 MIN_HOURGLASS_WEIGHT = 0.05
@@ -217,7 +220,7 @@ def compose(
     for number, (i, j) in enumerate(entries(d.ndim - 1)):
         if i in row_of and j in row_of:
             entry = total[..., row_of[i], row_of[j]]
-            steps = np.clip(entry * (QUANTISATION_STEPS / largest), *LARGEST_ENTRIES)
+            steps = np.clip(entry * (ROUNDING_FACTOR / largest), *LARGEST_ENTRIES)
             d[number, planes] = np.rint(np.nan_to_num(steps, nan=0))
         else:
             d[number, planes] = 0
