@@ -200,6 +200,32 @@ def test_command_line_runs_without_a_cache_and_says_so_once(before, reason, tmp_
     assert not [path for path in tmp_path.rglob("*.nbc") if path.is_file()]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a user of Windows has a folder")
+def test_user_without_a_home_gets_no_folder_of_an_odd_name(tmp_path):
+    """A container may run as a user whom the system does not know."""
+    code = """
+        import json, logging, os, pwd
+        import numpy as np
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            os.environ.pop(name, None)
+        pwd.getpwuid = {}.__getitem__
+        os.chdir(os.environ["FOLDER"])
+        notes = []
+        handler = logging.Handler()
+        handler.emit = lambda record: notes.append(record.getMessage())
+        logging.getLogger("napari_diffusion").addHandler(handler)
+        from napari_diffusion.backends.numba import jit, stages
+        q = np.zeros(3, "f4")
+        stages.diffusivity(1, q)
+        print(json.dumps([q.tolist(), notes, jit.completion_mark("kind") is None]))
+    """
+    values, (note,), has_no_mark = python(code, FOLDER=str(tmp_path))
+    assert values == [1, 1, 1]
+    assert "this user has no home" in note
+    assert has_no_mark
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_user_chooses_the_folder_of_the_cache(tmp_path):
     chosen = tmp_path / "chosen"
     own = environment_in(tmp_path / "home") | {"NUMBA_CACHE_DIR": str(chosen)}

@@ -96,7 +96,7 @@ class CodeFiles:
         except OSError as error:
             if error.errno == errno.EACCES and self.load(name, key) == content:
                 return True  # Windows: another process has just saved the same file and reads it
-            self._fail(error)
+            self.stop_saving(error)
             return False
         self.names.add(name)
         return True
@@ -124,8 +124,8 @@ class CodeFiles:
                 temporary.unlink()
             raise
 
-    def _fail(self, error: OSError) -> None:
-        """Stop saving, and log the reason once."""
+    def stop_saving(self, error: OSError) -> None:
+        """Save no further file, and log the reason, once."""
         with self._lock:
             if self.failure is not None:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -22,8 +23,8 @@ def _code_files() -> CodeFiles | None:
     """Return the files for the machine code of these sources and this version of numba.
 
     They are in a folder of the user, or in the one that ``NUMBA_CACHE_DIR`` names. The result is
-    ``None`` if ``NAPARI_DIFFUSION_NO_CACHE`` is set, if the system knows no folder of the user, or
-    if this version of numba stores kernels in another way.
+    ``None`` if ``NAPARI_DIFFUSION_NO_CACHE`` is set, or if this version of numba stores kernels in
+    another way.
     """
     if os.environ.get("NAPARI_DIFFUSION_NO_CACHE"):
         return None
@@ -39,10 +40,19 @@ def _code_files() -> CodeFiles | None:
     if settings.CACHE_DIR:
         caches = Path(settings.CACHE_DIR).absolute() / "napari-diffusion"
     else:
-        caches = Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False))
-    if not caches.is_absolute():  # without a home: a folder with the name "~" in the current one
-        return None
-    return CodeFiles(caches / f"{digest}-numba-{numba.__version__}")
+        caches = _user_caches()
+    files = CodeFiles(caches / f"{digest}-numba-{numba.__version__}")
+    if not caches.is_absolute():  # it would become a folder with the name "~" in the current one
+        files.stop_saving(FileNotFoundError(errno.ENOENT, "this user has no home"))
+    return files
+
+
+def _user_caches() -> Path:
+    """Return the folder of this user; a relative path if the system does not know the user."""
+    try:
+        return Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False))
+    except RuntimeError:  # older versions of platformdirs return a relative path
+        return Path("~/.cache/napari-diffusion")
 
 
 def _import_linear_algebra() -> None:
