@@ -13,9 +13,10 @@ from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.memory import MemoryDemand, format_bytes
+from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import slab_height
 from napari_diffusion.operators import Operator

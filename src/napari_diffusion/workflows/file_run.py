@@ -18,6 +18,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.memory import check_memory
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
@@ -112,7 +113,7 @@ class FileRun:
 
         Raises
         ------
-        ValueError, TypeError, OSError, WriteError
+        ValueError, TypeError, OSError, WriteError, NotEnoughMemory
             When the run would fail.
         """
         recipe = replace(
@@ -134,6 +135,7 @@ class FileRun:
         domain = options.domain(assignment.letters)
         problem = make_problem(volume.data, recipe, domain=domain)
         plan = make_plan(problem, options.execution)
+        check_memory(problem, plan.memory)
         return cls(volume, assignment, recipe, problem, plan, target, options)
 
     def filtered(
