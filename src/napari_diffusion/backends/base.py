@@ -190,6 +190,12 @@ class Backend:
         """Convolve with a separable symmetric kernel; see `reference.features.smooth`."""
         raise NotImplementedError
 
+    def smooth_differences(
+        self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
+    ) -> None:
+        """As `smooth`, from differences; see `reference.features.smooth_differences`."""
+        raise NotImplementedError
+
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """Count NaN and values beyond a limit; see `reference.features.count_invalid`."""
         raise NotImplementedError

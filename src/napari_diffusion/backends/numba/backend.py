@@ -163,7 +163,13 @@ class NumbaBackend(Backend):
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """See `reference.features.smooth`."""
-        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, None, _flat(out))
+
+    def smooth_differences(
+        self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
+    ) -> None:
+        """See `reference.features.smooth_differences`."""
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, True, _flat(out))
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """See `reference.features.count_invalid`."""

@@ -78,6 +78,24 @@ def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> Non
 
     ``taps[i][k]`` is the weight of offsets +k and -k along axis i.
     """
+    _smooth(u, lo, hi, taps, out, False)
+
+
+def smooth_differences(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
+    r"""Convolve as `smooth` does, with a kernel of sum one, from differences to each voxel.
+
+    .. math:: v(x) = u(x) + \sum_{k \ge 1} w_k\,\bigl(u(x + k) + u(x - k) - 2 u(x)\bigr)
+
+    along one axis after the other. Where all voxels under the kernel are equal, every difference is
+    zero, and the voxel keeps every bit. The sum of products would round it.
+    """
+    _smooth(u, lo, hi, taps, out, True)
+
+
+def _smooth(
+    u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field, by_differences: bool
+) -> None:
+    """Convolve block by block; see `smooth` and `smooth_differences`."""
     if not out.size:
         return
     planes = max(1, face_sums.BLOCK_VOXELS // math.prod(u.shape[2:]))
@@ -86,12 +104,14 @@ def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> Non
         part = u
         for axis, w in enumerate(taps):
             begin, end = (start, stop) if axis == 0 else (0, u.shape[axis + 1])
-            part = _convolved(part, axis + 1, w, begin, end)
+            part = _convolved(part, axis + 1, w, begin, end, by_differences)
         out[:, start - lo : stop - lo] = part
 
 
-def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field:
-    """Convolution along one axis, at ``start:stop`` of it; three passes per pair of taps."""
+def _convolved(
+    part: Field, axis: int, w: Field, start: int, stop: int, by_differences: bool
+) -> Field:
+    """Convolution along one axis, at ``start:stop`` of it; a few passes per pair of taps."""
     reach, size = len(w) - 1, part.shape[axis]
     first, last = start - reach, stop + reach
     wide = part[part_along(axis, part.ndim, slice(max(first, 0), min(last, size)))]
@@ -104,10 +124,13 @@ def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field
     shifted = [
         wide[part_along(axis, part.ndim, slice(k, k + stop - start))] for k in range(2 * reach + 1)
     ]
-    total: Field = w[0] * shifted[reach]
-    pair = np.empty_like(total)
+    centre = shifted[reach]
+    total: Field = centre.copy() if by_differences else w[0] * centre
+    pair, twice = np.empty_like(total), 2 * centre if by_differences else None
     for k in range(1, reach + 1):
         np.add(shifted[reach - k], shifted[reach + k], out=pair)
+        if twice is not None:
+            pair -= twice
         pair *= w[k]
         total += pair
     return total
