@@ -20,8 +20,8 @@ RUNS = [
 every_scheme = pytest.mark.parametrize(
     ("model", "scheme"), RUNS, ids=[scheme.name for _, scheme in RUNS]
 )
-#: Seeded times from a thousandth of a stable step to 150 stable steps of the grid below. Products of
-#: a number of steps with its reciprocal, which are not always 1, come up often.
+#: Seeded times from a thousandth of a stable step to 150 stable steps of the grid below. Products
+#: of a number of steps with its reciprocal, which are not always 1, come up often.
 TIMES = 10 ** np.random.default_rng(417).uniform(-3, 1.57, 2000)
 IMAGE = np.linspace(0, 100, 4, dtype=np.float32).reshape(2, 2)
 

@@ -181,9 +181,9 @@ class Backend:
         share: Field,
         faces: OpenFaces | None,
         mean: Field,
-        variance: Field,
+        deviation: Field,
     ) -> None:
-        """Compute mean and variance of the neighbours; see `reference.features.neighbours`."""
+        """Compute mean and deviation of the neighbours; see `reference.features.neighbours`."""
         raise NotImplementedError
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:

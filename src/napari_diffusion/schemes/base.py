@@ -22,9 +22,8 @@ from napari_diffusion.core.parameters import check_parameters
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, StageContext
 
-
-#: Largest number of steps that is counted. Runs are far shorter, and a quotient of a time and a step
-#: may overflow.
+#: Largest number of steps that is counted. Runs are far shorter, and a quotient of a time and a
+#: step may overflow.
 MAX_COUNT = 10**18
 
 
@@ -34,9 +33,9 @@ def whole_number(steps: float) -> int:
 
 
 def end_of_step(time: float, step: int, count: int) -> float:
-    """Return the diffusion time after ``step`` of ``count`` equal steps, exactly ``time`` at the end.
+    """Return the diffusion time after ``step`` of ``count`` equal steps.
 
-    A product with ``time`` would be rounded, or overflow.
+    At the end it is exactly ``time``, whose product with ``count`` might be rounded or overflow.
     """
     return time if step == count else time * (step / count)
 

@@ -105,7 +105,7 @@ class Midpoint(Scheme):
             return 0
         count = self.cycles or cycles_for(time, max_step, tolerance)
         s = _stable_steps(time, count, max_step)
-        # The bound of the Gaussian comes first, since its width takes as long as its number of taps.
+        # A Gaussian of more taps than stages are allowed need not be computed.
         degree = _degree(min(s, MAX_DEGREE**2), _tail(tolerance))
         if degree > MAX_DEGREE:
             raise ValueError(

@@ -154,11 +154,12 @@ class NumbaBackend(Backend):
         share: Field,
         faces: OpenFaces | None,
         mean: Field,
-        variance: Field,
+        deviation: Field,
     ) -> None:
         """See `reference.features.neighbours`."""
+        main = int(np.argmax(share))
         self._features.neighbours(
-            _flat(u), u.shape, lo, hi, share, _flat(faces), _flat(mean), _flat(variance)
+            _flat(u), u.shape, lo, hi, share, main, _flat(faces), _flat(mean), _flat(deviation)
         )
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
