@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.diffusivity import bounded_square
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.tensor import DiffusionTensor
 
@@ -64,8 +65,7 @@ class CoherenceEnhancing(Model):
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors; they are alpha where all mu agree."""
         # Gaps below kappa²/9 give exp(-81), which is negligible; smaller values would only be slow.
-        gaps = [np.maximum(mu[0] - m, self.kappa**2 / 9) for m in mu[1:]]
-        along = [
-            self.alpha + (1 - self.alpha) * np.exp(-np.square(self.kappa**2 / gap)) for gap in gaps
-        ]
+        k2 = bounded_square(self.kappa, mu.dtype)
+        gaps = [np.maximum(mu[0] - m, k2 / 9) for m in mu[1:]]
+        along = [self.alpha + (1 - self.alpha) * np.exp(-np.square(k2 / gap)) for gap in gaps]
         return [np.full_like(mu[0], self.alpha), *along]

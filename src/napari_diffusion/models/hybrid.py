@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_diffusion.models.base import Model, param
-from napari_diffusion.operators.diffusivity import Diffusivity
+from napari_diffusion.operators.diffusivity import Diffusivity, bounded_square, quotient
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.tensor import DiffusionTensor
 
@@ -76,15 +76,14 @@ class Hybrid(Model):
         edge = Diffusivity("weickert", self.kappa).of(grad2)
         if len(mu) == 1:
             return [edge]
-        mu, a, h2 = np.maximum(mu, 0), self.alpha * self.kappa**2, self.contrast**2
-        tube = mu[-2] / (a + mu[-1])
-        xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
-        share = np.exp(-np.minimum(mu[-2] / h2 * (np.maximum(-xi, 0) + mu[-1] / h2), 80))
-        exponent = math.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3)))
+        mu, h2 = np.maximum(mu, 0), self.contrast * self.contrast
+        a = self.alpha * bounded_square(self.kappa, mu.dtype)
+        tube = quotient(mu[-2], a + mu[-1], 1e9)  # bounded, so that no product overflows
+        xi = (quotient(mu[-3], a + mu[-2], 1e9) if len(mu) > 2 else 1.0) - tube
+        edges = np.maximum(-xi, 0) + quotient(mu[-1], h2, 1e18)
+        share = np.exp(-np.minimum(quotient(mu[-2], h2, 1e18) * edges, 80))
+        straight = math.log(2) * min(self.coherence, 1e12) ** 2
+        exponent = straight / np.square(np.square(np.maximum(tube, 1e-3)))
         along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(exponent, 80))
-        coherent = (1 - share) * self.alpha
-        return [
-            coherent + share * edge,
-            *[coherent + share] * (len(mu) - 2),
-            (1 - share) * along + share,
-        ]
+        coherent, along = (1 - share) * self.alpha, (1 - share) * along + share
+        return [coherent + share * edge, *[coherent + share] * (len(mu) - 2), along]

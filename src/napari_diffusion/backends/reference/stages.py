@@ -176,6 +176,9 @@ def gradient_step(
     wide, end = max(lo - 2, 0), min(hi + 2, u.shape[1])
     total = s2[first - s2_start : last - s2_start]
     change = np.zeros((u.shape[0], *total.shape), u.dtype)
+    # Beyond it, g is zero up to rounding, and its argument would overflow.
+    highest = float(np.finfo(u.dtype).max) / 4
+    largest = u.dtype.type(min(highest, highest / k2) if k2 > 0 else highest)
     for axis in range(u.ndim - 1):
         # Across the planes, the differences at the next faces outside are needed as well.
         start = wide if axis == 0 else first
@@ -195,7 +198,7 @@ def gradient_step(
             d, square, beyond = d[:, inner], square[inner], beyond[inner]
         near, far = face_ends(axis, total.ndim)
         q = np.maximum(square / 2 + (total[near] + total[far]) / 2 - beyond, square)
-        g = q * u.dtype.type(k2)
+        g = np.minimum(q, largest) * u.dtype.type(k2)
         diffusivity(code, g)
         flux = d * a[axis] * g
         if cap:
