@@ -203,13 +203,19 @@ class Backend:
         share: Field,
         faces: OpenFaces | None,
         mean: Field,
-        variance: Field,
+        deviation: Field,
     ) -> None:
-        """Compute mean and variance of the neighbours; see `reference.features.neighbours`."""
+        """Compute mean and deviation of the neighbours; see `reference.features.neighbours`."""
         raise NotImplementedError
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """Convolve with a separable symmetric kernel; see `reference.features.smooth`."""
+        raise NotImplementedError
+
+    def smooth_differences(
+        self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
+    ) -> None:
+        """As `smooth`, from differences; see `reference.features.smooth_differences`."""
         raise NotImplementedError
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:

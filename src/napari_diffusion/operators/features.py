@@ -117,16 +117,16 @@ class Features:
         return out
 
     def neighbours(self) -> tuple[Field, Field]:
-        r"""Return mean [intensity] and variance [intensity²] of the 2N neighbours of every voxel.
+        r"""Return mean and standard deviation [intensity] of the 2N neighbours of every voxel.
 
         Both have the shape ``(C, *space)``. Neighbours along axis i have the weight
         :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`. The mean thus approximates that over a small
         ball for any voxel shape. Behind a wall or the border, the voxel itself replaces the
-        neighbour.
+        neighbour. Where all neighbours are equal, the deviation is exactly zero.
         """
         shape = (len(self.u), self.hi - self.lo, *self.u.shape[2:])
-        mean, variance = (
-            self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "variance")
+        mean, deviation = (
+            self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "deviation")
         )
         total = 2 * self.grid.inverse_square_sum or 1.0
         share = np.array(
@@ -137,10 +137,10 @@ class Features:
             self.u.dtype,
         )
         self.kernels.neighbours(
-            self.u, self.lo, self.hi, share, self.grid.open_faces, mean, variance
+            self.u, self.lo, self.hi, share, self.grid.open_faces, mean, deviation
         )
         self._extend_reach([1] * len(self.grid.shape), 0.0)
-        return mean, variance
+        return mean, deviation
 
     def average(self, values: Field) -> Field:
         r"""Return the channel average :math:`\sum_c w_c f_c`; it overwrites ``values[0]``."""

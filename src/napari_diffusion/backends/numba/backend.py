@@ -166,16 +166,23 @@ class NumbaBackend(Backend):
         share: Field,
         faces: OpenFaces | None,
         mean: Field,
-        variance: Field,
+        deviation: Field,
     ) -> None:
         """See `reference.features.neighbours`."""
+        main = int(np.argmax(share))
         self._features.neighbours(
-            _flat(u), u.shape, lo, hi, share, _flat(faces), _flat(mean), _flat(variance)
+            _flat(u), u.shape, lo, hi, share, main, _flat(faces), _flat(mean), _flat(deviation)
         )
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """See `reference.features.smooth`."""
-        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, None, _flat(out))
+
+    def smooth_differences(
+        self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
+    ) -> None:
+        """See `reference.features.smooth_differences`."""
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, True, _flat(out))
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """See `reference.features.count_invalid`."""
