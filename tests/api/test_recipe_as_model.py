@@ -1,6 +1,7 @@
 """A recipe in place of the model: the same bits, and no option beside it."""
 
 import dataclasses
+import functools
 import threading
 
 import numpy as np
@@ -23,12 +24,22 @@ RECIPES = {
     "axes": nd.Recipe(REGULARISED, 0.8, spacing=(0.5, 2.0), axes=(2, 0), axis_names=("x", "z")),
     "channel_axis": nd.Recipe(REGULARISED, 0.8, channel_axis=1),
 }
+#: A recipe without a default value.
+OTHER = nd.Recipe(
+    nd.Linear(),
+    1.5,
+    scheme="explicit",
+    tolerance=1e-2,
+    strict=True,
+    nan="mask",
+    preserve_dtype=True,
+)
 REGION = (slice(1, 6), 3, slice(None))
 FUNCTIONS = {
     "diffuse": nd.diffuse,
     "evolve": nd.evolve,
     "plan": nd.plan,
-    "preview": lambda image, model, **options: nd.preview(image, model, region=REGION, **options),
+    "preview": functools.partial(nd.preview, region=REGION),
 }
 each_function = pytest.mark.parametrize("function", FUNCTIONS)
 
@@ -106,13 +117,21 @@ def test_geometry_regions_and_execution_beside_a_recipe_are_those_of_its_own_met
         {"strict": True},
         {"nan": "mask"},
         {"preserve_dtype": True},
+        # values that are the defaults, and not those of the recipe
+        {"scheme": "auto"},
+        {"tolerance": 1e-3},
+        {"strict": False},
+        {"nan": "raise"},
+        {"preserve_dtype": False},
     ],
     ids=str,
 )
 def test_option_beside_a_recipe_is_refused_by_name(function, option):
     (name,) = option
     with pytest.raises(TypeError, match=f"^{name} is already set by the recipe") as caught:
-        FUNCTIONS[function](picture(), RECIPES["defaults"], **option)
+        FUNCTIONS[function](picture(), OTHER, **option)
+    with pytest.raises(TypeError, match=f"^{name} is already set by the recipe"):
+        FUNCTIONS[function](image=picture(), model=OTHER, **option)
     check_sentence(caught.value, f"dataclasses.replace(recipe, {name}=...)")
 
 

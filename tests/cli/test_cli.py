@@ -1,13 +1,9 @@
 """The command line: the same results as Python, errors of one sentence, no partial output."""
 
 import os
-import re
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel
@@ -17,10 +13,8 @@ import tifffile
 
 import napari_diffusion as nd
 from helpers.files import load
-from helpers.paths import ROOT
 from napari_diffusion import io
 from napari_diffusion.cli import main
-from napari_diffusion.cli.signals import Stop
 from napari_diffusion.workflows import file_run
 
 RNG = np.random.default_rng(0)
@@ -288,8 +282,8 @@ def test_nan_is_refused_or_kept(folder, capsys):
             ),
         ),
         ("run pages.tif out.tif {linear}", "does not say what its 10 planes are"),
-        ("run brain.nii out.nii {linear} --mask array.npy", "whole numbers"),
-        ("run brain.nii out.nii {linear} --labels rgb.tif", "shape"),
+        ("run brain.nii out.nii {linear} --labels array.npy", "whole numbers"),
+        ("run brain.nii out.nii {linear} --labels rgb.tif", "colour image"),
         ("run brain.nii out.nii {linear} --scheme magic", "magic"),
         ("run brain.nii out.nii {linear} --threads 0", "threads"),
         ("run brain.nii out.nii {linear} --tolerance 0", "tolerance"),
@@ -399,73 +393,3 @@ def test_module_runs_the_command_line(module, words, code, capsys):
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (code, expected.out, expected.err)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("compiled", [True, False])
-def test_signal_ends_a_run_without_output(number, code, compiled, folder, tmp_path_factory):
-    """A signal during the compilation of kernels takes effect after the compilation."""
-    np.save("large.npy", np.zeros((64, 256, 256), np.float32))
-    before = sorted(os.listdir())
-    command = [sys.executable, "-m", "napari_diffusion.cli", "run", "large.npy", "out.npy"]
-    command += ["--axes", "ZYX", "--model", "perona-malik", "--time", "2000"]
-    command += ["--scheme", "explicit"]
-    env = dict(os.environ)
-    if not compiled:
-        env["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        # The run starts after the third line, which is the plan.
-        lines = [process.stderr.readline() for _ in range(3)]
-        assert "steps" in lines[2]
-        time.sleep(0.3 if compiled else 0.05)
-        process.send_signal(number)
-        try:
-            _, rest = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == code
-    assert rest.strip() == "Cancelled; nothing was written."
-    assert sorted(os.listdir()) == before
-
-
-def test_signal_is_deferred_in_a_protected_block():
-    def interrupted(stop, *numbers):
-        with stop.waiting():
-            for number in numbers:
-                stop(number, None)
-            reached.append(number)
-
-    reached = []
-    with pytest.raises(KeyboardInterrupt):
-        Stop()(signal.SIGINT, None)
-    stop = Stop()
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(stop, signal.SIGTERM)
-    assert reached == [signal.SIGTERM]
-    assert stop.event.is_set()
-    assert stop.number == signal.SIGTERM
-    with pytest.raises(KeyboardInterrupt):  # the second signal is not deferred
-        interrupted(Stop(), signal.SIGINT, signal.SIGINT)
-    assert reached == [signal.SIGTERM]
-
-
-def test_every_documented_command_runs(folder):
-    text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
-    commands = [
-        line
-        for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL)
-        for line in block.splitlines()
-    ]
-    assert len(commands) >= 8
-    for line in commands:
-        program, *words = shlex.split(line)
-        if program == "cp":
-            shutil.copy(*words)
-            labels = np.zeros((128, 96, 24), np.uint8)
-            labels[:64] = 1
-            nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), "demo/labels.nii.gz")
-            continue
-        assert program == "napari-diffusion"
-        assert main(words) == 0, line
-    np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))

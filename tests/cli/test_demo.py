@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QDockWidget
 
 import napari_diffusion as nd
 from helpers.files import load
@@ -50,7 +51,8 @@ def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeyp
     assert tuple(original.scale) == tuple(filtered.scale) == spacing
     assert original.contrast_limits == filtered.contrast_limits
     assert getattr(viewer, "canvas", viewer).grid.enabled
-    assert any("Anisotropic diffusion" in name for name in viewer.window.dock_widgets)
+    docks = viewer.window._qt_window.findChildren(QDockWidget)
+    assert any("Anisotropic diffusion" in dock.windowTitle() for dock in docks)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_diffusion.core.errors import InputError, Remedy
+from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.io.axes import AxisAssignment, AxisRequest, resolve_axes
 from napari_diffusion.io.volume import Volume
 
@@ -156,3 +157,33 @@ def test_image_without_a_file_is_called_the_image():
 def test_unknown_unit_is_refused():
     with pytest.raises(ValueError, match="not a unit of length"):
         resolve_axes(volume("YX"), AxisRequest(unit="furlong per fortnight"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "letters"),
+    [
+        ((60, 2, 64, 64), "ZQYX"),
+        ((2, 60, 64, 64), "QZYX"),
+        ((5, 3, 64, 64), "QZYX"),
+        ((3, 64, 64), "ZYX"),
+    ],
+)
+def test_planes_are_not_looked_for_among_channels(shape, letters):
+    """A stack of 60 planes with 2 channels has 60 planes, in any order of the axes."""
+    axes = "Q" * (len(shape) - 2) + "YX"
+    image = Volume(np.zeros(shape, "u1"), axes, (None,) * len(shape), path=FILE)
+    assert resolve_axes(image, AxisRequest(axes=("Z", "Y", "X"))).letters == letters
+
+
+def test_opacity_is_copied_along_the_channel_axis_of_the_file():
+    image = Volume(np.zeros((4, 5, 4)), "YXS", (1.0, 1.0, None), channel_axis=2, alpha=3, path=FILE)
+    assignment = resolve_axes(image, AxisRequest())
+    assert assignment.channel_weights == (1.0, 1.0, 1.0, None)
+    assert assignment.geometry == Geometry((1.0, 1.0), (0, 1), 2, (1.0, 1.0, 1.0, None))
+    other = resolve_axes(image, AxisRequest(axes=("X", "S"), channel_axis="Y", spacing=(1.0,)))
+    assert other.channel_weights is None
+
+
+def test_axis_of_one_voxel_needs_no_voxel_size():
+    image = Volume(np.zeros((1, 5, 4)), "ZYX", (None, 2.0, 3.0), "millimeter", path=FILE)
+    assert resolve_axes(image, AxisRequest()).spacing == (1.0, 2.0, 3.0)

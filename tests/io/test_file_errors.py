@@ -18,6 +18,7 @@ from napari_diffusion.core.errors import (
     WriteError,
 )
 from napari_diffusion.io import tiff
+from napari_diffusion.io.axes import AxisRequest, resolve_axes
 from napari_diffusion.io.regions import read_regions
 from napari_diffusion.io.volume import Volume
 
@@ -185,5 +186,5 @@ def test_result_of_another_shape_has_a_path(image, tmp_path):
 
 def test_labels_that_are_no_whole_numbers_have_a_path(image):
     with pytest.raises(InputError, match=r"labels must hold whole numbers, got 0\.125") as caught:
-        read_regions("labels", image.path, "YX")
+        read_regions("labels", image.path, image, resolve_axes(image, AxisRequest()))
     assert caught.value.path == image.path

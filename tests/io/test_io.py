@@ -289,7 +289,7 @@ def test_impossible_targets_are_detected_before_the_run(stack, tmp_path, monkeyp
     with pytest.raises(ValueError, match="int64"):
         io.check_target(tmp_path / "out.ome.tif", stack, np.int64)
     monkeypatch.setattr(io, "free_bytes", lambda folder: 100)
-    with pytest.raises(io.WriteError, match=r"needs 240 bytes, and 100 bytes are free"):
+    with pytest.raises(io.WriteError, match=r"needs 368 bytes, and 100 bytes are free"):
         io.check_target(tmp_path / "out.npy", stack, np.float32)
 
 

@@ -119,7 +119,11 @@ def test_file_of_several_images_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("stop", "message"),
-    [(8, "holds no image; it is damaged"), (-10, "ends before its image does; it is damaged")],
+    [
+        (4, "holds no image; it is damaged"),
+        (8, "ends before its image does; it is damaged"),
+        (-10, "ends before its image does; it is damaged"),
+    ],
 )
 def test_truncated_tiff_is_reported_as_damaged(tmp_path, stop, message):
     whole, cut = tmp_path / "whole.tif", tmp_path / "cut.tif"

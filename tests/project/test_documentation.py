@@ -1,33 +1,56 @@
 """The pages of the documentation: examples run, tables are complete, links exist."""
 
 import re
+import shlex
+import shutil
 
 import numpy as np
 import pytest
 
 import napari_diffusion
+from helpers.files import load
 from helpers.paths import ROOT
 from napari_diffusion import models
+from napari_diffusion.cli import main
 
 README = ROOT / "README.md"
+PARTS = "parts.nii.gz"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def python_blocks(page):
-    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+def run_page(page, names):
+    """Run the examples of a page in their order, in the current folder; return the commands.
+
+    ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
+    tested elsewhere.
+    """
+    text, commands = page.read_text(encoding="utf-8"), []
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
+        if language == "python":
+            exec(block, names)
+            continue
+        for line in block.splitlines():
+            program, *words = shlex.split(line, comments=True)
+            if program == "cp":
+                shutil.copy(*words)
+            elif program == "napari-diffusion":
+                assert main(words) == 0, line
+            else:
+                assert program in ("pip", "python3"), line
+                continue
+            commands.append(line)
+    return commands
 
 
-def test_every_python_example_runs_in_order(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # The examples save a recipe.
-    rng = np.random.default_rng(0)
-    names = {
-        "volume": rng.normal(100, 10, (5, 12, 12)).astype(np.float32),
-        "frames": rng.normal(100, 10, (2, 5, 8, 8)).astype(np.float32),
-        "rgb": rng.integers(0, 255, (12, 12, 3), dtype=np.uint8),
-    }
-    examples = python_blocks(README)
-    assert examples
-    exec("\n".join(examples), names)
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_examples_of_the_readme_run_in_an_empty_folder(empty_folder):
+    names = {}
+    assert len(run_page(README, names)) == 4
     images = {
         "smooth": "volume",
         "blurred": "volume",
@@ -39,24 +62,31 @@ def test_every_python_example_runs_in_order(tmp_path, monkeypatch):
     for result, image in images.items():
         assert names[result].shape == names[image].shape
         assert names[result].std() < names[image].std()
-    # The recipe is equivalent to the call.
+    # The recipe is equivalent to the call, also on the command line.
     np.testing.assert_array_equal(names["again"], names["smooth"])
+    np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
 
 
-def test_examples_of_automatic_parameters_run(capsys):
-    frames = np.random.default_rng(0).normal(100, 10, (2, 24, 24)).astype(np.float32)
-    names = {
-        "nd": napari_diffusion,
-        "volume": frames[0],
-        "frames": frames,
-        "smooth": np.zeros_like(frames),
-    }
-    first, loop = python_blocks(ROOT / "docs" / "automatic.md")
-    exec(loop, names)
-    pairs = zip(names["smooth"], frames, strict=True)
-    assert all(after.std() < before.std() for after, before in pairs)
-    exec(first.replace("(2.0, 0.5, 0.5)", "(0.5, 0.5)"), names)
+def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
+    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 9
+    np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
+    # Another unit rounds the threshold differently.
+    np.testing.assert_allclose(load("same.nii.gz"), load("smooth.nii.gz"), rtol=1e-4)
+    labels, parts = load("labels.nii.gz"), load(PARTS)
+    assert set(np.unique(labels)) == {1, 2}
+    for label in (1, 2):  # no flux between labels
+        means = (load(name)[labels == label].mean(dtype=float) for name in ("brain.nii.gz", PARTS))
+        assert next(means) == pytest.approx(next(means), rel=1e-5)
+    assert parts[labels == 2].mean() > parts[labels == 1].mean()
+
+
+def test_examples_of_automatic_parameters_run_in_an_empty_folder(empty_folder, capsys):
+    names = {}
+    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 6
     assert "Noise" in capsys.readouterr().out
+    pairs = zip(names["smooth"], names["frames"], strict=True)
+    assert all(after.std() < before.std() for after, before in pairs)
+    assert napari_diffusion.Recipe.load("kept.nii.gz.recipe.json").model.kappa == 12
 
 
 def test_tables_name_every_model_and_every_parameter():

@@ -3,6 +3,7 @@
 import threading
 
 import dask.array
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -11,7 +12,9 @@ import napari_diffusion as nd
 from helpers.hostile import check_sentence
 from napari_diffusion import io
 from napari_diffusion.cli import main
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.engine.execution import Execution
+from napari_diffusion.io.axes import AxisRequest, resolve_axes
 from napari_diffusion.io.volume import Volume
 from napari_diffusion.workflows.file_run import (
     axis_names_in_file,
@@ -19,6 +22,7 @@ from napari_diffusion.workflows.file_run import (
     filter_file,
     targets_of,
 )
+from napari_diffusion.workflows.recipe_axes import describe_file_run
 
 RECIPE = nd.Recipe(nd.PeronaMalik(kappa=20.0), 2.0, unit="millimeter")
 
@@ -229,5 +233,83 @@ def test_files_of_a_folder_are_its_images(brain, tmp_path):
     (tmp_path / "folder.nii").mkdir()
     assert files_of(tmp_path) == [brain, tmp_path / "z.npy"]
     assert targets_of([brain], tmp_path / "folder.nii") == [tmp_path / "folder.nii" / "brain.nii"]
-    with pytest.raises(ValueError, match="would replace the images"):
+    with pytest.raises(InputError, match="would replace the images") as caught:
         targets_of([brain], tmp_path / "folder.nii" / "..")
+    assert caught.value.remedy is Remedy.CHOOSE_ANOTHER_FOLDER
+
+
+def rgba(path):
+    """Write a NIfTI of the type RGBA32, and return its values."""
+    values = np.random.default_rng(0).integers(0, 255, (6, 5, 4, 4), "u1")
+    structured = values.view([(name, "u1") for name in "RGBA"])[..., 0]
+    image = nibabel.Nifti1Image(structured, np.diag([2.0, 2.0, 3.0, 1.0]))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+    return values
+
+
+def test_opacity_of_a_file_is_copied_and_has_no_influence(tmp_path):
+    values = rgba(tmp_path / "a.nii")
+    recipe = nd.Recipe(nd.PeronaMalik(kappa=20.0), 2.0, unit="millimeter")
+    written = filter_file(tmp_path / "a.nii", tmp_path / "b.nii", recipe)
+    result = np.asarray(io.read(written[0]).data).reshape(values.shape)
+    np.testing.assert_array_equal(result[..., 3], values[..., 3])
+    colours = nd.diffuse(
+        values[..., :3], recipe.model, time=2.0, spacing=(2.0, 2.0, 3.0), channel_axis=3
+    )
+    np.testing.assert_array_equal(result[..., :3], colours)
+
+
+def test_opacity_of_a_file_is_no_noise(tmp_path):
+    """The command line chooses the same parameters with and without opacity."""
+    values = rgba(tmp_path / "a.nii")
+    image = nibabel.load(tmp_path / "a.nii")
+    structured = np.ascontiguousarray(values[..., :3]).view([(name, "u1") for name in "RGB"])
+    nibabel.save(nibabel.Nifti1Image(structured[..., 0], image.affine, None), tmp_path / "b.nii")
+    words = ["--auto", "--model", "perona-malik", "--time", "1", "--unit", "mm"]
+    for name in "ab":
+        files = [str(tmp_path / f"{name}.nii"), str(tmp_path / f"out-{name}.nii")]
+        assert main(["run", *files, *words]) == 0
+    chosen = [nd.Recipe.load(tmp_path / f"out-{name}.nii.recipe.json").model for name in "ab"]
+    assert chosen[0] == chosen[1]
+
+
+def test_notes_of_a_file_reach_the_user(tmp_path, capsys):
+    image = nibabel.Nifti1Image(np.ones((6, 5, 4), "f4"), np.diag([2.0, 2.0, 3.0, 1.0]))
+    nibabel.save(image, tmp_path / "a.nii")
+    (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes() + b"rest")
+    notes = (
+        "4 bytes follow its image; they are left out.",
+        "It gives no unit of length; mm is assumed.",
+    )
+    linear = nd.Recipe(nd.Linear(), 1.0, unit="millimeter")
+    assert filter_file(tmp_path / "a.nii", tmp_path / "b.nii", linear).notes == notes
+    words = ["run", str(tmp_path / "a.nii"), "--model", "linear", "--time", "1"]
+    assert main([*words, str(tmp_path / "c.nii")]) == 0
+    assert [f"Note: {note}" for note in notes] == [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("Note")
+    ]
+    assert main([*words, str(tmp_path / "d.nii"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("axes", "request_", "words"),
+    [
+        ("ZYX", {}, "Smooths along Z, Y, X, voxel 2 x 0.5 x 0.5 µm.\n"),
+        ("TCZYX", {}, "; each of 2 time points along T by itself; each of 3 channels along C by"),
+        ("ZYXS", {"channel_axis": "S"}, "µm; 5 colour samples along S together.\n"),
+        ("ZYX", {"axes": ("Y", "X")}, "µm; each of 2 planes along Z by itself.\n"),
+        ("QZYX", {}, "; each of 2 images along Q by itself.\n"),
+        ("XYZTVU", {}, "; each of 5 time points along T by itself; each of 6 images along V by"),
+    ],
+)
+def test_run_on_a_file_is_described_in_words(axes, request_, words):
+    sizes = {"Z": 2.0, "Y": 0.5, "X": 0.5}
+    shape = (2, 3, 4, 5, 6, 1)[: len(axes)]
+    volume = Volume(np.zeros(shape, "u1"), axes, tuple(map(sizes.get, axes)), "micrometer")
+    if "Q" in axes:
+        request_ = {"axes": ("Z", "Y", "X")}
+    assignment = resolve_axes(volume, AxisRequest(**request_))
+    text = describe_file_run(volume, assignment, nd.Recipe(nd.Linear(), 1.0, unit="um"))
+    assert words in text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
@@ -14,12 +15,29 @@ from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.in_memory import State
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import make_problem, unread_problem
-from napari_diffusion.engine.recipe import Recipe, recipe_of
+from napari_diffusion.engine.recipe import Recipe, recipe_of, refuse_doubles
 from napari_diffusion.models import Model
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.schemes import Scheme
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+
+def _without_doubles(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Refuse options beside a recipe, also those that are given with their default value."""
+
+    @wraps(function)
+    def checked(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        model = arguments[1] if len(arguments) > 1 else options.get("model")
+        given = [name for name, value in options.items() if value is not None]
+        refuse_doubles(model, given)
+        return function(*arguments, **options)
+
+    return checked
+
+
+@_without_doubles
 def diffuse(
     image: Any,
     model: Model | Recipe,
@@ -39,7 +57,7 @@ def diffuse(
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
 ) -> Image:
     r"""Filter an image by diffusion.
 
@@ -89,7 +107,8 @@ def diffuse(
     cancel
         Event, such as `threading.Event`; the run ends with `Cancelled` when it is set.
     channel_weights
-        Weight of each channel's gradient, for example 1/noise²; scaled to sum one. Default equal.
+        Weight of each channel's gradient, for example 1/noise²; scaled to sum one. Default equal. A
+        channel with the weight ``None``, such as the opacity of RGBA, is copied.
 
     Returns
     -------
@@ -111,6 +130,7 @@ def diffuse(
     return in_memory.run(problem, Execution(threads, backend), progress, cancel)
 
 
+@_without_doubles
 def evolve(
     image: Any,
     model: Model | Recipe,
@@ -130,7 +150,7 @@ def evolve(
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
 ) -> Generator[State, None, None]:
     """Filter step by step, and yield a `State` after every step (or superstep) of every frame.
 
@@ -149,6 +169,7 @@ def evolve(
     return in_memory.evolve(problem, Execution(threads, backend), progress, cancel)
 
 
+@_without_doubles
 def plan(
     image: Any,
     model: Model | Recipe,
@@ -166,7 +187,7 @@ def plan(
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
 ) -> Plan:
     """Return the plan of a run of `diffuse`, without reading the image.
 
@@ -184,6 +205,7 @@ def plan(
     return make_plan(problem, Execution(threads, backend))
 
 
+@_without_doubles
 def preview(
     image: Any,
     model: Model | Recipe,
@@ -204,7 +226,7 @@ def preview(
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-    channel_weights: Sequence[float] | None = None,
+    channel_weights: Sequence[float | None] | None = None,
     draft: bool = False,
 ) -> Image:
     r"""Filter a part of an image.

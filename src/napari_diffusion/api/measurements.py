@@ -38,6 +38,7 @@ def suggest(
     thorough: bool = True,
     others: Sequence[Any] = (),
     unit: str = "pixel",
+    cancel: CancelEvent | None = None,
 ) -> Suggestion:
     r"""Choose a model's parameters and a diffusion time by the estimated error of the result.
 
@@ -73,6 +74,8 @@ def suggest(
         Further images with the same axes and voxel size that share the choice.
     unit
         Name of the unit of length in the report.
+    cancel
+        Event that ends the computation with `Cancelled` when it is set.
 
     Returns
     -------
@@ -83,6 +86,8 @@ def suggest(
     ------
     TypeError, ValueError
         As `diffuse`; also when the image shows no noise (constant, binary, too few voxels).
+    Cancelled
+        When ``cancel`` was set.
 
     Examples
     --------
@@ -99,7 +104,7 @@ def suggest(
     problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
     problems += [make_problem(other, recipe, geometry) for other in others]
     options = SuggestionOptions(noise, criterion, fwhm, noise_reduction, fixed, thorough, unit)
-    return suggest_for(problems, model, options)
+    return suggest_for(problems, model, options, cancel)
 
 
 def gradients(

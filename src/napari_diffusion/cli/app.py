@@ -5,9 +5,7 @@ Heavy modules are imported inside functions, so that ``--help`` is fast.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import click
 
 from napari_diffusion.cli.signals import Stop
+from napari_diffusion.cli.streams import prepared_streams, say, show
 
 
 class _RunCommand(click.Command):
@@ -150,8 +149,9 @@ def list_models() -> None:
     from napari_diffusion import models
     from napari_diffusion.cli.options import flag
 
+    lines = []
     for model in models.all_models():
-        click.echo(f"{model.name}: {model.title}. {model.summary}")
+        lines.append(f"{model.name}: {model.title}. {model.summary}")
         rows = []
         for p in models.parameters(model):
             bounds = [
@@ -165,8 +165,9 @@ def list_models() -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-            click.echo("  ".join(cells).rstrip())
-        click.echo()
+            lines.append("  ".join(cells).rstrip())
+        lines.append("")
+    show("\n".join(lines))
 
 
 @cli.command("demo")
@@ -203,33 +204,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 for success, 2 for wrong input, 1 for an error of the program, 130 after
-        Ctrl-C, 143 after a termination signal.
+        Exit code: 0 for success, 2 for wrong input, 1 for an error of the program. After a signal,
+        it is 128 plus the number of the signal: 130 after Ctrl-C, 143 after a termination signal,
+        129 after the end of the terminal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    stop, restore = Stop(), {}
-    if threading.current_thread() is threading.main_thread():
-        restore = {
-            number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-    try:
-        cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
-        return 0
-    except (Exception, KeyboardInterrupt) as error:
-        if stop.event.is_set() or isinstance(error, KeyboardInterrupt | click.Abort):
-            click.echo("Cancelled; nothing was written.", err=True)
-            return 128 + stop.number
-        if "--debug" in words:
-            raise
-        code, sentence = _code_and_message(error)
-        click.echo(f"Error: {sentence}", err=True)
-        return code
-    finally:
-        for number, handler in restore.items():
-            signal.signal(number, handler)
+    stop = Stop()
+    with prepared_streams() as output, stop.handling():
+        try:
+            cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
+            return 0
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if stop.event.is_set() or isinstance(error, KeyboardInterrupt | click.Abort):
+                stop.report()
+                return stop.code
+            # click ends the program with SystemExit where the reader of its output has gone.
+            if output.error is not None and isinstance(error, SystemExit | OSError):
+                return _code_without_output(output.error)
+            if "--debug" in words:
+                raise
+            code, sentence = _code_and_message(error)
+            say(f"Error: {sentence}")
+            return code
 
 
-def _code_and_message(error: Exception) -> tuple[int, str]:
+def _code_without_output(reason: OSError) -> int:
+    """Return the exit code when standard output cannot be written; a reader may have gone."""
+    if isinstance(reason, BrokenPipeError):
+        return 128 + 13  # as if ended by SIGPIPE, which Windows does not have
+    say(f"Error: standard output cannot be written: {reason.strerror}.")
+    return 1
+
+
+def _code_and_message(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message, in one sentence, for an error."""
     from napari_diffusion.cli.messages import COMMAND_LINE_WORDS
     from napari_diffusion.core.errors import DescribedError, MissingLibraryError

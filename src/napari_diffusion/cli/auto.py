@@ -13,15 +13,16 @@ from napari_diffusion import io
 from napari_diffusion.cli.axes import axis_request
 from napari_diffusion.cli.options import TIMES, declared
 from napari_diffusion.core import units
+from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
-from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.suggestion import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
-from napari_diffusion.workflows.file_run import files_of
+from napari_diffusion.workflows.file_run import files_of, one_of_each_set
 
 
 def choose_parameters(
@@ -30,6 +31,7 @@ def choose_parameters(
     recipe: Recipe,
     domain: Domain,
     options: dict[str, Any],
+    cancel: CancelEvent | None = None,
 ) -> tuple[Recipe, str]:
     """Choose the parts of a recipe that the command line does not give.
 
@@ -44,6 +46,8 @@ def choose_parameters(
         Mask and labels.
     options
         Options of the command ``run`` by name.
+    cancel
+        The choice ends with `Cancelled` when this event is set.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def choose_parameters(
     fixed_fwhm = None
     if time_given and recipe.time > 0:
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
-    problem = make_problem(volume.data, _measured(recipe), _geometry(assignment), domain)
+    problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(assignment, recipe, options)]
     suggestion = suggest_for(
         problems,
@@ -68,6 +72,7 @@ def choose_parameters(
             fixed=[name for name in declared() if options.get(name) is not None],
             unit=units.symbol(assignment.unit),
         ),
+        cancel,
     )
     time = recipe.time if time_given else suggestion.time
     return replace(recipe, model=suggestion.model, time=time), suggestion.report
@@ -76,10 +81,6 @@ def choose_parameters(
 def _measured(recipe: Recipe) -> Recipe:
     """Return a recipe for a measurement, which leaves out values that are not finite."""
     return replace(recipe, nan="mask")
-
-
-def _geometry(assignment: AxisAssignment) -> Geometry:
-    return Geometry(assignment.spacing, assignment.axes, assignment.channel_axis)
 
 
 def _shared(
@@ -97,7 +98,7 @@ def _shared(
                 f"{path} has other axes than the file to filter; "
                 "--share needs images of the same kind."
             )
-        yield make_problem(volume.data, _measured(recipe), _geometry(own))
+        yield make_problem(volume.data, _measured(recipe), own.geometry)
 
 
 def _image_files(paths: Sequence[Path]) -> list[Path]:
@@ -107,4 +108,4 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
         files += files_of(path) if path.is_dir() else [path]
     if paths and not files:
         raise click.UsageError(f"--share {paths[0]}: there is no image to read in that folder.")
-    return files
+    return one_of_each_set(files)

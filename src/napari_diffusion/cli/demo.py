@@ -10,12 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import click
-
 from napari_diffusion import io
 from napari_diffusion.cli.options import flag, recipe_from_options
 from napari_diffusion.cli.run_file import run_file
 from napari_diffusion.cli.signals import Stop
+from napari_diffusion.cli.streams import mention
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import replacing, write_error
@@ -49,17 +48,18 @@ def write_files(folder: Path, stop: Stop | None = None) -> None:
     first = replace(
         series, data=series.data[..., 0], axes=series.axes[:3], spacing=series.spacing[:3]
     )
-    io.write(before, first.data, first, overwrite=True, preserve_dtype=True)
+    commit = None if stop is None else stop.committing()
+    io.write(before, first.data, first, overwrite=True, preserve_dtype=True, commit=commit)
     run_file(before, after, _OPTIONS | {"overwrite": True, "quiet": True}, stop)
     (original, steps), (filtered, _) = samples.upright(before), samples.upright(after)
     middle = len(original) // 2
     with replacing(picture, ".png") as temporary:
         pictures.side_by_side(temporary, original[middle], filtered[middle], (steps[1], steps[2]))
     words = " ".join(f"{flag(name)} {value}" for name, value in _OPTIONS.items())
-    click.echo(f"A real MRI volume (EPI, 128 x 96 x 24 voxels of 2 x 2 x 2.2 mm): {before}")
-    click.echo(f"filtered, with its recipe beside it: {after}")
-    click.echo(f"its middle plane before, after, and 4 times the difference: {picture}")
-    click.echo(f"The same by hand: napari-diffusion run {before} OUT.nii.gz {words}")
+    mention(f"A real MRI volume (EPI, 128 x 96 x 24 voxels of 2 x 2 x 2.2 mm): {before}")
+    mention(f"filtered, with its recipe beside it: {after}")
+    mention(f"its middle plane before, after, and 4 times the difference: {picture}")
+    mention(f"The same by hand: napari-diffusion run {before} OUT.nii.gz {words}")
 
 
 def show() -> None:
@@ -89,7 +89,7 @@ def show() -> None:
     getattr(viewer, "canvas", viewer).grid.enabled = True
     viewer.dims.set_current_step(0, len(volume) // 2)
     viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
-    click.echo(
+    mention(
         "napari shows a real MRI volume before and after anisotropic diffusion; "
         "close the window to end."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from napari_diffusion.cli.auto import choose_parameters
 from napari_diffusion.cli.axes import axis_request
 from napari_diffusion.cli.options import file_options_of, recipe_from_options
 from napari_diffusion.cli.signals import Stop
+from napari_diffusion.cli.streams import WRITE_ERRORS, is_terminal, say, show
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.axes import resolve_axes
 from napari_diffusion.workflows.file_run import FileRun
@@ -54,36 +56,38 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     paragraphs = []
     with stop.waiting():
         if options.get("auto"):
-            domain = file_options.domain(assignment.letters)
-            recipe, report = choose_parameters(volume, assignment, recipe, domain, options)
+            domain, _ = file_options.domain(volume, assignment)
+            recipe, report = choose_parameters(
+                volume, assignment, recipe, domain, options, stop.event
+            )
             paragraphs.append(report)
         run = FileRun.make(volume, assignment, recipe, target, file_options)
     paragraphs += [describe_file_run(volume, assignment, run.recipe), run.plan.describe()]
+    paragraphs += [f"Note: {note}" for note in run.notes]
     message = "\n".join(text for text in paragraphs if text)
     if options.get("dry_run"):
-        click.echo(message)
+        show(message)
         return
     if not quiet:
-        click.echo(message, err=True)
+        say(message)
         if target_format.name != volume.format and volume.header is not None:
-            click.echo(
+            say(
                 f"Note: {target.name} gets {target_format.keeps}; "
-                f"other {volume.format} metadata stay behind.",
-                err=True,
+                f"other {volume.format} metadata stay behind."
             )
     started = time.monotonic()
     # The bar is for terminals only: a log file gets the lines before and after.
-    bar = _Progress(recipe.model.title, shown=not quiet and sys.stderr.isatty())
+    bar = _Progress(recipe.model.title, shown=not quiet and is_terminal())
     with stop.waiting(), bar as progress:
         result = run.filtered(progress, stop.event)
-    written = run.write(result)
+    written = run.write(result, stop.committing())
     if not quiet:
         seconds = time.monotonic() - started
-        click.echo(f"Wrote {' and '.join(map(str, written))} after {seconds:.1f} s.", err=True)
+        say(f"Wrote {' and '.join(map(str, written))} after {seconds:.1f} s.")
 
 
 class _Progress:
-    """A progress bar with the remaining time; it may be hidden."""
+    """A progress bar with the remaining time; it may be hidden, or its terminal may go away."""
 
     def __init__(self, label: str, shown: bool) -> None:
         bar = click.progressbar(length=_BAR_STEPS, label=label, file=sys.stderr, show_eta=True)
@@ -91,13 +95,16 @@ class _Progress:
 
     def __enter__(self) -> Callable[[float], None]:
         if self._bar is not None:
-            self._bar.__enter__()
+            with suppress(*WRITE_ERRORS):
+                self._bar.__enter__()
         return self._report
 
     def __exit__(self, *error: Any) -> None:
         if self._bar is not None:
-            self._bar.__exit__(*error)
+            with suppress(*WRITE_ERRORS):
+                self._bar.__exit__(*error)
 
     def _report(self, fraction: float) -> None:
         if self._bar is not None:
-            self._bar.update(round(fraction * _BAR_STEPS) - self._bar.pos)
+            with suppress(*WRITE_ERRORS):
+                self._bar.update(round(fraction * _BAR_STEPS) - self._bar.pos)

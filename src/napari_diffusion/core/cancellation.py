@@ -15,3 +15,9 @@ class CancelEvent(Protocol):
     def is_set(self) -> bool:
         """Whether the run should stop."""
         ...
+
+
+def poll(cancel: CancelEvent | None) -> None:
+    """Raise `Cancelled` when the cancel event is set."""
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("The filter was cancelled.")

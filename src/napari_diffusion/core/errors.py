@@ -25,9 +25,13 @@ class Remedy(Enum):
     NAME_CHANNEL_AXIS = auto()
     GIVE_VOXEL_SIZE = auto()
     GIVE_LABELS = auto()
+    CHOOSE_ANOTHER_FOLDER = auto()
     SAVE_ONE_IMAGE = auto()
     CONVERT_COLOURS = auto()
     INSTALL_IMAGECODECS = auto()
+    REPLACE_DAMAGED = auto()
+    SAVE_AS_NIFTI = auto()
+    RESAMPLE_REGIONS = auto()
     FILTER_LESS = auto()
     CHECK_UNITS = auto()
     TAKE_FEWER_STAGES = auto()
@@ -36,9 +40,13 @@ class Remedy(Enum):
 
 #: Words for what the user does in another program; they are the same in every front end.
 SHARED_WORDS = {
+    Remedy.CHOOSE_ANOTHER_FOLDER: "choose another folder for them",
     Remedy.SAVE_ONE_IMAGE: "save the one to filter to a file of its own",
     Remedy.CONVERT_COLOURS: "convert it to grey or RGB",
-    Remedy.INSTALL_IMAGECODECS: "install it with pip install imagecodecs",
+    Remedy.INSTALL_IMAGECODECS: 'install it with pip install "napari-diffusion[io]"',
+    Remedy.REPLACE_DAMAGED: "copy or download it again",
+    Remedy.SAVE_AS_NIFTI: "convert it to a single .nii file",
+    Remedy.RESAMPLE_REGIONS: "resample it to the grid of the image, with nearest neighbours",
     Remedy.FILTER_LESS: (
         "filter a smaller region, fewer axes at once, or convert the image to float32"
     ),

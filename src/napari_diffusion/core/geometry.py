@@ -20,13 +20,14 @@ class Geometry:
     channel_axis
         Axis of the channels, which share one diffusivity; ``None`` for an image without channels.
     channel_weights
-        Weight of each channel's gradient; ``None`` for equal weights.
+        Weight of each channel's gradient; ``None`` for equal weights. A channel whose weight is
+        ``None`` is no part of the image, such as the opacity of RGBA, and is copied.
     """
 
     spacing: float | Sequence[float] = 1.0
     axes: Sequence[int] | None = None
     channel_axis: int | None = None
-    channel_weights: Sequence[float] | None = None
+    channel_weights: Sequence[float | None] | None = None
 
 
 @dataclass(frozen=True)

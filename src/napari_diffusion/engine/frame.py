@@ -86,13 +86,16 @@ class Frame:
             Whether the field must be kept.
         """
         problem, model = self.problem, self.problem.recipe.model
-        if copy or model.has_transform:  # a field must not be decoded twice
+        if copy or model.has_transform or problem.copied_channels:  # not decoded twice
             field = field.copy()
         if model.has_transform:
             model.decode(field)
             regions = problem.regions_of(self.index)
             if regions is not None:
                 np.copyto(field, problem.read(self.index)[0], where=regions == 0)
+        if problem.copied_channels:
+            copied = list(problem.copied_channels)
+            field[copied] = problem.read(self.index)[0][copied]
         image = problem.whole(field, self.index)
         if self.invalid is not None:
             original = problem.whole(problem.read(self.index)[0], self.index)

@@ -133,7 +133,7 @@ class HaloBlock:
         """Return the axes that a mask or labels cover, with or without the frame axes."""
         channel = self.problem.channel_axis
         without_channel = tuple(i for i in range(len(self.problem.shape)) if i != channel)
-        return without_channel if regions.ndim == len(without_channel) else self.problem.axes
+        return without_channel if len(regions.shape) == len(without_channel) else self.problem.axes
 
 
 def _outer_and_inner(index: Any, size: int, halo: int, axis: int) -> tuple[slice, AxisIndex]:

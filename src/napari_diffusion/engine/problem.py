@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Array, Field
+from napari_diffusion.core.arrays import (
+    Array,
+    Field,
+    as_array,
+    as_lazy_array,
+    shape_and_dtype,
+)
 from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
@@ -47,6 +53,8 @@ class Problem:
         region without outside.
     weights
         Weight of each channel's gradient; their sum is 1.
+    copied_channels
+        Channels that are copied and have the weight 0, such as the opacity of RGBA.
     input_dtype, dtype, working
         Data types of the image, of the result, and of the computation.
     """
@@ -60,6 +68,7 @@ class Problem:
     domain: Domain
     regions: NDArray[Any] | None
     weights: NDArray[np.float64]
+    copied_channels: tuple[int, ...]
     input_dtype: np.dtype[Any]
     dtype: np.dtype[Any]
     working: np.dtype[Any]
@@ -94,7 +103,8 @@ class Problem:
     @property
     def geometry(self) -> Geometry:
         """The checked geometry, for another problem on a part of the same image."""
-        return Geometry(self.spacing, self.axes, self.channel_axis, tuple(self.weights))
+        weights = [None if i in self.copied_channels else w for i, w in enumerate(self.weights)]
+        return Geometry(self.spacing, self.axes, self.channel_axis, weights)
 
     @property
     def may_have_walls(self) -> bool:
@@ -105,6 +115,11 @@ class Problem:
     def channels(self) -> int:
         """Number of coupled channels."""
         return 1 if self.channel_axis is None else self.shape[self.channel_axis]
+
+    @property
+    def filtered_channels(self) -> list[int]:
+        """Numbers of the channels that are not copied."""
+        return [i for i in range(self.channels) if i not in self.copied_channels]
 
     @cached_property
     def frame_axes(self) -> tuple[int, ...]:
@@ -210,7 +225,10 @@ def unread_problem(image: Any, recipe: RecipeFields, geometry: Geometry, domain:
 
     Only their shape and dtype are used, because they may be lazy and large.
     """
-    shapes = Domain(_shape_only(domain.mask), _shape_only(domain.labels))
+    named = (("mask", domain.mask), ("labels", domain.labels))
+    lazy = {name: None if part is None else as_lazy_array(part, name) for name, part in named}
+    shapes = Domain(**{name: _shape_only(part, name) for name, part in lazy.items()})
+    domain = Domain(**lazy)
     return _make_problem(image, recipe, geometry, domain, shapes)
 
 
@@ -232,6 +250,7 @@ def _make_problem(
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
+    weights, copied_channels = _weights(geometry.channel_weights, channels)
     return Problem(
         recipe=recipe,
         image=image,
@@ -241,18 +260,20 @@ def _make_problem(
         channel_axis=channel,
         domain=domain,
         regions=regions,
-        weights=_weights(geometry.channel_weights, channels),
+        weights=weights,
+        copied_channels=copied_channels,
         input_dtype=input_dtype,
         dtype=result_dtype(input_dtype, recipe.preserve_dtype),
         working=working_dtype(input_dtype),
     )
 
 
-def _shape_only(regions: Any) -> Any:
+def _shape_only(regions: Any, name: str) -> Any:
     """Return a placeholder of the same shape and dtype, which takes no memory."""
-    if not (hasattr(regions, "shape") and hasattr(regions, "dtype")):
-        return regions
-    return np.broadcast_to(np.zeros((), regions.dtype), tuple(int(n) for n in regions.shape))
+    if regions is None:
+        return None
+    shape, dtype = shape_and_dtype(regions, name)
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def is_one_region(regions: Array) -> bool:
@@ -262,15 +283,8 @@ def is_one_region(regions: Array) -> bool:
 
 def _checked_image(image: Any) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
     """Return the image as an array that can be indexed, its shape and its dtype."""
-    if not (hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__")):
-        image = _as_array(image, "image")
-    try:
-        dtype, shape = np.dtype(image.dtype), tuple(int(n) for n in image.shape)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"The image has shape {image.shape} and dtype {image.dtype}; "
-            "make it a NumPy array first."
-        ) from None
+    image = as_lazy_array(image, "image")
+    shape, dtype = shape_and_dtype(image, "image")
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         hint = "; filter the real and imaginary part one by one" if dtype.kind == "c" else ""
         raise TypeError(
@@ -304,16 +318,6 @@ def _mask_of(image: Any, domain: Domain, channel: int | None) -> Any:
         raise ValueError("The image is a masked array, so mask and labels must be None.")
     hidden = np.ma.getmaskarray(image)
     return ~(hidden if channel is None else hidden.any(axis=channel))
-
-
-def _as_array(value: Any, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} cannot be read as an array: {value!r:.60} has rows of different length, "
-            "or no numbers."
-        ) from None
 
 
 def _as_tuple(axes: Any) -> tuple[Any, ...]:
@@ -362,7 +366,7 @@ def _regions(
     for name, values, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
         if values is None:
             continue
-        array = _as_array(values, name)
+        array = _region_array(values, name)
         if array.dtype.kind not in kinds:
             raise TypeError(
                 f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}."
@@ -382,18 +386,33 @@ def _regions(
     return regions
 
 
-def _weights(weights: Sequence[float] | None, channels: int) -> NDArray[np.float64]:
-    """Return the channel weights, scaled to sum 1."""
+def _region_array(values: Any, name: str) -> Array:
+    """Return mask or labels as an array."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmask(values).any():
+        outside = "False" if name == "mask" else "0"
+        raise TypeError(
+            f"{name} has masked values; use {name}.filled({outside}) to leave them outside."
+        )
+    return as_array(values, name)
+
+
+def _weights(
+    weights: Sequence[float | None] | None, channels: int
+) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """Return the channel weights, scaled to sum 1, and the channels that are copied."""
     if weights is None:
-        return np.full(channels, 1 / max(channels, 1))
+        return np.full(channels, 1 / max(channels, 1)), ()
+    copied: tuple[int, ...] = ()
     try:
-        values = np.asarray(weights, float)
+        entries = list(weights)
+        copied = tuple(i for i, weight in enumerate(entries) if weight is None)
+        values = np.asarray([0.0 if weight is None else weight for weight in entries], float)
     except (TypeError, ValueError):
         values = np.full(channels, np.nan)
     valid = values.shape == (channels,) and np.isfinite(values).all() and (values >= 0).all()
     if not valid or not (values.sum() > 0 or channels == 0):
         raise ValueError(
-            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0; "
-            f"got {weights!r:.60}."
+            f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0, or "
+            f"None for a channel that is copied; got {weights!r:.60}."
         )
-    return values / values.sum() if channels else values
+    return values / values.sum() if channels else values, copied

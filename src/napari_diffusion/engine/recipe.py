@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -210,8 +210,21 @@ class Recipe(RecipeFields):
             phrases.append(f"within {self.labels}")
         return f"{self.model.title}: {', '.join(phrases)}"
 
-    def to_python(self, image: str = "image", labels: str | None = None) -> str:
-        """Return the Python code of this run; ``image`` and ``labels`` are names of variables."""
+    def to_python(
+        self,
+        image: str = "image",
+        labels: str | None = None,
+        channel_weights: Sequence[float | None] | None = None,
+    ) -> str:
+        """Return the Python code of this run.
+
+        Parameters
+        ----------
+        image, labels
+            Names of variables, or code.
+        channel_weights
+            Weight of each channel, as in `napari_diffusion.diffuse`.
+        """
         if labels is None and self.labels is not None:
             labels = "labels"
         geometry = self.geometry
@@ -219,6 +232,8 @@ class Recipe(RecipeFields):
         arguments += [f"axes={geometry.axes!r}"] if geometry.axes is not None else []
         if geometry.channel_axis is not None:
             arguments.append(f"channel_axis={geometry.channel_axis!r}")
+        if channel_weights is not None:
+            arguments.append(f"channel_weights={tuple(channel_weights)!r}")
         arguments.append(f"spacing={geometry.spacing!r}")
         arguments += [
             f"{option.name}={_code(getattr(self, option.name))}" for option in self._changed_options
@@ -274,6 +289,18 @@ class Recipe(RecipeFields):
         return [p for p in run_options(type(self)) if getattr(self, p.name) != p.default]
 
 
+def refuse_doubles(model: Any, given: Collection[str]) -> None:
+    """Raise TypeError if options of a run are given beside a recipe, which already has them."""
+    if not isinstance(model, RecipeFields):
+        return
+    for name in ("time", *(p.name for p in run_options())):
+        if name in given:
+            raise TypeError(
+                f"{name} is already set by the recipe; leave it out, or change the recipe by "
+                f"dataclasses.replace(recipe, {name}=...)."
+            )
+
+
 def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> RecipeFields:
     """Return the recipe of a model, or the recipe that stands in its place.
 
@@ -291,7 +318,7 @@ def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> 
     Raises
     ------
     TypeError
-        If an option is given beside a recipe, or no time beside a model.
+        If no time is given beside a model.
     ValueError
         If the recipe needs labels, which only its own method `Recipe.diffuse` can leave out.
     """
@@ -301,26 +328,12 @@ def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> 
             raise TypeError("time is missing: give the diffusion time [length²].")
         named = {p.name: value for p, value in zip(declared, options, strict=True)}
         return RecipeFields(model, time, **named)
-    given = ["time"] if time is not None else []
-    given += [
-        p.name for p, value in zip(declared, options, strict=True) if not _is_default(p, value)
-    ]
-    if given:
-        raise TypeError(
-            f"{given[0]} is already set by the recipe; leave it out, or change the recipe by "
-            f"dataclasses.replace(recipe, {given[0]}=...)."
-        )
     if model.labels is not None and domain.mask is None and domain.labels is None:
         raise ValueError(
             f"The recipe smooths within {model.labels!r}: give labels or a mask, "
             "or use recipe.diffuse(image, labels=None) to smooth across them."
         )
     return model
-
-
-def _is_default(parameter: Parameter, value: Any) -> bool:
-    """Whether a value is the default of an option; it may be of any type, such as an array."""
-    return type(value) is type(parameter.default) and bool(value == parameter.default)
 
 
 def _taken(part: _Part, options: dict[str, Any]) -> tuple[_Part, dict[str, Any]]:

@@ -198,7 +198,7 @@ class RecipeFields:
         spacing: float | Sequence[float] | None,
         axes: Sequence[int] | None,
         channel_axis: int | None,
-        channel_weights: Sequence[float] | None,
+        channel_weights: Sequence[float | None] | None,
     ) -> Geometry:
         """Return the geometry of an image; the record stands in for all that is ``None``.
 

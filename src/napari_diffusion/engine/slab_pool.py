@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from napari_diffusion.core.cancellation import CancelEvent, Cancelled
+from napari_diffusion.core.cancellation import CancelEvent, poll
 
 #: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
 #: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
@@ -96,8 +96,7 @@ class SlabPool:
 
     def poll(self) -> None:
         """Raise `Cancelled` when the cancel event is set."""
-        if self._cancel is not None and self._cancel.is_set():
-            raise Cancelled("The filter was cancelled.")
+        poll(self._cancel)
 
     def _submit(
         self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int

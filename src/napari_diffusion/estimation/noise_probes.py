@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.estimation.noise import (
     Evidence,
     fine_axes,
@@ -32,7 +33,7 @@ GRADIENT_RADIUS = 3
 
 
 def measure_noise(
-    patches: Sequence[Patch], kind: Any, model: Model | str
+    patches: Sequence[Patch], kind: Any, model: Model | str, cancel: CancelEvent | None = None
 ) -> dict[int, list[Noise]]:
     """Return the noise of every channel of each frame.
 
@@ -46,6 +47,8 @@ def measure_noise(
         Kind of the noise, or None to choose it from the image.
     model
         The model, or ``"auto"``; an error message names its parameters.
+    cancel
+        The measurement ends with `Cancelled` when this event is set.
 
     Raises
     ------
@@ -54,6 +57,7 @@ def measure_noise(
     """
     noises: dict[int, list[Noise]] = {}
     for source in sorted({patch.source for patch in patches}):
+        poll(cancel)
         own = [patch for patch in patches if patch.source == source]
         valid, spacings = [patch.valid for patch in own], [patch.spacing for patch in own]
         evidence = [

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise import carries_noise
 
@@ -66,8 +67,8 @@ class Patch:
         return float(np.sqrt(np.mean(variances)))
 
 
-def sample_patches(problems: Sequence[Problem]) -> list[Patch]:
-    """Choose patches from all problems together.
+def sample_patches(problems: Sequence[Problem], cancel: CancelEvent | None = None) -> list[Patch]:
+    """Choose patches from all problems together, or end with `Cancelled` at the ``cancel`` event.
 
     More patches than needed are read on a lattice over space and frames. The kept ones are evenly
     spaced in the order of their activity. Flat and busy parts are thus represented in the
@@ -77,7 +78,9 @@ def sample_patches(problems: Sequence[Problem]) -> list[Patch]:
 
     def read() -> Iterator[Patch]:
         for number, problem in enumerate(problems):
-            yield from _lattice(problem, share, number * MAX_FRAMES)
+            for patch in _lattice(problem, share, number * MAX_FRAMES):
+                poll(cancel)
+                yield patch
 
     patches = [patch for patch in read() if patch.valid.mean() >= MIN_VALID_SHARE]
     if not patches:
@@ -161,7 +164,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         regions = regions.reshape(whole)[tuple(space[i] for i in problem.axes)]
     data = part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
     own = make_problem(data, problem.recipe, problem.geometry)
-    field, _ = own.read(next(iter(own.frames())))
+    field = own.read(next(iter(own.frames())))[0][own.filtered_channels]
     if regions is None:
         regions = own.regions_of(next(iter(own.frames())))
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
@@ -46,6 +47,8 @@ class RiskCurve:
         The patches, and a probe for each.
     weights
         Weights of the channels.
+    cancel
+        The runs end with `Cancelled` when this event is set.
     voxel
         Shortest edge of a voxel [length].
     dimensions
@@ -53,9 +56,13 @@ class RiskCurve:
     """
 
     def __init__(
-        self, patches: Sequence[Patch], probes: Sequence[Probe], weights: FloatArray
+        self,
+        patches: Sequence[Patch],
+        probes: Sequence[Probe],
+        weights: FloatArray,
+        cancel: CancelEvent | None = None,
     ) -> None:
-        self.patches, self.probes = patches, probes
+        self.patches, self.probes, self.cancel = patches, probes, cancel
         self.weights = tuple(float(w) for w in weights)
         self.voxel = min(
             h
@@ -87,13 +94,19 @@ class RiskCurve:
 
                     def solve(problem: Problem, time: float = time) -> FloatArray:
                         return run(
-                            replace(problem, recipe=replace(problem.recipe, time=time)), _ONE
+                            replace(problem, recipe=replace(problem.recipe, time=time)),
+                            _ONE,
+                            cancel=self.cancel,
                         )
 
                     yield time, self._sums(each(solve, problems))
                 return
             runs = [
-                evolve(replace(problem, recipe=replace(problem.recipe, scheme=times)), _ONE)
+                evolve(
+                    replace(problem, recipe=replace(problem.recipe, scheme=times)),
+                    _ONE,
+                    cancel=self.cancel,
+                )
                 for problem in problems
             ]
             try:
@@ -134,4 +147,10 @@ def _thread_map() -> Iterator[
 ]:
     """Map over runs, each in one thread: patches are too small to be divided among threads."""
     with ThreadPoolExecutor(cpu_count(), "napari-diffusion-suggest") as pool:
-        yield lambda work, runs: list(pool.map(work, runs))
+
+        def each(work: Callable[[Any], FloatArray], runs: Sequence[Any]) -> list[FloatArray]:
+            futures = [pool.submit(work, run) for run in runs]
+            wait(futures)  # a run that is cancelled must not be left while another one continues
+            return [future.result() for future in futures]
+
+        yield each

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.noise_probes import (
@@ -101,13 +102,19 @@ class Suggestion:
 
 
 def suggest_for(
-    problems: Sequence[Problem], model: Model | str, options: SuggestionOptions | None = None
+    problems: Sequence[Problem],
+    model: Model | str,
+    options: SuggestionOptions | None = None,
+    cancel: CancelEvent | None = None,
 ) -> Suggestion:
-    """Choose one set of parameters for all problems; errors and result as those of `suggest`."""
+    """Choose one set of parameters for all problems; errors and result as those of `suggest`.
+
+    The choice ends with `Cancelled` when the ``cancel`` event is set.
+    """
     options = options or SuggestionOptions()
     _check_model(model)
     options.check()
-    return _Selection(problems, model, options).suggestion()
+    return _Selection(problems, model, options, cancel).suggestion()
 
 
 def _check_model(model: Any) -> None:
@@ -126,15 +133,16 @@ class _Selection:
     problems: Sequence[Problem]
     model: Model | str
     options: SuggestionOptions
+    cancel: CancelEvent | None = None
 
     @cached_property
     def patches(self) -> list[Patch]:
-        return sample_patches(self.problems)
+        return sample_patches(self.problems, self.cancel)
 
     @cached_property
     def noises(self) -> dict[int, list[Noise]]:
         """Noise of every channel, by the number of the frame."""
-        return measure_noise(self.patches, self.options.noise, self.model)
+        return measure_noise(self.patches, self.options.noise, self.model, self.cancel)
 
     @cached_property
     def noise(self) -> Noise:
@@ -190,7 +198,9 @@ class _Selection:
         """Risk curve over the patches of the given numbers, or over all patches."""
         numbers = range(len(self.patches)) if numbers is None else numbers
         patches = [self.patches[k] for k in numbers]
-        return RiskCurve(patches, [probes[k] for k in numbers], self.problems[0].weights)
+        first = self.problems[0]
+        weights = first.weights[first.filtered_channels]
+        return RiskCurve(patches, [probes[k] for k in numbers], weights, self.cancel)
 
     def search(
         self,

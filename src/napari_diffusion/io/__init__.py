@@ -6,7 +6,10 @@ point group ``napari_diffusion.formats``.
 
 from __future__ import annotations
 
+import math
 import os
+import zlib
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,11 +29,15 @@ from napari_diffusion.core.errors import (
     reason_of,
 )
 from napari_diffusion.core.registry import Registry
-from napari_diffusion.io.atomic import free_bytes, replacing, write_error
+from napari_diffusion.io.atomic import check_folder, free_bytes, replacing_all, write_error
 from napari_diffusion.io.nifti import FORMAT as NIFTI
 from napari_diffusion.io.npy import FORMAT as NPY
 from napari_diffusion.io.tiff import FORMAT as TIFF
 from napari_diffusion.io.volume import Format, Volume, as_stored
+
+#: A compressed result takes at least this share of the space of its compressed source, because
+#: smoothed values differ less; and the bytes of the source that are compressed to know that space.
+_SMALLEST_SHARE, _COMPRESSED_SAMPLE = 0.5, 1 << 22
 
 FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY)
 
@@ -116,6 +123,18 @@ def read_metadata(path: str | Path) -> Volume | None:
         return None
 
 
+def members_of(path: str | Path) -> tuple[Path, ...]:
+    """Return the files of the set to which a file belongs, such as a multi-file OME-TIFF.
+
+    It is empty for a file that is an image by itself.
+    """
+    try:
+        file_format, _ = format_of(path)
+        return () if file_format.members_of is None else file_format.members_of(Path(path))
+    except (InputError, OSError):
+        return ()
+
+
 def sidecar_of(path: str | Path) -> Path:
     """Return the path of the recipe that is written beside a result."""
     path = Path(path)
@@ -126,15 +145,19 @@ def check_target(
     path: str | Path,
     like: Volume,
     dtype: Any,
+    recipe: Jsonable | None = None,
     *,
     overwrite: bool = False,
     preserve_dtype: bool = False,
 ) -> None:
-    """Raise those errors of `write` that can be detected before the result is computed.
+    """Raise the errors of `write` before the result is computed.
+
+    The writer makes the header, tags and texts of the file, and a temporary file is made in the
+    folder and removed. Only the pixels are left out.
 
     Parameters
     ----------
-    path, like, overwrite, preserve_dtype
+    path, like, recipe, overwrite, preserve_dtype
         As for `write`.
     dtype
         Dtype of the result.
@@ -147,38 +170,62 @@ def check_target(
         When the file exists, the folder is missing or not writable, or the disk is too full.
     """
     path = Path(path)
-    file_format, suffix = format_of(path)
-    if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
+    _, suffix = format_of(path)
+    for file in (path, sidecar_of(path)) if recipe is not None else (path,):
+        check_folder(file)
+    sources = (*([like.path] if like.path is not None else []), *like.members)
+    if path.exists() and any(own.exists() and path.samefile(own) for own in sources):
         raise InputError(
             "the result cannot replace its own source", Remedy.CHOOSE_ANOTHER_NAME, path
         )
     if path.is_dir():
         raise TargetExists("this is a folder, not a file", Remedy.CHOOSE_ANOTHER_NAME, path)
     for existing in (path, sidecar_of(path)):
-        if existing.exists() and not overwrite:
+        if os.path.exists(existing) and not overwrite:  # a name may be too long to ask for
             raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, existing)
     folder = Path(os.path.realpath(path)).parent
-    if not folder.is_dir():
-        raise WriteError(f"cannot be written: the folder {folder} does not exist", path=path)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise WriteError(
-            f"cannot be written: no permission to make files in {folder} "
-            f"({free_bytes(folder):,} bytes free there)",
-            path=path,
-        )
     if preserve_dtype and like.stored is not None:
         dtype = like.stored
-    try:
-        stored = file_format.storable(np.dtype(dtype), like, suffix)
-    except InputError as error:
-        raise InputError(error.description, error.remedy, path) from None
-    needed = int(np.prod(like.shape, dtype=np.int64)) * stored.itemsize
-    if not suffix.endswith(".gz") and needed > free_bytes(folder):
+    else:
+        like = replace(like, scaling=(1.0, 0.0))
+    needed = _size_of_result(path, like, np.dtype(dtype), recipe)
+    if suffix.endswith(".gz"):
+        needed = int(needed * _SMALLEST_SHARE * _compressed_share(like, np.dtype(dtype)))
+    if needed > free_bytes(folder):
         raise WriteError(
             f"cannot be written: it needs {needed:,} bytes, "
             f"and {free_bytes(folder):,} bytes are free there",
             path=path,
         )
+
+
+def _compressed_share(like: Volume, dtype: np.dtype[Any]) -> float:
+    """Return the share of its size that the middle plane of the source takes after compression."""
+    if 0 in like.shape:
+        return 0.0
+    middle = tuple(n // 2 for n in like.shape[2:])
+    plane = np.asarray(like.data[(..., *middle)]).astype(dtype).tobytes()[:_COMPRESSED_SAMPLE]
+    return len(zlib.compress(plane, 1)) / max(len(plane), 1)
+
+
+def _size_of_result(path: Path, like: Volume, dtype: np.dtype[Any], recipe: Jsonable | None) -> int:
+    """Return the size of a result without compression [bytes], after all checks of its format."""
+    file_format, suffix = format_of(path)
+    text = "" if recipe is None else recipe.to_json()
+    try:
+        stored = file_format.storable(dtype, like, suffix)
+        if file_format.dry_write is None:
+            size = math.prod(like.shape) * stored.itemsize
+        else:
+            size = file_format.dry_write(path, stored, like, text)
+    except InputError as error:
+        raise InputError(error.description, error.remedy, path) from None
+    except (MissingLibraryError, MemoryError):
+        raise
+    except Exception as error:  # a writer may refuse its metadata with any exception
+        reason = f"the result cannot be written as {file_format.name}: {reason_of(error)}"
+        raise InputError(reason, Remedy.WRITE_ANOTHER_FORMAT, path) from error
+    return size + len(text)
 
 
 def write(
@@ -189,6 +236,7 @@ def write(
     *,
     overwrite: bool = False,
     preserve_dtype: bool = False,
+    commit: AbstractContextManager[object] | None = None,
 ) -> tuple[Path, ...]:
     """Write a result with the metadata of its source. Either the whole file is written or none.
 
@@ -209,6 +257,8 @@ def write(
         Replace an existing file.
     preserve_dtype
         Store the result in the dtype of the source, with the slope and intercept of the source.
+    commit
+        Context in which the files get their final names; it may defer signals.
 
     Returns
     -------
@@ -226,7 +276,9 @@ def write(
         raise InputError(
             f"the result has shape {array.shape} and its source {like.shape}", path=path
         )
-    check_target(path, like, array.dtype, overwrite=overwrite, preserve_dtype=preserve_dtype)
+    check_target(
+        path, like, array.dtype, recipe, overwrite=overwrite, preserve_dtype=preserve_dtype
+    )
     file_format, suffix = format_of(path)
     if preserve_dtype:
         array = as_stored(array, like)
@@ -236,13 +288,14 @@ def write(
     text = "" if recipe is None else recipe.to_json()
     sidecar = sidecar_of(path)
     try:
-        with replacing(path, suffix) as temporary:
+        if recipe is None:
+            with replacing_all([(path, suffix)], commit) as (temporary,):
+                file_format.write(temporary, array, like, text)
+            return (path,)
+        targets = [(path, suffix), (sidecar, ".json")]
+        with replacing_all(targets, commit) as (temporary, temporary_sidecar):
             file_format.write(temporary, array, like, text)
-            if recipe is None:
-                return (path,)
-            # Both files are complete before either gets its final name.
-            with replacing(sidecar, ".json") as temporary_sidecar:
-                temporary_sidecar.write_text(text + "\n", encoding="utf-8")
+            temporary_sidecar.write_text(text + "\n", encoding="utf-8")
         return (path, sidecar)
     except WriteError:
         raise
@@ -260,6 +313,7 @@ __all__ = [
     "WriteError",
     "check_target",
     "format_of",
+    "members_of",
     "read",
     "read_metadata",
     "sidecar_of",

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from napari_diffusion.core.errors import WriteError, reason_of
+
+#: Names of temporary files.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.partial(\.\w+)*")
+#: A temporary file that nobody has written to for this long [s] is left from a run that was killed.
+ABANDONED_S = 24 * 3600.0
+#: Longest name of a file [byte] where the system does not say.
+_LONGEST_NAME = 255
 
 
 @contextmanager
 def replacing(target: Path, suffix: str) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``target``, and rename that file on success.
 
-    The temporary file is removed after any error.
+    The temporary file is removed after any error. Temporary files that killed runs of this user
+    have left in the folder are removed as well.
 
     Parameters
     ----------
@@ -25,21 +35,98 @@ def replacing(target: Path, suffix: str) -> Iterator[Path]:
     suffix
         Suffix of the temporary name, for libraries that choose the format by it.
     """
-    final = Path(os.path.realpath(target))
-    temporary = final.with_name(f".{secrets.token_hex(6)}.partial{suffix}")
-    try:
+    with replacing_all([(target, suffix)]) as (temporary,):
         yield temporary
-        # Without the sync, a power cut can leave the final name with old or no content.
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        if final.exists():
-            shutil.copymode(final, temporary)
-        os.replace(temporary, final)
+
+
+@contextmanager
+def replacing_all(
+    targets: Sequence[tuple[Path, str]], commit: AbstractContextManager[object] | None = None
+) -> Iterator[list[Path]]:
+    """Yield temporary paths of several files, which get their final names together.
+
+    Parameters
+    ----------
+    targets
+        Final name and suffix of each file, as for `replacing`.
+    commit
+        Context in which the files are renamed. It may defer signals, because a signal between two
+        renamings would leave one file without the other.
+    """
+    finals = [Path(os.path.realpath(target)) for target, _ in targets]
+    for folder in {final.parent for final in finals}:
+        remove_abandoned(folder)
+    temporaries = [
+        _temporary_path(final.parent, suffix)
+        for final, (_, suffix) in zip(finals, targets, strict=True)
+    ]
+    pairs = list(zip(temporaries, finals, strict=True))
+    try:
+        yield temporaries
+        for temporary, final in pairs:
+            # Without the sync, a power cut can leave the final name with old or no content.
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            if final.exists():
+                shutil.copymode(final, temporary)
+        with commit or nullcontext():
+            for temporary, final in pairs:
+                os.replace(temporary, final)
     except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(final.parent)
+    for final in finals:
+        _sync_folder(final.parent)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that killed runs of this user have left in a folder."""
+    own = getattr(os, "getuid", lambda: None)()
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if not _TEMPORARY.fullmatch(entry.name):
+                continue
+            with suppress(OSError):  # another process may remove it at the same moment
+                state = entry.stat(follow_symlinks=False)
+                is_old = time.time() - state.st_mtime > ABANDONED_S
+                if is_old and entry.is_file(follow_symlinks=False) and own in (None, state.st_uid):
+                    os.unlink(entry.path)
+
+
+def check_folder(target: Path) -> None:
+    """Raise `WriteError` if no file of this name can be made in its folder.
+
+    A temporary file is made there and removed, because permissions alone say little about network
+    disks, quotas and read-only systems.
+    """
+    final = Path(os.path.realpath(target))
+    folder = final.parent
+    if not folder.is_dir():
+        raise WriteError(f"cannot be written: the folder {folder} does not exist", path=target)
+    longest = _LONGEST_NAME
+    with suppress(OSError, ValueError, AttributeError):  # Windows has no such question
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+    length = len(os.fsencode(final.name))
+    if length > longest:
+        raise WriteError(
+            f"cannot be written: its name has {length} bytes, and names there have at most "
+            f"{longest}",
+            path=target,
+        )
+    probe = _temporary_path(folder, "")
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except PermissionError:
+        raise WriteError(
+            f"cannot be written: no permission to make files in {folder} "
+            f"({free_bytes(folder):,} bytes free there)",
+            path=target,
+        ) from None
+    except OSError as error:
+        raise write_error(target, error) from error
 
 
 def write_error(target: Path, error: OSError) -> WriteError:
@@ -54,6 +141,10 @@ def free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except OSError:
         return 0
+
+
+def _temporary_path(folder: Path, suffix: str) -> Path:
+    return folder / f".{secrets.token_hex(6)}.partial{suffix}"
 
 
 def _sync_folder(folder: Path) -> None:

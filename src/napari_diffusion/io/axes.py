@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from napari_diffusion.core import units
+from napari_diffusion.core.axes.names import FEW_SAMPLES, LONGER
 from napari_diffusion.core.errors import InputError, Remedy
+from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.io import Volume
 from napari_diffusion.io.volume import UNKNOWN_AXES
 
@@ -50,6 +52,11 @@ class AxisAssignment:
         Voxel size along ``axes`` [unit].
     unit
         Unit of length.
+    channel_weights
+        Weight of each channel along ``channel_axis``, ``None`` for one that is copied; ``None`` for
+        equal weights.
+    notes
+        Sentences about what was assumed.
     """
 
     letters: str
@@ -57,6 +64,13 @@ class AxisAssignment:
     channel_axis: int | None
     spacing: tuple[float, ...]
     unit: str
+    channel_weights: tuple[float | None, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def geometry(self) -> Geometry:
+        """Geometry of the run."""
+        return Geometry(self.spacing, self.axes, self.channel_axis, self.channel_weights)
 
 
 def resolve_axes(volume: Volume, request: AxisRequest) -> AxisAssignment:
@@ -72,6 +86,7 @@ def resolve_axes(volume: Volume, request: AxisRequest) -> AxisAssignment:
     """
     letters, axes, channel = _resolve_letters(volume, request)
     unit = volume.unit if request.unit is None else units.canonical(request.unit)
+    weights = volume.channel_weights if channel == volume.channel_axis else None
     if request.spacing is not None:
         sizes = request.spacing * (len(axes) if len(request.spacing) == 1 else 1)
         if len(sizes) != len(axes):
@@ -80,7 +95,8 @@ def resolve_axes(volume: Volume, request: AxisRequest) -> AxisAssignment:
                 f"{len(sizes)} voxel sizes were given for {len(axes)} smoothed axes",
                 Remedy.GIVE_VOXEL_SIZE,
             )
-        return AxisAssignment(letters, axes, channel, sizes, unit)
+        notes = _unit_assumed(volume) if request.unit is None else ()
+        return AxisAssignment(letters, axes, channel, sizes, unit, weights, notes)
     if unit != volume.unit and "pixel" in (unit, volume.unit):
         old, new = units.symbol(volume.unit), units.symbol(unit)
         raise _refusal(
@@ -91,13 +107,28 @@ def resolve_axes(volume: Volume, request: AxisRequest) -> AxisAssignment:
     scale = units.factor(volume.unit, unit)
     own_sizes = []
     for i in axes:
-        size = 1.0 if volume.spacing[i] is None and volume.unit == "pixel" else volume.spacing[i]
-        if size is None:
+        own = volume.spacing[i]
+        if own is None and (volume.unit == "pixel" or volume.shape[i] == 1):
+            own = 1.0  # nothing flows along an axis of one voxel
+        if own is None:
+            remark = f" ({volume.size_remark})" if volume.size_remark else ""
             raise _refusal(
-                volume, f"it gives no voxel size along {letters[i]}", Remedy.GIVE_VOXEL_SIZE
+                volume,
+                f"it gives no voxel size along {letters[i]}{remark}",
+                Remedy.GIVE_VOXEL_SIZE,
             )
-        own_sizes.append(size * scale)
-    return AxisAssignment(letters, axes, channel, tuple(own_sizes), unit)
+        own_sizes.append(own * scale)
+    notes = _unit_assumed(volume)
+    if volume.size_remark:
+        notes = (f"{volume.size_remark[0].upper()}{volume.size_remark[1:]}.", *notes)
+    return AxisAssignment(letters, axes, channel, tuple(own_sizes), unit, weights, notes)
+
+
+def _unit_assumed(volume: Volume) -> tuple[str, ...]:
+    """Return a sentence if the unit of the voxel size is an assumption."""
+    if not volume.unit_is_assumed:
+        return ()
+    return (f"It gives no unit of length; {units.symbol(volume.unit)} is assumed.",)
 
 
 def apply_axes(volume: Volume, assignment: AxisAssignment) -> Volume:
@@ -138,8 +169,9 @@ def _resolve_letters(
         for axis in request.axes:
             letter = axis.upper() if isinstance(axis, str) else ""
             if letter in ("X", "Y", "Z") and letter not in letters and unknown:
-                # The last unknown axis gets the letter: planes of a stack vary faster than frames.
-                letters[unknown.pop()] = letter
+                place = _place_of_planes(volume.shape, unknown)
+                letters[place] = letter
+                unknown.remove(place)
             axes.append(_axis_index(axis, letters, volume))
     if not axes or len(set(axes)) < len(axes) or channel in axes:
         named = ", ".join(letters[i] for i in axes) or "none"
@@ -149,6 +181,16 @@ def _resolve_letters(
             f"got {named} of {', '.join(letters)}",
         )
     return "".join(letters), tuple(axes), channel
+
+
+def _place_of_planes(shape: tuple[int, ...], unknown: list[int]) -> int:
+    """Return the axis of unknown kind that holds planes.
+
+    It is the last one, because planes of a stack vary faster than frames. Axes of few samples are
+    left out where another one is longer: they hold channels.
+    """
+    longest = max(shape[i] for i in unknown)
+    return [i for i in unknown if shape[i] > FEW_SAMPLES or shape[i] * LONGER > longest][-1]
 
 
 def _axis_index(axis: str | int, letters: list[str], volume: Volume) -> int:

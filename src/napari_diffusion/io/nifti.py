@@ -8,7 +8,7 @@ into 0.
 
 from __future__ import annotations
 
-import math
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,67 +17,111 @@ import numpy as np
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
+from napari_diffusion.io.compressed import CheckedFile, check_memory
+from napari_diffusion.io.nifti_header import (
+    Layout,
+    complete_sizes,
+    length_unit,
+    read_header,
+    read_orientation,
+    scaling_of,
+    time_step,
+)
 from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 #: Letters of the axes in the order of the format; V, U and W are the axes 5, 6 and 7.
 _AXES = "XYZTVUW"
 _LENGTHS = {"meter": "meter", "mm": "millimeter", "micron": "micrometer"}
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+#: Unit of length where the header has none; other neuroimaging software assumes it too.
+_CUSTOMARY_UNIT = "millimeter"
+_RGBA_VECTOR = 2004
 #: Intent codes whose values along the fifth axis are coupled: displacement, vector, RGB, RGBA.
-_COUPLED_INTENTS = {1006, 1007, 2003, 2004}
+_COUPLED_INTENTS = {1006, 1007, 2003, _RGBA_VECTOR}
 _DTYPES = tuple(
     np.dtype(code) for code in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 )
 
 
 def _read(path: Path) -> Volume:
-    nibabel = require("nibabel", "NIfTI files")
-    image = nibabel.load(path)
-    header = image.header
-    # CIFTI, for example, is stored in NIfTI-2 files, but it is not a volume.
-    if not isinstance(header, nibabel.Nifti1Header):
-        raise InputError(f"it is a {type(image).__name__}, which is no volume")
-    proxy = image.dataobj
-    raw = np.asanyarray(proxy.get_unscaled())
-    axes, channel_axis = _AXES[: raw.ndim], None
-    coupled = int(header["intent_code"]) in _COUPLED_INTENTS
-    if raw.dtype.names:
-        raw = np.stack([raw[name] for name in raw.dtype.names], axis=-1)
+    with CheckedFile(path) as file:
+        header, layout = read_header(file)
+        raw, notes = _values(file, layout)
+    colours = raw.dtype.names or ()
+    axes = _AXES[: raw.ndim]
+    channel_axis = alpha = None
+    intent = int(header["intent_code"])
+    if colours:
+        raw = np.stack([raw[name] for name in colours], axis=-1)
         axes, channel_axis = axes + "S", raw.ndim - 1
-    elif coupled and "V" in axes and raw.shape[axes.index("V")] > 1:
+        alpha = 3 if len(colours) == 4 else None
+    elif intent in _COUPLED_INTENTS and "V" in axes and raw.shape[axes.index("V")] > 1:
         channel_axis = axes.index("V")
-    if raw.dtype.kind not in "biuf" or not axes.startswith("X"):
+        alpha = 3 if intent == _RGBA_VECTOR and raw.shape[channel_axis] == 4 else None
+    if raw.dtype.kind not in "biuf":
         raise InputError(f"values of type {raw.dtype} with {raw.ndim} axes are no real image")
-    length_unit, time_unit = header.get_xyzt_units()
-    steps = [float(step) for step in header.get_zooms()]
-    spacing = [
-        abs(steps[i]) if letter in "XYZ" and math.isfinite(steps[i]) and steps[i] else None
-        for i, letter in enumerate(axes)
-    ]
-    time_step = None
-    if "T" in axes and steps[3] > 0 and time_unit not in ("hz", "ppm", "rads"):
-        time_step = steps[3] * _SECONDS.get(time_unit, 1.0)
-    slope, inter = float(proxy.slope), float(proxy.inter)
+    orientation = read_orientation(header, raw.shape)
+    slope, inter = (1.0, 0.0) if colours else scaling_of(header)
+    is_scaled = (slope, inter) != (1.0, 0.0)
+    if is_scaled:
+        check_memory(raw.size * np.dtype(np.float64).itemsize, path)
+    unit = length_unit(header)
     return Volume(
-        raw if (slope, inter) == (1.0, 0.0) else in_real_units(raw, slope, inter),
+        in_real_units(raw, slope, inter) if is_scaled else raw,
         axes,
-        tuple(spacing),
-        # Without a unit, mm is meant: other neuroimaging software assumes it too.
-        _LENGTHS.get(length_unit, "millimeter"),
+        tuple(
+            orientation.spacing["XYZ".index(letter)] if letter in "XYZ" else None for letter in axes
+        ),
+        unit or _CUSTOMARY_UNIT,
         channel_axis,
-        time_step=time_step,
+        time_step=time_step(header) if "T" in axes else None,
         format="NIfTI",
         header=header,
         path=path,
         stored=raw.dtype,
         scaling=(slope, inter),
+        alpha=alpha,
+        affine=orientation.affine,
+        notes=(*orientation.notes, *notes),
+        unit_is_assumed=unit is None,
+        size_remark=orientation.remark,
     )
 
 
+def _values(file: CheckedFile, layout: Layout) -> tuple[Array, list[str]]:
+    """Return the stored values, and notes about what follows them.
+
+    They are memory-mapped, or decompressed to the end of the file.
+    """
+    if file.is_compressed:
+        check_memory(layout.size, file.path)
+        content = np.empty(layout.size, np.uint8)
+        file.fill(content)
+        rest = len(file.rest().rstrip(b"\0"))
+        values = content.view(layout.dtype).reshape(layout.shape, order="F")
+    else:
+        rest = len(file.after(layout.offset + layout.size).rstrip(b"\0"))
+        values = np.memmap(file.path, layout.dtype, "r", layout.offset, layout.shape, order="F")
+    return values, [f"{rest:,} bytes follow its image; they are left out."] if rest else []
+
+
 def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
+    require("nibabel", "NIfTI files").save(_image(data, like, recipe), path)
+
+
+def _dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> int:
+    image = _image(np.broadcast_to(np.zeros((), dtype), like.shape), like, recipe)
+    image.update_header()
+    header = BytesIO()
+    image.header.write_to(header)
+    return len(header.getvalue()) + int(image.dataobj.nbytes)
+
+
+def _image(data: Array, like: Volume, recipe: str) -> Any:
+    """Return a result as an image of nibabel."""
     nibabel = require("nibabel", "NIfTI files")
     if like.format == "NIfTI":
         header = like.header.copy()
+        complete_sizes(header, like)
         axes = like.axes
     else:
         header = nibabel.Nifti1Header()
@@ -95,7 +139,7 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
     # Without an affine, the codes and matrices of the header are kept.
     image = image_class(data, None, header)
     image.header.set_slope_inter(*(1.0, 0.0) if data.dtype.kind == "V" else like.scaling)
-    nibabel.save(image, path)
+    return image
 
 
 def _in_nifti_order(data: Array, axes: str) -> tuple[Array, str]:
@@ -162,4 +206,4 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
 
 
-FORMAT = Format("NIfTI", (".nii.gz", ".nii"), _read, _write, _storable)
+FORMAT = Format("NIfTI", (".nii.gz", ".nii"), _read, _write, _storable, _dry_write)

@@ -1,29 +1,42 @@
 """NumPy files (.npy): an array without metadata.
 
-The last two axes are taken as y and x; the kind of the leading axes is unknown.
+The last two axes are taken as y and x, and the kind of the others is unknown. Axes of a few samples
+beside longer ones are not taken as y or x.
 """
 
 from __future__ import annotations
 
+import math
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.core.errors import InputError
+from napari_diffusion.core.axes.names import space_axes
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.volume import Format, Volume
 
 
 def _read(path: Path) -> Volume:
-    # A pickle could run code while it is loaded.
-    data = np.load(path, mmap_mode="r", allow_pickle=False)
-    if data.ndim == 0 or data.dtype.kind not in "biuf":
+    size, declared = path.stat().st_size, _declared_size(path)
+    if declared is not None and declared > size:
         raise InputError(
-            f"it holds {data.ndim} axes of {data.dtype}, "
-            "and an image has at least one axis of numbers"
+            f"damaged: its header declares {declared:,} bytes, and it has {size:,}",
+            Remedy.REPLACE_DAMAGED,
         )
-    axes = ("Q" * max(data.ndim - 2, 0) + "YX")[-data.ndim :]
+    with catch_warnings():
+        # NumPy warns of headers that Python 2 has written, and reads them.
+        simplefilter("ignore", UserWarning)
+        # A pickle could run code while it is loaded.
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(data, np.memmap) or data.ndim == 0 or data.dtype.kind not in "biuf":
+        kind = f"{data.ndim} axes of {data.dtype}" if isinstance(data, np.ndarray) else "an archive"
+        raise InputError(f"it holds {kind}, and an image has at least one axis of numbers")
+    axes = _letters(data.shape)
+    rest = size - data.offset - data.nbytes
     return Volume(
         data,
         axes,
@@ -31,7 +44,32 @@ def _read(path: Path) -> Volume:
         format="NumPy",
         path=path,
         stored=data.dtype,
+        notes=(f"{rest:,} bytes follow its array; they are left out.",) if rest > 0 else (),
     )
+
+
+def _letters(shape: tuple[int, ...]) -> str:
+    """Return the letter of each axis: y and x for the last two, unless one has a few samples.
+
+    An axis of a few samples beside longer axes holds colours or channels more often than rows.
+    """
+    place = space_axes([None] * len(shape), shape, [False] * len(shape))[-2:]
+    letters = ["Q"] * len(shape)
+    for letter, i in zip("YX"[-len(place) :], place, strict=True):
+        letters[i] = letter
+    return "".join(letters)
+
+
+def _declared_size(path: Path) -> int | None:
+    """Return the size of the file that its header declares [bytes]; ``None`` if it is unknown."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0}
+    readers[2, 0] = np.lib.format.read_array_header_2_0
+    with path.open("rb") as file:
+        try:
+            shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
+        except (ValueError, KeyError):
+            return None
+        return file.tell() + math.prod(shape) * dtype.itemsize
 
 
 def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
@@ -39,8 +77,15 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
         np.save(file, data, allow_pickle=False)
 
 
+def _dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> int:
+    header = BytesIO()
+    # An empty array with these axes has a header of the same length, up to the digits of its size.
+    np.save(header, np.empty((0, *like.shape[1:]), dtype), allow_pickle=False)
+    return len(header.getvalue()) + math.prod(like.shape) * dtype.itemsize
+
+
 def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return dtype
 
 
-FORMAT = Format("NumPy", (".npy",), _read, _write, _storable, keeps="the numbers only")
+FORMAT = Format("NumPy", (".npy",), _read, _write, _storable, _dry_write, keeps="the numbers only")

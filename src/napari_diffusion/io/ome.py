@@ -12,7 +12,9 @@ import numpy as np
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError
+from napari_diffusion.io.time_units import seconds
 from napari_diffusion.io.volume import Volume, require
+from napari_diffusion.io.voxel_sizes import in_one_unit
 
 #: Pixel types of OME by kind and size of the dtype.
 _PIXEL_TYPES = {
@@ -25,22 +27,12 @@ _PIXEL_TYPES = {
     "f4": "float",
     "f8": "double",
 }
-#: Time units of OME [s].
-_SECONDS = {
-    "ps": 1e-12,
-    "ns": 1e-9,
-    "µs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "d": 86400.0,
-}
 #: Symbols of units of length in OME's schema, except those of `_OWN_SYMBOLS`.
 _SYMBOLS = re.compile("[YZEPTGMkhdcmµnpfazy]?m|dam|Å|in|ft|yd|mi|ly|pc|pixel")
-#: Symbols of OME's schema that are not those of `units`. The line (li), a twelfth of an inch, is no
-#: unit there.
-_OWN_SYMBOLS = {"ua": "astronomical_unit", "pt": "point", "thou": "thou", "li": None}
+#: Symbols of OME's schema that are not those of `units`.
+_OWN_SYMBOLS = {"ua": "astronomical_unit", "pt": "point", "thou": "thou"}
+#: Units of OME's schema that `units` does not have, as a number of another unit: the line.
+_PARTS = {"li": ("inch", 1 / 12)}
 #: Start of the identifiers of our annotations.
 _ANNOTATION_ID = "Annotation:napari-diffusion:"
 #: Characters that XML 1.0 cannot hold, escaped or not.
@@ -60,35 +52,53 @@ def volume_fields(xml: str, axes: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``spacing``, ``unit``, ``time_step`` and ``channel_names``. All voxel sizes are in the unit
-        of the first size that the document gives.
+        ``spacing``, ``unit``, ``size_remark``, ``time_step``, ``channel_names`` and ``notes``.
     """
     pixels = _pixels(ET.fromstring(xml))
-    sizes, unit = {}, "pixel"
+    sizes, known = {}, {}
     for letter in "XYZ":
-        size = pixels.get(f"PhysicalSize{letter}")
-        if size is None or not 0 < float(size) < np.inf:
-            continue
-        size_unit = _length_unit(pixels.get(f"PhysicalSize{letter}Unit", "µm"))
-        unit = size_unit if unit == "pixel" else unit
-        sizes[letter] = float(size) * units.factor(size_unit, unit)
+        size = _positive(pixels.get(f"PhysicalSize{letter}"))
+        symbol = pixels.get(f"PhysicalSize{letter}Unit", "µm")
+        name, factor = _length_unit(symbol)
+        if size is not None and letter in axes:
+            sizes[letter] = (size * factor, symbol)
+        if name is not None:
+            known[symbol] = name
+    voxel = in_one_unit(sizes, known)
     # Without any voxel size, the unit is the pixel; otherwise a missing size is unknown.
     default = None if sizes else 1.0
-    spacing = tuple(sizes.get(letter, default) if letter in "XYZ" else None for letter in axes)
-    step = pixels.get("TimeIncrement")
-    seconds = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"), 1.0)
+    spacing = tuple(
+        voxel.steps.get(letter, default) if letter in "XYZ" else None for letter in axes
+    )
+    notes = voxel.notes
+    step = _positive(pixels.get("TimeIncrement"))
+    time_unit = pixels.get("TimeIncrementUnit", "s")
+    scale = seconds(time_unit)
+    if step is not None and scale is None:
+        notes += (f"Its time step is in {time_unit:.40}, which is no unit of time known here.",)
     names = tuple(channel.get("Name", "") for channel in _children(pixels, "Channel"))
     return {
         "spacing": spacing,
-        "unit": unit,
-        "time_step": float(step) * seconds if step else None,
+        "unit": voxel.unit,
+        "size_remark": voxel.remark,
+        "time_step": None if step is None or scale is None else step * scale,
         "channel_names": names if any(names) else (),
+        "notes": notes,
     }
 
 
 def number_of_images(xml: str) -> int:
-    """Return the number of images in a document."""
-    return len(_children(ET.fromstring(xml), "Image"))
+    """Return the number of images in a document.
+
+    Raises
+    ------
+    InputError
+        When the document is damaged.
+    """
+    try:
+        return len(_children(ET.fromstring(xml), "Image"))
+    except ET.ParseError as error:
+        raise InputError(f"its OME-XML is damaged: {error}") from None
 
 
 def update(xml: str, data: Array, recipe: str) -> str:
@@ -173,12 +183,22 @@ def _calibration(like: Volume) -> dict[str, Any]:
     return attributes
 
 
-def _length_unit(symbol: str) -> str:
-    """Return the full name of the unit of a voxel size."""
-    name = _OWN_SYMBOLS.get(symbol, symbol)
-    if name is None:
-        raise InputError(f"its voxel size is in {symbol!r}, a unit that is not known here")
-    return units.canonical(name)
+def _positive(text: str | None) -> float | None:
+    """Return a number that is positive and finite, ``None`` for all other text."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
+
+
+def _length_unit(symbol: str) -> tuple[str | None, float]:
+    """Return the full name of a unit and a factor; ``None`` for an unknown unit."""
+    name, factor = _PARTS.get(symbol, (_OWN_SYMBOLS.get(symbol, symbol), 1.0))
+    try:
+        return units.canonical(name), factor
+    except ValueError:
+        return None, factor
 
 
 def _unit_in_schema(unit: str) -> tuple[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
@@ -51,6 +52,21 @@ class Volume:
         Path of the file.
     stored, scaling
         Dtype in the file, and (slope, intercept) from stored numbers to real units.
+    alpha
+        Number of the channel along ``channel_axis`` that is the opacity; ``None`` without opacity.
+        It is copied.
+    members
+        Paths of all files of a set of files, such as a multi-file OME-TIFF; empty for one file.
+    affine
+        Transform from the indices x, y, z to coordinates [unit], shape (4, 4); ``None`` for a file
+        without orientation.
+    notes
+        Sentences about the file for the user: what was assumed, and what a result will not keep.
+    unit_is_assumed
+        Whether the file gives no unit, and ``unit`` is the custom of its format.
+    size_remark
+        How the file contradicts itself about the voxel size, or what it says instead, as a part of
+        a sentence; empty for a clear voxel size.
     """
 
     data: Any
@@ -65,6 +81,12 @@ class Volume:
     path: Path | None = None
     stored: np.dtype[Any] | None = None
     scaling: tuple[float, float] = (1.0, 0.0)
+    alpha: int | None = None
+    members: tuple[Path, ...] = ()
+    affine: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
+    unit_is_assumed: bool = False
+    size_remark: str = ""
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -75,6 +97,14 @@ class Volume:
     def shape(self) -> tuple[int, ...]:
         """Number of samples along each axis."""
         return tuple(int(n) for n in self.data.shape)
+
+    @property
+    def channel_weights(self) -> tuple[float | None, ...] | None:
+        """Weight of each channel, ``None`` for the opacity; ``None`` without opacity."""
+        if self.channel_axis is None or self.alpha is None:
+            return None
+        count = self.shape[self.channel_axis]
+        return tuple(None if i == self.alpha else 1.0 for i in range(count))
 
 
 @dataclass(frozen=True)
@@ -96,11 +126,19 @@ class Format:
         ``storable(dtype, like, suffix)`` returns the dtype in which a result of ``dtype`` is
         stored. It raises an `InputError` without a path if the format cannot hold the result, so
         that a run is refused before it starts.
+    dry_write
+        ``dry_write(path, dtype, like, recipe)`` does all that ``write`` does with a result of
+        ``dtype``, except for its pixels: it makes the header, tags and texts. It writes nothing and
+        returns the size of the file without compression [bytes]. ``None`` for a format whose
+        writer refuses nothing beyond ``storable``.
     keeps
         Phrase for messages: the metadata that are kept from a volume of another format.
     read_metadata
         ``read_metadata(path)`` returns a `Volume` without reading the pixels; ``None`` where the
         format has no quick way to do so.
+    members_of
+        ``members_of(path)`` returns the files of the set to which a file belongs, empty for a file
+        that is an image by itself. It reads no pixels. ``None`` where each file is an image.
     """
 
     name: str
@@ -108,8 +146,10 @@ class Format:
     read: Callable[[Path], Volume]
     write: Callable[[Path, Array, Volume, str], None]
     storable: Callable[[np.dtype[Any], Volume, str], np.dtype[Any]]
+    dry_write: Callable[[Path, np.dtype[Any], Volume, str], int] | None = None
     keeps: str = "axes, voxel size and unit"
     read_metadata: Callable[[Path], Volume] | None = None
+    members_of: Callable[[Path], tuple[Path, ...]] | None = None
 
 
 def require(library: str, purpose: str) -> Any:
@@ -139,8 +179,10 @@ def in_real_units(raw: Array, slope: float, inter: float) -> Array:
     """Return ``slope * raw + inter`` as float32, or as float64 for types of higher precision."""
     small = raw.dtype.itemsize <= 2 if raw.dtype.kind in "iub" else raw.dtype.itemsize <= 4
     values: Array = np.asarray(raw).astype(np.float32 if small else np.float64)
-    np.multiply(values, slope, out=values)
-    return np.add(values, inter, out=values)
+    # Values beyond the range become infinite, and a run refuses them with their number.
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.multiply(values, slope, out=values)
+        return np.add(values, inter, out=values)
 
 
 def as_stored(data: Array, like: Volume) -> Array:

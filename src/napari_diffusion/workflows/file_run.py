@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import secrets
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +19,7 @@ from napari_diffusion import io
 from napari_diffusion.core import dtypes
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.errors import InputError, Remedy, WriteError, reason_of
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import run
@@ -58,11 +63,14 @@ class FileOptions:
         files = {"labels": self.labels, "mask": self.mask}
         return {name: path for name, path in files.items() if path is not None}
 
-    def domain(self, letters: str) -> Domain:
-        """Read the regions of an image whose axes have these letters."""
-        return Domain(
-            **{name: read_regions(name, path, letters) for name, path in self.region_files.items()}
-        )
+    def domain(self, volume: Volume, assignment: AxisAssignment) -> tuple[Domain, tuple[str, ...]]:
+        """Read the regions of an image, and what was done to them, as sentences."""
+        regions = {
+            name: read_regions(name, path, volume, assignment)
+            for name, path in self.region_files.items()
+        }
+        domain = Domain(**{name: each.values for name, each in regions.items()})
+        return domain, tuple(note for each in regions.values() for note in each.notes)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,8 @@ class FileRun:
         The run and its plan.
     target, options
         Path of the result, and the options of the run.
+    notes
+        Sentences for the user: what was assumed about the files, and what was done to them.
     """
 
     volume: Volume
@@ -88,6 +98,7 @@ class FileRun:
     plan: Plan
     target: Path
     options: FileOptions
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -119,7 +130,7 @@ class FileRun:
         recipe = replace(
             recipe,
             axis_names=tuple(assignment.letters[i].lower() for i in assignment.axes),
-            labels=" and ".join(path.name for path in options.region_files.values()) or None,
+            labels=" and ".join(_text(path.name) for path in options.region_files.values()) or None,
             spacing=assignment.spacing,
             axes=assignment.axes,
             channel_axis=assignment.channel_axis,
@@ -129,14 +140,16 @@ class FileRun:
             target,
             volume,
             dtype,
+            recipe,
             overwrite=options.overwrite,
             preserve_dtype=recipe.preserve_dtype,
         )
-        domain = options.domain(assignment.letters)
-        problem = make_problem(volume.data, recipe, domain=domain)
+        domain, region_notes = options.domain(volume, assignment)
+        problem = make_problem(volume.data, recipe, assignment.geometry, domain)
         plan = make_plan(problem, options.execution)
         check_memory(problem, plan.memory)
-        return cls(volume, assignment, recipe, problem, plan, target, options)
+        notes = (*volume.notes, *assignment.notes, *region_notes)
+        return cls(volume, assignment, recipe, problem, plan, target, options, notes)
 
     def filtered(
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
@@ -144,20 +157,80 @@ class FileRun:
         """Run and return the result."""
         return run(self.problem, self.options.execution, progress, cancel)
 
-    def write(self, result: Image) -> tuple[Path, ...]:
+    def write(
+        self, result: Image, commit: AbstractContextManager[object] | None = None
+    ) -> tuple[Path, ...]:
         """Write the result and return the files that were written.
 
-        After an error there is no new file.
+        Parameters
+        ----------
+        result
+            The result of `filtered`.
+        commit
+            Context in which the files get their final names; it may defer signals.
+
+        Raises
+        ------
+        WriteError
+            When the target cannot be written any more, for example because the disk is full. There
+            is no new target then, and the error says where else the result was saved.
         """
-        like, preserve = apply_axes(self.volume, self.assignment), self.recipe.preserve_dtype
+        try:
+            overwrite = self.options.overwrite
+            return self._write_to(self.target, result, overwrite=overwrite, commit=commit)
+        except (OSError, ValueError, MemoryError) as error:
+            kept = self._save_elsewhere(result)
+            if kept is None:
+                raise
+            place = f"{reason_of(error)}; the result was saved as {kept} instead"
+            raise WriteError(place, path=self.target) from error
+
+    def _write_to(
+        self,
+        target: Path,
+        result: Image,
+        *,
+        overwrite: bool,
+        commit: AbstractContextManager[object] | None = None,
+    ) -> tuple[Path, ...]:
         return io.write(
-            self.target,
+            target,
             result,
-            like,
+            apply_axes(self.volume, self.assignment),
             self.recipe,
-            overwrite=self.options.overwrite,
-            preserve_dtype=preserve,
+            overwrite=overwrite,
+            preserve_dtype=self.recipe.preserve_dtype,
+            commit=commit,
         )
+
+    def _save_elsewhere(self, result: Image) -> Path | None:
+        """Save a result that its target refuses; ``None`` if no other place takes it."""
+        _, suffix = io.format_of(self.target)
+        stem = self.target.name[: -len(suffix)]
+        folders = (Path(tempfile.gettempdir()), Path.home())
+        for folder, ending in product(folders, dict.fromkeys((suffix, ".npy"))):
+            path = folder / f"{stem}-{secrets.token_hex(4)}{ending}"
+            with suppress(OSError, ValueError, MemoryError):
+                return self._write_to(path, result, overwrite=False)[0]
+        return None
+
+
+class WrittenFiles(tuple[Path, ...]):
+    """Paths of the files that were written.
+
+    Attributes
+    ----------
+    notes
+        `FileRun.notes` of the run that wrote them.
+    """
+
+    notes: tuple[str, ...]
+
+    def __new__(cls, paths: Sequence[Path], notes: tuple[str, ...]) -> Self:
+        """Make the paths of one run."""
+        written = super().__new__(cls, paths)
+        written.notes = notes
+        return written
 
 
 def filter_file(
@@ -170,7 +243,7 @@ def filter_file(
     limit: int | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
-) -> tuple[Path, ...]:
+) -> WrittenFiles:
     """Filter a file by a recipe, in the physical units of the file.
 
     Axes are matched by name, in any order of the file. If the recipe has no axis names, the X, Y
@@ -196,8 +269,8 @@ def filter_file(
 
     Returns
     -------
-    tuple of Path
-        The files that were written.
+    WrittenFiles
+        The files that were written, with the notes of the run.
 
     Raises
     ------
@@ -212,16 +285,30 @@ def filter_file(
     options = FileOptions(execution=execution or Execution(), overwrite=overwrite)
     file_run = FileRun.make(volume, assignment, recipe, target, options)
     check_limit(file_run.plan.memory, limit)
-    return file_run.write(file_run.filtered(progress, cancel))
+    return WrittenFiles(file_run.write(file_run.filtered(progress, cancel)), file_run.notes)
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files of a folder that have the suffix of an image, sorted; no hidden files."""
-    return sorted(
+    """Return the files of a folder that have the suffix of an image, sorted; no hidden files.
+
+    A set of files that is one image counts once, by its first file.
+    """
+    files = sorted(
         path
         for path in folder.iterdir()
         if path.is_file() and not path.name.startswith(".") and _has_image_suffix(path)
     )
+    return one_of_each_set(files)
+
+
+def one_of_each_set(files: Sequence[Path]) -> list[Path]:
+    """Return the files without those that belong to the same image as an earlier file."""
+    kept, members = [], set[Path]()
+    for path in files:
+        if path.resolve() not in members:
+            kept.append(path)
+            members.update(member.resolve() for member in io.members_of(path))
+    return kept
 
 
 def targets_of(sources: Sequence[Path], folder: Path) -> list[Path]:
@@ -229,14 +316,20 @@ def targets_of(sources: Sequence[Path], folder: Path) -> list[Path]:
 
     Raises
     ------
-    ValueError
-        When a source is in that folder.
+    InputError
+        When a source, or another file of its set, is in that folder.
     """
-    if any(source.parent.resolve() == folder.resolve() for source in sources):
-        raise ValueError(
-            f"The results would replace the images in {folder}; choose another folder for them."
+    files = {file for source in sources for file in (source, *io.members_of(source))}
+    if any(file.parent.resolve() == folder.resolve() for file in files):
+        raise InputError(
+            f"the results would replace the images in {folder}", Remedy.CHOOSE_ANOTHER_FOLDER
         )
     return [folder / source.name for source in sources]
+
+
+def _text(name: str) -> str:
+    """Return the name of a file as text that every file can hold; other bytes are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _has_image_suffix(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_diffusion.core.arrays import Image
+from napari_diffusion.core.arrays import Image, shape_and_dtype
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.dtypes import result_dtype
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
@@ -267,7 +267,8 @@ def _residual(image: Any, result: Image) -> Image:
 
     The image is read in pieces along the first axis: it may be lazy and larger than the memory.
     """
-    difference = np.empty(result.shape, result_dtype(image.dtype, False))
+    _, dtype = shape_and_dtype(image, "image")
+    difference = np.empty(result.shape, result_dtype(dtype, False))
     for i in range(len(difference)):
         with np.errstate(invalid="ignore"):  # infinite values are kept, and inf - inf is NaN
             difference[i] = np.asarray(image[i], difference.dtype) - result[i]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from napari_diffusion.core import units
+from napari_diffusion.core.axes.names import AxisKind, kind_of
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, AxisRequest
 from napari_diffusion.io.volume import UNKNOWN_AXES
+
+#: Letters of the axes 5, 6 and 7 of NIfTI, whose kind the format does not say.
+NIFTI_EXTRA_AXES = "VUW"
 
 
 def axes_from_recipe(recipe: Recipe, volume: Volume, request: AxisRequest) -> AxisRequest:
@@ -110,12 +114,22 @@ def describe_file_run(volume: Volume, assignment: AxisAssignment, recipe: Recipe
     shape = " x ".join(f"{letter} {n}" for letter, n in zip(letters, volume.shape, strict=True))
     along = ", ".join(letters[i] for i in assignment.axes)
     voxel = " x ".join(f"{h:.4g}" for h in assignment.spacing)
-    used = {*assignment.axes, assignment.channel_axis}
-    others = ", ".join(letter for i, letter in enumerate(letters) if i not in used)
-    remarks = f"; each position along {others} by itself" if others else ""
-    if assignment.channel_axis is not None:
-        remarks += f"; {letters[assignment.channel_axis]} coupled"
+    remarks = ""
+    for i, (letter, n) in enumerate(zip(letters, volume.shape, strict=True)):
+        if i == assignment.channel_axis:
+            copied = " and the opacity copied" if volume.alpha is not None else ""
+            remarks += f"; {n} {_samples_of(letter)} along {letter} together{copied}"
+        elif i not in assignment.axes and n > 1:
+            remarks += f"; each of {n} {_samples_of(letter)} along {letter} by itself"
     return (
         f"{volume.path}: {shape}, {volume.stored}. "
         f"Smooths along {along}, voxel {voxel} {unit}{remarks}.\n{recipe.describe()}."
     )
+
+
+def _samples_of(letter: str) -> str:
+    """Return the noun for the samples along an axis of a file."""
+    if letter == "S":
+        return AxisKind.SAMPLE.value  # in OME, S is also a scene
+    unknown = letter in UNKNOWN_AXES + NIFTI_EXTRA_AXES
+    return (AxisKind.UNKNOWN if unknown else kind_of(letter)).value

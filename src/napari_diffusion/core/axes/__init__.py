@@ -1,0 +1,1 @@
+"""Axes of images: their names, and their transform to coordinates in space."""

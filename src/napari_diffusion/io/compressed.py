@@ -1,0 +1,169 @@
+"""Reading of a file from its first byte to its last, where it may be compressed with gzip.
+
+What a header declares is compared with the file before memory is taken. A compressed file is read
+to its end, because its checksum is there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from napari_diffusion.core.errors import InputError, NotEnoughMemory, Remedy, reason_of
+
+#: gzip makes at most so many bytes of one.
+LARGEST_RATIO = 1032
+#: Bytes that may follow the image in a compressed file, such as padding. They are read, too.
+ALLOWED_REST = 1 << 20
+#: Bytes that are decompressed at a time.
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+
+
+class CheckedFile:
+    """A file that is open for reading; its content decides whether it is compressed.
+
+    Attributes
+    ----------
+    path
+        Path of the file.
+    size
+        Size of the file as it is stored [bytes].
+    is_compressed
+        Whether the file begins as gzip does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb")
+        self.size = path.stat().st_size
+        self.is_compressed = self._file.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
+        self._content: Any = gzip.GzipFile(fileobj=self._file) if self.is_compressed else self._file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._content.close()
+        self._file.close()
+
+    def read(self, count: int) -> bytes:
+        """Return the next ``count`` bytes of the content, or all that are left.
+
+        Raises
+        ------
+        InputError
+            When the compressed data are damaged.
+        """
+        with _damage_described():
+            content: bytes = self._content.read(count)
+        return content
+
+    def fill(self, array: NDArray[np.uint8]) -> None:
+        """Fill an array with the next bytes of the content.
+
+        Raises
+        ------
+        InputError
+            When the content ends before, or when the compressed data are damaged.
+        """
+        filled, buffer = 0, array.data
+        while filled < len(buffer):
+            with _damage_described():
+                count = self._content.readinto(buffer[filled : filled + _CHUNK])
+            if not count:
+                raise InputError(
+                    f"damaged: it ends after {filled:,} of the {len(buffer):,} bytes of its image",
+                    Remedy.REPLACE_DAMAGED,
+                )
+            filled += count
+
+    def rest(self) -> bytes:
+        """Read to the end, which verifies the checksum, and return what is left of the content.
+
+        Raises
+        ------
+        InputError
+            When the compressed data are damaged, or when more than `ALLOWED_REST` bytes are left.
+        """
+        rest = self.read(ALLOWED_REST + 1)
+        if len(rest) > ALLOWED_REST:
+            raise InputError(
+                f"damaged: its content goes on for more than {ALLOWED_REST:,} bytes after the "
+                "image that its header declares",
+                Remedy.REPLACE_DAMAGED,
+            )
+        return rest
+
+    def after(self, offset: int) -> bytes:
+        """Return up to `ALLOWED_REST` bytes of a file without compression, from ``offset`` on."""
+        self._file.seek(offset)
+        return self._file.read(ALLOWED_REST)
+
+    def check_declared(self, declared: int) -> None:
+        """Check that the file can hold the content that its header declares [bytes].
+
+        Raises
+        ------
+        InputError
+            When the file is too small.
+        """
+        if not self.is_compressed:
+            if declared > self.size:
+                raise InputError(
+                    f"damaged: its header declares {declared:,} bytes, and it has {self.size:,}",
+                    Remedy.REPLACE_DAMAGED,
+                )
+            return
+        if declared > self.size * LARGEST_RATIO:
+            raise InputError(
+                f"damaged: its header declares {declared:,} bytes, more than its {self.size:,} "
+                "compressed bytes can hold",
+                Remedy.REPLACE_DAMAGED,
+            )
+
+
+def check_memory(needed: int, path: Path) -> None:
+    """Refuse a file whose content does not fit into the free memory.
+
+    Parameters
+    ----------
+    needed
+        Memory for the content [bytes].
+    path
+        The file.
+
+    Raises
+    ------
+    NotEnoughMemory
+        With both sizes.
+    """
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise NotEnoughMemory(
+            f"its content takes {needed:,} bytes, and {free:,} bytes of memory are free", path=path
+        )
+
+
+@contextmanager
+def _damage_described() -> Iterator[None]:
+    """Say in words what is wrong with compressed data."""
+    try:
+        yield
+    except EOFError:
+        reason = "its compressed data end too early"
+    except zlib.error:
+        reason = "its compressed data cannot be decoded"
+    except gzip.BadGzipFile as error:
+        reason = f"its compressed data fail a check of gzip, as the checksum ({reason_of(error)})"
+    else:
+        return
+    raise InputError(f"damaged: {reason}", Remedy.REPLACE_DAMAGED)
