@@ -189,7 +189,7 @@ def format_bytes(count: int) -> str:
     """Return a number of bytes with a binary unit, such as ``1.5 GiB``."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
+        if size < 999.5:  # three digits
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"
