@@ -32,7 +32,8 @@ def quotient(
     info = np.finfo(above.dtype)
     if isinstance(below, float):
         below = min(below, float(info.max))
-    return above / np.maximum(np.maximum(below, above / largest), info.tiny)
+    ratio: NDArray[np.floating] = above / np.maximum(np.maximum(below, above / largest), info.tiny)
+    return ratio
 
 
 def bounded_square(value: float, dtype: np.dtype[np.floating]) -> float:

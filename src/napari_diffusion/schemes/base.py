@@ -37,7 +37,10 @@ def end_of_step(time: float, step: int, count: int) -> float:
 
     At the end it is exactly ``time``, whose product with ``count`` might be rounded or overflow.
     """
-    return time if step == count else time * (step / count)
+    if step == count:
+        return time
+    reached = time * step / count
+    return reached if reached < time else time * (step / count)
 
 
 class Scheme:
