@@ -5,11 +5,12 @@ import struct
 
 import nibabel
 import numpy as np
-import psutil
 import pytest
 
 from napari_diffusion import io
 from napari_diffusion.core.errors import InputError, NotEnoughMemory, Remedy
+from napari_diffusion.core.resources import FreeMemory, format_bytes
+from napari_diffusion.io import compressed
 from napari_diffusion.io.compressed import ALLOWED_REST
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -151,16 +152,14 @@ def test_impossible_size_is_refused_before_memory_is_taken(
 
 
 def test_file_that_does_not_fit_into_the_memory_is_refused(plain, tmp_path, monkeypatch):
-    path, free = tmp_path / "a.nii.gz", 1000
+    path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(plain))
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": free})())
+    monkeypatch.setattr(compressed, "free_memory", lambda: FreeMemory(500))
     with pytest.raises(NotEnoughMemory) as caught:
         io.read(path)
     assert caught.value.path == path
-    needed = int(np.prod(SHAPE)) * 4
-    assert caught.value.description == (
-        f"its content takes {needed:,} bytes, and 1,000 bytes of memory are free"
-    )
+    needed = format_bytes(int(np.prod(SHAPE)) * 4)
+    assert caught.value.description.startswith(f"its pixels need {needed} of memory, and 500 B")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import tifffile
 
 from napari_diffusion import io
 from napari_diffusion.core.errors import DescribedError, InputError, NotEnoughMemory
-from napari_diffusion.io import tiff, tiff_pages
+from napari_diffusion.core.resources import FreeMemory
+from napari_diffusion.io import compressed, tiff, tiff_pages
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(1, 60_000, (8, 60, 64)).astype(np.uint16)
@@ -348,9 +349,8 @@ def test_narrower_image_than_its_strips_is_refused(compression, tmp_path):
 
 def test_image_larger_than_the_memory_names_file_and_size(tmp_path, monkeypatch):
     path, _ = stack("deflate", tmp_path)
-    free = type("memory", (), {"available": 1000})
-    monkeypatch.setattr(tiff.psutil, "virtual_memory", lambda: free)
-    with pytest.raises(NotEnoughMemory, match="61,440 bytes of memory, and 1,000 bytes") as caught:
+    monkeypatch.setattr(compressed, "free_memory", lambda: FreeMemory(500))
+    with pytest.raises(NotEnoughMemory, match="60 KiB of memory, and 500 B are free") as caught:
         io.read(path)
     assert caught.value.path == path
 

@@ -221,3 +221,43 @@ def test_worker_ends_with_its_input_during_a_task():
         assert process.stdout.readline() == "began long 0\n"
         process.stdin.close()
         assert process.wait(60) == 0
+
+
+#: The worker on a machine where the kernels of "lost" cannot be saved, and those of "saved" are in
+#: the cache; whatever it compiles or marks is printed.
+WORKER_WITH_FULL_DISK = """
+import errno
+from napari_diffusion.backends.numba.backend import NumbaBackend
+from napari_diffusion.workflows import warmup
+class Mark:
+    def __init__(self, kind):
+        self.kind = kind
+    def exists(self):
+        return self.kind == "saved"
+    def touch(self):
+        print("marked", self.kind, flush=True)
+        if self.kind == "lost":
+            raise OSError(errno.ENOSPC, "No space left on device")
+NumbaBackend.completion_mark = lambda self, kind: Mark(kind)
+warmup.WarmupTask.run = lambda self, cancel: print("ran", self.kind, flush=True)
+warmup.WarmupWorker().work()
+"""
+
+
+def test_worker_that_cannot_save_kernels_fails_and_keeps_older_marks():
+    """The client then compiles them itself; it would wait for each further kind otherwise."""
+    with child(WORKER_WITH_FULL_DISK) as process:
+        process.stdin.write(line("saved", NOW))
+        process.stdin.flush()
+        assert process.stdout.readline() == "saved\n"  # neither compiled nor marked again
+        process.stdin.write(line("new", NOW))
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(3)] == [
+            "ran new\n",
+            "marked new\n",
+            "new\n",
+        ]
+        process.stdin.write(line("lost", NOW))
+        process.stdin.flush()
+        assert process.stdout.read() == "ran lost\nmarked lost\n"
+        assert process.wait(60) == 1

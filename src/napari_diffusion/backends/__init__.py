@@ -53,13 +53,13 @@ def get_backend(name: str | None, axes: int, calls_function: bool = False) -> Ba
     kind: Any
     if name is None:
         for kind in REGISTRY.builtin:
-            if _refusal(kind, axes, calls_function) is None and _is_installed(kind):
+            if _refusal(kind, axes, calls_function) is None and _can_run(kind):
                 return _instance(kind)
     kind = REGISTRY.get(name)
     reason = _refusal(kind, axes, calls_function)
     if reason is not None:
         raise ValueError(f"The {name} backend {reason}.")
-    if not _is_installed(kind):
+    if not _can_run(kind):
         return _instance(ReferenceBackend)
     return _instance(kind)
 
@@ -80,13 +80,12 @@ def is_compiling() -> bool:
 
 
 @cache
-def _is_installed(kind: Any) -> bool:
-    missing = kind.missing_libraries()
-    if not missing:
+def _can_run(kind: Any) -> bool:
+    obstacle = kind.obstacle()
+    if obstacle is None:
         return True
     warnings.warn(
-        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
-        "the NumPy kernels do the work, several times slower.",
+        f"{obstacle}: the NumPy kernels do the work, several times slower.",
         RuntimeWarning,
         stacklevel=3,
     )

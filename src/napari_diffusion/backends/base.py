@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,18 @@ from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
 DiffusivityFunction = Callable[[Field], Field]
 #: Stored tensors, from `Backend.tensors`: axes of the backend's own format, then those of space.
 Tensors = NDArray[Any]
+
+
+class CompletionMark(Protocol):
+    """Record in a cache that it holds all kernels for a kind of run."""
+
+    def exists(self) -> bool:
+        """Whether the record and the kernels exist."""
+        ...
+
+    def touch(self) -> None:
+        """Make the record; raises OSError if the record or a kernel cannot be saved."""
+        ...
 
 
 class Backend:
@@ -74,6 +85,17 @@ class Backend:
         """Return the names of those `libraries` that are not installed; imports none of them."""
         return [name for name in cls.libraries if find_spec(name) is None]
 
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """Return why no run of this backend is possible, as the start of a sentence, or ``None``.
+
+        The libraries that it needs are not imported.
+        """
+        missing = cls.missing_libraries()
+        if not missing:
+            return None
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+
     def empty(self, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
         """Allocate an array for the kernels, with any contents."""
         return np.empty(tuple(shape), dtype)
@@ -110,10 +132,10 @@ class Backend:
         """Whether any thread is compiling a kernel at this moment."""
         return False
 
-    def completion_mark(self, key: str) -> Path | None:
-        """Return the file that exists once all kernels of a key are in the cache.
+    def completion_mark(self, key: str) -> CompletionMark | None:
+        """Return the mark that exists once all kernels of a key are in the cache.
 
-        The result is ``None`` where no machine code is cached.
+        The result is ``None`` where no machine code can be cached.
         """
         return None
 
@@ -181,13 +203,19 @@ class Backend:
         share: Field,
         faces: OpenFaces | None,
         mean: Field,
-        variance: Field,
+        deviation: Field,
     ) -> None:
-        """Compute mean and variance of the neighbours; see `reference.features.neighbours`."""
+        """Compute mean and deviation of the neighbours; see `reference.features.neighbours`."""
         raise NotImplementedError
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """Convolve with a separable symmetric kernel; see `reference.features.smooth`."""
+        raise NotImplementedError
+
+    def smooth_differences(
+        self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
+    ) -> None:
+        """As `smooth`, from differences; see `reference.features.smooth_differences`."""
         raise NotImplementedError
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:

@@ -21,4 +21,5 @@ COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.GIVE_VOXEL_SIZE: "give --spacing, one number per smoothed axis",
     Remedy.GIVE_LABELS: "give --labels or --mask, or take its labels out of it",
     Remedy.ALLOW_MORE_MEMORY: "filter a smaller region",
+    Remedy.TAKE_FEWER_STAGES: "use a larger --tolerance, a shorter --time, or another --scheme",
 }

@@ -33,6 +33,8 @@ class Remedy(Enum):
     SAVE_AS_NIFTI = auto()
     RESAMPLE_REGIONS = auto()
     FILTER_LESS = auto()
+    CHECK_UNITS = auto()
+    TAKE_FEWER_STAGES = auto()
     ALLOW_MORE_MEMORY = auto()
 
 
@@ -48,6 +50,9 @@ SHARED_WORDS = {
     Remedy.FILTER_LESS: (
         "filter a smaller region, fewer axes at once, or convert the image to float32"
     ),
+    Remedy.CHECK_UNITS: (
+        "check the units of time and voxel size, or use the linear model without mask"
+    ),
 }
 #: Words of Python for each remedy.
 PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
@@ -62,6 +67,7 @@ PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.GIVE_VOXEL_SIZE: "give spacing, one number per smoothed axis",
     Remedy.GIVE_LABELS: "give labels or mask, or take the labels out of the recipe",
     Remedy.ALLOW_MORE_MEMORY: "filter a smaller region, keep fewer snapshots, or raise the limit",
+    Remedy.TAKE_FEWER_STAGES: "use a larger tolerance, a shorter time, or another scheme",
 }
 
 

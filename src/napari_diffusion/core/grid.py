@@ -40,6 +40,12 @@ class Grid:
         """
         return sum(1.0 / h**2 for n, h in zip(self.shape, self.spacing, strict=True) if n > 1)
 
+    @cached_property
+    def finest(self) -> float:
+        """Smallest voxel size [length] of the axes with more than one voxel; 1 without any."""
+        axes = zip(self.shape, self.spacing, strict=True)
+        return min((h for n, h in axes if n > 1), default=1.0)
+
     def max_step(self, diffusivity: float) -> float:
         r"""Largest explicit step [length²] that keeps the extremum principle.
 

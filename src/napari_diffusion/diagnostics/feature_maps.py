@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from napari_diffusion import backends
 from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.frame import check_finite
+from napari_diffusion.engine.frame import check_finite, check_range
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.planner import CHUNK_PLANES
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import SlabPool, cpu_count
+from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.models import Model
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
@@ -100,6 +101,8 @@ def frame_features(
         if has_invalid:
             check_finite(problem, frame, invalid_values)
             field = np.where(invalid, field.dtype.type(0), field)
+        if is_transformed:
+            check_range(problem, field)
         if is_transformed and model.has_transform:
             field = field.copy()
             model.encode(field)

@@ -12,6 +12,7 @@ from napari_diffusion.core.cancellation import CancelEvent, Cancelled
 from napari_diffusion.diagnostics.feature_maps import frame_features, shape_without_channels
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.operators.features import gradient_unit
 from napari_diffusion.operators.smoothing import smoothing_reach
 
 #: Number of planes of a frame from which gradients are sampled, and sides of these planes [voxel].
@@ -76,7 +77,10 @@ def sample_gradients(
         shape = shape_without_channels(on_block)
         gradient, valid = np.zeros(shape), np.zeros(shape, bool)
         for index, features, own_valid in frame_features(on_block):
-            gradient[index] = np.sqrt(features.grad2(sigma)).reshape(gradient[index].shape)
+            largest = float(np.abs(features.u).max(initial=0)) / features.grid.finest
+            unit = gradient_unit(largest or 1.0)
+            magnitude = np.sqrt(features.grad2(sigma, unit)) * unit
+            gradient[index] = magnitude.reshape(gradient[index].shape)
             valid[index] = own_valid.reshape(gradient[index].shape)
         magnitudes.append(block.part_of(gradient)[block.part_of(valid)])
     ascending = np.sort(np.concatenate(magnitudes))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from napari_diffusion.backends import checked_name
 from napari_diffusion.core.parameters import check_parameters, param
-from napari_diffusion.engine.slab_pool import cpu_count
+from napari_diffusion.core.resources import cpu_count
 
 
 @dataclass(frozen=True)

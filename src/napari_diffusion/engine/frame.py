@@ -15,9 +15,14 @@ from napari_diffusion.backends.base import Tensors
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
+from napari_diffusion.operators.base import Operator
+
+#: Bound of all integers of an image.
+LARGEST_INTEGER = 2.0**64
 
 
 @dataclass(slots=True)
@@ -134,9 +139,9 @@ def _invalid_voxels(
     problem: Problem, index: FrameIndex, u: Field, plan: Plan, slabs: SlabPool
 ) -> NDArray[np.bool_] | None:
     """Return a mask of the values that are NaN or infinite, ``None`` without any."""
-    if problem.input_dtype.kind != "f":
-        return None
     limit = _largest_value(problem, plan, u.dtype)
+    if problem.input_dtype.kind != "f" and limit >= LARGEST_INTEGER:
+        return None
     counts: list[int] = []
     values_per_plane = u.size // u.shape[1]
 
@@ -148,13 +153,34 @@ def _invalid_voxels(
     if not sum(counts):
         return None
     invalid = ~np.isfinite(u)
-    if u.max(where=~invalid, initial=0) > limit or u.min(where=~invalid, initial=0) < -limit:
-        remedy = "rescale it" if u.dtype == np.float64 else "rescale it, or convert it to float64"
-        raise ValueError(
-            f"The image has values beyond {limit:.2g}, which overflow in {u.dtype}; {remedy}."
-        )
+    _refuse_large_values(np.where(invalid, 0, u), limit, plan.operator, plan.grid)
     check_finite(problem, index, invalid)
     return invalid
+
+
+def _refuse_large_values(u: Field, limit: float, operator: Operator, grid: Grid) -> None:
+    """Raise ValueError if values are beyond a limit; the message says where it comes from."""
+    if u.max(initial=0) <= limit and u.min(initial=0) >= -limit:
+        return
+    remedies = [] if u.dtype == np.float64 else ["convert it to float64"]
+    if limit < operator.largest_value(grid, u.dtype):
+        reason, remedies = f"which overflow in {u.dtype}", ["rescale it", *remedies]
+    else:
+        reason = f"which are too large in {u.dtype} for the thresholds of the model"
+        remedies = ["raise the thresholds", *remedies]
+    raise ValueError(
+        f"The image has values beyond {limit:.2g}, {reason}; {', or '.join(remedies)}."
+    )
+
+
+def check_range(problem: Problem, u: Field) -> None:
+    """Raise ValueError if values are too large for the features of the model.
+
+    ``u`` is a field without NaN and infinite values.
+    """
+    grid = problem.grid()
+    operator = dry_run(problem.recipe.model, grid).operator
+    _refuse_large_values(u, operator.largest_value(grid, u.dtype), operator, grid)
 
 
 def check_finite(problem: Problem, index: FrameIndex, invalid: NDArray[np.bool_]) -> None:
@@ -172,7 +198,7 @@ def _largest_value(problem: Problem, plan: Plan, dtype: np.dtype[Any]) -> float:
     """Largest magnitude of a value whose powers do not overflow.
 
     Nonlinear models take squares. Models with a transform square the intensities before, so they
-    take the fourth power.
+    take the fourth power. Models with a tensor square gradients in units of their thresholds.
     """
     largest = float(np.finfo(dtype).max)
     if plan.operator.is_linear and plan.scheme.is_direct:
@@ -180,7 +206,7 @@ def _largest_value(problem: Problem, plan: Plan, dtype: np.dtype[Any]) -> float:
     else:
         exponent = 0.25 if problem.recipe.model.has_transform else 0.5
     limit: float = largest**exponent / 16
-    return limit
+    return min(limit, plan.operator.largest_value(plan.grid, dtype))
 
 
 def _not_finite(problem: Problem, index: FrameIndex, refused: Any) -> NotFinite:

@@ -30,9 +30,9 @@ class State:
     Attributes
     ----------
     time
-        Diffusion time of the current frame [length²].
+        Diffusion time of the current frame [length²]; at its end exactly that of the recipe.
     fraction
-        Completed share of the whole run, from 0 to 1.
+        Completed share of the whole run, from 0 to 1. It is exactly 1 in the last state only.
     frame
         Index of the current frame, counted from 0.
     """
@@ -102,12 +102,13 @@ def _evolve(
     frames = list(problem.frames()) if 0 not in problem.shape else []
     if not frames or not plan.stages:
         progress(1.0)
-        yield State(0.0, 1.0, 0, partial(_unfiltered, problem, frames))
+        yield State(problem.recipe.time, 1.0, 0, partial(_unfiltered, problem, frames))
         return
     stage_count = len(frames) * len(plan.stages)
-    done, share = 0, 1.0 / stage_count
+    done = 0
+    # Counts are divided, since a product with 1 / stage_count need not end at 1.
     with SlabPool(
-        plan.threads, cancel, lambda part: progress(min((done + part) * share, 1.0))
+        plan.threads, cancel, lambda part: progress(min((done + part) / stage_count, 1.0))
     ) as slabs:
         solver = Solver(problem, plan, slabs)
         result: Image | None = None
@@ -118,7 +119,7 @@ def _evolve(
                 if state.time is None:
                     continue
                 later, copy = frames[number + 1 :], done < stage_count
-                if len(frames) > 1 and state.time == plan.stages[-1].time:
+                if len(frames) > 1 and state.stage == len(plan.stages):
                     if result is None:
                         result = np.empty(problem.shape, problem.dtype)
                     result[index] = frame.finished(state.u, copy=False)
@@ -126,7 +127,7 @@ def _evolve(
                 else:
                     current = _CurrentFrame(solver, frame, state.u)
                     image = partial(_assemble, current, result, later, copy=copy)
-                yield State(state.time, done * share, number, image)
+                yield State(state.time, done / stage_count, number, image)
             del frame, start, state  # their memory is free for the next frame
     progress(1.0)
 

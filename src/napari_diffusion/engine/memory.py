@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
+from napari_diffusion.core.resources import format_bytes, free_memory
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.schemes import Scheme, Stage
@@ -115,20 +115,9 @@ def check_memory(problem: Problem, peak: int) -> None:
     held = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
     if peak - held < UNCHECKED_BYTES:
         return
-    free = psutil.virtual_memory().available
-    if peak - held > free:
+    free = free_memory()
+    if peak - held > free.size:
         raise NotEnoughMemory(
-            f"The run needs {format_bytes(peak - held)} more memory and "
-            f"{format_bytes(free)} are free",
+            f"The run needs {format_bytes(peak - held)} more memory and {free}",
             Remedy.FILTER_LESS,
         )
-
-
-def format_bytes(count: int) -> str:
-    """Return a number of bytes with a binary unit, such as ``1.5 GiB``."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} TiB"

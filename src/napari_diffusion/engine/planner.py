@@ -12,21 +12,26 @@ import numpy as np
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import OpenFaces
+from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.memory import MemoryDemand, format_bytes
+from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import slab_height
 from napari_diffusion.operators import Operator
 from napari_diffusion.operators.base import SlabLayout
 from napari_diffusion.schemes import Scheme, Stage
+from napari_diffusion.schemes.base import MAX_COUNT
 
 #: Planes whose features are computed at once, or voxels if planes are small: a plane of a 2-D image
 #: is one row.
 CHUNK_PLANES, CHUNK_VOXELS = 8, 1 << 18
 #: Largest number of stages of a run; a longer diffusion time is probably in a wrong unit.
 MAX_STAGES = 100_000
+#: Rounding error of the time at the end of a schedule, as a share of it.
+END_TOLERANCE = 1e-9
 #: Largest number of stable steps of a run that is solved in one stage.
 MAX_EXACT_STEPS = 1e15
 
@@ -189,22 +194,47 @@ def _check_length(problem: Problem, is_solved: bool, max_step: float) -> None:
     """
     time, limit = problem.recipe.time, MAX_EXACT_STEPS if is_solved else MAX_STAGES
     if time / max_step > limit:
-        raise ValueError(
-            f"A diffusion time of {time:g} is more than {limit:g} stable steps of {max_step:.3g} "
-            f"at this spacing {problem.spacing}; "
-            "check the units of time and spacing, or use the linear model without mask."
+        raise InputError(
+            f"A diffusion time of {time:g} is {_number(time / max_step)} stable steps of "
+            f"{max_step:.3g} at this spacing {problem.spacing}, and at most {limit:g} are allowed",
+            Remedy.CHECK_UNITS,
         )
+
+
+def _number(count: float) -> str:
+    """Return a number of steps as text."""
+    return f"{count:.6g}" if count < MAX_COUNT else f"more than {MAX_COUNT:g}"
 
 
 def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
-    """Return the stages of a scheme; refuse a schedule that is far too long."""
-    stages = tuple(islice(scheme.stages(time, max_step, tolerance), MAX_STAGES + 1))
-    if len(stages) > MAX_STAGES:
-        raise ValueError(
-            f"The scheme {schemes.code_of(scheme)} makes more than {MAX_STAGES} stages "
-            f"of a diffusion time of {time:g}; check the units of time and spacing."
+    """Return the stages of a scheme, which end exactly at ``time``.
+
+    A schedule that is far too long is refused before it is made. If no axis diffuses, any step is
+    stable, and the only stage has the length 0: the product of a huge step with a difference of 0
+    might be NaN.
+    """
+    if math.isinf(max_step):
+        return (Stage(0.0, 0.0, time),) if time > 0 else ()
+    count = scheme.stage_count(time, max_step, tolerance)
+    stages: tuple[Stage, ...] = ()
+    if count is None or count <= MAX_STAGES:
+        stages = tuple(islice(scheme.stages(time, max_step, tolerance), MAX_STAGES + 1))
+        count = len(stages)
+    if count > MAX_STAGES:
+        # Without a count, one stage more than the limit has been made.
+        number = f"more than {MAX_STAGES}" if count == MAX_STAGES + 1 else _number(count)
+        raise InputError(
+            f"The scheme {schemes.code_of(scheme)} needs {number} stages for a diffusion time of "
+            f"{time:g} with a tolerance of {tolerance:g}, and at most {MAX_STAGES} are allowed",
+            Remedy.TAKE_FEWER_STAGES,
         )
-    return stages
+    end = (stages[-1].time if stages else 0.0) or 0.0
+    if not math.isclose(end, time, rel_tol=END_TOLERANCE):
+        raise ValueError(
+            f"The stages of the scheme {schemes.code_of(scheme)} end at the time {end:g}; "
+            f"they must end at the diffusion time {time:g}."
+        )
+    return (*stages[:-1], stages[-1]._replace(time=time)) if end != time else stages
 
 
 def _slab_sizes(

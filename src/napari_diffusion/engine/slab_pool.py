@@ -6,7 +6,6 @@ per run has no such limit.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -18,11 +17,6 @@ from napari_diffusion.core.cancellation import CancelEvent, poll
 #: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
 #: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
 MIN_SLAB_VOXELS = 1 << 17
-
-
-def cpu_count() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) -> int:

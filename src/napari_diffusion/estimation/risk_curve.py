@@ -18,12 +18,12 @@ import numpy as np
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import State, evolve, run
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.engine.slab_pool import cpu_count
 from napari_diffusion.estimation.noise import fine_axes
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, Sums, total

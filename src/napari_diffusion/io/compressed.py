@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from napari_diffusion.core.errors import InputError, NotEnoughMemory, Remedy, reason_of
+from napari_diffusion.core.resources import format_bytes, free_memory
 
 #: gzip makes at most so many bytes of one.
 LARGEST_RATIO = 1032
@@ -146,10 +146,10 @@ def check_memory(needed: int, path: Path) -> None:
     NotEnoughMemory
         With both sizes.
     """
-    free = psutil.virtual_memory().available
-    if needed > free:
+    free = free_memory()
+    if needed > free.size:
         raise NotEnoughMemory(
-            f"its content takes {needed:,} bytes, and {free:,} bytes of memory are free", path=path
+            f"its pixels need {format_bytes(needed)} of memory, and {free}", path=path
         )
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.core.errors import InputError, MissingLibraryError, NotEnoughMemory, Remedy
+from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy
 from napari_diffusion.io import ome, ome_planes
+from napari_diffusion.io.compressed import check_memory
 from napari_diffusion.io.ome_planes import PlaneSet
 from napari_diffusion.io.tiff_colour import colours_of
 from napari_diffusion.io.tiff_header import (
@@ -133,11 +133,7 @@ def _pixels(tif: Any, pages: Pages, path: Path) -> Array:
             f"its compression ({codec}) needs the library imagecodecs, which is not installed",
             Remedy.INSTALL_IMAGECODECS,
         )
-    nbytes, free = series.size * np.dtype(series.dtype).itemsize, psutil.virtual_memory().available
-    if nbytes > free:
-        raise NotEnoughMemory(
-            f"its pixels need {nbytes:,} bytes of memory, and {free:,} bytes are free", path=path
-        )
+    check_memory(series.size * np.dtype(series.dtype).itemsize, path)
     if find_spec("imagecodecs") is None:
         check_expansion(series)
     check_first_segment(series.keyframe, require("tifffile", "TIFF files").TIFF.DECOMPRESSORS)

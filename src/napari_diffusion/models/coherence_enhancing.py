@@ -7,7 +7,9 @@ The diffusion tensor D has the eigenvectors of the structure tensor
 :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. The eigenvalues of J are
 :math:`\mu_1 \ge \mu_2 \ge \dots`. Diffusion is strong along lines and within sheets; elsewhere the
 diffusivity is :math:`\alpha`. The contrast :math:`\lambda_c` (``kappa``) is a gradient
-[intensity/length]. Structures of much smaller gradient remain nearly unchanged.
+[intensity/length]. Structures of much smaller gradient remain nearly unchanged. Where
+:math:`\mu_i = \mu_1`, the diffusivity is :math:`\alpha`; it is continuous there. Where all
+:math:`\mu_i` agree, :math:`D = \alpha I`.
 
 Source: Weickert 1999 (doi:10.1023/A:1008009714131). In 3-D, for lines and sheets: Fehrenbach &
 Mirebeau 2014 (doi:10.1007/s10851-013-0446-3).
@@ -20,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_diffusion.models.base import Model, param
-from napari_diffusion.operators.features import Features
-from napari_diffusion.operators.tensor import DiffusionTensor
+from napari_diffusion.operators.features import Features, gradient_unit, in_gradient_unit
+from napari_diffusion.operators.tensor import DiffusionTensor, beyond_rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +57,16 @@ class CoherenceEnhancing(Model):
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
-        return DiffusionTensor(
-            f.structure(self.sigma, self.rho),
-            self.spectrum,
-            maxima=(1.0,) * (len(f.axes) - 1) + (self.alpha,),
-        )
+        unit = gradient_unit(self.kappa)
+        matrix = f.structure(self.sigma, self.rho, unit)
+        maxima = (1.0,) * (len(f.axes) - 1) + (self.alpha,)
+        return DiffusionTensor(matrix, self.spectrum, maxima, unit=unit)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors; they are alpha where all mu agree."""
         # Gaps below kappa²/9 give exp(-81), which is negligible; smaller values would only be slow.
-        gaps = [np.maximum(mu[0] - m, self.kappa**2 / 9) for m in mu[1:]]
-        along = [
-            self.alpha + (1 - self.alpha) * np.exp(-np.square(self.kappa**2 / gap)) for gap in gaps
-        ]
+        (kappa,) = in_gradient_unit(mu[0].dtype, self.kappa)
+        square = kappa**2
+        gaps = [np.maximum(beyond_rounding(mu[0] - m, mu[0]), square / 9) for m in mu[1:]]
+        along = [self.alpha + (1 - self.alpha) * np.exp(-np.square(square / gap)) for gap in gaps]
         return [np.full_like(mu[0], self.alpha), *along]

@@ -5,7 +5,9 @@ r"""Edge-enhancing diffusion.
 with the eigenvectors :math:`v_i` and eigenvalues :math:`\mu_1 \ge \mu_2 \ge \dots` of the structure
 tensor :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. The diffusivity across an edge is
 :math:`\lambda_1 = 1 - \exp(-3.31488\,(\kappa^2/\mu_1)^4)`; along the edge :math:`\lambda_i = 1`.
-Noise on an edge is smoothed along the edge, whereas scalar diffusion does not remove it.
+Noise on an edge is smoothed along the edge, whereas scalar diffusion does not remove it. Where
+:math:`\mu_1 = \mu_2`, no direction is across the edge, and the diffusivity in all of them is
+:math:`\lambda_1`. Without a gradient D is the identity.
 
 Source: Weickert 1998, Anisotropic Diffusion in Image Processing, section 5.2; in 3-D as Mendrik et
 al. 2009 (doi:10.1109/TMI.2009.2022368).
@@ -19,7 +21,7 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.diffusivity import Diffusivity
-from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.features import Features, gradient_unit, in_gradient_unit
 from napari_diffusion.operators.tensor import DiffusionTensor
 
 
@@ -54,9 +56,12 @@ class EdgeEnhancing(Model):
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
-        return DiffusionTensor(f.structure(self.sigma, self.rho), self.spectrum)
+        unit = gradient_unit(self.kappa)
+        matrix = f.structure(self.sigma, self.rho, unit)
+        return DiffusionTensor(matrix, self.spectrum, unit=unit)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors: reduced across the edge, 1 along it."""
-        across = Diffusivity("weickert", self.kappa).of(mu[0])
+        (kappa,) = in_gradient_unit(mu[0].dtype, self.kappa)
+        across = Diffusivity("weickert", kappa).of(mu[0])
         return [across, *[np.ones_like(mu[0])] * (len(mu) - 1)]

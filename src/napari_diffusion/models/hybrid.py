@@ -1,6 +1,4 @@
-r"""Hybrid diffusion, a continuous switch between edge- and coherence-enhancing diffusion.
-
-It is edge-enhancing on sheets and in flat regions, and coherence-enhancing along tubes:
+r"""Hybrid diffusion: edge-enhancing on sheets and in flat regions, coherence-enhancing on tubes.
 
 .. math:: \lambda_i = (1 - \varepsilon)\,\lambda^c_i + \varepsilon\,\lambda^e_i, \qquad
    \varepsilon = \exp\frac{\mu_2\,(h^2(\xi - |\xi|) - 2\mu_3)}{2 h^4}, \qquad
@@ -11,8 +9,10 @@ with the eigenvalues :math:`\mu_1 \ge \mu_2 \ge \mu_3` of the structure tensor, 
 :math:`\lambda^e_1 = g(|\nabla u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. The coherence-enhancing
 ones are :math:`\lambda^c_{1,2} = \alpha` and
 :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`.
-The published :math:`a = \alpha` has no unit; :math:`a = \alpha\kappa^2` is a squared gradient.
-In 2-D the two eigenvalues are :math:`\mu_2` and :math:`\mu_3`, and the first fraction is one.
+With :math:`a = \alpha\kappa^2`, a is a squared gradient; the published :math:`a = \alpha` has no
+unit. `operators.tensor.resolved` bounds :math:`h^2` and a from below. In 2-D the eigenvalues are
+:math:`\mu_2`, :math:`\mu_3`, and the first fraction is one. On a plane :math:`\varepsilon = 1`,
+without a gradient D = I. Equal eigenvalues have one diffusivity, the first of theirs.
 
 Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
@@ -26,8 +26,8 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.diffusivity import Diffusivity
-from napari_diffusion.operators.features import Features
-from napari_diffusion.operators.tensor import DiffusionTensor
+from napari_diffusion.operators.features import Features, gradient_unit, in_gradient_unit
+from napari_diffusion.operators.tensor import DiffusionTensor, resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,23 +68,22 @@ class Hybrid(Model):
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
-        edge = f.grad2(self.sigma).copy()
-        return DiffusionTensor(f.structure(self.sigma, self.rho), self.spectrum, extra=(edge,))
+        unit = gradient_unit(self.kappa, self.contrast)
+        extra, matrix = (f.grad2(self.sigma, unit),), f.structure(self.sigma, self.rho, unit)
+        return DiffusionTensor(matrix, self.spectrum, extra=extra, unit=unit)
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""
-        edge = Diffusivity("weickert", self.kappa).of(grad2)
+        kappa, h = in_gradient_unit(mu.dtype, self.kappa, self.contrast)
+        edge = Diffusivity("weickert", kappa).of(grad2)
         if len(mu) == 1:
             return [edge]
-        mu, a, h2 = np.maximum(mu, 0), self.alpha * self.kappa**2, self.contrast**2
+        mu, h2, a = resolved(mu, h**2, self.alpha * kappa**2)
         tube = mu[-2] / (a + mu[-1])
         xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
         share = np.exp(-np.minimum(mu[-2] / h2 * (np.maximum(-xi, 0) + mu[-1] / h2), 80))
-        exponent = math.log(2) * self.coherence**2 / np.square(np.square(np.maximum(tube, 1e-3)))
+        straight = math.log(2) * min(self.coherence, 1e12) ** 2  # larger values would overflow
+        exponent = straight / np.square(np.square(np.maximum(tube, 1e-3)))
         along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(exponent, 80))
-        coherent = (1 - share) * self.alpha
-        return [
-            coherent + share * edge,
-            *[coherent + share] * (len(mu) - 2),
-            (1 - share) * along + share,
-        ]
+        low, tail = (1 - share) * self.alpha, (1 - share) * along + share
+        return [low + share * edge, *[low + share] * (len(mu) - 2), tail]

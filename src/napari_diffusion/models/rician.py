@@ -9,21 +9,28 @@ magnitude of a complex signal of amplitude A. Its real and imaginary parts have 
 standard deviation s (``sigma_noise``). Therefore :math:`\langle M^2 \rangle = A^2 + 2 s^2` and
 :math:`\operatorname{Var}(M^2) = 4 s^2 (\langle M^2 \rangle - s^2)`. The coefficient c is 1 where
 the variance is at most that of noise, and small where it is much larger. The bias of the magnitude
-is largest for weak signals. It is subtracted at the end of a run with a time above 0.
+is largest for weak signals. It is subtracted at the end of a run with a time above 0. Where all
+neighbours are equal, c is 1 if they exceed the mean of noise alone, and else 0.
 
 Sources: Krissian & Aja-Fernández 2009 (doi:10.1109/TIP.2009.2025553); moments from Henkelman 1985.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.models.base import Model, param
+from napari_diffusion.operators.base import largest_factor
 from napari_diffusion.operators.divergence import VoxelDiffusivity
 from napari_diffusion.operators.features import Features
+
+#: Largest ratio of the local deviation to that of noise, and the smallest share of an intensity in
+#: the largest one that counts.
+MAX_RATIO, SHARE = 1e9, 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +55,33 @@ class Rician(Model):
     )
 
     def encode(self, u: NDArray[np.floating]) -> None:
-        """Square the magnitude."""
+        """Square the magnitude; refuse magnitudes and noise whose squares underflow."""
+        smallest = math.sqrt(np.finfo(u.dtype).tiny) / SHARE
+        if self.sigma_noise < smallest and 0 < np.abs(u).max(initial=0) < smallest:
+            raise ValueError(
+                f"Rician: the image and its noise {self.sigma_noise:g} are below {smallest:.2g}, "
+                f"so that their squares underflow in {u.dtype}; multiply both by a number."
+            )
         np.square(u, out=u)
 
     def decode(self, u: NDArray[np.floating]) -> None:
         """Subtract the bias 2s² of the noise and take the square root."""
-        u -= 2 * self.sigma_noise**2
+        u -= 2 * self._bounded_noise(u.dtype) ** 2
         np.sqrt(np.maximum(u, 0, out=u), out=u)
 
     def operator(self, f: Features) -> VoxelDiffusivity:
         """Return the ratio of the noise variance to the local variance of v, between 0 and 1."""
-        mean, variance = (f.average(values) for values in f.neighbours())
-        s2 = self.sigma_noise**2
-        mean -= s2
-        mean *= 4 * s2
-        # The lower bound makes 0/0 zero. Without variation, c is 1 above the noise floor.
-        np.maximum(variance, np.finfo(variance.dtype).tiny, out=variance)
-        with np.errstate(over="ignore"):
-            mean /= variance
-        return VoxelDiffusivity(np.clip(mean, 0, 1, out=mean))
+        mean, q = f.neighbours()
+        noise = self._bounded_noise(mean.dtype)
+        # Standard deviation of the noise in v: 2 s sqrt(<v> - s²), and 0 at the noise floor.
+        expected = 2 * noise * np.sqrt(np.maximum(f.average(mean) - noise**2, 0))
+        # The ratio of both deviations is bounded, so that its square is finite; 0/0 is zero.
+        q /= np.maximum(np.maximum(expected, q / MAX_RATIO), np.finfo(q.dtype).tiny)
+        c = f.average(np.square(q, out=q))
+        np.divide(1, np.maximum(c, 1, out=c), out=c)
+        c *= expected > 0
+        return VoxelDiffusivity(c)
+
+    def _bounded_noise(self, dtype: np.dtype[np.floating]) -> float:
+        """Return s, bounded so that its square is finite; it is then far above all magnitudes."""
+        return min(self.sigma_noise, largest_factor(dtype))

@@ -6,9 +6,10 @@ r"""Vessel-enhancing diffusion.
 with the sensitivity s and Frangi's vesselness V (`backends.reference.tensor.vesselness`), the
 maximum over three scales. The implementation deviates in two details. `VESSELNESS_OFFSET` limits
 the slope of the root at V = 0. Where the axis has nearly the curvature of another direction, the
-anisotropy is reduced. The eigenvectors are those of the sum of the scale-normalised Hessians,
-each weighted by :math:`V^4`. They are close to those of the scale of largest vesselness, but change
-continuously. The stable step is up to :math:`\omega` times shorter than that of linear diffusion.
+anisotropy is reduced. The eigenvectors are those of the sum of the scale-normalised Hessians, each
+weighted by :math:`V^4`. They are close to those of the scale of largest vesselness, but change
+continuously. Without curvature D is the identity. The stable step is up to :math:`\omega` times
+shorter than that of linear diffusion.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -21,7 +22,7 @@ from typing import Self
 import numpy as np
 
 from napari_diffusion.models.base import Model, param
-from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.features import Features, gradient_unit
 from napari_diffusion.operators.tensor import DiffusionTensor
 
 #: Offset of the vesselness before the root, which is infinitely steep at zero.
@@ -64,17 +65,19 @@ class VesselEnhancing(Model):
         scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
         total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
-        return DiffusionTensor(total, self.spectrum, maxima, extra=(best,))
+        unit = gradient_unit(self.gamma) / f.grid.finest
+        return DiffusionTensor(total, self.spectrum, maxima, (best,), unit)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
         power, last = 1 / self.sensitivity, len(mu) - 1
         root, start = (vessel + VESSELNESS_OFFSET) ** power, VESSELNESS_OFFSET**power
+        end = (1 + VESSELNESS_OFFSET) ** power
         # Axis of the vessel, and the direction with the next larger curvature.
         axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
         # Two equal curvatures define no direction.
         ratio = np.abs(mu[axis]) / np.maximum(np.abs(mu[other]), 1e-30)
         distinct = 1 - np.square(np.minimum(ratio, 1))
-        share = distinct * (root - start) / (1 - start)
+        share = distinct * (root - start) / (end - start)
         along = 1 + (self.omega - 1) * share
         return [along if i == axis else 1 + (self.epsilon - 1) * share for i in range(len(mu))]

@@ -222,6 +222,10 @@ class Operator(ABC):
         """Return the largest explicit step [length²] that satisfies the extremum principle."""
         return grid.max_step(self.maximum)
 
+    def largest_value(self, grid: Grid, dtype: np.dtype[Any]) -> float:
+        """Return the largest intensity whose features the operator can compute in ``dtype``."""
+        return math.inf
+
     @abstractmethod
     def conductance(self, features: Features) -> NDArray[np.floating]:
         """Return the diffusivity at the voxels of the planes of ``features``."""

@@ -22,6 +22,26 @@ CODES = {
 }
 
 
+def quotient(
+    above: NDArray[np.floating], below: NDArray[np.floating] | float, largest: float
+) -> NDArray[np.floating]:
+    """Return the quotient of two numbers >= 0, at most ``largest``; 0/0 is 0.
+
+    A number ``below`` may exceed the range of the data type, in both directions.
+    """
+    info = np.finfo(above.dtype)
+    if isinstance(below, float):
+        below = min(below, float(info.max))
+    ratio: NDArray[np.floating] = above / np.maximum(np.maximum(below, above / largest), info.tiny)
+    return ratio
+
+
+def bounded_square(value: float, dtype: np.dtype[np.floating]) -> float:
+    """Return the square of a number, bounded to the normal numbers of a data type."""
+    info = np.finfo(dtype)
+    return min(max(value * value, 16 * float(info.tiny)), float(info.max) / 4)
+
+
 @dataclass(frozen=True)
 class Diffusivity:
     r"""Scalar diffusivity :math:`0 \le g(s) \le 1` of the gradient magnitude s.

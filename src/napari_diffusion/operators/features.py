@@ -6,8 +6,10 @@ Features are computed for one slab of planes at a time. Each requested feature a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,35 @@ from napari_diffusion.operators.smoothing import (
     smoothing_series,
     smoothing_taps,
 )
+
+#: Smallest and largest number per size of a float [bytes] whose square is a normal number.
+SQUARE_RANGE = {4: (2e-19, 1e18), 8: (1e-150, 1e150)}
+#: Smallest and largest exponent of a unit of gradients. With it, no voxel size overflows.
+UNIT_EXPONENTS = -80, 80
+
+
+def power_of_two(value: float) -> float:
+    """Return the largest power of two that is not above a positive number."""
+    return math.ldexp(1.0, math.frexp(value)[1] - 1)
+
+
+def gradient_unit(*thresholds: float) -> float:
+    """Return a unit for gradients [intensity/length]: a power of two near the smallest threshold.
+
+    Squares of gradients, in this unit, neither overflow nor underflow near the thresholds. A power
+    of two changes no bit of a result that needs no unit.
+    """
+    low, high = UNIT_EXPONENTS
+    return min(max(power_of_two(min(thresholds)), 2.0**low), 2.0**high)
+
+
+def in_gradient_unit(dtype: np.dtype[Any], *thresholds: float) -> list[float]:
+    """Return thresholds in their `gradient_unit`.
+
+    They are limited, so that their squares neither overflow nor underflow in ``dtype``.
+    """
+    unit, (low, high) = gradient_unit(*thresholds), SQUARE_RANGE[dtype.itemsize]
+    return [min(max(threshold / unit, low), high) for threshold in thresholds]
 
 
 @dataclass
@@ -63,15 +94,22 @@ class Features:
     previous: Features | None = None
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
 
-    def grad2(self, sigma: float) -> Field:
+    def grad2(self, sigma: float, unit: float | None = None) -> Field:
         r"""Return the squared gradient :math:`|\nabla u_\sigma|^2` [intensity²/length²].
 
-        The field is smoothed first, :math:`u_\sigma = G_\sigma * u`, with ``sigma`` [length].
+        The field is smoothed first, :math:`u_\sigma = G_\sigma * u`, with ``sigma`` [length]. With
+        a ``unit`` of gradients, see `gradient_unit`, the result is in units of its square.
         """
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
         smooth = self.smooth(sigma, lo, hi)
+        length = 1.0
+        if unit is not None:
+            # In units of the smallest voxel too, so that the differences do not overflow.
+            length = power_of_two(self.grid.finest)
+            scaled = self.scratch.take("scaled", smooth.shape, smooth.dtype)
+            smooth = np.multiply(smooth, smooth.dtype.type(1 / (unit * length)), out=scaled)
         out = self.scratch.take("grad2", (self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
-        b2 = np.array([1 / h**2 for h in self.grid.spacing], self.u.dtype)
+        b2 = np.array([length**2 / h**2 for h in self.grid.spacing], self.u.dtype)
         self.kernels.grad2(
             smooth, lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out
         )
@@ -79,16 +117,16 @@ class Features:
         return out
 
     def neighbours(self) -> tuple[Field, Field]:
-        r"""Return mean [intensity] and variance [intensity²] of the 2N neighbours of every voxel.
+        r"""Return mean and standard deviation [intensity] of the 2N neighbours of every voxel.
 
         Both have the shape ``(C, *space)``. Neighbours along axis i have the weight
         :math:`h_i^{-2} / (2 \sum_j h_j^{-2})`. The mean thus approximates that over a small
         ball for any voxel shape. Behind a wall or the border, the voxel itself replaces the
-        neighbour.
+        neighbour. Where all neighbours are equal, the deviation is exactly zero.
         """
         shape = (len(self.u), self.hi - self.lo, *self.u.shape[2:])
-        mean, variance = (
-            self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "variance")
+        mean, deviation = (
+            self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "deviation")
         )
         total = 2 * self.grid.inverse_square_sum or 1.0
         share = np.array(
@@ -99,10 +137,10 @@ class Features:
             self.u.dtype,
         )
         self.kernels.neighbours(
-            self.u, self.lo, self.hi, share, self.grid.open_faces, mean, variance
+            self.u, self.lo, self.hi, share, self.grid.open_faces, mean, deviation
         )
         self._extend_reach([1] * len(self.grid.shape), 0.0)
-        return mean, variance
+        return mean, deviation
 
     def average(self, values: Field) -> Field:
         r"""Return the channel average :math:`\sum_c w_c f_c`; it overwrites ``values[0]``."""
@@ -117,8 +155,8 @@ class Features:
         self.kernels.diffusivity(diffusivity.code, diffusivity.scaled(grad2))
         return grad2
 
-    def structure(self, sigma: float, rho: float) -> Field:
-        r"""Return the entries of the structure tensor [intensity²/length²].
+    def structure(self, sigma: float, rho: float, unit: float = 1.0) -> Field:
+        r"""Return the entries of the structure tensor [``unit``²].
 
         .. math:: J = \sum_c w_c\, G_\rho * (\nabla u_{c,\sigma} \nabla u_{c,\sigma}^T)
 
@@ -131,6 +169,8 @@ class Features:
             Smoothing before the gradient [length].
         rho
             Smoothing of the products [length].
+        unit
+            Unit of the gradients [intensity/length], see `gradient_unit`.
         """
         axes, planes = self.axes, self.u.shape[1]
         margin = smoothing_reach(rho, self.grid)[0]
@@ -142,15 +182,16 @@ class Features:
         self._extend_reach([1] * len(self.grid.shape), sigma, rho)
         if self.grid.open_faces is None:
             slab, taps = (self.lo, self.hi), self._taps(rho)
+            spacing = [h * unit for h in self.grid.spacing]
             self.kernels.structure(
-                smooth, first, planes, *slab, axes, self.grid.spacing, taps, self.weights, out
+                smooth, first, planes, *slab, axes, spacing, taps, self.weights, out
             )
         else:
-            self._structure_between_walls(smooth, first, lo, hi, rho, out)
+            self._structure_between_walls(smooth, first, lo, hi, rho, unit, out)
         return out
 
     def _structure_between_walls(
-        self, smooth: Field, first: int, lo: int, hi: int, rho: float, out: Field
+        self, smooth: Field, first: int, lo: int, hi: int, rho: float, unit: float, out: Field
     ) -> None:
         """Compute the structure tensor entry by entry, with the products on planes ``lo:hi``.
 
@@ -160,8 +201,8 @@ class Features:
         for number, (i, j) in sorted(enumerate(self._entries), key=lambda entry: entry[1]):
             if axis != i:
                 axis = i
-                along = self._derivative(smooth, first, lo, hi, i, 1, "along")
-            other = self._derivative(smooth, first, lo, hi, j, 1, "other")
+                along = self._derivative(smooth, first, lo, hi, i, 1, "along", unit)
+            other = self._derivative(smooth, first, lo, hi, j, 1, "other", unit)
             product = np.multiply(along, other, out=other)
             product[0] *= self.weights[0]
             for c in range(1, len(product)):
@@ -218,9 +259,10 @@ class Features:
     def vessels(self, sigmas: Sequence[float], gamma: float, polarity: str) -> tuple[Field, Field]:
         r"""Return the weighted sum of Hessians and the largest vesselness over all scales.
 
-        The sum is :math:`\sum_\sigma V_\sigma^4 H_\sigma` [intensity], with entries as in
-        `structure`. :math:`H_\sigma` is the scale-normalised Hessian, :math:`\sigma^2` times
-        `hessian`, and :math:`V_\sigma` its vesselness (`backends.reference.tensor.vesselness`).
+        The sum is :math:`\sum_\sigma V_\sigma^4 H_\sigma`, with entries as in `structure`, in units
+        of `gradient_unit` (gamma). :math:`H_\sigma` is the scale-normalised Hessian,
+        :math:`\sigma^2` times `hessian`, and :math:`V_\sigma` its vesselness
+        (`backends.reference.tensor.vesselness`).
 
         Parameters
         ----------
@@ -233,19 +275,30 @@ class Features:
         """
         shape = (self.hi - self.lo, *self.u.shape[2:])
         best = self.scratch.take("best", shape, self.u.dtype)
+        unit = gradient_unit(gamma)
         for number, sigma in enumerate(sigmas):
             hessian = self.hessian(sigma)
             if not number:
                 total = self.scratch.take("total", hessian.shape, self.u.dtype)
                 total[...], best[...] = 0, 0
-            self.kernels.vessels(hessian, sigma**2, gamma, polarity == "bright", total, best)
+            scale, strength = sigma**2 / unit, gamma / unit
+            self.kernels.vessels(hessian, scale, strength, polarity == "bright", total, best)
         return total, best
 
     def _derivative(
-        self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, name: str
+        self,
+        u: Field,
+        start: int,
+        lo: int,
+        hi: int,
+        axis: int,
+        order: int,
+        name: str,
+        unit: float = 1.0,
     ) -> Field:
         out = self.scratch.take(name, (u.shape[0], hi - lo, *u.shape[2:]), u.dtype)
-        self._derive(u, start, lo, hi, axis, order, out)
+        h = self.grid.spacing[axis] * unit
+        self.kernels.derivative(u, start, lo, hi, axis, order, h, self.grid.open_faces, out)
         return out
 
     def _derive(

@@ -16,18 +16,51 @@ from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.backends.reference.selling import REACH as SELLING_REACH
-from napari_diffusion.backends.reference.tensor import symmetric
+from napari_diffusion.backends.reference.tensor import MIN_EIGENVALUE_GAP, symmetric
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, SlabLayout, StageContext, Stepper
 from napari_diffusion.operators.features import Features
 
+#: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
+#: in float64, does not overflow.
+LARGEST_GRADIENT = {4: 2.0**60, 8: 2.0**240}
+#: Smallest squares of `resolved`, as shares of the largest eigenvalue, and above zero.
+MIN_SQUARES, SMALLEST_SQUARE = (3e-3, 1e-4), 1e-37
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
 #: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
 #: the scratch of all slabs together stays below half the image.
 MAX_SLAB_VOXELS, MIN_SLAB_VOXELS = 1 << 19, 1 << 17
+
+
+def beyond_rounding(
+    mu: NDArray[np.floating], largest: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Return eigenvalues, or gaps of eigenvalues, of at least zero.
+
+    Those below `MIN_EIGENVALUE_GAP` of the largest eigenvalue are rounding errors and become
+    exactly zero. Those above twice this bound are unchanged, with a linear transition.
+    """
+    floor = largest * largest.dtype.type(MIN_EIGENVALUE_GAP)
+    regular: NDArray[np.floating] = np.maximum(np.minimum(mu, 2 * (mu - floor)), 0)
+    return regular
+
+
+def resolved(
+    mu: NDArray[np.floating], square: float, other_square: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+    """Return eigenvalues of a structure tensor, and squared thresholds for them.
+
+    Rounding errors of small eigenvalues must not decide. So eigenvalues are those
+    `beyond_rounding`, and the squares are at least `MIN_SQUARES` of the largest eigenvalue.
+    """
+    limits = [
+        np.maximum(max(given, SMALLEST_SQUARE), mu[0] * mu.dtype.type(share))
+        for given, share in zip((square, other_square), MIN_SQUARES, strict=True)
+    ]
+    return beyond_rounding(mu, mu[0]), limits[0], limits[1]
 
 
 @dataclass(frozen=True)
@@ -48,6 +81,9 @@ class DiffusionTensor(Operator):
         further axes of the grid.
     extra
         Further arguments of ``spectrum``: fields at the same voxels.
+    unit
+        Unit of the gradients from which ``matrix`` is made [intensity/length]. Infinite if their
+        squares cannot overflow.
     """
 
     has_tensor = True
@@ -55,6 +91,11 @@ class DiffusionTensor(Operator):
     spectrum: Callable[..., Sequence[NDArray[np.floating]]]
     maxima: tuple[float, ...] = (1.0,)
     extra: tuple[NDArray[np.floating], ...] = ()
+    unit: float = math.inf
+
+    def largest_value(self, grid: Grid, dtype: np.dtype[Any]) -> float:
+        """Return the largest intensity whose gradients do not overflow in ``dtype``."""
+        return LARGEST_GRADIENT[dtype.itemsize] * self.unit * grid.finest
 
     @property
     def maximum(self) -> float:  # type: ignore[override]

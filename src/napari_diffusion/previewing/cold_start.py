@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
+from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.slab_pool import cpu_count
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.request import PreviewRequest
 

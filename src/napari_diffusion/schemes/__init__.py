@@ -7,9 +7,7 @@ have no influence. Other packages register schemes under the entry point group
 
 from __future__ import annotations
 
-import math
 from dataclasses import is_dataclass
-from itertools import islice
 from typing import Any
 
 from napari_diffusion.core.grid import Grid
@@ -189,8 +187,7 @@ def _stepping_scheme(
         return Explicit()
     supersteps = RKL2()
     longest = 0.8 * time / (SAFETY_FACTOR * limit)
-    stages = islice(supersteps.stages(time, limit, tolerance), math.ceil(longest) + 1)
-    return supersteps if sum(1 for _ in stages) < longest else Explicit()
+    return supersteps if supersteps.stage_count(time, limit, tolerance) < longest else Explicit()
 
 
 __all__ = [

@@ -10,6 +10,7 @@ A *direct* scheme computes a stage itself, for example by solving a linear syste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -20,6 +21,26 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import check_parameters
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, StageContext
+
+#: Largest number of steps that is counted. Runs are far shorter, and a quotient of a time and a
+#: step may overflow.
+MAX_COUNT = 10**18
+
+
+def whole_number(steps: float) -> int:
+    """Return the smallest whole number of steps that suffices, at most `MAX_COUNT`."""
+    return math.ceil(min(steps, MAX_COUNT))
+
+
+def end_of_step(time: float, step: int, count: int) -> float:
+    """Return the diffusion time after ``step`` of ``count`` equal steps.
+
+    At the end it is exactly ``time``, whose product with ``count`` might be rounded or overflow.
+    """
+    if step == count:
+        return time
+    reached = time * step / count
+    return reached if reached < time else time * (step / count)
 
 
 class Scheme:
@@ -74,6 +95,14 @@ class Scheme:
             Target error of the time integration, as a share of the intensity range.
         """
         raise NotImplementedError
+
+    def stage_count(self, time: float, max_step: float, tolerance: float) -> int | None:
+        """Return the number of `stages`, which are not made for it; ``None`` if it is unknown.
+
+        A plan refuses a run of far too many stages by this number. Without it, stages are made up
+        to the limit. The arguments are those of `stages`.
+        """
+        return None
 
     def with_steps(self, time: float, count: int) -> Scheme | None:
         """Return this scheme with ``count`` steps or supersteps up to ``time`` [length²].

@@ -65,6 +65,10 @@ class Exact(Scheme):
         """Return a single stage."""
         return (Stage(0.0, time, time),) if time > 0 else ()
 
+    def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return 1, and 0 for the time 0."""
+        return int(time > 0)
+
     def tail(self, dtype: np.dtype[Any]) -> float:
         """Return the truncated weight of a kernel: a quarter of the epsilon of ``dtype``."""
         return MACHINE_EPSILON[dtype.itemsize] / 4
@@ -174,13 +178,13 @@ class Exact(Scheme):
 
 
 def _convolve(taps: list[Field], u: Field, out: Field, context: StageContext) -> None:
-    """Convolve ``u`` into ``out``, with one half kernel per axis."""
+    """Convolve ``u`` into ``out``, with one half kernel per axis; constants keep every bit."""
 
     def work(lo: int, hi: int) -> None:
         slab = out[:, lo:hi]
         contiguous = slab.flags.c_contiguous
         part = slab if contiguous else context.scratch.take("part", slab.shape, u.dtype)
-        context.backend.smooth(u, lo, hi, taps, part)
+        context.backend.smooth_differences(u, lo, hi, taps, part)
         if part is not slab:
             slab[...] = part
 
@@ -214,14 +218,17 @@ def transform(
     r"""Solve linear diffusion along one axis by the cosine transform.
 
     The factor of wave number k is :math:`\exp(-2t(1-\cos(\pi k/n)))` with :math:`t = T/h^2`. Axes
-    commute and can be solved one after the other.
+    commute and can be solved one after the other. The difference to the first voxel of each line
+    is transformed, so that a constant line keeps every bit.
     """
     from scipy.fft import dct, idct
 
     n = part.shape[axis]
     rate = 2 / spacing**2 * (1 - np.cos(np.pi * np.arange(n) / n))
-    spectrum = dct(part, 2, axis=axis, norm="ortho")
+    first = part[tuple(slice(0, 1) if i == axis else slice(None) for i in range(part.ndim))]
+    spectrum = dct(part - first, 2, axis=axis, norm="ortho", overwrite_x=True)
     factor = np.exp(-time * rate).astype(part.dtype)
     spectrum *= factor.reshape([-1 if i == axis else 1 for i in range(part.ndim)])
     result: NDArray[np.floating] = idct(spectrum, 2, axis=axis, norm="ortho", overwrite_x=True)
+    result += first
     return result

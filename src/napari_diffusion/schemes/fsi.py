@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
 from napari_diffusion.schemes.explicit import Explicit
 
 
@@ -44,15 +44,23 @@ class FSI(Scheme):
         """Yield `cycles` times the smallest stable number of stages."""
         if time == 0:
             return
-        count = max(2, math.ceil(time / max_step / 50)) if self.cycles is None else self.cycles
-        h = time / count
-        n = max(1, math.ceil(math.sqrt(3 * h / max_step + 0.25) - 0.5 - 1e-9))
-        tau = 3 * h / (n * (n + 1))
+        count, n = self._cycles_and_stages(time, max_step)
+        tau = 3 * (time / count) / (n * (n + 1))
         alphas = [(4 * k + 2) / (2 * k + 3) for k in range(n)]
         for cycle in range(count):
             for k, alpha in enumerate(alphas):
-                end = time * (cycle + 1) / count if k == n - 1 else None
+                end = end_of_step(time, cycle + 1, count) if k == n - 1 else None
                 yield Stage(alpha - 1 if k else 0.0, alpha * tau, end, reuse_tensor=k > 0)
+
+    def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return the number of stages of all cycles."""
+        return math.prod(self._cycles_and_stages(time, max_step)) if time > 0 else 0
+
+    def _cycles_and_stages(self, time: float, max_step: float) -> tuple[int, int]:
+        """Return the number of cycles, and that of the stages of each."""
+        count = self.cycles or max(2, whole_number(time / max_step / 50))
+        root = math.sqrt(3 * min(time / count / max_step, MAX_COUNT) + 0.25)
+        return count, max(1, whole_number(root - 0.5 - 1e-9))
 
     def with_steps(self, time: float, count: int) -> FSI:
         """Return the scheme with ``count`` cycles."""

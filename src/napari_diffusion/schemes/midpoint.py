@@ -39,12 +39,15 @@ from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.smoothing import gaussian_taps
-from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step
 from napari_diffusion.schemes.explicit import Explicit
 
 #: Largest predictor step c in the first cycle [stable steps]. A larger one would amplify the noise
 #: of the image more than the tensor smooths it.
 MAX_FIRST_PREDICTOR = 4.0
+#: Largest number of stages of a cycle. The computation of their roots, which nothing interrupts,
+#: takes a time of the third power: seconds. The default number of cycles stays below.
+MAX_DEGREE = 700
 
 
 @dataclass(frozen=True)
@@ -76,19 +79,40 @@ class Midpoint(Scheme):
         """Yield `cycles` times the stages of the exponential, truncated at ``tolerance``."""
         if time == 0:
             return
-        count = cycles_for(time, max_step, tolerance) if self.cycles is None else self.cycles
-        h = time / count
-        s = max(h / max_step, 1e-9)  # without a diffusing axis, the stable step is infinite
+        self.stage_count(time, max_step, tolerance)  # refuses a cycle that is too long
+        count = self.cycles or cycles_for(time, max_step, tolerance)
+        h, s = time / count, _stable_steps(time, count, max_step)
         exponential = [
             Stage(m, tau * h / s, None, reuse_tensor=True)
-            for m, tau in _exponential(s, min(max(tolerance, 1e-12), 1e-2))
+            for m, tau in _exponential(s, _tail(tolerance))
         ]
         for k in range(count):
             predictor_step = h / 2 if k else min(h / 2, MAX_FIRST_PREDICTOR * max_step)
             cycle = list(exponential)
             cycle[0] = cycle[0]._replace(reuse_tensor=False, predictor_step=predictor_step)
-            cycle[-1] = cycle[-1]._replace(time=time * (k + 1) / count)
+            cycle[-1] = cycle[-1]._replace(time=end_of_step(time, k + 1, count))
             yield from cycle
+
+    def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return the number of stages of all cycles.
+
+        Raises
+        ------
+        ValueError
+            If a cycle has more than `MAX_DEGREE` stages.
+        """
+        if time == 0:
+            return 0
+        count = self.cycles or cycles_for(time, max_step, tolerance)
+        s = _stable_steps(time, count, max_step)
+        # A Gaussian of more taps than stages are allowed need not be computed.
+        degree = _degree(min(s, MAX_DEGREE**2), _tail(tolerance))
+        if degree > MAX_DEGREE:
+            raise ValueError(
+                f"Midpoint: a cycle of {s:.3g} stable steps would have more than {MAX_DEGREE} "
+                f"stages; use more cycles than {count}."
+            )
+        return count * degree
 
     def with_steps(self, time: float, count: int) -> Midpoint:
         """Return the scheme with ``count`` cycles."""
@@ -104,7 +128,22 @@ def cycles_for(time: float, step: float, tolerance: float) -> int:
 
     The formula is empirical (docs/develop/decisions.md).
     """
-    return max(2, round(0.85 * math.sqrt(time / step * 1e-3 / tolerance)))
+    return max(2, round(min(0.85 * math.sqrt(time / step * 1e-3 / tolerance), MAX_COUNT)))
+
+
+def _stable_steps(time: float, count: int, max_step: float) -> float:
+    """Return the length of a cycle in stable steps, which are infinite if no axis diffuses."""
+    return max(time / count / max_step, 1e-9)
+
+
+def _tail(tolerance: float) -> float:
+    """Return the weight of the series that is truncated."""
+    return min(max(tolerance, 1e-12), 1e-2)
+
+
+def _degree(s: float, tail: float) -> int:
+    """Return the degree of the series, which is the number of stages of a cycle."""
+    return max(2, len(gaussian_taps(math.sqrt(s), 2, tail)) - 1)
 
 
 @lru_cache(maxsize=64)
@@ -113,7 +152,7 @@ def _exponential(s: float, tail: float) -> tuple[tuple[float, float], ...]:
 
     ``tail`` is the share of the weight of the series that is truncated.
     """
-    n = max(2, len(gaussian_taps(math.sqrt(s), 2, tail)) - 1)
+    n = _degree(s, tail)
     x, correction = s, 0.0
     while abs(correction - 1) > 1e-13:
         w = _series(x, n)

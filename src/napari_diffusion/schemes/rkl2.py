@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
 from napari_diffusion.schemes.explicit import Explicit
 
 #: Length of a superstep as a share of the stable one, at which the finest mode is not damped.
@@ -66,18 +66,30 @@ class RKL2(Scheme):
         """
         if time == 0:
             return
-        count = self.supersteps
-        if count is None:
-            count = max(4, math.ceil(12 * math.sqrt(1e-3 / tolerance)))
+        count, s = self._supersteps_and_stages(time, max_step, tolerance)
         h = time / count
-        s = 3
-        while SAFETY_FACTOR * (s * s + s - 2) / 4 * max_step < h:
-            s += 2
         w, b = 4 / (s * s + s - 2), (s * s + s - 2) / (2 * (s * s + s))
         *stages, last = [Stage((j - 1) / j, (2 * j - 1) / j * w * h, None) for j in range(1, s + 1)]
         for k in range(count):
             yield from stages
-            yield last._replace(time=time * (k + 1) / count, start_weight=1 - b)
+            yield last._replace(time=end_of_step(time, k + 1, count), start_weight=1 - b)
+
+    def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return the number of stages of all supersteps."""
+        return math.prod(self._supersteps_and_stages(time, max_step, tolerance)) if time > 0 else 0
+
+    def _supersteps_and_stages(
+        self, time: float, max_step: float, tolerance: float
+    ) -> tuple[int, int]:
+        """Return the number of supersteps, and the smallest stable odd number of stages of each."""
+        count = self.supersteps or max(4, whole_number(12 * math.sqrt(1e-3 / tolerance)))
+        h = time / count
+        # The root of s² + s - 2 = 4 h / (SAFETY_FACTOR max_step) is approached from below.
+        root = math.sqrt(4 * min(h / (SAFETY_FACTOR * max_step), MAX_COUNT) + 2.25) - 0.5
+        s = max(3, 2 * int(root / 2) - 3)
+        while SAFETY_FACTOR * (s * s + s - 2) / 4 * max_step < h and s < root + 2:
+            s += 2
+        return count, s
 
     def with_steps(self, time: float, count: int) -> RKL2:
         """Return the scheme with ``count`` supersteps."""

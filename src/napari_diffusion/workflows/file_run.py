@@ -23,6 +23,7 @@ from napari_diffusion.core.errors import InputError, Remedy, WriteError, reason_
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.memory import check_memory
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
@@ -123,7 +124,7 @@ class FileRun:
 
         Raises
         ------
-        ValueError, TypeError, OSError, WriteError
+        ValueError, TypeError, OSError, WriteError, NotEnoughMemory
             When the run would fail.
         """
         recipe = replace(
@@ -146,6 +147,7 @@ class FileRun:
         domain, region_notes = options.domain(volume, assignment)
         problem = make_problem(volume.data, recipe, assignment.geometry, domain)
         plan = make_plan(problem, options.execution)
+        check_memory(problem, plan.memory)
         notes = (*volume.notes, *assignment.notes, *region_notes)
         return cls(volume, assignment, recipe, problem, plan, target, options, notes)
 

@@ -9,17 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import psutil
 
 from napari_diffusion.core.arrays import Image, shape_and_dtype
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.dtypes import result_dtype
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
+from napari_diffusion.core.resources import FreeMemory, format_bytes, free_memory
 from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import State, evolve
-from napari_diffusion.engine.memory import format_bytes
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, unread_problem
 
@@ -144,20 +143,16 @@ def describe_run(
     execution = execution or Execution()
     plan = make_plan(problem, execution)
     needed = request.memory(problem, execution)
-    check_limit(needed, limit, free_memory(problem.image))
+    free = free_memory()
+    own = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
+    check_limit(needed, limit, replace(free, size=free.size + own))
     sentence = replace(plan, memory=needed).describe()
     if request.snapshots:
         return f"{request.snapshots} snapshots; the last: {sentence}"
     return sentence
 
 
-def free_memory(image: Any) -> int:
-    """Return the memory available to a run [bytes]: free memory, and the memory of the image."""
-    own = image.nbytes if isinstance(image, np.ndarray) else 0
-    return int(psutil.virtual_memory().available) + own
-
-
-def check_limit(needed: int, limit: int | None, free: int | None = None) -> None:
+def check_limit(needed: int, limit: int | None, free: FreeMemory | None = None) -> None:
     """Raise `NotEnoughMemory` when a run needs more memory than allowed.
 
     Parameters
@@ -167,17 +162,15 @@ def check_limit(needed: int, limit: int | None, free: int | None = None) -> None
     limit
         Largest allowed memory [bytes]; ``None`` for ``free``.
     free
-        Free memory [bytes]; ``None`` for no check without a limit.
+        Memory that a run may take; ``None`` for no check without a limit.
     """
-    available = free if limit is None else limit
-    if available is None or needed <= available:
-        return
-    bound = "only {} are free" if limit is None else "at most {} are allowed"
-    raise NotEnoughMemory(
-        f"The run needs {format_bytes(needed)} of memory, and "
-        f"{bound.format(format_bytes(available))}",
-        Remedy.FILTER_LESS if limit is None else Remedy.ALLOW_MORE_MEMORY,
-    )
+    sentence = f"The run needs {format_bytes(needed)} of memory, and"
+    if limit is not None and needed > limit:
+        raise NotEnoughMemory(
+            f"{sentence} at most {format_bytes(limit)} are allowed", Remedy.ALLOW_MORE_MEMORY
+        )
+    if limit is None and free is not None and needed > free.size:
+        raise NotEnoughMemory(f"{sentence} only {free}", Remedy.FILTER_LESS)
 
 
 def run_with_outputs(

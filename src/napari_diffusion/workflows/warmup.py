@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion import backends
+from napari_diffusion.backends.base import CompletionMark
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.in_memory import run
@@ -68,8 +69,8 @@ class WarmupTask:
     labels: tuple[int, ...] | None = None
 
     @property
-    def mark(self) -> Path | None:
-        """The file that exists once the kernels are compiled; ``None`` without a cache."""
+    def mark(self) -> CompletionMark | None:
+        """The mark that exists once the kernels are compiled; ``None`` without a cache."""
         return backends.get_backend(self.backend, 1).completion_mark(self.kind)
 
     def run(self, cancel: threading.Event) -> None:
@@ -317,20 +318,35 @@ class WarmupWorker:
                 self._cancel.clear()
             if priority == LATER and hasattr(os, "nice"):
                 os.nice(NICENESS)
-            mark = task.mark
             try:
-                if mark is None or not mark.exists():
-                    task.run(self._cancel)
+                self._compile(task)
             except Cancelled:
                 with self._changed:
                     self._put(priority, task, 1)  # behind the urgent task
                 continue
-            except (TypeError, ValueError):
-                pass  # such a run is refused: there is nothing to compile
-            if mark is not None:
-                mark.touch()
+            except OSError:
+                # The client cannot get the kernels. After this code it compiles them itself.
+                os._exit(1)
             sys.stdout.write(f"{task.kind}\n")
             sys.stdout.flush()
+
+    def _compile(self, task: WarmupTask) -> None:
+        """Compile and save the kernels of a task, unless they are in the cache.
+
+        Raises
+        ------
+        Cancelled
+            When an urgent task has arrived.
+        OSError
+            When they cannot be saved.
+        """
+        mark = task.mark
+        if mark is not None and mark.exists():
+            return
+        with suppress(TypeError, ValueError):  # such a run is refused: there is nothing to compile
+            task.run(self._cancel)
+        if mark is not None:
+            mark.touch()
 
 
 def brief(problem: Problem) -> Problem:

@@ -37,7 +37,7 @@ def test_kernels_of_a_run_that_is_refused_are_not_compiled():
 
 
 def without_numba(monkeypatch):
-    monkeypatch.setattr(backends, "_is_installed", lambda kind: kind.name != "compiled")
+    monkeypatch.setattr(backends, "_can_run", lambda kind: kind.name != "compiled")
 
 
 @pytest.mark.parametrize("why", ["without numba", "four axes"])

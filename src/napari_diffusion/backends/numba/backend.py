@@ -6,6 +6,7 @@ numba and the kernels are imported at their first use.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Hashable, Sequence
 from functools import cached_property
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.base import Backend, DiffusivityFunction, Tensors
+from napari_diffusion.backends.base import Backend, CompletionMark, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.tensor import (
     QUANTISATION_STEPS,
+    ROUNDING_FACTOR,
     axis_count,
     entries,
 )
@@ -52,7 +54,17 @@ class NumbaBackend(Backend):
         # The function is missing while another thread is importing the module.
         return hasattr(jit, "is_compiling") and bool(jit.is_compiling())
 
-    def completion_mark(self, key: str) -> Path | None:
+    @classmethod
+    def obstacle(cls) -> str | None:
+        """See `Backend.obstacle`; numba is only imported if a file may set its variables."""
+        missing = super().obstacle()
+        if missing is None and Path(".numba_config.yaml").exists():
+            import_module("numba.core.config")
+        if missing is None and _is_switched_off():
+            return "numba's compiler is switched off (NUMBA_DISABLE_JIT)"
+        return missing
+
+    def completion_mark(self, key: str) -> CompletionMark | None:
         """See `Backend.completion_mark`."""
         from napari_diffusion.backends.numba import jit
 
@@ -154,16 +166,23 @@ class NumbaBackend(Backend):
         share: Field,
         faces: OpenFaces | None,
         mean: Field,
-        variance: Field,
+        deviation: Field,
     ) -> None:
         """See `reference.features.neighbours`."""
+        main = int(np.argmax(share))
         self._features.neighbours(
-            _flat(u), u.shape, lo, hi, share, _flat(faces), _flat(mean), _flat(variance)
+            _flat(u), u.shape, lo, hi, share, main, _flat(faces), _flat(mean), _flat(deviation)
         )
 
     def smooth(self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
         """See `reference.features.smooth`."""
-        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, _flat(out))
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, None, _flat(out))
+
+    def smooth_differences(
+        self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
+    ) -> None:
+        """See `reference.features.smooth_differences`."""
+        self._features.smooth(_flat(u), u.shape, lo, hi, *taps, True, _flat(out))
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """See `reference.features.count_invalid`."""
@@ -238,7 +257,7 @@ class NumbaBackend(Backend):
         """See `reference.tensor.compose`."""
         rows = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam])
         rows = rows.astype(mu.dtype, copy=False)
-        scale, first = mu.dtype.type(QUANTISATION_STEPS / largest), start * math.prod(d.shape[2:])
+        scale, first = mu.dtype.type(ROUNDING_FACTOR / largest), start * math.prod(d.shape[2:])
         matrices = _rows(matrix), _rows(mu), _rows(rows)
         self._tensor.compose(*matrices, scale, np.array(axes), _flat(d), first, d[0].size)
 
@@ -292,6 +311,15 @@ class NumbaBackend(Backend):
         self._selling.step(
             _flat(u), _flat(out), _flat(d), _flat(weight), u.shape, lo, hi, k, _flat(faces)
         )
+
+
+def _is_switched_off() -> bool:
+    """Whether numba returns every function as it is, which would take hours; imports no numba."""
+    config: Any = getattr(sys.modules.get("numba"), "config", None)
+    if config is not None:
+        return bool(config.DISABLE_JIT)
+    text = os.environ.get("NUMBA_DISABLE_JIT", "")
+    return text.isdecimal() and int(text) != 0
 
 
 def _rows(array: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from napari_diffusion.backends.numba.jit import helper, jit, row
+from napari_diffusion.backends.reference.stages import MIN_GRADIENT
 
 U = np.uint64
 
@@ -91,39 +92,68 @@ def grad2(u, shape, start, lo, hi, b2, w, faces, out):
 
 @row
 def _neighbours_row(
-    u, p, left, right, above, below, before, beyond, sz, sy, sx, faces, fp, mean, variance, r, n
-):
-    """Mean and variance over the six neighbours, from differences to the voxel.
+    u, p, left, right, above, below, before, beyond, step, bit, sz, sy, sx, faces, fp,
+    mean, deviation, r, n,
+):  # fmt: skip
+    """Mean and standard deviation over the six neighbours.
 
-    The difference across a closed face is zero.
+    The voxel itself takes the place of a neighbour behind a closed face. Differences are taken to
+    the neighbour at ``step``, behind the face ``bit``.
     """
-    zero = u.dtype.type(0)
+    t = u.dtype.type
+    zero, one, smallest = t(0), t(1), t(MIN_GRADIENT)
+    # Along an axis of one voxel, the place of the neighbours is taken by the voxel itself. Its
+    # weight is zero, and so is its difference, which must not be the largest one.
+    kz, ky, kx = one if sz > zero else zero, one if sy > zero else zero, one if sx > zero else zero
     for i in range(n):
-        centre = u[p + i]
-        east, west = u[p + right + i] - centre, u[p - left + i] - centre
-        south, north = u[p + below + i] - centre, u[p - above + i] - centre
-        far, near = u[p + beyond + i] - centre, u[p - before + i] - centre
+        centre, reference = u[p + i], u[p + step + i]
+        east, west = u[p + right + i], u[p - left + i]
+        south, north = u[p + below + i], u[p - above + i]
+        far, near = u[p + beyond + i], u[p - before + i]
         if faces is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
             f = fp + i
-            east = east if faces[f] & np.uint8(4) else zero
-            west = west if faces[f - left] & np.uint8(4) else zero
-            south = south if faces[f] & np.uint8(2) else zero
-            north = north if faces[f - above] & np.uint8(2) else zero
-            far = far if faces[f] & np.uint8(1) else zero
-            near = near if faces[f - before] & np.uint8(1) else zero
-        m = sz * (far + near) + (sy * (south + north) + sx * (east + west))
-        square = sz * (far * far + near * near) + (
+            reference = reference if faces[f] & bit else centre
+            east = east if faces[f] & np.uint8(4) else centre
+            west = west if faces[f - left] & np.uint8(4) else centre
+            south = south if faces[f] & np.uint8(2) else centre
+            north = north if faces[f - above] & np.uint8(2) else centre
+            far = far if faces[f] & np.uint8(1) else centre
+            near = near if faces[f - before] & np.uint8(1) else centre
+        m = reference + (
+            sz * ((far - reference) + (near - reference))
+            + (
+                sy * ((south - reference) + (north - reference))
+                + sx * ((east - reference) + (west - reference))
+            )
+        )
+        east, west, south, north = (
+            kx * (east - m),
+            kx * (west - m),
+            ky * (south - m),
+            ky * (north - m),
+        )
+        far, near = kz * (far - m), kz * (near - m)
+        largest = max(max(abs(far), abs(near)), max(abs(south), abs(north)))
+        largest = max(max(abs(east), abs(west)), max(largest, smallest))
+        scale = one / largest
+        east, west, south, north = east * scale, west * scale, south * scale, north * scale
+        far, near = far * scale, near * scale
+        total = sz * (far * far + near * near) + (
             sy * (south * south + north * north) + sx * (east * east + west * west)
         )
-        variance[r + i] = max(square - m * m, zero)
-        mean[r + i] = centre + m
+        deviation[r + i] = largest * np.sqrt(total)
+        mean[r + i] = m
 
 
 @jit
-def neighbours(u, shape, lo, hi, share, faces, mean, variance):
-    """Mean and variance of the neighbours on planes lo:hi; see `reference.features.neighbours`."""
+def neighbours(u, shape, lo, hi, share, main, faces, mean, deviation):
+    """Mean and deviation of the neighbours on planes lo:hi; see `reference.features.neighbours`.
+
+    ``main`` is the axis of the largest share.
+    """
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, one, zero, first, count = ny * nx, U(1), U(0), U(lo), U(hi) - U(lo)
+    bit = np.uint8(1 << main)
     for c in range(channels):
         for k in range(count):
             z = first + k
@@ -135,11 +165,12 @@ def neighbours(u, shape, lo, hi, share, faces, mean, variance):
                         continue
                     x, n = (zero, one, nx - one)[part], nx - U(2) if part == 1 else one
                     left, right = one if part > 0 else zero, one if part < 2 and nx > one else zero
+                    step = (beyond, below, right)[main]
                     f, r = z * plane + y * nx + x, (c * count + k) * plane + y * nx + x
                     p = c * nz * plane + f
                     _neighbours_row(
-                        u, p, left, right, above, below, before, beyond,
-                        share[0], share[1], share[2], faces, f, mean, variance, r, n,
+                        u, p, left, right, above, below, before, beyond, step, bit,
+                        share[0], share[1], share[2], faces, f, mean, deviation, r, n,
                     )  # fmt: skip
 
 
@@ -190,10 +221,55 @@ def _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
         out[r + i] += near + (w3 * (a[p3 + i] + a[q3 + i]) + w4 * (a[p4 + i] + a[q4 + i]))
 
 
+@row
+def _near_differences_row(w, pairs, a, p, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
+    """As `_near_row`, from differences to the central row, which is kept where all are zero."""
+    w1, w2, w3, w4 = w[1], w[min(pairs, 2)], w[min(pairs, 3)], w[min(pairs, 4)]
+    if pairs == 1:
+        for i in range(n):
+            centre = a[p + i]
+            out[r + i] = centre + w1 * ((a[p1 + i] + a[q1 + i]) - (centre + centre))
+    elif pairs == 2:
+        for i in range(n):
+            centre = a[p + i]
+            twice = centre + centre
+            out[r + i] = centre + (
+                w1 * ((a[p1 + i] + a[q1 + i]) - twice) + w2 * ((a[p2 + i] + a[q2 + i]) - twice)
+            )
+    elif pairs == 3:
+        for i in range(n):
+            centre = a[p + i]
+            twice = centre + centre
+            near = w1 * ((a[p1 + i] + a[q1 + i]) - twice) + w2 * ((a[p2 + i] + a[q2 + i]) - twice)
+            out[r + i] = centre + (near + w3 * ((a[p3 + i] + a[q3 + i]) - twice))
+    else:
+        for i in range(n):
+            centre = a[p + i]
+            twice = centre + centre
+            near = w1 * ((a[p1 + i] + a[q1 + i]) - twice) + w2 * ((a[p2 + i] + a[q2 + i]) - twice)
+            out[r + i] = centre + (
+                near
+                + (w3 * ((a[p3 + i] + a[q3 + i]) - twice) + w4 * ((a[p4 + i] + a[q4 + i]) - twice))
+            )
+
+
+@row
+def _four_differences_row(w, k, a, p, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n):
+    """As `_four_pairs_row`, from differences to the central row."""
+    w1, w2, w3, w4 = w[k], w[k + 1], w[k + 2], w[k + 3]
+    for i in range(n):
+        twice = a[p + i] + a[p + i]
+        near = w1 * ((a[p1 + i] + a[q1 + i]) - twice) + w2 * ((a[p2 + i] + a[q2 + i]) - twice)
+        out[r + i] += near + (
+            w3 * ((a[p3 + i] + a[q3 + i]) - twice) + w4 * ((a[p4 + i] + a[q4 + i]) - twice)
+        )
+
+
 @helper
-def _convolve_rows(w, a, starts, next_start, shift, next_shift, out, r, next_r, count, n):
+def _convolve_rows(w, a, starts, next_start, shift, next_shift, differ, out, r, next_r, count, n):
     """Convolve ``count`` rows: out[r:r+n] = sum_k w[|k|] a[starts[m + k] + shift:][:n].
 
+    Unless ``differ`` is None, the sum is one of differences to the central row, added to it.
     After each row, m, shift and r advance by ``next_start``, ``next_shift`` and ``next_r``. A call
     costs as much as a row, therefore one call convolves several.
     """
@@ -205,27 +281,35 @@ def _convolve_rows(w, a, starts, next_start, shift, next_shift, out, r, next_r, 
         s = starts[m] + shift
         if radius == 0:
             for i in range(n):
-                out[r + i] = w[0] * a[s + i]
+                out[r + i] = a[s + i] if differ is not None else w[0] * a[s + i]
         else:
             p1, q1 = starts[m - k1] + shift, starts[m + k1] + shift
             p2, q2 = starts[m - k2] + shift, starts[m + k2] + shift
             p3, q3 = starts[m - k3] + shift, starts[m + k3] + shift
             p4, q4 = starts[m - pairs] + shift, starts[m + pairs] + shift
-            _near_row(w, pairs, a, s, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
+            if differ is None:
+                _near_row(w, pairs, a, s, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
+            else:
+                _near_differences_row(w, pairs, a, s, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
             for k in range(pairs + 1, radius + 1, 4):
                 p1, q1 = starts[m - k] + shift, starts[m + k] + shift
                 p2, q2 = starts[m - k - 1] + shift, starts[m + k + 1] + shift
                 p3, q3 = starts[m - k - 2] + shift, starts[m + k + 2] + shift
                 p4, q4 = starts[m - k - 3] + shift, starts[m + k + 3] + shift
-                _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
+                if differ is None:
+                    _four_pairs_row(w, k, a, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
+                else:
+                    _four_differences_row(w, k, a, s, p1, q1, p2, q2, p3, q3, p4, q4, out, r, n)
         m += next_start
         shift += next_shift
         r += next_r
 
 
 @jit
-def smooth(u, shape, lo, hi, wz, wy, wx, out):
+def smooth(u, shape, lo, hi, wz, wy, wx, differ, out):
     """Symmetric separable convolution of planes lo:hi; see `reference.features.smooth`.
+
+    Unless ``differ`` is None, it is computed as `reference.features.smooth_differences` does.
 
     Rows are convolved along z into a ring buffer. It holds the rows that the convolution along y
     still needs. `BLOCK_ROWS` rows of all planes are processed at a time.
@@ -254,8 +338,8 @@ def smooth(u, shape, lo, hi, wz, wy, wx, out):
             count = min(BLOCK_ROWS, ny - first)
             for y in range(rows_done, min(first + count + len(wy) - 1, ny)):
                 _convolve_rows(
-                    wz, u, starts_z, tz, U(y * nx), U(0), ring, U((y & (rows - 1)) * nx),
-                    U(rows * nx), planes, n,
+                    wz, u, starts_z, tz, U(y * nx), U(0), differ, ring,
+                    U((y & (rows - 1)) * nx), U(rows * nx), planes, n,
                 )  # fmt: skip
                 rows_done = y + 1
             for k in range(count * ty):
@@ -269,6 +353,7 @@ def smooth(u, shape, lo, hi, wz, wy, wx, out):
                     ty,
                     U(z * rows * nx),
                     U(0),
+                    differ,
                     padded,
                     U(rx),
                     U(width),
@@ -280,7 +365,7 @@ def smooth(u, shape, lo, hi, wz, wy, wx, out):
                         x = i + (nx if i >= rx else 0)
                         padded[U(y * width + x)] = padded[U(y * width) + edge[i]]
                 o = U(((c * (hi - lo) + z0 - lo + z) * ny + first) * nx)
-                _convolve_rows(wx, padded, starts_x, 0, U(0), U(width), out, o, n, count, n)
+                _convolve_rows(wx, padded, starts_x, 0, U(0), U(width), differ, out, o, n, count, n)
 
 
 @row
@@ -366,10 +451,21 @@ def structure(u, shape, start, nz, lo, hi, pairs, scale, wz, wy, wx, w, out):
                     shift = U(e * padded_planes * width)
                     o = U((e * rows + (y & (rows - 1))) * depth * width)
                     _convolve_rows(
-                        wz, products, starts_z, 0, shift, U(0), line, U(0), U(0), 1, U(length)
+                        wz, products, starts_z, 0, shift, U(0), None, line, U(0), U(0), 1, U(length)
                     )
                     _convolve_rows(
-                        wx, line, starts_x, 0, U(0), U(0), ring, o, U(0), 1, U(length - 2 * rx)
+                        wx,
+                        line,
+                        starts_x,
+                        0,
+                        U(0),
+                        U(0),
+                        None,
+                        ring,
+                        o,
+                        U(0),
+                        1,
+                        U(length - 2 * rx),
                     )
             if y >= ry:
                 for k in range(2 * ry + 1):
@@ -377,7 +473,9 @@ def structure(u, shape, start, nz, lo, hi, pairs, scale, wz, wy, wx, w, out):
                 for e in range(count):
                     shift = U(e * rows * depth * width)
                     o = U(((e * (hi - lo) + z0 - lo) * ny + y - ry) * nx)
-                    _convolve_rows(wy, ring, starts_y, 0, shift, U(width), out, o, plane, planes, n)
+                    _convolve_rows(
+                        wy, ring, starts_y, 0, shift, U(width), None, out, o, plane, planes, n
+                    )
 
 
 @jit

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,27 +16,43 @@ import platformdirs
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.registry import cpu_target
 
+from napari_diffusion.backends.numba.code_files import CodeFiles, CompletionMark
 
-def _cache_folder() -> str:
-    """Per-user folder for the machine code of these sources and this version of numba.
 
-    Empty if the folder cannot be written or ``NAPARI_DIFFUSION_NO_CACHE`` is set.
+def _code_files() -> CodeFiles | None:
+    """Return the files for the machine code of these sources and this version of numba.
 
-    numba's default is the folder of the source file, which may be read-only. Its index ignores the
-    versions of this package and of numba. It checks the file of a kernel only, not the files that
-    its constants and helpers come from.
+    They are in a folder of the user, or in the one that ``NUMBA_CACHE_DIR`` names. The result is
+    ``None`` if ``NAPARI_DIFFUSION_NO_CACHE`` is set, or if this version of numba stores kernels in
+    another way.
     """
     if os.environ.get("NAPARI_DIFFUSION_NO_CACHE"):
-        return ""
+        return None
+    try:
+        from napari_diffusion.backends.numba.kernel_cache import knows_numba
+    except ImportError:  # parts of numba that are not public have moved
+        return None
+    if not knows_numba():
+        return None
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    caches = Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False))
-    folder = caches / f"{digest}-numba-{numba.__version__}"
+    settings: Any = numba.config
+    if settings.CACHE_DIR:
+        caches = Path(settings.CACHE_DIR).absolute() / "napari-diffusion"
+    else:
+        caches = _user_caches()
+    files = CodeFiles(caches / f"{digest}-numba-{numba.__version__}")
+    if not caches.is_absolute():  # it would become a folder with the name "~" in the current one
+        files.stop_saving(FileNotFoundError(errno.ENOENT, "this user has no home"))
+    return files
+
+
+def _user_caches() -> Path:
+    """Return the folder of this user; a relative path if the system does not know the user."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return ""
-    return str(folder) if os.access(folder, os.W_OK) else ""
+        return Path(platformdirs.user_cache_dir("napari-diffusion", appauthor=False))
+    except RuntimeError:  # older versions of platformdirs return a relative path
+        return Path("~/.cache/napari-diffusion")
 
 
 def _import_linear_algebra() -> None:
@@ -63,7 +79,7 @@ def _import_linear_algebra() -> None:
 
 
 _import_linear_algebra()
-_FOLDER = _cache_folder()
+_files = _code_files()
 _compiled: list[Any] = []
 
 
@@ -78,18 +94,6 @@ class _NoAlias(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
 
-def _name_by_process(compiled: Any) -> None:
-    """Give the cache files of each process names of their own.
-
-    numba numbers the files of a kernel by the entries of its index. If two processes saved the same
-    kernel for different types at the same moment, one would overwrite the code of the other. The
-    index would then return it for the wrong types.
-    """
-    files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(files, "_data_name_pattern"):  # not part of numba's public interface
-        files._data_name_pattern = f"{os.getpid()}-{files._data_name_pattern}"
-
-
 def _compile(
     function: Callable[..., Any], contract: bool = True, **options: bool
 ) -> Callable[..., Any]:
@@ -97,27 +101,27 @@ def _compile(
 
     ``contract`` allows a product and a sum to be rounded once, as one operation.
     """
-    settings: Any = numba.config
-    saved, settings.CACHE_DIR = settings.CACHE_DIR, _FOLDER  # numba reads it in the decorator
-    try:
-        compile: Any = numba.njit  # its type hints lack two of the options below
-        compiled: Callable[..., Any] = compile(
-            function,
-            nogil=True,
-            cache=bool(_FOLDER),
-            # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding
-            # trick of the exponential. No "arcp": for a fraction with a root as denominator, some
-            # processors then estimate the reciprocal in whole vectors, but not at the end of a row.
-            fastmath={"contract", "nsz"} if contract else {"nsz"},
-            error_model="numpy",
-            pipeline_class=_NoAlias,
-            **options,
-        )
-        _name_by_process(compiled)
-        _compiled.append(compiled)
-        return compiled
-    finally:
-        settings.CACHE_DIR = saved
+    compile: Any = numba.njit  # its type hints lack two of the options below
+    compiled: Any = compile(
+        function,
+        nogil=True,
+        # No "nnan" or "ninf": NaN keeps its meaning. No "reassoc": it would undo the rounding
+        # trick of the exponential. No "arcp": for a fraction with a root as denominator, some
+        # processors then estimate the reciprocal in whole vectors, but not at the end of a row.
+        fastmath={"contract", "nsz"} if contract else {"nsz"},
+        error_model="numpy",
+        pipeline_class=_NoAlias,
+        **options,
+    )
+    if compiled is function:  # the user has switched the compiler off
+        return function
+    if _files is not None:
+        from napari_diffusion.backends.numba.kernel_cache import KernelCache
+
+        # numba makes no cache of its own without the option "cache".
+        compiled._cache = KernelCache(function, {"contract": contract, **options}, _files)
+    _compiled.append(compiled)
+    return compiled
 
 
 def is_compiling() -> bool:
@@ -125,21 +129,17 @@ def is_compiling() -> bool:
     return any(kernel.is_compiling for kernel in _compiled)
 
 
-def completion_mark(kind: str) -> Path | None:
-    """Return the file that exists once all kernels for a kind of run are in the cache.
+def completion_mark(kind: str) -> CompletionMark | None:
+    """Return the mark that exists once all kernels for a kind of run are in the cache.
 
-    The result is ``None`` where no machine code is cached. As the machine code, the file depends on
-    the versions of Python, on the processor and on the folder of the sources.
+    The result is ``None`` where no machine code can be cached.
     """
-    if not _FOLDER:
+    if _files is None or not _files.can_save:
         return None
-    environment = (
-        sys.version_info[:2],
-        cpu_target.target_context.codegen().magic_tuple(),
-        str(Path(__file__).parent),
-    )
-    digest = hashlib.sha256(repr((kind, environment)).encode()).hexdigest()[:24]
-    return Path(_FOLDER) / f"{digest}.done"
+    from napari_diffusion.backends.numba.kernel_cache import environment
+
+    key = repr((kind, environment(cpu_target.target_context.codegen()))).encode()
+    return CompletionMark(_files, hashlib.sha256(key).hexdigest()[:24], key)
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from napari_diffusion.backends.numba.tensor import ENTRY_BIAS, SLOT_BITS, SLOT_M
 from napari_diffusion.backends.reference.selling import (
     ISOTROPIC_SHARE,
     MAX_FLIPS,
+    MAX_ROUNDS,
     MIN_PRODUCT,
     REACH,
     WEIGHT_SUMS,
@@ -40,7 +41,8 @@ def _decompose(m, real, b, rho, e):
     """
     trace = m[0, 0] + m[1, 1] + m[2, 2]
     min_product, isotropic = MIN_PRODUCT * trace, trace * ISOTROPIC_SHARE
-    while True:
+    diagonal = m[0, 0], m[1, 1], m[2, 2]
+    for _ in range(MAX_ROUNDS):
         b[:] = 0
         for i in range(3):
             b[i, i] = 1
@@ -77,6 +79,10 @@ def _decompose(m, real, b, rho, e):
         for r in range(3):
             m[r, r] += isotropic if real[r] else 0.0
         isotropic *= 2.0
+    for n in range(6):
+        rho[n] = diagonal[n] if n < 3 else 0.0
+        for r in range(3):
+            e[n, r] = 1 if n == r else 0
 
 
 @helper

@@ -19,6 +19,9 @@ from napari_diffusion.backends.reference.tensor import (
     MIN_CURVATURE,
     MIN_EIGENVALUE_GAP,
     MIN_HOURGLASS_WEIGHT,
+    MIN_VESSELNESS,
+    QUANTISATION_STEPS,
+    SMALLEST_EIGENVALUE,
     VESSELNESS_C2,
 )
 
@@ -30,6 +33,7 @@ SLOT_MASK, SLOT_BITS, TWO_SLOTS_BITS = U((1 << 21) - 1), U(21), U(42)
 #: Voxels per block of `vessels`; their Hessians and eigenvalues stay in the cache.
 BLOCK_VOXELS = 2048
 ROOT3 = float(np.sqrt(3.0))
+SMALLEST_4, SMALLEST_8 = SMALLEST_EIGENVALUE[4], SMALLEST_EIGENVALUE[8]
 
 
 def _sine_series(degree: int) -> list[float]:
@@ -174,6 +178,17 @@ def eigenvalues(j, mu):
 
 
 @row
+def _rise(x, one, limit, c):
+    """Return 1 - exp(-x/2), which cancels for small x: below ``limit`` as a series.
+
+    The limit is 0.25 in float32 and 0.02 in float64, where both forms have their digits. The series
+    has the coefficients c.
+    """
+    series = x * (c[0] - x * (c[1] - x * (c[2] - x * (c[3] - x * (c[4] - x * c[5])))))
+    return series if x < limit else one - exp_neg_half(x)
+
+
+@row
 def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
     """Vesselness of eigenvalues in the order of a bright vessel; see `reference.tensor.vesselness`.
 
@@ -182,26 +197,28 @@ def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
     t = m0.dtype.type
     zero, one, four, smallest = t(0), t(1), t(4), t(1e-37) if m0.itemsize == 4 else t(1e-300)
     min_curvature, max_curvature = t(MIN_CURVATURE), t(MAX_CURVATURE)
-    smoothing = t(4 * VESSELNESS_C2)
+    smoothing, threshold = t(4 * VESSELNESS_C2), t(2 * MIN_VESSELNESS)
+    limit = t(0.25) if m0.itemsize == 4 else t(0.02)
+    c = t(1 / 2), t(1 / 8), t(1 / 48), t(1 / 384), t(1 / 3840), t(1 / 46080)
     for i in range(n):
         first, third = sign * m0[i], sign * m2[i]
         second = third if m1 is None else sign * m1[i]
         largest = max(max(abs(first), smallest), max(abs(second), abs(third)))
-        a, c = abs(first) / largest, abs(third) / largest
+        a, d = abs(first) / largest, abs(third) / largest
         b = max(abs(second) / largest, min_curvature)
         height = min(max(strength * largest, min_curvature), max_curvature)
         ratio = a / b
         tube = max(one - ratio * ratio, zero)
         tube = tube if second < zero and third < zero else zero
         if m1 is None:
-            strong = one - exp_neg_half(height * height * (a * a + c * c))
-            vessel[i] = tube * strong * exp_neg_half(four * a * a)
+            strong = _rise(height * height * (a * a + d * d), one, limit, c)
+            v = tube * strong * exp_neg_half(four * a * a)
         else:
-            strong = (one - exp_neg_half(height * height * (a * a + b * b + c * c))) * (
-                one - exp_neg_half(four * b * b)
-            )
+            strong = _rise(height * height * (a * a + b * b + d * d), one, limit, c)
+            strong *= _rise(four * b * b, one, limit, c)
             q = four * a * ratio + smoothing / (b * height * height * height)
-            vessel[i] = tube * strong * exp_neg_half(q)
+            v = tube * strong * exp_neg_half(q)
+        vessel[i] = min(v, max(v + v - threshold, zero))
 
 
 @row
@@ -257,12 +274,23 @@ def _share(rise, gap, floor, zero, one):
 
 
 @row
-def _pack(a, b, c):
+def _regular(a, top):
+    """Limit an entry to +-top, since a larger one would change its neighbours in the word.
+
+    NaN becomes zero. If one entry of a tensor is NaN, its diagonal is, and it becomes zero.
+    """
+    a = top if a > top else a
+    a = -top if a < -top else a
+    return a if a == a else top - top
+
+
+@row
+def _pack(a, b, c, top):
     """Pack three entries, in quantisation steps, into one word."""
     # Via 32-bit integers, since few processors convert a vector of floats to 64-bit integers.
-    a = np.int32(np.rint(a)) + ENTRY_BIAS
-    b = np.int32(np.rint(b)) + ENTRY_BIAS
-    c = np.int32(np.rint(c)) + ENTRY_BIAS
+    a = np.int32(np.rint(_regular(a, top))) + ENTRY_BIAS
+    b = np.int32(np.rint(_regular(b, top))) + ENTRY_BIAS
+    c = np.int32(np.rint(_regular(c, top))) + ENTRY_BIAS
     return U(a) | (U(b) << SLOT_BITS) | (U(c) << TWO_SLOTS_BITS)
 
 
@@ -275,28 +303,30 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
     """
     start, volume, count = U(start), U(volume), U(mu.shape[1])
     t = mu.dtype.type
-    zero, one, min_gap = t(0), t(1), t(MIN_EIGENVALUE_GAP)
-    smallest = t(1e-37) if mu.itemsize == 4 else t(1e-300)
+    zero, one, min_gap, top = t(0), t(1), t(MIN_EIGENVALUE_GAP), t(QUANTISATION_STEPS)
+    smallest = t(SMALLEST_4) if mu.itemsize == 4 else t(SMALLEST_8)
     if mu.shape[0] == 1:
         for i in range(count):
             d0 = scale * lam[0, i]
             z = d0 if axes[0] == 0 else zero
             y = d0 if axes[0] == 1 else zero
             x = d0 if axes[0] == 2 else zero
-            d[start + i], d[volume + start + i] = _pack(z, y, x), _pack(zero, zero, zero)
+            d[start + i], d[volume + start + i] = _pack(z, y, x, top), _pack(zero, zero, zero, top)
     elif mu.shape[0] == 2:
         for i in range(count):
             rise, gap = lam[0, i] - lam[1, i], mu[0, i] - mu[1, i]
-            share = _share(rise, gap, min_gap * max(abs(mu[0, i]), abs(mu[1, i])), zero, one)
+            size = max(max(abs(mu[0, i]), abs(mu[1, i])), smallest)
+            share = _share(rise, gap, min_gap * size, zero, one)
             a = scale * (lam[0, i] + share * (j[0, i] - mu[0, i]))
             b = scale * (lam[0, i] + share * (j[1, i] - mu[0, i]))
             c = scale * (share * j[2, i])
             if axes[0] == 0 and axes[1] == 2:
-                d[start + i], d[volume + start + i] = _pack(a, zero, b), _pack(zero, c, zero)
+                diagonal, upper = _pack(a, zero, b, top), _pack(zero, c, zero, top)
             elif axes[0] == 0:
-                d[start + i], d[volume + start + i] = _pack(a, b, zero), _pack(c, zero, zero)
+                diagonal, upper = _pack(a, b, zero, top), _pack(c, zero, zero, top)
             else:
-                d[start + i], d[volume + start + i] = _pack(zero, a, b), _pack(zero, zero, c)
+                diagonal, upper = _pack(zero, a, b, top), _pack(zero, zero, c, top)
+            d[start + i], d[volume + start + i] = diagonal, upper
     else:
         j0, j1, j2, j3, j4, j5 = j[0], j[1], j[2], j[3], j[4], j[5]
         m0, m1, m2, l0, l1, l2 = mu[0], mu[1], mu[2], lam[0], lam[1], lam[2]
@@ -305,8 +335,10 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
             # product of two gaps.
             unit = one / max(max(abs(m0[i]), abs(m2[i])), smallest)
             a, b, c, first = m0[i] * unit, m1[i] * unit, m2[i] * unit, l0[i]
-            s12 = _share(first - l1[i], a - b, min_gap, zero, one)
-            s23 = _share(l1[i] - l2[i], b - c, min_gap, zero, one)
+            second = l1[i] if a - b > min_gap else first
+            third = l2[i] if b - c > min_gap else second
+            s12 = _share(first - second, a - b, min_gap, zero, one)
+            s23 = _share(second - third, b - c, min_gap, zero, one)
             s123 = _share(s12 - s23, a - c, min_gap, zero, one)
             zz, yy, xx = j0[i] * unit, j1[i] * unit, j2[i] * unit
             o3, o4, o5 = j3[i] * unit, j4[i] * unit, j5[i] * unit
@@ -317,8 +349,8 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
             zy = s12 * o3 + s123 * (z1 * o3 + o3 * y2 + o4 * o5)
             zx = s12 * o4 + s123 * (z1 * o4 + o3 * o5 + o4 * x2)
             yx = s12 * o5 + s123 * (o3 * o4 + y1 * o5 + o5 * x2)
-            d[start + i] = _pack(scale * zz, scale * yy, scale * xx)
-            d[volume + start + i] = _pack(scale * zy, scale * zx, scale * yx)
+            d[start + i] = _pack(scale * zz, scale * yy, scale * xx, top)
+            d[volume + start + i] = _pack(scale * zy, scale * zx, scale * yx, top)
 
 
 @row

@@ -25,6 +25,7 @@ class ReferenceBackend(Backend):
     grad2 = staticmethod(features.grad2)
     neighbours = staticmethod(features.neighbours)
     smooth = staticmethod(features.smooth)
+    smooth_differences = staticmethod(features.smooth_differences)
     count_invalid = staticmethod(features.count_invalid)
     structure = staticmethod(features.structure)
     derivative = staticmethod(tensor.derivative)

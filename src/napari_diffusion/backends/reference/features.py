@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from napari_diffusion.backends.reference import face_sums
 from napari_diffusion.backends.reference.face_sums import (
     add_from_faces,
-    face_ends,
     flat_channels,
     part_along,
 )
+from napari_diffusion.backends.reference.stages import MIN_GRADIENT
 from napari_diffusion.backends.reference.tensor import derivative, entries
 from napari_diffusion.core.arrays import Field, OpenFaces
 
@@ -46,31 +46,48 @@ def grad2(
 
 
 def neighbours(
-    u: Field, lo: int, hi: int, share: Field, faces: OpenFaces | None, mean: Field, variance: Field
+    u: Field, lo: int, hi: int, share: Field, faces: OpenFaces | None, mean: Field, deviation: Field
 ) -> None:
-    r"""Compute mean and variance of the face neighbours of every voxel of planes ``lo:hi``.
+    r"""Compute mean and standard deviation of the face neighbours of every voxel of ``lo:hi``.
 
     .. math::
-       m = \sum_i p_i\,(u(x + e_i) + u(x - e_i)), \qquad
-       v = \sum_i p_i\,(u(x + e_i)^2 + u(x - e_i)^2) - m^2
+       m = r + \sum_n p_n\,(u_n - r), \qquad s = d\,\sqrt{\sum_n p_n\,((u_n - m) / d)^2}, \qquad
+       d = \max_n |u_n - m|
 
-    ``share`` holds the weights :math:`p_i`, whose sum is one half. Channels are independent. Behind
-    a closed face or the border, the voxel itself takes the place of the neighbour.
+    over the neighbours n. ``share`` holds their weights :math:`p_n` along each axis, whose sum is
+    one half. The neighbour :math:`r` is the next one along the axis of the largest weight. Where
+    all neighbours are equal, m is their value and s is zero, bit for bit. The division by d keeps
+    squares within the range of the data type, for intensities of any magnitude.
+
+    Channels are independent. Behind a closed face or the border, the voxel itself takes the place
+    of the neighbour.
     """
-    first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
-    part = u[:, first:last]
-    m1, m2 = np.zeros_like(part), np.zeros_like(part)
-    for axis in range(part.ndim - 1):
-        near, far = face_ends(axis, part.ndim - 1)
-        d = part[(slice(None), *far)] - part[(slice(None), *near)]
-        if faces is not None:
-            d = np.where(faces[first:last][near] & (1 << axis), d, 0)
-        for side, sign in ((near, 1), (far, -1)):
-            m1[(slice(None), *side)] += sign * share[axis] * d
-            m2[(slice(None), *side)] += share[axis] * np.square(d)
-    inner = slice(lo - first, hi - first)
-    np.maximum(m2[:, inner] - np.square(m1[:, inner]), 0, out=variance)
-    np.add(u[:, lo:hi], m1[:, inner], out=mean)
+    centre = u[:, lo:hi]
+
+    def values(axis: int, offset: int) -> Field:
+        """Neighbours along an axis."""
+        begin, end, last = (lo, hi, u.shape[1]) if axis == 0 else (0, u.shape[axis + 1], np.inf)
+        index = np.clip(np.arange(begin, end) + offset, 0, min(last, u.shape[axis + 1]) - 1)
+        beside = np.take(u if axis == 0 else centre, index, axis + 1)
+        if faces is None:
+            return beside
+        # The face belongs to the voxel before it.
+        own = faces[lo:hi]
+        before = own if offset > 0 else np.take(faces if axis == 0 else own, index, axis)
+        return np.where(before & (1 << axis), beside, centre)
+
+    places = [(axis, offset) for axis, p in enumerate(share) if p > 0 for offset in (1, -1)]
+    reference = values(int(np.argmax(share)), 1) if places else centre
+    mean[...] = reference
+    for axis, offset in places:
+        mean += share[axis] * (values(axis, offset) - reference)
+    largest = np.full_like(mean, MIN_GRADIENT)
+    for axis, offset in places:
+        np.maximum(largest, np.abs(values(axis, offset) - mean), out=largest)
+    total = np.zeros_like(mean)
+    for axis, offset in places:
+        total += share[axis] * np.square((values(axis, offset) - mean) / largest)
+    np.multiply(largest, np.sqrt(total), out=deviation)
 
 
 def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
@@ -78,6 +95,24 @@ def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> Non
 
     ``taps[i][k]`` is the weight of offsets +k and -k along axis i.
     """
+    _smooth(u, lo, hi, taps, out, False)
+
+
+def smooth_differences(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> None:
+    r"""Convolve as `smooth` does, with a kernel of sum one, from differences to each voxel.
+
+    .. math:: v(x) = u(x) + \sum_{k \ge 1} w_k\,\bigl(u(x + k) + u(x - k) - 2 u(x)\bigr)
+
+    along one axis after the other. Where all voxels under the kernel are equal, every difference is
+    zero, and the voxel keeps every bit. The sum of products would round it.
+    """
+    _smooth(u, lo, hi, taps, out, True)
+
+
+def _smooth(
+    u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field, by_differences: bool
+) -> None:
+    """Convolve block by block; see `smooth` and `smooth_differences`."""
     if not out.size:
         return
     planes = max(1, face_sums.BLOCK_VOXELS // math.prod(u.shape[2:]))
@@ -86,12 +121,14 @@ def smooth(u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field) -> Non
         part = u
         for axis, w in enumerate(taps):
             begin, end = (start, stop) if axis == 0 else (0, u.shape[axis + 1])
-            part = _convolved(part, axis + 1, w, begin, end)
+            part = _convolved(part, axis + 1, w, begin, end, by_differences)
         out[:, start - lo : stop - lo] = part
 
 
-def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field:
-    """Convolution along one axis, at ``start:stop`` of it; three passes per pair of taps."""
+def _convolved(
+    part: Field, axis: int, w: Field, start: int, stop: int, by_differences: bool
+) -> Field:
+    """Convolution along one axis, at ``start:stop`` of it; a few passes per pair of taps."""
     reach, size = len(w) - 1, part.shape[axis]
     first, last = start - reach, stop + reach
     wide = part[part_along(axis, part.ndim, slice(max(first, 0), min(last, size)))]
@@ -104,10 +141,13 @@ def _convolved(part: Field, axis: int, w: Field, start: int, stop: int) -> Field
     shifted = [
         wide[part_along(axis, part.ndim, slice(k, k + stop - start))] for k in range(2 * reach + 1)
     ]
-    total: Field = w[0] * shifted[reach]
-    pair = np.empty_like(total)
+    centre = shifted[reach]
+    total: Field = centre.copy() if by_differences else w[0] * centre
+    pair, twice = np.empty_like(total), 2 * centre if by_differences else None
     for k in range(1, reach + 1):
         np.add(shifted[reach - k], shifted[reach + k], out=pair)
+        if twice is not None:
+            pair -= twice
         pair *= w[k]
         total += pair
     return total

@@ -99,6 +99,8 @@ def step(
     # Along these axes neither b^2 nor 1 / b^2 can overflow.
     is_moderate = [1e-10 < value < 1e10 for value in b]
     conductance = np.empty(face_sums.BLOCK_VOXELS, u.dtype)
+    # Beyond it, g is zero up to rounding, and the square would overflow.
+    largest = u.dtype.type(math.sqrt(np.finfo(u.dtype).max) / 4)
 
     def flux(axis: int, before: slice, after: slice, values: Field) -> None:
         np.subtract(flat_channels(u)[:, after], flat_channels(u)[:, before], out=values)
@@ -120,10 +122,10 @@ def step(
             values /= q
             return
         elif code != 0:
-            np.multiply(values[0], b[axis], out=q)
-            np.square(q, out=q)
+            ratio = np.clip(values * b[axis], -largest, largest)
+            np.square(ratio[0], out=q)
             if len(values) > 1:  # the weights sum to one, so a single channel needs none
-                np.dot(w, np.square(values * b[axis]), out=q)
+                np.dot(w, np.square(ratio), out=q)
             diffusivity(code, q)
         values *= scale[axis]
         if g is not None or code != 0:
@@ -174,6 +176,9 @@ def gradient_step(
     wide, end = max(lo - 2, 0), min(hi + 2, u.shape[1])
     total = s2[first - s2_start : last - s2_start]
     change = np.zeros((u.shape[0], *total.shape), u.dtype)
+    # Beyond it, g is zero up to rounding, and its argument would overflow.
+    highest = float(np.finfo(u.dtype).max) / 4
+    largest = u.dtype.type(min(highest, highest / k2) if k2 > 0 else highest)
     for axis in range(u.ndim - 1):
         # Across the planes, the differences at the next faces outside are needed as well.
         start = wide if axis == 0 else first
@@ -193,7 +198,7 @@ def gradient_step(
             d, square, beyond = d[:, inner], square[inner], beyond[inner]
         near, far = face_ends(axis, total.ndim)
         q = np.maximum(square / 2 + (total[near] + total[far]) / 2 - beyond, square)
-        g = q * u.dtype.type(k2)
+        g = np.minimum(q, largest) * u.dtype.type(k2)
         diffusivity(code, g)
         flux = d * a[axis] * g
         if cap:

@@ -18,15 +18,24 @@ from napari_diffusion.core.arrays import Field, OpenFaces
 
 #: Stored entries of a tensor are integer multiples of its largest eigenvalue over this number.
 QUANTISATION_STEPS = (1 << 18) - 1
+#: Factor of entries before they are rounded. Exact halves, as on a diagonal plane, are so rounded
+#: away from zero in float64, whatever their rounding error.
+ROUNDING_FACTOR = QUANTISATION_STEPS * (1 + 1e-12)
+LARGEST_ENTRIES = -QUANTISATION_STEPS, QUANTISATION_STEPS
 #: Smallest hourglass weight of the cell stencil, as a share of the diagonal entry.
 MIN_HOURGLASS_WEIGHT = 0.05
 #: Factor of the off-diagonal entries, which reduce the hourglass weight.
 HOURGLASS_REDUCTION = 2.0
 #: Eigenvalues whose gap is below this share of the largest count as equal.
 MIN_EIGENVALUE_GAP = 1e-5
+#: Largest eigenvalue per size of a float [bytes], below which the matrix has too few digits.
+SMALLEST_EIGENVALUE = {4: 1e-31, 8: 1e-292}
 #: Range of curvatures, as shares of gamma, that vesselness is computed for. Beyond it vesselness
 #: does not change, and powers of curvatures would overflow or underflow in float32.
 MIN_CURVATURE, MAX_CURVATURE = 1e-9, 1e4
+#: Vesselness below it is zero, with a linear transition up to twice this value. The fourth power of
+#: the rest is no denormal number in float32, which would be slow.
+MIN_VESSELNESS = 1e-8
 #: c^2 / gamma^3 of vesselness.
 VESSELNESS_C2 = 1e-6
 
@@ -94,7 +103,7 @@ def vesselness(curvatures: Field, gamma: float, bright: bool) -> Field:
     with :math:`|l_1| \le |l_2| \le |l_3|`. It is 0 where :math:`l_2` or :math:`l_3` has the wrong
     sign for a bright or dark vessel. In 2-D it is
     :math:`e^{-2 (l_1/l_2)^2}(1 - e^{-S^2/2\gamma^2})(1 - l_1^2/l_2^2)`. The last factor is an
-    addition of this package.
+    addition of this package. Values below `MIN_VESSELNESS` are 0.
 
     Parameters
     ----------
@@ -117,12 +126,17 @@ def vesselness(curvatures: Field, gamma: float, bright: bool) -> Field:
     # Frangi's vesselness jumps where the two smaller eigenvalues are equal, since their directions
     # swap. The factor 1 - l1^2 / l2^2 makes it end at zero.
     vessel = np.where((signed[1:] < 0).all(0), np.maximum(1 - np.square(share[0] / second), 0), 0)
-    vessel = vessel * (1 - np.exp(-np.square(height) * np.square(share).sum(0) / 2))
+    vessel = vessel * -np.expm1(-np.square(height) * np.square(share).sum(0) / 2)
     if len(size) < 3:
-        return np.asarray(vessel * np.exp(-2 * np.square(share[0])))
-    vessel = vessel * (1 - np.exp(-2 * np.square(second)))
+        return _clear(vessel * np.exp(-2 * np.square(share[0])))
+    vessel = vessel * -np.expm1(-2 * np.square(second))
     exponent = -2 * np.square(share[0]) / second - 2 * VESSELNESS_C2 / (second * height**3)
-    return np.asarray(vessel * np.exp(exponent))
+    return _clear(vessel * np.exp(exponent))
+
+
+def _clear(vessel: Field) -> Field:
+    """Return the vesselness without values below `MIN_VESSELNESS`."""
+    return np.asarray(np.minimum(vessel, np.maximum(2 * (vessel - MIN_VESSELNESS), 0)))
 
 
 def vessels(
@@ -157,9 +171,15 @@ def compose(
        D = \lambda_1 I + [\mu_1\mu_2]\,(J - \mu_1 I)
        + [\mu_1\mu_2\mu_3]\,(J - \mu_1 I)(J - \mu_2 I) + \dots
 
-    with divided differences :math:`[\dots]` of the :math:`\lambda_i`. They are zero where two
-    eigenvalues count as equal (`MIN_EIGENVALUE_GAP`); in float64 a double eigenvalue has an error
-    of 1e-8.
+    with divided differences :math:`[\dots]` of the :math:`\lambda_i`.
+
+    Equal eigenvalues of J (`MIN_EIGENVALUE_GAP`) have one eigenspace without a direction of its
+    own. On all of it D is the :math:`\lambda_i` of the largest of them. For J = 0 it is
+    :math:`\lambda_1 I`. So D turns with J and does not depend on its unit. In float64 a double
+    eigenvalue has an error of 1e-8.
+
+    A tensor that is not finite becomes zero, which smooths nothing. Entries beyond ``largest`` are
+    limited to it.
 
     Parameters
     ----------
@@ -179,8 +199,11 @@ def compose(
     """
     full = symmetric(np.asarray(matrix, float))
     n = full.shape[-1]
-    min_gap = MIN_EIGENVALUE_GAP * np.abs(mu).max(0)
-    shares = [np.asarray(row, float) for row in lam]
+    smallest = SMALLEST_EIGENVALUE[matrix.dtype.itemsize]
+    min_gap = MIN_EIGENVALUE_GAP * np.maximum(np.abs(mu).max(0), smallest)
+    shares = [np.broadcast_to(np.asarray(row, float), full.shape[:-2]) for row in lam]
+    for i in range(1, n):
+        shares[i] = np.where(mu[i - 1] - mu[i] > min_gap, shares[i], shares[i - 1])
     total = np.zeros_like(full)
     factor = np.broadcast_to(np.eye(n), full.shape)
     for order in range(n):
@@ -197,7 +220,8 @@ def compose(
     for number, (i, j) in enumerate(entries(d.ndim - 1)):
         if i in row_of and j in row_of:
             entry = total[..., row_of[i], row_of[j]]
-            d[number, planes] = np.rint(entry * (QUANTISATION_STEPS / largest))
+            steps = np.clip(entry * (ROUNDING_FACTOR / largest), *LARGEST_ENTRIES)
+            d[number, planes] = np.rint(np.nan_to_num(steps, nan=0))
         else:
             d[number, planes] = 0
 

@@ -10,9 +10,9 @@ from magicgui.widgets.bases import ValueWidget
 
 import napari_diffusion as nd
 from napari_diffusion.core.parameters import Parameter, rescaled
+from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe_fields import run_options
-from napari_diffusion.engine.slab_pool import cpu_count
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,

@@ -29,6 +29,9 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.ALLOW_MORE_MEMORY: (
         "filter a smaller region, keep fewer snapshots, or allow more in the preferences"
     ),
+    Remedy.TAKE_FEWER_STAGES: (
+        "set a larger “Tolerance” or another “Scheme” under More options, or a shorter time"
+    ),
 }
 
 
