@@ -4,31 +4,47 @@
 python3 dev.py demo [options]                 Filter an MRI volume and show it in napari.
 python3 dev.py test [options]                 Run all tests. The options are those of pytest.
 python3 dev.py test --qt pyside6 [options]    Run all tests with PySide6 instead of PyQt6.
+python3 dev.py test --python 3.13 [options]   Run a selection of the tests with another Python.
+python3 dev.py test --oldest [options]        Run it with the oldest supported dependencies.
 
 Without a display, the demo writes files, and the tests use a virtual display. Both commands need
 Python 3.11 or newer. They create the environment .venv, and update it when its requirements
 change. On Debian and Ubuntu, they list missing system packages and install them with apt-get.
+
+"--python" takes the newest releases of all dependencies, and "--python newest" also the newest
+Python of this machine. "--oldest" takes the lowest versions that pyproject.toml allows, and the
+oldest Python. Their environments are in the folder .venvs. Options replace the selection: "--oldest
+tests" runs all tests. The exit status is 69 if this machine does not have the required Python.
 """
 
+import argparse
 import ctypes
 import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 if sys.version_info < (3, 11):  # noqa: UP036  (older versions can get as far as this line)
     raise SystemExit(f"dev.py: Python 3.11 or newer is required, not {sys.version.split()[0]}.")
 
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-STAMP = VENV / "installed.txt"
 MANIFEST_LINK = ROOT / "src" / "napari_diffusion" / "napari.yaml"
 TEST_EXTRAS = "all,test,peers"
+OLDEST_PYTHON = (3, 11)
+NO_SUCH_PYTHON = 69  # an exit status that pytest does not have
+
+# Laws of a scalar and a tensor model, files, the command line, and complete uses of the widgets.
+# Each environment compiles its kernels again, so other tests would take many minutes.
+SELECTION = ["tests/testing/test_laws.py", "tests/io", "tests/cli", "tests/ui/test_flow.py"]
+SELECTION += ["-k", "not test_model_satisfies_the_law or rational or edge-enhancing"]
+SELECTION_EXTRAS = "all,test"
 
 # napari excludes 6.11.0 and 6.11.1. Version 6.12.0 ends Python 3.11 after a dozen windows.
 PYSIDE6 = "PySide6-Essentials>=6.8.3,!=6.11.0,!=6.11.1,!=6.12.0"
@@ -95,45 +111,173 @@ def install_packages(requirements: list[tuple[str, str, str]]) -> bool:
     return False
 
 
-def create_venv() -> None:
-    """Create .venv, unless it has pip and the current version of Python."""
-    probe = [str(PYTHON), "-c", f"import pip, sys; sys.exit(sys.version != {sys.version!r})"]
-    if PYTHON.exists() and subprocess.run(probe, capture_output=True).returncode == 0:
-        return
-    log(f"Creating the virtual environment {VENV}")
-    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-    requirement = ("ensurepip", package, "Python needs it to create .venv")
-    if sys.base_prefix == "/usr" and not install_packages([requirement]):
-        raise SystemExit(1)
-    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)]).returncode:
-        raise SystemExit(f"dev.py: {sys.executable} could not create {VENV}.")
+class Environment(NamedTuple):
+    """A virtual environment with this project, and the interpreter that creates it."""
+
+    folder: Path
+    interpreter: str = sys.executable
+    version: str = sys.version
+    constraints: tuple[str, ...] = ()
+
+    @property
+    def bin(self) -> Path:
+        """The folder of the programs."""
+        return self.folder / ("Scripts" if os.name == "nt" else "bin")
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the environment."""
+        return self.bin / ("python.exe" if os.name == "nt" else "python")
+
+    @property
+    def stamp(self) -> Path:
+        """The file that records a complete installation."""
+        return self.folder / "installed.txt"
+
+    def create(self) -> None:
+        """Create the environment, unless it has pip and the right version of Python."""
+        code = f"import pip, sys; sys.exit(sys.version != {self.version!r})"
+        probe = [str(self.python), "-c", code]
+        if self.python.exists() and subprocess.run(probe, capture_output=True).returncode == 0:
+            return
+        log(f"Creating the virtual environment {self.folder}")
+        package = "python{}.{}-venv".format(*self.version.split(".")[:2])
+        requirement = ("ensurepip", package, "Python needs it to create virtual environments")
+        is_of_debian = self.interpreter == sys.executable and sys.base_prefix == "/usr"
+        if is_of_debian and not install_packages([requirement]):
+            raise SystemExit(1)
+        command = [self.interpreter, "-m", "venv", "--clear", str(self.folder)]
+        if subprocess.run(command).returncode:
+            raise SystemExit(f"dev.py: {self.interpreter} could not create {self.folder}.")
+
+    def pip_install(self, *arguments: str) -> None:
+        """Install packages into the environment, or end this program with a message."""
+        options = ["install", "--disable-pip-version-check"]
+        command = [str(self.python), "-m", "pip", *options, *arguments]
+        if subprocess.run(command, cwd=ROOT).returncode:
+            raise SystemExit("dev.py: pip failed. Its messages above give the reason.")
+
+    def content(self, extras: str) -> str:
+        """Return everything that determines the content of the environment."""
+        files = [ROOT / "pyproject.toml", ROOT / "hatch_build.py"]
+        texts = (file.read_text("utf-8") for file in files)
+        return "\n".join([str(ROOT), self.version, extras, *self.constraints, *texts])
+
+    def install_project(self, extras: str) -> None:
+        """Install this project in editable mode with its extras, unless this is done already."""
+        # The environment of the tests also contains everything for the demo.
+        current = [self.content(extras), self.content(TEST_EXTRAS)]
+        is_current = self.stamp.exists() and self.stamp.read_text("utf-8") in current
+        if is_current and self.python.exists() and MANIFEST_LINK.exists():
+            return
+        self.create()
+        self.stamp.unlink(missing_ok=True)  # An interrupted installation is not complete.
+        log("Installing the project with napari and Qt (some minutes, 1.6 GB on disk)")
+        options = [] if sys.stdout.isatty() else ["--quiet"]
+        if self.constraints:
+            file = self.folder / "constraints.txt"
+            file.write_text("\n".join(self.constraints), "utf-8")
+            options += ["--constraint", str(file)]
+        self.pip_install("--editable", f".[{extras}]", *options)
+        self.stamp.write_text(self.content(extras), "utf-8")
 
 
-def pip_install(*arguments: str) -> None:
-    """Install packages into .venv, or end this program with a message."""
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
-    if subprocess.run(command, cwd=ROOT).returncode:
-        raise SystemExit("dev.py: pip failed. Its messages above give the reason.")
+VENV = Environment(ROOT / ".venv")
 
 
-def environment_stamp(extras: str) -> str:
-    """Return everything that determines the content of the environment."""
-    files = [ROOT / "pyproject.toml", ROOT / "hatch_build.py"]
-    return "\n".join([str(ROOT), sys.version, extras, *(f.read_text("utf-8") for f in files)])
+class Interpreter(NamedTuple):
+    """A Python of this machine."""
+
+    path: str
+    number: tuple[int, int, int]
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The version without the number of the release, such as "3.13"."""
+        return "{}.{}".format(*self.number)
 
 
-def install_project(extras: str) -> None:
-    """Install this project in editable mode with its extras, unless this is done already."""
-    # The environment of the tests also contains everything for the demo.
-    stamps = [environment_stamp(extras), environment_stamp(TEST_EXTRAS)]
-    is_current = STAMP.exists() and STAMP.read_text("utf-8") in stamps
-    if is_current and PYTHON.exists() and MANIFEST_LINK.exists():
-        return
-    create_venv()
-    STAMP.unlink(missing_ok=True)  # An interrupted installation must not count as complete.
-    log("Installing the project with napari and Qt (some minutes, 1.6 GB on disk)")
-    pip_install("--editable", f".[{extras}]", *([] if sys.stdout.isatty() else ["--quiet"]))
-    STAMP.write_text(environment_stamp(extras), "utf-8")
+def installed_paths() -> Iterator[str]:
+    """Yield the paths of programs that may be a supported Python."""
+    yield sys.executable
+    paths = []
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        paths += sorted(Path(folder).glob("python3*")) if folder else []
+    managers = [Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")]
+    if shutil.which("uv"):
+        done = subprocess.run(["uv", "python", "dir"], capture_output=True, text=True)
+        managers += [Path(line) for line in done.stdout.splitlines()[:1]]
+    for folder in managers:
+        paths += [*sorted(folder.glob("*/bin/python3")), *sorted(folder.glob("*/python.exe"))]
+    if os.name == "nt" and shutil.which("py"):
+        done = subprocess.run(["py", "--list-paths"], capture_output=True, text=True)
+        paths += [Path(text) for text in re.findall(r"\S:\\.*\.exe", done.stdout)]
+    name = r"python(3(\.1[1-9])?)?(\.exe)?"
+    yield from (str(path) for path in paths if re.fullmatch(name, path.name))
+
+
+def interpreters() -> list[Interpreter]:
+    """Return the supported Pythons that can create an environment, newest first.
+
+    The dependencies have no wheels for a version before its release or without the global lock.
+    """
+    code = """
+import importlib.util, json, sys, sysconfig
+info = sys.version_info
+usable = sys.implementation.name == "cpython" and info.releaselevel == "final"
+usable = usable and not sysconfig.get_config_var("Py_GIL_DISABLED")
+has_pip = importlib.util.find_spec("ensurepip") is not None
+print(json.dumps([usable, has_pip, sys.executable, info[:3], sys.version]))
+"""
+    pythons: dict[str, Interpreter] = {}
+    for path in dict.fromkeys(installed_paths()):
+        try:
+            command = [path, "-I", "-c", code]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            usable, has_pip, executable, number, version = json.loads(done.stdout)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            continue  # a shim of a version that is not active, for example
+        # The package that adds ensurepip is installed for this Python only.
+        is_complete = has_pip or executable == sys.executable
+        if usable and is_complete and tuple(number[:2]) >= OLDEST_PYTHON:
+            pythons.setdefault(version, Interpreter(executable, tuple(number), version))
+    return sorted(pythons.values(), key=lambda python: python.number, reverse=True)
+
+
+def choose_interpreter(wish: str) -> Interpreter:
+    """Return the newest release of a version such as "3.13", or end this program.
+
+    "newest" is the newest version, which must be newer than that of this program.
+    """
+    pythons = interpreters()
+    if wish == "newest":
+        chosen = [python for python in pythons if python.number[:2] > sys.version_info[:2]]
+        missing = "a Python newer than {}.{}".format(*sys.version_info)
+    else:
+        chosen = [python for python in pythons if python.name == wish]
+        missing = f"Python {wish}"
+    if chosen:
+        return chosen[0]
+    versions = ", ".join(dict.fromkeys(python.name for python in pythons))
+    log(f"These tests need {missing}. This machine has {versions or 'none'}.")
+    log("The search covered PATH, pyenv, uv and the launcher of Windows. Nothing was installed.")
+    raise SystemExit(NO_SUCH_PYTHON)
+
+
+def lowest_versions() -> tuple[str, ...]:
+    """Return the lowest version that pyproject.toml allows of each direct dependency."""
+    import tomllib  # not in versions that only print the message above
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    constraints = {}
+    for requirement in (text for group in groups for text in group):
+        match = re.match(r"([\w.-]+)(?:\[.*?\])?>=([\w.]+)[^;]*(;.*)?", requirement)
+        if match:
+            name, version, marker = match.groups()
+            constraints[name] = f"{name}=={version}{marker or ''}"
+    return tuple(constraints.values())
 
 
 def demo(options: list[str]) -> int:
@@ -143,14 +287,34 @@ def demo(options: list[str]) -> int:
         if not install_packages(QT_LIBRARIES):
             log("The demo continues without a window.")
             options = ["--no-window", *options]
-    install_project("all")
-    return subprocess.run([str(BIN / "napari-diffusion"), "demo", *options]).returncode
+    VENV.install_project("all")
+    return subprocess.run([str(VENV.bin / "napari-diffusion"), "demo", *options]).returncode
+
+
+def choose_environment(wish: str | None, is_oldest: bool) -> Environment:
+    """Return the environment of the options --python and --oldest."""
+    if not wish and not is_oldest:
+        return VENV
+    python = choose_interpreter(wish or "{}.{}".format(*OLDEST_PYTHON))
+    log(f"Python {python.version.split()[0]} runs the tests: {python.path}")
+    folder = ROOT / ".venvs" / f"{'oldest-' if is_oldest else ''}{python.name}"
+    constraints = lowest_versions() if is_oldest else ()
+    return Environment(folder, python.path, python.version, constraints)
 
 
 def test(options: list[str]) -> int:
     """Run pytest, on a virtual display if there is no X11 display."""
-    use_pyside6 = options[:2] == ["--qt", "pyside6"]
-    command = [str(PYTHON), "-m", "pytest", *options[2 if use_pyside6 else 0 :]]
+    parser = argparse.ArgumentParser("dev.py test", add_help=False, allow_abbrev=False)
+    parser.add_argument("--qt", choices=["pyqt6", "pyside6"])
+    parser.add_argument("--python")
+    parser.add_argument("--oldest", action="store_true")
+    own, options = parser.parse_known_args(options)
+    venv = choose_environment(own.python, own.oldest)
+    use_pyside6 = own.qt == "pyside6"
+    extras = TEST_EXTRAS
+    if venv is not VENV and not options:
+        options, extras = SELECTION, SELECTION_EXTRAS
+    command = [str(venv.python), "-m", "pytest", *options]
     environment = dict(os.environ)
     environment.pop("QT_QPA_PLATFORM", None)  # The tests need a platform with real windows.
     if sys.platform == "linux":
@@ -161,9 +325,9 @@ def test(options: list[str]) -> int:
             environment.pop("WAYLAND_DISPLAY", None)  # Qt would open its windows there.
         if not install_packages(requirements):
             return 1
-    install_project(TEST_EXTRAS)
+    venv.install_project(extras)
     if use_pyside6:
-        pip_install("--quiet", PYSIDE6)
+        venv.pip_install("--quiet", PYSIDE6)
         environment |= {"QT_API": "pyside6", "PYTEST_QT_API": "pyside6"}
     with tempfile.TemporaryDirectory(prefix="napari-diffusion-") as folder:
         # The tests must neither read nor change the settings of the user.

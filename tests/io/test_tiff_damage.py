@@ -12,7 +12,7 @@ import tifffile
 
 from napari_diffusion import io
 from napari_diffusion.core.errors import DescribedError, InputError, NotEnoughMemory
-from napari_diffusion.core.resources import FreeMemory
+from napari_diffusion.core.resources import FreeMemory, format_bytes
 from napari_diffusion.io import compressed, tiff, tiff_pages
 
 RNG = np.random.default_rng(0)
@@ -301,7 +301,7 @@ def test_size_beyond_the_file_is_refused_before_memory_is_taken(compression, sid
     assert peak < 64e6
     assert caught.value.path == path
     if isinstance(caught.value, NotEnoughMemory):
-        assert f"{side**2 * 2:,} bytes" in str(caught.value)
+        assert format_bytes(side**2 * 2) in str(caught.value)
 
 
 @pytest.fixture(params=["imagecodecs", "standard library"])

@@ -101,7 +101,9 @@ def test_rician_weight_has_its_limit_between_equal_neighbours(dtype):
 
 def test_rician_refuses_image_and_noise_whose_squares_underflow():
     image = np.full((4, 5), 1e-25, np.float32)
-    with pytest.raises(ValueError, match="underflow in float32; multiply both by a number"):
+    with pytest.raises(
+        ValueError, match="rescale them, because their squares underflow in float32"
+    ):
         nd.diffuse(image, nd.Rician(sigma_noise=1e-26), time=1.0)
     # Noise of another magnitude than the image leaves nothing of it, or all of it.
     np.testing.assert_array_equal(nd.diffuse(image, nd.Rician(sigma_noise=1.0), time=1.0), 0)
@@ -109,3 +111,23 @@ def test_rician_refuses_image_and_noise_whose_squares_underflow():
     np.testing.assert_array_equal(nd.diffuse(ones, nd.Rician(sigma_noise=1e-30), time=1.0), ones)
     zeros = np.zeros((4, 5), np.float32)
     np.testing.assert_array_equal(nd.diffuse(zeros, nd.Rician(sigma_noise=1e-30), time=1.0), zeros)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("model", [nd.PeronaMalik, nd.TotalVariation])
+def test_image_and_threshold_whose_squares_underflow_are_refused(model, dtype):
+    factor = {"f4": 2.0**-60, "f8": 2.0**-520}[dtype]
+    image = (np.random.default_rng(1).random((8, 9, 10)) * factor).astype(dtype)
+    with pytest.raises(ValueError, match="gradients underflow in float"):
+        nd.diffuse(image, model(kappa=0.2 * factor), time=1.0)
+    # The threshold is far above all gradients: the model is linear then, and nothing is wrong.
+    assert np.isfinite(nd.diffuse(image, model(kappa=10.0), time=1.0)).all()
+
+
+@pytest.mark.parametrize("model", [nd.PeronaMalik, nd.TotalVariation])
+def test_smallest_accepted_images_keep_the_scale_law(model):
+    image = np.random.default_rng(1).random((8, 9, 10)).astype("f4")
+    factor = 2.0**-44
+    small = nd.diffuse(image * np.float32(factor), model(kappa=0.2 * factor), time=1.0)
+    large = nd.diffuse(image, model(kappa=0.2), time=1.0)
+    np.testing.assert_allclose(small / np.float32(factor), large, rtol=0, atol=2e-6)

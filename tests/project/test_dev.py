@@ -1,11 +1,13 @@
 """`dev.py` lists what it installs with the reasons, and installs nothing else."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 
 import pytest
 
@@ -20,8 +22,8 @@ def programs(tmp_path, monkeypatch):
     (folder / "env").symlink_to(shutil.which("env"))
     monkeypatch.setenv("PATH", str(folder))
 
-    def add(name, script):
-        path = folder / name
+    def add(name, script, parent=folder):
+        path = parent / name
         path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
         return path
@@ -39,6 +41,18 @@ def dev(monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module.os, "geteuid", lambda: 0)
     return module
+
+
+@pytest.fixture
+def venv(dev, programs, tmp_path, monkeypatch):
+    """Replace the environment .venv by a folder, and return a function that adds its Python.
+
+    The project is installed there without a call of pip.
+    """
+    monkeypatch.setattr(dev, "VENV", dev.Environment(tmp_path / "venv"))
+    monkeypatch.setattr(dev.Environment, "install_project", lambda self, extras: None)
+    dev.VENV.bin.mkdir(parents=True)
+    return lambda script, name="python": programs(name, script, dev.VENV.bin)
 
 
 def make_missing(dev, monkeypatch, *names):
@@ -119,7 +133,8 @@ def test_dev_prints_the_command_when_it_cannot_install(
     make_missing(dev, monkeypatch, "libEGL.so.1", "xauth")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setattr(dev.os, "geteuid", lambda: user)
-    monkeypatch.setattr(dev, "install_project", lambda extras: pytest.fail("the tests cannot run"))
+    fail = lambda self, extras: pytest.fail("the tests cannot run")  # noqa: E731
+    monkeypatch.setattr(dev.Environment, "install_project", fail)
     assert dev.test([]) == 1
     lines = capfd.readouterr().out.splitlines()
     assert lines[1:3] == reasons(dev, "libEGL.so.1", "xauth")
@@ -132,16 +147,12 @@ def test_dev_prints_the_command_when_it_cannot_install(
     )
 
 
-def test_dev_calls_nothing_when_nothing_is_missing(dev, programs, monkeypatch, capfd):
+def test_dev_calls_nothing_when_nothing_is_missing(dev, venv, programs, monkeypatch, capfd):
     """The tests run on a virtual display, and get the options."""
     programs("apt-get", "echo called")
     programs("xvfb-run", 'echo "xvfb-run $1 $2 ($3)"; shift 3; exec "$@"')
-    python = programs(
-        "python", 'echo "[$QT_API$QT_QPA_PLATFORM$WAYLAND_DISPLAY] ${NAPARI_CONFIG##*/} $*"'
-    )
+    venv('echo "[$QT_API$QT_QPA_PLATFORM$WAYLAND_DISPLAY] ${NAPARI_CONFIG##*/} $*"')
     make_missing(dev, monkeypatch)
-    monkeypatch.setattr(dev, "PYTHON", python)
-    monkeypatch.setattr(dev, "install_project", lambda extras: None)
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     for name in ("DISPLAY", "NAPARI_CONFIG", "QT_API"):
@@ -154,11 +165,9 @@ def test_dev_calls_nothing_when_nothing_is_missing(dev, programs, monkeypatch, c
     ]
 
 
-def test_dev_runs_the_tests_with_pyside6(dev, programs, monkeypatch, capfd):
+def test_dev_runs_the_tests_with_pyside6(dev, venv, monkeypatch, capfd):
     make_missing(dev, monkeypatch)
-    python = programs("python", 'echo "$QT_API $PYTEST_QT_API $*"; [ "$2" = pip ] || exit 3')
-    monkeypatch.setattr(dev, "PYTHON", python)
-    monkeypatch.setattr(dev, "install_project", lambda extras: None)
+    venv('echo "$QT_API $PYTEST_QT_API $*"; [ "$2" = pip ] || exit 3')
     monkeypatch.setenv("DISPLAY", ":4711")
     for name in ("QT_API", "PYTEST_QT_API"):
         monkeypatch.delenv(name, raising=False)
@@ -169,11 +178,10 @@ def test_dev_runs_the_tests_with_pyside6(dev, programs, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize(("display", "window"), [(":4711", "--no-window "), (None, "")])
-def test_dev_demo_continues_without_a_window(display, window, dev, programs, monkeypatch, capfd):
+def test_dev_demo_continues_without_a_window(display, window, dev, venv, monkeypatch, capfd):
     """System packages matter only where there is a display."""
     make_missing(dev, monkeypatch, "libEGL.so.1")
-    monkeypatch.setattr(dev, "BIN", programs("napari-diffusion", 'echo "$*"').parent)
-    monkeypatch.setattr(dev, "install_project", lambda extras: None)
+    venv('echo "$*"', "napari-diffusion")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
     if display:
@@ -184,51 +192,212 @@ def test_dev_demo_continues_without_a_window(display, window, dev, programs, mon
     assert lines[1:2] == (reasons(dev, "libEGL.so.1") if display else [])
 
 
-def test_dev_installs_the_project_once_and_when_its_requirements_change(dev, tmp_path, monkeypatch):
-    files = {"ROOT": ".", "STAMP": "stamp", "PYTHON": "python", "MANIFEST_LINK": "napari.yaml"}
-    for constant, name in files.items():
-        monkeypatch.setattr(dev, constant, tmp_path / name)
-    for name in ("python", "napari.yaml", "pyproject.toml", "hatch_build.py"):
+@pytest.fixture
+def project(dev, tmp_path, monkeypatch):
+    """Replace this project by a folder with empty files."""
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    monkeypatch.setattr(dev, "MANIFEST_LINK", tmp_path / "napari.yaml")
+    monkeypatch.setattr(dev, "VENV", dev.Environment(tmp_path / ".venv"))
+    for name in ("napari.yaml", "pyproject.toml", "hatch_build.py"):
         (tmp_path / name).touch()
+    dev.VENV.bin.mkdir(parents=True)
+    dev.VENV.python.touch()
+    return tmp_path
+
+
+def test_dev_installs_the_project_once_and_when_its_requirements_change(dev, project, monkeypatch):
     installed = []
-    monkeypatch.setattr(dev, "create_venv", lambda: None)
-    monkeypatch.setattr(dev, "pip_install", lambda *arguments: installed.append(arguments[1]))
+    monkeypatch.setattr(dev.Environment, "create", lambda self: None)
+    monkeypatch.setattr(dev.Environment, "pip_install", lambda self, *a: installed.append(a[1]))
     for extras in ("all", "all", dev.TEST_EXTRAS, dev.TEST_EXTRAS, "all"):
-        dev.install_project(extras)
+        dev.VENV.install_project(extras)
     assert installed == [".[all]", f".[{dev.TEST_EXTRAS}]"]
     for name in ("pyproject.toml", "hatch_build.py"):
-        (tmp_path / name).write_text("changed", encoding="utf-8")
-        dev.install_project("all")
+        (project / name).write_text("changed", encoding="utf-8")
+        dev.VENV.install_project("all")
     assert len(installed) == 4
-    (tmp_path / "napari.yaml").unlink()
-    dev.install_project("all")
+    (project / "napari.yaml").unlink()
+    dev.VENV.install_project("all")
     assert len(installed) == 5
 
 
-def test_dev_installs_the_project_again_after_an_interruption(dev, tmp_path, monkeypatch):
-    monkeypatch.setattr(dev, "STAMP", tmp_path / "stamp")
-    dev.STAMP.write_text("of other requirements", encoding="utf-8")
+def test_dev_installs_the_project_again_after_an_interruption(dev, project, monkeypatch):
+    dev.VENV.stamp.write_text("of other requirements", encoding="utf-8")
 
-    def interrupt(*arguments):
-        assert not dev.STAMP.exists()
+    def interrupt(self, *arguments):
+        assert not self.stamp.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dev, "create_venv", lambda: None)
-    monkeypatch.setattr(dev, "pip_install", interrupt)
+    monkeypatch.setattr(dev.Environment, "create", lambda self: None)
+    monkeypatch.setattr(dev.Environment, "pip_install", interrupt)
     monkeypatch.setattr(sys, "argv", ["dev.py", "demo", "--no-window"])
     assert dev.main() == 130
-    assert not dev.STAMP.exists()
+    assert not dev.VENV.stamp.exists()
 
 
 def test_dev_names_the_package_that_python_needs_to_create_an_environment(
-    dev, programs, tmp_path, monkeypatch, capfd
+    dev, project, monkeypatch, capfd
 ):
-    monkeypatch.setattr(dev, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(dev, "VENV", dev.Environment(project / "other"))
     monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setenv("PATH", "")
     make_missing(dev, monkeypatch, "ensurepip")
     with pytest.raises(SystemExit):
-        dev.create_venv()
+        dev.VENV.create()
     package = f"python3.{sys.version_info.minor}-venv"
     lines = capfd.readouterr().out.splitlines()
-    assert lines[2] == f"  {package}: Python needs it to create .venv; ensurepip was not found"
+    reason = "Python needs it to create virtual environments; ensurepip was not found"
+    assert lines[2] == f"  {package}: {reason}"
     assert lines[-1].endswith(package)
+
+
+@pytest.fixture
+def pythons(dev, programs, tmp_path, monkeypatch):
+    """Leave no Python on this machine, and return a function that adds one."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
+
+    def add(number, name=None, parent=None, *, usable=True, has_pip=True):
+        parent = parent or tmp_path / "programs"
+        parent.mkdir(parents=True, exist_ok=True)
+        path = parent / (name or "python{}.{}".format(*number))
+        version = "{}.{}.{} (main)".format(*number)
+        answer = json.dumps([usable, has_pip, str(path), number, version])
+        return str(programs(path.name, f"echo '{answer}'", parent))
+
+    return add
+
+
+def test_dev_finds_the_pythons_of_path_pyenv_and_uv(dev, pythons, programs, tmp_path):
+    pythons((3, 10, 9))
+    at_path = pythons((3, 11, 2), "python3")
+    programs("python3.12", "exit 127")  # a shim of pyenv, for a version that is not active
+    pythons((3, 13, 1), "python3.13-config")
+    with_pyenv = pythons((3, 12, 1), "python3", tmp_path / ".pyenv" / "versions" / "3.12.1" / "bin")
+    programs("uv", f"echo {tmp_path}/managed")
+    with_uv = pythons((3, 14, 0), "python3", tmp_path / "managed" / "cpython-3.14" / "bin")
+    assert [python.path for python in dev.interpreters()] == [with_uv, with_pyenv, at_path]
+
+
+@pytest.mark.parametrize("reason", [{"usable": False}, {"has_pip": False}], ids=["beta", "bare"])
+def test_dev_takes_the_newest_release_that_can_create_an_environment(reason, dev, pythons):
+    pythons((3, 14, 2), **reason)
+    pythons((3, 14, 0), "python3")
+    assert dev.choose_interpreter("3.14").number == (3, 14, 0)
+
+
+def test_dev_takes_this_python_even_before_it_can_create_an_environment(dev, pythons, monkeypatch):
+    """Its package of Debian is installed later."""
+    path = pythons((3, 11, 2), "python3", has_pip=False)
+    monkeypatch.setattr(sys, "executable", path)
+    assert dev.choose_interpreter("3.11").path == path
+
+
+def test_newest_python_is_newer_than_this_one(dev, pythons, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 12, 7, "final", 0))
+    pythons((3, 11, 9))
+    pythons((3, 12, 8))
+    with pytest.raises(SystemExit) as caught:
+        dev.choose_interpreter("newest")
+    assert caught.value.code == dev.NO_SUCH_PYTHON
+    newest = pythons((3, 14, 0))
+    pythons((3, 13, 5))
+    assert dev.choose_interpreter("newest").path == newest
+
+
+@pytest.mark.parametrize(
+    ("options", "python"),
+    [(["--python", "3.14"], "Python 3.14"), (["--oldest"], "Python 3.11")],
+    ids=["python", "oldest"],
+)
+def test_dev_names_the_python_that_is_missing(options, python, dev, pythons, monkeypatch, capfd):
+    pythons((3, 13, 1))
+    pythons((3, 12, 4))
+    monkeypatch.setattr(dev, "install_packages", lambda rows: pytest.fail("the tests cannot run"))
+    with pytest.raises(SystemExit) as caught:
+        dev.test(options)
+    assert caught.value.code == dev.NO_SUCH_PYTHON
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"dev.py: These tests need {python}. This machine has 3.13, 3.12."
+
+
+@pytest.mark.parametrize(
+    ("options", "folder", "extras", "tests"),
+    [
+        (["--python", "3.13"], "3.13", "SELECTION_EXTRAS", None),
+        (["-x", "--python=3.13"], "3.13", "TEST_EXTRAS", ["-x"]),
+        (["--oldest"], "oldest-3.11", "SELECTION_EXTRAS", None),
+        (
+            ["--oldest", "tests/io", "-k", "nan"],
+            "oldest-3.11",
+            "TEST_EXTRAS",
+            ["tests/io", "-k", "nan"],
+        ),
+        (["--oldest", "--python", "3.13"], "oldest-3.13", "SELECTION_EXTRAS", None),
+    ],
+)
+def test_dev_runs_the_selection_or_the_tests_of_the_options(
+    options, folder, extras, tests, dev, pythons, project, monkeypatch, capfd
+):
+    pythons((3, 13, 1))
+    pythons((3, 11, 2))
+    lowest = ("numpy==1.26",)
+    monkeypatch.setattr(dev, "lowest_versions", lambda: lowest)
+    make_missing(dev, monkeypatch)
+    monkeypatch.setenv("DISPLAY", ":4711")
+    environments = []
+
+    def create(self):
+        environments.append(self)
+        self.bin.mkdir(parents=True)
+        self.python.write_text('#!/bin/sh\necho "$*"\n', encoding="utf-8")
+        self.python.chmod(0o755)
+
+    monkeypatch.setattr(dev.Environment, "create", create)
+    assert dev.test(options) == 0
+    (environment,) = environments
+    assert environment.folder == project / ".venvs" / folder
+    assert environment.version.startswith(folder[-4:])
+    assert environment.constraints == (lowest if "--oldest" in options else ())
+    *_, installation, run = capfd.readouterr().out.splitlines()
+    assert run == f"-m pytest {' '.join(tests or dev.SELECTION)}"
+    assert f"--editable .[{getattr(dev, extras)}]" in installation
+    file = environment.folder / "constraints.txt"
+    assert (f"--constraint {file}" in installation) == file.exists() == ("--oldest" in options)
+    if file.exists():
+        assert file.read_text(encoding="utf-8").split() == list(lowest)
+
+
+def test_lowest_versions_are_those_of_the_project(dev, project):
+    (project / "pyproject.toml").write_text(
+        """
+        [project]
+        dependencies = ["numpy>=1.26", "scipy>=1.11,!=1.13"]
+        [project.optional-dependencies]
+        napari = ["napari[pyqt6]>=0.6.1"]
+        all = ["napari-diffusion[napari]", "napari[optional]", "pyqt6-qt6!=6.11.0"]
+        test = ["zarr>=2.18; python_version < '3.12'"]
+        """,
+        encoding="utf-8",
+    )
+    assert dev.lowest_versions() == (
+        "numpy==1.26",
+        "scipy==1.11",
+        "napari==0.6.1",
+        "zarr==2.18; python_version < '3.12'",
+    )
+
+
+def test_selection_consists_of_tests_and_of_extras(dev):
+    paths = dev.SELECTION[: dev.SELECTION.index("-k")]
+    assert all((ROOT / path).exists() for path in paths)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert set(dev.SELECTION_EXTRAS.split(",")) < set(dev.TEST_EXTRAS.split(",")) <= set(extras)
+
+
+def test_oldest_python_is_the_lowest_that_the_project_allows(dev):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lowest = ">={}.{}".format(*dev.OLDEST_PYTHON)
+    assert tomllib.loads(text)["project"]["requires-python"] == lowest

@@ -101,6 +101,14 @@ def test_sdist_can_build_and_test_itself(archives):
     assert "src/napari_diffusion/napari.yaml" not in names
 
 
+def test_every_requirement_states_its_lowest_version(project):
+    """`dev.py test --oldest` installs these versions."""
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    texts = [text for group in groups for text in group if not text.startswith(NAME)]
+    with_minimum = requirement_names(text for text in texts if ">=" in text)
+    assert requirement_names(texts) == with_minimum
+
+
 def requirement_names(requirements):
     return {re.match(r"[\w.-]+", text).group().lower().replace("_", "-") for text in requirements}
 

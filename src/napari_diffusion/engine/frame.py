@@ -15,12 +15,16 @@ from napari_diffusion.backends.base import Tensors
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.parameters import parameters
+from napari_diffusion.core.units import Dimension
 from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.operators.base import Operator
 
+#: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
+UNDERFLOW_MARGIN = 1e4
 #: Bound of all integers of an image.
 LARGEST_INTEGER = 2.0**64
 
@@ -127,6 +131,7 @@ def read_frame(
     invalid = _invalid_voxels(problem, index, u, plan, slabs)
     if invalid is not None:
         u, is_copy = np.where(invalid, u.dtype.type(0), u), True
+    _refuse_small_values(problem, plan, u)
     if model.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
         model.encode(u)
@@ -171,6 +176,31 @@ def _refuse_large_values(u: Field, limit: float, operator: Operator, grid: Grid)
     raise ValueError(
         f"The image has values beyond {limit:.2g}, {reason}; {', or '.join(remedies)}."
     )
+
+
+def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
+    """Raise ValueError if values are so small that squares of gradients underflow.
+
+    Gradients far below a threshold may underflow, because they count as zero anyway. Models with a
+    tensor square gradients in units of their thresholds.
+    """
+    if plan.operator.has_tensor:
+        return
+    model = problem.recipe.model
+    smallest = UNDERFLOW_MARGIN * float(np.finfo(u.dtype).tiny) ** 0.5
+    thresholds = [
+        getattr(model, p.name)
+        for p in parameters(model)
+        if Dimension.parse(p.unit) == Dimension(length=-1, intensity=1)
+    ]
+    if not thresholds or min(thresholds) >= smallest:
+        return
+    largest = float(max(u.max(initial=0), -u.min(initial=0)))
+    if 0 < largest < smallest * plan.grid.finest:
+        raise ValueError(
+            f"The image has no values beyond {largest:.2g}, and squares of its gradients underflow "
+            f"in {u.dtype}; multiply image and thresholds by the same number."
+        )
 
 
 def check_range(problem: Problem, u: Field) -> None:

@@ -17,7 +17,6 @@ Sources: Krissian & Aja-Fernández 2009 (doi:10.1109/TIP.2009.2025553); moments 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +55,11 @@ class Rician(Model):
 
     def encode(self, u: NDArray[np.floating]) -> None:
         """Square the magnitude; refuse magnitudes and noise whose squares underflow."""
-        smallest = math.sqrt(np.finfo(u.dtype).tiny) / SHARE
-        if self.sigma_noise < smallest and 0 < np.abs(u).max(initial=0) < smallest:
+        smallest = float(np.finfo(u.dtype).tiny) ** 0.5 / SHARE
+        if self.sigma_noise < smallest and 0 < max(u.max(initial=0), -u.min(initial=0)) < smallest:
             raise ValueError(
-                f"Rician: the image and its noise {self.sigma_noise:g} are below {smallest:.2g}, "
-                f"so that their squares underflow in {u.dtype}; multiply both by a number."
+                f"Rician: image and noise are below {smallest:.2g}; rescale them, because their "
+                f"squares underflow in {u.dtype}."
             )
         np.square(u, out=u)
 
@@ -74,9 +73,13 @@ class Rician(Model):
         mean, q = f.neighbours()
         noise = self._bounded_noise(mean.dtype)
         # Standard deviation of the noise in v: 2 s sqrt(<v> - s²), and 0 at the noise floor.
-        expected = 2 * noise * np.sqrt(np.maximum(f.average(mean) - noise**2, 0))
+        expected = f.average(mean)
+        expected -= noise**2
+        np.sqrt(np.maximum(expected, 0, out=expected), out=expected)
+        expected *= 2 * noise
         # The ratio of both deviations is bounded, so that its square is finite; 0/0 is zero.
-        q /= np.maximum(np.maximum(expected, q / MAX_RATIO), np.finfo(q.dtype).tiny)
+        below = q / MAX_RATIO
+        q /= np.maximum(np.maximum(expected, below, out=below), np.finfo(q.dtype).tiny, out=below)
         c = f.average(np.square(q, out=q))
         np.divide(1, np.maximum(c, 1, out=c), out=c)
         c *= expected > 0

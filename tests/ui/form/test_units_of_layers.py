@@ -8,13 +8,14 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
-from helpers.viewer import open_section, wait_until_settled
+from helpers.viewer import open_section, wait_until_ended, wait_until_settled
 from napari_diffusion import io
 from napari_diffusion.cli import main
 from napari_diffusion.core import units
 from napari_diffusion.io.volume import Volume
 from napari_diffusion.ui.form.smoothing_amount import TIME
 from napari_diffusion.ui.layers.axes import LENGTHS
+from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 
 SYMBOLS = {
@@ -155,3 +156,31 @@ def test_layer_in_feet_and_recipe_in_metres_are_the_same_run(open_alone, qtbot, 
     assert gui.form.amount.time == pytest.approx(1.0, rel=1e-15)
     gui.form.unit.value = "m"
     assert gui.form.table.spacing == (0.3048,) * 3
+
+
+@pytest.mark.parametrize("widget", ["Isotropic diffusion", "Anisotropic diffusion"])
+def test_batch_smooths_every_layer_in_its_own_unit(open_alone, qtbot, noisy, widget):
+    """The chosen layer is in ångström; the others are filtered with the same physical values."""
+    viewer, gui = open_alone(widget)
+    names = [unit for unit in SYMBOLS if unit not in ("pixel", "foot", "kilometer")]
+    for name in names:
+        viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=(name,) * 3, name=name)
+    gui.form.layer.value = viewer.layers["angstrom"]
+    if widget.startswith("Aniso"):
+        gui.form.controls["kappa"].value, gui.form.controls["sigma"].value = 9.0, 0.7
+    gui.form.amount.kind.value = TIME
+    gui.form.amount.number.value = 4.0
+    wait_until_settled(qtbot, gui)
+    viewer.layers.selection = set(viewer.layers)
+    open_section(gui, BatchSection).layers.native.click()
+    wait_until_ended(qtbot, gui)
+    results = list(viewer.layers)[len(names) :]
+    assert [layer.name.split(" [")[0] for layer in results] == names
+    for name, result in zip(names, results, strict=True):
+        length = units.factor("angstrom", name)
+        if widget.startswith("Iso"):
+            model = nd.Linear()
+        else:
+            model = nd.PeronaMalik(kappa=9 / length, sigma=0.7 * length)
+        expected = nd.diffuse(noisy, model, time=4 * length**2, spacing=(2, 0.5, 0.5))
+        np.testing.assert_allclose(result.data, expected, rtol=1e-6)

@@ -264,7 +264,7 @@ def describe(axes: Sequence[Axis], chosen: Sequence[int], colours: int = 0) -> s
             f"The axes are {defect:.2g}° off a right angle: they are smoothed as if they were "
             "perpendicular."
         )
-    return " ".join(sentences)
+    return "\n".join(sentences)
 
 
 def _as_columns(axes: Sequence[Axis]) -> tuple[list[str | None], list[int], list[bool]]:
