@@ -8,6 +8,7 @@ from PIL import Image
 import napari_diffusion as nd
 from helpers.files import RECIPE, result_of
 from napari_diffusion import io
+from napari_diffusion.cli import main
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.volume import Volume
 from napari_diffusion.workflows.file_run import filter_file
@@ -135,13 +136,39 @@ def test_grey_samples_stay_grey_samples(layout, samples, planar, tmp_path):
     data = RNG.integers(0, 255, (20, 22, samples)).astype(np.uint8)
     path = write(tmp_path, layout, data, "minisblack", [0] * (samples - 1), planar)
     volume = io.read(path)
-    assert (volume.alpha, volume.shape[volume.channel_axis]) == (None, samples)
+    assert (volume.alpha, volume.channel_axis, samples in volume.shape) == (None, None, True)
     for name in (f"o{path.name}", "o.ome.tif"):
         io.write(tmp_path / name, result_of(volume), volume, RECIPE)
         again = io.read(tmp_path / name)
         assert (again.alpha, again.axes) == (None, volume.axes if name[1] == "a" else again.axes)
         assert layout_of(tmp_path / name)[2:4] == ("MINISBLACK", [0] * (samples - 1))
     assert layout_of(tmp_path / f"o{path.name}") == layout_of(path)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 30])
+def test_detectors_are_filtered_one_by_one_unless_the_user_couples_them(samples, tmp_path):
+    data = RNG.normal(100, 10, (20, 22, samples)).astype(np.float32)
+    path = write(tmp_path, "plain", data, "minisblack", [0] * (samples - 1), "contig")
+    model, options = nd.PeronaMalik(kappa=5.0), ["--model", "perona-malik", "--kappa", "5"]
+    words = ["run", str(path), str(tmp_path / "out.npy"), *options, "--time", "1", "--quiet"]
+    assert main(words) == 0
+    alone = [nd.diffuse(data[..., k], model, time=1.0) for k in range(samples)]
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.stack(alone, -1))
+    assert main([*words, "--channel-axis", "S", "--overwrite"]) == 0
+    together = nd.diffuse(data, model, time=1.0, channel_axis=-1)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), together)
+
+
+def test_texts_of_later_pages_are_said_to_be_left_out(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for k in range(3):
+            tags = [(285, "s", 0, f"channel {k}", True)]
+            file.write(np.zeros((8, 9), np.uint8), metadata=None, contiguous=False, extratags=tags)
+    (note,) = io.read(tmp_path / "a.tif").notes
+    assert note == "Its pages have a name each; a result keeps those of the first."
+    io.write(tmp_path / "b.tif", np.zeros((3, 8, 9), np.uint8), io.read(tmp_path / "a.tif"))
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        assert tif.pages[0].tags["PageName"].value == "channel 0"
 
 
 def test_two_samples_called_rgb_are_grey(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from napari_diffusion.cli.signals import Stop
-from napari_diffusion.cli.streams import prepared_streams, say, show
+from napari_diffusion.cli.streams import log_of_errors, prepared_streams, say, show
 
 
 class _RunCommand(click.Command):
@@ -210,11 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop = Stop()
-    with prepared_streams() as output, stop.handling():
+    with prepared_streams() as output, stop.handling(), log_of_errors("--quiet" in words):
         try:
             cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
             return 0
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as raised:
+            error = _unwrapped(raised)
             if stop.event.is_set() or isinstance(error, KeyboardInterrupt | click.Abort):
                 stop.report()
                 return stop.code
@@ -222,10 +223,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if output.error is not None and isinstance(error, SystemExit | OSError):
                 return _code_without_output(output.error)
             if "--debug" in words:
-                raise
+                raise error from error.__cause__
             code, sentence = _code_and_message(error)
             say(f"Error: {sentence}")
             return code
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return the error itself where click reports the end of a file as Ctrl-C."""
+    is_end_of_file = isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError)
+    return error.__cause__ or error if is_end_of_file else error
 
 
 def _code_without_output(reason: OSError) -> int:

@@ -6,6 +6,7 @@ A stream may be closed, full, without a reader, or of an encoding without the le
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -179,3 +180,16 @@ def _flush_or_abandon(stream: Any) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, number)
             os.close(nowhere)
+
+
+@contextmanager
+def log_of_errors(quiet: bool) -> Iterator[None]:
+    """Hide the notes and warnings in the log of this package, such as that of a full cache."""
+    log = logging.getLogger("napari_diffusion")
+    level = log.level
+    if quiet:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -21,17 +21,21 @@ from napari_diffusion.io.volume import Format, Volume
 
 
 def _read(path: Path) -> Volume:
+    with catch_warnings():
+        # NumPy warns of headers that Python 2 has written, and reads them.
+        simplefilter("ignore", UserWarning)
+        return _read_array(path)
+
+
+def _read_array(path: Path) -> Volume:
     size, declared = path.stat().st_size, _declared_size(path)
     if declared is not None and declared > size:
         raise InputError(
             f"damaged: its header declares {declared:,} bytes, and it has {size:,}",
             Remedy.REPLACE_DAMAGED,
         )
-    with catch_warnings():
-        # NumPy warns of headers that Python 2 has written, and reads them.
-        simplefilter("ignore", UserWarning)
-        # A pickle could run code while it is loaded.
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    # A pickle could run code while it is loaded.
+    data = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(data, np.memmap) or data.ndim == 0 or data.dtype.kind not in "biuf":
         kind = f"{data.ndim} axes of {data.dtype}" if isinstance(data, np.ndarray) else "an archive"
         raise InputError(f"it holds {kind}, and an image has at least one axis of numbers")

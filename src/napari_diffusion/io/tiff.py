@@ -28,6 +28,7 @@ from napari_diffusion.io.tiff_header import (
     PAGE_TAGS,
     RESOLUTION_UNIT,
     SHORT,
+    TEXT_OF_PAGES,
     X_RESOLUTION,
     Y_RESOLUTION,
     TiffHeader,
@@ -59,6 +60,7 @@ def _read(path: Path, pixels: bool = True) -> Volume:
         colours = colours_of(page, pages.kind == "imagej")
         header = _header(tif, pages.kind, "" if planes is None else planes.root)
         header = replace(header, photometric=colours.photometric, extrasamples=colours.extrasamples)
+        lost = _lost_texts(tif) if pages.kind == "plain" else ()
         if pixels:
             raw = _pixels(tif, pages, path)
         else:
@@ -71,9 +73,9 @@ def _read(path: Path, pixels: bool = True) -> Volume:
     else:
         fields = voxel_fields(header, axes)
         fields["channel_names"] = channel_names(header, axes, raw.shape)
-    fields["notes"] = (*pages.notes, *colours.notes, *fields.get("notes", ()))
+    fields["notes"] = (*pages.notes, *colours.notes, *lost, *fields.get("notes", ()))
     calibrated = pixels and (slope, inter) != (1.0, 0.0)
-    coupled = axes.index("S") if "S" in axes else None
+    coupled = axes.index("S") if "S" in axes and colours.are_coupled else None
     return Volume(
         in_real_units(raw, slope, inter) if calibrated else raw,
         axes,
@@ -184,6 +186,17 @@ def _header(tif: Any, kind: str, xml: str) -> TiffHeader:
         int(tags.get(RESOLUTION_UNIT, INCH)),
         tags=tuple(_kept_tags(page)),
     )
+
+
+def _lost_texts(tif: Any) -> tuple[str, ...]:
+    """Return a note about texts of the second page; a result has those of the first page only."""
+    if len(tif.pages) < 2:
+        return ()
+    tags = tif.pages[1].aspage().tags
+    lost = [name for code, name in TEXT_OF_PAGES.items() if code in tags and tags[code].value]
+    if not lost:
+        return ()
+    return (f"Its pages have a {' and a '.join(lost)} each; a result keeps those of the first.",)
 
 
 def _kept_tags(page: Any) -> Iterator[tuple[int, int, int, Any, bool]]:

@@ -51,6 +51,14 @@ class Colours:
     alpha: int | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def are_coupled(self) -> bool:
+        """Whether the samples belong together: colours, or grey with opacity.
+
+        Other samples are detectors or bands.
+        """
+        return self.photometric == RGB or self.alpha is not None
+
 
 def colours_of(page: Any, is_imagej: bool) -> Colours:
     """Return the colours of a page of tifffile.

@@ -17,6 +17,7 @@ ASCII, SHORT, UNDEFINED, DOUBLE = 2, 3, 7, 12
 #: programs write other characters than ASCII, and dates in formats of their own.
 KEPT_TAGS = {
     269: ASCII,  # DocumentName
+    285: ASCII,  # PageName
     271: ASCII,  # Make
     272: ASCII,  # Model
     306: ASCII,  # DateTime
@@ -35,6 +36,8 @@ KEPT_TAGS = {
     42112: ASCII,  # GDAL_METADATA
     42113: ASCII,  # GDAL_NODATA
 }
+#: Tags of text that may differ from page to page: description and name. A result has the first.
+TEXT_OF_PAGES = {270: "description", 285: "name"}
 #: Tags that each page has, not only the first.
 PAGE_TAGS = {274}
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.diffusivity import Diffusivity
-from napari_diffusion.operators.features import Features, gradient_unit, in_gradient_unit
+from napari_diffusion.operators.features import Features, gradient_unit
 from napari_diffusion.operators.tensor import DiffusionTensor, resolved
 
 
@@ -74,11 +74,12 @@ class Hybrid(Model):
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""
-        kappa, h = in_gradient_unit(mu.dtype, self.kappa, self.contrast)
+        unit = gradient_unit(self.kappa, self.contrast)
+        kappa, h = self.kappa / unit, self.contrast / unit
         edge = Diffusivity("weickert", kappa).of(grad2)
         if len(mu) == 1:
             return [edge]
-        mu, h2, a = resolved(mu, h**2, self.alpha * kappa**2)
+        mu, h2, a = resolved(mu, h * h, self.alpha * kappa * kappa)
         tube = mu[-2] / (a + mu[-1])
         xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
         share = np.exp(-np.minimum(mu[-2] / h2 * (np.maximum(-xi, 0) + mu[-1] / h2), 80))

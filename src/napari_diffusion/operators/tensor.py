@@ -28,6 +28,8 @@ from napari_diffusion.operators.features import Features
 LARGEST_GRADIENT = {4: 2.0**60, 8: 2.0**240}
 #: Smallest squares of `resolved`, as shares of the largest eigenvalue, and above zero.
 MIN_SQUARES, SMALLEST_SQUARE = (3e-3, 1e-4), 1e-37
+#: Largest squares of `resolved` per size of a float [bytes]; sums with eigenvalues are finite.
+LARGEST_SQUARE = {4: 1e38, 8: 1e300}
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
 #: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
@@ -54,10 +56,12 @@ def resolved(
     """Return eigenvalues of a structure tensor, and squared thresholds for them.
 
     Rounding errors of small eigenvalues must not decide. So eigenvalues are those
-    `beyond_rounding`, and the squares are at least `MIN_SQUARES` of the largest eigenvalue.
+    `beyond_rounding`, and the squares are at least `MIN_SQUARES` of the largest eigenvalue. The
+    squares may be infinite.
     """
+    top = LARGEST_SQUARE[mu.dtype.itemsize]
     limits = [
-        np.maximum(max(given, SMALLEST_SQUARE), mu[0] * mu.dtype.type(share))
+        np.maximum(min(max(given, SMALLEST_SQUARE), top), mu[0] * mu.dtype.type(share))
         for given, share in zip((square, other_square), MIN_SQUARES, strict=True)
     ]
     return beyond_rounding(mu, mu[0]), limits[0], limits[1]

@@ -221,7 +221,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
         def work(control: TaskControl) -> nd.Suggestion:
             wait_for_suggestion(settings, control.cancel)
-            return starting_values.suggest_values(settings, requested, control.cancel)
+            return starting_values.suggest_values(
+                settings, thorough=requested, cancel=control.cancel
+            )
 
         def done(suggestion: nd.Suggestion) -> None:
             controls.fill(suggestion.model)

@@ -120,7 +120,8 @@ def describe_file_run(volume: Volume, assignment: AxisAssignment, recipe: Recipe
             copied = " and the opacity copied" if volume.alpha is not None else ""
             remarks += f"; {n} {_samples_of(letter)} along {letter} together{copied}"
         elif i not in assignment.axes and n > 1:
-            remarks += f"; each of {n} {_samples_of(letter)} along {letter} by itself"
+            noun = "samples" if letter == "S" else _samples_of(letter)  # they are no colours
+            remarks += f"; each of {n} {noun} along {letter} by itself"
     return (
         f"{volume.path}: {shape}, {volume.stored}. "
         f"Smooths along {along}, voxel {voxel} {unit}{remarks}.\n{recipe.describe()}."

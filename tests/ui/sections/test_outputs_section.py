@@ -57,10 +57,16 @@ def test_snapshots_are_an_axis_with_a_slider(open_widget, press_run, qtbot, nois
         "micrometer",
         "micrometer",
     ]
+    cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
+    rotate = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    shear = np.array([[1, 0.1, 0.2], [0, 1, 0.3], [0, 0, 1]])
+    steps = np.diag((2, 3, 4)) @ rotate @ shear @ np.diag((2, 0.5, 0.5))
+    spacing = widget.form.recipe().spacing
+    assert spacing == pytest.approx(np.linalg.norm(steps, axis=0), rel=1e-11)
     for number, time in enumerate(times):
         np.testing.assert_array_equal(
             stack.data[number],
-            nd.diffuse(noisy, nd.Linear(), time=time, spacing=(2, 0.5, 0.5)),
+            nd.diffuse(noisy, nd.Linear(), time=time, spacing=spacing),
             strict=True,
         )
         assert stack.data_to_world((number, 0, 0, 0))[0] == pytest.approx(np.log10(time))
@@ -168,7 +174,8 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
     source, coherence, directions, result = viewer.layers
-    grid = {"spacing": (2, 0.5, 0.5), "axes": (1, 2, 3)}
+    # The affine multiplies the scale: 2 · 2, 3 · 0.5, 4 · 0.5.
+    grid = {"spacing": (4, 1.5, 2), "axes": (1, 2, 3)}
     model = widget.form.controls.value()
     expected = nd.coherence(result.data, model, **grid)
     np.testing.assert_array_equal(coherence.data, expected, strict=True)

@@ -63,7 +63,7 @@ def test_copied_python_uses_the_labels(open_alone, qtbot, press_run, noisy):
     labels[..., 9:] = 2
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
-    widget.form.regions.value = viewer.add_labels(labels)
+    widget.form.regions.value = viewer.add_labels(labels, scale=LOOK["scale"], units=LOOK["units"])
     wait_until_settled(qtbot, widget)
     open_section(widget, RecipeSection).python.native.click()
     names = {"image": noisy, "labels": labels}
