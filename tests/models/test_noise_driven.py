@@ -188,3 +188,15 @@ def test_conductance_of_transformed_models_is_that_of_the_transformed_values():
     np.testing.assert_allclose(
         nd.conductance(image, nd.Rician(sigma_noise=s)), expected, rtol=0, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_rician_refuses_values_below_zero_which_no_magnitude_has(dtype):
+    image = np.random.default_rng(0).normal(100, 20, (8, 9)).astype(dtype)
+    image[2, 3] = -7
+    with pytest.raises(ValueError, match="values down to -7, and a magnitude is not below 0"):
+        nd.diffuse(image, nd.Rician(sigma_noise=5.0), time=1.0)
+    outside = np.ones((8, 9), bool)
+    outside[2, 3] = False
+    result = nd.diffuse(image, nd.Rician(sigma_noise=5.0), time=1.0, mask=outside)
+    assert result[2, 3] == -7

@@ -5,6 +5,8 @@ Intensities are transformed (`Model.encode`) when a frame is read, and back when
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.operators.base import Operator
 
 #: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
-UNDERFLOW_MARGIN = 1e4
+UNDERFLOW_MARGIN = 300.0
 #: Bound of all integers of an image.
 LARGEST_INTEGER = 2.0**64
 
@@ -132,6 +134,7 @@ def read_frame(
     if invalid is not None:
         u, is_copy = np.where(invalid, u.dtype.type(0), u), True
     _refuse_small_values(problem, plan, u)
+    _refuse_negative_values(problem, index, u)
     if model.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
         model.encode(u)
@@ -181,8 +184,9 @@ def _refuse_large_values(u: Field, limit: float, operator: Operator, grid: Grid)
 def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
     """Raise ValueError if values are so small that squares of gradients underflow.
 
-    Gradients far below a threshold may underflow, because they count as zero anyway. Models with a
-    tensor square gradients in units of their thresholds.
+    Gradients far below a threshold may underflow, because they count as zero anyway, unless they
+    are compared with one another. Models with a tensor square gradients in units of their
+    thresholds.
     """
     if plan.operator.has_tensor:
         return
@@ -193,13 +197,27 @@ def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
         for p in parameters(model)
         if Dimension.parse(p.unit) == Dimension(length=-1, intensity=1)
     ]
-    if not thresholds or min(thresholds) >= smallest:
+    if not plan.operator.compares_gradients and min(thresholds, default=math.inf) >= smallest:
         return
     largest = float(max(u.max(initial=0), -u.min(initial=0)))
     if 0 < largest < smallest * plan.grid.finest:
         raise ValueError(
             f"The image has no values beyond {largest:.2g}, and squares of its gradients underflow "
-            f"in {u.dtype}; multiply image and thresholds by the same number."
+            f"in {u.dtype}; multiply the image, and thresholds of the model, by the same number."
+        )
+
+
+def _refuse_negative_values(problem: Problem, index: FrameIndex, u: Field) -> None:
+    """Raise ValueError for values below 0 in a region if the model holds for magnitudes only."""
+    if not problem.recipe.model.is_for_magnitudes or u.min(initial=0) >= 0:
+        return
+    regions = problem.regions_of(index)
+    inside = u if regions is None else u[:, regions != 0]
+    smallest = float(inside.min(initial=0))
+    if smallest < 0:
+        raise ValueError(
+            f"{problem.recipe.model.title}: the image has values down to {smallest:.4g}, and a "
+            "magnitude is not below 0; choose another model, or set them to 0."
         )
 
 
@@ -209,8 +227,9 @@ def check_range(problem: Problem, u: Field) -> None:
     ``u`` is a field without NaN and infinite values.
     """
     grid = problem.grid()
-    operator = dry_run(problem.recipe.model, grid).operator
-    _refuse_large_values(u, operator.largest_value(grid, u.dtype), operator, grid)
+    dry = dry_run(problem.recipe.model, grid)
+    limit = _largest_with_gradients(dry.operator, dry.calls, grid, u.dtype)
+    _refuse_large_values(u, limit, dry.operator, grid)
 
 
 def check_finite(problem: Problem, index: FrameIndex, invalid: NDArray[np.bool_]) -> None:
@@ -236,7 +255,20 @@ def _largest_value(problem: Problem, plan: Plan, dtype: np.dtype[Any]) -> float:
     else:
         exponent = 0.25 if problem.recipe.model.has_transform else 0.5
     limit: float = largest**exponent / 16
-    return min(limit, plan.operator.largest_value(plan.grid, dtype))
+    return min(limit, _largest_with_gradients(plan.operator, plan.calls, plan.grid, dtype))
+
+
+def _largest_with_gradients(
+    operator: Operator, calls: Sequence[Any], grid: Grid, dtype: np.dtype[Any]
+) -> float:
+    """Largest magnitude of a value whose gradients have finite squares.
+
+    ``calls`` are the kernels of the features. Models with a tensor square gradients in units of
+    their thresholds.
+    """
+    if operator.has_tensor or all(kernel != "grad2" for kernel, *_ in calls):
+        return operator.largest_value(grid, dtype)
+    return float(np.finfo(dtype).max) ** 0.5 / 16 * min(1.0, grid.finest)
 
 
 def _not_finite(problem: Problem, index: FrameIndex, refused: Any) -> NotFinite:

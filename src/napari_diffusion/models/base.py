@@ -42,6 +42,8 @@ class Model:
         Whether the model keeps the mean of the image, as all models in divergence form do.
     offset_invariant
         Whether a constant added to the image is added to the result.
+    is_for_magnitudes
+        Whether the model is for images without values below 0; others are refused.
     rounding_gain
         Factor by which the model amplifies rounding errors, relative to other models; large for
         near-discontinuous diffusivities.
@@ -60,6 +62,7 @@ class Model:
     isotropic: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
     offset_invariant: ClassVar[bool] = True
+    is_for_magnitudes: ClassVar[bool] = False
     rounding_gain: ClassVar[float] = 1.0
     truncation_gain: ClassVar[float] = 1.0
 

@@ -27,8 +27,7 @@ from napari_diffusion.operators.base import largest_factor
 from napari_diffusion.operators.divergence import VoxelDiffusivity
 from napari_diffusion.operators.features import Features
 
-#: Largest ratio of the local deviation to that of noise, and the smallest share of an intensity in
-#: the largest one that counts.
+#: Largest ratio of two deviations, and the smallest share of the largest intensity that counts.
 MAX_RATIO, SHARE = 1e9, 1e-4
 
 
@@ -44,6 +43,7 @@ class Rician(Model):
     )
     conservative = False
     offset_invariant = False
+    is_for_magnitudes = True
 
     sigma_noise: float = param(
         10.0,

@@ -196,6 +196,8 @@ class Operator(ABC):
         Whether results converge as the steps shrink, so that a scheme of higher order pays.
     is_chunked
         Whether a slab is computed in chunks of a few planes, each with its own features.
+    compares_gradients
+        Whether gradients of any magnitude matter, because they are compared with one another.
     has_voxel_conductance
         Whether the flux at a face is the mean of `conductance` of its two voxels times the
         gradient, so that a scheme can solve the equation from `conductance` alone.
@@ -206,6 +208,7 @@ class Operator(ABC):
     has_tensor: ClassVar[bool] = False
     converges: ClassVar[bool] = False
     is_chunked: ClassVar[bool] = False
+    compares_gradients: ClassVar[bool] = False
     has_voxel_conductance: ClassVar[bool] = False
 
     @property

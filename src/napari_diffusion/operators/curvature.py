@@ -44,6 +44,7 @@ class LevelSetCurvature(ValuedOperator):
     """
 
     kernel = "gradient_step"
+    compares_gradients = True
     values: NDArray[np.floating]
     diffusivity: Diffusivity
     maximum: float = 2.0

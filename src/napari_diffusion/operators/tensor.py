@@ -28,8 +28,8 @@ from napari_diffusion.operators.features import Features
 LARGEST_GRADIENT = {4: 2.0**60, 8: 2.0**240}
 #: Smallest squares of `resolved`, as shares of the largest eigenvalue, and above zero.
 MIN_SQUARES, SMALLEST_SQUARE = (3e-3, 1e-4), 1e-37
-#: Largest squares of `resolved` per size of a float [bytes]; sums with eigenvalues are finite.
-LARGEST_SQUARE = {4: 1e38, 8: 1e300}
+#: Largest square of `resolved` in float32, and in float64. Sums with eigenvalues are finite.
+LARGEST_SQUARES = 1e38, 1e300
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
 #: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
@@ -57,11 +57,13 @@ def resolved(
 
     Rounding errors of small eigenvalues must not decide. So eigenvalues are those
     `beyond_rounding`, and the squares are at least `MIN_SQUARES` of the largest eigenvalue. The
-    squares may be infinite.
+    squares may be infinite. If one of them is beyond the range of float32, all is in float64.
     """
-    top = LARGEST_SQUARE[mu.dtype.itemsize]
+    in_float32, in_float64 = LARGEST_SQUARES
+    if max(square, other_square) > in_float32:
+        mu = mu.astype(np.float64)
     limits = [
-        np.maximum(min(max(given, SMALLEST_SQUARE), top), mu[0] * mu.dtype.type(share))
+        np.maximum(min(max(given, SMALLEST_SQUARE), in_float64), mu[0] * mu.dtype.type(share))
         for given, share in zip((square, other_square), MIN_SQUARES, strict=True)
     ]
     return beyond_rounding(mu, mu[0]), limits[0], limits[1]
