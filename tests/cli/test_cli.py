@@ -41,6 +41,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_end_of_a_file_is_no_interruption(folder, monkeypatch, capsys):
+    def read(path):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("napari_diffusion.cli.run_file.io.read", read)
+    assert main(["run", "brain.nii", "out.nii", *LINEAR]) == 1
+    assert "Error: EOFError: Ran out of input" in capsys.readouterr().err
+
+
 # The result
 
 
@@ -174,6 +183,8 @@ def test_auto_uses_shared_files(folder):
         nibabel.save(image, f"{name}/{name}.nii")
     shares = [[], ["--share", "loud/loud.nii"], ["--share", "loud"]]
     shares += [["--share", "loud", "--unit", "µm"]]
+    # A result is no evidence of the noise.
+    assert main(["run", "loud/loud.nii", "loud/smooth.nii", *LINEAR]) == 0
     options = ["--model", "linear", "--auto", "--overwrite"]
     times = []
     for share in shares:

@@ -102,10 +102,14 @@ def _shared(
 
 
 def _image_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among the paths, with each folder replaced by its images."""
+    """Return the files among the paths, with each folder replaced by its images.
+
+    Results in a folder, which have a recipe beside them, are no evidence of the noise.
+    """
     files: list[Path] = []
     for path in paths:
-        files += files_of(path) if path.is_dir() else [path]
+        images = files_of(path) if path.is_dir() else [path]
+        files += [image for image in images if image == path or not io.sidecar_of(image).exists()]
     if paths and not files:
         raise click.UsageError(f"--share {paths[0]}: there is no image to read in that folder.")
     return one_of_each_set(files)

@@ -82,7 +82,7 @@ def measure_noise(
             names = [p.name for p in parameters(model) if p.suggest in ESTIMATORS]
         raise ValueError(
             f"The image shows no noise to choose {' and '.join([*names, 'time'])} by; "
-            "set them by hand."
+            f"set {'them' if names else 'it'} by hand."
         )
     return noises
 

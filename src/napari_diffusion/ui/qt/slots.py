@@ -33,7 +33,7 @@ def slot(method: _Method) -> _Method:
         try:
             return method(self, *values[:taken], **options)
         except Exception as error:
-            raise
+            report(self, error)
             return None
 
     return cast("_Method", call)
