@@ -120,7 +120,7 @@ def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     "--mask",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Smooth only where this image is not 0.",
+    help="Smooth only where this image is neither 0 nor NaN.",
 )
 @click.option(
     "--labels",
