@@ -192,6 +192,10 @@ def test_auto_uses_shared_files(folder):
         times.append(nd.Recipe.load("out.nii.recipe.json").in_unit("mm").time)
     assert times[0] < times[1]
     assert times[2] == times[1]
+    # The file itself counts once.
+    Path("quiet/copy.nii").write_bytes(Path("loud/loud.nii").read_bytes())
+    assert main(["run", "quiet/quiet.nii", "out.nii", *options, "--share", "quiet"]) == 0
+    assert nd.Recipe.load("out.nii.recipe.json").in_unit("mm").time == times[1]
     assert times[3] == pytest.approx(times[1], rel=1e-4)
 
 

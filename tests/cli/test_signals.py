@@ -14,6 +14,7 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion import io
+from napari_diffusion.cli import signals
 from napari_diffusion.cli.signals import SIGNALS, Stop
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.engine.problem import make_problem
@@ -75,14 +76,14 @@ def test_signal_ends_a_run_without_output(name, code, compiled, folder, tmp_path
 
 @posix
 def test_signal_at_any_moment_leaves_the_old_result(folder):
-    """At 25 moments: while reading, computing and writing, both files are old, or both new."""
+    """At 8 moments: while reading, computing and writing, both files are old, or both new."""
     words = ["large.npy", "old.npy", *EDGES, "--time", "1", "--overwrite", "--quiet"]
     begin = time.monotonic()
     subprocess.run([*COMMAND, *words], check=True)
     duration = time.monotonic() - begin
     finished = contents()
     rng = random.Random(0)
-    for _ in range(25):
+    for _ in range(8):
         Path("old.npy").write_bytes(b"old result")
         Path("old.npy.recipe.json").write_bytes(b"old recipe")
         before = contents()
@@ -172,7 +173,9 @@ def test_end_of_the_terminal_ends_a_run_without_output(folder):
     assert contents() == before
 
 
-def test_signal_is_deferred_in_a_protected_block():
+def test_signal_is_deferred_in_a_protected_block(monkeypatch):
+    monkeypatch.setattr(signals, "GRACE_S", 600.0)  # a busy machine may stop this process for 1 s
+
     def interrupted(stop, *numbers):
         with stop.waiting():
             for number in numbers:

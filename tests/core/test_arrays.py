@@ -250,3 +250,20 @@ def test_attributes_that_load_a_file_are_not_read():
 def test_path_is_shown_with_its_type():
     with pytest.raises(TypeError, match="Path"):
         nd.diffuse(Path("a.nii"), MODEL, time=1.0)
+
+
+class TooLarge:
+    """A lazy array that does not fit into the memory."""
+
+    shape, dtype = (4, 6, 7), np.dtype(np.float32)
+
+    def __getitem__(self, index):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    def __array__(self, dtype=None, copy=None):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+
+def test_mask_that_does_not_fit_into_the_memory_is_no_wrong_type():
+    with pytest.raises(MemoryError, match="1 TiB"):
+        nd.diffuse(VALUES, MODEL, time=1.0, mask=TooLarge())

@@ -19,11 +19,12 @@ NO_LIMIT_V1 = 9223372036854771712
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    """A machine with 256 GiB and 64 processors, without a batch system."""
+    """A machine with 256 GiB and 64 processors, without a batch system and limits of the shell."""
     memory = resources.psutil.virtual_memory()
     monkeypatch.setattr(
         resources.psutil, "virtual_memory", lambda: memory._replace(available=256 * GIB)
     )
+    monkeypatch.setattr(resources, "_free_in_limits", lambda: iter(()))
     monkeypatch.setattr(resources, "_bound_processors", lambda: 64)
     for name, proof in resources._JOB_PROCESSORS:
         monkeypatch.delenv(name, raising=False)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import time
 
 import numpy as np
 import pytest
@@ -252,8 +251,6 @@ def test_unit_in_a_file_is_not_computed(unit, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "_registry", lambda: pytest.fail("pint was asked"))
     text = json.dumps(nd.Recipe(nd.Linear(), 1.0).to_dict() | {"unit": unit})
     (tmp_path / "recipe.json").write_text(text, encoding="utf-8")
-    began = time.monotonic()
     with pytest.raises(ValueError, match="is not a unit of length") as caught:
         nd.Recipe.load(tmp_path / "recipe.json")
-    assert time.monotonic() - began < 2
     check_sentence(caught.value, "In the recipe, '")

@@ -20,6 +20,8 @@ from napari_diffusion.ui.run.settings import history
 SAVED = ROOT / "tests" / "data" / "saved"
 #: Processors round exponentials and fused products differently, by some units of the last digit.
 ROUNDING = 2e-6
+#: Changes of results since version 0.1.0 that the changelog declares, as shares of the range.
+DECLARED = {"vessel-enhancing": 3e-3}
 PARAMETERS = {
     "linear": {},
     "perona-malik": {"kappa": 11.0, "diffusivity": "tukey", "sigma": 0.4},
@@ -102,7 +104,8 @@ def test_saved_recipe_gives_the_saved_result(name):
     np.testing.assert_array_equal(result, direct)
     saved = np.load(SAVED / f"{name}.npy")
     assert result.dtype == saved.dtype
-    np.testing.assert_allclose(result, saved, rtol=0, atol=ROUNDING * np.ptp(image))
+    limit = DECLARED.get(name, ROUNDING) * np.ptp(image)
+    np.testing.assert_allclose(result, saved, rtol=0, atol=limit)
 
 
 @pytest.mark.parametrize("suffix", [".ome.tif", ".nii"])

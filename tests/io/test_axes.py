@@ -49,6 +49,15 @@ def test_named_axes_are_smoothed_and_the_last_unknown_axis_gets_the_letter(
     assert (assignment.letters, assignment.axes) == (letters, smoothed)
 
 
+@pytest.mark.parametrize(
+    ("planes", "letters"),
+    [((5, 1), "ZQYX"), ((1, 5), "QZYX"), ((30, 2), "ZQYX"), ((2, 30), "QZYX"), ((1, 1), "QZYX")],
+)
+def test_an_axis_of_one_plane_or_of_a_few_channels_gets_no_letter(planes, letters):
+    image = Volume(np.zeros((*planes, 64, 64), np.uint8), "QQYX", (None,) * 4, path=FILE)
+    assert resolve_axes(image, AxisRequest(axes=("z", "y", "x"))).letters == letters
+
+
 @pytest.mark.parametrize("channel_axis", ["C", "c", 0, -3])
 def test_channel_axis_is_given_by_letter_or_number(channel_axis):
     assignment = resolve_axes(volume("CYX"), AxisRequest(channel_axis=channel_axis))

@@ -58,10 +58,10 @@ def refusal(path, content):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda z: flipped(z, len(z) // 2), "fail a check of gzip, as the checksum (CRC"),
-        (lambda z: flipped(z, len(z) - 8), "fail a check of gzip, as the checksum (CRC"),
-        (lambda z: flipped(z, len(z) - 1), "fail a check of gzip, as the checksum (Incorrect"),
-        (lambda z: z + b"garbage", "fail a check of gzip, as the checksum (Not a gzipped file"),
+        (lambda z: flipped(z, len(z) // 2), "have a wrong checksum or frame (CRC"),
+        (lambda z: flipped(z, len(z) - 8), "have a wrong checksum or frame (CRC"),
+        (lambda z: flipped(z, len(z) - 1), "have a wrong checksum or frame (Incorrect"),
+        (lambda z: z + b"garbage", "have a wrong checksum or frame (Not a gzipped file"),
         (lambda z: z[:-1], "end too early"),
         (lambda z: z[:-8], "end too early"),
         (lambda z: z[: len(z) // 2], "end too early"),
@@ -257,3 +257,15 @@ def test_damaged_mask_is_refused(values, plain, tmp_path):
         words = ["--model", "linear", "--time", "2", option, str(tmp_path / "m.nii.gz")]
         assert main(["run", str(tmp_path / "a.nii"), str(tmp_path / "o.nii"), *words]) == 2
     assert not (tmp_path / "o.nii").exists()
+
+
+def test_memory_for_real_values_is_that_of_float32(values, tmp_path, monkeypatch):
+    path, count = tmp_path / "a.nii", values.size
+    image = nibabel.Nifti1Image(np.zeros(values.shape, np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, 1)
+    nibabel.save(image, path)
+    monkeypatch.setattr(compressed, "free_memory", lambda: FreeMemory(4 * count))
+    assert io.read(path).data.dtype == np.float32
+    monkeypatch.setattr(compressed, "free_memory", lambda: FreeMemory(4 * count - 1))
+    with pytest.raises(NotEnoughMemory):
+        io.read(path)

@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 import nibabel
 import numpy as np
@@ -140,6 +141,32 @@ def test_compressed_result_of_noise_needs_half_of_its_size(tmp_path, monkeypatch
     io.check_target(tmp_path / "out.nii.gz", volume, np.float32)
 
 
+def test_compressed_result_of_scaled_noise_needs_half_of_its_size(tmp_path, monkeypatch):
+    """The stored numbers count, not the real values, which round to a few whole numbers."""
+    noise = np.random.default_rng(0).integers(-30_000, 30_000, (64, 64, 4)).astype(np.int16)
+    scaling = {"stored": noise.dtype, "scaling": (1e-4, 0.0)}
+    volume = Volume(noise * np.float32(1e-4), "XYZ", (1.0, 1.0, 1.0), **scaling)
+    monkeypatch.setattr(io, "free_bytes", lambda folder: noise.nbytes // 3)
+    with pytest.raises(io.WriteError, match="are free there"):
+        io.check_target(tmp_path / "out.nii.gz", volume, np.int16, preserve_dtype=True)
+
+
+def test_nan_is_no_warning_before_the_run(tmp_path):
+    values = np.full((8, 8), np.nan, np.float32)
+    volume = Volume(values, "XY", (1.0, 1.0), stored=np.dtype(np.int16), scaling=(2.0, 0.0))
+    with catch_warnings():
+        simplefilter("error")
+        io.check_target(tmp_path / "out.nii.gz", volume, np.float32, preserve_dtype=True)
+
+
+@pytest.mark.parametrize("shape", [(2**18, 2**18), (2**18, 2**18, 2), (2**30,)])
+def test_only_a_part_of_a_large_image_is_compressed_before_the_run(shape, tmp_path, monkeypatch):
+    image = np.broadcast_to(np.uint8(0), shape)
+    monkeypatch.setattr(io, "free_bytes", lambda folder: 2**60)
+    volume = Volume(image, "XYZ"[: len(shape)], (1.0,) * len(shape))
+    io.check_target(tmp_path / "out.nii.gz", volume, np.float32)
+
+
 def leave_temporary(folder, age):
     """Make the file that a killed run leaves behind, with a given age [s]."""
     path = folder / ".0123456789ab.partial.nii.gz"
@@ -166,6 +193,40 @@ def test_file_of_a_run_under_way_and_other_hidden_files_stay(tmp_path):
 
 def test_file_of_a_killed_run_of_another_user_stays(tmp_path, monkeypatch):
     old = leave_temporary(tmp_path, atomic.ABANDONED_S + 60)
-    monkeypatch.setattr(os, "getuid", lambda: old.stat().st_uid + 1)
+    monkeypatch.setattr(os, "getuid", lambda: old.stat().st_uid + 1, raising=False)
     io.write(tmp_path / "out.npy", PIXELS, Volume(PIXELS, "YX", (1.0, 1.0)))
     assert old.exists()
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "old"])
+def test_result_and_recipe_keep_their_old_content_together(is_new, links, tmp_path, monkeypatch):
+    """Windows refuses to replace a recipe that an editor holds open."""
+    volume, target = Volume(PIXELS, "YX", (1.0, 1.0)), tmp_path / "out.npy"
+    if not is_new:
+        target.write_bytes(b"old result")
+        io.sidecar_of(target).write_bytes(b"old recipe")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    replace = os.replace
+
+    def refuse(source, final):
+        if Path(final) == io.sidecar_of(target):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        replace(source, final)
+
+    def no_links(*arguments, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    if not links:  # as on a memory stick
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(io.WriteError, match="Permission denied"):
+        io.write(target, PIXELS, volume, RECIPE, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_no_other_name_of_the_old_result_stays(tmp_path):
+    volume, target = Volume(PIXELS, "YX", (1.0, 1.0)), tmp_path / "out.npy"
+    for _ in range(2):
+        io.write(target, PIXELS, volume, RECIPE, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [target, io.sidecar_of(target)]

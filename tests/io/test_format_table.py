@@ -143,6 +143,7 @@ NUMPY = Path(np.__file__).parent / "lib" / "tests" / "data"
 PACKAGE_FILES = sorted(
     path
     for folder in (NIBABEL, SKIMAGE, NUMPY)
+    if folder.is_dir()  # a distribution may leave out the data of tests
     for path in folder.iterdir()
     if path.name.endswith((".nii", ".nii.gz", ".tif", ".tiff", ".npy"))
 )

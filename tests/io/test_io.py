@@ -14,6 +14,7 @@ import pytest
 from helpers.files import RECIPE, result_of
 from napari_diffusion import io
 from napari_diffusion.io import atomic, phantoms, pictures, samples
+from napari_diffusion.io.volume import Volume
 
 DATA = Path(nibabel.__file__).parent / "tests" / "data"
 NIFTI = [
@@ -361,3 +362,16 @@ def test_picture_shows_both_planes_and_their_difference(tmp_path):
     assert rows / third == pytest.approx(30 * 2.0 / (20 * 1.0), rel=0.05)
     np.testing.assert_array_equal(picture[:, : third - 6], picture[:, third + 2 : 2 * third - 4])
     assert np.unique(picture[:, -third // 2 :]).tolist() == [127]  # no difference
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((40_000, 3), "YX"), ((2, 3, 40_000), "ZYX"), ((40_000,), "X")]
+)
+def test_axis_that_is_too_long_for_nifti_1_is_written_as_nifti_2(shape, axes, tmp_path, capfd):
+    values = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    volume = Volume(values, axes, (1.0,) * len(shape))
+    io.write(tmp_path / "a.nii", values, volume)
+    image = nibabel.load(tmp_path / "a.nii")
+    assert isinstance(image, nibabel.Nifti2Image)
+    np.testing.assert_array_equal(np.squeeze(np.asarray(image.dataobj)), np.squeeze(values.T))
+    assert capfd.readouterr() == ("", "")

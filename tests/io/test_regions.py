@@ -208,12 +208,16 @@ def test_plane_mask_for_a_plane_image(tmp_path):
     assert regions(path, image).values.shape == (12, 11, 1)
 
 
+#: Beginning of the sentence about regions without a voxel inside.
+EMPTY = {"mask": "the mask is 0 or NaN", "labels": "the labels are 0"}
+
+
 @pytest.mark.parametrize("name", ["mask", "labels"])
 @pytest.mark.parametrize("value", [0, np.nan])
 def test_regions_without_a_voxel_inside_are_refused(image, tmp_path, name, value):
     path = save(tmp_path / "e.nii", np.full(SHAPE, value, "f4"))
     assert refusal(path, image, name).description == (
-        f"no voxel is inside this {name}, so nothing would be smoothed"
+        f"{EMPTY[name]} everywhere, so nothing would be smoothed"
     )
 
 
@@ -288,3 +292,12 @@ def test_labels_are_outside_where_they_are_nan(image, tmp_path):
     np.testing.assert_array_equal(regions(path, image, "labels").values, LABELS)
     path = save(tmp_path / "i.nii", np.where(MASK, np.inf, 0).astype("f4"))
     assert "got inf" in refusal(path, image, "labels").description
+
+
+def test_other_voxel_size_without_an_orientation_is_a_note(image, tmp_path):
+    axes = {"axes": "ZYX", "PhysicalSizeXUnit": "mm", "PhysicalSizeX": 5.0}
+    tifffile.imwrite(tmp_path / "m.ome.tif", MASK.T.astype("u1"), ome=True, metadata=axes)
+    (note,) = regions(tmp_path / "m.ome.tif", image).notes
+    assert note == (
+        "m.ome.tif: its voxels are 5 mm and those of the image 2 mm; it is used voxel by voxel."
+    )

@@ -161,7 +161,7 @@ def test_reversed_bits_are_put_in_order(tmp_path):
 
 def test_complex_numbers_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK.astype(np.complex64), **PLAIN)
-    with pytest.raises(InputError, match="complex64 are no real image"):
+    with pytest.raises(InputError, match="complex64 values are no image of real numbers"):
         io.read(tmp_path / "a.tif")
 
 

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from npe2 import PluginManifest
+from npe2 import PluginManager, PluginManifest
 
 from helpers.viewer import (
     WAIT,
@@ -104,6 +104,7 @@ def open_alone(qtbot):
     """
 
     def open_one(name="Anisotropic diffusion"):
+        PluginManager.instance().discover()  # before napari 0.7, only a window registers readers
         viewer = ViewerModel()
         classes = {
             "Anisotropic diffusion": AnisotropicDiffusion,

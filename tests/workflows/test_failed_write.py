@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 import napari_diffusion as nd
 from napari_diffusion import io
@@ -66,3 +67,19 @@ def test_error_is_that_of_the_target_if_no_other_place_takes_the_result(full_dis
         filter_file(full_disk / "in.npy", full_disk / "full" / "out.npy", RECIPE)
     assert "instead" not in str(caught.value)
     assert list((full_disk / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError, AttributeError])
+def test_result_that_its_writer_refuses_with_any_error_is_saved(kind, full_disk, monkeypatch):
+    write = tifffile.imwrite
+
+    def refuse(file, *arguments, **options):
+        if isinstance(file, Path):  # a dry write has no path
+            raise kind("no such tag")
+        write(file, *arguments, **options)
+
+    monkeypatch.setattr(tifffile, "imwrite", refuse)
+    with pytest.raises(io.WriteError, match="no such tag"):
+        filter_file(full_disk / "in.npy", full_disk / "out.tif", RECIPE)
+    expected = nd.diffuse(np.load(full_disk / "in.npy"), RECIPE)
+    np.testing.assert_array_equal(np.load(saved(full_disk)), expected)

@@ -41,6 +41,19 @@ class AfterStep:
         return self.left <= 0
 
 
+@pytest.mark.parametrize("scheme", ["explicit", "fsi", "rkl2"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_run_to_any_time_is_complete(count, scheme):
+    """The last state is not missed where sums of steps round to another number than the time."""
+    image, request = picture((3, 4)), OutputRequest(snapshots=count)
+    for time in [41.7, 0.1, 0.7, 7.3, *np.random.default_rng(4).uniform(0.01, 50, 40)]:
+        outputs = run(image, MODELS["regularised"], request, time=float(time), scheme=scheme)
+        assert outputs.frame is None
+        assert outputs.times == request.times(time)
+        last = nd.diffuse(image, MODELS["regularised"], time=float(time), scheme=scheme)
+        np.testing.assert_array_equal(outputs.image[-1] if count else outputs.image, last)
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("count", [2, 5])
 def test_snapshot_equals_a_run_to_its_time(name, count):

@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 for success, 2 for wrong input, 1 for an error of the program. After a signal,
         it is 128 plus the number of the signal: 130 after Ctrl-C, 143 after a termination signal,
-        129 after the end of the terminal.
+        129 after the end of the terminal. It is 141 when the reader of standard output has gone.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop = Stop()

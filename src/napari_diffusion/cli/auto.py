@@ -61,7 +61,7 @@ def choose_parameters(
     if time_given and recipe.time > 0:
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
-    problems = [problem, *_shared(assignment, recipe, options)]
+    problems = [problem, *_shared(volume.path, assignment, recipe, options)]
     suggestion = suggest_for(
         problems,
         "auto" if options.get("model") is None else recipe.model,
@@ -84,11 +84,13 @@ def _measured(recipe: Recipe) -> Recipe:
 
 
 def _shared(
-    assignment: AxisAssignment, recipe: Recipe, options: dict[str, Any]
+    source: Path | None, assignment: AxisAssignment, recipe: Recipe, options: dict[str, Any]
 ) -> Iterator[Problem]:
     """Yield the problems of the images of ``--share``."""
     request = replace(axis_request(options), unit=assignment.unit)
     for path in _image_files(options.get("share") or ()):
+        if source is not None and path.samefile(source):
+            continue  # it is the file to filter, which counts once
         volume = io.read(path)
         # Voxel sizes are converted to the unit of the first file; --spacing holds for all files.
         own = resolve_axes(volume, request)

@@ -80,7 +80,8 @@ class Stop:
         before = {}
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does
+                # None: a handler that is not of Python; SIG_IGN: as nohup does.
+                if signal.getsignal(number) not in (None, signal.SIG_IGN):
                     before[number] = signal.signal(number, self)
         try:
             yield

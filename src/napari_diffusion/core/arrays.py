@@ -91,6 +91,8 @@ def as_array(value: Any, name: str) -> Array:
 def _converted(value: Any, name: str) -> Array:
     try:
         return np.asarray(value)
+    except MemoryError:  # the type is right
+        raise
     except Exception as error:  # what another library raises
         raise TypeError(f"{name} cannot be read as an array: {_reason(value, error)}.") from error
 

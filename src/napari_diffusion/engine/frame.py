@@ -182,7 +182,7 @@ def _refuse_large_values(u: Field, limit: float, operator: Operator, grid: Grid)
 
 
 def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
-    """Raise ValueError if values are so small that squares of gradients underflow.
+    """Raise ValueError if differences are so small that squares of gradients underflow.
 
     Gradients far below a threshold may underflow, because they count as zero anyway, unless they
     are compared with one another. Models with a tensor square gradients in units of their
@@ -199,11 +199,13 @@ def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
     ]
     if not plan.operator.compares_gradients and min(thresholds, default=math.inf) >= smallest:
         return
-    largest = float(max(u.max(initial=0), -u.min(initial=0)))
-    if 0 < largest < smallest * plan.grid.finest:
+    if not u.size:
+        return
+    difference = float(u.max()) - float(u.min())
+    if 0 < difference < smallest * plan.grid.finest:
         raise ValueError(
-            f"The image has no values beyond {largest:.2g}, and squares of its gradients underflow "
-            f"in {u.dtype}; multiply the image, and thresholds of the model, by the same number."
+            f"The values of the image differ by {difference:.2g}, and squares of its gradients "
+            f"underflow in {u.dtype}; multiply the image, and thresholds of the model, by the same number."
         )
 
 

@@ -36,8 +36,8 @@ from napari_diffusion.io.tiff import FORMAT as TIFF
 from napari_diffusion.io.volume import Format, Volume, as_stored
 
 #: A compressed result takes at least this share of the space of its compressed source, because
-#: smoothed values differ less; and the bytes of the source that are compressed to know that space.
-_SMALLEST_SHARE, _COMPRESSED_SAMPLE = 0.5, 1 << 22
+#: smoothed values differ less; and the number of its samples that are compressed to know it.
+_SMALLEST_SHARE, _COMPRESSED_SAMPLE = 0.5, 1 << 20
 
 FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY)
 
@@ -187,10 +187,10 @@ def check_target(
     if preserve_dtype and like.stored is not None:
         dtype = like.stored
     else:
-        like = replace(like, scaling=(1.0, 0.0))
+        like = replace(like, scaling=(1.0, 0.0), stored=np.dtype(dtype))
     needed = _size_of_result(path, like, np.dtype(dtype), recipe)
     if suffix.endswith(".gz"):
-        needed = int(needed * _SMALLEST_SHARE * _compressed_share(like, np.dtype(dtype)))
+        needed = int(needed * _SMALLEST_SHARE * _compressed_share(like))
     if needed > free_bytes(folder):
         raise WriteError(
             f"cannot be written: it needs {needed:,} bytes, "
@@ -199,13 +199,17 @@ def check_target(
         )
 
 
-def _compressed_share(like: Volume, dtype: np.dtype[Any]) -> float:
-    """Return the share of its size that the middle plane of the source takes after compression."""
+def _compressed_share(like: Volume) -> float:
+    """Return the share of its size that the middle of the source takes after compression."""
     if 0 in like.shape:
         return 0.0
-    middle = tuple(n // 2 for n in like.shape[2:])
-    plane = np.asarray(like.data[(..., *middle)]).astype(dtype).tobytes()[:_COMPRESSED_SAMPLE]
-    return len(zlib.compress(plane, 1)) / max(len(plane), 1)
+    middle, count = [], _COMPRESSED_SAMPLE
+    for n in like.shape:
+        length = max(1, min(n, count))
+        middle.append(slice((n - length) // 2, (n - length) // 2 + length))
+        count //= length
+    sample = as_stored(np.asarray(like.data[tuple(middle)]), like).tobytes()
+    return len(zlib.compress(sample, 1)) / len(sample)
 
 
 def _size_of_result(path: Path, like: Volume, dtype: np.dtype[Any], recipe: Jsonable | None) -> int:

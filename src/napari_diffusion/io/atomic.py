@@ -45,6 +45,8 @@ def replacing_all(
 ) -> Iterator[list[Path]]:
     """Yield temporary paths of several files, which get their final names together.
 
+    After any error, no file has a new name, and the old files are unchanged.
+
     Parameters
     ----------
     targets
@@ -70,8 +72,7 @@ def replacing_all(
             if final.exists():
                 shutil.copymode(final, temporary)
         with commit or nullcontext():
-            for temporary, final in pairs:
-                os.replace(temporary, final)
+            _rename_all(pairs)
     except BaseException:
         for temporary in temporaries:
             with suppress(OSError):
@@ -79,6 +80,46 @@ def replacing_all(
         raise
     for final in finals:
         _sync_folder(final.parent)
+
+
+def _rename_all(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Give all temporary files their final names. After an error, all old files are there again."""
+    *others, last = pairs
+    renamed: list[tuple[Path | None, Path]] = []
+    try:
+        for temporary, final in others:
+            renamed.append((_set_aside(final), final))
+            os.replace(temporary, final)
+        os.replace(*last)
+    except BaseException:
+        for old, final in renamed:
+            with suppress(OSError):
+                if old is None:
+                    final.unlink(missing_ok=True)
+                elif final.exists() and final.samefile(old):
+                    old.unlink()
+                else:
+                    os.replace(old, final)
+        raise
+    for old, _ in renamed:
+        with suppress(OSError):  # a reader may hold it open
+            if old is not None:
+                old.unlink()
+
+
+def _set_aside(final: Path) -> Path | None:
+    """Give an old file a second, temporary name, and return it; ``None`` without an old file.
+
+    Where the disk has no second names, the old file is renamed.
+    """
+    if not final.exists():
+        return None
+    aside = _temporary_path(final.parent, "")
+    try:
+        os.link(final, aside)
+    except OSError:
+        os.replace(final, aside)
+    return aside
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from napari_diffusion.core import units
-from napari_diffusion.core.axes.names import FEW_SAMPLES, LONGER
+from napari_diffusion.core.axes.names import is_short
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.io import Volume
@@ -186,11 +186,11 @@ def _resolve_letters(
 def _place_of_planes(shape: tuple[int, ...], unknown: list[int]) -> int:
     """Return the axis of unknown kind that holds planes.
 
-    It is the last one, because planes of a stack vary faster than frames. Axes of few samples are
-    left out where another one is longer: they hold channels.
+    It is the last one, because planes of a stack vary faster than frames. Axes of one sample, and
+    of few samples beside a longer axis, are left out where others remain: the latter hold channels.
     """
     longest = max(shape[i] for i in unknown)
-    return [i for i in unknown if shape[i] > FEW_SAMPLES or shape[i] * LONGER > longest][-1]
+    return ([i for i in unknown if not is_short(shape[i], longest)] or unknown)[-1]
 
 
 def _axis_index(axis: str | int, letters: list[str], volume: Volume) -> int:

@@ -163,7 +163,7 @@ def _damage_described() -> Iterator[None]:
     except zlib.error:
         reason = "its compressed data cannot be decoded"
     except gzip.BadGzipFile as error:
-        reason = f"its compressed data fail a check of gzip, as the checksum ({reason_of(error)})"
+        reason = f"its compressed data have a wrong checksum or frame ({reason_of(error)})"
     else:
         return
     raise InputError(f"damaged: {reason}", Remedy.REPLACE_DAMAGED)

@@ -19,6 +19,8 @@ from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.compressed import CheckedFile, check_memory
 from napari_diffusion.io.nifti_header import (
+    CUSTOMARY_UNIT,
+    LENGTHS,
     Layout,
     complete_sizes,
     length_unit,
@@ -31,9 +33,8 @@ from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 #: Letters of the axes in the order of the format; V, U and W are the axes 5, 6 and 7.
 _AXES = "XYZTVUW"
-_LENGTHS = {"meter": "meter", "mm": "millimeter", "micron": "micrometer"}
-#: Unit of length where the header has none; other neuroimaging software assumes it too.
-_CUSTOMARY_UNIT = "millimeter"
+#: Largest number of samples of an axis in NIfTI-1.
+_LONGEST_AXIS = np.iinfo(np.int16).max
 _RGBA_VECTOR = 2004
 #: Intent codes whose values along the fifth axis are coupled: displacement, vector, RGB, RGBA.
 _COUPLED_INTENTS = {1006, 1007, 2003, _RGBA_VECTOR}
@@ -58,20 +59,18 @@ def _read(path: Path) -> Volume:
         channel_axis = axes.index("V")
         alpha = 3 if intent == _RGBA_VECTOR and raw.shape[channel_axis] == 4 else None
     if raw.dtype.kind not in "biuf":
-        raise InputError(f"values of type {raw.dtype} with {raw.ndim} axes are no real image")
+        raise InputError(f"{raw.ndim} axes of {raw.dtype} values are no image of real numbers")
     orientation = read_orientation(header, raw.shape)
     slope, inter = (1.0, 0.0) if colours else scaling_of(header)
     is_scaled = (slope, inter) != (1.0, 0.0)
-    if is_scaled:
-        check_memory(raw.size * np.dtype(np.float64).itemsize, path)
     unit = length_unit(header)
     return Volume(
-        in_real_units(raw, slope, inter) if is_scaled else raw,
+        in_real_units(raw, slope, inter, path) if is_scaled else raw,
         axes,
         tuple(
             orientation.spacing["XYZ".index(letter)] if letter in "XYZ" else None for letter in axes
         ),
-        unit or _CUSTOMARY_UNIT,
+        unit or CUSTOMARY_UNIT,
         channel_axis,
         time_step=time_step(header) if "T" in axes else None,
         format="NIfTI",
@@ -124,12 +123,13 @@ def _image(data: Array, like: Volume, recipe: str) -> Any:
         complete_sizes(header, like)
         axes = like.axes
     else:
-        header = nibabel.Nifti1Header()
         data, axes = _in_nifti_order(data, like.axes)
+        is_long = max(data.shape) > _LONGEST_AXIS
+        header = nibabel.Nifti2Header() if is_long else nibabel.Nifti1Header()
         _fill_header(header, data.shape, axes, like)
     if "S" in axes:
         data = _arrange_colours(data, header)
-    if header["dim"].dtype.itemsize == 2 and max(data.shape) > np.iinfo(np.int16).max:
+    if header["dim"].dtype.itemsize == 2 and max(data.shape) > _LONGEST_AXIS:
         header = nibabel.Nifti2Header.from_header(header)
     header.set_data_dtype(data.dtype)
     if recipe:
@@ -160,7 +160,8 @@ def _in_nifti_order(data: Array, axes: str) -> tuple[Array, str]:
 
 def _fill_header(header: Any, shape: tuple[int, ...], axes: str, like: Volume) -> None:
     """Set shape, voxel size, units and time step; the orientation is unknown."""
-    unit = like.unit if like.unit in ("meter", "micrometer", "pixel") else "millimeter"
+    codes = {own: code for code, own in LENGTHS.items()}
+    unit = like.unit if like.unit == "pixel" or like.unit in codes else CUSTOMARY_UNIT
     scale = units.factor(like.unit, unit)
     steps = {
         letter: step * scale
@@ -171,8 +172,7 @@ def _fill_header(header: Any, shape: tuple[int, ...], axes: str, like: Volume) -
     ndim = len(axes) - ("S" in axes)
     header.set_data_shape(shape[:ndim])
     header.set_zooms([steps.get(letter, 1.0) for letter in axes[:ndim]])
-    length_unit = {own: code for code, own in _LENGTHS.items()}.get(unit, "unknown")
-    header.set_xyzt_units(length_unit, "sec" if like.time_step else "unknown")
+    header.set_xyzt_units(codes.get(unit, 0), "sec" if like.time_step else "unknown")
 
 
 def _arrange_colours(data: Array, header: Any) -> Array:

@@ -31,7 +31,10 @@ from napari_diffusion.io.volume import Volume, require
 _SIZES = (348, 540)
 _SINGLE, _PAIR = (b"n+1\0", b"n+2\0"), (b"ni1\0", b"ni2\0")
 _CIFTI = range(3000, 3100)
-_LENGTHS = {1: "meter", 2: "millimeter", 3: "micrometer"}
+#: Units of length by their codes.
+LENGTHS = {1: "meter", 2: "millimeter", 3: "micrometer"}
+#: Unit of length where the header has none; other neuroimaging software assumes it too.
+CUSTOMARY_UNIT = "millimeter"
 _SECONDS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 #: nibabel reports what it corrects to a logger; users have no use for it.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
@@ -216,7 +219,7 @@ def scaling_of(header: Any) -> tuple[float, float]:
 
 def length_unit(header: Any) -> str | None:
     """Return the unit of length; ``None`` when the header has none."""
-    return _LENGTHS.get(int(header["xyzt_units"]) % 8)
+    return LENGTHS.get(int(header["xyzt_units"]) % 8)
 
 
 def time_step(header: Any) -> float | None:
@@ -247,7 +250,7 @@ def read_orientation(header: Any, shape: tuple[int, ...]) -> Orientation:
     header["pixdim"][1:4] = [1.0 if size is None else size for size in given]
     affine, notes = _affine_of(header, shape, all(given[i] for i in real))
     shown = voxel_sizes(affine[:3, :3]) if affine is not None else None
-    unit = units.symbol(length_unit(header) or "millimeter")
+    unit = units.symbol(length_unit(header) or CUSTOMARY_UNIT)
     texts = [" x ".join(f"{h:.4g}" for h in sizes) for sizes in (own, shown or ())]
     remark, spacing = "", list(given)
     if shown is None:
@@ -278,7 +281,7 @@ def complete_sizes(header: Any, volume: Volume) -> None:
 
     A size that remains unknown stays NaN, because a number would look like a measured one.
     """
-    unit = length_unit(header) or "millimeter"
+    unit = length_unit(header) or CUSTOMARY_UNIT
     if (volume.unit == "pixel") != (unit == "pixel"):
         return
     for letter, size in zip(volume.axes, volume.spacing, strict=True):

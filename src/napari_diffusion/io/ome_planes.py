@@ -107,13 +107,9 @@ def members_of(path: Path) -> tuple[Path, ...]:
     try:
         root, own_uuid, companion = _document(path, xml)
         data = [element for element in root.iter() if _is(element, "TiffData")]
-        named = {
-            located
-            for element in data
-            for uuid in _named(element, "UUID")
-            if (located := _located(path, uuid.get("FileName", ""))) is not None
-            and uuid.text != own_uuid
-        }
+        uuids = [uuid for element in data for uuid in _named(element, "UUID")]
+        names = {uuid.get("FileName", "") for uuid in uuids if uuid.text != own_uuid}
+        named = {file for name in names if (file := _located(path, name)) is not None}
     except (OSError, ValueError):
         return ()
     others = sorted(named - {path})
@@ -150,6 +146,9 @@ def _files_of(data: list[ET.Element], path: Path, own_uuid: str | None) -> list[
     """Return the file of each element TiffData."""
     uuids = [(uuids[0] if (uuids := _named(element, "UUID")) else None) for element in data]
     texts = {uuid.text for uuid in uuids if uuid is not None}
+    # One question to the disk per name: a set may have very many planes.
+    names = {uuid.get("FileName", "") for uuid in uuids if uuid is not None}
+    located = {name: _located(path, name) for name in names}
     files, missing = [], []
     checked: dict[Path, str | None] = {}
     for uuid in uuids:
@@ -157,7 +156,7 @@ def _files_of(data: list[ET.Element], path: Path, own_uuid: str | None) -> list[
             files.append(path)
             continue
         name = uuid.get("FileName", "")
-        file = _located(path, name)
+        file = located[name]
         if file is None:
             # The only file of a set was renamed. It holds all planes.
             if own_uuid is not None or len(texts) > 1:

@@ -6,6 +6,7 @@ Regions of another orientation are turned, and other grids are refused.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def read_regions(name: str, path: Path, image: Volume, assignment: AxisAssignmen
     data = _in_shape(name, data, volume, image, assignment)
     values = _mask(data) if name == "mask" else _labels(data, volume)
     if not values.any():
-        raise InputError(f"no voxel is inside this {name}, so nothing would be smoothed", path=path)
+        empty = "mask is 0 or NaN" if name == "mask" else "labels are 0"
+        raise InputError(f"the {empty} everywhere, so nothing would be smoothed", path=path)
     return Regions(values, tuple(f"{path.name}: {note}" for note in notes))
 
 
@@ -106,7 +108,7 @@ def _on_grid(
     """Return the regions in the orientation of the image, their axes, and notes."""
     data, letters = np.asarray(volume.data), volume.axes
     if volume.affine is None or image.affine is None:
-        return data, letters, []
+        return data, letters, _notes_on_sizes(volume, image)
     data, letters = _space_first(data, letters)
     # The letters of the assignment may differ, but an affine belongs to the axes of the file.
     shape = tuple(image.shape[image.axes.index(i)] if i in image.axes else 1 for i in "XYZ")
@@ -136,6 +138,24 @@ def _on_grid(
     rest = range(3, data.ndim)
     whole = Reorientation((*turn.order, *rest), (*turn.flipped, *(False for _ in rest)))
     return whole.apply_to(data), letters, notes
+
+
+def _notes_on_sizes(volume: Volume, image: Volume) -> list[str]:
+    """Return a note if both files give a voxel size and these differ; there is no orientation."""
+    if "pixel" in (volume.unit, image.unit):
+        return []
+    scale = units.factor(volume.unit, image.unit)
+    sizes = {x: h for x, h in zip(volume.axes, volume.spacing, strict=True) if h is not None}
+    others = {x: h for x, h in zip(image.axes, image.spacing, strict=True) if h is not None}
+    shared = [x for x in "XYZ" if x in sizes and x in others]
+    if all(math.isclose(sizes[x] * scale, others[x], rel_tol=SAME_GRID) for x in shared):
+        return []
+    own, other = (" x ".join(f"{h[x]:.4g}" for x in shared) for h in (sizes, others))
+    note = (
+        f"its voxels are {own} {units.symbol(volume.unit)} and those of the image {other} "
+        f"{units.symbol(image.unit)}; it is used voxel by voxel."
+    )
+    return [note]
 
 
 def _space_first(data: Array, letters: str) -> tuple[Array, str]:

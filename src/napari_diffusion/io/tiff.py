@@ -66,7 +66,7 @@ def _read(path: Path, pixels: bool = True) -> Volume:
         else:
             raw = np.broadcast_to(np.zeros((), series.dtype), series.shape)
     if raw.dtype.kind not in "biuf":
-        raise InputError(f"values of type {raw.dtype} are no real image")
+        raise InputError(f"its {raw.dtype} values are no image of real numbers")
     slope, inter = calibration(header)
     if pages.kind == "ome":
         fields = ome.volume_fields(header.description, axes)
@@ -77,7 +77,7 @@ def _read(path: Path, pixels: bool = True) -> Volume:
     calibrated = pixels and (slope, inter) != (1.0, 0.0)
     coupled = axes.index("S") if "S" in axes and colours.are_coupled else None
     return Volume(
-        in_real_units(raw, slope, inter) if calibrated else raw,
+        in_real_units(raw, slope, inter, path) if calibrated else raw,
         axes,
         channel_axis=coupled,
         format="TIFF",

@@ -18,8 +18,8 @@ from napari_diffusion.core.errors import InputError
 #: Largest number of tags of a page; more are a sign of damage.
 _MAX_TAGS = 4096
 #: Size of a value of each TIFF type [byte].
-TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-TYPE_SIZES |= {16: 8, 17: 8, 18: 8}
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TYPE_SIZES |= {16: 8, 17: 8, 18: 8}
 _INTEGER_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _IMAGE_DESCRIPTION = 270
 #: Tags of the standard, and ImageJ's metadata. Values of private tags may be anywhere.
@@ -161,7 +161,7 @@ def _directory(file: BinaryIO, start: int, order: str, is_big: bool) -> tuple[Di
     following = struct.unpack_from(order + offset_code, block, count * entry.size)[0]
     values = []
     for code, (kind, number, value) in entries.items():
-        extent = TYPE_SIZES.get(kind, 0) * number
+        extent = _TYPE_SIZES.get(kind, 0) * number
         if extent > len(value) and (code < _FIRST_PRIVATE or code in _IMAGEJ_TAGS):
             place = struct.unpack(order + offset_code, value)[0]
             values.append((place, place + extent))

@@ -222,12 +222,11 @@ def _check_count(tif: Any, series: Any, kind: str, chain: list[Directory] | None
     stored = pages if pages > 1 or not series.keyframe.is_final else planes
     if kind == "imagej" and chain is not None and len(chain) > 1:
         stored = len(chain)
-    for own in (described, stored):
-        if own != planes:
-            raise InputError(
-                f"its header describes {planes if own is stored else described} planes, and it "
-                f"holds {stored if own is stored else planes}; it is damaged"
-            )
+    counts = (described, planes) if described != planes else (planes, stored)
+    if counts[0] != counts[1]:
+        raise InputError(
+            f"its header describes {counts[0]} planes, and it holds {counts[1]}; it is damaged"
+        )
 
 
 def _check_segments(tif: Any, series: Any, chain: list[Directory]) -> int:

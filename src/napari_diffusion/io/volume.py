@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import MissingLibraryError
+from napari_diffusion.io.compressed import check_memory
 
 #: Letters of axes of unknown kind: I for pages of a plain TIFF, Q for leading axes of an array.
 UNKNOWN_AXES = "IQ"
@@ -175,10 +176,27 @@ def require(library: str, purpose: str) -> Any:
         ) from None
 
 
-def in_real_units(raw: Array, slope: float, inter: float) -> Array:
-    """Return ``slope * raw + inter`` as float32, or as float64 for types of higher precision."""
+def in_real_units(raw: Array, slope: float, inter: float, path: Path) -> Array:
+    """Return ``slope * raw + inter`` as float32, or as float64 for types of higher precision.
+
+    Parameters
+    ----------
+    raw
+        Stored numbers, memory-mapped or not.
+    slope, inter
+        Slope and intercept from stored numbers to real values.
+    path
+        Path of the file, for messages.
+
+    Raises
+    ------
+    NotEnoughMemory
+        When the real values do not fit into the free memory.
+    """
     small = raw.dtype.itemsize <= 2 if raw.dtype.kind in "iub" else raw.dtype.itemsize <= 4
-    values: Array = np.asarray(raw).astype(np.float32 if small else np.float64)
+    real = np.dtype(np.float32 if small else np.float64)
+    check_memory(raw.size * real.itemsize, path)
+    values: Array = np.asarray(raw).astype(real)
     # Values beyond the range become infinite, and a run refuses them with their number.
     with np.errstate(over="ignore", invalid="ignore"):
         np.multiply(values, slope, out=values)

@@ -119,6 +119,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def reset_choices(self, *_: Any) -> None:
         """Update the lists of layers; napari calls this when the layers of the viewer change."""
         self.form.reset_choices()
+        if "renamed" not in self._viewer.layers.events.emitters:  # napari before 0.7
+            for layer in self._viewer.layers:
+                layer.events.name.connect(self.reset_choices)
 
     def fail(self, error: Exception) -> None:
         """Show an error below Run."""

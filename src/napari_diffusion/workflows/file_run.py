@@ -178,7 +178,7 @@ class FileRun:
         try:
             overwrite = self.options.overwrite
             return self._write_to(self.target, result, overwrite=overwrite, commit=commit)
-        except (OSError, ValueError, MemoryError) as error:
+        except Exception as error:  # a writer may raise anything; only this has the result
             kept = self._save_elsewhere(result)
             if kept is None:
                 raise
@@ -210,7 +210,7 @@ class FileRun:
         folders = (Path(tempfile.gettempdir()), Path.home())
         for folder, ending in product(folders, dict.fromkeys((suffix, ".npy"))):
             path = folder / f"{stem}-{secrets.token_hex(4)}{ending}"
-            with suppress(OSError, ValueError, MemoryError):
+            with suppress(Exception):  # the next place may take it
                 return self._write_to(path, result, overwrite=False)[0]
         return None
 
@@ -275,7 +275,8 @@ def filter_file(
     Raises
     ------
     ValueError, TypeError, MemoryError, OSError, WriteError, Cancelled
-        When the file cannot be filtered; nothing is written then.
+        When the file cannot be filtered. The target is not written then; a result that it refuses
+        is saved elsewhere, and the `WriteError` says where.
     """
     volume = io.read(source)
     request = axes_from_recipe(recipe, volume, AxisRequest())

@@ -363,6 +363,7 @@ def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
     wait_until_settled(qtbot, gui)
     viewer.theme = "light"  # after a change of style, Qt measures all widgets again
     gui.panel.say("a sentence that goes on and on " * 10)
+    wait_until_settled(qtbot, gui)  # and the labels get the width of the widest again
     QApplication.processEvents()
     gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)
     QApplication.processEvents()

@@ -143,12 +143,12 @@ NAMES = [
     Row("none", ZYX, (0, 1, 2), (1, 1, 1), "pixel", PLAIN),
     Row("none, two axes", (8, 9), (0, 1), (1, 1), "pixel", "2-D: axis 0, axis 1."),
     Row("volume of two channels", (30, 2, 64, 65), (0, 2, 3), (1, 1, 1), "pixel",
-        "3-D: axis 0, axis 2, axis 3; 2 images separately. "
+        "3-D: axis 0, axis 2, axis 3; 2 channels separately. "
         f"{AS_Z.format(0)} {AS_CHANNELS.format(1, 2)}"),
     Row("channels first", (3, 64, 65), (1, 2), (1, 1), "pixel",
-        f"2-D: axis 1, axis 2; 3 images separately. {AS_CHANNELS.format(0, 3)}"),
+        f"2-D: axis 1, axis 2; 3 channels separately. {AS_CHANNELS.format(0, 3)}"),
     Row("channels last", (64, 65, 2), (0, 1), (1, 1), "pixel",
-        f"2-D: axis 0, axis 1; 2 images separately. {AS_CHANNELS.format(2, 2)}"),
+        f"2-D: axis 0, axis 1; 2 channels separately. {AS_CHANNELS.format(2, 2)}"),
     Row("thin volume with a length", (3, 64, 65), (0, 1, 2), (1, 1, 1), "µm",
         "3-D: axis 0, axis 1, axis 2.", {"units": UM}),
     Row("thin volume with names", (3, 64, 65), (0, 1, 2), (1, 1, 1), "pixel", THREE, NAMED),
@@ -157,7 +157,7 @@ NAMES = [
         "3-D: axis 1, axis 3, axis 4; 5 images separately. "
         f"Axis 0 is beyond the last three: not taken as space. {AS_Z.format(1)}"),
     Row("five axes", (5, 2, 6, 32, 33), (2, 3, 4), (1, 1, 1), "pixel",
-        "3-D: axis 2, axis 3, axis 4; 5 images and 2 images separately. "
+        "3-D: axis 2, axis 3, axis 4; 5 images and 2 channels separately. "
         "Axis 0 is beyond the last three: not taken as space. "
         f"{AS_CHANNELS.format(1, 2)} {AS_Z.format(2)}"),
     Row("five names", (5, 2, 6, 8, 9), (2, 3, 4), (1, 1, 1), "pixel",

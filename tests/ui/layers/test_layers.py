@@ -127,6 +127,8 @@ def test_result_has_the_style_of_its_source():
 
 
 def _equal(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
     sequences = np.ndarray | list | tuple
     one, other = (
         np.asarray(value) if isinstance(value, sequences) else value for value in (one, other)

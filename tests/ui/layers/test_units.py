@@ -16,6 +16,14 @@ SCENES = {
 }
 
 
+def units_of_sliders(viewer, layer):
+    """Return the units of the sliders of a viewer, of which a layer has all axes.
+
+    They are common units since napari 0.9. Earlier releases show the numbers of each layer.
+    """
+    return getattr(viewer.layers.extent, "units", layer.units)
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("scene", SCENES)
 def test_preview_is_of_the_plane_on_screen(open_preview, qtbot, noisy, scene, first):
@@ -27,7 +35,7 @@ def test_preview_is_of_the_plane_on_screen(open_preview, qtbot, noisy, scene, fi
         viewer.layers.selection.active = image
         if first:
             viewer.layers.move(viewer.layers.index(image), len(viewer.layers))
-    common = viewer.layers.extent.units[0]
+    common = units_of_sliders(viewer, image)[0]
     for plane in (1, 4):
         viewer.dims.set_point(0, (plane * scale[0] * image.units[0]).to(common).magnitude)
         wait_for_preview(qtbot, gui)
@@ -45,7 +53,7 @@ def test_large_plane_in_another_unit_is_cut_at_the_view_centre(open_preview, qtb
     image = viewer.layers[0]
     viewer.add_image(np.zeros((8, 9)), units=("um",) * 2)
     viewer.layers.selection.active = image
-    common = viewer.layers.extent.units[1]
+    common = units_of_sliders(viewer, image)[1]
     middle = (0.2 * image.units[1]).to(common).magnitude
     camera(viewer).center = (0, 0, middle)
     wait_for_preview(qtbot, gui)
@@ -75,16 +83,17 @@ def test_preview_is_removed_before_its_empty_plane_is_drawn(open_preview, qtbot,
 
 def test_snapshots_keep_the_units_of_the_viewer(open_widget, qtbot, press_run, noisy):
     viewer, gui = open_widget("Isotropic diffusion")
-    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
-    viewer.add_image(noisy[0], scale=(50, 50), units=("nm",) * 2)
+    volume = viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    plane = viewer.add_image(noisy[0], scale=(50, 50), units=("nm",) * 2)
     wait_until_settled(qtbot, gui)
-    before = viewer.layers.extent.units
+    before = units_of_sliders(viewer, volume)
     assert before is not None
     gui.sections[OutputsSection].box.open = True
     gui.sections[OutputsSection].snapshots.value = 3
     stack = press_run(viewer, gui)
     assert stack.data.shape == (3, *noisy.shape[1:])
     assert stack.axis_labels[0] == "diffusion time"
-    assert viewer.layers.extent.units == before
+    assert stack.units[1:] == plane.units
+    assert units_of_sliders(viewer, volume) == before
     gui.form.layer.value = stack
     assert gui.form.table.axes == (1, 2)

@@ -7,6 +7,7 @@ from qtpy.QtCore import Qt
 
 from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.overlay.overlay_layer import REFRESH_DELAY_MS
+from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.sections import preview as module
 
@@ -310,7 +311,7 @@ def test_large_plane_is_cut_at_the_view_centre(open_preview, qtbot, preferences)
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(22, 38), slice(32, 48))
     assert "the middle, 16 × 16 voxels" in section.status.value
-    viewer.scene.camera.center = (0, 10, 35)
+    camera(viewer).center = (0, 10, 35)
     wait_for_preview(qtbot, gui)
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(12, 28), slice(62, 78))

@@ -92,7 +92,7 @@ def test_a_report_that_fails_is_only_logged(caplog):
 
 def trees():
     for path in sorted(UI.rglob("*.py")):
-        yield path, ast.parse(path.read_text())
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
 def is_slot(function):

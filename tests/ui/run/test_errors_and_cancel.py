@@ -258,7 +258,7 @@ def slow(image, model, request, *, cancel, **keywords):
     raise nd.Cancelled("The filter was cancelled.")
 
 outputs.run_with_outputs = slow
-viewer = napari.Viewer(show_welcome_screen=False)
+viewer = napari.Viewer()
 _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Isotropic diffusion")
 viewer.add_image(np.zeros((5, 6), np.float32))
 widget.panel.button.native.click()

@@ -1,5 +1,8 @@
 """Layers whose arrays raise errors: every action ends in a sentence, and none in an exception."""
 
+import traceback
+from pathlib import Path
+
 import dask.array
 import numpy as np
 import pytest
@@ -14,6 +17,10 @@ from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 
+#: Options of the formats that the installed release of zarr writes.
+ZARR_FORMATS = {"zarr 2": {}}
+if hasattr(zarr, "create_array"):  # zarr 3
+    ZARR_FORMATS = {"zarr 2": {"zarr_format": 2}, "zarr 3": {"zarr_format": 3}}
 VALUES = np.random.default_rng(0).random((6, 16, 20), np.float32)
 
 
@@ -63,6 +70,15 @@ def open_all(gui):
     gui.sections[ThresholdSection].mark.value = True
 
 
+def emit(event):
+    """Emit an event of a broken layer, after which napari before 0.7 fails, but none of ours."""
+    try:
+        event()
+    except Exception as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        assert not any("napari_diffusion" in Path(file).parts for file in files)
+
+
 @pytest.mark.parametrize("error", [RuntimeError, OSError, KeyError, ValueError, TypeError])
 @pytest.mark.parametrize("broken", ["shape", "dtype", "values"])
 def test_every_action_on_a_broken_array_ends_in_a_sentence(
@@ -99,8 +115,8 @@ def test_every_action_on_a_broken_array_ends_in_a_sentence(
     for button in ("python", "command", "json"):
         getattr(gui.sections[RecipeSection], button).native.click()
     gui.reset_choices()
-    layer.events.scale()
-    layer.events.data()
+    emit(layer.events.scale)
+    emit(layer.events.data)
     wait_until_settled(qtbot, gui)
     # With its array back, the layer can be filtered.
     array.broken = set()
@@ -144,14 +160,15 @@ def test_array_of_a_foreign_type_is_filtered(open_alone, qtbot, press_run):
     np.testing.assert_array_equal(viewer.layers[-2].data, VALUES - result)
 
 
-@pytest.mark.parametrize("library", ["zarr 2", "zarr 3", "memmap", "levels", "dask"])
+@pytest.mark.parametrize("library", [*ZARR_FORMATS, "memmap", "levels", "dask"])
 def test_lazy_array_is_filtered_as_the_array_in_memory(
     open_alone, qtbot, press_run, tmp_path, library
 ):
     if library.startswith("zarr"):
-        array = zarr.create_array(
-            tmp_path / "a.zarr", data=VALUES, chunks=(2, 8, 8), zarr_format=int(library[-1])
-        )
+        options = {"shape": VALUES.shape, "dtype": VALUES.dtype, "chunks": (2, 8, 8)}
+        options |= ZARR_FORMATS[library]
+        array = zarr.open_array(tmp_path / "a.zarr", mode="w", **options)
+        array[:] = VALUES
     elif library == "memmap":
         np.save(tmp_path / "a.npy", VALUES)
         array = np.load(tmp_path / "a.npy", mmap_mode="r")

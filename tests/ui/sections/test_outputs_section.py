@@ -219,6 +219,27 @@ def test_symmetric_limit_of_zeros_is_one():
     assert run.symmetric_limit(np.array([np.nan, -2.0])) == 2
 
 
+@pytest.mark.parametrize("time", [41.7, 7.3, 0.7])
+def test_complete_run_is_not_called_stopped(open_alone, press_run, time):
+    """Sums of steps may round to another number than the time."""
+    viewer, widget = open_alone("Anisotropic diffusion")
+    image = np.linspace(0, 100, 12, dtype=np.float32).reshape(3, 4)
+    viewer.add_image(image, name="a")
+    model = nd.PeronaMalik(sigma=0.8)
+    for scheme in (nd.schemes.Explicit(), nd.schemes.RKL2(supersteps=7), nd.schemes.FSI(cycles=7)):
+        widget.form.load(nd.Recipe(model, time, scheme=scheme))
+        viewer.layers.selection.active = viewer.layers[0]
+        layer = press_run(viewer, widget)
+        assert "stopped" not in layer.name
+        notes = layer.metadata["napari-diffusion"]
+        assert "stopped" not in notes
+        assert notes["recipe"]["time"] == time
+        assert widget.panel.status.value.startswith("Done in")
+        np.testing.assert_array_equal(
+            layer.data, nd.diffuse(image, model, time=time, scheme=scheme)
+        )
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, fake_run, frames):
     viewer, widget = open_alone("Isotropic diffusion")

@@ -122,7 +122,9 @@ def vesselness(curvatures: Field, gamma: float, bright: bool) -> Field:
     # overflows.
     share = size / np.maximum(largest, np.finfo(size.dtype).tiny)
     second = np.maximum(share[min(1, len(share) - 1)], MIN_CURVATURE)
-    height = np.clip(largest / gamma, MIN_CURVATURE, MAX_CURVATURE)
+    # Limited before the division too, which would overflow for a small gamma.
+    height = np.minimum(largest, MAX_CURVATURE * gamma) / gamma
+    height = np.clip(height, MIN_CURVATURE, MAX_CURVATURE)
     # Frangi's vesselness jumps where the two smaller eigenvalues are equal, since their directions
     # swap. The factor 1 - l1^2 / l2^2 makes it end at zero.
     vessel = np.where((signed[1:] < 0).all(0), np.maximum(1 - np.square(share[0] / second), 0), 0)
@@ -197,10 +199,13 @@ def compose(
     start
         First plane of ``d`` that is written.
     """
-    full = symmetric(np.asarray(matrix, float))
-    n = full.shape[-1]
     smallest = SMALLEST_EIGENVALUE[matrix.dtype.itemsize]
-    min_gap = MIN_EIGENVALUE_GAP * np.maximum(np.abs(mu).max(0), smallest)
+    # In a power of two near the largest eigenvalue, since products of eigenvalues may overflow.
+    exponent = -np.frexp(np.maximum(np.abs(mu).max(0), smallest))[1]
+    full = symmetric(np.ldexp(np.asarray(matrix, float), exponent))
+    mu = np.ldexp(np.asarray(mu, float), exponent)
+    n = full.shape[-1]
+    min_gap = MIN_EIGENVALUE_GAP * np.maximum(np.abs(mu).max(0), np.ldexp(smallest, exponent))
     shares = [np.broadcast_to(np.asarray(row, float), full.shape[:-2]) for row in lam]
     for i in range(1, n):
         shares[i] = np.where(mu[i - 1] - mu[i] > min_gap, shares[i], shares[i - 1])
@@ -208,8 +213,8 @@ def compose(
     factor = np.broadcast_to(np.eye(n), full.shape)
     for order in range(n):
         total = total + shares[0][..., None, None] * factor
-        factor = factor @ (full - np.asarray(mu[order], float)[..., None, None] * np.eye(n))
-        gaps = [np.asarray(mu[i] - mu[i + order + 1], float) for i in range(n - order - 1)]
+        factor = factor @ (full - mu[order][..., None, None] * np.eye(n))
+        gaps = [mu[i] - mu[i + order + 1] for i in range(n - order - 1)]
         distinct = [gap > min_gap for gap in gaps]
         shares = [
             np.where(keep, (shares[i] - shares[i + 1]) / np.where(keep, gap, 1), 0)

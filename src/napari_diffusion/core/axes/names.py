@@ -122,13 +122,19 @@ def space_axes(
         space = [i for i in space if has_length[i]]
     longest = max((shape[i] for i in space), default=0)
     short = [i for i in space if kinds[i] is None and not has_length[i]]
-    short = [i for i in short if _is_short(shape[i], longest)]
+    short = [i for i in short if is_short(shape[i], longest)]
     space = [i for i in space if i not in short]
     return tuple(space or range(len(names))[-2:])[-3:]
 
 
-def _is_short(size: int, longest: int) -> bool:
-    """Whether an axis has so few samples beside a longer one that they are hardly planes."""
+def is_short(size: int, longest: int) -> bool:
+    """Whether an axis has so few samples beside a longer one that they are hardly planes.
+
+    Parameters
+    ----------
+    size, longest
+        Number of samples of the axis, and of the longest axis that it is compared with.
+    """
     return size == 1 or (1 < size <= FEW_SAMPLES and size * LONGER <= longest)
 
 
@@ -160,7 +166,7 @@ def assumptions(
             sentences.append(f"The name {name} is not known here: not taken as space.")
         elif kind is None and is_space and i not in default[-2:] and not has_length[i]:
             sentences.append(f"{_capital(name)} has no name: taken as z. Uncheck it if it is time.")
-        elif kind is None and not is_space and _is_short(shape[i], max(shape)):
+        elif kind is None and not is_space and is_short(shape[i], max(shape)):
             sentences.append(
                 f"{_capital(name)} has {shape[i]} samples and no name: taken as channels. "
                 "Check it to smooth along it."
@@ -199,7 +205,13 @@ def describe_axes(
     """
     text = f"{len(axes)}-D: " + ", ".join(names[i] or f"axis {i}" for i in sorted(axes))
     others = [i for i in range(len(names)) if i not in axes and i != coupled and shape[i] != 1]
-    counts = [f"{shape[i]} {_noun(names[i])}" for i in others]
+    # An axis without a name is taken for channels where it has few samples, see `assumptions`.
+    longest = max((n for i, n in enumerate(shape) if i != coupled), default=0)
+    counts = [
+        f"{shape[i]} "
+        + _noun(names[i], AxisKind.CHANNEL if is_short(shape[i], longest) else AxisKind.UNKNOWN)
+        for i in others
+    ]
     if coupled is not None:
         text += f"; {shape[coupled]} {_noun(names[coupled], AxisKind.CHANNEL)} together"
     if counts:

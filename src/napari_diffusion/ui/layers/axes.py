@@ -30,8 +30,8 @@ from napari_diffusion.engine.recipe import Recipe
 PIXEL = "pixel"
 #: Length units to choose from, smallest first; a different unit of the layer is added to them.
 LENGTHS = ("nm", "µm", "mm", "cm", "m")
-#: Axis label that napari gives to an axis without a name.
-_NAMELESS = re.compile(r"-\d+")
+#: Axis label that napari gives to an axis without a name: "-1", or "axis -1" before napari 0.7.
+_NAMELESS = re.compile(r"(axis )?-\d+")
 #: Significant digits of a voxel size that is computed from several numbers.
 _DIGITS = 12
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 
 def make_canvas_current(native: QWidget) -> None:
@@ -21,6 +21,8 @@ def make_canvas_current(native: QWidget) -> None:
     top = native
     while (above := top.parentWidget()) is not None:
         top = above
-    for canvas in top.findChildren(QOpenGLWidget):
+    # Another plugin may have a canvas in a dock; that of napari is in the middle.
+    middle = top.centralWidget() if isinstance(top, QMainWindow) else None
+    for canvas in (middle or top).findChildren(QOpenGLWidget):
         if canvas.isValid():
             canvas.makeCurrent()

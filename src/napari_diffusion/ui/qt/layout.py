@@ -98,6 +98,8 @@ def align_labels(form: Container[Any]) -> None:
     labels = [label for widget in form for label in [_label_of(widget)] if label is not None]
     for label in labels:
         label.ensurePolished()
+        label.setMinimumWidth(0)  # the size hint is never below the minimum
+        label.setIndent(label.indent())  # Qt forgets the size hint that it has kept
     width = max(label.sizeHint().width() for label in labels)
     for label in labels:
         label.setFixedWidth(width)

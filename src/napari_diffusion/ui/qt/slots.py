@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-#: Errors that say in a sentence what is wrong; others are logged with their traceback.
+#: Errors that say in a sentence what is wrong; the log has their traceback as a debug message only.
+#: It has that of others as an error.
 _EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -49,8 +50,8 @@ def report(owner: Any, error: Exception) -> None:
     error
         The error.
     """
-    if not isinstance(error, _EXPECTED_ERRORS):
-        _log.error("%s", "".join(traceback.format_exception(error)))
+    level = logging.DEBUG if isinstance(error, _EXPECTED_ERRORS) else logging.ERROR
+    _log.log(level, "%s", "".join(traceback.format_exception(error)))
     try:
         fail = getattr(owner, "fail", None) or _notify
         fail(error)
