@@ -97,6 +97,16 @@ def open_widget(make_napari_viewer_proxy):
 
 
 @pytest.fixture
+def widget_off_its_dock(open_widget):
+    """Delete a widget that a test takes off its dock.
+
+    Garbage would be reported by napari 0.6 as a widget that the test has forgotten.
+    """
+    yield
+    gc.collect()
+
+
+@pytest.fixture
 def open_alone(qtbot):
     """Return a function that opens a widget for a viewer without a window.
 

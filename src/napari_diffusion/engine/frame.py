@@ -205,7 +205,8 @@ def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
     if 0 < difference < smallest * plan.grid.finest:
         raise ValueError(
             f"The values of the image differ by {difference:.2g}, and squares of its gradients "
-            f"underflow in {u.dtype}; multiply the image, and thresholds of the model, by the same number."
+            f"underflow in {u.dtype}; multiply the image, and thresholds of the model, by the same "
+            "number."
         )
 
 
@@ -270,7 +271,8 @@ def _largest_with_gradients(
     """
     if operator.has_tensor or all(kernel != "grad2" for kernel, *_ in calls):
         return operator.largest_value(grid, dtype)
-    return float(np.finfo(dtype).max) ** 0.5 / 16 * min(1.0, grid.finest)
+    limit: float = float(np.finfo(dtype).max) ** 0.5 / 16 * min(1.0, grid.finest)
+    return limit
 
 
 def _not_finite(problem: Problem, index: FrameIndex, refused: Any) -> NotFinite:

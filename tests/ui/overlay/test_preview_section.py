@@ -219,6 +219,7 @@ def test_layer_may_be_deleted_or_changed_during_a_preview(
     assert_shows_the_run(viewer, gui)
 
 
+@pytest.mark.usefixtures("widget_off_its_dock")
 def test_dock_or_viewer_may_be_closed_during_a_preview(open_preview, qtbot, noisy, held_previews):
     held_previews.go.set()
     viewer, _, section = open_preview(noisy)

@@ -47,10 +47,16 @@ def draft_of(gui, section):
     return nd.preview(settings.image, settings.recipe, region=region, draft=True)
 
 
+def is_same(shown, picture):
+    return np.allclose(shown, picture, rtol=0, atol=1e-3 * np.ptp(picture))
+
+
+def shows(section, picture):
+    return is_same(section.overlay.layer.data, picture)
+
+
 def assert_shows_a_draft(gui, section):
-    tolerance = 1e-3 * np.ptp(gui.form.settings().image)
-    shown = np.asarray(section.overlay.layer.data)
-    np.testing.assert_allclose(shown, draft_of(gui, section), atol=tolerance)
+    assert shows(section, draft_of(gui, section))
 
 
 def test_draft_is_shown_and_marked_before_the_kernels_are_compiled(
@@ -100,14 +106,14 @@ def test_each_change_shows_a_draft_and_only_the_last_an_exact_preview(
 ):
     viewer, gui, section = shown
     for kappa in (5.0, 50.0, 20.0):
-        waits = fake_compile_client.cancelled
+        waits, before = fake_compile_client.cancelled, np.array(section.overlay.layer.data)
         gui.form.controls["kappa"].value = kappa
         # The wait for the kernels of the previous preview is cancelled.
         qtbot.waitUntil(lambda waits=waits: fake_compile_client.cancelled > waits, timeout=WAIT)
-        qtbot.waitUntil(
-            lambda: section.overlay._queue._refining and section.overlay.pending, timeout=WAIT
-        )
-        assert_shows_a_draft(gui, section)
+        draft = draft_of(gui, section)
+        assert not is_same(before, draft)
+        qtbot.waitUntil(lambda draft=draft: shows(section, draft), timeout=WAIT)
+        assert section.overlay.pending
         assert section.status.value.startswith("Draft")
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)

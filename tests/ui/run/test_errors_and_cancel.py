@@ -229,6 +229,7 @@ def test_run_ends_when_the_widget_is_destroyed(qtbot, noisy, fake_run):
     assert len(viewer.layers) == 1
 
 
+@pytest.mark.usefixtures("widget_off_its_dock")
 def test_run_ends_when_the_dock_is_closed_by_its_button(open_widget, qtbot, noisy, fake_run):
     """That button takes the widget off the dock and destroys nothing."""
     viewer, widget = open_widget("Isotropic diffusion")
