@@ -1,9 +1,10 @@
-"""Delete images under our layers in a visible window: ``python delete_in_window.py KIND NDISPLAY``.
+"""Delete images under our layers in a visible window: ``python delete_in_window.py KIND``.
 
-It is a program of its own: a fault of OpenGL ends the process. It prints the name of each case that
-the process has survived.
+It is a program of its own: a fault of OpenGL ends the process. It prints each case that the process
+has survived, in 2-D and in 3-D view.
 """
 
+import gc
 import os
 import sys
 import tempfile
@@ -26,7 +27,7 @@ def image(seed, shape=SHAPE):
     return np.random.default_rng(seed).random(shape, np.float32)
 
 
-def draw(condition=lambda: True, seconds=0.3):
+def draw(condition=lambda: True, seconds=0.15):
     """Process events, so that the window is drawn, until a condition holds."""
     began = time.monotonic()
     while not condition() or time.monotonic() < began + seconds:
@@ -37,14 +38,21 @@ def draw(condition=lambda: True, seconds=0.3):
 
 
 class Scene:
-    """A viewer with an image, the widget and a layer of ours over the image."""
+    """An image in a viewer with the widget, and a layer of ours over the image.
+
+    A viewer takes seconds to open, so the scenes share one until a case closes it or its dock.
+    """
+
+    viewer = dock = widget = None
 
     def __init__(self, kind, ndisplay):
-        self.viewer = napari.Viewer(show=True)
+        if Scene.viewer is None:
+            Scene.viewer = napari.Viewer(show=True)
+            Scene.dock, Scene.widget = self.viewer.window.add_plugin_dock_widget(
+                "napari-diffusion", "Anisotropic diffusion"
+            )
+        self.viewer.layers.clear()
         self.image = self.viewer.add_image(image(0), name="image")
-        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(
-            "napari-diffusion", "Anisotropic diffusion"
-        )
         self.viewer.dims.ndisplay = ndisplay
         self.section = self.widget.sections[
             PreviewSection if kind == "preview" else ThresholdSection
@@ -52,6 +60,8 @@ class Scene:
         self.section.box.open = True
         if kind == "edges":
             self.section.mark.value = True
+        else:
+            self.section.show.value = True
         self.wait()
 
     @property
@@ -165,10 +175,12 @@ def dock_closed(scene):
     draw()
     scene.viewer.layers.remove(scene.image)
     draw()
+    viewer_closed(scene)
 
 
 def viewer_closed(scene):
     scene.viewer.close()
+    Scene.viewer = None
     draw()
 
 
@@ -187,17 +199,23 @@ CASES = (
     dock_closed,
     viewer_closed,
 )
+#: Cases that differ in what napari deletes.
+DISTINCT_CASES = (removed, both_selected_among_three, cleared, dock_closed)
+
+
+def cases_of(kind):
+    """Return pairs of a view and a case: all cases for a preview in 2-D view."""
+    in_2d = CASES if kind == "preview" else DISTINCT_CASES
+    return [*((3, case) for case in DISTINCT_CASES), *((2, case) for case in in_2d)]
 
 
 def main():
-    kind, ndisplay = sys.argv[1], int(sys.argv[2])
-    for case in CASES:
+    kind = sys.argv[1]
+    gc.freeze()  # napari searches for garbage at every deletion
+    for ndisplay, case in cases_of(kind):
         scene = Scene(kind, ndisplay)
         case(scene)
-        if case is not viewer_closed:
-            scene.viewer.close()
-        draw()
-        sys.stdout.write(f"{case.__name__}\n")
+        sys.stdout.write(f"{ndisplay} {case.__name__}\n")
         sys.stdout.flush()
 
 

@@ -331,13 +331,15 @@ def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, nois
     labels = [layout._label_of(each) for each in gui.form.more.body if layout._label_of(each)]
     before = {label.width() for label in labels}
     assert len(before) == 1
-    font = gui.scroll.font()
-    font.setPointSize(2 * font.pointSize())
-    gui.scroll.setFont(font)
-    wait_until_settled(qtbot, gui)
-    after = {label.width() for label in labels}
-    assert len(after) == 1
-    assert after.pop() > before.pop()
+    widths, points = [], gui.scroll.font().pointSize()
+    for size in (points, 2 * points, points):
+        font = gui.scroll.font()
+        font.setPointSize(size)
+        gui.scroll.setFont(font)
+        wait_until_settled(qtbot, gui)
+        (width,) = {label.width() for label in labels}
+        widths.append(width)
+    assert widths[1] > widths[0] == widths[2]
 
 
 def test_at_most_six_rows_are_shown_at_first(open_widget, noisy, qtbot):
