@@ -204,7 +204,7 @@ def test_protected_block_without_a_signal_leaves_no_thread():
     end = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # a thread of an earlier test may end meanwhile
     assert not stop.event.is_set()
 
 
