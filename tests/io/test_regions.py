@@ -249,7 +249,7 @@ def test_large_and_negative_labels_are_exact(image, tmp_path):
     labels = np.where(MASK, 2**60 + 1, -7)
     path = save(tmp_path / "l.nii", labels.astype("i8"))
     np.testing.assert_array_equal(regions(path, image, "labels").values, labels)
-    path = save(tmp_path / "u.nii", np.where(MASK, 2**64 - 1, 0).astype("u8"))
+    path = save(tmp_path / "u.nii", np.where(MASK, np.uint64(2**64 - 1), np.uint64(0)))
     assert "at most 9223372036854775807" in refusal(path, image, "labels").description
     path = save(tmp_path / "f.nii", np.where(MASK, 2.0**60, 0))
     assert "of type float64 must be at most 9007199254740992" in str(refusal(path, image, "labels"))

@@ -126,7 +126,8 @@ def test_changed_byte_beside_the_pixels_keeps_the_shape(kind, tmp_path, silent):
         volume = read_or_refuse(path)
         refused += volume is None
         if volume is not None:
-            assert volume.shape == data.shape
+            # A page that a changed tag calls a thumbnail is left out, which is said.
+            assert volume.shape == data.shape or any("left out" in note for note in volume.notes)
             assert volume.data.dtype.itemsize == data.dtype.itemsize
     assert 0 < refused < DAMAGES
 

@@ -121,6 +121,8 @@ def pages_of(tif: Any, path: Path) -> Pages:
             raise InputError("its width or height is 0, and it has pixels; it is damaged")
         return Pages(series, axes, kind, notes)
     _check_count(tif, series, kind, chain)
+    if series.kind == "generic" and chain is not None:
+        _check_pages(tif, chain)
     if any(page is None for page in series):
         raise InputError("some of its planes are in no file")
     missing = _check_segments(tif, series, chain or [])
@@ -227,6 +229,13 @@ def _check_count(tif: Any, series: Any, kind: str, chain: list[Directory] | None
         raise InputError(
             f"its header describes {counts[0]} planes, and it holds {counts[1]}; it is damaged"
         )
+
+
+def _check_pages(tif: Any, chain: list[Directory]) -> None:
+    """Refuse a file with a page that is in no series: tifffile leaves out pages without a size."""
+    count = sum(len(level) for series in tif.series for level in series.levels)
+    if count < len(chain):
+        raise InputError(f"{len(chain) - count} of its {len(chain)} pages are damaged")
 
 
 def _check_segments(tif: Any, series: Any, chain: list[Directory]) -> int:
