@@ -231,8 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _unwrapped(error: BaseException) -> BaseException:
     """Return the error itself where click reports the end of a file as Ctrl-C."""
-    is_end_of_file = isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError)
-    return error.__cause__ or error if is_end_of_file else error
+    # Older releases of click do not name the cause.
+    cause = error.__cause__ or error.__context__
+    is_end_of_file = isinstance(error, click.Abort) and isinstance(cause, EOFError)
+    return cause if is_end_of_file and cause is not None else error
 
 
 def _code_without_output(reason: OSError) -> int:
