@@ -1,4 +1,4 @@
-"""Voxel size and orientation of NIfTI: the affine decides, and contradictions are told."""
+"""Voxel size and orientation of NIfTI: the affine decides, and contradictions are reported."""
 
 import struct
 

@@ -144,7 +144,7 @@ def _refuse_lost_mask(value: Any, name: str) -> None:
 
 
 def _refuse_foreign(value: Any, name: str) -> None:
-    """Refuse what is no array, and what is none within lists."""
+    """Refuse an object that is not an array, also within lists."""
     if isinstance(value, list | tuple):
         kinds: dict[type, Any] = {}
         for part in value:
