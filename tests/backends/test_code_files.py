@@ -184,7 +184,6 @@ def test_processes_that_save_the_same_file_never_show_a_part_of_it(tmp_path):
         assert content is None or (len(content) == 100_000 and len(set(content)) == 1)
         contents.add(content)
     assert [process.returncode for process in processes] == [0] * 8
-    assert len(contents - {None}) > 1
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 

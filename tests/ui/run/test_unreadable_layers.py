@@ -34,7 +34,7 @@ class ForeignDtype:
 
 
 class ForeignArray:
-    """A lazy array of another library, without ``nbytes``, that raises where it is told to."""
+    """A lazy array of another library, without ``nbytes``, that raises at a chosen place."""
 
     def __init__(self, values, dtype=None):
         self.values, self.own_dtype, self.broken = values, dtype, set()
