@@ -20,7 +20,7 @@ from napari_diffusion.estimation.risk import (
     noise_share,
     sure,
 )
-from napari_diffusion.estimation.risk_curve import RiskCurve
+from napari_diffusion.estimation.risk_curve import MAX_START_VOXEL2, START_SHARE, RiskCurve
 from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.schemes.intervals import TIME_RATIO
 
@@ -31,10 +31,6 @@ MAX_TIME_VOXEL2 = 60.0
 #: Beyond one voxel², a risk curve ends when the risk has fallen by less than this share over the
 #: last three times.
 MIN_RISK_FALL = 0.003
-#: If the best time is expected, a risk curve starts at this share of it, at most at this time
-#: [voxel²]. Noise steeper than the threshold diffuses slowly at first, and a long first step moved
-#: the best time by a tenth (measured).
-START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
 #: Maximum number of combinations tried for one model.
 MAX_COMBINATIONS = 14
 #: A search ends when so many more gains like the last would not reach the risk of a rival.
