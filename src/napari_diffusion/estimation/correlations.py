@@ -1,4 +1,4 @@
-r"""Correlations of neighbouring voxels: are they those of the noise, or those of fine detail?
+r"""Correlations of neighbouring voxels, those of the noise or those of fine detail.
 
 They are measured by a variogram along every axis, the variances of differences over one to four
 voxels,
@@ -106,8 +106,7 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     if rho[:, 0].max() < DETAIL_CORRELATION + 2 * scatter:
         return Correlations()
     along = tuple(tuple(float(value) for value in values) for values in rho)
-    # Share of the variance that is left in a second difference.
-    share = np.maximum(1 - (8 * rho[:, 0] - 2 * rho[:, 1]) / 6, 0.01)
+    share = np.array([_second_difference_share(values) for values in along])
     # Axis of the second differences in which the variogram along each axis was measured.
     across = np.array([int(axis == 0) for axis in range(len(rho))])
     variance = float(np.mean(variogram[:, -1] / share[across]))
@@ -126,6 +125,16 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
         is_calm = energy <= MAX_CORRELATED_ACTIVITY * variance * band_variance(along)
         origin = "noise" if is_calm else "undecided"
     return Correlations(along, factor, error, origin)
+
+
+def _second_difference_share(rho: Sequence[float]) -> float:
+    """Share of the variance of noise that is left in a second difference along an axis."""
+    return max(1 - (8 * rho[0] - 2 * rho[1]) / 6, 0.01) if len(rho) else 1.0
+
+
+def residual_variance(along: Sequence[Sequence[float]]) -> float:
+    """Variance of the residual of noise of unit variance; parameters as in `band_variance`."""
+    return math.prod(_second_difference_share(rho) for rho in along)
 
 
 def band_variance(along: Sequence[Sequence[float]]) -> float:

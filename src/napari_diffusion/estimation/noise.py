@@ -32,6 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,18 +115,21 @@ class Evidence:
         return 1.0 if self.is_change else FLAT_SHARE
 
     def flattest(
-        self, chosen: NDArray[np.bool_] | None = None, share: float | None = None
+        self,
+        chosen: NDArray[np.bool_] | None = None,
+        share: float | None = None,
+        minimum: int = PREFERRED_FLAT_VOXELS,
     ) -> NDArray[np.bool_]:
         """Mark the flattest ``share`` of the ``chosen`` voxels.
 
-        At least `PREFERRED_FLAT_VOXELS` are marked, if there are so many.
+        At least ``minimum`` voxels are marked, if there are so many.
         """
         share = self.flat_share if share is None else share
         chosen = np.ones(self.activity.shape, bool) if chosen is None else chosen
         count = int(chosen.sum())
         if not count:
             return chosen
-        share = min(1.0, max(share, PREFERRED_FLAT_VOXELS / count))
+        share = min(1.0, max(share, minimum / count))
         limit = np.quantile(self.activity[chosen], share)
         return np.asarray(chosen & (self.activity <= limit))
 
@@ -139,7 +143,10 @@ class Evidence:
         return not flat.any() or float(np.median(self.activity[flat])) <= max_activity * noise
 
     def calm(
-        self, chosen: NDArray[np.bool_] | None = None, max_activity: float = MAX_ACTIVITY
+        self,
+        chosen: NDArray[np.bool_] | None = None,
+        max_activity: float = MAX_ACTIVITY,
+        minimum: int = PREFERRED_FLAT_VOXELS,
     ) -> NDArray[np.bool_]:
         """Mark the flattest quarter of the ``chosen`` voxels, or less if that is too active.
 
@@ -148,7 +155,7 @@ class Evidence:
         marked for the whole image (``chosen`` is None), and no voxel is marked for a selection.
         """
         for share in sorted({self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE}, reverse=True):
-            flat = self.flattest(chosen, share)
+            flat = self.flattest(chosen, share, minimum)
             if self.is_calm(flat, max_activity):
                 return flat
         return flat if chosen is None else np.zeros_like(flat)
@@ -254,6 +261,60 @@ def select_evidence(frame: Evidence, change: Evidence) -> Evidence:
     return change if np.median(change.activity) < limit else frame
 
 
+class LocalQuantities(NamedTuple):
+    """Quantities at the voxels of one patch, all of its shape.
+
+    Attributes
+    ----------
+    residual, mean, activity
+        As in `Evidence`.
+    inside
+        Voxels whose residual is made of usable voxels alone.
+    second
+        Second difference along every fine axis, of the variance of white noise.
+    """
+
+    residual: FloatArray
+    mean: FloatArray
+    activity: FloatArray
+    inside: NDArray[np.bool_]
+    second: tuple[FloatArray, ...]
+
+
+def local_quantities(
+    u: FloatArray, valid: NDArray[np.bool_], axes: tuple[int, ...]
+) -> LocalQuantities:
+    """Compute residual, mean and activity of a patch.
+
+    Parameters
+    ----------
+    u
+        The patch, or the change between two frames [intensity].
+    valid
+        The usable voxels.
+    axes
+        The fine axes.
+    """
+    from scipy import ndimage
+
+    u, offset = _centred(u, valid)
+    # A residual is noise only if all its voxels are usable and inside the patch.
+    inside = ndimage.minimum_filter(
+        valid, [3 if i in axes else 1 for i in range(u.ndim)], mode="constant", cval=False
+    )
+    narrow = BAND_WIDTH[min(len(axes), 2)]
+    fine, mean = _gaussian(u, narrow, axes), _gaussian(u, 2 * narrow, axes)
+    window = _ACTIVITY_WINDOW.get(len(axes), 5)
+    activity = ndimage.uniform_filter(
+        (fine - mean) ** 2, [window if i in axes else 1 for i in range(u.ndim)]
+    )
+    second = tuple(_second_difference(u, axis) for axis in axes)
+    residual = u
+    for axis in axes:
+        residual = _second_difference(residual, axis)
+    return LocalQuantities(residual, mean + offset, activity, inside, second)
+
+
 def _gather_patch(
     u: FloatArray,
     valid: NDArray[np.bool_],
@@ -273,29 +334,15 @@ def _gather_patch(
     picture
         For a change, the mean of the two frames; the local mean is computed from it.
     """
-    from scipy import ndimage
-
-    u, offset = _centred(u, valid)
-    # A residual is noise only if all its voxels are usable and inside the patch.
-    inside = ndimage.minimum_filter(
-        valid, [3 if i in axes else 1 for i in range(u.ndim)], mode="constant", cval=False
-    )
-    narrow = BAND_WIDTH[min(len(axes), 2)]
-    fine, mean = _gaussian(u, narrow, axes), _gaussian(u, 2 * narrow, axes)
-    window = _ACTIVITY_WINDOW.get(len(axes), 5)
-    activity = ndimage.uniform_filter(
-        (fine - mean) ** 2, [window if i in axes else 1 for i in range(u.ndim)]
-    )
+    local = local_quantities(u, valid, axes)
+    inside, residual, second = local.inside, local.residual, local.second
+    mean = local.mean
     if picture is not None:
-        picture, offset = _centred(picture, valid)
-        mean = _gaussian(picture, 2 * narrow, axes)
-    second = [_second_difference(u, axis) for axis in axes]
-    residual = u
-    for axis in axes:
-        residual = _second_difference(residual, axis)
+        mean = local_quantities(picture, valid, axes).mean
+    u = np.where(valid, u, 0.0)
     values = np.unique(u[valid][:: max(1, u[valid].size // 10_000)])
     grey_step = float(np.diff(values).min()) if values.size > 1 else 0.0
-    negligible, rng = 1e-9 * float(np.ptp(u)), np.random.default_rng(0)
+    negligible, rng = 1e-9 * float(np.ptp(u[valid])), np.random.default_rng(0)
 
     def dithered(values: FloatArray, step: float) -> FloatArray:
         """Spread nonzero values over one grey level: otherwise a median is a multiple of it."""
@@ -314,8 +361,8 @@ def _gather_patch(
         coarser = tuple(tuple(r[inside] for r in products) for products in (second, pairs))
     return Evidence(
         residual=residual,
-        mean=mean[inside] + offset,
-        activity=activity[inside],
+        mean=mean[inside],
+        activity=local.activity[inside],
         differences=tuple(differences),
         coarser=coarser,
         axis_count=len(axes),

@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.estimation.correlations import Origin, measure_correlations
 from napari_diffusion.estimation.noise import (
     Evidence,
+    detail_variance,
     gaussian_sigma,
-    measure_correlations,
     robust_deviation,
 )
 
@@ -38,14 +39,23 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Maximum number of classes of similar local mean, and minimum number of flat voxels in a class.
 MAX_CLASSES, MIN_CLASS_VOXELS = 32, 100
 #: Minimum number of classes from which a kind is chosen.
-MIN_CLASSES = 4
+MIN_CLASSES = 2
+#: Number of voxels beyond which a class hardly gains weight: a large background is one class.
+SATURATED_VOXELS = 500
+#: Largest mean to which a line is extrapolated, as a share of the range of the classes.
+MAX_EXTRAPOLATION = 1.0
 #: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
 #: A kind other than Gaussian is chosen only if the constant variance of Gaussian noise has at least
-#: this misfit, and the other kind less than this share of it. The misfit is the root mean square of
-#: the logarithm of deviation ratios.
-MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.15, 0.5
+#: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of the
+#: logarithm of deviation ratios.
+MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.12, 0.5
+#: Largest misfit of a kind other than Gaussian. Measured: 0.02 to 0.1 where the kind is right.
+MAX_MISFIT = 0.2
+#: Smallest growth of the variance over the range of the means, relative to its median, at which
+#: noise depends on the intensity. Without growth, a line through variances is Gaussian noise.
+MIN_GROWTH = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,12 @@ class Noise:
     correlations
         For every finely sampled axis, the correlations of voxels one voxel apart, two and so on;
         empty for uncorrelated noise.
-    allowed
-        Whether the correlations count as correlations of the noise. Otherwise they may be those of
-        fine detail, and the noise is taken to be white.
+    origin
+        Where the correlations come from: ``"noise"``, ``"detail"`` of the picture, ``"undecided"``,
+        or ``"none"`` for white noise. Noise is taken to be white unless they are its own.
+    other_sigma
+        Standard deviation [intensity] if the undecided correlations are those of the noise; 0
+        where there is no doubt.
     between_frames
         Whether the noise was measured on the differences of frames.
     gain, offset
@@ -81,8 +94,26 @@ class Noise:
     gain: float = 0.0
     offset: float = 0.0
     speckle: float = 0.0
-    allowed: bool = True
+    origin: Origin = "none"
+    other_sigma: float = 0.0
     between_frames: bool = False
+
+    @property
+    def alternative(self) -> Noise | None:
+        """The noise if its undecided correlations are its own; None where there is no doubt."""
+        if not self.other_sigma > 0:
+            return None
+        factor = self.other_sigma / self.sigma
+        return replace(
+            self,
+            sigma=self.other_sigma,
+            error=factor * self.error,
+            gain=factor**2 * self.gain,
+            offset=factor**2 * self.offset,
+            speckle=factor * self.speckle,
+            origin="noise",
+            other_sigma=0.0,
+        )
 
     @property
     def correlation(self) -> float:
@@ -113,12 +144,12 @@ class _Classes(NamedTuple):
     deviation
         Standard deviation of the noise of each class [intensity].
     voxels
-        Number of flat voxels of each class.
+        Number of flat voxels of each class, bounded by `SATURATED_VOXELS`.
     """
 
     mean: FloatArray
     deviation: FloatArray
-    voxels: NDArray[np.int64]
+    voxels: FloatArray
 
 
 @cache
@@ -141,53 +172,92 @@ def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
 
     The level ``sigma`` is 0 if the image shows no noise, or has too few flat voxels.
     """
-    correlations, factor, factor_error = measure_correlations(evidence)
-    evidence = replace(evidence, residual=factor * evidence.residual)
+    correlations = measure_correlations(evidence)
+    is_shared = correlations.origin == "noise"
+    if is_shared:
+        evidence = replace(evidence, residual=correlations.factor * evidence.residual)
     sigma, error = gaussian_sigma(evidence)
     if not sigma > 0:
         return Noise("gaussian", sigma, error)
     gaussian = Noise(
         "gaussian",
         sigma,
-        math.hypot(error, factor_error * sigma),
-        correlations,
-        allowed=factor != 1,
+        math.hypot(error, correlations.error * sigma if is_shared else 0.0),
+        correlations.along,
+        origin=correlations.origin,
         between_frames=evidence.is_change,
     )
+    noise = _of_kind(evidence, gaussian, kind)
+    if correlations.origin == "undecided":
+        noise = replace(noise, other_sigma=correlations.factor * noise.sigma)
+    if noise.kind != "gaussian" or is_shared:
+        return noise
+    return _without_detail(evidence, noise)
+
+
+def _without_detail(evidence: Evidence, noise: Noise) -> Noise:
+    """Return white noise without the fine detail that its residual contains.
+
+    Half of the difference is added to the error: the extrapolation is an approximation.
+    """
+    variance = noise.sigma**2 - detail_variance(evidence)
+    sigma = math.sqrt(max(variance, 0.0))
+    return replace(noise, sigma=sigma, error=math.hypot(noise.error, (noise.sigma - sigma) / 2))
+
+
+def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
+    """Return noise of a given kind, or of the one that fits best; ``gaussian`` is the estimate."""
     if kind == "gaussian":
         return gaussian
     classes = _classes(evidence)
     if kind is None and len(classes.mean) < MIN_CLASSES:
         return gaussian
     if not len(classes.mean):
-        mean, voxels = np.array([evidence.mean.mean()]), np.array([evidence.mean.size])
-        classes = _Classes(mean, np.array([sigma]), voxels)
+        mean, voxels = np.array([evidence.mean.mean()]), np.array([1.0])
+        classes = _Classes(mean, np.array([gaussian.sigma]), voxels)
     if kind is not None:
         return _FITS[kind](evidence, classes, gaussian)
     fits = [fit(evidence, classes, gaussian) for fit in _FITS.values()]
-    misfits = [_misfit(noise, classes, sigma) for noise in fits]
-    best = min(range(len(fits)), key=misfits.__getitem__)
-    constant = _misfit(gaussian, classes, sigma)
-    if constant > MIN_GAUSSIAN_MISFIT and misfits[best] < MAX_MISFIT_SHARE * constant:
-        return fits[best]
-    return gaussian
+    fits = [noise for noise in fits if _is_supported(noise, classes)]
+    misfits = [_misfit(noise, classes, gaussian.sigma) for noise in fits]
+    constant = _misfit(gaussian, classes, gaussian.sigma)
+    limit = min(MAX_MISFIT, MAX_MISFIT_SHARE * constant)
+    if not fits or constant <= MIN_GAUSSIAN_MISFIT or min(misfits) >= limit:
+        return gaussian
+    return fits[int(np.argmin(misfits))]
+
+
+def _is_supported(noise: Noise, classes: _Classes) -> bool:
+    """Whether the variance of the noise grows with the mean, and stays > 0, over the classes.
+
+    That of Rician noise grows by little; its misfit decides.
+    """
+    if noise.kind == "rician":
+        return True
+    lowest, highest = classes.mean[[classes.mean.argmin(), classes.mean.argmax()]]
+    ends = noise.variance(np.array([lowest, highest]))
+    growth = float(ends[1] - ends[0])
+    if noise.kind == "poisson" and noise.offset + noise.gain * lowest <= 0:
+        return False
+    return growth >= MIN_GROWTH * float(np.median(classes.deviation**2))
 
 
 def _misfit(noise: Noise, classes: _Classes, sigma: float) -> float:
-    """Root mean square of the logarithms of modelled over measured deviations.
+    """Mean magnitude of the logarithms of modelled over measured deviations.
 
-    Classes are weighted by their number of voxels.
+    Classes are weighted by their number of voxels. A class that consists of edges has a logarithm
+    of 1 or more; its square would outweigh all others.
     """
     variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
     difference = np.log(variance / classes.deviation**2) / 2
-    return float(np.sqrt(np.average(difference**2, weights=classes.voxels)))
+    return float(np.average(np.abs(difference), weights=classes.voxels))
 
 
 def _classes(evidence: Evidence) -> _Classes:
     """Group the flat voxels into classes of similar local mean."""
     number = min(MAX_CLASSES, evidence.mean.size // (4 * MIN_CLASS_VOXELS))
     if number < 1:
-        return _Classes(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+        return _Classes(np.zeros(0), np.zeros(0), np.zeros(0))
     quantiles = np.quantile(evidence.mean, np.linspace(0, 1, number + 1))
     # A dark background becomes one class, not most classes: its means differ by noise alone.
     min_width = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005)))) / MAX_CLASSES
@@ -199,13 +269,14 @@ def _classes(evidence: Evidence) -> _Classes:
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
     for index in range(max(len(bounds) - 1, 1)):
-        flat = evidence.calm(which == index, MAX_CLASS_ACTIVITY)
+        flat = evidence.calm(which == index, MAX_CLASS_ACTIVITY, MIN_CLASS_VOXELS)
         count = int(flat.sum())
         deviation = robust_deviation(evidence.residual[flat]) if count >= MIN_CLASS_VOXELS else 0.0
         if deviation > 0:
             rows.append((float(evidence.mean[flat].mean()), deviation, count))
     table = np.array(rows).reshape(-1, 3)
-    return _Classes(table[:, 0], table[:, 1], table[:, 2].astype(np.int64))
+    voxels = table[:, 2] * SATURATED_VOXELS / (table[:, 2] + SATURATED_VOXELS)
+    return _Classes(table[:, 0], table[:, 1], voxels)
 
 
 def _fit_rician(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:
@@ -222,7 +293,10 @@ def _fit_poisson(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Nois
     gain, offset = _fit_line(classes.mean, classes.deviation**2, classes.voxels)
     sigma = float(np.median(classes.deviation))
     noise = replace(gaussian, kind="poisson", sigma=sigma, gain=gain, offset=offset)
-    sigma = float(np.sqrt(np.mean(noise.variance(evidence.mean))))
+    # Means far beyond those of the classes are those of impulses.
+    low, high = classes.mean.min(), classes.mean.max()
+    mean = np.clip(evidence.mean, low, high + MAX_EXTRAPOLATION * (high - low))
+    sigma = float(np.sqrt(np.mean(noise.variance(mean))))
     return replace(noise, sigma=sigma, error=gaussian.error / gaussian.sigma * sigma)
 
 
@@ -231,7 +305,8 @@ def _fit_speckle(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Nois
     mean = np.abs(classes.mean)
     mean = np.maximum(mean, 1e-12 * mean.max())
     speckle = _weighted_median(classes.deviation / mean, classes.voxels)
-    sigma = float(speckle * np.sqrt(np.mean(evidence.mean**2)))
+    level = np.clip(evidence.mean, classes.mean.min(), classes.mean.max())
+    sigma = float(speckle * np.sqrt(np.mean(level**2)))
     error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
     return replace(gaussian, kind="speckle", sigma=sigma, error=error, speckle=speckle)
 
@@ -240,7 +315,7 @@ def _fit_speckle(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Nois
 _FITS = {"rician": _fit_rician, "poisson": _fit_poisson, "speckle": _fit_speckle}
 
 
-def _fit_line(x: FloatArray, y: FloatArray, counts: NDArray[np.int64]) -> tuple[float, float]:
+def _fit_line(x: FloatArray, y: FloatArray, counts: FloatArray) -> tuple[float, float]:
     """Slope >= 0 and intercept of variances ``y`` at means ``x``, by reweighted least squares.
 
     The scatter of a variance grows with the variance. Outliers, which are edges, get less weight.
@@ -265,7 +340,7 @@ def _fit_line(x: FloatArray, y: FloatArray, counts: NDArray[np.int64]) -> tuple[
     return slope, intercept
 
 
-def _weighted_median(values: FloatArray, weights: NDArray[np.int64]) -> float:
+def _weighted_median(values: FloatArray, weights: FloatArray) -> float:
     order = np.argsort(values)
     below = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(below, below[-1] / 2)])

@@ -136,7 +136,7 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
     axes = fine_axes(image.shape[1:], patch.spacing)
     correlations = []
     for noise in noises:
-        usable = noise.allowed and len(noise.correlations) == len(axes)
+        usable = noise.origin == "noise" and len(noise.correlations) == len(axes)
         by_axis = dict(zip(axes, noise.correlations, strict=True)) if usable else {}
         correlations.append([by_axis.get(axis, ()) for axis in range(image.ndim - 1)])
     return noise_probe(image, deviation, seed, correlations)

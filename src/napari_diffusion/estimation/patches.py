@@ -49,6 +49,10 @@ class Patch:
         Voxel size [length].
     source
         Number of the frame.
+    first, box, whole
+        First voxel of the box, its shape, and that of the image, along the diffusing axes.
+    spacings
+        Voxel size along the diffusing axes [length].
     following
         Reads the same box of the next frame along the first frame axis; None for a single frame.
     """
@@ -58,6 +62,10 @@ class Patch:
     valid: NDArray[np.bool_]
     spacing: tuple[float, ...]
     source: int
+    first: tuple[int, ...]
+    box: tuple[int, ...]
+    whole: tuple[int, ...]
+    spacings: tuple[float, ...]
     following: Callable[[], Patch] | None = None
 
     @property
@@ -172,4 +180,14 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
     valid = carries_noise(field)
     if regions is not None:
         valid = valid & (regions != 0)
-    return Patch(field, regions, valid, own.kernel_spacing, source)
+    return Patch(
+        field=field,
+        regions=regions,
+        valid=valid,
+        spacing=own.kernel_spacing,
+        source=source,
+        first=tuple(start for start, _ in box),
+        box=tuple(stop - start for start, stop in box),
+        whole=tuple(problem.shape[i] for i in problem.axes),
+        spacings=problem.spacing,
+    )

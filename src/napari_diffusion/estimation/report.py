@@ -142,7 +142,7 @@ def _details(noise: Noise) -> str:
         "speckle": f"; {100 * noise.speckle:.0f} % of the intensity",
     }.get(noise.kind, "")
     shared = f"; neighbouring voxels share it (correlation {noise.correlation:.2f})"
-    return details + (shared if noise.correlation > 0 and noise.allowed else "")
+    return details + (shared if noise.correlation > 0 and noise.origin == "noise" else "")
 
 
 def warnings_about(outcome: Outcome) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def _correlation_warning(noise: Noise, criterion: str) -> str:
     if noise.correlation <= MIN_CORRELATION:
         return ""
     observed = f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f})"
-    if not noise.allowed:
+    if noise.origin != "noise":
         return (
             f"{observed}, which looks more like fine detail than like noise; "
             "if it is noise, the choice smooths too little."

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.noise import correlated_noise
+from napari_diffusion.estimation.correlations import correlated_noise
 
 #: Amplitude of the probe, in units of the noise (Ramani et al. 2008: any small value will do).
 EPSILON = 0.1

@@ -1,0 +1,219 @@
+"""Local noise level: a factor on the noise level that varies slowly with the place.
+
+Surface coils, parallel imaging, depth and vignetting make noise that is stronger in one part of an
+image. The level is measured in blocks of some hundred voxels, by the median of the residual in the
+flatter half of each. Only calm blocks count fully: where a block has more energy in the coarser
+band of frequencies than its own noise explains, its residual contains detail, which can only raise
+the level. Such a block counts where it is quieter than its calm neighbours.
+
+The levels of the blocks are averaged to a coarse grid of nodes, and interpolated between them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.estimation.correlations import band_variance, residual_variance
+from napari_diffusion.estimation.noise import fine_axes, local_quantities, robust_deviation
+from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.patches import Patch
+
+#: Ratio of the largest and the smallest level of the nodes from which the level is local.
+MIN_LEVEL_RATIO = 2.0
+#: Edge of a block along a fine axis [voxel], by the number of fine axes.
+BLOCK_EDGE = {1: 64, 2: 16, 3: 8}
+#: Minimum number of voxels of a block.
+MIN_BLOCK_VOXELS = 48
+#: Largest energy of a calm block in the coarser band, relative to its own noise.
+MAX_BLOCK_ACTIVITY = 8.0
+#: Maximum number of nodes along an axis.
+MAX_NODES = 8
+#: Standard deviation of the weights of a node, in distances of nodes, and the wider one that is
+#: used where no block is near.
+NODE_WIDTHS = (0.5, 1.0, 3.0)
+#: Smallest sum of weights of a node.
+MIN_WEIGHT = 0.5
+#: Share of blocks that have to be calm.
+MIN_CALM_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class LevelMap:
+    """Factor on the noise level, on a grid over the image.
+
+    Attributes
+    ----------
+    factors
+        Factor at every node, one axis per diffusing axis. Node k of m lies at (k + 0.5)/m of the
+        extent of the image.
+    """
+
+    factors: tuple[float, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def grid(self) -> FloatArray:
+        """The factors as an array."""
+        return np.array(self.factors).reshape(self.shape)
+
+    @property
+    def ratio(self) -> float:
+        """Ratio of the largest and the smallest factor."""
+        return max(self.factors) / min(self.factors)
+
+    def on(self, first: Sequence[int], shape: Sequence[int], whole: Sequence[int]) -> FloatArray:
+        """Return the factor at the voxels of a box.
+
+        Parameters
+        ----------
+        first, shape
+            First voxel and shape of the box, along the diffusing axes.
+        whole
+            Shape of the image along these axes.
+        """
+        values = self.grid
+        for axis, (start, count, n) in enumerate(zip(first, shape, whole, strict=True)):
+            nodes = (np.arange(self.shape[axis]) + 0.5) / self.shape[axis] * n - 0.5
+            weights = np.array(
+                [np.interp(np.arange(start, start + count), nodes, row) for row in np.eye(len(nodes))]
+            )
+            values = np.moveaxis(np.tensordot(values, weights, (axis, 0)), -1, axis)
+        return values
+
+
+class _Block(NamedTuple):
+    """Level of one block: its centre as a share of each axis, and whether it is calm."""
+
+    centre: tuple[float, ...]
+    level: float
+    is_calm: bool
+
+
+def measure_level_map(
+    patches: Sequence[Patch], channel: int, noises: Sequence[Noise | None]
+) -> LevelMap | None:
+    """Measure where the noise of a channel is stronger than elsewhere.
+
+    Parameters
+    ----------
+    patches
+        Patches of the image.
+    channel
+        Number of the channel.
+    noises
+        The noise of each patch; None for a patch without any.
+
+    Returns
+    -------
+    LevelMap or None
+        Factors on the deviation that ``noises`` state; None where they vary by less than
+        `MIN_LEVEL_RATIO`, and where too few blocks are calm.
+    """
+    blocks = [
+        block
+        for patch, noise in zip(patches, noises, strict=True)
+        if noise is not None and noise.sigma > 0
+        for block in _blocks(patch, channel, noise)
+    ]
+    calm = [block for block in blocks if block.is_calm]
+    if len(calm) < max(2, MIN_CALM_SHARE * len(blocks)):
+        return None
+    edges = _block_edges(patches[0])
+    shape = tuple(
+        min(MAX_NODES, max(1, round(n / edge)))
+        for n, edge in zip(patches[0].whole, edges, strict=True)
+    )
+    levels = _at_nodes(calm, shape)
+    own = LevelMap(tuple(np.exp(levels).ravel()), shape)
+    # Detail raises the level of a block, so that a level below that of the calm blocks holds.
+    quieter = [
+        block
+        for block in blocks
+        if not block.is_calm and block.level < 0.8 * _value_at(own, block.centre)
+    ]
+    if quieter:
+        levels = _at_nodes([*calm, *quieter], shape)
+    low, high = np.quantile(levels, (0.02, 0.98))
+    if high - low < math.log(MIN_LEVEL_RATIO):
+        return None
+    return LevelMap(tuple(float(v) for v in np.exp(levels).ravel()), shape)
+
+
+def _value_at(level_map: LevelMap, centre: Sequence[float]) -> float:
+    """Return the factor at a place, given as a share of each axis."""
+    whole = [1000] * len(centre)
+    first = [min(999, int(1000 * share)) for share in centre]
+    return float(level_map.on(first, [1] * len(centre), whole).item())
+
+
+def _at_nodes(blocks: Sequence[_Block], shape: tuple[int, ...]) -> FloatArray:
+    """Average the logarithms of the levels of blocks around every node."""
+    centres = np.array([block.centre for block in blocks])
+    logs = np.log([block.level for block in blocks])
+    result = np.full(shape, np.nan)
+    for node in np.ndindex(*shape):
+        place = (np.array(node) + 0.5) / shape
+        squares = (((centres - place) * shape) ** 2).sum(axis=1)
+        for width in NODE_WIDTHS:
+            weights = np.exp(-squares / (2 * width**2))
+            if weights.sum() >= MIN_WEIGHT:
+                break
+        nearest = logs[squares.argmin()]
+        total = weights.sum()
+        result[node] = (weights @ logs) / total if total > 1e-9 else nearest
+    return result
+
+
+def _block_edges(patch: Patch) -> tuple[int, ...]:
+    """Edges of a block along the diffusing axes: one voxel along those that are not fine."""
+    spacing = [h for n, h in zip(patch.box, patch.spacings, strict=True)]
+    fine = fine_axes(patch.box, spacing)
+    edge = BLOCK_EDGE.get(len(fine), 8)
+    return tuple(edge if axis in fine else 1 for axis in range(len(patch.box)))
+
+
+def _blocks(patch: Patch, channel: int, noise: Noise) -> Iterator[_Block]:
+    """Measure the level in the blocks of a patch."""
+    fine = fine_axes(patch.box, patch.spacings)
+    if not fine:
+        return
+    u = np.asarray(patch.field[channel], float).reshape(patch.box)
+    valid = patch.valid.reshape(patch.box)
+    local = local_quantities(u, valid, fine)
+    deviation = np.sqrt(noise.variance(local.mean))
+    usable = local.inside & (deviation > 0)
+    deviation = np.where(usable, deviation, 1.0)
+    along = noise.correlations if noise.origin == "noise" else ((),) * len(fine)
+    along = along if len(along) == len(fine) else ((),) * len(fine)
+    residual = np.abs(local.residual) / deviation / math.sqrt(residual_variance(along))
+    energy = local.activity / deviation**2
+    expected = band_variance(along)
+    edges = _block_edges(patch)
+    starts = (range(0, max(1, n - edge // 2), edge) for n, edge in zip(patch.box, edges, strict=True))
+    for corner in itertools.product(*starts):
+        box = tuple(
+            slice(a, n if n - a < 1.5 * edge else a + edge)
+            for a, edge, n in zip(corner, edges, patch.box, strict=True)
+        )
+        chosen = usable[box]
+        if int(chosen.sum()) < MIN_BLOCK_VOXELS:
+            continue
+        own_energy, own_residual = energy[box][chosen], residual[box][chosen]
+        flat = own_energy <= np.median(own_energy)
+        level = robust_deviation(own_residual[flat])
+        if level > 0:
+            is_calm = float(np.median(own_energy[flat])) <= (
+                MAX_BLOCK_ACTIVITY * expected * level**2
+            )
+            centre = tuple(
+                (first + (part.start + part.stop) / 2) / n
+                for first, part, n in zip(patch.first, box, patch.whole, strict=True)
+            )
+            yield _Block(centre, level, is_calm)
