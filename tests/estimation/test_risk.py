@@ -9,7 +9,7 @@ import scipy.ndimage
 import scipy.special
 
 import napari_diffusion as nd
-from helpers.noisy import blocks, shared_by_smoothing, smoothing_gain, white
+from helpers.noisy import blocks, noise_probe, shared_by_smoothing, smoothing_gain, white
 from napari_diffusion.estimation.noise_probes import structure_masks
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import (
@@ -18,7 +18,6 @@ from napari_diffusion.estimation.risk import (
     hidden_voxel_probe,
     mean_squared_error,
     noise_left,
-    noise_probe,
     noise_share,
     prediction_error,
     sure,

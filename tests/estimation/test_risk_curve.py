@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.noisy import blocks, white
+from helpers.noisy import blocks, noise_probe, white
 from helpers.problems import problem_of
 from napari_diffusion.estimation.patches import Patch, sample_patches
-from napari_diffusion.estimation.risk import Probe, noise_probe, total
+from napari_diffusion.estimation.risk import Probe, total
 from napari_diffusion.estimation.risk_curve import RiskCurve
 
 LEVEL = 9.0

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import scipy.ndimage
 
+from napari_diffusion.estimation import risk
+from napari_diffusion.estimation.correlations import correlated_noise
 from napari_diffusion.estimation.noise import carries_noise, gather
 
 
@@ -29,6 +31,16 @@ def shared_by_smoothing(width):
     """Correlations over one, two and three voxels that a Gaussian gives to white noise."""
     impulse = scipy.ndimage.gaussian_filter1d(np.eye(1, 41, 20)[0], width)
     return tuple(float(impulse[k:] @ impulse[:-k] / np.sum(impulse**2)) for k in (1, 2, 3))
+
+
+def noise_probe(image, deviation, seed, correlations=()):
+    """Probe of signs, or of noise with the correlations of each channel along every axis."""
+    rng = np.random.default_rng(seed)
+    pattern = rng.choice(np.array([-1, 1], image.dtype), image.shape)
+    for channel, own in enumerate(correlations):
+        if any(own):
+            pattern[channel] = correlated_noise(rng.normal(size=image.shape[1:]), own)
+    return risk.noise_probe(image, deviation, pattern)
 
 
 def evidence(image):

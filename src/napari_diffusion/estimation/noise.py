@@ -340,8 +340,7 @@ def _gather_patch(
     if picture is not None:
         mean = local_quantities(picture, valid, axes).mean
     u = np.where(valid, u, 0.0)
-    values = np.unique(u[valid][:: max(1, u[valid].size // 10_000)])
-    grey_step = float(np.diff(values).min()) if values.size > 1 else 0.0
+    step = grey_step(u[valid])
     negligible, rng = 1e-9 * float(np.ptp(u[valid])), np.random.default_rng(0)
 
     def dithered(values: FloatArray, step: float) -> FloatArray:
@@ -349,12 +348,12 @@ def _gather_patch(
         noise = step * rng.uniform(-0.5, 0.5, values.shape)
         return np.where(np.abs(values) > negligible, values + noise, 0.0)
 
-    residual = dithered(residual[inside], grey_step / 6 ** (len(axes) / 2))
+    residual = dithered(residual[inside], step / 6 ** (len(axes) / 2))
     differences = []
     for axis in axes if len(axes) > 1 else ():
         across = second[axes.index(next(i for i in axes if i != axis))]
         lags = (_differences(across, axis, lag)[inside] for lag in range(1, MAX_LAG + 1))
-        differences.append(tuple(dithered(values, grey_step / math.sqrt(12)) for values in lags))
+        differences.append(tuple(dithered(values, step / math.sqrt(12)) for values in lags))
     coarser: tuple[tuple[FloatArray, ...], ...] = ()
     if len(axes) == 3:
         pairs = (_second_difference(second[k], axes[(k + 1) % 3]) for k in range(3))
@@ -368,6 +367,12 @@ def _gather_patch(
         axis_count=len(axes),
         is_change=picture is not None,
     )
+
+
+def grey_step(values: NDArray[np.floating]) -> float:
+    """Smallest difference of a sample of the values; 0 if all are equal."""
+    different = np.unique(values[:: max(1, values.size // 10_000)] if values.ndim == 1 else values)
+    return float(np.diff(different).min()) if different.size > 1 else 0.0
 
 
 def _gaussian(u: FloatArray, sigma: float, axes: tuple[int, ...]) -> FloatArray:

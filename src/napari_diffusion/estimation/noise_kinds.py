@@ -23,10 +23,10 @@ from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.correlations import Origin, measure_correlations
+from napari_diffusion.estimation.level_map import LevelMap
 from napari_diffusion.estimation.noise import (
     Evidence,
     detail_variance,
@@ -48,14 +48,31 @@ MAX_EXTRAPOLATION = 1.0
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
 #: A kind other than Gaussian is chosen only if the constant variance of Gaussian noise has at least
-#: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of the
-#: logarithm of deviation ratios.
+#: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of
+#: the logarithm of deviation ratios.
 MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.12, 0.5
 #: Largest misfit of a kind other than Gaussian. Measured: 0.02 to 0.1 where the kind is right.
 MAX_MISFIT = 0.2
+#: Factor on the misfit of a line, in a comparison with kinds of one number.
+LINE_PENALTY = 1.5
 #: Smallest growth of the variance over the range of the means, relative to its median, at which
 #: noise depends on the intensity. Without growth, a line through variances is Gaussian noise.
 MIN_GROWTH = 0.5
+
+
+class Stripes(NamedTuple):
+    """Stripes, which are constant along some axes.
+
+    Attributes
+    ----------
+    along
+        The diffusing axes along which they are constant.
+    share
+        Their share of the variance of all noise.
+    """
+
+    along: tuple[int, ...]
+    share: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,8 @@ class Noise:
     sigma, error
         Standard deviation and its standard error [intensity]. For Gaussian noise it is that of the
         noise, for Rician noise that of the real and the imaginary part, for the others the root
-        mean square over the image.
+        mean square over the image. It includes stripes. Where the level varies with the place, it
+        is the root mean square over the image.
     correlations
         For every finely sampled axis, the correlations of voxels one voxel apart, two and so on;
         empty for uncorrelated noise.
@@ -81,6 +99,10 @@ class Noise:
         where there is no doubt.
     between_frames
         Whether the noise was measured on the differences of frames.
+    level_map
+        Factor on the noise by the place; None where the level is the same everywhere.
+    stripes
+        Stripes in the noise, or None.
     gain, offset
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
@@ -96,6 +118,8 @@ class Noise:
     speckle: float = 0.0
     origin: Origin = "none"
     other_sigma: float = 0.0
+    level_map: LevelMap | None = None
+    stripes: Stripes | None = None
     between_frames: bool = False
 
     @property
@@ -103,16 +127,23 @@ class Noise:
         """The noise if its undecided correlations are its own; None where there is no doubt."""
         if not self.other_sigma > 0:
             return None
-        factor = self.other_sigma / self.sigma
+        own = self.scaled(self.other_sigma / self.sigma)
+        return replace(own, origin="noise", other_sigma=0.0)
+
+    def as_gaussian(self) -> Noise:
+        """Return noise of the same level that does not depend on the intensity."""
+        return replace(self, kind="gaussian", gain=0.0, offset=0.0, speckle=0.0)
+
+    def scaled(self, factor: float) -> Noise:
+        """Return the noise with ``factor`` times the standard deviation."""
         return replace(
             self,
-            sigma=self.other_sigma,
+            sigma=factor * self.sigma,
             error=factor * self.error,
+            other_sigma=factor * self.other_sigma,
             gain=factor**2 * self.gain,
             offset=factor**2 * self.offset,
             speckle=factor * self.speckle,
-            origin="noise",
-            other_sigma=0.0,
         )
 
     @property
@@ -121,7 +152,10 @@ class Noise:
         return max((along[0] for along in self.correlations), default=0.0)
 
     def variance(self, mean: FloatArray) -> FloatArray:
-        """Variance of the noise [intensity²] at local means ``mean`` [intensity]."""
+        """Variance of the noise [intensity²] at local means ``mean`` [intensity].
+
+        It is that of a place where the `level_map` is 1.
+        """
         if self.sigma == 0:
             return np.zeros(mean.shape)
         if self.kind == "poisson":
@@ -220,6 +254,11 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
     fits = [fit(evidence, classes, gaussian) for fit in _FITS.values()]
     fits = [noise for noise in fits if _is_supported(noise, classes)]
     misfits = [_misfit(noise, classes, gaussian.sigma) for noise in fits]
+    # A line has one more free number than the other kinds.
+    misfits = [
+        LINE_PENALTY * misfit if noise.kind == "poisson" else misfit
+        for noise, misfit in zip(fits, misfits, strict=True)
+    ]
     constant = _misfit(gaussian, classes, gaussian.sigma)
     limit = min(MAX_MISFIT, MAX_MISFIT_SHARE * constant)
     if not fits or constant <= MIN_GAUSSIAN_MISFIT or min(misfits) >= limit:

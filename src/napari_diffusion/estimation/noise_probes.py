@@ -1,119 +1,33 @@
-"""Noise of the patches of an image, and the probes that measure the response of a filter to it."""
+"""Probes, which measure the response of a filter to the noise of the patches."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.cancellation import CancelEvent, poll
-from napari_diffusion.estimation.noise import (
-    Evidence,
-    fine_axes,
-    gather,
-    is_busy,
-    select_evidence,
-)
-from napari_diffusion.estimation.noise_kinds import Noise, estimate_noise
+from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.estimation.correlations import correlated_noise, residual_variance
+from napari_diffusion.estimation.noise import fine_axes, grey_step, local_quantities
+from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, hidden_voxel_probe, noise_probe
-from napari_diffusion.estimation.search import ESTIMATORS
-from napari_diffusion.models import Model, parameters
 
+#: Edge of the windows in which noise and picture are compared [voxel], by number of fine axes.
+SHARE_WINDOW = {1: 63, 2: 15, 3: 7}
+#: Level of a window, relative to the noise, below which it is quiet, and the least that counts.
+QUIET_LEVEL, QUIET_FLOOR = 0.3, 0.01
+#: Smallest grey level, relative to the noise, at which values are spread.
+MIN_GREY_STEP = 0.5
 #: Minimum gradient of structure, in units of the gradient of the noise.
 MIN_GRADIENT_RATIO = 10.0
 #: Share of voxels with structure below which structure is not considered separately.
 MIN_STRUCTURE_SHARE = 0.1
 #: Radius of the Gaussian derivative of one voxel that measures the gradient [voxel].
 GRADIENT_RADIUS = 3
-
-
-def measure_noise(
-    patches: Sequence[Patch], kind: Any, model: Model | str, cancel: CancelEvent | None = None
-) -> dict[int, list[Noise]]:
-    """Return the noise of every channel of each frame.
-
-    All channels of a frame have the same kind of noise.
-
-    Parameters
-    ----------
-    patches
-        Patches of the image.
-    kind
-        Kind of the noise, or None to choose it from the image.
-    model
-        The model, or ``"auto"``; an error message names its parameters.
-    cancel
-        The measurement ends with `Cancelled` when this event is set.
-
-    Raises
-    ------
-    ValueError
-        If no patch shows noise.
-    """
-    noises: dict[int, list[Noise]] = {}
-    for source in sorted({patch.source for patch in patches}):
-        poll(cancel)
-        own = [patch for patch in patches if patch.source == source]
-        valid, spacings = [patch.valid for patch in own], [patch.spacing for patch in own]
-        evidence = [
-            gather([patch.field[c] for patch in own], valid, spacings)
-            for c in range(len(own[0].field))
-        ]
-        first = estimate_noise(evidence[0], kind)
-        # Speckle may be the same in the next frame while nothing moves.
-        may_use_changes = own[0].following is not None and first.kind != "speckle"
-        if may_use_changes and any(is_busy(channel) for channel in evidence):
-            changes = _gather_changes(own)
-            evidence = [
-                select_evidence(frame, change)
-                for frame, change in zip(evidence, changes, strict=True)
-            ]
-            first = estimate_noise(evidence[0], kind)
-        others = [estimate_noise(channel, first.kind) for channel in evidence[1:]]
-        noises[source] = [first, *others]
-    if not any(noise.sigma > 0 for channels in noises.values() for noise in channels):
-        names = []
-        if isinstance(model, Model):
-            names = [p.name for p in parameters(model) if p.suggest in ESTIMATORS]
-        raise ValueError(
-            f"The image shows no noise to choose {' and '.join([*names, 'time'])} by; "
-            f"set {'them' if names else 'it'} by hand."
-        )
-    return noises
-
-
-def _gather_changes(patches: Sequence[Patch]) -> list[Evidence]:
-    """Evidence of every channel, from the changes to the next frame."""
-    after = [patch.following() for patch in patches if patch.following is not None]
-    valid = [patch.valid & later.valid for patch, later in zip(patches, after, strict=True)]
-    spacings = [patch.spacing for patch in patches]
-    return [
-        gather(
-            [patch.field[c] for patch in patches],
-            valid,
-            spacings,
-            [later.field[c] for later in after],
-        )
-        for c in range(len(patches[0].field))
-    ]
-
-
-def combined_noise(noises: Sequence[Noise]) -> Noise:
-    """Noise whose level is the root mean square of several.
-
-    The other attributes are those of the strongest noise.
-    """
-    noises = [noise for noise in noises if noise.sigma > 0]
-    squares = np.array([noise.sigma**2 for noise in noises])
-    errors = np.array([2 * noise.sigma * noise.error for noise in noises])  # of the squares
-    sigma = math.sqrt(squares.mean())
-    error = math.sqrt(np.square(errors).sum()) / len(noises) / (2 * sigma)
-    return dataclasses.replace(noises[int(squares.argmax())], sigma=sigma, error=error)
 
 
 def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int) -> Probe:
@@ -133,31 +47,93 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
     image, deviation = _with_precision(patch, noises, _deviation(patch, noises))
     if criterion == "j-invariance":
         return hidden_voxel_probe(image, deviation)
-    axes = fine_axes(image.shape[1:], patch.spacing)
-    correlations = []
-    for noise in noises:
-        usable = noise.origin == "noise" and len(noise.correlations) == len(axes)
-        by_axis = dict(zip(axes, noise.correlations, strict=True)) if usable else {}
-        correlations.append([by_axis.get(axis, ()) for axis in range(image.ndim - 1)])
-    return noise_probe(image, deviation, seed, correlations)
+    rng = np.random.default_rng(seed)
+    image, deviation = _dithered(patch, image, deviation, rng)
+    pattern = np.stack([_pattern(patch, noise, rng) for noise in noises]).astype(image.dtype)
+    fine = fine_axes(patch.valid.shape, patch.spacing)
+    window = SHARE_WINDOW.get(len(fine), 7)
+    probe = noise_probe(image, deviation, pattern)
+    return replace(
+        probe, window=tuple(window if axis in fine else 1 for axis in range(patch.valid.ndim))
+    )
+
+
+def _pattern(patch: Patch, noise: Noise, rng: np.random.Generator) -> FloatArray:
+    """Random numbers with the correlations of the noise and its stripes, of unit variance."""
+    shape, axes = patch.valid.shape, fine_axes(patch.valid.shape, patch.spacing)
+    pattern = np.asarray(rng.choice(np.array([-1.0, 1.0]), shape))
+    if noise.origin == "noise" and len(noise.correlations) == len(axes):
+        by_axis = dict(zip(axes, noise.correlations, strict=True))
+        along = [by_axis.get(axis, ()) for axis in range(len(shape))]
+        pattern = correlated_noise(rng.normal(size=shape), along)
+    if noise.stripes is None:
+        return pattern
+    sizes = [1 if axis in noise.stripes.along else n for axis, n in enumerate(patch.box)]
+    stripes = np.broadcast_to(rng.normal(size=sizes), patch.box).reshape(shape)
+    share = noise.stripes.share
+    return math.sqrt(1 - share) * pattern + math.sqrt(share) * stripes
+
+
+def _dithered(
+    patch: Patch,
+    image: NDArray[np.floating],
+    deviation: NDArray[np.floating],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Spread the values of coarse grey levels over one level.
+
+    SURE holds for continuous noise. Where a grey level is half the noise and more, a filter with a
+    threshold below the level removes nothing, which looks as if it removed nothing of the picture.
+    """
+    step = grey_step(image[:, patch.valid])
+    level = float(np.sqrt(np.mean(np.square(deviation[deviation > 0])))) if step else 0.0
+    if not step >= MIN_GREY_STEP * level:
+        return image, deviation
+    dither = (step * rng.uniform(-0.5, 0.5, image.shape)).astype(image.dtype)
+    wider = np.sqrt(deviation**2 + step**2 / 12).astype(image.dtype)
+    return image + dither, np.where(deviation > 0, wider, deviation)
 
 
 def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floating]]:
     """Standard deviation of the noise at every voxel of each channel; 0 where not valid."""
     from scipy import ndimage
 
-    sigmas = [
-        1.5 if n > 2 and h <= 1.5 * min(patch.spacing) else 0.0
-        for n, h in zip(patch.field.shape[1:], patch.spacing, strict=True)
-    ]
+    fine = fine_axes(patch.valid.shape, patch.spacing)
+    sigmas = [1.5 if axis in fine else 0.0 for axis in range(patch.valid.ndim)]
     deviations = []
     for channel, noise in zip(patch.field, noises, strict=True):
         mean = channel
         if noise.kind != "gaussian":
             valid_values = np.where(patch.valid, channel, 0).astype(float)
             mean = ndimage.gaussian_filter(valid_values, sigmas)
-        deviations.append(np.where(patch.valid, np.sqrt(noise.variance(mean)), 0))
+        deviation = np.sqrt(noise.variance(mean))
+        if noise.level_map is not None:
+            factors = noise.level_map.on(patch.first, patch.box, patch.whole)
+            deviation = deviation * factors.reshape(deviation.shape)
+        deviation = np.minimum(deviation, _quiet(patch, channel, noise, deviation))
+        deviations.append(np.where(patch.valid, deviation, 0))
     return deviations
+
+
+def _quiet(
+    patch: Patch, channel: NDArray[np.floating], noise: Noise, deviation: FloatArray
+) -> FloatArray:
+    """Upper bound of the deviation: that of the values themselves where there is nearly no noise.
+
+    Such places are the surroundings of an object, which a reconstruction has set to about 0.
+    """
+    from scipy import ndimage
+
+    axes = fine_axes(patch.valid.shape, patch.spacing)
+    local = local_quantities(np.asarray(channel, float), patch.valid, axes)
+    window = [SHARE_WINDOW.get(len(axes), 7) if i in axes else 1 for i in range(channel.ndim)]
+    weight = ndimage.uniform_filter(local.inside.astype(float), window)
+    squares = ndimage.uniform_filter(np.where(local.inside, local.residual, 0) ** 2, window)
+    usable = weight > 0.2
+    along = noise.correlations if noise.origin == "noise" else ()
+    variance = squares / np.where(usable, weight, 1.0) / residual_variance(along)
+    own = np.sqrt(np.maximum(variance, QUIET_FLOOR**2 * deviation**2))
+    return np.where(usable & (own < QUIET_LEVEL * deviation), own, np.inf)
 
 
 def _with_precision(

@@ -54,7 +54,7 @@ class Patch:
     spacings
         Voxel size along the diffusing axes [length].
     following
-        Reads the same box of the next frame along the first frame axis; None for a single frame.
+        Reads the same box of the next frame along the axis of time; None for a single frame.
     """
 
     field: Field
@@ -75,18 +75,23 @@ class Patch:
         return float(np.sqrt(np.mean(variances)))
 
 
-def sample_patches(problems: Sequence[Problem], cancel: CancelEvent | None = None) -> list[Patch]:
+def sample_patches(
+    problems: Sequence[Problem],
+    cancel: CancelEvent | None = None,
+    time_axes: Sequence[int] | None = None,
+) -> list[Patch]:
     """Choose patches from all problems together, or end with `Cancelled` at the ``cancel`` event.
 
     More patches than needed are read on a lattice over space and frames. The kept ones are evenly
     spaced in the order of their activity. Flat and busy parts are thus represented in the
-    proportion that they have in the image.
+    proportion that they have in the image. ``time_axes`` are the frame axes along which an object
+    is repeated; by default the first one may be.
     """
     share = max(1, round(MAX_VOXELS / PATCH_VOXELS * PATCHES_READ / len(problems)))
 
     def read() -> Iterator[Patch]:
         for number, problem in enumerate(problems):
-            for patch in _lattice(problem, share, number * MAX_FRAMES):
+            for patch in _lattice(problem, share, number * MAX_FRAMES, time_axes):
                 poll(cancel)
                 yield patch
 
@@ -99,7 +104,9 @@ def sample_patches(problems: Sequence[Problem], cancel: CancelEvent | None = Non
     return [ordered[int((k + 0.5) * len(ordered) / count)] for k in range(count)]
 
 
-def _lattice(problem: Problem, share: int, source: int) -> Iterator[Patch]:
+def _lattice(
+    problem: Problem, share: int, source: int, time_axes: Sequence[int] | None
+) -> Iterator[Patch]:
     """Read about ``share`` patches of a problem, from at most `MAX_FRAMES` frames."""
     if 0 in problem.shape:
         return
@@ -111,21 +118,26 @@ def _lattice(problem: Problem, share: int, source: int) -> Iterator[Patch]:
     boxes = list(_boxes(sizes, edges, max(1, math.ceil(share / len(frames)))))
     for (number, frame), box in itertools.product(enumerate(frames), boxes):
         patch = _read(problem, frame, box, source + number)
-        next_frame = _next_frame(problem, frame)
+        next_frame = _next_frame(problem, frame, time_axes)
         if next_frame is not None:
             following = partial(_read, problem, next_frame, box, source + number)
             patch = replace(patch, following=following)
         yield patch
 
 
-def _next_frame(problem: Problem, frame: FrameIndex) -> FrameIndex | None:
-    """Next frame along the first frame axis of several frames; for the last frame, the one before.
+def _next_frame(
+    problem: Problem, frame: FrameIndex, time_axes: Sequence[int] | None
+) -> FrameIndex | None:
+    """Next frame along the axis of time; for the last frame, the one before.
 
-    If one of the frame axes is time, it is the first.
+    Without ``time_axes``, it is the first frame axis of several frames.
     """
-    axis = next((i for i in problem.frame_axes if problem.shape[i] > 1), None)
-    if axis is None:
+    axes = [i for i in problem.frame_axes if problem.shape[i] > 1]
+    if time_axes is not None:
+        axes = [i for i in axes if i in time_axes]
+    if not axes:
         return None
+    axis = axes[0]
     index = frame[axis]
     index = index + 1 if index + 1 < problem.shape[axis] else index - 1
     return (*frame[:axis], index, *frame[axis + 1 :])

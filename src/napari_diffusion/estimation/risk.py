@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.correlations import correlated_noise
 
 #: Amplitude of the probe, in units of the noise (Ramani et al. 2008: any small value will do).
 EPSILON = 0.1
@@ -54,6 +53,10 @@ class Sums(NamedTuple):
         Number of voxels.
     variance
         Variance of the noise [intensity²].
+    unfiltered
+        Squared error of the image itself: the variance, and the squares of the impulses.
+    error_squared
+        Square of the result less the image without impulses.
     divergence
         Product of the probe and the response to it [intensity²].
     response_squared
@@ -61,7 +64,9 @@ class Sums(NamedTuple):
     removed, removed_squared, removed_magnitude
         Removed part, its square and its magnitude.
     noise_squared, noise_magnitude
-        Change of the removed part when noise is added, its square and its magnitude.
+        Change of the removed part when noise is added, its square and its magnitude. In every
+        window, the square counts up to that of the removed part: noise in one place is no evidence
+        that the part removed from another place is noise.
     result, result_squared, product
         Result, its square, and its product with the removed part.
     hidden_voxels, hidden_squared
@@ -72,6 +77,8 @@ class Sums(NamedTuple):
 
     voxels: float
     variance: float
+    unfiltered: float
+    error_squared: float
     removed_squared: float
     divergence: float
     response_squared: float
@@ -113,6 +120,10 @@ class Probe:
         Hidden voxels, for J-invariance.
     structure
         Voxels with structure. If given, a third image is filtered, with the whole probe added.
+    window
+        Shape of the windows in which noise and picture are compared, along the axes of ``space``.
+    reference
+        The image in which impulses are replaced by the mean of their neighbours; None without any.
     """
 
     image: FloatArray
@@ -121,6 +132,17 @@ class Probe:
     other: FloatArray
     hidden: NDArray[np.bool_] | None = None
     structure: NDArray[np.bool_] | None = None
+    window: tuple[int, ...] = ()
+    reference: FloatArray | None = None
+
+    @property
+    def unfiltered(self) -> float:
+        """Squared error of the image itself: the variance, and the squares of the impulses."""
+        squares = float(np.square(self.deviation, dtype=float).sum())
+        if self.reference is None:
+            return squares
+        impulses = np.where(self.deviation > 0, self.reference - self.image, 0)
+        return squares + float(np.square(impulses, dtype=float).sum())
 
     @property
     def images(self) -> tuple[FloatArray, ...]:
@@ -147,6 +169,9 @@ class Probe:
         noisier: FloatArray | None,
     ) -> Sums:
         image, noisier = self.image, result if noisier is None else noisier
+        reference = self.reference
+        if reference is not None:
+            reference = np.where(counts, reference, 0)
         if not counts.all():  # the other voxels may have any value, NaN too
             image, result, other, noisier = (
                 np.where(counts, part, 0) for part in (image, result, other, noisier)
@@ -154,6 +179,7 @@ class Probe:
         deviation = self.deviation * counts
         probe = deviation * self.pattern
         removed, response = result - image, (other - result) / EPSILON
+        impulses = np.zeros(1, image.dtype) if reference is None else reference - image
         noise = noisier - result - probe
         hidden = np.zeros_like(counts) if self.hidden is None else counts & self.hidden
 
@@ -163,10 +189,12 @@ class Probe:
         return Sums(
             voxels=sum_of(counts),
             variance=sum_of(deviation**2),
+            unfiltered=sum_of(deviation**2) + sum_of(impulses**2),
+            error_squared=sum_of((removed - impulses) ** 2),
             removed_squared=sum_of(removed**2),
             divergence=sum_of(response * probe),
             response_squared=sum_of(response**2),
-            noise_squared=sum_of(noise**2),
+            noise_squared=self._noise_in(removed, noise),
             removed=sum_of(removed),
             result=sum_of(result),
             result_squared=sum_of(result**2),
@@ -177,32 +205,21 @@ class Probe:
             removed_magnitude=sum_of(np.abs(removed)),
         )
 
+    def _noise_in(self, removed: FloatArray, noise: FloatArray) -> float:
+        """Sum of the squares of the noise, in every window up to those of the removed part."""
+        if not noise.any():
+            return 0.0
+        if not self.window:
+            return float(np.sum(noise**2))
+        from scipy import ndimage
 
-def noise_probe(
-    image: FloatArray,
-    deviation: FloatArray,
-    seed: int,
-    correlations: Sequence[Sequence[Sequence[float]]] = (),
-) -> Probe:
-    """Probe for SURE, deterministic for a given seed.
+        sizes = (1, *self.window)
+        parts = (ndimage.uniform_filter(part**2, sizes) for part in (removed, noise))
+        return float(np.minimum(*parts).sum())
 
-    Parameters
-    ----------
-    image
-        Values, shape ``(C, *space)`` [intensity].
-    deviation
-        Standard deviation of the noise [intensity], 0 at voxels that do not count.
-    seed
-        Seed of the random numbers.
-    correlations
-        Correlations of neighbouring voxels, for every channel along every axis; empty for white
-        noise.
-    """
-    rng = np.random.default_rng(seed)
-    pattern = rng.choice(np.array([-1, 1], image.dtype), image.shape)
-    for channel, own in enumerate(correlations):
-        if any(own):
-            pattern[channel] = correlated_noise(rng.normal(size=image.shape[1:]), own)
+
+def noise_probe(image: FloatArray, deviation: FloatArray, pattern: FloatArray) -> Probe:
+    """Probe for SURE; the arguments are attributes of `Probe`."""
     return Probe(image, deviation, pattern, image + image.dtype.type(EPSILON) * deviation * pattern)
 
 
@@ -230,7 +247,7 @@ def hidden_voxel_probe(image: FloatArray, deviation: FloatArray) -> Probe:
 
 def sure(sums: Sums) -> float:
     """Stein's unbiased estimate of the mean squared error [intensity²]."""
-    return (sums.removed_squared - sums.variance + 2 * sums.divergence) / sums.voxels
+    return (sums.error_squared - sums.variance + 2 * sums.divergence) / sums.voxels
 
 
 def mean_squared_error(sums: Sums) -> float:
@@ -279,7 +296,7 @@ def careful_risk(sums: Sums) -> float:
     """
     share = math.nan if sums.on_structure is None else noise_share(sums.on_structure)
     if share < MIN_NOISE_SHARE:
-        return sums.variance / sums.voxels * (1 + MIN_NOISE_SHARE - share)
+        return sums.unfiltered / sums.voxels * (1 + MIN_NOISE_SHARE - share)
     return sure(sums)
 
 

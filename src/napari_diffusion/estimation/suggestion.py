@@ -12,17 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.estimation.measured_noise import combined_noise, measure_noise
 from napari_diffusion.estimation.noise_kinds import Noise
-from napari_diffusion.estimation.noise_probes import (
-    combined_noise,
-    make_probe,
-    measure_noise,
-    structure_masks,
-)
+from napari_diffusion.estimation.noise_probes import make_probe, structure_masks
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
 from napari_diffusion.estimation.report import Outcome, reasons, warnings_about
@@ -163,9 +157,8 @@ class _Selection:
 
     @cached_property
     def variance(self) -> float:
-        """Mean variance of the noise [intensity²]."""
-        squares = (float(np.square(p.deviation, dtype=float).sum()) for p in self.probes)
-        return sum(squares) / self.counted
+        """Mean squared error of the image itself [intensity²]."""
+        return sum(probe.unfiltered for probe in self.probes) / self.counted
 
     @property
     def search_patches(self) -> list[int]:
@@ -303,7 +296,7 @@ class _Selection:
         ]
         *_, (_, sums) = self.curve(probes).points(choice.model, choice.time, choice.time)
         share, on_structure = noise_share(sums), sums.on_structure or sums
-        noise_variance = on_structure.variance / on_structure.voxels
+        noise_variance = on_structure.unfiltered / on_structure.voxels
         is_small = self.gain(sure(on_structure), noise_variance) < SMALL_GAIN_DB
         free = self.options.time is None and self.options.noise_left is None
         if not (typical_noise_share(on_structure) < MIN_NOISE_SHARE and is_small and free):

@@ -1,0 +1,161 @@
+"""Noise of the patches of an image: kind, level, correlations, place and stripes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from napari_diffusion.core.cancellation import CancelEvent, poll
+from napari_diffusion.estimation.artefacts import find_stripes
+from napari_diffusion.estimation.level_map import LevelMap
+from napari_diffusion.estimation.local_level import level_spread, measure_level_map
+from napari_diffusion.estimation.noise import (
+    Evidence,
+    gather,
+    is_busy,
+    select_evidence,
+)
+from napari_diffusion.estimation.noise_kinds import Noise, estimate_noise
+from napari_diffusion.estimation.patches import Patch
+from napari_diffusion.estimation.search import ESTIMATORS
+from napari_diffusion.models import Model, parameters
+
+#: Largest ratio of the contrasts of two frames of the same object.
+MAX_CONTRAST_RATIO = 1.25
+
+
+def measure_noise(
+    patches: Sequence[Patch], kind: Any, model: Model | str, cancel: CancelEvent | None = None
+) -> dict[int, list[Noise]]:
+    """Return the noise of every channel of each frame.
+
+    All channels of a frame have the same kind of noise.
+
+    Parameters
+    ----------
+    patches
+        Patches of the image.
+    kind
+        Kind of the noise, or None to choose it from the image.
+    model
+        The model, or ``"auto"``; an error message names its parameters.
+    cancel
+        The measurement ends with `Cancelled` when this event is set.
+
+    Raises
+    ------
+    ValueError
+        If no patch shows noise.
+    """
+    noises: dict[int, list[Noise]] = {}
+    for source in sorted({patch.source for patch in patches}):
+        poll(cancel)
+        own = [patch for patch in patches if patch.source == source]
+        valid, spacings = [patch.valid for patch in own], [patch.spacing for patch in own]
+        evidence = [
+            gather([patch.field[c] for patch in own], valid, spacings)
+            for c in range(len(own[0].field))
+        ]
+        first = estimate_noise(evidence[0], kind)
+        # Speckle may be the same in the next frame while nothing moves.
+        may_use_changes = own[0].following is not None and first.kind != "speckle"
+        if may_use_changes and any(is_busy(channel) for channel in evidence):
+            changes = _gather_changes(own)
+            evidence = [
+                select_evidence(frame, change)
+                for frame, change in zip(evidence, changes, strict=True)
+            ]
+            first = estimate_noise(evidence[0], kind)
+        others = [estimate_noise(channel, first.kind) for channel in evidence[1:]]
+        noises[source] = [first, *others]
+    if not any(noise.sigma > 0 for channels in noises.values() for noise in channels):
+        names = []
+        if isinstance(model, Model):
+            names = [p.name for p in parameters(model) if p.suggest in ESTIMATORS]
+        raise ValueError(
+            f"The image shows no noise to choose {' and '.join([*names, 'time'])} by; "
+            f"set {'them' if names else 'it'} by hand."
+        )
+    return _with_patterns(patches, noises, kind is None)
+
+
+def _with_patterns(
+    patches: Sequence[Patch], noises: dict[int, list[Noise]], may_be_gaussian: bool
+) -> dict[int, list[Noise]]:
+    """Return the noises with their level map and with stripes, which all frames share.
+
+    Noise whose level varies with the place as well as with the intensity is taken for Gaussian
+    noise where its level map explains the blocks better. ``may_be_gaussian`` allows this.
+    """
+    result = {source: list(channels) for source, channels in noises.items()}
+    for channel in range(len(patches[0].field)):
+        own: list[Noise | None] = [noises[patch.source][channel] for patch in patches]
+        level_map = measure_level_map(patches, channel, own)
+        if level_map is not None and may_be_gaussian and _any_other_kind(own):
+            constant = [noise and noise.as_gaussian() for noise in own]
+            constant_map = measure_level_map(patches, channel, constant)
+            spreads = [
+                level_spread(patches, channel, each, by_place)
+                for each, by_place in ((constant, constant_map), (own, level_map))
+            ]
+            if spreads[0] < spreads[1]:
+                own, level_map = constant, constant_map
+        stripes = find_stripes(patches, channel, own)
+        level = 1.0 if level_map is None else _mean_level(patches, level_map)
+        share = 0.0 if stripes is None else stripes.share
+        is_gaussian = not _any_other_kind(own)
+        for channels in result.values():
+            noise = channels[channel].as_gaussian() if is_gaussian else channels[channel]
+            noise = noise.scaled(level / math.sqrt(1 - share))
+            scaled = None if level_map is None else level_map.times(1 / level)
+            channels[channel] = replace(noise, level_map=scaled, stripes=stripes)
+    return result
+
+
+def _any_other_kind(noises: Sequence[Noise | None]) -> bool:
+    """Whether the level of some noise depends on the intensity."""
+    return any(noise is not None and noise.kind != "gaussian" for noise in noises)
+
+
+def _mean_level(patches: Sequence[Patch], level_map: LevelMap) -> float:
+    """Root mean square of the factors over the usable voxels."""
+    squares, voxels = 0.0, 0
+    for patch in patches:
+        factors = level_map.on(patch.first, patch.box, patch.whole)
+        valid = patch.valid.reshape(patch.box)
+        squares += float(np.square(factors[valid]).sum())
+        voxels += int(valid.sum())
+    return math.sqrt(squares / voxels)
+
+
+def _gather_changes(patches: Sequence[Patch]) -> list[Evidence]:
+    """Evidence of every channel, from the changes to the next frame."""
+    after = [patch.following() for patch in patches if patch.following is not None]
+    valid = [patch.valid & later.valid for patch, later in zip(patches, after, strict=True)]
+    spacings = [patch.spacing for patch in patches]
+    return [
+        gather(
+            [patch.field[c] for patch in patches],
+            valid,
+            spacings,
+            [later.field[c] for later in after],
+        )
+        for c in range(len(patches[0].field))
+    ]
+
+
+def combined_noise(noises: Sequence[Noise]) -> Noise:
+    """Noise whose level is the root mean square of several.
+
+    The other attributes are those of the strongest noise.
+    """
+    noises = [noise for noise in noises if noise.sigma > 0]
+    squares = np.array([noise.sigma**2 for noise in noises])
+    errors = np.array([2 * noise.sigma * noise.error for noise in noises])  # of the squares
+    sigma = math.sqrt(squares.mean())
+    error = math.sqrt(np.square(errors).sum()) / len(noises) / (2 * sigma)
+    return replace(noises[int(squares.argmax())], sigma=sigma, error=error)
