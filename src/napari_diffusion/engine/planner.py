@@ -28,6 +28,9 @@ from napari_diffusion.schemes.base import MAX_COUNT
 #: Planes whose features are computed at once, or voxels if planes are small: a plane of a 2-D image
 #: is one row.
 CHUNK_PLANES, CHUNK_VOXELS = 8, 1 << 18
+#: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
+#: docs/develop/decisions.md).
+STAGES_PER_TENSOR = 10
 #: Largest number of stages of a run; a longer diffusion time is probably in a wrong unit.
 MAX_STAGES = 100_000
 #: Rounding error of the time at the end of a schedule, as a share of it.

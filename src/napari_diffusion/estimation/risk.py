@@ -151,6 +151,13 @@ class Probe:
             return (self.image, self.other)
         return (self.image, self.other, self.image + self.deviation * self.pattern)
 
+    def part(self, box: tuple[slice, ...]) -> Probe:
+        """Return the probe of a box of the patch."""
+        arrays = {
+            name: None if values is None else values[:, *box] for name, values in vars(self).items()
+        }
+        return Probe(**arrays)
+
     def sums(
         self, result: FloatArray, other: FloatArray, noisier: FloatArray | None = None
     ) -> Sums:

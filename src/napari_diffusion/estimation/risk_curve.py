@@ -21,7 +21,7 @@ from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import State, evolve, run
-from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.planner import STAGES_PER_TENSOR, Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation.noise import fine_axes
@@ -32,6 +32,8 @@ from napari_diffusion.schemes.intervals import TIME_RATIO, GeometricTimes
 
 #: Patches are filtered in parallel, each in one thread.
 _ONE = Execution(threads=1)
+#: Shortest edge to which a patch is cut, as far as it is that long [voxel].
+MIN_EDGE = 8
 #: Shortest time of a risk curve [voxel²].
 MIN_TIME_VOXEL2 = 0.03
 #: If the best time is expected, a risk curve starts at this share of it, at most at this time
@@ -53,10 +55,14 @@ class RiskCurve:
         Weights of the channels.
     cancel
         The runs end with `Cancelled` when this event is set.
+    ratio
+        Ratio of consecutive times.
     voxel
         Shortest edge of a voxel [length].
     dimensions
         Number of finely sampled axes.
+    effort
+        Work so far [stages times voxels]. Computing the tensors counts as several stages.
     """
 
     def __init__(
@@ -65,8 +71,9 @@ class RiskCurve:
         probes: Sequence[Probe],
         weights: FloatArray,
         cancel: CancelEvent | None = None,
+        ratio: float = TIME_RATIO,
     ) -> None:
-        self.patches, self.probes, self.cancel = patches, probes, cancel
+        self.patches, self.probes, self.cancel, self.ratio = patches, probes, cancel, ratio
         self.weights = tuple(float(w) for w in weights)
         self.voxel = min(
             h
@@ -74,7 +81,31 @@ class RiskCurve:
             for h, n in zip(patch.spacing, patch.field.shape[1:], strict=True)
             if n > 1 or math.prod(patch.valid.shape) == 1
         )
+        self.effort = 0.0
         self.dimensions = max(len(fine_axes(patch.valid.shape, patch.spacing)) for patch in patches)
+
+    def of_middles(self, share: float, ratio: float) -> RiskCurve:
+        """Return risk curves over the middle of every patch.
+
+        Parameters
+        ----------
+        share
+            Share of the voxels of a patch that its middle has.
+        ratio
+            Ratio of consecutive times.
+        """
+        boxes = [_middle(patch.valid.shape, share) for patch in self.patches]
+        patches = [
+            replace(
+                patch,
+                field=patch.field[:, *box],
+                regions=None if patch.regions is None else patch.regions[box],
+                valid=patch.valid[box],
+            )
+            for patch, box in zip(self.patches, boxes, strict=True)
+        ]
+        probes = [probe.part(box) for probe, box in zip(self.probes, boxes, strict=True)]
+        return RiskCurve(patches, probes, np.array(self.weights), self.cancel, ratio)
 
     def points(
         self, model: Model, longest: float, shortest: float = 0.0
@@ -108,10 +139,11 @@ class RiskCurve:
         ]
         yield 0.0, self._sums([field for field, _ in fields])
         first = max(shortest, MIN_TIME_VOXEL2 * self.voxel**2)
-        count = 1 + max(0, math.ceil(math.log(longest / first) / math.log(TIME_RATIO) - 1e-9))
+        count = 1 + max(0, math.ceil(math.log(longest / first) / math.log(self.ratio) - 1e-9))
         problems = [self._problem(field, number, model, longest) for field, number in fields]
         scheme = make_plan(self._problem(self.patches[0].field, 0, model, longest), _ONE).scheme
-        times = GeometricTimes(count, scheme)
+        times = GeometricTimes(count, scheme, self.ratio)
+        voxels = sum(field.size for field, _ in fields)
         with _thread_map() as each:
             if scheme.is_direct:
                 for time in times.times(longest):
@@ -123,18 +155,18 @@ class RiskCurve:
                             cancel=self.cancel,
                         )
 
+                    self.effort += STAGES_PER_TENSOR * voxels
                     yield time, self._sums(each(solve, problems))
                 return
-            runs = [
-                evolve(
-                    replace(problem, recipe=replace(problem.recipe, scheme=times)),
-                    _ONE,
-                    cancel=self.cancel,
-                )
+            timed = [
+                replace(problem, recipe=replace(problem.recipe, scheme=times))
                 for problem in problems
             ]
+            efforts = _efforts(make_plan(timed[0], _ONE))
+            runs = [evolve(problem, _ONE, cancel=self.cancel) for problem in timed]
             try:
-                for time in times.times(longest):
+                for time, stages in zip(times.times(longest), efforts, strict=True):
+                    self.effort += stages * voxels
                     yield time, self._sums(each(_next_image, runs))
             finally:
                 for each_run in runs:
@@ -156,6 +188,28 @@ class RiskCurve:
         return [
             probe.sums(*itertools.islice(remaining, len(probe.images))) for probe in self.probes
         ]
+
+
+def _middle(shape: Sequence[int], share: float) -> tuple[slice, ...]:
+    """Box in the middle of a shape, with a share of its voxels."""
+    factor = share ** (1 / max(1, sum(n > 1 for n in shape)))
+    edges = [min(n, max(MIN_EDGE, round(factor * n))) for n in shape]
+    return tuple(slice((n - e) // 2, (n - e) // 2 + e) for n, e in zip(shape, edges, strict=True))
+
+
+def _efforts(plan: Plan) -> list[float]:
+    """Number of stages to each of the times of a run, from the time before.
+
+    Computing the tensors counts as several stages.
+    """
+    efforts, first = [], 0
+    for number, stage in enumerate(plan.stages, 1):
+        if stage.time is not None:
+            stages = plan.stages[first:number]
+            tensors = plan.operator.operators_made(stages)
+            efforts.append(len(stages) + STAGES_PER_TENSOR * float(tensors))
+            first = number
+    return efforts
 
 
 def _next_image(states: Generator[State, None, None]) -> FloatArray:

@@ -33,8 +33,17 @@ MAX_TIME_VOXEL2 = 60.0
 MIN_RISK_FALL = 0.003
 #: Maximum number of combinations tried for one model.
 MAX_COMBINATIONS = 14
+#: The risk that is minimised exceeds the criterion by this number of its standard errors. A filter
+#: that amplifies a small probe has an uncertain risk, which is the smallest of several by chance.
+CAUTION = 1.5
 #: A search ends when so many more gains like the last would not reach the risk of a rival.
 MAX_GAINS_BEHIND = 3.0
+
+
+#: Second start of a search, for strong noise: threshold [noise level per voxel] and scale [voxel].
+#: From the usual start, a search of edge-enhancing diffusion for a signal as weak as half the noise
+#: ended 2 dB above the minimum (measured).
+STRONG_THRESHOLD, STRONG_SCALE = 0.15, 0.7
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class Choice:
     model, time
         The model with its parameters, and the diffusion time [length²].
     risk
-        Value of the criterion that is minimised.
+        Value of the criterion that is minimised, plus `CAUTION` times its uncertainty.
     error
         Estimated mean squared error [intensity²].
     noise_left
@@ -123,6 +132,8 @@ class Choice:
         Share of noise in the removed part, if the probes have a ``structure``.
     at_end
         Whether the risk was still falling at the longest time tried.
+    uncertainty
+        Standard error of the risk, in its unit: that of the response to one random probe.
     """
 
     model: Model
@@ -132,6 +143,7 @@ class Choice:
     noise_left: float
     noise_share: float = math.nan
     at_end: bool = False
+    uncertainty: float = 0.0
 
 
 class _Point(NamedTuple):
@@ -142,6 +154,7 @@ class _Point(NamedTuple):
     error: float
     noise_left: float
     noise_share: float
+    uncertainty: float
 
 
 @dataclass
@@ -160,6 +173,8 @@ class Search:
         Either of them fixes the amount of smoothing; otherwise the risk is minimised.
     max_combinations
         Combinations tried for one model.
+    max_effort
+        The search for the parameters of a model ends at this effort of the curve.
     risk
         The criterion to minimise.
     known
@@ -175,6 +190,7 @@ class Search:
     time: float | None = None
     noise_left: float | None = None
     max_combinations: int = MAX_COMBINATIONS
+    max_effort: float = math.inf
     risk: Callable[[Sums], float] = sure
     known: Model | None = None
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
@@ -189,9 +205,13 @@ class Search:
         start = min(START_SHARE * near, MAX_START_VOXEL2 * voxel2)
         for time, sums in self.curve.points(model, longest, start):
             numbers = mean_squared_error(sums), noise_left(sums), noise_share(sums)
-            points.append(_Point(time, self.risk(sums), *numbers))
+            uncertainty = self._uncertainty(sums)
+            risk = self.risk(sums) + CAUTION * uncertainty
+            points.append(_Point(time, risk, *numbers, uncertainty))
             if points[-1].risk < points[best].risk:
                 best = len(points) - 1
+            if not math.isfinite(points[-1].risk):  # a model of another package may overflow
+                break
             if self.noise_left is not None:
                 if points[-1].noise_left <= self.noise_left:
                     break
@@ -205,7 +225,8 @@ class Search:
     def _is_flat(self, points: list[_Point]) -> bool:
         """Whether the risk hardly falls any more."""
         fall, last = points[-4].risk - points[-1].risk, points[-1]
-        return last.time > self.curve.voxel**2 and 0 <= fall < MIN_RISK_FALL * last.risk
+        least = MIN_RISK_FALL * math.log(self.curve.ratio) / math.log(TIME_RATIO) * last.risk
+        return last.time > self.curve.voxel**2 and 0 <= fall < least
 
     def _choice(self, model: Model, points: list[_Point], best: int) -> Choice:
         """Return the point of minimum risk, or the last one if the amount of smoothing is fixed."""
@@ -213,26 +234,60 @@ class Search:
         point = points[-1] if is_fixed else points[best]
         time = point.time
         if not is_fixed and 1 < best < len(points) - 1:
-            time *= TIME_RATIO ** _vertex(*(points[best + k].risk for k in (-1, 0, 1)))
+            time *= self.curve.ratio ** _vertex(*(points[best + k].risk for k in (-1, 0, 1)))
         if self.noise_left is not None:
             at_end = point.noise_left > self.noise_left
         else:
             at_end = not is_fixed and best == len(points) - 1
-        return Choice(
-            model, time, point.risk, point.error, point.noise_left, point.noise_share, at_end
+        numbers = point.risk, point.error, point.noise_left, point.noise_share
+        return Choice(model, time, *numbers, at_end, point.uncertainty)
+
+    def _uncertainty(self, sums: Sums) -> float:
+        """Standard error of an estimated error, from one random probe; 0 for other criteria."""
+        if self.risk not in (sure, careful_risk) or sums.hidden_voxels:
+            return 0.0
+        return 2 * math.sqrt(sums.variance * sums.response_squared / sums.voxels) / sums.voxels
+
+    def applies(self, model: Model) -> bool:
+        """Whether every parameter with an estimator has values for this noise."""
+        return all(
+            ESTIMATORS[p.suggest](p, self.noise, self.curve).multiples
+            for p in parameters(model)
+            if p.suggest in ESTIMATORS and p.name not in self.fixed
         )
 
-    def best(self, model: Model, near: float = 0.0, rival: float = math.inf) -> Choice:
-        """Best parameters and time, by coordinate descent over the parameters.
+    def start(self, model: Model, forks: bool = True) -> Choice:
+        """Best time of a model with starting values of its parameters.
 
-        The time is first searched ``near`` an expected one. The search ends early if
-        `MAX_GAINS_BEHIND` more gains like the last would not reach the ``rival`` risk.
+        With ``forks``, the better one of two sets of values: the usual one, and that for strong
+        noise. Between the two the risk can have a ridge, which a search does not cross.
         """
         searched = self._searched_parameters(model)
-        at = {name: candidates.start for name, (_, candidates) in searched.items()}
+        usual = {name: candidates.start for name, (_, candidates) in searched.items()}
         if type(self.known) is type(model):
             for name, (_, candidates) in searched.items():
-                at[name] = min(at[name], candidates.nearest(getattr(self.known, name)))
+                usual[name] = min(usual[name], candidates.nearest(getattr(self.known, name)))
+        starts = [usual]
+        if forks and any(p.suggest == "threshold" for p, _ in searched.values()):
+            starts.append({name: _strong(p, c, usual[name]) for name, (p, c) in searched.items()})
+        choices: list[Choice] = []
+        for numbers in starts:
+            values = {name: searched[name][1].value(k) for name, k in numbers.items()}
+            choices.append(self.along(dataclasses.replace(model, **values)))
+        return min(choices, key=lambda choice: choice.risk)
+
+    def best(self, start: Choice, rival: float = math.inf) -> Choice:
+        """Best parameters and time, by coordinate descent over the parameters.
+
+        The search begins with the parameters of a choice, near its time. It ends early if
+        `MAX_GAINS_BEHIND` more gains like the last would not reach the ``rival`` risk.
+        """
+        model, near = start.model, start.time
+        searched = self._searched_parameters(model)
+        at = {
+            name: candidates.nearest(getattr(model, name))
+            for name, (_, candidates) in searched.items()
+        }
         tried: dict[tuple[int, ...], Choice] = {}
 
         def evaluate(numbers: dict[str, int], near: float) -> Choice:
@@ -246,7 +301,8 @@ class Search:
 
         def continues() -> bool:
             within_reach = current.risk - rival <= MAX_GAINS_BEHIND * gain
-            return len(tried) < self.max_combinations and within_reach
+            affordable = len(tried) < self.max_combinations and self.curve.effort < self.max_effort
+            return affordable and within_reach
 
         while improved and continues():
             improved = False
@@ -288,6 +344,15 @@ def _allowed(parameter: Parameter, candidates: Candidates, index: int) -> bool:
     value, p = candidates.value(index), parameter
     above = (p.gt is None or value > p.gt) and (p.ge is None or value >= p.ge)
     return above and (p.le is None or value <= p.le)
+
+
+def _strong(parameter: Parameter, candidates: Candidates, usual: int) -> int:
+    """Number of the candidate with which a search begins if the noise is strong."""
+    if parameter.suggest == "threshold":
+        return min(usual, candidates.nearest(STRONG_THRESHOLD * candidates.unit))
+    if parameter.suggest == "scale":
+        return max(usual, candidates.nearest(STRONG_SCALE * candidates.unit))
+    return usual
 
 
 def _vertex(left: float, middle: float, right: float) -> float:

@@ -14,6 +14,13 @@ from typing import Any
 
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.estimation.contest import (
+    FIRST_RATIO,
+    SECOND_RATIO,
+    Contestants,
+    Rounds,
+    contestants,
+)
 from napari_diffusion.estimation.measured_noise import combined_noise, measure_noise
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.noise_probes import make_probe, structure_masks
@@ -32,23 +39,12 @@ from napari_diffusion.estimation.risk import (
 )
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import ESTIMATORS, MAX_COMBINATIONS, Choice, Search
-from napari_diffusion.models import (
-    EdgeEnhancing,
-    Model,
-    PeronaMalik,
-    SpeckleReducing,
-    TotalVariation,
-    parameters,
-)
+from napari_diffusion.models import Model, parameters
+from napari_diffusion.schemes.intervals import TIME_RATIO
 
 Risk = Callable[[Sums], float]
 #: Number of patches on which parameters are searched. The time is then chosen on all patches.
 SEARCH_PATCHES = 3
-#: Maximum number of models whose parameters are searched when the model is chosen too.
-MAX_FINALISTS = 2
-#: Models whose risk in the screening round exceeds the best by this factor are dropped: 1 dB, which
-#: a search does not make good.
-SCREENING_FACTOR = 1.26
 #: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
 SMALL_GAIN_DB = 1.5
 
@@ -169,31 +165,25 @@ class _Selection:
         return [int((k + 0.5) * count / SEARCH_PATCHES) for k in range(SEARCH_PATCHES)]
 
     @cached_property
-    def candidates(self) -> list[Model]:
-        """Models to choose from; linear diffusion is a limit of each.
-
-        Default lengths of the models count as numbers of voxels.
-        """
+    def contest(self) -> Contestants:
+        """Models to choose from."""
         if isinstance(self.model, Model):
-            return [self.model]
-        models: list[Model] = [PeronaMalik(), TotalVariation(), EdgeEnhancing()]
-        models += [SpeckleReducing()] if self.noise.kind == "speckle" else []
-        voxel = self.curve(self.probes).voxel
-        return [
-            dataclasses.replace(
-                model,
-                **{p.name: p.default * voxel for p in parameters(model) if p.unit == "length"},
-            )
-            for model in models
-        ]
+            return Contestants([self.model])
+        search = self.search(self.probes, sure)
+        return contestants(search.curve.voxel, search.applies)
 
-    def curve(self, probes: Sequence[Probe], numbers: Sequence[int] | None = None) -> RiskCurve:
+    def curve(
+        self,
+        probes: Sequence[Probe],
+        numbers: Sequence[int] | None = None,
+        ratio: float = TIME_RATIO,
+    ) -> RiskCurve:
         """Risk curve over the patches of the given numbers, or over all patches."""
         numbers = range(len(self.patches)) if numbers is None else numbers
         patches = [self.patches[k] for k in numbers]
         first = self.problems[0]
         weights = first.weights[first.filtered_channels]
-        return RiskCurve(patches, [probes[k] for k in numbers], weights, self.cancel)
+        return RiskCurve(patches, [probes[k] for k in numbers], weights, self.cancel, ratio)
 
     def search(
         self,
@@ -202,11 +192,12 @@ class _Selection:
         numbers: Sequence[int] | None = None,
         max_combinations: int = 1,
         known: Model | None = None,
+        ratio: float = TIME_RATIO,
     ) -> Search:
         """Search over the patches of the given numbers, or over all patches."""
         options = self.options
         return Search(
-            curve=self.curve(probes, numbers),
+            curve=self.curve(probes, numbers, ratio),
             noise=self.noise,
             fixed=tuple(options.fixed),
             time=options.time,
@@ -219,20 +210,25 @@ class _Selection:
     def choose(
         self, probes: Sequence[Probe], risk: Risk, thorough: bool, known: Model | None = None
     ) -> tuple[Choice, Search]:
-        """Choose model and parameters by a search if ``thorough``, else by a rule of thumb."""
+        """Choose model and parameters by a search if ``thorough``, else by a rule of thumb.
+
+        The time of a search is the best over all patches.
+        """
         numbers = self.search_patches
+        everywhere = self.search(probes, risk)
+        search = everywhere
         if thorough:
             search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known)
-        else:
-            search = self.search(probes, risk)
+        last = everywhere if thorough else None
+        forks = thorough and known is None
         if isinstance(self.model, Model):
-            return search.best(self.model), search
-        screening = self.search(probes, risk, [numbers[len(numbers) // 2]], known=known)
-        return _best_of(self.candidates, screening, search), search
-
-    def refine(self, choice: Choice, probes: Sequence[Probe], risk: Risk) -> Choice:
-        """Return a choice whose time is the best over all patches."""
-        return self.search(probes, risk).along(choice.model, choice.time)
+            choice = search.best(search.start(self.model, forks))
+            return choice if last is None else last.along(choice.model, choice.time), search
+        if thorough:
+            search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known, SECOND_RATIO)
+        curve = self.curve(probes, numbers).of_middles(1 / len(numbers), FIRST_RATIO)
+        first = dataclasses.replace(search, curve=curve, max_combinations=1, tried={})
+        return Rounds(first, search, last, forks).winner(self.contest), search
 
     def gain(self, error: float, variance: float) -> float:
         """Gain in signal-to-noise ratio [dB] of an error [intensity²] over a noise variance.
@@ -254,8 +250,6 @@ class _Selection:
         if careful_choice is not None:
             choice, search = careful_choice
             share = choice.noise_share
-        elif options.thorough:
-            choice = self.refine(choice, self.probes, criterion)
         gain = self.gain(choice.error, self.variance)
         if options.noise_left is None and choice.noise_left > 0:
             # The noise that is left is no larger than the whole error.
@@ -269,7 +263,7 @@ class _Selection:
             noise_share=share,
             spares_detail=careful_choice is not None,
             search=search,
-            candidates=self.candidates,
+            candidates=self.contest.models,
             patches=self.patches,
             options=options,
         )
@@ -302,7 +296,6 @@ class _Selection:
         if not (typical_noise_share(on_structure) < MIN_NOISE_SHARE and is_small and free):
             return share, None
         careful_choice, search = self.choose(probes, careful_risk, True, choice.model)
-        careful_choice = self.refine(careful_choice, probes, careful_risk)
         return share, (careful_choice, search) if careful_choice.time > 0 else None
 
     def _rounded(self, choice: Choice) -> Choice:
@@ -320,18 +313,3 @@ class _Selection:
 def _three_digits(value: float) -> float:
     """Round to three digits, which is finer than the uncertainty of a choice."""
     return float(f"{value:.3g}")
-
-
-def _best_of(models: Sequence[Model], screening: Search, search: Search) -> Choice:
-    """Search the parameters of the models with the smallest risk in a screening round.
-
-    The screening round uses one patch. The search of a model ends early if it cannot reach the
-    smallest risk so far.
-    """
-    choices: list[Choice] = []
-    starts = sorted((screening.best(model) for model in models), key=lambda choice: choice.risk)
-    for start in starts[:MAX_FINALISTS]:
-        if start is starts[0] or start.risk <= SCREENING_FACTOR * starts[0].risk:
-            rival = min((choice.risk for choice in choices), default=math.inf)
-            choices.append(search.best(start.model, start.time, rival))
-    return min(choices, key=lambda choice: choice.risk)

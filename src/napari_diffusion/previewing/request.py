@@ -18,7 +18,7 @@ from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.in_memory import run
-from napari_diffusion.engine.planner import Plan, make_plan
+from napari_diffusion.engine.planner import STAGES_PER_TENSOR, Plan, make_plan
 from napari_diffusion.engine.problem import Problem, is_one_region, make_problem
 from napari_diffusion.models import Model
 from napari_diffusion.operators.smoothing import MAX_SIGMA_VOXELS, gaussian_taps
@@ -31,9 +31,6 @@ EXACTNESS = 1e-3
 DRAFT_NARROWING, DRAFT_SPREAD = 5, 2.0
 #: Cycles of a draft, and the largest diffusivity in it.
 DRAFT_CYCLES, DRAFT_MAX_DIFFUSIVITY = 2, 25.0
-#: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
-#: docs/develop/decisions.md).
-STAGES_PER_TENSOR = 10
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.schemes.base import Scheme
 
-#: Ratio of consecutive times.
+#: Default ratio of consecutive times.
 TIME_RATIO = 1.25
 
 
@@ -22,6 +22,8 @@ class GeometricTimes(Scheme):
         Number of times.
     scheme
         Scheme that makes the steps from one time to the next, by `Scheme.for_interval`.
+    ratio
+        Ratio of consecutive times.
     """
 
     name = "geometric-times"
@@ -29,10 +31,11 @@ class GeometricTimes(Scheme):
     monotone = False
     count: int
     scheme: Scheme
+    ratio: float = TIME_RATIO
 
     def times(self, time: float) -> list[float]:
         """Return all times; the last one is ``time``."""
-        return [time / TIME_RATIO ** (self.count - 1 - k) for k in range(self.count)]
+        return [time / self.ratio ** (self.count - 1 - k) for k in range(self.count)]
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
         """Yield the stages from one time to the next; only the times themselves are reported."""

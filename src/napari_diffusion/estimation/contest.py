@@ -1,0 +1,194 @@
+"""Choice of the model: all models that keep the mean compete by their estimated error.
+
+In a first round, every model runs on one patch with its starting values. The parameters of the best
+models are then searched. The effort is bounded by a count of stages and voxels, not by a clock, so
+that the same image gives the same choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from napari_diffusion.core.cancellation import Cancelled
+from napari_diffusion.core.errors import reason_of
+from napari_diffusion.estimation.search import Choice, Search
+from napari_diffusion.models import Model, all_models, parameters
+
+#: Maximum number of models whose parameters are searched.
+MAX_FINALISTS = 3
+#: Models whose risk in the first round exceeds the best by this factor are dropped: 1 dB, which a
+#: search does not make good.
+SCREENING_FACTOR = 1.26
+#: Effort after which no further model is searched [stages times voxels]; see `RiskCurve.effort`.
+MAX_EFFORT = 4e8
+
+#: A model counts as clearly worse if its risk is higher by this number of standard errors.
+MARGIN = 1.0
+#: Ratio of consecutive times in the first and the second round.
+FIRST_RATIO, SECOND_RATIO = 1.6, 1.4
+
+_Value = TypeVar("_Value")
+
+
+@dataclass
+class Contestants:
+    """The models to choose from, and those that cannot filter the image.
+
+    Attributes
+    ----------
+    models
+        Models in the order of preference, which decides between equal risks.
+    failures
+        For every title of a model that failed, its error.
+    """
+
+    models: list[Model] = field(default_factory=list)
+    failures: dict[str, Exception] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sentences about the models that failed."""
+        return tuple(
+            f"{title} cannot filter this image and was left out: {reason_of(error)}."
+            for title, error in self.failures.items()
+        )
+
+    def attempt(self, model: Model | type[Model], work: Callable[[], _Value]) -> _Value | None:
+        """Return the result of some work with a model; None leaves the model out.
+
+        A model of another package may raise anything.
+        """
+        try:
+            return work()
+        except Cancelled:
+            raise
+        except Exception as error:
+            self.failures[model.title] = error
+            self.models = [other for other in self.models if other.title != model.title]
+            return None
+
+
+def contestants(voxel: float, applies: Callable[[Model], bool]) -> Contestants:
+    """Return all registered models that keep the mean and have values for this noise.
+
+    Default lengths of the models count as numbers of voxels. Linear diffusion, which has no
+    parameters, is the last.
+
+    Parameters
+    ----------
+    voxel
+        Shortest edge of a voxel [length].
+    applies
+        Whether a model has values for this noise, as `Search.applies`.
+    """
+    result = Contestants()
+    for kind in sorted(all_models(), key=lambda kind: kind.isotropic):
+        if not kind.conservative:
+            continue
+        model = result.attempt(kind, partial(_in_voxels, kind, voxel))
+        if model is not None and applies(model):
+            result.models.append(model)
+    return result
+
+
+def _in_voxels(kind: type[Model], voxel: float) -> Model:
+    """Return a model with default values, whose lengths are numbers of voxels."""
+    model = kind()
+    lengths = {p.name: p.default * voxel for p in parameters(model) if p.unit == "length"}
+    return dataclasses.replace(model, **lengths)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The searches of the three rounds of a contest.
+
+    Attributes
+    ----------
+    first
+        Runs every model with its starting values, on one patch.
+    second
+        Searches the parameters of the best models.
+    last
+        Searches the time of the winner over all patches; None if the second round uses all of them.
+    forks
+        Whether the first round tries a second start, for strong noise.
+    """
+
+    first: Search
+    second: Search
+    last: Search | None
+    forks: bool
+
+    @property
+    def effort(self) -> float:
+        """Effort of the first two rounds so far [stages times voxels]."""
+        return self.first.curve.effort + self.second.curve.effort
+
+    def winner(self, contest: Contestants) -> Choice:
+        """Return the choice of the model with the smallest risk; models that fail are left out.
+
+        Raises
+        ------
+        Exception
+            The error of the first model, if all of them fail.
+        """
+        choices = self._finalists(contest)
+        while choices:
+            choice = preferred(choices, contest.models)
+            if self.last is None:
+                return choice
+            final = contest.attempt(
+                choice.model, partial(self.last.along, choice.model, choice.time)
+            )
+            if final is not None:
+                return final
+            choices.remove(choice)
+        raise next(iter(contest.failures.values()))
+
+    def _finalists(self, contest: Contestants) -> list[Choice]:
+        """Search the parameters of the models with the smallest risk in the first round.
+
+        The search of a model ends early if it cannot reach the smallest risk so far.
+        """
+        attempts = [
+            contest.attempt(model, partial(self.first.start, model, self.forks))
+            for model in list(contest.models)
+        ]
+        starts = sorted((start for start in attempts if start is not None), key=_risk)
+        starts = [start for start in starts if _may_win(start, starts[0])][:MAX_FINALISTS]
+        choices: list[Choice] = []
+        for number, start in enumerate(starts):
+            spent = self.second.curve.effort
+            share = (MAX_EFFORT - self.effort) / (len(starts) - number)
+            search = dataclasses.replace(self.second, max_effort=spent + share)
+            rival = min((choice.risk for choice in choices), default=math.inf)
+            choice = contest.attempt(start.model, partial(search.best, start, rival))
+            choices += [] if choice is None else [choice]
+        return choices
+
+
+def preferred(choices: Sequence[Choice], order: Sequence[Model]) -> Choice:
+    """Return the choice of minimum risk, or the first in the order that is not clearly worse."""
+    best = min(choices, key=_risk)
+    close = [
+        choice
+        for choice in choices
+        if choice.risk <= best.risk + MARGIN * math.hypot(choice.uncertainty, best.uncertainty)
+    ]
+    kinds = [type(model) for model in order]
+    return min(close, key=lambda choice: kinds.index(type(choice.model)))
+
+
+def _may_win(start: Choice, best: Choice) -> bool:
+    """Whether a search may make good what a model is behind in the first round."""
+    limit = SCREENING_FACTOR * max(best.risk, 0.0)
+    return start.risk <= limit + math.hypot(start.uncertainty, best.uncertainty)
+
+
+def _risk(choice: Choice) -> float:
+    return choice.risk
