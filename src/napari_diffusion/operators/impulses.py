@@ -42,8 +42,8 @@ MEDIAN_DIFFERENCE = 0.6744897501960817 * math.sqrt(2)
 NEIGHBOUR_SHARE, MIN_DIFFERENCES = 0.25, 12
 #: Sweeps of the fill. A sweep reaches one voxel further into a cluster of impulses.
 SWEEPS = 4
-#: Values that are gathered at once, and voxels that are searched at once.
-GATHERED_VALUES, SEARCHED_VOXELS = 1 << 21, 1 << 20
+#: Values that are gathered, and voxels that are searched and compared, at once.
+GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
 
 class _Widths(NamedTuple):
@@ -130,26 +130,30 @@ def impulses_of_planes(
 
     Parameters are those of `find_impulses`.
     """
-    reach = _detection_reach(axes) if 0 in axes else 0
+    reach, box = (_detection_reach(axes), _widths(axes).box) if 0 in axes else (0, 0)
     start, stop = max(lo - reach, 0), min(hi + reach, field.shape[1])
-    part = slice(start, stop)
-    own = None if regions is None else regions[part]
+    part, own = slice(start, stop), None if regions is None else regions[start:stop]
     marks = np.zeros((field.shape[0], stop - start, *field.shape[2:]), bool)
     if axes and marks.size:
+        # The neighbours of an impulse are tested, too.
+        tested = slice(max(lo - box - start, 0), hi + box - start)
         for channel, result in zip(field[:, part], marks, strict=True):
-            finite = np.isfinite(channel)
-            if finite.all():
-                _mark_impulses(channel, own, axes, result)
-            else:
+            finite, inside = np.isfinite(channel), own
+            if not finite.all():
                 inside = np.where(finite, np.uint8(1) if own is None else own, 0)
-                _mark_impulses(np.where(finite, channel, 0), inside, axes, result)
+                channel = np.where(finite, channel, 0)
+            _mark_impulses(channel, inside, axes, tested, result)
     return marks[:, lo - start : hi - start]
 
 
 def _mark_impulses(
-    u: Array, regions: NDArray[Any] | None, axes: Sequence[int], result: NDArray[np.bool_]
+    u: Array,
+    regions: NDArray[Any] | None,
+    axes: Sequence[int],
+    tested: slice,
+    result: NDArray[np.bool_],
 ) -> None:
-    """Mark the impulses of one channel in ``result``."""
+    """Mark the impulses in the ``tested`` planes of one channel in ``result``."""
     high, low = _second_extremes(u, regions, axes)
     with np.errstate(invalid="ignore", over="ignore"):
         smallest = u.dtype.type(RANGE_SHARE) * (high - low)
@@ -158,7 +162,8 @@ def _mark_impulses(
             # Where too few neighbours exist, the distance is infinite or NaN.
             distance = np.where(np.isfinite(smallest), (u - second) * sign, np.nan)
             side = _Side(u * sign, regions, tuple(axes), distance)
-            places = np.flatnonzero(distance > smallest)
+            first = tested.start * u[0].size
+            places = np.flatnonzero(distance[tested] > smallest[tested]) + first
             result.reshape(-1)[side.impulses(places, abs(factor))] = True
 
 
@@ -167,26 +172,55 @@ def _second_extremes(
 ) -> tuple[Array, Array]:
     """Return the second largest and the second smallest neighbour of each voxel.
 
-    Where there are none, they are infinite.
+    Where there are none, they are infinite. A few planes at a time stay in the processor's cache.
     """
-    largest, high = np.full(u.shape, -np.inf, u.dtype), np.full(u.shape, -np.inf, u.dtype)
-    smallest, low = np.full(u.shape, np.inf, u.dtype), np.full(u.shape, np.inf, u.dtype)
-    lesser = np.empty_like(u)
-    for offset in _offsets(_widths(axes).box, u.ndim, axes):
-        own = tuple(slice(max(0, -k), max(0, n - max(0, k))) for k, n in zip(offset, u.shape))
-        other = tuple(slice(max(0, k), max(0, n + min(0, k))) for k, n in zip(offset, u.shape))
-        upper = lower = u[other]
-        if regions is not None:
-            same = (regions[own] == regions[other]) & (regions[own] != 0)
-            upper, lower = np.where(same, upper, -np.inf), np.where(same, lower, np.inf)
-        part = lesser[own]
-        np.minimum(largest[own], upper, out=part)
-        np.maximum(high[own], part, out=high[own])
-        np.maximum(largest[own], upper, out=largest[own])
-        np.maximum(smallest[own], lower, out=part)
-        np.minimum(low[own], part, out=low[own])
-        np.minimum(smallest[own], lower, out=smallest[own])
+    high, low = np.full(u.shape, -np.inf, u.dtype), np.full(u.shape, np.inf, u.dtype)
+    offsets = list(_offsets(_widths(axes).box, u.ndim, axes))
+    height = max(1, CACHED_VOXELS // max(1, u[0].size))
+    for lo in range(0, len(u), height):
+        planes = slice(lo, min(lo + height, len(u)))
+        _add_neighbours(u, regions, offsets, planes, (high[planes], low[planes]))
     return high, low
+
+
+def _add_neighbours(
+    u: Array,
+    regions: NDArray[Any] | None,
+    offsets: Sequence[tuple[int, ...]],
+    planes: slice,
+    second: tuple[Array, Array],
+) -> None:
+    """Write the second largest and smallest neighbour of the voxels of some planes."""
+    high, low = second
+    largest, smallest, lesser = high.copy(), low.copy(), np.empty_like(high)
+    for offset in offsets:
+        own, other = _overlap(offset, u.shape, planes)
+        here = tuple(own)
+        there = tuple(other)
+        in_part = (slice(here[0].start - planes.start, here[0].stop - planes.start), *here[1:])
+        upper = lower = u[there]
+        if regions is not None:
+            same = (regions[here] == regions[there]) & (regions[here] != 0)
+            upper, lower = np.where(same, upper, -np.inf), np.where(same, lower, np.inf)
+        for value, first, next_one, outer, inner in (
+            (upper, largest, high, np.maximum, np.minimum),
+            (lower, smallest, low, np.minimum, np.maximum),
+        ):
+            part = lesser[in_part]
+            inner(first[in_part], value, out=part)
+            outer(next_one[in_part], part, out=next_one[in_part])
+            outer(first[in_part], value, out=first[in_part])
+
+
+def _overlap(
+    offset: Sequence[int], shape: Sequence[int], planes: slice
+) -> tuple[list[slice], list[slice]]:
+    """Return the voxels of some planes that have a neighbour at an offset, and the neighbours."""
+    own = [slice(max(0, -k), max(0, n - max(0, k))) for k, n in zip(offset, shape, strict=True)]
+    start = min(max(own[0].start, planes.start), planes.stop)
+    own[0] = slice(start, max(start, min(own[0].stop, planes.stop)))
+    other = [slice(part.start + k, part.stop + k) for k, part in zip(offset, own, strict=True)]
+    return own, [slice(max(part.start, 0), max(part.stop, 0)) for part in other]
 
 
 def _offsets(half_width: int, ndim: int, axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -215,51 +249,49 @@ class _Side:
 
     def impulses(self, places: NDArray[np.intp], factor: float) -> NDArray[np.intp]:
         """Return those of some places (flat indices) that are impulses."""
-        noise, is_sharp = self._noise_and_shape(places)
-        distance = self.distance.reshape(-1)
-        chosen = is_sharp & (noise > 0) & (distance[places] > factor * noise)
+        noise, distance = self._noise(places), self.distance.reshape(-1)
+        chosen = (noise > 0) & (distance[places] > factor * noise)
+        places, noise = places[chosen], noise[chosen]
+        chosen = self._is_sharp(places)
         places, noise = places[chosen], noise[chosen]
         extra = np.maximum(self._peers(places, noise) - 1, 0)
-        chosen = distance[places] > (factor + PEER_PENALTY * extra) * noise
-        places = places[chosen]
+        places = places[distance[places] > (factor + PEER_PENALTY * extra) * noise]
         return places[self._has_no_partner(places)]
 
-    def _noise_and_shape(
-        self, places: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the noise around some places, and whether they rise without a foot."""
-        half = _widths(self.axes).window
-        noise, is_sharp = np.zeros(len(places)), np.zeros(len(places), bool)
-        for part, windows in self._windows(self.u, places, half):
-            by_axis = []
-            count = np.zeros(len(windows), int)
+    def _noise(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the noise around some places; 0 where it is unknown.
+
+        Per axis, it is the median difference of adjacent voxels. The median axis counts, so that
+        an edge across one axis does not.
+        """
+        noise = np.zeros(len(places))
+        for part, windows in self._windows(self.u, places, _widths(self.axes).window):
+            by_axis, count = [], np.zeros(len(windows), int)
             for axis in range(1, windows.ndim):
                 steps = np.abs(np.diff(windows, axis=axis)).reshape(len(windows), -1)
                 by_axis.append(_median(steps))
                 count += np.isfinite(steps).sum(axis=1)
-            by_axis_sorted = np.sort(np.stack(by_axis, axis=1), axis=1)
-            known = np.isfinite(by_axis_sorted).sum(axis=1)
-            middle = np.maximum((known - 1) // 2, 0)
-            level = by_axis_sorted[np.arange(len(windows)), middle] / MEDIAN_DIFFERENCE
+            level = _median(np.stack(by_axis, axis=1)) / MEDIAN_DIFFERENCE
             noise[part] = np.where(count >= MIN_DIFFERENCES, level, 0.0)
-            is_sharp[part] = self._is_sharp(windows)
-        return noise, is_sharp
+        return noise
 
-    def _is_sharp(self, windows: Array) -> NDArray[np.bool_]:
-        """Whether the middle of each window rises sharply, among enough neighbours."""
-        axes, half = range(1, windows.ndim), windows.shape[-1] // 2
-        faces = [windows.take(half + k, axis=i) for i in axes for k in (-1, 1)]
-        middle = (half,) * (windows.ndim - 2)
-        foot = _median(np.stack([face[(slice(None), *middle)] for face in faces], axis=1))
-        flat = windows.reshape(len(windows), -1)
-        top = flat[:, flat.shape[1] // 2]
-        box = _widths(self.axes).box
-        inner = windows[(slice(None), *[slice(half - box, half + box + 1)] * len(axes))]
-        inner = inner.reshape(len(windows), -1)
-        enough = np.isfinite(inner).sum(axis=1) - 1 >= NEIGHBOUR_SHARE * (inner.shape[1] - 1)
-        # A place without face neighbours has the foot NaN.
-        rises = top - foot > FOOT_FACTOR * np.maximum(foot - _median(flat), 0)
-        return np.asarray(rises & enough)
+    def _is_sharp(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether places have enough neighbours and rise above them without a foot."""
+        is_sharp = np.zeros(len(places), bool)
+        box, half = _widths(self.axes).box, _widths(self.axes).window
+        for part, windows in self._windows(self.u, places, half):
+            count, axes = len(windows), range(1, windows.ndim)
+            middle = (slice(None), *[half] * (windows.ndim - 2))
+            faces = [windows.take(half + k, axis=i)[middle] for i in axes for k in (-1, 1)]
+            foot = _median(np.stack(faces, axis=1))
+            inner = windows[(slice(None), *[slice(half - box, half + box + 1)] * len(axes))]
+            neighbours = np.isfinite(inner).reshape(count, -1).sum(axis=1) - 1
+            enough = neighbours >= NEIGHBOUR_SHARE * (inner[0].size - 1)
+            # Without face neighbours, the foot is NaN.
+            height = np.maximum(foot - _median(windows.reshape(count, -1)), 0)
+            top = self.u.reshape(-1)[places[part]]
+            is_sharp[part] = (top - foot > FOOT_FACTOR * height) & enough
+        return is_sharp
 
     def _peers(self, places: NDArray[np.intp], noise: NDArray[np.float64]) -> NDArray[np.intp]:
         """Count the voxels around some places that stand out, but less."""
@@ -294,25 +326,32 @@ class _Side:
         A window has one axis for each of `axes`. Its values are NaN in other regions and beyond the
         border.
         """
-        shape, axes = self.u.shape, self.axes
-        index = np.unravel_index(places, shape)
-        count = (2 * half + 1) ** len(axes)
-        step = max(1, GATHERED_VALUES // count)
-        for start in range(0, len(places), step):
-            part = slice(start, start + step)
-            near: list[Any] = [coordinates[part] for coordinates in index]
-            near = [c.reshape(-1, *[1] * len(axes)) for c in near]
-            own = None if self.regions is None else self.regions[tuple(near)]
-            inside: Any = True
-            for number, axis in enumerate(axes):
-                line = [1] * (1 + len(axes))
-                line[1 + number] = -1
-                moved = near[axis] + np.arange(-half, half + 1).reshape(line)
-                inside = inside & (moved >= 0) & (moved < shape[axis])
-                near[axis] = np.clip(moved, 0, shape[axis] - 1)
-            if self.regions is not None:
-                inside = inside & (self.regions[tuple(near)] == own)
-            yield part, np.where(inside, values[tuple(near)], np.nan)
+        margins = [half if i in self.axes else 0 for i in range(values.ndim)]
+        padded = _padded(values, margins, np.nan)
+        regions = None if self.regions is None else _padded(self.regions, margins, 0)
+        index = np.unravel_index(places, values.shape)
+        moved = [c + margin for c, margin in zip(index, margins, strict=True)]
+        middles = np.ravel_multi_index(moved, padded.shape)
+        steps = [math.prod(padded.shape[i + 1 :]) for i in self.axes]
+        offsets = np.zeros((1,) * len(steps), np.intp)
+        for number, step in enumerate(steps):
+            line = np.arange(-half, half + 1) * step
+            offsets = offsets + line.reshape([-1 if i == number else 1 for i in range(len(steps))])
+        height = max(1, GATHERED_VALUES // offsets.size)
+        for start in range(0, len(places), height):
+            part = slice(start, start + height)
+            middle = middles[part].reshape(-1, *[1] * len(steps))
+            windows = padded.take(middle + offsets)
+            if regions is not None:
+                other = regions.take(middle + offsets) != regions.take(middle)
+                windows[other] = np.nan
+            yield part, windows
+
+
+def _padded(values: Array, margins: Sequence[int], constant: float) -> Array:
+    """Return a copy with a margin of constant values on both sides of each axis."""
+    padded: Array = np.pad(values, [(m, m) for m in margins], constant_values=constant)
+    return padded
 
 
 def _median(values: Array) -> Array:
