@@ -1,6 +1,7 @@
 """The seeded cases of noise are repeatable, varied, and have the noise that their kind says."""
 
 import collections
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import scipy.ndimage as ndi
 
 from helpers import noise_models, noise_scenes
 from helpers.noise_cases import CASES
+from helpers.paths import ROOT
 
 BY_NAME = {case.name: case for case in CASES}
 ROUGHLY = 0.03
@@ -226,3 +228,14 @@ def test_no_seed_of_the_noise_is_that_of_a_scene():
         if case.kind == "white noise":
             shared = np.corrcoef(case.clean().ravel(), error(case.name).ravel())[0, 1]
             assert abs(shared) < 0.02
+
+
+def test_the_page_of_the_docs_shows_every_case():
+    stored = json.loads((ROOT / "docs" / "noise_kinds.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "noise_kinds.md").read_text(encoding="utf-8")
+    assert list(stored) == list(BY_NAME)
+    for case in CASES:
+        row = f"| {case.kind} | {case.name} |"
+        assert page.count(row) == 1
+        assert np.isfinite(stored[case.name]["automatic"]["gain"])
+    assert f"{len(CASES)} images of {len({case.kind for case in CASES})} kinds" in page

@@ -396,7 +396,13 @@ def _cameras() -> list[NoiseCase]:
         NoiseCase(
             "8 bit, noise of 0.45 levels", "rounded", hills, noise.rounded(noise.white(0.45))
         ),
-        NoiseCase("8 bit, noise of 5 levels", "rounded", hills, noise.rounded(noise.white(5))),
+        NoiseCase(
+            "8 bit, noise of 5 levels",
+            "rounded",
+            hills,
+            noise.rounded(noise.white(5)),
+            holds=True,
+        ),
         NoiseCase("speckle of 12 looks", "speckle", hills, noise.speckle(12), holds=True),
         NoiseCase(
             "speckle of 3 looks", "speckle", scenes.calm(PLANE, 67), noise.speckle(3), spacing=FLAT
