@@ -79,7 +79,7 @@ def _average_ratios(patch: Patch, channel: int, noise: Noise) -> dict[tuple[int,
     from scipy import ndimage
 
     axes = fine_axes(patch.box, patch.spacings)
-    u = np.asarray(patch.field[channel], float).reshape(patch.box)
+    u = np.asarray(patch.without_impulses[channel], float).reshape(patch.box)
     valid = patch.valid.reshape(patch.box)
     if len(axes) < 2 or not valid.any():
         return {}
@@ -131,7 +131,7 @@ def _middle_plane(
 ) -> tuple[FloatArray, NDArray[np.bool_], tuple[int, ...]]:
     """Return the middle plane of a patch, its usable pixels, and the place of its first pixel."""
     shape = (-1, *patch.box[-2:])
-    u, valid = patch.field[channel].reshape(shape), patch.valid.reshape(shape)
+    u, valid = patch.without_impulses[channel].reshape(shape), patch.valid.reshape(shape)
     middle = len(u) // 2
     return np.where(valid[middle], u[middle], 0.0), valid[middle], patch.first[-2:]
 

@@ -174,7 +174,7 @@ def _blocks(patch: Patch, channel: int, noise: Noise) -> Iterator[_Block]:
     fine = fine_axes(patch.box, patch.spacings)
     if not fine:
         return
-    u = np.asarray(patch.field[channel], float).reshape(patch.box)
+    u = np.asarray(patch.without_impulses[channel], float).reshape(patch.box)
     valid = patch.valid.reshape(patch.box)
     local = local_quantities(u, valid, fine)
     deviation = np.sqrt(noise.variance(local.mean))

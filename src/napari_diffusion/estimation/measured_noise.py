@@ -57,7 +57,7 @@ def measure_noise(
         own = [patch for patch in patches if patch.source == source]
         valid, spacings = [patch.valid for patch in own], [patch.spacing for patch in own]
         evidence = [
-            gather([patch.field[c] for patch in own], valid, spacings)
+            gather([patch.without_impulses[c] for patch in own], valid, spacings)
             for c in range(len(own[0].field))
         ]
         first = estimate_noise(evidence[0], kind)
@@ -139,10 +139,10 @@ def _gather_changes(patches: Sequence[Patch]) -> list[Evidence]:
     spacings = [patch.spacing for patch in patches]
     return [
         gather(
-            [patch.field[c] for patch in patches],
+            [patch.without_impulses[c] for patch in patches],
             valid,
             spacings,
-            [later.field[c] for later in after],
+            [later.without_impulses[c] for later in after],
         )
         for c in range(len(patches[0].field))
     ]

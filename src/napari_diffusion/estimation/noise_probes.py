@@ -53,9 +53,13 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
     fine = fine_axes(patch.valid.shape, patch.spacing)
     window = SHARE_WINDOW.get(len(fine), 7)
     probe = noise_probe(image, deviation, pattern)
-    return replace(
-        probe, window=tuple(window if axis in fine else 1 for axis in range(patch.valid.ndim))
-    )
+    sizes = tuple(window if axis in fine else 1 for axis in range(patch.valid.ndim))
+    reference = None
+    if patch.impulses is not None:
+        # Values of impulses say nothing about the picture; their neighbours do.
+        difference = patch.without_impulses - patch.field
+        reference = np.where(patch.impulses, image + difference, image).astype(image.dtype)
+    return replace(probe, window=sizes, reference=reference)
 
 
 def _pattern(patch: Patch, noise: Noise, rng: np.random.Generator) -> FloatArray:
@@ -101,7 +105,7 @@ def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floatin
     fine = fine_axes(patch.valid.shape, patch.spacing)
     sigmas = [1.5 if axis in fine else 0.0 for axis in range(patch.valid.ndim)]
     deviations = []
-    for channel, noise in zip(patch.field, noises, strict=True):
+    for number, (channel, noise) in enumerate(zip(patch.without_impulses, noises, strict=True)):
         mean = channel
         if noise.kind != "gaussian":
             valid_values = np.where(patch.valid, channel, 0).astype(float)
@@ -111,6 +115,9 @@ def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floatin
             factors = noise.level_map.on(patch.first, patch.box, patch.whole)
             deviation = deviation * factors.reshape(deviation.shape)
         deviation = np.minimum(deviation, _quiet(patch, channel, noise, deviation))
+        if patch.impulses is not None:
+            # The mean of the neighbours has little noise.
+            deviation = np.where(patch.impulses[number], QUIET_FLOOR * deviation, deviation)
         deviations.append(np.where(patch.valid, deviation, 0))
     return deviations
 

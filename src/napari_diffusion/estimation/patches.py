@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
+from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise import carries_noise
+from napari_diffusion.operators.impulses import fill_impulses, find_impulses, impulse_axes
 
 #: Maximum number of voxels (times channels) of all patches, and the number of one patch.
 MAX_VOXELS, PATCH_VOXELS = 260_000, 32_000
@@ -53,6 +55,8 @@ class Patch:
         First voxel of the box, its shape, and that of the image, along the diffusing axes.
     spacings
         Voxel size along the diffusing axes [length].
+    impulses
+        Hot and dead voxels, shape of the field; None without any.
     following
         Reads the same box of the next frame along the axis of time; None for a single frame.
     """
@@ -66,6 +70,7 @@ class Patch:
     box: tuple[int, ...]
     whole: tuple[int, ...]
     spacings: tuple[float, ...]
+    impulses: NDArray[np.bool_] | None = None
     following: Callable[[], Patch] | None = None
 
     @property
@@ -73,6 +78,31 @@ class Patch:
         """Standard deviation of the values [intensity]."""
         variances = [channel[self.valid].var(dtype=float) for channel in self.field]
         return float(np.sqrt(np.mean(variances)))
+
+    def part(self, box: tuple[slice, ...]) -> Patch:
+        """Return a box of the patch, with slices along the axes of ``space``; it has no frames."""
+        long = iter([part for part, n in zip(box, self.valid.shape, strict=True) if n > 1])
+        slices = [next(long) if n > 1 else slice(0, n) for n in self.box]
+        return replace(
+            self,
+            field=self.field[:, *box],
+            regions=None if self.regions is None else self.regions[box],
+            valid=self.valid[box],
+            first=tuple(f + part.start for f, part in zip(self.first, slices, strict=True)),
+            box=tuple(part.stop - part.start for part in slices),
+            impulses=None if self.impulses is None else self.impulses[:, *box],
+            following=None,
+        )
+
+    @cached_property
+    def without_impulses(self) -> Field:
+        """The field with impulses replaced by the mean of their neighbours."""
+        if self.impulses is None:
+            return self.field
+        grid = Grid(self.field.shape[1:], self.spacing)
+        field = self.field.copy()
+        fill_impulses(field, self.impulses, self.valid, impulse_axes(grid), grid.spacing)
+        return field
 
 
 def sample_patches(
@@ -192,6 +222,13 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
     valid = carries_noise(field)
     if regions is not None:
         valid = valid & (regions != 0)
+    grid = own.grid()
+    axes = impulse_axes(grid)
+    impulses = find_impulses(field, np.asarray(valid, np.uint8), axes) if axes else None
+    if impulses is not None and getattr(problem.recipe, "impulses", "keep") == "mask":
+        field = field.copy()
+        fill_impulses(field, impulses, valid, axes, grid.spacing)
+        impulses = None
     return Patch(
         field=field,
         regions=regions,
@@ -202,4 +239,5 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         box=tuple(stop - start for start, stop in box),
         whole=tuple(problem.shape[i] for i in problem.axes),
         spacings=problem.spacing,
+        impulses=impulses if impulses is not None and impulses.any() else None,
     )

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,10 +153,12 @@ class Probe:
 
     def part(self, box: tuple[slice, ...]) -> Probe:
         """Return the probe of a box of the patch."""
-        arrays = {
-            name: None if values is None else values[:, *box] for name, values in vars(self).items()
+        arrays: dict[str, Any] = {
+            name: values[:, *box]
+            for name, values in vars(self).items()
+            if isinstance(values, np.ndarray)
         }
-        return Probe(**arrays)
+        return replace(self, **arrays)
 
     def sums(
         self, result: FloatArray, other: FloatArray, noisier: FloatArray | None = None

@@ -95,15 +95,7 @@ class RiskCurve:
             Ratio of consecutive times.
         """
         boxes = [_middle(patch.valid.shape, share) for patch in self.patches]
-        patches = [
-            replace(
-                patch,
-                field=patch.field[:, *box],
-                regions=None if patch.regions is None else patch.regions[box],
-                valid=patch.valid[box],
-            )
-            for patch, box in zip(self.patches, boxes, strict=True)
-        ]
+        patches = [patch.part(box) for patch, box in zip(self.patches, boxes, strict=True)]
         probes = [probe.part(box) for probe, box in zip(self.probes, boxes, strict=True)]
         return RiskCurve(patches, probes, np.array(self.weights), self.cancel, ratio)
 
