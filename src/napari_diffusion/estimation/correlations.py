@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -58,10 +58,10 @@ class Correlations:
     along
         For every fine axis, the correlations over one voxel, two and so on. Empty where they are
         within the scatter of white noise, and where there is one fine axis only.
-    factor
-        Noise level if the noise has these correlations, relative to the deviation of the residual.
+    sigma
+        Noise level if the noise has these correlations [intensity]; 0 for white noise.
     error
-        Relative standard error of the factor.
+        Relative standard error of the level, from that of the correlations.
     origin
         ``"noise"`` where calm places show that the noise has them, ``"detail"`` where the variogram
         grows beyond its longest difference as that of a picture, ``"undecided"`` where there is no
@@ -69,24 +69,24 @@ class Correlations:
     """
 
     along: tuple[tuple[float, ...], ...] = ()
-    factor: float = 1.0
+    sigma: float = 0.0
     error: float = 0.0
     origin: Origin = "none"
 
 
 def measure_correlations(evidence: Evidence) -> Correlations:
     """Measure the correlations in the flattest voxels, and decide where they come from."""
-    undecided = None
+    tried: list[Correlations] = []
     for share in (evidence.flat_share,) if evidence.is_change else CALM_SHARES:
-        flat = evidence.flattest(share=share)
-        measured = _measure(evidence, flat)
+        measured = _measure(evidence, evidence.flattest(share=share))
         if measured is None or measured.origin == "none":
-            # Flatter voxels than those of this share show white noise, or nothing at all.
-            return undecided or Correlations()
+            break  # flatter voxels than those before show white noise, or nothing at all
+        tried.append(measured)
         if measured.origin == "noise":
-            return measured
-        undecided = undecided or measured
-    return undecided or Correlations()
+            # Detail raises the level. That of a larger share is more certain, and holds if lower.
+            lowest = min(tried, key=lambda each: each.sigma)
+            return replace(measured, sigma=lowest.sigma)
+    return tried[0] if tried else Correlations()
 
 
 def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None:
@@ -110,11 +110,7 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     # Axis of the second differences in which the variogram along each axis was measured.
     across = np.array([int(axis == 0) for axis in range(len(rho))])
     variance = float(np.mean(variogram[:, -1] / share[across]))
-    residual = robust_deviation(evidence.residual[flat])
-    if not residual > 0:
-        return None
     error = float(np.max(scatter * (8 / 6) * (1 - rho[:, 0]) / (2 * share)))
-    factor = math.sqrt(variance) / residual
     grows = rho[:, -1].max() > MAX_VARIOGRAM_GROWTH + scatter
     if evidence.is_change:
         origin: Origin = "noise"
@@ -124,7 +120,7 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
         energy = float(np.median(evidence.activity[flat]))
         is_calm = energy <= MAX_CORRELATED_ACTIVITY * variance * band_variance(along)
         origin = "noise" if is_calm else "undecided"
-    return Correlations(along, factor, error, origin)
+    return Correlations(along, math.sqrt(variance), error, origin)
 
 
 def _second_difference_share(rho: Sequence[float]) -> float:

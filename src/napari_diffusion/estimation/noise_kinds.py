@@ -208,11 +208,13 @@ def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
     """
     correlations = measure_correlations(evidence)
     is_shared = correlations.origin == "noise"
-    if is_shared:
-        evidence = replace(evidence, residual=correlations.factor * evidence.residual)
     sigma, error = gaussian_sigma(evidence)
     if not sigma > 0:
         return Noise("gaussian", sigma, error)
+    factor = correlations.sigma / sigma
+    if is_shared:
+        evidence = replace(evidence, residual=factor * evidence.residual)
+        sigma, error = factor * sigma, factor * error
     gaussian = Noise(
         "gaussian",
         sigma,
@@ -223,7 +225,7 @@ def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
     )
     noise = _of_kind(evidence, gaussian, kind)
     if correlations.origin == "undecided":
-        noise = replace(noise, other_sigma=correlations.factor * noise.sigma)
+        noise = replace(noise, other_sigma=factor * noise.sigma)
     if noise.kind != "gaussian" or is_shared:
         return noise
     return _without_detail(evidence, noise)

@@ -147,6 +147,20 @@ class _Selection:
         ]
 
     @cached_property
+    def other_probes(self) -> list[Probe] | None:
+        """Probes for the level that the noise has if its undecided correlations are its own."""
+        noises = {
+            source: [noise.alternative or noise for noise in channels]
+            for source, channels in self.noises.items()
+        }
+        if self.options.criterion != "sure" or noises == self.noises:
+            return None
+        return [
+            make_probe(patch, noises[patch.source], self.options.criterion, seed)
+            for seed, patch in enumerate(self.patches)
+        ]
+
+    @cached_property
     def counted(self) -> int:
         """Number of voxels that count."""
         return sum(int((probe.deviation > 0).sum()) for probe in self.probes)
