@@ -12,6 +12,7 @@ from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
+from napari_diffusion.operators.impulses import search_bytes
 from napari_diffusion.schemes import Scheme, Stage
 
 #: Runs that need less [bytes] are not checked: asking the system takes as long as a small image.
@@ -30,8 +31,8 @@ class MemoryDemand:
         As in the plan of the run.
     layout
         Sizes of the slabs.
-    busy_threads
-        Threads that have a slab to work on.
+    threads, busy_threads
+        Threads of the run, and those that have a slab to work on.
     """
 
     problem: Problem
@@ -40,6 +41,7 @@ class MemoryDemand:
     stages: tuple[Stage, ...]
     backend: Backend
     layout: SlabLayout
+    threads: int
     busy_threads: int
 
     @property
@@ -58,8 +60,17 @@ class MemoryDemand:
         fields += voxels * self.operator.stored_bytes(self.backend, axes, strict)
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
-        total = image + fields + region_bytes + face_bytes + scratch
+        total = image + region_bytes + max(fields + face_bytes + scratch, self._searching(field))
         return int(total * MARGIN) + FIXED_BYTES
+
+    def _searching(self, field: int) -> int:
+        """Bytes of a field, and of the search for impulses in it, before the first stage."""
+        problem = self.problem
+        if not problem.replaces_impulses:
+            return 0
+        marks = field // problem.working.itemsize
+        grid, itemsize = problem.grid(), problem.working.itemsize
+        return field + marks + search_bytes(grid, self.threads, itemsize)
 
     @property
     def _frames(self) -> int:
@@ -76,7 +87,8 @@ class MemoryDemand:
             and problem.image.flags.carray
             and problem.frame_axes == tuple(range(len(problem.frame_axes)))
         )
-        return self._has_transform or problem.recipe.nan == "mask" or not usable_as_field
+        is_changed = problem.recipe.nan == "mask" or problem.replaces_impulses
+        return self._has_transform or is_changed or not usable_as_field
 
     def _fields(self, field: int, result: int) -> int:
         """Bytes of work fields and result together, from those of one field and of the result."""

@@ -45,6 +45,10 @@ SWEEPS = 4
 #: Values that are gathered, and voxels that are searched and compared, at once.
 GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
+#: Arrays of the searched planes that live at once, and memory of the gathered values [bytes]
+#: (measured, docs/develop/decisions.md).
+SEARCH_ARRAYS, GATHERED_BYTES = 9, 16 << 20
+
 
 class _Widths(NamedTuple):
     """Half widths [voxel]: of the neighbours, of the window of the noise, and of the peers."""
@@ -76,6 +80,22 @@ def impulse_reach(grid: Grid) -> list[int]:
     axes = impulse_axes(grid)
     own = _detection_reach(axes) + SWEEPS if axes else 0
     return [own if i in axes else 0 for i in range(len(grid.shape))]
+
+
+def search_height(shape: Sequence[int], threads: int) -> int:
+    """Return the number of planes that a thread should search at once."""
+    largest = SEARCHED_VOXELS // max(1, math.prod(shape[1:]))
+    return max(1, min(largest, -(-shape[0] // threads)))
+
+
+def search_bytes(grid: Grid, threads: int, itemsize: int) -> int:
+    """Return the memory of the search in one channel [bytes], besides field and result."""
+    axes, height = impulse_axes(grid), search_height(grid.shape, threads)
+    reach = _detection_reach(axes) if 0 in axes else 0
+    planes = min(height + 2 * reach, grid.shape[0])
+    arrays = SEARCH_ARRAYS * itemsize * planes * math.prod(grid.shape[1:])
+    busy = min(threads, -(-grid.shape[0] // height))
+    return busy * (arrays + GATHERED_BYTES) if axes else 0
 
 
 def _widths(axes: Sequence[int]) -> _Widths:
@@ -115,7 +135,7 @@ def find_impulses(
         Bool, shape of the field.
     """
     planes = field.shape[1]
-    height = max(1, SEARCHED_VOXELS // max(1, math.prod(field.shape[2:])))
+    height = search_height(field.shape[1:], 1)
     impulses = np.zeros(field.shape, bool)
     for lo in range(0, planes, height):
         hi = min(lo + height, planes)
@@ -368,6 +388,7 @@ def fill_impulses(
     regions: NDArray[Any] | None,
     axes: Sequence[int],
     spacing: Sequence[float],
+    planes: slice = slice(None),
 ) -> int:
     r"""Replace impulses by values that are diffused in from their neighbours.
 
@@ -385,57 +406,81 @@ def fill_impulses(
         As in `find_impulses`.
     spacing
         Voxel size of each axis of ``space`` [length].
+    planes
+        Planes in which impulses are replaced; default all. Several threads may work on different
+        planes.
 
     Returns
     -------
     int
         Number of values that were replaced.
     """
-    return sum(
-        _fill_channel(channel, marks, regions, axes, spacing)
-        for channel, marks in zip(field, impulses, strict=True)
-    )
+    lo, hi, _ = planes.indices(field.shape[1])
+    start, stop = max(lo - SWEEPS, 0), min(hi + SWEEPS, field.shape[1])
+    own = None if regions is None else regions[start:stop]
+    count = 0
+    for channel, marks in zip(field[:, start:stop], impulses[:, start:stop], strict=True):
+        places = np.flatnonzero(marks)
+        filled = _harmonic_values(channel, marks, places, own, [(i, spacing[i]) for i in axes])
+        plane = places // max(1, channel[0].size) + start
+        chosen = np.isfinite(filled) & (plane >= lo) & (plane < hi)
+        channel[np.unravel_index(places[chosen], channel.shape)] = filled[chosen]
+        count += int(chosen.sum())
+    return count
 
 
-def _fill_channel(
+def _harmonic_values(
     u: Array,
     impulses: NDArray[np.bool_],
+    places: NDArray[np.intp],
     regions: NDArray[Any] | None,
-    axes: Sequence[int],
-    spacing: Sequence[float],
-) -> int:
-    places = np.flatnonzero(impulses)
+    axes: Sequence[tuple[int, float]],
+) -> NDArray[np.float64]:
+    """Return the values that replace the impulses at some places (flat indices), or NaN.
+
+    ``axes`` holds each axis and its voxel size. Values of ``u`` at impulses are not used.
+    """
     index = np.unravel_index(places, u.shape)
-    faces, values, usable = [], [], []
-    for axis, step in itertools.product(axes, (-1, 1)):
-        moved = list(index)
-        moved[axis] = np.clip(index[axis] + step, 0, u.shape[axis] - 1)
-        neighbour = tuple(moved)
-        valid = (moved[axis] != index[axis]) & np.isfinite(u[neighbour])
-        if regions is not None:
-            valid &= (regions[neighbour] == regions[index]) & (regions[index] != 0)
-        flat = np.ravel_multi_index(neighbour, u.shape)
-        # Number of the impulse at this neighbour, or -1.
-        faces.append(np.where(impulses[neighbour], np.searchsorted(places, flat), -1))
-        values.append(u[neighbour].astype(np.float64))
-        usable.append(valid)
+    faces = [_face(u, impulses, places, regions, index, i, k) for i, _ in axes for k in (-1, 1)]
+    finest = min((h for _, h in axes), default=1.0)
     filled = np.full(len(places), np.nan)
     for _ in range(SWEEPS):
         sums, weights = np.zeros(len(places)), np.zeros(len(places))
         low, high = np.full(len(places), np.inf), np.full(len(places), -np.inf)
-        for number, axis in enumerate(axes):
-            pair = []
-            for face in (2 * number, 2 * number + 1):
-                value = np.where(faces[face] < 0, values[face], filled[faces[face]])
-                known = usable[face] & np.isfinite(value)
-                pair.append((np.where(known, value, 0.0), known))
-                low = np.where(known, np.minimum(low, value), low)
-                high = np.where(known, np.maximum(high, value), high)
-            weight = (min(spacing[i] for i in axes) / spacing[axis]) ** 2
-            sums += weight * (pair[0][0] + pair[1][0])
-            weights += weight * (pair[0][1].astype(float) + pair[1][1])
-        means = sums / np.where(weights > 0, weights, 1.0)
-        filled = np.where(weights > 0, np.clip(means, low, high), np.nan)
-    known = np.isfinite(filled)
-    u.reshape(-1)[places[known]] = filled[known]
-    return int(known.sum())
+        values = [np.where(number < 0, value, filled[number]) for number, value in faces]
+        for number, (_, h) in enumerate(axes):
+            pair = np.stack(values[2 * number : 2 * number + 2])
+            known, weight = np.isfinite(pair), (finest / h) ** 2
+            sums += weight * np.where(known, pair, 0.0).sum(axis=0)
+            weights += weight * known.sum(axis=0)
+            low = np.minimum(low, np.where(known, pair, np.inf).min(axis=0))
+            high = np.maximum(high, np.where(known, pair, -np.inf).max(axis=0))
+        # Rounding must not carry a mean beyond its neighbours.
+        means = np.clip(sums / np.maximum(weights, np.finfo(float).tiny), low, high)
+        filled = np.where(weights > 0, means, np.nan)
+    return filled
+
+
+def _face(
+    u: Array,
+    impulses: NDArray[np.bool_],
+    places: NDArray[np.intp],
+    regions: NDArray[Any] | None,
+    index: tuple[NDArray[np.intp], ...],
+    axis: int,
+    step: int,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the neighbours of some places across one face.
+
+    The first array has the number of the neighbour among the places if it is an impulse of the same
+    region, else -1. The second array has the values of the other neighbours, or NaN.
+    """
+    moved = list(index)
+    moved[axis] = np.clip(index[axis] + step, 0, u.shape[axis] - 1)
+    neighbour = tuple(moved)
+    valid = moved[axis] != index[axis]
+    if regions is not None:
+        valid &= (regions[neighbour] == regions[index]) & (regions[index] != 0)
+    values = np.where(valid, u[neighbour].astype(np.float64), np.nan)
+    numbers = np.searchsorted(places, np.ravel_multi_index(neighbour, u.shape))
+    return np.where(valid & impulses[neighbour], numbers, -1), values
