@@ -64,13 +64,12 @@ class MemoryDemand:
         return int(total * MARGIN) + FIXED_BYTES
 
     def _searching(self, field: int) -> int:
-        """Bytes of a field, and of the search for impulses in it, before the first stage."""
-        problem = self.problem
+        """Bytes of the search for impulses before the first stage, besides the image."""
+        problem, itemsize = self.problem, self.problem.working.itemsize
         if not problem.replaces_impulses:
             return 0
-        marks = field // problem.working.itemsize
-        grid, itemsize = problem.grid(), problem.working.itemsize
-        return field + marks + search_bytes(grid, self.threads, itemsize)
+        marks, read = field // itemsize, field * self._copies_when_read
+        return read + marks + search_bytes(problem.grid(), self.threads, itemsize)
 
     @property
     def _frames(self) -> int:
@@ -79,6 +78,12 @@ class MemoryDemand:
     @property
     def _copies_input(self) -> bool:
         """Whether the input is copied; without a copy, the input itself is the first field."""
+        is_changed = self._has_transform or self.problem.replaces_impulses
+        return is_changed or self._copies_when_read
+
+    @property
+    def _copies_when_read(self) -> bool:
+        """Whether a frame is copied when it is read."""
         problem = self.problem
         usable_as_field = (
             isinstance(problem.image, np.ndarray)
@@ -87,8 +92,7 @@ class MemoryDemand:
             and problem.image.flags.carray
             and problem.frame_axes == tuple(range(len(problem.frame_axes)))
         )
-        is_changed = problem.recipe.nan == "mask" or problem.replaces_impulses
-        return self._has_transform or is_changed or not usable_as_field
+        return problem.recipe.nan == "mask" or not usable_as_field
 
     def _fields(self, field: int, result: int) -> int:
         """Bytes of work fields and result together, from those of one field and of the result."""

@@ -47,7 +47,7 @@ GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
 #: Arrays of the searched planes that live at once, and memory of the gathered values [bytes]
 #: (measured, docs/develop/decisions.md).
-SEARCH_ARRAYS, GATHERED_BYTES = 9, 16 << 20
+SEARCH_ARRAYS, GATHERED_BYTES = 7, 16 << 20
 
 
 class _Widths(NamedTuple):
