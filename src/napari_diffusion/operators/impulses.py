@@ -25,14 +25,16 @@ COARSE = 1.5
 MIN_VOXELS = 3
 #: Smallest distance of an impulse from its neighbours, in multiples of the noise, on the dark and
 #: on the bright side. Counts and speckle have long tails on the bright side.
-DARK_FACTOR, BRIGHT_FACTOR = 3.2, 5.0
+DARK_FACTOR, BRIGHT_FACTOR = 3.0, 5.0
+#: Smallest height above the median of the window, in multiples of the noise.
+HEIGHT_FACTOR = 4.7
 #: Smallest such distance as a share of the range of the neighbours.
 RANGE_SHARE = 0.25
 #: Peers stand out by more than this multiple of the noise, and less than this share of the distance
 #: of the impulse. Heavy-tailed noise has many.
 PEER_FACTOR, PEER_SHARE = 1.7, 0.65
 #: Each peer but the first raises the smallest distance by this multiple of the noise.
-PEER_PENALTY = 1.2
+PEER_PENALTY = 1.5
 #: Smallest height of an impulse above its face neighbours, in multiples of their height above the
 #: window. A Gaussian spot with a sigma of 0.8 voxels has 1.2.
 FOOT_FACTOR = 2.5
@@ -42,6 +44,9 @@ MEDIAN_DIFFERENCE = 0.6744897501960817 * math.sqrt(2)
 NEIGHBOUR_SHARE, MIN_DIFFERENCES = 0.25, 12
 #: Sweeps of the fill. A sweep reaches one voxel further into a cluster of impulses.
 SWEEPS = 4
+#: Smallest distance from the neighbours as a share of the height above the face neighbours. In a
+#: line, the next voxel is as high.
+DISTANCE_SHARE = 0.5
 #: Values that are gathered, and voxels that are searched and compared, at once.
 GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
@@ -272,7 +277,7 @@ class _Side:
         noise, distance = self._noise(places), self.distance.reshape(-1)
         chosen = (noise > 0) & (distance[places] > factor * noise)
         places, noise = places[chosen], noise[chosen]
-        chosen = self._is_sharp(places)
+        chosen = self._is_high_and_sharp(places, noise)
         places, noise = places[chosen], noise[chosen]
         extra = np.maximum(self._peers(places, noise) - 1, 0)
         places = places[distance[places] > (factor + PEER_PENALTY * extra) * noise]
@@ -281,23 +286,32 @@ class _Side:
     def _noise(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the noise around some places; 0 where it is unknown.
 
-        Per axis, it is the median difference of adjacent voxels. The median axis counts, so that
-        an edge across one axis does not.
+        Per axis, it is the median difference of adjacent voxels that differ. The median axis
+        counts, so that an edge across one axis does not. Where most of them are equal, it is
+        unknown.
         """
         noise = np.zeros(len(places))
         for part, windows in self._windows(self.u, places, _widths(self.axes).window):
             by_axis, count = [], np.zeros(len(windows), int)
+            is_known = np.ones(len(windows), bool)
             for axis in range(1, windows.ndim):
                 steps = np.abs(np.diff(windows, axis=axis)).reshape(len(windows), -1)
+                finite, equal = np.isfinite(steps).sum(axis=1), (steps == 0).sum(axis=1)
+                is_known &= 2 * equal <= finite
+                count += finite
+                # Saturated and rounded values are often equal.
+                steps[steps == 0] = np.nan
                 by_axis.append(_median(steps))
-                count += np.isfinite(steps).sum(axis=1)
             level = _median(np.stack(by_axis, axis=1)) / MEDIAN_DIFFERENCE
-            noise[part] = np.where(count >= MIN_DIFFERENCES, level, 0.0)
+            is_known &= (count >= MIN_DIFFERENCES) & np.isfinite(level)
+            noise[part] = np.where(is_known, level, 0.0)
         return noise
 
-    def _is_sharp(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether places have enough neighbours and rise above them without a foot."""
-        is_sharp = np.zeros(len(places), bool)
+    def _is_high_and_sharp(
+        self, places: NDArray[np.intp], noise: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Whether places have enough neighbours and rise far above the window, without a foot."""
+        chosen = np.zeros(len(places), bool)
         box, half = _widths(self.axes).box, _widths(self.axes).window
         for part, windows in self._windows(self.u, places, half):
             count, axes = len(windows), range(1, windows.ndim)
@@ -307,11 +321,18 @@ class _Side:
             inner = windows[(slice(None), *[slice(half - box, half + box + 1)] * len(axes))]
             neighbours = np.isfinite(inner).reshape(count, -1).sum(axis=1) - 1
             enough = neighbours >= NEIGHBOUR_SHARE * (inner[0].size - 1)
+            top, flat = self.u.reshape(-1)[places[part]], windows.reshape(count, -1)
+            level = _median(flat)
+            is_high = top - level > HEIGHT_FACTOR * noise[part]
+            # Half of the values are clipped, so that the noise is larger than it seems.
+            is_high &= level > np.fmin.reduce(flat, axis=1)
             # Without face neighbours, the foot is NaN.
-            height = np.maximum(foot - _median(windows.reshape(count, -1)), 0)
-            top = self.u.reshape(-1)[places[part]]
-            is_sharp[part] = (top - foot > FOOT_FACTOR * height) & enough
-        return is_sharp
+            height = top - foot
+            is_sharp = (height > FOOT_FACTOR * np.maximum(foot - level, 0)) & (
+                self.distance.reshape(-1)[places[part]] > DISTANCE_SHARE * height
+            )
+            chosen[part] = enough & is_high & is_sharp
+        return chosen
 
     def _peers(self, places: NDArray[np.intp], noise: NDArray[np.float64]) -> NDArray[np.intp]:
         """Count the voxels around some places that stand out, but less."""
