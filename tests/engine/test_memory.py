@@ -71,6 +71,24 @@ RUNS = {
         "nd.PeronaMalik()",
         {"time": 0.3, "scheme": "explicit", "nan": "mask"},
     ),
+    "impulses": (
+        (256, 256, 256),
+        "f4",
+        "nd.PeronaMalik()",
+        {"time": 0.3, "scheme": "explicit", "impulses": "mask"},
+    ),
+    "impulses, exact": (
+        (256, 256, 128),
+        "f4",
+        "nd.Linear()",
+        {"time": 1.0, "impulses": "mask"},
+    ),
+    "impulses, plane": (
+        (4000, 3000),
+        "f4",
+        "nd.PeronaMalik()",
+        {"time": 0.3, "scheme": "explicit", "impulses": "mask"},
+    ),
     "frames": (
         (6, 64, 256, 128),
         "f4",

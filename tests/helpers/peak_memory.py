@@ -16,6 +16,11 @@ def make(shape, kind, options):
     for k in range(shape[0]):  # a temporary of the whole size would hide the peak of the run
         image[k] = np.arange(image[k].size, dtype="i4").reshape(shape[1:]) % 97
     options = dict(options)
+    if "impulses" in options:  # 1 % hot voxels in noise
+        random = np.random.default_rng(0)
+        for plane in image:
+            plane += 10 * random.standard_normal(plane.shape, "f4")
+            plane[random.random(plane.shape, "f4") < 0.01] = 1000
     if options.get("mask"):
         options["mask"] = np.ones(shape, bool)
         options["mask"][:, :3] = False

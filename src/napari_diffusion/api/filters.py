@@ -49,6 +49,7 @@ def diffuse(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
@@ -88,6 +89,9 @@ def diffuse(
         the channel axis.
     nan
         NaN and infinite values: raise refuses them, mask keeps them and diffuses around them.
+    impulses
+        Hot and dead voxels, far outside the noise around them: keep smooths them as they are, mask
+        first replaces them from their neighbours.
     scheme
         Scheme of the time integration; auto takes the fastest one that is accurate enough. It may
         be an object such as ``nd.schemes.Explicit(step=0.1)``.
@@ -124,7 +128,9 @@ def diffuse(
         When ``cancel`` was set.
     """
     domain = Domain(mask, labels)
-    recipe = recipe_of(model, domain, time, scheme, tolerance, strict, nan, preserve_dtype)
+    recipe = recipe_of(
+        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+    )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
     return in_memory.run(problem, Execution(threads, backend), progress, cancel)
@@ -142,6 +148,7 @@ def evolve(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
@@ -163,7 +170,9 @@ def evolve(
         Diffusion time, completed share, frame number and image.
     """
     domain = Domain(mask, labels)
-    recipe = recipe_of(model, domain, time, scheme, tolerance, strict, nan, preserve_dtype)
+    recipe = recipe_of(
+        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+    )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
     return in_memory.evolve(problem, Execution(threads, backend), progress, cancel)
@@ -181,6 +190,7 @@ def plan(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
@@ -199,7 +209,9 @@ def plan(
         Scheme, stages, halo [voxel], predicted peak memory [bytes] and stable step [length²].
     """
     domain = Domain(mask, labels)
-    recipe = recipe_of(model, domain, time, scheme, tolerance, strict, nan, preserve_dtype)
+    recipe = recipe_of(
+        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+    )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
     return make_plan(problem, Execution(threads, backend))
@@ -218,6 +230,7 @@ def preview(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
@@ -265,7 +278,9 @@ def preview(
     may then change the fourth digit.
     """
     domain = Domain(mask, labels)
-    recipe = recipe_of(model, domain, time, scheme, tolerance, strict, nan, preserve_dtype)
+    recipe = recipe_of(
+        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+    )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)
     return PreviewRequest(problem, region, Execution(threads, backend), draft).run(progress, cancel)

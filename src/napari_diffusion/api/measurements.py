@@ -116,6 +116,7 @@ def gradients(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    impulses: str = "keep",
     frame: Sequence[int] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Gradients:
@@ -123,7 +124,7 @@ def gradients(
 
     Parameters
     ----------
-    image, spacing, axes, channel_axis, mask, labels
+    image, spacing, axes, channel_axis, mask, labels, impulses
         As in `diffuse`; only the planes and their surroundings are read. Values that are not
         finite and voxels outside mask and labels are left out.
     sigma
@@ -146,7 +147,7 @@ def gradients(
         When ``cancel`` was set.
     """
     recipe, geometry = (
-        RecipeFields(Linear(), 0.0, nan="mask"),
+        RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses),
         Geometry(spacing, axes, channel_axis),
     )
     problem = unread_problem(image, recipe, geometry, Domain(mask, labels))
@@ -164,6 +165,7 @@ def conductance(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
     r"""Compute the diffusivity g at the voxels of an image, at the start of a run of the model.
@@ -187,7 +189,8 @@ def conductance(
         Shape of ``image[region]`` without the channel axis; 0 outside mask and labels, and where
         the image is not finite.
     """
-    recipe, geometry = RecipeFields(model, 0.0, nan=nan), Geometry(spacing, axes, channel_axis)
+    recipe = RecipeFields(model, 0.0, nan=nan, impulses=impulses)
+    geometry = Geometry(spacing, axes, channel_axis)
     problem = unread_problem(image, recipe, geometry, Domain(mask, labels))
     return conductance_map(problem, region, cancel)
 
@@ -203,6 +206,7 @@ def coherence(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     cancel: CancelEvent | None = None,
 ) -> FloatArray:
     r"""Compute the coherence :math:`1 - \lambda_{min}/\lambda_{max}` of the diffusion tensor.
@@ -217,7 +221,8 @@ def coherence(
         Shape of ``image[region]`` without the channel axis; 0 outside mask and labels, and where
         the image is not finite.
     """
-    recipe, geometry = RecipeFields(model, 0.0, nan=nan), Geometry(spacing, axes, channel_axis)
+    recipe = RecipeFields(model, 0.0, nan=nan, impulses=impulses)
+    geometry = Geometry(spacing, axes, channel_axis)
     problem = unread_problem(image, recipe, geometry, Domain(mask, labels))
     return coherence_map(problem, region, cancel)
 
@@ -232,6 +237,7 @@ def directions(
     mask: Any = None,
     labels: Any = None,
     nan: str = "raise",
+    impulses: str = "keep",
     cancel: CancelEvent | None = None,
 ) -> Directions:
     """Sample the directions of strongest smoothing: eigenvectors of the largest diffusivity.
@@ -247,7 +253,8 @@ def directions(
         one per plane if a volume has more planes. Voxels outside mask and labels, or with a
         coherence below 0.05, have none.
     """
-    recipe, geometry = RecipeFields(model, 0.0, nan=nan), Geometry(spacing, axes, channel_axis)
+    recipe = RecipeFields(model, 0.0, nan=nan, impulses=impulses)
+    geometry = Geometry(spacing, axes, channel_axis)
     return sample_directions(make_problem(image, recipe, geometry, Domain(mask, labels)), cancel)
 
 
@@ -262,6 +269,7 @@ def integration_error(
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    impulses: str = "keep",
     largest: int = 64,
 ) -> float:
     r"""Estimate the error of the time integration of a run, as a share of the intensity range.
@@ -282,6 +290,7 @@ def integration_error(
         for the exact scheme and for constant images. It is not a bound: where halved steps do not
         converge (the classic model, long times), it is the distance between the two runs.
     """
-    recipe = RecipeFields(model, time, scheme=scheme, tolerance=tolerance, strict=strict)
+    options: dict[str, Any] = {"scheme": scheme, "tolerance": tolerance, "strict": strict}
+    recipe = RecipeFields(model, time, impulses=impulses, **options)
     geometry = Geometry(spacing, axes, channel_axis)
     return time_integration_error(make_problem(image, recipe, geometry), largest)

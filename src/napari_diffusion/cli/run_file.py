@@ -79,11 +79,12 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     # The bar is for terminals only: a log file gets the lines before and after.
     bar = _Progress(recipe.model.title, shown=not quiet and is_terminal())
     with stop.waiting(), bar as progress:
-        result = run.filtered(progress, stop.event)
-    written = run.write(result, stop.committing())
+        state = run.last_state(progress, stop.event)
+    written = run.write(state.image, stop.committing())
     if not quiet:
         seconds = time.monotonic() - started
-        say(f"Wrote {' and '.join(map(str, written))} after {seconds:.1f} s.")
+        sentence = f"Wrote {' and '.join(map(str, written))} after {seconds:.1f} s."
+        say(" ".join([sentence, *run.notes_after(state)]))
 
 
 class _Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,7 +63,8 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
     geometry = Geometry(
         problem.kernel_spacing, channel_axis=0, channel_weights=tuple(problem.weights)
     )
-    recipes = [RecipeFields(problem.recipe.model, time, scheme=scheme) for scheme in (coarse, fine)]
+    recipe = RecipeFields(problem.recipe.model, time, impulses=problem.recipe.impulses)
+    recipes = [replace(recipe, scheme=scheme) for scheme in (coarse, fine)]
     results = [run(make_problem(patch, recipe, geometry)) for recipe in recipes]
     difference = np.sqrt(np.mean(np.square(results[0] - results[1], dtype=float)))
     order = plan.scheme.order

@@ -14,7 +14,7 @@ from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.frame import check_finite, check_range
+from napari_diffusion.engine.frame import check_finite, check_range, replace_impulses
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.planner import CHUNK_PLANES
 from napari_diffusion.engine.problem import Problem
@@ -50,13 +50,13 @@ def map_over_image(
         the image is not finite.
     """
     model = problem.recipe.model
-    reach = dry_run(model, problem.grid()).step_reach(problem.space)
+    own, before = dry_run(model, problem.grid()).step_reach(problem.space), problem.read_reach
     whole = [slice(None)] * len(problem.shape)
-    halo = problem.per_diffusing_axis(reach)
+    halo = problem.per_diffusing_axis([a + b for a, b in zip(own, before, strict=True)])
     block = HaloBlock.around(problem, whole if region is None else region, halo)
     on_block = block.problem_of_block()
     values = np.zeros(shape_without_channels(on_block), on_block.working)
-    for index, features, valid in frame_features(on_block, is_transformed=True):
+    for index, features, valid in frame_features(on_block, True, cancel):
         target = values[index].reshape(on_block.space)
 
         def work(part: Features, target: Field = target) -> None:
@@ -82,11 +82,12 @@ def for_each_chunk(
 
 
 def frame_features(
-    problem: Problem, is_transformed: bool = False
+    problem: Problem, is_transformed: bool = False, cancel: CancelEvent | None = None
 ) -> Iterator[tuple[Any, Features, NDArray[np.bool_]]]:
     """Yield for every frame its index without channels, its features, and its valid voxels.
 
-    Valid voxels are finite and in a region. With ``is_transformed``, the features are those of the
+    Valid voxels are finite and in a region. Hot and dead voxels are replaced if the recipe says so,
+    which ``cancel`` can end. With ``is_transformed``, the features are those of the
     intensities that the model diffuses, such as their squares.
     """
     model = problem.recipe.model
@@ -101,6 +102,9 @@ def frame_features(
         if has_invalid:
             check_finite(problem, frame, invalid_values)
             field = np.where(invalid, field.dtype.type(0), field)
+        if problem.replaces_impulses:
+            with SlabPool(cpu_count(), cancel, lambda share: None) as slabs:
+                field, _ = replace_impulses(problem, frame, field, invalid, slabs)
         if is_transformed:
             check_range(problem, field)
         if is_transformed and model.has_transform:

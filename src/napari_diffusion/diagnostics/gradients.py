@@ -66,8 +66,8 @@ def sample_gradients(
     The problem is one of `unread_problem`.
     """
     middle = [problem.shape[i] // 2 for i in problem.frame_axes]
-    reach = [1 + r for r in smoothing_reach(sigma, problem.grid())]
-    halo = problem.per_diffusing_axis(reach)
+    own, before = smoothing_reach(sigma, problem.grid()), problem.read_reach
+    halo = problem.per_diffusing_axis([1 + a + b for a, b in zip(own, before, strict=True)])
     magnitudes = [np.zeros(0)]
     for region in _planes(problem, middle if frame is None else list(frame)):
         if cancel is not None and cancel.is_set():
@@ -76,7 +76,7 @@ def sample_gradients(
         on_block = block.problem_of_block()
         shape = shape_without_channels(on_block)
         gradient, valid = np.zeros(shape), np.zeros(shape, bool)
-        for index, features, own_valid in frame_features(on_block):
+        for index, features, own_valid in frame_features(on_block, cancel=cancel):
             largest = float(np.abs(features.u).max(initial=0)) / features.grid.finest
             unit = gradient_unit(largest or 1.0)
             magnitude = np.sqrt(features.grad2(sigma, unit)) * unit

@@ -116,7 +116,7 @@ def sample_directions(problem: Problem, cancel: CancelEvent | None = None) -> Di
     empty = np.zeros((0, len(axes)), np.intp), np.zeros((0, len(axes))), np.zeros(0)
     samples: list[_Sample] = [empty]
     # Voxels outside the regions have walls on all sides: no gradient, hence no coherence.
-    for frame, features, _ in frame_features(problem, is_transformed=True):
+    for frame, features, _ in frame_features(problem, True, cancel):
         directions, coherence = _sample_frame(model, features, is_sampled, cancel)
         positions = np.zeros((len(lattice), len(axes)), np.intp)
         vectors = np.zeros((len(lattice), len(axes)))

@@ -24,6 +24,12 @@ from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.operators.base import Operator
+from napari_diffusion.operators.impulses import (
+    fill_impulses,
+    impulse_axes,
+    impulses_of_planes,
+    search_height,
+)
 
 #: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
 UNDERFLOW_MARGIN = 300.0
@@ -74,12 +80,15 @@ class Frame:
         Voxel size and open faces.
     invalid
         Mask of the values that are NaN or infinite, shape of the field; ``None`` without any.
+    replaced
+        Number of hot and dead voxels that were replaced, in all channels.
     """
 
     problem: Problem
     index: FrameIndex
     grid: Grid
     invalid: NDArray[np.bool_] | None
+    replaced: int
 
     def finished(self, field: Field, copy: bool) -> NDArray[Any]:
         """Return a field as a frame of the result, with the invalid values of the input.
@@ -133,14 +142,72 @@ def read_frame(
     invalid = _invalid_voxels(problem, index, u, plan, slabs)
     if invalid is not None:
         u, is_copy = np.where(invalid, u.dtype.type(0), u), True
+    invalid_in_any = None if invalid is None else np.logical_or.reduce(invalid)
+    replaced = 0
+    if problem.replaces_impulses:
+        u, replaced = replace_impulses(problem, index, u, invalid_in_any, slabs)
+        is_copy = is_copy or replaced > 0
     _refuse_small_values(problem, plan, u)
     _refuse_negative_values(problem, index, u)
     if model.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
         model.encode(u)
-    invalid_in_any = None if invalid is None else np.logical_or.reduce(invalid)
     grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
-    return Frame(problem, index, grid, invalid), FieldState(0, None, u, u, u, None, is_copy)
+    frame = Frame(problem, index, grid, invalid, replaced)
+    return frame, FieldState(0, None, u, u, u, None, is_copy)
+
+
+def replace_impulses(
+    problem: Problem,
+    index: FrameIndex,
+    u: Field,
+    invalid: NDArray[np.bool_] | None,
+    slabs: SlabPool,
+) -> tuple[Field, int]:
+    """Replace the hot and dead voxels of a frame.
+
+    Parameters
+    ----------
+    problem, index
+        The problem, and the index of the frame.
+    u
+        The field, which is not changed; values that are not valid are 0.
+    invalid
+        Mask of voxels that are not valid, shape ``space``; ``None`` without any.
+    slabs
+        The threads.
+
+    Returns
+    -------
+    field : Field
+        The field; a copy if a value was replaced.
+    count : int
+        Number of values that were replaced.
+    """
+    grid = problem.grid()
+    axes, height = impulse_axes(grid), search_height(grid.shape, slabs.threads)
+    if not axes:
+        return u, 0
+    regions = problem.regions_of(index)
+    if invalid is not None:
+        regions = np.where(invalid, np.uint8(0), np.uint8(1) if regions is None else regions)
+    impulses = np.zeros(u.shape, bool)
+
+    def search(lo: int, hi: int) -> None:
+        for i in problem.filtered_channels:
+            impulses[i, lo:hi] = impulses_of_planes(u[i : i + 1], regions, axes, lo, hi)[0]
+
+    slabs.run(search, u.shape[1], height, quiet=True)
+    if not impulses.any():
+        return u, 0
+    filled, counts = u.copy(), list[int]()
+
+    def fill(lo: int, hi: int) -> None:
+        planes = slice(lo, hi)
+        counts.append(fill_impulses(filled, impulses, regions, axes, grid.spacing, planes))
+
+    slabs.run(fill, u.shape[1], height, quiet=True)
+    return filled, sum(counts)
 
 
 def _invalid_voxels(

@@ -35,12 +35,15 @@ class State:
         Completed share of the whole run, from 0 to 1. It is exactly 1 in the last state only.
     frame
         Index of the current frame, counted from 0.
+    replaced
+        Number of hot and dead voxels that were replaced so far, in all frames and channels.
     """
 
     time: float
     fraction: float
     frame: int
     _image: Callable[[], Image]
+    replaced: int = 0
 
     @property
     def image(self) -> Image:
@@ -85,11 +88,22 @@ def run(
     plan: Plan | None = None,
 ) -> Image:
     """Run to the end and return the image; arguments and errors as `evolve`."""
+    return run_to_end(problem, execution, progress, cancel, plan).image
+
+
+def run_to_end(
+    problem: Problem,
+    execution: Execution | None = None,
+    progress: Callable[[float], object] | None = None,
+    cancel: CancelEvent | None = None,
+    plan: Plan | None = None,
+) -> State:
+    """Run to the end and return the last state; arguments and errors as `evolve`."""
     last = None
     for state in evolve(problem, execution, progress, cancel, plan):
         last = state
     assert last is not None
-    return last.image
+    return last
 
 
 def _evolve(
@@ -101,11 +115,12 @@ def _evolve(
     """Run a plan, frame by frame."""
     frames = list(problem.frames()) if 0 not in problem.shape else []
     if not frames or not plan.stages:
+        replaced, image = _unfiltered(problem, plan, frames, cancel)
         progress(1.0)
-        yield State(problem.recipe.time, 1.0, 0, partial(_unfiltered, problem, frames))
+        yield State(problem.recipe.time, 1.0, 0, image, replaced)
         return
     stage_count = len(frames) * len(plan.stages)
-    done = 0
+    done = replaced = 0
     # Counts are divided, since a product with 1 / stage_count need not end at 1.
     with SlabPool(
         plan.threads, cancel, lambda part: progress(min((done + part) / stage_count, 1.0))
@@ -114,6 +129,7 @@ def _evolve(
         result: Image | None = None
         for number, index in enumerate(frames):
             frame, start = read_frame(problem, index, plan, slabs)
+            replaced += frame.replaced
             for state in solver.advance(frame.grid, start, len(plan.stages)):
                 done += 1
                 if state.time is None:
@@ -127,7 +143,7 @@ def _evolve(
                 else:
                     current = _CurrentFrame(solver, frame, state.u)
                     image = partial(_assemble, current, result, later, copy=copy)
-                yield State(state.time, done / stage_count, number, image)
+                yield State(state.time, done / stage_count, number, image, replaced)
             del frame, start, state  # their memory is free for the next frame
     progress(1.0)
 
@@ -141,10 +157,23 @@ class _CurrentFrame:
     field: Field
 
 
-def _unfiltered(problem: Problem, frames: list[FrameIndex]) -> Image:
-    """Return the input in the dtype of the result."""
-    image = np.empty(problem.shape, problem.dtype)
-    return masked_as_input(problem, _fill_from_input(problem, image, frames))
+def _unfiltered(
+    problem: Problem, plan: Plan, frames: list[FrameIndex], cancel: CancelEvent | None
+) -> tuple[int, Callable[[], Image]]:
+    """Return the result of a run without stages, and the number of replaced voxels.
+
+    It is the input in the dtype of the result, with its hot and dead voxels replaced if the recipe
+    says so.
+    """
+    if not problem.replaces_impulses:
+        return 0, lambda: _snapshot(problem, np.empty(problem.shape, problem.dtype), frames, False)
+    result, replaced = np.empty(problem.shape, problem.dtype), 0
+    with SlabPool(plan.threads, cancel, lambda share: None) as slabs:
+        for index in frames:
+            frame, start = read_frame(problem, index, plan, slabs)
+            replaced += frame.replaced
+            result[index] = frame.finished(start.u, copy=True)
+    return replaced, partial(masked_as_input, problem, result)
 
 
 def _snapshot(problem: Problem, result: Image, later: list[FrameIndex], copy: bool) -> Image:

@@ -12,6 +12,7 @@ from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
+from napari_diffusion.operators.impulses import search_bytes
 from napari_diffusion.schemes import Scheme, Stage
 
 #: Runs that need less [bytes] are not checked: asking the system takes as long as a small image.
@@ -30,8 +31,8 @@ class MemoryDemand:
         As in the plan of the run.
     layout
         Sizes of the slabs.
-    busy_threads
-        Threads that have a slab to work on.
+    threads, busy_threads
+        Threads of the run, and those that have a slab to work on.
     """
 
     problem: Problem
@@ -40,6 +41,7 @@ class MemoryDemand:
     stages: tuple[Stage, ...]
     backend: Backend
     layout: SlabLayout
+    threads: int
     busy_threads: int
 
     @property
@@ -58,8 +60,16 @@ class MemoryDemand:
         fields += voxels * self.operator.stored_bytes(self.backend, axes, strict)
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
-        total = image + fields + region_bytes + face_bytes + scratch
+        total = image + region_bytes + max(fields + face_bytes + scratch, self._searching(field))
         return int(total * MARGIN) + FIXED_BYTES
+
+    def _searching(self, field: int) -> int:
+        """Bytes of the search for impulses before the first stage, besides the image."""
+        problem, itemsize = self.problem, self.problem.working.itemsize
+        if not problem.replaces_impulses:
+            return 0
+        marks, read = field // itemsize, field * self._copies_when_read
+        return read + marks + search_bytes(problem.grid(), self.threads, itemsize)
 
     @property
     def _frames(self) -> int:
@@ -68,6 +78,12 @@ class MemoryDemand:
     @property
     def _copies_input(self) -> bool:
         """Whether the input is copied; without a copy, the input itself is the first field."""
+        is_changed = self._has_transform or self.problem.replaces_impulses
+        return is_changed or self._copies_when_read
+
+    @property
+    def _copies_when_read(self) -> bool:
+        """Whether a frame is copied when it is read."""
         problem = self.problem
         usable_as_field = (
             isinstance(problem.image, np.ndarray)
@@ -76,7 +92,7 @@ class MemoryDemand:
             and problem.image.flags.carray
             and problem.frame_axes == tuple(range(len(problem.frame_axes)))
         )
-        return self._has_transform or problem.recipe.nan == "mask" or not usable_as_field
+        return problem.recipe.nan == "mask" or not usable_as_field
 
     def _fields(self, field: int, result: int) -> int:
         """Bytes of work fields and result together, from those of one field and of the result."""

@@ -68,6 +68,8 @@ class Plan:
     feature_reach, calls, working
         Reach of the features of one operator per axis of the grid [voxel], kernels that they call,
         and data type of the fields.
+    read_reach
+        Reach of what is done to a frame before its first stage, per axis of the grid [voxel].
     """
 
     scheme: Scheme
@@ -87,6 +89,7 @@ class Plan:
     feature_reach: tuple[int, ...]
     calls: tuple[Hashable, ...]
     working: np.dtype[np.generic]
+    read_reach: tuple[int, ...]
 
     @property
     def operators_made(self) -> int:
@@ -111,7 +114,8 @@ class Plan:
     def reach(self, first: int, last: int) -> list[int]:
         """Return the reach of stages ``first:last`` together, per axis of the grid [voxel].
 
-        A block must overlap its neighbours by it, so that these stages are exact inside.
+        A block must overlap its neighbours by it, so that these stages are exact inside. The first
+        stages include the replacement of hot and dead voxels.
         """
         stages = self.stages[first:last]
         reach = self.scheme.reach(
@@ -119,6 +123,8 @@ class Plan:
         )
         if reach is None:
             reach = self.operator.reach_of(stages, first == 0, self.feature_reach, self.strict)
+        if first == 0:
+            reach = [own + before for own, before in zip(reach, self.read_reach, strict=True)]
         return reach
 
     def kernel_key(self) -> Hashable | None:
@@ -182,6 +188,7 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
         feature_reach=dry.feature_reach,
         calls=dry.calls,
         working=problem.working,
+        read_reach=tuple(problem.read_reach),
     )
 
 
@@ -287,6 +294,7 @@ def _peak_memory(
         stages=stages,
         backend=backend,
         layout=layout,
+        threads=threads,
         busy_threads=min(threads, -(-problem.space[0] // height)),
     )
     return demand.peak

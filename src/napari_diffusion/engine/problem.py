@@ -27,6 +27,7 @@ from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
+from napari_diffusion.operators.impulses import impulse_reach
 
 #: Index of a frame: an integer on each frame axis, a whole slice on the other axes.
 FrameIndex = tuple[Any, ...]
@@ -110,6 +111,17 @@ class Problem:
     def may_have_walls(self) -> bool:
         """Whether regions or values that are not finite may close some faces."""
         return self.regions is not None or self.recipe.nan == "mask"
+
+    @property
+    def read_reach(self) -> list[int]:
+        """Reach of what is done to a frame before its first stage, per axis of `space` [voxel]."""
+        grid = self.grid()
+        return impulse_reach(grid) if self.replaces_impulses else [0] * len(grid.shape)
+
+    @property
+    def replaces_impulses(self) -> bool:
+        """Whether hot and dead voxels are replaced."""
+        return self.recipe.impulses == "mask"
 
     @property
     def channels(self) -> int:

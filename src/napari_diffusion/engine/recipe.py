@@ -41,7 +41,7 @@ class Recipe(RecipeFields):
     unit
         Unit of every length in the recipe, such as ``"micrometer"``; ``"pixel"`` for voxels without
         a size.
-    scheme, tolerance, strict, nan, preserve_dtype
+    scheme, tolerance, strict, nan, impulses, preserve_dtype
         As in `napari_diffusion.diffuse`.
     spacing
         Voxel size of the image that the recipe was made for [unit]. It is the default of `diffuse`

@@ -144,6 +144,14 @@ class RecipeFields:
         label="NaN",
         choice_labels=("stop with a message", "leave, smooth around"),
     )
+    impulses: str = param(
+        "keep",
+        "Hot and dead voxels, far outside the noise around them: keep smooths them as they are, "
+        "mask first replaces them from their neighbours.",
+        choices=("keep", "mask"),
+        label="Hot and dead voxels",
+        choice_labels=("keep", "replace from their neighbours"),
+    )
     preserve_dtype: bool = param(
         False,
         "Round and saturate to the integer type of the input; by default integers become floats.",

@@ -25,14 +25,16 @@ COARSE = 1.5
 MIN_VOXELS = 3
 #: Smallest distance of an impulse from its neighbours, in multiples of the noise, on the dark and
 #: on the bright side. Counts and speckle have long tails on the bright side.
-DARK_FACTOR, BRIGHT_FACTOR = 3.2, 5.0
+DARK_FACTOR, BRIGHT_FACTOR = 3.0, 5.0
+#: Smallest height above the median of the window, in multiples of the noise.
+HEIGHT_FACTOR = 4.7
 #: Smallest such distance as a share of the range of the neighbours.
 RANGE_SHARE = 0.25
 #: Peers stand out by more than this multiple of the noise, and less than this share of the distance
 #: of the impulse. Heavy-tailed noise has many.
 PEER_FACTOR, PEER_SHARE = 1.7, 0.65
 #: Each peer but the first raises the smallest distance by this multiple of the noise.
-PEER_PENALTY = 1.2
+PEER_PENALTY = 1.5
 #: Smallest height of an impulse above its face neighbours, in multiples of their height above the
 #: window. A Gaussian spot with a sigma of 0.8 voxels has 1.2.
 FOOT_FACTOR = 2.5
@@ -42,8 +44,15 @@ MEDIAN_DIFFERENCE = 0.6744897501960817 * math.sqrt(2)
 NEIGHBOUR_SHARE, MIN_DIFFERENCES = 0.25, 12
 #: Sweeps of the fill. A sweep reaches one voxel further into a cluster of impulses.
 SWEEPS = 4
+#: Smallest distance from the neighbours as a share of the height above the face neighbours. In a
+#: line, the next voxel is as high.
+DISTANCE_SHARE = 0.5
 #: Values that are gathered, and voxels that are searched and compared, at once.
 GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
+
+#: Arrays of the searched planes that live at once, and memory of the gathered values [bytes]
+#: (measured, docs/develop/decisions.md).
+SEARCH_ARRAYS, GATHERED_BYTES = 7, 16 << 20
 
 
 class _Widths(NamedTuple):
@@ -76,6 +85,22 @@ def impulse_reach(grid: Grid) -> list[int]:
     axes = impulse_axes(grid)
     own = _detection_reach(axes) + SWEEPS if axes else 0
     return [own if i in axes else 0 for i in range(len(grid.shape))]
+
+
+def search_height(shape: Sequence[int], threads: int) -> int:
+    """Return the number of planes that a thread should search at once."""
+    largest = SEARCHED_VOXELS // max(1, math.prod(shape[1:]))
+    return max(1, min(largest, -(-shape[0] // threads)))
+
+
+def search_bytes(grid: Grid, threads: int, itemsize: int) -> int:
+    """Return the memory of the search in one channel [bytes], besides field and result."""
+    axes, height = impulse_axes(grid), search_height(grid.shape, threads)
+    reach = _detection_reach(axes) if 0 in axes else 0
+    planes = min(height + 2 * reach, grid.shape[0])
+    arrays = SEARCH_ARRAYS * itemsize * planes * math.prod(grid.shape[1:])
+    busy = min(threads, -(-grid.shape[0] // height))
+    return busy * (arrays + GATHERED_BYTES) if axes else 0
 
 
 def _widths(axes: Sequence[int]) -> _Widths:
@@ -115,7 +140,7 @@ def find_impulses(
         Bool, shape of the field.
     """
     planes = field.shape[1]
-    height = max(1, SEARCHED_VOXELS // max(1, math.prod(field.shape[2:])))
+    height = search_height(field.shape[1:], 1)
     impulses = np.zeros(field.shape, bool)
     for lo in range(0, planes, height):
         hi = min(lo + height, planes)
@@ -252,7 +277,7 @@ class _Side:
         noise, distance = self._noise(places), self.distance.reshape(-1)
         chosen = (noise > 0) & (distance[places] > factor * noise)
         places, noise = places[chosen], noise[chosen]
-        chosen = self._is_sharp(places)
+        chosen = self._is_high_and_sharp(places, noise)
         places, noise = places[chosen], noise[chosen]
         extra = np.maximum(self._peers(places, noise) - 1, 0)
         places = places[distance[places] > (factor + PEER_PENALTY * extra) * noise]
@@ -261,23 +286,32 @@ class _Side:
     def _noise(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the noise around some places; 0 where it is unknown.
 
-        Per axis, it is the median difference of adjacent voxels. The median axis counts, so that
-        an edge across one axis does not.
+        Per axis, it is the median difference of adjacent voxels that differ. The median axis
+        counts, so that an edge across one axis does not. Where most of them are equal, it is
+        unknown.
         """
         noise = np.zeros(len(places))
         for part, windows in self._windows(self.u, places, _widths(self.axes).window):
             by_axis, count = [], np.zeros(len(windows), int)
+            is_known = np.ones(len(windows), bool)
             for axis in range(1, windows.ndim):
                 steps = np.abs(np.diff(windows, axis=axis)).reshape(len(windows), -1)
+                finite, equal = np.isfinite(steps).sum(axis=1), (steps == 0).sum(axis=1)
+                is_known &= 2 * equal <= finite
+                count += finite
+                # Saturated and rounded values are often equal.
+                steps[steps == 0] = np.nan
                 by_axis.append(_median(steps))
-                count += np.isfinite(steps).sum(axis=1)
             level = _median(np.stack(by_axis, axis=1)) / MEDIAN_DIFFERENCE
-            noise[part] = np.where(count >= MIN_DIFFERENCES, level, 0.0)
+            is_known &= (count >= MIN_DIFFERENCES) & np.isfinite(level)
+            noise[part] = np.where(is_known, level, 0.0)
         return noise
 
-    def _is_sharp(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether places have enough neighbours and rise above them without a foot."""
-        is_sharp = np.zeros(len(places), bool)
+    def _is_high_and_sharp(
+        self, places: NDArray[np.intp], noise: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Whether places have enough neighbours and rise far above the window, without a foot."""
+        chosen = np.zeros(len(places), bool)
         box, half = _widths(self.axes).box, _widths(self.axes).window
         for part, windows in self._windows(self.u, places, half):
             count, axes = len(windows), range(1, windows.ndim)
@@ -287,11 +321,18 @@ class _Side:
             inner = windows[(slice(None), *[slice(half - box, half + box + 1)] * len(axes))]
             neighbours = np.isfinite(inner).reshape(count, -1).sum(axis=1) - 1
             enough = neighbours >= NEIGHBOUR_SHARE * (inner[0].size - 1)
+            top, flat = self.u.reshape(-1)[places[part]], windows.reshape(count, -1)
+            level = _median(flat)
+            is_high = top - level > HEIGHT_FACTOR * noise[part]
+            # Half of the values are clipped, so that the noise is larger than it seems.
+            is_high &= level > np.fmin.reduce(flat, axis=1)
             # Without face neighbours, the foot is NaN.
-            height = np.maximum(foot - _median(windows.reshape(count, -1)), 0)
-            top = self.u.reshape(-1)[places[part]]
-            is_sharp[part] = (top - foot > FOOT_FACTOR * height) & enough
-        return is_sharp
+            height = top - foot
+            is_sharp = (height > FOOT_FACTOR * np.maximum(foot - level, 0)) & (
+                self.distance.reshape(-1)[places[part]] > DISTANCE_SHARE * height
+            )
+            chosen[part] = enough & is_high & is_sharp
+        return chosen
 
     def _peers(self, places: NDArray[np.intp], noise: NDArray[np.float64]) -> NDArray[np.intp]:
         """Count the voxels around some places that stand out, but less."""
@@ -368,6 +409,7 @@ def fill_impulses(
     regions: NDArray[Any] | None,
     axes: Sequence[int],
     spacing: Sequence[float],
+    planes: slice = slice(None),
 ) -> int:
     r"""Replace impulses by values that are diffused in from their neighbours.
 
@@ -385,57 +427,81 @@ def fill_impulses(
         As in `find_impulses`.
     spacing
         Voxel size of each axis of ``space`` [length].
+    planes
+        Planes in which impulses are replaced; default all. Several threads may work on different
+        planes.
 
     Returns
     -------
     int
         Number of values that were replaced.
     """
-    return sum(
-        _fill_channel(channel, marks, regions, axes, spacing)
-        for channel, marks in zip(field, impulses, strict=True)
-    )
+    lo, hi, _ = planes.indices(field.shape[1])
+    start, stop = max(lo - SWEEPS, 0), min(hi + SWEEPS, field.shape[1])
+    own = None if regions is None else regions[start:stop]
+    count = 0
+    for channel, marks in zip(field[:, start:stop], impulses[:, start:stop], strict=True):
+        places = np.flatnonzero(marks)
+        filled = _harmonic_values(channel, marks, places, own, [(i, spacing[i]) for i in axes])
+        plane = places // max(1, channel[0].size) + start
+        chosen = np.isfinite(filled) & (plane >= lo) & (plane < hi)
+        channel[np.unravel_index(places[chosen], channel.shape)] = filled[chosen]
+        count += int(chosen.sum())
+    return count
 
 
-def _fill_channel(
+def _harmonic_values(
     u: Array,
     impulses: NDArray[np.bool_],
+    places: NDArray[np.intp],
     regions: NDArray[Any] | None,
-    axes: Sequence[int],
-    spacing: Sequence[float],
-) -> int:
-    places = np.flatnonzero(impulses)
+    axes: Sequence[tuple[int, float]],
+) -> NDArray[np.float64]:
+    """Return the values that replace the impulses at some places (flat indices), or NaN.
+
+    ``axes`` holds each axis and its voxel size. Values of ``u`` at impulses are not used.
+    """
     index = np.unravel_index(places, u.shape)
-    faces, values, usable = [], [], []
-    for axis, step in itertools.product(axes, (-1, 1)):
-        moved = list(index)
-        moved[axis] = np.clip(index[axis] + step, 0, u.shape[axis] - 1)
-        neighbour = tuple(moved)
-        valid = (moved[axis] != index[axis]) & np.isfinite(u[neighbour])
-        if regions is not None:
-            valid &= (regions[neighbour] == regions[index]) & (regions[index] != 0)
-        flat = np.ravel_multi_index(neighbour, u.shape)
-        # Number of the impulse at this neighbour, or -1.
-        faces.append(np.where(impulses[neighbour], np.searchsorted(places, flat), -1))
-        values.append(u[neighbour].astype(np.float64))
-        usable.append(valid)
+    faces = [_face(u, impulses, places, regions, index, i, k) for i, _ in axes for k in (-1, 1)]
+    finest = min((h for _, h in axes), default=1.0)
     filled = np.full(len(places), np.nan)
     for _ in range(SWEEPS):
         sums, weights = np.zeros(len(places)), np.zeros(len(places))
         low, high = np.full(len(places), np.inf), np.full(len(places), -np.inf)
-        for number, axis in enumerate(axes):
-            pair = []
-            for face in (2 * number, 2 * number + 1):
-                value = np.where(faces[face] < 0, values[face], filled[faces[face]])
-                known = usable[face] & np.isfinite(value)
-                pair.append((np.where(known, value, 0.0), known))
-                low = np.where(known, np.minimum(low, value), low)
-                high = np.where(known, np.maximum(high, value), high)
-            weight = (min(spacing[i] for i in axes) / spacing[axis]) ** 2
-            sums += weight * (pair[0][0] + pair[1][0])
-            weights += weight * (pair[0][1].astype(float) + pair[1][1])
-        means = sums / np.where(weights > 0, weights, 1.0)
-        filled = np.where(weights > 0, np.clip(means, low, high), np.nan)
-    known = np.isfinite(filled)
-    u.reshape(-1)[places[known]] = filled[known]
-    return int(known.sum())
+        values = [np.where(number < 0, value, filled[number]) for number, value in faces]
+        for number, (_, h) in enumerate(axes):
+            pair = np.stack(values[2 * number : 2 * number + 2])
+            known, weight = np.isfinite(pair), (finest / h) ** 2
+            sums += weight * np.where(known, pair, 0.0).sum(axis=0)
+            weights += weight * known.sum(axis=0)
+            low = np.minimum(low, np.where(known, pair, np.inf).min(axis=0))
+            high = np.maximum(high, np.where(known, pair, -np.inf).max(axis=0))
+        # Rounding must not carry a mean beyond its neighbours.
+        means = np.clip(sums / np.maximum(weights, np.finfo(float).tiny), low, high)
+        filled = np.where(weights > 0, means, np.nan)
+    return filled
+
+
+def _face(
+    u: Array,
+    impulses: NDArray[np.bool_],
+    places: NDArray[np.intp],
+    regions: NDArray[Any] | None,
+    index: tuple[NDArray[np.intp], ...],
+    axis: int,
+    step: int,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the neighbours of some places across one face.
+
+    The first array has the number of the neighbour among the places if it is an impulse of the same
+    region, else -1. The second array has the values of the other neighbours, or NaN.
+    """
+    moved = list(index)
+    moved[axis] = np.clip(index[axis] + step, 0, u.shape[axis] - 1)
+    neighbour = tuple(moved)
+    valid = moved[axis] != index[axis]
+    if regions is not None:
+        valid &= (regions[neighbour] == regions[index]) & (regions[index] != 0)
+    values = np.where(valid, u[neighbour].astype(np.float64), np.nan)
+    numbers = np.searchsorted(places, np.ravel_multi_index(neighbour, u.shape))
+    return np.where(valid & impulses[neighbour], numbers, -1), values

@@ -78,7 +78,9 @@ class PreviewRequest:
         time = problem.recipe.time * spread
         halo = surroundings(problem, self.plan, part, time, dry.step_reach(problem.space), tail)
         halo = [math.ceil(h / DRAFT_NARROWING) for h in halo] if self.draft else halo
-        return HaloBlock.around(problem, self.region, [h + self._has_walls for h in halo])
+        own = problem.per_diffusing_axis(problem.read_reach)
+        halo = [h + before + self._has_walls for h, before in zip(halo, own, strict=True)]
+        return HaloBlock.around(problem, self.region, halo)
 
     @property
     def work(self) -> float:

@@ -22,7 +22,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import InputError, Remedy, WriteError, reason_of
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.in_memory import State, run_to_end
 from napari_diffusion.engine.memory import check_memory
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
@@ -31,7 +31,7 @@ from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, AxisRequest, apply_axes, resolve_axes
 from napari_diffusion.io.regions import read_regions
 from napari_diffusion.io.volume import UNKNOWN_AXES
-from napari_diffusion.workflows.outputs import check_limit
+from napari_diffusion.workflows.outputs import check_limit, impulse_note
 from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe
 
 #: Number of samples whose values decide between possible orders of axes.
@@ -151,11 +151,16 @@ class FileRun:
         notes = (*volume.notes, *assignment.notes, *region_notes)
         return cls(volume, assignment, recipe, problem, plan, target, options, notes)
 
-    def filtered(
+    def last_state(
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
-    ) -> Image:
-        """Run and return the result."""
-        return run(self.problem, self.options.execution, progress, cancel)
+    ) -> State:
+        """Run and return the last state, which holds the result."""
+        return run_to_end(self.problem, self.options.execution, progress, cancel)
+
+    def notes_after(self, state: State) -> tuple[str, ...]:
+        """Return sentences on a finished run: how many hot and dead voxels were replaced."""
+        note = impulse_note(state.replaced, math.prod(self.problem.shape))
+        return (note,) if note else ()
 
     def write(
         self, result: Image, commit: AbstractContextManager[object] | None = None
@@ -165,7 +170,7 @@ class FileRun:
         Parameters
         ----------
         result
-            The result of `filtered`.
+            The image of `last_state`.
         commit
             Context in which the files get their final names; it may defer signals.
 
@@ -221,7 +226,7 @@ class WrittenFiles(tuple[Path, ...]):
     Attributes
     ----------
     notes
-        `FileRun.notes` of the run that wrote them.
+        `FileRun.notes` of the run that wrote them, and what it did.
     """
 
     notes: tuple[str, ...]
@@ -286,7 +291,9 @@ def filter_file(
     options = FileOptions(execution=execution or Execution(), overwrite=overwrite)
     file_run = FileRun.make(volume, assignment, recipe, target, options)
     check_limit(file_run.plan.memory, limit)
-    return WrittenFiles(file_run.write(file_run.filtered(progress, cancel)), file_run.notes)
+    state = file_run.last_state(progress, cancel)
+    notes = (*file_run.notes, *file_run.notes_after(state))
+    return WrittenFiles(file_run.write(state.image), notes)
 
 
 def files_of(folder: Path) -> list[Path]:

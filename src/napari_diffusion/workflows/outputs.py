@@ -50,6 +50,8 @@ class Outputs:
         channel axis.
     directions
         Directions of strongest smoothing at some voxels of the result.
+    replaced
+        Number of hot and dead voxels that were replaced.
     """
 
     image: Image
@@ -59,6 +61,7 @@ class Outputs:
     conductance: Image | None = None
     coherence: Image | None = None
     directions: Directions | None = None
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,23 @@ class OutputRequest:
         maps = self.conductance + self.coherence
         arrays = maps + 3 * (maps + self.directions > 0)
         return plan.memory + self.snapshots * result + (arrays + self.residual) * floats
+
+
+def impulse_note(replaced: int, voxels: int) -> str:
+    """Return a sentence on hot and dead voxels that were replaced; empty if there were none.
+
+    Parameters
+    ----------
+    replaced, voxels
+        Number of replaced voxels, and of all voxels in all channels and frames.
+    """
+    if not replaced:
+        return ""
+    number = f"{replaced:,}".replace(",", " ")
+    share = f"{100 * replaced / voxels:.2g} %"
+    if replaced == 1:
+        return f"1 hot or dead voxel ({share}) was replaced."
+    return f"{number} hot or dead voxels ({share}) were replaced."
 
 
 def describe_run(
@@ -237,9 +257,12 @@ def run_with_outputs(
         outputs = Outputs(stack[:kept], times[:kept])
         last = stack[kept - 1]
     residual = _residual(image, last) if request.residual else None
+    # The maps are those of the result, whose hot and dead voxels are replaced already.
+    recipe = replace(recipe, impulses="keep")
     final = unread_problem(last, recipe, problem.geometry, problem.domain)
     return replace(
         outputs,
+        replaced=state.replaced,
         residual=residual,
         conductance=conductance_map(final, cancel=cancel) if request.conductance else None,
         coherence=coherence_map(final, cancel=cancel) if request.coherence else None,

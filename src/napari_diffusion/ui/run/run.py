@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -112,6 +113,8 @@ class Run:
         comment = self._add_directions(result, notes)
         layer = self._add_image(result, stopped, notes)
         verb = "Stopped" if stopped else "Done"
+        note = outputs.impulse_note(result.replaced, math.prod(self.settings.image.shape))
+        comment += f"; {note.removesuffix('.')}" if note else ""
         return f"{verb} in {duration(finished.seconds)}: {layer.name}{comment}"
 
     @property

@@ -168,7 +168,8 @@ class ThresholdSection(Section):
         if voxel is not None:
             frame = [p for axis, p in enumerate(voxel) if axis not in (geometry.axes or ())]
         # Arrays are compared by identity; the revision counts changes of their values in place.
-        others = geometry, sigma, frame, self.context.revision
+        impulses = settings.recipe.impulses
+        others = geometry, sigma, frame, impulses, self.context.revision
         arrays = settings.image, settings.labels
         if not self._is_measured(others, arrays):
             self._measured = others, [_reference(array) for array in arrays]
