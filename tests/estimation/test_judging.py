@@ -18,7 +18,7 @@ def flat():
     return np.full(SHAPE, 50.0)
 
 
-FLAT = NoiseCase("flat", "white noise", flat(), noise_models.white(4.0), name_words=("stripe",))
+FLAT = NoiseCase("flat", "white noise", flat(), noise_models.white(4.0))
 
 
 def suggestion(model, time, **changes):
@@ -90,9 +90,19 @@ def test_nothing_announced_is_no_claim(monkeypatch, claim):
     assert judgement.share_error is None
 
 
-@pytest.mark.parametrize(("report", "is_named"), [("Fine.", False), ("Stripes along x.", True)])
+@pytest.mark.parametrize(
+    ("report", "is_named"),
+    [
+        ("Fine.", False),
+        ("Neighbouring voxels share it. Model: Linear.", False),
+        ("There are rings in it.", True),
+        ("Stripes along x.", True),
+    ],
+)
 def test_a_noise_is_named_by_one_of_its_words(monkeypatch, report, is_named):
-    assert judged(monkeypatch, suggestion(nd.Linear(), 0.5, report=report)).is_named is is_named
+    case = dataclasses.replace(FLAT, name_words=("ring", "stripe", "lines"))
+    made = suggestion(nd.Linear(), 0.5, report=report)
+    assert judged(monkeypatch, made, case).is_named is is_named
 
 
 def test_a_refused_suggestion_leaves_the_image(monkeypatch):

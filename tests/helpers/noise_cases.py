@@ -42,7 +42,7 @@ class NoiseCase:
         Whether the assumptions of `nd.suggest` hold: noise of a kind that it knows, the same
         everywhere or by brightness, white or nearly so, and calm places.
     name_words
-        Words of which a report must contain one, where the kind of noise has to be named.
+        Beginnings of words, of which a report must have one where the noise has to be named.
     """
 
     name: str
@@ -99,7 +99,8 @@ def amplification(shape, level, ratio, seed) -> Array:
 VOLUME, SLAB, PLANE = (28, 56, 56), (16, 72, 72), (224, 224)
 CUBE, FLAT = (1.0, 1.0, 1.0), (1.0, 1.0)
 IMPULSES = ("impulse", "hot", "dead", "outlier")
-STRIPES, RINGS = ("stripe", "line"), ("ring", "stripe", "pattern", "line")
+STRIPES = ("stripe", "streak", "lines", "columns")
+RINGS = ("ring", "pattern", *STRIPES)
 COMPRESSION = ("JPEG", "compress")
 SMALL_FOLDS = scenes.folds((28, 88, 88), 1, 1.4, 0.45)
 BLOBS = scenes.folds((28, 88, 88), 3, 6.0, 0.8)
