@@ -29,7 +29,8 @@ from timing import table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.judging import Yardstick, judge
-from helpers.noise_cases import CASES, NoiseCase
+from helpers.noise_case import NoiseCase
+from helpers.noise_cases import CASES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, STORE = DOCS / "noise_kinds.md", DOCS / "noise_kinds.json"

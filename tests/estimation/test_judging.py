@@ -8,7 +8,8 @@ import pytest
 
 import napari_diffusion as nd
 from helpers import judging, noise_models, noise_scenes
-from helpers.noise_cases import CASES, NoiseCase
+from helpers.noise_case import NoiseCase
+from helpers.noise_cases import CASES
 
 SHAPE = (16, 24, 24)
 

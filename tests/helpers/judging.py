@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import napari_diffusion as nd
-from helpers.noise_cases import NoiseCase
+from helpers.noise_case import NoiseCase
 from napari_diffusion.schemes.intervals import GeometricTimes
 
 Array = np.ndarray
