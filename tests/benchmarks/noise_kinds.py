@@ -158,7 +158,7 @@ def better_elsewhere(results: Results) -> str:
         known = gains(results[case.name])
         own = [known[name] for name in (AUTO, OURS) if name in known]
         others = {name: gain for name, gain in known.items() if name in rivals.RIVALS}
-        if not own or not others:
+        if OURS not in known or not others:
             continue
         leader = max(others, key=lambda name: others[name])
         lead = others[leader] - max(own)
