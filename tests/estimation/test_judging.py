@@ -54,6 +54,19 @@ def test_all_that_is_removed_from_a_flat_image_is_noise(monkeypatch):
     assert judgement.share_error == pytest.approx(0.1, abs=0.03)
 
 
+@noise_scenes.scene
+def grain(deviation):
+    """Detail of single voxels, which a linear filter treats as it treats white noise."""
+    return 50 + deviation * np.random.default_rng(2).normal(size=SHAPE)
+
+
+@pytest.mark.parametrize("deviation", [2.0, 4.0, 8.0])
+def test_noise_and_detail_of_one_spectrum_share_by_their_variances(monkeypatch, deviation):
+    case = dataclasses.replace(FLAT, scene=grain(deviation))
+    judgement = judged(monkeypatch, suggestion(nd.Linear(), 0.5), case)
+    assert judgement.true_share == pytest.approx(4**2 / (4**2 + deviation**2), abs=0.03)
+
+
 def test_removed_detail_is_no_noise(monkeypatch):
     fine = dataclasses.replace(FLAT, scene=noise_scenes.folds(SHAPE, 1, 0.7, 0.0, 0, 40))
     judgement = judged(monkeypatch, suggestion(nd.Linear(), 5.0), fine)
