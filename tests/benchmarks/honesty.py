@@ -92,6 +92,12 @@ def summary(judgements: list[Judgement]) -> str:
         f"{len(judgements)} judgements of {len(cases)} cases and {len(kinds)} kinds",
         f"refused: {names(j for j in judgements if j.failure)}",
         f"true gain inside the interval: {part(len(inside), len(with_interval))}",
+        *(
+            f"the same where assumptions {words}: "
+            f"{part(sum(j.holds is holds for j in inside), len(widths[holds]))}"
+            for holds, words in ((True, "hold"), (False, "fail"))
+        ),
+        f"without an interval: {names(j for j in done if j.interval is None)}",
         f"announced gain off by more than {GAIN_ERROR_DB:g} dB: {part(len(off), len(claimed))}",
         *(
             f"median width of the interval [dB] where assumptions {words}: "

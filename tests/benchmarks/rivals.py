@@ -167,16 +167,18 @@ def total_variation(yardstick: Yardstick) -> Best:
 
 
 def non_local_means(yardstick: Yardstick) -> Best:
-    """Non-local means of scikit-image."""
+    """Non-local means of scikit-image; the strength is tuned with the first size of patches."""
     is_flat = len(yardstick.case.spacing) == 2
-    best = Best(-math.inf, "")
-    for patch, distance in ((5, 6), (7, 9)) if is_flat else ((3, 2), (5, 3)):
+    sizes = ((5, 6), (7, 9)) if is_flat else ((5, 3), (3, 2))
+    best, h = Best(-math.inf, ""), 0.0
+    for patch, distance in sizes:
 
         def work(part: Frame, h: float, patch: int = patch, distance: int = distance) -> Array:
             level = part.level
             return denoise_nl_means(part.noisy, patch, distance, h * level, sigma=level)
 
-        gain, h = climb(each_frame(yardstick, work), 0.7, 1.5)
+        gain_of = each_frame(yardstick, work)
+        gain, h = (gain_of(h), h) if h else climb(gain_of, 0.8, 1.5)
         best = max(best, Best(gain, f"patch {patch}, distance {distance}, h {h:.2g} noise"))
     return best
 

@@ -8,7 +8,8 @@ import pytest
 
 import napari_diffusion as nd
 from helpers import judging, noise_models, noise_scenes
-from helpers.noise_cases import CASES, NoiseCase
+from helpers.noise_case import NoiseCase
+from helpers.noise_cases import CASES
 
 SHAPE = (16, 24, 24)
 
@@ -18,7 +19,7 @@ def flat():
     return np.full(SHAPE, 50.0)
 
 
-FLAT = NoiseCase("flat", "white noise", flat(), noise_models.white(4.0), name_words=("stripe",))
+FLAT = NoiseCase("flat", "white noise", flat(), noise_models.white(4.0))
 
 
 def suggestion(model, time, **changes):
@@ -51,6 +52,19 @@ def test_all_that_is_removed_from_a_flat_image_is_noise(monkeypatch):
     judgement = judged(monkeypatch, suggestion(nd.Linear(), 0.5))
     assert judgement.true_share == pytest.approx(1.0, abs=0.03)
     assert judgement.share_error == pytest.approx(0.1, abs=0.03)
+
+
+@noise_scenes.scene
+def grain(deviation):
+    """Detail of single voxels, which a linear filter treats as it treats white noise."""
+    return 50 + deviation * np.random.default_rng(2).normal(size=SHAPE)
+
+
+@pytest.mark.parametrize("deviation", [2.0, 4.0, 8.0])
+def test_noise_and_detail_of_one_spectrum_share_by_their_variances(monkeypatch, deviation):
+    case = dataclasses.replace(FLAT, scene=grain(deviation))
+    judgement = judged(monkeypatch, suggestion(nd.Linear(), 0.5), case)
+    assert judgement.true_share == pytest.approx(4**2 / (4**2 + deviation**2), abs=0.03)
 
 
 def test_removed_detail_is_no_noise(monkeypatch):
@@ -90,9 +104,19 @@ def test_nothing_announced_is_no_claim(monkeypatch, claim):
     assert judgement.share_error is None
 
 
-@pytest.mark.parametrize(("report", "is_named"), [("Fine.", False), ("Stripes along x.", True)])
+@pytest.mark.parametrize(
+    ("report", "is_named"),
+    [
+        ("Fine.", False),
+        ("Neighbouring voxels share it. Model: Linear.", False),
+        ("There are rings in it.", True),
+        ("Stripes along x.", True),
+    ],
+)
 def test_a_noise_is_named_by_one_of_its_words(monkeypatch, report, is_named):
-    assert judged(monkeypatch, suggestion(nd.Linear(), 0.5, report=report)).is_named is is_named
+    case = dataclasses.replace(FLAT, name_words=("ring", "stripe", "lines"))
+    made = suggestion(nd.Linear(), 0.5, report=report)
+    assert judged(monkeypatch, made, case).is_named is is_named
 
 
 def test_a_refused_suggestion_leaves_the_image(monkeypatch):

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 
 import numpy as np
 import pytest
@@ -238,4 +239,8 @@ def test_the_page_of_the_docs_shows_every_case():
         row = f"| {case.kind} | {case.name} |"
         assert page.count(row) == 1
         assert np.isfinite(stored[case.name]["automatic"]["gain"])
-    assert f"{len(CASES)} images of {len({case.kind for case in CASES})} kinds" in page
+    count = rf"{len(CASES)} (further )?images of {len({case.kind for case in CASES})} kinds"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    automatic = (ROOT / "docs" / "automatic.md").read_text(encoding="utf-8")
+    for text in (page, readme, automatic):
+        assert re.search(count, text)

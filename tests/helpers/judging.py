@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import napari_diffusion as nd
-from helpers.noise_cases import NoiseCase
+from helpers.noise_case import NoiseCase
 from napari_diffusion.schemes.intervals import GeometricTimes
 
 Array = np.ndarray
@@ -259,7 +260,7 @@ def judge(case: NoiseCase, seed: int, is_thorough: bool = True) -> Judgement:
 def _is_named(case: NoiseCase, report: str) -> bool | None:
     if not case.name_words:
         return None
-    return any(word.lower() in report.lower() for word in case.name_words)
+    return any(re.search(rf"\b{word}", report, re.IGNORECASE) for word in case.name_words)
 
 
 def _refusal(common: dict, true_sigma: float, seconds: float, error: Exception) -> Judgement:
