@@ -18,6 +18,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.contest import (
     FIRST_RATIO,
+    FIRST_VOXELS,
     SECOND_RATIO,
     Contestants,
     Rounds,
