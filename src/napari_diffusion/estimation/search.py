@@ -36,8 +36,8 @@ MIN_RISK_FALL = 0.003
 #: [voxel²]. Noise steeper than the threshold diffuses slowly at first, and a long first step moved
 #: the best time by a tenth (measured).
 START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
-#: A run whose risk exceeds that of the risk curve by this factor is too inaccurate: 0.5 dB.
-MAX_RUN_RISK = 1.12
+#: A run whose risk exceeds that of the risk curve by this share is too inaccurate: 0.5 dB.
+MAX_EXCESS = 0.12
 #: Maximum number of combinations tried for one model.
 MAX_COMBINATIONS = 14
 #: The risk that is minimised exceeds the criterion by this number of its standard errors. A filter
@@ -238,8 +238,8 @@ class Search:
         """
         choice = self.along(choice.model, choice.time)
         final = self._run(choice, choice.time)
-        limit = MAX_RUN_RISK * choice.risk + choice.uncertainty
-        is_inaccurate = final.risk > limit and choice.risk < final.risk
+        excess = final.risk - choice.risk
+        is_inaccurate = excess > max(MAX_EXCESS * choice.risk, choice.uncertainty)
         is_free = self.time is None and self.noise_left is None
         shorter = final
         while is_free and is_inaccurate and shorter is final:

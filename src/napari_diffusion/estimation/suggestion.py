@@ -223,7 +223,7 @@ class _Selection:
         The time of a search is the best over all patches.
         """
         numbers = self.search_patches
-        everywhere = self.search(probes, risk)
+        everywhere = self.search(probes, risk, ratio=SECOND_RATIO)
         search = everywhere
         if thorough:
             search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known, SECOND_RATIO)
