@@ -25,8 +25,10 @@ MAX_FINALISTS = 3
 #: search does not make good.
 SCREENING_FACTOR = 1.26
 #: Effort after which no further model is searched [stages times voxels]; see `RiskCurve.effort`.
-MAX_EFFORT = 4e8
+MAX_EFFORT = 5e8
 
+#: Number of voxels (times channels) of the first round.
+FIRST_VOXELS = 30_000
 #: A model counts as clearly worse if its risk is higher by this number of standard errors.
 MARGIN = 1.0
 #: Ratio of consecutive times in the first and the second round.
@@ -45,10 +47,13 @@ class Contestants:
         Models in the order of preference, which decides between equal risks.
     failures
         For every title of a model that failed, its error.
+    named
+        Whether the user named the one model; its errors are raised.
     """
 
     models: list[Model] = field(default_factory=list)
     failures: dict[str, Exception] = field(default_factory=dict)
+    named: bool = False
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -65,9 +70,9 @@ class Contestants:
         """
         try:
             return work()
-        except Cancelled:
-            raise
         except Exception as error:
+            if self.named or isinstance(error, Cancelled):
+                raise
             self.failures[model.title] = error
             self.models = [other for other in self.models if other.title != model.title]
             return None
@@ -138,38 +143,48 @@ class Rounds:
             The error of the first model, if all of them fail.
         """
         choices = self._finalists(contest)
+        confirmed: list[Choice] = []
         while choices:
             choice = preferred(choices, contest.models)
-            if self.last is None:
-                return choice
-            final = contest.attempt(
-                choice.model, partial(self.last.along, choice.model, choice.time)
-            )
-            if final is not None:
-                return final
             choices.remove(choice)
-        raise next(iter(contest.failures.values()))
+            final = contest.attempt(choice.model, partial(self._finished, choice))
+            confirmed += [] if final is None else [final]
+            if final is not None and not final.is_inaccurate:
+                break
+        if not confirmed:
+            raise next(iter(contest.failures.values()))
+        return preferred(confirmed, contest.models)
+
+    def _finished(self, choice: Choice) -> Choice:
+        """Return a choice with its best time over all patches."""
+        return choice if self.last is None else self.last.finished(choice)
 
     def _finalists(self, contest: Contestants) -> list[Choice]:
         """Search the parameters of the models with the smallest risk in the first round.
 
         The search of a model ends early if it cannot reach the smallest risk so far.
         """
-        attempts = [
-            contest.attempt(model, partial(self.first.start, model, self.forks))
-            for model in list(contest.models)
-        ]
-        starts = sorted((start for start in attempts if start is not None), key=_risk)
-        starts = [start for start in starts if _may_win(start, starts[0])][:MAX_FINALISTS]
-        choices: list[Choice] = []
+        starts: list[Choice] = []
+        for model in list(contest.models):
+            starts += contest.attempt(model, partial(self.first.starts, model, self.forks)) or []
+        starts = _finalists_of(starts)
+        choices: dict[type[Model], Choice] = {}
         for number, start in enumerate(starts):
-            spent = self.second.curve.effort
             share = (MAX_EFFORT - self.effort) / (len(starts) - number)
-            search = dataclasses.replace(self.second, max_effort=spent + share)
-            rival = min((choice.risk for choice in choices), default=math.inf)
+            search = dataclasses.replace(self.second, max_effort=self.second.curve.effort + share)
+            rival = min((choice.risk for choice in choices.values()), default=math.inf)
             choice = contest.attempt(start.model, partial(search.best, start, rival))
-            choices += [] if choice is None else [choice]
-        return choices
+            if choice is not None:
+                kind = type(choice.model)
+                choices[kind] = min(choices.get(kind, choice), choice, key=_risk)
+        return list(choices.values())
+
+
+def _finalists_of(starts: Sequence[Choice]) -> list[Choice]:
+    """Return the starts of the best models from which a search may win, best first."""
+    ordered = sorted(starts, key=_risk)
+    kinds = list(dict.fromkeys(type(start.model) for start in ordered))[:MAX_FINALISTS]
+    return [s for s in ordered if type(s.model) in kinds and _may_win(s, ordered[0])]
 
 
 def preferred(choices: Sequence[Choice], order: Sequence[Model]) -> Choice:

@@ -36,10 +36,6 @@ _ONE = Execution(threads=1)
 MIN_EDGE = 8
 #: Shortest time of a risk curve [voxel²].
 MIN_TIME_VOXEL2 = 0.03
-#: If the best time is expected, a risk curve starts at this share of it, at most at this time
-#: [voxel²]. Noise steeper than the threshold diffuses slowly at first, and a long first step moved
-#: the best time by a tenth (measured).
-START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
 
 
 class RiskCurve:
@@ -110,13 +106,26 @@ class RiskCurve:
     def sums_of_patches(self, model: Model, time: float) -> list[Sums]:
         """Return the `Sums` of every patch at one time [length²], in the order of the patches.
 
-        Their scatter shows how uncertain a risk is.
+        The runs are those of a filter of this time, whereas a risk curve takes a step from each of
+        its times to the next. The scatter of the patches shows how uncertain a risk is.
         """
-        if time == 0:
-            return self._sums([field for probe in self.probes for field in probe.images])
-        start = min(START_SHARE * time, MAX_START_VOXEL2 * self.voxel**2)
-        *_, (_, last) = self.parts(model, time, start)
-        return last
+        fields = self._fields()
+        problems = [self._problem(field, number, model, time) for field, number in fields]
+        plan = make_plan(problems[0], _ONE)
+        stages = len(plan.stages) + STAGES_PER_TENSOR * plan.operators_made
+        self.effort += stages * sum(field.size for field, _ in fields)
+
+        def result(problem: Problem) -> FloatArray:
+            return run(problem, _ONE, cancel=self.cancel)
+
+        with _thread_map() as each:
+            return self._sums(each(result, problems))
+
+    def _fields(self) -> list[tuple[FloatArray, int]]:
+        """Return all images to filter, each with the number of its patch."""
+        return [
+            (field, number) for number, probe in enumerate(self.probes) for field in probe.images
+        ]
 
     def parts(
         self, model: Model, longest: float, shortest: float = 0.0
@@ -126,9 +135,7 @@ class RiskCurve:
         The first point has the time 0. Times from about ``shortest`` to ``longest`` follow; the
         last one is exactly ``longest``.
         """
-        fields = [
-            (field, number) for number, probe in enumerate(self.probes) for field in probe.images
-        ]
+        fields = self._fields()
         yield 0.0, self._sums([field for field, _ in fields])
         first = max(shortest, MIN_TIME_VOXEL2 * self.voxel**2)
         count = 1 + max(0, math.ceil(math.log(longest / first) / math.log(self.ratio) - 1e-9))

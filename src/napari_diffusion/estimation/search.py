@@ -19,8 +19,9 @@ from napari_diffusion.estimation.risk import (
     noise_left,
     noise_share,
     sure,
+    total,
 )
-from napari_diffusion.estimation.risk_curve import MAX_START_VOXEL2, START_SHARE, RiskCurve
+from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.schemes.intervals import TIME_RATIO
 
@@ -31,6 +32,12 @@ MAX_TIME_VOXEL2 = 60.0
 #: Beyond one voxel², a risk curve ends when the risk has fallen by less than this share over the
 #: last three times.
 MIN_RISK_FALL = 0.003
+#: If the best time is expected, a risk curve starts at this share of it, at most at this time
+#: [voxel²]. Noise steeper than the threshold diffuses slowly at first, and a long first step moved
+#: the best time by a tenth (measured).
+START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
+#: A run whose risk exceeds that of the risk curve by this share is too inaccurate: 0.5 dB.
+MAX_EXCESS = 0.12
 #: Maximum number of combinations tried for one model.
 MAX_COMBINATIONS = 14
 #: The risk that is minimised exceeds the criterion by this number of its standard errors. A filter
@@ -134,6 +141,9 @@ class Choice:
         Whether the risk was still falling at the longest time tried.
     uncertainty
         Standard error of the risk, in its unit: that of the response to one random probe.
+    is_inaccurate
+        Whether a run of this time has a clearly higher risk than the risk curve, whose steps are
+        shorter.
     """
 
     model: Model
@@ -144,6 +154,7 @@ class Choice:
     noise_share: float = math.nan
     at_end: bool = False
     uncertainty: float = 0.0
+    is_inaccurate: bool = False
 
 
 class _Point(NamedTuple):
@@ -204,10 +215,7 @@ class Search:
         near = near if self.noise_left is None else 0.0
         start = min(START_SHARE * near, MAX_START_VOXEL2 * voxel2)
         for time, sums in self.curve.points(model, longest, start):
-            numbers = mean_squared_error(sums), noise_left(sums), noise_share(sums)
-            uncertainty = self._uncertainty(sums)
-            risk = self.risk(sums) + CAUTION * uncertainty
-            points.append(_Point(time, risk, *numbers, uncertainty))
+            points.append(self._point(time, sums))
             if points[-1].risk < points[best].risk:
                 best = len(points) - 1
             if not math.isfinite(points[-1].risk):  # a model of another package may overflow
@@ -221,6 +229,39 @@ class Search:
                 if time > MAX_BEST_TIME_RATIO * points[best].time or self._is_flat(points):
                     break
         return self._choice(model, points, best)
+
+    def finished(self, choice: Choice) -> Choice:
+        """Return a choice with its best time for these patches, and the risk of a run.
+
+        A run takes its own steps, which are less accurate than those of a risk curve. Where its
+        risk is clearly higher, shorter times are tried.
+        """
+        choice = self.along(choice.model, choice.time)
+        final = self._run(choice, choice.time)
+        excess = final.risk - choice.risk
+        is_inaccurate = excess > max(MAX_EXCESS * choice.risk, choice.uncertainty)
+        is_free = self.time is None and self.noise_left is None
+        shorter = final
+        while is_free and is_inaccurate and shorter is final:
+            shorter = self._run(choice, final.time / 2)
+            final = min(final, shorter, key=lambda run: run.risk)
+        return dataclasses.replace(final, is_inaccurate=is_inaccurate)
+
+    def _run(self, choice: Choice, time: float) -> Choice:
+        """Return a choice with the risk of a run of this time."""
+        sums = total(self.curve.sums_of_patches(choice.model, time))
+        return dataclasses.replace(choice, **self._point(time, sums)._asdict())
+
+    def _point(self, time: float, sums: Sums) -> _Point:
+        uncertainty = self._uncertainty(sums)
+        return _Point(
+            time=time,
+            risk=self.risk(sums) + CAUTION * uncertainty,
+            error=mean_squared_error(sums),
+            noise_left=noise_left(sums),
+            noise_share=noise_share(sums),
+            uncertainty=uncertainty,
+        )
 
     def _is_flat(self, points: list[_Point]) -> bool:
         """Whether the risk hardly falls any more."""
@@ -239,8 +280,7 @@ class Search:
             at_end = point.noise_left > self.noise_left
         else:
             at_end = not is_fixed and best == len(points) - 1
-        numbers = point.risk, point.error, point.noise_left, point.noise_share
-        return Choice(model, time, *numbers, at_end, point.uncertainty)
+        return Choice(model, at_end=at_end, **(point._asdict() | {"time": time}))
 
     def _uncertainty(self, sums: Sums) -> float:
         """Standard error of an estimated error, from one random probe; 0 for other criteria."""
@@ -256,25 +296,23 @@ class Search:
             if p.suggest in ESTIMATORS and p.name not in self.fixed
         )
 
-    def start(self, model: Model, forks: bool = True) -> Choice:
-        """Best time of a model with starting values of its parameters.
+    def starts(self, model: Model, forks: bool = True) -> list[Choice]:
+        """Best times of a model with starting values of its parameters.
 
-        With ``forks``, the better one of two sets of values: the usual one, and that for strong
-        noise. Between the two the risk can have a ridge, which a search does not cross.
+        With ``forks``, there are two sets of values: the usual one, and that for strong noise.
+        Between the two the risk can have a ridge, which a search does not cross.
         """
         searched = self._searched_parameters(model)
         usual = {name: candidates.start for name, (_, candidates) in searched.items()}
         if type(self.known) is type(model):
             for name, (_, candidates) in searched.items():
                 usual[name] = min(usual[name], candidates.nearest(getattr(self.known, name)))
-        starts = [usual]
-        if forks and any(p.suggest == "threshold" for p, _ in searched.values()):
-            starts.append({name: _strong(p, c, usual[name]) for name, (p, c) in searched.items()})
+        strong = {name: _strong(p, c, usual[name]) for name, (p, c) in searched.items()}
         choices: list[Choice] = []
-        for numbers in starts:
+        for numbers in [usual, strong] if forks and strong != usual else [usual]:
             values = {name: searched[name][1].value(k) for name, k in numbers.items()}
             choices.append(self.along(dataclasses.replace(model, **values)))
-        return min(choices, key=lambda choice: choice.risk)
+        return choices
 
     def best(self, start: Choice, rival: float = math.inf) -> Choice:
         """Best parameters and time, by coordinate descent over the parameters.
@@ -282,43 +320,41 @@ class Search:
         The search begins with the parameters of a choice, near its time. It ends early if
         `MAX_GAINS_BEHIND` more gains like the last would not reach the ``rival`` risk.
         """
-        model, near = start.model, start.time
+        model, before = start.model, len(self.tried)
         searched = self._searched_parameters(model)
-        at = {
-            name: candidates.nearest(getattr(model, name))
-            for name, (_, candidates) in searched.items()
-        }
-        tried: dict[tuple[int, ...], Choice] = {}
+        at = {name: c.nearest(getattr(model, name)) for name, (_, c) in searched.items()}
 
         def evaluate(numbers: dict[str, int], near: float) -> Choice:
-            key = tuple(numbers.values())
-            if key not in tried:
+            key = (type(model), *numbers.values())
+            if key not in self.tried:
                 values = {name: searched[name][1].value(k) for name, k in numbers.items()}
-                tried[key] = self.along(dataclasses.replace(model, **values), near)
-            return tried[key]
+                self.tried[key] = self.along(dataclasses.replace(model, **values), near)
+            return self.tried[key]
 
-        current, improved, gain = evaluate(at, near), True, math.inf
+        current, improved, gain = evaluate(at, start.time), True, math.inf
 
         def continues() -> bool:
             within_reach = current.risk - rival <= MAX_GAINS_BEHIND * gain
-            affordable = len(tried) < self.max_combinations and self.curve.effort < self.max_effort
+            count = len(self.tried) - before
+            affordable = count < self.max_combinations and self.curve.effort < self.max_effort
             return affordable and within_reach
 
         while improved and continues():
             improved = False
-            for name, (parameter, candidates) in searched.items():
+            for move in _moves(searched):
                 for direction in (1, -1):
                     moved = False
-                    while continues() and _allowed(parameter, candidates, at[name] + direction):
-                        neighbour = evaluate(at | {name: at[name] + direction}, current.time)
+                    while continues():
+                        step = {name: at[name] + direction * move.get(name, 0) for name in at}
+                        if not all(_allowed(*searched[name], k) for name, k in step.items()):
+                            break
+                        neighbour = evaluate(step, current.time)
                         if neighbour.risk >= current.risk:
                             break
-                        at[name] += direction
                         gain = current.risk - neighbour.risk
-                        current, moved, improved = neighbour, True, True
+                        at, current, moved, improved = step, neighbour, True, True
                     if moved:
                         break
-        self.tried.update({(type(model), *key): choice for key, choice in tried.items()})
         return current
 
     def _searched_parameters(self, model: Model) -> dict[str, tuple[Parameter, Candidates]]:
@@ -335,6 +371,17 @@ class Search:
                 candidates = Candidates(candidates.unit, (0.0,), 0)
             searched[p.name] = p, candidates
         return searched
+
+
+def _moves(searched: dict[str, tuple[Parameter, Candidates]]) -> list[dict[str, int]]:
+    """Return the directions of a search: along each parameter, and along the ridge of two kinds.
+
+    A larger scale leaves weaker gradients, which need smaller thresholds.
+    """
+    moves = [{name: 1} for name in searched]
+    signs = {"threshold": -1, "scale": 1}
+    ridge = {name: signs.get(str(p.suggest), 0) for name, (p, _) in searched.items()}
+    return [*moves, ridge] if set(signs.values()) <= set(ridge.values()) else moves
 
 
 def _allowed(parameter: Parameter, candidates: Candidates, index: int) -> bool:

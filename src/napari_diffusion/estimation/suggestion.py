@@ -16,6 +16,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.contest import (
     FIRST_RATIO,
+    FIRST_VOXELS,
     SECOND_RATIO,
     Contestants,
     Rounds,
@@ -182,7 +183,7 @@ class _Selection:
     def contest(self) -> Contestants:
         """Models to choose from."""
         if isinstance(self.model, Model):
-            return Contestants([self.model])
+            return Contestants([self.model], named=True)
         search = self.search(self.probes, sure)
         return contestants(search.curve.voxel, search.applies)
 
@@ -229,20 +230,16 @@ class _Selection:
         The time of a search is the best over all patches.
         """
         numbers = self.search_patches
-        everywhere = self.search(probes, risk)
+        everywhere = self.search(probes, risk, ratio=SECOND_RATIO)
         search = everywhere
         if thorough:
-            search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known)
-        last = everywhere if thorough else None
-        forks = thorough and known is None
-        if isinstance(self.model, Model):
-            choice = search.best(search.start(self.model, forks))
-            return choice if last is None else last.along(choice.model, choice.time), search
-        if thorough:
             search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known, SECOND_RATIO)
-        curve = self.curve(probes, numbers).of_middles(1 / len(numbers), FIRST_RATIO)
+        last = everywhere if thorough else None
+        share = min(1.0, FIRST_VOXELS / sum(self.patches[k].field.size for k in numbers))
+        curve = self.curve(probes, numbers).of_middles(share, FIRST_RATIO)
         first = dataclasses.replace(search, curve=curve, max_combinations=1, tried={})
-        return Rounds(first, search, last, forks).winner(self.contest), search
+        rounds = Rounds(first, search, last, forks=thorough and known is None)
+        return rounds.winner(self.contest), search
 
     def gain(self, error: float, variance: float) -> float:
         """Gain in signal-to-noise ratio [dB] of an error [intensity²] over a noise variance.
