@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.estimation.aims import keeps_edges, structure_search
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.noise_probes import (
     combined_noise,
@@ -32,12 +34,26 @@ from napari_diffusion.estimation.risk import (
     Probe,
     Sums,
     careful_risk,
+    mean_squared_error,
     noise_share,
     sure,
     typical_noise_share,
 )
 from napari_diffusion.estimation.risk_curve import RiskCurve
-from napari_diffusion.estimation.search import ESTIMATORS, MAX_COMBINATIONS, Choice, Search
+from napari_diffusion.estimation.search import (
+    ESTIMATORS,
+    MAX_COMBINATIONS,
+    MAX_TIME_VOXEL2,
+    Choice,
+    Search,
+)
+from napari_diffusion.estimation.strength import (
+    START_SHARE,
+    Amount,
+    StrengthScale,
+    check_strength,
+    strength_scale,
+)
 from napari_diffusion.models import (
     EdgeEnhancing,
     Model,
@@ -55,6 +71,8 @@ MAX_FINALISTS = 2
 #: Models whose risk in the screening round exceeds the best by this factor are dropped: 1 dB, which
 #: a search does not make good.
 SCREENING_FACTOR = 1.26
+#: Beginning of the line of the report about a strength.
+_STRENGTH_LINE = "Strength "
 #: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
 SMALL_GAIN_DB = 1.5
 
@@ -80,6 +98,12 @@ class Suggestion:
         criterion than ``"sure"``.
     reasons, warnings
         Sentences that explain the choice, and that warn about it.
+    effect
+        One sentence about what the filter does to the image, in plain words.
+    strength
+        Strength from -1 (gentle) over 0 (recommended) to 1 (strong).
+    scale
+        The amounts of smoothing of all strengths; None where the amount was asked for.
     """
 
     model: Model
@@ -90,6 +114,9 @@ class Suggestion:
     noise_share: float
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    effect: str = ""
+    strength: float = 0.0
+    scale: StrengthScale | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Any]:
         """Unpack to model and time."""
@@ -99,6 +126,46 @@ class Suggestion:
     def report(self) -> str:
         """All reasons and warnings as plain text, one sentence a line."""
         return "\n".join([*self.reasons, *(f"Warning: {text}" for text in self.warnings)])
+
+    def with_strength(self, strength: float) -> Suggestion:
+        """Return the suggestion of the same model at another strength, without a new measurement.
+
+        The result has the time, the expected numbers and the effect of that strength. It is equal
+        to that of ``suggest(..., strength=strength)``.
+
+        Parameters
+        ----------
+        strength
+            Number from -1 (gentle) over 0 (recommended) to 1 (strong), not relative to the present
+            strength.
+
+        Raises
+        ------
+        ValueError
+            For other numbers, and where ``fwhm`` or ``noise_reduction`` has fixed the amount of
+            smoothing.
+        """
+        strength, scale = check_strength(strength), self.scale
+        if strength == self.strength:
+            return self
+        if scale is None:
+            raise ValueError(
+                "strength cannot change an amount of smoothing that fwhm or noise_reduction fixes."
+            )
+        amount = scale.amount(strength)
+        reasons = [line for line in self.reasons if not line.startswith(_STRENGTH_LINE)]
+        if strength != 0:
+            reasons.append(scale.line(strength, _STRENGTH_LINE))
+        return dataclasses.replace(
+            self,
+            time=amount.time,
+            gain=amount.gain,
+            noise_left=amount.noise_left,
+            noise_share=amount.noise_share,
+            reasons=tuple(reasons),
+            effect=scale.effect(amount),
+            strength=strength,
+        )
 
 
 def suggest_for(
@@ -263,6 +330,9 @@ class _Selection:
             share = choice.noise_share
         elif options.thorough:
             choice = self.refine(choice, self.probes, criterion)
+        if options.aim == "segmentation" and choice.time > 0:
+            choice, search = self._for_segmentation(choice, search)
+            careful_choice, share = None, choice.noise_share
         gain = self.gain(choice.error, self.variance)
         if options.noise_left is None and choice.noise_left > 0:
             # The noise that is left is no larger than the whole error.
@@ -280,7 +350,9 @@ class _Selection:
             patches=self.patches,
             options=options,
         )
-        return Suggestion(
+        amount = Amount(choice.time, gain, choice.noise_left, share)
+        scale = self._scale(choice.model, amount)
+        suggestion = Suggestion(
             model=choice.model,
             time=choice.time,
             noise=self.noise,
@@ -289,7 +361,49 @@ class _Selection:
             noise_share=share,
             reasons=reasons(outcome),
             warnings=warnings_about(outcome),
+            effect=scale.effect(amount),
+            scale=scale if scale.curve else None,
         )
+        return suggestion.with_strength(options.strength)
+
+    @cached_property
+    def share_probes(self) -> list[Probe]:
+        """Probes that also measure the share of noise in what is removed.
+
+        They have a structure for that, of which no voxel needs to be marked.
+        """
+        return [
+            dataclasses.replace(probe, structure=np.zeros(probe.image.shape, bool))
+            for probe in self.probes
+        ]
+
+    def _for_segmentation(self, choice: Choice, search: Search) -> tuple[Choice, Search]:
+        """Return the choice for a segmentation, which starts from that of least error."""
+        numbers = self.search_patches
+        count = MAX_COMBINATIONS if self.options.thorough else 1
+        wider = structure_search(self.search(self.probes, sure, numbers, count), choice)
+        models = [self.model] if isinstance(self.model, Model) else self.candidates
+        tried = [wider.best(model) for model in models if keeps_edges(model) or len(models) == 1]
+        best = min(tried, key=lambda other: other.risk)
+        refined = structure_search(self.search(self.share_probes, sure), choice)
+        best = refined.along(best.model, best.time)
+        return (best, wider) if best.risk < refined.relief else (choice, search)
+
+    def _scale(self, model: Model, amount: Amount) -> StrengthScale:
+        """Amounts of all strengths; without a curve where the amount was asked for."""
+        options = self.options
+        if options.time is not None or options.noise_left is not None:
+            return StrengthScale(amount, amount.time, amount.time, (), options.unit)
+        curve = self.curve(self.share_probes, self.search_patches)
+        longest = max(MAX_TIME_VOXEL2 * curve.voxel**2, amount.time)
+        points = curve.points(model, longest, START_SHARE * amount.time)
+
+        def gain(sums: Sums) -> float:
+            variance = sums.variance / sums.voxels
+            return self.gain(mean_squared_error(sums), variance)
+
+        with closing(points):
+            return strength_scale(amount, points, gain, options.unit)
 
     def _spare_detail(self, choice: Choice) -> tuple[float, tuple[Choice, Search] | None]:
         """Return the share of noise in the part that a choice removes, and a careful choice.
