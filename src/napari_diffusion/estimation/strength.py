@@ -12,15 +12,22 @@ less. Equal ratios of times remove about equal numbers of decibels of noise.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
 from napari_diffusion.core.parameters import as_number
-from napari_diffusion.estimation.risk import Sums, noise_left, noise_share
+from napari_diffusion.estimation.risk import Probe, Sums, noise_left, noise_share
+from napari_diffusion.estimation.risk_curve import RiskCurve
+from napari_diffusion.estimation.search import MAX_TIME_VOXEL2
+from napari_diffusion.models import Model
 
 #: Share of the recommended noise removal [dB] that the strength -1 keeps.
 GENTLE_SHARE = 1 / 3
@@ -131,7 +138,8 @@ class StrengthScale:
 
 def strength_scale(
     recommended: Amount,
-    points: Iterable[tuple[float, Sums]],
+    model: Model,
+    curve: RiskCurve,
     gain: Callable[[Sums], float],
     unit: str,
 ) -> StrengthScale:
@@ -141,8 +149,10 @@ def strength_scale(
     ----------
     recommended
         The amount at the strength 0.
-    points
-        Times [length²] and sums along the risk curve, in order of time.
+    model
+        The model with its parameters.
+    curve
+        Runs the model. The share of noise is measured if the probes have a ``structure``.
     gain
         Gain in signal-to-noise ratio [dB] that sums stand for.
     unit
@@ -150,17 +160,18 @@ def strength_scale(
     """
     start = recommended.time
     loss = min(MAX_GAIN_LOSS_DB, max(recommended.gain, 0) / 2) if start else GAIN_LOSS_FROM_ZERO_DB
+    longest = max(MAX_TIME_VOXEL2 * curve.voxel**2, start)
     measured: list[Amount] = []
-    for amount in _measured(points, gain):
-        measured.append(amount)
-        if amount.time >= start and amount.gain <= _between(measured, start).gain - loss:
-            break
-    curve = _consistent(measured, recommended)
-    after = [a for a in curve if a.time > start]
-    strong = _time_of(
-        [recommended, *after], lambda a: recommended.gain - a.gain, loss, max(start, curve[-1].time)
-    )
-    before = [a for a in curve if a.time < start]
+    with closing(curve.points(model, longest, START_SHARE * start)) as points:
+        for amount in _measured(points, gain):
+            measured.append(amount)
+            if amount.time >= start and amount.gain <= _between(measured, start).gain - loss:
+                break
+    amounts = _consistent(measured, recommended)
+    before = [a for a in amounts if a.time < start]
+    after = [a for a in amounts if a.time > start]
+    longest = max(start, amounts[-1].time)
+    strong = _time_of([recommended, *after], lambda a: recommended.gain - a.gain, loss, longest)
     kept = GENTLE_SHARE * recommended.removal
     gentle = start * GENTLE_SHARE**2
     if kept > 0:
@@ -183,6 +194,14 @@ def check_strength(strength: Any) -> float:
             f"got {strength!r:.60}."
         )
     return number
+
+
+def with_share(probes: Sequence[Probe]) -> list[Probe]:
+    """Return probes that also measure the share of noise in what is removed.
+
+    A probe with a structure does so, even if no voxel of it is marked.
+    """
+    return [dataclasses.replace(p, structure=np.zeros(p.image.shape, bool)) for p in probes]
 
 
 def _measured(
@@ -247,14 +266,14 @@ def _between(curve: Sequence[Amount], time: float) -> Amount:
 
     removal = mix(left.removal, right.removal)
     unknown = math.isnan(right.noise_left)
+    share = mix(left.noise_share, right.noise_share)
+    if math.isnan(left.noise_share):  # nothing is removed at the time 0
+        share = right.noise_share
     return Amount(
         time,
         mix(left.gain, right.gain),
         math.nan if unknown else 10 ** (-removal / _DECIBELS),
-        # Nothing is removed at the time 0, so that the share is that of the first time.
-        right.noise_share
-        if math.isnan(left.noise_share)
-        else mix(left.noise_share, right.noise_share),
+        share,
     )
 
 

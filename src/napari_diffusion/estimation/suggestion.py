@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,19 +39,13 @@ from napari_diffusion.estimation.risk import (
     typical_noise_share,
 )
 from napari_diffusion.estimation.risk_curve import RiskCurve
-from napari_diffusion.estimation.search import (
-    ESTIMATORS,
-    MAX_COMBINATIONS,
-    MAX_TIME_VOXEL2,
-    Choice,
-    Search,
-)
+from napari_diffusion.estimation.search import ESTIMATORS, MAX_COMBINATIONS, Choice, Search
 from napari_diffusion.estimation.strength import (
-    START_SHARE,
     Amount,
     StrengthScale,
     check_strength,
     strength_scale,
+    with_share,
 )
 from napari_diffusion.models import (
     EdgeEnhancing,
@@ -325,6 +318,8 @@ class _Selection:
         share, careful_choice = math.nan, None
         if options.criterion == "sure" and choice.time > 0:
             share, careful_choice = self._spare_detail(choice)
+        if options.aim == "segmentation":
+            careful_choice = None  # the structure is that of the least error
         if careful_choice is not None:
             choice, search = careful_choice
             share = choice.noise_share
@@ -332,7 +327,7 @@ class _Selection:
             choice = self.refine(choice, self.probes, criterion)
         if options.aim == "segmentation" and choice.time > 0:
             choice, search = self._for_segmentation(choice, search)
-            careful_choice, share = None, choice.noise_share
+            share = share if math.isnan(choice.noise_share) else choice.noise_share
         gain = self.gain(choice.error, self.variance)
         if options.noise_left is None and choice.noise_left > 0:
             # The noise that is left is no larger than the whole error.
@@ -366,26 +361,18 @@ class _Selection:
         )
         return suggestion.with_strength(options.strength)
 
-    @cached_property
-    def share_probes(self) -> list[Probe]:
-        """Probes that also measure the share of noise in what is removed.
-
-        They have a structure for that, of which no voxel needs to be marked.
-        """
-        return [
-            dataclasses.replace(probe, structure=np.zeros(probe.image.shape, bool))
-            for probe in self.probes
-        ]
-
     def _for_segmentation(self, choice: Choice, search: Search) -> tuple[Choice, Search]:
-        """Return the choice for a segmentation, which starts from that of least error."""
+        """Return the choice for a segmentation, or that of least error if regions are most even.
+
+        The structure is that of the result of least error, which ``choice`` gives.
+        """
         numbers = self.search_patches
         count = MAX_COMBINATIONS if self.options.thorough else 1
         wider = structure_search(self.search(self.probes, sure, numbers, count), choice)
         models = [self.model] if isinstance(self.model, Model) else self.candidates
         tried = [wider.best(model) for model in models if keeps_edges(model) or len(models) == 1]
         best = min(tried, key=lambda other: other.risk)
-        refined = structure_search(self.search(self.share_probes, sure), choice)
+        refined = structure_search(self.search(with_share(self.probes), sure), choice)
         best = refined.along(best.model, best.time)
         return (best, wider) if best.risk < refined.relief else (choice, search)
 
@@ -394,16 +381,12 @@ class _Selection:
         options = self.options
         if options.time is not None or options.noise_left is not None:
             return StrengthScale(amount, amount.time, amount.time, (), options.unit)
-        curve = self.curve(self.share_probes, self.search_patches)
-        longest = max(MAX_TIME_VOXEL2 * curve.voxel**2, amount.time)
-        points = curve.points(model, longest, START_SHARE * amount.time)
 
         def gain(sums: Sums) -> float:
-            variance = sums.variance / sums.voxels
-            return self.gain(mean_squared_error(sums), variance)
+            return self.gain(mean_squared_error(sums), sums.variance / sums.voxels)
 
-        with closing(points):
-            return strength_scale(amount, points, gain, options.unit)
+        curve = self.curve(with_share(self.probes), self.search_patches)
+        return strength_scale(amount, model, curve, gain, options.unit)
 
     def _spare_detail(self, choice: Choice) -> tuple[float, tuple[Choice, Search] | None]:
         """Return the share of noise in the part that a choice removes, and a careful choice.
