@@ -38,6 +38,8 @@ def suggest(
     thorough: bool = True,
     others: Sequence[Any] = (),
     unit: str = "pixel",
+    aim: str = "error",
+    strength: float = 0.0,
     cancel: CancelEvent | None = None,
 ) -> Suggestion:
     r"""Choose a model's parameters and a diffusion time by the estimated error of the result.
@@ -103,7 +105,9 @@ def suggest(
     )
     problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
     problems += [make_problem(other, recipe, geometry) for other in others]
-    options = SuggestionOptions(noise, criterion, fwhm, noise_reduction, fixed, thorough, unit)
+    options = SuggestionOptions(
+        noise, criterion, fwhm, noise_reduction, fixed, thorough, unit, aim, strength
+    )
     return suggest_for(problems, model, options, cancel)
 
 

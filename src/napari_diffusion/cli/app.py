@@ -89,6 +89,17 @@ def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FACTOR",
     help="With --auto: factor by which to reduce the standard deviation of the noise.",
 )
+@click.option(
+    "--aim",
+    type=click.Choice(["error", "segmentation"]),
+    help="With --auto: least error (default), or even regions for a segmentation.",
+)
+@click.option(
+    "--strength",
+    type=float,
+    metavar="S",
+    help="With --auto: from -1 (gentle) over 0 (recommended) to 1 (strong).",
+)
 @click.option("--time", type=float, help="Diffusion time [length²].")
 @click.option(
     "--smoothing-sigma",

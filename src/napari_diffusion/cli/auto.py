@@ -71,6 +71,8 @@ def choose_parameters(
             noise_reduction=options.get("noise_reduction"),
             fixed=[name for name in declared() if options.get(name) is not None],
             unit=units.symbol(assignment.unit),
+            aim=options.get("aim") or "error",
+            strength=options.get("strength") or 0.0,
         ),
         cancel,
     )

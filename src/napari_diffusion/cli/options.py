@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_diffusion.workflows.file_run import FileOptions
 
 #: Options that are only used with ``--auto``.
-AUTO_ONLY = ("share", "noise", "noise_reduction")
+AUTO_ONLY = ("share", "noise", "noise_reduction", "aim", "strength")
 #: Alternative options for the diffusion time.
 TIMES = ("time", "smoothing_sigma", "fwhm")
 
@@ -137,17 +137,27 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
         return lambda unit: loaded.in_unit(unit)
     auto = bool(options.get("auto"))
     for name in AUTO_ONLY:
-        if options.get(name) and not auto:
+        if options.get(name) not in (None, ()) and not auto:
             raise click.UsageError(f"{flag(name)} is only used with --auto; give --auto too.")
     model = _model_class(options.get("model"), given, auto)
-    if times and options.get("noise_reduction") is not None:
-        raise click.UsageError(
-            f"--noise-reduction and {flag(next(iter(times)))} both say how far to smooth; "
-            "give one of them."
-        )
+    _check_amounts(options, list(times))
     time = 0.0 if auto and not times else _diffusion_time(times)  # --auto chooses it later
     made = Recipe(model(**given), time=time, **extra)
     return lambda unit: replace(made, unit=unit)
+
+
+def _check_amounts(options: dict[str, Any], times: Sequence[str]) -> None:
+    """Raise a click.UsageError if two options say how far ``--auto`` smooths."""
+    amounts = [*times]
+    if options.get("noise_reduction") is not None:
+        amounts.append("noise_reduction")
+    relative = ["strength"] if options.get("strength") else []
+    relative += ["aim"] if options.get("aim") == "segmentation" else []
+    pair = [*relative[:1], *amounts] if amounts and relative else amounts
+    if len(pair) > 1 and pair != [*times]:  # several times have a message of their own
+        raise click.UsageError(
+            f"{flag(pair[-1])} and {flag(pair[0])} both say how far to smooth; give one of them."
+        )
 
 
 def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Model]:

@@ -11,6 +11,10 @@ from napari_diffusion.core.gaussian import FWHM, time_for_sigma
 from napari_diffusion.core.parameters import as_number
 from napari_diffusion.estimation.noise_kinds import KINDS
 from napari_diffusion.estimation.risk import CRITERIA
+from napari_diffusion.estimation.strength import check_strength
+
+#: What a choice is for.
+AIMS = ("error", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class SuggestionOptions:
     fixed: Sequence[str] = ()
     thorough: bool = True
     unit: str = "pixel"
+    aim: str = "error"
+    strength: float = 0.0
 
     def check(self) -> None:
         """Raise ValueError for options that do not exist or exclude each other."""
@@ -40,8 +46,22 @@ class SuggestionOptions:
             raise ValueError(
                 "fwhm and noise_reduction both say how far to smooth; give one of them."
             )
+        if self.aim not in AIMS:
+            raise ValueError(f"aim must be one of {', '.join(AIMS)}, got {self.aim!r:.60}.")
+        self._check_amount()
         _check_target("fwhm", self.fwhm, 0, " [length]")
         _check_target("noise_reduction", self.noise_reduction, 1, "")
+
+    def _check_amount(self) -> None:
+        """Raise ValueError if two options say how far to smooth."""
+        strength = check_strength(self.strength)
+        for name in ("fwhm", "noise_reduction"):
+            if getattr(self, name) is not None and strength != 0:
+                raise ValueError(f"strength and {name} both say how far to smooth; give one.")
+            if getattr(self, name) is not None and self.aim != "error":
+                raise ValueError(
+                    f"aim={self.aim!r} and {name} both say how far to smooth; give one."
+                )
 
     @property
     def time(self) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_diffusion.core.gaussian import equivalent_sigma
+from napari_diffusion.estimation.aims import MIN_CONTRAST
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch
@@ -80,10 +81,10 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
     lines = [_noise_line(noise, outcome.patches)]
     others = [m.title for m in outcome.candidates if type(m) is not type(choice.model)]
     if others:
-        lines.append(
-            f"Model: {choice.model.title}; "
-            f"its estimated error is smaller than that of {', '.join(others)}."
-        )
+        better = "its estimated error is smaller than that of"
+        if outcome.options.aim == "segmentation":
+            better = "regions are more even with it than with"
+        lines.append(f"Model: {choice.model.title}; {better} {', '.join(others)}.")
     lines += [
         _parameter_line(p, outcome)
         for p in parameters(choice.model)
@@ -132,6 +133,11 @@ def _why_time(outcome: Outcome) -> str:
     if options.noise_reduction is not None:
         reached = f"{1 / outcome.choice.noise_left:.3g} times"
         return f"the noise falls {reached}, {options.noise_reduction:.3g} were asked for"
+    if options.aim == "segmentation":
+        return (
+            "regions are as even as they can be while their boundaries keep "
+            f"{100 * MIN_CONTRAST:.0f} % of the contrast of the least-error result"
+        )
     spared = ", of what removes mostly noise" if outcome.spares_detail else ""
     return f"there the estimated error is smallest{spared}"
 

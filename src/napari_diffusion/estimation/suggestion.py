@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.estimation.aims import keeps_edges, structure_search
 from napari_diffusion.estimation.contest import (
     FIRST_RATIO,
     FIRST_VOXELS,
@@ -34,18 +35,28 @@ from napari_diffusion.estimation.risk import (
     Probe,
     Sums,
     careful_risk,
+    mean_squared_error,
     noise_share,
     sure,
     typical_noise_share,
 )
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import ESTIMATORS, MAX_COMBINATIONS, Choice, Search
+from napari_diffusion.estimation.strength import (
+    Amount,
+    StrengthScale,
+    check_strength,
+    strength_scale,
+    with_share,
+)
 from napari_diffusion.models import Model, parameters
 from napari_diffusion.schemes.intervals import TIME_RATIO
 
 Risk = Callable[[Sums], float]
 #: Number of patches on which parameters are searched. The time is then chosen on all patches.
 SEARCH_PATCHES = 3
+#: Beginning of the line of the report about a strength.
+_STRENGTH_LINE = "Strength "
 #: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
 SMALL_GAIN_DB = 1.5
 
@@ -71,6 +82,12 @@ class Suggestion:
         criterion than ``"sure"``.
     reasons, warnings
         Sentences that explain the choice, and that warn about it.
+    effect
+        One sentence about what the filter does to the image, in plain words.
+    strength
+        Strength from -1 (gentle) over 0 (recommended) to 1 (strong).
+    scale
+        The amounts of smoothing of all strengths; None where the amount was asked for.
     """
 
     model: Model
@@ -81,6 +98,9 @@ class Suggestion:
     noise_share: float
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    effect: str = ""
+    strength: float = 0.0
+    scale: StrengthScale | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Any]:
         """Unpack to model and time."""
@@ -90,6 +110,46 @@ class Suggestion:
     def report(self) -> str:
         """All reasons and warnings as plain text, one sentence a line."""
         return "\n".join([*self.reasons, *(f"Warning: {text}" for text in self.warnings)])
+
+    def with_strength(self, strength: float) -> Suggestion:
+        """Return the suggestion of the same model at another strength, without a new measurement.
+
+        The result has the time, the expected numbers and the effect of that strength. It is equal
+        to that of ``suggest(..., strength=strength)``.
+
+        Parameters
+        ----------
+        strength
+            Number from -1 (gentle) over 0 (recommended) to 1 (strong), not relative to the present
+            strength.
+
+        Raises
+        ------
+        ValueError
+            For other numbers, and where ``fwhm`` or ``noise_reduction`` has fixed the amount of
+            smoothing.
+        """
+        strength, scale = check_strength(strength), self.scale
+        if strength == self.strength:
+            return self
+        if scale is None:
+            raise ValueError(
+                "strength cannot change an amount of smoothing that fwhm or noise_reduction fixes."
+            )
+        amount = scale.amount(strength)
+        reasons = [line for line in self.reasons if not line.startswith(_STRENGTH_LINE)]
+        if strength != 0:
+            reasons.append(scale.line(strength, _STRENGTH_LINE))
+        return dataclasses.replace(
+            self,
+            time=amount.time,
+            gain=amount.gain,
+            noise_left=amount.noise_left,
+            noise_share=amount.noise_share,
+            reasons=tuple(reasons),
+            effect=scale.effect(amount),
+            strength=strength,
+        )
 
 
 def suggest_for(
@@ -258,9 +318,14 @@ class _Selection:
         share, careful_choice = math.nan, None
         if options.criterion == "sure" and choice.time > 0:
             share, careful_choice = self._spare_detail(choice)
+        if options.aim == "segmentation":
+            careful_choice = None  # the structure is that of the least error
         if careful_choice is not None:
             choice, search = careful_choice
             share = choice.noise_share
+        if options.aim == "segmentation" and choice.time > 0:
+            choice, search = self._for_segmentation(choice, search)
+            share = share if math.isnan(choice.noise_share) else choice.noise_share
         gain = self.gain(choice.error, self.variance)
         if options.noise_left is None and choice.noise_left > 0:
             # The noise that is left is no larger than the whole error.
@@ -278,7 +343,9 @@ class _Selection:
             patches=self.patches,
             options=options,
         )
-        return Suggestion(
+        amount = Amount(choice.time, gain, choice.noise_left, share)
+        scale = self._scale(choice.model, amount)
+        suggestion = Suggestion(
             model=choice.model,
             time=choice.time,
             noise=self.noise,
@@ -287,7 +354,37 @@ class _Selection:
             noise_share=share,
             reasons=reasons(outcome),
             warnings=warnings_about(outcome),
+            effect=scale.effect(amount),
+            scale=scale if scale.curve else None,
         )
+        return suggestion.with_strength(options.strength)
+
+    def _for_segmentation(self, choice: Choice, search: Search) -> tuple[Choice, Search]:
+        """Return the choice for a segmentation, or that of least error if regions are most even.
+
+        The structure is that of the result of least error, which ``choice`` gives.
+        """
+        numbers = self.search_patches
+        count = MAX_COMBINATIONS if self.options.thorough else 1
+        wider = structure_search(self.search(self.probes, sure, numbers, count), choice)
+        models = self.contest.models
+        tried = [wider.best(wider.starts(model, False)[0]) for model in models if keeps_edges(model) or len(models) == 1]
+        best = min(tried, key=lambda other: other.risk)
+        refined = structure_search(self.search(with_share(self.probes), sure), choice)
+        best = refined.along(best.model, best.time)
+        return (best, wider) if best.risk < refined.relief else (choice, search)
+
+    def _scale(self, model: Model, amount: Amount) -> StrengthScale:
+        """Amounts of all strengths; without a curve where the amount was asked for."""
+        options = self.options
+        if options.time is not None or options.noise_left is not None:
+            return StrengthScale(amount, amount.time, amount.time, (), options.unit)
+
+        def gain(sums: Sums) -> float:
+            return self.gain(mean_squared_error(sums), sums.variance / sums.voxels)
+
+        curve = self.curve(with_share(self.probes), self.search_patches)
+        return strength_scale(amount, model, curve, gain, options.unit)
 
     def _spare_detail(self, choice: Choice) -> tuple[float, tuple[Choice, Search] | None]:
         """Return the share of noise in the part that a choice removes, and a careful choice.
