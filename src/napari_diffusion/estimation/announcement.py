@@ -33,6 +33,8 @@ QUANTILES = (0.05, 0.95)
 SAMPLES = 2001
 #: Share of the response to the probe that is certainly left in the result.
 CERTAIN_SHARE = 0.5
+#: Largest response, relative to the noise, that is taken for noise that is left.
+MAX_LEFT = 0.15
 #: Smallest error, as a share of the unfiltered one.
 SMALLEST_ERROR = 1e-3
 #: Smallest distance of the limits from the gain [dB].
@@ -80,12 +82,13 @@ def announce(parts: Sequence[Sums], level_error: float, coverage: float) -> Anno
     # Mean of chi-squared terms, and of products of noise and error.
     scatter = math.sqrt((2 * variance**2 + 4 * variance * max(error, 0.0)) / count)
     scatter = math.hypot(scatter, _sampling_error(parts) * math.sqrt(max(0.0, 1 - coverage)))
-    left = CERTAIN_SHARE * sums.response_squared / count
+    left = sums.response_squared / count
     rng = np.random.default_rng(0)
     delta, epsilon = rng.normal(size=(2, SAMPLES))
     delta = np.maximum(2 * level_error * delta, -0.9)
     errors = error + delta * (2 * divergence - variance) + scatter * epsilon
-    floor = min(left, 0.5 * variance)
+    # Where gradients are steepened, the response exceeds the noise that is left.
+    floor = CERTAIN_SHARE * left if left < MAX_LEFT * variance else 0.0
     possible = errors > floor
     if possible.sum() < SAMPLES // 50:  # the level is wrong, or next to nothing is left
         errors, delta = np.full(1, max(floor, SMALLEST_ERROR * unfiltered)), np.zeros(1)

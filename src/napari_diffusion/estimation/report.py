@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.estimation.aims import MIN_CONTRAST
+from napari_diffusion.estimation.noise import grey_step
 from napari_diffusion.estimation.noise_kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch
@@ -26,6 +27,10 @@ MIN_VOXELS = 2000
 SATURATED_SHARE = 0.01
 #: Share of noise in the removed part below which it is mostly detail.
 MIN_REPORTED_SHARE = 0.5
+#: Share of the noise that is left from which on next to nothing is removed.
+MAX_NOISE_LEFT = 0.97
+#: Share of hot and dead voxels that is named.
+MIN_IMPULSE_SHARE = 2e-4
 #: Standard deviation of the values, in noise levels, below which there is noise alone.
 MIN_SCATTER = 1.1
 _KINDS = {
@@ -50,8 +55,12 @@ class Outcome:
 
     Attributes
     ----------
-    choice, noise, gain, noise_share
+    choice, noise, gain, gain_interval, noise_share
         As in the suggestion.
+    is_compressed
+        Whether the image was compressed with losses.
+    impulse_share
+        Share of hot and dead voxels.
     spares_detail
         Whether a careful choice replaced the choice of minimum error.
     search
@@ -67,7 +76,10 @@ class Outcome:
     choice: Choice
     noise: Noise
     gain: float
+    gain_interval: tuple[float, float] | None
     noise_share: float
+    is_compressed: bool
+    impulse_share: float
     spares_detail: bool
     search: Search
     candidates: Sequence[Model]
@@ -94,11 +106,35 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
     amount = f"at most a Gaussian of sigma {sigma}"
     lines.append(f"time = {choice.time:.3g} {unit}² ({amount}): {_why_time(outcome)}.")
     left = f"; {100 * choice.noise_left:.0f} % of the noise is left"
-    removed = f"; {100 * outcome.noise_share:.0f} % of what is removed is noise"
     left = "" if math.isnan(choice.noise_left) else left
-    removed = "" if math.isnan(outcome.noise_share) else removed
-    lines.append(f"Expected: {outcome.gain:+.1f} dB signal-to-noise ratio{left}{removed}.")
+    lines.append(f"Expected: {_gain_text(outcome.gain, outcome.gain_interval)}{left}.")
     return tuple(lines)
+
+
+def gain_sentence(gain: float, interval: tuple[float, float] | None) -> str:
+    """Sentence about the gain in signal-to-noise ratio [dB]; without an interval nothing holds."""
+    if interval is None:
+        return "How much the signal-to-noise ratio gains cannot be stated."
+    if gain < MIN_GAIN_DB:
+        return f"There is next to nothing to gain: {_gain_text(gain, interval)}."
+    return f"The signal-to-noise ratio should rise by {_gain_text(gain, interval)}."
+
+
+def _gain_text(gain: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{gain:+.1f} dB, without a bound"
+    low, high = interval
+    return f"{gain:.1f} dB ({low:.1f} to {high:.1f})"
+
+
+def share_sentences(noise_share: float, noise_left: float) -> list[str]:
+    """Sentence about what is removed; none where next to nothing is."""
+    if math.isnan(noise_share) or not noise_left < MAX_NOISE_LEFT:
+        return []
+    percent = f"{100 * noise_share:.0f} %"
+    if noise_share >= MIN_REPORTED_SHARE:
+        return [f"Of what is removed, {percent} is noise."]
+    return [f"Of what is removed, only {percent} is noise; the rest is detail."]
 
 
 def _noise_line(noise: Noise, patches: Sequence[Patch]) -> str:
@@ -143,10 +179,15 @@ def _why_time(outcome: Outcome) -> str:
 
 
 def _details(noise: Noise) -> str:
-    details = {
-        "poisson": f"; its variance is {noise.offset:.3g} + {noise.gain:.3g} times the intensity",
-        "speckle": f"; {100 * noise.speckle:.0f} % of the intensity",
-    }.get(noise.kind, "")
+    details = ""
+    if noise.kind == "poisson":
+        details = f"; gain {noise.gain:.3g} [intensity]"
+        if noise.offset < 0:
+            details += f" above the offset {-noise.offset / noise.gain:.3g} [intensity]"
+        elif noise.offset > 0:
+            details += f", and {math.sqrt(noise.offset):.3g} at the intensity 0"
+    if noise.kind == "speckle":
+        details = f"; {100 * noise.speckle:.0f} % of the intensity"
     shared = f"; neighbouring voxels share it (correlation {noise.correlation:.2f})"
     return details + (shared if noise.correlation > 0 and noise.origin == "noise" else "")
 
@@ -154,7 +195,14 @@ def _details(noise: Noise) -> str:
 def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     """Sentences about properties of the image that may make the choice worse than expected."""
     choice, noise, patches = outcome.choice, outcome.noise, outcome.patches
-    lines = [_correlation_warning(noise, outcome.options.criterion)]
+    lines = [
+        _correlation_warning(noise, outcome.options.criterion),
+        _compression_warning(outcome),
+        _impulse_warning(outcome),
+        _stripe_warning(noise),
+        _place_warning(noise, patches),
+        _grey_level_warning(noise, patches),
+    ]
     counted = sum(int(patch.valid.sum()) for patch in patches)
     if counted < MIN_VOXELS:
         lines.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
@@ -174,13 +222,15 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     elif 2 * noise.error >= noise.sigma:
         lines.append("The noise is too uncertain to tell what filtering gains.")
     elif outcome.gain < MIN_GAIN_DB:
-        lines.append(f"The image is already smooth: filtering gains only {outcome.gain:.1f} dB.")
+        lines.append(
+            "The noise is weak beside the detail of the image: there is next to nothing to gain."
+        )
     if outcome.spares_detail:
         lines.append(
             "Detail is spared: at the smallest estimated error, "
             "too little of what is removed from it would be noise."
         )
-    elif outcome.noise_share < MIN_REPORTED_SHARE:
+    elif outcome.noise_share < MIN_REPORTED_SHARE and choice.noise_left < MAX_NOISE_LEFT:
         share = f"{100 * outcome.noise_share:.0f} %"
         lines.append(f"Only {share} of what is removed is noise; the rest is detail.")
     return tuple(line for line in lines if line)
@@ -191,6 +241,12 @@ def _correlation_warning(noise: Noise, criterion: str) -> str:
     if noise.correlation <= MIN_CORRELATION:
         return ""
     observed = f"Neighbouring voxels of the flattest parts are correlated ({noise.correlation:.2f})"
+    if noise.origin == "undecided":
+        return (
+            f"{observed}, and no calm place shows whether the noise or fine detail is. "
+            f"The noise is {noise.sigma:.3g} or {noise.other_sigma:.3g}; "
+            "the choice is the careful one, for the lower level."
+        )
     if noise.origin != "noise":
         return (
             f"{observed}, which looks more like fine detail than like noise; "
@@ -206,6 +262,63 @@ def _correlation_warning(noise: Noise, criterion: str) -> str:
     return (
         f"{observed}; this is taken for noise that was interpolated or reconstructed; "
         "fine texture would go with it."
+    )
+
+
+def _compression_warning(outcome: Outcome) -> str:
+    if not outcome.is_compressed:
+        return ""
+    return (
+        "The image was compressed in blocks of 8 × 8 pixels, as in a JPEG file. This changes the "
+        "noise, and what filtering gains cannot be stated; use the original data if they exist."
+    )
+
+
+def _impulse_warning(outcome: Outcome) -> str:
+    share = outcome.impulse_share
+    if share < MIN_IMPULSE_SHARE:
+        return ""
+    return (
+        f"{100 * share:.2g} % of the voxels are hot or dead: they differ from all their neighbours "
+        'by far more than the noise. The option impulses, set to "mask", replaces them.'
+    )
+
+
+def _stripe_warning(noise: Noise) -> str:
+    if noise.stripes is None:
+        return ""
+    axes = " and ".join(str(axis) for axis in noise.stripes.along)
+    return (
+        f"Stripes along the diffusing axis {axes} make up {100 * noise.stripes.share:.0f} % of the "
+        "noise. Diffusion removes a part of them; a filter for stripes should come first."
+    )
+
+
+def _place_warning(noise: Noise, patches: Sequence[Patch]) -> str:
+    """Warning about noise that differs from place to place, with the places."""
+    if noise.level_map is None:
+        return ""
+    grid, whole = noise.level_map.grid, patches[0].whole
+    ends = []
+    for node in (int(grid.argmax()), int(grid.argmin())):
+        index = np.unravel_index(node, grid.shape)
+        place = [int((k + 0.5) / m * n) for k, m, n in zip(index, grid.shape, whole, strict=True)]
+        level = noise.sigma * float(grid[index])
+        ends.append(f"{level:.3g} near voxel ({', '.join(map(str, place))})")
+    return (
+        f"The noise differs from place to place: {ends[0]}, {ends[1]}. "
+        "Everything stated here allows for that."
+    )
+
+
+def _grey_level_warning(noise: Noise, patches: Sequence[Patch]) -> str:
+    steps = [grey_step(p.field[:, p.valid]) for p in patches if p.valid.any()]
+    step = min(steps, default=0.0)
+    if step < noise.sigma:
+        return ""
+    return (
+        f"The grey levels are {step:.3g} apart, and the noise is {noise.sigma:.3g}: "
+        "rounding hides a part of the noise."
     )
 
 

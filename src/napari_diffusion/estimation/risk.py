@@ -203,7 +203,7 @@ class Probe:
             removed_squared=sum_of(removed**2),
             divergence=sum_of(response * probe),
             response_squared=sum_of(response**2),
-            noise_squared=self._noise_in(removed, noise),
+            noise_squared=self._noise_in(removed - impulses, noise),
             removed=sum_of(removed),
             result=sum_of(result),
             result_squared=sum_of(result**2),
@@ -282,7 +282,9 @@ def noise_share(sums: Sums) -> float:
     """
     if not sums.removed_squared > 0:
         return math.nan
-    return min(1.0, sums.noise_squared / sums.removed_squared)
+    # What is removed from impulses is noise, too.
+    impulses = max(0.0, sums.removed_squared - sums.error_squared)
+    return min(1.0, (sums.noise_squared + impulses) / sums.removed_squared)
 
 
 def typical_noise_share(sums: Sums) -> float:
