@@ -33,8 +33,8 @@ RANGE_SHARE = 0.25
 #: Peers stand out by more than this multiple of the noise, and less than this share of the distance
 #: of the impulse. Heavy-tailed noise has many.
 PEER_FACTOR, PEER_SHARE = 1.7, 0.65
-#: Each peer but the first raises the smallest distance by this multiple of the noise.
-PEER_PENALTY = 1.5
+#: Each peer but the first ones raises the smallest distance by this multiple of the noise.
+FREE_PEERS, PEER_PENALTY = 1, 1.5
 #: Smallest height of an impulse above its face neighbours, in multiples of their height above the
 #: window. A Gaussian spot with a sigma of 0.8 voxels has 1.2.
 FOOT_FACTOR = 2.5
@@ -279,7 +279,7 @@ class _Side:
         places, noise = places[chosen], noise[chosen]
         chosen = self._is_high_and_sharp(places, noise)
         places, noise = places[chosen], noise[chosen]
-        extra = np.maximum(self._peers(places, noise) - 1, 0)
+        extra = np.maximum(self._peers(places, noise) - FREE_PEERS, 0)
         places = places[distance[places] > (factor + PEER_PENALTY * extra) * noise]
         return places[self._has_no_partner(places)]
 
