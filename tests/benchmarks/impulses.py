@@ -61,14 +61,14 @@ def print_rates() -> None:
     """Print the share of impulses that are found, and of other voxels."""
     clean = anatomy()
     for share in (0.001, 0.01, 0.05):
-        found, false = [], []
+        hits, false = [], []
         for seed in range(6):
             image, true = damaged(clean, share, seed)
             marks = impulses(image)
-            found.append(marks[true])
+            hits.append(marks[true])
             false.append(marks[~true])
         print(
-            f"impulses of {share:.1%}: {np.concatenate(found).mean():.1%} found, "
+            f"impulses of {share:.1%}: {np.concatenate(hits).mean():.1%} found, "
             f"{np.concatenate(false).mean():.1e} of the others"
         )
 
