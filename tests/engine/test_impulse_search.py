@@ -128,6 +128,12 @@ def test_counts_on_a_background_of_zeros_are_kept():
     assert not impulses_in(image).any()
 
 
+def test_single_values_among_equal_ones_are_kept():
+    image = np.random.default_rng(1).choice([-1, 0, 1], size=(30, 30, 30), p=[0.02, 0.96, 0.02])
+    image[5::9, 5::9, 5::9] = 60
+    assert not impulses_in(image).any()
+
+
 def test_saturated_voxels_are_kept():
     ramp = np.linspace(100, 300, 60)
     image = ramp + np.random.default_rng(2).normal(0, 20, (30, 60, 60))
