@@ -57,6 +57,7 @@ REFUSED = [
     ({"strict": 1}, TypeError, "strict must be True or False, got 1"),
     ({"strict": "no"}, TypeError, "got 'no'"),
     ({"preserve_dtype": None}, TypeError, "preserve_dtype must be True or False, got None"),
+    ({"impulses": "fill"}, ValueError, "impulses must be one of keep, mask, got 'fill'"),
     ({"nan": "skip"}, ValueError, "nan must be one of raise, mask, got 'skip'"),
     ({"spacing": 2.0}, ValueError, "spacing must be a list of numbers > 0, got 2.0"),
     ({"spacing": (1.0, 0.0)}, ValueError, "got (1.0, 0.0)"),

@@ -294,7 +294,8 @@ def integration_error(
         for the exact scheme and for constant images. It is not a bound: where halved steps do not
         converge (the classic model, long times), it is the distance between the two runs.
     """
-    options: dict[str, Any] = {"scheme": scheme, "tolerance": tolerance, "strict": strict}
-    recipe = RecipeFields(model, time, impulses=impulses, **options)
+    recipe = RecipeFields(
+        model, time, scheme=scheme, tolerance=tolerance, strict=strict, impulses=impulses
+    )
     geometry = Geometry(spacing, axes, channel_axis)
     return time_integration_error(make_problem(image, recipe, geometry), largest)

@@ -24,12 +24,8 @@ from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.operators.impulses import (
-    fill_impulses,
-    impulse_axes,
-    impulses_of_planes,
-    search_height,
-)
+from napari_diffusion.operators.impulse_fill import fill_impulses
+from napari_diffusion.operators.impulses import impulse_axes, impulses_of_planes, search_height
 
 #: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
 UNDERFLOW_MARGIN = 300.0

@@ -27,7 +27,7 @@ from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.operators.impulses import impulse_reach
+from napari_diffusion.operators.impulse_fill import impulse_reach
 
 #: Index of a frame: an integer on each frame axis, a whole slice on the other axes.
 FrameIndex = tuple[Any, ...]

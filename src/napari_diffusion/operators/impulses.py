@@ -1,7 +1,7 @@
 """Impulses: hot and dead voxels, which differ from their neighbours by far more than the noise.
 
-All tests look at a finite box around a voxel. A part of an image with a halo of `impulse_reach`
-voxels therefore has the impulses, and their replacements, of the whole image.
+All tests look at a finite box around a voxel. A part of an image with a halo of `detection_reach`
+voxels therefore has the impulses of the whole image.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ RANGE_SHARE = 0.25
 #: Peers stand out by more than this multiple of the noise, and less than this share of the distance
 #: of the impulse. Heavy-tailed noise has many.
 PEER_FACTOR, PEER_SHARE = 1.7, 0.65
-#: Each peer but the first raises the smallest distance by this multiple of the noise.
-PEER_PENALTY = 1.5
+#: Each peer but the first ones raises the smallest distance by this multiple of the noise.
+FREE_PEERS, PEER_PENALTY = 1, 1.5
 #: Smallest height of an impulse above its face neighbours, in multiples of their height above the
 #: window. A Gaussian spot with a sigma of 0.8 voxels has 1.2.
 FOOT_FACTOR = 2.5
@@ -42,8 +42,6 @@ FOOT_FACTOR = 2.5
 MEDIAN_DIFFERENCE = 0.6744897501960817 * math.sqrt(2)
 #: Smallest share of the box that must be neighbours, and smallest number of differences.
 NEIGHBOUR_SHARE, MIN_DIFFERENCES = 0.25, 12
-#: Sweeps of the fill. A sweep reaches one voxel further into a cluster of impulses.
-SWEEPS = 4
 #: Smallest distance from the neighbours as a share of the height above the face neighbours. In a
 #: line, the next voxel is as high.
 DISTANCE_SHARE = 0.5
@@ -80,13 +78,6 @@ def impulse_axes(grid: Grid) -> tuple[int, ...]:
     return axes if len(axes) > 1 else ()
 
 
-def impulse_reach(grid: Grid) -> list[int]:
-    """Return the reach of search and replacement together, per axis of a grid [voxel]."""
-    axes = impulse_axes(grid)
-    own = _detection_reach(axes) + SWEEPS if axes else 0
-    return [own if i in axes else 0 for i in range(len(grid.shape))]
-
-
 def search_height(shape: Sequence[int], threads: int) -> int:
     """Return the number of planes that a thread should search at once."""
     largest = SEARCHED_VOXELS // max(1, math.prod(shape[1:]))
@@ -96,7 +87,7 @@ def search_height(shape: Sequence[int], threads: int) -> int:
 def search_bytes(grid: Grid, threads: int, itemsize: int) -> int:
     """Return the memory of the search in one channel [bytes], besides field and result."""
     axes, height = impulse_axes(grid), search_height(grid.shape, threads)
-    reach = _detection_reach(axes) if 0 in axes else 0
+    reach = detection_reach(axes) if 0 in axes else 0
     planes = min(height + 2 * reach, grid.shape[0])
     arrays = SEARCH_ARRAYS * itemsize * planes * math.prod(grid.shape[1:])
     busy = min(threads, -(-grid.shape[0] // height))
@@ -107,8 +98,11 @@ def _widths(axes: Sequence[int]) -> _Widths:
     return _WIDTHS.get(len(axes), _WIDTHS_OF_MANY_AXES)
 
 
-def _detection_reach(axes: Sequence[int]) -> int:
-    """Reach of the search [voxel]: a neighbour is tested with its peers and their neighbours."""
+def detection_reach(axes: Sequence[int]) -> int:
+    """Return the reach of the search along each of its axes [voxel].
+
+    A neighbour is tested with its peers, and these with their neighbours.
+    """
     widths = _widths(axes)
     return widths.box + max(widths.window, widths.peers + widths.box)
 
@@ -155,7 +149,7 @@ def impulses_of_planes(
 
     Parameters are those of `find_impulses`.
     """
-    reach, box = (_detection_reach(axes), _widths(axes).box) if 0 in axes else (0, 0)
+    reach, box = (detection_reach(axes), _widths(axes).box) if 0 in axes else (0, 0)
     start, stop = max(lo - reach, 0), min(hi + reach, field.shape[1])
     part, own = slice(start, stop), None if regions is None else regions[start:stop]
     marks = np.zeros((field.shape[0], stop - start, *field.shape[2:]), bool)
@@ -220,12 +214,10 @@ def _add_neighbours(
     largest, smallest, lesser = high.copy(), low.copy(), np.empty_like(high)
     for offset in offsets:
         own, other = _overlap(offset, u.shape, planes)
-        here = tuple(own)
-        there = tuple(other)
-        in_part = (slice(here[0].start - planes.start, here[0].stop - planes.start), *here[1:])
-        upper = lower = u[there]
+        in_part = (slice(own[0].start - planes.start, own[0].stop - planes.start), *own[1:])
+        upper = lower = u[other]
         if regions is not None:
-            same = (regions[here] == regions[there]) & (regions[here] != 0)
+            same = (regions[own] == regions[other]) & (regions[own] != 0)
             upper, lower = np.where(same, upper, -np.inf), np.where(same, lower, np.inf)
         for value, first, next_one, outer, inner in (
             (upper, largest, high, np.maximum, np.minimum),
@@ -239,13 +231,13 @@ def _add_neighbours(
 
 def _overlap(
     offset: Sequence[int], shape: Sequence[int], planes: slice
-) -> tuple[list[slice], list[slice]]:
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Return the voxels of some planes that have a neighbour at an offset, and the neighbours."""
     own = [slice(max(0, -k), max(0, n - max(0, k))) for k, n in zip(offset, shape, strict=True)]
     start = min(max(own[0].start, planes.start), planes.stop)
     own[0] = slice(start, max(start, min(own[0].stop, planes.stop)))
     other = [slice(part.start + k, part.stop + k) for k, part in zip(offset, own, strict=True)]
-    return own, [slice(max(part.start, 0), max(part.stop, 0)) for part in other]
+    return tuple(own), tuple(slice(max(part.start, 0), max(part.stop, 0)) for part in other)
 
 
 def _offsets(half_width: int, ndim: int, axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -279,7 +271,7 @@ class _Side:
         places, noise = places[chosen], noise[chosen]
         chosen = self._is_high_and_sharp(places, noise)
         places, noise = places[chosen], noise[chosen]
-        extra = np.maximum(self._peers(places, noise) - 1, 0)
+        extra = np.maximum(self._peers(places, noise) - FREE_PEERS, 0)
         places = places[distance[places] > (factor + PEER_PENALTY * extra) * noise]
         return places[self._has_no_partner(places)]
 
@@ -401,107 +393,3 @@ def _median(values: Array) -> Array:
     count = np.isfinite(ordered).sum(axis=1)
     rows, last = np.arange(len(ordered)), np.maximum(count - 1, 0)
     return np.asarray((ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2)
-
-
-def fill_impulses(
-    field: Field,
-    impulses: NDArray[np.bool_],
-    regions: NDArray[Any] | None,
-    axes: Sequence[int],
-    spacing: Sequence[float],
-    planes: slice = slice(None),
-) -> int:
-    r"""Replace impulses by values that are diffused in from their neighbours.
-
-    A replaced value is the mean of its face neighbours with the weights :math:`1/h_i^2`. Within a
-    cluster of impulses, this equation is solved by `SWEEPS` sweeps from its border inwards. An
-    impulse without a valid neighbour within as many voxels keeps its value.
-
-    Parameters
-    ----------
-    field
-        The field, which is changed.
-    impulses
-        The impulses, shape of the field.
-    regions, axes
-        As in `find_impulses`.
-    spacing
-        Voxel size of each axis of ``space`` [length].
-    planes
-        Planes in which impulses are replaced; default all. Several threads may work on different
-        planes.
-
-    Returns
-    -------
-    int
-        Number of values that were replaced.
-    """
-    lo, hi, _ = planes.indices(field.shape[1])
-    start, stop = max(lo - SWEEPS, 0), min(hi + SWEEPS, field.shape[1])
-    own = None if regions is None else regions[start:stop]
-    count = 0
-    for channel, marks in zip(field[:, start:stop], impulses[:, start:stop], strict=True):
-        places = np.flatnonzero(marks)
-        filled = _harmonic_values(channel, marks, places, own, [(i, spacing[i]) for i in axes])
-        plane = places // max(1, channel[0].size) + start
-        chosen = np.isfinite(filled) & (plane >= lo) & (plane < hi)
-        channel[np.unravel_index(places[chosen], channel.shape)] = filled[chosen]
-        count += int(chosen.sum())
-    return count
-
-
-def _harmonic_values(
-    u: Array,
-    impulses: NDArray[np.bool_],
-    places: NDArray[np.intp],
-    regions: NDArray[Any] | None,
-    axes: Sequence[tuple[int, float]],
-) -> NDArray[np.float64]:
-    """Return the values that replace the impulses at some places (flat indices), or NaN.
-
-    ``axes`` holds each axis and its voxel size. Values of ``u`` at impulses are not used.
-    """
-    index = np.unravel_index(places, u.shape)
-    faces = [_face(u, impulses, places, regions, index, i, k) for i, _ in axes for k in (-1, 1)]
-    finest = min((h for _, h in axes), default=1.0)
-    filled = np.full(len(places), np.nan)
-    for _ in range(SWEEPS):
-        sums, weights = np.zeros(len(places)), np.zeros(len(places))
-        low, high = np.full(len(places), np.inf), np.full(len(places), -np.inf)
-        values = [np.where(number < 0, value, filled[number]) for number, value in faces]
-        for number, (_, h) in enumerate(axes):
-            pair = np.stack(values[2 * number : 2 * number + 2])
-            known, weight = np.isfinite(pair), (finest / h) ** 2
-            sums += weight * np.where(known, pair, 0.0).sum(axis=0)
-            weights += weight * known.sum(axis=0)
-            low = np.minimum(low, np.where(known, pair, np.inf).min(axis=0))
-            high = np.maximum(high, np.where(known, pair, -np.inf).max(axis=0))
-        # Rounding must not carry a mean beyond its neighbours.
-        means = np.clip(sums / np.maximum(weights, np.finfo(float).tiny), low, high)
-        filled = np.where(weights > 0, means, np.nan)
-    return filled
-
-
-def _face(
-    u: Array,
-    impulses: NDArray[np.bool_],
-    places: NDArray[np.intp],
-    regions: NDArray[Any] | None,
-    index: tuple[NDArray[np.intp], ...],
-    axis: int,
-    step: int,
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the neighbours of some places across one face.
-
-    The first array has the number of the neighbour among the places if it is an impulse of the same
-    region, else -1. The second array has the values of the other neighbours, or NaN.
-    """
-    moved = list(index)
-    moved[axis] = np.clip(index[axis] + step, 0, u.shape[axis] - 1)
-    neighbour = tuple(moved)
-    valid = moved[axis] != index[axis]
-    if regions is not None:
-        valid &= (regions[neighbour] == regions[index]) & (regions[index] != 0)
-    values = np.where(valid, u[neighbour].astype(np.float64), np.nan)
-    numbers = np.searchsorted(places, np.ravel_multi_index(neighbour, u.shape))
-    return np.where(valid & impulses[neighbour], numbers, -1), values

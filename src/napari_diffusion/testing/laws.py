@@ -24,7 +24,7 @@ from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.models import Model, parameters
+from napari_diffusion.models import Linear, Model, parameters
 from napari_diffusion.schemes import Explicit
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR
 
@@ -235,6 +235,22 @@ def passes_and_blocks_are_exact(model: Model, case: Case) -> None:
             _same(run_in_blocks(problem, cuts, block), whole)
 
 
+def impulses_are_replaced_first(model: Model, case: Case) -> None:
+    """A run that replaces hot and dead voxels is the run on the repaired image.
+
+    Every bit is the same, in blocks too.
+    """
+    image, time = case.picture(), case.time(model) / 8
+    image[tuple(n // 2 for n in case.shape)] = 3 * RANGE
+    image[tuple(n // 4 for n in case.shape)] = 0
+    repaired = diffuse(image, Linear(), time=0.0, spacing=case.spacing, impulses="mask")
+    whole = case.run(model, image, time=time, impulses="mask")
+    _same(whole, case.run(model, repaired, time=time))
+    recipe = RecipeFields(model, time, impulses="mask")
+    problem = make_problem(image, recipe, Geometry(case.spacing))
+    _same(run_in_blocks(problem, (1,), [-(-n // 2) for n in case.shape]), whole)
+
+
 def backends_agree(model: Model, case: Case) -> None:
     """The compiled backend agrees with the reference backend up to rounding."""
     image = case.picture()
@@ -343,6 +359,7 @@ LAWS: tuple[Callable[[Model, Case], None], ...] = (
     threads_agree,
     block_with_halo_is_exact,
     passes_and_blocks_are_exact,
+    impulses_are_replaced_first,
     backends_agree,
     regions_are_apart,
     nan_stays_in_its_hole,
