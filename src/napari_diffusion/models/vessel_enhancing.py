@@ -8,7 +8,7 @@ maximum over three scales. ``clear`` c = 1 is the published model, in which thin
 through their flanks, where V is small. Two details differ. `VESSELNESS_OFFSET` limits the slope at
 V = 0. The anisotropy is reduced where the axis has nearly the curvature of another direction. The
 eigenvectors, those of the sum of the scale-normalised Hessians weighted by :math:`V^4`, change
-continuously. Without curvature D is the identity.
+continuously. Without curvature D = I.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -34,9 +34,7 @@ class VesselEnhancing(Model):
 
     name = "vessel-enhancing"
     title = "Vessel-enhancing"
-    summary = (
-        "Smooths along bright or dark vessels and everything around them, hardly across vessels."
-    )
+    summary = "Smooths along bright or dark vessels and around them, but hardly across them."
     for_thin_structure = True
     rounding_gain = 50.0  # exponentials of ratios of curvatures, over a small vesselness
 
@@ -50,9 +48,7 @@ class VesselEnhancing(Model):
         3.0, "Radius of the thickest vessels.", unit="length", gt=0, suggest="voxels"
     )
     polarity: str = param(
-        "bright",
-        "Whether vessels are brighter or darker than what is around them.",
-        choices=("bright", "dark"),
+        "bright", "Brightness of vessels beside their surroundings.", choices=("bright", "dark")
     )
     omega: float = param(
         3.0, "Smoothing along a vessel, as a multiple of that outside.", ge=1, le=1000
