@@ -29,7 +29,13 @@ PARAMETERS = {
     "mean-curvature": {},
     "modified-curvature": {"kappa": 9.0, "diffusivity": "rational"},
     "edge-enhancing": {"kappa": 8.0, "sigma": 0.6, "rho": 0.9},
-    "coherence-enhancing": {"kappa": 4.0, "sigma": 0.5, "rho": 1.5, "alpha": 0.02},
+    "coherence-enhancing": {
+        "kappa": 4.0,
+        "sigma": 0.5,
+        "rho": 1.5,
+        "alpha": 0.02,
+        "selectivity": 0.0,
+    },
     "hybrid": {
         "kappa": 9.0,
         "contrast": 6.0,
@@ -46,6 +52,7 @@ PARAMETERS = {
         "omega": 5.0,
         "epsilon": 0.02,
         "sensitivity": 3.0,
+        "clear": 1.0,
     },
     "speckle-reducing": {"q0": 0.25},
     "rician": {"sigma_noise": 7.0},

@@ -166,3 +166,14 @@ def tube(
     shifts = list(itertools.product(*each))
     clean = sum(profile(distance_of(x + np.array(s) * spacing), radius) for s in shifts)
     return Phantom(clean / len(shifts), spacing, line, distance_of(x), radius)
+
+
+def sheet(radius: float, normal: Sequence[float], shape: Sequence[int]) -> Phantom:
+    """Sheet of Gaussian profile through the middle of the image; a line within it is measured."""
+    spacing = (1.0,) * len(shape)
+    middle = np.array([n / 2 for n in shape])
+    unit = np.asarray(normal, float) / np.linalg.norm(normal)
+    distance = np.abs((positions(shape, spacing) - middle) @ unit)
+    within = np.cross(unit, (1.0, 0.0, 0.0))
+    line = straight(middle, within, float(np.linalg.norm(shape)))
+    return Phantom(gaussian(distance, radius), spacing, line, distance, radius)

@@ -124,8 +124,9 @@ def test_order_in_time_is_one_for_euler_and_two_for_rkl2(model, shape):
     ("model", "time", "shape"),
     [
         (nd.EdgeEnhancing(kappa=6.0, sigma=1.5), 8.0, (40, 36)),
-        (nd.CoherenceEnhancing(kappa=3.0, sigma=1.0, rho=3.0), 16.0, (40, 36)),
-        (nd.CoherenceEnhancing(kappa=5.0, sigma=1.0, rho=3.0), 4.0, (16, 18, 14)),
+        # Without the limit to rounding errors of small eigenvalues, which is no smooth function.
+        (nd.CoherenceEnhancing(kappa=3.0, sigma=1.0, rho=3.0, selectivity=0.0), 16.0, (40, 36)),
+        (nd.CoherenceEnhancing(kappa=5.0, sigma=1.0, rho=3.0, selectivity=0.0), 4.0, (16, 18, 14)),
     ],
     ids=str,
 )
@@ -254,13 +255,13 @@ def test_vessel_enhancing_connects_vessels_of_its_polarity_only(polarity):
         in_tube = result[(r2 < 1) & (np.abs(x[0]) > 5)].mean()
         return in_gap / in_tube, result[r2 > 64].std()
 
-    model = nd.VesselEnhancing(gamma=10.0, thickest=2.0, polarity=polarity)
+    model = nd.VesselEnhancing(gamma=10.0, thickest=2.0, omega=10.0, polarity=polarity)
     connected, background = ratio(model)
     assert connected > 0.75  # 0.2 to 0.3 before
     # The heat equation reduces white noise of 8 to 8 / (8 pi T)^(3/4) = 0.32.
     assert background < 0.8
     opposite = "dark" if polarity == "bright" else "bright"
-    other = nd.VesselEnhancing(gamma=10.0, thickest=2.0, polarity=opposite)
+    other = nd.VesselEnhancing(gamma=10.0, thickest=2.0, omega=10.0, polarity=opposite)
     assert ratio(other)[0] < 0.7
 
 

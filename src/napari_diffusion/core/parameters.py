@@ -61,6 +61,9 @@ class Parameter:
         Function that returns names to choose from, for a value that ``convert`` checks.
     hidden
         Whether lists of options leave it out: it has a control of its own, or is for Python only.
+    absent
+        Value that a recipe without this parameter has, or None for the default. It keeps the
+        meaning of recipes that are older than the parameter.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Parameter:
     convert: Callable[[Any], Any] | None
     offered: Callable[[], list[str]] | None
     hidden: bool
+    absent: Any
 
     @property
     def dimension(self) -> Dimension:
@@ -210,6 +214,7 @@ def param(
     convert: Callable[[Any], Any] | None = None,
     offered: Callable[[], list[str]] | None = None,
     hidden: bool = False,
+    absent: Any = None,
 ) -> Any:
     """Declare a parameter; the arguments are attributes of `Parameter`.
 
@@ -235,6 +240,7 @@ def param(
         "convert": convert,
         "offered": offered,
         "hidden": hidden,
+        "absent": absent,
     }
     return dataclasses.field(default=default, metadata={_KEY: declaration})
 

@@ -362,8 +362,9 @@ def _model(name: Any, values: Any) -> Model:
     kind = get(name)
     if unknown := set(values) - {p.name for p in parameters(kind)}:
         raise ValueError(f"The recipe says {min(unknown)!r}, which is no parameter of {kind.name}.")
+    older = {p.name: p.absent for p in parameters(kind) if p.absent is not None}
     try:
-        return kind(**values)
+        return kind(**(older | values))
     except TypeError as error:
         raise ValueError(f"The recipe cannot be read: {error}") from None
 

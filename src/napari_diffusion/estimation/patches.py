@@ -20,7 +20,8 @@ from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise import carries_noise
-from napari_diffusion.operators.impulses import fill_impulses, find_impulses, impulse_axes
+from napari_diffusion.operators.impulse_fill import fill_impulses
+from napari_diffusion.operators.impulses import find_impulses, impulse_axes
 
 #: Maximum number of voxels (times channels) of all patches, and the number of one patch.
 MAX_VOXELS, PATCH_VOXELS = 260_000, 32_000
@@ -225,7 +226,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
     grid = own.grid()
     axes = impulse_axes(grid)
     impulses = find_impulses(field, np.asarray(valid, np.uint8), axes) if axes else None
-    if impulses is not None and getattr(problem.recipe, "impulses", "keep") == "mask":
+    if impulses is not None and problem.recipe.impulses == "mask":
         field = field.copy()
         fill_impulses(field, impulses, valid, axes, grid.spacing)
         impulses = None

@@ -30,7 +30,7 @@ MIN_REPORTED_SHARE = 0.5
 #: Share of the noise that is left from which on next to nothing is removed.
 MAX_NOISE_LEFT = 0.97
 #: Share of hot and dead voxels that is named.
-MIN_IMPULSE_SHARE = 2e-4
+MIN_IMPULSE_SHARE = 5e-4
 #: Standard deviation of the values, in noise levels, below which there is noise alone.
 MIN_SCATTER = 1.1
 _KINDS = {

@@ -71,6 +71,8 @@ class Sums(NamedTuple):
         Result, its square, and its product with the removed part.
     hidden_voxels, hidden_squared
         Number of hidden voxels, and squared difference to their prediction.
+    contrast_removed
+        Contrast of thin structure in the removed part, in units of that of the image.
     on_structure
         The same sums over the voxels with structure alone.
     """
@@ -91,6 +93,7 @@ class Sums(NamedTuple):
     hidden_squared: float
     noise_magnitude: float
     removed_magnitude: float
+    contrast_removed: float = 0.0
     on_structure: Sums | None = None
 
 
@@ -124,6 +127,10 @@ class Probe:
         Shape of the windows in which noise and picture are compared, along the axes of ``space``.
     reference
         The image in which impulses are replaced by the mean of their neighbours; None without any.
+    template
+        Weights that measure the contrast of thin structure, see `thin_structure`.
+    template_response
+        Change of the ``template`` with the probe, in units of `EPSILON`.
     """
 
     image: FloatArray
@@ -134,6 +141,8 @@ class Probe:
     structure: NDArray[np.bool_] | None = None
     window: tuple[int, ...] = ()
     reference: FloatArray | None = None
+    template: FloatArray | None = None
+    template_response: FloatArray | None = None
 
     @property
     def unfiltered(self) -> float:
@@ -168,6 +177,8 @@ class Probe:
         on_structure = None
         if self.structure is not None:
             on_structure = self._sums_over(counts & self.structure, result, other, noisier)
+        elif self.template is not None:
+            on_structure = self._sums_over(counts & (self.template != 0), result, other, None)
         return self._sums_over(counts, result, other, noisier)._replace(on_structure=on_structure)
 
     def _sums_over(
@@ -195,6 +206,13 @@ class Probe:
         def sum_of(values: NDArray[Any]) -> float:
             return float(values.sum())
 
+        contrast_removed = 0.0
+        if self.template is not None and self.template_response is not None:
+            # The template follows the noise, of which something is removed. The probe shows how
+            # much of their product is due to that.
+            chance = sum_of(self.template_response * (response - probe))
+            contrast_removed = sum_of(self.template * removed) - chance
+
         return Sums(
             voxels=sum_of(counts),
             variance=sum_of(deviation**2),
@@ -212,6 +230,7 @@ class Probe:
             hidden_squared=sum_of((other - image)[hidden] ** 2),
             noise_magnitude=sum_of(np.abs(noise)),
             removed_magnitude=sum_of(np.abs(removed)),
+            contrast_removed=contrast_removed,
         )
 
     def _noise_in(self, removed: FloatArray, noise: FloatArray) -> float:

@@ -63,6 +63,7 @@ from napari_diffusion.estimation.strength import (
     strength_scale,
     with_share,
 )
+from napari_diffusion.estimation.thin_structure import mark_thin_structure, risk_of_thin_structure
 from napari_diffusion.models import Model, parameters
 from napari_diffusion.schemes.intervals import TIME_RATIO
 
@@ -236,10 +237,14 @@ class _Selection:
     @cached_property
     def probes(self) -> list[Probe]:
         noises = self.noises  # raises for images without noise, and without patches
-        return [
+        probes = [
             make_probe(patch, noises[patch.source], self.options.criterion, seed)
             for seed, patch in enumerate(self.patches)
         ]
+        is_for_lines = isinstance(self.model, Model) and self.model.for_thin_structure
+        if is_for_lines and self.options.criterion == "sure":
+            return mark_thin_structure(self.patches, probes) or probes
+        return probes
 
     @cached_property
     def other_probes(self) -> list[Probe] | None:
@@ -390,6 +395,8 @@ class _Selection:
     def suggestion(self) -> Suggestion:
         """Choose model, parameters and time, with reasons and warnings."""
         options, criterion = self.options, CRITERIA[self.options.criterion]
+        if any(probe.template is not None for probe in self.probes):
+            criterion = risk_of_thin_structure
         choice, search = self.choose(self.probes, criterion, options.thorough)
         choice = self._rounded(choice)
         parts: list[Sums] = []

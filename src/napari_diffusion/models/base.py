@@ -42,6 +42,9 @@ class Model:
         Whether the model keeps the mean of the image, as all models in divergence form do.
     offset_invariant
         Whether a constant added to the image is added to the result.
+    for_thin_structure
+        Whether the model is for lines and sheets that fill little of the image. `suggest` then
+        minimises the error on these, not that of the whole image.
     is_for_magnitudes
         Whether the model is for images without values below 0; others are refused.
     rounding_gain
@@ -62,6 +65,7 @@ class Model:
     isotropic: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
     offset_invariant: ClassVar[bool] = True
+    for_thin_structure: ClassVar[bool] = False
     is_for_magnitudes: ClassVar[bool] = False
     rounding_gain: ClassVar[float] = 1.0
     truncation_gain: ClassVar[float] = 1.0

@@ -1,7 +1,7 @@
 r"""Coherence-enhancing diffusion.
 
 .. math:: u_t = \operatorname{div}(D\,\nabla u), \qquad \lambda_i = \alpha + (1 - \alpha)\,
-   \exp\Bigl(-\Bigl(\frac{\lambda_c^2 + \mu_i}{\mu_1 - \mu_i}\Bigr)^2\Bigr)
+   \exp\Bigl(-\Bigl(\frac{\lambda_c^2 + c\,\mu_i}{\mu_1 - \mu_i}\Bigr)^2\Bigr)
 
 The diffusion tensor D has the eigenvectors of the structure tensor
 :math:`J = G_\rho * (\nabla u_\sigma \nabla u_\sigma^T)`. The eigenvalues of J are
@@ -11,11 +11,11 @@ diffusivity is :math:`\alpha`. The contrast :math:`\lambda_c` (``kappa``) is a g
 :math:`\mu_i = \mu_1`, the diffusivity is :math:`\alpha`; it is continuous there. Where all
 :math:`\mu_i` agree, :math:`D = \alpha I`.
 
-The published numerator is :math:`\lambda_c^2` alone. Across a thin tube :math:`\mu_1` and
-:math:`\mu_2` differ by a tenth of either, because voxels are no circles. In a strong tube that
-tenth exceeds :math:`\lambda_c^2`, and the published model then smooths across the tube. Here a
-direction is followed where :math:`\mu_i` is also small beside :math:`\mu_1`. Along a line or
-within a sheet without noise :math:`\mu_i = 0`, and the two models agree.
+With the ``selectivity`` c = 0 this is the published model. Across a thin tube :math:`\mu_1` and
+:math:`\mu_2` differ by a tenth, since the voxels have no circular symmetry. In a strong tube that
+tenth exceeds :math:`\lambda_c^2`, and the published model smooths across the tube. With c > 0 it
+only follows directions whose :math:`\mu_i` is small beside :math:`\mu_1`. Along a line and within
+a sheet without noise :math:`\mu_i = 0`, and c makes no difference.
 
 Source: Weickert 1999 (doi:10.1023/A:1008009714131). In 3-D, for lines and sheets: Fehrenbach &
 Mirebeau 2014 (doi:10.1007/s10851-013-0446-3).
@@ -39,6 +39,7 @@ class CoherenceEnhancing(Model):
     name = "coherence-enhancing"
     title = "Coherence-enhancing"
     summary = "Smooths only along fibres, vessels and membranes, and closes gaps in them."
+    for_thin_structure = True
 
     kappa: float = param(
         5.0,
@@ -60,6 +61,13 @@ class CoherenceEnhancing(Model):
     alpha: float = param(
         0.01, "Smoothing where there is no structure, as a share of that along one.", gt=0, le=1
     )
+    selectivity: float = param(
+        1.0,
+        "How far a gradient along a direction keeps it from being followed; 0 as published.",
+        ge=0,
+        le=100,
+        absent=0.0,
+    )
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
@@ -75,6 +83,6 @@ class CoherenceEnhancing(Model):
         for m in mu[1:]:
             gap = np.maximum(beyond_rounding(mu[0] - m, mu[0]), square / 9)
             # Ratios above 9 give exp(-81), which is negligible; larger ones would only be slow.
-            ratio = np.minimum((square + beyond_rounding(m, mu[0])) / gap, 9)
+            ratio = np.minimum((square + self.selectivity * beyond_rounding(m, mu[0])) / gap, 9)
             diffusivities.append(self.alpha + (1 - self.alpha) * np.exp(-np.square(ratio)))
         return diffusivities

@@ -1,17 +1,14 @@
 r"""Vessel-enhancing diffusion.
 
-.. math:: \lambda_{along} = 1 + (\omega - 1)\,\min(1, V/V_0)^{1/s}, \qquad
-   \lambda_{across} = 1 + (\varepsilon - 1)\,\min(1, V/V_0)^{1/s}
+.. math:: \lambda_{along} = 1 + (\omega - 1)\,S, \qquad
+   \lambda_{across} = 1 + (\varepsilon - 1)\,S, \qquad S = \min(1, V/c)^{1/s}
 
 with the sensitivity s and Frangi's vesselness V (`backends.reference.tensor.vesselness`), the
-maximum over three scales. The implementation deviates in three details. `CLEAR_VESSELNESS` is
-:math:`V_0`; the published one is 1. V is at most 0.86 on the axis of a tube and falls towards its
-flank, so with 1 a thin vessel leaks through its flank. `VESSELNESS_OFFSET` limits the slope of the
-root at V = 0. Where the axis has nearly the curvature of another direction, the anisotropy is
-reduced. The eigenvectors are those of the sum of the scale-normalised Hessians, each weighted by
-:math:`V^4`. They are close to those of the scale of largest vesselness, but change continuously.
-Without curvature D is the identity. The stable step is up to :math:`\omega` times shorter than that
-of linear diffusion.
+maximum over three scales. ``clear`` c = 1 is the published model, in which thin vessels leak
+through their flanks, where V is small. Two details differ. `VESSELNESS_OFFSET` limits the slope at
+V = 0. The anisotropy is reduced where the axis has nearly the curvature of another direction. The
+eigenvectors, those of the sum of the scale-normalised Hessians weighted by :math:`V^4`, change
+continuously. Without curvature D = I.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -29,18 +26,17 @@ from napari_diffusion.operators.tensor import DiffusionTensor
 
 #: Offset of the vesselness before the root, which is infinitely steep at zero.
 VESSELNESS_OFFSET = 0.01
-#: Vesselness from which a vessel is clear: diffusivities are omega and epsilon.
-CLEAR_VESSELNESS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class VesselEnhancing(Model):
-    """Smooths along vessels, evenly elsewhere, and hardly across a vessel."""
+    """Smooths along vessels, evenly elsewhere, and hardly across a vessel; adds no contrast."""
 
     name = "vessel-enhancing"
     title = "Vessel-enhancing"
-    summary = "Strengthens and connects bright or dark vessels and smooths what is around them."
-    rounding_gain = 30.0  # exponentials of ratios of curvatures, over a small vesselness
+    summary = "Smooths along bright or dark vessels and around them, but hardly across them."
+    for_thin_structure = True
+    rounding_gain = 50.0  # exponentials of ratios of curvatures, over a small vesselness
 
     gamma: float = param(
         5.0, "Contrast of a faint vessel.", unit="intensity", gt=0, suggest="noise"
@@ -52,9 +48,7 @@ class VesselEnhancing(Model):
         3.0, "Radius of the thickest vessels.", unit="length", gt=0, suggest="voxels"
     )
     polarity: str = param(
-        "bright",
-        "Whether vessels are brighter or darker than what is around them.",
-        choices=("bright", "dark"),
+        "bright", "Brightness of vessels beside their surroundings.", choices=("bright", "dark")
     )
     omega: float = param(
         3.0, "Smoothing along a vessel, as a multiple of that outside.", ge=1, le=1000
@@ -63,6 +57,9 @@ class VesselEnhancing(Model):
         0.003, "Smoothing across a vessel, as a share of that outside.", gt=0, le=1
     )
     sensitivity: float = param(5.0, "How readily a faint vessel counts as one.", ge=1, le=100)
+    clear: float = param(
+        0.05, "Vesselness of a clear vessel; 1 as published.", ge=0.001, le=1, absent=1.0
+    )
 
     def with_max_diffusivity(self, limit: float) -> Self:
         """Return the model with an ``omega`` of at most ``limit``."""
@@ -78,14 +75,16 @@ class VesselEnhancing(Model):
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
-        power, last = 1 / self.sensitivity, len(mu) - 1
-        root, start = (vessel + VESSELNESS_OFFSET) ** power, VESSELNESS_OFFSET**power
-        end = (CLEAR_VESSELNESS + VESSELNESS_OFFSET) ** power
+
+        def root(v: np.ndarray | float) -> np.ndarray:  # exactly zero at zero
+            return np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity)
+
+        last = len(mu) - 1
         # Axis of the vessel, and the direction with the next larger curvature.
         axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
         # Two equal curvatures define no direction.
         ratio = np.abs(mu[axis]) / np.maximum(np.abs(mu[other]), 1e-30)
         distinct = 1 - np.square(np.minimum(ratio, 1))
-        share = distinct * np.minimum((root - start) / (end - start), 1)
+        share = distinct * (root(np.minimum(vessel, self.clear)) / float(root(self.clear)))
         along = 1 + (self.omega - 1) * share
         return [along if i == axis else 1 + (self.epsilon - 1) * share for i in range(len(mu))]
