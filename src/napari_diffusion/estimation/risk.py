@@ -131,10 +131,14 @@ class Probe:
 
     def part(self, box: tuple[slice, ...]) -> Probe:
         """Return the probe of a box of the patch."""
-        arrays = {
-            name: None if values is None else values[:, *box] for name, values in vars(self).items()
-        }
-        return Probe(**arrays)
+        return Probe(
+            image=self.image[:, *box],
+            deviation=self.deviation[:, *box],
+            pattern=self.pattern[:, *box],
+            other=self.other[:, *box],
+            hidden=None if self.hidden is None else self.hidden[:, *box],
+            structure=None if self.structure is None else self.structure[:, *box],
+        )
 
     def sums(
         self, result: FloatArray, other: FloatArray, noisier: FloatArray | None = None
