@@ -224,7 +224,7 @@ def test_choice_for_a_large_volume_is_bounded(monkeypatch):
 
 
 def test_smaller_risk_within_the_uncertainty_does_not_decide():
-    """The model that comes first in the order is preferred, unless another one is clearly better."""
+    """The first model in the order is preferred, unless another one is clearly better."""
     order = [nd.PeronaMalik(), nd.EdgeEnhancing()]
     first, second = (
         Choice(model, 1.0, risk, risk, 0.3, uncertainty=0.1)
