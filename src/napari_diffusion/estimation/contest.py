@@ -26,7 +26,7 @@ MAX_FINALISTS = 3
 #: search does not make good.
 SCREENING_FACTOR = 1.26
 #: Effort after which no further model is searched [stages times voxels]; see `RiskCurve.effort`.
-MAX_EFFORT = 7e8
+MAX_EFFORT = 5e8
 
 #: Number of voxels (times channels) of the first round.
 FIRST_VOXELS = 30_000
