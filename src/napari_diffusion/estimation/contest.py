@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.core.errors import reason_of
+from napari_diffusion.core.parameters import rescaled
 from napari_diffusion.estimation.search import Choice, Search
-from napari_diffusion.models import Model, all_models, parameters
+from napari_diffusion.models import Model, all_models
 
 #: Maximum number of models whose parameters are searched.
 MAX_FINALISTS = 3
@@ -30,7 +31,7 @@ MAX_EFFORT = 5e8
 #: Number of voxels (times channels) of the first round.
 FIRST_VOXELS = 30_000
 #: A model counts as clearly worse if its risk is higher by this number of standard errors.
-MARGIN = 1.0
+MARGIN = 0.3
 #: Ratio of consecutive times in the first and the second round.
 FIRST_RATIO, SECOND_RATIO = 1.6, 1.4
 
@@ -103,9 +104,7 @@ def contestants(voxel: float, applies: Callable[[Model], bool]) -> Contestants:
 
 def _in_voxels(kind: type[Model], voxel: float) -> Model:
     """Return a model with default values, whose lengths are numbers of voxels."""
-    model = kind()
-    lengths = {p.name: p.default * voxel for p in parameters(model) if p.unit == "length"}
-    return dataclasses.replace(model, **lengths)
+    return rescaled(kind(), voxel)
 
 
 @dataclass(frozen=True)

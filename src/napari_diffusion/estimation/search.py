@@ -84,8 +84,10 @@ class Candidates:
 def _threshold(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
     # The best rational threshold was 0.1 to 0.5 noise levels per voxel in nine 2-D cases, and 0.5
     # to 2.5 in six 3-D cases.
-    multiples = tuple(1.5**k / 3 for k in range(-6, 9))
-    return Candidates(noise.sigma / curve.voxel, multiples, 8 if curve.dimensions > 2 else 6)
+    power = max(1, p.dimension.intensity)  # 2 for a threshold of the squared gradient
+    multiples = tuple((1.5**k / 3) ** power for k in range(-6, 9))
+    unit = p.dimension.factor(curve.voxel, noise.sigma)
+    return Candidates(unit, multiples, 8 if curve.dimensions > 2 else 6)
 
 
 def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
@@ -396,7 +398,8 @@ def _allowed(parameter: Parameter, candidates: Candidates, index: int) -> bool:
 def _strong(parameter: Parameter, candidates: Candidates, usual: int) -> int:
     """Number of the candidate with which a search begins if the noise is strong."""
     if parameter.suggest == "threshold":
-        return min(usual, candidates.nearest(STRONG_THRESHOLD * candidates.unit))
+        power = max(1, parameter.dimension.intensity)
+        return min(usual, candidates.nearest(STRONG_THRESHOLD**power * candidates.unit))
     if parameter.suggest == "scale":
         return max(usual, candidates.nearest(STRONG_SCALE * candidates.unit))
     return usual
