@@ -137,3 +137,12 @@ def test_error_of_an_aim_is_one_sentence(options):
     with pytest.raises(ValueError, match="aim") as caught:
         nd.suggest(blocks((30, 30)) + 8 * white((30, 30)), nd.PeronaMalik(), **options)
     check_sentence(caught.value)
+
+
+def test_warning_that_detail_is_removed_for_even_regions():
+    """Little noise, and texture ten times as strong inside the membranes."""
+    image = membranes((96, 96), 2).noisy(1, 2)
+    even = nd.suggest(image, nd.PeronaMalik(), aim="segmentation")
+    assert even.gain < 0
+    assert any("more detail is removed than there was noise" in text for text in even.warnings)
+    assert not any("already smooth" in text for text in even.warnings)
