@@ -82,7 +82,7 @@ def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
 
 def test_examples_of_automatic_parameters_run_in_an_empty_folder(empty_folder, capsys):
     names = {}
-    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 10
+    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 8
     assert "Noise" in capsys.readouterr().out
     pairs = zip(names["smooth"], names["frames"], strict=True)
     assert all(after.std() < before.std() for after, before in pairs)
