@@ -74,6 +74,9 @@ def test_gentle_removes_a_third_of_the_noise_and_strong_costs_two_decibels():
     level = [-20 * math.log10(scipy.special.ive(0, 4 * s.time)) for s in (gentle, recommended)]
     assert level[0] == pytest.approx(level[1] / 3, rel=0.1)
     assert recommended.gain - strong.gain == pytest.approx(2, abs=0.1)
+    # A longer linear diffusion removes more of the picture with the noise.
+    assert gentle.noise_share > recommended.noise_share + 0.01
+    assert recommended.noise_share > strong.noise_share + 0.01
 
 
 def test_strong_costs_at_most_half_of_a_small_gain():
