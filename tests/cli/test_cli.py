@@ -171,6 +171,15 @@ def test_auto_chooses_the_model(folder, capsys):
     assert suggestion.model.title in capsys.readouterr().out
 
 
+def test_auto_takes_aim_and_strength(folder):
+    chosen = ["--model", "perona-malik", "--auto", "--aim", "segmentation", "--strength", "-0.5"]
+    assert main(["run", "brain.nii", "out.nii", *chosen]) == 0
+    options = {"spacing": (2.0, 2.0, 3.0), "aim": "segmentation", "strength": -0.5}
+    suggestion = nd.suggest(load("brain.nii"), nd.PeronaMalik(), **options)
+    recipe = nd.Recipe.load("out.nii.recipe.json")
+    assert (recipe.model, recipe.time) == (suggestion.model, suggestion.time)
+
+
 def test_auto_uses_shared_files(folder):
     """The choice is the same for a shared file, for its folder, and in another unit."""
     noise = np.random.default_rng(4).normal(size=(24, 20, 18))
@@ -272,6 +281,13 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ),
         ("run brain.nii out.nii --auto --noise-reduction 2 --time 1", "give one"),
         ("run brain.nii out.nii --auto --noise-reduction 0.5", "> 1"),
+        ("run brain.nii out.nii --auto --strength 0.5 --fwhm 2", "give one"),
+        ("run brain.nii out.nii --auto --strength 0.5 --noise-reduction 2", "give one"),
+        ("run brain.nii out.nii --auto --aim segmentation --time 1", "give one"),
+        ("run brain.nii out.nii --auto --aim beauty", "'error', 'segmentation'"),
+        ("run brain.nii out.nii --auto --strength 2", "from -1"),
+        ("run brain.nii out.nii {linear} --strength 0", "--auto"),
+        ("run brain.nii out.nii {linear} --aim error", "--auto"),
         ("run brain.nii out.nii --auto --share empty", "no image"),
         ("run brain.nii out.nii {linear} --unit parrot", "not a unit of length"),
         (

@@ -68,7 +68,7 @@ def test_examples_of_the_readme_run_in_an_empty_folder(empty_folder):
 
 
 def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
-    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 9
+    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 10
     np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
     # Another unit rounds the threshold differently.
     np.testing.assert_allclose(load("same.nii.gz"), load("smooth.nii.gz"), rtol=1e-4)
@@ -82,7 +82,7 @@ def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
 
 def test_examples_of_automatic_parameters_run_in_an_empty_folder(empty_folder, capsys):
     names = {}
-    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 6
+    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 8
     assert "Noise" in capsys.readouterr().out
     pairs = zip(names["smooth"], names["frames"], strict=True)
     assert all(after.std() < before.std() for after, before in pairs)

@@ -76,6 +76,13 @@ def suggest(
         Further images with the same axes and voxel size that share the choice.
     unit
         Name of the unit of length in the report.
+    aim
+        ``"error"``: least error. ``"segmentation"``: regions as even as possible, for a watershed,
+        while their boundaries keep 90 % of the contrast that they have at least error.
+    strength
+        Number from -1 (gentle) over 0 (recommended) to 1 (strong). At -1, a third of the
+        recommended noise removal is kept [dB]. At 1, the estimated gain has fallen by 2 dB, or by
+        half if that is less. `Suggestion.with_strength` changes it without a new measurement.
     cancel
         Event that ends the computation with `Cancelled` when it is set.
 
@@ -87,7 +94,8 @@ def suggest(
     Raises
     ------
     TypeError, ValueError
-        As `diffuse`; also when the image shows no noise (constant, binary, too few voxels).
+        As `diffuse`; also when the image shows no noise (constant, binary, too few voxels), and
+        when two options say how far to smooth.
     Cancelled
         When ``cancel`` was set.
 

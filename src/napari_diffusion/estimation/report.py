@@ -221,6 +221,12 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
         )
     elif 2 * noise.error >= noise.sigma:
         lines.append("The noise is too uncertain to tell what filtering gains.")
+    elif outcome.options.aim == "segmentation":
+        if outcome.gain < 0:
+            lines.append(
+                "For even regions, more detail is removed than there was noise: "
+                "measure brightness in the original."
+            )
     elif outcome.gain < MIN_GAIN_DB:
         lines.append(
             "The noise is weak beside the detail of the image: there is next to nothing to gain."
