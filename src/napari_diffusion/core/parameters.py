@@ -61,6 +61,8 @@ class Parameter:
         Function that returns names to choose from, for a value that ``convert`` checks.
     hidden
         Whether lists of options leave it out: it has a control of its own, or is for Python only.
+    is_map
+        Whether it is a map over the image, nested tuples with one level per diffusing axis.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Parameter:
     convert: Callable[[Any], Any] | None
     offered: Callable[[], list[str]] | None
     hidden: bool
+    is_map: bool
 
     @property
     def dimension(self) -> Dimension:
@@ -210,6 +213,7 @@ def param(
     convert: Callable[[Any], Any] | None = None,
     offered: Callable[[], list[str]] | None = None,
     hidden: bool = False,
+    is_map: bool = False,
 ) -> Any:
     """Declare a parameter; the arguments are attributes of `Parameter`.
 
@@ -235,6 +239,7 @@ def param(
         "convert": convert,
         "offered": offered,
         "hidden": hidden,
+        "is_map": is_map,
     }
     return dataclasses.field(default=default, metadata={_KEY: declaration})
 
