@@ -22,7 +22,7 @@ from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import BUILTIN, PeronaMalik
 from napari_diffusion.operators.diffusivity import CODES
-from napari_diffusion.testing.laws import CASES, RANGE, ROUNDING
+from napari_diffusion.testing.cases import CASES, RANGE, ROUNDING
 
 #: All models, and Perona-Malik with each diffusivity at faces and at voxels.
 MODELS = (
