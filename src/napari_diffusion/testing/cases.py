@@ -22,6 +22,8 @@ RANGE = 130
 #: Rounding error of a few dozen steps, as a share of the range. It accumulates like a random walk;
 #: the values include a margin for a different order of summation.
 ROUNDING = {"float32": 3e-6, "float64": 1e-13}
+#: Intensities of constant images; no sum of weights times one of them is exact.
+CONSTANTS = (37.3, 0.1, 1e-30 / 3)
 
 
 @dataclass(frozen=True)

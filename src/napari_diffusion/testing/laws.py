@@ -27,6 +27,7 @@ from napari_diffusion.schemes import Explicit
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR
 from napari_diffusion.testing.cases import (
     CASES,
+    CONSTANTS,
     RANGE,
     Case,
     close,
@@ -39,9 +40,6 @@ from napari_diffusion.testing.map_laws import (
     map_follows_the_noise,
     with_maps,
 )
-
-#: Intensities of constant images; no sum of weights times one of them is exact.
-CONSTANTS = (37.3, 0.1, 1e-30 / 3)
 
 
 def constants_are_fixed(model: Model, case: Case) -> None:
