@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise import carries_noise
 
@@ -49,6 +51,8 @@ class Patch:
         Voxel size [length].
     source
         Number of the frame.
+    place
+        Where the box lies in the image, per spatial axis.
     following
         Reads the same box of the next frame along the first frame axis; None for a single frame.
     """
@@ -58,6 +62,7 @@ class Patch:
     valid: NDArray[np.bool_]
     spacing: tuple[float, ...]
     source: int
+    place: Place | None = None
     following: Callable[[], Patch] | None = None
 
     @property
@@ -163,7 +168,8 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         whole = [problem.shape[i] for i in problem.axes]
         regions = regions.reshape(whole)[tuple(space[i] for i in problem.axes)]
     data = part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
-    own = make_problem(data, problem.recipe, problem.geometry)
+    corner = Domain(place=problem.place.moved([first for first, _ in box]))
+    own = make_problem(data, problem.recipe, problem.geometry, corner)
     field = own.read(next(iter(own.frames())))[0][own.filtered_channels]
     if regions is None:
         regions = own.regions_of(next(iter(own.frames())))
@@ -172,4 +178,4 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
     valid = carries_noise(field)
     if regions is not None:
         valid = valid & (regions != 0)
-    return Patch(field, regions, valid, own.kernel_spacing, source)
+    return Patch(field, regions, valid, own.kernel_spacing, source, own.grid().place)

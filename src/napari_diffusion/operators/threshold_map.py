@@ -71,6 +71,15 @@ def nodes_per_axis(threshold_map: ThresholdMap) -> tuple[int, ...]:
     return tuple(n - 2 for n in _padded(threshold_map).shape)
 
 
+def in_words(threshold_map: ThresholdMap) -> str:
+    """Return size and range of a map, such as ``"4×6×6 factors from 0.5 to 4"``."""
+    factors, nodes = _padded(threshold_map), nodes_per_axis(threshold_map)
+    size = "×".join(map(str, nodes))
+    plural = "" if factors.size == 3 ** len(nodes) else "s"
+    low, high = f"{factors.min():.3g}", f"{factors.max():.3g}"
+    return f"{size} factor{plural} " + (f"of {low}" if low == high else f"from {low} to {high}")
+
+
 def smallest_factor(threshold_map: ThresholdMap | None) -> float:
     """Return the smallest factor, at most 1; 1 without a map."""
     return 1.0 if threshold_map is None else min(1.0, float(_padded(threshold_map).min()))
