@@ -64,8 +64,8 @@ def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     "--recipe",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN. Only "
-    "a recipe can hold a map of the threshold (kappa_map).",
+    help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN. "
+    "Only a recipe can hold a map of the threshold (kappa_map).",
 )
 @click.option(
     "--auto",

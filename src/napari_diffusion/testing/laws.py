@@ -140,7 +140,8 @@ def dummy_axis_changes_nothing(model: Model, case: Case) -> None:
     for axis in range(image.ndim + 1):
         spacing = (*case.spacing[:axis], 0.1, *case.spacing[axis:])
         alike = with_maps(model, partial(np.expand_dims, axis=axis))
-        result = case.run(alike, np.expand_dims(image, axis), spacing=spacing)
+        options = {"spacing": spacing, "time": case.time(model)}
+        result = case.run(alike, np.expand_dims(image, axis), **options)
         same(result.squeeze(axis), expected)
 
 
