@@ -65,8 +65,9 @@ class Case:
 
     def run(self, model: Model, image: Array, **options: Any) -> Array:
         """Filter an image with the spacing and time of this case, unless ``options`` has others."""
-        keywords: dict[str, Any] = {"time": self.time(model), "spacing": self.spacing} | options
-        return diffuse(image, model, **keywords)
+        if "time" not in options:
+            options["time"] = self.time(model)
+        return diffuse(image, model, **({"spacing": self.spacing} | options))
 
     def run_part(self, model: Model, image: Array, box: tuple[slice, ...], **options: Any) -> Array:
         """Filter a box that is cut out of an image; maps of thresholds cover the whole image."""
