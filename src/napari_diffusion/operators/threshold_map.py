@@ -142,7 +142,7 @@ def _positions(
     size = max(size, 1)
     numerator = (2 * np.arange(first, first + count) + 1) * nodes - size
     node, rest = np.divmod(numerator, 2 * size)
-    return node + 1, rest / (2 * size) - 0.5
+    return node + 1, (rest - size) / (2 * size)
 
 
 def _between(
