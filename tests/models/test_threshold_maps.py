@@ -9,6 +9,7 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.hostile import check_sentence
+from napari_diffusion.backends import get_backend
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.in_memory import run
@@ -28,12 +29,12 @@ MODELS = [kind for kind in BUILTIN if any(p.is_map for p in nd.models.parameters
 MAPS = [2.0 ** RNG.integers(-2, 3, shape) for shape in ((5,), (4, 3), (2, 1, 6))]
 
 
-def reciprocals(nodes, shape, dtype=np.float64, place=None):
+def reciprocals(nodes, shape, dtype=np.float64, place=None, backend="compiled"):
     """Return 1 / f at the voxels of an image, or of a part of it."""
     out = np.empty(shape, dtype)
     where = Place((0,) * nodes.ndim, shape) if place is None else place
     threshold_map = nd.PeronaMalik(kappa_map=nodes).kappa_map
-    write_reciprocals(threshold_map, where, 0, shape[0], out)
+    write_reciprocals(threshold_map, where, 0, shape[0], get_backend(backend, 3), out)
     return out
 
 
@@ -59,8 +60,11 @@ def interpolated(nodes, shape):
 )
 def test_factors_are_linear_between_nodes_and_constant_beyond_them(nodes, shape):
     expected = interpolated(nodes, shape)
-    np.testing.assert_allclose(1 / reciprocals(nodes, shape), expected, rtol=1e-13)
-    np.testing.assert_allclose(1 / reciprocals(nodes, shape, np.float32), expected, rtol=1e-6)
+    for backend, (dtype, rounding) in itertools.product(
+        ("compiled", "reference"), ((np.float64, 1e-13), (np.float32, 1e-6))
+    ):
+        factors = 1 / reciprocals(nodes, shape, dtype, backend=backend)
+        np.testing.assert_allclose(factors, expected, rtol=rounding)
 
 
 def test_factors_of_equal_neighbours_are_exact_and_flip_with_the_map():

@@ -222,6 +222,18 @@ class Backend:
         """As `smooth`, from differences; see `reference.features.smooth_differences`."""
         raise NotImplementedError
 
+    def reciprocals(
+        self,
+        middle: Field,
+        difference: Field,
+        lowest: Field,
+        starts: NDArray[np.intp],
+        offset: Field,
+        out: Field,
+    ) -> None:
+        """Write reciprocals of piecewise linear rows; see `reference.features.reciprocals`."""
+        raise NotImplementedError
+
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """Count NaN and values beyond a limit; see `reference.features.count_invalid`."""
         raise NotImplementedError

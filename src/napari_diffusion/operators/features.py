@@ -176,7 +176,7 @@ class Features:
             return None
         shape = (self.hi - self.lo, *self.u.shape[2:])
         out = self.scratch.take("factors", shape, self.u.dtype)
-        write_reciprocals(kappa_map, place, self.lo, self.hi, out)
+        write_reciprocals(kappa_map, place, self.lo, self.hi, self.kernels, out)
         return out
 
     def structure(self, sigma: float, rho: float, unit: float = 1.0) -> Field:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Place
 
@@ -96,7 +97,7 @@ def differs(threshold_map: ThresholdMap | None) -> bool:
 
 
 def write_reciprocals(
-    threshold_map: ThresholdMap, place: Place, lo: int, hi: int, out: Field
+    threshold_map: ThresholdMap, place: Place, lo: int, hi: int, kernels: Backend, out: Field
 ) -> None:
     r"""Write :math:`1/f` at the voxels of planes ``lo:hi``.
 
@@ -110,6 +111,8 @@ def write_reciprocals(
         Where the grid lies in the image.
     lo, hi
         Range of planes along the first axis of the grid.
+    kernels
+        Backend that computes the rows.
     out
         The result, shape ``(hi - lo, *shape[1:])`` for a grid of this ``shape``.
     """
@@ -127,8 +130,8 @@ def write_reciprocals(
         if number + 1 < len(levels):
             factors = _between(factors, number, node, offset)
         else:
-            _write_rows(factors, node, offset.astype(out.dtype), out)
-    np.divide(1, out, out=out)
+            pieces = _pieces(factors, node, out.dtype)
+            kernels.reciprocals(*pieces, offset.astype(out.dtype), out.reshape(-1, count))
 
 
 def _positions(
@@ -155,22 +158,17 @@ def _between(
     return np.maximum(between, np.minimum(low, high))  # of very unequal factors, digits cancel
 
 
-def _write_rows(
-    factors: NDArray[np.float64], node: NDArray[np.intp], offset: Field, out: Field
-) -> None:
-    """Interpolate along the last axis into ``out``, as `_between` does.
+def _pieces(
+    factors: NDArray[np.float64], node: NDArray[np.intp], dtype: np.dtype[Any]
+) -> tuple[Field, Field, Field, NDArray[np.intp]]:
+    """Return middle, difference and smaller value of the nodes around each piece of a row.
 
-    All voxels between the same two nodes are computed at once.
+    A piece is all voxels between the same two nodes. The last result says where the pieces start,
+    and how many voxels a row has.
     """
-    rows = out.reshape(*factors.shape[:-1], node.size)
-    starts = np.flatnonzero(np.diff(node, prepend=-1))
-    for start, stop in zip(starts, [*starts[1:], node.size], strict=True):
-        low, high = factors[..., node[start], None], factors[..., node[start] + 1, None]
-        middle, difference, lowest = (
-            values.astype(out.dtype)
-            for values in ((low + high) / 2, high - low, np.minimum(low, high))
-        )
-        part = rows[..., start:stop]
-        np.multiply(difference, offset[start:stop], out=part)
-        part += middle
-        np.maximum(part, lowest, out=part)
+    starts = np.flatnonzero(np.diff(node, prepend=-1, append=-1))
+    rows = factors.reshape(-1, factors.shape[-1])
+    low, high = rows[:, node[starts[:-1]]], rows[:, node[starts[:-1]] + 1]
+    ends = (low + high) / 2, high - low, np.minimum(low, high)
+    middle, difference, lowest = (np.ascontiguousarray(values, dtype) for values in ends)
+    return middle, difference, lowest, starts

@@ -192,6 +192,19 @@ class NumbaBackend(Backend):
         """See `reference.features.smooth_differences`."""
         self._features.smooth(_flat(u), u.shape, lo, hi, *taps, True, _flat(out))
 
+    def reciprocals(
+        self,
+        middle: Field,
+        difference: Field,
+        lowest: Field,
+        starts: NDArray[np.intp],
+        offset: Field,
+        out: Field,
+    ) -> None:
+        """See `reference.features.reciprocals`."""
+        pieces = _flat(middle), _flat(difference), _flat(lowest)
+        self._features.reciprocals(*pieces, starts, offset, _flat(out))
+
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """See `reference.features.count_invalid`."""
         return int(self._features.count_invalid(_flat(u), start, stop, u.dtype.type(limit)))

@@ -221,11 +221,17 @@ def _shared_flux_row(q, u, near, far, a, faces, fp, bit, f, r, n):
 
 
 @row
-def _flux_row(kind, u, near, far, a, b, f, r, n):
-    """Fluxes a g(b^2 d^2) d with d = u[far] - u[near]."""
+def _flux_row(kind, u, near, far, a, b, k, k_near, k_far, f, r, n):
+    """Fluxes a g(b^2 d^2) d with d = u[far] - u[near].
+
+    ``k`` holds reciprocal factors of the threshold, by whose mean b is multiplied.
+    """
+    half = u.dtype.type(0.5)
     for i in range(n):
         d = u[far + i] - u[near + i]
         s = b * d
+        if k is not None:
+            s = s * (half * (k[k_near + i] + k[k_far + i]))
         f[r + i] = _flux(kind, a * d, s * s)
 
 
@@ -245,13 +251,19 @@ def _carry_rows(u, p, fx, fy, fz, carry_y, ry, carry_z, rz, out, o, n):
 
 
 @row
-def _fused_rows(kind, u, p, above, beyond, ay, by, az, bz, fx, carry_y, ry, carry_z, rz, out, o, n):
+def _fused_rows(
+    kind, u, p, above, beyond, ay, by, az, bz, k, v, v_above, v_beyond,
+    fx, carry_y, ry, carry_z, rz, out, o, n,
+):  # fmt: skip
     """As `_carry_rows`, with the fluxes along y and z computed in the same loop."""
-    one = U(1)
+    one, half = U(1), u.dtype.type(0.5)
     for i in range(n):
         centre = u[p + i]
         dy, dz = u[above + i] - centre, u[beyond + i] - centre
         sy, sz = by * dy, bz * dz
+        if k is not None:
+            own = k[v + i]
+            sy, sz = sy * (half * (own + k[v_above + i])), sz * (half * (own + k[v_beyond + i]))
         y, z = _flux(kind, ay * dy, sy * sy), _flux(kind, az * dz, sz * sz)
         out[o + i] = centre + (
             (fx[i + one] - fx[i]) + ((y - carry_y[ry + i]) + (z - carry_z[rz + i]))
@@ -273,7 +285,7 @@ def _sweep(
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
     volume, out_volume, zero, one = nz * plane, U(out_planes) * plane, U(0), U(1)
-    shared = channels > one or faces is not None or k is not None
+    shared = channels > one or faces is not None
     for z in range(U(lo), U(hi)):
         beyond = plane if z + one < nz else zero
         for i in range(channels * nx):
@@ -308,9 +320,10 @@ def _sweep(
                     )
                     _carry_rows(u, s, fx, fy, fz, carry_y, ry, carry_z, rz, out, o, nx)
                 else:
-                    _flux_row(kind, u, s, s + one, a[2], b[2], fx, one, nx - one)
+                    _flux_row(kind, u, s, s + one, a[2], b[2], k, v, v + one, fx, one, nx - one)
                     _fused_rows(
                         kind, u, s, s + above, s + beyond, a[1], b[1], a[0], b[0],
+                        k, v, v + above, v + beyond,
                         fx, carry_y, ry, carry_z, rz, out, o, nx,
                     )  # fmt: skip
                 if momentum != 0:
