@@ -78,9 +78,10 @@ def test_factors_of_equal_neighbours_are_exact_and_flip_with_the_map():
 
 
 def test_factors_stay_between_those_of_very_unequal_neighbours():
-    nodes = np.array([1e-9, 1e9, 1e-9])
-    for dtype in (np.float32, np.float64):
-        factors = 1 / reciprocals(nodes, (1000,), dtype)
+    nodes = np.array([[1e-9, 1e9, 1e-9]])
+    pairs = (nodes, (1, 1000)), (nodes.T, (1000, 1))
+    for (values, shape), dtype in itertools.product(pairs, (np.float32, np.float64)):
+        factors = 1 / reciprocals(values, shape, dtype)
         assert factors.min() >= 1e-9 * (1 - 1e-6)
         assert factors.max() <= 1e9 * (1 + 1e-6)
 
@@ -287,6 +288,18 @@ def test_stable_step_does_not_depend_on_the_map():
     for kind in MODELS:
         steps = {nd.plan(image, kind(kappa_map=m), time=1.0).max_step for m in (None, MAPS[1])}
         assert len(steps) == 1
+
+
+@pytest.mark.parametrize("model", [*(kind() for kind in MODELS), nd.PeronaMalik(sigma=1.0)])
+def test_plan_names_the_kernels_of_a_map(model):
+    """A map of ones needs the kernels of a run without a map; any other map needs more."""
+    image, ones = np.zeros((20, 21)), np.ones(MAPS[1].shape)
+    plain, unit, mapped = (
+        nd.plan(image, dataclasses.replace(model, kappa_map=m), time=1.0).kernel_key()
+        for m in (None, ones, MAPS[1])
+    )
+    assert plain == unit
+    assert plain != mapped
 
 
 def test_function_as_diffusivity_takes_the_map():
