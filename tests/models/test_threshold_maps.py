@@ -79,7 +79,7 @@ def test_factors_of_equal_neighbours_are_exact_and_flip_with_the_map():
 
 def test_factors_stay_between_those_of_very_unequal_neighbours():
     nodes = np.array([[1e-9, 1e9, 1e-9]])
-    pairs = (nodes, (1, 1000)), (nodes.T, (1000, 1))
+    pairs = (nodes, (1, 1005)), (nodes.T, (1005, 1))  # some voxels lie exactly at a node
     for (values, shape), dtype in itertools.product(pairs, (np.float32, np.float64)):
         factors = 1 / reciprocals(values, shape, dtype)
         assert factors.min() >= 1e-9 * (1 - 1e-6)
@@ -333,6 +333,19 @@ def test_model_of_another_package_passes_the_laws_with_a_map(law):
     for model, case in itertools.product((Squared(), Squared(slope_map=MAPS[2])), laws.CASES):
         if case.fits(model):
             law(model, case)
+
+
+@pytest.mark.parametrize("kind", [nd.EdgeEnhancing, nd.CoherenceEnhancing, nd.Hybrid])
+def test_values_too_large_for_a_local_threshold_are_refused(kind):
+    """Squares of gradients in units of the smallest local threshold would overflow."""
+    image = (RNG.normal(size=(20, 24)) * 1e15).astype(np.float32)
+    model = kind(kappa=1.0, **({"contrast": 1.0} if kind is nd.Hybrid else {}))
+    assert np.isfinite(nd.diffuse(image, model, time=0.1)).all()
+    mapped = dataclasses.replace(model, kappa_map=[[1e-9, 1.0]])
+    for call in (nd.diffuse, nd.conductance):
+        with pytest.raises(ValueError, match="thresholds") as caught:
+            call(image, mapped, **({"time": 0.1} if call is nd.diffuse else {}))
+        check_sentence(caught.value, "raise the thresholds")
 
 
 def test_huge_and_tiny_thresholds_stay_finite_with_a_map():
