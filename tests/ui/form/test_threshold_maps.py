@@ -85,6 +85,11 @@ def test_button_is_hidden_for_a_model_without_a_map(loaded):
     assert widget.form.controls.value() == MODEL
 
 
+def test_models_without_a_threshold_have_no_button(qtbot):
+    assert ModelControls(nd.PeronaMalik).buttons
+    assert not ModelControls(nd.Linear).buttons
+
+
 def test_suggestion_fills_in_a_map_and_spares_one_of_the_user(qtbot):
     controls = ModelControls(nd.PeronaMalik)
     controls.fill(MODEL)

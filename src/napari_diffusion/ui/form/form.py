@@ -276,7 +276,7 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for control in controls.first:
             self.insert(self.index(self.amount), control)
-        for control in (*controls.more, controls.without_maps):
+        for control in (*controls.more, *controls.buttons):
             self.more.body.insert(self.more.body.index(self.unit), control)
 
     def _unit_choices(self, _: Any) -> list[str]:

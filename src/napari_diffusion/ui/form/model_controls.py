@@ -88,8 +88,10 @@ class ModelControls:
     first, more
         Controls that are shown at first, and those under "More options".
     without_maps
-        Button that names the maps of the threshold, which come from a recipe, and removes them. It
-        is under "More options", and shown while there is one.
+        Button that names the maps of the threshold, which come from a recipe, and removes them.
+    buttons
+        This button, under "More options", for a model that can have maps. It is shown while there
+        is one.
     """
 
     def __init__(self, model: type[Model]) -> None:
@@ -98,6 +100,7 @@ class ModelControls:
         self._maps: dict[str, ThresholdMap | None] = {p.name: None for p in declared if p.is_map}
         self.without_maps = PushButton()
         self.without_maps.changed.connect(self._remove_maps)
+        self.buttons = [self.without_maps] if self._maps else []
         self._shown = False
         self._parameters = {p.name: p for p in declared if not p.hidden}
         self._controls = {name: control_of(p) for name, p in self._parameters.items()}
