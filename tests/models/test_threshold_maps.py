@@ -12,8 +12,9 @@ from helpers.hostile import check_sentence
 from napari_diffusion.backends import get_backend
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Place
+from napari_diffusion.diagnostics.gradients import sample_gradients
 from napari_diffusion.engine.in_memory import run
-from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.engine.problem import make_problem, unread_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation import risk_curve
 from napari_diffusion.estimation.patches import sample_patches
@@ -266,6 +267,15 @@ def test_conductance_of_a_region_is_that_of_the_image():
         np.testing.assert_array_equal(nd.conductance(image, model, region=region), whole[region])
         without = nd.coherence if kind is nd.CoherenceEnhancing else nd.conductance
         assert np.abs(without(image, model) - without(image, kind())).max() > 0.01
+
+
+def test_gradients_for_a_threshold_are_divided_by_the_factors():
+    """The widget compares them with one threshold."""
+    image = RNG.normal(100, 20, (12, 20, 24)).astype(np.float32)
+    recipe = RecipeFields(nd.PeronaMalik(kappa_map=[[[4.0, 4.0]]]), 0.0)
+    problem = unread_problem(image, recipe, Geometry(), Domain())
+    relative = sample_gradients(problem, 0.7).magnitudes
+    np.testing.assert_allclose(relative, nd.gradients(image, sigma=0.7).magnitudes / 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("model", [nd.PeronaMalik(sigma=1.0), nd.TotalVariation(epsilon=0.2)])
