@@ -201,7 +201,7 @@ def test_identity_tensor_gives_the_standard_stencil(kernels):
     cell, star = u.copy(), u.copy()
     a = np.array([0.01 / h**2 for h in spacing])
     kernels.tensor_step(u, cell, stored(kernels, np.eye(3), shape), 0, 5, 0.01, spacing, 0.0, None)
-    kernels.step(u, star, 0, 5, a, a, 0.0, 0, None, 0, None, np.ones(1))
+    kernels.step(u, star, 0, 5, a, a, 0.0, 0, None, None, 0, None, np.ones(1))
     np.testing.assert_allclose(cell, star, rtol=0, atol=1e-14)
 
 

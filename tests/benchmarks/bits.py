@@ -128,7 +128,10 @@ def suggestions() -> Iterator[tuple[str, str]]:
     image = picture((12, 48, 48), "float32")
     for model in ("auto", nd.PeronaMalik(), nd.CoherenceEnhancing(), nd.Rician()):
         result = nd.suggest(image, model, spacing=(2.0, 0.5, 0.5))
-        values = result.model, result.time, result.gain, result.noise_left, result.noise_share
+        # A parameter without a value, such as a map, is left out: models may get more of them.
+        chosen = {name: value for name, value in vars(result.model).items() if value is not None}
+        numbers = result.time, result.gain, result.noise_left, result.noise_share
+        values = result.model.name, chosen, *numbers
         yield f"suggestion/{model if isinstance(model, str) else model.name}", digest(values)
 
 

@@ -101,6 +101,24 @@ RUNS = {
         "nd.Linear()",
         {"time": 1.0, "scheme": "exact", "axes": [1, 2, 3]},
     ),
+    "classic, map": (
+        (256, 256, 256),
+        "f4",
+        "nd.PeronaMalik(kappa_map=[[[1, 2]]])",
+        {"time": 0.3, "scheme": "explicit"},
+    ),
+    "regularised, map": (
+        (512, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1, kappa_map=[[[1, 2]]])",
+        {"time": 0.3, "scheme": "explicit"},
+    ),
+    "edge-enhancing, map": (
+        (256, 256, 256),
+        "f4",
+        "nd.EdgeEnhancing(kappa_map=[[[1, 2]]])",
+        {"time": 0.4},
+    ),
     "plane": ((4000, 3000), "f4", "nd.PeronaMalik(sigma=1)", {"time": 0.5, "scheme": "explicit"}),
     "total variation": (
         (256, 256, 128),

@@ -21,6 +21,9 @@ MODELS = [cls() for cls in models.BUILTIN] + [
     )
 ]
 
+#: Models with a map of their threshold.
+MAPPED = [cls for cls in models.BUILTIN if any(p.is_map for p in models.parameters(cls))]
+
 
 def name(model):
     return "-".join([model.name, *(str(getattr(model, p.name)) for p in models.parameters(model))])

@@ -9,6 +9,8 @@ import pytest
 import napari_diffusion as nd
 from helpers.lazy_arrays import RecordingArray
 from helpers.previews import (
+    DRAFT,
+    MAPPED,
     MODELS,
     PLANES,
     PROMISED,
@@ -28,6 +30,20 @@ def test_planes_of_any_orientation_equal_the_whole_run(model):
     for region in PLANES:
         part = nd.preview(image, model, region=region, time=2.5, spacing=SPACING)
         assert_agrees(part, whole_run(model)[region], image)
+
+
+@pytest.mark.parametrize("kind", MAPPED, ids=lambda kind: kind.name)
+def test_maps_of_thresholds_act_where_they_lie_in_the_whole_image(kind):
+    """A preview reads a block, and reorders its axes."""
+    image = picture((40, 26, 30))
+    model = kind(kappa_map=2.0 ** np.array([[[-1, 2]], [[3, 0]], [[0, -2]]]))
+    whole = nd.diffuse(image, model, time=2.5, spacing=SPACING)
+    for region in (*PLANES, (slice(30, 36), slice(2, 9), slice(20, 30))):
+        part = nd.preview(image, model, region=region, time=2.5, spacing=SPACING)
+        assert_agrees(part, whole[region], image)
+    draft = nd.preview(image, model, region=PLANES[0], time=2.5, spacing=SPACING, draft=True)
+    difference = draft - whole[PLANES[0]]
+    assert np.sqrt(np.mean(difference**2)) <= DRAFT * np.ptp(image)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=name)

@@ -89,6 +89,16 @@ def test_examples_of_automatic_parameters_run_in_an_empty_folder(empty_folder, c
     assert napari_diffusion.Recipe.load("kept.nii.gz.recipe.json").model.kappa == 12
 
 
+def test_example_of_a_map_treats_both_halves_alike(empty_folder):
+    names = {}
+    assert not run_page(ROOT / "docs" / "models.md", names)
+    image, smooth = names["image"], names["smooth"]
+    for part, scale in ((slice(0, 44), 1), (slice(84, 128), 4)):
+        assert 0.9 * scale < image[60:, part].std() < 1.1 * scale
+        assert smooth[60:, part].std() < 0.2 * scale
+        assert abs(np.diff(smooth[:, part].mean(1)).max() / scale - 60) < 2
+
+
 def test_tables_name_every_model_and_every_parameter():
     text = README.read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`\w+`|) ?\| ((?:`\w+`(?:, )?)+) \|", text, flags=re.MULTILINE)

@@ -39,8 +39,10 @@ class Backend:
         Input and output field.
     lo, hi
         Range of planes along the first axis of space. Only these planes are written.
-    start, g_start, s2_start
-        Plane of the domain that is plane 0 of the array.
+    start
+        Plane of the domain that is plane 0 of the arrays with values at the voxels.
+    k
+        Reciprocal factors of the threshold at the voxels, ``None`` where all are 1.
     a, b, b2
         Factors per axis: step / h², 1 / (h kappa) and 1 / h², with the voxel size h.
     w
@@ -154,7 +156,8 @@ class Backend:
         momentum: float,
         code: int | DiffusivityFunction,
         g: Field | None,
-        g_start: int,
+        k: Field | None,
+        start: int,
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
@@ -174,7 +177,8 @@ class Backend:
         k2: float,
         cap: float,
         s2: Field,
-        s2_start: int,
+        k: Field | None,
+        start: int,
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
@@ -216,6 +220,18 @@ class Backend:
         self, u: Field, lo: int, hi: int, taps: Sequence[Field], out: Field
     ) -> None:
         """As `smooth`, from differences; see `reference.features.smooth_differences`."""
+        raise NotImplementedError
+
+    def reciprocals(
+        self,
+        middle: Field,
+        difference: Field,
+        lowest: Field,
+        starts: NDArray[np.intp],
+        offset: Field,
+        out: Field,
+    ) -> None:
+        """Write reciprocals of piecewise linear rows; see `reference.features.reciprocals`."""
         raise NotImplementedError
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:

@@ -64,7 +64,8 @@ def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     "--recipe",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN.",
+    help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN. "
+    "Only a recipe can hold a map of the threshold (kappa_map).",
 )
 @click.option(
     "--auto",
@@ -172,7 +173,8 @@ def list_models() -> None:
             ]
             unit = f" [{p.unit_in('length')}]" if p.unit != "1" else ""
             values = " or ".join(p.choices or ()) or " and ".join(bounds)
-            rows.append((f"  {flag(p.name)}{unit}", f"default {p.default}", values, p.doc))
+            option = f"  {flag(p.name)}{unit}", f"default {p.default}", values, p.doc
+            rows.append((f"  {p.name}", "only in a recipe", "", p.doc) if p.hidden else option)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]

@@ -25,14 +25,24 @@ TIMES = ("time", "smoothing_sigma", "fwhm")
 
 @cache
 def declared() -> dict[str, list[tuple[str, Parameter]]]:
-    """Return the parameters of all models by name, each with the names of its models."""
+    """Return the parameters of all models by name, each with the names of its models.
+
+    Maps of thresholds are left out: a command line is too short for them.
+    """
     from napari_diffusion import models
 
     owners: dict[str, list[tuple[str, Parameter]]] = {}
     for model in models.all_models():
-        for parameter in models.parameters(model):
+        for parameter in _on_command_line(model):
             owners.setdefault(parameter.name, []).append((model.name, parameter))
     return owners
+
+
+def _on_command_line(model: type[Model]) -> list[Parameter]:
+    """Return the parameters of a model that are options."""
+    from napari_diffusion import models
+
+    return [parameter for parameter in models.parameters(model) if not parameter.hidden]
 
 
 @cache
@@ -174,7 +184,7 @@ def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Mo
         raise click.UsageError(
             f"Say which model to use: --model {names}, or --recipe FILE{remedy}."
         )
-    own = [parameter.name for parameter in models.parameters(model)]
+    own = [parameter.name for parameter in _on_command_line(model)]
     for parameter in given:
         if parameter not in own:
             has = f"its options are {', '.join(map(flag, own))}" if own else "it has no options"

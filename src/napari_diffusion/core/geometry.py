@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from napari_diffusion.core.grid import Place
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -32,14 +34,18 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Domain:
-    """Regions in which an image diffuses; unchecked.
+    """Regions in which an image diffuses, and where it lies in a larger image; unchecked.
 
     Attributes
     ----------
     mask, labels
         Bool mask, or integer labels with 0 outside; ``None`` for the whole image. No flux passes
         between voxels of different regions.
+    place
+        Where the image lies in the larger image that it is cut out of, along the diffusing axes:
+        maps of thresholds cover the larger image. ``None`` for a whole image.
     """
 
     mask: Any = None
     labels: Any = None
+    place: Place | None = None

@@ -6,11 +6,50 @@ border is the half-sample mirror: no flux passes the outer faces, which conserve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a part lies in the image that it is cut out of.
+
+    All fields have one entry for each diffusing axis of the image.
+
+    Attributes
+    ----------
+    first
+        Index in the image of the first voxel of the part.
+    shape
+        Number of voxels of the image.
+    axes
+        Axis of the part along which each of them runs, ``None`` for an axis that the part lacks;
+        by default 0, 1, ...
+    """
+
+    first: tuple[int, ...]
+    shape: tuple[int, ...]
+    axes: tuple[int | None, ...] | None = None
+
+    @cached_property
+    def along(self) -> tuple[int | None, ...]:
+        """Axis of the part along which each diffusing axis of the image runs."""
+        return tuple(range(len(self.shape))) if self.axes is None else self.axes
+
+    def moved(self, starts: Sequence[int]) -> Place:
+        """Return the place of a smaller part, which starts at these indices of the part."""
+        pairs = zip(self.first, self.along, strict=True)
+        first = tuple(i if axis is None else i + starts[axis] for i, axis in pairs)
+        return replace(self, first=first)
+
+    def renumbered(self, axes: Sequence[int | None]) -> Place:
+        """Return the place of the part with other axes: ``axes[i]`` is the number of axis i."""
+        along = tuple(None if axis is None else axes[axis] for axis in self.along)
+        return replace(self, axes=along)
 
 
 @dataclass(frozen=True)
@@ -26,11 +65,15 @@ class Grid:
     open_faces
         Bit ``i`` of ``open_faces[x]`` is set where flux passes the face between voxel ``x`` and
         its next neighbour along axis ``i``; ``None`` when every inner face is open.
+    place
+        Where the box lies in the image; ``None`` for a box that is no part of an image, on which
+        maps of thresholds have no effect.
     """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     open_faces: NDArray[np.uint8] | None = None
+    place: Place | None = None
 
     @cached_property
     def inverse_square_sum(self) -> float:

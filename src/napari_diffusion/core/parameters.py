@@ -64,6 +64,8 @@ class Parameter:
     absent
         Value that a recipe without this parameter has, or None for the default. It keeps the
         meaning of recipes that are older than the parameter.
+    is_map
+        Whether it is a map over the image, nested tuples with one level per diffusing axis.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Parameter:
     offered: Callable[[], list[str]] | None
     hidden: bool
     absent: Any
+    is_map: bool
 
     @property
     def dimension(self) -> Dimension:
@@ -215,6 +218,7 @@ def param(
     offered: Callable[[], list[str]] | None = None,
     hidden: bool = False,
     absent: Any = None,
+    is_map: bool = False,
 ) -> Any:
     """Declare a parameter; the arguments are attributes of `Parameter`.
 
@@ -241,6 +245,7 @@ def param(
         "offered": offered,
         "hidden": hidden,
         "absent": absent,
+        "is_map": is_map,
     }
     return dataclasses.field(default=default, metadata={_KEY: declaration})
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_diffusion.core.geometry import Geometry
+from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
@@ -55,6 +55,8 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
         )
     patch = problem.read(frames[len(frames) // 2])[0]
     starts = [max(0, (n - patch_side) // 2) for n in patch.shape[1:]]
+    place = plan.grid.place
+    domain = Domain(place=None if place is None else place.moved(starts))
     patch = patch[(slice(None), *(slice(start, start + patch_side) for start in starts))]
     extent = float(np.subtract(*np.percentile(patch, [99.9, 0.1])))
     if not extent > 0:
@@ -65,7 +67,7 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
     )
     recipe = RecipeFields(problem.recipe.model, time, impulses=problem.recipe.impulses)
     recipes = [replace(recipe, scheme=scheme) for scheme in (coarse, fine)]
-    results = [run(make_problem(patch, recipe, geometry)) for recipe in recipes]
+    results = [run(make_problem(patch, recipe, geometry, domain)) for recipe in recipes]
     difference = np.sqrt(np.mean(np.square(results[0] - results[1], dtype=float)))
     order = plan.scheme.order
     return float(difference * 2**order / (2**order - 1) / extent)

@@ -63,8 +63,10 @@ def sample_gradients(
 ) -> Gradients:
     """Sample the gradient magnitudes of a frame, as `napari_diffusion.gradients`.
 
-    The problem is one of `unread_problem`.
+    The problem is one of `unread_problem`. If its model has maps of thresholds, gradients are
+    divided by their factors, so that one threshold holds for all of them.
     """
+    maps = problem.recipe.model.maps.values()
     middle = [problem.shape[i] // 2 for i in problem.frame_axes]
     own, before = smoothing_reach(sigma, problem.grid()), problem.read_reach
     halo = problem.per_diffusing_axis([1 + a + b for a, b in zip(own, before, strict=True)])
@@ -79,7 +81,10 @@ def sample_gradients(
         for index, features, own_valid in frame_features(on_block, cancel=cancel):
             largest = float(np.abs(features.u).max(initial=0)) / features.grid.finest
             unit = gradient_unit(largest or 1.0)
-            magnitude = np.sqrt(features.grad2(sigma, unit)) * unit
+            squares = features.grad2(sigma, unit)
+            for threshold_map in maps:
+                features.relative(squares, threshold_map)
+            magnitude = np.sqrt(squares) * unit
             gradient[index] = magnitude.reshape(gradient[index].shape)
             valid[index] = own_valid.reshape(gradient[index].shape)
         magnitudes.append(block.part_of(gradient)[block.part_of(valid)])

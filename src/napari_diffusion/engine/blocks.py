@@ -83,13 +83,14 @@ def grid_of_box(grid: Grid, box: Box) -> Grid:
     then run on it.
     """
     shape = tuple(part.stop - part.start for part in box)
+    place = None if grid.place is None else grid.place.moved([part.start for part in box])
     if grid.open_faces is None:
-        return Grid(shape, grid.spacing)
+        return Grid(shape, grid.spacing, None, place)
     faces = grid.open_faces[box].copy()
     for axis in range(len(shape)):
         last = (slice(None),) * axis + (-1,)
         faces[last] &= np.uint8(~(1 << axis) & 0xFF)
-    return Grid(shape, grid.spacing, faces)
+    return Grid(shape, grid.spacing, faces, place)
 
 
 def carried(plan: Plan, stage: int) -> tuple[str, ...]:

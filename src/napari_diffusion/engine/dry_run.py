@@ -10,10 +10,11 @@ import numpy as np
 
 from napari_diffusion import backends
 from napari_diffusion.backends.recording import Recorder
-from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.models import Model
 from napari_diffusion.operators import Operator
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.threshold_map import nodes_per_axis
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,24 @@ def dry_run(model: Model, grid: Grid) -> DryRun:
     return _dry_run(*arguments)
 
 
+def _place(model: Model, shape: tuple[int, ...]) -> Place | None:
+    """Return some place of a grid in an image, so that the maps of a model act on it."""
+    maps = list(model.maps.values())
+    if not maps:
+        return None
+    levels, long = len(nodes_per_axis(maps[0])), [i for i, n in enumerate(shape) if n > 1]
+    axes = ([None] * levels + (long or [len(shape) - 1]))[-levels:]
+    sizes = tuple(1 if axis is None else shape[axis] for axis in axes)
+    return Place((0,) * levels, sizes, tuple(axes))
+
+
 @lru_cache(maxsize=64)
 def _dry_run(
     model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], walled: bool
 ) -> DryRun:
     """Cached, because it takes as long as the filter of a small image."""
-    small = Grid(shape, spacing, np.zeros(shape, np.uint8) if walled else None)
+    place = _place(model, shape)
+    small = Grid(shape, spacing, np.zeros(shape, np.uint8) if walled else None, place)
     zeros = np.zeros((1, *shape), np.float32)
     recorder: Any = Recorder(backends.get_backend("reference", len(shape)))
     features = Features(zeros, 0, shape[0], small, recorder, np.ones(1, np.float32))

@@ -26,6 +26,7 @@ from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.impulse_fill import fill_impulses
 from napari_diffusion.operators.impulses import impulse_axes, impulses_of_planes, search_height
+from napari_diffusion.operators.threshold_map import smallest_factor
 
 #: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
 UNDERFLOW_MARGIN = 300.0
@@ -224,17 +225,21 @@ def _invalid_voxels(
     if not sum(counts):
         return None
     invalid = ~np.isfinite(u)
-    _refuse_large_values(np.where(invalid, 0, u), limit, plan.operator, plan.grid)
+    of_model = _largest_of_model(problem, plan.operator, plan.grid, u.dtype)
+    _refuse_large_values(np.where(invalid, 0, u), limit, of_model)
     check_finite(problem, index, invalid)
     return invalid
 
 
-def _refuse_large_values(u: Field, limit: float, operator: Operator, grid: Grid) -> None:
-    """Raise ValueError if values are beyond a limit; the message says where it comes from."""
+def _refuse_large_values(u: Field, limit: float, of_model: float) -> None:
+    """Raise ValueError if values are beyond a limit; the message says where it comes from.
+
+    ``of_model`` is the limit that the thresholds of the model set.
+    """
     if u.max(initial=0) <= limit and u.min(initial=0) >= -limit:
         return
     remedies = [] if u.dtype == np.float64 else ["convert it to float64"]
-    if limit < operator.largest_value(grid, u.dtype):
+    if limit < of_model:
         reason, remedies = f"which overflow in {u.dtype}", ["rescale it", *remedies]
     else:
         reason = f"which are too large in {u.dtype} for the thresholds of the model"
@@ -256,7 +261,7 @@ def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
     model = problem.recipe.model
     smallest = UNDERFLOW_MARGIN * float(np.finfo(u.dtype).tiny) ** 0.5
     thresholds = [
-        getattr(model, p.name)
+        getattr(model, p.name) * _smallest_factor(problem)
         for p in parameters(model)
         if Dimension.parse(p.unit) == Dimension(length=-1, intensity=1)
     ]
@@ -294,8 +299,8 @@ def check_range(problem: Problem, u: Field) -> None:
     """
     grid = problem.grid()
     dry = dry_run(problem.recipe.model, grid)
-    limit = _largest_with_gradients(dry.operator, dry.calls, grid, u.dtype)
-    _refuse_large_values(u, limit, dry.operator, grid)
+    limit = _largest_with_gradients(problem, dry.operator, dry.calls, grid, u.dtype)
+    _refuse_large_values(u, limit, _largest_of_model(problem, dry.operator, grid, u.dtype))
 
 
 def check_finite(problem: Problem, index: FrameIndex, invalid: NDArray[np.bool_]) -> None:
@@ -321,11 +326,12 @@ def _largest_value(problem: Problem, plan: Plan, dtype: np.dtype[Any]) -> float:
     else:
         exponent = 0.25 if problem.recipe.model.has_transform else 0.5
     limit: float = largest**exponent / 16
-    return min(limit, _largest_with_gradients(plan.operator, plan.calls, plan.grid, dtype))
+    gradients = _largest_with_gradients(problem, plan.operator, plan.calls, plan.grid, dtype)
+    return min(limit, gradients)
 
 
 def _largest_with_gradients(
-    operator: Operator, calls: Sequence[Any], grid: Grid, dtype: np.dtype[Any]
+    problem: Problem, operator: Operator, calls: Sequence[Any], grid: Grid, dtype: np.dtype[Any]
 ) -> float:
     """Largest magnitude of a value whose gradients have finite squares.
 
@@ -333,9 +339,22 @@ def _largest_with_gradients(
     their thresholds.
     """
     if operator.has_tensor or all(kernel != "grad2" for kernel, *_ in calls):
-        return operator.largest_value(grid, dtype)
+        return _largest_of_model(problem, operator, grid, dtype)
     limit: float = float(np.finfo(dtype).max) ** 0.5 / 16 * min(1.0, grid.finest)
     return limit
+
+
+def _largest_of_model(
+    problem: Problem, operator: Operator, grid: Grid, dtype: np.dtype[Any]
+) -> float:
+    """Largest magnitude of a value that the thresholds of the model allow."""
+    return operator.largest_value(grid, dtype) * _smallest_factor(problem)
+
+
+def _smallest_factor(problem: Problem) -> float:
+    """Smallest factor of a threshold in the maps of the model, at most 1."""
+    maps = problem.recipe.model.maps.values()
+    return min(map(smallest_factor, maps), default=1.0)
 
 
 def _not_finite(problem: Problem, index: FrameIndex, refused: Any) -> NotFinite:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.geometry import Domain
+from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.problem import Problem, make_problem
 
 #: Index along one axis of a region.
@@ -73,8 +74,17 @@ class HaloBlock:
     def problem_of_block(self) -> Problem:
         """Return the problem on the block alone, with the block of mask and labels."""
         problem, domain = self.problem, self.problem.domain
-        cropped = Domain(self.crop(domain.mask), self.crop(domain.labels))
+        cropped = Domain(self.crop(domain.mask), self.crop(domain.labels), self.place())
         return make_problem(self.read(problem.image), problem.recipe, problem.geometry, cropped)
+
+    def place(self, order: Sequence[int] | None = None) -> Place:
+        """Return where the block lies in the image, with the diffusing axes in the given order.
+
+        ``order`` names the axes of the image, as in `reordered`.
+        """
+        axes = self.problem.axes
+        place = self.problem.place.moved([self.outer[i].start for i in axes])
+        return place if order is None else place.renumbered([order.index(i) for i in axes])
 
     def part_of(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the part of ``values``, which cover the block without its channel axis."""

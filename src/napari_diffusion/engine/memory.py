@@ -117,6 +117,8 @@ class MemoryDemand:
         """Planes of scratch per thread."""
         layout, is_direct = self.layout, self.scheme.is_direct
         own = self.operator.scratch_planes(layout, is_direct)
+        # The factors of a map at the voxels of a chunk and of the planes beside it.
+        own += (layout.chunk + 2) * bool(self.problem.recipe.model.maps)
         return own + layout.channels * self.backend.scratch_planes(layout.height, is_direct)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,10 +24,12 @@ from napari_diffusion.core.arrays import (
 )
 from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
+from napari_diffusion.models import Model
 from napari_diffusion.operators.impulse_fill import impulse_reach
+from napari_diffusion.operators.threshold_map import nodes_per_axis
 
 #: Index of a frame: an integer on each frame axis, a whole slice on the other axes.
 FrameIndex = tuple[Any, ...]
@@ -48,7 +50,7 @@ class Problem:
     channel_axis
         Axis of the channels, which share one diffusivity. All other axes are frame axes.
     domain
-        Mask and labels as the caller passes them; they may be lazy.
+        Mask and labels as the caller passes them; they may be lazy. Its place is never ``None``.
     regions
         Integer region of each voxel, 0 outside, with or without frame axes; ``None`` for a single
         region without outside.
@@ -108,6 +110,12 @@ class Problem:
         return Geometry(self.spacing, self.axes, self.channel_axis, weights)
 
     @property
+    def place(self) -> Place:
+        """Where the image lies in the one that it is cut out of, along the diffusing axes."""
+        assert self.domain.place is not None
+        return self.domain.place
+
+    @property
     def may_have_walls(self) -> bool:
         """Whether regions or values that are not finite may close some faces."""
         return self.regions is not None or self.recipe.nan == "mask"
@@ -150,7 +158,8 @@ class Problem:
 
     def grid(self, faces: NDArray[np.uint8] | None = None) -> Grid:
         """Return the grid of one frame."""
-        return Grid(self.space, self.kernel_spacing, faces)
+        place = self.place.renumbered(self.places_in_space)
+        return Grid(self.space, self.kernel_spacing, faces, place)
 
     def read(self, frame: FrameIndex) -> tuple[Field, bool]:
         """Return one frame as a field in the working dtype, and whether it is a copy.
@@ -240,7 +249,7 @@ def unread_problem(image: Any, recipe: RecipeFields, geometry: Geometry, domain:
     named = (("mask", domain.mask), ("labels", domain.labels))
     lazy = {name: None if part is None else as_lazy_array(part, name) for name, part in named}
     shapes = Domain(**{name: _shape_only(part, name) for name, part in lazy.items()})
-    domain = Domain(**lazy)
+    domain = Domain(**lazy, place=domain.place)
     return _make_problem(image, recipe, geometry, domain, shapes)
 
 
@@ -255,6 +264,8 @@ def _make_problem(
     axes = _diffusing_axes(geometry, ndim, channel)
     sizes = _spacing(geometry.spacing, len(axes))
     order = sorted(range(len(axes)), key=axes.__getitem__)
+    place = domain.place or _whole(axes, shape)
+    check_maps(recipe.model, place)
     mask = _mask_of(image, regions_of, channel)
     space = tuple(shape[i] for i in sorted(axes))
     without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
@@ -270,7 +281,7 @@ def _make_problem(
         axes=tuple(sorted(axes)),
         spacing=tuple(sizes[i] for i in order),
         channel_axis=channel,
-        domain=domain,
+        domain=replace(domain, place=place),
         regions=regions,
         weights=weights,
         copied_channels=copied_channels,
@@ -278,6 +289,25 @@ def _make_problem(
         dtype=result_dtype(input_dtype, recipe.preserve_dtype),
         working=working_dtype(input_dtype),
     )
+
+
+def _whole(axes: list[int], shape: tuple[int, ...]) -> Place:
+    """Return the place of a whole image, whose maps have the order of the ``axes`` as given."""
+    ascending = sorted(axes)
+    numbers = tuple(ascending.index(axis) for axis in axes)
+    return Place((0,) * len(axes), tuple(shape[axis] for axis in axes), numbers)
+
+
+def check_maps(model: Model, place: Place) -> None:
+    """Raise ValueError unless every map of a model has one level for each diffusing axis."""
+    for name, threshold_map in model.maps.items():
+        levels, axes = len(nodes_per_axis(threshold_map)), len(place.shape)
+        if levels != axes:
+            raise ValueError(
+                f"{name} has {levels} level{'s' if levels > 1 else ''} of factors and the image is "
+                f"smoothed along {axes} {'axes' if axes > 1 else 'axis'}; a map has one level per "
+                "axis."
+            )
 
 
 def _shape_only(regions: Any, name: str) -> Any:

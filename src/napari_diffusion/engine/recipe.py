@@ -23,6 +23,7 @@ from napari_diffusion.engine.in_memory import State, evolve, run
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields, package_version, run_options
 from napari_diffusion.models import BUILTIN, Model, get
+from napari_diffusion.operators.threshold_map import in_words
 
 #: Version of the saved format. It grows when an older version could misread a recipe.
 RECIPE_FORMAT = 1
@@ -71,8 +72,6 @@ class Recipe(RecipeFields):
         plain["model"] = self.model.name
         plain["parameters"] = self._parameters()
         plain["scheme"] = schemes.to_plain(self.scheme)
-        for name in ("spacing", "axes", "axis_names"):
-            plain[name] = None if plain[name] is None else [_plain(value) for value in plain[name]]
         return {name: _plain(value) for name, value in plain.items()}
 
     @classmethod
@@ -102,8 +101,16 @@ class Recipe(RecipeFields):
             raise ValueError(f"In the recipe, {error}") from None
 
     def _parameters(self) -> dict[str, Any]:
-        """Return the parameters of the model by name; raises ValueError for a function."""
-        values = {p.name: getattr(self.model, p.name) for p in parameters(self.model)}
+        """Return the parameters of the model by name, without maps that are not set.
+
+        Raises ValueError for a function.
+        """
+        maps = self.model.maps
+        values = {
+            p.name: getattr(self.model, p.name)
+            for p in parameters(self.model)
+            if not p.is_map or p.name in maps
+        }
         for name, value in values.items():
             if callable(value):
                 raise ValueError(
@@ -201,7 +208,9 @@ class Recipe(RecipeFields):
         phrases = [
             f"{p.name} {getattr(self.model, p.name)} {p.unit_in(unit)}".rstrip()
             for p in parameters(self.model)
+            if not p.is_map
         ]
+        phrases += [f"{name} of {in_words(values)}" for name, values in self.model.maps.items()]
         phrases += [
             f"time {self.time:.4g} {unit}²",
             f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most",
@@ -259,11 +268,13 @@ class Recipe(RecipeFields):
         Raises
         ------
         ValueError
-            When the scheme is an object with options, which a command line cannot hold.
+            When the scheme is an object with options, or the model has a map of its threshold. A
+            command line cannot hold them.
         """
-        if schemes.is_scheme(self.scheme):
+        scheme = [str(self.scheme)] if schemes.is_scheme(self.scheme) else []
+        if too_long := [*scheme, *self.model.maps]:
             raise ValueError(
-                f"A command line cannot hold {self.scheme}; "
+                f"A command line cannot hold {too_long[0]}; "
                 "save the recipe as JSON and run it with --recipe."
             )
         words = ["napari-diffusion", "run", source, target, "--model", self.model.name]
@@ -370,7 +381,11 @@ def _model(name: Any, values: Any) -> Model:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a NumPy number to a Python number, for JSON."""
+    """Convert NumPy numbers to Python numbers and tuples to lists, for JSON."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
-from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise import carries_noise
 from napari_diffusion.operators.impulse_fill import fill_impulses
@@ -58,6 +59,8 @@ class Patch:
         Voxel size along the diffusing axes [length].
     impulses
         Hot and dead voxels, shape of the field; None without any.
+    place
+        Where the box lies in the image, per spatial axis.
     following
         Reads the same box of the next frame along the axis of time; None for a single frame.
     """
@@ -72,6 +75,7 @@ class Patch:
     whole: tuple[int, ...]
     spacings: tuple[float, ...]
     impulses: NDArray[np.bool_] | None = None
+    place: Place | None = None
     following: Callable[[], Patch] | None = None
 
     @property
@@ -92,6 +96,7 @@ class Patch:
             first=tuple(f + part.start for f, part in zip(self.first, slices, strict=True)),
             box=tuple(part.stop - part.start for part in slices),
             impulses=None if self.impulses is None else self.impulses[:, *box],
+            place=None if self.place is None else self.place.moved([part.start for part in box]),
             following=None,
         )
 
@@ -214,7 +219,8 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         whole = [problem.shape[i] for i in problem.axes]
         regions = regions.reshape(whole)[tuple(space[i] for i in problem.axes)]
     data = part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
-    own = make_problem(data, problem.recipe, problem.geometry)
+    corner = Domain(place=problem.place.moved([first for first, _ in box]))
+    own = make_problem(data, problem.recipe, problem.geometry, corner)
     field = own.read(next(iter(own.frames())))[0][own.filtered_channels]
     if regions is None:
         regions = own.regions_of(next(iter(own.frames())))
@@ -240,5 +246,6 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         box=tuple(stop - start for start, stop in box),
         whole=tuple(problem.shape[i] for i in problem.axes),
         spacings=problem.spacing,
+        place=own.grid().place,
         impulses=impulses if impulses is not None and impulses.any() else None,
     )

@@ -179,7 +179,7 @@ class RiskCurve:
             field,
             RecipeFields(model, time, nan="mask" if has_holes else "raise"),
             Geometry(patch.spacing, channel_axis=0, channel_weights=self.weights),
-            Domain(labels=patch.regions),
+            Domain(labels=patch.regions, place=patch.place),
         )
 
     def _sums(self, images: Sequence[FloatArray]) -> list[Sums]:

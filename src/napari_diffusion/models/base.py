@@ -7,7 +7,7 @@ features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,29 @@ from numpy.typing import NDArray
 from napari_diffusion.core.parameters import Parameter, check_parameters, param, parameters
 from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.threshold_map import ThresholdMap, map_checker
 
-__all__ = ["Model", "Parameter", "param", "parameters"]
+__all__ = ["Model", "Parameter", "ThresholdMap", "param", "parameters", "threshold_map"]
+
+
+def threshold_map(threshold: str) -> Any:
+    """Declare a map of factors of a threshold, by which it differs from place to place.
+
+    `operators.threshold_map` says where the factors lie. A model passes the map to its
+    `Diffusivity`, or to `Features.relative`.
+
+    Parameters
+    ----------
+    threshold
+        Name of the parameter that is the threshold. The map is called ``kappa_map`` for ``kappa``.
+    """
+    return param(
+        None,
+        f"Map of the threshold: factors of {threshold} on a coarse grid over the image.",
+        convert=map_checker(f"{threshold}_map"),
+        hidden=True,
+        is_map=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +103,12 @@ class Model:
 
         A run of time 0 returns the image unchanged, without both transforms.
         """
+
+    @property
+    def maps(self) -> dict[str, ThresholdMap]:
+        """The maps of thresholds that are set, by the names of their parameters."""
+        values = {p.name: getattr(self, p.name) for p in parameters(self) if p.is_map}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def has_transform(self) -> bool:

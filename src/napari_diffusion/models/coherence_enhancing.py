@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.models.base import Model, param
+from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.features import Features, gradient_unit, in_gradient_unit
 from napari_diffusion.operators.tensor import DiffusionTensor, beyond_rounding
 
@@ -68,11 +68,12 @@ class CoherenceEnhancing(Model):
         le=100,
         absent=0.0,
     )
+    kappa_map: ThresholdMap | None = threshold_map("kappa")
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
         unit = gradient_unit(self.kappa)
-        matrix = f.structure(self.sigma, self.rho, unit)
+        matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
         maxima = (1.0,) * (len(f.axes) - 1) + (self.alpha,)
         return DiffusionTensor(matrix, self.spectrum, maxima, unit=unit)
 

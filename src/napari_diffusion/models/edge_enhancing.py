@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.models.base import Model, param
+from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features, gradient_unit, in_gradient_unit
 from napari_diffusion.operators.tensor import DiffusionTensor
@@ -53,11 +53,12 @@ class EdgeEnhancing(Model):
         ge=0,
         suggest="voxels",
     )
+    kappa_map: ThresholdMap | None = threshold_map("kappa")
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
         unit = gradient_unit(self.kappa)
-        matrix = f.structure(self.sigma, self.rho, unit)
+        matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
         return DiffusionTensor(matrix, self.spectrum, unit=unit)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:

@@ -5,16 +5,14 @@ r"""Hybrid diffusion: edge-enhancing on sheets and in flat regions, coherence-en
    \xi = \frac{\mu_1}{a + \mu_2} - \frac{\mu_2}{a + \mu_3}
 
 with the eigenvalues :math:`\mu_1 \ge \mu_2 \ge \mu_3` of the structure tensor, ``contrast`` h,
-``coherence`` c and Weickert diffusivity g. The edge-enhancing diffusivities are
-:math:`\lambda^e_1 = g(|\nabla u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. The coherence-enhancing
-ones are :math:`\lambda^c_{1,2} = \alpha` and
-:math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`.
-With :math:`a = \alpha\kappa^2`, a is a squared gradient; the published :math:`a = \alpha` has no
-unit. `operators.tensor.resolved` bounds :math:`h^2` and a from below. In 2-D the eigenvalues are
-:math:`\mu_2`, :math:`\mu_3`, and the first fraction is one. On a plane :math:`\varepsilon = 1`,
-without a gradient D = I. Equal eigenvalues have one diffusivity, the first of theirs.
-
-Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
+``coherence`` c and Weickert diffusivity g. The edge-enhancing diffusivities are :math:`\lambda^e_1
+= g(|\nabla u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. The coherence-enhancing ones are
+:math:`\lambda^c_{1,2} = \alpha` and :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2
+(a+\mu_3)^4/\mu_2^4)`. Here :math:`a = \alpha\kappa^2` is a squared gradient; the published :math:`a
+= \alpha` has no unit. `operators.tensor.resolved` bounds :math:`h^2` and a from below.
+``kappa_map`` holds for h, too. In 2-D the eigenvalues are :math:`\mu_2`, :math:`\mu_3`, and the
+first fraction is one. On a plane :math:`\varepsilon = 1`, without a gradient D = I. Equal
+eigenvalues have one diffusivity. Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_diffusion.models.base import Model, param
+from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features, gradient_unit
 from napari_diffusion.operators.tensor import DiffusionTensor, resolved
@@ -65,12 +63,14 @@ class Hybrid(Model):
     )
     coherence: float = param(15.0, "How straight a tube must be to be followed.", gt=0)
     alpha: float = param(0.01, "Smoothing across a tube, as a share of that along it.", gt=0, le=1)
+    kappa_map: ThresholdMap | None = threshold_map("kappa")
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the structure tensor."""
         unit = gradient_unit(self.kappa, self.contrast)
-        extra, matrix = (f.grad2(self.sigma, unit),), f.structure(self.sigma, self.rho, unit)
-        return DiffusionTensor(matrix, self.spectrum, extra=extra, unit=unit)
+        grad2 = f.relative(f.grad2(self.sigma, unit), self.kappa_map)
+        matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
+        return DiffusionTensor(matrix, self.spectrum, extra=(grad2,), unit=unit)
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_diffusion.models.base import Model, param
+from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.curvature import LevelSetCurvature
 from napari_diffusion.operators.diffusivity import CODES, Diffusivity
 from napari_diffusion.operators.features import Features
@@ -42,7 +42,9 @@ class ModifiedCurvature(Model):
     diffusivity: str = param(
         "exponential", "How smoothing falls off with the gradient.", choices=tuple(CODES)[1:]
     )
+    kappa_map: ThresholdMap | None = threshold_map("kappa")
 
     def operator(self, f: Features) -> LevelSetCurvature:
         """Return curvature motion with g of the whole gradient at each face."""
-        return LevelSetCurvature(f.grad2(0.0), Diffusivity(self.diffusivity, self.kappa))
+        g = Diffusivity(self.diffusivity, self.kappa, self.kappa_map)
+        return LevelSetCurvature(f.grad2(0.0), g)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_diffusion.backends.base import DiffusivityFunction
-from napari_diffusion.models.base import Model, param
+from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.diffusivity import CODES, Diffusivity
 from napari_diffusion.operators.divergence import FaceDiffusivity, VoxelDiffusivity
 from napari_diffusion.operators.features import Features
@@ -55,6 +55,7 @@ class PeronaMalik(Model):
         ge=0,
         suggest="scale",
     )
+    kappa_map: ThresholdMap | None = threshold_map("kappa")
 
     def __post_init__(self) -> None:
         """Check the parameters, and the values of a function."""
@@ -63,7 +64,7 @@ class PeronaMalik(Model):
 
     def operator(self, f: Features) -> FaceDiffusivity | VoxelDiffusivity:
         """Return g of each face difference, or g of the smoothed gradient at the voxels."""
-        g = Diffusivity(self.diffusivity, self.kappa)
+        g = Diffusivity(self.diffusivity, self.kappa, self.kappa_map)
         if self.sigma == 0:
             return FaceDiffusivity(g)
         return VoxelDiffusivity(f.apply(g, f.grad2(self.sigma)))

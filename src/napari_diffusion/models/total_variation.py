@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from napari_diffusion.models.base import Model, param
+from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.divergence import GradientDiffusivity
 from napari_diffusion.operators.features import Features
@@ -49,6 +49,7 @@ class TotalVariation(Model):
         gt=0,
         le=1,
     )
+    kappa_map: ThresholdMap | None = threshold_map("kappa")
 
     def with_max_diffusivity(self, limit: float) -> Self:
         """Return the flow with an ``epsilon`` of at least 1/``limit``."""
@@ -61,6 +62,6 @@ class TotalVariation(Model):
         """
         return GradientDiffusivity(
             f.grad2(0.0),
-            Diffusivity("charbonnier", self.epsilon * self.kappa),
+            Diffusivity("charbonnier", self.epsilon * self.kappa, self.kappa_map),
             maximum=1 / self.epsilon,
         )

@@ -194,8 +194,6 @@ class Operator(ABC):
         Whether the diffusivity depends on the direction; `eigenvalues` and `directions` then exist.
     converges
         Whether results converge as the steps shrink, so that a scheme of higher order pays.
-    is_chunked
-        Whether a slab is computed in chunks of a few planes, each with its own features.
     compares_gradients
         Whether gradients of any magnitude matter, because they are compared with one another.
     has_voxel_conductance
@@ -207,9 +205,13 @@ class Operator(ABC):
     is_linear: ClassVar[bool] = False
     has_tensor: ClassVar[bool] = False
     converges: ClassVar[bool] = False
-    is_chunked: ClassVar[bool] = False
     compares_gradients: ClassVar[bool] = False
     has_voxel_conductance: ClassVar[bool] = False
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether a slab is computed in chunks of a few planes, each with its own features."""
+        return False
 
     @property
     def calls_function(self) -> bool:

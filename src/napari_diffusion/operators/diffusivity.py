@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import DiffusivityFunction
 from napari_diffusion.backends.reference.stages import diffusivity
+from napari_diffusion.operators.threshold_map import ThresholdMap, differs
 
 LINEAR = 0
 #: Code of each named diffusivity in the kernels of both backends.
@@ -66,10 +67,18 @@ class Diffusivity:
         The values of a function are checked at every evaluation.
     kappa
         Gradient magnitude at which the flux is largest [intensity/length].
+    kappa_map
+        Factors of ``kappa`` over the image, see `operators.threshold_map`; ``None`` for 1.
     """
 
     name: str | DiffusivityFunction = "linear"
     kappa: float = 1.0
+    kappa_map: ThresholdMap | None = None
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the threshold differs from ``kappa`` at some place."""
+        return differs(self.kappa_map)
 
     @property
     def code(self) -> int | DiffusivityFunction:
@@ -77,7 +86,7 @@ class Diffusivity:
         return CODES[self.name] if isinstance(self.name, str) else self.name
 
     def scaled(self, grad2: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Turn :math:`s^2` into :math:`q`, in place, and return it."""
+        """Turn :math:`s^2` into :math:`q`, in place, and return it, where the map is 1."""
         inverse = 1 / self.kappa
         # q may overflow, since g(inf) = 0. The factor stays finite: infinity times 0 would be NaN.
         factor = min(inverse * inverse, float(np.finfo(grad2.dtype).max))

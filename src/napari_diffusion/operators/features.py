@@ -24,6 +24,7 @@ from napari_diffusion.operators.smoothing import (
     smoothing_series,
     smoothing_taps,
 )
+from napari_diffusion.operators.threshold_map import ThresholdMap, differs, write_reciprocals
 
 #: Smallest and largest number per size of a float [bytes] whose square is a normal number.
 SQUARE_RANGE = {4: (2e-19, 1e18), 8: (1e-150, 1e150)}
@@ -152,8 +153,31 @@ class Features:
 
     def apply(self, diffusivity: Diffusivity, grad2: Field) -> Field:
         r"""Replace ``grad2`` by :math:`g(|\nabla u|)` in place, and return it."""
-        self.kernels.diffusivity(diffusivity.code, diffusivity.scaled(grad2))
+        q = self.relative(diffusivity.scaled(grad2), diffusivity.kappa_map)
+        self.kernels.diffusivity(diffusivity.code, q)
         return grad2
+
+    def relative(self, squares: Field, kappa_map: ThresholdMap | None) -> Field:
+        """Divide squared gradients by the squared factors of a map, in place, and return them.
+
+        A model that compares the result with kappa² compares the gradients with kappa times the
+        local factor. The last axes of ``squares`` are those of the slab.
+        """
+        factors = self.reciprocal_factors(kappa_map)
+        if factors is not None:
+            with np.errstate(over="ignore"):
+                squares *= np.square(factors, out=factors)
+        return squares
+
+    def reciprocal_factors(self, kappa_map: ThresholdMap | None) -> Field | None:
+        """Return 1 divided by the factors of a map at the voxels; ``None`` where all are 1."""
+        place = self.grid.place
+        if kappa_map is None or place is None or not differs(kappa_map):
+            return None
+        shape = (self.hi - self.lo, *self.u.shape[2:])
+        out = self.scratch.take("factors", shape, self.u.dtype)
+        write_reciprocals(kappa_map, place, self.lo, self.hi, self.kernels, out)
+        return out
 
     def structure(self, sigma: float, rho: float, unit: float = 1.0) -> Field:
         r"""Return the entries of the structure tensor [``unit``²].
@@ -365,7 +389,19 @@ class Features:
             momentum, tau = chebyshev_stage(k, self.grid)
             a = np.array([tau / h**2 for h in self.grid.spacing], term.dtype)
             self.kernels.step(
-                term, previous, 0, planes, a, a, momentum, LINEAR, None, 0, faces, self.weights
+                term,
+                previous,
+                0,
+                planes,
+                a,
+                a,
+                momentum,
+                LINEAR,
+                None,
+                None,
+                0,
+                faces,
+                self.weights,
             )
             term, previous = previous, term
             total += term.dtype.type(weights[k]) * (term - begin)

@@ -34,8 +34,9 @@ class ChunkStep:
         Field before and after the stage.
     start, stop
         First plane, and the plane after the last.
-    values, first
-        Values of the operator at the voxels, from plane ``first``; ``None`` without any.
+    values, factors, first
+        Values of the operator, and reciprocal factors of its threshold, at the voxels from plane
+        ``first`` on; ``None`` without any.
     stage
         The stage.
     grid, backend, weights
@@ -47,6 +48,7 @@ class ChunkStep:
     start: int
     stop: int
     values: Field | None
+    factors: Field | None
     first: int
     stage: Stage
     grid: Grid
@@ -66,6 +68,7 @@ class ChunkStep:
             self.stage.momentum,
             diffusivity.code,
             self.values,
+            self.factors,
             self.first,
             self.grid.open_faces,
             self.weights,
@@ -89,6 +92,7 @@ class ChunkStep:
             min(1 / diffusivity.kappa, largest_factor(dtype)) ** 2,
             cap,
             self.values,
+            self.factors,
             self.first,
             self.grid.open_faces,
             self.weights,
@@ -102,7 +106,9 @@ class ScalarOperator(Operator):
     ----------
     values
         Values at the voxels, from which the weights of the faces are computed; only of operators
-        with ``is_chunked``.
+        with ``has_values``.
+    has_values
+        Whether the operator has values at the voxels.
     diffusivity
         The diffusivity g.
     kernel
@@ -112,6 +118,7 @@ class ScalarOperator(Operator):
     values: NDArray[np.floating]
     diffusivity: Diffusivity
     kernel: ClassVar[str] = "step"
+    has_values: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, step: ChunkStep) -> None:
@@ -122,6 +129,11 @@ class ScalarOperator(Operator):
         return ScalarStepper(context)
 
     @property
+    def is_chunked(self) -> bool:
+        """Whether there are values, or factors of the threshold, at the voxels."""
+        return self.has_values or self.diffusivity.has_map
+
+    @property
     def calls_function(self) -> bool:
         """Whether a stage calls a diffusivity function of the user at every face."""
         return callable(self.diffusivity.code)
@@ -129,13 +141,14 @@ class ScalarOperator(Operator):
     def stage_calls(self, strict: bool) -> tuple[Any, ...]:
         """Return the kernel, the diffusivity and the class, which says how values are used."""
         code: int | DiffusivityFunction = self.diffusivity.code
-        return (self.kernel, code, type(self).__name__)
+        mapped = ("mapped",) if self.diffusivity.has_map else ()
+        return (self.kernel, code, type(self).__name__, *mapped)
 
 
 class ValuedOperator(ScalarOperator):
     """Base class of the scalar operators that are built from features at the voxels."""
 
-    is_chunked = True
+    has_values = True
 
     def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
         """Return the planes of features, of values and of their surroundings."""
@@ -173,9 +186,13 @@ class ScalarStepper(Stepper):
             new = first if values is None else values_end
             features = context.features(u, new, last, features)
             operator: Any = context.build(features)
-            if operator.is_chunked:
+            if operator.has_values:
                 values = self._append(values, operator.values, new - first, last - first)
                 values_end = last
+            kappa_map = operator.diffusivity.kappa_map
+            factors = None
+            if kappa_map is not None:
+                factors = context.features(u, first, last).reciprocal_factors(kappa_map)
             operator.apply(
                 ChunkStep(
                     u=u,
@@ -183,6 +200,7 @@ class ScalarStepper(Stepper):
                     start=start,
                     stop=stop,
                     values=values,
+                    factors=factors,
                     first=first,
                     stage=stage,
                     grid=context.grid,

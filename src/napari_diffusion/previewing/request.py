@@ -123,7 +123,9 @@ class PreviewRequest:
             block.reordered(np.asarray(block.read(image)), order),
             replace(problem.recipe, model=model, scheme=self.plan.scheme, strict=self.plan.strict),
             replace(problem.geometry, spacing=spacing),
-            Domain(block.reordered(mask, order), block.reordered(labels, order)),
+            Domain(
+                block.reordered(mask, order), block.reordered(labels, order), block.place(order)
+            ),
         )
 
     @property

@@ -165,6 +165,7 @@ class Exact(Scheme):
                     momentum,
                     LINEAR,
                     None,
+                    None,
                     0,
                     grid.open_faces,
                     context.weights,

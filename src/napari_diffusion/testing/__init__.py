@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from napari_diffusion.testing.backends import check_backend
+from napari_diffusion.testing.cases import CASES, ROUNDING, Case
 from napari_diffusion.testing.formats import check_format
-from napari_diffusion.testing.laws import CASES, LAWS, ROUNDING, Case, check_model
+from napari_diffusion.testing.laws import LAWS, check_model
 from napari_diffusion.testing.schemes import check_scheme
 
 __all__ = [

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +21,21 @@ from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.models import BUILTIN, PeronaMalik
+from napari_diffusion.models import BUILTIN, EdgeEnhancing, PeronaMalik, TotalVariation
 from napari_diffusion.operators.diffusivity import CODES
-from napari_diffusion.testing.laws import CASES, RANGE, ROUNDING
+from napari_diffusion.testing.cases import CASES, RANGE, ROUNDING
 
 #: All models, and Perona-Malik with each diffusivity at faces and at voxels.
 MODELS = (
     *(kind() for kind in BUILTIN),
     *(PeronaMalik(diffusivity=name, sigma=sigma) for name in [*CODES][1:] for sigma in (0.0, 1.0)),
+)
+#: Models with a map of their threshold, in 2-D and in 3-D.
+_MAPS: Any = [0.5 + np.arange(12).reshape(shape) % 5 for shape in ((4, 3), (2, 3, 2))]
+MAPPED = tuple(
+    kind(kappa_map=values)
+    for kind in (PeronaMalik, TotalVariation, EdgeEnhancing)
+    for values in _MAPS
 )
 #: Cases with unequal voxel sizes, which show every factor of a spacing.
 UNEQUAL = tuple(case for case in CASES if len(set(case.spacing)) > 1)
@@ -39,8 +47,8 @@ CUT_EVERY = 5
 
 def problems() -> Iterator[Problem]:
     """Yield runs of all models: 2-D and 3-D, both data types, plain, strict and with labels."""
-    for model in MODELS:
-        for case in UNEQUAL:
+    for model in (*MODELS, *MAPPED):
+        for case in filter(lambda case: case.fits(model), UNEQUAL):
             labels = np.indices(case.shape).sum(0) // 3 % 4
             for strict, regions in ((False, None), (True, None), (False, labels)):
                 recipe = RecipeFields(model, case.time(model) / 4, strict=strict)

@@ -26,7 +26,7 @@ from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.models import EdgeEnhancing, Linear, Model, PeronaMalik
 from napari_diffusion.schemes import Scheme
-from napari_diffusion.testing.laws import CONSTANTS, RANGE, ROUNDING, Case
+from napari_diffusion.testing.cases import CONSTANTS, RANGE, ROUNDING, Case
 
 MODELS: tuple[Model, ...] = (Linear(), PeronaMalik(sigma=1.0), EdgeEnhancing())
 CASE = Case((9, 15, 14), (4.0, 1.0, 0.8), "float64")

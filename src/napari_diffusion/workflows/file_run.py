@@ -69,8 +69,10 @@ class FileOptions:
             name: read_regions(name, path, volume, assignment)
             for name, path in self.region_files.items()
         }
-        domain = Domain(**{name: each.values for name, each in regions.items()})
-        return domain, tuple(note for each in regions.values() for note in each.notes)
+        mask, labels = (
+            regions[name].values if name in regions else None for name in ("mask", "labels")
+        )
+        return Domain(mask, labels), tuple(note for each in regions.values() for note in each.notes)
 
 
 @dataclass(frozen=True)

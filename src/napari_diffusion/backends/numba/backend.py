@@ -108,15 +108,21 @@ class NumbaBackend(Backend):
         momentum: float,
         code: int | DiffusivityFunction,
         g: Field | None,
-        g_start: int,
+        k: Field | None,
+        start: int,
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
         """See `reference.stages.step`."""
-        flat_u, flat_out, flat_g, flat_faces = _flat(u), _flat(out), _flat(g), _flat(faces)
+        flat_u, flat_out, values, flat_faces = (
+            _flat(u),
+            _flat(out),
+            (_flat(g), _flat(k)),
+            _flat(faces),
+        )
         m = u.dtype.type(momentum)
         self._stages.step(
-            flat_u, flat_out, u.shape, lo, hi, a, b, m, code, flat_g, g_start, flat_faces, w
+            flat_u, flat_out, u.shape, lo, hi, a, b, m, code, *values, start, flat_faces, w
         )
 
     def gradient_step(
@@ -132,16 +138,18 @@ class NumbaBackend(Backend):
         k2: float,
         cap: float,
         s2: Field,
-        s2_start: int,
+        k: Field | None,
+        start: int,
         faces: OpenFaces | None,
         w: Field,
     ) -> None:
         """See `reference.stages.gradient_step`."""
-        flat_u, flat_out, flat_s2, flat_faces = _flat(u), _flat(out), _flat(s2), _flat(faces)
+        flat_u, flat_out, flat_faces = _flat(u), _flat(out), _flat(faces)
+        values = _flat(s2), _flat(k)
         t = u.dtype.type
         settings = t(momentum), code, t(k2), t(cap)
         self._stages.gradient_step(
-            flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, flat_s2, s2_start, flat_faces, w
+            flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, *values, start, flat_faces, w
         )
 
     def grad2(
@@ -183,6 +191,19 @@ class NumbaBackend(Backend):
     ) -> None:
         """See `reference.features.smooth_differences`."""
         self._features.smooth(_flat(u), u.shape, lo, hi, *taps, True, _flat(out))
+
+    def reciprocals(
+        self,
+        middle: Field,
+        difference: Field,
+        lowest: Field,
+        starts: NDArray[np.intp],
+        offset: Field,
+        out: Field,
+    ) -> None:
+        """See `reference.features.reciprocals`."""
+        pieces = _flat(middle), _flat(difference), _flat(lowest)
+        self._features.reciprocals(*pieces, starts, offset, _flat(out))
 
     def count_invalid(self, u: Field, start: int, stop: int, limit: float) -> int:
         """See `reference.features.count_invalid`."""

@@ -478,6 +478,27 @@ def structure(u, shape, start, nz, lo, hi, pairs, scale, wz, wy, wx, w, out):
                     )
 
 
+@row
+def _linear_row(middle, difference, lowest, offset, t, out, r, n):
+    """Write reciprocals of a linear piece of a row."""
+    one = out.dtype.type(1)
+    for i in range(n):
+        out[r + i] = one / max(middle + difference * offset[t + i], lowest)
+
+
+@jit
+def reciprocals(middle, difference, lowest, starts, offset, out):
+    """Reciprocals of rows that are linear in pieces; see `reference.features.reciprocals`."""
+    pieces, n = U(len(starts) - 1), U(len(offset))
+    for y in range(U(len(middle)) // pieces):
+        for k in range(pieces):
+            start, p = U(starts[k]), y * pieces + k
+            count = U(starts[k + U(1)]) - start
+            _linear_row(
+                middle[p], difference[p], lowest[p], offset, start, out, y * n + start, count
+            )
+
+
 @jit
 def count_invalid(u, start, stop, limit):
     """Count the values in u[start:stop] that are NaN or beyond +-limit."""

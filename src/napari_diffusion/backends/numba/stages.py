@@ -188,10 +188,10 @@ def _gather(u, out, shape, lo, hi, a, momentum, g, g_start, faces):
 
 
 @row
-def _conductance_row(kind, u, near, far, volume, b, w, q, r, n):
+def _conductance_row(kind, u, near, far, volume, b, w, k, k_near, k_far, q, r, n):
     """q[r:r+n] = g of the weighted sum over channels of squared differences.
 
-    All channels share this conductance.
+    All channels share this conductance. ``k`` holds reciprocal factors of the threshold.
     """
     for i in range(n):
         q[r + i] = u.dtype.type(0)
@@ -200,6 +200,11 @@ def _conductance_row(kind, u, near, far, volume, b, w, q, r, n):
         for i in range(n):
             d = u[p + far + i] - u[p + near + i]
             q[r + i] += wb * (d * d)
+    if k is not None:
+        half = u.dtype.type(0.5)
+        for i in range(n):
+            mean = half * (k[k_near + i] + k[k_far + i])
+            q[r + i] *= mean * mean
     for i in range(n):
         q[r + i] = _flux(kind, u.dtype.type(1), q[r + i])
 
@@ -216,11 +221,17 @@ def _shared_flux_row(q, u, near, far, a, faces, fp, bit, f, r, n):
 
 
 @row
-def _flux_row(kind, u, near, far, a, b, f, r, n):
-    """Fluxes a g(b^2 d^2) d with d = u[far] - u[near]."""
+def _flux_row(kind, u, near, far, a, b, k, k_near, k_far, f, r, n):
+    """Fluxes a g(b^2 d^2) d with d = u[far] - u[near].
+
+    ``k`` holds reciprocal factors of the threshold, by whose mean b is multiplied.
+    """
+    half = u.dtype.type(0.5)
     for i in range(n):
         d = u[far + i] - u[near + i]
         s = b * d
+        if k is not None:
+            s = s * (half * (k[k_near + i] + k[k_far + i]))
         f[r + i] = _flux(kind, a * d, s * s)
 
 
@@ -240,13 +251,19 @@ def _carry_rows(u, p, fx, fy, fz, carry_y, ry, carry_z, rz, out, o, n):
 
 
 @row
-def _fused_rows(kind, u, p, above, beyond, ay, by, az, bz, fx, carry_y, ry, carry_z, rz, out, o, n):
+def _fused_rows(
+    kind, u, p, above, beyond, ay, by, az, bz, k, v, v_above, v_beyond,
+    fx, carry_y, ry, carry_z, rz, out, o, n,
+):  # fmt: skip
     """As `_carry_rows`, with the fluxes along y and z computed in the same loop."""
-    one = U(1)
+    one, half = U(1), u.dtype.type(0.5)
     for i in range(n):
         centre = u[p + i]
         dy, dz = u[above + i] - centre, u[beyond + i] - centre
         sy, sz = by * dy, bz * dz
+        if k is not None:
+            own = k[v + i]
+            sy, sz = sy * (half * (own + k[v_above + i])), sz * (half * (own + k[v_beyond + i]))
         y, z = _flux(kind, ay * dy, sy * sy), _flux(kind, az * dz, sz * sz)
         out[o + i] = centre + (
             (fx[i + one] - fx[i]) + ((y - carry_y[ry + i]) + (z - carry_z[rz + i]))
@@ -257,7 +274,7 @@ def _fused_rows(kind, u, p, above, beyond, ay, by, az, bz, fx, carry_y, ry, carr
 
 @jit
 def _sweep(
-    u, out, shape, lo, hi, out_lo, out_planes, a, b, momentum, kind, faces, w,
+    u, out, shape, lo, hi, out_lo, out_planes, a, b, momentum, kind, k, k_start, faces, w,
     carry_y, carry_z, fx, fy, fz, qx, qy, qz, old,
 ):  # fmt: skip
     """Planes lo:hi of a stage with a diffusivity per face; plane 0 of ``out`` is plane ``out_lo``.
@@ -275,11 +292,18 @@ def _sweep(
             carry_y[i] = u.dtype.type(0)
         for y in range(ny):
             p, start = z * plane + y * nx, (z - U(out_lo)) * plane + y * nx
+            v = p - U(k_start) * plane
             above = nx if y + one < ny else zero
             if shared:
-                _conductance_row(kind, u, p, p + beyond, volume, b[0], w, qz, zero, nx)
-                _conductance_row(kind, u, p, p + above, volume, b[1], w, qy, zero, nx)
-                _conductance_row(kind, u, p, p + one, volume, b[2], w, qx, one, nx - one)
+                _conductance_row(
+                    kind, u, p, p + beyond, volume, b[0], w, k, v, v + beyond, qz, zero, nx
+                )
+                _conductance_row(
+                    kind, u, p, p + above, volume, b[1], w, k, v, v + above, qy, zero, nx
+                )
+                _conductance_row(
+                    kind, u, p, p + one, volume, b[2], w, k, v, v + one, qx, one, nx - one
+                )
             for c in range(channels):
                 s, o = c * volume + p, c * out_volume + start
                 ry, rz = c * nx, c * plane + y * nx
@@ -296,9 +320,10 @@ def _sweep(
                     )
                     _carry_rows(u, s, fx, fy, fz, carry_y, ry, carry_z, rz, out, o, nx)
                 else:
-                    _flux_row(kind, u, s, s + one, a[2], b[2], fx, one, nx - one)
+                    _flux_row(kind, u, s, s + one, a[2], b[2], k, v, v + one, fx, one, nx - one)
                     _fused_rows(
                         kind, u, s, s + above, s + beyond, a[1], b[1], a[0], b[0],
+                        k, v, v + above, v + beyond,
                         fx, carry_y, ry, carry_z, rz, out, o, nx,
                     )  # fmt: skip
                 if momentum != 0:
@@ -306,10 +331,10 @@ def _sweep(
                         out[o + i] += momentum * (u[s + i] - old[i])
 
 
-def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
+def step(u, out, shape, lo, hi, a, b, momentum, code, g, k, start, faces, w):
     """One stage on planes lo:hi of flat fields; see `reference.stages.step`."""
     if g is not None or code == 0:
-        _gather(u, out, shape, lo, hi, a, momentum, g, g_start, faces)
+        _gather(u, out, shape, lo, hi, a, momentum, g, start, faces)
         return
     channels, nz, ny, nx = shape
     rows = (channels * nx, channels * ny * nx, nx + 1, nx, nx, nx + 1, nx, nx, nx)
@@ -319,8 +344,9 @@ def step(u, out, shape, lo, hi, a, b, momentum, code, g, g_start, faces, w):
         # The plane before the slab fills ``scratch`` with its fluxes through the far z faces. Its
         # result is discarded.
         discarded, zero = np.zeros(channels * ny * nx, u.dtype), u.dtype.type(0)
-        _sweep(u, discarded, shape, lo - 1, lo, lo - 1, 1, a, b, zero, kind, faces, w, *scratch)
-    _sweep(u, out, shape, lo, hi, 0, nz, a, b, momentum, kind, faces, w, *scratch)
+        before = discarded, shape, lo - 1, lo, lo - 1, 1
+        _sweep(u, *before, a, b, zero, kind, k, start, faces, w, *scratch)
+    _sweep(u, out, shape, lo, hi, 0, nz, a, b, momentum, kind, k, start, faces, w, *scratch)
 
 
 @row
@@ -362,11 +388,11 @@ def _face_gradient_row(s, r, before, b, after, e, s2, near, far, q, n):
 
 @helper
 def _exchange_row(
-    kind, u, p, down, up, up2, a, b2, k2, cap, s2, v, faces, fp, bit, gain, loss, r, n
+    kind, u, p, down, up, up2, a, b2, k2, cap, s2, k, v, faces, fp, bit, gain, loss, r, n
 ):
     """Gain of the near and loss of the far voxels across the faces between p and p + up.
 
-    For a single channel, in one pass.
+    For a single channel, in one pass. ``k`` holds reciprocal factors of the threshold.
     """
     t = u.dtype.type
     half, quarter, one, zero = t(0.5), t(0.25), t(1), t(0)
@@ -381,7 +407,11 @@ def _exchange_row(
         square, around = b2 * (d * d), b2 * (before * before + after * after)
         near, far = s2[v + i], s2[v + up + i]
         q = max(half * square + (half * (near + far) - quarter * around), square)
-        flux = _flux(kind, a * d, k2 * q)
+        if k is None:
+            flux = _flux(kind, a * d, k2 * q)
+        else:
+            mean = half * (k[v + i] + k[v + up + i])
+            flux = _flux(kind, a * d, (k2 * q) * (mean * mean))
         if cap is None:
             gain[r + i] = flux
             loss[r + i] = flux
@@ -392,10 +422,16 @@ def _exchange_row(
 
 
 @helper
-def _share_row(kind, a, k2, cap, q, s2, p_near, p_far, near, far, r, n):
+def _share_row(kind, a, k2, cap, q, s2, k, p_near, p_far, near, far, r, n):
     """Conductances of faces for the near and for the far voxels, from the squared gradient q."""
-    for i in range(n):
-        near[r + i] = _flux(kind, q.dtype.type(1), k2 * q[r + i])
+    half = q.dtype.type(0.5)
+    if k is None:
+        for i in range(n):
+            near[r + i] = _flux(kind, q.dtype.type(1), k2 * q[r + i])
+    else:
+        for i in range(n):
+            mean = half * (k[p_near + i] + k[p_far + i])
+            near[r + i] = _flux(kind, q.dtype.type(1), (k2 * q[r + i]) * (mean * mean))
     if cap is None:
         for i in range(n):
             near[r + i] *= a
@@ -444,7 +480,7 @@ def _take_row(gain, loss, carry, r, out, o, n):
 
 @helper
 def _face_rows(
-    u, p, down, up, up2, volume, a, b2, kind, k2, cap, s2, v, faces, bit, w,
+    u, p, down, up, up2, volume, a, b2, kind, k2, cap, s2, k, v, faces, bit, w,
     before, s, after, q, near, far, n,
 ):  # fmt: skip
     """Conductances of the faces between rows p and p + up; an offset of zero is a border."""
@@ -452,12 +488,12 @@ def _face_rows(
     _along_row(u, p, up, volume, b2, w, faces, bit, s, U(0), n)
     _along_row(u, p + up, up2, volume, b2, w, faces, bit, after, U(0), n)
     _face_gradient_row(s, U(0), before, U(0), after, U(0), s2, v, v + up, q, n)
-    _share_row(kind, a, k2, cap, q, s2, v, v + up, near, far, U(0), n)
+    _share_row(kind, a, k2, cap, q, s2, k, v, v + up, near, far, U(0), n)
 
 
 @jit
 def _gradient_sweep(
-    u, out, shape, lo, hi, out_lo, out_planes, a, b2, momentum, kind, k2, cap, s2, s2_start,
+    u, out, shape, lo, hi, out_lo, out_planes, a, b2, momentum, kind, k2, cap, s2, k, start,
     faces, w, carry_y, carry_z,
     before, s, after, q, near_x, far_x, near_y, far_y, near_z, far_z, gain, loss,
 ):  # fmt: skip
@@ -467,7 +503,7 @@ def _gradient_sweep(
     """
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
-    volume, out_volume, shift = nz * plane, U(out_planes) * plane, U(s2_start) * plane
+    volume, out_volume, shift = nz * plane, U(out_planes) * plane, U(start) * plane
     zero, one, two = U(0), U(1), U(2)
     for z in range(U(lo), U(hi)):
         down_z, beyond = plane if z > zero else zero, plane if z + one < nz else zero
@@ -491,31 +527,31 @@ def _gradient_sweep(
                     right = one if part == 1 or x + two < nx else zero
                     f, g = p + x, v + x
                     _exchange_row(
-                        kind, u, f, left, one, right, a[2], b2[2], k2, cap, s2, g,
+                        kind, u, f, left, one, right, a[2], b2[2], k2, cap, s2, k, g,
                         faces, f, np.uint8(4), gain, loss, x + one, n,
                     )  # fmt: skip
                 _begin_row(u, p, momentum, gain, loss, out, o, nx)
                 if ny > one:
                     _exchange_row(
-                        kind, u, p, down_y, above, above2, a[1], b2[1], k2, cap, s2, v,
+                        kind, u, p, down_y, above, above2, a[1], b2[1], k2, cap, s2, k, v,
                         faces, p, np.uint8(2), gain, loss, zero, nx,
                     )  # fmt: skip
                     _take_row(gain, loss, carry_y, zero, out, o, nx)
                 if nz > one:
                     _exchange_row(
-                        kind, u, p, down_z, beyond, beyond2, a[0], b2[0], k2, cap, s2, v,
+                        kind, u, p, down_z, beyond, beyond2, a[0], b2[0], k2, cap, s2, k, v,
                         faces, p, np.uint8(1), gain, loss, zero, nx,
                     )  # fmt: skip
                     _take_row(gain, loss, carry_z, y * nx, out, o, nx)
                 continue
             if nz > one:
                 _face_rows(
-                    u, p, down_z, beyond, beyond2, volume, a[0], b2[0], kind, k2, cap, s2, v,
+                    u, p, down_z, beyond, beyond2, volume, a[0], b2[0], kind, k2, cap, s2, k, v,
                     faces, np.uint8(1), w, before, s, after, q, near_z, far_z, nx,
                 )  # fmt: skip
             if ny > one:
                 _face_rows(
-                    u, p, down_y, above, above2, volume, a[1], b2[1], kind, k2, cap, s2, v,
+                    u, p, down_y, above, above2, volume, a[1], b2[1], kind, k2, cap, s2, k, v,
                     faces, np.uint8(2), w, before, s, after, q, near_y, far_y, nx,
                 )  # fmt: skip
             # Along the row, face i lies before voxel i. The first and the last are the border, with
@@ -524,7 +560,7 @@ def _gradient_sweep(
             s[0] = s[nx] = u.dtype.type(0)
             _along_row(u, p, one, volume, b2[2], w, faces, np.uint8(4), s, one, inner)
             _face_gradient_row(s, one, s, zero, s, two, s2, v, v + one, q, inner)
-            _share_row(kind, a[2], k2, cap, q, s2, v, v + one, near_x, far_x, one, inner)
+            _share_row(kind, a[2], k2, cap, q, s2, k, v, v + one, near_x, far_x, one, inner)
             for c in range(channels):
                 pc, o = c * volume + p, c * out_volume + (z - U(out_lo)) * plane + y * nx
                 gain[nx] = loss[0] = u.dtype.type(0)
@@ -541,14 +577,14 @@ def _gradient_sweep(
                     _take_row(gain, loss, carry_z, c * plane + y * nx, out, o, nx)
 
 
-def gradient_step(u, out, shape, lo, hi, a, b2, momentum, code, k2, cap, s2, s2_start, faces, w):
+def gradient_step(u, out, shape, lo, hi, a, b2, momentum, code, k2, cap, s2, k, start, faces, w):
     """One stage on planes lo:hi of flat fields; see `reference.stages.gradient_step`."""
     channels, nz, ny, nx = shape
     rows = (channels * nx, channels * ny * nx, *[nx + 1] * 12)
     scratch = [np.zeros(count, u.dtype) for count in rows]
     # Compiled for each diffusivity, with and without a limit.
     kind, cap = (0,) * code, cap if cap else None
-    gradient = kind, k2, cap, s2, s2_start
+    gradient = kind, k2, cap, s2, k, start
     if lo > 0:
         # As in `step`: the plane before the slab fills ``scratch``, and its result is discarded.
         discarded, zero = np.zeros(channels * ny * nx, u.dtype), u.dtype.type(0)

@@ -24,6 +24,7 @@ class ReferenceBackend(Backend):
     gradient_step = staticmethod(stages.gradient_step)
     grad2 = staticmethod(features.grad2)
     neighbours = staticmethod(features.neighbours)
+    reciprocals = staticmethod(features.reciprocals)
     smooth = staticmethod(features.smooth)
     smooth_differences = staticmethod(features.smooth_differences)
     count_invalid = staticmethod(features.count_invalid)

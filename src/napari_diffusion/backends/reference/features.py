@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -180,6 +181,39 @@ def structure(
     for entry, (i, j) in zip(out, entries(len(axes)), strict=True):
         product = np.tensordot(w, slopes[i] * slopes[j], 1)[None]
         smooth(product, lo - first, hi - first, taps, entry[None])
+
+
+def reciprocals(
+    middle: Field,
+    difference: Field,
+    lowest: Field,
+    starts: NDArray[np.intp],
+    offset: Field,
+    out: Field,
+) -> None:
+    r"""Write the reciprocals of rows that are linear in pieces.
+
+    .. math:: out = 1 / \max(m_k + d_k\,t_i,\ l_k)
+
+    at position i of piece k. Positions ``starts[k]:starts[k + 1]`` belong to piece k.
+
+    Parameters
+    ----------
+    middle, difference, lowest
+        :math:`m_k`, :math:`d_k` and :math:`l_k` of each row, shape (rows, pieces).
+    starts
+        First position of each piece, and the number of positions.
+    offset
+        :math:`t_i` for each position.
+    out
+        The result, shape (rows, positions).
+    """
+    for k, (start, stop) in enumerate(itertools.pairwise(starts)):
+        part, piece = out[:, start:stop], (slice(None), slice(k, k + 1))
+        np.multiply(difference[piece], offset[start:stop], out=part)
+        part += middle[piece]
+        np.maximum(part, lowest[piece], out=part)
+    np.divide(1, out, out=out)
 
 
 def count_invalid(u: Field, start: int, stop: int, limit: float) -> int:

@@ -78,7 +78,8 @@ def step(
     momentum: float,
     code: int | DiffusivityFunction,
     g: Field | None,
-    g_start: int,
+    k: Field | None,
+    start: int,
     faces: OpenFaces | None,
     w: Field,
 ) -> None:
@@ -91,9 +92,12 @@ def step(
     with :math:`a_i = \tau/h_i^2` and no flux through the border or a closed face. If the momentum
     :math:`m` is not zero, ``out`` holds the field of the stage before ``u``.
 
-    ``g`` holds diffusivities at the voxels, from plane ``g_start`` on. The diffusivity of a face is
+    ``g`` holds diffusivities at the voxels, from plane ``start`` on. The diffusivity of a face is
     then the mean of its two voxels. Without ``g`` it is the diffusivity ``code`` of
     :math:`q = \sum_c w_c (b_i\,\delta_i u_c)^2`, with :math:`b_i = 1/(h_i \kappa)`.
+
+    ``k`` holds reciprocal factors of :math:`\kappa` at the voxels, from plane ``start`` on. At a
+    face, :math:`b_i` is multiplied by the mean of its two voxels.
     """
     scale = [value / 2 if g is not None else value for value in a]
     # Along these axes neither b^2 nor 1 / b^2 can overflow.
@@ -102,17 +106,18 @@ def step(
     # Beyond it, g is zero up to rounding, and the square would overflow.
     largest = u.dtype.type(math.sqrt(np.finfo(u.dtype).max) / 4)
 
+    def sum_at_faces(at_voxels: Field, before: slice, after: slice, out: Field) -> Field:
+        """Return the sum of the values at both voxels of the faces."""
+        shift, flat = start * math.prod(u.shape[2:]), at_voxels.reshape(-1)
+        near, far = flat[before.start - shift :], flat[after.start - shift :]
+        return np.add(near[: out.size], far[: out.size], out=out)
+
     def flux(axis: int, before: slice, after: slice, values: Field) -> None:
         np.subtract(flat_channels(u)[:, after], flat_channels(u)[:, before], out=values)
         q = conductance[: values.shape[1]]
         if g is not None:
-            start = g_start * math.prod(u.shape[2:])
-            np.add(
-                g.reshape(-1)[before.start - start :][: q.size],
-                g.reshape(-1)[after.start - start :][: q.size],
-                out=q,
-            )
-        elif code == 1 and is_moderate[axis]:
+            sum_at_faces(g, before, after, q)
+        elif code == 1 and is_moderate[axis] and k is None:
             # (a / b^2) d / (1 / b^2 + d^2) needs two passes less than a d / (1 + b^2 d^2).
             np.square(values[0], out=q)
             if len(values) > 1:
@@ -122,7 +127,10 @@ def step(
             values /= q
             return
         elif code != 0:
-            ratio = np.clip(values * b[axis], -largest, largest)
+            ratio = values * b[axis]
+            if k is not None:
+                ratio *= sum_at_faces(k, before, after, q) / 2
+            np.clip(ratio, -largest, largest, out=ratio)
             np.square(ratio[0], out=q)
             if len(values) > 1:  # the weights sum to one, so a single channel needs none
                 np.dot(w, np.square(ratio), out=q)
@@ -153,7 +161,8 @@ def gradient_step(
     k2: float,
     cap: float,
     s2: Field,
-    s2_start: int,
+    k: Field | None,
+    start: int,
     faces: OpenFaces | None,
     w: Field,
 ) -> None:
@@ -164,9 +173,10 @@ def gradient_step(
        + \tfrac12 \sum_{j \ne i} \bigl(T_j(x) + T_j(x + e_i)\bigr), \qquad
        T_j = \tfrac12 \bigl((D_j^+ u)^2 + (D_j^- u)^2\bigr)
 
-    ``s2`` holds :math:`\sum_j T_j` at the voxels, from plane ``s2_start`` on (see
+    ``s2`` holds :math:`\sum_j T_j` at the voxels, from plane ``start`` on (see
     `features.grad2`). Only the differences along axis i have to be subtracted from it. The flux is
-    :math:`a_i\,g(q)\,\delta_i u`, with q the squared face gradient times ``k2``.
+    :math:`a_i\,g(q)\,\delta_i u`, with q the squared face gradient times ``k2``, and times the
+    squared mean of ``k`` at the two voxels, if it is given.
 
     With ``cap`` above 0 the stage moves level sets. Each voxel then receives the flux times the
     ratio of its own gradient magnitude to that of the face,
@@ -174,19 +184,19 @@ def gradient_step(
     """
     first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
     wide, end = max(lo - 2, 0), min(hi + 2, u.shape[1])
-    total = s2[first - s2_start : last - s2_start]
+    total = s2[first - start : last - start]
     change = np.zeros((u.shape[0], *total.shape), u.dtype)
     # Beyond it, g is zero up to rounding, and its argument would overflow.
     highest = float(np.finfo(u.dtype).max) / 4
     largest = u.dtype.type(min(highest, highest / k2) if k2 > 0 else highest)
     for axis in range(u.ndim - 1):
         # Across the planes, the differences at the next faces outside are needed as well.
-        start = wide if axis == 0 else first
-        part = u[:, start:end] if axis == 0 else u[:, first:last]
+        begin = wide if axis == 0 else first
+        part = u[:, begin:end] if axis == 0 else u[:, first:last]
         near, far = face_ends(axis, part.ndim - 1)
         d = part[(slice(None), *far)] - part[(slice(None), *near)]
         if faces is not None:
-            d = np.where(faces[start : start + part.shape[1]][near] & (1 << axis), d, 0)
+            d = np.where(faces[begin : begin + part.shape[1]][near] & (1 << axis), d, 0)
         square = over_channels(w, np.square(d)) * b2[axis]
         padded = np.pad(square, [(int(i == axis),) * 2 for i in range(square.ndim)])
         before, after = (
@@ -199,6 +209,10 @@ def gradient_step(
         near, far = face_ends(axis, total.ndim)
         q = np.maximum(square / 2 + (total[near] + total[far]) / 2 - beyond, square)
         g = np.minimum(q, largest) * u.dtype.type(k2)
+        if k is not None:
+            factors = k[first - start : last - start]
+            with np.errstate(over="ignore"):
+                g *= np.square((factors[near] + factors[far]) / 2)
         diffusivity(code, g)
         flux = d * a[axis] * g
         if cap:

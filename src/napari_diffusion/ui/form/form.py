@@ -268,8 +268,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.model.tooltip = chosen.summary
         self._suggest_row.visible = self.controls.depends_on_data
         for model, controls in self._controls.items():
-            for control in (*controls.first, *controls.more):
-                control.visible = model is chosen
+            controls.show(model is chosen)
         self.layout_changed.emit()
 
     def _add_controls(self, model: type[Model]) -> None:
@@ -277,7 +276,7 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for control in controls.first:
             self.insert(self.index(self.amount), control)
-        for control in controls.more:
+        for control in (*controls.more, *controls.buttons):
             self.more.body.insert(self.more.body.index(self.unit), control)
 
     def _unit_choices(self, _: Any) -> list[str]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, PushButton, SpinBox
 from magicgui.widgets.bases import ValueWidget
 
 from napari_diffusion.models import Model, Parameter, parameters
+from napari_diffusion.models.base import ThresholdMap
+from napari_diffusion.operators.threshold_map import in_words
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
 
 #: Number of parameters shown at first for a model of which none depends on the data. The others
@@ -85,11 +87,22 @@ class ModelControls:
     ----------
     first, more
         Controls that are shown at first, and those under "More options".
+    without_maps
+        Button that names the maps of the threshold, which come from a recipe, and removes them.
+    buttons
+        This button, under "More options", for a model that can have maps. It is shown while there
+        is one.
     """
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
-        self._parameters = {p.name: p for p in parameters(model)}
+        declared = parameters(model)
+        self._maps: dict[str, ThresholdMap | None] = {p.name: None for p in declared if p.is_map}
+        self.without_maps = PushButton()
+        self.without_maps.changed.connect(self._remove_maps)
+        self.buttons = [self.without_maps] if self._maps else []
+        self._shown = False
+        self._parameters = {p.name: p for p in declared if not p.hidden}
         self._controls = {name: control_of(p) for name, p in self._parameters.items()}
         self._edited: set[str] = set()
         self._filling = False
@@ -122,13 +135,14 @@ class ModelControls:
 
     def value(self) -> Model:
         """Return the model with the values of the controls."""
-        return self.model(**{name: control.value for name, control in self._controls.items()})
+        values = {name: control.value for name, control in self._controls.items()}
+        return self.model(**values, **self._maps)
 
     def set_by_user(self, model: Model) -> None:
         """Show the values of a model as if the user had set them; no suggestion changes them."""
         self.forget_edits()
         self.fill(model)
-        self._edited.update(self._controls)
+        self._edited.update(self._controls, self._maps)
 
     def fill(self, model: Model) -> None:
         """Show the values of a model, except for parameters that the user has set."""
@@ -136,6 +150,33 @@ class ModelControls:
             for name, control in self._controls.items():
                 if name not in self._edited:
                     control.value = getattr(model, name)
+        for name in self._maps:
+            if name not in self._edited:
+                self._maps[name] = getattr(model, name)
+        self._show_maps()
+
+    def show(self, visible: bool) -> None:
+        """Show or hide the controls."""
+        self._shown = visible
+        for control in (*self.first, *self.more):
+            control.visible = visible
+        self._show_maps()
+
+    def _show_maps(self) -> None:
+        """Name the maps on their button."""
+        maps = [in_words(values) for values in self._maps.values() if values is not None]
+        self.without_maps.text = f"Remove the map of {' and '.join(maps)}"
+        self.without_maps.tooltip = (
+            "The threshold differs from place to place: it is multiplied by the factors of a map "
+            "from a recipe. Without the map, it is the same everywhere."
+        )
+        self.without_maps.visible = self._shown and bool(maps)
+
+    def _remove_maps(self) -> None:
+        """Make the thresholds the same everywhere."""
+        self._maps = dict.fromkeys(self._maps)
+        self._edited.update(self._maps)
+        self._show_maps()
 
     def set_unit(self, unit: str, factor: float = 1.0) -> None:
         """Show values in another unit of length; ``factor`` converts a length to it."""

@@ -14,6 +14,8 @@ import numpy as np
 
 import napari_diffusion as nd
 from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.suggestion import suggest_for
@@ -32,8 +34,10 @@ def start_sigma(spacing: Sequence[float]) -> float:
     return float(f"{side:.2g}")
 
 
-def central_patch(image: Any, axes: Sequence[int], channel_axis: int | None) -> Any:
-    """Read a patch from the middle of an image.
+def central_patch(
+    image: Any, axes: Sequence[int], channel_axis: int | None
+) -> tuple[Any, list[int]]:
+    """Read a patch from the middle of an image; also return its first voxel along every axis.
 
     It has at most `PATCH_SIDE` voxels along ``axes``, one frame along other axes, and all channels.
     """
@@ -44,7 +48,7 @@ def central_patch(image: Any, axes: Sequence[int], channel_axis: int | None) -> 
         length = size if axis == channel else min(size, PATCH_SIDE if axis in axes else 1)
         start = (size - length) // 2
         index.append(slice(start, start + length))
-    return np.asarray(image[tuple(index)])
+    return np.asarray(image[tuple(index)]), [part.start for part in index]
 
 
 def suggest_values(
@@ -61,7 +65,16 @@ def suggest_values(
     """
     image, geometry = settings.image, settings.geometry
     axes = range(len(image.shape)) if geometry.axes is None else geometry.axes
-    sample = image if thorough else central_patch(image, axes, geometry.channel_axis)
-    problem = make_problem(sample, replace(settings.recipe, nan="mask"), geometry)
+    sample, place = image, None
+    if not thorough:
+        sample, corner = central_patch(image, axes, geometry.channel_axis)
+        ascending = sorted(axes)
+        place = Place(
+            tuple(corner[axis] for axis in axes),
+            tuple(image.shape[axis] for axis in axes),
+            tuple(ascending.index(axis) for axis in axes),
+        )
+    recipe = replace(settings.recipe, nan="mask")
+    problem = make_problem(sample, recipe, geometry, Domain(place=place))
     options = SuggestionOptions(thorough=thorough, unit=settings.unit)
     return suggest_for([problem], settings.model, options, cancel)

@@ -169,7 +169,7 @@ class ThresholdSection(Section):
             frame = [p for axis, p in enumerate(voxel) if axis not in (geometry.axes or ())]
         # Arrays are compared by identity; the revision counts changes of their values in place.
         impulses = settings.recipe.impulses
-        others = geometry, sigma, frame, impulses, self.context.revision
+        others = geometry, sigma, frame, impulses, self.context.revision, settings.model.maps
         arrays = settings.image, settings.labels
         if not self._is_measured(others, arrays):
             self._measured = others, [_reference(array) for array in arrays]
@@ -224,12 +224,14 @@ class ThresholdSection(Section):
         span = np.geomspace(min(edges[0], value / 10), max(edges[-1], 10 * value), 60)
         plot.show_diffusivity(span, diffusivity_curve(model, span, min(self.context.spacing)))
         fraction = self._gradients.above(value)
+        locally = " times the factor of the map there" if model.maps else ""
         if fraction <= MAX_EDGE_FRACTION:
             effect = "and kept as edges"
         else:
             effect = "and smoothed the less, the steeper they are"
         self.share.value = (
-            f"{_percent(fraction)} of the voxels are steeper than {value:.3g} {unit} {effect}. "
+            f"{_percent(fraction)} of the voxels are steeper than {value:.3g} {unit}{locally} "
+            f"{effect}. "
             "Dashed: how freely is smoothed."
         )
 
