@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.operators.threshold_map import ThresholdMap
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class LevelMap:
         """Ratio of the largest and the smallest factor."""
         return max(self.factors) / min(self.factors)
 
+    @property
+    def nested(self) -> ThresholdMap:
+        """The factors as a map of thresholds: nested tuples, rounded to three digits."""
+        nested: ThresholdMap = _nested([float(f"{v:.3g}") for v in self.factors], self.shape)
+        return nested
+
     def times(self, factor: float) -> LevelMap:
         """Return the map times a constant."""
         return LevelMap(tuple(factor * value for value in self.factors), self.shape)
@@ -57,3 +65,11 @@ class LevelMap:
             weights = np.array([np.interp(voxels, nodes, row) for row in np.eye(len(nodes))])
             values = np.moveaxis(np.tensordot(values, weights, (axis, 0)), -1, axis)
         return values
+
+
+def _nested(values: Sequence[float], shape: tuple[int, ...]) -> Any:
+    """Return values in C order as nested tuples of a shape."""
+    if len(shape) == 1:
+        return tuple(values)
+    size = len(values) // shape[0]
+    return tuple(_nested(values[k * size : (k + 1) * size], shape[1:]) for k in range(shape[0]))

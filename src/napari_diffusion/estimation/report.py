@@ -16,6 +16,7 @@ from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search
 from napari_diffusion.models import Model, Parameter, parameters
+from napari_diffusion.operators.threshold_map import in_words
 
 #: Correlation of neighbours above which noise is not white.
 MIN_CORRELATION = 0.15
@@ -101,6 +102,10 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
         _parameter_line(p, outcome)
         for p in parameters(choice.model)
         if p.suggest in ESTIMATORS and p.name not in outcome.search.fixed
+    ]
+    lines += [
+        f"{name} = {in_words(factors)}: the threshold follows the noise level."
+        for name, factors in choice.model.maps.items()
     ]
     sigma = f"{equivalent_sigma(choice.time):.3g} {unit}"
     amount = f"at most a Gaussian of sigma {sigma}"

@@ -280,11 +280,25 @@ class _Selection:
 
     @cached_property
     def contest(self) -> Contestants:
-        """Models to choose from."""
+        """Models to choose from, with a map of thresholds where the level varies."""
         if isinstance(self.model, Model):
-            return Contestants([self.model], named=True)
+            return Contestants([self._with_map(self.model)], named=True)
         search = self.search(self.probes, sure)
-        return contestants(search.curve.voxel, search.applies)
+        contest = contestants(search.curve.voxel, search.applies)
+        contest.models = [self._with_map(model) for model in contest.models]
+        return contest
+
+    def _with_map(self, model: Model) -> Model:
+        """Return a model whose thresholds follow the noise level, if it can and none is given."""
+        level_map, fixed = self.noise.level_map, self.options.fixed
+        if level_map is None:
+            return model
+        maps = {
+            p.name: level_map.nested
+            for p in parameters(model)
+            if p.is_map and getattr(model, p.name) is None and not {p.name, "kappa"} & set(fixed)
+        }
+        return dataclasses.replace(model, **maps)
 
     def curve(
         self,
