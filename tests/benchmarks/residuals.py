@@ -33,8 +33,8 @@ from PIL import Image
 from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
-from napari_diffusion.estimation.noise import correlated_noise
-from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.noise.evidence import correlated_noise
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.risk import EPSILON
 
 DOCS = Path(__file__).parents[2] / "docs"

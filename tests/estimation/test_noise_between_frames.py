@@ -8,7 +8,7 @@ from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
 from helpers.noisy import blocks, evidence, shared_by_smoothing, smooth_scene, white
-from napari_diffusion.estimation.noise_kinds import estimate_noise
+from napari_diffusion.estimation.noise.kinds import estimate_noise
 from napari_diffusion.io import samples
 
 SHAPE = (256, 256)

@@ -5,8 +5,8 @@ import pytest
 import scipy.ndimage
 
 from helpers.noisy import evidence, shared_by_smoothing, smooth_scene, white
-from napari_diffusion.estimation.noise import gather
-from napari_diffusion.estimation.noise_kinds import estimate_noise
+from napari_diffusion.estimation.noise.evidence import gather
+from napari_diffusion.estimation.noise.kinds import estimate_noise
 
 
 def test_poisson_gain_and_offset_are_accurate():

@@ -10,8 +10,8 @@ import scipy.special
 
 import napari_diffusion as nd
 from helpers.noisy import blocks, noise_probe, shared_by_smoothing, smoothing_gain, white
-from napari_diffusion.estimation.noise_probes import structure_masks
 from napari_diffusion.estimation.patches import Patch
+from napari_diffusion.estimation.probes import structure_masks
 from napari_diffusion.estimation.risk import (
     MIN_NOISE_SHARE,
     careful_risk,

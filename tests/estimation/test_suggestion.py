@@ -13,7 +13,7 @@ from helpers.hostile import check_sentence
 from helpers.lazy_arrays import GeneratedNoise, RecordingArray
 from helpers.noisy import blocks, evidence, smooth_scene, white
 from helpers.problems import problem_of
-from napari_diffusion.estimation.noise_kinds import estimate_noise
+from napari_diffusion.estimation.noise.kinds import estimate_noise
 from napari_diffusion.estimation.patches import MAX_VOXELS, PATCHES_READ, sample_patches
 from napari_diffusion.estimation.risk import MIN_NOISE_SHARE
 

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.ndimage
 
 from napari_diffusion.estimation import risk
-from napari_diffusion.estimation.correlations import correlated_noise
-from napari_diffusion.estimation.noise import carries_noise, gather
+from napari_diffusion.estimation.noise.correlations import correlated_noise
+from napari_diffusion.estimation.noise.evidence import carries_noise, gather
 
 
 def blocks(shape, height=60.0):

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_diffusion.core.gaussian import FWHM, time_for_sigma
 from napari_diffusion.core.parameters import as_number
-from napari_diffusion.estimation.noise_kinds import KINDS
+from napari_diffusion.estimation.noise.kinds import KINDS
 from napari_diffusion.estimation.risk import CRITERIA
 from napari_diffusion.estimation.strength import check_strength
 

@@ -20,7 +20,7 @@ from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
-from napari_diffusion.estimation.noise import carries_noise
+from napari_diffusion.estimation.noise.evidence import carries_noise
 from napari_diffusion.operators.impulse_fill import fill_impulses
 from napari_diffusion.operators.impulses import find_impulses, impulse_axes
 

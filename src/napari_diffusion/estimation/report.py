@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.estimation.aims import MIN_CONTRAST
-from napari_diffusion.estimation.noise import grey_step
-from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.noise.evidence import grey_step
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search

@@ -24,7 +24,7 @@ from napari_diffusion.engine.in_memory import State, evolve, run
 from napari_diffusion.engine.planner import STAGES_PER_TENSOR, Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.estimation.noise import fine_axes
+from napari_diffusion.estimation.noise.evidence import fine_axes
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, Sums, total
 from napari_diffusion.models import Model

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.risk import (
     Sums,
     careful_risk,

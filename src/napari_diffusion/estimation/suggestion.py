@@ -21,7 +21,6 @@ from napari_diffusion.estimation.announcement import (
     Announcement,
     announce,
 )
-from napari_diffusion.estimation.artefacts import is_compressed
 from napari_diffusion.estimation.contest import (
     FIRST_RATIO,
     FIRST_VOXELS,
@@ -30,11 +29,12 @@ from napari_diffusion.estimation.contest import (
     Rounds,
     contestants,
 )
-from napari_diffusion.estimation.measured_noise import combined_noise, measure_noise
-from napari_diffusion.estimation.noise_kinds import Noise
-from napari_diffusion.estimation.noise_probes import make_probe, structure_masks
+from napari_diffusion.estimation.measurement.artefacts import is_compressed
+from napari_diffusion.estimation.measurement.noise import combined_noise, measure_noise
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
+from napari_diffusion.estimation.probes import make_probe, structure_masks
 from napari_diffusion.estimation.report import (
     Outcome,
     gain_sentence,

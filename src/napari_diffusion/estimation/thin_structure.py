@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.noise import fine_axes
+from napari_diffusion.estimation.noise.evidence import fine_axes
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import EPSILON, Probe, Sums, sure
 

@@ -25,14 +25,14 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.correlations import Origin, measure_correlations
-from napari_diffusion.estimation.level_map import LevelMap
-from napari_diffusion.estimation.noise import (
+from napari_diffusion.estimation.noise.correlations import Origin, measure_correlations
+from napari_diffusion.estimation.noise.evidence import (
     Evidence,
     detail_variance,
     gaussian_sigma,
     robust_deviation,
 )
+from napari_diffusion.estimation.noise.level_map import LevelMap
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

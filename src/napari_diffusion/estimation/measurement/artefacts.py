@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.noise import fine_axes, local_quantities, robust_deviation
-from napari_diffusion.estimation.noise_kinds import Noise, Stripes
+from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities, robust_deviation
+from napari_diffusion.estimation.noise.kinds import Noise, Stripes
 from napari_diffusion.estimation.patches import Patch
 
 #: Longest average along a stripe [voxel], and the shortest one from which stripes are seen.

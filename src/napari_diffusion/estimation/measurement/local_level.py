@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.correlations import band_variance, residual_variance
-from napari_diffusion.estimation.level_map import LevelMap
-from napari_diffusion.estimation.noise import fine_axes, local_quantities, robust_deviation
-from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.noise.correlations import band_variance, residual_variance
+from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities, robust_deviation
+from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.noise.level_map import LevelMap
 from napari_diffusion.estimation.patches import Patch
 
 #: Ratio of the largest and the smallest level of the nodes from which the level is local.

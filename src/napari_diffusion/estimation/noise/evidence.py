@@ -19,7 +19,7 @@ a\,q^n`. Aitken's extrapolation removes the geometric part,
 .. math:: \sigma^2 = V_3 - \frac{(V_2 - V_3)^2}{V_1 - 2V_2 + V_3}
 
 Smoothed or interpolated noise has little energy in second differences; see
-`napari_diffusion.estimation.correlations`.
+`napari_diffusion.estimation.noise.correlations`.
 
 In a series of frames, the same is measured on the difference of two frames,
 :math:`(u_{t+1} - u_t)/\sqrt 2`, where the flattest quarter is not white noise and the difference

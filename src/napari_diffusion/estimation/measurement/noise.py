@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.core.cancellation import CancelEvent, poll
-from napari_diffusion.estimation.artefacts import find_stripes
-from napari_diffusion.estimation.level_map import LevelMap
-from napari_diffusion.estimation.local_level import level_spread, measure_level_map
-from napari_diffusion.estimation.noise import (
+from napari_diffusion.estimation.measurement.artefacts import find_stripes
+from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
+from napari_diffusion.estimation.noise.evidence import (
     Evidence,
     gather,
     is_busy,
     select_evidence,
 )
-from napari_diffusion.estimation.noise_kinds import Noise, estimate_noise
+from napari_diffusion.estimation.noise.kinds import Noise, estimate_noise
+from napari_diffusion.estimation.noise.level_map import LevelMap
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.search import ESTIMATORS
 from napari_diffusion.models import Model, parameters

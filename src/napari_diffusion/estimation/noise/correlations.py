@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.noise import (
+from napari_diffusion.estimation.noise.evidence import (
     BAND_WIDTH,
     MIN_FLAT_VOXELS,
     Evidence,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.correlations import correlated_noise, residual_variance
-from napari_diffusion.estimation.noise import fine_axes, grey_step, local_quantities
-from napari_diffusion.estimation.noise_kinds import Noise
+from napari_diffusion.estimation.noise.correlations import correlated_noise, residual_variance
+from napari_diffusion.estimation.noise.evidence import fine_axes, grey_step, local_quantities
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, hidden_voxel_probe, noise_probe
 

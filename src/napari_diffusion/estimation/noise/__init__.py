@@ -1,0 +1,1 @@
+"""Noise of an image: level, correlations and kind, from the image alone."""
