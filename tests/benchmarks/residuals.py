@@ -216,7 +216,7 @@ def print_structure() -> None:
 
     Both are for the choice of minimum error, for all scans, cases and `DETAILS`.
     """
-    from napari_diffusion.estimation import suggestion as module
+    from napari_diffusion.estimation import selection as module
 
     typical_noise_share, structure_masks = module.typical_noise_share, module.structure_masks
 

@@ -20,7 +20,7 @@ import numpy as np
 from cases import CASES, CORRELATED, Case
 
 import napari_diffusion as nd
-from napari_diffusion.estimation import noise_kinds
+from napari_diffusion.estimation.noise import correlations, kinds
 from napari_diffusion.estimation.search import _vertex
 from napari_diffusion.schemes.intervals import GeometricTimes
 
@@ -186,12 +186,12 @@ def true_error(
 
 def suggest_as_white(noisy: np.ndarray, spacing: tuple[float, ...]) -> nd.Suggestion:
     """Suggest parameters as if the noise were white."""
-    measure = noise_kinds.measure_correlations
-    noise_kinds.measure_correlations = lambda evidence: ((), 1.0, 0.0)
+    measure = kinds.measure_correlations
+    kinds.measure_correlations = lambda evidence: correlations.Correlations()
     try:
         return nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing)
     finally:
-        noise_kinds.measure_correlations = measure
+        kinds.measure_correlations = measure
 
 
 def decibels(ratio: float) -> float:

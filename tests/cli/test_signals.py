@@ -19,7 +19,7 @@ from napari_diffusion.cli.signals import SIGNALS, Stop
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.estimation.suggestion import suggest_for
+from napari_diffusion.estimation.selection import suggest_for
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 COMMAND = [sys.executable, "-m", "napari_diffusion", "run"]

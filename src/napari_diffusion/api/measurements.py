@@ -16,7 +16,8 @@ from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.problem import make_problem, unread_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.suggestion import Suggestion, suggest_for
+from napari_diffusion.estimation.selection import suggest_for
+from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Linear, Model
 from napari_diffusion.schemes import Scheme
 

@@ -19,7 +19,7 @@ from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.suggestion import suggest_for
+from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
 from napari_diffusion.workflows.file_run import files_of, one_of_each_set

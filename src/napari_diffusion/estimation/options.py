@@ -11,7 +11,6 @@ from napari_diffusion.core.gaussian import FWHM, time_for_sigma
 from napari_diffusion.core.parameters import as_number
 from napari_diffusion.estimation.noise.kinds import KINDS
 from napari_diffusion.estimation.risk import CRITERIA
-from napari_diffusion.estimation.strength import check_strength
 
 #: What a choice is for.
 AIMS = ("error", "segmentation")
@@ -78,3 +77,14 @@ def _check_target(name: str, value: Any, lower: float, unit: str) -> None:
     number = math.nan if value is None else as_number(value)
     if value is not None and (number is None or not lower < number < math.inf):
         raise ValueError(f"{name} must be a number > {lower} and finite{unit}, got {value!r:.60}.")
+
+
+def check_strength(strength: Any) -> float:
+    """Return a strength as a number, or raise ValueError."""
+    number = as_number(strength)
+    if number is None or not -1 <= number <= 1:
+        raise ValueError(
+            "strength must be a number from -1 (gentle) over 0 (recommended) to 1 (strong), "
+            f"got {strength!r:.60}."
+        )
+    return number

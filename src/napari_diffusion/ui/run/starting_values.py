@@ -18,7 +18,7 @@ from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.suggestion import suggest_for
+from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.ui.run.settings import Settings
 
 #: Side of the patch [voxel].

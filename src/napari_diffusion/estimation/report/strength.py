@@ -18,12 +18,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
-from napari_diffusion.core.parameters import as_number
 from napari_diffusion.estimation.risk import Probe, Sums, noise_left, noise_share
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import MAX_TIME_VOXEL2
@@ -183,17 +182,6 @@ def strength_scale(
         curve=(*before, recommended, *after),
         unit=unit,
     )
-
-
-def check_strength(strength: Any) -> float:
-    """Return a strength as a number, or raise ValueError."""
-    number = as_number(strength)
-    if number is None or not -1 <= number <= 1:
-        raise ValueError(
-            "strength must be a number from -1 (gentle) over 0 (recommended) to 1 (strong), "
-            f"got {strength!r:.60}."
-        )
-    return number
 
 
 def with_share(probes: Sequence[Probe]) -> list[Probe]:

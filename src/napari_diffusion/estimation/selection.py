@@ -1,0 +1,421 @@
+"""Selection of parameters and diffusion time from the image.
+
+The choice is made before a run, so that the run itself depends on plain numbers only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.engine.problem import Problem
+from napari_diffusion.estimation.aims import keeps_edges, structure_search
+from napari_diffusion.estimation.contest import (
+    FIRST_RATIO,
+    FIRST_VOXELS,
+    SECOND_RATIO,
+    Contestants,
+    Rounds,
+    contestants,
+)
+from napari_diffusion.estimation.measurement.artefacts import is_compressed
+from napari_diffusion.estimation.measurement.noise import combined_noise, measure_noise
+from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.patches import Patch, sample_patches
+from napari_diffusion.estimation.probes import make_probe, structure_masks
+from napari_diffusion.estimation.report.announcement import (
+    LEVEL_ERROR,
+    MODEL_ERROR,
+    Announcement,
+    announce,
+)
+from napari_diffusion.estimation.report.strength import (
+    Amount,
+    StrengthScale,
+    strength_scale,
+    with_share,
+)
+from napari_diffusion.estimation.report.words import (
+    Outcome,
+    reasons,
+    warnings_about,
+)
+from napari_diffusion.estimation.risk import (
+    CRITERIA,
+    MIN_NOISE_SHARE,
+    Probe,
+    Sums,
+    careful_risk,
+    mean_squared_error,
+    noise_share,
+    sure,
+    total,
+    typical_noise_share,
+)
+from napari_diffusion.estimation.risk_curve import RiskCurve
+from napari_diffusion.estimation.search import ESTIMATORS, MAX_COMBINATIONS, Choice, Search
+from napari_diffusion.estimation.suggestion import Suggestion
+from napari_diffusion.estimation.thin_structure import mark_thin_structure, risk_of_thin_structure
+from napari_diffusion.models import Model, parameters
+from napari_diffusion.schemes.intervals import TIME_RATIO
+
+Risk = Callable[[Sums], float]
+#: Number of patches on which parameters are searched. The time is then chosen on all patches.
+SEARCH_PATCHES = 3
+#: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
+SMALL_GAIN_DB = 1.5
+
+
+def suggest_for(
+    problems: Sequence[Problem],
+    model: Model | str,
+    options: SuggestionOptions | None = None,
+    cancel: CancelEvent | None = None,
+) -> Suggestion:
+    """Choose one set of parameters for all problems; errors and result as those of `suggest`.
+
+    The choice ends with `Cancelled` when the ``cancel`` event is set.
+    """
+    options = options or SuggestionOptions()
+    _check_model(model)
+    options.check()
+    return _Selection(problems, model, options, cancel).suggestion()
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, Model) or (isinstance(model, str) and model == "auto"):
+        return
+    got = f"{model!r:.60}" if isinstance(model, str) else type(model).__name__
+    raise TypeError(
+        f"model must be 'auto' or a diffusion model such as nd.PeronaMalik(), got {got}."
+    )
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """The choice of one set of parameters for some problems."""
+
+    problems: Sequence[Problem]
+    model: Model | str
+    options: SuggestionOptions
+    cancel: CancelEvent | None = None
+
+    @cached_property
+    def patches(self) -> list[Patch]:
+        return sample_patches(self.problems, self.cancel)
+
+    @cached_property
+    def noises(self) -> dict[int, list[Noise]]:
+        """Noise of every channel, by the number of the frame."""
+        return measure_noise(self.patches, self.options.noise, self.model, self.cancel)
+
+    @cached_property
+    def noise(self) -> Noise:
+        return combined_noise([noise for channels in self.noises.values() for noise in channels])
+
+    @cached_property
+    def probes(self) -> list[Probe]:
+        noises = self.noises  # raises for images without noise, and without patches
+        probes = [
+            make_probe(patch, noises[patch.source], self.options.criterion, seed)
+            for seed, patch in enumerate(self.patches)
+        ]
+        is_for_lines = isinstance(self.model, Model) and self.model.for_thin_structure
+        if is_for_lines and self.options.criterion == "sure":
+            return mark_thin_structure(self.patches, probes) or probes
+        return probes
+
+    @cached_property
+    def other_probes(self) -> list[Probe] | None:
+        """Probes for the level that the noise has if its undecided correlations are its own."""
+        noises = {
+            source: [noise.alternative or noise for noise in channels]
+            for source, channels in self.noises.items()
+        }
+        if self.options.criterion != "sure" or noises == self.noises:
+            return None
+        return [
+            make_probe(patch, noises[patch.source], self.options.criterion, seed)
+            for seed, patch in enumerate(self.patches)
+        ]
+
+    @cached_property
+    def counted(self) -> int:
+        """Number of voxels that count."""
+        return sum(int((probe.deviation > 0).sum()) for probe in self.probes)
+
+    @cached_property
+    def variance(self) -> float:
+        """Mean squared error of the image itself [intensity²]."""
+        return sum(probe.unfiltered for probe in self.probes) / self.counted
+
+    @property
+    def search_patches(self) -> list[int]:
+        """Numbers of the patches of a search."""
+        count = len(self.patches)
+        if count <= SEARCH_PATCHES:
+            return list(range(count))
+        return [int((k + 0.5) * count / SEARCH_PATCHES) for k in range(SEARCH_PATCHES)]
+
+    @cached_property
+    def contest(self) -> Contestants:
+        """Models to choose from, with a map of thresholds where the level varies."""
+        if isinstance(self.model, Model):
+            return Contestants([self._with_map(self.model)], named=True)
+        search = self.search(self.probes, sure)
+        contest = contestants(search.curve.voxel, search.applies)
+        contest.models = [self._with_map(model) for model in contest.models]
+        return contest
+
+    def _with_map(self, model: Model) -> Model:
+        """Return a model whose thresholds follow the noise level, if it can and none is given."""
+        level_map, fixed = self.noise.level_map, self.options.fixed
+        if level_map is None:
+            return model
+        maps = {
+            p.name: level_map.nested
+            for p in parameters(model)
+            if p.is_map and getattr(model, p.name) is None and not {p.name, "kappa"} & set(fixed)
+        }
+        return dataclasses.replace(model, **maps)
+
+    def curve(
+        self,
+        probes: Sequence[Probe],
+        numbers: Sequence[int] | None = None,
+        ratio: float = TIME_RATIO,
+    ) -> RiskCurve:
+        """Risk curve over the patches of the given numbers, or over all patches."""
+        numbers = range(len(self.patches)) if numbers is None else numbers
+        patches = [self.patches[k] for k in numbers]
+        first = self.problems[0]
+        weights = first.weights[first.filtered_channels]
+        return RiskCurve(patches, [probes[k] for k in numbers], weights, self.cancel, ratio)
+
+    def search(
+        self,
+        probes: Sequence[Probe],
+        risk: Risk,
+        numbers: Sequence[int] | None = None,
+        max_combinations: int = 1,
+        known: Model | None = None,
+        ratio: float = TIME_RATIO,
+    ) -> Search:
+        """Search over the patches of the given numbers, or over all patches."""
+        options = self.options
+        return Search(
+            curve=self.curve(probes, numbers, ratio),
+            noise=self.noise,
+            fixed=tuple(options.fixed),
+            time=options.time,
+            noise_left=options.noise_left,
+            max_combinations=max_combinations,
+            risk=risk,
+            known=known,
+        )
+
+    def choose(
+        self, probes: Sequence[Probe], risk: Risk, thorough: bool, known: Model | None = None
+    ) -> tuple[Choice, Search]:
+        """Choose model and parameters by a search if ``thorough``, else by a rule of thumb.
+
+        The time of a search is the best over all patches.
+        """
+        numbers = self.search_patches
+        everywhere = self.search(probes, risk, ratio=SECOND_RATIO)
+        search = everywhere
+        if thorough:
+            search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known, SECOND_RATIO)
+        last = everywhere if thorough else None
+        share = min(1.0, FIRST_VOXELS / sum(self.patches[k].field.size for k in numbers))
+        curve = self.curve(probes, numbers).of_middles(share, FIRST_RATIO)
+        first = dataclasses.replace(search, curve=curve, max_combinations=1, tried={})
+        rounds = Rounds(first, search, last, forks=thorough and known is None)
+        return rounds.winner(self.contest), search
+
+    def gain(self, error: float, unfiltered: float) -> float:
+        """Gain in signal-to-noise ratio [dB] of an error over the unfiltered error [intensity²].
+
+        The error cannot be known better than the noise itself. It is therefore limited from below
+        by the uncertainty of the noise variance, which is at most the variance.
+        """
+        relative = min(1.0, 2 * self.level_error + math.sqrt(2 / self.counted))
+        return 10 * math.log10(unfiltered / max(error, relative * unfiltered))
+
+    @property
+    def level_error(self) -> float:
+        """Relative error of the noise level, with what its scatter does not show."""
+        noise = self.noise
+        is_simple = noise.kind == "gaussian" and noise.origin != "noise" and not noise.level_map
+        return math.hypot(noise.error / noise.sigma, LEVEL_ERROR if is_simple else MODEL_ERROR)
+
+    @cached_property
+    def _structured(self) -> list[Probe]:
+        """The probes, with the voxels that have structure."""
+        marked = structure_masks(self.patches, self.probes)
+        return [
+            dataclasses.replace(probe, structure=mask)
+            for probe, mask in zip(self.probes, marked, strict=True)
+        ]
+
+    def measured(self, choice: Choice, probes: Sequence[Probe]) -> list[Sums]:
+        """Sums of all patches at the parameters of a choice."""
+        return self.curve(probes).sums_of_patches(choice.model, choice.time)
+
+    def announcement(self, choice: Choice, parts: Sequence[Sums]) -> Announcement | None:
+        """Announce the gain of a choice with the ``parts`` that were measured for it.
+
+        None with another criterion than ``"sure"``, and where nothing can be claimed.
+        """
+        if self.options.criterion != "sure" or self.is_compressed:
+            return None
+        if 2 * self.noise.error >= self.noise.sigma:
+            return None
+        read = sum(patch.valid.size for patch in self.patches)
+        size = sum(math.prod(problem.shape) / problem.channels for problem in self.problems)
+        coverage = min(1.0, read / size)
+        result = announce(parts, self.level_error, coverage)
+        if self.other_probes is not None:
+            other = self.measured(choice, self.other_probes)
+            result = result.joined(announce(other, self.level_error, coverage))
+        return result
+
+    @cached_property
+    def is_compressed(self) -> bool:
+        """Whether the image was compressed with losses, block by block."""
+        return is_compressed(self.patches)
+
+    def suggestion(self) -> Suggestion:
+        """Choose model, parameters and time, with reasons and warnings."""
+        options, criterion = self.options, CRITERIA[self.options.criterion]
+        if any(probe.template is not None for probe in self.probes):
+            criterion = risk_of_thin_structure
+        choice, search = self.choose(self.probes, criterion, options.thorough)
+        choice = self._rounded(choice)
+        parts: list[Sums] = []
+        careful_choice = None
+        if options.criterion == "sure":
+            parts = self.measured(choice, self._structured)
+            if options.aim != "segmentation" and choice.time > 0:
+                careful_choice = self._spare_detail(choice, parts)
+        if careful_choice is not None:
+            choice, search = self._rounded(careful_choice[0]), careful_choice[1]
+            parts = self.measured(choice, self._structured)
+        elif options.aim == "segmentation" and choice.time > 0:
+            choice, search = self._for_segmentation(choice, search)
+            choice = self._rounded(choice)
+            parts = self.measured(choice, self._structured)
+        share = noise_share(total(parts)) if parts else math.nan
+        announcement = self.announcement(choice, parts)
+        gain = self.gain(choice.error, self.variance)
+        interval = None
+        if announcement is not None:
+            gain, interval = announcement.gain, announcement.interval
+        if options.noise_left is None and choice.noise_left > 0:
+            # The noise that is left is no larger than the whole error.
+            left = min(choice.noise_left, 10 ** (-gain / 20))
+            choice = dataclasses.replace(choice, noise_left=left)
+        outcome = Outcome(
+            choice=choice,
+            noise=self.noise,
+            gain=gain,
+            gain_interval=interval,
+            noise_share=share,
+            is_compressed=self.is_compressed,
+            impulse_share=self.impulse_share,
+            spares_detail=careful_choice is not None,
+            search=search,
+            candidates=self.contest.models,
+            patches=self.patches,
+            options=options,
+        )
+        amount = Amount(choice.time, gain, choice.noise_left, share)
+        scale = self._scale(choice.model, amount)
+        suggestion = Suggestion(
+            model=choice.model,
+            time=choice.time,
+            noise=self.noise,
+            gain=gain,
+            gain_interval=interval,
+            noise_left=choice.noise_left,
+            noise_share=share,
+            reasons=reasons(outcome),
+            warnings=warnings_about(outcome),
+            effect=scale.effect(amount),
+            scale=scale if scale.curve else None,
+        )
+        return suggestion.with_strength(options.strength)
+
+    @property
+    def impulse_share(self) -> float:
+        """Share of hot and dead voxels among the voxels that carry noise."""
+        count = sum(int(p.impulses.sum()) for p in self.patches if p.impulses is not None)
+        return count / sum(int(p.valid.sum()) * len(p.field) for p in self.patches)
+
+    def _for_segmentation(self, choice: Choice, search: Search) -> tuple[Choice, Search]:
+        """Return the choice for a segmentation, or that of least error if regions are most even.
+
+        The structure is that of the result of least error, which ``choice`` gives.
+        """
+        numbers = self.search_patches
+        count = MAX_COMBINATIONS if self.options.thorough else 1
+        wider = structure_search(self.search(self.probes, sure, numbers, count), choice)
+        models = self.contest.models
+        tried = [
+            wider.best(wider.starts(model, False)[0])
+            for model in models
+            if keeps_edges(model) or len(models) == 1
+        ]
+        best = min(tried, key=lambda other: other.risk)
+        refined = structure_search(self.search(with_share(self.probes), sure), choice)
+        best = refined.along(best.model, best.time)
+        return (best, wider) if best.risk < refined.relief else (choice, search)
+
+    def _scale(self, model: Model, amount: Amount) -> StrengthScale:
+        """Amounts of all strengths; without a curve where the amount was asked for."""
+        options = self.options
+        if options.time is not None or options.noise_left is not None:
+            return StrengthScale(amount, amount.time, amount.time, (), options.unit)
+
+        def gain(sums: Sums) -> float:
+            return self.gain(mean_squared_error(sums), sums.variance / sums.voxels)
+
+        curve = self.curve(with_share(self.probes), self.search_patches)
+        return strength_scale(amount, model, curve, gain, options.unit)
+
+    def _spare_detail(self, choice: Choice, parts: Sequence[Sums]) -> tuple[Choice, Search] | None:
+        """Return a careful choice in place of one with the ``parts`` that were measured for it.
+
+        It is None unless a small gain would cost structure its detail.
+        """
+        sums = total(parts)
+        on_structure = sums.on_structure or sums
+        unfiltered = on_structure.unfiltered / max(on_structure.voxels, 1)
+        is_small = self.gain(sure(on_structure), unfiltered) < SMALL_GAIN_DB
+        free = self.options.time is None and self.options.noise_left is None
+        if not (typical_noise_share(on_structure) < MIN_NOISE_SHARE and is_small and free):
+            return None
+        careful_choice, search = self.choose(self._structured, careful_risk, True, choice.model)
+        return (careful_choice, search) if careful_choice.time > 0 else None
+
+    def _rounded(self, choice: Choice) -> Choice:
+        """Return a choice with the chosen numbers rounded to three digits."""
+        fixed, model = self.options.fixed, choice.model
+        chosen = {
+            p.name: _three_digits(getattr(model, p.name))
+            for p in parameters(model)
+            if p.suggest in ESTIMATORS and p.name not in fixed
+        }
+        time = choice.time if self.options.fwhm is not None else _three_digits(choice.time)
+        return dataclasses.replace(choice, model=dataclasses.replace(model, **chosen), time=time)
+
+
+def _three_digits(value: float) -> float:
+    """Round to three digits, which is finer than the uncertainty of a choice."""
+    return float(f"{value:.3g}")
