@@ -5,7 +5,7 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.tubes import around, gaussian, straight
-from napari_diffusion.estimation import suggestion
+from napari_diffusion.estimation import selection
 
 SHAPE = (48, 48, 48)
 #: Direction and place of the tubes, from the middle of the volume.
@@ -45,7 +45,7 @@ def test_suggested_values_keep_nine_tenths_of_the_thinnest_tubes(model, percent)
 
 def test_least_error_of_the_image_costs_thin_tubes_half_of_their_contrast(monkeypatch):
     """The reason for a criterion of its own: nearly all of the image is background."""
-    monkeypatch.setattr(suggestion, "mark_thin_structure", lambda patches, probes: None)
+    monkeypatch.setattr(selection, "mark_thin_structure", lambda patches, probes: None)
     each = phantoms()
     noise = np.random.default_rng(5).normal(size=SHAPE)
     image = (100 * each[0].clean + 20 * noise).astype("f4")
@@ -71,6 +71,6 @@ def test_image_without_thin_structure_is_chosen_as_before(monkeypatch):
     image = (100 + 8 * noise).astype("f4")
     options = {"thorough": False}
     chosen = nd.suggest(image, nd.CoherenceEnhancing(), **options)
-    monkeypatch.setattr(suggestion, "mark_thin_structure", lambda patches, probes: None)
+    monkeypatch.setattr(selection, "mark_thin_structure", lambda patches, probes: None)
     before = nd.suggest(image, nd.CoherenceEnhancing(), **options)
     assert (chosen.model, chosen.time) == (before.model, before.time)
