@@ -31,6 +31,8 @@ def suggest(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    time_axis: int | None = None,
+    impulses: str = "keep",
     noise: str | None = None,
     criterion: str = "sure",
     fwhm: float | None = None,
@@ -54,6 +56,11 @@ def suggest(
     ----------
     image, spacing, axes, channel_axis, mask, labels
         As in `diffuse`. Values that are not finite are ignored. Frames share one set of parameters.
+    time_axis
+        Axis along which the same object is imaged again; the noise may then be measured on changes
+        along it. By default the first axis that neither diffuses nor holds channels may be one.
+    impulses
+        As in `diffuse`: ``"mask"`` chooses for a run that replaces hot and dead voxels.
     model
         Model whose parameters are chosen; ``"auto"`` chooses the model too. Parameters without an
         estimator (``suggest=`` of `models.param`) keep their value.
@@ -110,12 +117,13 @@ def suggest(
     """
     geometry, recipe = (
         Geometry(spacing, axes, channel_axis),
-        RecipeFields(Linear(), 0.0, nan="mask"),
+        RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses),
     )
     problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
     problems += [make_problem(other, recipe, geometry) for other in others]
+    time_axes = None if time_axis is None else (time_axis % len(problems[0].shape),)
     options = SuggestionOptions(
-        noise, criterion, fwhm, noise_reduction, fixed, thorough, unit, aim, strength
+        noise, criterion, fwhm, noise_reduction, fixed, thorough, unit, aim, strength, time_axes
     )
     return suggest_for(problems, model, options, cancel)
 

@@ -13,6 +13,7 @@ from napari_diffusion import io
 from napari_diffusion.cli.axes import axis_request
 from napari_diffusion.cli.options import TIMES, declared
 from napari_diffusion.core import units
+from napari_diffusion.core.axes.names import time_axes
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
 from napari_diffusion.core.geometry import Domain
@@ -71,6 +72,7 @@ def choose_parameters(
             noise_reduction=options.get("noise_reduction"),
             fixed=[name for name in declared() if options.get(name) is not None],
             unit=units.symbol(assignment.unit),
+            time_axes=time_axes(assignment.letters),
             aim=options.get("aim") or "error",
             strength=options.get("strength") or 0.0,
         ),

@@ -18,7 +18,14 @@ AIMS = ("error", "segmentation")
 
 @dataclass(frozen=True)
 class SuggestionOptions:
-    """Options of a suggestion; the attributes are parameters of `napari_diffusion.suggest`."""
+    """Options of a suggestion; the attributes are parameters of `napari_diffusion.suggest`.
+
+    Attributes
+    ----------
+    time_axes
+        Axes along which the same object is imaged again, where the names of the axes are known.
+        None: the first frame axis may be one.
+    """
 
     noise: str | None = None
     criterion: str = "sure"
@@ -29,6 +36,7 @@ class SuggestionOptions:
     unit: str = "pixel"
     aim: str = "error"
     strength: float = 0.0
+    time_axes: Sequence[int] | None = None
 
     def check(self) -> None:
         """Raise ValueError for options that do not exist or exclude each other."""

@@ -49,6 +49,8 @@ class Patch:
         The regions, shape ``space``, or None for a single region.
     valid
         Voxels that carry noise, shape ``space``.
+    inside
+        Voxels that count, shape ``space``: those that are finite, inside mask and labels.
     spacing
         Voxel size [length].
     source
@@ -68,6 +70,7 @@ class Patch:
     field: Field
     regions: NDArray[Any] | None
     valid: NDArray[np.bool_]
+    inside: NDArray[np.bool_]
     spacing: tuple[float, ...]
     source: int
     first: tuple[int, ...]
@@ -93,6 +96,7 @@ class Patch:
             field=self.field[:, *box],
             regions=None if self.regions is None else self.regions[box],
             valid=self.valid[box],
+            inside=self.inside[box],
             first=tuple(f + part.start for f, part in zip(self.first, slices, strict=True)),
             box=tuple(part.stop - part.start for part in slices),
             impulses=None if self.impulses is None else self.impulses[:, *box],
@@ -226,9 +230,10 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         regions = own.regions_of(next(iter(own.frames())))
     else:
         regions = regions.reshape(own.space)
-    valid = carries_noise(field)
+    inside = np.asarray(np.isfinite(field).all(axis=0))
     if regions is not None:
-        valid = valid & (regions != 0)
+        inside &= regions != 0
+    valid = carries_noise(field) & inside
     grid = own.grid()
     axes = impulse_axes(grid)
     impulses = find_impulses(field, np.asarray(valid, np.uint8), axes) if axes else None
@@ -240,6 +245,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         field=field,
         regions=regions,
         valid=valid,
+        inside=inside,
         spacing=own.kernel_spacing,
         source=source,
         first=tuple(start for start, _ in box),

@@ -49,7 +49,8 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
         return hidden_voxel_probe(image, deviation)
     rng = np.random.default_rng(seed)
     image, deviation = _dithered(patch, image, deviation, rng)
-    pattern = np.stack([_pattern(patch, noise, rng) for noise in noises]).astype(image.dtype)
+    patterns = [_pattern(patch, n, d, rng) for n, d in zip(noises, deviation, strict=True)]
+    pattern = np.stack(patterns).astype(image.dtype)
     fine = fine_axes(patch.valid.shape, patch.spacing)
     window = SHARE_WINDOW.get(len(fine), 7)
     probe = noise_probe(image, deviation, pattern)
@@ -62,7 +63,9 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
     return replace(probe, window=sizes, reference=reference)
 
 
-def _pattern(patch: Patch, noise: Noise, rng: np.random.Generator) -> FloatArray:
+def _pattern(
+    patch: Patch, noise: Noise, deviation: FloatArray, rng: np.random.Generator
+) -> FloatArray:
     """Random numbers with the correlations of the noise and its stripes, of unit variance."""
     shape, axes = patch.valid.shape, fine_axes(patch.valid.shape, patch.spacing)
     pattern = np.asarray(rng.choice(np.array([-1.0, 1.0]), shape))
@@ -74,8 +77,10 @@ def _pattern(patch: Patch, noise: Noise, rng: np.random.Generator) -> FloatArray
         return pattern
     sizes = [1 if axis in noise.stripes.along else n for axis, n in enumerate(patch.box)]
     stripes = np.broadcast_to(rng.normal(size=sizes), patch.box).reshape(shape)
-    share = noise.stripes.share
-    return math.sqrt(1 - share) * pattern + math.sqrt(share) * stripes
+    striped = math.sqrt(noise.stripes.share) * noise.sigma
+    own = np.sqrt(np.maximum(deviation**2 - striped**2, 0)) * pattern
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(deviation > striped, (own + striped * stripes) / deviation, pattern)
 
 
 def _dithered(
@@ -110,7 +115,8 @@ def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floatin
         if noise.kind != "gaussian":
             valid_values = np.where(patch.valid, channel, 0).astype(float)
             mean = ndimage.gaussian_filter(valid_values, sigmas)
-        deviation = np.sqrt(noise.variance(mean))
+        share = 0.0 if noise.stripes is None else noise.stripes.share
+        deviation = np.sqrt(noise.variance(mean) * (1 - share))
         if noise.level_map is not None:
             factors = noise.level_map.on(patch.first, patch.box, patch.whole)
             deviation = deviation * factors.reshape(deviation.shape)
@@ -118,7 +124,10 @@ def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floatin
         if patch.impulses is not None:
             # The mean of the neighbours has little noise.
             deviation = np.where(patch.impulses[number], QUIET_FLOOR * deviation, deviation)
-        deviations.append(np.where(patch.valid, deviation, 0))
+        deviation = np.hypot(deviation, math.sqrt(share) * noise.sigma)
+        # Constant places are free of noise: whatever a filter changes there is an error.
+        free = QUIET_FLOOR**2 * noise.sigma * patch.inside
+        deviations.append(np.where(patch.valid, deviation, free))
     return deviations
 
 

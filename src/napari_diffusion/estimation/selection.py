@@ -108,7 +108,7 @@ class _Selection:
 
     @cached_property
     def patches(self) -> list[Patch]:
-        return sample_patches(self.problems, self.cancel)
+        return sample_patches(self.problems, self.cancel, self.options.time_axes)
 
     @cached_property
     def noises(self) -> dict[int, list[Noise]]:

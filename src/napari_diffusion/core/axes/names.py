@@ -72,6 +72,14 @@ def kind_of(name: str) -> AxisKind:
     return kinds.pop() if len(kinds) == 1 else AxisKind.UNKNOWN
 
 
+def time_axes(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the numbers of the axes of time; None if the name of an axis says nothing."""
+    kinds = [kind_of(name) for name in names]
+    if AxisKind.UNKNOWN in kinds:
+        return None
+    return tuple(i for i, kind in enumerate(kinds) if kind is AxisKind.TIME)
+
+
 def _kind_of_word(bare: str) -> AxisKind:
     """Return the kind of a name in lower case without separators."""
     for word in (bare, _EMPTY.sub("", bare)):

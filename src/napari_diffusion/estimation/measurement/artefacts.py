@@ -47,14 +47,17 @@ def find_stripes(
 ) -> Stripes | None:
     """Find stripes in one channel of some patches; None without any.
 
+    Their share is that of the whole noise, if ``noises`` are the noise without stripes.
+
     ``noises`` are the noises of the patches, or None for a patch without noise.
     """
-    measured: dict[tuple[int, int], list[float]] = {}
+    measured: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for patch, noise in zip(patches, noises, strict=True):
         if noise is not None and noise.sigma > 0:
-            for key, ratio in _average_ratios(patch, channel, noise).items():
-                measured.setdefault(key, []).append(ratio)
-    ratios = {key: float(np.median(values)) for key, values in measured.items()}
+            for key, pair in _average_ratios(patch, channel, noise).items():
+                measured.setdefault(key, []).append(pair)
+    medians = {key: np.median(pairs, axis=0) for key, pairs in measured.items()}
+    ratios = {key: float(median[0]) for key, median in medians.items()}
     if len(ratios) < 2:
         return None
     (along, across), largest = max(ratios.items(), key=lambda item: item[1])
@@ -68,13 +71,24 @@ def find_stripes(
         return None
     lengths = [patch.box[along] for patch in patches]
     length = min(MAX_AVERAGE, int(np.median(lengths)))
-    return Stripes(same, min(0.95, (largest**2 - 1) / (length - 1)))
+    # The share is that in the flat places where it is measured, whose noise may be the weakest.
+    there = min(0.95, (largest**2 - 1) / (length - 1))
+    variance = there * float(medians[along, across][1]) ** 2
+    rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
+    return Stripes(same, variance / (variance + rest))
 
 
-def _average_ratios(patch: Patch, channel: int, noise: Noise) -> dict[tuple[int, int], float]:
-    """Deviation of averages along an axis of second differences across another one.
+def _average_ratios(
+    patch: Patch, channel: int, noise: Noise
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """Measure averages along an axis of second differences across another one.
 
-    It is relative to that of the differences, and to that of the noise with its correlations.
+    Returns
+    -------
+    dict
+        For every pair of axes, the deviation of the averages, relative to that of the differences
+        and to that of noise with its correlations, and the deviation of the differences
+        [intensity].
     """
     from scipy import ndimage
 
@@ -106,7 +120,8 @@ def _average_ratios(patch: Patch, channel: int, noise: Noise) -> dict[tuple[int,
             single = robust_deviation(second[flat])
             if across != along and single > 0:
                 average = ndimage.uniform_filter1d(second, length, along) * math.sqrt(length)
-                ratios[along, across] = robust_deviation(average[flat]) / single / spread
+                ratio = robust_deviation(average[flat]) / single / spread
+                ratios[along, across] = ratio, single
     return ratios
 
 

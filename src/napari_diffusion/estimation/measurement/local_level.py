@@ -27,6 +27,9 @@ from napari_diffusion.estimation.patches import Patch
 
 #: Ratio of the largest and the smallest level of the nodes from which the level is local.
 MIN_LEVEL_RATIO = 2.0
+#: Largest spread of the block levels over a map, relative to their spread without it. The levels of
+#: blocks scatter by a tenth and more, and a map of scatter alone hardly lowers it.
+MAX_UNEXPLAINED = 0.7
 #: Edge of a block along a fine axis [voxel], by the number of fine axes.
 BLOCK_EDGE = {1: 64, 2: 16, 3: 8}
 #: Minimum number of voxels of a block.
@@ -102,7 +105,18 @@ def measure_level_map(
     if quieter:
         level_map = _smooth([*calm, *quieter], shape)
     low, high = np.quantile(level_map.factors, (0.02, 0.98))
-    return level_map if high >= MIN_LEVEL_RATIO * low else None
+    spread = _spread(calm, None)
+    explains = _spread(calm, level_map) <= MAX_UNEXPLAINED * spread
+    return level_map if high >= MIN_LEVEL_RATIO * low and explains else None
+
+
+def _spread(blocks: Sequence[_Block], level_map: LevelMap | None) -> float:
+    """Standard deviation of the logarithms of the levels of blocks, over those of a map."""
+    logs = [
+        math.log(block.level / (1.0 if level_map is None else _value_at(level_map, block.centre)))
+        for block in blocks
+    ]
+    return float(np.std(logs)) if logs else math.inf
 
 
 def _smooth(blocks: Sequence[_Block], shape: tuple[int, ...]) -> LevelMap:
@@ -129,14 +143,13 @@ def level_spread(
 
     Parameters are those of `measure_level_map`; only calm blocks count.
     """
-    logs = [
-        math.log(block.level / (1.0 if level_map is None else _value_at(level_map, block.centre)))
+    blocks = (
+        block
         for patch, noise in zip(patches, noises, strict=True)
         if noise is not None and noise.sigma > 0
         for block in _blocks(patch, channel, noise)
-        if block.is_calm
-    ]
-    return float(np.std(logs)) if logs else math.inf
+    )
+    return _spread([block for block in blocks if block.is_calm], level_map)
 
 
 def _value_at(level_map: LevelMap, centre: Sequence[float]) -> float:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.estimation.measurement.artefacts import find_stripes
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
@@ -66,7 +68,7 @@ def measure_noise(
         if may_use_changes and any(is_busy(channel) for channel in evidence):
             changes = _gather_changes(own)
             evidence = [
-                select_evidence(frame, change)
+                frame if change is None else select_evidence(frame, change)
                 for frame, change in zip(evidence, changes, strict=True)
             ]
             first = estimate_noise(evidence[0], kind)
@@ -132,20 +134,28 @@ def _mean_level(patches: Sequence[Patch], level_map: LevelMap) -> float:
     return math.sqrt(squares / voxels)
 
 
-def _gather_changes(patches: Sequence[Patch]) -> list[Evidence]:
-    """Evidence of every channel, from the changes to the next frame."""
+def _gather_changes(patches: Sequence[Patch]) -> list[Evidence | None]:
+    """Evidence of every channel, from the changes to the next frame.
+
+    It is None where the contrast of the next frame differs, as that of another stain does.
+    """
     after = [patch.following() for patch in patches if patch.following is not None]
     valid = [patch.valid & later.valid for patch, later in zip(patches, after, strict=True)]
     spacings = [patch.spacing for patch in patches]
-    return [
-        gather(
-            [patch.without_impulses[c] for patch in patches],
-            valid,
-            spacings,
-            [later.without_impulses[c] for later in after],
-        )
-        for c in range(len(patches[0].field))
-    ]
+    changes: list[Evidence | None] = []
+    for channel in range(len(patches[0].field)):
+        first = [patch.without_impulses[channel] for patch in patches]
+        second = [later.without_impulses[channel] for later in after]
+        contrasts = [_contrast(fields, valid) for fields in (first, second)]
+        is_same = max(contrasts) <= MAX_CONTRAST_RATIO * min(contrasts)
+        changes.append(gather(first, valid, spacings, second) if is_same else None)
+    return changes
+
+
+def _contrast(fields: Sequence[Field], valid: Sequence[NDArray[np.bool_]]) -> float:
+    """Standard deviation of the usable values of some fields [intensity]."""
+    values = [field[mask] for field, mask in zip(fields, valid, strict=True)]
+    return float(np.concatenate(values).std(dtype=float)) if values else 0.0
 
 
 def combined_noise(noises: Sequence[Noise]) -> Noise:

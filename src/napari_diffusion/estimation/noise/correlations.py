@@ -40,11 +40,19 @@ DETAIL_CORRELATION = 0.03
 #: Largest relative growth of the variogram over its last voxel that noise may have. Measured: 0.03
 #: for noise smoothed with a Gaussian of 0.8 voxels, 0.1 and more for brains at 2 mm.
 MAX_VARIOGRAM_GROWTH = 0.05
+#: The same where all energy is explained by noise: smoothed with a Gaussian of 1 voxel, it has 0.1.
+MAX_CALM_GROWTH = 0.15
+#: Largest correlation of neighbours for that: 0.78 for a Gaussian of 1 voxel, 0.85 for 1.2 voxels.
+MAX_WIDE_CORRELATION = 0.81
 #: Shares of the voxels in which calm places are looked for.
 CALM_SHARES = (0.25, 0.1, 0.03)
 #: Largest energy of calm voxels in the coarser band, relative to noise of their correlations.
 #: Measured: 0.5 to 1.6 for noise in calm places, 3 to 30 for fine detail and white noise.
 MAX_CORRELATED_ACTIVITY = 2.0
+
+#: Level of the correlated noise, relative to the residual, from which detail is no explanation for
+#: weak correlations, so that twice the energy is allowed.
+STRONG_RATIO = 3.0
 
 Origin = Literal["none", "noise", "detail", "undecided"]
 
@@ -83,9 +91,14 @@ def measure_correlations(evidence: Evidence) -> Correlations:
             break  # flatter voxels than those before show white noise, or nothing at all
         tried.append(measured)
         if measured.origin == "noise":
-            # Detail raises the level. That of a larger share is more certain, and holds if lower.
-            lowest = min(tried, key=lambda each: each.sigma)
-            return replace(measured, sigma=lowest.sigma)
+            energy = measured.sigma**2 * band_variance(measured.along)
+            wide = _measure(evidence, evidence.widened(evidence.flattest(share=share), energy))
+            if wide is not None and wide.origin == "noise":
+                # The flattest voxels are those where the noise happens to be weak.
+                tried = [*tried[:-1], wide]
+                measured = wide
+            # Detail raises the level, so that the lowest one is the best.
+            return replace(measured, sigma=min(each.sigma for each in tried))
     return tried[0] if tried else Correlations()
 
 
@@ -111,15 +124,19 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     across = np.array([int(axis == 0) for axis in range(len(rho))])
     variance = float(np.mean(variogram[:, -1] / share[across]))
     error = float(np.max(scatter * (8 / 6) * (1 - rho[:, 0]) / (2 * share)))
-    grows = rho[:, -1].max() > MAX_VARIOGRAM_GROWTH + scatter
+    energy = float(np.median(evidence.activity[flat])) / (variance * band_variance(along))
+    # White noise and detail give a level of at most 2.3 times that of the residual (measured).
+    residual = robust_deviation(evidence.residual[flat])
+    is_strong = math.sqrt(variance) > STRONG_RATIO * residual
+    limit = MAX_CORRELATED_ACTIVITY * (2 if is_strong else 1)
+    growth = float(rho[:, -1].max()) - scatter
+    may_be_wide = energy <= 1 and float(rho[:, 0].max()) <= MAX_WIDE_CORRELATION
     if evidence.is_change:
         origin: Origin = "noise"
-    elif grows:
+    elif growth > (MAX_CALM_GROWTH if may_be_wide else MAX_VARIOGRAM_GROWTH):
         origin = "detail"
     else:
-        energy = float(np.median(evidence.activity[flat]))
-        is_calm = energy <= MAX_CORRELATED_ACTIVITY * variance * band_variance(along)
-        origin = "noise" if is_calm else "undecided"
+        origin = "noise" if energy <= limit else "undecided"
     return Correlations(along, math.sqrt(variance), error, origin)
 
 

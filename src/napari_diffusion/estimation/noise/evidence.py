@@ -50,6 +50,8 @@ MAX_ACTIVITY = 30.0
 #: Minimum number of flat voxels for an estimate of the noise, and the number preferred where
 #: `FLAT_SHARE` would be fewer.
 MIN_FLAT_VOXELS, PREFERRED_FLAT_VOXELS = 16, 400
+#: Largest activity of a voxel that noise explains, relative to the mean activity of noise.
+MAX_NOISE_ACTIVITY = 2.2
 #: Activity of the flattest quarter, relative to white noise, up to which it is white noise. Other
 #: frames are then not needed.
 MAX_WHITE_ACTIVITY = 1.5
@@ -132,6 +134,15 @@ class Evidence:
         share = min(1.0, max(share, minimum / count))
         limit = np.quantile(self.activity[chosen], share)
         return np.asarray(chosen & (self.activity <= limit))
+
+    def widened(self, flat: NDArray[np.bool_], energy: float) -> NDArray[np.bool_]:
+        """Mark all voxels whose activity noise explains, or those of ``flat`` if these are more.
+
+        The flattest voxels of an image are those where the noise happens to be weak. ``energy`` is
+        the mean activity of the noise [intensity²].
+        """
+        explained = np.asarray(self.activity <= MAX_NOISE_ACTIVITY * energy)
+        return explained if explained.sum() > flat.sum() else flat
 
     def is_calm(self, flat: NDArray[np.bool_], max_activity: float) -> bool:
         """Whether the ``flat`` voxels have a low median activity; true for an empty selection.
@@ -423,13 +434,15 @@ def relative_error(count: int, axis_count: int) -> float:
 
 
 def gaussian_sigma(evidence: Evidence) -> tuple[float, float]:
-    """Noise level and its standard error [intensity]; 0 if there are too few flat voxels."""
+    """Level of white noise and its standard error [intensity]; 0 with too few flat voxels."""
     flat = evidence.calm()
-    count = int(flat.sum())
-    if count < MIN_FLAT_VOXELS:
+    if int(flat.sum()) < MIN_FLAT_VOXELS:
         return 0.0, 0.0
     sigma = robust_deviation(evidence.residual[flat])
-    return sigma, sigma * relative_error(count, evidence.axis_count)
+    band = BAND_VARIANCE.get(evidence.axis_count, BAND_VARIANCE[3])
+    flat = evidence.widened(flat, band * sigma**2)
+    sigma = robust_deviation(evidence.residual[flat])
+    return sigma, sigma * relative_error(int(flat.sum()), evidence.axis_count)
 
 
 def detail_variance(evidence: Evidence) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 import napari_diffusion as nd
 from napari_diffusion.core import units
+from napari_diffusion.core.axes.names import time_axes
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.planner import Plan, make_plan
@@ -48,6 +49,8 @@ class Settings:
         Number of threads.
     channel_weights
         Weight of each colour channel, as in `Geometry`.
+    time_axes
+        Axes of time; ``None`` where the names of the axes do not say.
     """
 
     image: Any
@@ -55,6 +58,7 @@ class Settings:
     labels: Any
     execution: Execution
     channel_weights: tuple[float | None, ...] | None = None
+    time_axes: tuple[int, ...] | None = None
 
     @property
     def model(self) -> Model:
@@ -185,7 +189,14 @@ class Settings:
         labels = None
         if labels_layer is not None:
             labels = labels_on_grid(layer, labels_layer, recipe.axes or ())
-        return cls(array_of(layer), recipe, labels, execution, channel_weights_of(layer))
+        return cls(
+            image=array_of(layer),
+            recipe=recipe,
+            labels=labels,
+            execution=execution,
+            channel_weights=channel_weights_of(layer),
+            time_axes=time_axes([axis.name for axis in layer_axes(layer)]),
+        )
 
 
 def provenance(recipe: nd.Recipe, source: str, metadata: dict[str, Any]) -> dict[str, Any]:

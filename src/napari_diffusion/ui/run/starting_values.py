@@ -76,5 +76,5 @@ def suggest_values(
         )
     recipe = replace(settings.recipe, nan="mask")
     problem = make_problem(sample, recipe, geometry, Domain(place=place))
-    options = SuggestionOptions(thorough=thorough, unit=settings.unit)
+    options = SuggestionOptions(thorough=thorough, unit=settings.unit, time_axes=settings.time_axes)
     return suggest_for([problem], settings.model, options, cancel)
