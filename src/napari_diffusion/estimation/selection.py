@@ -280,10 +280,10 @@ class _Selection:
         read = sum(patch.valid.size for patch in self.patches)
         size = sum(math.prod(problem.shape) / problem.channels for problem in self.problems)
         coverage = min(1.0, read / size)
-        result = announce(parts, self.level_error, coverage)
+        result = announce(parts, self.level_error, self.noise.skewness, coverage)
         if self.other_probes is not None:
             other = self.measured(choice, self.other_probes)
-            result = result.joined(announce(other, self.level_error, coverage))
+            result = result.joined(announce(other, self.level_error, self.noise.skewness, coverage))
         return result
 
     @cached_property

@@ -60,6 +60,8 @@ MAX_CHANGE_ACTIVITY = 0.8
 #: Largest ratio of successive variances of detail, and largest share of the residual that the
 #: extrapolation may call detail. Measured on folds as fine as voxels: ratios of 0.2 to 0.65.
 MAX_DETAIL_RATIO, MAX_DETAIL_SHARE = 0.75, 0.75
+#: Smallest and largest departure that counts for the skewness, in standard deviations.
+MAX_DEPARTURE = (-5.0, 5.0)
 #: Longest difference of the variogram [voxel].
 MAX_LAG = 4
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
@@ -86,6 +88,8 @@ class Evidence:
         Product of second differences along all fine axes, of the variance of white noise.
     mean
         Local mean [intensity].
+    departure
+        Value less the local mean [intensity].
     activity
         Local energy in the coarser band of frequencies [intensity²].
     differences
@@ -102,6 +106,7 @@ class Evidence:
 
     residual: FloatArray
     mean: FloatArray
+    departure: FloatArray
     activity: FloatArray
     differences: tuple[tuple[FloatArray, ...], ...]
     coarser: tuple[tuple[FloatArray, ...], ...]
@@ -247,6 +252,7 @@ def gather(
     return Evidence(
         residual=joined("residual"),
         mean=joined("mean"),
+        departure=joined("departure"),
         activity=joined("activity"),
         differences=differences,
         coarser=coarser,
@@ -372,6 +378,7 @@ def _gather_patch(
     return Evidence(
         residual=residual,
         mean=mean[inside],
+        departure=(u - local.mean)[inside],
         activity=local.activity[inside],
         differences=tuple(differences),
         coarser=coarser,
@@ -465,3 +472,16 @@ def detail_variance(evidence: Evidence) -> float:
         return 0.0
     ratio = min(fall / (one - two), MAX_DETAIL_RATIO)
     return min(fall * ratio / (1 - ratio), MAX_DETAIL_SHARE * three)
+
+
+def skewness(evidence: Evidence) -> float:
+    """Skewness of the values about the local mean in calm voxels; 0 for Gaussian noise.
+
+    Departures are limited to `MAX_DEPARTURE` standard deviations.
+    """
+    flat = evidence.calm()
+    values = evidence.departure[flat]
+    scale = float(values.std()) if values.size else 0.0
+    if not scale > 0:
+        return 0.0
+    return float(np.mean(np.clip((values - values.mean()) / scale, *MAX_DEPARTURE) ** 3))

@@ -31,6 +31,7 @@ from napari_diffusion.estimation.noise.evidence import (
     detail_variance,
     gaussian_sigma,
     robust_deviation,
+    skewness,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
 
@@ -99,6 +100,8 @@ class Noise:
         where there is no doubt.
     between_frames
         Whether the noise was measured on the differences of frames.
+    skewness
+        Skewness of the values about the local mean; 0 for Gaussian noise.
     level_map
         Factor on the noise by the place; None where the level is the same everywhere.
     stripes
@@ -118,6 +121,7 @@ class Noise:
     speckle: float = 0.0
     origin: Origin = "none"
     other_sigma: float = 0.0
+    skewness: float = 0.0
     level_map: LevelMap | None = None
     stripes: Stripes | None = None
     between_frames: bool = False
@@ -221,6 +225,7 @@ def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
         math.hypot(error, correlations.error * sigma if is_shared else 0.0),
         correlations.along,
         origin=correlations.origin,
+        skewness=skewness(evidence),
         between_frames=evidence.is_change,
     )
     noise = _of_kind(evidence, gaussian, kind)

@@ -32,6 +32,8 @@ MIN_REPORTED_SHARE = 0.5
 MAX_NOISE_LEFT = 0.97
 #: Share of hot and dead voxels that is named.
 MIN_IMPULSE_SHARE = 5e-4
+#: Skewness above which noise is not Gaussian; Rician noise at the intensity 0 has 0.63.
+MAX_SKEWNESS = 0.7
 #: Standard deviation of the values, in noise levels, below which there is noise alone.
 MIN_SCATTER = 1.1
 _KINDS = {
@@ -207,6 +209,7 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
         _stripe_warning(noise),
         _place_warning(noise, patches),
         _grey_level_warning(noise, patches),
+        _skewness_warning(noise),
     ]
     counted = sum(int(patch.valid.sum()) for patch in patches)
     if counted < MIN_VOXELS:
@@ -330,6 +333,15 @@ def _grey_level_warning(noise: Noise, patches: Sequence[Patch]) -> str:
     return (
         f"The grey levels are {step:.3g} apart, and the noise is {noise.sigma:.3g}: "
         "rounding hides a part of the noise."
+    )
+
+
+def _skewness_warning(noise: Noise) -> str:
+    if abs(noise.skewness) < MAX_SKEWNESS:
+        return ""
+    return (
+        f"The noise is skewed ({noise.skewness:+.1f}), as counts of few photons and the logarithm "
+        "of speckle are. What is stated here holds for Gaussian noise, and is uncertain."
     )
 
 
