@@ -330,6 +330,8 @@ class _Selection:
             is_compressed=self.is_compressed,
             impulse_share=self.impulse_share,
             spares_detail=careful_choice is not None,
+            keeps_lines=criterion is risk_of_thin_structure,
+            left_out=self.contest.left_out,
             search=search,
             candidates=self.contest.models,
             patches=self.patches,

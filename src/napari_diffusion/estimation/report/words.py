@@ -15,6 +15,7 @@ from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search
+from napari_diffusion.estimation.thin_structure import MAX_LOSS
 from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.operators.threshold_map import in_words
 
@@ -66,6 +67,10 @@ class Outcome:
         Share of hot and dead voxels.
     spares_detail
         Whether a careful choice replaced the choice of minimum error.
+    keeps_lines
+        Whether only settings were considered that keep the contrast of thin structure.
+    left_out
+        Sentences about models that cannot filter the image.
     search
         The search for the parameters.
     candidates
@@ -84,6 +89,8 @@ class Outcome:
     is_compressed: bool
     impulse_share: float
     spares_detail: bool
+    keeps_lines: bool
+    left_out: Sequence[str]
     search: Search
     candidates: Sequence[Model]
     patches: Sequence[Patch]
@@ -100,6 +107,7 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
         if outcome.options.aim == "segmentation":
             better = "regions are more even with it than with"
         lines.append(f"Model: {choice.model.title}; {better} {', '.join(others)}.")
+    lines += outcome.left_out
     lines += [
         _parameter_line(p, outcome)
         for p in parameters(choice.model)
@@ -182,6 +190,9 @@ def _why_time(outcome: Outcome) -> str:
             f"{100 * MIN_CONTRAST:.0f} % of the contrast of the least-error result"
         )
     spared = ", of what removes mostly noise" if outcome.spares_detail else ""
+    if outcome.keeps_lines:
+        kept = f"{100 * (1 - MAX_LOSS):.0f} %"
+        spared = f", of what keeps {kept} of the contrast of thin structure"
     return f"there the estimated error is smallest{spared}"
 
 
