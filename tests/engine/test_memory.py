@@ -113,6 +113,12 @@ RUNS = {
         "nd.PeronaMalik(sigma=1, kappa_map=[[[1, 2]]])",
         {"time": 0.3, "scheme": "explicit"},
     ),
+    "regularised, map and impulses": (
+        (256, 256, 128),
+        "f4",
+        "nd.PeronaMalik(sigma=1, kappa_map=[[[1, 2]]])",
+        {"time": 0.3, "scheme": "explicit", "impulses": "mask"},
+    ),
     "edge-enhancing, map": (
         (256, 256, 256),
         "f4",
