@@ -27,19 +27,22 @@ class Suggestion:
         The filled-in model, and the diffusion time [length²].
     noise
         Noise of the image: kind, standard deviation [intensity] with its standard error,
-        correlations of neighbouring voxels.
+        correlations of neighbouring voxels, its map over the image, and stripes.
     gain
         Expected gain in signal-to-noise ratio [dB], the reduction of the mean squared error over
         all voxels that carry noise: the central estimate.
     gain_interval
-        Lower and upper limit of the gain [dB]. On images like those of docs/noise_kinds.md, the
-        true gain lies between them in at least 85 of 100 cases. None where nothing can be claimed;
-        a warning then gives the reason.
+        Lower and upper limit of the gain [dB]: its 5th and 95th percentile, given the uncertainty
+        of the noise level and of the estimated error. Where two noise levels are possible, the
+        interval covers both. None where nothing can be claimed: after lossy compression, for a
+        noise level with a standard error of half of it or more, and with another criterion than
+        ``"sure"``.
     noise_left
-        Share of the noise's standard deviation that is expected in the result.
+        Share of the noise's standard deviation that is expected in the result; NaN for
+        j-invariance.
     noise_share
-        Share of noise in the removed part, by squares; the rest is picture. NaN with another
-        criterion than ``"sure"``.
+        Share of noise in the removed part, by squares; the rest is image detail. NaN where nothing
+        is removed, and with another criterion than ``"sure"``.
     reasons, warnings
         Sentences that explain the choice, and that warn about it.
     effect

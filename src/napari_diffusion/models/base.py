@@ -64,8 +64,8 @@ class Model:
     offset_invariant
         Whether a constant added to the image is added to the result.
     for_thin_structure
-        Whether the model is for lines and sheets that fill little of the image. `suggest` then
-        minimises the error on these, not that of the whole image.
+        Whether the model is for lines and sheets that fill little of the image. If it is named,
+        `suggest` only chooses among settings that keep the contrast of these.
     is_for_magnitudes
         Whether the model is for images without values below 0; others are refused.
     rounding_gain
