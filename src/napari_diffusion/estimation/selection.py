@@ -113,7 +113,13 @@ class _Selection:
     @cached_property
     def noises(self) -> dict[int, list[Noise]]:
         """Noise of every channel, by the number of the frame."""
-        return measure_noise(self.patches, self.options.noise, self.model, self.cancel)
+        return measure_noise(
+            self.patches,
+            self.options.noise,
+            self.model,
+            self.cancel,
+            may_be_shared=not self.is_compressed,
+        )
 
     @cached_property
     def noise(self) -> Noise:

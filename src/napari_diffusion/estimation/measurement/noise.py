@@ -31,7 +31,11 @@ MAX_CONTRAST_RATIO = 1.25
 
 
 def measure_noise(
-    patches: Sequence[Patch], kind: Any, model: Model | str, cancel: CancelEvent | None = None
+    patches: Sequence[Patch],
+    kind: Any,
+    model: Model | str,
+    cancel: CancelEvent | None = None,
+    may_be_shared: bool = True,
 ) -> dict[int, list[Noise]]:
     """Return the noise of every channel of each frame.
 
@@ -47,6 +51,9 @@ def measure_noise(
         The model, or ``"auto"``; an error message names its parameters.
     cancel
         The measurement ends with `Cancelled` when this event is set.
+    may_be_shared
+        Whether correlations may be those of the noise. Those of a compressed image are the work of
+        the compression.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def measure_noise(
             gather([patch.without_impulses[c] for patch in own], valid, spacings)
             for c in range(len(own[0].field))
         ]
-        first = estimate_noise(evidence[0], kind)
+        first = estimate_noise(evidence[0], kind, may_be_shared)
         # Speckle may be the same in the next frame while nothing moves.
         may_use_changes = own[0].following is not None and first.kind != "speckle"
         if may_use_changes and any(is_busy(channel) for channel in evidence):
@@ -71,8 +78,8 @@ def measure_noise(
                 frame if change is None else select_evidence(frame, change)
                 for frame, change in zip(evidence, changes, strict=True)
             ]
-            first = estimate_noise(evidence[0], kind)
-        others = [estimate_noise(channel, first.kind) for channel in evidence[1:]]
+            first = estimate_noise(evidence[0], kind, may_be_shared)
+        others = [estimate_noise(channel, first.kind, may_be_shared) for channel in evidence[1:]]
         noises[source] = [first, *others]
     if not any(noise.sigma > 0 for channels in noises.values() for noise in channels):
         names = []

@@ -205,12 +205,17 @@ def _rician_moments() -> tuple[FloatArray, FloatArray, FloatArray]:
     return mean, variance, mean / np.sqrt(variance)
 
 
-def estimate_noise(evidence: Evidence, kind: Kind | None = None) -> Noise:
+def estimate_noise(
+    evidence: Evidence, kind: Kind | None = None, may_be_shared: bool = True
+) -> Noise:
     """Estimate noise of a given kind, or of the kind that fits the image best.
 
-    The level ``sigma`` is 0 if the image shows no noise, or has too few flat voxels.
+    The level ``sigma`` is 0 if the image shows no noise, or has too few flat voxels. Without
+    ``may_be_shared``, correlations are never believed to be those of the noise.
     """
     correlations = measure_correlations(evidence)
+    if correlations.origin == "noise" and not may_be_shared:
+        correlations = replace(correlations, origin="undecided")
     is_shared = correlations.origin == "noise"
     sigma, error = gaussian_sigma(evidence)
     if not sigma > 0:

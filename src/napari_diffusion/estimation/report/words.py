@@ -213,15 +213,15 @@ def _details(noise: Noise) -> str:
 def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     """Sentences about properties of the image that may make the choice worse than expected."""
     choice, noise, patches = outcome.choice, outcome.noise, outcome.patches
-    lines = [
-        _correlation_warning(noise, outcome.options.criterion),
-        _compression_warning(outcome),
-        _impulse_warning(outcome),
-        _stripe_warning(noise),
-        _place_warning(noise, patches),
-        _grey_level_warning(noise, patches),
-        _skewness_warning(noise),
-    ]
+    lines = [_compression_warning(outcome), _impulse_warning(outcome)]
+    if not outcome.is_compressed:  # which explains all other patterns
+        lines += [
+            _correlation_warning(noise, outcome.options.criterion),
+            _stripe_warning(noise),
+            _place_warning(noise, patches),
+            _grey_level_warning(noise, patches),
+            _skewness_warning(noise),
+        ]
     counted = sum(int(patch.valid.sum()) for patch in patches)
     if counted < MIN_VOXELS:
         lines.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
