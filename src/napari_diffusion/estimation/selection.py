@@ -30,10 +30,9 @@ from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
 from napari_diffusion.estimation.probes import make_probe, structure_masks
 from napari_diffusion.estimation.report.announcement import (
-    LEVEL_ERROR,
-    MODEL_ERROR,
     Announcement,
     announce,
+    level_error,
 )
 from napari_diffusion.estimation.report.strength import (
     Amount,
@@ -251,15 +250,8 @@ class _Selection:
         The error cannot be known better than the noise itself. It is therefore limited from below
         by the uncertainty of the noise variance, which is at most the variance.
         """
-        relative = min(1.0, 2 * self.level_error + math.sqrt(2 / self.counted))
+        relative = min(1.0, 2 * level_error(self.noise) + math.sqrt(2 / self.counted))
         return 10 * math.log10(unfiltered / max(error, relative * unfiltered))
-
-    @property
-    def level_error(self) -> float:
-        """Relative error of the noise level, with what its scatter does not show."""
-        noise = self.noise
-        is_simple = noise.kind == "gaussian" and noise.origin != "noise" and not noise.level_map
-        return math.hypot(noise.error / noise.sigma, LEVEL_ERROR if is_simple else MODEL_ERROR)
 
     @cached_property
     def _structured(self) -> list[Probe]:
@@ -286,10 +278,12 @@ class _Selection:
         read = sum(patch.valid.size for patch in self.patches)
         size = sum(math.prod(problem.shape) / problem.channels for problem in self.problems)
         coverage = min(1.0, read / size)
-        result = announce(parts, self.level_error, self.noise.skewness, coverage)
+        options = self.options
+        is_least = options.aim == "error" and options.time is None and options.noise_left is None
+        result = announce(parts, self.noise, coverage, is_least)
         if self.other_probes is not None:
             other = self.measured(choice, self.other_probes)
-            result = result.joined(announce(other, self.level_error, self.noise.skewness, coverage))
+            result = result.joined(announce(other, self.noise, coverage, is_least))
         return result
 
     @cached_property
