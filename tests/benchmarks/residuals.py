@@ -33,7 +33,7 @@ from PIL import Image
 from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
-from napari_diffusion.estimation.noise.evidence import correlated_noise
+from napari_diffusion.estimation.noise.correlations import correlated_noise
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.risk import EPSILON
 
