@@ -268,7 +268,8 @@ def print_detail(strength: float, width: float, columns: int) -> None:
 
 def noise_in_words(noise: Noise) -> str:
     """Kind and numbers of a noise."""
-    detail = "" if noise.allowed or not noise.correlations else ", taken for detail"
+    origins = {"detail": ", taken for detail", "undecided": ", of noise or of detail"}
+    detail = origins.get(noise.origin, "")
     level = f"{noise.sigma:.3g} ± {noise.error:.1g}"
     return f"{noise.kind}, {level}; correlation {noise.correlation:.2f}{detail}"
 
