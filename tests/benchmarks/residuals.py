@@ -33,7 +33,7 @@ from PIL import Image
 from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
-from napari_diffusion.estimation.noise.evidence import correlated_noise
+from napari_diffusion.estimation.noise.correlations import correlated_noise
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.risk import EPSILON
 
@@ -268,7 +268,8 @@ def print_detail(strength: float, width: float, columns: int) -> None:
 
 def noise_in_words(noise: Noise) -> str:
     """Kind and numbers of a noise."""
-    detail = "" if noise.allowed or not noise.correlations else ", taken for detail"
+    origins = {"detail": ", taken for detail", "undecided": ", of noise or of detail"}
+    detail = origins.get(noise.origin, "")
     level = f"{noise.sigma:.3g} ± {noise.error:.1g}"
     return f"{noise.kind}, {level}; correlation {noise.correlation:.2f}{detail}"
 

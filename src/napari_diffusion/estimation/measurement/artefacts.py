@@ -3,7 +3,7 @@ r"""Patterns in an image that are neither picture nor noise of one voxel: stripe
 **Stripes** (rows of a scanning microscope, columns of a camera) are constant along an axis. The
 second differences across them average out along the axis as white noise does, but for a share that
 stays. Averages over L voxels of noise with the share s of stripes have the variance
-:math:`(1 + (L - 1)\\,s)/L` instead of 1/L.
+:math:`(1 + (L - 1)\,s)/L` instead of 1/L.
 
 **Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Many
 coefficients become zero, so that their median falls relative to their mean. This happens only where
