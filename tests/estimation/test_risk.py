@@ -9,8 +9,14 @@ import scipy.ndimage
 import scipy.special
 
 import napari_diffusion as nd
-from helpers.noisy import blocks, noise_probe, shared_by_smoothing, smoothing_gain, white
-from napari_diffusion.estimation.patches import Patch
+from helpers.noisy import (
+    blocks,
+    noise_probe,
+    patch_of,
+    shared_by_smoothing,
+    smoothing_gain,
+    white,
+)
 from napari_diffusion.estimation.probes import structure_masks
 from napari_diffusion.estimation.risk import (
     MIN_NOISE_SHARE,
@@ -147,7 +153,7 @@ def test_border_of_a_mask_is_not_structure():
     valid = np.arange(60) < 50
     image[:, :, ~valid] = np.nan
     deviation = np.where(valid, 3.0, 0.0) * np.ones((1, 60, 1))
-    patch = Patch(image, None, valid & np.ones((60, 1), bool), (1.0, 1.0), 0)
+    patch = patch_of(image, valid=valid & np.ones((60, 1), bool))
     (marked,) = structure_masks([patch], [noise_probe(image, deviation, 0)])
     steep = marked[0].all(axis=0)
     assert (marked[0].any(axis=0) == steep).all()
@@ -174,7 +180,7 @@ def test_structure_is_ten_times_as_steep_as_noise(shape, steeper, share):
     x = np.indices(shape)[-1]
     slope = 10 * steeper * 3 * math.sqrt(gradient.mean())
     ramp = (slope * np.minimum(x, share * shape[-1])).astype("f4")[None]
-    patch = Patch(ramp, None, np.ones(shape, bool), spacing, 0)
+    patch = patch_of(ramp, spacing, valid=np.ones(shape, bool))
     (marked,) = structure_masks([patch], [noise_probe(ramp, np.full_like(ramp, 3), 0)])
     middle = (x > 2) & (x < share * shape[-1] - 4) if share > 0.1 else np.ones(shape, bool)
     flat = x > share * shape[-1] + 4

@@ -8,6 +8,7 @@ import scipy.ndimage
 from napari_diffusion.estimation import risk
 from napari_diffusion.estimation.noise.correlations import correlated_noise
 from napari_diffusion.estimation.noise.evidence import carries_noise, gather
+from napari_diffusion.estimation.patches import Patch
 
 
 def blocks(shape, height=60.0):
@@ -46,6 +47,25 @@ def noise_probe(image, deviation, seed, correlations=()):
 def evidence(image):
     """Evidence from the whole image, with unit voxels."""
     return gather([image], [carries_noise(image[None])], [(1.0,) * image.ndim])
+
+
+def patch_of(field, spacing=None, valid=None, inside=None, impulses=None):
+    """Patch that is the whole of a field ``(C, *space)``; by default what varies carries noise."""
+    space = field.shape[1:]
+    spacing = (1.0,) * len(space) if spacing is None else tuple(spacing)
+    return Patch(
+        field=field,
+        regions=None,
+        valid=carries_noise(field) if valid is None else valid,
+        inside=np.isfinite(field).all(axis=0) if inside is None else inside,
+        spacing=spacing,
+        source=0,
+        first=(0,) * len(space),
+        box=space,
+        whole=space,
+        spacings=spacing,
+        impulses=impulses,
+    )
 
 
 def smooth_scene(shape=(256, 256), low=0.0):

@@ -61,18 +61,23 @@ def measure_noise(
         If no patch shows noise.
     """
     noises: dict[int, list[Noise]] = {}
-    for source in sorted({patch.source for patch in patches}):
+    by_frame = {
+        source: [patch for patch in patches if patch.source == source]
+        for source in sorted({patch.source for patch in patches})
+    }
+    evidence_of: dict[int, list[Evidence]] = {}
+    first_of: dict[int, Noise] = {}
+    for source, own in by_frame.items():
         poll(cancel)
-        own = [patch for patch in patches if patch.source == source]
-        valid, spacings = [patch.valid for patch in own], [patch.spacing for patch in own]
-        evidence = [
-            gather([patch.without_impulses[c] for patch in own], valid, spacings)
-            for c in range(len(own[0].field))
-        ]
-        first = estimate_noise(evidence[0], kind, may_be_shared)
-        # Speckle may be the same in the next frame while nothing moves.
-        may_use_changes = own[0].following is not None and first.kind != "speckle"
-        if may_use_changes and any(is_busy(channel) for channel in evidence):
+        evidence_of[source] = _gather_frame(own)
+        first_of[source] = estimate_noise(evidence_of[source][0], kind, may_be_shared)
+    # Speckle may be the same in the next frame while nothing moves. All frames then show it.
+    may_use_changes = any(first.kind != "speckle" for first in first_of.values())
+    for source, own in by_frame.items():
+        poll(cancel)
+        evidence, first = evidence_of[source], first_of[source]
+        may_change = may_use_changes and own[0].following is not None
+        if may_change and any(is_busy(channel) for channel in evidence):
             changes = _gather_changes(own)
             evidence = [
                 frame if change is None else select_evidence(frame, change)
@@ -90,6 +95,15 @@ def measure_noise(
             f"set {'them' if names else 'it'} by hand."
         )
     return _with_patterns(patches, noises, kind is None)
+
+
+def _gather_frame(patches: Sequence[Patch]) -> list[Evidence]:
+    """Evidence of every channel of one frame."""
+    valid, spacings = [patch.valid for patch in patches], [patch.spacing for patch in patches]
+    return [
+        gather([patch.without_impulses[c] for patch in patches], valid, spacings)
+        for c in range(len(patches[0].field))
+    ]
 
 
 def _with_patterns(

@@ -49,10 +49,12 @@ CALM_SHARES = (0.25, 0.1, 0.03)
 #: Largest energy of calm voxels in the coarser band, relative to noise of their correlations.
 #: Measured: 0.5 to 1.6 for noise in calm places, 3 to 30 for fine detail and white noise.
 MAX_CORRELATED_ACTIVITY = 2.0
-
 #: Level of the correlated noise, relative to the residual, from which detail is no explanation for
 #: weak correlations, so that twice the energy is allowed.
 STRONG_RATIO = 3.0
+#: Relative error of the level from which the correlations are not those of noise. Measured: 0.02 to
+#: 0.13 for noise.
+MAX_LEVEL_ERROR = 0.5
 
 Origin = Literal["none", "noise", "detail", "undecided"]
 
@@ -68,6 +70,8 @@ class Correlations:
         within the scatter of white noise, and where there is one fine axis only.
     sigma
         Noise level if the noise has these correlations [intensity]; 0 for white noise.
+    ratio
+        The level over that of the residual of the same voxels, on which `sigma` depends less.
     error
         Relative standard error of the level, from that of the correlations.
     origin
@@ -78,6 +82,7 @@ class Correlations:
 
     along: tuple[tuple[float, ...], ...] = ()
     sigma: float = 0.0
+    ratio: float = 1.0
     error: float = 0.0
     origin: Origin = "none"
 
@@ -98,7 +103,8 @@ def measure_correlations(evidence: Evidence) -> Correlations:
                 tried = [*tried[:-1], wide]
                 measured = wide
             # Detail raises the level, so that the lowest one is the best.
-            return replace(measured, sigma=min(each.sigma for each in tried))
+            sigma, ratio = (min(getattr(c, name) for c in tried) for name in ("sigma", "ratio"))
+            return replace(measured, sigma=sigma, ratio=ratio)
     return tried[0] if tried else Correlations()
 
 
@@ -136,8 +142,9 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     elif growth > (MAX_CALM_GROWTH if may_be_wide else MAX_VARIOGRAM_GROWTH):
         origin = "detail"
     else:
-        origin = "noise" if energy <= limit else "undecided"
-    return Correlations(along, math.sqrt(variance), error, origin)
+        origin = "noise" if energy <= limit and error < MAX_LEVEL_ERROR else "undecided"
+    level = math.sqrt(variance)
+    return Correlations(along, level, level / max(residual, 1e-300), error, origin)
 
 
 def _second_difference_share(rho: Sequence[float]) -> float:

@@ -59,6 +59,8 @@ LINE_PENALTY = 1.5
 #: Smallest growth of the variance over the range of the means, relative to its median, at which
 #: noise depends on the intensity. Without growth, a line through variances is Gaussian noise.
 MIN_GROWTH = 0.5
+#: The same for Rician noise, whose variance grows by a factor of at most 2.3.
+MIN_RICIAN_GROWTH = 0.1
 
 
 class Stripes(NamedTuple):
@@ -222,7 +224,7 @@ def estimate_noise(
         return Noise("gaussian", sigma, error)
     factor = correlations.sigma / sigma
     if is_shared:
-        evidence = replace(evidence, residual=factor * evidence.residual)
+        evidence = replace(evidence, residual=correlations.ratio * evidence.residual)
         sigma, error = factor * sigma, factor * error
     gaussian = Noise(
         "gaussian",
@@ -281,16 +283,15 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
 def _is_supported(noise: Noise, classes: _Classes) -> bool:
     """Whether the variance of the noise grows with the mean, and stays > 0, over the classes.
 
-    That of Rician noise grows by little; its misfit decides.
+    That of Rician noise grows by little.
     """
-    if noise.kind == "rician":
-        return True
     lowest, highest = classes.mean[[classes.mean.argmin(), classes.mean.argmax()]]
     ends = noise.variance(np.array([lowest, highest]))
     growth = float(ends[1] - ends[0])
     if noise.kind == "poisson" and noise.offset + noise.gain * lowest <= 0:
         return False
-    return growth >= MIN_GROWTH * float(np.median(classes.deviation**2))
+    least = MIN_RICIAN_GROWTH if noise.kind == "rician" else MIN_GROWTH
+    return growth >= least * float(np.median(classes.deviation**2))
 
 
 def _misfit(noise: Noise, classes: _Classes, sigma: float) -> float:
