@@ -6,8 +6,9 @@ import scipy.ndimage
 
 import napari_diffusion as nd
 from helpers.hostile import check_sentence
-from napari_diffusion.estimation.noise.evidence import carries_noise, gather
+from napari_diffusion.estimation.noise.evidence import gather
 from napari_diffusion.estimation.noise.kinds import estimate_noise
+from napari_diffusion.estimation.noise.values import carries_noise
 
 
 def noise_sigma(field, spacing):

@@ -7,7 +7,8 @@ import scipy.ndimage
 
 from napari_diffusion.estimation import risk
 from napari_diffusion.estimation.noise.correlations import correlated_noise
-from napari_diffusion.estimation.noise.evidence import carries_noise, gather
+from napari_diffusion.estimation.noise.evidence import gather
+from napari_diffusion.estimation.noise.values import carries_noise
 from napari_diffusion.estimation.patches import Patch
 
 

@@ -20,7 +20,7 @@ from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
-from napari_diffusion.estimation.noise.evidence import carries_noise
+from napari_diffusion.estimation.noise.values import carries_noise
 from napari_diffusion.operators.impulse_fill import fill_impulses
 from napari_diffusion.operators.impulses import find_impulses, impulse_axes
 
@@ -235,6 +235,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         inside &= regions != 0
     valid = carries_noise(field) & inside
     grid = own.grid()
+    offsets, image_shape = _in_whole_image(problem)
     axes = impulse_axes(grid)
     impulses = find_impulses(field, np.asarray(valid, np.uint8), axes) if axes else None
     if impulses is not None and problem.recipe.impulses == "mask":
@@ -248,10 +249,17 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         inside=inside,
         spacing=own.kernel_spacing,
         source=source,
-        first=tuple(start for start, _ in box),
+        first=tuple(start + at for (start, _), at in zip(box, offsets, strict=True)),
         box=tuple(stop - start for start, stop in box),
-        whole=tuple(problem.shape[i] for i in problem.axes),
+        whole=image_shape,
         spacings=problem.spacing,
         place=own.grid().place,
         impulses=impulses if impulses is not None and impulses.any() else None,
     )
+
+
+def _in_whole_image(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First voxel of a problem in the whole image, and the shape of that, per diffusing axis."""
+    place, count = problem.place, len(problem.axes)
+    levels = [place.along.index(axis) for axis in range(count)]
+    return tuple(place.first[k] for k in levels), tuple(place.shape[k] for k in levels)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.correlations import correlated_noise, residual_variance
-from napari_diffusion.estimation.noise.evidence import fine_axes, grey_step, local_quantities
+from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities
 from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, hidden_voxel_probe, noise_probe
 

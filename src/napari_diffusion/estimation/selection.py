@@ -184,7 +184,7 @@ class _Selection:
         if level_map is None:
             return model
         maps = {
-            p.name: level_map.nested
+            p.name: level_map.nested(self.problems[0].place.along)
             for p in parameters(model)
             if p.is_map and getattr(model, p.name) is None and not {p.name, "kappa"} & set(fixed)
         }

@@ -13,11 +13,11 @@ from napari_diffusion.estimation.noise.evidence import (
     MAX_DETAIL_SHARE,
     Evidence,
     detail_variance,
-    grey_step,
     relative_error,
     skewness,
 )
 from napari_diffusion.estimation.noise.kinds import estimate_noise
+from napari_diffusion.estimation.noise.values import grey_step
 
 #: Median of the magnitude of a standard normal variable, as in the definition of the level.
 NORMAL_MEDIAN = 0.6745

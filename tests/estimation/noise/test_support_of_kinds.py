@@ -106,7 +106,8 @@ def test_photon_noise_depends_on_intensity(name):
 
 
 def evidence_of(case, seed):
-    from napari_diffusion.estimation.noise.evidence import carries_noise, gather
+    from napari_diffusion.estimation.noise.evidence import gather
+    from napari_diffusion.estimation.noise.values import carries_noise
 
     image = case.noisy(seed).astype(float)
     return gather([image], [carries_noise(image[None])], [case.spacing])

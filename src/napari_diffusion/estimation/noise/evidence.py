@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.estimation.noise.values import grey_step
 
 #: Largest spacing of a finely sampled axis, relative to the finest. On a coarser axis, second
 #: differences show anatomy, not noise.
@@ -175,23 +176,6 @@ class Evidence:
             if self.is_calm(flat, max_activity):
                 return flat
         return flat if chosen is None else np.zeros_like(flat)
-
-
-def carries_noise(field: FloatArray) -> NDArray[np.bool_]:
-    """Mark the voxels of a field ``(C, *space)`` that are finite and have a different neighbour.
-
-    Cut-off background and saturated regions are constant and carry no noise.
-    """
-    from scipy import ndimage
-
-    space = field.shape[1:]
-    # Along one axis, three equal grey levels in a row occur by chance.
-    reach = 5 if sum(n > 1 for n in space) == 1 else 3
-    size = [reach if n > 1 else 1 for n in space]
-    varies = np.zeros(space, bool)
-    for channel in field:
-        varies |= ndimage.maximum_filter(channel, size) > ndimage.minimum_filter(channel, size)
-    return np.asarray(varies & np.isfinite(field).all(axis=0))
 
 
 def fine_axes(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
@@ -385,12 +369,6 @@ def _gather_patch(
         axis_count=len(axes),
         is_change=picture is not None,
     )
-
-
-def grey_step(values: NDArray[np.floating]) -> float:
-    """Smallest difference of a sample of the values; 0 if all are equal."""
-    different = np.unique(values[:: max(1, values.size // 10_000)] if values.ndim == 1 else values)
-    return float(np.diff(different).min()) if different.size > 1 else 0.0
 
 
 def _gaussian(u: FloatArray, sigma: float, axes: tuple[int, ...]) -> FloatArray:

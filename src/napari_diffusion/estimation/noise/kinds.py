@@ -48,6 +48,8 @@ MAX_EXTRAPOLATION = 1.0
 #: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
+#: The same where there are fewer classes than this: a single class of fine anatomy would decide.
+MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 2.5
 #: A kind other than Gaussian is chosen only if the constant variance of Gaussian noise has at least
 #: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of
 #: the logarithm of deviation ratios.
@@ -258,6 +260,8 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
     if kind == "gaussian":
         return gaussian
     classes = _classes(evidence)
+    if kind is None and len(classes.mean) < MANY_CLASSES:
+        classes = _classes(evidence, MAX_ACTIVITY_OF_FEW)
     if kind is None and len(classes.mean) < MIN_CLASSES:
         return gaussian
     if not len(classes.mean):
@@ -305,8 +309,11 @@ def _misfit(noise: Noise, classes: _Classes, sigma: float) -> float:
     return float(np.average(np.abs(difference), weights=classes.voxels))
 
 
-def _classes(evidence: Evidence) -> _Classes:
-    """Group the flat voxels into classes of similar local mean."""
+def _classes(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> _Classes:
+    """Group the flat voxels into classes of similar local mean.
+
+    Classes with more than ``max_activity`` times the activity of white noise are left out.
+    """
     number = min(MAX_CLASSES, evidence.mean.size // (4 * MIN_CLASS_VOXELS))
     if number < 1:
         return _Classes(np.zeros(0), np.zeros(0), np.zeros(0))
@@ -321,7 +328,7 @@ def _classes(evidence: Evidence) -> _Classes:
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
     for index in range(max(len(bounds) - 1, 1)):
-        flat = evidence.calm(which == index, MAX_CLASS_ACTIVITY, MIN_CLASS_VOXELS)
+        flat = evidence.calm(which == index, max_activity, MIN_CLASS_VOXELS)
         count = int(flat.sum())
         deviation = robust_deviation(evidence.residual[flat]) if count >= MIN_CLASS_VOXELS else 0.0
         if deviation > 0:

@@ -38,10 +38,16 @@ class LevelMap:
         """Ratio of the largest and the smallest factor."""
         return max(self.factors) / min(self.factors)
 
-    @property
-    def nested(self) -> ThresholdMap:
-        """The factors as a map of thresholds: nested tuples, rounded to three digits."""
-        nested: ThresholdMap = _nested([float(f"{v:.3g}") for v in self.factors], self.shape)
+    def nested(self, along: Sequence[int | None]) -> ThresholdMap:
+        """The factors as a map of thresholds: nested tuples, rounded to three digits.
+
+        Parameters
+        ----------
+        along
+            Axis of the grid along which each level of the map runs.
+        """
+        axes = [axis for axis in along if axis is not None]
+        nested: ThresholdMap = _nested(self.grid.transpose(axes).tolist())
         return nested
 
     def times(self, factor: float) -> LevelMap:
@@ -67,9 +73,8 @@ class LevelMap:
         return values
 
 
-def _nested(values: Sequence[float], shape: tuple[int, ...]) -> Any:
-    """Return values in C order as nested tuples of a shape."""
-    if len(shape) == 1:
-        return tuple(values)
-    size = len(values) // shape[0]
-    return tuple(_nested(values[k * size : (k + 1) * size], shape[1:]) for k in range(shape[0]))
+def _nested(values: Any) -> Any:
+    """Return nested lists as nested tuples of numbers with three digits."""
+    if isinstance(values, list):
+        return tuple(map(_nested, values))
+    return float(f"{values:.3g}")

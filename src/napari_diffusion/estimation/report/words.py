@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.estimation.aims import MIN_CONTRAST
-from napari_diffusion.estimation.noise.evidence import grey_step
 from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search
@@ -103,7 +103,7 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
     lines = [_noise_line(noise, outcome.patches)]
     others = [m.title for m in outcome.candidates if type(m) is not type(choice.model)]
     if others:
-        better = "its estimated error is smaller than that of"
+        better = "within its uncertainty, its estimated error is the smallest beside"
         if outcome.options.aim == "segmentation":
             better = "regions are more even with it than with"
         lines.append(f"Model: {choice.model.title}; {better} {', '.join(others)}.")
