@@ -65,6 +65,7 @@ class Suggestion:
     effect: str = ""
     strength: float = 0.0
     scale: StrengthScale | None = field(default=None, repr=False)
+    _recommended: Suggestion | None = field(default=None, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Any]:
         """Unpack to model and time."""
@@ -121,11 +122,13 @@ class Suggestion:
             reasons=tuple(reasons),
             effect=scale.effect(amount),
             strength=strength,
+            _recommended=self._recommended or self,
         )
 
     def _interval_at(self, gain: float) -> tuple[float, float] | None:
-        """Interval of another gain: the one of this gain, shifted by the difference."""
-        if self.gain_interval is None:
+        """Interval of another gain: the recommended one, shifted by the difference."""
+        own = self._recommended or self
+        if own.gain_interval is None:
             return None
-        low, high = self.gain_interval
-        return low + gain - self.gain, high + gain - self.gain
+        shift = gain - own.gain
+        return own.gain_interval[0] + shift, own.gain_interval[1] + shift
