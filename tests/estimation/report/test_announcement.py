@@ -10,12 +10,16 @@ import scipy.stats
 import napari_diffusion as nd
 from helpers import noise_models, noise_scenes
 from helpers.noisy import blocks, white
+from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.report import announcement
 from napari_diffusion.estimation.report.announcement import (
-    CERTAIN_SHARE,
-    MIN_MARGIN_DB,
-    QUANTILES,
+    BALANCE,
+    LEVEL_ERROR,
+    MARGIN_DB,
+    TAIL,
     Announcement,
     announce,
+    level_error,
 )
 from napari_diffusion.estimation.risk import Sums
 
@@ -36,75 +40,95 @@ def sums_of(error, variance=4.0, divergence=0.4, left=0.0, voxels=VOXELS):
     return Sums(**(zero | own))
 
 
+def noise_of(error=0.01, skewness=0.0, **others):
+    """White noise of the variance 4, with the relative error of its level."""
+    return Noise("gaussian", 2.0, 2.0 * error, skewness=skewness, **others)
+
+
 @pytest.mark.parametrize(("error", "divergence"), [(1.5, 0.3), (2.0, 1.9), (3.0, 0.9)])
-@pytest.mark.parametrize("level_error", [0.01, 0.05])
-def test_interval_is_that_of_the_level_error(error, divergence, level_error):
-    """A billion voxels have no scatter, and the gain depends on the variance of the noise alone.
+@pytest.mark.parametrize("relative", [0.005, 0.02])
+def test_interval_is_that_of_the_level_error(error, divergence, relative):
+    """A billion voxels have no scatter, and no balance is known away from the least error.
 
-    With the relative error d of the variance it is 10 log10 of v (1 + d) / (e + d (2 D - v)), which
-    grows with d. Its quantiles are those of d, a normal variable of twice the error of the level.
+    With the relative error d of the variance, the error is e + d (2 D - v) and the gain 10 log10 of
+    v (1 + d) over it. d is normal, with twice the error of the level. The prior of the error is
+    scale-free, which multiplies the density of d by the reciprocal of the error.
     """
-    variance = 4.0
-    result = announce([sums_of(error, variance, divergence)], level_error, 0.0, 1.0)
-    expected = []
-    for quantile in (QUANTILES[0], 0.5, QUANTILES[1]):
-        d = 2 * level_error * scipy.stats.norm.ppf(quantile)
-        expected.append(
-            10 * math.log10(variance * (1 + d) / (error + d * (2 * divergence - variance)))
-        )
-    low, gain, high = expected
-    assert result.gain == pytest.approx(gain, abs=0.1 * (high - low) + 1e-3)
-    if high - low > 3 * MIN_MARGIN_DB:
-        assert result.interval == pytest.approx((low, high), abs=0.15 * (high - low))
+    variance, noise = 4.0, noise_of(relative)
+    result = announce([sums_of(error, variance, divergence)], noise, 1.0, is_least=False)
+    d = 2 * level_error(noise) * np.linspace(-5, 5, 20_001)
+    errors = error + d * (2 * divergence - variance)
+    gains = 10 * np.log10(variance * (1 + d) / errors)
+    weights = np.cumsum(scipy.stats.norm.pdf(np.linspace(-5, 5, 20_001)) / errors)
+    low, gain, high = np.interp([TAIL, 0.5, 1 - TAIL], weights / weights[-1], gains)
+    scale = 0.1 * (high - low) + 0.15  # the grid of errors has steps of 3 %
+    assert result.gain == pytest.approx(gain, abs=scale)
+    assert result.interval == pytest.approx((low - MARGIN_DB, high + MARGIN_DB), abs=scale)
 
 
-def test_announcement_without_errors_is_the_gain_of_sure():
-    result = announce([sums_of(1.0)], 0.0, 0.0, 1.0)
-    gain = 10 * math.log10(4)
-    assert result.gain == pytest.approx(gain, abs=1e-3)
-    assert result.interval == pytest.approx((gain - MIN_MARGIN_DB, gain + MIN_MARGIN_DB), abs=2e-3)
+def test_level_error_adds_up():
+    """Independent errors add by their squares; that of a busy image is larger."""
+    assert level_error(noise_of(0.0)) == LEVEL_ERROR
+    assert level_error(noise_of(0.01)) == pytest.approx(math.hypot(0.01, LEVEL_ERROR))
+    shared = noise_of(0.01, origin="noise")
+    expected = math.hypot(0.01, LEVEL_ERROR, announcement.SHARED_ERROR)
+    assert level_error(shared) == pytest.approx(expected)
+    busy = noise_of(2 * announcement.BUSY_ERROR)
+    own = announcement.BUSY_FACTOR * 2 * announcement.BUSY_ERROR
+    assert level_error(busy) == pytest.approx(math.hypot(own, LEVEL_ERROR))
+
+
+def test_balance_decides_where_the_level_cannot():
+    """An error of 2 % of the variance beside a level known to 5 %: the noise that is left tells.
+
+    At the least error the estimate is `BALANCE` times the noise that is left.
+    """
+    left = 0.05
+    result = announce([sums_of(0.08, 4.0, 0.1, left)], noise_of(0.02), 1.0)
+    assert result.gain == pytest.approx(10 * math.log10(4 / (BALANCE * left)), abs=0.5)
+    assert result.interval[1] - result.interval[0] < 3
+    free = announce([sums_of(0.08, 4.0, 0.1, left)], noise_of(0.02), 1.0, is_least=False)
+    assert free.interval[1] - free.interval[0] > 4
+
+
+def test_estimate_decides_where_it_is_certain():
+    """A billion voxels and a level known to 0.8 %: a balance that differs is overruled."""
+    result = announce([sums_of(2.0, 4.0, 1.9, 0.2)], noise_of(0.0), 1.0)
+    assert result.gain == pytest.approx(10 * math.log10(2), abs=0.1)
 
 
 def test_announcement_repeats():
-    assert announce([sums_of(1.0)], 0.02, 0.3, 0.5) == announce([sums_of(1.0)], 0.02, 0.3, 0.5)
+    first, second = (announce([sums_of(1.0)], noise_of(0.02, 0.3), 0.5) for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.parametrize("quantity", ["level", "skewness", "voxels", "patches", "coverage"])
 def test_less_certain_announcements_have_wider_intervals(quantity):
     """More error, skew, scatter between patches, and a smaller part of the image that is read."""
-    plain = ([sums_of(1.0, voxels=2e4)] * 3, 0.01, 0.0, 1.0)
+    plain = ([sums_of(1.0, voxels=2e4)] * 3, noise_of(0.01), 1.0)
     mixed = [sums_of(error, voxels=2e4) for error in (0.6, 1.0, 1.4)]
     changed = {
-        "level": (plain[0], 0.05, 0.0, 1.0),
-        "skewness": (plain[0], 0.01, 1.0, 1.0),
-        "voxels": ([sums_of(1.0, voxels=200)] * 3, 0.01, 0.0, 1.0),
-        "patches": (mixed, 0.01, 0.0, 0.2),
-        "coverage": (mixed, 0.01, 0.0, 0.01),
+        "level": (plain[0], noise_of(0.02), 1.0),
+        "skewness": (plain[0], noise_of(0.01, 1.0), 1.0),
+        "voxels": ([sums_of(1.0, voxels=200)] * 3, noise_of(0.01), 1.0),
+        "patches": (mixed, noise_of(0.01), 0.2),
+        "coverage": (mixed, noise_of(0.01), 0.01),
     }[quantity]
-    first = (mixed, 0.01, 0.0, 0.9) if quantity == "coverage" else plain
-    narrow, wide = announce(*first).interval, announce(*changed).interval
+    first = (mixed, noise_of(0.01), 0.9) if quantity == "coverage" else plain
+    narrow, wide = (announce(*each, is_least=False).interval for each in (first, changed))
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def test_gain_is_in_its_interval():
     rng = np.random.default_rng(4)
-    for _ in range(200):
+    for _ in range(100):
         error, divergence, left = rng.uniform([-0.5, -1, 0], [5, 4, 4])
-        result = announce([sums_of(error, 4.0, divergence, left, 1e4)], 0.05, 0.5, 0.5)
+        noise = noise_of(0.05, 0.5)
+        result = announce([sums_of(error, 4.0, divergence, left, 1e4)], noise, 0.5)
         low, high = result.interval
-        assert low <= result.gain - MIN_MARGIN_DB < result.gain + MIN_MARGIN_DB <= high
+        assert low <= result.gain - MARGIN_DB < result.gain + MARGIN_DB <= high
         assert math.isfinite(low)
         assert math.isfinite(high)
-
-
-def test_error_is_at_least_the_noise_that_is_left():
-    """SURE of a hundredth of the variance where a tenth of the noise is left: no such gain."""
-    left = 0.4
-    result = announce([sums_of(0.04, 4.0, 0.2, left)], 0.05, 0.0, 1.0)
-    most = 10 * math.log10(4 * (1 + 4 * 0.1) / (CERTAIN_SHARE * left))
-    assert result.interval[1] <= most
-    free = announce([sums_of(0.04, 4.0, 0.2, 0.0)], 0.05, 0.0, 1.0)
-    assert free.interval[1] > most
 
 
 def test_joined_announcements_cover_both_intervals():

@@ -49,7 +49,7 @@ MAX_EXTRAPOLATION = 1.0
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
 #: The same where there are fewer classes than this: a single class of fine anatomy would decide.
-MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 2.5
+MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 4.0
 #: A kind other than Gaussian is chosen only if the constant variance of Gaussian noise has at least
 #: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of
 #: the logarithm of deviation ratios.

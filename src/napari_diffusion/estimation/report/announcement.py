@@ -148,17 +148,19 @@ def announce(
     )
     delta = np.maximum(2 * level_error(noise) * _normal_quantiles(LEVELS), -0.9)[None]
     errors = np.exp(logs)
+    # The grid of errors must not be coarser than the scatter.
+    scatters = np.hypot(scatter, (logs[1, 0] - logs[0, 0]) * errors)
     expected = sure(sums) + delta * (2 * sums.divergence / count - variance)
-    weights = prior * np.exp(_log_likelihood(errors, expected, scatter))
+    weights = prior * np.exp(_log_likelihood(errors, expected, scatters))
     gains = 10 * np.log10(np.maximum(unfiltered + delta * variance, 1e-12 * unfiltered) / errors)
     tail = TAIL if is_plain else TAIL_ELSEWHERE
     low, gain, high = _quantiles(gains, weights, (tail, 0.5, 1 - tail))
     return Announcement(gain, (low - MARGIN_DB, high + MARGIN_DB))
 
 
-def _log_likelihood(errors: FloatArray, expected: FloatArray, scatter: float) -> FloatArray:
+def _log_likelihood(errors: FloatArray, expected: FloatArray, scatters: FloatArray) -> FloatArray:
     """Logarithm of the likelihood of errors; its largest value is 0."""
-    logs = -0.5 * ((errors - expected) / scatter) ** 2
+    logs = -0.5 * ((errors - expected) / scatters) ** 2 - np.log(scatters)
     return np.asarray(logs - logs.max())
 
 
