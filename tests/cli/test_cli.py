@@ -354,7 +354,7 @@ def test_fault_of_the_program_has_its_own_exit_code(folder, capsys, monkeypatch)
     def fault(*args, **kwargs):
         raise KeyError("oops")
 
-    monkeypatch.setattr(file_run, "run", fault)
+    monkeypatch.setattr(file_run, "run_to_end", fault)
     assert main(["run", "brain.nii", "out.nii", *LINEAR]) == 1
     assert "fault of the program" in capsys.readouterr().err
     with pytest.raises(KeyError):
@@ -364,7 +364,7 @@ def test_fault_of_the_program_has_its_own_exit_code(folder, capsys, monkeypatch)
 def test_target_is_checked_before_the_run(folder, monkeypatch):
     monkeypatch.setattr(
         file_run,
-        "run",
+        "run_to_end",
         lambda *args, **kwargs: pytest.fail("computed before the target was checked"),
     )
     assert main(["run", "brain.nii", "array.npy", *LINEAR]) == 2
@@ -404,7 +404,8 @@ def test_command_models_lists_all_parameters(capsys):
     for model in nd.models.all_models():
         assert model.summary in log
         for parameter in nd.models.parameters(model):
-            assert f"--{parameter.name.replace('_', '-')} " in log
+            option = f"--{parameter.name.replace('_', '-')} "
+            assert (f"  {parameter.name} " if parameter.is_map else option) in log
             assert parameter.doc in log
 
 

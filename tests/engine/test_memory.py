@@ -78,7 +78,7 @@ RUNS = {
         {"time": 0.3, "scheme": "explicit", "impulses": "mask"},
     ),
     "impulses, exact": (
-        (256, 256, 128),
+        (256, 256, 256),
         "f4",
         "nd.Linear()",
         {"time": 1.0, "impulses": "mask"},
@@ -114,7 +114,7 @@ RUNS = {
         {"time": 0.3, "scheme": "explicit"},
     ),
     "regularised, map and impulses": (
-        (256, 256, 128),
+        (256, 256, 256),
         "f4",
         "nd.PeronaMalik(sigma=1, kappa_map=[[[1, 2]]])",
         {"time": 0.3, "scheme": "explicit", "impulses": "mask"},

@@ -34,9 +34,17 @@ for name, (shape, kind, model, options) in json.loads(sys.argv[1]).items():
     model = eval(model)
     small, rest = make([min(n, 12) for n in shape], kind, options)
     nd.diffuse(small, model, threads=2, **rest)
-    back, forth = os.pipe()
-    child = os.fork()
-    if child == 0:
+    # The search for impulses peaks higher if both threads peak at the same moment.
+    for _ in range(2 if "impulses" in options else 1):
+        back, forth = os.pipe()
+        child = os.fork()
+        if child:
+            os.close(forth)
+            measured = json.loads(os.read(back, 1000))
+            os.close(back)
+            os.waitpid(child, 0)
+            results[name] = max(measured, results.get(name, measured))
+            continue
         before = psutil.Process().memory_info().rss
         image, rest = make(shape, kind, options)
         plan = nd.plan(image, model, threads=2, **rest)
@@ -44,9 +52,6 @@ for name, (shape, kind, model, options) in json.loads(sys.argv[1]).items():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before
         os.write(forth, json.dumps([peak, plan.memory, image.size * 4]).encode())
         os._exit(0)
-    os.close(forth)
-    results[name] = json.loads(os.read(back, 1000))
-    os.waitpid(child, 0)
 print(json.dumps(results))
 """
 

@@ -149,8 +149,8 @@ class RecipeFields:
         "Hot and dead voxels, far outside the noise around them: keep smooths them as they are, "
         "mask first replaces them from their neighbours.",
         choices=("keep", "mask"),
-        label="Hot and dead voxels",
-        choice_labels=("keep", "replace from their neighbours"),
+        label="Hot, dead voxels",
+        choice_labels=("keep", "fill from neighbours"),
     )
     preserve_dtype: bool = param(
         False,

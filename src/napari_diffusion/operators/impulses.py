@@ -48,9 +48,9 @@ DISTANCE_SHARE = 0.5
 #: Values that are gathered, and voxels that are searched and compared, at once.
 GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
-#: Arrays of the searched planes that live at once, and memory of the gathered values [bytes]
-#: (measured, docs/develop/decisions.md).
-SEARCH_ARRAYS, GATHERED_BYTES = 7, 16 << 20
+#: Arrays of the searched planes, with the gaps between them, and memory of the gathered values
+#: [bytes], both measured (docs/develop/decisions.md).
+SEARCH_ARRAYS, GATHERED_BYTES = 10, 16 << 20
 
 
 class _Widths(NamedTuple):
@@ -176,13 +176,15 @@ def _mark_impulses(
     high, low = _second_extremes(u, regions, axes)
     with np.errstate(invalid="ignore", over="ignore"):
         smallest = u.dtype.type(RANGE_SHARE) * (high - low)
-        for factor, second in ((BRIGHT_FACTOR, high), (-DARK_FACTOR, low)):
-            sign = u.dtype.type(math.copysign(1, factor))
+        for factor, distance in ((BRIGHT_FACTOR, high), (-DARK_FACTOR, low)):
+            # In place, because these arrays make the peak of the memory.
+            np.subtract(u, distance, out=distance)
+            distance *= u.dtype.type(math.copysign(1, factor))
             # Where too few neighbours exist, the distance is infinite or NaN.
-            distance = np.where(np.isfinite(smallest), (u - second) * sign, np.nan)
-            side = _Side(u * sign, regions, tuple(axes), distance)
-            first = tested.start * u[0].size
-            places = np.flatnonzero(distance[tested] > smallest[tested]) + first
+            distance[~np.isfinite(smallest)] = np.nan
+            places = np.flatnonzero(distance[tested] > smallest[tested])
+            places += tested.start * u[0].size
+            side = _Side(u if factor > 0 else -u, regions, tuple(axes), distance)
             result.reshape(-1)[side.impulses(places, abs(factor))] = True
 
 

@@ -55,7 +55,7 @@ def test_run_of_a_pasted_recipe_uses_the_map(loaded, press_run, noisy):
 
 def test_map_is_named_and_can_be_removed(loaded, qtbot):
     _, widget, _ = loaded
-    button = widget.form.controls.without_maps
+    (button,) = widget.form.controls.buttons
     assert is_shown(button)
     assert "2×1×2 factors from 0.5 to 4" in button.text
     changes = []
@@ -76,12 +76,12 @@ def test_command_line_refuses_the_map_instead_of_dropping_it(loaded):
 
 def test_button_is_hidden_for_a_model_without_a_map(loaded):
     _, widget, _ = loaded
-    mapped = widget.form.controls
+    (button,) = widget.form.controls.buttons
     widget.form.model.value = nd.TotalVariation
-    assert not is_shown(mapped.without_maps)
-    assert not is_shown(widget.form.controls.without_maps)
+    assert not is_shown(button)
+    assert not any(map(is_shown, widget.form.controls.buttons))
     widget.form.model.value = nd.PeronaMalik
-    assert is_shown(mapped.without_maps)
+    assert is_shown(button)
     assert widget.form.controls.value() == MODEL
 
 

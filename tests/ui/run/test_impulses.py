@@ -18,9 +18,9 @@ def test_option_replaces_them_and_the_status_counts_them(open_alone, press_run, 
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(image, name="dots")
     control = widget.form.run_options["impulses"]
-    assert control.label == "Hot and dead voxels"
+    assert control.label == "Hot, dead voxels"
     texts = [control.native.itemText(k) for k in range(control.native.count())]
-    assert texts == ["keep", "replace from their neighbours"]
+    assert texts == ["keep", "fill from neighbours"]
     layer = press_run(viewer, widget)
     assert "dead" not in widget.panel.status.value
     control.value = "mask"

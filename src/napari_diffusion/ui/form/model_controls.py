@@ -87,20 +87,18 @@ class ModelControls:
     ----------
     first, more
         Controls that are shown at first, and those under "More options".
-    without_maps
-        Button that names the maps of the threshold, which come from a recipe, and removes them.
     buttons
-        This button, under "More options", for a model that can have maps. It is shown while there
-        is one.
+        For a model that can have maps, the button under "More options" that names the maps of the
+        threshold, which come from a recipe, and removes them. It is shown while there is a map.
     """
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
         declared = parameters(model)
         self._maps: dict[str, ThresholdMap | None] = {p.name: None for p in declared if p.is_map}
-        self.without_maps = PushButton()
-        self.without_maps.changed.connect(self._remove_maps)
-        self.buttons = [self.without_maps] if self._maps else []
+        self.buttons = [PushButton()] if self._maps else []
+        for button in self.buttons:
+            button.changed.connect(self._remove_maps)
         self._shown = False
         self._parameters = {p.name: p for p in declared if not p.hidden}
         self._controls = {name: control_of(p) for name, p in self._parameters.items()}
@@ -165,12 +163,13 @@ class ModelControls:
     def _show_maps(self) -> None:
         """Name the maps on their button."""
         maps = [in_words(values) for values in self._maps.values() if values is not None]
-        self.without_maps.text = f"Remove the map of {' and '.join(maps)}"
-        self.without_maps.tooltip = (
-            "The threshold differs from place to place: it is multiplied by the factors of a map "
-            "from a recipe. Without the map, it is the same everywhere."
-        )
-        self.without_maps.visible = self._shown and bool(maps)
+        for button in self.buttons:
+            button.text = f"Remove the map of {' and '.join(maps)}"
+            button.tooltip = (
+                "The threshold differs from place to place: it is multiplied by the factors of a "
+                "map from a recipe. Without the map, it is the same everywhere."
+            )
+            button.visible = self._shown and bool(maps)
 
     def _remove_maps(self) -> None:
         """Make the thresholds the same everywhere."""
