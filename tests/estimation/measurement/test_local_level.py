@@ -7,8 +7,7 @@ import pytest
 import scipy.ndimage
 
 import napari_diffusion as nd
-from helpers.noise_cases import CASES
-from helpers.noisy import patch_of, smooth_scene, white
+from helpers.noisy import blocks, patch_of, smooth_scene, white
 from napari_diffusion.backends import get_backend
 from napari_diffusion.core.grid import Place
 from napari_diffusion.estimation.measurement.local_level import measure_level_map
@@ -16,7 +15,6 @@ from napari_diffusion.estimation.measurement.noise import measure_noise
 from napari_diffusion.estimation.noise.level_map import LevelMap
 from napari_diffusion.operators.threshold_map import write_reciprocals
 
-BY_NAME = {case.name: case for case in CASES}
 #: Rises from 1 to 4 in the middle.
 RATIO = 4.0
 
@@ -85,6 +83,14 @@ def test_constant_level_gives_no_map(shape, width):
         if width:
             field = scipy.ndimage.gaussian_filter(field, width)
         assert measured(clean + 10 * field / field.std()).level_map is None
+
+
+@pytest.mark.parametrize("size", [96, 128, 150])
+def test_steps_as_far_apart_as_blocks_give_no_map(size):
+    """A map of few blocks beside edges follows their scatter, and predicts no other block."""
+    for seed in range(6):
+        image = blocks((size, size)) + 12 * white((size, size), seed)
+        assert measured(image).level_map is None
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
