@@ -313,9 +313,11 @@ def test(options: list[str]) -> int:
     own, options = parser.parse_known_args(options)
     venv = choose_environment(own.python, own.oldest)
     use_pyside6 = own.qt == "pyside6"
-    extras = TEST_EXTRAS
+    extras, is_whole = TEST_EXTRAS, not options
     if venv is not VENV and not options:
         options, extras = SELECTION, SELECTION_EXTRAS
+    if is_whole:
+        options = [*options, "-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup"]
     command = [str(venv.python), "-m", "pytest", *options]
     environment = dict(os.environ)
     environment.pop("QT_QPA_PLATFORM", None)  # The tests need a platform with real windows.
