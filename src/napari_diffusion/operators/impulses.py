@@ -50,7 +50,7 @@ GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
 #: Arrays of the searched planes, with the gaps between them, and memory of the gathered values
 #: [bytes], both measured (docs/develop/decisions.md).
-SEARCH_ARRAYS, GATHERED_BYTES = 10, 16 << 20
+SEARCH_ARRAYS, GATHERED_BYTES = 9, 20 << 20
 
 
 class _Widths(NamedTuple):
