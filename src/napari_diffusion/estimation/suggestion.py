@@ -32,9 +32,10 @@ class Suggestion:
         Expected gain in signal-to-noise ratio [dB], the reduction of the mean squared error over
         all voxels that carry noise: the central estimate.
     gain_interval
-        Lower and upper limit of the gain [dB]: its 5th and 95th percentile, given the uncertainty
-        of the noise level and of the estimated error. Where two noise levels are possible, the
-        interval covers both. None where nothing can be claimed: after lossy compression, for a
+        Lower and upper limit of the gain [dB]. The gain lies between them with a probability of
+        80 % for plain noise and of 90 % elsewhere, given the uncertainty of the noise level and of
+        the estimated error. Where two noise levels are possible, the interval covers both. None
+        where nothing can be claimed: after lossy compression, for a
         noise level with a standard error of half of it or more, and with another criterion than
         ``"sure"``.
     noise_left
