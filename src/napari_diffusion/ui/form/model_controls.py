@@ -164,10 +164,11 @@ class ModelControls:
         """Name the maps on their button."""
         maps = [in_words(values) for values in self._maps.values() if values is not None]
         for button in self.buttons:
-            button.text = f"Remove the map of {' and '.join(maps)}"
+            button.text = "Remove the map of the threshold"
             button.tooltip = (
-                "The threshold differs from place to place: it is multiplied by the factors of a "
-                "map from a recipe. Without the map, it is the same everywhere."
+                f"{' and '.join(maps)}. The threshold differs from place to place: it is "
+                "multiplied by the factors of a map from a recipe. Without the map, it is the same "
+                "everywhere."
             )
             button.visible = self._shown and bool(maps)
 
