@@ -13,6 +13,7 @@ from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.models.base import ThresholdMap
 from napari_diffusion.operators.threshold_map import in_words
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
+from napari_diffusion.ui.qt.slots import slot
 
 #: Number of parameters shown at first for a model of which none depends on the data. The others
 #: are under "More options".
@@ -172,6 +173,7 @@ class ModelControls:
             )
             button.visible = self._shown and bool(maps)
 
+    @slot
     def _remove_maps(self) -> None:
         """Make the thresholds the same everywhere."""
         self._maps = dict.fromkeys(self._maps)
