@@ -57,7 +57,8 @@ def test_map_is_named_and_can_be_removed(loaded, qtbot):
     _, widget, _ = loaded
     (button,) = widget.form.controls.buttons
     assert is_shown(button)
-    assert "2×1×2 factors from 0.5 to 4" in button.text
+    assert "the map" in button.text
+    assert "2×1×2 factors from 0.5 to 4" in button.tooltip
     changes = []
     widget.form.settings_changed.connect(lambda: changes.append(widget.form.recipe()))
     button.native.click()

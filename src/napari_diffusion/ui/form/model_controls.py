@@ -13,6 +13,7 @@ from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.models.base import ThresholdMap
 from napari_diffusion.operators.threshold_map import in_words
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
+from napari_diffusion.ui.qt.slots import slot
 
 #: Number of parameters shown at first for a model of which none depends on the data. The others
 #: are under "More options".
@@ -164,13 +165,15 @@ class ModelControls:
         """Name the maps on their button."""
         maps = [in_words(values) for values in self._maps.values() if values is not None]
         for button in self.buttons:
-            button.text = f"Remove the map of {' and '.join(maps)}"
+            button.text = "Remove the map of the threshold"
             button.tooltip = (
-                "The threshold differs from place to place: it is multiplied by the factors of a "
-                "map from a recipe. Without the map, it is the same everywhere."
+                f"{' and '.join(maps)}. The threshold differs from place to place: it is "
+                "multiplied by the factors of a map from a recipe. Without the map, it is the same "
+                "everywhere."
             )
             button.visible = self._shown and bool(maps)
 
+    @slot
     def _remove_maps(self) -> None:
         """Make the thresholds the same everywhere."""
         self._maps = dict.fromkeys(self._maps)
