@@ -101,10 +101,10 @@ def test_error_is_at_least_the_noise_that_is_left():
     """SURE of a hundredth of the variance where a tenth of the noise is left: no such gain."""
     left = 0.4
     result = announce([sums_of(0.04, 4.0, 0.2, left)], 0.05, 0.0, 1.0)
-    most = 10 * math.log10(4 * (1 + 4 * 0.1) / (CERTAIN_SHARE * left))
-    assert result.interval[1] <= most
+    limit = 10 * math.log10(4 * (1 + 4 * 0.1) / (CERTAIN_SHARE * left))
+    assert result.interval[1] <= limit
     free = announce([sums_of(0.04, 4.0, 0.2, 0.0)], 0.05, 0.0, 1.0)
-    assert free.interval[1] > most
+    assert free.interval[1] > limit
 
 
 def test_joined_announcements_cover_both_intervals():
@@ -184,5 +184,6 @@ def test_strength_moves_the_interval_with_the_gain():
     gentle = result.with_strength(-0.5)
     for before, after in zip(result.gain_interval, gentle.gain_interval, strict=True):
         assert after - gentle.gain == pytest.approx(before - result.gain, abs=1e-9)
-    assert gentle.with_strength(0.0) == result
+    for strength in np.linspace(-1, 1, 21):
+        assert result.with_strength(float(strength)).with_strength(0.0) == result
     assert gentle.with_strength(0.7) == result.with_strength(0.7)
