@@ -208,5 +208,6 @@ def test_strength_moves_the_interval_with_the_gain():
     gentle = result.with_strength(-0.5)
     for before, after in zip(result.gain_interval, gentle.gain_interval, strict=True):
         assert after - gentle.gain == pytest.approx(before - result.gain, abs=1e-9)
-    assert gentle.with_strength(0.0) == result
+    for strength in np.linspace(-1, 1, 21):
+        assert result.with_strength(float(strength)).with_strength(0.0) == result
     assert gentle.with_strength(0.7) == result.with_strength(0.7)

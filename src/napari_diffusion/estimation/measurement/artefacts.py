@@ -72,8 +72,8 @@ def find_stripes(
     lengths = [patch.box[along] for patch in patches]
     length = min(MAX_AVERAGE, int(np.median(lengths)))
     # The share is that in the flat places where it is measured, whose noise may be the weakest.
-    there = min(0.95, (largest**2 - 1) / (length - 1))
-    variance = there * float(medians[along, across][1]) ** 2
+    local_share = min(0.95, (largest**2 - 1) / (length - 1))
+    variance = local_share * float(medians[along, across][1]) ** 2
     rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
     return Stripes(same, variance / (variance + rest))
 
