@@ -7,11 +7,10 @@ import pytest
 import scipy.ndimage
 
 import napari_diffusion as nd
-from helpers.noisy import blocks, white
+from helpers.noisy import blocks, noise_probe, white
 from helpers.problems import problem_of
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.patches import sample_patches
-from napari_diffusion.estimation.risk import noise_probe
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import ESTIMATORS, Search
 from napari_diffusion.models import param, parameters

@@ -29,6 +29,8 @@ MAX_AVERAGE, MIN_AVERAGE = 16, 8
 #: that stripes have. Measured without stripes: 0.9 to 1.3; folds as fine as voxels have up to 3.2,
 #: along all axes alike.
 MIN_STRIPE_RATIO, MIN_STRIPE_CONTRAST = 1.6, 1.5
+#: Largest share of stripes: a picture that is constant along an axis has no other noise.
+MAX_SHARE = 0.85
 #: Minimum number of flat voxels for the average.
 MIN_FLAT_VOXELS = 200
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
@@ -72,7 +74,9 @@ def find_stripes(
     lengths = [patch.box[along] for patch in patches]
     length = min(MAX_AVERAGE, int(np.median(lengths)))
     # The share is that in the flat places where it is measured, whose noise may be the weakest.
-    local_share = min(0.95, (largest**2 - 1) / (length - 1))
+    local_share = (largest**2 - 1) / (length - 1)
+    if local_share > MAX_SHARE:
+        return None
     variance = local_share * float(medians[along, across][1]) ** 2
     rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
     return Stripes(same, variance / (variance + rest))
