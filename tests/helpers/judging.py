@@ -55,6 +55,8 @@ class Judgement:
         Text of the report.
     failure
         The error of the suggestion, or an empty text.
+    total_gain
+        True gain [dB] over the whole image, which the announcement is about. None: the same.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Judgement:
     seconds: float
     report: str
     failure: str = ""
+    total_gain: float | None = None
 
     @property
     def loss(self) -> float:
@@ -88,7 +91,8 @@ class Judgement:
         """Whether the true gain lies in the announced interval; None without an interval."""
         if self.interval is None:
             return None
-        return self.interval[0] <= self.gain <= self.interval[1]
+        gain = self.gain if self.total_gain is None else self.total_gain
+        return self.interval[0] <= gain <= self.interval[1]
 
     @property
     def share_error(self) -> float | None:
@@ -192,10 +196,10 @@ def best_gains(yardstick: Yardstick, model: nd.Model, own: float) -> tuple[float
 def true_share(
     yardstick: Yardstick, choice: Callable[[Array], Array], result: Array, seed: int
 ) -> float | None:
-    """Share of noise in the removed part, by squares, from a second noise."""
+    """Share of noise in the removed part of the whole image, by squares, from a second noise."""
     second = yardstick.case.noisy(seed + SECOND_SEED).astype(np.float64)
-    removed = (yardstick.noisy - result)[yardstick.inside]
-    again = (second - choice(yardstick.case.noisy(seed + SECOND_SEED)))[yardstick.inside]
+    removed = yardstick.noisy - result
+    again = second - choice(yardstick.case.noisy(seed + SECOND_SEED))
     power = float(np.mean(np.square(removed, dtype=float)))
     if power < MIN_REMOVED * yardstick.error(yardstick.noisy):
         return None
@@ -233,6 +237,7 @@ def judge(case: NoiseCase, seed: int, is_thorough: bool = True) -> Judgement:
     model, when = suggestion.model, suggestion.time
     result = yardstick.run(model, when)
     gain = yardstick.gain(yardstick.error(result))
+    everywhere = dataclasses.replace(yardstick, inside=Ellipsis)
     best = best_gains(yardstick, model, gain) if is_thorough else (gain, gain)
     interval = getattr(suggestion, "gain_interval", None)
     limits = [] if interval is None else [number(limit) for limit in interval]
@@ -254,6 +259,7 @@ def judge(case: NoiseCase, seed: int, is_thorough: bool = True) -> Judgement:
         is_named=_is_named(case, report),
         seconds=seconds,
         report=report,
+        total_gain=everywhere.gain(everywhere.error(result)),
     )
 
 
