@@ -292,18 +292,17 @@ def test_warning_about_removed_detail():
 
 
 def test_detail_is_not_spared_for_a_large_gain():
-    """The grass of a photograph is removed with the noise of its sky, for nearly 3 dB.
+    """A Gaussian removes the grass of a photograph with the noise of its sky, for 2 dB.
 
     The share of noise is measured with a second image of independent noise.
     """
     clean = skimage.data.camera().astype("f4")
     images = [clean + 7.6 * white(clean.shape, seed) for seed in (1, 2)]
-    model = nd.PeronaMalik(kappa=4.0, sigma=0.35)
-    result = nd.suggest(images[0], model, fixed=["kappa", "sigma"])
+    result = nd.suggest(images[0], nd.Linear())
     removed = [u - nd.diffuse(u, result.model, time=result.time) for u in images]
     share = np.mean((removed[0] - removed[1]) ** 2) / 2 / np.mean(removed[0] ** 2)
     assert share < MIN_NOISE_SHARE
-    assert 10 * np.log10(7.6**2 / np.mean((images[0] - removed[0] - clean) ** 2)) > 2.5
+    assert 10 * np.log10(7.6**2 / np.mean((images[0] - removed[0] - clean) ** 2)) > 2
     assert not any("Detail is spared" in text for text in result.warnings)
 
 

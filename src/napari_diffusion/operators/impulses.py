@@ -49,8 +49,8 @@ DISTANCE_SHARE = 0.5
 GATHERED_VALUES, SEARCHED_VOXELS, CACHED_VOXELS = 1 << 19, 1 << 20, 1 << 16
 
 #: Arrays of the searched planes, with the gaps between them, and memory of the gathered values
-#: [bytes], both measured (docs/develop/decisions.md).
-SEARCH_ARRAYS, GATHERED_BYTES = 9, 20 << 20
+#: [bytes]. The largest of many peaks is predicted (tests/engine/test_memory.py).
+SEARCH_ARRAYS, GATHERED_BYTES = 10, 24 << 20
 
 
 class _Widths(NamedTuple):
