@@ -38,6 +38,10 @@ ROOT = Path(__file__).resolve().parent
 MANIFEST_LINK = ROOT / "src" / "napari_diffusion" / "napari.yaml"
 TEST_EXTRAS = "all,test,peers"
 OLDEST_PYTHON = (3, 11)
+# Windows of several processes would take the focus and the clipboard of one another.
+WINDOWS = ["tests/cli", "tests/ui", "tests/workflows"]
+# Several processes share all other tests.
+WHOLE_SUITE = [["-n", "2", *(f"--ignore={folder}" for folder in WINDOWS)], WINDOWS]
 NO_SUCH_PYTHON = 69  # an exit status that pytest does not have
 
 # Laws of a scalar and a tensor model, files, the command line, and complete uses of the widgets.
@@ -313,12 +317,12 @@ def test(options: list[str]) -> int:
     own, options = parser.parse_known_args(options)
     venv = choose_environment(own.python, own.oldest)
     use_pyside6 = own.qt == "pyside6"
-    extras, is_whole = TEST_EXTRAS, not options
+    parts, extras = [options], TEST_EXTRAS
+    if not options:
+        parts = WHOLE_SUITE
     if venv is not VENV and not options:
-        options, extras = SELECTION, SELECTION_EXTRAS
-    if is_whole:
-        options = [*options, "-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup"]
-    command = [str(venv.python), "-m", "pytest", *options]
+        parts, extras = [SELECTION], SELECTION_EXTRAS
+    command = [str(venv.python), "-m", "pytest"]
     environment = dict(os.environ)
     environment.pop("QT_QPA_PLATFORM", None)  # The tests need a platform with real windows.
     if sys.platform == "linux":
@@ -336,7 +340,11 @@ def test(options: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="napari-diffusion-") as folder:
         # The tests must neither read nor change the settings of the user.
         environment["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
-        return subprocess.run(command, cwd=ROOT, env=environment).returncode
+        for part in parts:
+            status = subprocess.run([*command, *part], cwd=ROOT, env=environment).returncode
+            if status:
+                return status
+    return 0
 
 
 def main() -> int:

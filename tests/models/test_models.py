@@ -42,10 +42,11 @@ def test_model_of_another_package_is_listed_after_the_built_in_ones(monkeypatch)
 
 
 def test_units_are_shown_with_the_units_of_the_data():
-    kappa, diffusivity, sigma = models.parameters(models.PeronaMalik)
+    kappa, diffusivity, sigma, kappa_map = models.parameters(models.PeronaMalik)
     assert kappa.unit_in("µm") == "intensity/µm"
     assert diffusivity.unit_in("µm") == ""
     assert sigma.unit_in("mm") == "mm"
+    assert kappa_map.unit_in("mm") == ""
 
 
 def test_values_are_converted_to_the_declared_type():

@@ -141,7 +141,7 @@ def drawn(rng, model, scale, length):
             values[p.name] = scale * 10.0 ** rng.choice([-30, -9, -3, 0, 1, 3, 30])
         elif p.dimension.length:
             values[p.name] = length * rng.choice([1e-6, 0.5, 2.0])
-        elif p.choices is None:
+        elif p.choices is None and not p.is_map:
             low = max(p.gt or p.ge or 0.0, 1e-30)
             values[p.name] = float(rng.choice([low, 1.0, p.le or 1e30]))
     return values
