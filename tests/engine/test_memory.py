@@ -202,6 +202,6 @@ def test_more_steps_need_no_more_memory(measured, short, long):
 def test_plan_predicts_the_peak(measured, name):
     """A low prediction exhausts memory; a high one refuses a run that fits."""
     peak, planned, _ = measured[name]
-    # Two threads that search for impulses may peak at the same moment, or not: 1.3 times (measured).
+    # Two threads that search for impulses peak at the same moment, or not: a factor of 1.3.
     limit = 1.6 if "impulses" in name else 1.3
     assert peak <= planned <= limit * peak
