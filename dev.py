@@ -40,8 +40,11 @@ TEST_EXTRAS = "all,test,peers"
 OLDEST_PYTHON = (3, 11)
 # Windows of several processes would take the focus and the clipboard of one another.
 WINDOWS = ["tests/cli", "tests/ui", "tests/workflows"]
-# Several processes share all other tests.
-WHOLE_SUITE = [["-n", "2", *(f"--ignore={folder}" for folder in WINDOWS)], WINDOWS]
+# Two processes share the files of all other tests.
+WHOLE_SUITE = [
+    ["-n", "2", "--dist", "loadfile", *(f"--ignore={folder}" for folder in WINDOWS)],
+    WINDOWS,
+]
 NO_SUCH_PYTHON = 69  # an exit status that pytest does not have
 
 # Laws of a scalar and a tensor model, files, the command line, and complete uses of the widgets.
