@@ -1,6 +1,6 @@
 """Impulses: hot and dead voxels, which differ from their neighbours by far more than the noise.
 
-All tests look at a finite box around a voxel. A part of an image with a halo of `detection_reach`
+All tests read a finite box around a voxel. A part of an image with a halo of `detection_reach`
 voxels therefore has the impulses of the whole image.
 """
 
