@@ -84,6 +84,36 @@ def test_a_cluster_is_filled_as_far_as_the_sweeps_reach():
     assert (field == 7).sum() == field.size - 5**3
 
 
+@pytest.mark.parametrize("place", [(7, 7, 7), (0, 7, 7), (7, 14, 0), (0, 0, 14)], ids=str)
+def test_an_impulse_gets_the_mean_of_its_face_neighbours_with_the_weights_of_their_distance(place):
+    """Also at faces, edges and corners of the image, where neighbours are missing."""
+    spacing = (1.4, 1.0, 0.8)
+    field = noisy((15, 15, 15))[None]
+    impulses = np.zeros(field.shape, bool)
+    impulses[(0, *place)] = True
+    total = weight = 0.0
+    for axis, h in enumerate(spacing):
+        for step in (-1, 1):
+            neighbour = [index + step * (i == axis) for i, index in enumerate(place)]
+            if all(0 <= index < 15 for index in neighbour):
+                total += float(field[(0, *neighbour)]) / h**2
+                weight += 1 / h**2
+    field[(0, *place)] = 1e4
+    assert fill_impulses(field, impulses, None, (0, 1, 2), spacing) == 1
+    assert field[(0, *place)] == pytest.approx(total / weight, rel=1e-6)
+
+
+def test_an_impulse_is_filled_from_its_own_region():
+    regions = np.ones((9, 9, 9), np.uint8)
+    regions[5:] = 2
+    field = np.where(regions == 1, 10.0, 90.0).astype(np.float32)[None]
+    impulses = np.zeros(field.shape, bool)
+    impulses[0, 4:6, 4, 4] = True
+    field[impulses] = 1e4
+    fill_impulses(field, impulses, regions, (0, 1, 2), (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(field[0, 4:6, 4, 4], [10, 90])
+
+
 def test_case_of_one_percent_gains_as_if_there_were_no_impulses():
     """Linear diffusion of noise with and without impulses, against the truth."""
     random = np.random.default_rng(101)
@@ -219,6 +249,9 @@ def test_opacity_is_copied():
     options = {"channel_axis": -1, "channel_weights": (1, 1, 1, None)}
     result = nd.diffuse(colours, nd.Linear(), time=0.5, impulses="mask", **options)
     np.testing.assert_array_equal(result[..., 3], colours[..., 3])
+    (state,) = nd.evolve(colours, nd.Linear(), time=0.0, impulses="mask", **options)
+    changed = [int((repaired(colours[..., k]) != colours[..., k]).sum()) for k in range(3)]
+    assert state.replaced == sum(changed)
 
 
 def test_nothing_changes_outside_a_mask_and_at_missing_values():
@@ -230,6 +263,16 @@ def test_nothing_changes_outside_a_mask_and_at_missing_values():
     np.testing.assert_array_equal(np.isfinite(result), np.isfinite(image))
     with pytest.raises(ValueError, match="NaN"):
         nd.diffuse(image, nd.Linear(), time=0.5, impulses="mask")
+
+
+def test_missing_values_are_no_neighbours_of_an_impulse():
+    """Two of its six face neighbours are missing; the mean is that of the others."""
+    image = noisy()
+    image[12, 15, 14] = 900
+    faces = [(12, 14, 14), (12, 16, 14), (12, 15, 13), (12, 15, 15)]
+    expected = np.mean([image[face] for face in faces], dtype=float)
+    image[11, 15, 14] = image[13, 15, 14] = np.nan
+    assert repaired(image, nan="mask")[12, 15, 14] == pytest.approx(expected, rel=1e-6)
 
 
 def test_integers_keep_their_type_and_input_is_untouched():
