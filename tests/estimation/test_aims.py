@@ -10,7 +10,8 @@ import napari_diffusion as nd
 from helpers.hostile import check_sentence
 from helpers.noisy import blocks, white
 from helpers.segmented import by_brightness, by_walls, cells, errors, membranes
-from napari_diffusion.estimation.aims import MIN_CONTRAST, otsu_threshold
+from napari_diffusion.estimation.aims import MIN_CONTRAST, otsu_threshold, structure_of
+from napari_diffusion.estimation.patches import Patch
 
 
 def filtered(image, **options):
@@ -108,6 +109,26 @@ def test_voxels_outside_the_mask_have_no_boundaries():
     options = {"aim": "segmentation", "thorough": False, "mask": mask}
     first, second = (nd.suggest(u, nd.PeronaMalik(), **options) for u in (image, wild))
     assert (first.model, first.time) == (second.model, second.time)
+
+
+def test_regions_have_no_boundary_beside_them():
+    """A step between the columns 9 and 10 has its central differences there, and no others."""
+    image = np.zeros((1, 20, 20))
+    image[..., 10:] = 8.0
+    everywhere, size = np.ones((20, 20), bool), (20, 20)
+    patch = Patch(
+        image, None, everywhere, everywhere, (1.0, 1.0), 0, (0, 0), size, size, (1.0, 1.0)
+    )
+    structure = structure_of([image], [patch])
+    columns = [
+        np.flatnonzero(places[0].all(axis=0))
+        for places in (structure.boundaries[0][None], structure.regions[0][None])
+    ]
+    assert columns[0].tolist() == [9, 10]
+    assert columns[1].tolist() == [*range(8), *range(12, 20)]
+    assert structure.contrast([image]) == 1.0
+    assert structure.contrast([image / 2]) == pytest.approx(0.5)
+    assert structure.relief([image]) == 0.0
 
 
 def test_pure_noise_has_a_choice():
