@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities, robust_deviation
-from napari_diffusion.estimation.noise.kinds import Noise, Stripes
+from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.noise.patterns import Stripes
 from napari_diffusion.estimation.patches import Patch
 
 #: Longest average along a stripe [voxel], and the shortest one from which stripes are seen.

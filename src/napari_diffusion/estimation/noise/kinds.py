@@ -34,6 +34,7 @@ from napari_diffusion.estimation.noise.evidence import (
     skewness,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
+from napari_diffusion.estimation.noise.patterns import Pattern
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -67,21 +68,6 @@ MIN_GROWTH = 0.5
 MIN_RICIAN_GROWTH = 0.1
 
 
-class Stripes(NamedTuple):
-    """Stripes, which are constant along some axes.
-
-    Attributes
-    ----------
-    along
-        The diffusing axes along which they are constant.
-    share
-        Their share of the variance of all noise.
-    """
-
-    along: tuple[int, ...]
-    share: float
-
-
 @dataclass(frozen=True)
 class Noise:
     """Noise of an image.
@@ -93,7 +79,7 @@ class Noise:
     sigma, error
         Standard deviation and its standard error [intensity]. For Gaussian noise it is that of the
         noise, for Rician noise that of the real and the imaginary part, for the others the root
-        mean square over the image. It includes stripes. Where the level varies with the place, it
+        mean square over the image. It includes the pattern. Where the level varies with the place, it
         is the root mean square over the image.
     correlations
         For every finely sampled axis, the correlations of voxels one voxel apart, two and so on;
@@ -110,8 +96,8 @@ class Noise:
         Skewness of the values about the local mean; 0 for Gaussian noise.
     level_map
         Factor on the noise by the place; None where the level is the same everywhere.
-    stripes
-        Stripes in the noise, or None.
+    pattern
+        Stripes, rings or a wave in the noise, or None.
     gain, offset
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
@@ -129,7 +115,7 @@ class Noise:
     other_sigma: float = 0.0
     skewness: float = 0.0
     level_map: LevelMap | None = None
-    stripes: Stripes | None = None
+    pattern: Pattern | None = None
     between_frames: bool = False
 
     @property

@@ -217,7 +217,7 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     if not outcome.is_compressed:  # which explains all other patterns
         lines += [
             _correlation_warning(noise, outcome.options.criterion),
-            _stripe_warning(noise),
+            _pattern_warning(noise),
             _place_warning(noise, patches),
             _grey_level_warning(noise, patches),
             _skewness_warning(noise),
@@ -309,13 +309,12 @@ def _impulse_warning(outcome: Outcome) -> str:
     )
 
 
-def _stripe_warning(noise: Noise) -> str:
-    if noise.stripes is None:
+def _pattern_warning(noise: Noise) -> str:
+    if noise.pattern is None:
         return ""
-    axes = " and ".join(str(axis) for axis in noise.stripes.along)
     return (
-        f"Stripes along the diffusing axis {axes} make up {100 * noise.stripes.share:.0f} % of the "
-        "noise. Diffusion removes a part of them; a filter for stripes should come first."
+        f"{noise.pattern.title} make up {100 * noise.pattern.share:.0f} % of the noise. "
+        f"Diffusion removes a part of them; a filter for {noise.pattern.name} should come first."
     )
 
 
