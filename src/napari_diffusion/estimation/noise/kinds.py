@@ -7,7 +7,8 @@ kind      variance at mean m [intensity²]                    where
 ========  =================================================  =====================================
 gaussian  :math:`\sigma^2`                                   most images
 rician    :math:`\sigma^2\,v(m/\sigma)`, v from 0.43 to 1    magnitude of complex data: MRI
-                                                             (Gudbjartsson & Patz 1995)
+                                                             (Gudbjartsson & Patz 1995), also of
+                                                             several coils (Constantinides 1997)
 poisson   :math:`b + a\,m`, gain a, offset b                 photon counting: fluorescence, low
                                                              light (Foi et al. 2008)
 speckle   :math:`q^2 m^2`                                    coherent imaging: ultrasound, radar,
@@ -55,6 +56,13 @@ MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 4.0
 #: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of
 #: the logarithm of deviation ratios.
 MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.12, 0.5
+#: The same for several coils, whose background has a mean that is known from its deviation.
+MIN_MISFIT_OF_COILS = 0.06
+#: Numbers of coils that are tried, and the largest relative error of the mean of the background.
+COILS, MAX_BACKGROUND_ERROR = (1, 2, 4, 8, 16, 32), 0.1
+#: Largest logarithm of a ratio of deviations that counts for the misfit: a class with twice the
+#: deviation consists of edges.
+MAX_LOG_RATIO = 0.7
 #: Skewness above which noise has spikes: 0.5 for speckle of 12 looks, 0.4 for counts of 6 photons.
 SPIKE_SKEWNESS = 0.4
 #: Largest misfit of a kind other than Gaussian. Measured: 0.02 to 0.1 where the kind is right.
@@ -102,6 +110,8 @@ class Noise:
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
         Speckle: standard deviation of the noise as a share of the mean.
+    coils
+        Rician: number of the coils whose signals were combined by the sum of their squares.
     """
 
     kind: Kind
@@ -111,6 +121,7 @@ class Noise:
     gain: float = 0.0
     offset: float = 0.0
     speckle: float = 0.0
+    coils: int = 1
     origin: Origin = "none"
     other_sigma: float = 0.0
     skewness: float = 0.0
@@ -167,7 +178,7 @@ class Noise:
         if self.kind == "speckle":
             return np.asarray((self.speckle * mean) ** 2)
         if self.kind == "rician":
-            level, variance, _ = _rician_moments()
+            level, variance, _ = _rician_moments(self.coils)
             return np.asarray(self.sigma**2 * np.interp(mean / self.sigma, level, variance))
         return np.full(mean.shape, self.sigma**2)
 
@@ -191,17 +202,18 @@ class _Classes(NamedTuple):
 
 
 @cache
-def _rician_moments() -> tuple[FloatArray, FloatArray, FloatArray]:
-    r"""Moments of Rician magnitudes of unit noise, for amplitudes from 0 to 40.
+def _rician_moments(coils: int = 1) -> tuple[FloatArray, FloatArray, FloatArray]:
+    r"""Moments of magnitudes of unit noise, for amplitudes from 0 to 40.
 
-    Returns the mean :math:`\mu`, the variance v and the ratio :math:`\mu/\sqrt v`.
+    The magnitude is the root of the sum of squares of the signals of ``coils``. Returns the mean
+    :math:`\mu`, the variance v and the ratio :math:`\mu/\sqrt v`.
     """
-    from scipy.special import ive
+    from scipy.special import gammaln, hyp1f1
 
     amplitude = np.linspace(0, 40, 4001)
-    x = amplitude**2 / 4
-    mean = np.sqrt(np.pi / 2) * ((1 + 2 * x) * ive(0, x) + 2 * x * ive(1, x))
-    variance = 2 + amplitude**2 - mean**2
+    factor = math.sqrt(2) * math.exp(gammaln(coils + 0.5) - gammaln(coils))
+    mean = factor * hyp1f1(-0.5, coils, -(amplitude**2) / 2)
+    variance = 2 * coils + amplitude**2 - mean**2
     return mean, variance, mean / np.sqrt(variance)
 
 
@@ -275,9 +287,11 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
     ]
     constant = _misfit(gaussian, classes, gaussian.sigma)
     limit = min(MAX_MISFIT, MAX_MISFIT_SHARE * constant)
-    if not fits or constant <= MIN_GAUSSIAN_MISFIT or min(misfits) >= limit:
+    if not fits or min(misfits) >= limit:
         return gaussian
-    return fits[int(np.argmin(misfits))]
+    best = fits[int(np.argmin(misfits))]
+    least = MIN_MISFIT_OF_COILS if best.coils > 1 else MIN_GAUSSIAN_MISFIT
+    return best if constant > least else gaussian
 
 
 def _is_supported(noise: Noise, classes: _Classes) -> bool:
@@ -298,11 +312,12 @@ def _misfit(noise: Noise, classes: _Classes, sigma: float) -> float:
     """Mean magnitude of the logarithms of modelled over measured deviations.
 
     Classes are weighted by their number of voxels. A class that consists of edges has a logarithm
-    of 1 or more; its square would outweigh all others.
+    of 1 or more, of which `MAX_LOG_RATIO` counts.
     """
     variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
     difference = np.log(variance / classes.deviation**2) / 2
-    return float(np.average(np.abs(difference), weights=classes.voxels))
+    magnitudes = np.minimum(np.abs(difference), MAX_LOG_RATIO)
+    return float(np.average(magnitudes, weights=classes.voxels))
 
 
 def _classes(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> _Classes:
@@ -335,12 +350,20 @@ def _classes(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> _C
 
 
 def _fit_rician(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:
-    """Fit the deviation of the real and the imaginary part."""
-    _, variance, ratio = _rician_moments()
-    variance = np.interp(classes.mean / classes.deviation, ratio, variance)
-    sigma = _weighted_median(classes.deviation / np.sqrt(variance), classes.voxels)
-    error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
-    return replace(gaussian, kind="rician", sigma=sigma, error=error)
+    """Fit the deviation of the real and the imaginary part, and the number of coils.
+
+    The mean of an empty background shows the number of coils: it is the least one possible.
+    """
+    fits = []
+    for coils in COILS:
+        mean, variance, ratio = _rician_moments(coils)
+        variance = np.interp(classes.mean / classes.deviation, ratio, variance)
+        sigma = _weighted_median(classes.deviation / np.sqrt(variance), classes.voxels)
+        error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
+        has_background = abs(classes.mean.min() / (mean[0] * sigma) - 1) <= MAX_BACKGROUND_ERROR
+        if coils == 1 or has_background:
+            fits.append(replace(gaussian, kind="rician", sigma=sigma, error=error, coils=coils))
+    return min(fits, key=lambda noise: _misfit(noise, classes, gaussian.sigma))
 
 
 def _fit_poisson(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:

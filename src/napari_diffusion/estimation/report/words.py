@@ -204,6 +204,8 @@ def _details(noise: Noise) -> str:
             details += f" above the offset {-noise.offset / noise.gain:.3g} [intensity]"
         elif noise.offset > 0:
             details += f", and {math.sqrt(noise.offset):.3g} at the intensity 0"
+    if noise.coils > 1:
+        details = f"; about {noise.coils} coils, combined by the sum of squares"
     if noise.kind == "speckle":
         details = f"; {100 * noise.speckle:.0f} % of the intensity"
     shared = f"; neighbouring voxels share it (correlation {noise.correlation:.2f})"
