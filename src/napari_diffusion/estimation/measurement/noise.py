@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
-from napari_diffusion.estimation.measurement.artefacts import find_stripes
+from napari_diffusion.estimation.measurement.artefacts import (
+    compressed_level,
+    compression_corner,
+    find_stripes,
+)
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
 from napari_diffusion.estimation.measurement.rings import find_rings
 from napari_diffusion.estimation.measurement.waves import find_wave
@@ -97,6 +101,25 @@ def measure_noise(
             f"set {'them' if names else 'it'} by hand."
         )
     return _with_patterns(patches, noises, kind is None)
+
+
+def raised_by_compression(
+    noises: dict[int, list[Noise]], patches: Sequence[Patch]
+) -> dict[int, list[Noise]]:
+    """Return the noises of a compressed image with the level that its low frequencies show.
+
+    Second differences contain next to none of it.
+    """
+    corner = compression_corner(patches)
+    result = {source: list(channels) for source, channels in noises.items()}
+    for source, channels in result.items():
+        own = [patch for patch in patches if patch.source == source]
+        for channel, noise in enumerate(channels):
+            level = 0.0 if corner is None else compressed_level(own, channel, corner)
+            if level > noise.sigma > 0:
+                error = level * noise.error / noise.sigma
+                channels[channel] = Noise("gaussian", level, error, skewness=noise.skewness)
+    return result
 
 
 def _gather_frame(patches: Sequence[Patch]) -> list[Evidence]:
