@@ -11,7 +11,8 @@ from helpers.noise_cases import CASES
 from helpers.noisy import patch_of, smooth_scene, white
 from napari_diffusion.estimation.measurement.artefacts import find_stripes, is_compressed
 from napari_diffusion.estimation.measurement.noise import measure_noise
-from napari_diffusion.estimation.noise.kinds import Noise, Stripes
+from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.noise.patterns import Stripes
 from napari_diffusion.estimation.probes import make_probe
 
 BY_NAME = {case.name: case for case in CASES}
@@ -51,14 +52,14 @@ def test_level_of_noise_includes_the_stripes():
     image = smooth_scene((140, 140)) / 4 + 10 * striped((8, 140, 140), 0.5, (2,), 1)
     noise = measured(image, (5.0, 1.0, 1.0))
     assert noise.sigma == pytest.approx(10, rel=0.1)
-    assert noise.stripes.share == pytest.approx(0.5, abs=0.1)
+    assert noise.pattern.share == pytest.approx(0.5, abs=0.1)
 
 
 def test_stripes_of_a_volume_may_be_constant_along_two_axes():
     """Offsets of camera columns are constant along z and y."""
     noise = measured(10 * striped((20, 48, 90), 0.5, (0, 1), 3))
-    assert noise.stripes.along == (0, 1)
-    assert noise.stripes.share == pytest.approx(0.5, abs=0.12)
+    assert noise.pattern.along == (0, 1)
+    assert noise.pattern.share == pytest.approx(0.5, abs=0.12)
 
 
 @pytest.mark.parametrize("width", [0.0, 0.6], ids=["white", "blurred"])
@@ -69,13 +70,13 @@ def test_noise_without_stripes_has_none(width):
         if width:
             field = scipy.ndimage.gaussian_filter(field, width)
         noise = measured(smooth_scene(shape) + 10 * field / field.std())
-        assert noise.stripes is None
+        assert noise.pattern is None
 
 
 @pytest.mark.parametrize("name", ["A folds, white noise", "wide folds", "photograph gravel"])
 def test_folds_are_no_stripes(name):
     case = BY_NAME[name]
-    assert measured(case.noisy(0).astype(float), case.spacing).stripes is None
+    assert measured(case.noisy(0).astype(float), case.spacing).pattern is None
 
 
 def test_stripes_need_two_fine_axes():
@@ -90,7 +91,7 @@ def test_stripes_need_two_fine_axes():
 def test_probe_has_the_stripes_of_the_noise(axis):
     """Unit variance; the covariance of voxels of one line is the share, of others 0."""
     share = 0.4
-    noise = Noise("gaussian", 3.0, 0.1, stripes=Stripes((axis,), share))
+    noise = Noise("gaussian", 3.0, 0.1, pattern=Stripes((axis,), share))
     patch = patch_of(3 * white((1, 400, 400)).astype("f4"))
     pattern = make_probe(patch, [noise], "sure", 0).pattern[0].astype(float)
     assert np.mean(pattern**2) == pytest.approx(1, rel=0.05)

@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.evidence import fine_axes, robust_deviation
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.patterns import Rings
+from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.patches import Patch
 
 #: Edge of a block and of the tiles that alternate in it [voxel].
@@ -34,7 +36,7 @@ MIN_HALF = 6
 #: Largest distance of the centre from the middle, as a share of the image.
 MAX_SHIFT = 0.125
 #: Number of centres along an axis that are tried first, and of refinements by half the distance.
-GRID, REFINEMENTS = 17, 4
+GRID, REFINEMENTS = 17, 5
 #: Departure to which values are limited [standard deviations]: edges are no rings.
 MAX_DEPARTURE = 3.0
 #: Smallest share of usable voxels of a block.
@@ -52,6 +54,24 @@ MIN_SHARE = 0.08
 #: Share of the variance of rings, whose errors differ from voxel to voxel, that is left after the
 #: subtraction of a Gaussian of one voxel and the mean over an arc (simulated).
 KEPT_SHARE = 0.277
+
+
+class _Strength(NamedTuple):
+    """Strength of rings around a centre.
+
+    Attributes
+    ----------
+    correlation
+        Correlation of both halves of the arcs, the median over the blocks.
+    variance
+        Variance of the rings in the blocks [intensity²], the median.
+    agreement
+        Product of both halves [intensity²], the mean, which shows small shifts of the centre.
+    """
+
+    correlation: float
+    variance: float
+    agreement: float
 
 
 @dataclass(frozen=True)
@@ -76,8 +96,8 @@ class _Blocks:
     half: NDArray[np.intp]
     count: int
 
-    def strength(self, centre: Sequence[float]) -> tuple[float, float]:
-        """Correlation of both halves of the arcs, and variance of rings, medians over the blocks.
+    def strength(self, centre: Sequence[float]) -> _Strength:
+        """Measure rings around a centre.
 
         The correlation is that of the signs, which a few edges hardly change.
         """
@@ -89,15 +109,17 @@ class _Blocks:
         counts = np.bincount(index, minlength=math.prod(shape)).reshape(shape)
         sums = np.bincount(index, self.values, math.prod(shape)).reshape(shape)
         usable = (counts >= MIN_HALF).all(axis=1)
-        correlations, variances = [], []
+        rows = []
         for block in np.flatnonzero(usable.any(axis=1)):
             means = (sums[block] / np.maximum(counts[block], 1))[:, usable[block]]
             correlation = math.sin(math.pi / 2 * float(np.mean(np.prod(np.sign(means), axis=0))))
-            correlations.append(correlation)
-            variances.append(correlation * robust_deviation(means) ** 2)
-        if not correlations:
-            return 0.0, 0.0
-        return float(np.median(correlations)), float(np.median(variances))
+            level = robust_deviation(means)
+            limited = np.clip(means, -MAX_DEPARTURE * level, MAX_DEPARTURE * level)
+            rows.append((correlation, correlation * level**2, np.prod(limited, axis=0).mean()))
+        if not rows:
+            return _Strength(0.0, 0.0, 0.0)
+        correlation, variance, _ = np.median(rows, axis=0)
+        return _Strength(float(correlation), float(variance), float(np.mean(rows, axis=0)[2]))
 
 
 def find_rings(
@@ -131,20 +153,23 @@ def _in_plane(
         return None
     extent = [patches[0].whole[axis] * h for axis, h in zip(plane, scale, strict=True)]
     centre, usual = _search(blocks, extent)
-    correlation, variance = blocks.strength(centre)
+    correlation, variance, _ = blocks.strength(centre)
     least = MIN_CORRELATION + CORRELATION_SCATTER / math.sqrt(blocks.count)
     # Around a far centre, rings are straight.
-    straight = max(blocks.strength((FAR, 0.0))[0], blocks.strength((0.0, FAR))[0])
+    straight = max(blocks.strength(far).correlation for far in ((FAR, 0.0), (0.0, FAR)))
     if correlation < least or correlation - max(usual, straight) < MIN_RISE:
         return None
     single = _blocks(patches, channel, plane, scale, is_single=True)
     is_same = True
     if single is not None:
-        own_correlation, own_variance = single.strength(centre)
+        own_correlation, own_variance, _ = single.strength(centre)
         is_same = own_correlation < least or variance > own_variance / 2
         variance = variance if is_same else own_variance
-    share = variance / KEPT_SHARE / (variance / KEPT_SHARE + rest)
-    if share < MIN_SHARE:
+    variance /= KEPT_SHARE
+    share = variance / (variance + rest)
+    # Smooth hills have contours, whose errors of rounding are at most half a grey level.
+    step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
+    if share < MIN_SHARE or variance < step**2 / 4:
         return None
     place = (centre[0] / scale[0], centre[1] / scale[1])
     return Rings(plane, place, scale, is_same, share)
@@ -161,11 +186,12 @@ def _search(blocks: _Blocks, extent: Sequence[float]) -> tuple[tuple[float, ...]
             for k in itertools.product(range(-reach, reach + 1), repeat=2)
         ]
 
-    tried = {centre: blocks.strength(centre)[0] for centre in around(middle, GRID // 2)}
+    grid = around(middle, GRID // 2)
+    tried = {centre: blocks.strength(centre).correlation for centre in grid}
     best = max(tried, key=tried.__getitem__)
     for _ in range(REFINEMENTS):
+        best = max(around(best, 1), key=lambda centre: blocks.strength(centre).agreement)
         steps = [step / 2 for step in steps]
-        best = max(around(best, 1), key=lambda centre: blocks.strength(centre)[0])
     return best, float(np.median(list(tried.values())))
 
 
