@@ -162,9 +162,7 @@ def compression_corner(patches: Sequence[Patch], channel: int = 0) -> tuple[int,
     return tuple(int(k) for k in place) if is_clear else None
 
 
-def compressed_level(
-    patches: Sequence[Patch], channel: int, corner: Sequence[int]
-) -> float:
+def compressed_level(patches: Sequence[Patch], channel: int, corner: Sequence[int]) -> float:
     """Noise level of a compressed image, from the low frequencies of its blocks [intensity].
 
     Compression keeps these, whereas noise of high frequencies is rounded to zero. In the blocks of
@@ -176,7 +174,7 @@ def compressed_level(
     count = max(MIN_BLOCKS, round(FLAT_BLOCKS * len(slopes)))
     flat = coefficients[np.argsort(slopes, kind="stable")[:count]]
     # Medians of rounded values would be multiples of a step.
-    levels = [NORMAL_MEAN * float(flat[:, FREQUENCY == n].mean()) for n in LOW_FREQUENCIES]
+    levels = [NORMAL_MEAN * float(flat[:, n == FREQUENCY].mean()) for n in LOW_FREQUENCIES]
     return min(levels) if levels[0] <= MAX_REDNESS * min(levels) else 0.0
 
 

@@ -108,9 +108,9 @@ class _Blocks:
         shape = (self.count, 2, arcs)
         counts = np.bincount(index, minlength=math.prod(shape)).reshape(shape)
         sums = np.bincount(index, self.values, math.prod(shape)).reshape(shape)
-        usable = (counts >= MIN_HALF).all(axis=1)
+        usable: NDArray[np.bool_] = np.all(counts >= MIN_HALF, axis=1)
         rows = []
-        for block in np.flatnonzero(usable.any(axis=1)):
+        for block in np.flatnonzero(np.any(usable, axis=1)):
             means = (sums[block] / np.maximum(counts[block], 1))[:, usable[block]]
             correlation = math.sin(math.pi / 2 * float(np.mean(np.prod(np.sign(means), axis=0))))
             level = robust_deviation(means)
@@ -233,7 +233,9 @@ def planes_of(
 def whole_boxes(shape: Sequence[int], edge: int) -> Iterator[tuple[slice, ...]]:
     """Divide a plane into boxes of about a given edge."""
     counts = [max(1, round(n / edge)) for n in shape]
-    ends = [np.linspace(0, n, count + 1).astype(int) for n, count in zip(shape, counts, strict=True)]
+    ends = [
+        np.linspace(0, n, count + 1).astype(int) for n, count in zip(shape, counts, strict=True)
+    ]
     for k in np.ndindex(*counts):
         yield tuple(slice(e[i], e[i + 1]) for e, i in zip(ends, k, strict=True))
 

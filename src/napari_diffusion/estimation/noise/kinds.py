@@ -87,8 +87,8 @@ class Noise:
     sigma, error
         Standard deviation and its standard error [intensity]. For Gaussian noise it is that of the
         noise, for Rician noise that of the real and the imaginary part, for the others the root
-        mean square over the image. It includes the pattern. Where the level varies with the place, it
-        is the root mean square over the image.
+        mean square over the image. It includes the pattern. Where the level varies with the
+        place, it is the root mean square over the image.
     correlations
         For every finely sampled axis, the correlations of voxels one voxel apart, two and so on;
         empty for uncorrelated noise.

@@ -102,7 +102,9 @@ class Rings:
     def title(self) -> str:
         """The rings and their centre."""
         place = ", ".join(f"{c:.0f}" for c in self.centre)
-        return f"Rings around the voxel ({place}) of each plane, as from the detector of a tomogram,"
+        return (
+            f"Rings around the voxel ({place}) of each plane, as from the detector of a tomogram,"
+        )
 
     def sample(
         self, rng: np.random.Generator, first: Sequence[int], box: Sequence[int]
