@@ -153,8 +153,8 @@ def _with_patterns(
             if spreads[0] < spreads[1]:
                 own, level_map = constant, constant_map
         finders = (find_stripes, find_rings, find_wave)
-        found = (find(patches, channel, own) for find in finders)
-        pattern = next((each for each in found if each is not None), None)
+        patterns = (find(patches, channel, own) for find in finders)
+        pattern = next((each for each in patterns if each is not None), None)
         level = 1.0 if level_map is None else _mean_level(patches, level_map)
         share = 0.0 if pattern is None else pattern.share
         is_gaussian = not _any_other_kind(own)

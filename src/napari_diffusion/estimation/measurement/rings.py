@@ -64,7 +64,7 @@ class _Strength(NamedTuple):
     correlation
         Correlation of both halves of the arcs, the median over the blocks.
     variance
-        Variance of the rings in the blocks [intensity²], the median.
+        Variance of the rings in the blocks [intensity²]: the median, or the agreement if smaller.
     agreement
         Product of both halves [intensity²], the mean, which shows small shifts of the centre.
     """
@@ -119,7 +119,9 @@ class _Blocks:
         if not rows:
             return _Strength(0.0, 0.0, 0.0)
         correlation, variance, _ = np.median(rows, axis=0)
-        return _Strength(float(correlation), float(variance), float(np.mean(rows, axis=0)[2]))
+        agreement = float(np.mean(rows, axis=0)[2])
+        # A median over some tens of rings scatters; a mean contains the outline of a round body.
+        return _Strength(float(correlation), min(float(variance), agreement), agreement)
 
 
 def find_rings(
@@ -164,7 +166,8 @@ def _in_plane(
     if single is not None:
         own_correlation, own_variance, _ = single.strength(centre)
         is_same = own_correlation < least or variance > own_variance / 2
-        variance = variance if is_same else own_variance
+        # The mean of all planes has little noise, so that it shows round parts of the picture too.
+        variance = min(variance, own_variance) if is_same and own_variance > 0 else own_variance
     variance /= KEPT_SHARE
     share = variance / (variance + rest)
     # Smooth hills have contours, whose errors of rounding are at most half a grey level.

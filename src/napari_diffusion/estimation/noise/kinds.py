@@ -57,7 +57,7 @@ MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 4.0
 #: the logarithm of deviation ratios.
 MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.12, 0.5
 #: The same for several coils, whose background has a mean that is known from its deviation.
-MIN_MISFIT_OF_COILS = 0.06
+MIN_MISFIT_OF_COILS, MAX_MISFIT_SHARE_OF_COILS = 0.06, 0.7
 #: Numbers of coils that are tried, and the largest relative error of the mean of the background.
 COILS, MAX_BACKGROUND_ERROR = (1, 2, 4, 8, 16, 32), 0.1
 #: Largest logarithm of a ratio of deviations that counts for the misfit: a class with twice the
@@ -286,12 +286,14 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
         for noise, misfit in zip(fits, misfits, strict=True)
     ]
     constant = _misfit(gaussian, classes, gaussian.sigma)
-    limit = min(MAX_MISFIT, MAX_MISFIT_SHARE * constant)
-    if not fits or min(misfits) >= limit:
+    if not fits:
         return gaussian
-    best = fits[int(np.argmin(misfits))]
-    least = MIN_MISFIT_OF_COILS if best.coils > 1 else MIN_GAUSSIAN_MISFIT
-    return best if constant > least else gaussian
+    index = int(np.argmin(misfits))
+    best, misfit = fits[index], misfits[index]
+    least, share = MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE
+    if best.coils > 1:
+        least, share = MIN_MISFIT_OF_COILS, MAX_MISFIT_SHARE_OF_COILS
+    return best if constant > least and misfit < min(MAX_MISFIT, share * constant) else gaussian
 
 
 def _is_supported(noise: Noise, classes: _Classes) -> bool:
