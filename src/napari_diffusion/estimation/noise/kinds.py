@@ -58,8 +58,9 @@ MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 4.0
 MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.12, 0.5
 #: The same for several coils, whose background has a mean that is known from its deviation.
 MIN_MISFIT_OF_COILS, MAX_MISFIT_SHARE_OF_COILS = 0.06, 0.7
-#: Numbers of coils that are tried, and the largest relative error of the mean of the background.
-COILS, MAX_BACKGROUND_ERROR = (1, 2, 4, 8, 16, 32), 0.1
+#: Numbers of coils that are tried, and the largest relative error of the mean of the background:
+#: less than half of the factor of 1.4 between these numbers.
+COILS, MAX_BACKGROUND_ERROR = (1, 2, 4, 8, 16, 32), 0.15
 #: Largest logarithm of a ratio of deviations that counts for the misfit: a class with twice the
 #: deviation consists of edges.
 MAX_LOG_RATIO = 0.7
