@@ -7,10 +7,12 @@ import scipy.ndimage
 from skimage.filters import threshold_otsu
 
 import napari_diffusion as nd
+from helpers.noise_cases import CASES
 from helpers.noisy import blocks, evidence, shared_by_smoothing, smooth_scene, white
 from napari_diffusion.estimation.noise.kinds import estimate_noise
 from napari_diffusion.io import samples
 
+BY_NAME = {case.name: case for case in CASES}
 SHAPE = (256, 256)
 
 
@@ -140,3 +142,15 @@ def test_removed_part_of_a_scan_with_voxel_sized_folds_is_noise():
     removed = (scan - filtered)[head]
     assert np.square(removed[:, 0] - removed[:, 1]).mean() / 2 > 0.4 * np.square(removed).mean()
     assert any("Detail is spared" in text for text in result.warnings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_change_between_two_objects_is_no_noise(seed):
+    """Two stains of equal contrast, the second one with a third of the noise of the first.
+
+    Their difference was taken for noise of 18 in both.
+    """
+    case = BY_NAME["channels between z and y"]
+    noise = nd.suggest(case.noisy(seed), nd.PeronaMalik(), thorough=False, **case.keywords).noise
+    assert not noise.between_frames
+    assert noise.sigma == pytest.approx(np.sqrt((18**2 + 6**2) / 2), rel=0.08)

@@ -13,7 +13,7 @@ from helpers.noisy import blocks, noise_probe, patch_of, smooth_scene, white
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.level_map import LevelMap
 from napari_diffusion.estimation.probes import QUIET_FLOOR, make_probe
-from napari_diffusion.estimation.risk import noise_share, sure
+from napari_diffusion.estimation.risk import EPSILON, noise_share, sure
 
 BY_NAME = {case.name: case for case in CASES}
 UNIT = Noise("gaussian", 1.0, 0.01)
@@ -189,7 +189,8 @@ def test_share_of_noise_is_that_of_the_halves():
     def share(window, strength):
         own = dataclasses.replace(probe, window=window)
         response = strength * np.where(left, np.sign(white(shape, 2)), 0)
-        return noise_share(own.sums(result, result, result + response + probe.pattern))
+        change = response + probe.pattern
+        return noise_share(own.sums(result, result + EPSILON * change, result + change))
 
     assert share((5, 5), 1.0) == pytest.approx(0.5, rel=1e-12)
     assert share((5, 5), 0.5) == pytest.approx(0.125, rel=1e-12)

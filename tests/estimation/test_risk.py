@@ -20,12 +20,14 @@ from helpers.noisy import (
 from napari_diffusion.estimation.probes import structure_masks
 from napari_diffusion.estimation.risk import (
     MIN_NOISE_SHARE,
+    WEAK_WEIGHT,
     careful_risk,
     hidden_voxel_probe,
     mean_squared_error,
     noise_left,
     noise_share,
     prediction_error,
+    strong_noise_share,
     sure,
 )
 
@@ -254,3 +256,32 @@ def test_prediction_error_of_hidden_voxels_is_error_plus_noise():
         error = np.mean((other - clean)[probe.hidden] ** 2)
         differences.append(prediction_error(probe.sums(result, other)) - error - 64)
     assert abs(np.mean(differences)) < 4 * np.std(differences) / math.sqrt(30)
+
+
+@pytest.mark.parametrize("model", [nd.TotalVariation(), nd.EdgeEnhancing(kappa=8.0)], ids=repr)
+def test_noise_share_of_filters_with_a_threshold(model):
+    """The share is that of a second noise, which the strong probe alone underestimates."""
+    clean = blocks((120, 120))[None]
+    first, second = ((clean + 12 * white(clean.shape, s)).astype("f4") for s in (1, 2))
+    deviation = np.full(clean.shape, 12.0, "f4")
+    probe = dataclasses.replace(noise_probe(first, deviation, 3), structure=deviation > 0)
+    results = [nd.diffuse(u[0], model, time=1.0)[None] for u in probe.images]
+    removed = first - results[0]
+    again = second - nd.diffuse(second[0], model, time=1.0)[None]
+    share = 0.5 * np.mean((removed - again) ** 2) / np.mean(removed**2)
+    sums = probe.sums(*results)
+    assert noise_share(sums) == pytest.approx(min(1, share), abs=0.08)
+    assert strong_noise_share(sums) < noise_share(sums)
+
+
+def test_weak_probe_does_not_count_where_it_exceeds_what_is_removed():
+    """Below a threshold, the weak probe is removed altogether, and the removed part is smaller."""
+    image = white((1, 40, 40)).astype("f4")
+    probe = noise_probe(image, np.ones_like(image), 0)
+    probe = dataclasses.replace(probe, structure=np.ones(image.shape, bool))
+    for kept, share in ((0.0, 1.0), (0.3, 0.5), (0.5, 0.5)):
+        result = kept * image  # removes 1 - kept of the image, and all of the weak probe
+        noisier = result + probe.pattern * (1 - np.sqrt(0.5) * (1 - kept))
+        sums = probe.sums(result, result, noisier)
+        expected = share if kept else 0.5 + 0.5 * WEAK_WEIGHT
+        assert noise_share(sums) == pytest.approx(expected, abs=0.05)

@@ -67,21 +67,21 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
 def _pattern(
     patch: Patch, noise: Noise, deviation: FloatArray, rng: np.random.Generator
 ) -> FloatArray:
-    """Random numbers with the correlations of the noise and its stripes, of unit variance."""
+    """Random numbers with the correlations of the noise and its pattern, of unit variance."""
     shape, axes = patch.valid.shape, fine_axes(patch.valid.shape, patch.spacing)
     pattern = np.asarray(rng.choice(np.array([-1.0, 1.0]), shape))
     if noise.origin == "noise" and len(noise.correlations) == len(axes):
         by_axis = dict(zip(axes, noise.correlations, strict=True))
         along = [by_axis.get(axis, ()) for axis in range(len(shape))]
         pattern = correlated_noise(rng.normal(size=shape), along)
-    if noise.stripes is None:
+    if noise.pattern is None:
         return pattern
-    sizes = [1 if axis in noise.stripes.along else n for axis, n in enumerate(patch.box)]
-    stripes = np.broadcast_to(rng.normal(size=sizes), patch.box).reshape(shape)
-    striped = math.sqrt(noise.stripes.share) * noise.sigma
-    own = np.sqrt(np.maximum(deviation**2 - striped**2, 0)) * pattern
+    sample = noise.pattern.sample(rng, patch.first, patch.box)
+    lines = np.broadcast_to(sample, patch.box).reshape(shape)
+    level = math.sqrt(noise.pattern.share) * noise.sigma
+    own = np.sqrt(np.maximum(deviation**2 - level**2, 0)) * pattern
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(deviation > striped, (own + striped * stripes) / deviation, pattern)
+        return np.where(deviation > level, (own + level * lines) / deviation, pattern)
 
 
 def _dithered(
@@ -116,7 +116,7 @@ def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floatin
         if noise.kind != "gaussian":
             valid_values = np.where(patch.valid, channel, 0).astype(float)
             mean = ndimage.gaussian_filter(valid_values, sigmas)
-        share = 0.0 if noise.stripes is None else noise.stripes.share
+        share = 0.0 if noise.pattern is None else noise.pattern.share
         deviation = np.sqrt(noise.variance(mean) * (1 - share))
         if noise.level_map is not None:
             factors = noise.level_map.on(patch.first, patch.box, patch.whole)

@@ -24,7 +24,11 @@ from napari_diffusion.estimation.contest import (
     contestants,
 )
 from napari_diffusion.estimation.measurement.artefacts import is_compressed
-from napari_diffusion.estimation.measurement.noise import combined_noise, measure_noise
+from napari_diffusion.estimation.measurement.noise import (
+    combined_noise,
+    measure_noise,
+    raised_by_compression,
+)
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
@@ -112,13 +116,14 @@ class _Selection:
     @cached_property
     def noises(self) -> dict[int, list[Noise]]:
         """Noise of every channel, by the number of the frame."""
-        return measure_noise(
+        noises = measure_noise(
             self.patches,
             self.options.noise,
             self.model,
             self.cancel,
             may_be_shared=not self.is_compressed,
         )
+        return raised_by_compression(noises, self.patches) if self.is_compressed else noises
 
     @cached_property
     def noise(self) -> Noise:

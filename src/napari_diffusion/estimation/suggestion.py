@@ -27,7 +27,7 @@ class Suggestion:
         The filled-in model, and the diffusion time [length²].
     noise
         Noise of the image: kind, standard deviation [intensity] with its standard error,
-        correlations of neighbouring voxels, its map over the image, and stripes.
+        correlations of neighbouring voxels, its map over the image, and a pattern in it.
     gain
         Expected gain in signal-to-noise ratio [dB], the reduction of the mean squared error over
         all voxels that carry noise: the central estimate.

@@ -44,7 +44,7 @@ from napari_diffusion.schemes.explicit import Explicit
 
 #: Largest predictor step c in the first cycle [stable steps]. A larger one would amplify the noise
 #: of the image more than the tensor smooths it.
-MAX_FIRST_PREDICTOR = 4.0
+MAX_FIRST_PREDICTOR = 2.0
 #: Largest number of stages of a cycle. The computation of their roots, which nothing interrupts,
 #: takes a time of the third power: seconds. The default number of cycles stays below.
 MAX_DEGREE = 700

@@ -1,5 +1,7 @@
 """Where correlations of neighbours come from: the noise, detail of the picture, or undecided."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -8,6 +10,8 @@ import napari_diffusion as nd
 from helpers.noise_cases import CASES
 from helpers.noisy import blocks, evidence, shared_by_smoothing, smooth_scene, white
 from napari_diffusion.estimation.noise.correlations import (
+    Correlations,
+    _explained,
     band_variance,
     measure_correlations,
     residual_variance,
@@ -113,3 +117,31 @@ def test_undecided_suggestion_keeps_the_lower_level_and_covers_both():
     low, high = result.gain_interval
     assert low <= gain <= high
     assert gain > 0
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_noise_of_limited_bandwidth_is_no_detail(seed):
+    """Its variogram rises above its end before, and grows by 0.1 over the last voxel.
+
+    Taken for detail or undecided, the level was 0.3 and 0.55 of the true one.
+    """
+    case = BY_NAME["k-space filled with zeros, factors (1, 1.33, 1.33)"]
+    noise = estimate_noise(evidence(case.noisy(seed).astype(float)))
+    assert noise.origin == "noise"
+    assert noise.sigma == pytest.approx(14, rel=0.1)
+
+
+def test_calm_voxels_that_are_too_few_for_correlations_do_not_hide_them():
+    """Few flat voxels are explained by the correlations of more, unless they would show them."""
+    along = ((0.3, -0.2, 0.1),) * 2
+    before = Correlations(along, 8.0, 1.8, 0.04, "undecided")
+    field = 8 * blurred((200, 200), 0.0)
+    measured = evidence(field)
+    calm = replace(measured, activity=np.full_like(measured.residual, 64 * band_variance(along)))
+    for count, energy, origin in ((400, 1.0, "noise"), (400, 2.1, None), (30_000, 1.0, None)):
+        flat = np.arange(measured.residual.size) < count
+        own = replace(calm, activity=energy * calm.activity)
+        explained = _explained(own, flat, before)
+        assert (None if explained is None else explained.origin) == origin
+    detail = replace(before, origin="detail")
+    assert _explained(calm, np.arange(measured.residual.size) < 400, detail) is None

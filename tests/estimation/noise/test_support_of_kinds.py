@@ -141,3 +141,30 @@ def test_alternative_is_the_noise_of_the_other_level():
     other = noise.alternative
     assert (other.sigma, other.error, other.origin) == (3.0, pytest.approx(0.15), "noise")
     assert dataclasses.replace(noise, other_sigma=0.0).alternative is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("coils", "sigma"), [(4, 14.0), (8, 22.0)])
+def test_magnitudes_of_several_coils_are_recognised(coils, sigma, seed):
+    """The background has the least mean possible, and 0.7 of the deviation elsewhere.
+
+    The level of the background alone, 0.7 of that in the head, was taken for Gaussian noise.
+    """
+    case = BY_NAME[f"{coils} coils, sum of squares"]
+    noise = estimate_noise(evidence(case.noisy(seed + 4).astype(float)))
+    if noise.kind == "rician":
+        assert noise.coils == coils
+        assert noise.sigma == pytest.approx(sigma, rel=0.12)
+    deviation = float(np.sqrt(noise.variance(np.array(200.0))))
+    assert deviation == pytest.approx(sigma, rel=0.25)
+
+
+def test_coils_follow_from_the_mean_of_the_background():
+    """Magnitudes without signal, of 1 to 32 coils, and half of the image with signal."""
+    for coils in (1, 4, 16):
+        signal = np.where(np.arange(200) < 80, 400.0, 0.0)
+        rng = np.random.default_rng(coils)
+        parts = 12 * rng.normal(size=(2 * coils, 200, 200))
+        parts[0] += signal
+        noise = estimate_noise(evidence(np.sqrt(np.square(parts).sum(0))), "rician")
+        assert noise.coils == coils

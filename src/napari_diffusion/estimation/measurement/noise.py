@@ -1,4 +1,4 @@
-"""Noise of the patches of an image: kind, level, correlations, place and stripes."""
+"""Noise of the patches of an image: kind, level, correlations, place and patterns."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
-from napari_diffusion.estimation.measurement.artefacts import find_stripes
+from napari_diffusion.estimation.measurement.artefacts import (
+    compressed_level,
+    compression_corner,
+    find_stripes,
+)
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
+from napari_diffusion.estimation.measurement.rings import find_rings
+from napari_diffusion.estimation.measurement.waves import find_wave
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
     gather,
@@ -97,6 +103,25 @@ def measure_noise(
     return _with_patterns(patches, noises, kind is None)
 
 
+def raised_by_compression(
+    noises: dict[int, list[Noise]], patches: Sequence[Patch]
+) -> dict[int, list[Noise]]:
+    """Return the noises of a compressed image with the level that its low frequencies show.
+
+    Second differences contain next to none of it.
+    """
+    corner = compression_corner(patches)
+    result = {source: list(channels) for source, channels in noises.items()}
+    for source, channels in result.items():
+        own = [patch for patch in patches if patch.source == source]
+        for channel, noise in enumerate(channels):
+            level = 0.0 if corner is None else compressed_level(own, channel, corner)
+            if level > noise.sigma > 0:
+                error = level * noise.error / noise.sigma
+                channels[channel] = Noise("gaussian", level, error, skewness=noise.skewness)
+    return result
+
+
 def _gather_frame(patches: Sequence[Patch]) -> list[Evidence]:
     """Evidence of every channel of one frame."""
     valid, spacings = [patch.valid for patch in patches], [patch.spacing for patch in patches]
@@ -109,7 +134,7 @@ def _gather_frame(patches: Sequence[Patch]) -> list[Evidence]:
 def _with_patterns(
     patches: Sequence[Patch], noises: dict[int, list[Noise]], may_be_gaussian: bool
 ) -> dict[int, list[Noise]]:
-    """Return the noises with their level map and with stripes, which all frames share.
+    """Return the noises with their level map and with patterns, which all frames share.
 
     Noise whose level varies with the place as well as with the intensity is taken for Gaussian
     noise where its level map explains the blocks better. ``may_be_gaussian`` allows this.
@@ -127,15 +152,17 @@ def _with_patterns(
             ]
             if spreads[0] < spreads[1]:
                 own, level_map = constant, constant_map
-        stripes = find_stripes(patches, channel, own)
+        finders = (find_stripes, find_rings, find_wave)
+        patterns = (find(patches, channel, own) for find in finders)
+        pattern = next((each for each in patterns if each is not None), None)
         level = 1.0 if level_map is None else _mean_level(patches, level_map)
-        share = 0.0 if stripes is None else stripes.share
+        share = 0.0 if pattern is None else pattern.share
         is_gaussian = not _any_other_kind(own)
         for channels in result.values():
             noise = channels[channel].as_gaussian() if is_gaussian else channels[channel]
             noise = noise.scaled(level / math.sqrt(1 - share))
             scaled = None if level_map is None else level_map.times(1 / level)
-            channels[channel] = replace(noise, level_map=scaled, stripes=stripes)
+            channels[channel] = replace(noise, level_map=scaled, pattern=pattern)
     return result
 
 

@@ -37,8 +37,9 @@ from napari_diffusion.estimation.noise.evidence import (
 
 #: Correlation of neighbours that fine detail of a picture may cause.
 DETAIL_CORRELATION = 0.03
-#: Largest relative growth of the variogram over its last voxel that noise may have. Measured: 0.03
-#: for noise smoothed with a Gaussian of 0.8 voxels, 0.1 and more for brains at 2 mm.
+#: Largest relative growth of the variogram, from its highest value before, over its last voxel that
+#: noise may have. Measured: 0.03 for noise smoothed with a Gaussian of 0.8 voxels, 0.1 and more for
+#: brains at 2 mm. Noise of limited bandwidth has 0.1 over the last voxel, and more before.
 MAX_VARIOGRAM_GROWTH = 0.05
 #: The same where all energy is explained by noise: smoothed with a Gaussian of 1 voxel, it has 0.1.
 MAX_CALM_GROWTH = 0.15
@@ -91,13 +92,16 @@ def measure_correlations(evidence: Evidence) -> Correlations:
     """Measure the correlations in the flattest voxels, and decide where they come from."""
     tried: list[Correlations] = []
     for share in (evidence.flat_share,) if evidence.is_change else CALM_SHARES:
-        measured = _measure(evidence, evidence.flattest(share=share))
+        flat = evidence.flattest(share=share)
+        measured = _measure(evidence, flat)
+        if measured is not None and measured.origin == "none" and tried:
+            measured = _explained(evidence, flat, tried[-1])
         if measured is None or measured.origin == "none":
             break  # flatter voxels than those before show white noise, or nothing at all
         tried.append(measured)
         if measured.origin == "noise":
             energy = measured.sigma**2 * band_variance(measured.along)
-            wide = _measure(evidence, evidence.widened(evidence.flattest(share=share), energy))
+            wide = _measure(evidence, evidence.widened(flat, energy))
             if wide is not None and wide.origin == "noise":
                 # The flattest voxels are those where the noise happens to be weak.
                 tried = [*tried[:-1], wide]
@@ -106,6 +110,29 @@ def measure_correlations(evidence: Evidence) -> Correlations:
             sigma, ratio = (min(getattr(c, name) for c in tried) for name in ("sigma", "ratio"))
             return replace(measured, sigma=sigma, ratio=ratio)
     return tried[0] if tried else Correlations()
+
+
+def _explained(
+    evidence: Evidence, flat: NDArray[np.bool_], before: Correlations
+) -> Correlations | None:
+    """Return the correlations ``before`` as those of noise if they explain the ``flat`` voxels.
+
+    Few voxels do not show correlations that more voxels have shown. None if they would have shown
+    them, or have more energy in the coarser band.
+    """
+    scatter = 2 * math.sqrt(2) * relative_error(int(flat.sum()), evidence.axis_count)
+    is_visible = max(rho[0] for rho in before.along) > DETAIL_CORRELATION + 4 * scatter
+    energy = _relative_energy(evidence, flat, before.sigma, before.along)
+    if is_visible or before.origin != "undecided" or energy > MAX_CORRELATED_ACTIVITY:
+        return None
+    return replace(before, origin="noise")
+
+
+def _relative_energy(
+    evidence: Evidence, flat: NDArray[np.bool_], sigma: float, along: Sequence[Sequence[float]]
+) -> float:
+    """Energy of ``flat`` voxels in the coarser band, relative to noise of these correlations."""
+    return float(np.median(evidence.activity[flat])) / (sigma**2 * band_variance(along))
 
 
 def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None:
@@ -130,12 +157,14 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     across = np.array([int(axis == 0) for axis in range(len(rho))])
     variance = float(np.mean(variogram[:, -1] / share[across]))
     error = float(np.max(scatter * (8 / 6) * (1 - rho[:, 0]) / (2 * share)))
-    energy = float(np.median(evidence.activity[flat])) / (variance * band_variance(along))
+    level = math.sqrt(variance)
+    energy = _relative_energy(evidence, flat, level, along)
     # White noise and detail give a level of at most 2.3 times that of the residual (measured).
     residual = robust_deviation(evidence.residual[flat])
-    is_strong = math.sqrt(variance) > STRONG_RATIO * residual
+    is_strong = level > STRONG_RATIO * residual
     limit = MAX_CORRELATED_ACTIVITY * (2 if is_strong else 1)
-    growth = float(rho[:, -1].max()) - scatter
+    # A variogram that has been higher than at its end does not keep growing.
+    growth = float(rho.min(axis=1).max()) - scatter
     may_be_wide = energy <= 1 and float(rho[:, 0].max()) <= MAX_WIDE_CORRELATION
     if evidence.is_change:
         origin: Origin = "noise"
@@ -143,7 +172,6 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
         origin = "detail"
     else:
         origin = "noise" if energy <= limit and error < MAX_LEVEL_ERROR else "undecided"
-    level = math.sqrt(variance)
     return Correlations(along, level, level / max(residual, 1e-300), error, origin)
 
 

@@ -56,7 +56,8 @@ MAX_NOISE_ACTIVITY = 2.2
 #: Activity of the flattest quarter, relative to white noise, up to which it is white noise. Other
 #: frames are then not needed.
 MAX_WHITE_ACTIVITY = 1.5
-#: Activity of the difference of two frames, relative to one frame, below which it is mostly noise.
+#: Activity of the difference of two frames, relative to one frame and to the half of their sum,
+#: below which it is mostly noise.
 MAX_CHANGE_ACTIVITY = 0.8
 #: Largest ratio of successive variances of detail, and largest share of the residual that the
 #: extrapolation may call detail. Measured on folds as fine as voxels: ratios of 0.2 to 0.65.
@@ -103,6 +104,9 @@ class Evidence:
         Number of fine axes.
     is_change
         Whether the patches are differences of frames.
+    shared_activity
+        For a change, twice the `activity` of the mean of the two frames. For frames of different
+        objects, it equals the activity of the change.
     """
 
     residual: FloatArray
@@ -113,6 +117,7 @@ class Evidence:
     coarser: tuple[tuple[FloatArray, ...], ...]
     axis_count: int
     is_change: bool = False
+    shared_activity: FloatArray | None = None
 
     @property
     def flat_share(self) -> float:
@@ -242,6 +247,7 @@ def gather(
         coarser=coarser,
         axis_count=axis_count,
         is_change=after is not None,
+        shared_activity=None if after is None else joined("shared_activity"),
     )
 
 
@@ -254,11 +260,12 @@ def select_evidence(frame: Evidence, change: Evidence) -> Evidence:
     """Return the evidence of a ``frame``, or of the ``change`` between frames if that is better.
 
     The change is better where the frame `is_busy` and the change has less detail. The difference of
-    two frames of different objects has as much detail as each of them.
+    two frames of different objects has the mean of their detail, and so has their sum.
     """
     if not is_busy(frame) or not robust_deviation(change.residual) > 0:
         return frame
-    limit = MAX_CHANGE_ACTIVITY * np.median(frame.activity)
+    shared = np.inf if change.shared_activity is None else np.median(change.shared_activity)
+    limit = MAX_CHANGE_ACTIVITY * min(np.median(frame.activity), shared)
     return change if np.median(change.activity) < limit else frame
 
 
@@ -337,9 +344,10 @@ def _gather_patch(
     """
     local = local_quantities(u, valid, axes)
     inside, residual, second = local.inside, local.residual, local.second
-    mean = local.mean
+    mean, shared_activity = local.mean, None
     if picture is not None:
-        mean = local_quantities(picture, valid, axes).mean
+        together = local_quantities(picture, valid, axes)
+        mean, shared_activity = together.mean, 2 * together.activity[inside]
     u = np.where(valid, u, 0.0)
     step = grey_step(u[valid])
     negligible, rng = 1e-9 * float(np.ptp(u[valid])), np.random.default_rng(0)
@@ -368,6 +376,7 @@ def _gather_patch(
         coarser=coarser,
         axis_count=len(axes),
         is_change=picture is not None,
+        shared_activity=shared_activity,
     )
 
 

@@ -7,7 +7,8 @@ kind      variance at mean m [intensity²]                    where
 ========  =================================================  =====================================
 gaussian  :math:`\sigma^2`                                   most images
 rician    :math:`\sigma^2\,v(m/\sigma)`, v from 0.43 to 1    magnitude of complex data: MRI
-                                                             (Gudbjartsson & Patz 1995)
+                                                             (Gudbjartsson & Patz 1995), also of
+                                                             several coils (Constantinides 1997)
 poisson   :math:`b + a\,m`, gain a, offset b                 photon counting: fluorescence, low
                                                              light (Foi et al. 2008)
 speckle   :math:`q^2 m^2`                                    coherent imaging: ultrasound, radar,
@@ -34,6 +35,7 @@ from napari_diffusion.estimation.noise.evidence import (
     skewness,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
+from napari_diffusion.estimation.noise.patterns import Pattern
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -54,6 +56,14 @@ MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 4, 4.0
 #: this misfit, and the other kind less than this share of it. The misfit is the mean magnitude of
 #: the logarithm of deviation ratios.
 MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE = 0.12, 0.5
+#: The same for several coils, whose background has a mean that is known from its deviation.
+MIN_MISFIT_OF_COILS, MAX_MISFIT_SHARE_OF_COILS = 0.06, 0.7
+#: Numbers of coils that are tried, and the largest relative error of the mean of the background:
+#: less than half of the factor of 1.4 between these numbers.
+COILS, MAX_BACKGROUND_ERROR = (1, 2, 4, 8, 16, 32), 0.15
+#: Largest logarithm of a ratio of deviations that counts for the misfit: a class with twice the
+#: deviation consists of edges.
+MAX_LOG_RATIO = 0.7
 #: Skewness above which noise has spikes: 0.5 for speckle of 12 looks, 0.4 for counts of 6 photons.
 SPIKE_SKEWNESS = 0.4
 #: Largest misfit of a kind other than Gaussian. Measured: 0.02 to 0.1 where the kind is right.
@@ -67,21 +77,6 @@ MIN_GROWTH = 0.5
 MIN_RICIAN_GROWTH = 0.1
 
 
-class Stripes(NamedTuple):
-    """Stripes, which are constant along some axes.
-
-    Attributes
-    ----------
-    along
-        The diffusing axes along which they are constant.
-    share
-        Their share of the variance of all noise.
-    """
-
-    along: tuple[int, ...]
-    share: float
-
-
 @dataclass(frozen=True)
 class Noise:
     """Noise of an image.
@@ -93,8 +88,8 @@ class Noise:
     sigma, error
         Standard deviation and its standard error [intensity]. For Gaussian noise it is that of the
         noise, for Rician noise that of the real and the imaginary part, for the others the root
-        mean square over the image. It includes stripes. Where the level varies with the place, it
-        is the root mean square over the image.
+        mean square over the image. It includes the pattern. Where the level varies with the
+        place, it is the root mean square over the image.
     correlations
         For every finely sampled axis, the correlations of voxels one voxel apart, two and so on;
         empty for uncorrelated noise.
@@ -110,12 +105,14 @@ class Noise:
         Skewness of the values about the local mean; 0 for Gaussian noise.
     level_map
         Factor on the noise by the place; None where the level is the same everywhere.
-    stripes
-        Stripes in the noise, or None.
+    pattern
+        Stripes, rings or a wave in the noise, or None.
     gain, offset
         Poisson: the variance at mean m is ``offset + gain * m`` [intensity², intensity].
     speckle
         Speckle: standard deviation of the noise as a share of the mean.
+    coils
+        Rician: number of the coils whose signals were combined by the sum of their squares.
     """
 
     kind: Kind
@@ -125,11 +122,12 @@ class Noise:
     gain: float = 0.0
     offset: float = 0.0
     speckle: float = 0.0
+    coils: int = 1
     origin: Origin = "none"
     other_sigma: float = 0.0
     skewness: float = 0.0
     level_map: LevelMap | None = None
-    stripes: Stripes | None = None
+    pattern: Pattern | None = None
     between_frames: bool = False
 
     @property
@@ -181,7 +179,7 @@ class Noise:
         if self.kind == "speckle":
             return np.asarray((self.speckle * mean) ** 2)
         if self.kind == "rician":
-            level, variance, _ = _rician_moments()
+            level, variance, _ = _rician_moments(self.coils)
             return np.asarray(self.sigma**2 * np.interp(mean / self.sigma, level, variance))
         return np.full(mean.shape, self.sigma**2)
 
@@ -205,17 +203,18 @@ class _Classes(NamedTuple):
 
 
 @cache
-def _rician_moments() -> tuple[FloatArray, FloatArray, FloatArray]:
-    r"""Moments of Rician magnitudes of unit noise, for amplitudes from 0 to 40.
+def _rician_moments(coils: int = 1) -> tuple[FloatArray, FloatArray, FloatArray]:
+    r"""Moments of magnitudes of unit noise, for amplitudes from 0 to 40.
 
-    Returns the mean :math:`\mu`, the variance v and the ratio :math:`\mu/\sqrt v`.
+    The magnitude is the root of the sum of squares of the signals of ``coils``. Returns the mean
+    :math:`\mu`, the variance v and the ratio :math:`\mu/\sqrt v`.
     """
-    from scipy.special import ive
+    from scipy.special import gammaln, hyp1f1
 
     amplitude = np.linspace(0, 40, 4001)
-    x = amplitude**2 / 4
-    mean = np.sqrt(np.pi / 2) * ((1 + 2 * x) * ive(0, x) + 2 * x * ive(1, x))
-    variance = 2 + amplitude**2 - mean**2
+    factor = math.sqrt(2) * math.exp(gammaln(coils + 0.5) - gammaln(coils))
+    mean = factor * hyp1f1(-0.5, coils, -(amplitude**2) / 2)
+    variance = 2 * coils + amplitude**2 - mean**2
     return mean, variance, mean / np.sqrt(variance)
 
 
@@ -288,10 +287,14 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
         for noise, misfit in zip(fits, misfits, strict=True)
     ]
     constant = _misfit(gaussian, classes, gaussian.sigma)
-    limit = min(MAX_MISFIT, MAX_MISFIT_SHARE * constant)
-    if not fits or constant <= MIN_GAUSSIAN_MISFIT or min(misfits) >= limit:
+    if not fits:
         return gaussian
-    return fits[int(np.argmin(misfits))]
+    index = int(np.argmin(misfits))
+    best, misfit = fits[index], misfits[index]
+    least, share = MIN_GAUSSIAN_MISFIT, MAX_MISFIT_SHARE
+    if best.coils > 1:
+        least, share = MIN_MISFIT_OF_COILS, MAX_MISFIT_SHARE_OF_COILS
+    return best if constant > least and misfit < min(MAX_MISFIT, share * constant) else gaussian
 
 
 def _is_supported(noise: Noise, classes: _Classes) -> bool:
@@ -312,11 +315,12 @@ def _misfit(noise: Noise, classes: _Classes, sigma: float) -> float:
     """Mean magnitude of the logarithms of modelled over measured deviations.
 
     Classes are weighted by their number of voxels. A class that consists of edges has a logarithm
-    of 1 or more; its square would outweigh all others.
+    of 1 or more, of which `MAX_LOG_RATIO` counts.
     """
     variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
     difference = np.log(variance / classes.deviation**2) / 2
-    return float(np.average(np.abs(difference), weights=classes.voxels))
+    magnitudes = np.minimum(np.abs(difference), MAX_LOG_RATIO)
+    return float(np.average(magnitudes, weights=classes.voxels))
 
 
 def _classes(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> _Classes:
@@ -349,12 +353,20 @@ def _classes(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> _C
 
 
 def _fit_rician(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:
-    """Fit the deviation of the real and the imaginary part."""
-    _, variance, ratio = _rician_moments()
-    variance = np.interp(classes.mean / classes.deviation, ratio, variance)
-    sigma = _weighted_median(classes.deviation / np.sqrt(variance), classes.voxels)
-    error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
-    return replace(gaussian, kind="rician", sigma=sigma, error=error)
+    """Fit the deviation of the real and the imaginary part, and the number of coils.
+
+    The mean of an empty background shows the number of coils: it is the least one possible.
+    """
+    fits = []
+    for coils in COILS:
+        mean, variance, ratio = _rician_moments(coils)
+        variance = np.interp(classes.mean / classes.deviation, ratio, variance)
+        sigma = _weighted_median(classes.deviation / np.sqrt(variance), classes.voxels)
+        error = 1.25 * (gaussian.error / gaussian.sigma) * sigma
+        has_background = abs(classes.mean.min() / (mean[0] * sigma) - 1) <= MAX_BACKGROUND_ERROR
+        if coils == 1 or has_background:
+            fits.append(replace(gaussian, kind="rician", sigma=sigma, error=error, coils=coils))
+    return min(fits, key=lambda noise: _misfit(noise, classes, gaussian.sigma))
 
 
 def _fit_poisson(evidence: Evidence, classes: _Classes, gaussian: Noise) -> Noise:

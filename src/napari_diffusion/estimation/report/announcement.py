@@ -33,7 +33,7 @@ from napari_diffusion.estimation.risk import Sums, sure, total
 #: Error of a noise level that its scatter does not show. Flat places are not quite flat.
 LEVEL_ERROR = 0.008
 #: The same for noise that neighbours share, that depends on the intensity, and that depends on the
-#: place or has stripes.
+#: place or has a pattern.
 SHARED_ERROR, KIND_ERROR, PLACE_ERROR = 0.04, 0.08, 0.06
 #: Relative error of the level from which on the image has no calm place, and the factor on it.
 BUSY_ERROR, BUSY_FACTOR = 0.025, 1.7
@@ -87,7 +87,7 @@ def level_error(noise: Noise) -> float:
         own *= BUSY_FACTOR
     shared = SHARED_ERROR if noise.origin == "noise" else 0.0
     kind = KIND_ERROR if noise.kind != "gaussian" else 0.0
-    place = PLACE_ERROR if noise.level_map or noise.stripes else 0.0
+    place = PLACE_ERROR if noise.level_map or noise.pattern else 0.0
     return math.hypot(own, LEVEL_ERROR, shared, kind, place)
 
 
@@ -98,7 +98,7 @@ def _is_busy(noise: Noise) -> bool:
 
 def _is_plain(noise: Noise) -> bool:
     """Whether the noise is white, Gaussian, the same everywhere, and seen in calm places."""
-    is_patterned = noise.level_map is not None or noise.stripes is not None
+    is_patterned = noise.level_map is not None or noise.pattern is not None
     is_white = noise.kind == "gaussian" and noise.origin != "noise"
     return (
         is_white

@@ -204,6 +204,8 @@ def _details(noise: Noise) -> str:
             details += f" above the offset {-noise.offset / noise.gain:.3g} [intensity]"
         elif noise.offset > 0:
             details += f", and {math.sqrt(noise.offset):.3g} at the intensity 0"
+    if noise.coils > 1:
+        details = f"; about {noise.coils} coils, combined by the sum of squares"
     if noise.kind == "speckle":
         details = f"; {100 * noise.speckle:.0f} % of the intensity"
     shared = f"; neighbouring voxels share it (correlation {noise.correlation:.2f})"
@@ -217,7 +219,7 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     if not outcome.is_compressed:  # which explains all other patterns
         lines += [
             _correlation_warning(noise, outcome.options.criterion),
-            _stripe_warning(noise),
+            _pattern_warning(noise),
             _place_warning(noise, patches),
             _grey_level_warning(noise, patches),
             _skewness_warning(noise),
@@ -309,13 +311,12 @@ def _impulse_warning(outcome: Outcome) -> str:
     )
 
 
-def _stripe_warning(noise: Noise) -> str:
-    if noise.stripes is None:
+def _pattern_warning(noise: Noise) -> str:
+    if noise.pattern is None:
         return ""
-    axes = " and ".join(str(axis) for axis in noise.stripes.along)
     return (
-        f"Stripes along the diffusing axis {axes} make up {100 * noise.stripes.share:.0f} % of the "
-        "noise. Diffusion removes a part of them; a filter for stripes should come first."
+        f"{noise.pattern.title} make up {100 * noise.pattern.share:.0f} % of the noise. "
+        f"Diffusion removes a part of them; a filter for {noise.pattern.name} should come first."
     )
 
 
