@@ -55,6 +55,15 @@ def test_kernel_of_logarithms_is_nearly_exact(function, looks):
         assert sides(z, np.ones(COUNT), function)[1] < 0.75 * left
 
 
+def test_kernel_of_logarithms_has_a_square():
+    """Holes of three deviations and more: the line alone is a tenth too low there."""
+    z = standardised(np.log(np.random.default_rng(1).gamma(1, 1.0, COUNT)))
+    deep = z < -3
+    left = float(np.mean(z * np.minimum(z + 3, 0)))
+    right = float(np.mean(skewed(z).kernel(np.zeros(COUNT), z) * deep))
+    assert right == pytest.approx(left, rel=0.05)
+
+
 @pytest.mark.parametrize("function", ["step", "square"])
 @pytest.mark.parametrize("photons", [4.0, 20.0])
 def test_kernel_of_photons_is_the_mean_of_count_and_mean(function, photons):
