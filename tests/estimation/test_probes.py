@@ -209,3 +209,60 @@ def test_rounded_twin_announces_the_same_gain(rounded):
     gain = 10 * np.log10(np.mean((image - clean) ** 2) / np.mean((filtered - clean) ** 2))
     low, high = result.gain_interval
     assert low - 0.4 <= gain <= high + 0.4
+
+
+LOG_SPECKLE = Noise("gaussian", np.pi / math.sqrt(6), 0.01, skewness=-1.14, kurtosis=5.4)
+
+
+def test_estimated_error_is_unbiased_for_skewed_noise():
+    """Total variation keeps the holes of a logarithm of speckle, which Stein's estimate ignores.
+
+    Over 12 noises, the bias is within 0.03 of the variance. Without the kernel it is 0.06 or more.
+    """
+    model, shape, biases = nd.TotalVariation(kappa=1.3), (96, 96), {True: [], False: []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        image = np.log(rng.exponential(size=shape)) + np.euler_gamma
+        probe = make_probe(patch_of(image[None]), [LOG_SPECKLE], "sure", seed)
+        for has_kernel, biased in biases.items():
+            own = probe
+            if not has_kernel:
+                own = noise_probe(probe.image, probe.deviation, seed)
+            result, other = (nd.diffuse(u[0], model, time=0.6)[None] for u in own.images)
+            biased.append(sure(own.sums(result, other)) - np.mean(np.square(result, dtype=float)))
+    variance = LOG_SPECKLE.sigma**2
+    assert abs(np.mean(biases[True])) < 0.03 * variance
+    assert np.mean(biases[False]) < -0.06 * variance
+
+
+def test_full_probe_of_skewed_noise_is_not_weighted():
+    """The share of noise needs a second noise of the same strength everywhere."""
+    image = np.log(np.random.default_rng(1).exponential(size=(48, 48)))
+    probe = probe_of(image, LOG_SPECKLE)
+    assert probe.weight is not None
+    assert probe.weight.std() > 0.1
+    squares = np.square(probe.deviation * probe.weight, dtype=float)
+    assert squares.sum() == pytest.approx(np.square(probe.deviation, dtype=float).sum(), rel=1e-4)
+    marked = dataclasses.replace(probe, structure=np.ones(probe.image.shape, bool))
+    np.testing.assert_array_equal(marked.images[2], probe.image + probe.deviation * probe.pattern)
+
+
+def test_gaussian_noise_has_no_weight():
+    assert probe_of(white((40, 40))).weight is None
+    slightly = dataclasses.replace(UNIT, skewness=0.2)
+    assert probe_of(white((40, 40)), slightly).weight is None
+
+
+def test_photons_are_not_spread_and_dark_places_have_their_noise():
+    """A place without a photon is constant by chance; other constant places have no noise."""
+    counts = np.random.default_rng(2).poisson(0.05, (20, 40, 40)).astype(float)
+    counts[:, 20:, 20:] = 9.0
+    noise = Noise("poisson", math.sqrt(0.05), 0.01, gain=1.0, offset=0.0)
+    patch = patch_of(counts[None])
+    probe = make_probe(patch, [noise], "sure", 0)
+    np.testing.assert_array_equal(probe.image[0], counts.astype("f4"))
+    dark = ~patch.valid & (counts == 0)
+    assert dark.any()
+    assert probe.deviation[0][dark].min() > 0.05 * noise.sigma
+    bright = ~patch.valid & (counts == 9)
+    assert probe.deviation[0][bright].max() < 1e-3 * noise.sigma

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.correlations import correlated_noise, residual_variance
-from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities
+from napari_diffusion.estimation.noise.evidence import MAX_DEPARTURE, fine_axes, local_quantities
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.patches import Patch
@@ -45,16 +45,26 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
     seed
         Seed of the random numbers.
     """
-    image, deviation = _with_precision(patch, noises, _deviation(patch, noises))
+    step = _coarse_step(patch.field[:, patch.valid], noises)
+    deviations = _deviation(patch, noises, step > 0)
+    image, deviation = _with_precision(patch, noises, deviations)
     if criterion == "j-invariance":
         return hidden_voxel_probe(image, deviation)
     rng = np.random.default_rng(seed)
-    image, deviation = _dithered(patch, image, deviation, rng)
+    weight = None
+    if any(noise.kind == "poisson" or noise.is_skewed for noise in noises):
+        weights = [
+            _weight(patch, number, noise, deviations[number], step > 0)
+            for number, noise in enumerate(noises)
+        ]
+        weight = np.stack(weights).astype(image.dtype)
+    if step > 0 and not any(noise.kind == "poisson" for noise in noises):
+        image, deviation = _dithered(image, deviation, step, rng)
     patterns = [_pattern(patch, n, d, rng) for n, d in zip(noises, deviation, strict=True)]
     pattern = np.stack(patterns).astype(image.dtype)
     fine = fine_axes(patch.valid.shape, patch.spacing)
     window = SHARE_WINDOW.get(len(fine), 7)
-    probe = noise_probe(image, deviation, pattern)
+    probe = noise_probe(image, deviation, pattern, weight)
     sizes = tuple(window if axis in fine else 1 for axis in range(patch.valid.ndim))
     reference = None
     if patch.impulses is not None:
@@ -84,38 +94,63 @@ def _pattern(
         return np.where(deviation > level, (own + level * lines) / deviation, pattern)
 
 
+def _weight(
+    patch: Patch, channel: int, noise: Noise, deviation: FloatArray, is_coarse: bool
+) -> FloatArray:
+    """Root of the Stein kernel at the values of a channel, relative to the variance."""
+    values = patch.without_impulses[channel]
+    mean = _local_mean(patch, values)
+    departure = (values - mean) / np.where(deviation > 0, deviation, np.inf)
+    departure = np.clip(np.where(patch.valid, departure, 0), -MAX_DEPARTURE, MAX_DEPARTURE)
+    kernel = noise.kernel(mean, departure, is_coarse)
+    # Its mean is the variance, which a bounded departure and steps of the picture change.
+    squares = np.square(deviation, dtype=float)
+    share = squares.sum() / max(float(np.sum(squares * kernel)), 1e-300)
+    return np.asarray(np.sqrt(share * kernel))
+
+
+def _local_mean(patch: Patch, channel: NDArray[np.floating]) -> FloatArray:
+    """Local mean [intensity] by a Gaussian along the fine axes."""
+    from scipy import ndimage
+
+    fine = fine_axes(patch.valid.shape, patch.spacing)
+    sigmas = [1.5 if axis in fine else 0.0 for axis in range(patch.valid.ndim)]
+    valid_values = np.where(patch.valid, channel, 0).astype(float)
+    return np.asarray(ndimage.gaussian_filter(valid_values, sigmas))
+
+
+def _coarse_step(values: NDArray[np.floating], noises: Sequence[Noise]) -> float:
+    """Distance of the grey levels, if it is half the noise or more; otherwise 0."""
+    step = grey_step(values)
+    level = math.sqrt(sum(noise.sigma**2 for noise in noises) / len(noises))
+    return step if step >= MIN_GREY_STEP * level else 0.0
+
+
 def _dithered(
-    patch: Patch,
     image: NDArray[np.floating],
     deviation: NDArray[np.floating],
+    step: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Spread the values of coarse grey levels over one level.
+    """Spread the values of grey levels that are ``step`` apart over one level.
 
     SURE holds for continuous noise. Where a grey level is half the noise and more, a filter with a
     threshold below the level removes nothing, which looks as if it removed nothing of the picture.
     """
-    step = grey_step(image[:, patch.valid])
-    level = float(np.sqrt(np.mean(np.square(deviation[deviation > 0])))) if step else 0.0
-    if not step >= MIN_GREY_STEP * level:
-        return image, deviation
     dither = (step * rng.uniform(-0.5, 0.5, image.shape)).astype(image.dtype)
     wider = np.sqrt(deviation**2 + step**2 / 12).astype(image.dtype)
     return image + dither, np.where(deviation > 0, wider, deviation)
 
 
-def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floating]]:
+def _deviation(
+    patch: Patch, noises: Sequence[Noise], is_coarse: bool
+) -> list[NDArray[np.floating]]:
     """Standard deviation of the noise at every voxel of each channel; 0 where not valid."""
-    from scipy import ndimage
-
-    fine = fine_axes(patch.valid.shape, patch.spacing)
-    sigmas = [1.5 if axis in fine else 0.0 for axis in range(patch.valid.ndim)]
     deviations = []
     for number, (channel, noise) in enumerate(zip(patch.without_impulses, noises, strict=True)):
         mean = channel
         if noise.kind != "gaussian":
-            valid_values = np.where(patch.valid, channel, 0).astype(float)
-            mean = ndimage.gaussian_filter(valid_values, sigmas)
+            mean = _local_mean(patch, channel)
         share = 0.0 if noise.pattern is None else noise.pattern.share
         deviation = np.sqrt(noise.variance(mean) * (1 - share))
         if noise.level_map is not None:
@@ -128,6 +163,10 @@ def _deviation(patch: Patch, noises: Sequence[Noise]) -> list[NDArray[np.floatin
         deviation = np.hypot(deviation, math.sqrt(share) * noise.sigma)
         # Constant places are free of noise: whatever a filter changes there is an error.
         free = QUIET_FLOOR**2 * noise.sigma * patch.inside
+        if is_coarse and noise.kind == "poisson":
+            # Where no photon falls, the place is constant by chance.
+            darkest = channel[patch.valid].min()
+            free = np.where(patch.inside & (channel <= darkest), deviation, free)
         deviations.append(np.where(patch.valid, deviation, free))
     return deviations
 

@@ -15,6 +15,11 @@ random numbers with the same correlations.
 With variances that follow the local mean, SURE also serves Poisson, speckle and Rician noise. The
 error is then relative to the noise-free mean, which for Rician noise is not the amplitude.
 
+**Skewed noise** has another identity than Stein's: a value far from the mean counts more. The
+square of the probe is then the Stein kernel of the noise, see
+`napari_diffusion.estimation.noise.kinds.Noise.kernel`. A filter that keeps spikes as edges looks
+better than it is without that.
+
 The probe is a known noise. The same two runs therefore give the share of the noise that is left.
 A third run, with a probe as strong as the noise, gives the share of noise in the removed part. The
 part that changes with the probe is noise, the rest is picture. The third image has twice the
@@ -143,6 +148,8 @@ class Probe:
         Weights that measure the contrast of thin structure, see `thin_structure`.
     template_response
         Change of the ``template`` with the probe, in units of `EPSILON`.
+    weight
+        Factor on the small probe, see `Noise.kernel`; None for Gaussian noise.
     """
 
     image: FloatArray
@@ -155,6 +162,7 @@ class Probe:
     reference: FloatArray | None = None
     template: FloatArray | None = None
     template_response: FloatArray | None = None
+    weight: FloatArray | None = None
 
     @property
     def unfiltered(self) -> float:
@@ -210,10 +218,11 @@ class Probe:
                 np.where(counts, part, 0) for part in (image, result, other, noisier)
             )
         deviation = self.deviation * counts
-        probe = deviation * self.pattern
+        full = deviation * self.pattern
+        probe = full if self.weight is None else full * self.weight
         removed, response = result - image, (other - result) / EPSILON
         impulses = np.zeros(1, image.dtype) if reference is None else reference - image
-        noise = noisier - result - probe
+        noise = noisier - result - full
         hidden = np.zeros_like(counts) if self.hidden is None else counts & self.hidden
 
         def sum_of(values: NDArray[Any]) -> float:
@@ -261,9 +270,17 @@ class Probe:
         return float(np.minimum(*parts).sum())
 
 
-def noise_probe(image: FloatArray, deviation: FloatArray, pattern: FloatArray) -> Probe:
+def noise_probe(
+    image: FloatArray,
+    deviation: FloatArray,
+    pattern: FloatArray,
+    weight: FloatArray | None = None,
+) -> Probe:
     """Probe for SURE; the arguments are attributes of `Probe`."""
-    return Probe(image, deviation, pattern, image + image.dtype.type(EPSILON) * deviation * pattern)
+    step = image.dtype.type(EPSILON) * deviation * pattern
+    if weight is not None:
+        step = step * weight
+    return Probe(image, deviation, pattern, image + step, weight=weight)
 
 
 def hidden_voxel_probe(image: FloatArray, deviation: FloatArray) -> Probe:

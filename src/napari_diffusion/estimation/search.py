@@ -38,8 +38,6 @@ MIN_RISK_FALL = 0.003
 START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
 #: A run whose risk exceeds that of the risk curve by this share is too inaccurate: 0.5 dB.
 MAX_EXCESS = 0.12
-#: Smallest scale for noise with spikes [voxel].
-MIN_SCALE_OF_SPIKES = 0.7
 #: Maximum number of combinations tried for one model.
 MAX_COMBINATIONS = 14
 #: The risk that is minimised exceeds the criterion by this number of its standard errors. A filter
@@ -94,9 +92,6 @@ def _threshold(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
 
 def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
     scales = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
-    if noise.has_spikes:
-        # A filter without a scale keeps spikes as edges, and the estimated error does not show it.
-        return Candidates(curve.voxel, tuple(s for s in scales if s >= MIN_SCALE_OF_SPIKES), 1)
     return Candidates(curve.voxel, scales, 2)
 
 

@@ -180,13 +180,8 @@ class _Selection:
             return Contestants([self._with_map(self.model)], named=True)
         search = self.search(self.probes, sure)
         contest = contestants(search.curve.voxel, search.applies)
-        contest.models = [self._with_map(m) for m in contest.models if self._sees_spikes(m)]
+        contest.models = [self._with_map(m) for m in contest.models]
         return contest
-
-    def _sees_spikes(self, model: Model) -> bool:
-        """Whether a model has a scale, or is linear, where the noise has spikes."""
-        own = [p.suggest for p in parameters(model)]
-        return not self.noise.has_spikes or not own or "scale" in own
 
     def _with_map(self, model: Model) -> Model:
         """Return a model whose thresholds follow the noise level, if it can and none is given."""

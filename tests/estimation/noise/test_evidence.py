@@ -12,9 +12,10 @@ from napari_diffusion.estimation.noise.evidence import (
     MAX_DETAIL_RATIO,
     MAX_DETAIL_SHARE,
     Evidence,
+    class_deviation,
+    departure_moments,
     detail_variance,
     relative_error,
-    skewness,
 )
 from napari_diffusion.estimation.noise.kinds import estimate_noise
 from napari_diffusion.estimation.noise.values import grey_step
@@ -116,12 +117,35 @@ def test_grey_step_is_the_smallest_difference(step):
     assert grey_step(np.full(10, 7.0)) == 0
 
 
-def test_skewness_is_that_of_the_noise():
-    """A sum of k exponentials has the skewness 2/sqrt(k). Gaussian noise has none.
+def test_moments_of_departures_are_those_of_the_noise():
+    """A sum of k exponentials has the skewness 2/sqrt(k) and the kurtosis 3 + 6/k.
 
     Departures from a local mean, which contains the voxel, have nearly all of it.
     """
     data = np.random.default_rng(3).gamma(16, 1.0, (200, 200))
-    assert skewness(evidence(data)) == pytest.approx(0.5, abs=0.1)
-    assert skewness(evidence(-data)) == pytest.approx(-skewness(evidence(data)))
-    assert abs(skewness(evidence(white((200, 200))))) < 0.05
+    skewness, kurtosis = departure_moments(evidence(data))
+    assert skewness == pytest.approx(0.5, abs=0.1)
+    assert 3.1 < kurtosis < 3.4
+    assert departure_moments(evidence(-data)) == pytest.approx((-skewness, kurtosis))
+    gaussian = departure_moments(evidence(white((200, 200))))
+    assert gaussian == pytest.approx((0.0, 3.0), abs=0.1)
+
+
+@pytest.mark.parametrize("photons", [0.04, 0.3, 2.0])
+def test_deviation_of_counts_is_the_root_of_their_mean(photons):
+    """The median of the residuals is far below it, as most residuals are small.
+
+    Places without a photon count as constant, so that the mean of the others is a little higher.
+    """
+    counts = evidence(np.random.default_rng(5).poisson(photons, (60, 60, 60)).astype(float))
+    assert counts.step == 1
+    deviation = class_deviation(counts.residual, counts.step)
+    assert deviation == pytest.approx(np.sqrt(photons), rel=0.1)
+
+
+def test_deviation_of_counts_ignores_bright_voxels():
+    counts = np.random.default_rng(6).poisson(0.3, (60, 60, 60)).astype(float)
+    counts[::20, ::20, ::20] += 100
+    with_bright = evidence(counts)
+    deviation = class_deviation(with_bright.residual, with_bright.step)
+    assert deviation == pytest.approx(np.sqrt(0.3), rel=0.35)

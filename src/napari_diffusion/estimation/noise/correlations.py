@@ -226,12 +226,9 @@ def correlated_noise(white: FloatArray, correlations: Sequence[Sequence[float]])
     """
     for axis, rho in enumerate(correlations):
         if len(rho):
-            waves = np.fft.rfftfreq(white.shape[axis])
-            power = 1 + 2 * sum(r * np.cos(2 * np.pi * k * waves) for k, r in enumerate(rho, 1))
-            shape = [-1 if i == axis else 1 for i in range(white.ndim)]
-            # Periodic, so that the variance is the same at a border as elsewhere. The power may be
-            # negative because measured correlations scatter.
-            gain = np.sqrt(np.maximum(power, 0)).reshape(shape)
+            # Periodic, so that the variance is the same at a border as elsewhere.
+            power = _power(rho, np.fft.rfftfreq(white.shape[axis]))
+            gain = np.sqrt(power).reshape([-1 if i == axis else 1 for i in range(white.ndim)])
             spectrum = np.fft.rfft(white, axis=axis) * gain
             white = np.fft.irfft(spectrum, white.shape[axis], axis)
     return np.asarray(white / np.sqrt(np.mean(white**2)))

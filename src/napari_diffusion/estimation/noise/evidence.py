@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.noise.values import grey_step
+from napari_diffusion.estimation.noise.values import COARSE_STEP, grey_step
 
 #: Largest spacing of a finely sampled axis, relative to the finest. On a coarser axis, second
 #: differences show anatomy, not noise.
@@ -62,8 +62,10 @@ MAX_CHANGE_ACTIVITY = 0.8
 #: Largest ratio of successive variances of detail, and largest share of the residual that the
 #: extrapolation may call detail. Measured on folds as fine as voxels: ratios of 0.2 to 0.65.
 MAX_DETAIL_RATIO, MAX_DETAIL_SHARE = 0.75, 0.75
-#: Smallest and largest departure that counts for the skewness, in standard deviations.
-MAX_DEPARTURE = (-5.0, 5.0)
+#: Largest departure from the local mean that counts for skewness and kurtosis [standard deviation].
+MAX_DEPARTURE = 6.0
+#: Largest residual of coarse grey levels that counts [standard deviation].
+MAX_COARSE_RESIDUAL = 4.0
 #: Longest difference of the variogram [voxel].
 MAX_LAG = 4
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
@@ -102,6 +104,8 @@ class Evidence:
         every pair. Empty unless there are three fine axes.
     axis_count
         Number of fine axes.
+    step
+        Distance of the grey levels [intensity]; 0 for continuous values.
     is_change
         Whether the patches are differences of frames.
     shared_activity
@@ -116,6 +120,7 @@ class Evidence:
     differences: tuple[tuple[FloatArray, ...], ...]
     coarser: tuple[tuple[FloatArray, ...], ...]
     axis_count: int
+    step: float = 0.0
     is_change: bool = False
     shared_activity: FloatArray | None = None
 
@@ -246,6 +251,7 @@ def gather(
         differences=differences,
         coarser=coarser,
         axis_count=axis_count,
+        step=min((part.step for part in parts), default=0.0),
         is_change=after is not None,
         shared_activity=None if after is None else joined("shared_activity"),
     )
@@ -375,6 +381,7 @@ def _gather_patch(
         differences=tuple(differences),
         coarser=coarser,
         axis_count=len(axes),
+        step=step,
         is_change=picture is not None,
         shared_activity=shared_activity,
     )
@@ -412,6 +419,22 @@ def _differences(u: FloatArray, axis: int, lag: int) -> FloatArray:
 def robust_deviation(residual: FloatArray) -> float:
     """Standard deviation of a normal residual, from the median of its magnitude."""
     return float(np.median(np.abs(residual)) / _NORMAL_MEDIAN) if residual.size else 0.0
+
+
+def class_deviation(residual: FloatArray, step: float) -> float:
+    """Standard deviation of a residual, of which grey levels may be the smallest difference.
+
+    The median serves values that are finer than the noise. Most residuals of a small number of
+    photons are 0, so that their mean square counts instead, without the largest ones.
+    """
+    robust = robust_deviation(residual)
+    if not residual.size or step < COARSE_STEP * robust:
+        return robust
+    squares = residual**2
+    level = float(np.mean(squares))
+    for _ in range(3):
+        level = float(np.mean(np.minimum(squares, MAX_COARSE_RESIDUAL**2 * level)))
+    return math.sqrt(level)
 
 
 def relative_error(count: int, axis_count: int) -> float:
@@ -461,14 +484,16 @@ def detail_variance(evidence: Evidence) -> float:
     return min(fall * ratio / (1 - ratio), MAX_DETAIL_SHARE * three)
 
 
-def skewness(evidence: Evidence) -> float:
-    """Skewness of the values about the local mean in calm voxels; 0 for Gaussian noise.
+def departure_moments(evidence: Evidence) -> tuple[float, float]:
+    """Skewness and kurtosis of the values about the local mean in calm voxels.
 
-    Departures are limited to `MAX_DEPARTURE` standard deviations.
+    They are 0 and 3 for Gaussian noise. Departures are limited to `MAX_DEPARTURE` standard
+    deviations.
     """
     flat = evidence.calm()
     values = evidence.departure[flat]
     scale = float(values.std()) if values.size else 0.0
     if not scale > 0:
-        return 0.0
-    return float(np.mean(np.clip((values - values.mean()) / scale, *MAX_DEPARTURE) ** 3))
+        return 0.0, 3.0
+    ratios = np.clip((values - values.mean()) / scale, -MAX_DEPARTURE, MAX_DEPARTURE)
+    return float(np.mean(ratios**3)), float(np.mean(ratios**4))

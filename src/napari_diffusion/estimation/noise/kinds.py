@@ -29,10 +29,10 @@ from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.correlations import Origin, measure_correlations
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
+    class_deviation,
+    departure_moments,
     detail_variance,
     gaussian_sigma,
-    robust_deviation,
-    skewness,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
 from napari_diffusion.estimation.noise.patterns import Pattern
@@ -64,8 +64,9 @@ COILS, MAX_BACKGROUND_ERROR = (1, 2, 4, 8, 16, 32), 0.15
 #: Largest logarithm of a ratio of deviations that counts for the misfit: a class with twice the
 #: deviation consists of edges.
 MAX_LOG_RATIO = 0.7
-#: Skewness above which noise has spikes: 0.5 for speckle of 12 looks, 0.4 for counts of 6 photons.
-SPIKE_SKEWNESS = 0.4
+#: Skewness above which noise is not Gaussian: 0.6 for speckle of 12 looks, 0.4 for counts of 6
+#: photons. That of Gaussian noise scatters by 0.05 in 2000 calm voxels.
+MAX_SKEWNESS = 0.3
 #: Largest misfit of a kind other than Gaussian. Measured: 0.02 to 0.1 where the kind is right.
 MAX_MISFIT = 0.2
 #: Factor on the misfit of a line, in a comparison with kinds of one number.
@@ -103,6 +104,8 @@ class Noise:
         Whether the noise was measured on the differences of frames.
     skewness
         Skewness of the values about the local mean; 0 for Gaussian noise.
+    kurtosis
+        Kurtosis of the same values; 3 for Gaussian noise.
     level_map
         Factor on the noise by the place; None where the level is the same everywhere.
     pattern
@@ -126,17 +129,18 @@ class Noise:
     origin: Origin = "none"
     other_sigma: float = 0.0
     skewness: float = 0.0
+    kurtosis: float = 3.0
     level_map: LevelMap | None = None
     pattern: Pattern | None = None
     between_frames: bool = False
 
     @property
-    def has_spikes(self) -> bool:
-        """Whether the noise has more values far from the mean than Gaussian noise.
+    def is_skewed(self) -> bool:
+        """Whether the noise has more values far from the mean on one side than on the other.
 
-        That of magnitudes is skewed where there is no signal, and has none.
+        That of magnitudes, which is skewed where there is no signal only, does not count.
         """
-        return self.kind != "rician" and abs(self.skewness) > SPIKE_SKEWNESS
+        return self.kind != "rician" and abs(self.skewness) > MAX_SKEWNESS
 
     @property
     def alternative(self) -> Noise | None:
@@ -182,6 +186,42 @@ class Noise:
             level, variance, _ = _rician_moments(self.coils)
             return np.asarray(self.sigma**2 * np.interp(mean / self.sigma, level, variance))
         return np.full(mean.shape, self.sigma**2)
+
+    def kernel(
+        self, mean: FloatArray, departure: FloatArray, is_coarse: bool = False
+    ) -> FloatArray:
+        r"""Stein kernel of the noise, relative to its variance.
+
+        Noise n with the kernel :math:`\tau` has :math:`E[n\,g(n)] = E[\tau(n)\,g'(n)]` for every
+        smooth function g. For Gaussian noise, :math:`\tau` is the variance. For x photons of the
+        mean m it is :math:`(x + m)/2`, and for speckle :math:`q^2 m x`. For other skewed noise it
+        is the best polynomial of second degree, which skewness and kurtosis give.
+
+        Parameters
+        ----------
+        mean
+            Local mean [intensity].
+        departure
+            Value less the local mean, in standard deviations of the noise.
+        is_coarse
+            Whether one photon is about as much as the noise. The kernel is then x: a filter may
+            change from one count to the next, and at the count itself it changes most.
+        """
+        if self.kind == "poisson":
+            slope = self.gain if is_coarse else self.gain / 2
+            return np.maximum(1 + slope * departure / np.sqrt(self.variance(mean)), 0)
+        if not self.is_skewed:
+            return np.ones(departure.shape)
+        linear, square = self._kernel_slopes
+        return np.maximum(1 + linear * departure + square * (departure**2 - 1), 0)
+
+    @property
+    def _kernel_slopes(self) -> tuple[float, float]:
+        """Coefficients of the departure, and of its square less 1, in the kernel."""
+        cubes, fourths = self.skewness, self.kurtosis
+        square = (fourths / 3 - 1 - cubes**2 / 2) / max(fourths - 1 - cubes**2, 1.0)
+        square = max(square, 0.0)
+        return cubes * (0.5 - square), square
 
 
 class _Classes(NamedTuple):
@@ -237,13 +277,15 @@ def estimate_noise(
     if is_shared:
         evidence = replace(evidence, residual=correlations.ratio * evidence.residual)
         sigma, error = factor * sigma, factor * error
+    skewness, kurtosis = departure_moments(evidence)
     gaussian = Noise(
         "gaussian",
         sigma,
         math.hypot(error, correlations.error * sigma if is_shared else 0.0),
         correlations.along,
         origin=correlations.origin,
-        skewness=skewness(evidence),
+        skewness=skewness,
+        kurtosis=kurtosis,
         between_frames=evidence.is_change,
     )
     noise = _of_kind(evidence, gaussian, kind)
@@ -344,7 +386,9 @@ def _classes(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> _C
     for index in range(max(len(bounds) - 1, 1)):
         flat = evidence.calm(which == index, max_activity, MIN_CLASS_VOXELS)
         count = int(flat.sum())
-        deviation = robust_deviation(evidence.residual[flat]) if count >= MIN_CLASS_VOXELS else 0.0
+        if count < MIN_CLASS_VOXELS:
+            continue
+        deviation = class_deviation(evidence.residual[flat], evidence.step)
         if deviation > 0:
             rows.append((float(evidence.mean[flat].mean()), deviation, count))
     table = np.array(rows).reshape(-1, 3)

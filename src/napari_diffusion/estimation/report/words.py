@@ -33,8 +33,6 @@ MIN_REPORTED_SHARE = 0.5
 MAX_NOISE_LEFT = 0.97
 #: Share of hot and dead voxels that is named.
 MIN_IMPULSE_SHARE = 5e-4
-#: Skewness above which noise is not Gaussian; Rician noise at the intensity 0 has 0.63.
-MAX_SKEWNESS = 0.7
 #: Standard deviation of the values, in noise levels, below which there is noise alone.
 MIN_SCATTER = 1.1
 _KINDS = {
@@ -349,11 +347,11 @@ def _grey_level_warning(noise: Noise, patches: Sequence[Patch]) -> str:
 
 
 def _skewness_warning(noise: Noise) -> str:
-    if abs(noise.skewness) < MAX_SKEWNESS:
+    if noise.kind != "gaussian" or not noise.is_skewed:
         return ""
     return (
-        f"The noise is skewed ({noise.skewness:+.1f}), as counts of few photons and the logarithm "
-        "of speckle are. What is stated here holds for Gaussian noise, and is uncertain."
+        f"The noise is skewed ({noise.skewness:+.1f}), as the logarithm of speckle is. The "
+        "estimated error allows for it, and its level is less certain than that of Gaussian noise."
     )
 
 
