@@ -38,13 +38,9 @@ ROOT = Path(__file__).resolve().parent
 MANIFEST_LINK = ROOT / "src" / "napari_diffusion" / "napari.yaml"
 TEST_EXTRAS = "all,test,peers"
 OLDEST_PYTHON = (3, 11)
-# Windows of several processes would take the focus and the clipboard of one another.
-WINDOWS = ["tests/cli", "tests/ui", "tests/workflows"]
-# Two processes share the files of all other tests.
-WHOLE_SUITE = [
-    ["-n", "2", "--dist", "loadfile", *(f"--ignore={folder}" for folder in WINDOWS)],
-    WINDOWS,
-]
+# Two processes share the files of the tests. Each has a virtual display of its own: on one display,
+# their windows would take the focus and the clipboard of one another.
+WHOLE_SUITE = ["-n", "2", "--dist", "loadfile"]
 NO_SUCH_PYTHON = 69  # an exit status that pytest does not have
 
 # Laws of a scalar and a tensor model, files, the command line, and complete uses of the widgets.
@@ -72,10 +68,7 @@ QT_LIBRARIES = [
     ("libxcb-keysyms.so.1", "libxcb-keysyms1", "Qt translates key codes on X11"),
     ("libxcb-shape.so.0", "libxcb-shape0", "Qt sets the shape of windows on X11"),
 ]
-VIRTUAL_DISPLAY = [
-    ("xvfb-run", "xvfb", "the tests open windows on a virtual display"),
-    ("xauth", "xauth", "xvfb-run needs it to control access to the display"),
-]
+VIRTUAL_DISPLAY = [("Xvfb", "xvfb", "the tests open windows on virtual displays")]
 
 
 def log(text: str) -> None:
@@ -312,7 +305,7 @@ def choose_environment(wish: str | None, is_oldest: bool) -> Environment:
 
 
 def test(options: list[str]) -> int:
-    """Run pytest, on a virtual display if there is no X11 display."""
+    """Run pytest, on virtual displays where Xvfb is installed."""
     parser = argparse.ArgumentParser("dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--qt", choices=["pyqt6", "pyside6"])
     parser.add_argument("--python")
@@ -320,19 +313,17 @@ def test(options: list[str]) -> int:
     own, options = parser.parse_known_args(options)
     venv = choose_environment(own.python, own.oldest)
     use_pyside6 = own.qt == "pyside6"
-    parts, extras = [options], TEST_EXTRAS
-    if not options:
-        parts = WHOLE_SUITE
-    if venv is not VENV and not options:
-        parts, extras = [SELECTION], SELECTION_EXTRAS
-    command = [str(venv.python), "-m", "pytest"]
+    extras = TEST_EXTRAS
+    if not options and venv is VENV:
+        options = WHOLE_SUITE
+    elif not options:
+        options, extras = SELECTION, SELECTION_EXTRAS
     environment = dict(os.environ)
     environment.pop("QT_QPA_PLATFORM", None)  # The tests need a platform with real windows.
     if sys.platform == "linux":
         requirements = QT_LIBRARIES
         if not environment.get("DISPLAY"):
             requirements = QT_LIBRARIES + VIRTUAL_DISPLAY
-            command = ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", *command]
             environment.pop("WAYLAND_DISPLAY", None)  # Qt would open its windows there.
         if not install_packages(requirements):
             return 1
@@ -343,11 +334,8 @@ def test(options: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="napari-diffusion-") as folder:
         # The tests must neither read nor change the settings of the user.
         environment["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
-        for part in parts:
-            status = subprocess.run([*command, *part], cwd=ROOT, env=environment).returncode
-            if status:
-                return status
-    return 0
+        command = [str(venv.python), "-m", "pytest", *options]
+        return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
 def main() -> int:
