@@ -1,45 +1,19 @@
 """The pages of the documentation: examples run, tables are complete, links exist."""
 
 import re
-import shlex
-import shutil
 
 import numpy as np
 import pytest
 
 import napari_diffusion
 from helpers.files import load
+from helpers.pages import run_page
 from helpers.paths import ROOT
 from napari_diffusion import models
-from napari_diffusion.cli import main
 
 README = ROOT / "README.md"
 PARTS = "parts.nii.gz"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def run_page(page, names):
-    """Run the examples of a page in their order, in the current folder; return the commands.
-
-    ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
-    tested elsewhere.
-    """
-    text, commands = page.read_text(encoding="utf-8"), []
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
-        if language == "python":
-            exec(block, names)
-            continue
-        for line in block.splitlines():
-            program, *words = shlex.split(line, comments=True)
-            if program == "cp":
-                shutil.copy(*words)
-            elif program == "napari-diffusion":
-                assert main(words) == 0, line
-            else:
-                assert program in ("pip", "python3"), line
-                continue
-            commands.append(line)
-    return commands
 
 
 @pytest.fixture
