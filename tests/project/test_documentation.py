@@ -13,7 +13,14 @@ from napari_diffusion import models
 
 README = ROOT / "README.md"
 PARTS = "parts.nii.gz"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+#: Addresses of files of this repository, which links in the README and similar files have.
+OWN_ADDRESSES = (
+    "https://github.com/napari-diffusion/napari-diffusion/blob/main/",
+    "https://raw.githubusercontent.com/napari-diffusion/napari-diffusion/main/",
+)
+#: Address of the built documentation.
+SITE = "https://napari-diffusion.github.io/napari-diffusion/"
 
 
 @pytest.fixture
@@ -102,13 +109,19 @@ def anchors(page):
 
 
 def broken_links(page):
-    """Targets of local links and pictures that do not exist: files, or anchors in a page."""
+    """Targets of links to files or anchors of this repository that do not exist."""
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
-        if "://" in target:
-            continue
         name, _, anchor = target.partition("#")
         path = page.parent / name if name else page
+        own = [address for address in OWN_ADDRESSES if name.startswith(address)]
+        if own:
+            path = ROOT / name.removeprefix(own[0])
+        elif name.startswith(SITE):
+            path = ROOT / "docs" / (name.removeprefix(SITE) or "index.html")
+            path = path.with_suffix(".md")
+        elif "://" in target:
+            continue
         if not path.exists() or (anchor and anchor not in anchors(path)):
             broken.append(target)
     return broken
@@ -124,7 +137,18 @@ def test_broken_links_are_detected(tmp_path):
     code = "```\n# Not in code\n```\n"
     (tmp_path / "other.md").write_text(headings + code)
     existing = ["other.md", "other.md#voxels-spacing--time", "other.md#twice-1", "#own-heading"]
-    missing = ["none.md", "none.md#twice", "other.md#twice-2", "other.md#not-in-code", "#twice"]
+    existing += [f"{OWN_ADDRESSES[0]}LICENSE", f"{OWN_ADDRESSES[0]}docs/models.md#linear", SITE]
+    existing += [f"{SITE}models.html#linear"]
+    missing = [f"{OWN_ADDRESSES[0]}none.md", f"{OWN_ADDRESSES[1]}docs/images/none.png"]
+    missing += [
+        f"{SITE}none.html",
+        f"{SITE}models.html#none",
+        "none.md",
+        "none.md#twice",
+        "other.md#twice-2",
+        "other.md#not-in-code",
+        "#twice",
+    ]
     links = "\n".join(f"[text]({target})" for target in [*existing, *missing, "https://a.b/#c"])
     page = tmp_path / "page.md"
     page.write_text(f"# Own heading\n\n{links}\n")
