@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import html
+import inspect
 import json
+import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
+from napari_diffusion.models import Model, Parameter, parameters
+
+logger = logging.getLogger(__name__)
 _ROOT = Path(__file__).parents[1]
 _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -93,10 +102,39 @@ def _add_films(
         app.add_js_file(None, body=f"window.diffusionFilms = {films};")
 
 
+def _bounds(parameter: Parameter) -> str:
+    """Return the values that a parameter may have, in words."""
+    if parameter.choices:
+        return "one of " + ", ".join(f"``{choice}``" for choice in parameter.choices)
+    signs = {">": parameter.gt, "≥": parameter.ge, "≤": parameter.le}
+    return ", ".join(f"{sign} {value:g}" for sign, value in signs.items() if value is not None)
+
+
+def _describe_model(
+    app: Sphinx, what: str, name: str, entry: Any, options: Any, lines: list[str]
+) -> None:
+    """Put the equation of a model and its declared parameters into its description."""
+    if what != "class" or not issubclass(entry, Model) or entry is Model:
+        return
+    lines += ["", *(inspect.getdoc(sys.modules[entry.__module__]) or "").splitlines()[1:]]
+    lines += ["", "Parameters", "----------"]
+    for parameter in parameters(entry):
+        unit = "" if parameter.unit == "1" else f"[{parameter.unit}]"
+        details = [unit, _bounds(parameter)]
+        details.append(f"default {parameter.default}")
+        lines += [f"{parameter.name} : {', '.join(filter(None, details))}"]
+        lines += [f"    {parameter.doc}"]
+
+
 def _visit_math(translator: Any, node: nodes.Element) -> None:
     """Write a formula as MathML, which browsers show without a script or a network."""
     is_block = isinstance(node, nodes.math_block)
-    markup = tex2mathml(node.astext(), as_block=is_block)
+    formula = re.sub(r"\\dots\b", r"\\ldots", node.astext())  # the converter knows the second only
+    try:
+        markup = tex2mathml(formula, as_block=is_block)
+    except MathError as error:
+        logger.warning("%s in the formula %s", error, formula, location=node)
+        markup = f"<code>{html.escape(formula)}</code>"
     if is_block:
         markup = f'<div class="math-block" tabindex="0">{markup}</div>\n'
     translator.body.append(markup)
@@ -106,6 +144,7 @@ def _visit_math(translator: Any, node: nodes.Element) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the formulas as MathML."""
     app.connect("doctree-read", _mark_pictures)
+    app.connect("autodoc-process-docstring", _describe_model, priority=400)  # before numpydoc
     app.connect("html-page-context", _add_films)
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math, None))
     return {"parallel_read_safe": True}

@@ -178,7 +178,8 @@ def test_the_table_of_better_tools_is_that_of_the_measurements():
 def test_films_have_one_label_for_each_frame():
     films = json.loads((DOCS / "images" / "learn" / "films.json").read_text(encoding="utf-8"))
     for name, film in films.items():
-        width, height = Image.open(DOCS / "images" / "learn" / f"{name}_film.png").size
+        with Image.open(DOCS / "images" / "learn" / f"{name}_film.png") as picture:
+            width, height = picture.size
         rows = -(-len(film["labels"]) // film["columns"])
         assert width % film["columns"] == 0
         assert height % rows == 0
