@@ -7,6 +7,7 @@ python3 dev.py test --qt pyside6 [options]    Run all tests with PySide6 instead
 python3 dev.py test --python 3.13 [options]   Run a selection of the tests with another Python.
 python3 dev.py test --oldest [options]        Run it with the oldest supported dependencies.
 python3 dev.py docs [options]                 Build the documentation, and check its links.
+python3 dev.py docs --browser                 Also check its figures in a browser (Chromium).
 
 Without a display, the demo writes files, and the tests use a virtual display. All commands need
 Python 3.11 or newer. They create the environment .venv, and update it when its requirements
@@ -354,10 +355,18 @@ def test(options: list[str]) -> int:
 
 
 def docs(options: list[str]) -> int:
-    """Build the documentation with warnings as errors, then check the links of its pages."""
+    """Build the documentation with warnings as errors, then check the links of its pages.
+
+    With --browser, its figures are tried in a browser, too.
+    """
     VENV.install_project(TEST_EXTRAS)
-    sphinx = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(SITE)]
-    for command in ([*sphinx, *options], ["docs/check_site.py", str(SITE)]):
+    checks = ["check_site"]
+    if "--browser" in options:
+        VENV.pip_install("--quiet", "--editable", ".[browser]")
+        checks.append("check_browser")
+    rest = [option for option in options if option != "--browser"]
+    sphinx = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(SITE), *rest]
+    for command in (sphinx, *([f"docs/{check}.py", str(SITE)] for check in checks)):
         status = subprocess.run([str(VENV.python), *command], cwd=ROOT).returncode
         if status:
             return status

@@ -145,6 +145,10 @@
       whenLoaded(image, function () { beforeAfter(image); });
     });
     document.querySelectorAll(".profile-figure").forEach(profile);
+    /* The theme gives these buttons of the side bar no name for screen readers. */
+    document.querySelectorAll("summary:has(> .toctree-toggle)").forEach(function (summary) {
+      summary.setAttribute("aria-label", "Pages below");
+    });
   }
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

@@ -202,6 +202,16 @@ def test_dev_builds_the_documentation_and_checks_its_links(failing, calls, dev, 
     assert check == [f"docs/check_site.py {dev.SITE}"][: calls - 1]
 
 
+def test_dev_tries_the_documentation_in_a_browser(dev, venv, capfd):
+    venv('echo "$*"')
+    assert dev.docs(["--browser"]) == 0
+    installation, build, links, browser = capfd.readouterr().out.splitlines()[:4]
+    assert installation.endswith("--editable .[browser]")
+    assert build.endswith(str(dev.SITE))
+    assert links == f"docs/check_site.py {dev.SITE}"
+    assert browser == f"docs/check_browser.py {dev.SITE}"
+
+
 @pytest.fixture
 def project(dev, tmp_path, monkeypatch):
     """Replace this project by a folder with empty files."""
