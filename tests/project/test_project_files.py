@@ -47,7 +47,7 @@ def test_addresses_of_the_project_agree(project):
     pages = [*ROOT.glob("*.md"), *GITHUB.rglob("*.yml"), *GITHUB.rglob("*.md")]
     for page in pages:
         for address in re.findall(
-            r"https://[\w.]*napari-diffusion[\w./-]*", page.read_text("utf-8")
+            r"https://[\w./]*napari-diffusion[\w./-]*", page.read_text("utf-8")
         ):
             raw = ADDRESS.replace("github.com", "raw.githubusercontent.com")
             assert address.startswith((ADDRESS, SITE, raw)), page
