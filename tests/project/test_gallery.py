@@ -38,6 +38,12 @@ def shares_the_edge(names):
     return contrast[1] > contrast[0]
 
 
+def closes_the_gap(names):
+    ring = np.hypot(names["y"] + 40, names["x"] - 48) % 12 < 3
+    gap = names["closed"][:, 46:50]
+    return gap[ring[:, 46:50]].mean() > 20 + gap[~ring[:, 46:50]].mean()
+
+
 def gets_rid_of_hot_pixels(names):
     """Of about 90 pixels, a cluster of some may stay, since it may be a structure."""
     left = {key: (names[key] > 250).sum() for key in ("kept", "repaired")}
@@ -64,7 +70,7 @@ PROMISES = {
         n["coherence"][:, 8:40].mean() > 0.9 > 0.1 > n["coherence"][:, 56:].mean()
     ),
     "colour": shares_the_edge,
-    "fibres": lambda n: n["closed"][:, 46:50].max() > 50,
+    "fibres": closes_the_gap,
     "flat_regions": lambda n: ((n["flat"] > 75) == (n["truth"] > 75)).mean() > 0.99,
     "gaussian_in_micrometres": is_round,
     "hot_pixels": gets_rid_of_hot_pixels,
