@@ -11,4 +11,4 @@ spacing = (2.0, 0.5)  # µm
 blurred = nd.diffuse(beads, nd.Linear(), time=nd.time_for_sigma(3.0), spacing=spacing)
 
 stretched = [np.repeat(image, 4, axis=0) for image in (beads, blurred)]  # as in the specimen
-panels = {"two beads": stretched[0] > 0, "σ = 3 µm": stretched[1]}
+panels = {"two beads": stretched[0] > 0, "blurred": stretched[1]}
