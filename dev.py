@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Set up this project and run its demo or its tests.
+"""Set up this project, run its demo or its tests, and build its documentation.
 
 python3 dev.py demo [options]                 Filter an MRI volume and show it in napari.
 python3 dev.py test [options]                 Run all tests. The options are those of pytest.
 python3 dev.py test --qt pyside6 [options]    Run all tests with PySide6 instead of PyQt6.
 python3 dev.py test --python 3.13 [options]   Run a selection of the tests with another Python.
 python3 dev.py test --oldest [options]        Run it with the oldest supported dependencies.
+python3 dev.py docs [options]                 Build the documentation, and check its links.
+python3 dev.py docs --browser                 Also check its figures in a browser (Chromium).
 
-Without a display, the demo writes files, and the tests use a virtual display. Both commands need
+Without a display, the demo writes files, and the tests use a virtual display. All commands need
 Python 3.11 or newer. They create the environment .venv, and update it when its requirements
 change. On Debian and Ubuntu, they list missing system packages and install them with apt-get.
 
 "--python" takes the newest releases of all dependencies, and "--python newest" also the newest
 Python of this machine. "--oldest" takes the lowest versions that pyproject.toml allows, and the
 oldest Python. Their environments are in the folder .venvs. Options replace the selection: "--oldest
-tests" runs all tests. The exit status is 69 if this machine does not have the required Python.
+tests" runs all tests. The documentation is written to build/docs; its options are those of
+sphinx-build. The exit status is 69 if this machine does not have the required Python.
 """
 
 import argparse
@@ -36,7 +39,8 @@ if sys.version_info < (3, 11):  # noqa: UP036  (older versions can get as far as
 
 ROOT = Path(__file__).resolve().parent
 MANIFEST_LINK = ROOT / "src" / "napari_diffusion" / "napari.yaml"
-TEST_EXTRAS = "all,test,peers"
+TEST_EXTRAS = "all,test,peers,docs"
+SITE = ROOT / "build" / "docs"
 OLDEST_PYTHON = (3, 11)
 # Two processes share the files of the tests. Each has a virtual display of its own: on one display,
 # their windows would take the focus and the clipboard of one another.
@@ -338,9 +342,29 @@ def test(options: list[str]) -> int:
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
+def docs(options: list[str]) -> int:
+    """Build the documentation with warnings as errors, then check the links of its pages.
+
+    With --browser, its figures are tried in a browser, too.
+    """
+    VENV.install_project(TEST_EXTRAS)
+    checks = ["check_site"]
+    if "--browser" in options:
+        VENV.pip_install("--quiet", "--editable", ".[browser]")
+        checks.append("check_browser")
+    rest = [option for option in options if option != "--browser"]
+    sphinx = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(SITE), *rest]
+    for command in (sphinx, *([f"docs/{check}.py", str(SITE)] for check in checks)):
+        status = subprocess.run([str(VENV.python), *command], cwd=ROOT).returncode
+        if status:
+            return status
+    log(f"The documentation is in {SITE}. Open {SITE / 'index.html'} in a browser.")
+    return 0
+
+
 def main() -> int:
-    """Run the demo or the tests, as the first argument says."""
-    commands = {"demo": demo, "test": test}
+    """Run the command that the first argument names."""
+    commands = {"demo": demo, "test": test, "docs": docs}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(__doc__)
         return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2

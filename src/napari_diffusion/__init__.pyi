@@ -1,6 +1,7 @@
 # The public names and the modules that define them. `lazy_loader` reads this file at run time.
 
 from . import models, schemes
+from .api.citations import cite
 from .api.filters import diffuse, evolve, plan, preview
 from .api.measurements import (
     coherence,
@@ -53,6 +54,7 @@ __all__ = [
     "Suggestion",
     "TotalVariation",
     "VesselEnhancing",
+    "cite",
     "coherence",
     "conductance",
     "diffuse",

@@ -187,6 +187,26 @@ def test_dev_demo_continues_without_a_window(display, window, dev, venv, monkeyp
     assert lines[1:2] == (reasons(dev, "libEGL.so.1") if display else [])
 
 
+@pytest.mark.parametrize(("failing", "calls"), [("none", 2), ("sphinx", 1), ("check_site", 2)])
+def test_dev_builds_the_documentation_and_checks_its_links(failing, calls, dev, venv, capfd):
+    """Warnings are errors, and the exit status is that of the step that failed."""
+    venv(f'echo "$*"; case "$*" in *{failing}*) exit 3;; esac')
+    assert dev.docs(["-j", "2"]) == (0 if failing == "none" else 3)
+    build, *check = capfd.readouterr().out.splitlines()[:calls]
+    assert build == f"-m sphinx -W --keep-going -q -b html docs {dev.SITE} -j 2"
+    assert check == [f"docs/check_site.py {dev.SITE}"][: calls - 1]
+
+
+def test_dev_tries_the_documentation_in_a_browser(dev, venv, capfd):
+    venv('echo "$*"')
+    assert dev.docs(["--browser"]) == 0
+    installation, build, links, browser = capfd.readouterr().out.splitlines()[:4]
+    assert installation.endswith("--editable .[browser]")
+    assert build.endswith(str(dev.SITE))
+    assert links == f"docs/check_site.py {dev.SITE}"
+    assert browser == f"docs/check_browser.py {dev.SITE}"
+
+
 @pytest.fixture
 def project(dev, tmp_path, monkeypatch):
     """Replace this project by a folder with empty files."""

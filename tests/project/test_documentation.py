@@ -1,45 +1,26 @@
 """The pages of the documentation: examples run, tables are complete, links exist."""
 
 import re
-import shlex
-import shutil
 
 import numpy as np
 import pytest
 
 import napari_diffusion
 from helpers.files import load
+from helpers.pages import run_page
 from helpers.paths import ROOT
 from napari_diffusion import models
-from napari_diffusion.cli import main
 
 README = ROOT / "README.md"
 PARTS = "parts.nii.gz"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def run_page(page, names):
-    """Run the examples of a page in their order, in the current folder; return the commands.
-
-    ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
-    tested elsewhere.
-    """
-    text, commands = page.read_text(encoding="utf-8"), []
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
-        if language == "python":
-            exec(block, names)
-            continue
-        for line in block.splitlines():
-            program, *words = shlex.split(line, comments=True)
-            if program == "cp":
-                shutil.copy(*words)
-            elif program == "napari-diffusion":
-                assert main(words) == 0, line
-            else:
-                assert program in ("pip", "python3"), line
-                continue
-            commands.append(line)
-    return commands
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+#: Addresses of files of this repository, which links in the README and similar files have.
+OWN_ADDRESSES = (
+    "https://github.com/napari-diffusion/napari-diffusion/blob/main/",
+    "https://raw.githubusercontent.com/napari-diffusion/napari-diffusion/main/",
+)
+#: Address of the built documentation.
+SITE = "https://napari-diffusion.github.io/napari-diffusion/"
 
 
 @pytest.fixture
@@ -50,21 +31,27 @@ def empty_folder(tmp_path, monkeypatch):
 
 def test_examples_of_the_readme_run_in_an_empty_folder(empty_folder):
     names = {}
-    assert len(run_page(README, names)) == 4
-    images = {
-        "smooth": "volume",
-        "blurred": "volume",
-        "again": "volume",
-        "series": "frames",
-        "colour": "rgb",
-    }
-    # Every result in the text has the shape of its image, and is smoother.
-    for result, image in images.items():
-        assert names[result].shape == names[image].shape
-        assert names[result].std() < names[image].std()
-    # The recipe is equivalent to the call, also on the command line.
-    np.testing.assert_array_equal(names["again"], names["smooth"])
-    np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
+    assert len(run_page(README, names)) == 2
+    for result in ("smooth", "blurred", "automatic"):
+        assert names[result].shape == names["volume"].shape
+        assert names[result].std() < names["volume"].std()
+    recipe = napari_diffusion.Recipe.load("smooth.nii.gz.recipe.json")
+    assert load("smooth.nii.gz").std() < load("demo/demo-original.nii.gz").std()
+    assert (recipe.model.kappa, recipe.time, recipe.unit) == (12, 4, "millimeter")
+
+
+def test_readme_is_short_and_can_be_shown_anywhere():
+    """At most 100 lines; ten lines of Python; pictures and links by their whole addresses."""
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 100
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(example.splitlines()) <= 10
+    assert all(target.startswith("https://") for target in re.findall(r"\]\(([^)\s]+)", text))
+    assert re.findall("^## (.*)$", text, flags=re.MULTILINE)[:3] == [
+        "Installation",
+        "Try it",
+        "Usage",
+    ]
 
 
 def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
@@ -100,7 +87,7 @@ def test_example_of_a_map_treats_both_halves_alike(empty_folder):
 
 
 def test_tables_name_every_model_and_every_parameter():
-    text = README.read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`\w+`|) ?\| ((?:`\w+`(?:, )?)+) \|", text, flags=re.MULTILINE)
     parameter, documented = "", set()
     for cell, owners in rows:
@@ -128,13 +115,19 @@ def anchors(page):
 
 
 def broken_links(page):
-    """Targets of local links and pictures that do not exist: files, or anchors in a page."""
+    """Targets of links to files or anchors of this repository that do not exist."""
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
-        if "://" in target:
-            continue
         name, _, anchor = target.partition("#")
         path = page.parent / name if name else page
+        own = [address for address in OWN_ADDRESSES if name.startswith(address)]
+        if own:
+            path = ROOT / name.removeprefix(own[0])
+        elif name.startswith(SITE):
+            path = ROOT / "docs" / (name.removeprefix(SITE) or "index.html")
+            path = path.with_suffix(".md")
+        elif "://" in target:
+            continue
         if not path.exists() or (anchor and anchor not in anchors(path)):
             broken.append(target)
     return broken
@@ -150,7 +143,18 @@ def test_broken_links_are_detected(tmp_path):
     code = "```\n# Not in code\n```\n"
     (tmp_path / "other.md").write_text(headings + code)
     existing = ["other.md", "other.md#voxels-spacing--time", "other.md#twice-1", "#own-heading"]
-    missing = ["none.md", "none.md#twice", "other.md#twice-2", "other.md#not-in-code", "#twice"]
+    existing += [f"{OWN_ADDRESSES[0]}LICENSE", f"{OWN_ADDRESSES[0]}docs/models.md#linear", SITE]
+    existing += [f"{SITE}models.html#linear"]
+    missing = [f"{OWN_ADDRESSES[0]}none.md", f"{OWN_ADDRESSES[1]}docs/images/none.png"]
+    missing += [
+        f"{SITE}none.html",
+        f"{SITE}models.html#none",
+        "none.md",
+        "none.md#twice",
+        "other.md#twice-2",
+        "other.md#not-in-code",
+        "#twice",
+    ]
     links = "\n".join(f"[text]({target})" for target in [*existing, *missing, "https://a.b/#c"])
     page = tmp_path / "page.md"
     page.write_text(f"# Own heading\n\n{links}\n")

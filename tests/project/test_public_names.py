@@ -17,6 +17,7 @@ RUN = {"model": nd.PeronaMalik(kappa=10.0), "time": 0.5}
 TENSOR = nd.EdgeEnhancing(kappa=10.0)
 #: A call of every public function, and the type of what it returns.
 CALLS = {
+    "cite": (lambda f: f(RUN["model"]), str),
     "coherence": (lambda f: f(IMAGE, TENSOR), np.ndarray),
     "conductance": (lambda f: f(IMAGE, TENSOR), np.ndarray),
     "diffuse": (lambda f: f(IMAGE, **RUN), np.ndarray),

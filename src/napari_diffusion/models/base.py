@@ -74,6 +74,8 @@ class Model:
     truncation_gain
         Factor by which the model amplifies the error of the truncated surroundings of a preview,
         relative to other models; large for near-discontinuous diffusivities.
+    references
+        Keys of `workflows/references.bib`, or BibTeX entries, of the sources of the equation.
     has_transform
         Whether the model diffuses transformed intensities; it then overrides `encode` and `decode`.
     with_max_diffusivity
@@ -90,6 +92,7 @@ class Model:
     is_for_magnitudes: ClassVar[bool] = False
     rounding_gain: ClassVar[float] = 1.0
     truncation_gain: ClassVar[float] = 1.0
+    references: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check every field against its declaration."""
@@ -103,6 +106,10 @@ class Model:
 
         A run of time 0 returns the image unchanged, without both transforms.
         """
+
+    def cited_references(self) -> tuple[str, ...]:
+        """Return the references to cite for these parameters."""
+        return self.references
 
     @property
     def maps(self) -> dict[str, ThresholdMap]:

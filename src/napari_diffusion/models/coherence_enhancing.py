@@ -39,6 +39,7 @@ class CoherenceEnhancing(Model):
     name = "coherence-enhancing"
     title = "Coherence-enhancing"
     summary = "Smooths only along fibres, vessels and membranes, and closes gaps in them."
+    references = ("weickert1999", "fehrenbach2014")
     for_thin_structure = True
 
     kappa: float = param(

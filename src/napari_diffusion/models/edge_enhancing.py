@@ -35,6 +35,7 @@ class EdgeEnhancing(Model):
         "Smooths along edges as well as inside regions, so that edges become clean lines and "
         "surfaces."
     )
+    references = ("weickert1998", "mendrik2009")
 
     kappa: float = param(
         10.0,

@@ -5,14 +5,13 @@ r"""Hybrid diffusion: edge-enhancing on sheets and in flat regions, coherence-en
    \xi = \frac{\mu_1}{a + \mu_2} - \frac{\mu_2}{a + \mu_3}
 
 with the eigenvalues :math:`\mu_1 \ge \mu_2 \ge \mu_3` of the structure tensor, ``contrast`` h,
-``coherence`` c and Weickert diffusivity g. The edge-enhancing diffusivities are :math:`\lambda^e_1
-= g(|\nabla u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. The coherence-enhancing ones are
-:math:`\lambda^c_{1,2} = \alpha` and :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2
-(a+\mu_3)^4/\mu_2^4)`. Here :math:`a = \alpha\kappa^2` is a squared gradient; the published :math:`a
-= \alpha` has no unit. `operators.tensor.resolved` bounds :math:`h^2` and a from below.
-``kappa_map`` holds for h, too. In 2-D the eigenvalues are :math:`\mu_2`, :math:`\mu_3`, and the
-first fraction is one. On a plane :math:`\varepsilon = 1`, without a gradient D = I. Equal
-eigenvalues have one diffusivity. Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
+``coherence`` c and Weickert diffusivity g. Edge-enhancing: :math:`\lambda^e_1 = g(|\nabla
+u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. Coherence-enhancing: :math:`\lambda^c_{1,2} = \alpha`
+and :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`. Here
+:math:`a = \alpha\kappa^2` is a squared gradient; the published :math:`a = \alpha` has no unit.
+`operators.tensor.resolved` bounds :math:`h^2` and a. In 2-D the eigenvalues are :math:`\mu_2`,
+:math:`\mu_3`, and the first fraction is one. On a plane :math:`\varepsilon = 1`, without a gradient
+D = I. ``kappa_map`` holds for h, too. Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ class Hybrid(Model):
     name = "hybrid"
     title = "Hybrid"
     summary = "Follows tubes where there are tubes, and keeps edges and surfaces elsewhere."
+    references = ("mendrik2009",)
     truncation_gain = 1e3  # the exponential of a product of squared gradients
 
     kappa: float = param(

@@ -24,6 +24,7 @@ class Linear(Model):
     name = "linear"
     title = "Linear"
     summary = "Gaussian smoothing, the same in every direction and everywhere."
+    references = ("iijima1962", "koenderink1984")
     isotropic = True
 
     def operator(self, f: Features) -> ConstantDiffusivity:

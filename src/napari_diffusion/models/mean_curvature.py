@@ -31,6 +31,7 @@ class MeanCurvature(Model):
         "Smooths outlines, not intensities: small things shrink away, straight edges of any "
         "contrast stay."
     )
+    references = ("alvarez1992", "osher1988")
     conservative = False
 
     def operator(self, f: Features) -> LevelSetCurvature:

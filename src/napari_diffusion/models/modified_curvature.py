@@ -30,6 +30,7 @@ class ModifiedCurvature(Model):
         "Smooths outlines and keeps edges steeper than the threshold; gentle to thin and faint "
         "structures."
     )
+    references = ("whitaker2001",)
     conservative = False
 
     kappa: float = param(

@@ -34,6 +34,7 @@ class PeronaMalik(Model):
     name = "perona-malik"
     title = "Perona-Malik"
     summary = "Smooths inside regions and keeps edges whose gradient exceeds the threshold."
+    references = ("perona1990",)
 
     kappa: float = param(
         10.0,
@@ -61,6 +62,10 @@ class PeronaMalik(Model):
         """Check the parameters, and the values of a function."""
         super().__post_init__()
         Diffusivity(self.diffusivity, self.kappa).check()
+
+    def cited_references(self) -> tuple[str, ...]:
+        """Return the sources, with that of the regularised model where it is used."""
+        return self.references if self.sigma == 0 else (*self.references, "catte1992")
 
     def operator(self, f: Features) -> FaceDiffusivity | VoxelDiffusivity:
         """Return g of each face difference, or g of the smoothed gradient at the voxels."""

@@ -8,9 +8,8 @@ with the image M, and mean and variance over the 2N neighbours of a voxel in N d
 magnitude of a complex signal of amplitude A. Its real and imaginary parts have Gaussian noise of
 standard deviation s (``sigma_noise``). Therefore :math:`\langle M^2 \rangle = A^2 + 2 s^2` and
 :math:`\operatorname{Var}(M^2) = 4 s^2 (\langle M^2 \rangle - s^2)`. The coefficient c is 1 where
-the variance is at most that of noise, and small where it is much larger. The bias of the magnitude
-is largest for weak signals. It is subtracted at the end of a run with a time above 0. Where all
-neighbours are equal, c is 1 if they exceed the mean of noise alone, and else 0.
+the variance is at most that of noise. Where all neighbours are equal, c is 1 if they exceed the
+mean of noise alone, and else 0. The bias is subtracted at the end of a run with a time above 0.
 
 Sources: Krissian & Aja-Fernández 2009 (doi:10.1109/TIP.2009.2025553); moments from Henkelman 1985.
 """
@@ -41,6 +40,7 @@ class Rician(Model):
         "Smooths magnitude images such as MRI where the signal is weak, and takes out the bias of "
         "their noise."
     )
+    references = ("krissian2009", "henkelman1985")
     conservative = False
     offset_invariant = False
     is_for_magnitudes = True

@@ -41,6 +41,7 @@ class SpeckleReducing(Model):
         "Smooths speckle, whose noise grows with brightness, and keeps edges: ultrasound, radar, "
         "OCT, in linear intensities."
     )
+    references = ("yu2002", "krissian2007")
     offset_invariant = False
 
     q0: float = param(

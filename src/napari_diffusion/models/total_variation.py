@@ -35,6 +35,7 @@ class TotalVariation(Model):
         "Flattens regions and keeps their edges sharp; a thing fades at a rate of its surface per "
         "volume."
     )
+    references = ("rudin1992", "andreu2001")
 
     kappa: float = param(
         10.0,

@@ -5,10 +5,9 @@ r"""Vessel-enhancing diffusion.
 
 with the sensitivity s and Frangi's vesselness V (`backends.reference.tensor.vesselness`), the
 maximum over three scales. ``clear`` c = 1 is the published model, in which thin vessels leak
-through their flanks, where V is small. Two details differ. `VESSELNESS_OFFSET` limits the slope at
-V = 0. The anisotropy is reduced where the axis has nearly the curvature of another direction. The
-eigenvectors, those of the sum of the scale-normalised Hessians weighted by :math:`V^4`, change
-continuously. Without curvature D = I.
+through their flanks. Two details differ. `VESSELNESS_OFFSET` limits the slope at V = 0. The
+anisotropy is reduced where the axis has nearly the curvature of another direction. The eigenvectors
+of the sum of the Hessians weighted by :math:`V^4` change continuously. Without curvature D = I.
 
 Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); Frangi et al. 1998.
 """
@@ -35,6 +34,7 @@ class VesselEnhancing(Model):
     name = "vessel-enhancing"
     title = "Vessel-enhancing"
     summary = "Smooths along bright or dark vessels and around them, but hardly across them."
+    references = ("manniesing2006", "frangi1998")
     for_thin_structure = True
     rounding_gain = 50.0  # exponentials of ratios of curvatures, over a small vesselness
 

@@ -56,12 +56,15 @@ class Scheme:
         Whether the scheme guarantees the extremum principle.
     is_direct
         Whether the scheme computes its stages itself, in `solve`.
+    references
+        Keys of `workflows/references.bib`, or BibTeX entries, of the sources of the scheme.
     """
 
     name: ClassVar[str]
     order: ClassVar[float]
     monotone: ClassVar[bool]
     is_direct: ClassVar[bool] = False
+    references: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check every declared field."""

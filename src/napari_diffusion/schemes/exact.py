@@ -50,6 +50,7 @@ class Exact(Scheme):
     name = "exact"
     order = math.inf
     monotone = True
+    references = ("lindeberg1990",)
     is_direct = True
 
     def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:

@@ -38,6 +38,7 @@ class FSI(Scheme):
     name = "fsi"
     order = 1
     monotone = False
+    references = ("hafner2016",)
     cycles: int | None = param(None, "Number of cycles; by default derived from the time.", ge=1)
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:

@@ -65,6 +65,7 @@ class Midpoint(Scheme):
     name = "midpoint"
     order = 2
     monotone = False
+    references = ("magnus1954", "hochbruck2010", "talezer1989")
     cycles: int | None = param(
         None, "Number of cycles; by default derived from time and tolerance.", ge=1
     )

@@ -55,6 +55,7 @@ class RKL2(Scheme):
     name = "rkl2"
     order = 2
     monotone = False
+    references = ("meyer2014",)
     supersteps: int | None = param(
         None, "Number of supersteps; by default derived from the tolerance.", ge=1
     )

@@ -1,0 +1,116 @@
+"""Files for contributors and platforms agree with the project, and name commands that exist."""
+
+import importlib.util
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from helpers.paths import ROOT
+
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+ADDRESS = "https://github.com/napari-diffusion/napari-diffusion"
+SITE = "https://napari-diffusion.github.io/napari-diffusion/"
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """Return the commands of dev.py: the words that its help shows after its name."""
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return set(re.findall(r"^python3 dev.py (\w+)", module.__doc__, flags=re.MULTILINE))
+
+
+def read_yaml(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def steps_of(workflow):
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def test_addresses_of_the_project_agree(project):
+    urls = project["urls"]
+    assert urls["Source"] == urls["Homepage"] == ADDRESS
+    assert urls["Documentation"] == SITE
+    assert set(urls) >= {"Issues", "Changelog"}
+    citation = read_yaml(ROOT / "CITATION.cff")
+    assert (citation["repository-code"], citation["url"]) == (ADDRESS, SITE)
+    pages = [*ROOT.glob("*.md"), *GITHUB.rglob("*.yml"), *GITHUB.rglob("*.md")]
+    for page in pages:
+        for address in re.findall(
+            r"https://[\w./]*napari-diffusion[\w./-]*", page.read_text("utf-8")
+        ):
+            raw = ADDRESS.replace("github.com", "raw.githubusercontent.com")
+            assert address.startswith((ADDRESS, SITE, raw)), page
+
+
+def test_citation_has_the_version_the_licence_and_the_name_of_the_project(project):
+    citation = read_yaml(ROOT / "CITATION.cff")
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert citation["title"] == project["name"]
+    assert set(citation["keywords"]) <= set(project["keywords"])
+
+
+def test_classifiers_name_the_versions_of_python_that_the_workflows_test(project):
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    matrix = read_yaml(GITHUB / "workflows" / "tests.yml")["jobs"]["selection"]["strategy"][
+        "matrix"
+    ]
+    assert matrix["python"] == named
+    assert project["requires-python"] == f">={named[0]}"
+    assert {system.split("-")[0] for system in matrix["os"]} == {"ubuntu", "windows", "macos"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_call_commands_of_this_project(path, commands):
+    called = []
+    for step in steps_of(read_yaml(path)):
+        called += re.findall(r"dev\.py (\w+)", step.get("run", ""))
+    assert set(called) <= commands
+    assert called
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_have_no_more_rights_than_they_need(path):
+    workflow = read_yaml(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 120
+        # A job with further rights runs no code of the repository.
+        if "permissions" in job:
+            assert not [step for step in job["steps"] if "run" in step]
+    for step in steps_of(workflow):
+        if step.get("uses", "").startswith("actions/checkout"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_the_local_check_builds_the_documentation():
+    assert "python3 dev.py docs" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_forms_have_names_and_required_answers():
+    forms = [path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config"]
+    assert len(forms) == 3
+    for form in map(read_yaml, forms):
+        ids = [field["id"] for field in form["body"]]
+        assert len(ids) == len(set(ids))
+        assert any(field.get("validations", {}).get("required") for field in form["body"])
+
+
+def test_contributing_fits_two_screens_and_names_commands_that_exist(commands):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 90
+    assert set(re.findall(r"dev\.py (\w+)", text)) <= commands
+    for name in ("CODE_OF_CONDUCT.md", "CHANGELOG.md", "LICENSE"):
+        assert f"({ADDRESS}/blob/main/{name})" in text
+        assert (ROOT / name).exists()
