@@ -77,7 +77,10 @@ def _anatomy(
     from scipy import ndimage
 
     z, y, x = np.meshgrid(
-        *[(np.arange(n, dtype=np.float32) - (n - 1) / 2) * h for n, h in zip(shape, spacing)],
+        *[
+            (np.arange(n, dtype=np.float32) - (n - 1) / 2) * h
+            for n, h in zip(shape, spacing, strict=True)
+        ],
         indexing="ij",
         sparse=True,
     )
