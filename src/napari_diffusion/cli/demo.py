@@ -22,7 +22,8 @@ _OPTIONS: dict[str, Any] = {"model": "perona-malik", "kappa": 17.0, "time": 13.0
 #: Magnitudes above this are inside the head, in the noise-free volume.
 _HEAD = 60.0
 #: Plugin and widget of the demonstration in napari.
-_PLUGIN, _WIDGET = "napari-diffusion", "Anisotropic diffusion"
+_PLUGIN = "napari-diffusion"
+_WIDGET = "Edge-preserving denoising (anisotropic diffusion)"
 
 
 def write_files(folder: Path, stop: Stop | None = None) -> None:

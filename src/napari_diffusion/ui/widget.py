@@ -10,6 +10,7 @@ from magicgui.widgets import Container
 import napari_diffusion as nd
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header
 from napari_diffusion.ui.preferences import Preferences, find_page
@@ -85,6 +86,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    explain
+        Explanations, which take the place of the controls while they are open.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
@@ -117,6 +120,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             for drawer in DRAWERS
             for kind in drawer.sections
         }
+        self.explain = ExplainPage(self.context)
+        self.native.layout().insertWidget(
+            self.native.layout().indexOf(self.scroll), self.explain, 1
+        )
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
         content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
@@ -134,6 +141,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _connect(self) -> None:
         form = self.form
+        self.header.help.changed.connect(self._explain)
+        self.explain.left.connect(self._show_controls)
         self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
@@ -166,6 +175,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update_tab_order(self) -> None:
         set_tab_order(self.native)
+
+    @slot
+    def _explain(self) -> None:
+        self.scroll.hide()
+        self.explain.open()
+        self.explain.back.setFocus()
+
+    @slot
+    def _show_controls(self) -> None:
+        self.scroll.show()
+        self.header.help.native.setFocus()
 
     @slot
     def _before_removal(self) -> None:

@@ -126,3 +126,20 @@ def test_figures_are_freed_after_back(open_page, qtbot, noisy):
     page.back.click()
     gc.collect()
     assert figure() is None
+
+
+def test_question_mark_opens_the_page_in_the_place_of_the_controls(open_widget, qtbot, noisy):
+    viewer, widget = open_widget()
+    viewer.add_image(noisy)
+    run = widget.panel.button.native
+    before = run.mapToGlobal(run.rect().topLeft())
+    widget.header.help.native.click()
+    assert not widget.explain.isHidden()
+    assert widget.scroll.isHidden()
+    assert not run.isHidden()
+    wait_for_figure(qtbot, widget.explain)
+    widget.explain.back.click()
+    assert not widget.scroll.isHidden()
+    assert widget.explain.isHidden()
+    qtbot.wait(50)
+    assert run.mapToGlobal(run.rect().topLeft()) == before

@@ -24,6 +24,7 @@ from napari_diffusion.ui.explain.figures import Figure
 from napari_diffusion.ui.explain.own_slice import slice_reader
 from napari_diffusion.ui.explain.pictures import Picture, sample_picture
 from napari_diffusion.ui.explain.topics import TOPICS
+from napari_diffusion.ui.form.header import documentation_url
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run.messages import screen_message
@@ -50,8 +51,9 @@ class ExplainPage(QWidget):
 
     Attributes
     ----------
-    topics, slider, play, back
-        Buttons of the topics, position in the figure, and the buttons Play and Back.
+    topics, slider, play, back, documentation
+        Buttons of the topics, position in the figure, the buttons Play and Back, and a link, which
+        is hidden where the installation names no address.
     view, caption, text
         Figure, its caption, and the explanation.
     """
@@ -100,6 +102,11 @@ class ExplainPage(QWidget):
         self.play.setToolTip("Play the figure, or stop it.")
         self.play.setAccessibleName("Play or stop the figure")
         self.play.setFixedWidth(36)
+        url = documentation_url()
+        self.documentation = QLabel(f'<a href="{url}">Documentation</a>')
+        self.documentation.setOpenExternalLinks(True)
+        self.documentation.setToolTip(f"Opens {url} in the browser.")
+        self.documentation.setVisible(url is not None)
         self.caption, self.text, self._control = (_wrapping_label() for _ in range(3))
         # Figures stay at the same height for all topics.
         self.text.setMinimumHeight(TEXT_LINES * self.text.fontMetrics().lineSpacing())
@@ -108,7 +115,11 @@ class ExplainPage(QWidget):
     def _arrange(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 4)
-        column.addWidget(self.back, 0, Qt.AlignmentFlag.AlignLeft)
+        top = QHBoxLayout()
+        top.addWidget(self.back)
+        top.addStretch(1)
+        top.addWidget(self.documentation)
+        column.addLayout(top)
         grid = QGridLayout()
         grid.setSpacing(4)
         for number, button in enumerate(self.topics):
