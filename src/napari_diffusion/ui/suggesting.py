@@ -14,6 +14,7 @@ from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.layers.axes import PIXEL, length_conversion
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.run.measurement import Measurement
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RunPanel
 from napari_diffusion.ui.run.settings import Settings
@@ -25,7 +26,6 @@ from napari_diffusion.ui.values.layer_values import (
     in_unit,
     weak_reference,
 )
-from napari_diffusion.ui.run.measurement import Measurement
 from napari_diffusion.ui.values.words import NO_IMAGE
 
 #: Status while the user waits for values that were asked for.

@@ -8,10 +8,10 @@ from typing import Any
 
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
+from napari_diffusion.ui.run.measurement import Measurement
 from napari_diffusion.ui.run.panel import QueuedRun
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.ui.run.measurement import Measurement
 
 WAITING = "Waiting for the measurement of the noise…"
 NOT_MEASURED = (
