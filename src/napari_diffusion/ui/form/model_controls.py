@@ -18,8 +18,7 @@ from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.value_row import ValueRow
 from napari_diffusion.ui.values.words import label_of
 
-#: Number of parameters shown at first for a model of which none depends on the data. The others
-#: are under "More options".
+#: Number of parameters that come first for a model of which none depends on the data.
 SHOWN_AT_FIRST = 2
 
 #: Largest integer that a spin box can hold.
@@ -82,7 +81,7 @@ class ModelControls:
     Attributes
     ----------
     first, more
-        Controls that are shown at first, and those under "More options".
+        Controls that come first, and the others.
     rows
         The row of every control, by the name of its parameter, in the order on screen.
     edited_by_user
@@ -90,7 +89,7 @@ class ModelControls:
     reset
         Signal: the reset arrow of the parameter of this name was pressed.
     buttons
-        For a model that can have maps, the button under "More options" that names the maps of the
+        For a model that can have maps, the button below the controls that names the maps of the
         threshold, which come from a recipe, and removes them. It is shown while there is a map.
     """
 
