@@ -114,6 +114,8 @@ class SuggestionController:
         assert self._measurement is not None
         shown, model = self._form.values.model_values, self._form.model.value
         values = ModelValues(dict(shown.own), shown.strength)
+        if self._requested:  # suggested values replace those of the user
+            values = ModelValues()
         measured_in = self._measurement.settings.unit
 
         def compose(suggestion: Suggestion) -> tuple[Model, float]:
@@ -177,14 +179,12 @@ class SuggestionController:
     @slot
     def request(self) -> None:
         """Measure the image again, and replace what the user has set, because the user asks."""
-        values = self._form.values
         try:
             settings = self._context.settings()
         except (TypeError, ValueError) as error:
             self._panel.fail(error)
             return
         self._leave()
-        values.reset_all()
         self._panel.say(TRYING, StatusKind.SUGGESTING)
         self._requested = True
         basis = basis_of(settings, self._model(settings))
@@ -219,6 +219,8 @@ class SuggestionController:
             suggestion = _converted(suggestion, measurement.settings.unit, self._context.unit)
             measured = Measured(suggestion, self._basis, image, measurement.thorough)
             values.show(measured, False)
+            if self._requested:
+                values.reset_all()
         elif not measurement.under_way:
             self._fail(measurement.error)
             return
@@ -226,8 +228,8 @@ class SuggestionController:
             self._panel.clear(StatusKind.SUGGESTING)
             if self._requested:
                 self._requested = False
+                self._form.reasons.open = True
                 self._panel.say("Values suggested.")
-        self._context.report_change()
 
     def _without_model(self, measurement: Measurement) -> None:
         """Choose the first model where the automatic choice belongs to the other widget."""
@@ -248,4 +250,3 @@ class SuggestionController:
         self._panel.clear(StatusKind.SUGGESTING)
         if requested and error is not None:
             self._panel.fail(error)
-        self._context.report_change()

@@ -23,7 +23,7 @@ from napari_diffusion.ui.values.layer_values import (
 )
 from napari_diffusion.ui.values.strength import StrengthControl
 from napari_diffusion.ui.values.value_state import state_of
-from napari_diffusion.ui.values.words import TIME_NAME, strength_text
+from napari_diffusion.ui.values.words import NO_IMAGE, TIME_NAME, strength_text
 
 
 class ShownValues:
@@ -128,9 +128,14 @@ class ShownValues:
             controls.reset.connect(self._reset)
         self._controls = controls
         self.layer_values.model = controls.model
-        own = self.model_values.own
-        controls.restore({name: value for name, value in own.items() if name != TIME})
-        self._amount.edited = TIME in own
+        values = self.model_values
+        own = {name: value for name, value in values.own.items() if name != TIME}
+        controls.restore(own)
+        self._amount.edited = TIME in values.own
+        # Until it is known what the image says, no default is shown as if it were its value.
+        is_measured = self._strength is not None and self._layer is not None
+        self._measuring = is_measured and values.measured is None
+        self._reason = "" if is_measured else NO_IMAGE
         self._fill(centre=True)
 
     def set_unit(self, layer: Any, unit: str, factor: float) -> None:
@@ -143,10 +148,11 @@ class ShownValues:
 
     def show(self, measured: Measured | None, measuring: bool, reason: str = "") -> None:
         """Show a suggestion, or that there is none yet, or why there is none."""
+        state = measured, measuring and measured is None, reason
         is_new = measured is not self.model_values.measured
-        self.model_values.measured = measured
-        self._measuring, self._reason = measuring and measured is None, reason
-        self._fill(centre=is_new)
+        if is_new or state != (measured, self._measuring, self._reason):
+            self.model_values.measured, self._measuring, self._reason = state
+            self._fill(centre=is_new)
 
     def _fill(self, centre: bool = False) -> None:
         """Show suggested values and defaults where the user has set none."""
