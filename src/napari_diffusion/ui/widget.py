@@ -259,7 +259,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         request, limit = self._output_request(), Preferences.read().memory
 
         def work(control: TaskControl) -> str:
-            problem = settings.unread_problem()
+            problem, _ = settings.problem_and_run(request, read=False)
             return outputs.describe_run(problem, request, settings.execution, limit)
 
         def show(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, PushButton, Widget
@@ -18,6 +19,7 @@ from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
+from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
 from napari_diffusion.ui.layers.axes import (
     LENGTHS,
@@ -66,6 +68,8 @@ class Form(Container):  # type: ignore[type-arg]
         Signals, as in `Context`.
     layout_changed
         Signal: controls were added, removed, shown or hidden.
+    region
+        Choice of the region of interest, which the preview places below its controls.
     reasons, more
         The boxes "Why these values" and "More options", which the widget places below the form.
     """
@@ -133,6 +137,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
         self.more = self.run_options.box
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
+        self.region = RegionChoice(self._viewer, self.fail)
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
@@ -140,6 +145,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.unit.changed.connect(self._unit_chosen)
         self.changed.connect(self._changed)
         self.more.changed.connect(self._changed)
+        self.region.changed.connect(self._changed)
         self.more.toggled.connect(self.layout_changed)
         self.table.use_file_axes.changed.connect(self._use_file_axes)
         self._watcher.corrected.connect(self._layer_corrected)
@@ -176,6 +182,7 @@ class Form(Container):  # type: ignore[type-arg]
         """Update the lists of layers; magicgui emits nothing when the last layer is removed."""
         super().reset_choices()
         self.more.reset_choices()
+        self.region.reset_choices()
         self._follow_layer()
         self._changed()
 
@@ -381,4 +388,5 @@ class Form(Container):  # type: ignore[type-arg]
             labels=getattr(labels, "name", None),
             **self.run_options.recipe_options(),
         )
-        return Settings.of_recipe(layer, recipe, self.execution(), labels)
+        settings = Settings.of_recipe(layer, recipe, self.execution(), labels)
+        return replace(settings, region=self.region.region(layer))
