@@ -6,15 +6,16 @@ binds the keys to its viewer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet, ref
+from weakref import WeakValueDictionary, ref
 
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
 
 from napari_diffusion.ui.overlay.visibility import bare
-from napari_diffusion.ui.sections.preview import COMPARE_KEY
+from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 
 if TYPE_CHECKING:
     from napari_diffusion.ui.widget import DiffusionWidget
@@ -23,37 +24,39 @@ if TYPE_CHECKING:
 RUN_KEY, PREVIEW_KEY, SUGGEST_KEY = "Control-Enter", f"Shift-{COMPARE_KEY}", "Shift-N"
 #: Command of the widget that opens where none is open.
 WIDGET_COMMAND = "napari-diffusion.anisotropic"
-OPENED = "The widget was opened. Check its settings, then repeat the command."
+OPENED = "The widget was open nowhere, so it was opened. Give the command again."
 
-_widgets: WeakSet[Any] = WeakSet()
+_number = itertools.count()
+#: Open widgets by the order in which they were opened.
+_widgets: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def run(viewer: Viewer) -> None:
     """Press Run in the open widget."""
-    _act(viewer, lambda widget: widget.run())
+    _act(viewer, lambda widget: _press(widget.panel.button))
 
 
 def toggle_preview(viewer: Viewer) -> None:
     """Switch the preview of the open widget on or off."""
-    _act(viewer, lambda widget: widget.preview.toggle())
+    _act(viewer, lambda widget: widget.sections[PreviewSection].toggle())
 
 
 def compare(viewer: Viewer) -> None:
     """Show the original until the command is given again."""
-    _act(viewer, lambda widget: widget.preview.comparison.toggle())
+    _act(viewer, lambda widget: widget.sections[PreviewSection].comparison.toggle())
 
 
 def suggest(viewer: Viewer) -> None:
     """Press Suggest in the open widget."""
-    _act(viewer, lambda widget: widget.suggest())
+    _act(viewer, lambda widget: _press(widget.form.suggest))
 
 
-def register(widget: DiffusionWidget, viewer: Any) -> None:
+def register(widget: DiffusionWidget) -> None:
     """Let the commands find a widget, and bind their keys to its viewer.
 
     Keys that are taken by the user or by another plugin stay as they are.
     """
-    _widgets.add(widget)
+    _widgets[next(_number)] = widget
     bound: dict[str, Callable[[Any], object]] = {
         RUN_KEY: _on_key(run),
         PREVIEW_KEY: _on_key(toggle_preview),
@@ -62,7 +65,7 @@ def register(widget: DiffusionWidget, viewer: Any) -> None:
     }
     for key, call in bound.items():
         try:
-            viewer.bind_key(key, call)
+            widget.context.viewer.bind_key(key, call)
         except ValueError:  # it is bound, by another widget of ours or by somebody else
             continue
 
@@ -70,11 +73,15 @@ def register(widget: DiffusionWidget, viewer: Any) -> None:
 def open_widget(viewer: Any) -> Any:
     """Return the widget of a viewer on which the commands act, ``None`` without one.
 
-    It is the last one opened of those on screen.
+    It is the last one opened, if possible of those on screen.
     """
-    docked = [w for w in _widgets if bare(w.viewer) is bare(viewer) and w.is_docked]
-    visible = [w for w in docked if w.native.isVisible()]
-    return max(visible or docked, key=lambda w: w.opening_number, default=None)
+    own = [
+        widget
+        for _, widget in sorted(_widgets.items())
+        if bare(widget.context.viewer) is bare(viewer) and widget.native.parentWidget() is not None
+    ]
+    on_screen = [widget for widget in own if widget.native.isVisible()]
+    return next(reversed(on_screen or own), None)
 
 
 def _act(viewer: Any, act: Callable[[Any], object]) -> None:
@@ -82,9 +89,16 @@ def _act(viewer: Any, act: Callable[[Any], object]) -> None:
     if widget is not None:
         act(widget)
         return
-    name = _display_name(WIDGET_COMMAND)
-    viewer.window.add_plugin_dock_widget("napari-diffusion", name)
+    viewer.window.add_plugin_dock_widget("napari-diffusion", _display_name(WIDGET_COMMAND))
     show_info(OPENED)
+
+
+def _press(button: Any) -> None:
+    """Press a button; where it is disabled, show its tooltip, which says why."""
+    if button.enabled:
+        button.native.click()
+    else:
+        show_info(button.tooltip)
 
 
 def _display_name(command: str) -> str:
@@ -111,10 +125,14 @@ def _hold_compare(viewer: Any) -> Generator[None, None, None]:
     widget = open_widget(viewer)
     if widget is None:
         return
-    held = ref(widget)
-    widget.preview.comparison.begin()
+    comparison = ref(widget.sections[PreviewSection].comparison)
     del widget
+    _call(comparison, "begin")
     yield
-    widget = held()
-    if widget is not None:
-        widget.preview.comparison.end()
+    _call(comparison, "end")
+
+
+def _call(weak: Callable[[], Any], name: str) -> None:
+    owner = weak()
+    if owner is not None:
+        getattr(owner, name)()

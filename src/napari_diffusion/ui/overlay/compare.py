@@ -66,6 +66,13 @@ class Compare:
             self._layers.restore()
             self._overlay.hold(False)
 
+    def toggle(self) -> None:
+        """Show the original, or what was on screen before."""
+        if self.held:
+            self.end()
+        else:
+            self.begin()
+
     @slot
     def _hide_others(self) -> None:
         """Show the original, and hide the layers that would hide it or be added to it."""

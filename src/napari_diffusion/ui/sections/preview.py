@@ -116,6 +116,10 @@ class PreviewSection(Section):
         self._update_button()
         self._switch()
 
+    def toggle(self) -> None:
+        """Switch the preview on or off."""
+        self.show.value = not self.show.value
+
     @slot
     def _switch(self) -> None:
         self.comparison.end()
