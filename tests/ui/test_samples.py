@@ -84,3 +84,24 @@ def test_nothing_is_offered_without_a_window(offers):
 def test_accepting_after_the_window_was_closed_does_nothing(make_napari_viewer, offers):
     samples._open_widget(lambda: None)
     assert not offers
+
+
+def test_buttons_open_the_samples_while_no_image_is_open(open_alone, qtbot):
+    viewer, widget = open_alone()
+    qtbot.waitUntil(lambda: not widget.pending)
+    assert not widget.samples.native.isHidden()
+    widget.samples.buttons["confocal"].native.click()
+    qtbot.waitUntil(lambda: widget.samples.native.isHidden())
+    assert widget.form.layer.value is viewer.layers["confocal"]
+    assert viewer.dims.current_step[0] == 20
+    viewer.layers.clear()
+    widget.reset_choices()
+    qtbot.waitUntil(lambda: not widget.samples.native.isHidden())
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_every_button_opens_its_sample(open_alone, name):
+    viewer, widget = open_alone()
+    widget.samples.buttons[name].native.click()
+    expected = {"confocal": "confocal", "mri_simulated": "simulated MRI", "mri": "MRI"}
+    assert viewer.layers[-1].name == expected[name]

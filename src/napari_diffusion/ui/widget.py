@@ -30,6 +30,7 @@ from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+from napari_diffusion.ui.sample_buttons import SampleButtons
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
@@ -77,6 +78,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     ----------
     form
         Controls that define a run.
+    samples
+        Buttons that open the samples, while no image is open.
     drawers
         The foldable boxes below the preview, by their declaration.
     sections
@@ -97,9 +100,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.sentence)
+        self.samples = SampleButtons(napari_viewer, self.panel.fail)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
-            widgets=[self.header, self.form, *self.drawers.values()], labels=False
+            widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
@@ -198,6 +202,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
+        self.samples.visible = not has_layer
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:

@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -120,11 +119,12 @@ class ExplainPage(QWidget):
         top.addStretch(1)
         top.addWidget(self.documentation)
         column.addLayout(top)
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for number, button in enumerate(self.topics):
-            grid.addWidget(button, number // 3, number % 3)
-        column.addLayout(grid)
+        for buttons in (self.topics[:2], self.topics[2:]):
+            row = QHBoxLayout()
+            row.setSpacing(4)
+            for button in buttons:
+                row.addWidget(button)
+            column.addLayout(row)
         column.addWidget(self.text)
         column.addWidget(self.view)
         column.addWidget(self._control)
