@@ -88,8 +88,8 @@ class SuggestionController:
         self._context, self._form, self._panel = context, form, panel
         self._measurement: Measurement | None = None
         self._basis: tuple[Any, ...] = ()
-        self._requested = False
-        context.on_close(self.drop)
+        self._requested = self._left = False
+        context.on_close(self.leave)
 
     def fail(self, error: Exception) -> None:
         """Show an error below Run."""
@@ -125,8 +125,9 @@ class SuggestionController:
         return compose
 
     @slot
-    def drop(self) -> None:
-        """End the measurement when the widget is closed."""
+    def leave(self) -> None:
+        """End the measurement, and start none any more: the widget was taken off the screen."""
+        self._left = True
         if self._measurement is not None:
             self._measurement.drop()
             self._measurement = None
@@ -144,6 +145,8 @@ class SuggestionController:
 
         Call it when a layer was chosen, and after a pause in other changes.
         """
+        if self._left:
+            return
         values = self._form.values
         try:
             settings = self._context.settings()

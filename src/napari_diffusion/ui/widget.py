@@ -136,7 +136,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         if self._page is not None:
             self._page.events.connect(self._preferences_changed)
             self.context.on_close(self._disconnect_page)
-        self._undocked = Undocked(self.native, self.panel.leave)
+        self._undocked = Undocked(self.native, self._leave)
         self._update_tab_order()
         commands.register(self)
 
@@ -171,6 +171,12 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def pending(self) -> bool:
         """Whether a change has not been processed yet."""
         return self.form.pending or bool(self._timer.isActive())
+
+    @slot
+    def _leave(self) -> None:
+        """End all work when the widget is taken off the screen."""
+        self.panel.leave()
+        self.suggesting.leave()
 
     @slot
     def _update_tab_order(self) -> None:

@@ -108,6 +108,7 @@ def test_each_layer_keeps_its_model(open_alone, noisy, qtbot):
     assert gui.form.model.value is nd.TotalVariation
 
 
+@pytest.mark.usefixtures("widget_off_its_dock")
 def test_a_widget_that_is_opened_again_remembers(open_widget, noisy, qtbot, monkeypatch):
     viewer, gui = open_widget(NAME)
     viewer.add_image(noisy)
@@ -129,19 +130,26 @@ def test_a_widget_that_is_opened_again_remembers(open_widget, noisy, qtbot, monk
     assert not measured
 
 
+def add_volume(viewer):
+    """Add a layer, and return weak references to it and to its array.
+
+    napari reads the variables of the caller for the name of the layer, and keeps them alive.
+    """
+    values = np.random.default_rng(0).normal(100, 5, (24, 24)).astype(np.float32)
+    return weakref.ref(viewer.add_image(values)), weakref.ref(values)
+
+
 def test_the_memory_keeps_no_layer_alive(open_alone, qtbot):
     viewer, gui = open_alone(NAME)
-    values = np.random.default_rng(0).normal(100, 5, (24, 24)).astype(np.float32)
-    layer = viewer.add_image(values)
+    alive = add_volume(viewer)
     wait_until_settled(qtbot, gui)
     gui.form.controls["kappa"].value = 3.0
-    alive = weakref.ref(layer), weakref.ref(values)
     viewer.layers.clear()
+    viewer.add_image(np.zeros((4, 4)))  # napari's selection keeps the last selected layer
     wait_until_settled(qtbot, gui)
-    del layer, values
     gc.collect()
     assert [reference() for reference in alive] == [None, None]
-    assert len(memory._layers) == 0
+    assert list(memory._layers) == list(viewer.layers)
 
 
 def test_the_arrow_takes_a_value_back(open_widget, noisy, qtbot):
@@ -217,14 +225,19 @@ def test_a_number_can_be_typed_over_the_measurement(open_widget, noisy, qtbot, h
     assert gui.form.amount.time == suggestion_for(gui).time
 
 
-def test_a_measurement_ends_when_another_layer_is_chosen(open_alone, noisy, qtbot, held):
-    viewer, gui = open_alone(NAME)
+@pytest.mark.usefixtures("widget_off_its_dock")
+def test_a_measurement_ends_with_its_layer_and_its_widget(open_widget, noisy, qtbot, held):
+    viewer, gui = open_widget(NAME)
     viewer.add_image(noisy)
     qtbot.waitUntil(lambda: held.calls == [False], timeout=WAIT)
     viewer.add_image(noisy * 3)
     qtbot.waitUntil(lambda: held.cancelled == 1, timeout=WAIT)
-    gui.native.deleteLater()
+    qtbot.waitUntil(lambda: len(held.calls) == 2, timeout=WAIT)
+    viewer.window.remove_dock_widget(gui.native)
     qtbot.waitUntil(lambda: held.cancelled == 2, timeout=WAIT)
+    viewer.add_image(noisy * 5)
+    wait_until_settled(qtbot, gui)
+    assert len(held.calls) == 2  # nobody sees what it would measure
 
 
 def test_one_sigma_and_one_unit_in_the_explanation(open_alone, noisy, qtbot):

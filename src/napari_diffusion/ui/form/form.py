@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, PushButton, Widget
+from magicgui.widgets import ComboBox, Container, Label, PushButton, Widget
 from napari.layers import Image, Labels
 from psygnal import Signal
 
@@ -77,9 +77,10 @@ class Form(Container):  # type: ignore[type-arg]
         Choice of the region of interest, which the preview places below its controls.
     structure
         Choice of what the image shows; ``None`` in the isotropic widget.
-    strength, reduction
-        Strength of the edge-preserving widget; noise reduction for *Suggest* of the isotropic one;
-        each ``None`` in the other widget.
+    strength
+        Strength; ``None`` in the isotropic widget.
+    reduction, effect
+        Noise reduction for *Suggest*, and its effect; ``None`` in the edge-preserving widget.
     strength_place
         Container of the strength, on the first screen.
     values
@@ -152,8 +153,9 @@ class Form(Container):  # type: ignore[type-arg]
         """Make the control that says how strong to smooth, and the rows of the values."""
         self.strength: StrengthControl | None = None
         self.reduction: QuantityBox | None = None
-        self.effect = wrapping_label()
+        self.effect: Label | None = None
         if self._isotropic:
+            self.effect = wrapping_label()
             tip = "Factor by which the standard deviation of the noise shall fall."
             self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
             self.reduction.unit = "times"
@@ -300,7 +302,7 @@ class Form(Container):  # type: ignore[type-arg]
         self.table.apply(own.axes, own.sizes)
         if own.automatic and self.structure is not None:
             self.structure.value = AUTOMATIC
-        if own.model in self.model.choices and own.model is not self.model.value:
+        if own.model is not None and own.model in self.model.choices:
             if own.automatic:
                 self.choose_automatically(own.model)
             else:
@@ -317,7 +319,8 @@ class Form(Container):  # type: ignore[type-arg]
     def _values_changed(self) -> None:
         suggestion, own = self.values.suggestion, self.values.own_names
         self.reasons.show_suggestion(suggestion, own, self._unit)
-        self.effect.value = "" if suggestion is None or own else suggestion.effect
+        if self.effect is not None:
+            self.effect.value = "" if suggestion is None or own else suggestion.effect
 
     @slot
     def _use_file_axes(self) -> None:

@@ -134,6 +134,13 @@ class ModelControls:
         """Names of the parameters that can be chosen from the image."""
         return [name for name, p in self._parameters.items() if p.suggest is not None]
 
+    def with_measured(self, suggested: Model | None) -> Model:
+        """Return the defaults, with what a suggestion has chosen from the image."""
+        if suggested is None:
+            return self.model()
+        names = (*self.measurable, *self._maps)
+        return self.model(**{name: getattr(suggested, name) for name in names})
+
     def label(self, name: str) -> str:
         """Return the name of a parameter on screen."""
         return label_of(self._parameters[name])

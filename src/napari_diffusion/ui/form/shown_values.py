@@ -159,7 +159,7 @@ class ShownValues:
         controls, amount, suggestion = self._controls, self._amount, self.suggestion
         assert controls is not None
         own = self.model_values.own
-        controls.fill(controls.model() if suggestion is None else suggestion.model)
+        controls.fill(controls.with_measured(None if suggestion is None else suggestion.model))
         if TIME in own:
             amount.fill(own[TIME])
         else:
