@@ -13,6 +13,8 @@ from napari_diffusion.models import Parameter, parameters
 #: Name of the diffusion time on screen.
 TIME_NAME = "Amount of smoothing"
 MEASURING = "Measuring the noise…"
+TRYING_MODELS = "Trying several models on pieces of the image…"
+CHOSEN = "Chosen for this image: {}."
 NO_IMAGE = "Open an image first."
 OWN_VALUES = "Your own values: their effect is not estimated."
 FIXED_AMOUNT = "The noise reduction was asked for; the strength cannot change it."
@@ -48,7 +50,11 @@ class StrengthText:
 
 
 def strength_text(
-    suggestion: Suggestion | None, measuring: bool, own: bool, reason: str = ""
+    suggestion: Suggestion | None,
+    measuring: bool,
+    own: bool,
+    reason: str = "",
+    automatic: bool = False,
 ) -> StrengthText:
     """Return what the slider shows.
 
@@ -62,17 +68,20 @@ def strength_text(
         Whether the user has set a value that the suggestion would set.
     reason
         Why there is no suggestion, if it is not being measured.
+    automatic
+        Whether the suggestion chooses the model.
     """
     if measuring:
-        return StrengthText(MEASURING)
+        return StrengthText(TRYING_MODELS if automatic else MEASURING)
     if suggestion is None:
         return StrengthText(OWN_VALUES if own else reason, own=own)
     movable = suggestion.scale is not None
+    chosen = CHOSEN.format(suggestion.model.title) if automatic else ""
     if own:
-        return StrengthText(OWN_VALUES, movable, own=True)
-    if not movable:
-        return StrengthText(f"{suggestion.effect} {FIXED_AMOUNT}".strip())
-    return StrengthText(" ".join(filter(None, (suggestion.effect, care_of(suggestion)))), True)
+        sentences = [chosen, OWN_VALUES]
+    else:
+        sentences = [chosen, suggestion.effect, care_of(suggestion) if movable else FIXED_AMOUNT]
+    return StrengthText(" ".join(filter(None, sentences)), movable, own)
 
 
 def is_undecided(noise: Noise) -> bool:
