@@ -38,7 +38,7 @@ from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
-from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows import outputs, pace
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
@@ -281,22 +281,21 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     # ---- plan, run
 
     def _make_plan(self) -> None:
-        """Show the plan of the run: steps and memory."""
+        """Show what a run takes: time and memory."""
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.plan.value = screen_message(error)
+            self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
-        def work(control: TaskControl) -> str:
+        def work(control: TaskControl) -> tuple[str, str]:
             problem = settings.unread_problem()
-            return outputs.describe_run(problem, request, settings.execution, limit)
+            planned = outputs.plan_run(problem, request, settings.execution, limit)
+            seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
+            return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        def show(text: str) -> None:
-            self.panel.plan.value = text
-
-        self._plans.start(work, show, lambda error: show(screen_message(error)))
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
