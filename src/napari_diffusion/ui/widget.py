@@ -11,7 +11,7 @@ import napari_diffusion as nd
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
-from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.foldable import Foldable
@@ -89,15 +89,15 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
     isotropic: ClassVar[bool]
-    #: What it does to a picture.
-    sentence: ClassVar[str]
+    #: Its name, and what it does to a picture.
+    words: ClassVar[Words]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self._suggestion_due = True
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
-        self.header = Header(self.sentence)
+        self.header = Header(self.words.sentence)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
             widgets=[self.header, self.form, *self.drawers.values()], labels=False
@@ -318,11 +318,11 @@ class IsotropicDiffusion(DiffusionWidget):
     """Widget of the isotropic models, which smooth equally in all directions."""
 
     isotropic = True
-    sentence = ISOTROPIC
+    words = ISOTROPIC
 
 
 class AnisotropicDiffusion(DiffusionWidget):
     """Widget of the anisotropic models, which smooth inside regions and keep edges."""
 
     isotropic = False
-    sentence = ANISOTROPIC
+    words = ANISOTROPIC
