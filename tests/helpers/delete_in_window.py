@@ -49,7 +49,7 @@ class Scene:
         if Scene.viewer is None:
             Scene.viewer = napari.Viewer(show=True)
             Scene.dock, Scene.widget = self.viewer.window.add_plugin_dock_widget(
-                "napari-diffusion", "Anisotropic diffusion"
+                "napari-diffusion", "Edge-preserving denoising (anisotropic diffusion)"
             )
         self.viewer.layers.clear()
         self.image = self.viewer.add_image(image(0), name="image")
@@ -57,7 +57,10 @@ class Scene:
         self.section = self.widget.sections[
             PreviewSection if kind == "preview" else ThresholdSection
         ]
-        self.section.box.open = True
+        if self.section.drawer is not None:
+            self.section.drawer.open = True
+        else:
+            self.section.show.value = True
         if kind == "edges":
             self.section.mark.value = True
         else:

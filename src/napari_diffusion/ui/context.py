@@ -145,11 +145,11 @@ class Context:
         self._panel.add(queued_run)
 
     def say(self, text: str, error: bool = False) -> None:
-        """Show a message below Run, with a red border for an error."""
+        """Show a message above Run, with a red border for an error."""
         self._panel.say(text, StatusKind.FAILED if error else StatusKind.NOTICE)
 
     def fail(self, error: Exception) -> None:
-        """Show an error, below Run and as a napari notification."""
+        """Show an error above Run."""
         self._panel.fail(error)
 
     def add_auxiliary_layer(self, layer: Any, place: Callable[[Any], int] = len) -> None:

@@ -12,7 +12,7 @@ from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
-from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.foldable import Foldable
@@ -26,7 +26,6 @@ from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.run.delayed_run import delayed_run
-from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
@@ -38,7 +37,7 @@ from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.suggesting import SuggestionController
-from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows import outputs, pace
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
@@ -92,14 +91,14 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
     isotropic: ClassVar[bool]
-    #: What it does to a picture.
-    sentence: ClassVar[str]
+    #: Its name, and what it does to a picture.
+    words: ClassVar[Words]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
-        self.header = Header(self.sentence)
+        self.header = Header(self.words.sentence)
         self.samples = SampleButtons(napari_viewer, self.panel.fail)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
@@ -244,7 +243,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     # ---- plan, run
 
     def _make_plan(self) -> None:
-        """Show the plan of the run: steps and memory; none while the values are not known."""
+        """Show what a run takes, time and memory; nothing while the values are not known."""
         if self.context.measuring:
             self._plans.drop()
             self.panel.plan.value = ""
@@ -252,18 +251,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.plan.value = screen_message(error)
+            self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
-        def work(control: TaskControl) -> str:
+        def work(control: TaskControl) -> tuple[str, str]:
             problem, _ = settings.problem_and_run(request, read=False)
-            return outputs.describe_run(problem, request, settings.execution, limit)
+            planned = outputs.plan_run(problem, request, settings.execution, limit)
+            seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
+            return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        def show(text: str) -> None:
-            self.panel.plan.value = text
-
-        self._plans.start(work, show, lambda error: show(screen_message(error)))
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
@@ -293,11 +291,11 @@ class IsotropicDiffusion(DiffusionWidget):
     """Widget of the isotropic models, which smooth equally in all directions."""
 
     isotropic = True
-    sentence = ISOTROPIC
+    words = ISOTROPIC
 
 
 class AnisotropicDiffusion(DiffusionWidget):
     """Widget of the anisotropic models, which smooth inside regions and keep edges."""
 
     isotropic = False
-    sentence = ANISOTROPIC
+    words = ANISOTROPIC

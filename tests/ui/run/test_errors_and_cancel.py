@@ -260,7 +260,8 @@ def slow(image, model, request, *, cancel, **keywords):
 
 outputs.run_with_outputs = slow
 viewer = napari.Viewer()
-_, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Isotropic diffusion")
+name = "Gaussian smoothing (isotropic diffusion)"
+_, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
 viewer.add_image(np.zeros((5, 6), np.float32))
 widget.panel.button.native.click()
 started.wait(60)

@@ -172,7 +172,7 @@ def test_loaded_recipe_restores_every_setting(open_alone, qtbot, noisy, tmp_path
     [
         ("nonsense", "The clipboard holds no recipe"),
         ("{nonsense", "not valid JSON"),
-        ('{"model": "linear", "time": 1}', "widget Isotropic"),
+        ('{"model": "linear", "time": 1}', "widget Gaussian smoothing"),
         ("[]", "a JSON object"),
     ],
 )

@@ -34,7 +34,7 @@ class Foldable(Container):  # type: ignore[type-arg]
         self.button = PushButton(tooltip=tooltip)
         self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
         self.body = Container(widgets=widgets, labels=labels)
-        self.body.margins = (8, 0, 0, 4)
+        self.body.margins = (4, 0, 0, 4)
         super().__init__(widgets=[self.button, self.body], labels=False)
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)

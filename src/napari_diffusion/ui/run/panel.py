@@ -32,7 +32,7 @@ CANCEL_TOOLTIP = "End what is running; nothing is added."
 RUN_TOOLTIP = "Filter in the background and add the result as a new layer."
 STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
-PLAN_TOOLTIP = "How the run steps through diffusion time, and the memory that it takes in all."
+PLAN_TOOLTIP = "The duration is an estimate; it gets better with every run."
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
 
 
@@ -93,7 +93,6 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._current: QueuedRun | None = None
         self._began, self._waits_for_kernels, self._state = 0.0, False, Status()
         self.plan = wrapping_label()
-        self.plan.tooltip = PLAN_TOOLTIP
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
@@ -182,15 +181,27 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self.clear()
 
     def fail(self, error: Exception) -> None:
-        """Show an error as the status and as a napari notification."""
-        self._notify(Status(StatusKind.FAILED, screen_message(error)))
+        """Show an error as the status; where that is off the screen, as a notification, too."""
+        self._show_failure(Status(StatusKind.FAILED, screen_message(error)))
 
-    def _notify(self, status: Status) -> None:
-        """Show a status, and its text as a napari notification of an error."""
-        from napari.utils.notifications import show_error
-
+    def _show_failure(self, status: Status) -> None:
+        """Show the status of an error, and a notification while the panel is not on screen."""
         self.show_status(status)
-        show_error(status.text)
+        if not self.status.native.isVisible():
+            from napari.utils.notifications import show_error
+
+            show_error(status.text)
+
+    def show_plan(self, brief: str, details: str) -> None:
+        """Show what Run will take, in a few words and in full; the settings can be run."""
+        self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}"
+        self.clear(StatusKind.REFUSED)
+
+    def refuse(self, error: Exception) -> None:
+        """Show why the settings on screen cannot be run."""
+        self.plan.value, self.plan.tooltip = "", ""
+        if not self.busy and not self.failed:
+            self.say(screen_message(error), StatusKind.REFUSED)
 
     def _start_next(self) -> None:
         run = self._current = self._queue.popleft()
@@ -347,6 +358,6 @@ class RunPanel(Container):  # type: ignore[type-arg]
         details = "\n".join([*map(str, self._folders), *self._errors])
         status = Status(StatusKind.FAILED, "\n".join(lines), details)
         if self._folders:
-            self._notify(status)
-        else:  # errors of layers have been shown as notifications already
+            self._show_failure(status)
+        else:  # errors of layers have been shown already
             self.show_status(status)
