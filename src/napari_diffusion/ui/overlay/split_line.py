@@ -19,6 +19,7 @@ from napari_diffusion.ui.qt.slots import slot
 
 #: Distance from the line at which the mouse takes hold of it [pixel].
 REACH = 6
+HALF_VOXEL = 0.6
 
 
 class SplitLine:
@@ -103,7 +104,8 @@ class SplitLine:
         if distance == float("inf"):
             return False
         size = pixels_per_voxel(self._context.viewer, self._overlay.source, split.axis)
-        return distance * size <= REACH
+        # napari 0.9 draws the frame, of which the line is a part, half a voxel beside the voxels.
+        return distance <= max(REACH / size, HALF_VOXEL)
 
     def _take_hold(self) -> None:
         """Show the cursor of a line that can be moved; the camera does not pan meanwhile."""
