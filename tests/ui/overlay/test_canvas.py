@@ -35,6 +35,8 @@ def show(open_widget, make_napari_viewer_proxy, qtbot):
         viewer, gui = open_widget(viewer=viewer)
         qtbot.waitExposed(canvas_of(gui))
         section = gui.sections[PreviewSection]
+        wait_until_settled(qtbot, gui)
+        qtbot.wait(300)  # the docks get their final widths
         viewer.reset_view()
         before = picture(viewer)
         section.show.value = True

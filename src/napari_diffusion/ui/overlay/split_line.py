@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 from weakref import WeakMethod
 
@@ -121,10 +122,11 @@ class SplitLine:
     def _let_go(self) -> None:
         if self._holds:
             self._holds = False
+            cursors, self._cursors = self._cursors, {}
             camera(self._context.viewer).mouse_pan = True
-            for canvas, cursor in self._cursors.items():
-                canvas.setCursor(cursor)
-            self._cursors.clear()
+            for canvas, cursor in cursors.items():
+                with suppress(RuntimeError):  # the window is being closed
+                    canvas.setCursor(cursor)
 
 
 def _weakly(method: Callable[[Any], object]) -> Callable[[Any, Any], None]:
