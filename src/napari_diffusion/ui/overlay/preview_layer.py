@@ -189,7 +189,7 @@ class PreviewOverlay(Overlay):
     @slot
     def _inserted(self, event: Any) -> None:
         super()._inserted(event)
-        if self._layer is None or str(self._layer.blending) in COVERING:
+        if self._source is None or self._layer is None or str(self._layer.blending) in COVERING:
             return
         if not selected_by_user() and is_result(event.value, self._source.name):
             self._has_new_result = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 from weakref import WeakMethod
 
@@ -19,6 +20,7 @@ from napari_diffusion.ui.qt.slots import slot
 
 #: Distance from the line at which the mouse takes hold of it [pixel].
 REACH = 6
+HALF_VOXEL = 0.6
 
 
 class SplitLine:
@@ -103,7 +105,8 @@ class SplitLine:
         if distance == float("inf"):
             return False
         size = pixels_per_voxel(self._context.viewer, self._overlay.source, split.axis)
-        return distance * size <= REACH
+        # napari 0.9 draws the frame, of which the line is a part, half a voxel beside the voxels.
+        return distance <= max(REACH / size, HALF_VOXEL)
 
     def _take_hold(self) -> None:
         """Show the cursor of a line that can be moved; the camera does not pan meanwhile."""
@@ -119,10 +122,11 @@ class SplitLine:
     def _let_go(self) -> None:
         if self._holds:
             self._holds = False
+            cursors, self._cursors = self._cursors, {}
             camera(self._context.viewer).mouse_pan = True
-            for canvas, cursor in self._cursors.items():
-                canvas.setCursor(cursor)
-            self._cursors.clear()
+            for canvas, cursor in cursors.items():
+                with suppress(RuntimeError):  # the window is being closed
+                    canvas.setCursor(cursor)
 
 
 def _weakly(method: Callable[[Any], object]) -> Callable[[Any, Any], None]:
@@ -152,11 +156,14 @@ def _weakly_dragging(
             return
         event.handled = True
         yield
-        while event.type == "mouse_move":
+        is_held = True
+        while is_held:  # vispy leaves out movements in quick succession: the release counts, too
+            is_held = event.type == "mouse_move"
             move = weak_moved()
             if move is not None:
                 move(event)
             event.handled = True
-            yield
+            if is_held:
+                yield
 
     return on_drag
