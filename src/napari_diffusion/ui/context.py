@@ -13,6 +13,7 @@ from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
+from napari_diffusion.ui.run.result_card import ResultCard
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import when_destroyed
@@ -29,6 +30,8 @@ class Context:
         The viewer.
     form, panel
         Form and panel of the widget; sections have no access to them.
+    card
+        The result card, which takes the records of runs.
     native
         Qt object of the widget.
 
@@ -45,8 +48,11 @@ class Context:
     settings_changed = Signal()
     layer_changed = Signal()
 
-    def __init__(self, viewer: Any, form: Form, panel: RunPanel, native: Any) -> None:
+    def __init__(
+        self, viewer: Any, form: Form, panel: RunPanel, card: ResultCard, native: Any
+    ) -> None:
         self.viewer = viewer
+        self.result_card = card
         self._form = form
         self._panel = panel
         self._native = native

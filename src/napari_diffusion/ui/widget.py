@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from magicgui.widgets import Container
@@ -26,6 +27,7 @@ from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.kernels import wait_for_suggestion
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
+from napari_diffusion.ui.run.result_card import ResultCard
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
@@ -86,7 +88,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
-        self.context = Context(napari_viewer, self.form, self.panel, self.native)
+        self.card = ResultCard(napari_viewer, self.panel.fail)
+        self.append(self.card)
+        self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
         self.sections = {kind: kind(self.context) for kind in SECTIONS}
         for section in self.sections.values():
             content.insert(content.index(self.form.more), section.box)
@@ -281,7 +285,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        self.panel.add(Run.of(self._viewer, layer, settings, request, limit).queued_run())
+        run = Run.of(self._viewer, layer, settings, request, limit)
+        self.panel.add(replace(run, target=self.card).queued_run())
 
 
 class IsotropicDiffusion(DiffusionWidget):
