@@ -121,9 +121,10 @@ class FakeCompileClient:
 
 
 def open_section(widget, kind):
-    """Open a section of a widget and return it."""
+    """Open the drawer of a section of a widget; return the section."""
     section = widget.sections[kind]
-    section.box.button.native.click()
+    if not section.open:
+        section.drawer.button.native.click()
     return section
 
 

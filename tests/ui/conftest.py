@@ -26,6 +26,15 @@ from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
 from napari_diffusion.workflows import outputs
 from napari_diffusion.workflows import warmup as compile_worker
 
+#: Class and name in the menu of each widget.
+WIDGETS = {
+    "Anisotropic diffusion": (
+        AnisotropicDiffusion,
+        "Edge-preserving denoising (anisotropic diffusion)",
+    ),
+    "Isotropic diffusion": (IsotropicDiffusion, "Gaussian smoothing (isotropic diffusion)"),
+}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def once_for_all_windows():
@@ -90,7 +99,8 @@ def open_widget(make_napari_viewer_proxy):
 
     def open_one(name="Anisotropic diffusion", viewer=None):
         viewer = viewer or make_napari_viewer_proxy(strict_qt="raise")
-        _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
+        title = WIDGETS[name][1]
+        _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", title)
         return viewer, widget
 
     return open_one
@@ -116,11 +126,7 @@ def open_alone(qtbot):
     def open_one(name="Anisotropic diffusion"):
         PluginManager.instance().discover()  # before napari 0.7, only a window registers readers
         viewer = ViewerModel()
-        classes = {
-            "Anisotropic diffusion": AnisotropicDiffusion,
-            "Isotropic diffusion": IsotropicDiffusion,
-        }
-        widget = classes[name](viewer)
+        widget = WIDGETS[name][0](viewer)
         qtbot.addWidget(widget.native)
         for event in ("inserted", "removed", "reordered", "renamed"):  # as a window does
             if event in viewer.layers.events.emitters:  # "renamed" is missing before napari 0.7
@@ -185,7 +191,7 @@ def open_preview(open_widget, qtbot):
         viewer.add_image(image, **{"name": "noisy"} | picture)
         section = gui.sections[PreviewSection]
         wait_until_settled(qtbot, gui)
-        section.box.button.native.click()
+        section.show.native.click()
         wait_for_preview(qtbot, gui)
         return viewer, gui, section
 

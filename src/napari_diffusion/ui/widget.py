@@ -1,10 +1,10 @@
-"""The two dock widgets: a form, foldable sections, and the panel with Run."""
+"""The two dock widgets: header, form, preview, drawers, and the panel with Run at the foot."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
@@ -12,8 +12,10 @@ import napari_diffusion as nd
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
+from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
@@ -43,14 +45,28 @@ from napari_diffusion.workflows import outputs
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
 TRYING = "Trying parameters on pieces of the image…"
-#: Sections of the widgets, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = (
-    PreviewSection,
-    ThresholdSection,
-    OutputsSection,
-    RecipeSection,
-    BatchSection,
+
+
+class Drawer(NamedTuple):
+    """A drawer of the widgets: its title, its purpose and its sections, from top to bottom."""
+
+    title: str
+    tooltip: str
+    sections: tuple[type[Section], ...]
+
+
+FINE_TUNE = Drawer("Fine-tune", "The numbers, and the edge threshold by eye.", (ThresholdSection,))
+OUTPUTS = Drawer(
+    "Outputs and batch",
+    "Further results of a run, and many layers or files at once.",
+    (OutputsSection, BatchSection),
 )
+EXPERT = Drawer(
+    "Expert and history",
+    "All models and options, recipes, and what was done to a layer.",
+    (RecipeSection,),
+)
+DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
@@ -65,22 +81,30 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     ----------
     form
         Controls that define a run.
+    drawers
+        The foldable boxes below the preview, by their declaration.
     sections
-        The foldable boxes below the form, by class.
+        The preview and the parts of the drawers, by class.
     panel
-        Plan, Run, Cancel, progress and status.
+        Status, progress, Run and Cancel.
+    card
+        What the last run has removed, above the status.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
     isotropic: ClassVar[bool]
+    #: What it does to a picture.
+    sentence: ClassVar[str]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self._suggestion_due = True
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
+        self.header = Header(self.sentence)
+        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
-            widgets=[self.form, self.form.reasons, self.form.more], labels=False
+            widgets=[self.header, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
@@ -89,11 +113,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
         self.card = ResultCard(napari_viewer, self.panel.fail)
-        self.append(self.card)
+        self.panel.result_place.append(self.card)
         self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
-        self.sections = {kind: kind(self.context) for kind in SECTIONS}
-        for section in self.sections.values():
-            content.insert(content.index(self.form.more), section.box)
+        for part in (self.form.value_rows, self.form.reasons):
+            self.drawers[FINE_TUNE].body.append(part)
+        self.drawers[EXPERT].body.append(self.form.option_rows)
+        self.sections: dict[type[Section], Any] = {
+            kind: kind(self.context, self.drawers[drawer])
+            for drawer in DRAWERS
+            for kind in drawer.sections
+        }
+        preview = self.sections[PreviewSection] = PreviewSection(self.context)
+        content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
         self._plans, self._suggestions = ReplaceableTask(), ReplaceableTask()
         self._compilation = BackgroundCompilation(self.context, self.panel)
@@ -114,6 +145,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         form.settings_changed.connect(self._settings_changed)
         self.context.settings_changed.connect(self._update_later)
         form.layout_changed.connect(self._update_tab_order)
+        for drawer in self.drawers.values():
+            drawer.toggled.connect(self._update_tab_order)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self._suggest_pressed)
         for changed in (form.table.changed, form.model.changed):
@@ -138,7 +171,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
-        set_tab_order(self)
+        set_tab_order(self.native)
 
     @slot
     def _before_removal(self) -> None:
@@ -181,7 +214,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
-        for container in (self.form, self.form.more.body):
+        for container in (self.form.value_rows, self.form.option_rows):
             align_labels(container)
         self._compilation.prepare()
         if self._suggestion_due:
@@ -293,9 +326,11 @@ class IsotropicDiffusion(DiffusionWidget):
     """Widget of the isotropic models, which smooth equally in all directions."""
 
     isotropic = True
+    sentence = ISOTROPIC
 
 
 class AnisotropicDiffusion(DiffusionWidget):
     """Widget of the anisotropic models, which smooth inside regions and keep edges."""
 
     isotropic = False
+    sentence = ANISOTROPIC

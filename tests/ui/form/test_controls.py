@@ -22,8 +22,10 @@ from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
-from napari_diffusion.ui.widget import AnisotropicDiffusion
+from napari_diffusion.ui.structures.table import CELLS
+from napari_diffusion.ui.widget import EXPERT, FINE_TUNE, OUTPUTS, AnisotropicDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +104,18 @@ def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch):
     gui.root_native_widget.window().show()
 
     def shown():
-        rows = (*gui.form, *gui.form.more.body)
+        rows = gui.form.value_rows
         return [row.label for row in rows if isinstance(row, QuantityBox) and row.visible]
 
+    assert shown() == []
+    gui.drawers[FINE_TUNE].button.native.click()
+    assert shown() == ["Edge threshold", "Sigma"]
+    gui.drawers[EXPERT].button.native.click()
     assert gui.form.model.visible
-    assert shown() == ["Edge threshold"]
-    first = gui.form.controls["kappa"]
     gui.form.model.value = Everything
-    assert gui.form.controls["edge"].visible
-    assert not first.visible
-    gui.form.more.button.native.click()
-    assert shown() == ["Edge threshold", "Rate", "Length", "Area", "Tolerance"]
-    gui.form.more.button.native.click()
-    assert shown() == ["Edge threshold"]
+    assert shown() == ["Edge threshold", "Rate", "Length", "Area"]
+    gui.drawers[FINE_TUNE].button.native.click()
+    assert shown() == []
 
 
 def test_the_layer_follows_the_selection(open_widget, noisy):
@@ -152,6 +153,7 @@ def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, press_run):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     gui.root_native_widget.window().show()
+    gui.form.table.change.native.click()
     assert not gui.form.table.reset.visible
     gui.form.table.rows[0].size.value = 4
     assert gui.form.table.reset.visible
@@ -259,24 +261,25 @@ def test_tab_order_goes_down_the_form(open_widget, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
-    gui.form.more.button.native.click()
-    form = gui.form
-    expected = [form.layer, *(part for row in form.table.rows for part in (row.smooth, row.size))]
-    expected += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
-    expected += [section.box.button for section in gui.sections.values()]
-    expected += [
-        form.more.button,
-        form.controls["diffusivity"],
-        form.unit,
-        form.regions,
-        form.run_options["threads"],
-        gui.panel.button,
-    ]
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.button.native.click()
+    form, preview = gui.form, gui.sections[PreviewSection]
+    controls = [form.layer, form.table.change]
+    controls += [part for row in form.table.rows for part in (row.smooth, row.size)]
+    expected = [control.native for control in controls]
+    expected += [form.structure.more, form.structure.buttons[CELLS]]
+    controls = [preview.show, gui.drawers[FINE_TUNE].button]
+    controls += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
+    controls += [gui.drawers[OUTPUTS].button, gui.sections[BatchSection].files]
+    controls += [gui.drawers[EXPERT].button, form.model, form.unit, form.regions]
+    controls += [form.run_options["threads"], gui.panel.button, gui.panel.cancel]
+    expected += [control.native for control in controls]
     native, visited = gui.form.layer.native, []
     # The focus chain is a ring of all widgets of the window. The loop ends before the widgets of
     # napari, which PySide6 would keep alive.
     while len(visited) < len(expected) and not (visited and native is gui.form.layer.native):
-        visited += [position for position, widget in enumerate(expected) if widget.native is native]
+        visited += [position for position, widget in enumerate(expected) if widget is native]
         native = native.nextInFocusChain()
     assert visited == list(range(len(expected)))
 
@@ -290,20 +293,20 @@ def test_every_control_has_a_tooltip(qtbot, noisy):
     assert "Open an image" not in gui.form.suggest.tooltip
     for model in gui.form.model.choices:
         gui.form.model.value = model
-    for section in gui.sections.values():
-        section.box.open = True
-    stops = [
-        native for native in layout._natives(gui) if native.focusPolicy() & Qt.FocusPolicy.TabFocus
-    ]
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.open = True
+    stops = layout.tab_stops(gui.native)
     assert len(stops) > 50
-    assert [native for native in stops if not native.toolTip()] == []
+    # The number of a slider has the tooltip of the slider: Qt asks the parent.
+    assert [stop for stop in stops if not (stop.toolTip() or stop.parent().toolTip())] == []
 
 
 def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, qtbot):
     viewer, gui = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy)
-    for section in gui.sections.values():
-        section.box.open = True
+    for drawer in gui.drawers.values():
+        drawer.open = True
     wait_until_settled(qtbot, gui)
     batch = gui.sections[BatchSection]
     expected = [
@@ -328,7 +331,7 @@ def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, nois
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    labels = [layout._label_of(each) for each in gui.form.more.body if layout._label_of(each)]
+    labels = [layout._label_of(each) for each in gui.form.option_rows if layout._label_of(each)]
     widths, points = [], gui.scroll.font().pointSize()
     for size in (points, 2 * points, points):
         font = gui.scroll.font()
@@ -340,14 +343,21 @@ def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, nois
     assert widths[1] > widths[0] == widths[2]
 
 
-def test_at_most_six_rows_are_shown_at_first(open_widget, noisy, qtbot):
-    viewer, gui = open_widget()
+@pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
+def test_at_most_seven_controls_are_shown_above_run_at_first(open_widget, noisy, qtbot, name):
+    viewer, gui = open_widget(name)
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    assert len([row for row in gui.form if row.visible]) <= 6
-    assert not any(section.box.open for section in gui.sections.values())
-    assert not gui.form.more.open
+    assert not any(drawer.open for drawer in gui.drawers.values())
+    stops = {stop for stop in layout.tab_stops(gui.scroll.widget()) if stop.isVisible()}
+    stops -= {drawer.button.native for drawer in gui.drawers.values()}
+    structure = gui.form.structure
+    if structure is not None:  # its pictures and its menu are one control
+        pictures = {stop for stop in stops if structure.native.isAncestorOf(stop)}
+        assert len(pictures) >= 2
+        stops = stops - pictures | {structure.native}
+    assert 3 <= len(stops) <= 7
 
 
 def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
@@ -359,7 +369,9 @@ def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
         scale=(1, 1, 0.123456, 1.5e-7, 2),
         units=("um",) * 5,
     )
-    gui.form.more.button.native.click()
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.button.native.click()
     wait_until_settled(qtbot, gui)
     viewer.theme = "light"  # after a change of style, Qt measures all widgets again
     gui.panel.say("a sentence that goes on and on " * 10)
@@ -369,7 +381,7 @@ def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
     assert gui.scroll.minimumSizeHint().width() <= 360
     gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)  # the dock may be wider
     QApplication.processEvents()
-    widths = {layout._label_of(each).width() for each in gui.form.more.body if each.visible}
+    widths = {layout._label_of(each).width() for each in gui.form.option_rows if each.visible}
     assert len(widths) == 1  # the controls form a column
     view = gui.scroll.viewport()
     inside = [w for w in gui.scroll.widget().findChildren(QWidget) if w.isVisible()]

@@ -125,7 +125,7 @@ def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, 
     gui.form.table.rows[2].smooth.value = False
     wait_until_settled(qtbot, gui)
     viewer.layers.selection = set(viewer.layers)
-    gui.sections[BatchSection].box.open = True
+    gui.sections[BatchSection].drawer.open = True
     gui.sections[BatchSection].layers.native.click()
     qtbot.waitUntil(lambda: not gui.panel.busy, timeout=60_000)
     for layer in [layer for layer in viewer.layers if "[" in layer.name]:
@@ -184,8 +184,8 @@ def test_damaged_history_counts_as_none(open_alone, noisy):
         {"earlier": [1, {"recipe": 2}]},
     ):
         layer.metadata["napari-diffusion"] = damage
-        gui.sections[RecipeSection].box.open = False
-        gui.sections[RecipeSection].box.open = True
+        gui.sections[RecipeSection].drawer.open = False
+        gui.sections[RecipeSection].drawer.open = True
         assert "no filter of ours" in gui.sections[RecipeSection].of.value
 
 

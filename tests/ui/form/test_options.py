@@ -1,4 +1,4 @@
-"""The box "More options": a control for every declared option of a run, made from its declaration.
+"""Options for experts: a control for every declared option of a run, made from its declaration.
 
 Schemes with options of their own are listed when a recipe brings them.
 """
@@ -72,9 +72,14 @@ def test_every_option_has_a_control_with_its_label_help_and_default(open_alone, 
 
 def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
     _, gui = open_alone("Isotropic diffusion")
-    rows = [row[0] if row.label == " " else row for row in gui.form.more.body]
+    rows = [row[0] if row.label == " " else row for row in gui.form.option_rows]
     labels = [label_of(row) for row in rows]
-    assert labels == ["Length unit", "Within labels", *(option.label for option in DECLARED)]
+    assert labels == [
+        "Model",
+        "Length unit",
+        "Within labels",
+        *(option.label for option in DECLARED),
+    ]
 
 
 def test_new_option_gets_a_control_that_reaches_the_recipe(

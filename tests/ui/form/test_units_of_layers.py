@@ -17,6 +17,7 @@ from napari_diffusion.ui.form.smoothing_amount import TIME
 from napari_diffusion.ui.layers.axes import LENGTHS
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
+from napari_diffusion.ui.widget import EXPERT
 
 SYMBOLS = {
     "angstrom": "Å",
@@ -84,7 +85,7 @@ def test_every_new_layer_is_shown_in_its_own_unit_after_every_other(open_alone):
 def test_unit_is_that_of_the_layer_in_a_window(open_widget, qtbot, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
-    gui.form.more.button.native.click()
+    gui.drawers[EXPERT].button.native.click()
     for unit in ("angstrom", "micrometer", "pixel", "angstrom", "nanometer"):
         viewer.add_image(noisy, scale=SCALE, units=(unit,) * 3)
         wait_until_settled(qtbot, gui)

@@ -93,7 +93,7 @@ def test_preview_has_the_name_of_its_image(open_preview, noisy):
     viewer, _, section = open_preview(noisy)
     viewer.layers["noisy"].name = "other"
     assert section.overlay.layer.name == "other [preview]"
-    section.box.open = False
+    section.show.value = False
     viewer.layers["other"].name = "noisy"
     assert [layer.name for layer in viewer.layers] == ["noisy"]
 
@@ -123,12 +123,10 @@ def test_preview_deleted_with_its_image_shows_the_next_one(
     assert_shows_the_run(viewer, gui)
 
 
-@pytest.mark.parametrize("how", ["box", "check box", "layer"])
+@pytest.mark.parametrize("how", ["check box", "layer"])
 def test_preview_can_be_switched_off_and_on(open_preview, qtbot, noisy, how):
     viewer, gui, section = open_preview(noisy)
-    if how == "box":
-        section.box.button.native.click()
-    elif how == "check box":
+    if how == "check box":
         section.show.native.click()
     else:
         viewer.layers.remove(section.overlay.layer)
@@ -138,10 +136,7 @@ def test_preview_can_be_switched_off_and_on(open_preview, qtbot, noisy, how):
     wait_until_settled(qtbot, gui)
     assert not section.overlay.pending
     assert len(viewer.layers) == 1
-    if how == "box":
-        section.box.button.native.click()
-    else:
-        section.show.native.click()
+    section.show.native.click()
     wait_for_preview(qtbot, gui)
     assert_shows_the_run(viewer, gui)
 

@@ -18,7 +18,7 @@ def shown(open_widget, qtbot, noisy, fake_compile_client):
     viewer, gui = open_widget()
     viewer.add_image(noisy, name="noisy")
     section = gui.sections[PreviewSection]
-    section.box.button.native.click()
+    section.show.native.click()
     qtbot.waitUntil(lambda: section.overlay.layer is not None, timeout=WAIT)
     assert not fake_compile_client.go.is_set()
     return viewer, gui, section

@@ -72,7 +72,7 @@ def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
         viewer.add_image(image, rgb=True)
         gui.form.model.value = model
         wait_until_settled(qtbot, gui)
-        outputs.box.open = True
+        outputs.drawer.open = True
         maps = (outputs.removed, outputs.conductance, outputs.coherence, outputs.directions)
         for control in maps:
             control.value = bool(control.enabled)

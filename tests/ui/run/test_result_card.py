@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.viewer import WAIT, open_section, wait_until_ended, wait_until_settled
+from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.outputs import OutputsSection
 
@@ -123,7 +124,7 @@ def test_side_by_side_shows_original_and_result_alone_and_goes_back(open_widget,
     viewer, widget = open_widget("Isotropic diffusion")
     other, source = viewer.add_image(noisy, name="other"), viewer.add_image(noisy, name="a")
     result = press_run(viewer, widget)
-    zoom = viewer.camera.zoom
+    zoom = camera(viewer).zoom
     grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
     widget.card.compare.native.click()
     assert grid.enabled
@@ -136,7 +137,7 @@ def test_side_by_side_shows_original_and_result_alone_and_goes_back(open_widget,
     assert not grid.enabled
     assert [layer.visible for layer in (other, source, result)] == [True] * 3
     assert (grid.stride, tuple(grid.shape)) == (1, (-1, -1))
-    assert viewer.camera.zoom == zoom
+    assert camera(viewer).zoom == zoom
 
 
 def test_leaving_the_grid_by_napari_shows_the_other_layers_again(open_widget, press_run, noisy):

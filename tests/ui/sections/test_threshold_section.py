@@ -19,7 +19,7 @@ def opened(open_widget, qtbot, noisy):
     gui.root_native_widget.window().show()
     wait_until_settled(qtbot, gui)
     section = gui.sections[ThresholdSection]
-    section.box.button.native.click()
+    section.drawer.button.native.click()
     wait_for_section(qtbot, gui)
     return viewer, gui, section
 

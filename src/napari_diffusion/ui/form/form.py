@@ -42,6 +42,8 @@ from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.structures.picker import StructurePicker
+from napari_diffusion.ui.structures.table import Structure
 
 SUGGEST = (
     "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
@@ -66,8 +68,15 @@ class Form(Container):  # type: ignore[type-arg]
         Signals, as in `Context`.
     layout_changed
         Signal: controls were added, removed, shown or hidden.
-    reasons, more
-        The boxes "Why these values" and "More options", which the widget places below the form.
+    structure
+        Choice of what the image shows; ``None`` in the isotropic widget.
+    strength_place
+        Container of the strength, on the first screen.
+    value_rows, reasons
+        Rows of the parameters and of the amount of smoothing, and the box "Why these values". The
+        widget places them in the drawer *Fine-tune*.
+    option_rows
+        The list of all models and the options of a run, for the drawer *Expert and history*.
     """
 
     layer_changed = Signal()
@@ -81,12 +90,13 @@ class Form(Container):  # type: ignore[type-arg]
         self._unit = PIXEL
         self._filling = False
         self._layer_change_due = False
-        self._integer_colours = False
+        self._integer_colours = self._choosing_automatically = False
         self._watcher = LayerWatcher(viewer, fail)
         self._controls: dict[type[Model], ModelControls] = {}
+        self._end_of_parameters = 0
         self._make_controls()
         self._make_options()
-        super().__init__(widgets=self._rows)
+        super().__init__(widgets=self._rows, labels=False)
         self.margins = NO_MARGINS
         # Several controls may change at once, and only their final state is valid: signals are
         # emitted once, after the last change.
@@ -103,9 +113,9 @@ class Form(Container):  # type: ignore[type-arg]
         self.layer = ChoiceBox(choices=layer_choices(self._viewer, Image), tooltip=tip)
         # magicgui reads the siblings of every widget that changes, and reading a layer is slow: the
         # layer has a container of its own.
-        layer_row = bare_container(self.layer, labels=False, label="Layer", tooltip=tip)
-        models = [(model.title, model) for model in all_models()]
-        models = [(title, model) for title, model in models if model.isotropic is self._isotropic]
+        layer_row = bare_container(self.layer, label="Image", labels=False, tooltip=tip)
+        image = bare_container(layer_row)
+        models = self._listed_models()
         self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
         self.table = AxesTable()
         if self._isotropic:
@@ -121,26 +131,36 @@ class Form(Container):  # type: ignore[type-arg]
         self.reasons.visible = False
         for combo_box in (self.layer, self.model):
             keep_narrow(combo_box)
-        self._rows: list[Widget] = [
-            layer_row,
-            self.model,
-            self.table,
-            self.amount,
-            self._suggest_row,
-        ]
+        self._rows: list[Widget] = [image, self.table]
+        self.structure: StructurePicker | None = None
+        if not self._isotropic:
+            self.structure = StructurePicker([model for _, model in models])
+            self._rows.append(self.structure)
+        self.strength_place = bare_container(*([self.amount] if self._isotropic else []))
+        self._rows.append(self.strength_place)
+        amount = [] if self._isotropic else [self.amount]
+        self.value_rows = bare_container(*amount, self._suggest_row)
+
+    def _listed_models(self) -> list[tuple[str, type[Model]]]:
+        """Return titles and classes of the models of the widget."""
+        models = [(model.title, model) for model in all_models()]
+        return [(title, model) for title, model in models if model.isotropic is self._isotropic]
 
     def _make_options(self) -> None:
         self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
-        self.more = self.run_options.box
+        self.option_rows = self.run_options.box
+        self.option_rows.insert(0, self.model)
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
         self.model.changed.connect(self._show_model)
         self.unit.changed.connect(self._unit_chosen)
-        self.changed.connect(self._changed)
-        self.more.changed.connect(self._changed)
-        self.more.toggled.connect(self.layout_changed)
+        for container in (self, self.value_rows, self.option_rows):
+            container.changed.connect(self._changed)
+        self.table.toggled.connect(self.layout_changed)
+        if self.structure is not None:
+            self.structure.chosen.connect(self._structure_chosen)
         self.table.use_file_axes.changed.connect(self._use_file_axes)
         self._watcher.corrected.connect(self._layer_corrected)
         self._watcher.changed.connect(self._changed)
@@ -175,7 +195,8 @@ class Form(Container):  # type: ignore[type-arg]
     def reset_choices(self, *_: Any) -> None:
         """Update the lists of layers; magicgui emits nothing when the last layer is removed."""
         super().reset_choices()
-        self.more.reset_choices()
+        self.value_rows.reset_choices()
+        self.option_rows.reset_choices()
         self._follow_layer()
         self._changed()
 
@@ -269,15 +290,31 @@ class Form(Container):  # type: ignore[type-arg]
         self._suggest_row.visible = self.controls.depends_on_data
         for model, controls in self._controls.items():
             controls.show(model is chosen)
+        if self.structure is not None and not self._choosing_automatically:
+            self.structure.show_model(chosen)
         self.layout_changed.emit()
+
+    @slot
+    def _structure_chosen(self, structure: Structure) -> None:
+        """Choose the model for a structure; the image decides where there is none."""
+        if structure.model is not None:
+            self.model.value = structure.model
+        self._changed()
+
+    def choose_automatically(self, model: type[Model]) -> None:
+        """Choose a model that `suggest` has chosen; the structure on screen stays as it is."""
+        self._choosing_automatically = True
+        try:
+            self.model.value = model
+        finally:
+            self._choosing_automatically = False
 
     def _add_controls(self, model: type[Model]) -> None:
         controls = self._controls[model] = ModelControls(model)
         controls.set_unit(self._unit)
-        for control in controls.first:
-            self.insert(self.index(self.amount), control)
-        for control in (*controls.more, *controls.buttons):
-            self.more.body.insert(self.more.body.index(self.unit), control)
+        for control in (*controls.first, *controls.more, *controls.buttons):
+            self.value_rows.insert(self._end_of_parameters, control)
+            self._end_of_parameters += 1
 
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))

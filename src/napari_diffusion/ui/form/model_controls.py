@@ -15,8 +15,7 @@ from napari_diffusion.operators.threshold_map import in_words
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
 from napari_diffusion.ui.qt.slots import slot
 
-#: Number of parameters shown at first for a model of which none depends on the data. The others
-#: are under "More options".
+#: Number of parameters that come first for a model of which none depends on the data.
 SHOWN_AT_FIRST = 2
 
 #: Largest integer that a spin box can hold.
@@ -87,9 +86,9 @@ class ModelControls:
     Attributes
     ----------
     first, more
-        Controls that are shown at first, and those under "More options".
+        Controls that come first, and the others.
     buttons
-        For a model that can have maps, the button under "More options" that names the maps of the
+        For a model that can have maps, the button below the controls that names the maps of the
         threshold, which come from a recipe, and removes them. It is shown while there is a map.
     """
 

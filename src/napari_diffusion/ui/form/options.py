@@ -1,4 +1,4 @@
-"""Options of a run: the controls under "More options", made from their declarations."""
+"""Options of a run, for experts: controls that are made from their declarations."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from napari_diffusion.ui.form.model_controls import (
 from napari_diffusion.ui.layers.axes import PIXEL
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.choice_box import ChoiceBox
-from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
 
 
 class Options:
-    """The box "More options" and its controls.
+    """The options of a run and their controls.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ class Options:
     Attributes
     ----------
     box
-        The foldable box.
+        Container of the controls.
     unit, regions
         Controls for the unit of length, and for the labels to smooth within.
     """
@@ -63,8 +62,7 @@ class Options:
             if isinstance(control, ComboBox):
                 keep_narrow(control)
         rows: list[Widget] = [self.unit, self.regions, *map(_row, controls)]
-        tip = "Everything else that can be set."
-        self.box = Foldable("More options", rows, labels=True, tooltip=tip)
+        self.box = bare_container(*rows)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of an option."""

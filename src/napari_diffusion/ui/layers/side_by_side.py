@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_diffusion.ui.layers.view_state import ViewState
+from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.qt.slots import slot
 
 
@@ -36,13 +37,13 @@ class SideBySide:
         self.hide()
         grid, state = self._grid, ViewState.of(self._viewer)
         settings = {name: getattr(grid, name) for name in ("enabled", "stride", "shape")}
-        self._before = state, settings, self._viewer.camera.zoom
+        self._before = state, settings, camera(self._viewer).zoom
         state.hide(layer for layer in self._viewer.layers if layer not in (left, right))
         state.reveal([left, right])
         # A negative stride: the lowest layer first.
         grid.stride, grid.shape = -1, (1, 2)
         grid.enabled = True
-        self._viewer.camera.zoom *= 0.5
+        camera(self._viewer).zoom *= 0.5
 
     def hide(self) -> None:
         """Show again what was shown before."""
@@ -52,7 +53,7 @@ class SideBySide:
         for name, value in settings.items():
             setattr(self._grid, name, value)
         state.restore_visibility()
-        self._viewer.camera.zoom = zoom
+        camera(self._viewer).zoom = zoom
 
     def close(self) -> None:
         """End the comparison, and stop following the grid."""

@@ -6,9 +6,18 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FileEdit, Label, Widget
+from magicgui.widgets import ComboBox, Container, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QScrollArea,
+    QSizePolicy,
+    QWidget,
+)
 
 #: Minimum height of the scroll area, and thereby of the dock [pixel].
 MIN_HEIGHT = 120
@@ -83,6 +92,32 @@ def wrapping_label(text: str = "") -> Label:
     return label
 
 
+def heading(text: str, tooltip: str = "") -> Label:
+    """Return the heading of a block of controls."""
+    label = Label(value=text, tooltip=tooltip)
+    label.native.setStyleSheet("font-weight: bold; padding-top: 4px;")
+    return label
+
+
+def reserve_height(row: Container[Any], model: QWidget) -> None:
+    """Make a horizontal container always as high as a widget, whatever it shows.
+
+    Parameters
+    ----------
+    row
+        A horizontal container.
+    model
+        A widget of the height to reserve; it becomes an invisible part of the row. It follows the
+        theme and the font, which a number of pixels would not.
+    """
+    policy = model.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    model.setSizePolicy(policy)
+    model.setFixedWidth(0)
+    row.native.layout().insertWidget(0, model)
+    model.hide()
+
+
 def keep_narrow(box: ComboBox, letters: int = 8) -> None:
     """Shorten long entries of a combo box to ``letters`` characters: they would widen the dock."""
     box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -105,15 +140,19 @@ def align_labels(form: Container[Any]) -> None:
         label.setFixedWidth(width)
 
 
-def set_tab_order(container: Container[Any]) -> None:
-    """Make Tab visit the widgets of a container from top to bottom.
+def set_tab_order(top: QWidget) -> None:
+    """Make Tab visit the widgets inside another one from top to bottom.
 
     Qt's default is the order in which they were constructed.
     """
-    tab_focus = Qt.FocusPolicy.TabFocus
-    stops = [native for native in _natives(container) if native.focusPolicy() & tab_focus]
-    for before, after in itertools.pairwise(stops):
+    for before, after in itertools.pairwise(tab_stops(top)):
         QWidget.setTabOrder(before, after)
+
+
+def tab_stops(top: QWidget) -> list[QWidget]:
+    """Return the widgets inside another one that Tab visits, from top to bottom."""
+    tab_focus = Qt.FocusPolicy.TabFocus
+    return [native for native in _leaves(top) if native.focusPolicy() & tab_focus]
 
 
 def _label_of(widget: Any) -> QLabel | None:
@@ -124,10 +163,24 @@ def _label_of(widget: Any) -> QLabel | None:
     return label if isinstance(label, QLabel) else None
 
 
-def _natives(container: Any) -> Iterator[QWidget]:
-    """Yield the Qt widgets of a container and of the containers in it, from top to bottom."""
-    for widget in container:
-        if isinstance(widget, Container | FileEdit):
-            yield from _natives(widget)
-        else:
-            yield widget.native
+def _leaves(native: QWidget) -> Iterator[QWidget]:
+    """Yield the widgets without a layout inside another one, from top to bottom."""
+    content = native.widget() if isinstance(native, QScrollArea) else None
+    layout = native.layout()
+    if content is not None:
+        yield from _leaves(content)
+    elif layout is not None:
+        yield from _leaves_of(layout)
+    else:
+        yield native
+
+
+def _leaves_of(layout: QLayout) -> Iterator[QWidget]:
+    for index in range(layout.count()):
+        item = layout.itemAt(index)
+        assert item is not None
+        native, inner = item.widget(), item.layout()
+        if native is not None:
+            yield from _leaves(native)
+        elif inner is not None:
+            yield from _leaves_of(inner)

@@ -1,4 +1,4 @@
-"""The Run panel: plan, Run button, queue, progress, Cancel and status line."""
+"""The foot of a widget: status, progress, Run and Cancel, and the queue of runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_diffusion.core.errors import DescribedError
-from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.qt.double_clicks import DoubleClicksIgnored
+from napari_diffusion.ui.qt.layout import bare_container, reserve_height, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.activity import Activity
 from napari_diffusion.ui.run.messages import screen_message
@@ -29,6 +31,7 @@ MIN_FRACTION = 0.02
 MAX_ERRORS_SHOWN = 5
 #: Steps of the progress bar.
 BAR_STEPS = 1000
+CANCEL_TOOLTIP = "End what is running; nothing is added."
 RUN_TOOLTIP = "Filter in the background and add the result as a new layer."
 STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
@@ -98,19 +101,28 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
-        self.cancel = PushButton(text="Cancel", tooltip="End what is running; nothing is added.")
-        self.stop = PushButton(text="Stop and keep", tooltip=STOP_TOOLTIP)
+        self.cancel = PushButton(text="Cancel", tooltip=CANCEL_TOOLTIP, enabled=False)
+        self.stop = PushButton(text="Stop and keep", tooltip=STOP_TOOLTIP, visible=False)
         self.cancel_all = PushButton(
-            text="Cancel all", tooltip="End what is running and forget what waits."
-        )
-        buttons = (self.cancel, self.stop, self.cancel_all)
-        self.run_buttons = bare_container(
-            *buttons, layout="horizontal", labels=False, visible=False
+            text="Cancel all", tooltip="End what is running and forget what waits.", visible=False
         )
         self.status = wrapping_label()
+        self.result_place = bare_container(labels=False)
+        # Run and Cancel are at the very foot, and what varies in height is above them: they never
+        # move. The rows above them keep their height.
+        run_row = bare_container(self.button, self.cancel, layout="horizontal", labels=False)
+        run_row.native.layout().setStretch(0, 3)
+        run_row.native.layout().setStretch(1, 1)
+        parts = (self.plan, self.bar, self.stop, self.cancel_all)
+        progress_row = bare_container(*parts, layout="horizontal", labels=False)
+        reserve_height(progress_row, QPushButton("Run"))
+        status_row = bare_container(self.status, layout="horizontal", labels=False)
+        reserve_height(status_row, QLabel("\n"))
         super().__init__(
-            widgets=[self.plan, self.button, self.bar, self.run_buttons, self.status], labels=False
+            widgets=[self.result_place, status_row, progress_row, run_row], labels=False
         )
+        self.native.layout().setSpacing(2)
+        self._double_clicks = DoubleClicksIgnored(self.button.native)
         self.button.changed.connect(lambda: start())
         self.cancel.changed.connect(self._cancel_current)
         self.stop.changed.connect(self._stop_current)
@@ -206,7 +218,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Show the buttons that apply to the current run and the queue."""
         run = self._current
         stoppable = run is not None and run.stoppable
-        self.bar.visible = self.run_buttons.visible = run is not None
+        self.bar.visible = self.cancel.enabled = run is not None
+        self.plan.visible = run is None
         self.stop.visible = stoppable
         self.stop.enabled = stoppable and not self._waits_for_kernels and not self._stopping
         self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for_kernels else STOP_TOOLTIP

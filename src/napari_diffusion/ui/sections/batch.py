@@ -128,7 +128,7 @@ class BatchSection(Section):
 
     @slot
     def _show_count(self) -> None:
-        if not self.box.open:
+        if not self.open:
             return
         selected = self._selected_layers()
         count = len(selected)
@@ -196,8 +196,8 @@ class BatchSection(Section):
             targets = targets_of(sources, target)
             if recipe.labels is not None:
                 raise ValueError(
-                    "Labels are of one image: choose none in “Within labels”, under More options, "
-                    "to filter a folder."
+                    "Labels are of one image: choose none in “Within labels”, under Expert and "
+                    "history, to filter a folder."
                 )
             if not sources:
                 raise ValueError(f"There is no {_formats('or')} file in {source}.")

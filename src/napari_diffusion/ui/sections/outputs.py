@@ -46,7 +46,7 @@ class OutputsSection(Section):
         Line about the snapshot on screen, and the button *Stop here*.
     """
 
-    title = "Snapshots and other outputs"
+    title = "Outputs"
     tooltip = "Keep the image at several diffusion times, and see what was removed."
 
     def make(self) -> list[Widget]:
@@ -113,7 +113,7 @@ class OutputsSection(Section):
     def _show_tensor_outputs(self) -> None:
         """Enable the outputs that need a diffusion tensor if the model has one."""
         controls, model = self._tensor_outputs(), self.context.controls.model
-        in_use = self.box.open or any(control.value for control in controls.values())
+        in_use = self.open or any(control.value for control in controls.values())
         if not in_use or self._model is model:
             return
         self._model = model
@@ -140,7 +140,7 @@ class OutputsSection(Section):
     @slot
     def _show_position(self) -> None:
         """Show number and diffusion time of the snapshot on screen."""
-        if not self.box.open:
+        if not self.open:
             return
         snapshot = self._snapshot()
         self.stop.enabled = snapshot is not None

@@ -35,7 +35,7 @@ _DRAFT_STYLE = "border-left: 3px solid #f0ad4e; padding-left: 6px;"
 
 
 class PreviewSection(Section):
-    """The filtered plane over the original; in 3-D view, a plane or a box.
+    """Always visible: the filtered plane over the original; in 3-D view, a plane or a box.
 
     Attributes
     ----------
@@ -49,13 +49,13 @@ class PreviewSection(Section):
         The layer that shows the preview.
     """
 
-    title = "Preview"
+    title = ""
     tooltip = "See what Run will make of the plane on screen; it follows every change."
 
     def make(self) -> list[Widget]:
         """Return the controls."""
         tip = "Put the filtered plane over the original."
-        self.show = CheckBox(value=True, text="Show on the image", tooltip=tip)
+        self.show = CheckBox(value=False, text="Preview", tooltip=tip)
         tip = "Hide the preview for as long as this is pressed."
         self.hold = PushButton(text="Hold to see the original", tooltip=tip)
         tip = "What to filter in 3-D view: a box in the middle, or a plane across one axis."
@@ -95,7 +95,7 @@ class PreviewSection(Section):
 
     @slot
     def _switch(self) -> None:
-        on = self.box.open and bool(self.show.value)
+        on = self.open and bool(self.show.value)
         self.hold.enabled = on
         self.overlay.switch(on)
         if not on:
@@ -127,7 +127,7 @@ class PreviewSection(Section):
             with self.cut.changed.blocked():
                 self.cut.choices = [(BOX, BOX), *planes]
                 self.cut.value = cut
-        self.solid.visible = solid and self.box.open
+        self.solid.visible = solid and self.open
         self._cut_changed()
 
     @slot

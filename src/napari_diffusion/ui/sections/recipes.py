@@ -189,7 +189,7 @@ class RecipeSection(Section):
 
     @slot
     def _show_history(self) -> None:
-        if not self.box.open:
+        if not self.open:
             return
         active = self.context.viewer.layers.selection.active
         self.steps.reset_choices()

@@ -64,7 +64,7 @@ class ThresholdSection(Section):
         Whether to mark the edges, and the layer that marks them.
     """
 
-    title = "Threshold by eye"
+    title = "Edge threshold"
     tooltip = "See how steep the image is, and drag the threshold to where edges begin."
 
     def make(self) -> list[Widget]:
@@ -123,7 +123,7 @@ class ThresholdSection(Section):
     @slot
     def _switch_overlay(self) -> None:
         has_threshold = threshold_of(self.context.controls.model) is not None
-        on = self.box.open and bool(self.mark.value) and has_threshold
+        on = self.open and bool(self.mark.value) and has_threshold
         if on != self.overlay.on:
             self.overlay.switch(on)
 
@@ -154,7 +154,7 @@ class ThresholdSection(Section):
         parameter = threshold_of(self.context.controls.model)
         self.box.visible = parameter is not None
         self._switch_overlay()
-        if not self.box.open or parameter is None or self.plot is None:
+        if not self.open or parameter is None or self.plot is None:
             return
         try:
             settings = self.context.settings()

@@ -1,0 +1,57 @@
+"""Header of a widget: what it does, and help."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, metadata
+
+from magicgui.widgets import Container, PushButton
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices
+
+from napari_diffusion.ui.qt.layout import NO_MARGINS, wrapping_label
+from napari_diffusion.ui.qt.slots import slot
+
+ISOTROPIC = "Smooths everything alike, as a Gaussian filter."
+ANISOTROPIC = "Removes noise and keeps edges."
+
+
+def documentation_url() -> str | None:
+    """Return the address of the documentation that this installation names, or ``None``."""
+    try:
+        addresses = metadata("napari-diffusion").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return None
+    named = dict(address.split(", ", 1) for address in addresses)
+    return named.get("Documentation") or named.get("Homepage")
+
+
+class Header(Container):  # type: ignore[type-arg]
+    """A sentence, and the button ``?`` that opens the documentation.
+
+    Parameters
+    ----------
+    sentence
+        What the widget does to a picture.
+
+    Attributes
+    ----------
+    sentence, help
+        The line and the button. The button is hidden where the installation names no address.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = wrapping_label(sentence)
+        url = documentation_url()
+        self.help = PushButton(text="?", tooltip=f"Open the documentation: {url}.")
+        self.help.native.setAccessibleName("Open the documentation")
+        super().__init__(widgets=[self.sentence, self.help], layout="horizontal", labels=False)
+        self.margins = NO_MARGINS
+        layout = self.native.layout()
+        layout.setStretch(0, 1)
+        layout.setAlignment(self.help.native, Qt.AlignmentFlag.AlignTop)
+        self.help.visible = url is not None
+        self.help.changed.connect(self._open)
+
+    @slot
+    def _open(self) -> None:
+        QDesktopServices.openUrl(QUrl(documentation_url() or ""))
