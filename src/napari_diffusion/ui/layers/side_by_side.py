@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from psygnal import Signal
+
 from napari_diffusion.ui.layers.view_state import ViewState
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.qt.slots import slot
@@ -18,7 +20,14 @@ class SideBySide:
         The viewer.
     fail
         Shows an error.
+
+    Attributes
+    ----------
+    ended
+        Signal: the comparison has ended, by `hide` or by napari's own button.
     """
+
+    ended = Signal()
 
     def __init__(self, viewer: Any, fail: Any) -> None:
         self._viewer, self.fail = viewer, fail
@@ -40,8 +49,7 @@ class SideBySide:
         self._before = state, settings, camera(self._viewer).zoom
         state.hide(layer for layer in self._viewer.layers if layer not in (left, right))
         state.reveal([left, right])
-        # A negative stride: the lowest layer first.
-        grid.stride, grid.shape = -1, (1, 2)
+        grid.stride, grid.shape = 1, (1, 2)
         grid.enabled = True
         camera(self._viewer).zoom *= 0.5
 
@@ -54,6 +62,7 @@ class SideBySide:
             setattr(self._grid, name, value)
         state.restore_visibility()
         camera(self._viewer).zoom = zoom
+        self.ended.emit()
 
     def close(self) -> None:
         """End the comparison, and stop following the grid."""

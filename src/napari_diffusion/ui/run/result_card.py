@@ -61,6 +61,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
         self.compare.changed.connect(self._compare)
         self.residual.changed.connect(self._add_residual)
         self.undo.changed.connect(self._undo)
+        self._sides.ended.connect(self._update_buttons)
         viewer.layers.events.removed.connect(self._layers_changed)
         when_destroyed(self.native, self._close)
 
@@ -96,6 +97,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
         self._sides.hide()
         self._record, self.visible = None, False
 
+    @slot
     def _update_buttons(self) -> None:
         """Enable the buttons that make sense, and say why others do not."""
         record = self._record
