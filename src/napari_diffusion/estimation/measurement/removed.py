@@ -3,24 +3,25 @@ r"""What a run has removed: its level beside the noise, and whether structure is
 The removed part is :math:`r = u - v` for an image u and its result v. An edge or a line that was
 smoothed leaves a band in r, which continues along the edge. What a filter removes of noise has no
 memory over some voxels, because a filter keeps what varies slowly. The **test** compares each
-voxel with the one at a distance d of about four voxels, in blocks B of some hundred voxels:
+voxel with those at distances of four to eight voxels in a direction d, in blocks B of some hundred
+voxels:
 
-.. math:: z(B, d) = \frac{\sum_{x \in B} r_x\,r_{x+d}}
-                         {\sqrt{V \sum_{x \in B} r_x^2\,r_{x+d}^2}}, \qquad
+.. math:: z(B, d) = \frac{\sum_{x \in B} r_x\,s_x}{\sqrt{V \sum_{x \in B} r_x^2\,s_x^2}}, \qquad
+          s_x = \sum_{k=4}^{8} r_{x+kd}, \qquad
           V = \prod_a \Bigl(1 + 2 \sum_{k=1}^{3} \rho_{a,k}^2\Bigr).
 
-For r without memory over d, z has the mean 0, and the variance 1 whatever the level of the noise is
-at each place: the signs of the products are random. V allows for the correlations :math:`\rho` of
-close neighbours along each axis a, which every filter makes. Eight directions in each plane of two
-fine axes are tried. Structure is seen where more blocks exceed `MIN_SCORE` than chance allows.
-Stripes and folds of a reconstruction count as structure, too.
+For r without memory over four voxels, z has the mean 0, and the variance 1 whatever the level of
+the noise is at each place: the signs of the products are random. V allows for the correlations
+:math:`\rho` of close neighbours along each axis a, which every filter makes. Twelve directions in
+each plane of two fine axes are tried. Structure is seen where more blocks exceed `MIN_SCORE` than
+chance allows. Stripes and folds of a reconstruction count as structure, too.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,14 +41,16 @@ from napari_diffusion.models import Linear
 
 #: Maximum number of voxels (times channels) in which the removed part is read.
 MAX_VOXELS = 1_000_000
-#: Steps from a voxel to the ones that it is compared with, in a plane of two fine axes [voxel].
-STEPS = ((4, 0), (4, 2), (3, 3), (2, 4), (0, 4), (-2, 4), (-3, 3), (-4, 2))
+#: Directions in a plane of two fine axes.
+DIRECTIONS = tuple((math.cos(k * math.pi / 12), math.sin(k * math.pi / 12)) for k in range(12))
+#: Distances from a voxel to those that it is compared with [voxel].
+DISTANCES = (4, 5, 6, 7, 8)
 #: Numbers of voxels along a fine axis that are averaged first: what is left of noise has little
 #: energy in coarse frequencies, and wide bands have much.
 BINNING = (1, 2)
 #: Edge of a block along a fine axis [averaged voxel], by the number of fine axes.
 BLOCK_EDGE = {2: 16, 3: 8}
-#: Minimum number of voxels of a block, of which two are compared.
+#: Minimum number of voxels of a block that are compared.
 MIN_BLOCK_VOXELS = 100
 #: Longest distance of neighbours whose correlation is measured [voxel].
 MAX_LAG = 3
@@ -158,12 +161,12 @@ def _test(
     for values, usable, axes in parts:
         if len(axes) < 2:
             continue
-        steps = list(_steps(axes, values.ndim))
-        directions = max(directions, len(steps))
+        lines = _lines(axes, values.ndim)
+        directions = max(directions, len(lines))
         sizes = [factor if axis in axes else 1 for axis in range(values.ndim)]
         averaged = _block_sums(np.asarray(values, np.float32), sizes)
         complete = _block_sums(usable.astype(np.float32), sizes) == math.prod(sizes)
-        scores.append(_scores(averaged, complete, axes, steps))
+        scores.append(_scores(averaged, complete, axes, lines))
     joined = np.concatenate(scores) if scores else np.zeros(0)
     if len(joined) < MIN_BLOCKS:
         return math.nan
@@ -173,23 +176,29 @@ def _test(
     return max(exceeding - by_chance, 1.0) / len(joined) if is_seen else 0.0
 
 
-def _steps(axes: Sequence[int], ndim: int) -> Iterator[tuple[int, ...]]:
-    """Steps in every plane of two fine axes, each once."""
-    every = {
-        tuple(step[pair.index(axis)] if axis in pair else 0 for axis in range(ndim))
+def _lines(axes: Sequence[int], ndim: int) -> list[tuple[tuple[int, ...], ...]]:
+    """Steps to the voxels of each line, in every plane of two fine axes; each line once."""
+    lines = {
+        tuple(
+            tuple(
+                round(distance * direction[pair.index(axis)]) if axis in pair else 0
+                for axis in range(ndim)
+            )
+            for distance in DISTANCES
+        )
         for pair in itertools.combinations(axes, 2)
-        for step in STEPS
+        for direction in DIRECTIONS
     }
-    yield from sorted(every)
+    return sorted(lines)
 
 
 def _scores(
     values: FloatArray,
     usable: NDArray[np.bool_],
     axes: Sequence[int],
-    steps: Sequence[tuple[int, ...]],
+    lines: Sequence[tuple[tuple[int, ...], ...]],
 ) -> FloatArray:
-    """Largest score of every block of a box over all steps."""
+    """Largest score of every block of a box over all lines."""
     edge = BLOCK_EDGE[len(axes)]
     edges = [min(n, edge if axis in axes else 1) for axis, n in enumerate(values.shape)]
     counts = _block_sums(usable.astype(np.float32), edges)
@@ -197,13 +206,15 @@ def _scores(
     values = np.where(usable, values - _spread(means, edges, values.shape), 0)
     variance = math.prod(_inflation(values, axis) for axis in axes)
     best = np.full(counts.shape, -np.inf, np.float32)
-    for step in steps:
-        near, far = _shifted(step)
-        product, pairs = np.zeros_like(values), np.zeros_like(values)
-        product[near] = values[near] * values[far]
-        pairs[near] = usable[near] & usable[far]
+    for line in lines:
+        along = np.zeros_like(values)
+        for step in line:
+            near, far = _shifted(step)
+            along[near] += values[far]
+        product = values * along
+        pairs = _block_sums((product != 0).astype(np.float32), edges)
         squares = _block_sums(product * product, edges)
-        enough = (_block_sums(pairs, edges) >= MIN_BLOCK_VOXELS) & (squares > 0)
+        enough = (pairs >= MIN_BLOCK_VOXELS) & (squares > 0)
         score = _block_sums(product, edges) / np.sqrt(np.where(enough, variance * squares, 1))
         best = np.where(enough, np.maximum(best, score), best)
     return np.asarray(best[np.isfinite(best)], float)
