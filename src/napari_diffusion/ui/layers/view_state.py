@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import ref
 
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, programmatic_selection
+from napari_diffusion.ui.layers.siblings import channels_of
 
 #: Blendings that mix a layer with those below it: a result on top of its source would be mixed
 #: with the noisy source.
@@ -77,6 +78,26 @@ class ViewState:
         """Return the layers that are still in the viewer."""
         layers = (None if reference is None else reference() for reference in references)
         return [layer for layer in layers if layer is not None and layer in self.viewer.layers]
+
+
+def is_below_channels(viewer: Any, source: Any) -> bool:
+    """Whether other channels of the same image are drawn over a layer.
+
+    napari gives the lowest channel an opaque blending. A result of it on top of all layers would
+    hide the other channels.
+    """
+    if source.blending in MIXING:
+        return False
+    above = viewer.layers[viewer.layers.index(source) + 1 :]
+    channels = channels_of(source, above)
+    return any(layer.visible and layer.blending in MIXING for layer in channels)
+
+
+def move_above(viewer: Any, source: Any, layers: Sequence[Any]) -> None:
+    """Move layers directly above another one, in their order."""
+    with programmatic_selection():
+        for layer in reversed(layers):
+            viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(source) + 1)
 
 
 def mixed_layers(viewer: Any, source: Any) -> Iterator[Any]:

@@ -71,6 +71,10 @@ class RunRecord:
         The filtered array; None after `release`.
     style, title, notes
         Style of the source, and title and provenance of the result.
+    batch
+        The same object for all runs of a batch, None for a single run.
+    earlier
+        The run of the same batch before.
     """
 
     viewer: Any
@@ -82,6 +86,13 @@ class RunRecord:
     style: LayerStyle
     title: str
     notes: dict[str, Any]
+    batch: object = None
+    earlier: RunRecord | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of runs of the batch so far."""
+        return 1 if self.earlier is None else 1 + self.earlier.count
 
     @property
     def source_layer(self) -> Any:
@@ -133,9 +144,11 @@ class RunRecord:
         self.release()
 
     def undo(self) -> None:
-        """Remove the layers of the run, and restore visibility and selection."""
+        """Remove the layers of the batch, and restore visibility and selection."""
         self.remove()
         self.before.restore()
+        if self.earlier is not None:
+            self.earlier.undo()
 
     def release(self) -> None:
         """Forget the image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from magicgui.widgets import CheckBox, Container, PushButton
 
@@ -18,7 +19,7 @@ from napari_diffusion.workflows.outputs import residual_of
 
 COMPARE_TIP = "Show the original on the left and the result on the right; press again to go back."
 RESIDUAL_TIP = "Add a layer with original minus result: what was removed. No new run is needed."
-UNDO_TIP = "Remove the layers of this run; show and select what was shown and selected before."
+UNDO_TIP = "Remove the layers of this run or batch; show and select what was shown before."
 REPLACE_TIP = "The next run on the same image replaces this result. Undo does not bring it back."
 NO_SOURCE = "The original is not in the viewer any more."
 HAS_RESIDUAL = "The residual is in the viewer: {}"
@@ -45,6 +46,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
         self._viewer, self.fail = viewer, fail
         self._record: RunRecord | None = None
+        self._last_of: WeakKeyDictionary[Any, RunRecord] = WeakKeyDictionary()
         self._task = ReplaceableTask()
         self._sides = SideBySide(viewer, fail)
         self.text = wrapping_label()
@@ -72,22 +74,29 @@ class ResultCard(Container):  # type: ignore[type-arg]
 
     def make_room(self, source: Any) -> None:
         """Remove the result that is shown if it is to be replaced by a new one of ``source``."""
-        record = self._record
-        if record is None:
-            return
         self._sides.hide()
-        if self.replace.value and source is not None and record.source_layer is source:
+        record = None if source is None else self._last_of.get(source)
+        if record is None or not self.replace.value:
+            return
+        if record is self._record:
             self._forget()
-            make_canvas_current(self.native)
-            record.remove()
-            # The new run hides again what would be mixed with its result.
-            record.before.restore_visibility()
+        make_canvas_current(self.native)
+        record.remove()
+        # The new run hides again what would be mixed with its result.
+        record.before.restore_visibility()
 
     def show_run(self, record: RunRecord) -> None:
         """Show a finished run."""
         self._task.drop()
-        self._record = record
-        self.text.value = " ".join(record.sentences)
+        before, self._record = self._record, record
+        if before is not None:
+            before.release()
+            is_same = record.batch is not None and record.batch is before.batch
+            record.earlier = before if is_same else None
+        if record.source_layer is not None:
+            self._last_of[record.source_layer] = record
+        several = [f"{record.count} results; of the last one:"] if record.count > 1 else []
+        self.text.value = " ".join([*several, *record.sentences])
         self.visible = True
         self._update_buttons()
 

@@ -17,7 +17,12 @@ from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.style import LayerStyle
-from napari_diffusion.ui.layers.view_state import ViewState, mixed_layers
+from napari_diffusion.ui.layers.view_state import (
+    ViewState,
+    is_below_channels,
+    mixed_layers,
+    move_above,
+)
 from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun, duration
 from napari_diffusion.ui.run.record import RunRecord, add_residual, unit_of_new_axis
@@ -92,6 +97,8 @@ class Run:
         Takes the record of the run; None for nobody.
     choose
         Replaces the settings by suggested ones, in the thread of the run; None to keep them.
+    batch
+        The same object for all runs of a batch, None for a single run.
     """
 
     viewer: Any
@@ -102,6 +109,7 @@ class Run:
     source: ref[Any]
     target: ResultTarget | None = None
     choose: Choose | None = None
+    batch: object = None
 
     @classmethod
     def of(
@@ -180,6 +188,9 @@ class Run:
         added = [ref(new) for new in self.viewer.layers if new not in known and new is not layer]
         if source is not None:
             before.hide(mixed for mixed in mixed_layers(self.viewer, source) if mixed is not layer)
+            if is_below_channels(self.viewer, source):
+                new = [each for each in self.viewer.layers if each not in known]
+                move_above(self.viewer, source, new)
         if self.target is not None:
             sentences = result_sentences(finished.removed, type(self.settings.model))
             self.target.show_run(
@@ -193,6 +204,7 @@ class Run:
                     style=self.style,
                     title=self.title,
                     notes=notes,
+                    batch=self.batch,
                 )
             )
         verb = "Stopped" if stopped else "Done"

@@ -169,10 +169,10 @@ class BatchSection(Section):
             except ValueError as error:
                 context.enqueue(_failing_run(layer.name, error))
         choose = choose_for_layers(self.values.value, [settings for _, settings in batch])
-        memory, target = Preferences.read().memory, context.result_card
+        memory, target, own = Preferences.read().memory, context.result_card, object()
         for layer, settings in batch:
             run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
-            context.enqueue(replace(run, choose=choose, target=target).queued_run())
+            context.enqueue(replace(run, choose=choose, target=target, batch=own).queued_run())
 
     def _settings_of(self, layer: Any, chosen: Settings) -> Settings:
         """Return the settings for a layer: those of the chosen image, with its own axes."""
