@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 from weakref import WeakMethod
 
@@ -81,6 +82,7 @@ def _make_bar(text: str, cancel: WeakMethod[Callable[[], object]]) -> Any:
             if method is not None:
                 method()
 
-    bar = Bar(total=0, desc=text)
-    bar.gui = True  # without a window, tqdm would write to the terminal
+    # Without a window, tqdm would write to the terminal.
+    bar = Bar(total=0, desc=text, file=StringIO(), leave=False)
+    bar.gui = True
     return bar
