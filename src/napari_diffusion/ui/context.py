@@ -9,8 +9,11 @@ from psygnal import Signal
 
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
+from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.result_card import ResultCard
@@ -43,10 +46,13 @@ class Context:
     layer_changed
         Signal: another layer was chosen, or the chosen one got other data, scale, units or axis
         labels.
+    suggestion_changed
+        Signal: `suggestion` or `measuring` may have changed.
     """
 
     settings_changed = Signal()
     layer_changed = Signal()
+    suggestion_changed = Signal()
 
     def __init__(
         self, viewer: Any, form: Form, panel: RunPanel, card: ResultCard, native: Any
@@ -71,6 +77,41 @@ class Context:
     def labels_layer(self) -> Any:
         """The chosen labels layer, or ``None``."""
         return self._form.regions.value
+
+    @property
+    def region_choice(self) -> RegionChoice:
+        """The choice of the region of interest, for the section that shows it."""
+        return self._form.region
+
+    @property
+    def region(self) -> tuple[slice, ...] | None:
+        """The region of interest in the chosen layer, ``None`` for the whole image.
+
+        Reading it raises a ValueError when the chosen shape encloses no voxel of the image.
+        """
+        return None if self.layer is None else self._form.region.region(self.layer)
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The suggestion at the chosen strength; ``None`` before it and where there is none."""
+        return self._form.values.suggestion
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the values on screen are not known yet: the image is being measured."""
+        return self._form.values.measuring
+
+    @property
+    def suggestion_options(self) -> SuggestionOptions:
+        """Options of a suggestion for other images: the strength, or the wanted noise reduction."""
+        if self._form.isotropic:
+            return SuggestionOptions(noise_reduction=self._form.noise_reduction)
+        return SuggestionOptions(strength=self._form.values.model_values.strength)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a suggestion chooses the model."""
+        return self._form.automatic
 
     @property
     def unit(self) -> str:
@@ -130,10 +171,13 @@ class Context:
         """Show an error, below Run and as a napari notification."""
         self._panel.fail(error)
 
-    def add_auxiliary_layer(self, layer: Any) -> None:
-        """Add a layer that is not offered as input, such as a preview; the selection is kept."""
+    def add_auxiliary_layer(self, layer: Any, place: Callable[[Any], int] = len) -> None:
+        """Add a layer that is not offered as input, such as a preview; the selection is kept.
+
+        ``place`` returns the index of the layer in a list of layers; the default is the top.
+        """
         auxiliary_layers.add(layer)
-        add_quietly(self.viewer, layer)
+        add_quietly(self.viewer, layer, place(self.viewer.layers))
 
     def on_close(self, call: Callable[[], object]) -> None:
         """Call a method when the widget is destroyed, to cancel work or to remove layers.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ def suggested_values(
     recipe: Recipe,
     options: SuggestionOptions,
     cancel: CancelEvent | None = None,
+    automatic: bool = False,
 ) -> Recipe:
     """Return a recipe with the values that `suggest` chooses for all problems together.
 
@@ -56,24 +57,29 @@ def suggested_values(
         Options of the suggestion; its unit is that of the recipe.
     cancel
         The choice ends with `Cancelled` when this event is set.
+    automatic
+        Whether the model is chosen, too.
     """
     measured = [replace(p, recipe=replace(p.recipe, nan="mask")) for p in problems]
     own = replace(options, unit=units.symbol(recipe.unit))
-    suggestion = suggest_for(measured, recipe.model, own, cancel)
+    model = "auto" if automatic else recipe.model
+    suggestion = suggest_for(measured, model, own, cancel)
     return replace(recipe, model=suggestion.model, time=suggestion.time)
 
 
-def suggested_for_each(options: SuggestionOptions) -> ChooseValues:
-    """Return the choice of values for each file by itself."""
+def suggested_for_each(options: SuggestionOptions, automatic: bool = False) -> ChooseValues:
+    """Return the choice of values, and of the model if ``automatic``, for each file by itself."""
 
     def choose(file_run: FileRun, cancel: CancelEvent | None) -> Recipe:
         own = replace(options, time_axes=time_axes(file_run.assignment.letters))
-        return suggested_values([file_run.problem], file_run.recipe, own, cancel)
+        return suggested_values([file_run.problem], file_run.recipe, own, cancel, automatic)
 
     return choose
 
 
-def suggested_once(sources: Sequence[Path], options: SuggestionOptions) -> ChooseValues:
+def suggested_once(
+    sources: Sequence[Path], options: SuggestionOptions, automatic: bool = False
+) -> ChooseValues:
     """Return the choice of the same values for all files, made when the first file is filtered.
 
     At most `MAX_SHARED` files are measured, at equal distances in the list. Files that cannot be
@@ -85,27 +91,22 @@ def suggested_once(sources: Sequence[Path], options: SuggestionOptions) -> Choos
 
     def choose(file_run: FileRun, cancel: CancelEvent | None) -> Recipe:
         if not shared:
-            shared.append(_suggest_once(measured, file_run, options, cancel))
+            problems = [file_run.problem, *_problems_like(measured, file_run)]
+            own = replace(options, time_axes=time_axes(file_run.assignment.letters))
+            shared.append(suggested_values(problems, file_run.recipe, own, cancel, automatic))
         return with_values(file_run.recipe, shared[0])
 
     return choose
 
 
-def _suggest_once(
-    sources: Sequence[Path],
-    file_run: FileRun,
-    options: SuggestionOptions,
-    cancel: CancelEvent | None,
-) -> Recipe:
-    """Return the values for some files together, in the unit of the run on one of the files."""
-    problems = [file_run.problem]
+def _problems_like(sources: Sequence[Path], file_run: FileRun) -> Iterator[Problem]:
+    """Yield the problems of other files, in the unit of a run on one of the files."""
     for source in sources:
         if file_run.volume.path is not None and source.samefile(file_run.volume.path):
             continue
         problem = _problem_like(source, file_run)
-        problems += [] if problem is None else [problem]
-    own = replace(options, time_axes=time_axes(file_run.assignment.letters))
-    return suggested_values(problems, file_run.recipe, own, cancel)
+        if problem is not None:
+            yield problem
 
 
 def _problem_like(source: Path, file_run: FileRun) -> Problem | None:

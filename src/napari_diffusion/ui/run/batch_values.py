@@ -25,38 +25,49 @@ class BatchValues(Enum):
     ONCE = "suggested once for all"
 
 
-def choose_for_layers(values: BatchValues, batch: Sequence[Settings]) -> Choose | None:
+def choose_for_layers(
+    values: BatchValues, batch: Sequence[Settings], options: SuggestionOptions, automatic: bool
+) -> Choose | None:
     """Return what chooses the values of each run of a batch of layers; None for those on screen.
 
     The values for all together are measured by the first run that needs them. Runs of one panel are
     executed one after the other.
+
+    Parameters
+    ----------
+    values
+        Where the values come from.
+    batch
+        The settings of all layers.
+    options
+        Options of the suggestion.
+    automatic
+        Whether the suggestion chooses the model.
     """
     if values is BatchValues.AS_ABOVE:
         return None
     shared: list[Recipe] = []
 
+    def suggested(together: Sequence[Settings], control: TaskControl) -> Recipe:
+        first = together[0]
+        control.say(MEASURING)
+        wait_for_suggestion(first, control.cancel)
+        problems = [settings.problem() for settings in together]
+        own = replace(options, time_axes=first.time_axes)
+        recipe = suggested_values(problems, first.recipe, own, control.cancel, automatic)
+        control.say("")
+        return recipe
+
     def choose(settings: Settings, control: TaskControl) -> Settings:
         if values is BatchValues.EACH:
-            recipe = _suggested([settings], control)
+            recipe = suggested([settings], control)
         else:
             if not shared:
-                shared.append(_suggested(_of_one_unit(settings, batch), control))
+                shared.append(suggested(_of_one_unit(settings, batch), control))
             recipe = with_values(settings.recipe, shared[0])
         return replace(settings, recipe=recipe)
 
     return choose
-
-
-def _suggested(batch: Sequence[Settings], control: TaskControl) -> Recipe:
-    """Return the recipe of the first settings with values suggested for all of them."""
-    first = batch[0]
-    control.say(MEASURING)
-    wait_for_suggestion(first, control.cancel)
-    problems = [settings.problem() for settings in batch]
-    options = SuggestionOptions(time_axes=first.time_axes)
-    recipe = suggested_values(problems, first.recipe, options, control.cancel)
-    control.say("")
-    return recipe
 
 
 def _of_one_unit(first: Settings, batch: Sequence[Settings]) -> list[Settings]:

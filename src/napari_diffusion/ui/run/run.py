@@ -13,7 +13,6 @@ import numpy as np
 
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
-from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.style import LayerStyle
@@ -121,7 +120,10 @@ class Run:
         limit: int | None,
     ) -> Run:
         """Return a run on a layer, whose style is read now."""
-        return cls(viewer, settings, outputs_request, limit, LayerStyle.of(layer), ref(layer))
+        style = LayerStyle.of(layer)
+        if settings.region is not None:
+            style = style.at_voxel([part.start for part in settings.region])
+        return cls(viewer, settings, outputs_request, limit, style, ref(layer))
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
@@ -136,14 +138,14 @@ class Run:
         return run, run._filter(control)
 
     def _filter(self, control: TaskControl) -> RunResult:
-        problem, execution = self.settings.problem(), self.settings.execution
+        execution, request = self.settings.execution, self.outputs_request
+        problem, run = self.settings.problem_and_run(request)
         # Refuse a run that cannot be done before waiting for its kernels.
-        outputs.describe_run(problem, self.outputs_request, execution, self.limit)
+        outputs.describe_run(problem, request, execution, self.limit)
         wait_with_message(self.settings, control)
         began = time.monotonic()
-        result = outputs.run_with_outputs(
-            problem,
-            self.outputs_request,
+        result = run(
+            request,
             execution,
             progress=control.progress,
             cancel=control.cancel,
@@ -151,15 +153,15 @@ class Run:
         )
         limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
         seconds = time.monotonic() - began
-        return RunResult(result, limit, seconds, self._removed(problem, result, control))
+        return RunResult(result, limit, seconds, self._removed(result, control))
 
-    def _removed(self, problem: Problem, result: Outputs, control: TaskControl) -> Removed | None:
+    def _removed(self, result: Outputs, control: TaskControl) -> Removed | None:
         """Measure what was removed; None where frames are missing, or on any error."""
         if self.target is None or result.frame is not None:
             return None
         image = result.image[-1] if self.outputs_request.snapshots else result.image
         try:
-            return measure_removed(problem, image, control.cancel)
+            return measure_removed(self.settings.part_problem(), image, control.cancel)
         except Cancelled:
             raise
         except Exception:  # the result counts more than a sentence about it
@@ -200,7 +202,7 @@ class Run:
                     layers=[*added, ref(layer)],
                     before=before,
                     sentences=sentences,
-                    image=self.settings.image,
+                    image=self.settings.part,
                     style=self.style,
                     title=self.title,
                     notes=notes,
@@ -222,6 +224,8 @@ class Run:
         """Return the provenance of all layers of the run."""
         recipe, reached = self.settings.recipe, result.times[-1]
         notes: dict[str, Any] = {}
+        if self.settings.region is not None:
+            notes["region"] = [[part.start, part.stop] for part in self.settings.region]
         if stopped:
             stopped_at = {"time": reached, "frame": result.frame, "ordered": recipe.time}
             notes["stopped"] = stopped_at

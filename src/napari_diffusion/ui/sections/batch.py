@@ -12,7 +12,6 @@ from napari.layers import Image
 
 import napari_diffusion as nd
 from napari_diffusion import io
-from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, programmatic_selection
 from napari_diffusion.ui.layers.siblings import channels_of
 from napari_diffusion.ui.preferences import Preferences
@@ -168,7 +167,12 @@ class BatchSection(Section):
                 batch.append((layer, self._settings_of(layer, chosen)))
             except ValueError as error:
                 context.enqueue(_failing_run(layer.name, error))
-        choose = choose_for_layers(self.values.value, [settings for _, settings in batch])
+        choose = choose_for_layers(
+            self.values.value,
+            [settings for _, settings in batch],
+            context.suggestion_options,
+            context.automatic,
+        )
         memory, target, own = Preferences.read().memory, context.result_card, object()
         for layer, settings in batch:
             run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
@@ -205,9 +209,18 @@ class BatchSection(Section):
             self.context.fail(error)
             return
         options = FileOptions(execution=execution, overwrite=bool(self.replace.value))
-        choose = _choose_for_files(self.values.value, sources)
+        choose = self._choose_for_files(sources)
         for file, result in zip(sources, targets, strict=True):
             self.context.enqueue(_file_run(file, result, recipe, options, chosen, choose))
+
+    def _choose_for_files(self, sources: list[Path]) -> ChooseValues | None:
+        """Return what chooses the values of each file; None for those on screen."""
+        options, automatic = self.context.suggestion_options, self.context.automatic
+        if self.values.value is BatchValues.AS_ABOVE:
+            return None
+        if self.values.value is BatchValues.EACH:
+            return suggested_for_each(options, automatic)
+        return suggested_once(sources, options, automatic)
 
 
 def _formats(conjunction: str) -> str:
@@ -223,16 +236,6 @@ def _failing_run(name: str, error: Exception) -> QueuedRun:
         raise error
 
     return QueuedRun(name, work, str, stoppable=False)
-
-
-def _choose_for_files(values: BatchValues, sources: list[Path]) -> ChooseValues | None:
-    """Return what chooses the values of each file; None for those on screen."""
-    options = SuggestionOptions()
-    if values is BatchValues.AS_ABOVE:
-        return None
-    if values is BatchValues.EACH:
-        return suggested_for_each(options)
-    return suggested_once(sources, options)
 
 
 def _file_run(

@@ -8,7 +8,7 @@ from magicgui.widgets import Container
 from psygnal import Signal
 from qtpy.QtCore import QObject, QSize, Qt
 from qtpy.QtGui import QAction, QIcon
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QMenu, QSizePolicy, QToolButton
+from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QMenu, QPushButton, QSizePolicy, QToolButton
 
 from napari_diffusion.models import Model
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
@@ -24,6 +24,15 @@ from napari_diffusion.ui.structures.table import (
 #: Side of a picture [pixel].
 PICTURE_SIDE = 64
 QUESTION = "My image shows"
+#: The frame of the chosen picture, and of the one with the focus or under the pointer. Its colour
+#: is seen on a dark and on a light background.
+FRAME = 2
+STYLE = f"""
+QToolButton {{ border: {FRAME}px solid transparent; border-radius: 4px; padding: 2px 0px; }}
+QToolButton:hover, QToolButton:focus {{ border-color: #808890; }}
+QToolButton:checked {{ border-color: #4c8bf5; }}
+QToolButton:checked:focus {{ border-style: dashed; }}
+"""
 
 
 class StructurePicker(Container):  # type: ignore[type-arg]
@@ -105,10 +114,29 @@ class StructurePicker(Container):  # type: ignore[type-arg]
         self._group.setExclusive(True)
 
 
-def _button(structure: Structure) -> QToolButton:
+class PictureButton(QToolButton):
+    """A button with a picture and two lines of text, as narrow as these: Qt would add two letters.
+
+    Four of them have to fit into a narrow dock.
+    """
+
+    def sizeHint(self) -> QSize:
+        """Return the size of picture and text with their frame."""
+        hint = super().sizeHint()
+        widest = max(self.fontMetrics().horizontalAdvance(line) for line in self.text().split("\n"))
+        hint.setWidth(max(widest, self.iconSize().width()) + 2 * FRAME)
+        return hint
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same: nothing of it can be left out."""
+        return self.sizeHint()
+
+
+def _button(structure: Structure) -> PictureButton:
     """Return the button of a structure: its picture, and its name in two lines."""
-    button = QToolButton()
+    button = PictureButton()
     button.setCheckable(True)
+    button.setStyleSheet(STYLE)
     button.setText("\n".join(structure.name.rsplit(" ", 1)))
     button.setToolTip(structure.sentence)
     button.setAccessibleName(f"{QUESTION} {structure.name}")
@@ -120,14 +148,13 @@ def _button(structure: Structure) -> QToolButton:
     return button
 
 
-def _more_button() -> tuple[QToolButton, QMenu]:
+def _more_button() -> tuple[QPushButton, QMenu]:
     """Return the button *More* and its menu."""
-    button = QToolButton()
-    button.setText("More")
+    button = QPushButton("More ▾")
     button.setToolTip("Further kinds of images, and an automatic choice.")
     button.setAccessibleName(f"{QUESTION}: more kinds")
-    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-    button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    button.setStyleSheet("QPushButton::menu-indicator { width: 0; }")
+    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
     menu = QMenu(button)
     menu.setToolTipsVisible(True)
     button.setMenu(menu)
