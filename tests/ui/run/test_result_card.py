@@ -241,3 +241,20 @@ def test_finished_run_keeps_no_layer_alive(open_alone, press_run, noisy):
     assert widget.card.record is None
     assert result() is None
     assert image() is None
+
+
+def test_residual_and_level_of_a_region_are_those_of_the_region(open_alone, press_run, qtbot):
+    viewer, widget = open_alone("Isotropic diffusion")
+    image = np.random.default_rng(0).normal(100, 10, (160, 160)).astype(np.float32)
+    image[:40] = 0
+    source = viewer.add_image(image, name="a", scale=(0.5, 0.5))
+    shapes = viewer.add_shapes([[[50, 20], [50, 120], [140, 120], [140, 20]]], scale=(0.5, 0.5))
+    viewer.layers.selection.active = source
+    widget.context.region_choice.layer.value = shapes
+    result = press_run(viewer, widget)
+    assert result.data.shape != image.shape
+    part = image[widget.context.region]
+    level = (part - result.data).std()
+    assert f"standard deviation {level:.2g} of a noise of " in widget.card.text.value
+    press_residual(qtbot, widget)
+    np.testing.assert_array_equal(widget.card.record.residual_layer.data, part - result.data)
