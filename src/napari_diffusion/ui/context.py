@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
@@ -40,10 +41,13 @@ class Context:
     layer_changed
         Signal: another layer was chosen, or the chosen one got other data, scale, units or axis
         labels.
+    suggestion_changed
+        Signal: `suggestion` or `measuring` may have changed.
     """
 
     settings_changed = Signal()
     layer_changed = Signal()
+    suggestion_changed = Signal()
 
     def __init__(self, viewer: Any, form: Form, panel: RunPanel, native: Any) -> None:
         self.viewer = viewer
@@ -65,6 +69,16 @@ class Context:
     def labels_layer(self) -> Any:
         """The chosen labels layer, or ``None``."""
         return self._form.regions.value
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The suggestion at the chosen strength; ``None`` before it and where there is none."""
+        return self._form.values.suggestion
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the values on screen are not known yet: the image is being measured."""
+        return self._form.values.measuring
 
     @property
     def unit(self) -> str:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
-import napari_diffusion as nd
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
@@ -25,13 +24,10 @@ from napari_diffusion.ui.qt.layout import (
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
-from napari_diffusion.ui.run import starting_values
-from napari_diffusion.ui.run.kernels import wait_for_suggestion
+from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
-from napari_diffusion.ui.run.settings import Settings
-from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
@@ -39,11 +35,11 @@ from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
+from napari_diffusion.ui.suggesting import SuggestionController
 from napari_diffusion.workflows import outputs, pace
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
-TRYING = "Trying parameters on pieces of the image…"
 
 
 class Drawer(NamedTuple):
@@ -95,7 +91,6 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
-        self._suggestion_due = True
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
@@ -121,16 +116,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
         content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
-        self._plans, self._suggestions = ReplaceableTask(), ReplaceableTask()
+        self._plans = ReplaceableTask()
+        self.suggesting = SuggestionController(self.context, self.form, self.panel)
         self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
-        self.context.on_close(self._suggestions.drop)
         self._connect()
         self._page = find_page()
         if self._page is not None:
             self._page.events.connect(self._preferences_changed)
             self.context.on_close(self._disconnect_page)
-        self._undocked = Undocked(self.native, self.panel.leave)
+        self._undocked = Undocked(self.native, self._leave)
         self._update_tab_order()
 
     def _connect(self) -> None:
@@ -145,9 +140,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             drawer.opened.connect(self._show_drawer)
         form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
-        form.suggest.changed.connect(self._suggest_pressed)
-        for changed in (form.table.changed, form.model.changed):
-            changed.connect(self._suggest_later)
+        form.suggest.changed.connect(self.suggesting.request)
+        form.values.changed.connect(self._values_changed)
 
     @slot
     def reset_choices(self, *_: Any) -> None:
@@ -165,6 +159,12 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def pending(self) -> bool:
         """Whether a change has not been processed yet."""
         return self.form.pending or bool(self._timer.isActive())
+
+    @slot
+    def _leave(self) -> None:
+        """End all work when the widget is taken off the screen."""
+        self.panel.leave()
+        self.suggesting.leave()
 
     @slot
     def _update_tab_order(self) -> None:
@@ -189,8 +189,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _layer_changed(self) -> None:
-        self._suggestion_due = True
         self.panel.forget()
+        self.suggesting.update()
         self.context.layer_changed.emit()
 
     @slot
@@ -212,8 +212,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._page.events.disconnect(self._preferences_changed)
 
     @slot
-    def _suggest_later(self) -> None:
-        self._suggestion_due = True
+    def _values_changed(self) -> None:
+        self.context.suggestion_changed.emit()
         self._update_later()
 
     @slot
@@ -226,77 +226,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for container in (self.form.value_rows, self.form.option_rows):
             align_labels(container)
         self._compilation.prepare()
-        if self._suggestion_due:
-            self._suggestion_due = False
-            self._suggest()
+        self.suggesting.update()
         self._make_plan()
-
-    # ---- suggestion
-
-    @slot
-    def _suggest_pressed(self) -> None:
-        self._suggest(requested=True)
-
-    def _suggest(self, requested: bool = False) -> None:
-        """Fill in suggested values.
-
-        Parameters
-        ----------
-        requested
-            Whether the user has pressed Suggest. The suggestion is thorough then, and replaces the
-            values that the user has set.
-        """
-        controls = self.form.controls
-        # One that is under way is for settings that have changed.
-        self._suggestions.drop()
-        self.panel.clear(StatusKind.SUGGESTING)
-        if not controls.depends_on_data:
-            return
-        try:
-            settings = self.form.settings()
-        except (TypeError, ValueError) as error:
-            if requested:
-                self.panel.fail(error)
-            return
-        if requested:
-            controls.forget_edits()
-            self.form.amount.edited = False
-            self.panel.say(TRYING, StatusKind.SUGGESTING)
-        self._start_suggestion(settings, requested)
-
-    def _start_suggestion(self, settings: Settings, requested: bool) -> None:
-        """Compute suggested values in a thread and fill them in."""
-        controls, amount = self.form.controls, self.form.amount
-
-        def work(control: TaskControl) -> nd.Suggestion:
-            wait_for_suggestion(settings, control.cancel)
-            return starting_values.suggest_values(
-                settings, thorough=requested, cancel=control.cancel
-            )
-
-        def done(suggestion: nd.Suggestion) -> None:
-            controls.fill(suggestion.model)
-            if not amount.edited:
-                amount.fill(suggestion.time)
-            if requested:
-                self.form.explain(suggestion.report)
-                self.panel.say("Values suggested.")
-
-        def failed(error: Exception) -> None:
-            if requested:
-                self.panel.fail(error)
-                return
-            # Default values replace those suggested for another image.
-            controls.fill(controls.model())
-            if not self.panel.busy:
-                self.panel.say(f"No suggestion for this image: {screen_message(error)}")
-
-        self._suggestions.start(work, done, failed)
 
     # ---- plan, run
 
     def _make_plan(self) -> None:
-        """Show what a run takes: time and memory."""
+        """Show what a run takes, time and memory; nothing while the values are not known."""
+        if self.context.measuring:
+            self._plans.drop()
+            self.panel.plan.value = ""
+            return
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
@@ -320,13 +260,20 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _run(self) -> None:
+        self.suggesting.update()  # for changes that have not been processed yet
         try:
             settings, request = self.form.settings().with_copied_labels(), self._output_request()
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        self.panel.add(Run.of(self._viewer, layer, settings, request, limit).queued_run())
+        run = Run.of(self._viewer, layer, settings, request, limit)
+        measurement = self.suggesting.under_way
+        if measurement is None:
+            self.panel.add(run.queued_run())
+        else:
+            values_of = self.suggesting.values_of(settings.unit)
+            self.panel.add(delayed_run(run, measurement, values_of))
 
 
 class IsotropicDiffusion(DiffusionWidget):

@@ -151,6 +151,20 @@ class AxesTable(Container):  # type: ignore[type-arg]
             row.smooth.value = axis.index in identified
         return True
 
+    def changes(self) -> tuple[tuple[int, ...] | None, dict[int, float]]:
+        """Return what the user has changed: checked axes, or ``None``; voxel sizes by the row."""
+        axes = None if self.axes == diffusing_by_default(self._axes) else self.axes
+        return axes, {number: row.size.value for number, row in self._edited_rows()}
+
+    def apply(self, axes: tuple[int, ...] | None, sizes: dict[int, float]) -> None:
+        """Show changes of the user, as `changes` has returned them; others stay."""
+        with self._quietly():
+            for axis, row in self._axes_and_rows():
+                if axes is not None:
+                    row.smooth.value = axis.index in axes
+                row.size.value = sizes.get(axis.index, row.size.value)
+        self._size_changed()
+
     def describe(self) -> None:
         """Show in words what is smoothed, and what was assumed about the axes."""
         sentence, *assumptions = describe(self._axes, self.axes, self._colours).split("\n")

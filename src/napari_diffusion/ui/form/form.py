@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, PushButton, Widget
+from magicgui.widgets import ComboBox, Container, Label, PushButton, Widget
 from napari.layers import Image, Labels
 from psygnal import Signal
 
@@ -15,10 +15,12 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.models import Model, all_models
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
+from napari_diffusion.ui.form.explanation import Explanation
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
+from napari_diffusion.ui.form.shown_values import ShownValues
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
 from napari_diffusion.ui.layers.axes import (
     LENGTHS,
@@ -32,19 +34,20 @@ from napari_diffusion.ui.layers.axes import (
 from napari_diffusion.ui.layers.file_metadata import FileAxes
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.qt.choice_box import ChoiceBox
-from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
     keep_narrow,
     wrapping_label,
 )
+from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.structures.picker import StructurePicker
-from napari_diffusion.ui.structures.table import Structure
+from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
+from napari_diffusion.ui.values.strength import StrengthControl
 
 SUGGEST = (
     "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
@@ -71,8 +74,14 @@ class Form(Container):  # type: ignore[type-arg]
         Signal: controls were added, removed, shown or hidden.
     structure
         Choice of what the image shows; ``None`` in the isotropic widget.
+    strength
+        Strength; ``None`` in the isotropic widget.
+    reduction, effect
+        Noise reduction for *Suggest*, and its effect; ``None`` in the edge-preserving widget.
     strength_place
         Container of the strength, on the first screen.
+    values
+        Which layer the values on screen belong to, and where each of them comes from.
     value_rows, reasons
         Rows of the parameters and of the amount of smoothing, and the box "Why these values". The
         widget places them in the drawer *Fine-tune*.
@@ -97,6 +106,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._end_of_parameters = 0
         self._make_controls()
         self._make_options()
+        self.values = ShownValues(isotropic, self.amount, self.strength, fail)
         super().__init__(widgets=self._rows, labels=False)
         self.margins = NO_MARGINS
         # Several controls may change at once, and only their final state is valid: signals are
@@ -125,11 +135,7 @@ class Form(Container):  # type: ignore[type-arg]
             tip = "How far to diffuse; where an edge holds it back, less is smoothed."
         self.amount = SmoothingAmount(tip)
         self.suggest = PushButton(text="Suggest")
-        self._suggest_row = bare_container(self.suggest, labels=False, label=" ")
-        self.report = wrapping_label()
-        tip = "What Suggest has measured and chosen, and why."
-        self.reasons = Foldable("Why these values", [self.report], tooltip=tip)
-        self.reasons.visible = False
+        self.reasons = Explanation()
         for combo_box in (self.layer, self.model):
             keep_narrow(combo_box)
         self._rows: list[Widget] = [image, self.table]
@@ -137,10 +143,28 @@ class Form(Container):  # type: ignore[type-arg]
         if not self._isotropic:
             self.structure = StructurePicker([model for _, model in models])
             self._rows.append(self.structure)
-        self.strength_place = bare_container(*([self.amount] if self._isotropic else []))
+        self._make_amount()
         self._rows.append(self.strength_place)
-        amount = [] if self._isotropic else [self.amount]
-        self.value_rows = bare_container(*amount, self._suggest_row)
+
+    def _make_amount(self) -> None:
+        """Make the control that says how strong to smooth, and the rows of the values."""
+        self.strength: StrengthControl | None = None
+        self.reduction: QuantityBox | None = None
+        self.effect: Label | None = None
+        if self._isotropic:
+            self.effect = wrapping_label()
+            tip = "Factor by which the standard deviation of the noise shall fall."
+            self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
+            self.reduction.unit = "times"
+            parts = (self.reduction, self.suggest)
+            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise less by")
+            self.strength_place = bare_container(self.amount, row, self.effect)
+            self.value_rows = bare_container()
+        else:
+            self.strength = StrengthControl()
+            self.strength_place = bare_container(self.strength, labels=False)
+            row = bare_container(self.suggest, labels=False, label=" ")
+            self.value_rows = bare_container(self.amount, row)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -163,6 +187,8 @@ class Form(Container):  # type: ignore[type-arg]
         if self.structure is not None:
             self.structure.chosen.connect(self._structure_chosen)
         self.table.use_file_axes.changed.connect(self._use_file_axes)
+        self.table.changed.connect(self._axes_changed)
+        self.values.changed.connect(self._values_changed)
         self._watcher.corrected.connect(self._layer_corrected)
         self._watcher.changed.connect(self._changed)
         self._viewer.layers.selection.events.active.connect(self._selection_changed)
@@ -245,8 +271,10 @@ class Form(Container):  # type: ignore[type-arg]
     def _show_axes(self, corrected: bool = False) -> None:
         layer = self.layer.value
         self._layer_change_due = True
-        self.reasons.visible = False
-        if layer is not None:
+        if layer is None:
+            self.values.choose_layer(None, self._unit)
+            self.values.choose_model(self.controls)
+        else:
             colours = shape_of(layer)[-1] if layer.rgb else 0
             unit = self.table.show_layer(layer_axes(layer), corrected, colours)
             file_axes = FileAxes.of_file(layer)
@@ -257,23 +285,43 @@ class Form(Container):  # type: ignore[type-arg]
                 )
             self.unit.reset_choices()
             self._set_unit(unit)
-            if not self.amount.edited:
-                sigma = starting_values.start_sigma(self.table.spacing)
-                self.amount.fill(nd.time_for_sigma(sigma if self._isotropic else 2 * sigma))
+            self._show_values(layer)
             self.layout_changed.emit()
         self._changed()
+
+    def _show_values(self, layer: Any) -> None:
+        """Show axes, model and values that belong to a layer."""
+        sigma = starting_values.start_sigma(self.table.spacing)
+        self.values.default_time = nd.time_for_sigma(sigma if self._isotropic else 2 * sigma)
+        own = self.values.choose_layer(layer, self._unit)
+        self.table.apply(own.axes, own.sizes)
+        if own.automatic and self.structure is not None:
+            self.structure.value = AUTOMATIC
+        if own.model is not None and own.model in self.model.choices:
+            if own.automatic:
+                self.choose_automatically(own.model)
+            else:
+                self.model.value = own.model
+        self.values.choose_model(self.controls)
+        own.automatic = self.automatic
+
+    @slot
+    def _axes_changed(self) -> None:
+        own = self.values.layer_values
+        own.axes, own.sizes = self.table.changes()
+
+    @slot
+    def _values_changed(self) -> None:
+        suggestion, own = self.values.suggestion, self.values.own_names
+        self.reasons.show_suggestion(suggestion, own, self._unit)
+        if self.effect is not None:
+            self.effect.value = "" if suggestion is None or own else suggestion.effect
 
     @slot
     def _use_file_axes(self) -> None:
         file_axes = FileAxes.of_file(self.layer.value)
         if file_axes is not None:
             file_axes.apply_to(self.layer.value)
-
-    def explain(self, report: str) -> None:
-        """Show the report of a suggestion."""
-        self.report.value = report
-        self.reasons.visible = True
-        self.reasons.open = True
 
     # ---- model, unit
 
@@ -288,11 +336,12 @@ class Form(Container):  # type: ignore[type-arg]
         if chosen not in self._controls:
             self._add_controls(chosen)
         self.model.tooltip = chosen.summary
-        self._suggest_row.visible = self.controls.depends_on_data
         for model, controls in self._controls.items():
             controls.show(model is chosen)
         if self.structure is not None and not self._choosing_automatically:
             self.structure.show_model(chosen)
+        self.values.choose_model(self.controls)
+        self.values.layer_values.automatic = self.automatic
         self.layout_changed.emit()
 
     @slot
@@ -300,7 +349,23 @@ class Form(Container):  # type: ignore[type-arg]
         """Choose the model for a structure; the image decides where there is none."""
         if structure.model is not None:
             self.model.value = structure.model
+        self.values.layer_values.automatic = self.automatic
         self._changed()
+
+    @property
+    def isotropic(self) -> bool:
+        """Whether the widget is the isotropic one."""
+        return self._isotropic
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the image decides about the model."""
+        return self.structure is not None and self.structure.value.model is None
+
+    @property
+    def noise_reduction(self) -> float | None:
+        """Factor by which the noise shall fall; ``None`` for the least error."""
+        return None if self.reduction is None else float(self.reduction.value)
 
     def choose_automatically(self, model: type[Model]) -> None:
         """Choose a model that `suggest` has chosen; the structure on screen stays as it is."""
@@ -313,8 +378,8 @@ class Form(Container):  # type: ignore[type-arg]
     def _add_controls(self, model: type[Model]) -> None:
         controls = self._controls[model] = ModelControls(model)
         controls.set_unit(self._unit)
-        for control in (*controls.first, *controls.more, *controls.buttons):
-            self.value_rows.insert(self._end_of_parameters, control)
+        for row in (*controls.rows.values(), *controls.buttons):
+            self.value_rows.insert(self._end_of_parameters, row)
             self._end_of_parameters += 1
 
     def _unit_choices(self, _: Any) -> list[str]:
@@ -325,6 +390,7 @@ class Form(Container):  # type: ignore[type-arg]
         if not self._filling and unit and unit != self._unit:
             self.table.set_unit(unit, length_conversion(self._unit, unit))
             self._set_unit(unit)
+            self.values.choose_model(self.controls)
 
     def _set_unit(self, unit: str) -> None:
         """Show and convert all values in ``unit``; from and to pixel, numbers stay the same."""
@@ -338,6 +404,7 @@ class Form(Container):  # type: ignore[type-arg]
             controls.set_unit(unit, factor)
         self.run_options.set_unit(unit, factor)
         self.amount.set_unit(unit, factor)
+        self.values.set_unit(self.layer.value, unit, factor)
 
     # ---- recipe, settings
 
@@ -385,9 +452,7 @@ class Form(Container):  # type: ignore[type-arg]
         labels = named.get(recipe.labels)
         sentences = shortcomings(recipe, self.layer.value, labels, axes_identified)
         self.model.value = model
-        self.controls.set_by_user(recipe.model)
-        self.amount.fill(recipe.time)
-        self.amount.edited = True
+        self.values.set_by_user(recipe.model, recipe.time)
         self.run_options.show(recipe)
         self.regions.value = labels
         self._changed()

@@ -16,13 +16,13 @@ from napari_diffusion.engine.recipe_fields import run_options
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,
-    label_of,
     tooltip_of,
 )
 from napari_diffusion.ui.layers.axes import PIXEL
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.choice_box import ChoiceBox
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
+from napari_diffusion.ui.values.words import label_of
 
 
 class Options:

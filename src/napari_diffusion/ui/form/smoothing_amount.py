@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from magicgui.widgets import ComboBox, Container
+from psygnal import Signal
 
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma, time_for_sigma
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.values.state_line import StateLine
+from napari_diffusion.ui.values.value_state import ValueState
+from napari_diffusion.ui.values.words import TIME_NAME
 
 SIGMA, WIDTH, TIME = "sigma", "FWHM", "time"
 #: Full names of the quantities.
@@ -28,11 +32,17 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
     ----------
     kind, number
         Controls for the quantity and its value.
+    line
+        Slider of the number, mark of its state, and reset arrow.
     others
         Line with the values of the other two quantities.
     edited
         Whether the user has set the amount.
+    edited_by_user
+        Signal: the user has set the amount.
     """
+
+    edited_by_user = Signal()
 
     def __init__(self, tooltip: str) -> None:
         self._time = 0.5
@@ -40,7 +50,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         self._filling = False
         self.edited = False
         self.kind = ComboBox(
-            choices=[SIGMA, WIDTH, TIME],
+            choices=[("σ", SIGMA), (WIDTH, WIDTH), (TIME, TIME)],
             value=SIGMA,
             tooltip="What the number says; the time stays as it is.",
         )
@@ -50,14 +60,16 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         row = bare_container(self.number, self.kind, layout="horizontal", labels=False)
         row.native.layout().setStretch(0, 3)
         row.native.layout().setStretch(1, 2)
+        self.line = StateLine(TIME_NAME, with_slider=True)
         self.others = wrapping_label()
         super().__init__(
-            widgets=[row, self.others], labels=False, label="Smoothing", tooltip=tooltip
+            widgets=[row, self.line, self.others], labels=False, label=TIME_NAME, tooltip=tooltip
         )
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
         self.number.changed.connect(self._number_changed)
-        self.kind.changed.connect(self._show)
+        self.kind.changed.connect(self._kind_changed)
+        self.line.moved.connect(self._slid)
 
     @property
     def time(self) -> float:
@@ -75,15 +87,36 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         self._time *= factor**2
         self._show()
 
+    def show_state(self, state: ValueState) -> None:
+        """Show where the amount comes from; an amount that is not known yet is not shown."""
+        measuring = state is ValueState.MEASURING
+        self.line.show_state(state)
+        self.number.placeholder = state.value if measuring else ""
+        self._show_others()
+
+    def centre(self) -> None:
+        """Put the present amount into the middle of the slider."""
+        self.line.centre(self.number.value)
+
+    @slot
+    def _slid(self, value: float) -> None:
+        self.number.value = value
+
+    @slot
+    def _kind_changed(self) -> None:
+        self._show()
+        self.centre()
+
     @slot
     def _number_changed(self, value: float) -> None:
         if not self._filling:
             sigma = value / FWHM if self.kind.value == WIDTH else value
             self._time = value if self.kind.value == TIME else time_for_sigma(sigma)
             self.edited = True
+            self.line.follow(value)
             self._show_others()
+            self.edited_by_user.emit()
 
-    @slot
     def _show(self) -> None:
         self._filling = True
         try:
@@ -93,9 +126,13 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
             self.number.tooltip = f"{_TIPS[kind]} In Python and on the command line: time."
         finally:
             self._filling = False
+        self.line.follow(self.number.value)
         self._show_others()
 
     def _show_others(self) -> None:
+        if self.number.placeholder:
+            self.others.value = ""
+            return
         # The no-break space keeps value and unit on one line.
         units = self._units()
         others = [

@@ -181,7 +181,7 @@ def align_labels(form: Container[Any]) -> None:
         label.ensurePolished()
         label.setMinimumWidth(0)  # the size hint is never below the minimum
         label.setIndent(label.indent())  # Qt forgets the size hint that it has kept
-    width = max(label.sizeHint().width() for label in labels)
+    width = max((label.sizeHint().width() for label in labels), default=0)
     for label in labels:
         label.setFixedWidth(width)
 
