@@ -12,6 +12,7 @@ from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
+from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.settings import Settings
@@ -71,6 +72,18 @@ class Context:
         return self._form.regions.value
 
     @property
+    def region_choice(self) -> RegionChoice:
+        """The choice of the region of interest, for the section that shows it."""
+        return self._form.region
+
+    @property
+    def region(self) -> tuple[slice, ...] | None:
+        """The region of interest in the chosen layer, ``None`` for the whole image.
+
+        Reading it raises a ValueError when the chosen shape encloses no voxel of the image.
+        """
+        return None if self.layer is None else self._form.region.region(self.layer)
+
     def suggestion(self) -> Suggestion | None:
         """The suggestion at the chosen strength; ``None`` before it and where there is none."""
         return self._form.values.suggestion
@@ -138,10 +151,13 @@ class Context:
         """Show an error above Run."""
         self._panel.fail(error)
 
-    def add_auxiliary_layer(self, layer: Any) -> None:
-        """Add a layer that is not offered as input, such as a preview; the selection is kept."""
+    def add_auxiliary_layer(self, layer: Any, place: Callable[[Any], int] = len) -> None:
+        """Add a layer that is not offered as input, such as a preview; the selection is kept.
+
+        ``place`` returns the index of the layer in a list of layers; the default is the top.
+        """
         auxiliary_layers.add(layer)
-        add_quietly(self.viewer, layer)
+        add_quietly(self.viewer, layer, place(self.viewer.layers))
 
     def on_close(self, call: Callable[[], object]) -> None:
         """Call a method when the widget is destroyed, to cancel work or to remove layers.

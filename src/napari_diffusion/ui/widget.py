@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
+from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
@@ -127,6 +128,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.context.on_close(self._disconnect_page)
         self._undocked = Undocked(self.native, self._leave)
         self._update_tab_order()
+        commands.register(self)
 
     def _connect(self) -> None:
         form = self.form
@@ -245,7 +247,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         request, limit = self._output_request(), Preferences.read().memory
 
         def work(control: TaskControl) -> tuple[str, str]:
-            problem = settings.unread_problem()
+            problem, _ = settings.problem_and_run(request, read=False)
             planned = outputs.plan_run(problem, request, settings.execution, limit)
             seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
             return pace.in_brief(seconds, planned.memory), planned.describe()

@@ -80,10 +80,10 @@ def selected_by_user() -> bool:
     return not _programmatic_depth[0]
 
 
-def add_quietly(viewer: Any, layer: Any) -> None:
-    """Add a layer and restore the selection."""
+def add_quietly(viewer: Any, layer: Any, place: int) -> None:
+    """Add a layer at an index of the list of layers, and restore the selection."""
     selected, active = set(viewer.layers.selection), viewer.layers.selection.active
     with programmatic_selection():
-        viewer.add_layer(layer)
+        viewer.layers.insert(place, layer)
         viewer.layers.selection = selected
         viewer.layers.selection.active = active

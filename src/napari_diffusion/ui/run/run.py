@@ -79,7 +79,10 @@ class Run:
         limit: int | None,
     ) -> Run:
         """Return a run on a layer, whose style is read now."""
-        return cls(viewer, settings, outputs_request, limit, LayerStyle.of(layer))
+        style = LayerStyle.of(layer)
+        if settings.region is not None:
+            style = style.at_voxel([part.start for part in settings.region])
+        return cls(viewer, settings, outputs_request, limit, style)
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
@@ -87,14 +90,14 @@ class Run:
 
     def _work(self, control: TaskControl) -> RunResult:
         """Filter the image; called in a thread."""
-        problem, execution = self.settings.problem(), self.settings.execution
+        execution, request = self.settings.execution, self.outputs_request
+        problem, run = self.settings.problem_and_run(request)
         # Refuse a run that cannot be done before waiting for its kernels.
-        planned = outputs.plan_run(problem, self.outputs_request, execution, self.limit)
+        planned = outputs.plan_run(problem, request, execution, self.limit)
         wait_with_message(self.settings, control)
         began = time.monotonic()
-        result = outputs.run_with_outputs(
-            problem,
-            self.outputs_request,
+        result = run(
+            request,
             execution,
             progress=control.progress,
             cancel=control.cancel,
@@ -128,6 +131,8 @@ class Run:
         """Return the provenance of all layers of the run."""
         recipe, reached = self.settings.recipe, result.times[-1]
         notes: dict[str, Any] = {}
+        if self.settings.region is not None:
+            notes["region"] = [[part.start, part.stop] for part in self.settings.region]
         if stopped:
             stopped_at = {"time": reached, "frame": result.frame, "ordered": recipe.time}
             notes["stopped"] = stopped_at

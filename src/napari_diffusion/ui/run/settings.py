@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from napari_diffusion.ui.layers.axes import (
 )
 from napari_diffusion.ui.layers.labels import labels_on_grid
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
+from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows.outputs import OutputRequest, Outputs
+from napari_diffusion.workflows.region_run import RegionRun
 from napari_diffusion.workflows.warmup import brief
 
 
@@ -51,6 +55,9 @@ class Settings:
         Weight of each colour channel, as in `Geometry`.
     time_axes
         Axes of time; ``None`` where the names of the axes do not say.
+    region
+        Box of the image to filter, a slice for every axis; ``None`` for the whole image. The result
+        is that of the whole image in the box.
     """
 
     image: Any
@@ -59,6 +66,7 @@ class Settings:
     execution: Execution
     channel_weights: tuple[float | None, ...] | None = None
     time_axes: tuple[int, ...] | None = None
+    region: tuple[slice, ...] | None = None
 
     @property
     def model(self) -> Model:
@@ -83,6 +91,21 @@ class Settings:
         """Return the run on the image for a plan or a part; its labels are not read."""
         domain = Domain(labels=self.labels)
         return unread_problem(self.image, self.recipe, self.geometry, domain)
+
+    def problem_and_run(
+        self, request: OutputRequest, *, read: bool = True
+    ) -> tuple[Problem, Callable[..., Outputs]]:
+        """Return the problem to run, and the function that runs it.
+
+        The problem is that of the whole image, or that of the region with its surroundings. The
+        function takes the arguments of `run_with_outputs` without the problem. Without ``read``,
+        mask and labels are not read; the problem is then for a plan.
+        """
+        problem = self.problem() if read else self.unread_problem()
+        if self.region is None:
+            return problem, partial(outputs.run_with_outputs, problem)
+        part = RegionRun.of(problem, self.region, request, self.execution, read=read)
+        return part.problem, part.run
 
     @cached_property
     def plan_of_kernels(self) -> Plan | None:
