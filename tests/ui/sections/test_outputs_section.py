@@ -16,10 +16,10 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
+from napari_diffusion.ui.layers.result_names import result_title
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.run import run
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
-from napari_diffusion.ui.run.result_names import result_title
 from napari_diffusion.ui.run.task import REPORT_INTERVAL
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.workflows import outputs
