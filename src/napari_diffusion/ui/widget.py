@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
@@ -25,6 +26,7 @@ from napari_diffusion.ui.qt.layout import (
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
@@ -83,6 +85,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    card
+        What the last run has removed, above the status.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
@@ -105,7 +109,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
-        self.context = Context(napari_viewer, self.form, self.panel, self.native)
+        self.card = ResultCard(napari_viewer, self.panel.fail)
+        self.panel.result_place.append(self.card)
+        self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
         self.drawers[EXPERT].body.append(self.form.option_rows)
@@ -269,7 +275,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        run = Run.of(self._viewer, layer, settings, request, limit)
+        run = replace(Run.of(self._viewer, layer, settings, request, limit), target=self.card)
         measurement = self.suggesting.under_way
         if measurement is None:
             self.panel.add(run.queued_run())
