@@ -18,6 +18,7 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
+    name_controls,
     set_tab_order,
 )
 from napari_diffusion.ui.qt.slots import slot
@@ -135,6 +136,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         form.layout_changed.connect(self._update_tab_order)
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
+            drawer.opened.connect(self._show_drawer)
+        form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
         form.values.changed.connect(self._values_changed)
@@ -165,6 +168,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update_tab_order(self) -> None:
         set_tab_order(self.native)
+        name_controls(self.native)
+        self.scroll.guard()
+
+    @slot
+    def _show_drawer(self, drawer: Foldable) -> None:
+        self.scroll.reveal(drawer.button.native, drawer.native)
+
+    @slot
+    def _model_changed(self) -> None:
+        """Remove an error or a list of errors, which is about the settings before."""
+        if not self.panel.busy:
+            self.panel.clear(StatusKind.FAILED)
 
     @slot
     def _before_removal(self) -> None:

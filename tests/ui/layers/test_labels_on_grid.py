@@ -154,7 +154,8 @@ def test_run_preview_and_batch_refuse_labels_that_were_moved(
     )
     assert section.overlay.layer is None
     assert section.status.value.startswith(sentence)
-    assert gui.panel.plan.value.startswith(sentence)
+    assert gui.panel.state.kind is StatusKind.REFUSED
+    assert gui.panel.status.value.startswith(sentence)
     assert press_run(viewer, gui) is None
     assert gui.panel.status.value.startswith(sentence)
     assert "give both layers the same scale" in gui.panel.status.value
