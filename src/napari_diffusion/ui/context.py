@@ -16,7 +16,7 @@ from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
-from napari_diffusion.ui.run.result_card import ResultCard
+from napari_diffusion.ui.run.run import ResultTarget
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import when_destroyed
@@ -55,7 +55,7 @@ class Context:
     suggestion_changed = Signal()
 
     def __init__(
-        self, viewer: Any, form: Form, panel: RunPanel, card: ResultCard, native: Any
+        self, viewer: Any, form: Form, panel: RunPanel, card: ResultTarget, native: Any
     ) -> None:
         self.viewer = viewer
         self.result_card = card

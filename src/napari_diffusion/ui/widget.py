@@ -21,15 +21,17 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
+    name_controls,
     set_tab_order,
 )
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
-from napari_diffusion.ui.run.result_card import ResultCard
 from napari_diffusion.ui.run.run import Run
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.sample_buttons import SampleButtons
 from napari_diffusion.ui.sections.base import Section
@@ -156,6 +158,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         form.layout_changed.connect(self._update_tab_order)
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
+            drawer.opened.connect(self._show_drawer)
+        form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
         form.values.changed.connect(self._values_changed)
@@ -186,6 +190,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update_tab_order(self) -> None:
         set_tab_order(self.native)
+        name_controls(self.native)
+        self.scroll.guard()
+
+    @slot
+    def _show_drawer(self, drawer: Foldable) -> None:
+        self.scroll.reveal(drawer.button.native, drawer.native)
+
+    @slot
+    def _model_changed(self) -> None:
+        """Remove an error or a list of errors, which is about the settings before."""
+        if not self.panel.busy:
+            self.panel.clear(StatusKind.FAILED)
 
     @slot
     def _explain(self) -> None:

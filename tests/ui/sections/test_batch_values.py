@@ -7,8 +7,8 @@ import tifffile
 import napari_diffusion as nd
 from helpers.viewer import WAIT, filter_folder, open_section, wait_until_ended, wait_until_settled
 from napari_diffusion.ui.layers.siblings import channels_of
-from napari_diffusion.ui.run.batch_values import BatchValues
 from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.batch_values import BatchValues
 from napari_diffusion.workflows.file_values import MAX_SHARED
 
 
@@ -63,26 +63,26 @@ def test_suggested_for_each_gives_every_layer_its_own_values(two_layers, qtbot):
     viewer, widget, section = two_layers
     shown = widget.form.controls.value()
     run_batch(qtbot, widget, section, BatchValues.EACH)
-    found = results(viewer)
+    recipes = results(viewer)
     for name in ("quiet", "loud"):
         suggestion = nd.suggest(viewer.layers[name].data, shown, unit="pixel")
-        assert found[name].model == suggestion.model
-        assert found[name].time == suggestion.time
-    assert found["loud"].model.kappa > 3 * found["quiet"].model.kappa
+        assert recipes[name].model == suggestion.model
+        assert recipes[name].time == suggestion.time
+    assert recipes["loud"].model.kappa > 3 * recipes["quiet"].model.kappa
     names = [layer.name for layer in viewer.layers]
-    assert f"loud, edge-preserving κ {found['loud'].model.kappa:.3g}" in names
+    assert f"loud, edge-preserving κ {recipes['loud'].model.kappa:.3g}" in names
 
 
 def test_suggested_once_gives_all_layers_the_values_for_all_together(two_layers, qtbot):
     viewer, widget, section = two_layers
     shown = widget.form.controls.value()
     run_batch(qtbot, widget, section, BatchValues.ONCE)
-    found = results(viewer)
-    assert found["quiet"].model == found["loud"].model
-    assert found["quiet"].time == found["loud"].time
+    recipes = results(viewer)
+    assert recipes["quiet"].model == recipes["loud"].model
+    assert recipes["quiet"].time == recipes["loud"].time
     images = [viewer.layers[name].data for name in ("quiet", "loud")]
     suggestion = nd.suggest(images[0], shown, others=images[1:], unit="pixel")
-    assert (found["quiet"].model, found["quiet"].time) == (suggestion.model, suggestion.time)
+    assert (recipes["quiet"].model, recipes["quiet"].time) == (suggestion.model, suggestion.time)
 
 
 def test_layers_in_other_units_get_the_same_physical_values(open_alone, qtbot):
@@ -93,10 +93,10 @@ def test_layers_in_other_units_get_the_same_physical_values(open_alone, qtbot):
     section = open_section(widget, BatchSection)
     wait_until_settled(qtbot, widget)
     run_batch(qtbot, widget, section, BatchValues.ONCE)
-    found = results(viewer)
-    in_micrometers = found["nm"].in_unit("micrometer")
-    assert found["µm"].model.kappa == pytest.approx(in_micrometers.model.kappa)
-    assert found["µm"].time == pytest.approx(in_micrometers.time)
+    recipes = results(viewer)
+    in_micrometers = recipes["nm"].in_unit("micrometer")
+    assert recipes["µm"].model.kappa == pytest.approx(in_micrometers.model.kappa)
+    assert recipes["µm"].time == pytest.approx(in_micrometers.time)
 
 
 def test_layer_without_noise_is_listed_and_the_others_are_filtered(open_alone, qtbot):

@@ -159,9 +159,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.effect = wrapping_label()
             tip = "Factor by which the standard deviation of the noise shall fall."
             self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
-            self.reduction.unit = "times"
             parts = (self.reduction, self.suggest)
-            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise less by")
+            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
             self.strength_place = bare_container(self.amount, row, self.effect)
             self.value_rows = bare_container()
         else:

@@ -32,10 +32,14 @@ MAX_ERRORS_SHOWN = 5
 #: Steps of the progress bar.
 BAR_STEPS = 1000
 CANCEL_TOOLTIP = "End what is running; nothing is added."
+#: The bar is between two buttons at times [pixel].
+MIN_BAR_WIDTH = 40
 RUN_TOOLTIP = "Filter in the background and add the result as a new layer."
 STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
 PLAN_TOOLTIP = "The duration is an estimate; it gets better with every run."
+#: napari's theme gives a disabled button a border, by which it would be larger.
+SAME_SIZE = "QPushButton:disabled { border: 0px; }"
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
 
 
@@ -92,6 +96,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = ReplaceableTask()
         self._queue: deque[QueuedRun] = deque()
+        self._refusal = ""
         self._reset_counts()
         self._current: QueuedRun | None = None
         self._activity = Activity(self._cancel_current)
@@ -100,7 +105,9 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
+        self.bar.native.setMinimumWidth(MIN_BAR_WIDTH)
         self.cancel = PushButton(text="Cancel", tooltip=CANCEL_TOOLTIP, enabled=False)
+        self.cancel.native.setStyleSheet(SAME_SIZE)
         self.stop = PushButton(text="Stop and keep", tooltip=STOP_TOOLTIP, visible=False)
         self.cancel_all = PushButton(
             text="Cancel all", tooltip="End what is running and forget what waits.", visible=False
@@ -200,13 +207,16 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""
         self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}"
-        self.clear(StatusKind.REFUSED)
+        if self._refusal and self._state.text == self._refusal:
+            self.clear()  # a press of Run may have made it an error
+        self._refusal = ""
 
     def refuse(self, error: Exception) -> None:
         """Show why the settings on screen cannot be run."""
         self.plan.value, self.plan.tooltip = "", ""
+        self._refusal = screen_message(error)
         if not self.busy and not self.failed:
-            self.say(screen_message(error), StatusKind.REFUSED)
+            self.say(self._refusal, StatusKind.REFUSED)
 
     def _start_next(self) -> None:
         run = self._current = self._queue.popleft()

@@ -15,6 +15,8 @@ from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
 from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.new_layers import add_result
+from napari_diffusion.ui.layers.result_names import result_title, time_in_words
+from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_of_new_axis
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.layers.view_state import (
     ViewState,
@@ -24,9 +26,6 @@ from napari_diffusion.ui.layers.view_state import (
 )
 from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun, duration
-from napari_diffusion.ui.run.record import RunRecord, add_residual, unit_of_new_axis
-from napari_diffusion.ui.run.result_names import result_title, time_in_words
-from napari_diffusion.ui.run.result_words import result_sentences
 from napari_diffusion.ui.run.settings import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.workflows import outputs, pace
@@ -196,14 +195,14 @@ class Run:
                 new = [each for each in self.viewer.layers if each not in known]
                 move_above(self.viewer, source, new)
         if self.target is not None:
-            sentences = result_sentences(finished.removed, type(self.settings.model))
             self.target.show_run(
                 RunRecord(
                     viewer=self.viewer,
                     source=None if source is None else self.source,
                     layers=[*added, ref(layer)],
                     before=before,
-                    sentences=sentences,
+                    removed=finished.removed,
+                    model=type(self.settings.model),
                     image=self.settings.part,
                     style=self.style,
                     title=self.title,

@@ -17,13 +17,13 @@ from napari_diffusion.ui.layers.siblings import channels_of
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
-from napari_diffusion.ui.run.batch_values import MEASURING, BatchValues, choose_for_layers
 from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
+from napari_diffusion.ui.sections.batch_values import MEASURING, BatchValues, choose_for_layers
 from napari_diffusion.workflows.file_run import (
     FileOptions,
     files_of,

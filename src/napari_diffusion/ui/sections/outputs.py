@@ -12,10 +12,10 @@ import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
 from napari_diffusion.diagnostics.orientation import has_tensor
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
+from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
-from napari_diffusion.ui.run.result_names import result_title, time_in_words
 from napari_diffusion.ui.sections.base import Section
 
 _TENSOR_TIPS = {

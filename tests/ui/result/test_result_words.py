@@ -7,8 +7,8 @@ import pytest
 import napari_diffusion as nd
 from napari_diffusion.estimation.measurement.removed import Removed
 from napari_diffusion.models import all_models
-from napari_diffusion.ui.run.result_names import result_title
-from napari_diffusion.ui.run.result_words import (
+from napari_diffusion.ui.layers.result_names import result_title
+from napari_diffusion.ui.result.words import (
     NOT_TESTED,
     level_sentence,
     result_sentences,

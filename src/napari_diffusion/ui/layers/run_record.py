@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
+from napari_diffusion.estimation.measurement.removed import Removed
+from napari_diffusion.models import Model
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.layers.view_state import ViewState
@@ -65,8 +67,8 @@ class RunRecord:
         Layers that the run has added; the result is the last one.
     before
         Selection before, and the layers that were hidden.
-    sentences
-        Sentences of the card.
+    removed, model
+        What the run has removed, None where it was not measured, and the class of its model.
     image
         The filtered array; None after `release`.
     style, title, notes
@@ -81,7 +83,8 @@ class RunRecord:
     source: ref[Any] | None
     layers: Sequence[ref[Any]]
     before: ViewState
-    sentences: Sequence[str]
+    removed: Removed | None
+    model: type[Model]
     image: Any
     style: LayerStyle
     title: str

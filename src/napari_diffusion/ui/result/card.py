@@ -8,11 +8,12 @@ from weakref import WeakKeyDictionary
 
 from magicgui.widgets import CheckBox, Container, PushButton
 
-from napari_diffusion.ui.layers.side_by_side import SideBySide
+from napari_diffusion.ui.layers.run_record import RunRecord
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
-from napari_diffusion.ui.run.record import RunRecord
+from napari_diffusion.ui.result.side_by_side import SideBySide
+from napari_diffusion.ui.result.words import result_sentences
 from napari_diffusion.ui.run.run import symmetric_limit
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 from napari_diffusion.workflows.outputs import residual_of
@@ -96,7 +97,8 @@ class ResultCard(Container):  # type: ignore[type-arg]
         if record.source_layer is not None:
             self._last_of[record.source_layer] = record
         several = [f"{record.count} results; of the last one:"] if record.count > 1 else []
-        self.text.value = " ".join([*several, *record.sentences])
+        sentences = result_sentences(record.removed, record.model)
+        self.text.value = " ".join([*several, *sentences])
         self.visible = True
         self._update_buttons()
 
