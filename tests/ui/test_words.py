@@ -24,7 +24,7 @@ WIDGETS = ("Anisotropic diffusion", "Isotropic diffusion")
 MAX_WORDS = 20
 #: Words of developers and of mathematics, which a first screen must not contain.
 BANNED = re.compile(
-    r"explicit|implicit|\bscheme|\bsteps?\b|thread|MiB|kernel|compil|kappa|perona|malik|"
+    r"explicit|implicit|\bscheme|\bsteps?\b|thread|MiB|kernel|kappa|perona|malik|"
     r"conductance|diffusivity|diffusion time|\brecipe|float|dtype|tensor|SURE\b|isotropic|backend",
     re.IGNORECASE,
 )

@@ -19,7 +19,8 @@ class Words(NamedTuple):
 
 
 ISOTROPIC = Words(
-    "Gaussian smoothing (isotropic diffusion)", "Smooths everything alike, as a Gaussian filter."
+    "Gaussian smoothing (isotropic diffusion)",
+    "Blurs noise and details alike, like a Gaussian filter.",
 )
 ANISOTROPIC = Words(
     "Edge-preserving denoising (anisotropic diffusion)", "Removes noise and keeps edges."
