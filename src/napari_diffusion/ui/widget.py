@@ -159,6 +159,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
             drawer.opened.connect(self._show_drawer)
+        form.reasons.opened.connect(self._hide_empty_drawer)
         form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
@@ -189,9 +190,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
+        self._hide_empty_drawer()
         set_tab_order(self.native)
         name_controls(self.native)
         self.scroll.guard()
+
+    @slot
+    def _hide_empty_drawer(self) -> None:
+        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+        has_rows = bool(self.form.controls.rows) or not self.isotropic
+        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
 
     @slot
     def _show_drawer(self, drawer: Foldable) -> None:
@@ -256,8 +264,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
-        for container in (self.form.value_rows, self.form.option_rows):
-            align_labels(container)
+        for drawer in self.drawers.values():
+            align_labels(drawer)
         self._compilation.prepare()
         self.suggesting.update()
         self._make_plan()

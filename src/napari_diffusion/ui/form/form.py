@@ -40,6 +40,7 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
     keep_narrow,
+    put_label_above,
     wrapping_label,
 )
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
@@ -166,6 +167,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.strength_place = bare_container(self.strength, labels=False)
             row = bare_container(self.suggest, labels=False, label=" ")
             self.value_rows = bare_container(self.amount, row)
+            put_label_above(row)
+        put_label_above(self.amount)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -383,6 +386,7 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for row in (*controls.rows.values(), *controls.buttons):
             self.value_rows.insert(self._end_of_parameters, row)
+            put_label_above(row)
             self._end_of_parameters += 1
 
     def _unit_choices(self, _: Any) -> list[str]:
