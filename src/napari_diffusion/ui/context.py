@@ -84,6 +84,7 @@ class Context:
         """
         return None if self.layer is None else self._form.region.region(self.layer)
 
+    @property
     def suggestion(self) -> Suggestion | None:
         """The suggestion at the chosen strength; ``None`` before it and where there is none."""
         return self._form.values.suggestion

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from napari_diffusion.ui.overlay.visible_region import Part
 from napari_diffusion.ui.run.panel import duration
 
+STARTING_VALUES = "Preview with starting values: the noise is still being measured."
 COMPUTING = "Computing the preview… A smaller amount or a smaller preview (Preferences) is faster."
 
 

@@ -18,6 +18,7 @@ from napari_diffusion.ui.overlay.overlay_layer import Shown
 from napari_diffusion.ui.overlay.preview_layer import PreviewOverlay
 from napari_diffusion.ui.overlay.preview_words import (
     COMPUTING,
+    STARTING_VALUES,
     describe_compilation,
     describe_draft,
     describe_exact,
@@ -92,7 +93,7 @@ class PreviewSection(Section):
         self.comparison = Compare(self.context, self.overlay)
         self._key = HoldKey(self.context.parent, COMPARE_KEY, self.comparison)
         self._start_time = 0.0
-        self._draft_text = ""
+        self._draft_text = self._text_of_values = ""
         self._compile_timer = QTimer(self.context.parent)
         self._compile_timer.setInterval(POLL_INTERVAL_MS)
         self._compile_timer.timeout.connect(self._show_progress)
@@ -112,6 +113,7 @@ class PreviewSection(Section):
         viewer.dims.events.ndisplay.connect(self._view_changed)
         grid(viewer).events.enabled.connect(self._view_changed)
         self.context.settings_changed.connect(self._update_button)
+        self.context.suggestion_changed.connect(self._measured)
         self._view_changed()
         self._update_button()
         self._switch()
@@ -230,10 +232,11 @@ class PreviewSection(Section):
         is_draft = state.preview.refine is not None
         place = self._place_of(state.part)
         if is_draft:
-            self._draft_text = describe_draft(place, state.preview.seconds)
-            self._set_status(self._draft_text, is_draft=True)
+            text = self._draft_text = describe_draft(place, state.preview.seconds)
         else:
-            self._set_status(describe_exact(place, time.monotonic() - self._start_time))
+            text = describe_exact(place, time.monotonic() - self._start_time)
+        self._set_status(STARTING_VALUES if self.context.measuring else text, is_draft)
+        self._text_of_values = text
         # An early draft is made before the kernels are compiled. It has a region of its own.
         if is_draft and state.preview.region is not None:
             self._show_progress()
@@ -245,6 +248,12 @@ class PreviewSection(Section):
         layer = self.context.layer
         shown = displayed(self.context.viewer, layer)
         return describe_part(part, shown, layer.ndim, self.overlay.is_framed)
+
+    @slot
+    def _measured(self) -> None:
+        """Drop the remark on starting values once the image is measured."""
+        if self.status.value == STARTING_VALUES and not self.context.measuring:
+            self.status.value = self._text_of_values
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text
