@@ -52,7 +52,7 @@ def test_demo_window_shows_both_volumes_side_by_side(make_napari_viewer, monkeyp
     assert original.contrast_limits == filtered.contrast_limits
     assert getattr(viewer, "canvas", viewer).grid.enabled
     docks = viewer.window._qt_window.findChildren(QDockWidget)
-    assert any("Anisotropic diffusion" in dock.windowTitle() for dock in docks)
+    assert any(demo.WIDGET in dock.windowTitle() for dock in docks)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import replacing, write_error
 
+#: Name of the widget in the manifest; the import of its class would need Qt.
+WIDGET = "Edge-preserving denoising (anisotropic diffusion)"
+
 #: Chosen by eye: the residual looks like noise, without visible anatomy.
 _OPTIONS: dict[str, Any] = {
     "model": "perona-malik",
@@ -88,7 +91,7 @@ def show() -> None:
     # The grid belongs to the canvas since napari 0.9.
     getattr(viewer, "canvas", viewer).grid.enabled = True
     viewer.dims.set_current_step(0, len(volume) // 2)
-    viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
+    viewer.window.add_plugin_dock_widget("napari-diffusion", WIDGET)
     mention(
         "napari shows a real MRI volume before and after anisotropic diffusion; "
         "close the window to end."

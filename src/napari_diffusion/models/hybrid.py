@@ -52,7 +52,12 @@ class Hybrid(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+        1.0,
+        "Smoothing before the gradient is read.",
+        unit="length",
+        ge=0,
+        suggest="scale",
+        label="Pre-smoothing σ",
     )
     rho: float = param(
         1.0,

@@ -54,6 +54,7 @@ class PeronaMalik(Model):
         unit="length",
         ge=0,
         suggest="scale",
+        label="Pre-smoothing σ",
     )
     kappa_map: ThresholdMap | None = threshold_map("kappa")
 

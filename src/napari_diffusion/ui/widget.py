@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
@@ -11,7 +12,7 @@ from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
-from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.foldable import Foldable
@@ -19,15 +20,17 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
+    name_controls,
     set_tab_order,
 )
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
-from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
@@ -36,7 +39,7 @@ from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.suggesting import SuggestionController
-from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows import outputs, pace
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
@@ -82,18 +85,20 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    card
+        What the last run has removed, above the status.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
     isotropic: ClassVar[bool]
-    #: What it does to a picture.
-    sentence: ClassVar[str]
+    #: Its name, and what it does to a picture.
+    words: ClassVar[Words]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
-        self.header = Header(self.sentence)
+        self.header = Header(self.words.sentence)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
             widgets=[self.header, self.form, *self.drawers.values()], labels=False
@@ -104,7 +109,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
-        self.context = Context(napari_viewer, self.form, self.panel, self.native)
+        self.card = ResultCard(napari_viewer, self.panel.fail)
+        self.panel.result_place.append(self.card)
+        self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
         self.drawers[EXPERT].body.append(self.form.option_rows)
@@ -138,6 +145,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         form.layout_changed.connect(self._update_tab_order)
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
+            drawer.opened.connect(self._show_drawer)
+        form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
         form.values.changed.connect(self._values_changed)
@@ -168,6 +177,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update_tab_order(self) -> None:
         set_tab_order(self.native)
+        name_controls(self.native)
+        self.scroll.guard()
+
+    @slot
+    def _show_drawer(self, drawer: Foldable) -> None:
+        self.scroll.reveal(drawer.button.native, drawer.native)
+
+    @slot
+    def _model_changed(self) -> None:
+        """Remove an error or a list of errors, which is about the settings before."""
+        if not self.panel.busy:
+            self.panel.clear(StatusKind.FAILED)
 
     @slot
     def _before_removal(self) -> None:
@@ -219,7 +240,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     # ---- plan, run
 
     def _make_plan(self) -> None:
-        """Show the plan of the run: steps and memory; none while the values are not known."""
+        """Show what a run takes, time and memory; nothing while the values are not known."""
         if self.context.measuring:
             self._plans.drop()
             self.panel.plan.value = ""
@@ -227,18 +248,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.plan.value = screen_message(error)
+            self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
-        def work(control: TaskControl) -> str:
+        def work(control: TaskControl) -> tuple[str, str]:
             problem, _ = settings.problem_and_run(request, read=False)
-            return outputs.describe_run(problem, request, settings.execution, limit)
+            planned = outputs.plan_run(problem, request, settings.execution, limit)
+            seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
+            return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        def show(text: str) -> None:
-            self.panel.plan.value = text
-
-        self._plans.start(work, show, lambda error: show(screen_message(error)))
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
@@ -255,7 +275,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        run = Run.of(self._viewer, layer, settings, request, limit)
+        run = replace(Run.of(self._viewer, layer, settings, request, limit), target=self.card)
         measurement = self.suggesting.under_way
         if measurement is None:
             self.panel.add(run.queued_run())
@@ -268,11 +288,11 @@ class IsotropicDiffusion(DiffusionWidget):
     """Widget of the isotropic models, which smooth equally in all directions."""
 
     isotropic = True
-    sentence = ISOTROPIC
+    words = ISOTROPIC
 
 
 class AnisotropicDiffusion(DiffusionWidget):
     """Widget of the anisotropic models, which smooth inside regions and keep edges."""
 
     isotropic = False
-    sentence = ANISOTROPIC
+    words = ANISOTROPIC

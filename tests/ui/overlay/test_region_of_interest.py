@@ -59,7 +59,7 @@ def test_preview_shows_the_region_and_follows_the_shape(open_preview, qtbot, noi
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(2, 3), slice(3, 11), slice(4, 13))
     assert section.overlay.layer.bounding_box.visible
-    assert "framed 8 × 9 pixels" in section.status.value
+    assert "the region, 8 × 9 pixels" in section.status.value
     # In another plane, too: the rectangle limits the axes along which it extends.
     viewer.dims.set_current_step(0, 4)
     wait_for_preview(qtbot, gui)

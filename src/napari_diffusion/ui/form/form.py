@@ -17,6 +17,7 @@ from napari_diffusion.models import Model, all_models
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
 from napari_diffusion.ui.form.explanation import Explanation
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
@@ -158,9 +159,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.effect = wrapping_label()
             tip = "Factor by which the standard deviation of the noise shall fall."
             self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
-            self.reduction.unit = "times"
             parts = (self.reduction, self.suggest)
-            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise less by")
+            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
             self.strength_place = bare_container(self.amount, row, self.effect)
             self.value_rows = bare_container()
         else:
@@ -446,9 +446,9 @@ class Form(Container):  # type: ignore[type-arg]
         """
         model = type(recipe.model)
         if model not in self.model.choices:
-            other = "Isotropic" if model.isotropic else "Anisotropic"
+            other = ISOTROPIC if model.isotropic else ANISOTROPIC
             raise ValueError(
-                f"{model.title} is a model of the widget {other} diffusion; load the recipe there."
+                f"{model.title} is a model of the widget {other.title}; load the recipe there."
             )
         recipe = recipe.in_unit(units.canonical(self._unit))
         check_range(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, metadata
+from typing import NamedTuple
 
 from magicgui.widgets import Container, PushButton
 from qtpy.QtCore import Qt, QUrl
@@ -11,8 +12,20 @@ from qtpy.QtGui import QDesktopServices
 from napari_diffusion.ui.qt.layout import NO_MARGINS, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 
-ISOTROPIC = "Smooths everything alike, as a Gaussian filter."
-ANISOTROPIC = "Removes noise and keeps edges."
+
+class Words(NamedTuple):
+    """Name of a widget in the menu, and what it does to a picture."""
+
+    title: str
+    sentence: str
+
+
+ISOTROPIC = Words(
+    "Gaussian smoothing (isotropic diffusion)", "Smooths everything alike, as a Gaussian filter."
+)
+ANISOTROPIC = Words(
+    "Edge-preserving denoising (anisotropic diffusion)", "Removes noise and keeps edges."
+)
 
 
 def documentation_url() -> str | None:

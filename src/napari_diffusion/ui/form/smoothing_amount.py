@@ -50,7 +50,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         self._filling = False
         self.edited = False
         self.kind = ComboBox(
-            choices=[SIGMA, WIDTH, TIME],
+            choices=[("σ", SIGMA), (WIDTH, WIDTH), (TIME, TIME)],
             value=SIGMA,
             tooltip="What the number says; the time stays as it is.",
         )
@@ -63,7 +63,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         self.line = StateLine(TIME_NAME, with_slider=True)
         self.others = wrapping_label()
         super().__init__(
-            widgets=[row, self.line, self.others], labels=False, label="Smoothing", tooltip=tooltip
+            widgets=[row, self.line, self.others], labels=False, label=TIME_NAME, tooltip=tooltip
         )
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)

@@ -15,6 +15,7 @@ from napari_diffusion.core import units
 from napari_diffusion.core.axes.names import time_axes
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem, unread_problem
 from napari_diffusion.models import Model
@@ -106,6 +107,20 @@ class Settings:
             return problem, partial(outputs.run_with_outputs, problem)
         part = RegionRun.of(problem, self.region, request, self.execution, read=read)
         return part.problem, part.run
+
+    @property
+    def part(self) -> Any:
+        """The part of the image that the result covers."""
+        return self.image if self.region is None else self.image[self.region]
+
+    def part_problem(self) -> Problem:
+        """Return the run on the part of the image that the result covers, to measure that part."""
+        problem = self.problem()
+        if self.region is None:
+            return problem
+        block = HaloBlock.around(problem, self.region, [0] * len(problem.axes))
+        domain = Domain(labels=block.crop(problem.domain.labels), place=block.place())
+        return make_problem(self.part, self.recipe, self.geometry, domain)
 
     @cached_property
     def plan_of_kernels(self) -> Plan | None:

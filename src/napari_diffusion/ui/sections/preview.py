@@ -93,7 +93,7 @@ class PreviewSection(Section):
         self.comparison = Compare(self.context, self.overlay)
         self._key = HoldKey(self.context.parent, COMPARE_KEY, self.comparison)
         self._start_time = 0.0
-        self._draft_text = self._text_of_values = ""
+        self._draft_text = ""
         self._compile_timer = QTimer(self.context.parent)
         self._compile_timer.setInterval(POLL_INTERVAL_MS)
         self._compile_timer.timeout.connect(self._show_progress)
@@ -235,8 +235,9 @@ class PreviewSection(Section):
             text = self._draft_text = describe_draft(place, state.preview.seconds)
         else:
             text = describe_exact(place, time.monotonic() - self._start_time)
-        self._set_status(STARTING_VALUES if self.context.measuring else text, is_draft)
-        self._text_of_values = text
+        self._set_status(text, is_draft)
+        if self.context.measuring:
+            self.status.value = f"{text} {STARTING_VALUES}"
         # An early draft is made before the kernels are compiled. It has a region of its own.
         if is_draft and state.preview.region is not None:
             self._show_progress()
@@ -247,13 +248,13 @@ class PreviewSection(Section):
         """Return a part in words."""
         layer = self.context.layer
         shown = displayed(self.context.viewer, layer)
-        return describe_part(part, shown, layer.ndim, self.overlay.is_framed)
+        return describe_part(part, shown, layer.ndim, self.context.region)
 
     @slot
     def _measured(self) -> None:
         """Drop the remark on starting values once the image is measured."""
-        if self.status.value == STARTING_VALUES and not self.context.measuring:
-            self.status.value = self._text_of_values
+        if not self.context.measuring:
+            self.status.value = self.status.value.removesuffix(f" {STARTING_VALUES}")
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text

@@ -40,6 +40,8 @@ class ValueRow(Container):  # type: ignore[type-arg]
         self.control, self._name = control, parameter.name
         positive = parameter.suggest is not None and parameter.gt == 0
         has_slider = positive and isinstance(control, QuantityBox)
+        if isinstance(control, QuantityBox) and not has_slider:
+            control.hide_arrows()  # the state stands beside the number
         label = control.label or parameter.name
         self.line = StateLine(label, with_slider=has_slider)
         super().__init__(
