@@ -11,6 +11,8 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -231,6 +233,14 @@ def name_controls(top: QWidget) -> None:
             tooltip = native.toolTip() or getattr(native.parentWidget(), "toolTip", str)()
             name = _label_before(native, top) or tooltip.partition(".")[0]
             native.setAccessibleName(name)
+
+
+def name_parts(native: QWidget, name: str) -> None:
+    """Give the parts of a control, such as slider and number, its tooltip and a name."""
+    for part in native.findChildren(QWidget):
+        if isinstance(part, QAbstractSlider | QAbstractSpinBox):
+            part.setToolTip(native.toolTip())
+            part.setAccessibleName(name)
 
 
 def _label_before(native: QWidget, top: QWidget) -> str:
