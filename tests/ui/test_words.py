@@ -34,7 +34,8 @@ CONTROLS = (QAbstractButton, QComboBox, QAbstractSlider, QAbstractSpinBox, QLine
 def described(native):
     """Class, text and tooltip of a Qt widget, for messages."""
     text, above = getattr(native, "text", str)(), native.parentWidget()
-    return f"{type(native).__name__} {text!r} ({native.toolTip()!r}) in {above.toolTip()!r}"
+    names = f"{type(native).__name__} in {type(above).__name__} {above.toolTip()!r}"
+    return f"{names}: {text!r} ({native.toolTip()!r})"
 
 
 def children(native):

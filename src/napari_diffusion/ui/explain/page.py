@@ -97,6 +97,8 @@ class ExplainPage(QWidget):
         self.topics[0].setChecked(True)
         self.view = FigureView()
         self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setToolTip("Drag to see the effect.")
+        self.slider.setAccessibleName("Position in the figure")
         self.play = QPushButton(PLAY)
         self.play.setToolTip("Play the figure, or stop it.")
         self.play.setAccessibleName("Play or stop the figure")

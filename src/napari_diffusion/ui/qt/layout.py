@@ -235,11 +235,11 @@ def name_controls(top: QWidget) -> None:
             native.setAccessibleName(name)
 
 
-def name_parts(native: QWidget, name: str) -> None:
-    """Give the parts of a control, such as slider and number, its tooltip and a name."""
-    for part in native.findChildren(QWidget):
+def name_parts(native: QWidget, name: str, tooltip: str) -> None:
+    """Give a control and its parts, such as slider and number, a name and a tooltip."""
+    for part in (native, *native.findChildren(QWidget)):
         if isinstance(part, QAbstractSlider | QAbstractSpinBox):
-            part.setToolTip(native.toolTip())
+            part.setToolTip(tooltip)
             part.setAccessibleName(name)
 
 

@@ -82,7 +82,7 @@ class PreviewSection(Section):
         tip = "What to preview in 3-D view: a box in the middle, or a plane across one axis."
         self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
         self.place = Slider(value=0, min=0, max=1, label="Slice", tooltip="Where the plane is.")
-        name_parts(self.place.native, "Slice")
+        name_parts(self.place.native, "Slice", "Where the plane is.")
         keep_narrow(self.cut)
         self.solid = bare_container(self.cut, self.place)
         self.status = wrapping_label()
