@@ -250,7 +250,7 @@ def run_with_snapshots(walk: Walkthrough, viewer: Any, window: Any, widget: Any)
     save(widget.native, "scrub.png")
     outputs.stop.native.click()
     outputs.box.open = False
-    residual = next(layer for layer in viewer.layers if "removed" in layer.name)
+    residual = next(layer for layer in viewer.layers if "residual" in layer.name)
     for layer in viewer.layers:
         layer.visible = layer is residual
     walk.add(

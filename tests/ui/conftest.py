@@ -21,6 +21,7 @@ from napari_diffusion.ui import background_compilation
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt import slots
 from napari_diffusion.ui.run import kernels, task
+from napari_diffusion.ui.sections import preview
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
 from napari_diffusion.workflows import outputs
@@ -91,6 +92,16 @@ def preferences(monkeypatch):
     current = [Preferences()]
     monkeypatch.setattr(Preferences, "read", classmethod(lambda cls: current[0]))
     return current
+
+
+@pytest.fixture(autouse=True)
+def preview_at_opening(monkeypatch):
+    """Let the preview be off when a widget opens: most tests count the layers of a viewer.
+
+    It is a function that switches it on, as it is for users.
+    """
+    monkeypatch.setattr(preview, "ON_AT_OPENING", False)
+    return lambda: monkeypatch.setattr(preview, "ON_AT_OPENING", True)
 
 
 @pytest.fixture

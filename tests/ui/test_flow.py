@@ -18,7 +18,7 @@ def test_mri_sample_is_filtered(open_widget, press_run):
     model = widget.form.controls.value()
     expected = nd.diffuse(source.data, model, time=widget.form.amount.time, spacing=(2.2, 2.0, 2.0))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
-    assert layer.name == f"{source.name} [Perona-Malik]"
+    assert layer.name == f"{source.name}, edge-preserving κ {model.kappa:.3g}"
     assert layer.units == source.units
     assert tuple(layer.scale) == tuple(source.scale)
     assert "Done" in widget.panel.status.value
@@ -186,8 +186,8 @@ def test_each_run_adds_a_new_layer(open_alone, press_run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     first, second = press_run(viewer, widget), press_run(viewer, widget)
-    title = nd.Linear.title
-    assert [layer.name for layer in viewer.layers] == ["a", f"a [{title}]", f"a [{title} 2]"]
+    name = f"a, Gaussian σ {nd.equivalent_sigma(widget.form.amount.time):.3g} pixel"
+    assert [layer.name for layer in viewer.layers] == ["a", name, f"{name} (2)"]
     assert [layer.metadata["napari-diffusion"]["source"] for layer in (first, second)] == ["a", "a"]
     np.testing.assert_array_equal(first.data, second.data)
 

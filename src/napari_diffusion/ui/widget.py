@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
+from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
@@ -24,6 +26,7 @@ from napari_diffusion.ui.qt.layout import (
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
@@ -82,6 +85,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    card
+        What the last run has removed, above the status.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
@@ -104,7 +109,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
-        self.context = Context(napari_viewer, self.form, self.panel, self.native)
+        self.card = ResultCard(napari_viewer, self.panel.fail)
+        self.panel.result_place.append(self.card)
+        self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
         self.drawers[EXPERT].body.append(self.form.option_rows)
@@ -127,6 +134,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.context.on_close(self._disconnect_page)
         self._undocked = Undocked(self.native, self._leave)
         self._update_tab_order()
+        commands.register(self)
 
     def _connect(self) -> None:
         form = self.form
@@ -138,6 +146,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
             drawer.opened.connect(self._show_drawer)
+        form.reasons.opened.connect(self._hide_empty_drawer)
         form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
@@ -168,9 +177,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
+        self._hide_empty_drawer()
         set_tab_order(self.native)
         name_controls(self.native)
         self.scroll.guard()
+
+    @slot
+    def _hide_empty_drawer(self) -> None:
+        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+        has_rows = bool(self.form.controls.rows) or not self.isotropic
+        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
 
     @slot
     def _show_drawer(self, drawer: Foldable) -> None:
@@ -223,8 +239,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
-        for container in (self.form.value_rows, self.form.option_rows):
-            align_labels(container)
+        for drawer in self.drawers.values():
+            align_labels(drawer)
         self._compilation.prepare()
         self.suggesting.update()
         self._make_plan()
@@ -245,7 +261,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         request, limit = self._output_request(), Preferences.read().memory
 
         def work(control: TaskControl) -> tuple[str, str]:
-            problem = settings.unread_problem()
+            problem, _ = settings.problem_and_run(request, read=False)
             planned = outputs.plan_run(problem, request, settings.execution, limit)
             seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
             return pace.in_brief(seconds, planned.memory), planned.describe()
@@ -267,7 +283,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        run = Run.of(self._viewer, layer, settings, request, limit)
+        run = replace(Run.of(self._viewer, layer, settings, request, limit), target=self.card)
         measurement = self.suggesting.under_way
         if measurement is None:
             self.panel.add(run.queued_run())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.core.arrays import Image, shape_and_dtype
-from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.dtypes import result_dtype
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import FreeMemory, format_bytes, free_memory
@@ -277,7 +277,7 @@ def run_with_outputs(
     if stack is not None and kept:
         outputs = Outputs(stack[:kept], times[:kept])
         last = stack[kept - 1]
-    residual = _residual(image, last) if request.residual else None
+    residual = residual_of(image, last) if request.residual else None
     # The maps are those of the result, whose hot and dead voxels are replaced already.
     recipe = replace(recipe, impulses="keep")
     final = unread_problem(last, recipe, problem.geometry, problem.domain)
@@ -306,14 +306,15 @@ def _drain(states: Generator[State, None, None], stop: CancelEvent | None) -> tu
         return state.image, state
 
 
-def _residual(image: Any, result: Image) -> Image:
-    """Return image minus result in floating point.
+def residual_of(image: Any, result: Image, cancel: CancelEvent | None = None) -> Image:
+    """Return image minus result in floating point, or end with `Cancelled`.
 
     The image is read in pieces along the first axis: it may be lazy and larger than the memory.
     """
     _, dtype = shape_and_dtype(image, "image")
     difference = np.empty(result.shape, result_dtype(dtype, False))
     for i in range(len(difference)):
+        poll(cancel)
         with np.errstate(invalid="ignore"):  # infinite values are kept, and inf - inf is NaN
             difference[i] = np.asarray(image[i], difference.dtype) - result[i]
     return difference

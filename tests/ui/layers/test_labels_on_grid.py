@@ -14,6 +14,7 @@ from helpers.viewer import (
     wait_until_settled,
 )
 from napari_diffusion.ui.layers.labels import code_of_reorientation, labels_on_grid
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 

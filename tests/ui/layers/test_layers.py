@@ -113,10 +113,10 @@ def test_result_has_the_style_of_its_source():
         viewer,
         np.zeros((3, 4, 5), np.float32),
         style.LayerStyle.of(source),
-        "Perona-Malik",
+        "edge-preserving κ 3.4",
         {"source": "brain"},
     )
-    assert result.name == "brain [Perona-Malik]"
+    assert result.name == "brain, edge-preserving κ 3.4"
     assert viewer.layers[-1] is result
     before, after = source.as_layer_data_tuple()[1], result.as_layer_data_tuple()[1]
     compared = [key for key in before if key not in ("name", "metadata")]

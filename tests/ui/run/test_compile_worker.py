@@ -66,7 +66,9 @@ def test_worker_compiles_the_shown_model_and_ends_with_the_widget(tmp_path):
     assert report["alive"] == [True]  # other models are still to be compiled
     assert report["ends"] == [True]
     # The result is that of a run that was ordered during the compilation.
-    assert report["layers"] == ["Image", "Image [Perona-Malik]"]
+    source, result = report["layers"]
+    assert source == "Image"
+    assert result.startswith("Image, edge-preserving κ ")
     said = report["said"]
     assert any(text.startswith("Filtering Image… Preparing Perona-Malik") for text in said)
     assert any(text.startswith("Preparing Perona-Malik") for text in said)

@@ -85,7 +85,7 @@ def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
         viewer.layers.clear()
     for with_opacity, colours in zip(*kept, strict=True):
         one, other = np.asarray(with_opacity.data), np.asarray(colours.data)
-        if "removed" in with_opacity.name:
+        if "residual" in with_opacity.name:
             assert (one[3] == 0).all()
             one = one[:3]
         elif with_opacity.name.endswith("]") and getattr(with_opacity, "rgb", False):

@@ -16,6 +16,7 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
+from napari_diffusion.ui.layers.result_names import result_title
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.run import run
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
@@ -49,7 +50,7 @@ def test_snapshots_are_an_axis_with_a_slider(open_widget, press_run, qtbot, nois
     assert widget.panel.plan.tooltip.startswith("4 snapshots")
     stack = press_run(viewer, widget)
     times = outputs.OutputRequest(snapshots=4).times(widget.form.amount.time)
-    assert stack.name == f"a [{nd.Linear.title}, 4 snapshots]"
+    assert stack.name == f"a, {result_title(widget.form.recipe())}, 4 snapshots"
     assert stack.axis_labels == ("diffusion time", "z", "y", "x")
     assert [str(unit) for unit in stack.units] == [
         "dimensionless",
@@ -85,7 +86,8 @@ def test_snapshots_are_an_axis_with_a_slider(open_widget, press_run, qtbot, nois
     recipe = nd.Recipe.from_dict(kept.metadata["napari-diffusion"]["recipe"])
     np.testing.assert_array_equal(recipe.diffuse(noisy), kept.data, strict=True)
     assert kept.units == source.units
-    assert kept.name == f"a [{nd.Linear.title} at {times[2]:.3g} µm²]"
+    sigma = nd.equivalent_sigma(times[2])
+    assert kept.name == f"a, Gaussian σ {sigma:.3g} µm at {times[2]:.3g} µm²"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -253,7 +255,7 @@ def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, fake_ru
     notes = layer.metadata["napari-diffusion"]
     assert notes["stopped"] == {"time": reached, "frame": 0, "ordered": 2 * reached}
     assert notes["recipe"]["time"] == (reached if frames == 1 else 2 * reached)
-    assert layer.name == f"a [{nd.Linear.title} stopped at {reached:.3g}]"
+    assert layer.name.endswith(f" stopped at {reached:.3g} pixel²")
     assert "Stopped" in widget.panel.status.value
 
 
@@ -273,11 +275,11 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
     stack = next(layer for layer in viewer.layers if "snapshots" in layer.name)
-    removed = next(layer for layer in viewer.layers if "removed" in layer.name)
+    removed = next(layer for layer in viewer.layers if "residual" in layer.name)
     kept, reached = len(stack.data), stack.metadata["napari-diffusion"]["times"][-1]
     assert 0 < kept < 5
     assert widget.panel.status.value.startswith("Stopped in")
-    assert f"{kept} snapshots stopped at {reached:.3g}" in stack.name
+    assert f"{kept} snapshots stopped at {reached:.3g} pixel²" in stack.name
     image, ordered = widget.form.layer.value.data, widget.form.amount.time
     for layer, result in ((stack, stack.data[-1]), (removed, image - removed.data)):
         notes = layer.metadata["napari-diffusion"]

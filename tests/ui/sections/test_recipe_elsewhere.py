@@ -203,8 +203,7 @@ def test_changed_preferences_apply_at_once(open_alone, qtbot, noisy, preferences
     preferences[0] = type(preferences[0])(memory=1)
     page.threads = before + 1
     try:
-        qtbot.waitUntil(
-            lambda: "at most 1 B are allowed" in widget.panel.status.value, timeout=WAIT
-        )
+        text = "at most 1 B are allowed"
+        qtbot.waitUntil(lambda: text in widget.panel.status.value, timeout=WAIT)
     finally:
         page.threads = before

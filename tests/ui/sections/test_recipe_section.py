@@ -205,7 +205,7 @@ def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy
     second = press_run(viewer, widget)
     assert viewer.layers.selection.active == second
     assert len(section.steps.choices) == 2
-    assert section.steps.current_choice == "2. Perona-Malik of a [Perona-Malik]"
+    assert section.steps.current_choice == "2. Perona-Malik of a, edge-preserving κ 7.25"
     assert "kappa 3.5" in section.step.value
     section.steps.value = 0
     assert "kappa 7.25 intensity/µm" in section.step.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, Label, PushButton, Widget
@@ -20,6 +21,7 @@ from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
+from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.form.shown_values import ShownValues
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
 from napari_diffusion.ui.layers.axes import (
@@ -38,6 +40,7 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
     keep_narrow,
+    put_label_above,
     wrapping_label,
 )
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
@@ -72,6 +75,8 @@ class Form(Container):  # type: ignore[type-arg]
         Signals, as in `Context`.
     layout_changed
         Signal: controls were added, removed, shown or hidden.
+    region
+        Choice of the region of interest, which the preview places below its controls.
     structure
         Choice of what the image shows; ``None`` in the isotropic widget.
     strength
@@ -164,6 +169,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.strength_place = bare_container(self.strength, labels=False)
             row = bare_container(self.suggest, labels=False, label=" ")
             self.value_rows = bare_container(self.amount, row)
+            put_label_above(row)
+        put_label_above(self.amount)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -175,12 +182,13 @@ class Form(Container):  # type: ignore[type-arg]
         self.option_rows = self.run_options.box
         self.option_rows.insert(0, self.model)
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
+        self.region = RegionChoice(self._viewer, self.fail)
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
         self.model.changed.connect(self._show_model)
         self.unit.changed.connect(self._unit_chosen)
-        for container in (self, self.value_rows, self.option_rows):
+        for container in (self, self.value_rows, self.option_rows, self.region):
             container.changed.connect(self._changed)
         self.table.toggled.connect(self.layout_changed)
         if self.structure is not None:
@@ -223,6 +231,7 @@ class Form(Container):  # type: ignore[type-arg]
         super().reset_choices()
         self.value_rows.reset_choices()
         self.option_rows.reset_choices()
+        self.region.reset_choices()
         self._follow_layer()
         self._changed()
 
@@ -379,6 +388,7 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for row in (*controls.rows.values(), *controls.buttons):
             self.value_rows.insert(self._end_of_parameters, row)
+            put_label_above(row)
             self._end_of_parameters += 1
 
     def _unit_choices(self, _: Any) -> list[str]:
@@ -483,4 +493,5 @@ class Form(Container):  # type: ignore[type-arg]
             labels=getattr(labels, "name", None),
             **self.run_options.recipe_options(),
         )
-        return Settings.of_recipe(layer, recipe, self.execution(), labels)
+        settings = Settings.of_recipe(layer, recipe, self.execution(), labels)
+        return replace(settings, region=self.region.region(layer))

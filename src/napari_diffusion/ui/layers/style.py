@@ -40,6 +40,18 @@ class LayerStyle:
         arguments = {key: value for key, value in state.items() if key not in _NOT_COPIED}
         return cls(layer.name, dict(layer.metadata), arguments, layer.contrast_limits_range)
 
+    def at_voxel(self, start: Sequence[int]) -> LayerStyle:
+        """Return the style of a part of the image that begins at a voxel."""
+        from napari.utils.transforms import Affine
+
+        old, ndim = self.arguments, len(self.arguments["scale"])
+        transform = Affine(
+            **{name: old[name] for name in ("scale", "rotate", "shear", "translate")}
+        )
+        moved = {"translate": tuple(transform(list(start)[:ndim]))}
+        kept = {key: value for key, value in old.items() if key not in _VIEW_3D}
+        return replace(self, arguments=kept | moved)
+
     def with_axis(
         self, name: str, positions: Sequence[float], unit: str = "dimensionless"
     ) -> LayerStyle:

@@ -16,12 +16,15 @@ from napari_diffusion.core.errors import DescribedError
 from napari_diffusion.ui.qt.double_clicks import DoubleClicksIgnored
 from napari_diffusion.ui.qt.layout import bare_container, reserve_height, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.run.activity import Activity
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 
 #: The remaining time is shown once a run has lasted this long [s].
 MIN_ELAPSED_S = 1.0
+#: A run is shown in napari's activity dock once it has lasted this long [s].
+MIN_SHOWN_S = 0.5
 #: The remaining time is shown once a run has done this share of its work.
 MIN_FRACTION = 0.02
 #: Maximum number of errors of a batch in the status line; the tooltip lists all.
@@ -36,7 +39,8 @@ STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
 PLAN_TOOLTIP = "The duration is an estimate; it gets better with every run."
 #: napari's theme gives a disabled button a border, by which it would be larger.
-SAME_SIZE = "QPushButton:disabled { border: 0px; }"
+SAME_SIZE = "QPushButton { min-height: 20px; } QPushButton:disabled { border: 0px; }"
+MAIN_BUTTON = "font-weight: bold; min-height: 20px;"
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
 
 
@@ -96,9 +100,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._refusal = ""
         self._reset_counts()
         self._current: QueuedRun | None = None
+        self._activity = Activity(self._cancel_current)
         self._began, self._waits_for_kernels, self._state = 0.0, False, Status()
         self.plan = wrapping_label()
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
+        self.button.native.setStyleSheet(MAIN_BUTTON)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
         self.bar.native.setMinimumWidth(MIN_BAR_WIDTH)
@@ -131,6 +137,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.cancel_all.changed.connect(self._cancel_all)
         # The window may be closed during a run.
         when_destroyed(self.native, self._runs.drop)
+        when_destroyed(self.native, self._activity.close)
 
     @property
     def busy(self) -> bool:
@@ -265,6 +272,9 @@ class RunPanel(Container):  # type: ignore[type-arg]
         more = f"; {self.queued} more waiting" if self._queue else ""
         text = f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}."
         self.say(text, StatusKind.RUNNING)
+        if elapsed > MIN_SHOWN_S:
+            # The last line: napari handles pending events in it.
+            self._activity.show(self._current.name, fraction)
 
     @slot
     def _cancel_current(self) -> None:
@@ -314,6 +324,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Return the current run, which ends, and forget it."""
         run, self._current = self._current, None
         assert run is not None
+        self._activity.close()
         return run
 
     def _continue(self, text: str, cancelled: bool = False) -> None:

@@ -11,8 +11,8 @@ from magicgui.widgets import CheckBox, PushButton, SpinBox, Widget
 import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
 from napari_diffusion.diagnostics.orientation import has_tensor
-from napari_diffusion.models import get
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
+from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
@@ -168,12 +168,12 @@ class OutputsSection(Section):
         del provenance["output"], provenance["times"]
         recipe = provenance["recipe"] = {**provenance["recipe"], "time": time}
         style = LayerStyle.of(layer).without_first_axis()
-        title, unit = get(recipe["model"]).title, symbol(recipe["unit"])
+        kept = time_in_words(time, recipe["unit"])
         added = add_result(
             self.context.viewer,
             np.array(layer.data[number]),
             replace(style, name=provenance["source"]),
-            f"{title} at {time:.3g} {unit}²",
+            f"{result_title(nd.Recipe.from_dict(recipe))} at {kept}",
             provenance,
         )
         self.context.say(f"Kept: {added.name}")

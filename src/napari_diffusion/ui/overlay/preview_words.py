@@ -1,0 +1,64 @@
+"""Sentences about a preview for the line below its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari_diffusion.ui.overlay.visible_region import Part
+from napari_diffusion.ui.run.panel import duration
+
+COMPUTING = "Computing the preview… A smaller amount or a smaller preview (Preferences) is faster."
+
+
+def describe_part(part: Part, shown: Sequence[int], ndim: int, framed: bool = False) -> str:
+    """Return what a preview covers.
+
+    Parameters
+    ----------
+    part
+        The previewed part.
+    shown
+        Axes of the layer that are on screen.
+    ndim
+        Number of axes of the layer.
+    framed
+        Whether a frame is drawn round the part.
+    """
+    sizes = [part.region[axis].stop - part.region[axis].start for axis in shown]
+    planes = [part.region[i].stop - part.region[i].start for i in range(ndim) if i not in shown]
+    is_plane = len(shown) < 3 or 1 in sizes
+    if part.whole:
+        if len(shown) == 3:
+            return "this plane" if is_plane else "the whole volume"
+        thick = max(planes, default=1)
+        if thick > 1:
+            return f"this thick slice ({thick} planes)"
+        return "this slice" if ndim > 2 else "this image"
+    sides = " × ".join(str(size) for size in sizes if size > 1)
+    unit = "pixels" if is_plane else "voxels"
+    return f"the {'framed' if framed else 'central'} {sides} {unit}"
+
+
+def describe_exact(place: str, seconds: float) -> str:
+    """Return the sentence on an exact preview of a place, made in some seconds."""
+    return f"Exact preview of {place} ({seconds:.2g} s)."
+
+
+def describe_draft(place: str, remaining: float | None) -> str:
+    """Return the sentence on a draft of a place; ``remaining`` is the time to the exact one [s]."""
+    begun = f"Quick draft of {place}; exact preview "
+    return f"{begun}follows." if remaining is None else f"{begun}in about {duration(remaining)}."
+
+
+def describe_compilation(draft: str, model: str) -> str:
+    """Return the sentence on a preview that waits for the compiler.
+
+    Parameters
+    ----------
+    draft
+        The sentence on the draft that is shown meanwhile, empty without one.
+    model
+        Title of the model.
+    """
+    begun = f"{draft.partition(';')[0]}. " if draft else ""
+    return f"{begun}First use: compiling {model} (once, about 10 s)…"
