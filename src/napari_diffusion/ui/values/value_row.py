@@ -40,15 +40,10 @@ class ValueRow(Container):  # type: ignore[type-arg]
         self.control, self._name = control, parameter.name
         positive = parameter.suggest is not None and parameter.gt == 0
         has_slider = positive and isinstance(control, QuantityBox)
-<<<<<<< HEAD
-        if isinstance(control, QuantityBox) and not has_slider:
-            control.hide_arrows()  # the state stands beside the number
-        if isinstance(control, ComboBox):
-            keep_narrow(control, 5)
-=======
         if isinstance(control, QuantityBox):
             control.hide_arrows()  # slider and state stand beside the number
->>>>>>> a0220759b8509f9b242a8f63ff9527105c950cab
+        if isinstance(control, ComboBox):
+            keep_narrow(control, 5)
         label = control.label or parameter.name
         self.line = StateLine(label, with_slider=has_slider)
         super().__init__(
