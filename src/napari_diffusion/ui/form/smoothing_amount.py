@@ -54,7 +54,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
             value=SIGMA,
             tooltip="What the number says; the time stays as it is.",
         )
-        keep_narrow(self.kind, 5)
+        keep_narrow(self.kind, 4)
         # Suggestions are diffusion times; the sigma of such a time has many digits.
         self.number = QuantityBox(1.0, minimum=0.0, arrows=False, digits=4)
         row = bare_container(self.number, self.kind, layout="horizontal", labels=False)
