@@ -239,13 +239,13 @@ def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(open_pre
 def test_no_preview_layer_is_added_while_the_original_is_shown(open_preview, qtbot, noisy):
     viewer, gui, section = open_preview(noisy)
     first, added = section.overlay.layer, []
-    qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
+    qtbot.mousePress(section.compare.native, Qt.MouseButton.LeftButton)
     viewer.layers.events.inserted.connect(lambda event: added.append(event.value))
     viewer.dims.ndisplay = 3
     wait_for_preview(qtbot, gui)
     assert not added
     assert not first.visible
-    qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
+    qtbot.mouseRelease(section.compare.native, Qt.MouseButton.LeftButton)
     wait_for_preview(qtbot, gui)
     assert added == [section.overlay.layer]
     assert section.overlay.layer.visible
