@@ -52,9 +52,7 @@ from napari_diffusion.ui.structures.picker import StructurePicker
 from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
 from napari_diffusion.ui.values.strength import StrengthControl
 
-SUGGEST = (
-    "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
-)
+SUGGEST = "Measure the noise, try values on pieces of the image, and fill in the best."
 
 
 class Form(Container):  # type: ignore[type-arg]
@@ -135,10 +133,10 @@ class Form(Container):  # type: ignore[type-arg]
         self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
         self.table = AxesTable()
         if self._isotropic:
-            tip = "How far to diffuse."
+            tip = "How strong to smooth: the width of the Gaussian."
         else:
-            tip = "How far to diffuse; where an edge holds it back, less is smoothed."
-        self.amount = SmoothingAmount(tip)
+            tip = "How strong to smooth. Where an edge holds it back, less is smoothed."
+        self.amount = SmoothingAmount(tip, keeps_edges=not self._isotropic)
         self.suggest = PushButton(text="Suggest")
         self.reasons = Explanation()
         for combo_box in (self.layer, self.model):
@@ -261,7 +259,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._show_axes()
 
     def _keep_integer_colours(self, layer: Any) -> None:
-        """Check *Keep integer type* for colours of an integer type.
+        """Check *Output data type same as input* for colours of an integer type.
 
         napari saves only such colours as a picture, and shows floats above 1 as white.
         """
