@@ -9,8 +9,7 @@ from napari.utils.notifications import notification_manager
 import napari_diffusion as nd
 from helpers.viewer import WAIT, wait_for_go, wait_until_settled
 from napari_diffusion.core.errors import InputError, Remedy, TargetExists, WriteError
-from napari_diffusion.ui import background_compilation
-from napari_diffusion.ui import suggesting
+from napari_diffusion.ui import background_compilation, suggesting
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.kernels import warmup_message
 from napari_diffusion.ui.run.panel import ERROR_STYLE, QueuedRun, RunPanel
