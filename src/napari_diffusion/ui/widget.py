@@ -11,6 +11,7 @@ from magicgui.widgets import Container
 from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
@@ -32,6 +33,7 @@ from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+from napari_diffusion.ui.sample_buttons import SampleButtons
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
@@ -79,12 +81,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     ----------
     form
         Controls that define a run.
+    samples
+        Buttons that open the samples, while no image is open.
     drawers
         The foldable boxes below the preview, by their declaration.
     sections
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    explain
+        Explanations, which take the place of the controls while they are open.
     card
         What the last run has removed, above the status.
     """
@@ -99,9 +105,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
+        self.samples = SampleButtons(napari_viewer, self.panel.fail)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
-            widgets=[self.header, self.form, *self.drawers.values()], labels=False
+            widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
@@ -120,6 +127,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             for drawer in DRAWERS
             for kind in drawer.sections
         }
+        self.explain = ExplainPage(self.context)
+        self.native.layout().insertWidget(
+            self.native.layout().indexOf(self.scroll), self.explain, 1
+        )
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
         content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
@@ -138,6 +149,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _connect(self) -> None:
         form = self.form
+        self.header.help.changed.connect(self._explain)
+        self.explain.left.connect(self._show_controls)
         self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
@@ -146,6 +159,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
             drawer.opened.connect(self._show_drawer)
+        form.reasons.opened.connect(self._hide_empty_drawer)
         form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
@@ -176,9 +190,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
+        self._hide_empty_drawer()
         set_tab_order(self.native)
         name_controls(self.native)
         self.scroll.guard()
+
+    @slot
+    def _hide_empty_drawer(self) -> None:
+        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+        has_rows = bool(self.form.controls.rows) or not self.isotropic
+        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
 
     @slot
     def _show_drawer(self, drawer: Foldable) -> None:
@@ -189,6 +210,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         """Remove an error or a list of errors, which is about the settings before."""
         if not self.panel.busy:
             self.panel.clear(StatusKind.FAILED)
+
+    @slot
+    def _explain(self) -> None:
+        self.scroll.hide()
+        self.explain.open()
+        self.explain.back.setFocus()
+
+    @slot
+    def _show_controls(self) -> None:
+        self.scroll.show()
+        self.header.help.native.setFocus()
 
     @slot
     def _before_removal(self) -> None:
@@ -205,6 +237,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
+        self.samples.visible = not has_layer
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:
@@ -231,8 +264,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
-        for container in (self.form.value_rows, self.form.option_rows):
-            align_labels(container)
+        for drawer in self.drawers.values():
+            align_labels(drawer)
         self._compilation.prepare()
         self.suggesting.update()
         self._make_plan()

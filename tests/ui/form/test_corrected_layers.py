@@ -186,7 +186,7 @@ def test_damaged_history_counts_as_none(open_alone, noisy):
         layer.metadata["napari-diffusion"] = damage
         gui.sections[RecipeSection].drawer.open = False
         gui.sections[RecipeSection].drawer.open = True
-        assert "no filter of ours" in gui.sections[RecipeSection].of.value
+        assert "No filter of this plugin" in gui.sections[RecipeSection].of.value
 
 
 def test_saved_recipe_gets_the_suffix_that_load_lists(open_alone, noisy, tmp_path, monkeypatch):
@@ -270,7 +270,7 @@ def test_error_stays_on_screen_while_kernels_are_compiled(
     monkeypatch.setattr(kernels, "is_compiling", lambda: True)
     viewer, gui = open_alone()
     viewer.add_image(noisy)
-    qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=10_000)
+    qtbot.waitUntil(lambda: "First use" in gui.panel.status.value, timeout=10_000)
     QApplication.clipboard().setText("no recipe")
     gui.sections[RecipeSection].paste.native.click()
     message = gui.panel.status.value

@@ -28,7 +28,7 @@ def test_error_is_in_the_status_line_and_in_a_notification(open_widget, press_ru
     viewer.add_image(noisy, contrast_limits=(0, 300))
     assert press_run(viewer, widget) is None
     assert widget.panel.status.value.endswith(
-        "use “leave, smooth around” for NaN under Expert and history to diffuse around it."
+        "use “ignore, keep NaN” for NaN under Expert and history to diffuse around it."
     )
     assert notification_manager.records[-1].message == widget.panel.status.value
     assert str(notification_manager.records[-1].severity) == "error"

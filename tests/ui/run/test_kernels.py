@@ -68,4 +68,4 @@ def test_nothing_waits_for_kernels_where_none_are_compiled(
     np.testing.assert_array_equal(result.data, recipe.diffuse(layer.data), strict=True)
     assert fake_compile_client.waits == 0
     assert any("Filtering" in text for text in said)
-    assert not any("Preparing" in text for text in said)
+    assert not any("First use" in text for text in said)

@@ -40,6 +40,7 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
     keep_narrow,
+    put_label_above,
     wrapping_label,
 )
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
@@ -51,9 +52,7 @@ from napari_diffusion.ui.structures.picker import StructurePicker
 from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
 from napari_diffusion.ui.values.strength import StrengthControl
 
-SUGGEST = (
-    "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
-)
+SUGGEST = "Measure the noise, try values on pieces of the image, and fill in the best."
 
 
 class Form(Container):  # type: ignore[type-arg]
@@ -134,10 +133,10 @@ class Form(Container):  # type: ignore[type-arg]
         self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
         self.table = AxesTable()
         if self._isotropic:
-            tip = "How far to diffuse."
+            tip = "How strong to smooth: the width of the Gaussian."
         else:
-            tip = "How far to diffuse; where an edge holds it back, less is smoothed."
-        self.amount = SmoothingAmount(tip)
+            tip = "How strong to smooth. Where an edge holds it back, less is smoothed."
+        self.amount = SmoothingAmount(tip, keeps_edges=not self._isotropic)
         self.suggest = PushButton(text="Suggest")
         self.reasons = Explanation()
         for combo_box in (self.layer, self.model):
@@ -168,6 +167,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.strength_place = bare_container(self.strength, labels=False)
             row = bare_container(self.suggest, labels=False, label=" ")
             self.value_rows = bare_container(self.amount, row)
+            put_label_above(row)
+        put_label_above(self.amount)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -258,7 +259,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._show_axes()
 
     def _keep_integer_colours(self, layer: Any) -> None:
-        """Check *Keep integer type* for colours of an integer type.
+        """Check *Output data type same as input* for colours of an integer type.
 
         napari saves only such colours as a picture, and shows floats above 1 as white.
         """
@@ -385,6 +386,7 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for row in (*controls.rows.values(), *controls.buttons):
             self.value_rows.insert(self._end_of_parameters, row)
+            put_label_above(row)
             self._end_of_parameters += 1
 
     def _unit_choices(self, _: Any) -> list[str]:

@@ -29,6 +29,8 @@ from napari_diffusion.ui.qt.wheel import WheelGuard
 REVEAL_MS = 500
 #: Minimum height of the scroll area, and thereby of the dock [pixel].
 MIN_HEIGHT = 120
+#: Minimum width: all drawers fit, so that nothing moves sideways when one is opened [pixel].
+MIN_WIDTH = 318
 #: Left and right border of a scroll area in napari's theme, together [pixel].
 BORDER = 2
 #: Margins of a container inside another one [pixel].
@@ -112,7 +114,7 @@ class VerticalScrollArea(QScrollArea):
         assert content is not None
         assert bar is not None
         width = content.minimumSizeHint().width() + bar.sizeHint().width() + BORDER
-        return QSize(width, MIN_HEIGHT)
+        return QSize(max(width, MIN_WIDTH), MIN_HEIGHT)
 
     def sizeHint(self) -> QSize:
         """Return the minimum width and the content's height."""
@@ -171,19 +173,37 @@ def keep_narrow(box: ComboBox, letters: int = 8) -> None:
     box.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
-def align_labels(form: Container[Any]) -> None:
-    """Give all labels of a container the width of the widest.
+def align_labels(container: Container[Any]) -> None:
+    """Give all labels of a container the width of the widest; do the same inside it.
 
     magicgui measures them too early, before the theme has set their font.
     """
-    labels = [label for widget in form for label in [_label_of(widget)] if label is not None]
-    for label in labels:
+    for widget in container:
+        if isinstance(widget, Container):
+            align_labels(widget)
+    beside = [label for widget in container if (label := _label_of(widget)) and _is_beside(label)]
+    if not container.labels or not beside:
+        return
+    for label in beside:
         label.ensurePolished()
         label.setMinimumWidth(0)  # the size hint is never below the minimum
         label.setIndent(label.indent())  # Qt forgets the size hint that it has kept
-    width = max((label.sizeHint().width() for label in labels), default=0)
-    for label in labels:
+    width = max(label.sizeHint().width() for label in beside)
+    for label in beside:
         label.setFixedWidth(width)
+
+
+def put_label_above(widget: Widget) -> None:
+    """Put the label of a widget above it: beside it, the two would be wider than a narrow dock.
+
+    An empty label takes no place.
+    """
+    label = _label_of(widget)
+    layout = widget.native.parentWidget().layout()
+    if label is not None and isinstance(layout, QHBoxLayout):
+        layout.setDirection(QHBoxLayout.Direction.TopToBottom)
+        layout.setSpacing(0)
+        label.setVisible(bool(label.text().strip()))
 
 
 def set_tab_order(top: QWidget) -> None:
@@ -233,6 +253,14 @@ def _label_of(widget: Any) -> QLabel | None:
     first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
     label = None if first is None else first.widget()
     return label if isinstance(label, QLabel) else None
+
+
+def _is_beside(label: QLabel) -> bool:
+    """Whether a label is at the left of its widget, not above it."""
+    parent = label.parentWidget()
+    layout = None if parent is None else parent.layout()
+    horizontal = QHBoxLayout.Direction.LeftToRight
+    return isinstance(layout, QHBoxLayout) and layout.direction() == horizontal
 
 
 def _leaves(native: QWidget) -> Iterator[QWidget]:

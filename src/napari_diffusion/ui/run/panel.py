@@ -39,7 +39,8 @@ STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
 PLAN_TOOLTIP = "The duration is an estimate; it gets better with every run."
 #: napari's theme gives a disabled button a border, by which it would be larger.
-SAME_SIZE = "QPushButton:disabled { border: 0px; }"
+SAME_SIZE = "QPushButton { min-height: 20px; } QPushButton:disabled { border: 0px; }"
+MAIN_BUTTON = "font-weight: bold; min-height: 20px;"
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
 
 
@@ -103,6 +104,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._began, self._waits_for_kernels, self._state = 0.0, False, Status()
         self.plan = wrapping_label()
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
+        self.button.native.setStyleSheet(MAIN_BUTTON)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
         self.bar.native.setMinimumWidth(MIN_BAR_WIDTH)
@@ -246,7 +248,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for_kernels else STOP_TOOLTIP
         self.cancel_all.visible = bool(self._queue)
         self.cancel_all.text = f"Cancel all {1 + self.queued}"
-        self.button.text = "Run" if run is None else "Run next"
+        self.button.text = "Run" if run is None else "Add to queue"
 
     def _show_kernel_wait(self, message: str) -> None:
         """Show that the current run waits for its kernels; an empty message ends the wait."""
@@ -267,7 +269,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         elapsed, rest = time.monotonic() - self._began, ""
         if elapsed > MIN_ELAPSED_S and fraction > MIN_FRACTION:
             rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left"
-        more = f"; {self.queued} more waiting" if self._queue else ""
+        more = f"; {self.queued} more queued" if self._queue else ""
         text = f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}."
         self.say(text, StatusKind.RUNNING)
         if elapsed > MIN_SHOWN_S:
