@@ -37,7 +37,7 @@ def test_run_on_a_region_is_that_of_the_whole_image(open_alone, press_run, qtbot
     region = (slice(0, 6), slice(3, 11), slice(4, 13))
     np.testing.assert_array_equal(part.data, whole.data[region], strict=True)
     for corner in ((0, 0, 0), (5, 7, 8)):
-        expected = source.data_to_world(np.array(corner) + (0, 3, 4))
+        expected = source.data_to_world(np.add(corner, (0, 3, 4)))
         np.testing.assert_allclose(part.data_to_world(corner), expected, atol=1e-9)
     assert part.units == source.units
     notes = part.metadata["napari-diffusion"]
@@ -64,7 +64,7 @@ def test_preview_shows_the_region_and_follows_the_shape(open_preview, qtbot, noi
     viewer.dims.set_current_step(0, 4)
     wait_for_preview(qtbot, gui)
     assert assert_shows_the_run(viewer, gui)[0] == slice(4, 5)
-    shapes.data = [in_plane(BOX + (3, 2), 2)]
+    shapes.data = [in_plane(np.add(BOX, (3, 2)), 2)]
     wait_for_preview(qtbot, gui)
     assert assert_shows_the_run(viewer, gui)[1:] == (slice(6, 14), slice(6, 15))
     # From the side, a plane that the region does not meet says so.
