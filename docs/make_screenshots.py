@@ -149,7 +149,7 @@ def take_sections(widget: Any) -> None:
 
 def take_isotropic(viewer: Any) -> None:
     """Take the isotropic widget without an image and with the MRI sample."""
-    docked, widget = dock(viewer, "Isotropic diffusion")
+    docked, widget = dock(viewer, "Gaussian smoothing (isotropic diffusion)")
     save(widget.native, "empty.png")
     viewer.open_sample("napari-diffusion", "mri")
     wait_until_idle(widget)
@@ -397,7 +397,7 @@ def take_directions() -> None:
     """Take the directions in the simulated confocal stack, by the coherence-enhancing model."""
     # A new viewer has no sliders of other images.
     viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
-    docked, widget = dock(viewer, "Anisotropic diffusion")
+    docked, widget = dock(viewer, "Edge-preserving denoising (anisotropic diffusion)")
     viewer.open_sample("napari-diffusion", "confocal")
     widget.form.model.value = nd.CoherenceEnhancing
     wait_until_idle(widget)
@@ -425,7 +425,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
     take_isotropic(viewer)
-    docked, widget = dock(viewer, "Anisotropic diffusion")
+    docked, widget = dock(viewer, "Edge-preserving denoising (anisotropic diffusion)")
     window = docked.window()
     take_walkthrough(viewer, window, widget)
     take_run_states(window, widget)

@@ -121,9 +121,11 @@ class FakeCompileClient:
 
 
 def open_section(widget, kind):
-    """Open the drawer of a section of a widget; return the section."""
+    """Open the drawer of a section of a widget, or switch the preview on; return the section."""
     section = widget.sections[kind]
-    if not section.open:
+    if section.drawer is None:
+        section.show.value = True
+    elif not section.open:
         section.drawer.button.native.click()
     return section
 

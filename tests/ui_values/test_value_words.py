@@ -82,13 +82,13 @@ def test_a_careful_choice_says_that_it_is_on_purpose(suggestion):
     assert "on purpose" in sentence
     unchanged = dataclasses.replace(suggestion, time=0.0, noise_left=math.nan)
     assert "on purpose" in care_of(unchanged)
-    assert strength_text(weak, False, False).text == f"{weak.effect} {care_of(weak)}"
+    assert strength_text(weak, False, False).text == care_of(weak)
 
 
 def test_the_explanation_says_which_values_it_is_not_about(suggestion):
     assert plain_paragraph(suggestion, []) == suggestion.summary
-    text = plain_paragraph(suggestion, ["Edge threshold", "Amount of smoothing"])
-    assert text.startswith("You have set: Edge threshold and Amount of smoothing.")
+    text = plain_paragraph(suggestion, ["Edge threshold", "Amount"])
+    assert text.startswith("You have set: Edge threshold and Amount.")
     assert text.endswith(suggestion.summary)
 
 

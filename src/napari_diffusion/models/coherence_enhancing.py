@@ -49,7 +49,12 @@ class CoherenceEnhancing(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        0.7, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+        0.7,
+        "Smoothing before the gradient is read.",
+        unit="length",
+        ge=0,
+        suggest="scale",
+        label="Pre-smoothing σ",
     )
     rho: float = param(
         2.0,

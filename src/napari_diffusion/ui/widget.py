@@ -11,8 +11,9 @@ from magicgui.widgets import Container
 from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
-from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.foldable import Foldable
@@ -20,6 +21,7 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
+    name_controls,
     set_tab_order,
 )
 from napari_diffusion.ui.qt.slots import slot
@@ -27,10 +29,11 @@ from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
 from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
-from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+from napari_diffusion.ui.sample_buttons import SampleButtons
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
@@ -38,7 +41,7 @@ from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.suggesting import SuggestionController
-from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows import outputs, pace
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
@@ -78,29 +81,34 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     ----------
     form
         Controls that define a run.
+    samples
+        Buttons that open the samples, while no image is open.
     drawers
         The foldable boxes below the preview, by their declaration.
     sections
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    explain
+        Explanations, which take the place of the controls while they are open.
     card
         What the last run has removed, above the status.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
     isotropic: ClassVar[bool]
-    #: What it does to a picture.
-    sentence: ClassVar[str]
+    #: Its name, and what it does to a picture.
+    words: ClassVar[Words]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
-        self.header = Header(self.sentence)
+        self.header = Header(self.words.sentence)
+        self.samples = SampleButtons(napari_viewer, self.panel.fail)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
-            widgets=[self.header, self.form, *self.drawers.values()], labels=False
+            widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
@@ -119,6 +127,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             for drawer in DRAWERS
             for kind in drawer.sections
         }
+        self.explain = ExplainPage(self.context)
+        self.native.layout().insertWidget(
+            self.native.layout().indexOf(self.scroll), self.explain, 1
+        )
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
         content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
@@ -137,6 +149,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _connect(self) -> None:
         form = self.form
+        self.header.help.changed.connect(self._explain)
+        self.explain.left.connect(self._show_controls)
         self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
@@ -144,6 +158,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         form.layout_changed.connect(self._update_tab_order)
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
+            drawer.opened.connect(self._show_drawer)
+        form.reasons.opened.connect(self._hide_empty_drawer)
+        form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
         form.values.changed.connect(self._values_changed)
@@ -173,7 +190,37 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
+        self._hide_empty_drawer()
         set_tab_order(self.native)
+        name_controls(self.native)
+        self.scroll.guard()
+
+    @slot
+    def _hide_empty_drawer(self) -> None:
+        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+        has_rows = bool(self.form.controls.rows) or not self.isotropic
+        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
+
+    @slot
+    def _show_drawer(self, drawer: Foldable) -> None:
+        self.scroll.reveal(drawer.button.native, drawer.native)
+
+    @slot
+    def _model_changed(self) -> None:
+        """Remove an error or a list of errors, which is about the settings before."""
+        if not self.panel.busy:
+            self.panel.clear(StatusKind.FAILED)
+
+    @slot
+    def _explain(self) -> None:
+        self.scroll.hide()
+        self.explain.open()
+        self.explain.back.setFocus()
+
+    @slot
+    def _show_controls(self) -> None:
+        self.scroll.show()
+        self.header.help.native.setFocus()
 
     @slot
     def _before_removal(self) -> None:
@@ -190,6 +237,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
+        self.samples.visible = not has_layer
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:
@@ -216,8 +264,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
-        for container in (self.form.value_rows, self.form.option_rows):
-            align_labels(container)
+        for drawer in self.drawers.values():
+            align_labels(drawer)
         self._compilation.prepare()
         self.suggesting.update()
         self._make_plan()
@@ -225,7 +273,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     # ---- plan, run
 
     def _make_plan(self) -> None:
-        """Show the plan of the run: steps and memory; none while the values are not known."""
+        """Show what a run takes, time and memory; nothing while the values are not known."""
         if self.context.measuring:
             self._plans.drop()
             self.panel.plan.value = ""
@@ -233,18 +281,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.plan.value = screen_message(error)
+            self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
-        def work(control: TaskControl) -> str:
+        def work(control: TaskControl) -> tuple[str, str]:
             problem, _ = settings.problem_and_run(request, read=False)
-            return outputs.describe_run(problem, request, settings.execution, limit)
+            planned = outputs.plan_run(problem, request, settings.execution, limit)
+            seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
+            return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        def show(text: str) -> None:
-            self.panel.plan.value = text
-
-        self._plans.start(work, show, lambda error: show(screen_message(error)))
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
@@ -274,11 +321,11 @@ class IsotropicDiffusion(DiffusionWidget):
     """Widget of the isotropic models, which smooth equally in all directions."""
 
     isotropic = True
-    sentence = ISOTROPIC
+    words = ISOTROPIC
 
 
 class AnisotropicDiffusion(DiffusionWidget):
     """Widget of the anisotropic models, which smooth inside regions and keep edges."""
 
     isotropic = False
-    sentence = ANISOTROPIC
+    words = ANISOTROPIC

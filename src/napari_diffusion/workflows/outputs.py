@@ -19,7 +19,7 @@ from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import State, evolve
-from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, unread_problem
 
 #: Time of the first snapshot as a share of the diffusion time. It corresponds to an eighth of the
@@ -107,9 +107,8 @@ class OutputRequest:
         times = np.geomspace(time * FIRST_SNAPSHOT, time, self.snapshots)
         return (*(float(t) for t in times[:-1]), time)
 
-    def memory(self, problem: Problem, execution: Execution) -> int:
+    def memory(self, problem: Problem, plan: Plan) -> int:
         """Return the predicted peak memory [bytes], including the image and all outputs."""
-        plan = make_plan(problem, execution)
         voxels = math.prod(problem.shape)
         result = voxels * problem.dtype.itemsize
         floats = voxels * result_dtype(problem.input_dtype, False).itemsize
@@ -136,13 +135,38 @@ def impulse_note(replaced: int, voxels: int) -> str:
     return f"{number} hot or dead voxels ({share}) were replaced."
 
 
-def describe_run(
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do and take.
+
+    Attributes
+    ----------
+    plan
+        Plan of the run, or of that of the last snapshot.
+    memory
+        Predicted peak memory, all outputs included [bytes].
+    times
+        Diffusion times of the result, or of each snapshot [length²].
+    """
+
+    plan: Plan
+    memory: int
+    times: tuple[float, ...]
+
+    def describe(self) -> str:
+        """Return steps and memory in one sentence."""
+        sentence = replace(self.plan, memory=self.memory).describe()
+        count = len(self.times)
+        return f"{count} snapshots; the last: {sentence}" if count > 1 else sentence
+
+
+def plan_run(
     problem: Problem,
     request: OutputRequest,
     execution: Execution | None = None,
     limit: int | None = None,
-) -> str:
-    """Describe the steps and the memory of a run in one sentence, snapshots included.
+) -> RunPlan:
+    """Plan a run, snapshots included.
 
     Parameters
     ----------
@@ -162,14 +186,11 @@ def describe_run(
     """
     execution = execution or Execution()
     plan = make_plan(problem, execution)
-    needed = request.memory(problem, execution)
+    needed = request.memory(problem, plan)
     free = free_memory()
     own = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
     check_limit(needed, limit, replace(free, size=free.size + own))
-    sentence = replace(plan, memory=needed).describe()
-    if request.snapshots:
-        return f"{request.snapshots} snapshots; the last: {sentence}"
-    return sentence
+    return RunPlan(plan, needed, request.times(problem.recipe.time))
 
 
 def check_limit(needed: int, limit: int | None, free: FreeMemory | None = None) -> None:

@@ -25,6 +25,8 @@ from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.structures.table import CELLS
+from napari_diffusion.ui.values.value_row import ValueRow
+from napari_diffusion.ui.values.value_state import ValueState
 from napari_diffusion.ui.widget import EXPERT, FINE_TUNE, OUTPUTS, AnisotropicDiffusion
 
 
@@ -105,11 +107,12 @@ def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch):
 
     def shown():
         rows = gui.form.value_rows
-        return [row.label for row in rows if isinstance(row, QuantityBox) and row.visible]
+        rows = [row for row in rows if isinstance(row, ValueRow) and row.visible]
+        return [row.label for row in rows if isinstance(row.control, QuantityBox)]
 
     assert shown() == []
     gui.drawers[FINE_TUNE].button.native.click()
-    assert shown() == ["Edge threshold", "Sigma"]
+    assert shown() == ["Edge threshold", "Pre-smoothing σ"]
     gui.drawers[EXPERT].button.native.click()
     assert gui.form.model.visible
     gui.form.model.value = Everything
@@ -179,7 +182,7 @@ def test_another_unit_shows_the_same_lengths(open_alone, noisy, press_run, qtbot
     assert gui.form.controls["kappa"].value == 0.008
     assert gui.form.amount.number.value == 3e6
     others = gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
-    assert others == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
+    assert others == "At most like a Gaussian of FWHM 5.77e+03 nm"
     layer = press_run(viewer, gui)
     np.testing.assert_allclose(
         layer.data,
@@ -205,38 +208,34 @@ def settings_of(image, axes=(0, 1, 2), channel_axis=None):
     return Settings(image, recipe, None, Execution())
 
 
-def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, qtbot):
+def test_suggest_replaces_the_values_of_the_user_and_explains_them(open_alone, noisy, qtbot):
     viewer, gui = open_alone("Anisotropic diffusion")
-    viewer.add_image(noisy, name="a")
+    viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    model, time = starting_values.suggest_values(settings_of(noisy))
-    assert model.kappa != nd.PeronaMalik().kappa
-    assert (gui.form.controls["kappa"].value, gui.form.amount.time) == (model.kappa, time)
-    gui.form.controls["kappa"].value = 33.0
-    viewer.add_image(noisy * 10, name="b")
-    wait_until_settled(qtbot, gui)
-    assert gui.form.controls["kappa"].value == 33
+    gui.form.controls["kappa"].value, gui.form.amount.number.value = 33.0, 9.0
+    assert not gui.form.reasons.open
     gui.form.suggest.native.click()
     wait_until_settled(qtbot, gui)
-    suggested, _ = starting_values.suggest_values(settings_of(noisy * 10), thorough=True)
-    assert gui.form.controls["kappa"].value == suggested.kappa
-    assert "Noise: Gaussian" in gui.form.report.value
+    model, time = starting_values.suggest_values(settings_of(noisy), thorough=True)
+    assert (gui.form.controls.value(), gui.form.amount.time) == (model, time)
+    assert "Noise: Gaussian" in gui.form.reasons.text
     assert gui.form.reasons.open
 
 
-def test_failed_suggestion_shows_the_declared_defaults_and_a_message(open_alone, qtbot, noisy):
+def test_without_a_suggestion_the_defaults_are_shown_with_the_reason(open_alone, qtbot, noisy):
     viewer, gui = open_alone("Anisotropic diffusion")
-    gui.form.controls["diffusivity"].value = "tukey"
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
     assert gui.form.controls["kappa"].value != nd.PeronaMalik().kappa
     viewer.add_image(np.ones((8, 9), np.float32))
     wait_until_settled(qtbot, gui)
-    assert gui.form.controls.value() == nd.PeronaMalik(diffusivity="tukey")
-    assert "No suggestion" in gui.panel.status.value
+    assert gui.form.controls.value() == nd.PeronaMalik()
+    assert {row.line.state for row in gui.form.controls.rows.values()} == {ValueState.DEFAULT}
+    assert "could not be measured" in gui.form.strength.sentence.value
+    assert "no noise" in gui.form.strength.sentence.value
     viewer.layers.selection.active = viewer.layers[0]
     wait_until_settled(qtbot, gui)
-    assert gui.panel.status.value == ""
+    assert "could not be measured" not in gui.form.strength.sentence.value
 
 
 class PatchOnlyArray:
@@ -254,7 +253,7 @@ class PatchOnlyArray:
 def test_quick_suggestion_reads_a_small_patch():
     image = PatchOnlyArray((50, 4000, 5000, 6000, 3))
     starting_values.suggest_values(settings_of(image, axes=(1, 2, 3), channel_axis=-1))
-    assert image.read == 64**3 * 3
+    assert image.read == 32**3 * 3
 
 
 def test_tab_order_goes_down_the_form(open_widget, noisy):
@@ -282,6 +281,22 @@ def test_tab_order_goes_down_the_form(open_widget, noisy):
         visited += [position for position, widget in enumerate(expected) if widget is native]
         native = native.nextInFocusChain()
     assert visited == list(range(len(expected)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side"),
+    [
+        ((512, 512, 512), 32),
+        ((40, 160, 160), 32),
+        ((4, 500, 500), 90),
+        ((2000, 3000), 181),
+        ((100000,), 32768),
+        ((8, 9), 4096),
+        ((0, 5), 32768),
+    ],
+)
+def test_the_patch_of_a_quick_suggestion_has_one_size_in_every_dimension(sizes, side):
+    assert starting_values.patch_side(sizes) == side
 
 
 def test_every_control_has_a_tooltip(qtbot, noisy):
@@ -352,11 +367,12 @@ def test_at_most_seven_controls_are_shown_above_run_at_first(open_widget, noisy,
     assert not any(drawer.open for drawer in gui.drawers.values())
     stops = {stop for stop in layout.tab_stops(gui.scroll.widget()) if stop.isVisible()}
     stops -= {drawer.button.native for drawer in gui.drawers.values()}
-    structure = gui.form.structure
-    if structure is not None:  # its pictures and its menu are one control
-        pictures = {stop for stop in stops if structure.native.isAncestorOf(stop)}
-        assert len(pictures) >= 2
-        stops = stops - pictures | {structure.native}
+    # Pictures and menu, and a number with its slider and its quantity, are one control each.
+    for control in (gui.form.structure, gui.form.amount):
+        parts = {stop for stop in stops if control and control.native.isAncestorOf(stop)}
+        if parts:
+            assert len(parts) >= 2
+            stops = stops - parts | {control.native}
     assert 3 <= len(stops) <= 7
 
 

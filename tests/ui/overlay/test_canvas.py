@@ -204,14 +204,14 @@ def test_split_is_off_in_3d_and_in_grid_view(show, qtbot, noisy):
 def test_frame_surrounds_a_preview_of_a_part(show, qtbot, preferences):
     preferences[0] = Preferences(preview=16)
     image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
-    viewer, gui, section, source, original = show(image)
-    x, y = np.round(np.array(on_canvas(viewer, gui, source, (29.5, 39.5)))).astype(int)
+    viewer, gui, section, source, _ = show(image)
+    y = round(on_canvas(viewer, gui, source, (29.5, 39.5))[1])
     left = round(on_canvas(viewer, gui, source, (29.5, 31.5))[0])
     shown = picture(viewer)
     near = shown[y, left - 3 : left + 4]
     orange = (near[:, 0] > near[:, 2] + 60).any()  # the picture itself is grey
     assert orange
-    assert "framed 16 × 16 pixels" in section.status.value
+    assert "central 16 × 16 pixels" in section.status.value
     preferences[0] = Preferences(preview=512)
     section.overlay.refresh()
     wait_for_preview(qtbot, gui)
@@ -272,7 +272,7 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
 
 
 def test_hidden_original_is_shown_again_when_its_preview_ends(show, qtbot, flat):
-    _, gui, section, source, original = show(flat, blending="additive")
+    _, gui, section, source, _ = show(flat, blending="additive")
     assert not source.visible
     section.show.value = False
     assert source.visible

@@ -59,7 +59,7 @@ def test_run_preview_code_and_suggestion(open_preview, qtbot, press_run, rgba):
         wait_until_settled(qtbot, gui)
         gui.form.suggest.native.click()
         wait_until_settled(qtbot, gui)
-        reports.append((gui.form.controls.value(), gui.form.amount.time, gui.form.report.value))
+        reports.append((gui.form.controls.value(), gui.form.amount.time, gui.form.reasons.text))
     assert reports[0] == reports[1]
     wait_for_preview(qtbot, gui)
 

@@ -218,6 +218,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         for axis, row in self._axes_and_rows():
             row.smooth.text = f"{axis.name}  {axis.size}"
             row.smooth.value = axis.index in checked
+            row.size.native.setAccessibleName(f"Voxel size of {axis.name}")
             row.size.visible = axis.index in checked
             row.size.value = size_in(axis, unit)
         self._layer_sizes = tuple(row.size.value for row in self.rows)

@@ -17,6 +17,7 @@ from napari_diffusion.models import Model, all_models
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
 from napari_diffusion.ui.form.explanation import Explanation
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
@@ -39,6 +40,7 @@ from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
     keep_narrow,
+    put_label_above,
     wrapping_label,
 )
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
@@ -50,9 +52,7 @@ from napari_diffusion.ui.structures.picker import StructurePicker
 from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
 from napari_diffusion.ui.values.strength import StrengthControl
 
-SUGGEST = (
-    "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
-)
+SUGGEST = "Measure the noise, try values on pieces of the image, and fill in the best."
 
 
 class Form(Container):  # type: ignore[type-arg]
@@ -133,10 +133,10 @@ class Form(Container):  # type: ignore[type-arg]
         self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
         self.table = AxesTable()
         if self._isotropic:
-            tip = "How far to diffuse."
+            tip = "How strong to smooth: the width of the Gaussian."
         else:
-            tip = "How far to diffuse; where an edge holds it back, less is smoothed."
-        self.amount = SmoothingAmount(tip)
+            tip = "How strong to smooth. Where an edge holds it back, less is smoothed."
+        self.amount = SmoothingAmount(tip, keeps_edges=not self._isotropic)
         self.suggest = PushButton(text="Suggest")
         self.reasons = Explanation()
         for combo_box in (self.layer, self.model):
@@ -158,9 +158,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.effect = wrapping_label()
             tip = "Factor by which the standard deviation of the noise shall fall."
             self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
-            self.reduction.unit = "times"
             parts = (self.reduction, self.suggest)
-            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise less by")
+            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
             self.strength_place = bare_container(self.amount, row, self.effect)
             self.value_rows = bare_container()
         else:
@@ -168,6 +167,8 @@ class Form(Container):  # type: ignore[type-arg]
             self.strength_place = bare_container(self.strength, labels=False)
             row = bare_container(self.suggest, labels=False, label=" ")
             self.value_rows = bare_container(self.amount, row)
+            put_label_above(row)
+        put_label_above(self.amount)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -258,7 +259,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._show_axes()
 
     def _keep_integer_colours(self, layer: Any) -> None:
-        """Check *Keep integer type* for colours of an integer type.
+        """Check *Output data type same as input* for colours of an integer type.
 
         napari saves only such colours as a picture, and shows floats above 1 as white.
         """
@@ -385,6 +386,7 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for row in (*controls.rows.values(), *controls.buttons):
             self.value_rows.insert(self._end_of_parameters, row)
+            put_label_above(row)
             self._end_of_parameters += 1
 
     def _unit_choices(self, _: Any) -> list[str]:
@@ -446,9 +448,9 @@ class Form(Container):  # type: ignore[type-arg]
         """
         model = type(recipe.model)
         if model not in self.model.choices:
-            other = "Isotropic" if model.isotropic else "Anisotropic"
+            other = ISOTROPIC if model.isotropic else ANISOTROPIC
             raise ValueError(
-                f"{model.title} is a model of the widget {other} diffusion; load the recipe there."
+                f"{model.title} is a model of the widget {other.title}; load the recipe there."
             )
         recipe = recipe.in_unit(units.canonical(self._unit))
         check_range(recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Widget
+from magicgui.widgets import ComboBox, Widget
 from magicgui.widgets.bases import ValueWidget
 
 import napari_diffusion as nd
@@ -51,8 +51,10 @@ class Options:
         tip = "Unit of the voxel size and of every length here."
         self.unit = ChoiceBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
         tip = "Smooth inside each label on its own and leave label 0 as it is."
-        self.regions = ChoiceBox(choices=labels, nullable=True, label="Within labels", tooltip=tip)
-        self.regions.null_string = "everywhere"
+        self.regions = ChoiceBox(
+            choices=labels, nullable=True, label="Restrict to labels", tooltip=tip
+        )
+        self.regions.null_string = "none"
         keep_narrow(self.regions)
         self._own_values: dict[str, Any] = {}
         self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}
@@ -60,8 +62,8 @@ class Options:
         controls = [control for _, control in [*self._recipe.values(), *self._execution.values()]]
         for control in controls:
             if isinstance(control, ComboBox):
-                keep_narrow(control)
-        rows: list[Widget] = [self.unit, self.regions, *map(_row, controls)]
+                keep_narrow(control, 6)
+        rows: list[Widget] = [self.unit, self.regions, *controls]
         self.box = bare_container(*rows)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
@@ -129,10 +131,3 @@ def _execution_control(parameter: Parameter) -> ValueWidget[Any]:
         return control_of(parameter)
     counts = [("as in preferences", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
     return ComboBox(choices=counts, label=label_of(parameter), tooltip=tooltip_of(parameter))
-
-
-def _row(control: ValueWidget[Any]) -> Widget:
-    """Return a control in its row; a check box has its label on the right."""
-    if isinstance(control, CheckBox):
-        return bare_container(control, labels=False, label=" ")
-    return control

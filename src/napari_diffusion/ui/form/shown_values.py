@@ -179,7 +179,8 @@ class ShownValues:
             row.show_state(state_of(name in own, measurable, measuring, is_suggested))
         self._amount.show_state(state_of(TIME in own, True, measuring, is_suggested))
         if self._strength is not None:
-            text = strength_text(suggestion, measuring, bool(self.own_names), self._reason)
+            automatic, is_own = self.layer_values.automatic, bool(self.own_names)
+            text = strength_text(suggestion, measuring, is_own, self._reason, automatic)
             self._strength.show_strength(self.model_values.strength, text)
         self.changed.emit()
 

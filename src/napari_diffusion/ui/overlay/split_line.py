@@ -156,11 +156,14 @@ def _weakly_dragging(
             return
         event.handled = True
         yield
-        while event.type == "mouse_move":
+        is_held = True
+        while is_held:  # vispy leaves out movements in quick succession: the release counts, too
+            is_held = event.type == "mouse_move"
             move = weak_moved()
             if move is not None:
                 move(event)
             event.handled = True
-            yield
+            if is_held:
+                yield
 
     return on_drag

@@ -8,7 +8,9 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, Container, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -19,8 +21,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.timers import single_shot
+from napari_diffusion.ui.qt.wheel import WheelGuard
+
+#: Time for the layouts to be updated after a drawer was opened [ms].
+REVEAL_MS = 500
 #: Minimum height of the scroll area, and thereby of the dock [pixel].
 MIN_HEIGHT = 120
+#: Minimum width: all drawers fit, so that nothing moves sideways when one is opened [pixel].
+MIN_WIDTH = 318
 #: Left and right border of a scroll area in napari's theme, together [pixel].
 BORDER = 2
 #: Margins of a container inside another one [pixel].
@@ -44,6 +54,44 @@ class VerticalScrollArea(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWidget(content)
+        self._wheel_guard = WheelGuard(self)
+        self._revealed: tuple[QWidget, QWidget] | None = None
+        self._reveal_ends = single_shot(self, REVEAL_MS, self._forget_revealed)
+        bar = self.verticalScrollBar()
+        assert bar is not None
+        bar.rangeChanged.connect(self._scroll_to_revealed)
+        self.guard()
+
+    def guard(self) -> None:
+        """Keep the mouse wheel from changing values; call it when controls were added."""
+        content = self.widget()
+        assert content is not None
+        self._wheel_guard.guard(content)
+
+    def reveal(self, header: QWidget, body: QWidget) -> None:
+        """Scroll until a widget that is about to grow is visible, and first of all its header.
+
+        Its size is known only after the layouts around it, one after the other, have been updated.
+        """
+        self._revealed = header, body
+        self._reveal_ends.start()
+        self._scroll_to_revealed()
+
+    @slot
+    def _scroll_to_revealed(self) -> None:
+        if self._revealed is not None:
+            header, body = self._revealed
+            self.ensureWidgetVisible(body, 0, 0)
+            self.ensureWidgetVisible(header, 0, 0)
+
+    @slot
+    def _forget_revealed(self) -> None:
+        self._revealed = None
+
+    def wheelEvent(self, a0: QWheelEvent | None) -> None:
+        """Scroll; the user has taken over."""
+        self._forget_revealed()
+        super().wheelEvent(a0)
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
         """Update the geometry when the content needs another width."""
@@ -66,7 +114,7 @@ class VerticalScrollArea(QScrollArea):
         assert content is not None
         assert bar is not None
         width = content.minimumSizeHint().width() + bar.sizeHint().width() + BORDER
-        return QSize(width, MIN_HEIGHT)
+        return QSize(max(width, MIN_WIDTH), MIN_HEIGHT)
 
     def sizeHint(self) -> QSize:
         """Return the minimum width and the content's height."""
@@ -125,19 +173,37 @@ def keep_narrow(box: ComboBox, letters: int = 8) -> None:
     box.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
-def align_labels(form: Container[Any]) -> None:
-    """Give all labels of a container the width of the widest.
+def align_labels(container: Container[Any]) -> None:
+    """Give all labels of a container the width of the widest; do the same inside it.
 
     magicgui measures them too early, before the theme has set their font.
     """
-    labels = [label for widget in form for label in [_label_of(widget)] if label is not None]
-    for label in labels:
+    for widget in container:
+        if isinstance(widget, Container):
+            align_labels(widget)
+    beside = [label for widget in container if (label := _label_of(widget)) and _is_beside(label)]
+    if not container.labels or not beside:
+        return
+    for label in beside:
         label.ensurePolished()
         label.setMinimumWidth(0)  # the size hint is never below the minimum
         label.setIndent(label.indent())  # Qt forgets the size hint that it has kept
-    width = max((label.sizeHint().width() for label in labels), default=0)
-    for label in labels:
+    width = max(label.sizeHint().width() for label in beside)
+    for label in beside:
         label.setFixedWidth(width)
+
+
+def put_label_above(widget: Widget) -> None:
+    """Put the label of a widget above it: beside it, the two would be wider than a narrow dock.
+
+    An empty label takes no place.
+    """
+    label = _label_of(widget)
+    layout = widget.native.parentWidget().layout()
+    if label is not None and isinstance(layout, QHBoxLayout):
+        layout.setDirection(QHBoxLayout.Direction.TopToBottom)
+        layout.setSpacing(0)
+        label.setVisible(bool(label.text().strip()))
 
 
 def set_tab_order(top: QWidget) -> None:
@@ -155,12 +221,46 @@ def tab_stops(top: QWidget) -> list[QWidget]:
     return [native for native in _leaves(top) if native.focusPolicy() & tab_focus]
 
 
+def name_controls(top: QWidget) -> None:
+    """Name the controls inside a widget for screen readers: buttons by text, others by label.
+
+    A control that has a name keeps it. One without a label has the first sentence of its tooltip.
+    """
+    for native in tab_stops(top):
+        if not native.accessibleName() and not isinstance(native, QAbstractButton):
+            tooltip = native.toolTip() or getattr(native.parentWidget(), "toolTip", str)()
+            name = _label_before(native, top) or tooltip.partition(".")[0]
+            native.setAccessibleName(name)
+
+
+def _label_before(native: QWidget, top: QWidget) -> str:
+    """Return the text of the label in the row of a control, empty without one."""
+    inner: QWidget | None = native
+    while inner is not None and inner is not top:
+        outer = inner.parentWidget()
+        layout = None if outer is None else outer.layout()
+        first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
+        label = None if first is None else first.widget()
+        if isinstance(label, QLabel) and label.text().strip():
+            return label.text()
+        inner = outer
+    return ""
+
+
 def _label_of(widget: Any) -> QLabel | None:
     """Return the Qt label that magicgui has put before a widget; ``None`` without a label."""
     layout = widget.native.parentWidget().layout()
     first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
     label = None if first is None else first.widget()
     return label if isinstance(label, QLabel) else None
+
+
+def _is_beside(label: QLabel) -> bool:
+    """Whether a label is at the left of its widget, not above it."""
+    parent = label.parentWidget()
+    layout = None if parent is None else parent.layout()
+    horizontal = QHBoxLayout.Direction.LeftToRight
+    return isinstance(layout, QHBoxLayout) and layout.direction() == horizontal
 
 
 def _leaves(native: QWidget) -> Iterator[QWidget]:

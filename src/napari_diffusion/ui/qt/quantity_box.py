@@ -191,7 +191,11 @@ class QuantityBox(RangedWidget[float]):
         )
         self.native.digits = digits
         if not arrows:
-            self.native.setButtonSymbols(QuantitySpinBox.ButtonSymbols.NoButtons)
+            self.hide_arrows()
+
+    def hide_arrows(self) -> None:
+        """Remove the step buttons, for a narrow place; the arrow keys still step."""
+        self.native.setButtonSymbols(QuantitySpinBox.ButtonSymbols.NoButtons)
 
     @property
     def placeholder(self) -> str:

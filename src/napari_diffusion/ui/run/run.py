@@ -27,7 +27,7 @@ from napari_diffusion.ui.run.panel import QueuedRun, duration
 from napari_diffusion.ui.run.settings import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.values.layer_values import weak_reference
-from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows import outputs, pace
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 
 #: Replaces settings by suggested ones, in the thread of a run.
@@ -136,7 +136,7 @@ class Run:
         execution, request = self.settings.execution, self.outputs_request
         problem, run = self.settings.problem_and_run(request)
         # Refuse a run that cannot be done before waiting for its kernels.
-        outputs.describe_run(problem, request, execution, self.limit)
+        planned = outputs.plan_run(problem, request, execution, self.limit)
         wait_with_message(self.settings, control)
         began = time.monotonic()
         result = run(
@@ -146,8 +146,11 @@ class Run:
             cancel=control.cancel,
             stop=control.stop,
         )
+        seconds = time.monotonic() - began
+        if result.frame is None and len(result.times) == len(planned.times):
+            pace.SESSION.record(pace.work_of(problem, planned), seconds)
         limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
-        return RunResult(result, limit, time.monotonic() - began)
+        return RunResult(result, limit, seconds)
 
     def _show(self, answer: tuple[Run, RunResult]) -> str:
         """Add the layers of a run and return the text of the status line."""

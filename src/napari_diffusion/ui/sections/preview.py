@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -92,7 +93,8 @@ class PreviewSection(Section):
         self.comparison = Compare(self.context, self.overlay)
         self._key = HoldKey(self.context.parent, COMPARE_KEY, self.comparison)
         self._start_time = 0.0
-        self._draft_text = ""
+        self._draft_place = ""
+        self._describe: Callable[[], str] | None = None
         self._compile_timer = QTimer(self.context.parent)
         self._compile_timer.setInterval(POLL_INTERVAL_MS)
         self._compile_timer.timeout.connect(self._show_progress)
@@ -112,6 +114,7 @@ class PreviewSection(Section):
         viewer.dims.events.ndisplay.connect(self._view_changed)
         grid(viewer).events.enabled.connect(self._view_changed)
         self.context.settings_changed.connect(self._update_button)
+        self.context.suggestion_changed.connect(self._measured)
         self._view_changed()
         self._update_button()
         self._switch()
@@ -217,8 +220,9 @@ class PreviewSection(Section):
 
         It is begun (``None``), shown, failed (its error), or not needed (a sentence).
         """
+        self._describe = None
         if state is None:
-            self._start_time, self._draft_text = time.monotonic(), ""
+            self._start_time, self._draft_place = time.monotonic(), ""
             self._compile_timer.start()
             return
         if not isinstance(state, Shown):
@@ -228,12 +232,14 @@ class PreviewSection(Section):
             self._set_status(state if isinstance(state, str) else screen_message(state))
             return
         is_draft = state.preview.refine is not None
-        place = self._place_of(state.part)
+        place, seconds = self._place_of(state.part), state.preview.seconds
         if is_draft:
-            self._draft_text = describe_draft(place, state.preview.seconds)
-            self._set_status(self._draft_text, is_draft=True)
+            self._draft_place = place
+            self._describe = lambda: describe_draft(place, seconds, self.context.measuring)
         else:
-            self._set_status(describe_exact(place, time.monotonic() - self._start_time))
+            elapsed = time.monotonic() - self._start_time
+            self._describe = lambda: describe_exact(place, elapsed, self.context.measuring)
+        self._set_status(self._describe(), is_draft)
         # An early draft is made before the kernels are compiled. It has a region of its own.
         if is_draft and state.preview.region is not None:
             self._show_progress()
@@ -244,7 +250,13 @@ class PreviewSection(Section):
         """Return a part in words."""
         layer = self.context.layer
         shown = displayed(self.context.viewer, layer)
-        return describe_part(part, shown, layer.ndim, self.overlay.is_framed)
+        return describe_part(part, shown, layer.ndim, self.context.region)
+
+    @slot
+    def _measured(self) -> None:
+        """Drop the note on starting values once the image is measured."""
+        if self._describe is not None:
+            self.status.value = self._describe()
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text
@@ -254,8 +266,9 @@ class PreviewSection(Section):
     def _show_progress(self) -> None:
         """Show that kernels are being compiled, or that the computation takes long."""
         if is_compiling():
+            self._describe = None
             model = type(self.context.controls.value()).title
-            text = describe_compilation(self._draft_text, model)
-            self._set_status(text, is_draft=bool(self._draft_text))
-        elif not self._draft_text and time.monotonic() - self._start_time > 1:
+            text = describe_compilation(self._draft_place, model)
+            self._set_status(text, is_draft=bool(self._draft_place))
+        elif not self._draft_place and time.monotonic() - self._start_time > 1:
             self._set_status(COMPUTING)

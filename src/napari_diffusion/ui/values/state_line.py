@@ -86,7 +86,9 @@ class StateLine(Container):  # type: ignore[type-arg]
     def show_state(self, state: ValueState) -> None:
         """Show where the value comes from."""
         self._state = state
-        self.mark.value, self.mark.tooltip = state.value, state.explanation
+        # A number that is being measured says so itself.
+        self.mark.value = "" if state is ValueState.MEASURING else state.value
+        self.mark.tooltip = state.explanation
         self.mark.native.setAccessibleName(f"{self._name}: {state.value}")
         self.mark.native.setStyleSheet(_STYLES[state])
         self.arrow.visible = state is ValueState.YOURS

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from magicgui.widgets import Container, Label, PushButton
 from psygnal import Signal
+from qtpy.QtWidgets import QLabel
 
-from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
+from napari_diffusion.ui.qt.layout import (
+    NO_MARGINS,
+    bare_container,
+    reserve_height,
+    wrapping_label,
+)
 from napari_diffusion.ui.qt.plain_slider import PlainSlider
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.state_line import ARROW_WIDTH
@@ -59,9 +65,10 @@ class StrengthControl(Container):  # type: ignore[type-arg]
         row.native.layout().setSpacing(4)
         row.label, row.tooltip = "Strength", TIP
         self.sentence = wrapping_label()
-        self.sentence.native.setMinimumHeight(2 * self.sentence.native.fontMetrics().lineSpacing())
         head = bare_container(row)
-        super().__init__(widgets=[head, self.sentence], labels=False)
+        effect = bare_container(self.sentence, layout="horizontal", labels=False)
+        reserve_height(effect, QLabel("\n"))  # what is below stays in place
+        super().__init__(widgets=[head, effect], labels=False)
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
         self.slider.changed.connect(self._slid)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from magicgui.widgets import Container
+from magicgui.widgets import ComboBox, Container
 from magicgui.widgets.bases import ValueWidget
 from psygnal import Signal
 
 from napari_diffusion.models import Parameter
-from napari_diffusion.ui.qt.layout import NO_MARGINS
+from napari_diffusion.ui.qt.layout import NO_MARGINS, keep_narrow
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.state_line import StateLine
@@ -40,11 +40,15 @@ class ValueRow(Container):  # type: ignore[type-arg]
         self.control, self._name = control, parameter.name
         positive = parameter.suggest is not None and parameter.gt == 0
         has_slider = positive and isinstance(control, QuantityBox)
+        if isinstance(control, QuantityBox):
+            control.hide_arrows()  # slider and state stand beside the number
+        if isinstance(control, ComboBox):
+            keep_narrow(control, 5)
         label = control.label or parameter.name
         self.line = StateLine(label, with_slider=has_slider)
         super().__init__(
             widgets=[control, self.line],
-            layout="vertical" if has_slider else "horizontal",
+            layout="horizontal",
             labels=False,
             label=label,
             tooltip=control.tooltip,

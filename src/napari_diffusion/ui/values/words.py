@@ -11,9 +11,12 @@ from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Parameter, parameters
 
 #: Name of the diffusion time on screen.
-TIME_NAME = "Amount of smoothing"
+TIME_NAME = "Amount"
 MEASURING = "Measuring the noise…"
+TRYING_MODELS = "Trying several models on pieces of the image…"
+CHOSEN = "Chosen for this image: {}."
 NO_IMAGE = "Open an image first."
+CAREFUL = "Hardly changes this image, on purpose"
 OWN_VALUES = "Your own values: their effect is not estimated."
 FIXED_AMOUNT = "The noise reduction was asked for; the strength cannot change it."
 #: Share of the noise that is left from which on a result looks like the image itself.
@@ -48,7 +51,11 @@ class StrengthText:
 
 
 def strength_text(
-    suggestion: Suggestion | None, measuring: bool, own: bool, reason: str = ""
+    suggestion: Suggestion | None,
+    measuring: bool,
+    own: bool,
+    reason: str = "",
+    automatic: bool = False,
 ) -> StrengthText:
     """Return what the slider shows.
 
@@ -62,17 +69,21 @@ def strength_text(
         Whether the user has set a value that the suggestion would set.
     reason
         Why there is no suggestion, if it is not being measured.
+    automatic
+        Whether the suggestion chooses the model.
     """
     if measuring:
-        return StrengthText(MEASURING)
+        return StrengthText(TRYING_MODELS if automatic else MEASURING)
     if suggestion is None:
         return StrengthText(OWN_VALUES if own else reason, own=own)
     movable = suggestion.scale is not None
+    chosen = CHOSEN.format(suggestion.model.title) if automatic else ""
     if own:
-        return StrengthText(OWN_VALUES, movable, own=True)
-    if not movable:
-        return StrengthText(f"{suggestion.effect} {FIXED_AMOUNT}".strip())
-    return StrengthText(" ".join(filter(None, (suggestion.effect, care_of(suggestion)))), True)
+        sentences = [chosen, OWN_VALUES]
+    else:
+        effect = (movable and care_of(suggestion)) or suggestion.effect
+        sentences = [chosen, effect, "" if movable else FIXED_AMOUNT]
+    return StrengthText(" ".join(filter(None, sentences)), movable, own)
 
 
 def is_undecided(noise: Noise) -> bool:
@@ -86,16 +97,11 @@ def care_of(suggestion: Suggestion) -> str:
         return ""
     noise = suggestion.noise
     if noise.origin == "undecided" and noise.other_sigma > 0:
-        return (
-            f"This is careful on purpose: the noise may be {noise.sigma:.2g} or "
-            f"{noise.other_sigma:.2g}, and the image cannot decide."
-        )
+        levels = f"{noise.sigma:.2g} or {noise.other_sigma:.2g}"
+        return f"{CAREFUL}: its noise may be {levels}, and the lower level is the careful one."
     if is_undecided(noise):
-        return (
-            "This is careful on purpose: the fine pattern of this image looks more like detail "
-            "than like noise."
-        )
-    return "This is on purpose: stronger smoothing would remove more detail than noise."
+        return f"{CAREFUL}: its fine pattern looks more like detail than like noise."
+    return f"{CAREFUL}: stronger smoothing would remove more detail than noise."
 
 
 def plain_paragraph(suggestion: Suggestion, changed: list[str]) -> str:
