@@ -185,8 +185,9 @@ def take_walkthrough(viewer: Any, window: Any, widget: Any) -> None:
     wait_until_idle(widget)
     save(window, "removed.png")
     walk.add("Residual: what was removed. Noise belongs in it, shapes do not.")
+    viewer.layers.remove(residual)
     for layer in viewer.layers:
-        layer.visible = shown.get(layer, False)
+        layer.visible = shown[layer]
     walk.save("walkthrough.gif")
 
 
@@ -363,7 +364,7 @@ def take_directions() -> None:
     """Take the directions in the simulated confocal stack, by the coherence-enhancing model."""
     # A new viewer has no sliders of other images.
     viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
-    docked, widget = dock(viewer, "Edge-preserving denoising (anisotropic diffusion)")
+    docked, widget = dock(viewer, ANISOTROPIC)
     viewer.open_sample("napari-diffusion", "confocal")
     widget.form.model.value = nd.CoherenceEnhancing
     wait_until_idle(widget)

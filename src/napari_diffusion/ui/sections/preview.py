@@ -131,6 +131,7 @@ class PreviewSection(Section):
         self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
+            self._describe = None
             self._set_status("")
         self._switch_split()
 
