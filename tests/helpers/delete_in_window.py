@@ -14,8 +14,10 @@ os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "settings.yaml")
 
 import napari
 import numpy as np
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from helpers.canvas import canvas_of, mouse, on_canvas
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
@@ -57,14 +59,10 @@ class Scene:
         self.section = self.widget.sections[
             PreviewSection if kind == "preview" else ThresholdSection
         ]
-        if self.section.drawer is not None:
-            self.section.drawer.open = True
-        else:
-            self.section.show.value = True
+        self.widget.sections[PreviewSection].show.value = kind == "preview"
         if kind == "edges":
+            self.section.drawer.open = True
             self.section.mark.value = True
-        else:
-            self.section.show.value = True
         self.wait()
 
     @property
@@ -181,6 +179,40 @@ def dock_closed(scene):
     viewer_closed(scene)
 
 
+def closed_while_compared(scene):
+    scene.section.comparison.begin()
+    draw()
+    viewer_closed(scene)
+
+
+def closed_while_split(scene):
+    scene.section.split.value = True
+    scene.wait()
+    canvas = canvas_of(scene.widget)
+    place = on_canvas(scene.viewer, scene.widget, scene.image, (0, 0, SHAPE[2] / 2 - 0.5))
+    place = place[0], canvas.height() / 2
+    mouse(scene.widget, "move", place)
+    mouse(scene.widget, "press", place)
+    mouse(scene.widget, "move", (place[0] + 9, place[1]), held=True)
+    assert canvas.cursor().shape() == Qt.CursorShape.SplitHCursor
+    viewer_closed(scene)
+
+
+def closed_while_computing(scene):
+    scene.viewer.dims.set_current_step(0, 3)
+    draw(lambda: scene.overlay.pending, 0)
+    viewer_closed(scene)
+
+
+def dock_closed_while_compared(scene):
+    scene.section.comparison.begin()
+    draw()
+    scene.viewer.window.remove_dock_widget(scene.dock)
+    draw()
+    assert [layer.visible for layer in scene.viewer.layers] == [True]
+    viewer_closed(scene)
+
+
 def viewer_closed(scene):
     scene.viewer.close()
     Scene.viewer = None
@@ -200,6 +232,10 @@ CASES = (
     our_layer_deleted,
     other_data,
     dock_closed,
+    dock_closed_while_compared,
+    closed_while_compared,
+    closed_while_split,
+    closed_while_computing,
     viewer_closed,
 )
 #: Cases that differ in what napari deletes.

@@ -127,7 +127,7 @@ def test_content_does_not_jump_while_the_status_changes(on_screen):
         return [place_of(control) for control in controls], gui.scroll.height()
 
     before = places()
-    for text in ("One line.", "Two lines of words about what is being done. " * 2):
+    for text in ("One line.", "Two lines of words about what is done, on a narrow screen."):
         gui.panel.show_status(Status(StatusKind.NOTICE, text))
         assert places() == before
     gui.panel.show_plan("about 100 min · 5.5 GB", "rkl2: 1000 steps.")

@@ -39,7 +39,7 @@ class Hybrid(Model):
 
     kappa: float = param(
         10.0,
-        "Edge threshold: gradient at which the flux is largest.",
+        "Edge threshold: steeper changes of intensity count as edges and are kept.",
         unit="intensity/length",
         gt=0,
         suggest="threshold",

@@ -79,6 +79,16 @@ class Context:
         return self._form.regions.value
 
     @property
+    def suggestion(self) -> Suggestion | None:
+        """The suggestion at the chosen strength; ``None`` before it and where there is none."""
+        return self._form.values.suggestion
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the values on screen are not known yet: the image is being measured."""
+        return self._form.values.measuring
+
+    @property
     def region_choice(self) -> RegionChoice:
         """The choice of the region of interest, for the section that shows it."""
         return self._form.region
@@ -90,16 +100,6 @@ class Context:
         Reading it raises a ValueError when the chosen shape encloses no voxel of the image.
         """
         return None if self.layer is None else self._form.region.region(self.layer)
-
-    @property
-    def suggestion(self) -> Suggestion | None:
-        """The suggestion at the chosen strength; ``None`` before it and where there is none."""
-        return self._form.values.suggestion
-
-    @property
-    def measuring(self) -> bool:
-        """Whether the values on screen are not known yet: the image is being measured."""
-        return self._form.values.measuring
 
     @property
     def suggestion_options(self) -> SuggestionOptions:

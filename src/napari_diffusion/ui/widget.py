@@ -11,6 +11,7 @@ from magicgui.widgets import Container
 from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
@@ -32,6 +33,7 @@ from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+from napari_diffusion.ui.sample_buttons import SampleButtons
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
@@ -79,12 +81,16 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     ----------
     form
         Controls that define a run.
+    samples
+        Buttons that open the samples, while no image is open.
     drawers
         The foldable boxes below the preview, by their declaration.
     sections
         The preview and the parts of the drawers, by class.
     panel
         Status, progress, Run and Cancel.
+    explain
+        Explanations, which take the place of the controls while they are open.
     card
         What the last run has removed, above the status.
     """
@@ -99,9 +105,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
+        self.samples = SampleButtons(napari_viewer, self.panel.fail)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
-            widgets=[self.header, self.form, *self.drawers.values()], labels=False
+            widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
@@ -120,6 +127,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             for drawer in DRAWERS
             for kind in drawer.sections
         }
+        self.explain = ExplainPage(self.context)
+        self.native.layout().insertWidget(
+            self.native.layout().indexOf(self.scroll), self.explain, 1
+        )
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
         content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
@@ -138,6 +149,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _connect(self) -> None:
         form = self.form
+        self.header.help.changed.connect(self._explain)
+        self.explain.left.connect(self._show_controls)
         self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
@@ -199,6 +212,17 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.clear(StatusKind.FAILED)
 
     @slot
+    def _explain(self) -> None:
+        self.scroll.hide()
+        self.explain.open()
+        self.explain.back.setFocus()
+
+    @slot
+    def _show_controls(self) -> None:
+        self.scroll.show()
+        self.header.help.native.setFocus()
+
+    @slot
     def _before_removal(self) -> None:
         with suppress(RuntimeError):  # the widget has been destroyed
             make_canvas_current(self.native)
@@ -213,6 +237,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
+        self.samples.visible = not has_layer
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:
@@ -249,9 +274,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _make_plan(self) -> None:
         """Show what a run takes, time and memory; nothing while the values are not known."""
-        if self.context.measuring:
+        if self.context.measuring or self.form.layer.value is None:
             self._plans.drop()
-            self.panel.plan.value = ""
+            self.panel.show_plan("", "")
             return
         try:
             settings = self.form.settings()

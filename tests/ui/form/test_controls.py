@@ -182,7 +182,7 @@ def test_another_unit_shows_the_same_lengths(open_alone, noisy, press_run, qtbot
     assert gui.form.controls["kappa"].value == 0.008
     assert gui.form.amount.number.value == 3e6
     others = gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
-    assert others == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
+    assert others == "At most like a Gaussian of FWHM 5.77e+03 nm"
     layer = press_run(viewer, gui)
     np.testing.assert_allclose(
         layer.data,

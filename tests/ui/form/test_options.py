@@ -76,7 +76,7 @@ def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
     assert labels == [
         "Model",
         "Length unit",
-        "Within labels",
+        "Restrict to labels",
         *(option.label for option in DECLARED),
     ]
 

@@ -134,7 +134,7 @@ def test_run_in_any_unit_has_a_history_and_a_command_that_repeats_it(
 
     section = open_section(gui, RecipeSection)
     viewer.layers.selection.active = result
-    assert "went through" in section.of.value
+    assert "Processing history of" in section.of.value
     assert section.step.value.startswith(f"Linear: time {time:.4g} {symbol}²")
     section.again.native.click()
     assert not gui.panel.failed

@@ -211,7 +211,7 @@ def test_frame_surrounds_a_preview_of_a_part(show, qtbot, preferences):
     near = shown[y, left - 3 : left + 4]
     orange = (near[:, 0] > near[:, 2] + 60).any()  # the picture itself is grey
     assert orange
-    assert "framed 16 × 16 pixels" in section.status.value
+    assert "central 16 × 16 pixels" in section.status.value
     preferences[0] = Preferences(preview=512)
     section.overlay.refresh()
     wait_for_preview(qtbot, gui)

@@ -309,7 +309,7 @@ def test_large_plane_is_cut_at_the_view_centre(open_preview, qtbot, preferences)
     viewer, gui, section = open_preview(image, scale=(0.5, 0.5))
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(22, 38), slice(32, 48))
-    assert "the framed 16 × 16 pixels" in section.status.value
+    assert "the central 16 × 16 pixels" in section.status.value
     camera(viewer).center = (0, 10, 35)
     wait_for_preview(qtbot, gui)
     region = assert_shows_the_run(viewer, gui)

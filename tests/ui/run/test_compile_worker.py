@@ -30,7 +30,7 @@ section.show.native.click()
 while not kernels.compiled_keys or gui.panel.busy:
     app.processEvents()
     said.add(gui.panel.status.value)
-    if gui.panel.status.value.startswith("Preparing") and not ordered:
+    if gui.panel.status.value.startswith("First use") and not ordered:
         ordered = True
         gui.panel.button.native.click()
     is_prepared = kernels.is_prepared(gui.form.settings())
@@ -70,5 +70,5 @@ def test_worker_compiles_the_shown_model_and_ends_with_the_widget(tmp_path):
     assert source == "Image"
     assert result.startswith("Image, edge-preserving κ ")
     said = report["said"]
-    assert any(text.startswith("Filtering Image… Preparing Perona-Malik") for text in said)
-    assert any(text.startswith("Preparing Perona-Malik") for text in said)
+    assert any(text.startswith("Filtering Image… First use: compiling") for text in said)
+    assert any(text.startswith("First use: compiling Perona-Malik") for text in said)

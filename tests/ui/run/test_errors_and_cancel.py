@@ -28,7 +28,7 @@ def test_error_is_in_the_status_line_and_in_a_notification(open_widget, press_ru
     viewer.add_image(noisy, contrast_limits=(0, 300))
     assert press_run(viewer, widget) is None
     assert widget.panel.status.value.endswith(
-        "use “leave, smooth around” for NaN under Expert and history to diffuse around it."
+        "use “ignore, keep NaN” for NaN under Expert and history to diffuse around it."
     )
     assert notification_manager.records[-1].message == widget.panel.status.value
     assert str(notification_manager.records[-1].severity) == "error"
@@ -213,7 +213,7 @@ def test_run_is_disabled_when_the_last_layer_is_removed(open_widget, noisy, qtbo
     wait_until_settled(qtbot, widget)
     assert widget.form.layer.value is None
     assert not widget.panel.button.enabled
-    assert "Open an image" in widget.panel.status.value
+    assert "Open an image" in widget.panel.button.tooltip
 
 
 def test_run_ends_when_the_widget_is_destroyed(qtbot, noisy, fake_run):

@@ -100,7 +100,7 @@ def test_list_of_errors_stays_when_another_image_is_chosen(panel, qtbot):
         (
             TargetExists("exists already", Remedy.ALLOW_OVERWRITING, TARGET),
             (
-                "a.tif: exists already; check “Replace what is there” or choose another folder "
+                "a.tif: exists already; check “Overwrite existing files” or choose another folder "
                 "for the results."
             ),
         ),

@@ -309,7 +309,7 @@ def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, fak
     first, second = viewer.add_image(noisy, name="a"), viewer.add_image(noisy, name="b")
     viewer.layers.selection.active = first
     start_run(qtbot, widget, fake_run)
-    assert widget.panel.button.text == "Run next"
+    assert widget.panel.button.text == "Add to queue"
     viewer.layers.selection.active = second
     widget.panel.button.native.click()
     widget.panel.button.native.click()

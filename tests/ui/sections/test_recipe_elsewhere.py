@@ -106,7 +106,7 @@ def test_folder_is_refused_while_labels_are_chosen(open_alone, qtbot, noisy, hal
     widget.form.regions.value = viewer.add_labels(halves, name="halves")
     wait_until_settled(qtbot, widget)
     filter_folder(widget, folders)
-    assert "choose none in “Within labels”" in widget.panel.status.value
+    assert "choose none in “Restrict to labels”" in widget.panel.status.value
     assert not widget.panel.busy
 
 

@@ -170,7 +170,7 @@ def test_loaded_recipe_restores_every_setting(open_alone, qtbot, noisy, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "The clipboard holds no recipe"),
+        ("nonsense", "The clipboard does not contain a recipe"),
         ("{nonsense", "not valid JSON"),
         ('{"model": "linear", "time": 1}', "widget Gaussian smoothing"),
         ("[]", "a JSON object"),
@@ -197,7 +197,7 @@ def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     section = open_section(widget, RecipeSection)
-    assert "went through no filter" in section.of.value
+    assert "No filter of this plugin" in section.of.value
     widget.form.controls["kappa"].value = 7.25
     first = press_run(viewer, widget)
     widget.form.layer.value = first
@@ -368,7 +368,7 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
     assert widget.panel.status.value.splitlines()[0] == "0 done, 3 failed:"
     lines = widget.panel.status.value.splitlines()
     assert lines[1] == (
-        "a.tif: exists already; check “Replace what is there” or choose another folder for the "
+        "a.tif: exists already; check “Overwrite existing files” or choose another folder for the "
         "results."
     )
     assert "Traceback" not in caplog.text  # errors of the user are not logged
@@ -376,7 +376,11 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
 
 @pytest.mark.parametrize(
     ("source", "target", "message"),
-    [("", "", "Folder: choose"), (".", "", "Results to: choose"), (".", ".", "replace the images")],
+    [
+        ("", "", "Folder: choose"),
+        (".", "", "Output folder: choose"),
+        (".", ".", "replace the images"),
+    ],
 )
 def test_invalid_folders_are_reported(open_alone, tmp_path, monkeypatch, source, target, message):
     np.save(tmp_path / "a.npy", np.zeros((4, 5)))

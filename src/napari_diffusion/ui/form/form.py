@@ -52,9 +52,7 @@ from napari_diffusion.ui.structures.picker import StructurePicker
 from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
 from napari_diffusion.ui.values.strength import StrengthControl
 
-SUGGEST = (
-    "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
-)
+SUGGEST = "Measure the noise, try values on pieces of the image, and fill in the best."
 
 
 class Form(Container):  # type: ignore[type-arg]
@@ -135,10 +133,10 @@ class Form(Container):  # type: ignore[type-arg]
         self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
         self.table = AxesTable()
         if self._isotropic:
-            tip = "How far to diffuse."
+            tip = "How strong to smooth: the width of the Gaussian."
         else:
-            tip = "How far to diffuse; where an edge holds it back, less is smoothed."
-        self.amount = SmoothingAmount(tip)
+            tip = "How strong to smooth. Where an edge holds it back, less is smoothed."
+        self.amount = SmoothingAmount(tip, keeps_edges=not self._isotropic)
         self.suggest = PushButton(text="Suggest")
         self.reasons = Explanation()
         for combo_box in (self.layer, self.model):
@@ -170,7 +168,7 @@ class Form(Container):  # type: ignore[type-arg]
             row = bare_container(self.suggest, labels=False, label=" ")
             self.value_rows = bare_container(self.amount, row)
             put_label_above(row)
-        put_label_above(self.amount)
+        put_label_above(self.amount, self.amount.line.mark, self.amount.line.arrow)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -255,13 +253,12 @@ class Form(Container):  # type: ignore[type-arg]
         layer = self.layer.value
         self._watcher.watch_image(layer)
         self._keep_integer_colours(layer)
-        for widget in (self.table, self.suggest):
-            widget.enabled = layer is not None
+        self.table.visible = self.suggest.enabled = layer is not None
         self.suggest.tooltip = SUGGEST if layer is not None else f"Open an image first. {SUGGEST}"
         self._show_axes()
 
     def _keep_integer_colours(self, layer: Any) -> None:
-        """Check *Keep integer type* for colours of an integer type.
+        """Check *Output data type same as input* for colours of an integer type.
 
         napari saves only such colours as a picture, and shows floats above 1 as white.
         """
@@ -388,8 +385,9 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for row in (*controls.rows.values(), *controls.buttons):
             self.value_rows.insert(self._end_of_parameters, row)
-            put_label_above(row)
             self._end_of_parameters += 1
+        for row in controls.rows.values():
+            put_label_above(row, row.line.mark, row.line.arrow)
 
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))

@@ -6,11 +6,9 @@ from importlib.metadata import PackageNotFoundError, metadata
 from typing import NamedTuple
 
 from magicgui.widgets import Container, PushButton
-from qtpy.QtCore import Qt, QUrl
-from qtpy.QtGui import QDesktopServices
+from qtpy.QtCore import Qt
 
 from napari_diffusion.ui.qt.layout import NO_MARGINS, wrapping_label
-from napari_diffusion.ui.qt.slots import slot
 
 
 class Words(NamedTuple):
@@ -21,7 +19,8 @@ class Words(NamedTuple):
 
 
 ISOTROPIC = Words(
-    "Gaussian smoothing (isotropic diffusion)", "Smooths everything alike, as a Gaussian filter."
+    "Gaussian smoothing (isotropic diffusion)",
+    "Blurs noise and details alike, like a Gaussian filter.",
 )
 ANISOTROPIC = Words(
     "Edge-preserving denoising (anisotropic diffusion)", "Removes noise and keeps edges."
@@ -39,7 +38,7 @@ def documentation_url() -> str | None:
 
 
 class Header(Container):  # type: ignore[type-arg]
-    """A sentence, and the button ``?`` that opens the documentation.
+    """A sentence, and the button ``?`` that opens the explanations.
 
     Parameters
     ----------
@@ -49,22 +48,17 @@ class Header(Container):  # type: ignore[type-arg]
     Attributes
     ----------
     sentence, help
-        The line and the button. The button is hidden where the installation names no address.
+        The line and the button.
     """
 
     def __init__(self, sentence: str) -> None:
         self.sentence = wrapping_label(sentence)
-        url = documentation_url()
-        self.help = PushButton(text="?", tooltip=f"Open the documentation: {url}.")
-        self.help.native.setAccessibleName("Open the documentation")
+        self.help = PushButton(
+            text="?", tooltip="Explain it to me: the words, with moving pictures."
+        )
+        self.help.native.setAccessibleName("Explain it to me")
         super().__init__(widgets=[self.sentence, self.help], layout="horizontal", labels=False)
         self.margins = NO_MARGINS
         layout = self.native.layout()
         layout.setStretch(0, 1)
         layout.setAlignment(self.help.native, Qt.AlignmentFlag.AlignTop)
-        self.help.visible = url is not None
-        self.help.changed.connect(self._open)
-
-    @slot
-    def _open(self) -> None:
-        QDesktopServices.openUrl(QUrl(documentation_url() or ""))

@@ -51,8 +51,10 @@ class Options:
         tip = "Unit of the voxel size and of every length here."
         self.unit = ChoiceBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
         tip = "Smooth inside each label on its own and leave label 0 as it is."
-        self.regions = ChoiceBox(choices=labels, nullable=True, label="Within labels", tooltip=tip)
-        self.regions.null_string = "everywhere"
+        self.regions = ChoiceBox(
+            choices=labels, nullable=True, label="Restrict to labels", tooltip=tip
+        )
+        self.regions.null_string = "none"
         keep_narrow(self.regions)
         self._own_values: dict[str, Any] = {}
         self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}

@@ -14,19 +14,26 @@ from napari_diffusion.ui.values.value_state import ValueState
 from napari_diffusion.ui.values.words import TIME_NAME
 
 SIGMA, WIDTH, TIME = "sigma", "FWHM", "time"
-#: Full names of the quantities.
-_NAMES = {SIGMA: "Gaussian σ", WIDTH: "FWHM", TIME: "diffusion time"}
+#: Names of the widths of a Gaussian.
+_NAMES = {SIGMA: "σ", WIDTH: "FWHM"}
 _TIPS = {
-    SIGMA: "Standard deviation of the Gaussian that linear diffusion over the same time is; "
-    "smaller details disappear.",
-    WIDTH: "Full width at half maximum of the Gaussian that linear diffusion over the same time "
-    "is.",
-    TIME: "Diffusion time T; linear diffusion over T is a Gaussian of σ = √(2T).",
+    SIGMA: "σ of the Gaussian blur that this gives where there are no edges. "
+    "Smaller details disappear.",
+    WIDTH: "Full width at half maximum of the Gaussian blur that this gives where there are no "
+    "edges.",
+    TIME: "Diffusion time T. Where there are no edges, it gives a Gaussian blur of σ = √(2T).",
 }
 
 
 class SmoothingAmount(Container):  # type: ignore[type-arg]
-    """Number and quantity, with a line for the other two; emits ``changed`` when the time changes.
+    """Number and quantity, and a line about the Gaussian; emits ``changed`` when the time changes.
+
+    Parameters
+    ----------
+    tooltip
+        What the amount is.
+    keeps_edges
+        Whether less is smoothed than by the Gaussian, because edges hold it back.
 
     Attributes
     ----------
@@ -35,7 +42,7 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
     line
         Slider of the number, mark of its state, and reset arrow.
     others
-        Line with the values of the other two quantities.
+        Line with the width of the Gaussian in another measure.
     edited
         Whether the user has set the amount.
     edited_by_user
@@ -44,7 +51,8 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
 
     edited_by_user = Signal()
 
-    def __init__(self, tooltip: str) -> None:
+    def __init__(self, tooltip: str, keeps_edges: bool = False) -> None:
+        self._begin = "At most like a Gaussian of " if keeps_edges else "= "
         self._time = 0.5
         self._unit = ""
         self._filling = False
@@ -133,14 +141,11 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         if self.number.placeholder:
             self.others.value = ""
             return
+        other = SIGMA if self.kind.value == WIDTH else WIDTH
+        value = self._values()[other]
         # The no-break space keeps value and unit on one line.
-        units = self._units()
-        others = [
-            f"{_NAMES[kind]} {value:.3g}\N{NO-BREAK SPACE}{units[kind]}"
-            for kind, value in self._values().items()
-            if kind != self.kind.value
-        ]
-        self.others.value = f"= {', '.join(others)}"
+        number = f"{value:.3g}\N{NO-BREAK SPACE}{self._units()[other]}"
+        self.others.value = f"{self._begin}{_NAMES[other]} {number}"
 
     def _values(self) -> dict[str, float]:
         sigma = equivalent_sigma(self._time)

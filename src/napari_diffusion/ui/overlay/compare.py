@@ -13,6 +13,7 @@ from napari_diffusion.ui.overlay.overlay_layer import Overlay
 from napari_diffusion.ui.overlay.visibility import VisibilityMemory, bare, hides_original
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
+from napari_diffusion.ui.qt.undocked import Undocked
 
 
 class Compare:
@@ -35,6 +36,8 @@ class Compare:
         context.viewer.layers.events.removing.connect(self._removing)
         context.layer_changed.connect(self.end)
         context.on_close(self.end)
+        # Qt calls the filter that is made last first: the comparison ends before the preview does.
+        self._undocked = Undocked(context.parent, self.end)
         application = QApplication.instance()
         if isinstance(application, QApplication):
             application.applicationStateChanged.connect(self._left)

@@ -13,6 +13,7 @@ from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
+from napari_diffusion.ui.qt.canvas import canvases, make_current
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
@@ -80,6 +81,7 @@ class Overlay:
         self._source: Any = None
         self._shown_part: Part | None = None
         self._picture: Any = None
+        self._canvases: list[Any] = []
         self._on = self._held = False
         self._queue = CoalescingQueue()
         parent, viewer = context.parent, context.viewer
@@ -147,6 +149,7 @@ class Overlay:
         layer, self._layer, self._shown_part, self._picture = self._layer, None, None, None
         self._follow_source(None)
         if layer is not None and layer in self._context.viewer.layers:
+            make_current(self._canvases)
             self._context.viewer.layers.remove(layer)
 
     @slot
@@ -297,6 +300,8 @@ class Overlay:
             self.remove()
             self._shown_part, self._picture = shown_part, whole_picture
             self._layer = self._new_layer(source, part, picture, transform)
+            # Kept for the removal: the dock may be closed by then, and in no window any more.
+            self._canvases = canvases(self._context.parent)
             self._context.add_auxiliary_layer(self._layer, index_above_pictures)
             self._follow_source(source)
 

@@ -94,11 +94,6 @@ class PreviewOverlay(Overlay):
         """The layer under the preview, ``None`` without a preview."""
         return self._source
 
-    @property
-    def is_framed(self) -> bool:
-        """Whether a frame surrounds the previewed part."""
-        return self._shown_part is not None and not self._shown_part.whole
-
     @slot
     def _redraw(self) -> None:
         """Show the picture again with another split; nothing is computed."""

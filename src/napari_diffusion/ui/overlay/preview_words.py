@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from napari_diffusion.ui.overlay.visible_region import Part
 from napari_diffusion.ui.run.panel import duration
 
+STARTING_VALUES = "Starting values: the noise is being measured."
 COMPUTING = "Computing the preview… A smaller amount or a smaller preview (Preferences) is faster."
 
 
-def describe_part(part: Part, shown: Sequence[int], ndim: int, framed: bool = False) -> str:
+def describe_part(
+    part: Part, shown: Sequence[int], ndim: int, region: tuple[slice, ...] | None = None
+) -> str:
     """Return what a preview covers.
 
     Parameters
@@ -21,8 +24,8 @@ def describe_part(part: Part, shown: Sequence[int], ndim: int, framed: bool = Fa
         Axes of the layer that are on screen.
     ndim
         Number of axes of the layer.
-    framed
-        Whether a frame is drawn round the part.
+    region
+        The region of interest, ``None`` for the whole image.
     """
     sizes = [part.region[axis].stop - part.region[axis].start for axis in shown]
     planes = [part.region[i].stop - part.region[i].start for i in range(ndim) if i not in shown]
@@ -36,7 +39,9 @@ def describe_part(part: Part, shown: Sequence[int], ndim: int, framed: bool = Fa
         return "this slice" if ndim > 2 else "this image"
     sides = " × ".join(str(size) for size in sizes if size > 1)
     unit = "pixels" if is_plane else "voxels"
-    return f"the {'framed' if framed else 'central'} {sides} {unit}"
+    if region is not None and all(part.region[i] == region[i] for i in shown):
+        return f"the region, {sides} {unit}"
+    return f"the central {sides} {unit}"
 
 
 def describe_exact(place: str, seconds: float) -> str:

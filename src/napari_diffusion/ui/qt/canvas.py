@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QMainWindow, QWidget
 
@@ -18,8 +21,14 @@ def make_canvas_current(native: QWidget) -> None:
     native
         Any part of the docked widget. Nothing happens if it is in no window of napari.
     """
-    for canvas in canvases(native):
-        canvas.makeCurrent()
+    make_current(canvases(native))
+
+
+def make_current(drawn: Iterable[QOpenGLWidget]) -> None:
+    """Make the OpenGL contexts of canvases current; those that are destroyed are left out."""
+    for canvas in drawn:
+        with suppress(RuntimeError):
+            canvas.makeCurrent()
 
 
 def canvases(native: QWidget) -> list[QOpenGLWidget]:

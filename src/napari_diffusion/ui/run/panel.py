@@ -208,7 +208,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""
-        self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}"
+        self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}".strip()
         if self._refusal and self._state.text == self._refusal:
             self.clear()  # a press of Run may have made it an error
         self._refusal = ""
@@ -248,7 +248,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for_kernels else STOP_TOOLTIP
         self.cancel_all.visible = bool(self._queue)
         self.cancel_all.text = f"Cancel all {1 + self.queued}"
-        self.button.text = "Run" if run is None else "Run next"
+        self.button.text = "Run" if run is None else "Add to queue"
 
     def _show_kernel_wait(self, message: str) -> None:
         """Show that the current run waits for its kernels; an empty message ends the wait."""
@@ -269,7 +269,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         elapsed, rest = time.monotonic() - self._began, ""
         if elapsed > MIN_ELAPSED_S and fraction > MIN_FRACTION:
             rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left"
-        more = f"; {self.queued} more waiting" if self._queue else ""
+        more = f"; {self.queued} more queued" if self._queue else ""
         text = f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}."
         self.say(text, StatusKind.RUNNING)
         if elapsed > MIN_SHOWN_S:

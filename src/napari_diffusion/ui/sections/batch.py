@@ -63,7 +63,7 @@ class BatchSection(Section):
         Folder of the files, folder for the results, and whether to overwrite results.
     """
 
-    title = "Several layers or files"
+    title = "Batch"
     tooltip = "The settings above on every selected layer, or on every file of a folder."
 
     def make(self) -> list[Widget]:
@@ -82,12 +82,12 @@ class BatchSection(Section):
         tip = f"Every {_formats('and')} file in it is filtered."
         self.source = FileEdit(mode=folder, label="Folder", tooltip=tip)
         tip = "Another folder; results have the names of their sources."
-        self.target = FileEdit(mode=folder, label="Results to", tooltip=tip)
+        self.target = FileEdit(mode=folder, label="Output folder", tooltip=tip)
         for edit in (self.source, self.target):
             edit.choose_btn.text = "Choose…"
             edit.line_edit.tooltip = edit.choose_btn.tooltip = edit.tooltip
         self.replace = CheckBox(
-            text="Replace what is there", tooltip="Write over results of the same name."
+            text="Overwrite existing files", tooltip="Write over results of the same name."
         )
         tip = "One file after the other; what fails is listed at the end."
         self.files = PushButton(text="Filter the folder", tooltip=tip)
@@ -191,7 +191,7 @@ class BatchSection(Section):
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
         try:
-            for path, name in ((source, "Folder"), (target, "Results to")):
+            for path, name in ((source, "Folder"), (target, "Output folder")):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.recipe(), files_of(source)
@@ -200,8 +200,8 @@ class BatchSection(Section):
             targets = targets_of(sources, target)
             if recipe.labels is not None:
                 raise ValueError(
-                    "Labels are of one image: choose none in “Within labels”, under Expert and "
-                    "history, to filter a folder."
+                    "Labels are of one image. To filter a folder, choose none in “Restrict to "
+                    "labels”, under Expert and history."
                 )
             if not sources:
                 raise ValueError(f"There is no {_formats('or')} file in {source}.")

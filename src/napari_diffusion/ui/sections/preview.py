@@ -18,6 +18,7 @@ from napari_diffusion.ui.overlay.overlay_layer import Shown
 from napari_diffusion.ui.overlay.preview_layer import PreviewOverlay
 from napari_diffusion.ui.overlay.preview_words import (
     COMPUTING,
+    STARTING_VALUES,
     describe_compilation,
     describe_draft,
     describe_exact,
@@ -112,6 +113,7 @@ class PreviewSection(Section):
         viewer.dims.events.ndisplay.connect(self._view_changed)
         grid(viewer).events.enabled.connect(self._view_changed)
         self.context.settings_changed.connect(self._update_button)
+        self.context.suggestion_changed.connect(self._measured)
         self._view_changed()
         self._update_button()
         self._switch()
@@ -230,10 +232,12 @@ class PreviewSection(Section):
         is_draft = state.preview.refine is not None
         place = self._place_of(state.part)
         if is_draft:
-            self._draft_text = describe_draft(place, state.preview.seconds)
-            self._set_status(self._draft_text, is_draft=True)
+            text = self._draft_text = describe_draft(place, state.preview.seconds)
         else:
-            self._set_status(describe_exact(place, time.monotonic() - self._start_time))
+            text = describe_exact(place, time.monotonic() - self._start_time)
+        self._set_status(text, is_draft)
+        if self.context.measuring:
+            self.status.value = f"{text} {STARTING_VALUES}"
         # An early draft is made before the kernels are compiled. It has a region of its own.
         if is_draft and state.preview.region is not None:
             self._show_progress()
@@ -244,7 +248,13 @@ class PreviewSection(Section):
         """Return a part in words."""
         layer = self.context.layer
         shown = displayed(self.context.viewer, layer)
-        return describe_part(part, shown, layer.ndim, self.overlay.is_framed)
+        return describe_part(part, shown, layer.ndim, self.context.region)
+
+    @slot
+    def _measured(self) -> None:
+        """Drop the remark on starting values once the image is measured."""
+        if not self.context.measuring:
+            self.status.value = self.status.value.removesuffix(f" {STARTING_VALUES}")
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text

@@ -37,7 +37,7 @@ class RecipeSection(Section):
         uses its settings.
     """
 
-    title = "Recipe and history"
+    title = "Settings file and history"
     tooltip = (
         "The same run in Python, on the command line or on another layer; what a layer went "
         "through."
@@ -54,7 +54,7 @@ class RecipeSection(Section):
         tip = "Take the settings from a recipe in the clipboard, as JSON."
         self.paste = button("Paste", tip, self._paste)
         self.of = wrapping_label()
-        tip = "Filters that the selected layer went through, earliest first."
+        tip = "Filters that were applied to the selected layer, earliest first."
         self.steps = ComboBox(choices=self._step_choices, tooltip=tip)
         keep_narrow(self.steps)
         self.step = wrapping_label()
@@ -166,7 +166,9 @@ class RecipeSection(Section):
     def _paste(self) -> None:
         text = _clipboard().text()
         if not text.lstrip().startswith(("{", "[")):
-            raise ValueError("The clipboard holds no recipe; copy one with JSON.")
+            raise ValueError(
+                "The clipboard does not contain a recipe. Press JSON first to copy one."
+            )
         self._use(nd.Recipe.from_json(text), "the clipboard")
 
     def _use(self, recipe: nd.Recipe, origin: str) -> None:
@@ -195,11 +197,11 @@ class RecipeSection(Section):
         self.steps.reset_choices()
         count = len(self.steps.choices)
         if count:
-            self.of.value = f"{active.name} went through:"
+            self.of.value = f"Processing history of {active.name}:"
         elif active is None:
             self.of.value = "No layer is selected."
         else:
-            self.of.value = f"{active.name} went through no filter of ours."
+            self.of.value = f"No filter of this plugin was applied to {active.name}."
         for widget in (self.steps, self.step, self.again):
             widget.visible = bool(count)
         if count:

@@ -66,7 +66,7 @@ class ThresholdSection(Section):
     """
 
     title = "Edge threshold"
-    tooltip = "See how steep the image is, and drag the threshold to where edges begin."
+    tooltip = "Histogram of gradients: drag the threshold to where noise ends and edges begin."
 
     def make(self) -> list[Widget]:
         """Return the controls, with an empty frame for the plot."""
@@ -76,10 +76,10 @@ class ThresholdSection(Section):
         self.frame: Container[Any] = bare_container(labels=False)
         self.share = wrapping_label()
         tip = (
-            "Colour what the model takes for an edge, before its first step: strong where nothing "
-            "flows, none where it smooths freely."
+            "Colour the edges that are kept: strong where nothing is smoothed, none where it is "
+            "smoothed freely."
         )
-        self.mark = CheckBox(value=False, text="Mark the edges on the image", tooltip=tip)
+        self.mark = CheckBox(value=False, text="Overlay edges", tooltip=tip)
         self.overlay = Overlay(
             self.context,
             "edges",
@@ -233,13 +233,12 @@ class ThresholdSection(Section):
         fraction = self._gradients.above(value)
         locally = " times the factor of the map there" if model.maps else ""
         if fraction <= MAX_EDGE_FRACTION:
-            effect = "and kept as edges"
+            effect = "count as edges"
         else:
-            effect = "and smoothed the less, the steeper they are"
+            effect = "are steep; noise among them is smoothed less"
         self.share.value = (
-            f"{_percent(fraction)} of the voxels are steeper than {value:.3g} {unit}{locally} "
-            f"{effect}. "
-            "Dashed: how freely is smoothed."
+            f"{_percent(fraction)} of voxels {effect} (gradient > {value:.3g} {unit}{locally}). "
+            "Dashed line: diffusivity (1 = smoothed freely, 0 = kept)."
         )
 
     @slot
