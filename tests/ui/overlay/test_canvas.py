@@ -262,7 +262,12 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     wait_until_settled(qtbot, gui)
     assert result.visible
     assert not source.visible
-    assert difference(picture(viewer), shown) < 1
+    with_result = picture(viewer)
+    assert difference(with_result, shown) < 1
+    section.comparison.begin()
+    assert difference(picture(viewer), original) == 0
+    section.comparison.end()
+    assert difference(picture(viewer), with_result) == 0
     gui.form.amount.number.value *= 2
     wait_for_preview(qtbot, gui)
     assert section.overlay.layer is not None
