@@ -274,9 +274,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _make_plan(self) -> None:
         """Show what a run takes, time and memory; nothing while the values are not known."""
-        if self.context.measuring:
+        if self.context.measuring or self.form.layer.value is None:
             self._plans.drop()
-            self.panel.plan.value = ""
+            self.panel.show_plan("", "")
             return
         try:
             settings = self.form.settings()

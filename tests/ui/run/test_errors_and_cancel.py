@@ -213,7 +213,7 @@ def test_run_is_disabled_when_the_last_layer_is_removed(open_widget, noisy, qtbo
     wait_until_settled(qtbot, widget)
     assert widget.form.layer.value is None
     assert not widget.panel.button.enabled
-    assert "Open an image" in widget.panel.status.value
+    assert "Open an image" in widget.panel.button.tooltip
 
 
 def test_run_ends_when_the_widget_is_destroyed(qtbot, noisy, fake_run):

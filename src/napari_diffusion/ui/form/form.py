@@ -168,7 +168,7 @@ class Form(Container):  # type: ignore[type-arg]
             row = bare_container(self.suggest, labels=False, label=" ")
             self.value_rows = bare_container(self.amount, row)
             put_label_above(row)
-        put_label_above(self.amount)
+        put_label_above(self.amount, self.amount.line.mark, self.amount.line.arrow)
 
     def _listed_models(self) -> list[tuple[str, type[Model]]]:
         """Return titles and classes of the models of the widget."""
@@ -253,8 +253,7 @@ class Form(Container):  # type: ignore[type-arg]
         layer = self.layer.value
         self._watcher.watch_image(layer)
         self._keep_integer_colours(layer)
-        for widget in (self.table, self.suggest):
-            widget.enabled = layer is not None
+        self.table.visible = self.suggest.enabled = layer is not None
         self.suggest.tooltip = SUGGEST if layer is not None else f"Open an image first. {SUGGEST}"
         self._show_axes()
 
@@ -386,8 +385,9 @@ class Form(Container):  # type: ignore[type-arg]
         controls.set_unit(self._unit)
         for row in (*controls.rows.values(), *controls.buttons):
             self.value_rows.insert(self._end_of_parameters, row)
-            put_label_above(row)
             self._end_of_parameters += 1
+        for row in controls.rows.values():
+            put_label_above(row, row.line.mark, row.line.arrow)
 
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))

@@ -181,29 +181,41 @@ def align_labels(container: Container[Any]) -> None:
     for widget in container:
         if isinstance(widget, Container):
             align_labels(widget)
-    beside = [label for widget in container if (label := _label_of(widget)) and _is_beside(label)]
-    if not container.labels or not beside:
+    labels = [label for widget in container if (label := _label_of(widget)) is not None]
+    if not container.labels or not labels:
         return
-    for label in beside:
+    for label in labels:
         label.ensurePolished()
         label.setMinimumWidth(0)  # the size hint is never below the minimum
         label.setIndent(label.indent())  # Qt forgets the size hint that it has kept
-    width = max(label.sizeHint().width() for label in beside)
-    for label in beside:
+    width = max(label.sizeHint().width() for label in labels)
+    for label in labels:
         label.setFixedWidth(width)
 
 
-def put_label_above(widget: Widget) -> None:
+def put_label_above(widget: Widget, *beside: Widget) -> None:
     """Put the label of a widget above it: beside it, the two would be wider than a narrow dock.
 
-    An empty label takes no place.
+    Parameters
+    ----------
+    widget
+        A widget in a container with labels. An empty label takes no place.
+    beside
+        Widgets that are moved into the line of the label, to its right.
     """
-    label = _label_of(widget)
-    layout = widget.native.parentWidget().layout()
-    if label is not None and isinstance(layout, QHBoxLayout):
-        layout.setDirection(QHBoxLayout.Direction.TopToBottom)
-        layout.setSpacing(0)
-        label.setVisible(bool(label.text().strip()))
+    label, layout = _label_of(widget), widget.native.parentWidget().layout()
+    if label is None or not isinstance(layout, QHBoxLayout):
+        return
+    layout.setDirection(QHBoxLayout.Direction.TopToBottom)
+    layout.setSpacing(0)
+    label.setVisible(bool(label.text().strip()))
+    label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    line = QHBoxLayout()
+    line.addWidget(label)
+    line.addStretch(1)
+    for part in beside:
+        line.addWidget(part.native)
+    layout.insertLayout(0, line)
 
 
 def set_tab_order(top: QWidget) -> None:
@@ -240,6 +252,9 @@ def _label_before(native: QWidget, top: QWidget) -> str:
         outer = inner.parentWidget()
         layout = None if outer is None else outer.layout()
         first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
+        line = None if first is None else first.layout()
+        if line is not None:  # the label is above
+            first = line.itemAt(0)
         label = None if first is None else first.widget()
         if isinstance(label, QLabel) and label.text().strip():
             return label.text()
@@ -248,19 +263,11 @@ def _label_before(native: QWidget, top: QWidget) -> str:
 
 
 def _label_of(widget: Any) -> QLabel | None:
-    """Return the Qt label that magicgui has put before a widget; ``None`` without a label."""
+    """Return the Qt label beside a widget, which magicgui has put there; ``None`` without one."""
     layout = widget.native.parentWidget().layout()
     first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
     label = None if first is None else first.widget()
     return label if isinstance(label, QLabel) else None
-
-
-def _is_beside(label: QLabel) -> bool:
-    """Whether a label is at the left of its widget, not above it."""
-    parent = label.parentWidget()
-    layout = None if parent is None else parent.layout()
-    horizontal = QHBoxLayout.Direction.LeftToRight
-    return isinstance(layout, QHBoxLayout) and layout.direction() == horizontal
 
 
 def _leaves(native: QWidget) -> Iterator[QWidget]:

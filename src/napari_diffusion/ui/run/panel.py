@@ -208,7 +208,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""
-        self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}"
+        self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}".strip()
         if self._refusal and self._state.text == self._refusal:
             self.clear()  # a press of Run may have made it an error
         self._refusal = ""

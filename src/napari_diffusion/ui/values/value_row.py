@@ -54,7 +54,9 @@ class ValueRow(Container):  # type: ignore[type-arg]
             tooltip=control.tooltip,
         )
         self.margins = NO_MARGINS
-        self.native.layout().setSpacing(2)
+        self.native.layout().setSpacing(6)
+        for part in (0, 1):
+            self.native.layout().setStretch(part, 1)
         control.changed.connect(self._follow)
         self.line.moved.connect(self._moved)
         self.line.reset.connect(self._reset)
