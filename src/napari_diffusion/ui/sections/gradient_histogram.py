@@ -69,10 +69,14 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
         if not self.line.moving:
             self._fit()
 
+    def show_line(self, visible: bool) -> None:
+        """Show or hide the threshold and the diffusivity."""
+        for item in (self.line, self.curve):
+            item.setVisible(visible)
+
     def show_counts(self, counts: NDArray[Any], edges: NDArray[Any]) -> None:
         """Draw a histogram; an empty one hides the line and the curve."""
-        for item in (self.line, self.curve):
-            item.setVisible(bool(counts.size))
+        self.show_line(bool(counts.size))
         if not counts.size:
             self.bars.setData([0.1, 10.0], [0.0])
             for side in ("left", "bottom"):

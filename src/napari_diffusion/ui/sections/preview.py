@@ -27,7 +27,7 @@ from napari_diffusion.ui.overlay.preview_words import (
 from napari_diffusion.ui.overlay.split_line import SplitLine
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, grid, on_screen
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, name_parts, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
@@ -82,6 +82,7 @@ class PreviewSection(Section):
         tip = "What to preview in 3-D view: a box in the middle, or a plane across one axis."
         self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
         self.place = Slider(value=0, min=0, max=1, label="Slice", tooltip="Where the plane is.")
+        name_parts(self.place.native, "Slice", "Where the plane is.")
         keep_narrow(self.cut)
         self.solid = bare_container(self.cut, self.place)
         self.status = wrapping_label()
@@ -130,6 +131,7 @@ class PreviewSection(Section):
         self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
+            self._describe = None
             self._set_status("")
         self._switch_split()
 

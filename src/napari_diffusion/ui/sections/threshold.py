@@ -25,6 +25,7 @@ from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
+from napari_diffusion.ui.values.words import MEASURING
 
 if TYPE_CHECKING:
     from napari_diffusion.ui.sections.gradient_histogram import GradientHistogram
@@ -95,6 +96,7 @@ class ThresholdSection(Section):
         self._measured: tuple[tuple[Any, ...], list[Callable[[], Any]]] | None = None
         self.context.on_close(self._queue.drop)
         self.context.settings_changed.connect(self._refresh)
+        self.context.suggestion_changed.connect(self._refresh)
         self.context.viewer.dims.events.point.connect(self._refresh)
         self.context.viewer.events.theme.connect(self._apply_theme)
         self.mark.changed.connect(self._switch_overlay)
@@ -123,7 +125,8 @@ class ThresholdSection(Section):
     @slot
     def _switch_overlay(self) -> None:
         has_threshold = threshold_of(self.context.controls.model) is not None
-        on = self.open and bool(self.mark.value) and has_threshold
+        is_known = has_threshold and not self.context.measuring
+        on = self.open and bool(self.mark.value) and is_known
         if on != self.overlay.on:
             self.overlay.switch(on)
 
@@ -218,8 +221,12 @@ class ThresholdSection(Section):
             self.share.value = "" if self._queue.busy else flat
             return
         value, unit = float(getattr(model, parameter.name)), parameter.unit_in(self.context.unit)
-        plot.threshold = value
         plot.name_axis(unit)
+        plot.show_line(not self.context.measuring)
+        if self.context.measuring:
+            self.share.value = MEASURING
+            return
+        plot.threshold = value
         _, edges = self._gradients.histogram()
         span = np.geomspace(min(edges[0], value / 10), max(edges[-1], 10 * value), 60)
         plot.show_diffusivity(span, diffusivity_curve(model, span, min(self.context.spacing)))
