@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview, wait_until_settled
+from napari_diffusion.ui.sections.recipes import RecipeSection
 
 #: Corners of rectangles [voxel]: rows 3 to 10 and columns 4 to 12 of an image.
 BOX = np.array([(2.6, 3.7), (2.6, 12.2), (10.4, 12.2), (10.4, 3.7)])
@@ -119,3 +121,19 @@ def test_plan_is_that_of_the_region(open_alone, qtbot):
     gui.form.region.layer.value = viewer.layers["box"]
     after = gui.context.settings().problem_and_run(gui._output_request(), read=False)[0]
     assert np.prod(after.shape) < np.prod(before.shape) / 50
+
+
+def test_copied_code_gives_the_region(open_alone, press_run, qtbot, noisy):
+    viewer, gui = open_alone()
+    source = viewer.add_image(noisy, name="noisy")
+    viewer.add_shapes([in_plane(BOX, 2)], name="box")
+    gui.form.layer.value, gui.form.region.layer.value = source, viewer.layers["box"]
+    part = press_run(viewer, gui)
+    section = gui.sections[RecipeSection]
+    section.python.native.click()
+    names = {"image": noisy}
+    exec(QApplication.clipboard().text(), names)
+    np.testing.assert_array_equal(names["result"], part.data, strict=True)
+    assert "region" not in gui.panel.status.value
+    section.json.native.click()
+    assert "does not name the region" in gui.panel.status.value
