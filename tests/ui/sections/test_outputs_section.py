@@ -175,7 +175,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
-    source, coherence, directions, result = viewer.layers
+    source, coherence, result, directions = viewer.layers  # arrows above the image
     # The affine multiplies the scale: 2 · 2, 3 · 0.5, 4 · 0.5.
     grid = {"spacing": (4, 1.5, 2), "axes": (1, 2, 3)}
     model = widget.form.controls.value()

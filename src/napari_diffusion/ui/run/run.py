@@ -170,8 +170,8 @@ class Run:
                 self.viewer, result.residual, finished.residual_limit, self.style, self.title, notes
             )
         self._add_maps(result, notes)
-        comment = self._add_directions(result, notes)
         layer = self._add_image(result, stopped, notes)
+        comment = self._add_directions(result, notes)  # above the image, which is opaque
         added = [ref(new) for new in self.viewer.layers if new not in known and new is not layer]
         if source is not None:
             before.hide(mixed for mixed in mixed_layers(self.viewer, source) if mixed is not layer)
