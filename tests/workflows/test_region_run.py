@@ -30,7 +30,8 @@ def problem_of(image, model, time=0.5, **options):
     return make(image, model, time=time, **options)[0]
 
 
-def both(problem, region, request=OutputRequest()):
+def both(problem, region, request=None):
+    request = request or OutputRequest()
     run = RegionRun.of(problem, region, request)
     return run, run.run(request), run_with_outputs(problem, request)
 

@@ -109,7 +109,9 @@ class StructurePicker(Container):  # type: ignore[type-arg]
         self.line.value = f"{QUESTION}: {self._value.name}"
         self.line.tooltip = self._value.sentence
         self._group.setExclusive(False)  # no picture is checked for a structure of the menu
-        for structure, item in (*self.buttons.items(), *self._entries.items()):
+        marks: list[tuple[Structure, QToolButton | QAction]]
+        marks = [*self.buttons.items(), *self._entries.items()]
+        for structure, item in marks:
             item.setChecked(structure == self._value)
         self._group.setExclusive(True)
 
