@@ -34,7 +34,8 @@ CONTROLS = (QAbstractButton, QComboBox, QAbstractSlider, QAbstractSpinBox, QLine
 def described(native):
     """Class, text and tooltip of a Qt widget, for messages."""
     text, above = getattr(native, "text", str)(), native.parentWidget()
-    return f"{type(native).__name__} {text!r} ({native.toolTip()!r}) in {above.toolTip()!r}"
+    names = f"{type(native).__name__} in {type(above).__name__} {above.toolTip()!r}"
+    return f"{names}: {text!r} ({native.toolTip()!r})"
 
 
 def children(native):
@@ -42,7 +43,7 @@ def children(native):
     for child in native.findChildren(QWidget):
         within = child.parentWidget()
         internal = isinstance(within, QComboBox | QAbstractSpinBox | QAbstractItemView)
-        internal |= _is_in_menu(child)
+        internal |= _is_in_menu(child) or child.maximumWidth() == 0  # reserves a height
         if not internal and not isinstance(child, QScrollBar) and child.objectName()[:3] != "qt_":
             yield child
 
@@ -120,28 +121,17 @@ def test_first_screen_has_no_words_of_developers(widget):
 
 
 def test_first_screen_has_few_controls(widget):
-    """Above Run: image, axes, structure, strength, preview, split, compare; and three drawers."""
-    scroll = widget.scroll
-    drawers = {drawer.button.native for drawer in widget.drawers.values()}
-    controls = [
-        native
-        for native in children(scroll)
-        if isinstance(native, CONTROLS)
-        and native.isVisibleTo(scroll)
-        and native not in drawers
-        and native is not widget.header.help.native
-    ]
-    pictures = [native for native in controls if native.parentWidget() and _is_picture(native)]
-    # The pictures and their menu are one choice.
-    count = len(controls) - max(0, len(pictures) - 1)
-    assert count <= 9, [described(native) for native in controls]
-    assert len(drawers) == 3
-
-
-def _is_picture(native):
-    return isinstance(native, QAbstractButton) and (
-        native.isCheckable() and not native.icon().isNull()
-    )
+    """At most seven above Run; the parts of one choice count once, and drawers and help do not."""
+    form, groups = widget.form, set()
+    apart = {drawer.button.native for drawer in widget.drawers.values()}
+    apart.add(widget.header.help.native)
+    choices = [part.native for part in (form.structure, form.strength_place) if part is not None]
+    for native in children(widget.scroll):
+        if isinstance(native, CONTROLS) and native.isVisibleTo(widget.scroll):
+            group = next((c for c in choices if c.isAncestorOf(native)), native)
+            groups |= {group} - apart
+    assert 5 <= len(groups) <= 7, [described(native) for native in groups]
+    assert len(widget.drawers) == 3
 
 
 def test_every_control_has_a_tooltip_and_an_accessible_name(widget):

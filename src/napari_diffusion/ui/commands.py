@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary, ref
 
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
 
-from napari_diffusion.ui.overlay.visibility import bare
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
-
-if TYPE_CHECKING:
-    from napari_diffusion.ui.widget import DiffusionWidget
 
 #: Keys of the commands in the canvas.
 RUN_KEY, PREVIEW_KEY, SUGGEST_KEY = "Control-Enter", f"Shift-{COMPARE_KEY}", "Shift-N"
@@ -51,7 +48,7 @@ def suggest(viewer: Viewer) -> None:
     _act(viewer, lambda widget: _press(widget.form.suggest))
 
 
-def register(widget: DiffusionWidget) -> None:
+def register(widget: Any) -> None:
     """Let the commands find a widget, and bind their keys to its viewer.
 
     Keys that are taken by the user or by another plugin stay as they are.

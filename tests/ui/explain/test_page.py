@@ -143,3 +143,11 @@ def test_question_mark_opens_the_page_in_the_place_of_the_controls(open_widget, 
     assert widget.explain.isHidden()
     qtbot.wait(50)
     assert run.mapToGlobal(run.rect().topLeft()) == before
+
+
+def test_page_is_not_higher_than_the_controls(open_alone, noisy):
+    """The window keeps its size when the page opens."""
+    viewer, widget = open_alone()
+    viewer.add_image(noisy)
+    assert widget.explain.minimumSizeHint().height() == widget.scroll.minimumSizeHint().height()
+    assert widget.explain.minimumSizeHint().width() <= widget.scroll.minimumSizeHint().width()

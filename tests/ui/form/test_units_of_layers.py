@@ -183,7 +183,7 @@ def test_batch_smooths_every_layer_in_its_own_unit(open_alone, qtbot, noisy, wid
     open_section(gui, BatchSection).layers.native.click()
     wait_until_ended(qtbot, gui)
     results = list(viewer.layers)[len(names) :]
-    assert [layer.name.split(" [")[0] for layer in results] == names
+    assert [layer.name.split(",")[0] for layer in results] == names
     for name, result in zip(names, results, strict=True):
         length = units.factor("angstrom", name)
         if widget.startswith("Iso"):

@@ -140,7 +140,7 @@ def test_names_of_results_are_unique():
     viewer = ViewerModel()
     own = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), name="a"))
     names = [new_layers.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).name for _ in range(3)]
-    assert names == ["a [TV]", "a [TV 2]", "a [TV 3]"]
+    assert names == ["a, TV", "a, TV (2)", "a, TV (3)"]
 
 
 def test_result_of_a_multiscale_layer_is_one_array():

@@ -262,7 +262,12 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     wait_until_settled(qtbot, gui)
     assert result.visible
     assert not source.visible
-    assert difference(picture(viewer), shown) < 1
+    with_result = picture(viewer)
+    assert difference(with_result, shown) < 1
+    section.comparison.begin()
+    assert difference(picture(viewer), original) == 0
+    section.comparison.end()
+    assert difference(picture(viewer), with_result) == 0
     gui.form.amount.number.value *= 2
     wait_for_preview(qtbot, gui)
     assert section.overlay.layer is not None
@@ -321,3 +326,48 @@ def test_thick_slice_is_followed(show, qtbot, noisy):
     assert difference(picture(viewer), shown) < 0.5
     source.data = noisy
     assert difference(picture(viewer), shown) > 1
+
+
+def test_starting_values_are_called_so_until_the_noise_is_measured(show, qtbot, flat, monkeypatch):
+    _, gui, section, _, _ = show(flat)
+    assert "Starting values" not in section.status.value
+    monkeypatch.setattr(type(gui.context), "measuring", True)
+    section.overlay.refresh()
+    wait_for_preview(qtbot, gui)
+    assert section.status.value.endswith("Starting values: the noise is being measured.")
+    monkeypatch.setattr(type(gui.context), "measuring", False)
+    gui.context.suggestion_changed.emit()
+    assert section.status.value.startswith("Exact preview")
+    assert "Starting values" not in section.status.value
+
+
+def test_colours_time_series_and_multiscale_in_the_canvas(show, qtbot, noisy):
+    """The split shows the right columns of each, and Compare the original."""
+    colours = np.clip(np.stack([noisy[0], 255 - noisy[0], noisy[0] / 2], -1), 0, 255)
+    large = np.random.default_rng(2).normal(100, 9, (200, 160)).astype(np.float32)
+    kinds = {
+        "colours": (colours.astype(np.uint8), {"rgb": True, "contrast_limits": None}),
+        "series": (np.stack([noisy, noisy[::-1]]), {"scale": (1, 2, 1, 1)}),
+        "multiscale": ([large, large[::2, ::2]], {"multiscale": True}),
+    }
+    viewer, gui, section, _, _ = show(noisy[0])
+    for name, (data, options) in kinds.items():
+        viewer.layers.clear()
+        section.split.value = False
+        source = viewer.add_image(data, name=name, **{"contrast_limits": (50, 220)} | options)
+        viewer.reset_view()
+        section.comparison.begin()
+        original = picture(viewer)
+        section.comparison.end()
+        section.show.value = True
+        wait_for_preview(qtbot, gui)
+        assert difference(picture(viewer), original) > 0.1, name
+        section.split.value = True
+        qtbot.wait(50)
+        width = source.data[0].shape[1] if name == "multiscale" else 20
+        line = on_canvas(viewer, gui, source, (0,) * (source.ndim - 1) + (width / 2 - 0.5,))[0]
+        left = slice(0, round(line - camera(viewer).zoom) - 4)
+        assert difference(picture(viewer)[:, left], original[:, left]) == 0, name
+        section.comparison.begin()
+        assert difference(picture(viewer), original) == 0, name
+        section.comparison.end()

@@ -351,3 +351,12 @@ def test_compilation_is_announced(open_preview, qtbot, noisy, held_previews, mon
     held_previews.go.set()
     wait_for_preview(qtbot, gui)
     assert section.status.value.startswith("Exact preview")
+
+
+def test_line_of_a_preview_that_is_off_stays_empty(open_preview, noisy):
+    _, gui, section = open_preview(noisy)
+    assert section.status.value
+    section.show.native.click()
+    assert section.status.value == ""
+    gui.context.suggestion_changed.emit()  # the image is measured later
+    assert section.status.value == ""

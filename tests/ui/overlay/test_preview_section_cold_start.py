@@ -133,3 +133,20 @@ def test_hidden_or_closed_preview_does_not_wait_for_kernels(
         assert not section.overlay.pending
         assert not section.status.value
     # The fixture closes the viewer, and no thread may be left then.
+
+
+def test_preview_within_labels_says_that_it_compiles(
+    draft_first, shown, qtbot, fake_compile_client, noisy
+):
+    viewer, gui, section = shown
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
+    fake_compile_client.go.clear()
+    source = gui.form.layer.value
+    labels = viewer.add_labels(np.ones(noisy.shape, np.uint8), name="cells")
+    gui.form.layer.value, gui.form.regions.value = source, labels
+    qtbot.waitUntil(lambda: "compiling Perona-Malik" in section.status.value, timeout=WAIT)
+    assert section.status.value.startswith("Quick draft of this slice. First use: ")
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
+    assert section.status.value.startswith("Exact preview")

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview, wait_until_settled
+from napari_diffusion.ui.sections.recipes import RecipeSection
 
 #: Corners of rectangles [voxel]: rows 3 to 10 and columns 4 to 12 of an image.
 BOX = np.array([(2.6, 3.7), (2.6, 12.2), (10.4, 12.2), (10.4, 3.7)])
@@ -37,7 +39,7 @@ def test_run_on_a_region_is_that_of_the_whole_image(open_alone, press_run, qtbot
     region = (slice(0, 6), slice(3, 11), slice(4, 13))
     np.testing.assert_array_equal(part.data, whole.data[region], strict=True)
     for corner in ((0, 0, 0), (5, 7, 8)):
-        expected = source.data_to_world(np.array(corner) + (0, 3, 4))
+        expected = source.data_to_world(np.add(corner, (0, 3, 4)))
         np.testing.assert_allclose(part.data_to_world(corner), expected, atol=1e-9)
     assert part.units == source.units
     notes = part.metadata["napari-diffusion"]
@@ -64,7 +66,7 @@ def test_preview_shows_the_region_and_follows_the_shape(open_preview, qtbot, noi
     viewer.dims.set_current_step(0, 4)
     wait_for_preview(qtbot, gui)
     assert assert_shows_the_run(viewer, gui)[0] == slice(4, 5)
-    shapes.data = [in_plane(BOX + (3, 2), 2)]
+    shapes.data = [in_plane(np.add(BOX, (3, 2)), 2)]
     wait_for_preview(qtbot, gui)
     assert assert_shows_the_run(viewer, gui)[1:] == (slice(6, 14), slice(6, 15))
     # From the side, a plane that the region does not meet says so.
@@ -119,3 +121,19 @@ def test_plan_is_that_of_the_region(open_alone, qtbot):
     gui.form.region.layer.value = viewer.layers["box"]
     after = gui.context.settings().problem_and_run(gui._output_request(), read=False)[0]
     assert np.prod(after.shape) < np.prod(before.shape) / 50
+
+
+def test_copied_code_gives_the_region(open_alone, press_run, qtbot, noisy):
+    viewer, gui = open_alone()
+    source = viewer.add_image(noisy, name="noisy")
+    viewer.add_shapes([in_plane(BOX, 2)], name="box")
+    gui.form.layer.value, gui.form.region.layer.value = source, viewer.layers["box"]
+    part = press_run(viewer, gui)
+    section = gui.sections[RecipeSection]
+    section.python.native.click()
+    names = {"image": noisy}
+    exec(QApplication.clipboard().text(), names)
+    np.testing.assert_array_equal(names["result"], part.data, strict=True)
+    assert "region" not in gui.panel.status.value
+    section.json.native.click()
+    assert "does not name the region" in gui.panel.status.value

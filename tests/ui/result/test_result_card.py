@@ -6,8 +6,16 @@ import weakref
 import numpy as np
 import pytest
 
-from helpers.viewer import WAIT, open_section, wait_until_ended, wait_until_settled
+from helpers.viewer import (
+    WAIT,
+    open_section,
+    wait_for_preview,
+    wait_until_ended,
+    wait_until_settled,
+)
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.overlay.visible_region import camera
+from napari_diffusion.ui.result import card
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.outputs import OutputsSection
 
@@ -28,24 +36,26 @@ def press_residual(qtbot, widget):
     qtbot.waitUntil(lambda: task.running() == 0, timeout=WAIT)
 
 
-def test_no_card_is_shown_before_a_run_and_one_is_after_it(open_widget, press_run, noisy):
+def test_no_card_is_shown_before_a_run_and_one_is_after_it(open_widget, press_run, noisy, qtbot):
     viewer, widget = open_widget("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     assert widget.card.native.isHidden()
     press_run(viewer, widget)
     assert not widget.card.native.isHidden()
+    wait_until_settled(qtbot, widget)
     text = widget.card.text.value
     assert "Removed: standard deviation" in text
     assert "Measure means in the result" in text
     assert "peaks, widths, texture and noise in the original" in text
 
 
-def test_level_on_the_card_is_that_of_the_residual(open_alone, press_run):
+def test_level_on_the_card_is_that_of_the_residual(open_alone, press_run, qtbot):
     viewer, widget = open_alone("Isotropic diffusion")
     image = np.random.default_rng(0).normal(100, 10, (128, 128)).astype(np.float32)
     viewer.add_image(image, name="a")
     result = press_run(viewer, widget)
     level = (image - result.data).std()
+    wait_until_settled(qtbot, widget)
     assert f"standard deviation {level:.2g} of a noise of 10." in widget.card.text.value
     assert "No structure is seen" in widget.card.text.value
 
@@ -217,16 +227,15 @@ def test_failed_run_replaces_nothing(filtered, qtbot, monkeypatch):
     assert not widget.card.native.isHidden()
 
 
-def test_failed_measurement_loses_no_result(open_alone, press_run, noisy, monkeypatch):
-    from napari_diffusion.ui.run import run
-
+def test_failed_measurement_loses_no_result(open_alone, press_run, noisy, monkeypatch, qtbot):
     def fail(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(run, "measure_removed", fail)
+    monkeypatch.setattr(card, "measure_removed", fail)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     assert press_run(viewer, widget) is not None
+    wait_until_settled(qtbot, widget)
     assert widget.card.text.value.startswith("Measure means")
 
 
@@ -255,6 +264,37 @@ def test_residual_and_level_of_a_region_are_those_of_the_region(open_alone, pres
     assert result.data.shape != image.shape
     part = image[widget.context.region]
     level = (part - result.data).std()
+    wait_until_settled(qtbot, widget)
     assert f"standard deviation {level:.2g} of a noise of " in widget.card.text.value
     press_residual(qtbot, widget)
     np.testing.assert_array_equal(widget.card.record.residual_layer.data, part - result.data)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_additive_original_stays_hidden_when_the_preview_ends(
+    open_preview, press_run, qtbot, noisy, runs
+):
+    viewer, widget, _ = open_preview(noisy, blending="additive", name="a")
+    source = viewer.layers["a"]
+    for _ in range(runs):
+        widget.form.amount.number.value *= 1.5
+        wait_for_preview(qtbot, widget)
+        result = press_run(viewer, widget)
+        assert "the original is hidden" in widget.panel.status.value
+    qtbot.waitUntil(lambda: not auxiliary_layers & set(viewer.layers), timeout=WAIT)
+    assert [layer for layer in viewer.layers if layer.visible] == [result]
+    widget.card.undo.native.click()
+    shown = [layer for layer in viewer.layers if layer.visible and layer not in auxiliary_layers]
+    assert len(shown) == 1
+    assert (shown == [source]) is (runs == 1)
+
+
+def test_undo_in_a_window_restores_the_selection(open_widget, press_run, noisy):
+    # A plugin sees the viewer through a proxy, which makes a new proxy of a layer each time.
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy + 1, name="other")
+    viewer.add_image(noisy, name="a")
+    press_run(viewer, widget)
+    widget.card.undo.native.click()
+    assert [layer.name for layer in viewer.layers] == ["other", "a"]
+    assert viewer.layers.selection.active.name == "a"

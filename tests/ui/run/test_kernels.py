@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.viewer import open_section, wait_for_preview, wait_until_settled
+from helpers.viewer import wait_for_preview, wait_until_settled
 from napari_diffusion import backends
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.planner import make_plan

@@ -175,7 +175,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
-    source, coherence, directions, result = viewer.layers
+    source, coherence, result, directions = viewer.layers  # arrows above the image
     # The affine multiplies the scale: 2 · 2, 3 · 0.5, 4 · 0.5.
     grid = {"spacing": (4, 1.5, 2), "axes": (1, 2, 3)}
     model = widget.form.controls.value()
@@ -184,7 +184,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     expected = nd.directions(result.data, model, **grid).arrows()
     np.testing.assert_array_equal(directions.data, expected, strict=True)
     assert len(directions.data) > 100
-    assert directions.name == "a [Edge-enhancing, directions]"
+    assert directions.name == "a, edge-enhancing κ 1, directions"
     assert directions.metadata["napari-diffusion"]["output"] == "directions"
     assert (directions.units, directions.axis_labels) == (source.units, source.axis_labels)
     assert viewer.dims.range == range_before  # the ranges of napari's sliders are the same
@@ -210,9 +210,9 @@ def test_missing_directions_add_no_layer_and_are_reported(open_alone, qtbot):
     wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
-    assert [layer.name for layer in viewer.layers] == ["flat", "flat [Coherence-enhancing]"]
+    assert [layer.name for layer in viewer.layers] == ["flat", "flat, coherence-enhancing κ 5"]
     assert widget.panel.status.value.endswith(
-        "[Coherence-enhancing]; no directions: no place of their grid has a coherence of 0.05"
+        "coherence-enhancing κ 5; no directions: no place of their grid has a coherence of 0.05"
     )
 
 
@@ -318,7 +318,7 @@ def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, fak
     assert widget.panel.cancel_all.text == "Cancel all 3"
     fake_run.go.set()
     wait_until_ended(qtbot, widget)
-    assert [layer.name.partition(" ")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
+    assert [layer.name.partition(",")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
     assert widget.panel.status.value.startswith("3 runs done.")
     assert widget.panel.cancel_all.native.isHidden()
     assert widget.panel.button.text == "Run"

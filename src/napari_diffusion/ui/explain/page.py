@@ -24,6 +24,7 @@ from napari_diffusion.ui.explain.own_slice import slice_reader
 from napari_diffusion.ui.explain.pictures import Picture, sample_picture
 from napari_diffusion.ui.explain.topics import TOPICS
 from napari_diffusion.ui.form.header import documentation_url
+from napari_diffusion.ui.qt.layout import VerticalScrollArea
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run.messages import screen_message
@@ -40,7 +41,7 @@ COMPUTING = "Computing the figure…"
 PLAY, PAUSE = "▶", "❚❚"
 
 
-class ExplainPage(QWidget):
+class ExplainPage(VerticalScrollArea):
     """Explanations of a few words, with figures made of the slice on screen.
 
     Parameters
@@ -61,14 +62,15 @@ class ExplainPage(QWidget):
     left = Signal()
 
     def __init__(self, context: Any) -> None:
-        super().__init__()
+        content = QWidget()
+        super().__init__(content)
         self._context = context
         self._topic = TOPICS[0]
         self._figure: Figure | None = None
         self._figures: dict[str, Figure] = {}
         self._task = ReplaceableTask()
         self._make_controls()
-        self._arrange()
+        self._arrange(content)
         self._tick = single_shot(self, TICK_MS, self._advance)
         self._follow = single_shot(self, FOLLOW_DELAY_MS, self._slice_changed)
         self.back.clicked.connect(self._go_back)
@@ -97,6 +99,8 @@ class ExplainPage(QWidget):
         self.topics[0].setChecked(True)
         self.view = FigureView()
         self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setToolTip("Drag to see the effect.")
+        self.slider.setAccessibleName("Position in the figure")
         self.play = QPushButton(PLAY)
         self.play.setToolTip("Play the figure, or stop it.")
         self.play.setAccessibleName("Play or stop the figure")
@@ -111,8 +115,8 @@ class ExplainPage(QWidget):
         self.text.setMinimumHeight(TEXT_LINES * self.text.fontMetrics().lineSpacing())
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
 
-    def _arrange(self) -> None:
-        column = QVBoxLayout(self)
+    def _arrange(self, content: QWidget) -> None:
+        column = QVBoxLayout(content)
         column.setContentsMargins(6, 4, 6, 4)
         top = QHBoxLayout()
         top.addWidget(self.back)

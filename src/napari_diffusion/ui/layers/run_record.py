@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-from napari_diffusion.estimation.measurement.removed import Removed
 from napari_diffusion.models import Model
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.style import LayerStyle
-from napari_diffusion.ui.layers.view_state import ViewState
+from napari_diffusion.ui.layers.view_state import ViewState, bare
 
 
 def add_residual(
@@ -55,7 +54,7 @@ def unit_of_new_axis(viewer: Any, style: LayerStyle) -> str:
 
 @dataclass
 class RunRecord:
-    """One finished run. The layers are held weakly; the image is held until `release`.
+    """One finished run. Its layers and its image are held weakly.
 
     Attributes
     ----------
@@ -67,10 +66,11 @@ class RunRecord:
         Layers that the run has added; the result is the last one.
     before
         Selection before, and the layers that were hidden.
-    removed, model
-        What the run has removed, None where it was not measured, and the class of its model.
-    image
-        The filtered array; None after `release`.
+    model
+        Class of the model.
+    array, region
+        Weak reference to the array of the source, and the box of it that was filtered, None for all
+        of it.
     style, title, notes
         Style of the source, and title and provenance of the result.
     batch
@@ -83,9 +83,9 @@ class RunRecord:
     source: ref[Any] | None
     layers: Sequence[ref[Any]]
     before: ViewState
-    removed: Removed | None
     model: type[Model]
-    image: Any
+    array: Callable[[], Any]
+    region: tuple[slice, ...] | None
     style: LayerStyle
     title: str
     notes: dict[str, Any]
@@ -102,6 +102,12 @@ class RunRecord:
         """The filtered layer, or None if it is not in the viewer any more."""
         layer = None if self.source is None else self.source()
         return layer if layer is not None and layer in self.viewer.layers else None
+
+    @property
+    def image(self) -> Any:
+        """The array that was filtered; None where it is gone, or its layer."""
+        array = None if self.source_layer is None else self.array()
+        return array if array is None or self.region is None else array[self.region]
 
     @property
     def present(self) -> list[Any]:
@@ -138,13 +144,12 @@ class RunRecord:
     def add_residual(self, data: Any, limit: float) -> None:
         """Add image minus result as a layer of the run, below the result."""
         layer = add_residual(self.viewer, data, limit, self.style, self.title, self.notes)
-        self.layers = [ref(layer), *self.layers]
+        self.layers = [ref(bare(layer)), *self.layers]
 
     def remove(self) -> None:
         """Remove the layers of the run."""
         for layer in self.present:
             self.viewer.layers.remove(layer)
-        self.release()
 
     def undo(self) -> None:
         """Remove the layers of the batch, and restore visibility and selection."""
@@ -152,7 +157,3 @@ class RunRecord:
         self.before.restore()
         if self.earlier is not None:
             self.earlier.undo()
-
-    def release(self) -> None:
-        """Forget the image."""
-        self.image = None

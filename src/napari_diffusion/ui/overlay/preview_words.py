@@ -44,26 +44,33 @@ def describe_part(
     return f"the central {sides} {unit}"
 
 
-def describe_exact(place: str, seconds: float) -> str:
-    """Return the sentence on an exact preview of a place, made in some seconds."""
-    return f"Exact preview of {place} ({seconds:.2g} s)."
+def describe_exact(place: str, seconds: float, measuring: bool = False) -> str:
+    """Return the sentence on an exact preview of a place, made in some seconds.
+
+    ``measuring`` says whether the values are starting values, because the noise is being measured.
+    """
+    return _with_note(f"Exact preview of {place} ({seconds:.2g} s).", measuring)
 
 
-def describe_draft(place: str, remaining: float | None) -> str:
+def describe_draft(place: str, remaining: float | None, measuring: bool = False) -> str:
     """Return the sentence on a draft of a place; ``remaining`` is the time to the exact one [s]."""
-    begun = f"Quick draft of {place}; exact preview "
-    return f"{begun}follows." if remaining is None else f"{begun}in about {duration(remaining)}."
+    when = "follows" if remaining is None else f"in about {duration(remaining)}"
+    return _with_note(f"Quick draft of {place}; exact preview {when}.", measuring)
 
 
-def describe_compilation(draft: str, model: str) -> str:
+def describe_compilation(place: str, model: str) -> str:
     """Return the sentence on a preview that waits for the compiler.
 
     Parameters
     ----------
-    draft
-        The sentence on the draft that is shown meanwhile, empty without one.
+    place
+        What the draft covers that is shown meanwhile, empty without one.
     model
         Title of the model.
     """
-    begun = f"{draft.partition(';')[0]}. " if draft else ""
+    begun = f"Quick draft of {place}. " if place else ""
     return f"{begun}First use: compiling {model} (once, about 10 s)…"
+
+
+def _with_note(sentence: str, measuring: bool) -> str:
+    return f"{sentence} {STARTING_VALUES}" if measuring else sentence

@@ -67,7 +67,7 @@ class Split:
                 part.region[i].stop - part.region[i].start - 0.5
             ):
                 return float("inf")
-        return abs(float(position[self.axis]) + 0.5 - line)
+        return abs(float(position[self.axis]) + 0.5 - float(line))
 
 
 def split_at(viewer: Any, layer: Any, fraction: float) -> Split | None:

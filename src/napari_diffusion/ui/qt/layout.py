@@ -11,6 +11,8 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -243,6 +245,14 @@ def name_controls(top: QWidget) -> None:
             tooltip = native.toolTip() or getattr(native.parentWidget(), "toolTip", str)()
             name = _label_before(native, top) or tooltip.partition(".")[0]
             native.setAccessibleName(name)
+
+
+def name_parts(native: QWidget, name: str, tooltip: str) -> None:
+    """Give a control and its parts, such as slider and number, a name and a tooltip."""
+    for part in (native, *native.findChildren(QWidget)):
+        if isinstance(part, QAbstractSlider | QAbstractSpinBox):
+            part.setToolTip(tooltip)
+            part.setAccessibleName(name)
 
 
 def _label_before(native: QWidget, top: QWidget) -> str:

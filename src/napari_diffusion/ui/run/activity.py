@@ -7,6 +7,8 @@ from io import StringIO
 from typing import Any
 from weakref import WeakMethod
 
+from napari_diffusion.ui.qt.slots import slot
+
 #: Steps of a bar in the dock.
 STEPS = 100
 
@@ -45,6 +47,7 @@ class Activity:
         finally:
             self._is_drawing = False
 
+    @slot
     def close(self) -> None:
         """Remove the bar: the run has ended."""
         self._ended += 1

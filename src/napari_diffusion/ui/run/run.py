@@ -11,15 +11,14 @@ from weakref import ref
 
 import numpy as np
 
-from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
-from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_of_new_axis
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.layers.view_state import (
     ViewState,
+    bare,
     is_below_channels,
     mixed_layers,
     move_above,
@@ -28,6 +27,7 @@ from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun, duration
 from napari_diffusion.ui.run.settings import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
+from napari_diffusion.ui.values.layer_values import weak_reference
 from napari_diffusion.workflows import outputs, pace
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 
@@ -53,14 +53,11 @@ class RunResult(NamedTuple):
         Contrast limit of the residual.
     seconds
         Duration of the run [s].
-    removed
-        What was removed; None where it could not be measured.
     """
 
     outputs: Outputs
     residual_limit: float
     seconds: float
-    removed: Removed | None = None
 
 
 class ResultTarget(Protocol):
@@ -69,8 +66,8 @@ class ResultTarget(Protocol):
     def make_room(self, source: Any) -> None:
         """Remove the previous result of a layer if the user wants it replaced."""
 
-    def show_run(self, record: RunRecord) -> None:
-        """Show a finished run."""
+    def show_run(self, record: RunRecord, settings: Settings | None) -> None:
+        """Show a finished run; its settings are None where frames are missing."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class Run:
         style = LayerStyle.of(layer)
         if settings.region is not None:
             style = style.at_voxel([part.start for part in settings.region])
-        return cls(viewer, settings, outputs_request, limit, style, ref(layer))
+        return cls(viewer, settings, outputs_request, limit, style, ref(bare(layer)))
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
@@ -154,19 +151,7 @@ class Run:
         if result.frame is None and len(result.times) == len(planned.times):
             pace.SESSION.record(pace.work_of(problem, planned), seconds)
         limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
-        return RunResult(result, limit, seconds, self._removed(result, control))
-
-    def _removed(self, result: Outputs, control: TaskControl) -> Removed | None:
-        """Measure what was removed; None where frames are missing, or on any error."""
-        if self.target is None or result.frame is not None:
-            return None
-        image = result.image[-1] if self.outputs_request.snapshots else result.image
-        try:
-            return measure_removed(self.settings.part_problem(), image, control.cancel)
-        except Cancelled:
-            raise
-        except Exception:  # the result counts more than a sentence about it
-            return None
+        return RunResult(result, limit, seconds)
 
     def _show(self, answer: tuple[Run, RunResult]) -> str:
         """Add the layers of a run and return the text of the status line."""
@@ -186,30 +171,31 @@ class Run:
                 self.viewer, result.residual, finished.residual_limit, self.style, self.title, notes
             )
         self._add_maps(result, notes)
-        comment = self._add_directions(result, notes)
         layer = self._add_image(result, stopped, notes)
-        added = [ref(new) for new in self.viewer.layers if new not in known and new is not layer]
+        comment = self._add_directions(result, notes)  # above the image, which is opaque
+        added = [
+            ref(bare(new)) for new in self.viewer.layers if new not in known and new is not layer
+        ]
         if source is not None:
             before.hide(mixed for mixed in mixed_layers(self.viewer, source) if mixed is not layer)
             if is_below_channels(self.viewer, source):
                 new = [each for each in self.viewer.layers if each not in known]
                 move_above(self.viewer, source, new)
         if self.target is not None:
-            self.target.show_run(
-                RunRecord(
-                    viewer=self.viewer,
-                    source=None if source is None else self.source,
-                    layers=[*added, ref(layer)],
-                    before=before,
-                    removed=finished.removed,
-                    model=type(self.settings.model),
-                    image=self.settings.part,
-                    style=self.style,
-                    title=self.title,
-                    notes=notes,
-                    batch=self.batch,
-                )
+            record = RunRecord(
+                viewer=self.viewer,
+                source=None if source is None else self.source,
+                layers=[*added, ref(bare(layer))],
+                before=before,
+                model=type(self.settings.model),
+                array=weak_reference(self.settings.image),
+                region=self.settings.region,
+                style=self.style,
+                title=self.title,
+                notes=notes,
+                batch=self.batch,
             )
+            self.target.show_run(record, None if result.frame is not None else self.settings)
         verb = "Stopped" if stopped else "Done"
         note = outputs.impulse_note(result.replaced, math.prod(self.settings.image.shape))
         comment += f"; {note.removesuffix('.')}" if note else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +19,6 @@ from napari_diffusion.ui.overlay.overlay_layer import Shown
 from napari_diffusion.ui.overlay.preview_layer import PreviewOverlay
 from napari_diffusion.ui.overlay.preview_words import (
     COMPUTING,
-    STARTING_VALUES,
     describe_compilation,
     describe_draft,
     describe_exact,
@@ -27,7 +27,7 @@ from napari_diffusion.ui.overlay.preview_words import (
 from napari_diffusion.ui.overlay.split_line import SplitLine
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, grid, on_screen
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, name_parts, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
@@ -82,6 +82,7 @@ class PreviewSection(Section):
         tip = "What to preview in 3-D view: a box in the middle, or a plane across one axis."
         self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
         self.place = Slider(value=0, min=0, max=1, label="Slice", tooltip="Where the plane is.")
+        name_parts(self.place.native, "Slice", "Where the plane is.")
         keep_narrow(self.cut)
         self.solid = bare_container(self.cut, self.place)
         self.status = wrapping_label()
@@ -93,7 +94,8 @@ class PreviewSection(Section):
         self.comparison = Compare(self.context, self.overlay)
         self._key = HoldKey(self.context.parent, COMPARE_KEY, self.comparison)
         self._start_time = 0.0
-        self._draft_text = ""
+        self._draft_place = ""
+        self._describe: Callable[[], str] | None = None
         self._compile_timer = QTimer(self.context.parent)
         self._compile_timer.setInterval(POLL_INTERVAL_MS)
         self._compile_timer.timeout.connect(self._show_progress)
@@ -129,6 +131,7 @@ class PreviewSection(Section):
         self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
+            self._describe = None
             self._set_status("")
         self._switch_split()
 
@@ -219,8 +222,9 @@ class PreviewSection(Section):
 
         It is begun (``None``), shown, failed (its error), or not needed (a sentence).
         """
+        self._describe = None
         if state is None:
-            self._start_time, self._draft_text = time.monotonic(), ""
+            self._start_time, self._draft_place = time.monotonic(), ""
             self._compile_timer.start()
             return
         if not isinstance(state, Shown):
@@ -230,14 +234,14 @@ class PreviewSection(Section):
             self._set_status(state if isinstance(state, str) else screen_message(state))
             return
         is_draft = state.preview.refine is not None
-        place = self._place_of(state.part)
+        place, seconds = self._place_of(state.part), state.preview.seconds
         if is_draft:
-            text = self._draft_text = describe_draft(place, state.preview.seconds)
+            self._draft_place = place
+            self._describe = lambda: describe_draft(place, seconds, self.context.measuring)
         else:
-            text = describe_exact(place, time.monotonic() - self._start_time)
-        self._set_status(text, is_draft)
-        if self.context.measuring:
-            self.status.value = f"{text} {STARTING_VALUES}"
+            elapsed = time.monotonic() - self._start_time
+            self._describe = lambda: describe_exact(place, elapsed, self.context.measuring)
+        self._set_status(self._describe(), is_draft)
         # An early draft is made before the kernels are compiled. It has a region of its own.
         if is_draft and state.preview.region is not None:
             self._show_progress()
@@ -252,9 +256,9 @@ class PreviewSection(Section):
 
     @slot
     def _measured(self) -> None:
-        """Drop the remark on starting values once the image is measured."""
-        if not self.context.measuring:
-            self.status.value = self.status.value.removesuffix(f" {STARTING_VALUES}")
+        """Drop the note on starting values once the image is measured."""
+        if self._describe is not None:
+            self.status.value = self._describe()
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text
@@ -264,8 +268,9 @@ class PreviewSection(Section):
     def _show_progress(self) -> None:
         """Show that kernels are being compiled, or that the computation takes long."""
         if is_compiling():
+            self._describe = None
             model = type(self.context.controls.value()).title
-            text = describe_compilation(self._draft_text, model)
-            self._set_status(text, is_draft=bool(self._draft_text))
-        elif not self._draft_text and time.monotonic() - self._start_time > 1:
+            text = describe_compilation(self._draft_place, model)
+            self._set_status(text, is_draft=bool(self._draft_place))
+        elif not self._draft_place and time.monotonic() - self._start_time > 1:
             self._set_status(COMPUTING)

@@ -137,7 +137,7 @@ class ThresholdSection(Section):
         """Return the part of the layer on screen, ``None`` where there is none."""
         return on_screen(self.context.viewer, self.context.layer, Preferences.read().preview)
 
-    def _show_error(self, state: Shown | Exception | None) -> None:
+    def _show_error(self, state: Shown | Exception | str | None) -> None:
         if isinstance(state, Exception):
             self.share.value = screen_message(state)
 
