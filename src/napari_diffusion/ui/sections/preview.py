@@ -9,6 +9,7 @@ from functools import partial
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QLabel
 
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
@@ -27,7 +28,13 @@ from napari_diffusion.ui.overlay.preview_words import (
 from napari_diffusion.ui.overlay.split_line import SplitLine
 from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, grid, on_screen
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, name_parts, wrapping_label
+from napari_diffusion.ui.qt.layout import (
+    bare_container,
+    keep_narrow,
+    name_parts,
+    reserve_height,
+    wrapping_label,
+)
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
@@ -101,7 +108,9 @@ class PreviewSection(Section):
         self._compile_timer.timeout.connect(self._show_progress)
         self._connect()
         row = bare_container(self.show, self.split, self.compare, layout="horizontal", labels=False)
-        return [row, self.context.region_choice, self.solid, self.status]
+        below = bare_container(self.status, layout="horizontal", labels=False)
+        reserve_height(below, QLabel("\n"))  # what is below stays in place
+        return [row, self.context.region_choice, self.solid, below]
 
     def _connect(self) -> None:
         viewer = self.context.viewer
