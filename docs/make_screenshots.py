@@ -7,6 +7,7 @@ of the widgets is taken at its size in a window of 1280 x 800, and the walk-thro
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,6 +45,8 @@ WINDOW_SIZE = (1280, 800)
 FRAME_MS = 5000
 #: Width of a frame, and height of its caption [pixels].
 FRAME_WIDTH, CAPTION_HEIGHT = 960, 36
+#: How pictures are made smaller.
+RESAMPLING = Picture.Resampling.LANCZOS
 #: Pictures of the drawers.
 DRAWER_PICTURES = {FINE_TUNE: "fine_tune", OUTPUTS: "outputs", EXPERT: "expert"}
 #: Positions of the figure in the animated explanation, and time for each of them [ms].
@@ -116,7 +119,7 @@ class Walkthrough:
 def captioned(picture: Any, text: str) -> Any:
     """Return a picture, scaled to the width of a frame, with a line of text below."""
     size = FRAME_WIDTH, round(picture.height * FRAME_WIDTH / picture.width)
-    picture = picture.resize(size, Picture.Resampling.LANCZOS)
+    picture = picture.resize(size, RESAMPLING)
     frame = Picture.new("RGB", (picture.width, picture.height + CAPTION_HEIGHT), "white")
     frame.paste(picture, (0, 0))
     font = ImageFont.load_default(18)
@@ -386,6 +389,20 @@ def take_directions() -> None:
     viewer.close()
 
 
+def take_three_clicks() -> None:
+    """Run the test of the three clicks, and keep its pictures at half their size."""
+    folder = IMAGES / "clicks"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as pictures:
+        test = Path(__file__).parents[1] / "tests" / "ui" / "test_three_clicks.py"
+        environment = os.environ | {"NAPARI_DIFFUSION_PICTURES": pictures}
+        subprocess.run([sys.executable, "-m", "pytest", str(test)], env=environment, check=True)
+        for path in sorted(Path(pictures).glob("*.png")):
+            picture = Picture.open(path).convert("RGB")
+            half = picture.resize((picture.width // 2, picture.height // 2), RESAMPLING)
+            half.quantize(128).save(folder / path.name, optimize=True)
+
+
 def main() -> None:
     """Take all pictures, in one session of napari and a second one for the directions."""
     IMAGES.mkdir(exist_ok=True)
@@ -405,6 +422,7 @@ def main() -> None:
     take_preferences(window)
     viewer.close()
     take_directions()
+    take_three_clicks()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Each event goes to the widget under the pointer, as Qt delivers that of a mouse or a keyboard.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ LEFT = Qt.MouseButton.LeftButton
 #: Error of the confocal sample after the default run; that of the noisy stack is 64.7, and that of
 #: the suggestion of the library 30.18.
 MAX_CONFOCAL_ERROR = 30.2
+#: Folder for a picture of the window after the third click; ``docs/make_screenshots.py`` sets it.
+PICTURES = os.environ.get("NAPARI_DIFFUSION_PICTURES")
 
 
 class Mouse:
@@ -179,6 +182,9 @@ def test_three_clicks_show_a_good_preview_and_the_fourth_gives_the_layer(desk, q
     )
     before = np.asarray(source.data[region]).reshape(shown.shape)
     assert roughness(shown) < case.share * roughness(before)
+    if PICTURES:
+        picture = viewer.window._qt_window.grab()
+        assert picture.save(os.path.join(PICTURES, f"{name.replace(' ', '_')}.png"))
     layers = set(viewer.layers)
     mouse.click(widget.panel.button.native)
     if not case.run:
