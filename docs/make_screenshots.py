@@ -200,7 +200,7 @@ def take_drawers(widget: Any) -> None:
         box = widget.drawers[drawer]
         box.open = True
         wait_until_idle(widget)
-        widget.scroll.ensureWidgetVisible(box.native, 0, 0)
+        widget.scroll.verticalScrollBar().setValue(box.native.y())
         wait_until()
         save(widget.native, f"{name}.png")
         box.open = False
@@ -264,7 +264,7 @@ def run_with_snapshots(viewer: Any, widget: Any) -> None:
 
 
 def take_run_states(window: Any, widget: Any) -> None:
-    """Take a run with another one queued, the same after Cancel all, and an error."""
+    """Take a run with another one queued, and an error."""
     widget.form.amount.kind.value, widget.form.amount.number.value = "time", 40.0
     wait_until_idle(widget)
     widget.panel.button.native.click()
@@ -274,7 +274,6 @@ def take_run_states(window: Any, widget: Any) -> None:
     save(widget.native, "running.png")
     widget.panel.cancel_all.native.click()
     wait_until_idle(widget)
-    save(widget.native, "cancelled.png")
     for row in widget.form.table.rows:
         row.smooth.value = False
     wait_until_idle(widget)
@@ -411,6 +410,9 @@ def main() -> None:
     docked, widget = dock(viewer, ANISOTROPIC)
     window = docked.window()
     take_walkthrough(viewer, window, widget)
+    widget.card.undo.native.click()  # the drawers have more room without the card
+    widget.sections[PreviewSection].show.value = True
+    wait_until_idle(widget)
     take_drawers(widget)
     take_threshold(window, widget)
     take_explanations(widget)
