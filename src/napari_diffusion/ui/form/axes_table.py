@@ -167,12 +167,9 @@ class AxesTable(Container):  # type: ignore[type-arg]
 
     def describe(self) -> None:
         """Show in words what is smoothed, and what was assumed about the axes."""
-        sentence, *assumptions = describe(self._axes, self.axes, self._colours).split("\n")
         sizes = " × ".join(f"{size:.3g}" for size in self.spacing)
-        if sizes:
-            axes, semicolon, rest = sentence.removesuffix(".").partition(";")
-            sentence = f"{axes} · {sizes}\N{NO-BREAK SPACE}{self._unit}{semicolon}{rest}."
-        self.words.value = "\n".join([sentence, *assumptions])
+        sizes += f"\N{NO-BREAK SPACE}{self._unit}"
+        self.words.value = describe(self._axes, self.axes, self._colours, sizes)
 
     def show_layer(self, axes: Sequence[Axis], corrected: bool = False, colours: int = 0) -> str:
         """Show the axes of a layer and return the unit of the voxel size.
