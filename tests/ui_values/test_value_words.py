@@ -11,6 +11,7 @@ from napari_diffusion.models import parameters
 from napari_diffusion.ui.values.value_state import ValueState, state_of
 from napari_diffusion.ui.values.words import (
     FIXED_AMOUNT,
+    FOR_MORE,
     MEASURING,
     NO_IMAGE,
     OWN_VALUES,
@@ -83,6 +84,8 @@ def test_a_careful_choice_says_that_it_is_on_purpose(suggestion):
     unchanged = dataclasses.replace(suggestion, time=0.0, noise_left=math.nan)
     assert "on purpose" in care_of(unchanged)
     assert strength_text(weak, False, False).text == care_of(weak)
+    strong = dataclasses.replace(weak, strength=1.0)
+    assert strength_text(strong, False, False).text == f"{care_of(weak)} {FOR_MORE}"
 
 
 def test_the_explanation_says_which_values_it_is_not_about(suggestion):

@@ -44,12 +44,7 @@ class EdgeEnhancing(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        1.0,
-        "Smoothing before the gradient is read.",
-        unit="length",
-        ge=0,
-        suggest="scale",
-        label="Pre-smoothing σ",
+        1.0, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         1.0,

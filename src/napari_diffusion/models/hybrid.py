@@ -52,12 +52,7 @@ class Hybrid(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        1.0,
-        "Smoothing before the gradient is read.",
-        unit="length",
-        ge=0,
-        suggest="scale",
-        label="Pre-smoothing σ",
+        1.0, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         1.0,

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary, ref
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
 
-from napari_diffusion.ui.overlay.visibility import bare
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 
 #: Keys of the commands in the canvas.

@@ -293,3 +293,15 @@ def test_the_amount_belongs_to_the_layer_in_the_isotropic_widget(open_alone, noi
     assert (gui.form.amount.time, gui.form.amount.line.state) == (default, ValueState.DEFAULT)
     gui.form.layer.value = one
     assert (gui.form.amount.time, gui.form.amount.line.state) == (9.0, ValueState.YOURS)
+
+
+def test_checked_axes_and_voxel_sizes_belong_to_the_layer(open_alone, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    one = viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    table = gui.form.table
+    table.rows[0].smooth.value = False
+    table.rows[1].size.value = 0.7
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    assert (table.axes, table.spacing) == ((0, 1, 2), (2, 0.5, 0.5))
+    gui.form.layer.value = one
+    assert (table.axes, table.spacing) == ((1, 2), (0.7, 0.5))

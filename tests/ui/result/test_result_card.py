@@ -6,7 +6,14 @@ import weakref
 import numpy as np
 import pytest
 
-from helpers.viewer import WAIT, open_section, wait_until_ended, wait_until_settled
+from helpers.viewer import (
+    WAIT,
+    open_section,
+    wait_for_preview,
+    wait_until_ended,
+    wait_until_settled,
+)
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.result import card
 from napari_diffusion.ui.run import task
@@ -261,3 +268,33 @@ def test_residual_and_level_of_a_region_are_those_of_the_region(open_alone, pres
     assert f"standard deviation {level:.2g} of a noise of " in widget.card.text.value
     press_residual(qtbot, widget)
     np.testing.assert_array_equal(widget.card.record.residual_layer.data, part - result.data)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_additive_original_stays_hidden_when_the_preview_ends(
+    open_preview, press_run, qtbot, noisy, runs
+):
+    viewer, widget, _ = open_preview(noisy, blending="additive", name="a")
+    source = viewer.layers["a"]
+    for _ in range(runs):
+        widget.form.amount.number.value *= 1.5
+        wait_for_preview(qtbot, widget)
+        result = press_run(viewer, widget)
+        assert "the original is hidden" in widget.panel.status.value
+    qtbot.waitUntil(lambda: not auxiliary_layers & set(viewer.layers), timeout=WAIT)
+    assert [layer for layer in viewer.layers if layer.visible] == [result]
+    widget.card.undo.native.click()
+    shown = [layer for layer in viewer.layers if layer.visible and layer not in auxiliary_layers]
+    assert len(shown) == 1
+    assert (shown == [source]) is (runs == 1)
+
+
+def test_undo_in_a_window_restores_the_selection(open_widget, press_run, noisy):
+    # A plugin sees the viewer through a proxy, which makes a new proxy of a layer each time.
+    viewer, widget = open_widget("Isotropic diffusion")
+    viewer.add_image(noisy + 1, name="other")
+    viewer.add_image(noisy, name="a")
+    press_run(viewer, widget)
+    widget.card.undo.native.click()
+    assert [layer.name for layer in viewer.layers] == ["other", "a"]
+    assert viewer.layers.selection.active.name == "a"

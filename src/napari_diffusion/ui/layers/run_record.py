@@ -10,7 +10,7 @@ from weakref import ref
 from napari_diffusion.models import Model
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.style import LayerStyle
-from napari_diffusion.ui.layers.view_state import ViewState
+from napari_diffusion.ui.layers.view_state import ViewState, bare
 
 
 def add_residual(
@@ -144,7 +144,7 @@ class RunRecord:
     def add_residual(self, data: Any, limit: float) -> None:
         """Add image minus result as a layer of the run, below the result."""
         layer = add_residual(self.viewer, data, limit, self.style, self.title, self.notes)
-        self.layers = [ref(layer), *self.layers]
+        self.layers = [ref(bare(layer)), *self.layers]
 
     def remove(self) -> None:
         """Remove the layers of the run."""

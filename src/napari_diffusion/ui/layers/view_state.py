@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, programmatic_selection
 from napari_diffusion.ui.layers.siblings import channels_of
@@ -13,6 +13,14 @@ from napari_diffusion.ui.layers.siblings import channels_of
 #: Blendings that mix a layer with those below it: a result on top of its source would be mixed
 #: with the noisy source.
 MIXING = ("additive", "minimum", "multiplicative")
+
+#: Layers that are hidden as long as a preview is shown, without proxies.
+hidden_for_a_while: WeakSet[Any] = WeakSet()
+
+
+def bare(item: Any) -> Any:
+    """Return the object behind a proxy of napari; a proxy itself lives for a moment only."""
+    return getattr(item, "__wrapped__", item)
 
 
 @dataclass
@@ -40,21 +48,22 @@ class ViewState:
         """Read the selection of a viewer."""
         selection = viewer.layers.selection
         active = selection.active
-        return cls(viewer, [ref(x) for x in selection], None if active is None else ref(active))
+        selected = [ref(bare(layer)) for layer in selection]
+        return cls(viewer, selected, None if active is None else ref(bare(active)))
 
     def hide(self, layers: Iterable[Any]) -> None:
-        """Hide those of the layers that are visible."""
+        """Hide those of the layers that are visible, were it not for a preview."""
         for layer in list(layers):
-            if layer.visible:
+            if layer.visible or layer in hidden_for_a_while:
                 layer.visible = False
-                self.hidden.append(ref(layer))
+                self.hidden.append(ref(bare(layer)))
 
     def reveal(self, layers: Iterable[Any]) -> None:
         """Show those of the layers that are hidden."""
         for layer in layers:
             if not layer.visible:
                 layer.visible = True
-                self.shown.append(ref(layer))
+                self.shown.append(ref(bare(layer)))
 
     def restore_visibility(self) -> None:
         """Show the layers again that were hidden, and hide those that were shown."""

@@ -9,8 +9,9 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.overlay.overlay_layer import Overlay
-from napari_diffusion.ui.overlay.visibility import VisibilityMemory, bare, hides_original
+from napari_diffusion.ui.overlay.visibility import VisibilityMemory, hides_original
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked

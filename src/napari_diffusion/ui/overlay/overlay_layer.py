@@ -11,8 +11,8 @@ from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
-from napari_diffusion.ui.overlay.visibility import bare
 from napari_diffusion.ui.overlay.visible_region import Part, camera
 from napari_diffusion.ui.qt.canvas import canvases, make_current
 from napari_diffusion.ui.qt.slots import slot

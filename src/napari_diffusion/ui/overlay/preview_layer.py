@@ -13,10 +13,11 @@ from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.layers.axes import array_of, shape_of
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
+from napari_diffusion.ui.layers.view_state import bare, mixed_layers
 from napari_diffusion.ui.overlay.coalescing_queue import Work
 from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown, index_above
 from napari_diffusion.ui.overlay.split import Split, split_at
-from napari_diffusion.ui.overlay.visibility import COVERING, VisibilityMemory, bare, is_result
+from napari_diffusion.ui.overlay.visibility import COVERING, VisibilityMemory, is_result
 from napari_diffusion.ui.overlay.visible_region import Part, displayed
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
@@ -190,7 +191,9 @@ class PreviewOverlay(Overlay):
         super().remove()
         self._hidden_layers.restore()
         if self._has_new_result and source in self._context.viewer.layers:
-            source.visible = False  # the result has taken its place
+            *others, _ = mixed_layers(self._context.viewer, source)
+            for layer in others:
+                layer.visible = False  # the new result, which is the last one, takes their place
         self._has_new_result = False
 
     # ---- a result on screen

@@ -6,6 +6,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, auxiliary_layers
+from napari_diffusion.ui.layers.view_state import bare, hidden_for_a_while
 
 #: Blendings of a layer that hides what lies below it; others mix it with the layers below.
 COVERING = ("opaque", "translucent", "translucent_no_depth")
@@ -29,18 +30,16 @@ class VisibilityMemory:
         if layer.visible != visible:
             self._before.setdefault(bare(layer), bool(layer.visible))
             layer.visible = visible
+            if not visible:
+                hidden_for_a_while.add(bare(layer))
 
     def restore(self) -> None:
         """Restore the visibility of all layers that are still in the viewer."""
         before, self._before = dict(self._before), WeakKeyDictionary()
         for layer, visible in before.items():
+            hidden_for_a_while.discard(layer)
             if layer in self._viewer.layers and layer.visible != visible:
                 layer.visible = visible
-
-
-def bare(item: Any) -> Any:
-    """Return the object behind a proxy of napari; a proxy itself lives for a moment only."""
-    return getattr(item, "__wrapped__", item)
 
 
 def is_result(layer: Any, source: str | None = None) -> bool:

@@ -10,6 +10,7 @@ from magicgui.widgets import CheckBox, Container, PushButton
 
 from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.run_record import RunRecord
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
@@ -80,7 +81,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
     def make_room(self, source: Any) -> None:
         """Remove the result that is shown if it is to be replaced by a new one of ``source``."""
         self._sides.hide()
-        record = None if source is None else self._last_of.get(source)
+        record = None if source is None else self._last_of.get(bare(source))
         if record is None or not self.replace.value:
             return
         if record is self._record:
@@ -107,7 +108,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
             is_same = record.batch is not None and record.batch is before.batch
             record.earlier = before if is_same else None
         if record.source_layer is not None:
-            self._last_of[record.source_layer] = record
+            self._last_of[bare(record.source_layer)] = record
         self.visible = True
         self._say(None)
         if settings is not None:

@@ -18,6 +18,7 @@ from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.layers.view_state import (
     ViewState,
+    bare,
     is_below_channels,
     mixed_layers,
     move_above,
@@ -118,7 +119,7 @@ class Run:
         style = LayerStyle.of(layer)
         if settings.region is not None:
             style = style.at_voxel([part.start for part in settings.region])
-        return cls(viewer, settings, outputs_request, limit, style, ref(layer))
+        return cls(viewer, settings, outputs_request, limit, style, ref(bare(layer)))
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
@@ -172,7 +173,9 @@ class Run:
         self._add_maps(result, notes)
         layer = self._add_image(result, stopped, notes)
         comment = self._add_directions(result, notes)  # above the image, which is opaque
-        added = [ref(new) for new in self.viewer.layers if new not in known and new is not layer]
+        added = [
+            ref(bare(new)) for new in self.viewer.layers if new not in known and new is not layer
+        ]
         if source is not None:
             before.hide(mixed for mixed in mixed_layers(self.viewer, source) if mixed is not layer)
             if is_below_channels(self.viewer, source):
@@ -182,7 +185,7 @@ class Run:
             record = RunRecord(
                 viewer=self.viewer,
                 source=None if source is None else self.source,
-                layers=[*added, ref(layer)],
+                layers=[*added, ref(bare(layer))],
                 before=before,
                 model=type(self.settings.model),
                 array=weak_reference(self.settings.image),

@@ -22,9 +22,9 @@ from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.models import Model
 from napari_diffusion.ui.run.settings import Settings
 
-#: Number of voxels of the patch: the first preview waits for its suggestion. A third of a second of
-#: computing time suffices for 32³ voxels; 64³ voxels take five times as long.
-PATCH_VOXELS = 32**3
+#: Number of voxels of the patch: the first values and the first preview wait for its suggestion.
+#: Measured on the confocal sample: 0.27 s of processor time; 0.6 s for 32³ voxels, 1.7 s for 64³.
+PATCH_VOXELS = 24**3
 
 
 def start_sigma(spacing: Sequence[float]) -> float:

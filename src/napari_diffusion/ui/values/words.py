@@ -17,6 +17,7 @@ TRYING_MODELS = "Trying several models on pieces of the image…"
 CHOSEN = "Chosen for this image: {}."
 NO_IMAGE = "Open an image first."
 CAREFUL = "Hardly changes this image, on purpose"
+FOR_MORE = "To smooth it anyway, change the values under Fine-tune."
 OWN_VALUES = "Your own values: their effect is not estimated."
 FIXED_AMOUNT = "The noise reduction was asked for; the strength cannot change it."
 #: Share of the noise that is left from which on a result looks like the image itself.
@@ -81,8 +82,9 @@ def strength_text(
     if own:
         sentences = [chosen, OWN_VALUES]
     else:
-        effect = (movable and care_of(suggestion)) or suggestion.effect
-        sentences = [chosen, effect, "" if movable else FIXED_AMOUNT]
+        care = care_of(suggestion) if movable else ""
+        more = FOR_MORE if care and suggestion.strength > 0 else ""
+        sentences = [chosen, care or suggestion.effect, more, "" if movable else FIXED_AMOUNT]
     return StrengthText(" ".join(filter(None, sentences)), movable, own)
 
 
