@@ -18,7 +18,7 @@ from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import replacing, write_error
 
 #: What ``--auto`` chooses for the volume, rounded.
-_OPTIONS: dict[str, Any] = {"model": "perona-malik", "kappa": 17.0, "time": 13.0}
+_OPTIONS: dict[str, Any] = {"model": "perona-malik", "kappa": 21.0, "time": 7.0}
 #: Magnitudes above this are inside the head, in the noise-free volume.
 _HEAD = 60.0
 #: Plugin and widget of the demonstration in napari.

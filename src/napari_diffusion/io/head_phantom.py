@@ -40,7 +40,7 @@ def head(
     shape: tuple[int, int, int] = (40, 144, 120),
     spacing: tuple[float, float, float] = (3.0, 1.5, 1.5),
     *,
-    noise: float = 70.0,
+    noise: float = 60.0,
     seed: int = 0,
 ) -> SimulatedScan:
     r"""Simulate a magnitude image of a head with Rician noise.

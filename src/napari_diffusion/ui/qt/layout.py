@@ -164,6 +164,7 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
     policy.setRetainSizeWhenHidden(True)
     model.setSizePolicy(policy)
     model.setFixedWidth(0)
+    model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     row.native.layout().insertWidget(0, model)
     model.hide()
 

@@ -109,8 +109,10 @@ class StructurePicker(Container):  # type: ignore[type-arg]
         self.line.value = f"{QUESTION}: {self._value.name}"
         self.line.tooltip = self._value.sentence
         self._group.setExclusive(False)  # no picture is checked for a structure of the menu
-        for structure, item in (*self.buttons.items(), *self._entries.items()):
-            item.setChecked(structure == self._value)
+        for structure, button in self.buttons.items():
+            button.setChecked(structure == self._value)
+        for structure, entry in self._entries.items():
+            entry.setChecked(structure == self._value)
         self._group.setExclusive(True)
 
 
