@@ -19,9 +19,6 @@ MODELS = [
 ]
 REGION = (slice(4, 9), slice(20, 33), slice(0, 12))
 
-#: The result alone.
-RESULT = OutputRequest()
-
 
 def noisy(shape=(12, 60, 64), seed=0):
     values = np.random.default_rng(seed).normal(100.0, 10.0, shape).astype(np.float32)
@@ -33,7 +30,8 @@ def problem_of(image, model, time=0.5, **options):
     return make(image, model, time=time, **options)[0]
 
 
-def both(problem, region, request=RESULT):
+def both(problem, region, request=None):
+    request = request or OutputRequest()
     run = RegionRun.of(problem, region, request)
     return run, run.run(request), run_with_outputs(problem, request)
 

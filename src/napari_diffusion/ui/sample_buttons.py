@@ -10,8 +10,9 @@ from qtpy.QtWidgets import QSizePolicy
 
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
-from napari_diffusion.ui.samples import PLUGIN
 
+#: Name of the plugin in its manifest.
+PLUGIN = "napari-diffusion"
 HINT = "No image is open. Open one, or try a sample:"
 #: Key of a sample in the manifest, text of its button, and purpose.
 BUTTONS = (
