@@ -56,10 +56,8 @@ class Scene:
         self.viewer.layers.clear()
         self.image = self.viewer.add_image(image(0), name="image")
         self.viewer.dims.ndisplay = ndisplay
-        self.section = self.widget.sections[
-            PreviewSection if kind == "preview" else ThresholdSection
-        ]
-        self.widget.sections[PreviewSection].show.value = kind == "preview"
+        self.section = self.widget.sections[ThresholdSection if kind == "edges" else PreviewSection]
+        self.widget.sections[PreviewSection].show.value = kind != "edges"
         if kind == "edges":
             self.section.drawer.open = True
             self.section.mark.value = True
@@ -232,11 +230,14 @@ CASES = (
     our_layer_deleted,
     other_data,
     dock_closed,
+    viewer_closed,
+)
+#: Cases in which the dock or the window is closed in the middle of something.
+CLOSING_CASES = (
     dock_closed_while_compared,
     closed_while_compared,
     closed_while_split,
     closed_while_computing,
-    viewer_closed,
 )
 #: Cases that differ in what napari deletes.
 DISTINCT_CASES = (removed, both_selected_among_three, cleared, dock_closed)
@@ -244,6 +245,8 @@ DISTINCT_CASES = (removed, both_selected_among_three, cleared, dock_closed)
 
 def cases_of(kind):
     """Return pairs of a view and a case: all cases for a preview in 2-D view."""
+    if kind == "closing":
+        return [(2, case) for case in CLOSING_CASES]
     in_2d = CASES if kind == "preview" else DISTINCT_CASES
     return [*((3, case) for case in DISTINCT_CASES), *((2, case) for case in in_2d)]
 

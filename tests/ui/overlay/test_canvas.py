@@ -5,11 +5,12 @@ import pytest
 from qtpy.QtCore import Qt
 
 from helpers.canvas import canvas_of, drag, mouse, on_canvas, picture
-from helpers.viewer import WAIT, wait_for_preview, wait_until_settled
+from helpers.viewer import WAIT, open_section, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.layers.new_layers import programmatic_selection
 from napari_diffusion.ui.overlay.visible_region import camera, grid
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
+from napari_diffusion.ui.sections.threshold import ThresholdSection
 
 KEY = Qt.Key[f"Key_{COMPARE_KEY}"]
 
@@ -371,3 +372,31 @@ def test_colours_time_series_and_multiscale_in_the_canvas(show, qtbot, noisy):
         section.comparison.begin()
         assert difference(picture(viewer), original) == 0, name
         section.comparison.end()
+
+
+def test_channels_added_to_a_base_channel_stay_above_its_preview(show, qtbot, flat):
+    """napari splits channels into a translucent base and others that are added to it."""
+    viewer, gui, section, source, _ = show(flat, name="base", colormap="green")
+    section.show.value = False
+    other = viewer.add_image(flat[::-1], name="other", colormap="magenta", blending="additive")
+    gui.form.layer.value = source
+    original = picture(viewer)
+    section.show.value = True
+    wait_for_preview(qtbot, gui)
+    assert [layer.name for layer in viewer.layers] == ["base", "base [preview]", "other"]
+    assert other.visible
+    shown = picture(viewer)
+    assert np.array_equal(shown[..., 0], original[..., 0])  # magenta is as before
+    assert difference(shown[..., 1], original[..., 1]) > 1
+
+
+def test_marked_edges_lie_above_the_preview(show, qtbot, flat):
+    viewer, gui, section, _, _ = show(flat)
+    threshold = open_section(gui, ThresholdSection)
+    threshold.mark.value = True
+    qtbot.waitUntil(lambda: threshold.overlay.layer is not None, timeout=WAIT)
+    section.show.value = False
+    section.show.value = True
+    wait_for_preview(qtbot, gui)
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["noisy", "noisy [preview]", "noisy [edges]"]

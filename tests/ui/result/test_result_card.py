@@ -298,3 +298,18 @@ def test_undo_in_a_window_restores_the_selection(open_widget, press_run, noisy):
     widget.card.undo.native.click()
     assert [layer.name for layer in viewer.layers] == ["other", "a"]
     assert viewer.layers.selection.active.name == "a"
+
+
+def test_other_outputs_of_an_additive_image_do_not_mix_with_the_result(open_alone, qtbot, noisy):
+    viewer, widget = open_alone("Anisotropic diffusion")
+    green = viewer.add_image(noisy, name="green", blending="additive")
+    viewer.add_image(noisy, name="a", blending="additive")
+    section = open_section(widget, OutputsSection)
+    section.removed.value = section.conductance.value = True
+    wait_until_settled(qtbot, widget)
+    widget.panel.button.native.click()
+    wait_until_ended(qtbot, widget)
+    _, _, residual, conductance, result = viewer.layers
+    assert [layer for layer in viewer.layers if layer.visible] == [green, result]
+    assert {residual.blending, conductance.blending} == {"translucent_no_depth"}
+    assert result.blending == "additive"

@@ -88,7 +88,7 @@ def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
         if "residual" in with_opacity.name:
             assert (one[3] == 0).all()
             one = one[:3]
-        elif with_opacity.name.endswith("]") and getattr(with_opacity, "rgb", False):
+        elif getattr(with_opacity, "rgb", False):
             one = one[..., :3]
         np.testing.assert_array_equal(one, other)
     assert len(kept[0]) == (3 if model is nd.PeronaMalik else 5)

@@ -257,10 +257,8 @@ def test_folder_is_filtered_with_the_threads_of_the_form(
     preferences[0], seen = Preferences(threads=3), []
     monkeypatch.setattr(
         batch,
-        "filter_file",
-        lambda source, target, recipe, **keywords: (
-            seen.append(keywords["execution"].threads) or [target]
-        ),
+        "run_file",
+        lambda prepared, **_: seen.append(prepared.options.execution.threads) or [prepared.target],
     )
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")  # without a layer
@@ -295,15 +293,16 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
 ):
     go = threading.Event()
 
-    def stand_in(source, target, recipe, *, cancel, **keywords):
-        if source.name == "b.npy":
+    def stand_in(prepared, *, cancel, **keywords):
+        target = prepared.target
+        if target.name == "b.npy":
             raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, target)
-        if source.name == "c.npy":
+        if target.name == "c.npy":
             go.set()
             wait_for_go(threading.Event(), cancel)
         return [target]
 
-    monkeypatch.setattr(batch, "filter_file", stand_in)
+    monkeypatch.setattr(batch, "run_file", stand_in)
     for name in "abcde":
         np.save(folders[0] / f"{name}.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")
@@ -316,9 +315,7 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
 
 def test_cancelled_file_shows_no_message_about_layers(open_alone, noisy, folders, monkeypatch):
     monkeypatch.setattr(
-        batch,
-        "filter_file",
-        lambda *args, cancel, **keywords: wait_for_go(threading.Event(), cancel),
+        batch, "run_file", lambda *_, cancel, **__: wait_for_go(threading.Event(), cancel)
     )
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")

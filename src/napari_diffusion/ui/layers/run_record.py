@@ -142,7 +142,7 @@ class RunRecord:
         return notes
 
     def add_residual(self, data: Any, limit: float) -> None:
-        """Add image minus result as a layer of the run, below the result."""
+        """Add image minus result as a layer of the run, on top of all layers."""
         layer = add_residual(self.viewer, data, limit, self.style, self.title, self.notes)
         self.layers = [ref(bare(layer)), *self.layers]
 

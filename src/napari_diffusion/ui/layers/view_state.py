@@ -9,10 +9,7 @@ from weakref import WeakSet, ref
 
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, programmatic_selection
 from napari_diffusion.ui.layers.siblings import channels_of
-
-#: Blendings that mix a layer with those below it: a result on top of its source would be mixed
-#: with the noisy source.
-MIXING = ("additive", "minimum", "multiplicative")
+from napari_diffusion.ui.layers.style import MIXING
 
 #: Layers that are hidden as long as a preview is shown, without proxies.
 hidden_for_a_while: WeakSet[Any] = WeakSet()

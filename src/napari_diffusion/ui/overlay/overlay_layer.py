@@ -11,6 +11,7 @@ from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
 from napari_diffusion.ui.qt.canvas import canvases, make_current
@@ -173,6 +174,10 @@ class Overlay:
             self.remove()
         self.refresh()
 
+    def _place(self, layers: Any) -> int:
+        """Return the index in the list of layers for the layer: above all images."""
+        return index_above(layers, lambda layer: bare(layer) is not self._layer)
+
     def _is_off_screen(self) -> bool:
         """Whether the image is not on screen any more.
 
@@ -206,7 +211,7 @@ class Overlay:
         """Move the layer above the result of a run, which would hide later changes of it."""
         layers = self._context.viewer.layers
         if self._layer is not None and self._layer in layers:
-            place, target = layers.index(self._layer), index_above_pictures(layers, self._layer)
+            place, target = layers.index(self._layer), self._place(layers)
             if target not in (place, place + 1):
                 layers.move(place, target)
 
@@ -302,7 +307,7 @@ class Overlay:
             self._layer = self._new_layer(source, part, picture, transform)
             # Kept for the removal: the dock may be closed by then, and in no window any more.
             self._canvases = canvases(self._context.parent)
-            self._context.add_auxiliary_layer(self._layer, index_above_pictures)
+            self._context.add_auxiliary_layer(self._layer, self._place)
             self._follow_source(source)
 
     def _blending(self, source: Any) -> str:
@@ -352,12 +357,15 @@ class Overlay:
             self._layer.colormap = self._source.colormap
 
 
-def index_above_pictures(layers: Any, own: Any = None) -> int:
-    """Return the index in a list of layers above all images, below vectors, labels and shapes."""
+def index_above(layers: Any, counts: Callable[[Any], bool]) -> int:
+    """Return the index in a list of layers above all images for which ``counts`` is true.
+
+    Vectors, labels and shapes do not count. Without such an image, it is the top of the list.
+    """
     pictures = [
         index
         for index, layer in enumerate(layers)
-        if hasattr(layer, "interpolation2d") and layer is not own
+        if hasattr(layer, "interpolation2d") and counts(layer)
     ]
     return pictures[-1] + 1 if pictures else len(layers)
 

@@ -12,10 +12,10 @@ import numpy as np
 from napari_diffusion.previewing.previewer import PreviewImage
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.layers.axes import array_of, shape_of
-from napari_diffusion.ui.layers.new_layers import selected_by_user
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.layers.view_state import bare, mixed_layers
 from napari_diffusion.ui.overlay.coalescing_queue import Work
-from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
+from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown, index_above
 from napari_diffusion.ui.overlay.split import Split, split_at
 from napari_diffusion.ui.overlay.visibility import COVERING, VisibilityMemory, is_result
 from napari_diffusion.ui.overlay.visible_region import Part, displayed
@@ -136,6 +136,20 @@ class PreviewOverlay(Overlay):
         if around is None or str(source.blending) in COVERING:
             return None
         return around if around.image is array_of(source) and around.contain(part) else None
+
+    def _place(self, layers: Any) -> int:
+        """Return the index for the layer: above its image and what would hide the preview.
+
+        Channels that are added to it stay above it, and so do other layers of ours, such as edges.
+        """
+        source = bare(self._context.layer)
+
+        def counts(layer: Any) -> bool:
+            if bare(layer) is source:
+                return True
+            return layer not in auxiliary_layers and str(layer.blending) in COVERING
+
+        return index_above(layers, counts)
 
     def _blending(self, source: Any) -> str:
         if self._shown_part is None or self._surroundings_of(source, self._shown_part) is None:

@@ -171,6 +171,9 @@ class Run:
                 self.viewer, result.residual, finished.residual_limit, self.style, self.title, notes
             )
         self._add_maps(result, notes)
+        if self.style.is_mixed:  # the result would be mixed with the layers below it
+            for below in self.viewer.layers:
+                below.visible = below.visible and below in known
         layer = self._add_image(result, stopped, notes)
         comment = self._add_directions(result, notes)  # above the image, which is opaque
         added = [
