@@ -62,6 +62,7 @@ def test_opening_a_sample_offers_the_denoising_widget(make_napari_viewer, offers
     viewer.open_sample("napari-diffusion", "confocal")
     (offer,) = offers
     assert offer.message == samples.OFFER
+    assert offer.source == "napari-diffusion"
     ((text, press),) = offer.actions
     assert text == samples.ACCEPT
     press(None)

@@ -13,7 +13,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 PLUGIN = "napari-diffusion"
 #: Command of the widget that the offer opens, in the manifest.
 DENOISING = f"{PLUGIN}.anisotropic"
-OFFER = "A noisy sample is open. Its noise can be removed with its edges kept."
+OFFER = "Remove the noise of this sample?"
 ACCEPT = "Denoise it"
 
 
@@ -63,15 +63,20 @@ def offer_to_denoise() -> None:
         notification_manager,
     )
 
+    class Offer(Notification):
+        """A notification that shows the name of the plugin as its source."""
+
+        @property
+        def source(self) -> str:
+            return PLUGIN
+
     viewer = napari.current_viewer()
     window = None if viewer is None else getattr(viewer, "window", None)
     if window is None or _has_widget(window):
         return
     # The manager keeps its notifications for as long as napari runs.
     actions = ((ACCEPT, partial(_open_widget, ref(viewer))),)
-    notification_manager.dispatch(
-        Notification(OFFER, severity=NotificationSeverity.INFO, actions=actions)
-    )
+    notification_manager.dispatch(Offer(OFFER, severity=NotificationSeverity.INFO, actions=actions))
 
 
 def _open_widget(viewer: Any, _: object = None) -> None:
