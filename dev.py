@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Set up this project, run its demo or its tests, and build its documentation.
 
-python3 dev.py demo [options]                 Filter an MRI volume and show it in napari.
+python3 dev.py demo [options]                 Filter a noisy sample and show it in napari.
 python3 dev.py test [options]                 Run all tests. The options are those of pytest.
 python3 dev.py test --qt pyside6 [options]    Run all tests with PySide6 instead of PyQt6.
 python3 dev.py test --python 3.13 [options]   Run a selection of the tests with another Python.

@@ -7,6 +7,7 @@ of the widgets is taken at its size in a window of 1280 x 800, and the walk-thro
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,12 +31,13 @@ from qtpy.QtWidgets import QApplication, QListWidget
 import napari_diffusion as nd
 from napari_diffusion import io
 from napari_diffusion.io.samples import confocal
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
-from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
+from napari_diffusion.ui.widget import EXPERT, FINE_TUNE, OUTPUTS
 
 IMAGES = Path(__file__).parent / "images"
 WINDOW_SIZE = (1280, 800)
@@ -43,8 +45,12 @@ WINDOW_SIZE = (1280, 800)
 FRAME_MS = 5000
 #: Width of a frame, and height of its caption [pixels].
 FRAME_WIDTH, CAPTION_HEIGHT = 960, 36
-#: Sections that are taken one by one, and the names of their pictures.
-SECTION_PICTURES = {OutputsSection: "outputs", RecipeSection: "recipe", BatchSection: "batch"}
+#: How pictures are made smaller.
+RESAMPLING = Picture.Resampling.LANCZOS
+#: Pictures of the drawers.
+DRAWER_PICTURES = {FINE_TUNE: "fine_tune", OUTPUTS: "outputs", EXPERT: "expert"}
+#: Positions of the figure in the animated explanation, and time for each of them [ms].
+EXPLAINED_POSITIONS, EXPLAINED_MS = range(20), 250
 
 
 def wait_until(condition: Callable[[], bool] = lambda: True, seconds: float = 180.0) -> None:
@@ -113,7 +119,7 @@ class Walkthrough:
 def captioned(picture: Any, text: str) -> Any:
     """Return a picture, scaled to the width of a frame, with a line of text below."""
     size = FRAME_WIDTH, round(picture.height * FRAME_WIDTH / picture.width)
-    picture = picture.resize(size, Picture.Resampling.LANCZOS)
+    picture = picture.resize(size, RESAMPLING)
     frame = Picture.new("RGB", (picture.width, picture.height + CAPTION_HEIGHT), "white")
     frame.paste(picture, (0, 0))
     font = ImageFont.load_default(18)
@@ -121,218 +127,181 @@ def captioned(picture: Any, text: str) -> Any:
     return frame
 
 
-def dock(viewer: Any, name: str) -> Any:
+def dock(viewer: Any, words: Any) -> Any:
     """Dock a widget in a window of the documented size."""
-    docked, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
+    docked, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", words.title)
     docked.window().resize(*WINDOW_SIZE)
     wait_until_idle(widget)
     return docked, widget
 
 
-def take_sections(widget: Any) -> None:
-    """Take the sections below Preview and Threshold one by one, each opened."""
-    for kind, name in SECTION_PICTURES.items():
-        section = widget.sections[kind]
-        section.box.open = True
-        wait_until_idle(widget)
-        widget.scroll.ensureWidgetVisible(section.box.native, 0, 0)
-        wait_until()
-        save(widget.native, f"{name}.png")
-        section.box.open = False
-    widget.form.more.open = True
-    wait_until()
-    widget.scroll.ensureWidgetVisible(widget.form.more.native, 0, 0)
-    wait_until()
-    save(widget.native, "options.png")
-    widget.form.more.open = False
-
-
 def take_isotropic(viewer: Any) -> None:
-    """Take the isotropic widget without an image and with the MRI sample."""
-    docked, widget = dock(viewer, "Isotropic diffusion")
+    """Take the isotropic widget without an image and with a sample."""
+    docked, widget = dock(viewer, ISOTROPIC)
     save(widget.native, "empty.png")
-    viewer.open_sample("napari-diffusion", "mri")
+    widget.samples.buttons["confocal"].native.click()
     wait_until_idle(widget)
     save(widget.native, "isotropic.png")
     viewer.window.remove_dock_widget(docked)
+    viewer.layers.clear()
 
 
 def take_walkthrough(viewer: Any, window: Any, widget: Any) -> None:
-    """Filter the MRI sample step by step, and take a picture and a frame of every step."""
+    """Filter the confocal sample step by step, and take a picture and a frame of every step."""
     walk = Walkthrough(window)
-    viewer.dims.set_current_step(0, 13)
-    viewer.reset_view()
-    set_parameters(walk, widget)
-    take_threshold_and_preview(walk, window, widget)
-    run_beside_original(walk, viewer, window, widget)
-    take_sections(widget)
-    run_with_snapshots(walk, viewer, window, widget)
-    show_recipe(walk, viewer, widget)
+    preview = widget.sections[PreviewSection]
+    preview.show.value = False
+    widget.samples.buttons["confocal"].native.click()
+    wait_until_idle(widget)
+    close_notifications(window)
+    walk.add("A noisy stack; its axes, voxel size and noise are read and measured.")
+    preview.show.value = True
+    wait_until_idle(widget)
+    save(widget.native, "anisotropic.png")
+    walk.add("The preview is on: the slice as Run will make it.")
+    preview.split.value = True
+    wait_until_idle(widget)
+    save(window, "napari.png")
+    walk.add("Split: the original on the left, the preview on the right. Drag the line.")
+    widget.form.strength.slider.value = widget.form.strength.slider.max
+    wait_until_idle(widget)
+    walk.add("Strong: more noise is removed, and more detail.")
+    widget.form.strength.arrow.native.click()
+    preview.split.value = False
+    wait_until_idle(widget)
+    widget.panel.button.native.click()
+    wait_until_idle(widget)
+    save(window, "result.png")
+    walk.add("Run adds a new layer, and says what was removed.")
+    widget.card.compare.native.click()
+    wait_until_idle(widget)
+    save(window, "side_by_side.png")
+    walk.add("Side by side: the original and the result.")
+    widget.card.compare.native.click()
+    widget.card.residual.native.click()
+    wait_until_idle(widget)
+    preview.show.value = False
+    residual = next(layer for layer in viewer.layers if "residual" in layer.name)
+    shown = {layer: layer.visible for layer in viewer.layers}
+    for layer in viewer.layers:
+        layer.visible = layer is residual
+    wait_until_idle(widget)
+    save(window, "removed.png")
+    walk.add("Residual: what was removed. Noise belongs in it, shapes do not.")
+    viewer.layers.remove(residual)
+    for layer in viewer.layers:
+        layer.visible = shown[layer]
     walk.save("walkthrough.gif")
 
 
-def set_parameters(walk: Walkthrough, widget: Any) -> None:
-    """Take the suggested values, then set others."""
-    walk.add(
-        "A noisy volume is open; the widget has read axes and voxel size, and suggests values."
-    )
-    save(widget.native, "anisotropic.png")
-    widget.form.suggest.native.click()
-    wait_until_idle(widget)
-    walk.add("Suggest measures the noise and says in words what it found.")
-    save(widget.native, "suggest.png")
-    widget.form.reasons.open = False
-    widget.form.amount.number.value = 4.0
-    widget.form.controls["kappa"].value = 8.0
-    wait_until_idle(widget)
-    widget.panel.say("")
-    walk.add(
-        "Or set it yourself: the amount is a length in mm; the line above Run says what it will "
-        "take."
-    )
+def take_drawers(widget: Any) -> None:
+    """Take the drawers one by one, each opened."""
+    for drawer, name in DRAWER_PICTURES.items():
+        box = widget.drawers[drawer]
+        box.open = True
+        wait_until_idle(widget)
+        widget.scroll.verticalScrollBar().setValue(box.native.y())
+        wait_until()
+        save(widget.native, f"{name}.png")
+        box.open = False
 
 
-def take_threshold_and_preview(walk: Walkthrough, window: Any, widget: Any) -> None:
-    """Take the threshold section with a large threshold, then the preview."""
-    threshold, preview = widget.sections[ThresholdSection], widget.sections[PreviewSection]
-    threshold.box.open = True
-    threshold.mark.value = True
-    widget.form.controls["kappa"].value = 30.0
+def take_threshold(window: Any, widget: Any) -> None:
+    """Take the histogram of gradients with the edges on the image."""
+    box, threshold = widget.drawers[FINE_TUNE], widget.sections[ThresholdSection]
+    box.open = threshold.mark.value = True
     wait_until_idle(widget)
-    widget.scroll.ensureWidgetVisible(threshold.box.native, 0, 0)
-    walk.add(
-        "Threshold by eye: drag the line to where edges begin; they are coloured on the image."
-    )
+    widget.scroll.ensureWidgetVisible(threshold.mark.native, 0, 0)
+    wait_until()
     save(window, "threshold.png")
-    threshold.mark.value = threshold.box.open = False
-    widget.form.controls["kappa"].value = 8.0
-    preview.box.open = True
-    wait_until_idle(widget)
-    widget.scroll.ensureWidgetVisible(preview.box.native, 0, 0)
-    walk.add("Preview: what Run will make of the plane on screen; it follows every change.")
-    save(window, "preview.png")
-    preview.box.open = False
+    threshold.mark.value = box.open = False
     wait_until_idle(widget)
 
 
-def run_beside_original(walk: Walkthrough, viewer: Any, window: Any, widget: Any) -> None:
-    """Run, and show the result beside the original."""
-    widget.panel.button.native.click()
+def take_explanations(widget: Any) -> None:
+    """Take the explanation of "anisotropic" as an animated picture."""
+    widget.header.help.native.click()
+    page = widget.explain
+    page.topics[1].click()
+    wait_until(lambda: task.running() == 0)
+    page.play.click()
+    frames = []
+    for position in EXPLAINED_POSITIONS:
+        page.slider.setValue(position)
+        wait_until()
+        path = IMAGES / "frame.png"
+        save(page, path.name)
+        frames.append(Picture.open(path).convert("RGB").quantize(64))
+        path.unlink()
+    first, *others = frames
+    first.save(
+        IMAGES / "explain.gif",
+        save_all=True,
+        append_images=others,
+        duration=EXPLAINED_MS,
+        loop=0,
+        optimize=True,
+    )
+    page.back.click()
     wait_until_idle(widget)
-    viewer.canvas.grid.stride = 1  # the original on the left
-    viewer.canvas.grid.enabled = True
-    for layer in viewer.layers:
-        layer.name_overlay.visible = True
-    viewer.reset_view()
-    viewer.scene.camera.zoom *= 1.4
-    walk.add("Run adds the result as a new layer; here beside the original.")
-    save(window, "napari.png")
 
 
-def run_with_snapshots(walk: Walkthrough, viewer: Any, window: Any, widget: Any) -> None:
-    """Run with snapshots and the residual, and show both."""
+def run_with_snapshots(viewer: Any, widget: Any) -> None:
+    """Run with snapshots, and take the slider through them."""
     outputs = widget.sections[OutputsSection]
-    outputs.box.open = True
-    outputs.snapshots.value, outputs.removed.value = 8, True
+    outputs.snapshots.value = 8
     wait_until_idle(widget)
-    walk.add(
-        "Or keep eight snapshots over diffusion time, and what was removed; memory is said before."
-    )
     widget.panel.button.native.click()
     wait_until_idle(widget)
-    viewer.canvas.grid.enabled = False
-    for layer in list(viewer.layers)[:2]:
-        layer.visible = False
-    viewer.reset_view()
-    for number in (1, 7):
-        viewer.dims.set_current_step(0, number)
-        walk.add(f"napari's slider goes through diffusion time: snapshot {number + 1} of 8.")
-    save(widget.native, "scrub.png")
-    outputs.stop.native.click()
-    outputs.box.open = False
-    residual = next(layer for layer in viewer.layers if "removed" in layer.name)
-    for layer in viewer.layers:
-        layer.visible = layer is residual
-    walk.add(
-        "What was removed, with zero in the middle of the greys: noise belongs here, anatomy "
-        "does not."
-    )
-    save(window, "removed.png")
-
-
-def show_recipe(walk: Walkthrough, viewer: Any, widget: Any) -> None:
-    """Show the recipe and the history of the last layer."""
-    recipe = widget.sections[RecipeSection]
-    for layer in viewer.layers:
-        layer.visible = layer is viewer.layers[-1]
-    viewer.layers.selection.active = viewer.layers[-1]
-    recipe.box.open = True
+    viewer.dims.set_current_step(0, 4)
+    widget.drawers[OUTPUTS].open = True
     wait_until_idle(widget)
-    widget.scroll.ensureWidgetVisible(recipe.box.native, 0, 0)
-    recipe.python.native.click()
-    walk.add("The same run as Python, command line or JSON; every layer knows its history.")
-    save(widget.native, "recipe.png")
-    recipe.box.open = False
+    widget.scroll.ensureWidgetVisible(outputs.stop.native, 0, 0)
+    wait_until()
+    save(widget.native, "scrub.png")
+    widget.drawers[OUTPUTS].open = False
+    outputs.snapshots.value = 0
 
 
 def take_run_states(window: Any, widget: Any) -> None:
-    """Take a run with another one queued, the same after Cancel all, and an error."""
-    outputs = widget.sections[OutputsSection]
-    widget.form.amount.kind.value, widget.form.amount.number.value = "time", 20000.0
-    outputs.snapshots.value, outputs.removed.value = 0, False
+    """Take a run with another one queued, and an error."""
+    widget.form.amount.kind.value, widget.form.amount.number.value = "time", 40.0
+    wait_until_idle(widget)
     widget.panel.button.native.click()
+    wait_until(lambda: widget.panel.busy)
     widget.panel.button.native.click()
     wait_until(lambda: "left" in widget.panel.status.value)
     save(widget.native, "running.png")
     widget.panel.cancel_all.native.click()
     wait_until_idle(widget)
-    save(widget.native, "cancelled.png")
     for row in widget.form.table.rows:
         row.smooth.value = False
     wait_until_idle(widget)
-    widget.panel.button.native.click()
-    wait_until()
     save(widget.native, "error.png")
     close_notifications(window)
-    widget.panel.say("")
+    for row in widget.form.table.rows:
+        row.smooth.value = True
+    widget.form.strength.arrow.native.click()
+    wait_until_idle(widget)
 
 
 def take_light_theme(viewer: Any, window: Any, widget: Any) -> None:
-    """Take the window in the light theme, after the error is corrected."""
+    """Take the window in the light theme."""
     viewer.theme = "light"
-    for row in widget.form.table.rows:
-        row.smooth.value = True
-    widget.form.amount.kind.value, widget.form.amount.number.value = "sigma", 4.0
+    viewer.layers.clear()
+    widget.samples.buttons["mri_simulated"].native.click()
+    widget.sections[PreviewSection].show.value = True
     wait_until_idle(widget)
     save(window, "light.png")
     viewer.layers.clear()
     viewer.theme = "dark"
 
 
-def take_other_images(viewer: Any, widget: Any) -> None:
-    """Take a time series, a folder with a broken file, a TIFF and a colour image."""
-    viewer.open_sample("napari-diffusion", "mri_4d")
+def take_folder_of_images(viewer: Any, widget: Any) -> None:
+    """Take a folder in which one file is no image."""
+    viewer.open_sample("napari-diffusion", "mri")
     wait_until_idle(widget)
-    save(widget.native, "series.png")
-    take_folder(widget, viewer.layers[0].data[0])
-    viewer.layers.clear()
-    stack = confocal()[0]
-    take_tiff(viewer, widget, stack)
-    colours = np.clip(stack[[12, 20, 28]].transpose(1, 2, 0) / np.percentile(stack, 99.8), 0, 1)
-    viewer.add_image(
-        (255 * colours).astype(np.uint8),
-        name="colour image",
-        rgb=True,
-        scale=(0.2, 0.2),
-        units=("um", "um"),
-    )
-    wait_until_idle(widget)
-    widget.form.suggest.native.click()
-    wait_until_idle(widget)
-    widget.form.reasons.open = False
-    widget.panel.say("")
-    wait_until()
-    save(widget.native, "colour.png")
+    take_folder(widget, viewer.layers[0].data)
     viewer.layers.clear()
 
 
@@ -357,16 +326,16 @@ def take_folder(widget: Any, volume: Any) -> None:
         try:
             write_scans(Path("scans"), volume)
             Path("filtered").mkdir()
-            batch.box.open = True
+            widget.drawers[OUTPUTS].open = True
             batch.source.line_edit.value, batch.target.line_edit.value = "scans", "filtered"
             batch.files.native.click()
             wait_until_idle(widget)
-            widget.scroll.ensureWidgetVisible(batch.box.native, 0, 0)
+            widget.scroll.ensureWidgetVisible(batch.files.native, 0, 0)
             close_notifications(widget.native.window())
             wait_until()
             save(widget.native, "batch_error.png")
             batch.source.line_edit.value = batch.target.line_edit.value = ""
-            batch.box.open = False
+            widget.drawers[OUTPUTS].open = False
         finally:
             os.chdir(working_folder)
     widget.panel.say("")
@@ -397,7 +366,7 @@ def take_directions() -> None:
     """Take the directions in the simulated confocal stack, by the coherence-enhancing model."""
     # A new viewer has no sliders of other images.
     viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
-    docked, widget = dock(viewer, "Anisotropic diffusion")
+    docked, widget = dock(viewer, ANISOTROPIC)
     viewer.open_sample("napari-diffusion", "confocal")
     widget.form.model.value = nd.CoherenceEnhancing
     wait_until_idle(widget)
@@ -406,18 +375,31 @@ def take_directions() -> None:
     for name, value in {"kappa": 600.0, "sigma": 0.2, "rho": 0.4}.items():
         widget.form.controls[name].value = value
     outputs = widget.sections[OutputsSection]
-    outputs.box.open = True
+    widget.drawers[OUTPUTS].open = True
     outputs.directions.value = True
     wait_until_idle(widget)
     widget.panel.button.native.click()
     wait_until_idle(widget)
-    for layer in viewer.layers:
-        layer.visible = "directions" in layer.name or layer is viewer.layers[-1]
-    viewer.layers.move(len(viewer.layers) - 1, len(viewer.layers) - 2)
+    widget.sections[PreviewSection].show.value = False
+    widget.drawers[OUTPUTS].open = False
     viewer.reset_view()
     wait_until_idle(widget)
     save(docked.window(), "directions.png")
     viewer.close()
+
+
+def take_three_clicks() -> None:
+    """Run the test of the three clicks, and keep its pictures at half their size."""
+    folder = IMAGES / "clicks"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as pictures:
+        test = Path(__file__).parents[1] / "tests" / "ui" / "test_three_clicks.py"
+        environment = os.environ | {"NAPARI_DIFFUSION_PICTURES": pictures}
+        subprocess.run([sys.executable, "-m", "pytest", str(test)], env=environment, check=True)
+        for path in sorted(Path(pictures).glob("*.png")):
+            picture = Picture.open(path).convert("RGB")
+            half = picture.resize((picture.width // 2, picture.height // 2), RESAMPLING)
+            half.quantize(128).save(folder / path.name, optimize=True)
 
 
 def main() -> None:
@@ -425,15 +407,24 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     viewer = napari.Viewer(show=True, show_welcome_screen=False, ndisplay=2)
     take_isotropic(viewer)
-    docked, widget = dock(viewer, "Anisotropic diffusion")
+    docked, widget = dock(viewer, ANISOTROPIC)
     window = docked.window()
     take_walkthrough(viewer, window, widget)
+    widget.card.undo.native.click()  # the drawers have more room without the card
+    widget.sections[PreviewSection].show.value = True
+    wait_until_idle(widget)
+    take_drawers(widget)
+    take_threshold(window, widget)
+    take_explanations(widget)
+    run_with_snapshots(viewer, widget)
     take_run_states(window, widget)
     take_light_theme(viewer, window, widget)
-    take_other_images(viewer, widget)
+    take_folder_of_images(viewer, widget)
+    take_tiff(viewer, widget, confocal()[0])
     take_preferences(window)
     viewer.close()
     take_directions()
+    take_three_clicks()
 
 
 if __name__ == "__main__":

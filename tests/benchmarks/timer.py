@@ -67,7 +67,8 @@ def main(in_process: bool) -> None:
     if in_process:
         kernels.client.prepare = no_worker
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", "Anisotropic diffusion")
+    name = "Edge-preserving denoising (anisotropic diffusion)"
+    _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
     viewer.add_image(
         np.random.default_rng(0).random((SIDE,) * 3, np.float32), contrast_limits=(0, 1)
     )

@@ -413,3 +413,14 @@ def test_suggestion_scales_with_very_small_and_very_large_values(exponent):
     scaled = nd.suggest(image * scale, nd.PeronaMalik())
     assert scaled.time == plain.time
     assert scaled.model.kappa / scale == pytest.approx(plain.model.kappa, rel=1e-2)
+
+
+def test_magnitudes_near_zero_get_a_suggestion():
+    """A probe takes values near 0 below it, and a model of magnitudes depends on their squares."""
+    truth = np.zeros((64, 96))
+    truth[16:48, 16:80] = 120.0
+    rng = np.random.default_rng(0)
+    real, imaginary = rng.normal(0.0, 10.0, (2, *truth.shape))
+    image = np.hypot(truth + real, imaginary).astype(np.float32)
+    suggestion = nd.suggest(image, nd.Rician())
+    assert suggestion.model.sigma_noise == pytest.approx(10.0, rel=0.1)

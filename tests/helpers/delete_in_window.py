@@ -14,8 +14,10 @@ os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "settings.yaml")
 
 import napari
 import numpy as np
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from helpers.canvas import canvas_of, mouse, on_canvas
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
@@ -49,19 +51,16 @@ class Scene:
         if Scene.viewer is None:
             Scene.viewer = napari.Viewer(show=True)
             Scene.dock, Scene.widget = self.viewer.window.add_plugin_dock_widget(
-                "napari-diffusion", "Anisotropic diffusion"
+                "napari-diffusion", "Edge-preserving denoising (anisotropic diffusion)"
             )
         self.viewer.layers.clear()
         self.image = self.viewer.add_image(image(0), name="image")
         self.viewer.dims.ndisplay = ndisplay
-        self.section = self.widget.sections[
-            PreviewSection if kind == "preview" else ThresholdSection
-        ]
-        self.section.box.open = True
+        self.section = self.widget.sections[ThresholdSection if kind == "edges" else PreviewSection]
+        self.widget.sections[PreviewSection].show.value = kind != "edges"
         if kind == "edges":
+            self.section.drawer.open = True
             self.section.mark.value = True
-        else:
-            self.section.show.value = True
         self.wait()
 
     @property
@@ -178,6 +177,40 @@ def dock_closed(scene):
     viewer_closed(scene)
 
 
+def closed_while_compared(scene):
+    scene.section.comparison.begin()
+    draw()
+    viewer_closed(scene)
+
+
+def closed_while_split(scene):
+    scene.section.split.value = True
+    scene.wait()
+    canvas = canvas_of(scene.widget)
+    place = on_canvas(scene.viewer, scene.widget, scene.image, (0, 0, SHAPE[2] / 2 - 0.5))
+    place = place[0], canvas.height() / 2
+    mouse(scene.widget, "move", place)
+    mouse(scene.widget, "press", place)
+    mouse(scene.widget, "move", (place[0] + 9, place[1]), held=True)
+    assert canvas.cursor().shape() == Qt.CursorShape.SplitHCursor
+    viewer_closed(scene)
+
+
+def closed_while_computing(scene):
+    scene.viewer.dims.set_current_step(0, 3)
+    draw(lambda: scene.overlay.pending, 0)
+    viewer_closed(scene)
+
+
+def dock_closed_while_compared(scene):
+    scene.section.comparison.begin()
+    draw()
+    scene.viewer.window.remove_dock_widget(scene.dock)
+    draw()
+    assert [layer.visible for layer in scene.viewer.layers] == [True]
+    viewer_closed(scene)
+
+
 def viewer_closed(scene):
     scene.viewer.close()
     Scene.viewer = None
@@ -199,12 +232,21 @@ CASES = (
     dock_closed,
     viewer_closed,
 )
+#: Cases in which the dock or the window is closed in the middle of something.
+CLOSING_CASES = (
+    dock_closed_while_compared,
+    closed_while_compared,
+    closed_while_split,
+    closed_while_computing,
+)
 #: Cases that differ in what napari deletes.
 DISTINCT_CASES = (removed, both_selected_among_three, cleared, dock_closed)
 
 
 def cases_of(kind):
     """Return pairs of a view and a case: all cases for a preview in 2-D view."""
+    if kind == "closing":
+        return [(2, case) for case in CLOSING_CASES]
     in_2d = CASES if kind == "preview" else DISTINCT_CASES
     return [*((3, case) for case in DISTINCT_CASES), *((2, case) for case in in_2d)]
 

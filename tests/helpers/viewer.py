@@ -121,9 +121,12 @@ class FakeCompileClient:
 
 
 def open_section(widget, kind):
-    """Open a section of a widget and return it."""
+    """Open the drawer of a section of a widget, or switch the preview on; return the section."""
     section = widget.sections[kind]
-    section.box.button.native.click()
+    if section.drawer is None:
+        section.show.value = True
+    elif not section.open:
+        section.drawer.button.native.click()
     return section
 
 

@@ -21,10 +21,20 @@ from napari_diffusion.ui import background_compilation
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt import slots
 from napari_diffusion.ui.run import kernels, task
+from napari_diffusion.ui.sections import preview
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
 from napari_diffusion.workflows import outputs
 from napari_diffusion.workflows import warmup as compile_worker
+
+#: Class and name in the menu of each widget.
+WIDGETS = {
+    "Anisotropic diffusion": (
+        AnisotropicDiffusion,
+        "Edge-preserving denoising (anisotropic diffusion)",
+    ),
+    "Isotropic diffusion": (IsotropicDiffusion, "Gaussian smoothing (isotropic diffusion)"),
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,13 +94,24 @@ def preferences(monkeypatch):
     return current
 
 
+@pytest.fixture(autouse=True)
+def preview_at_opening(monkeypatch):
+    """Let the preview be off when a widget opens: most tests count the layers of a viewer.
+
+    It is a function that switches it on, as it is for users.
+    """
+    monkeypatch.setattr(preview, "ON_AT_OPENING", False)
+    return lambda: monkeypatch.setattr(preview, "ON_AT_OPENING", True)
+
+
 @pytest.fixture
 def open_widget(make_napari_viewer_proxy):
     """Return a function that opens a viewer with a docked widget, as the menu does."""
 
     def open_one(name="Anisotropic diffusion", viewer=None):
         viewer = viewer or make_napari_viewer_proxy(strict_qt="raise")
-        _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", name)
+        title = WIDGETS[name][1]
+        _, widget = viewer.window.add_plugin_dock_widget("napari-diffusion", title)
         return viewer, widget
 
     return open_one
@@ -116,11 +137,7 @@ def open_alone(qtbot):
     def open_one(name="Anisotropic diffusion"):
         PluginManager.instance().discover()  # before napari 0.7, only a window registers readers
         viewer = ViewerModel()
-        classes = {
-            "Anisotropic diffusion": AnisotropicDiffusion,
-            "Isotropic diffusion": IsotropicDiffusion,
-        }
-        widget = classes[name](viewer)
+        widget = WIDGETS[name][0](viewer)
         qtbot.addWidget(widget.native)
         for event in ("inserted", "removed", "reordered", "renamed"):  # as a window does
             if event in viewer.layers.events.emitters:  # "renamed" is missing before napari 0.7
@@ -185,7 +202,7 @@ def open_preview(open_widget, qtbot):
         viewer.add_image(image, **{"name": "noisy"} | picture)
         section = gui.sections[PreviewSection]
         wait_until_settled(qtbot, gui)
-        section.box.button.native.click()
+        section.show.native.click()
         wait_for_preview(qtbot, gui)
         return viewer, gui, section
 

@@ -18,7 +18,7 @@ def test_mri_sample_is_filtered(open_widget, press_run):
     model = widget.form.controls.value()
     expected = nd.diffuse(source.data, model, time=widget.form.amount.time, spacing=(2.2, 2.0, 2.0))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
-    assert layer.name == f"{source.name} [Perona-Malik]"
+    assert layer.name == f"{source.name}, edge-preserving κ {model.kappa:.3g}"
     assert layer.units == source.units
     assert tuple(layer.scale) == tuple(source.scale)
     assert "Done" in widget.panel.status.value
@@ -43,7 +43,7 @@ def test_isotropic_result_is_a_gaussian_of_the_shown_sigma(open_widget, press_ru
     widget.form.amount.number.value = 1.5
     assert widget.form.amount.number.unit == "µm"
     others = widget.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
-    assert others == "= FWHM 3.53 µm, diffusion time 1.12 µm²"
+    assert others == "= FWHM 3.53 µm"
     layer = press_run(viewer, widget)
     expected = nd.diffuse(noisy, nd.Linear(), time=nd.time_for_sigma(1.5), spacing=(2.0, 0.5, 0.5))
     np.testing.assert_array_equal(layer.data, expected, strict=True)
@@ -186,8 +186,8 @@ def test_each_run_adds_a_new_layer(open_alone, press_run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     first, second = press_run(viewer, widget), press_run(viewer, widget)
-    title = nd.Linear.title
-    assert [layer.name for layer in viewer.layers] == ["a", f"a [{title}]", f"a [{title} 2]"]
+    name = f"a, Gaussian σ {nd.equivalent_sigma(widget.form.amount.time):.3g} pixel"
+    assert [layer.name for layer in viewer.layers] == ["a", name, f"{name} (2)"]
     assert [layer.metadata["napari-diffusion"]["source"] for layer in (first, second)] == ["a", "a"]
     np.testing.assert_array_equal(first.data, second.data)
 
@@ -200,22 +200,3 @@ def test_two_viewers_are_independent(open_widget, press_run, noisy):
     assert press_run(one, widget_one).name.startswith("one")
     assert press_run(two, widget_two).name.startswith("two")
     assert (len(one.layers), len(two.layers)) == (2, 2)
-
-
-def test_samples_open_with_units(open_widget):
-    viewer, _ = open_widget()
-    viewer.open_sample("napari-diffusion", "mri_4d")
-    viewer.open_sample("napari-diffusion", "confocal")
-    series, truth, stack = viewer.layers
-    assert [str(unit) for unit in series.units] == [
-        "second",
-        "millimeter",
-        "millimeter",
-        "millimeter",
-    ]
-    assert series.axis_labels == ("t", "z", "y", "x")
-    assert [str(unit) for unit in stack.units] == ["micrometer"] * 3
-    assert (truth.visible, stack.visible) == (False, True)
-    assert truth.data.shape == stack.data.shape
-    assert list(truth.contrast_limits) == list(stack.contrast_limits)
-    assert stack.contrast_limits[1] < stack.data.max()

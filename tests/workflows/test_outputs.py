@@ -8,7 +8,7 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.problems import problem_of
-from napari_diffusion.workflows.outputs import OutputRequest, describe_run, run_with_outputs
+from napari_diffusion.workflows.outputs import OutputRequest, plan_run, run_with_outputs
 
 MODELS = {
     "linear": nd.Linear(),
@@ -149,20 +149,20 @@ def test_progress_increases_to_one():
 
 def test_predicted_memory_includes_all_outputs():
     image, model = np.zeros((20, 30, 40), np.uint8), nd.Linear()
-    run_of_image = problem_of(image, model, time=2.0)
-    alone = OutputRequest().memory(*run_of_image)
+    problem, _ = problem_of(image, model, time=2.0)
+    alone = plan_run(problem, OutputRequest()).memory
     assert alone == nd.plan(image, model, time=2.0).memory
     snapshots = OutputRequest(snapshots=7)
-    assert snapshots.memory(*run_of_image) == alone + 7 * 4 * image.size
+    assert plan_run(problem, snapshots).memory == alone + 7 * 4 * image.size
     residual = OutputRequest(residual=True)
-    assert residual.memory(*run_of_image) == alone + 4 * image.size
-    assert describe_run(run_of_image[0], snapshots).startswith("7 snapshots")
+    assert plan_run(problem, residual).memory == alone + 4 * image.size
+    assert plan_run(problem, snapshots).describe().startswith("7 snapshots")
     with pytest.raises(MemoryError, match="MiB of memory, and at most 1 MiB are allowed"):
-        describe_run(run_of_image[0], OutputRequest(), limit=1 << 20)
+        plan_run(problem, OutputRequest(), limit=1 << 20)
     large = np.broadcast_to(np.uint8(0), (100, 100, 100))
     request = OutputRequest(snapshots=psutil.virtual_memory().total // 10**6)
     with pytest.raises(MemoryError, match=r"GiB of memory, and only .* are free"):
-        describe_run(problem_of(large, model, time=2.0)[0], request)
+        plan_run(problem_of(large, model, time=2.0)[0], request)
 
 
 @pytest.mark.parametrize(("count", "time"), [(1, 2.0), (3, 0.0)])

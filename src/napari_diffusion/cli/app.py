@@ -194,7 +194,7 @@ def list_models() -> None:
 @click.option("--no-window", is_flag=True, help="Write files even if there is a display.")
 @_debug_option
 def show_demo(output: Path, no_window: bool) -> None:
-    """Filter a sample MRI volume; show it in napari or, without a display, write files.
+    """Filter a noisy sample; show it in napari or, without a display, write files.
 
     The files are the volume before and after the filter, and a picture of both.
     """

@@ -205,8 +205,9 @@ def _check_length(problem: Problem, is_solved: bool, max_step: float) -> None:
     time, limit = problem.recipe.time, MAX_EXACT_STEPS if is_solved else MAX_STAGES
     if time / max_step > limit:
         raise InputError(
-            f"A diffusion time of {time:g} is {_number(time / max_step)} stable steps of "
-            f"{max_step:.3g} at this spacing {problem.spacing}, and at most {limit:g} are allowed",
+            f"This amount of smoothing is far too large for these voxels {problem.spacing}: a "
+            f"diffusion time of {time:g} needs {_number(time / max_step)} stable steps, and at "
+            f"most {limit:g} are allowed",
             Remedy.CHECK_UNITS,
         )
 

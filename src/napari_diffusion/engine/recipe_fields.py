@@ -135,14 +135,14 @@ class RecipeFields:
     strict: bool = param(
         False,
         "Guarantee the extremum principle: no value leaves the range of the input.",
-        label="Never leave the range",
+        label="Keep within intensity range",
     )
     nan: str = param(
         "raise",
         "NaN and infinite values: raise refuses them, mask keeps them and diffuses around them.",
         choices=("raise", "mask"),
         label="NaN",
-        choice_labels=("stop with a message", "leave, smooth around"),
+        choice_labels=("report an error", "ignore, keep NaN"),
     )
     impulses: str = param(
         "keep",
@@ -155,7 +155,7 @@ class RecipeFields:
     preserve_dtype: bool = param(
         False,
         "Round and saturate to the integer type of the input; by default integers become floats.",
-        label="Keep integer type",
+        label="Output data type same as input",
     )
     spacing: tuple[float, ...] | None = param(
         None,

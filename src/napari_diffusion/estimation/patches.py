@@ -148,6 +148,30 @@ def _lattice(
     problem: Problem, share: int, source: int, time_axes: Sequence[int] | None
 ) -> Iterator[Patch]:
     """Read about ``share`` patches of a problem, from at most `MAX_FRAMES` frames."""
+    for number, frame, box in _places(problem, share):
+        patch = _read(problem, frame, box, source + number)
+        next_frame = _next_frame(problem, frame, time_axes)
+        if next_frame is not None:
+            following = partial(_read, problem, next_frame, box, source + number)
+            patch = replace(patch, following=following)
+        yield patch
+
+
+def paired_patches(
+    problem: Problem, other: Problem, count: int, cancel: CancelEvent | None = None
+) -> Iterator[tuple[Patch, Patch]]:
+    """Read the same boxes of two images with the same axes, or end with `Cancelled`.
+
+    About ``count`` boxes lie on a lattice over space and at most `MAX_FRAMES` frames. They do not
+    overlap. An image of fewer boxes is read whole.
+    """
+    for number, frame, box in _places(problem, count):
+        poll(cancel)
+        yield _read(problem, frame, box, number), _read(other, frame, box, number)
+
+
+def _places(problem: Problem, share: int) -> Iterator[tuple[int, FrameIndex, Box]]:
+    """About ``share`` boxes of a problem, with the frame and its number, on a lattice."""
     if 0 in problem.shape:
         return
     sizes = [problem.shape[i] for i in problem.axes]
@@ -157,12 +181,7 @@ def _lattice(
     edges = _box_edges(sizes, max(1, PATCH_VOXELS // problem.channels))
     boxes = list(_boxes(sizes, edges, max(1, math.ceil(share / len(frames)))))
     for (number, frame), box in itertools.product(enumerate(frames), boxes):
-        patch = _read(problem, frame, box, source + number)
-        next_frame = _next_frame(problem, frame, time_axes)
-        if next_frame is not None:
-            following = partial(_read, problem, next_frame, box, source + number)
-            patch = replace(patch, following=following)
-        yield patch
+        yield number, frame, box
 
 
 def _next_frame(

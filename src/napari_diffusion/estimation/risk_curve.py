@@ -175,6 +175,9 @@ class RiskCurve:
         """Return the run of a model on a field of the patch of that number."""
         patch = self.patches[number]
         has_holes = not np.isfinite(patch.field).all()
+        if model.is_for_magnitudes:
+            # A probe takes weak magnitudes below 0, and such a model depends on their square.
+            field = np.abs(field)
         return make_problem(
             field,
             RecipeFields(model, time, nan="mask" if has_holes else "raise"),

@@ -1,4 +1,4 @@
-"""Sample data as plain arrays with their voxel size: MRI from nibabel, and a simulated stack."""
+"""Sample data as plain arrays with their voxel size: MRI from nibabel, and simulated volumes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.io.head_phantom import head
 from napari_diffusion.io.phantoms import confocal as simulate
 from napari_diffusion.io.volume import require
 
@@ -89,3 +90,21 @@ def confocal() -> tuple[NDArray[np.uint16], NDArray[np.float32], tuple[float, fl
     """
     stack = simulate()
     return stack.noisy, stack.truth, stack.spacing, "micrometer"
+
+
+def mri_simulated() -> tuple[
+    NDArray[np.uint16], NDArray[np.float32], tuple[float, float, float], str
+]:
+    """Return a simulated magnitude image of a head with Rician noise.
+
+    Returns
+    -------
+    noisy, truth
+        Images with and without noise, axes (z, y, x).
+    spacing
+        Voxel size (z, y, x) [mm].
+    unit
+        ``"millimeter"``
+    """
+    scan = head()
+    return scan.noisy, scan.truth, scan.spacing, "millimeter"

@@ -50,7 +50,7 @@ class CoherenceEnhancing(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        0.7, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+        0.7, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         2.0,

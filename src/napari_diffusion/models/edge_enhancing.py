@@ -39,13 +39,13 @@ class EdgeEnhancing(Model):
 
     kappa: float = param(
         10.0,
-        "Edge threshold: gradient at which the flux is largest.",
+        "Edge threshold: steeper changes of intensity count as edges and are kept.",
         unit="intensity/length",
         gt=0,
         suggest="threshold",
     )
     sigma: float = param(
-        1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+        1.0, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         1.0,

@@ -39,7 +39,7 @@ class Hybrid(Model):
 
     kappa: float = param(
         10.0,
-        "Edge threshold: gradient at which the flux is largest.",
+        "Edge threshold: steeper changes of intensity count as edges and are kept.",
         unit="intensity/length",
         gt=0,
         suggest="threshold",
@@ -52,7 +52,7 @@ class Hybrid(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        1.0, "Smoothing before the gradient is read.", unit="length", ge=0, suggest="scale"
+        1.0, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         1.0,

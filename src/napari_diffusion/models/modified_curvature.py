@@ -35,7 +35,7 @@ class ModifiedCurvature(Model):
 
     kappa: float = param(
         10.0,
-        "Edge threshold: gradient at which the flux is largest.",
+        "Edge threshold: steeper changes of intensity count as edges and are kept.",
         unit="intensity/length",
         gt=0,
         suggest="threshold",

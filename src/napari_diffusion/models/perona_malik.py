@@ -38,7 +38,7 @@ class PeronaMalik(Model):
 
     kappa: float = param(
         10.0,
-        "Edge threshold: gradient at which the flux is largest.",
+        "Edge threshold: steeper changes of intensity count as edges and are kept.",
         unit="intensity/length",
         gt=0,
         suggest="threshold",
@@ -51,10 +51,11 @@ class PeronaMalik(Model):
     )
     sigma: float = param(
         0.0,
-        "Smoothing before the gradient is read; 0 is the classic model.",
+        "Smoothing before the gradient is read, at the scale of the noise; 0 is the classic model.",
         unit="length",
         ge=0,
         suggest="scale",
+        label="Pre-smoothing σ",
     )
     kappa_map: ThresholdMap | None = threshold_map("kappa")
 

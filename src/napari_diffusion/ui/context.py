@@ -9,10 +9,14 @@ from psygnal import Signal
 
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
+from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
+from napari_diffusion.ui.run.run import ResultTarget
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import when_destroyed
@@ -29,6 +33,8 @@ class Context:
         The viewer.
     form, panel
         Form and panel of the widget; sections have no access to them.
+    card
+        The result card, which takes the records of runs.
     native
         Qt object of the widget.
 
@@ -40,13 +46,19 @@ class Context:
     layer_changed
         Signal: another layer was chosen, or the chosen one got other data, scale, units or axis
         labels.
+    suggestion_changed
+        Signal: `suggestion` or `measuring` may have changed.
     """
 
     settings_changed = Signal()
     layer_changed = Signal()
+    suggestion_changed = Signal()
 
-    def __init__(self, viewer: Any, form: Form, panel: RunPanel, native: Any) -> None:
+    def __init__(
+        self, viewer: Any, form: Form, panel: RunPanel, card: ResultTarget, native: Any
+    ) -> None:
         self.viewer = viewer
+        self.result_card = card
         self._form = form
         self._panel = panel
         self._native = native
@@ -65,6 +77,41 @@ class Context:
     def labels_layer(self) -> Any:
         """The chosen labels layer, or ``None``."""
         return self._form.regions.value
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The suggestion at the chosen strength; ``None`` before it and where there is none."""
+        return self._form.values.suggestion
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the values on screen are not known yet: the image is being measured."""
+        return self._form.values.measuring
+
+    @property
+    def region_choice(self) -> RegionChoice:
+        """The choice of the region of interest, for the section that shows it."""
+        return self._form.region
+
+    @property
+    def region(self) -> tuple[slice, ...] | None:
+        """The region of interest in the chosen layer, ``None`` for the whole image.
+
+        Reading it raises a ValueError when the chosen shape encloses no voxel of the image.
+        """
+        return None if self.layer is None else self._form.region.region(self.layer)
+
+    @property
+    def suggestion_options(self) -> SuggestionOptions:
+        """Options of a suggestion for other images: the strength, or the wanted noise reduction."""
+        if self._form.isotropic:
+            return SuggestionOptions(noise_reduction=self._form.noise_reduction)
+        return SuggestionOptions(strength=self._form.values.model_values.strength)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a suggestion chooses the model."""
+        return self._form.automatic
 
     @property
     def unit(self) -> str:
@@ -117,17 +164,20 @@ class Context:
         self._panel.add(queued_run)
 
     def say(self, text: str, error: bool = False) -> None:
-        """Show a message below Run, with a red border for an error."""
+        """Show a message above Run, with a red border for an error."""
         self._panel.say(text, StatusKind.FAILED if error else StatusKind.NOTICE)
 
     def fail(self, error: Exception) -> None:
-        """Show an error, below Run and as a napari notification."""
+        """Show an error above Run."""
         self._panel.fail(error)
 
-    def add_auxiliary_layer(self, layer: Any) -> None:
-        """Add a layer that is not offered as input, such as a preview; the selection is kept."""
+    def add_auxiliary_layer(self, layer: Any, place: Callable[[Any], int] = len) -> None:
+        """Add a layer that is not offered as input, such as a preview; the selection is kept.
+
+        ``place`` returns the index of the layer in a list of layers; the default is the top.
+        """
         auxiliary_layers.add(layer)
-        add_quietly(self.viewer, layer)
+        add_quietly(self.viewer, layer, place(self.viewer.layers))
 
     def on_close(self, call: Callable[[], object]) -> None:
         """Call a method when the widget is destroyed, to cancel work or to remove layers.

@@ -1,12 +1,36 @@
-"""Sample images as napari layers."""
+"""Sample images as napari layers; opening one offers to filter it."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 LayerData = tuple[Any, dict[str, Any], str]
+
+PLUGIN = "napari-diffusion"
+#: Command of the widget that the offer opens, in the manifest.
+DENOISING = f"{PLUGIN}.anisotropic"
+OFFER = "Remove the noise of this sample?"
+ACCEPT = "Denoise it"
+
+
+def confocal() -> list[LayerData]:
+    """Return the simulated confocal stack, and the noise-free image as a hidden layer below it."""
+    from napari_diffusion.io import samples
+
+    noisy, truth, spacing, unit = samples.confocal()
+    return _with_truth(noisy, truth, "confocal", spacing, unit)
+
+
+def mri_simulated() -> list[LayerData]:
+    """Return the simulated magnitude image, and the noise-free one as a hidden layer below it."""
+    from napari_diffusion.io import samples
+
+    noisy, truth, spacing, unit = samples.mri_simulated()
+    return _with_truth(noisy, truth, "simulated MRI", spacing, unit)
 
 
 def mri() -> list[LayerData]:
@@ -14,6 +38,7 @@ def mri() -> list[LayerData]:
     from napari_diffusion.io import samples
 
     volume, spacing, unit = samples.mri()
+    offer_to_denoise()
     return [_image(volume, "MRI", "zyx", spacing, [unit] * 3)]
 
 
@@ -22,18 +47,73 @@ def mri_4d() -> list[LayerData]:
     from napari_diffusion.io import samples
 
     series, spacing, unit = samples.mri_4d()
+    offer_to_denoise()
     return [_image(series, "MRI time series", "tzyx", spacing, ["second", *[unit] * 3])]
 
 
-def confocal() -> list[LayerData]:
-    """Return the simulated confocal stack, and the noise-free image as a hidden layer below it."""
-    from napari_diffusion.io import samples
+def offer_to_denoise() -> None:
+    """Show a notification whose button opens the denoising widget in the current window.
 
-    noisy, truth, spacing, unit = samples.confocal()
-    noisy_layer = _image(noisy, "confocal", "zyx", spacing, [unit] * 3)
-    truth_layer = _image(truth, "confocal truth", "zyx", spacing, [unit] * 3)
+    Nothing is shown without a window, or if the window has a widget of this plugin.
+    """
+    import napari
+    from napari.utils.notifications import (
+        Notification,
+        NotificationSeverity,
+        notification_manager,
+    )
+
+    class Offer(Notification):
+        """A notification that shows the name of the plugin as its source."""
+
+        @property
+        def source(self) -> str:
+            return PLUGIN
+
+    viewer = napari.current_viewer()
+    window = None if viewer is None else getattr(viewer, "window", None)
+    if window is None or _has_widget(window):
+        return
+    # The manager keeps its notifications for as long as napari runs.
+    actions = ((ACCEPT, partial(_open_widget, ref(viewer))),)
+    notification_manager.dispatch(Offer(OFFER, severity=NotificationSeverity.INFO, actions=actions))
+
+
+def _open_widget(viewer: Any, _: object = None) -> None:
+    """Dock the denoising widget in the window of a viewer, given by a weak reference."""
+    from npe2 import PluginManager
+
+    from napari_diffusion.ui.qt.slots import report
+
+    try:
+        manifest = PluginManager.instance().get_manifest(PLUGIN)
+        name = next(
+            widget.display_name
+            for widget in manifest.contributions.widgets or ()
+            if widget.command == DENOISING
+        )
+        if (target := viewer()) is not None:
+            target.window.add_plugin_dock_widget(PLUGIN, name)
+    except Exception as error:  # a slot of Qt
+        report(None, error)
+
+
+def _has_widget(window: Any) -> bool:
+    """Return whether a widget of this plugin is docked in a window."""
+    from napari_diffusion.ui.widget import DiffusionWidget
+
+    # The mapping is missing in old releases of napari.
+    docked = getattr(window, "dock_widgets", {}).values()
+    return any(isinstance(widget, DiffusionWidget) for widget in docked)
+
+
+def _with_truth(noisy: Any, truth: Any, name: str, spacing: Any, unit: str) -> list[LayerData]:
+    """Return a noisy layer above its hidden noise-free image, and offer to filter it."""
+    noisy_layer = _image(noisy, name, "zyx", spacing, [unit] * 3)
+    truth_layer = _image(truth, f"{name} truth", "zyx", spacing, [unit] * 3)
     truth_layer[1]["visible"] = False
     truth_layer[1]["contrast_limits"] = noisy_layer[1]["contrast_limits"]
+    offer_to_denoise()
     return [truth_layer, noisy_layer]
 
 

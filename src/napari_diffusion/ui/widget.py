@@ -1,54 +1,72 @@
-"""The two dock widgets: a form, foldable sections, and the panel with Run."""
+"""The two dock widgets: header, form, preview, drawers, and the panel with Run at the foot."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
-import napari_diffusion as nd
+from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
+from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
+    name_controls,
     set_tab_order,
 )
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
-from napari_diffusion.ui.run import starting_values
-from napari_diffusion.ui.run.kernels import wait_for_suggestion
-from napari_diffusion.ui.run.messages import screen_message
+from napari_diffusion.ui.result.card import ResultCard
+from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
-from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+from napari_diffusion.ui.sample_buttons import SampleButtons
 from napari_diffusion.ui.sections.base import Section
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
-from napari_diffusion.workflows import outputs
+from napari_diffusion.ui.suggesting import SuggestionController
+from napari_diffusion.workflows import outputs, pace
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
-TRYING = "Trying parameters on pieces of the image…"
-#: Sections of the widgets, from top to bottom.
-SECTIONS: tuple[type[Section], ...] = (
-    PreviewSection,
-    ThresholdSection,
-    OutputsSection,
-    RecipeSection,
-    BatchSection,
+
+
+class Drawer(NamedTuple):
+    """A drawer of the widgets: its title, its purpose and its sections, from top to bottom."""
+
+    title: str
+    tooltip: str
+    sections: tuple[type[Section], ...]
+
+
+FINE_TUNE = Drawer("Fine-tune", "The numbers, and the edge threshold by eye.", (ThresholdSection,))
+OUTPUTS = Drawer(
+    "Outputs and batch",
+    "Further results of a run, and many layers or files at once.",
+    (OutputsSection, BatchSection),
 )
+EXPERT = Drawer(
+    "Expert and history",
+    "All models and options, recipes, and what was done to a layer.",
+    (RecipeSection,),
+)
+DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
@@ -63,22 +81,34 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     ----------
     form
         Controls that define a run.
+    samples
+        Buttons that open the samples, while no image is open.
+    drawers
+        The foldable boxes below the preview, by their declaration.
     sections
-        The foldable boxes below the form, by class.
+        The preview and the parts of the drawers, by class.
     panel
-        Plan, Run, Cancel, progress and status.
+        Status, progress, Run and Cancel.
+    explain
+        Explanations, which take the place of the controls while they are open.
+    card
+        What the last run has removed, above the status.
     """
 
     #: Whether the widget lists the isotropic models or the anisotropic ones.
     isotropic: ClassVar[bool]
+    #: Its name, and what it does to a picture.
+    words: ClassVar[Words]
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
-        self._suggestion_due = True
         self.panel = RunPanel(self._run)
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
+        self.header = Header(self.words.sentence)
+        self.samples = SampleButtons(napari_viewer, self.panel.fail)
+        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
-            widgets=[self.form, self.form.reasons, self.form.more], labels=False
+            widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
         super().__init__(widgets=[content], labels=False)
@@ -86,34 +116,54 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
-        self.context = Context(napari_viewer, self.form, self.panel, self.native)
-        self.sections = {kind: kind(self.context) for kind in SECTIONS}
-        for section in self.sections.values():
-            content.insert(content.index(self.form.more), section.box)
+        self.card = ResultCard(napari_viewer, self.panel.fail)
+        self.panel.result_place.append(self.card)
+        self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
+        for part in (self.form.value_rows, self.form.reasons):
+            self.drawers[FINE_TUNE].body.append(part)
+        self.drawers[EXPERT].body.append(self.form.option_rows)
+        self.sections: dict[type[Section], Any] = {
+            kind: kind(self.context, self.drawers[drawer])
+            for drawer in DRAWERS
+            for kind in drawer.sections
+        }
+        self.explain = ExplainPage(self.context)
+        self.native.layout().insertWidget(
+            self.native.layout().indexOf(self.scroll), self.explain, 1
+        )
+        preview = self.sections[PreviewSection] = PreviewSection(self.context)
+        content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
-        self._plans, self._suggestions = ReplaceableTask(), ReplaceableTask()
+        self._plans = ReplaceableTask()
+        self.suggesting = SuggestionController(self.context, self.form, self.panel)
         self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
-        self.context.on_close(self._suggestions.drop)
         self._connect()
         self._page = find_page()
         if self._page is not None:
             self._page.events.connect(self._preferences_changed)
             self.context.on_close(self._disconnect_page)
-        self._undocked = Undocked(self.native, self.panel.leave)
+        self._undocked = Undocked(self.native, self._leave)
         self._update_tab_order()
+        commands.register(self)
 
     def _connect(self) -> None:
         form = self.form
+        self.header.help.changed.connect(self._explain)
+        self.explain.left.connect(self._show_controls)
         self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
         self.context.settings_changed.connect(self._update_later)
         form.layout_changed.connect(self._update_tab_order)
+        for drawer in self.drawers.values():
+            drawer.toggled.connect(self._update_tab_order)
+            drawer.opened.connect(self._show_drawer)
+        form.reasons.opened.connect(self._hide_empty_drawer)
+        form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
-        form.suggest.changed.connect(self._suggest_pressed)
-        for changed in (form.table.changed, form.model.changed):
-            changed.connect(self._suggest_later)
+        form.suggest.changed.connect(self.suggesting.request)
+        form.values.changed.connect(self._values_changed)
 
     @slot
     def reset_choices(self, *_: Any) -> None:
@@ -133,8 +183,44 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         return self.form.pending or bool(self._timer.isActive())
 
     @slot
+    def _leave(self) -> None:
+        """End all work when the widget is taken off the screen."""
+        self.panel.leave()
+        self.suggesting.leave()
+
+    @slot
     def _update_tab_order(self) -> None:
-        set_tab_order(self)
+        self._hide_empty_drawer()
+        set_tab_order(self.native)
+        name_controls(self.native)
+        self.scroll.guard()
+
+    @slot
+    def _hide_empty_drawer(self) -> None:
+        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+        has_rows = bool(self.form.controls.rows) or not self.isotropic
+        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
+
+    @slot
+    def _show_drawer(self, drawer: Foldable) -> None:
+        self.scroll.reveal(drawer.button.native, drawer.native)
+
+    @slot
+    def _model_changed(self) -> None:
+        """Remove an error or a list of errors, which is about the settings before."""
+        if not self.panel.busy:
+            self.panel.clear(StatusKind.FAILED)
+
+    @slot
+    def _explain(self) -> None:
+        self.scroll.hide()
+        self.explain.open()
+        self.explain.back.setFocus()
+
+    @slot
+    def _show_controls(self) -> None:
+        self.scroll.show()
+        self.header.help.native.setFocus()
 
     @slot
     def _before_removal(self) -> None:
@@ -143,14 +229,15 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _layer_changed(self) -> None:
-        self._suggestion_due = True
         self.panel.forget()
+        self.suggesting.update()
         self.context.layer_changed.emit()
 
     @slot
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
+        self.samples.visible = not has_layer
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:
@@ -166,8 +253,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._page.events.disconnect(self._preferences_changed)
 
     @slot
-    def _suggest_later(self) -> None:
-        self._suggestion_due = True
+    def _values_changed(self) -> None:
+        self.context.suggestion_changed.emit()
         self._update_later()
 
     @slot
@@ -177,95 +264,34 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _update(self) -> None:
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
-        for container in (self.form, self.form.more.body):
-            align_labels(container)
+        for drawer in self.drawers.values():
+            align_labels(drawer)
         self._compilation.prepare()
-        if self._suggestion_due:
-            self._suggestion_due = False
-            self._suggest()
+        self.suggesting.update()
         self._make_plan()
-
-    # ---- suggestion
-
-    @slot
-    def _suggest_pressed(self) -> None:
-        self._suggest(requested=True)
-
-    def _suggest(self, requested: bool = False) -> None:
-        """Fill in suggested values.
-
-        Parameters
-        ----------
-        requested
-            Whether the user has pressed Suggest. The suggestion is thorough then, and replaces the
-            values that the user has set.
-        """
-        controls = self.form.controls
-        # One that is under way is for settings that have changed.
-        self._suggestions.drop()
-        self.panel.clear(StatusKind.SUGGESTING)
-        if not controls.depends_on_data:
-            return
-        try:
-            settings = self.form.settings()
-        except (TypeError, ValueError) as error:
-            if requested:
-                self.panel.fail(error)
-            return
-        if requested:
-            controls.forget_edits()
-            self.form.amount.edited = False
-            self.panel.say(TRYING, StatusKind.SUGGESTING)
-        self._start_suggestion(settings, requested)
-
-    def _start_suggestion(self, settings: Settings, requested: bool) -> None:
-        """Compute suggested values in a thread and fill them in."""
-        controls, amount = self.form.controls, self.form.amount
-
-        def work(control: TaskControl) -> nd.Suggestion:
-            wait_for_suggestion(settings, control.cancel)
-            return starting_values.suggest_values(
-                settings, thorough=requested, cancel=control.cancel
-            )
-
-        def done(suggestion: nd.Suggestion) -> None:
-            controls.fill(suggestion.model)
-            if not amount.edited:
-                amount.fill(suggestion.time)
-            if requested:
-                self.form.explain(suggestion.report)
-                self.panel.say("Values suggested.")
-
-        def failed(error: Exception) -> None:
-            if requested:
-                self.panel.fail(error)
-                return
-            # Default values replace those suggested for another image.
-            controls.fill(controls.model())
-            if not self.panel.busy:
-                self.panel.say(f"No suggestion for this image: {screen_message(error)}")
-
-        self._suggestions.start(work, done, failed)
 
     # ---- plan, run
 
     def _make_plan(self) -> None:
-        """Show the plan of the run: steps and memory."""
+        """Show what a run takes, time and memory; nothing while the values are not known."""
+        if self.context.measuring or self.form.layer.value is None:
+            self._plans.drop()
+            self.panel.show_plan("", "")
+            return
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.plan.value = screen_message(error)
+            self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
-        def work(control: TaskControl) -> str:
-            problem = settings.unread_problem()
-            return outputs.describe_run(problem, request, settings.execution, limit)
+        def work(control: TaskControl) -> tuple[str, str]:
+            problem, _ = settings.problem_and_run(request, read=False)
+            planned = outputs.plan_run(problem, request, settings.execution, limit)
+            seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
+            return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        def show(text: str) -> None:
-            self.panel.plan.value = text
-
-        self._plans.start(work, show, lambda error: show(screen_message(error)))
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
@@ -275,22 +301,31 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _run(self) -> None:
+        self.suggesting.update()  # for changes that have not been processed yet
         try:
             settings, request = self.form.settings().with_copied_labels(), self._output_request()
         except (TypeError, ValueError) as error:
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        self.panel.add(Run.of(self._viewer, layer, settings, request, limit).queued_run())
+        run = replace(Run.of(self._viewer, layer, settings, request, limit), target=self.card)
+        measurement = self.suggesting.under_way
+        if measurement is None:
+            self.panel.add(run.queued_run())
+        else:
+            values_of = self.suggesting.values_of(settings.unit)
+            self.panel.add(delayed_run(run, measurement, values_of))
 
 
 class IsotropicDiffusion(DiffusionWidget):
     """Widget of the isotropic models, which smooth equally in all directions."""
 
     isotropic = True
+    words = ISOTROPIC
 
 
 class AnisotropicDiffusion(DiffusionWidget):
     """Widget of the anisotropic models, which smooth inside regions and keep edges."""
 
     isotropic = False
+    words = ANISOTROPIC

@@ -153,6 +153,10 @@ class FileRun:
         notes = (*volume.notes, *assignment.notes, *region_notes)
         return cls(volume, assignment, recipe, problem, plan, target, options, notes)
 
+    def with_recipe(self, recipe: Recipe) -> FileRun:
+        """Return the run with another recipe, in the same unit; errors as those of `make`."""
+        return FileRun.make(self.volume, self.assignment, recipe, self.target, self.options)
+
     def last_state(
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
     ) -> State:
@@ -285,13 +289,29 @@ def filter_file(
         When the file cannot be filtered. The target is not written then; a result that it refuses
         is saved elsewhere, and the `WriteError` says where.
     """
+    options = FileOptions(execution=execution or Execution(), overwrite=overwrite)
+    file_run = prepare_file(source, target, recipe, options)
+    return run_file(file_run, limit=limit, progress=progress, cancel=cancel)
+
+
+def prepare_file(source: Path, target: Path, recipe: Recipe, options: FileOptions) -> FileRun:
+    """Read a file and prepare its run; parameters and errors are those of `filter_file`."""
     volume = io.read(source)
     request = axes_from_recipe(recipe, volume, AxisRequest())
     assignment = resolve_axes(volume, request)
     recipe = recipe.in_unit(assignment.unit)
     check_recipe(recipe, assignment, request, has_regions=False)
-    options = FileOptions(execution=execution or Execution(), overwrite=overwrite)
-    file_run = FileRun.make(volume, assignment, recipe, target, options)
+    return FileRun.make(volume, assignment, recipe, target, options)
+
+
+def run_file(
+    file_run: FileRun,
+    *,
+    limit: int | None = None,
+    progress: Callable[[float], object] | None = None,
+    cancel: CancelEvent | None = None,
+) -> WrittenFiles:
+    """Execute a prepared run and write its result; parameters are those of `filter_file`."""
     check_limit(file_run.plan.memory, limit)
     state = file_run.last_state(progress, cancel)
     notes = (*file_run.notes, *file_run.notes_after(state))

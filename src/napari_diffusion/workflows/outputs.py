@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.core.arrays import Image, shape_and_dtype
-from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.dtypes import result_dtype
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import FreeMemory, format_bytes, free_memory
@@ -19,7 +19,7 @@ from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import State, evolve
-from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, unread_problem
 
 #: Time of the first snapshot as a share of the diffusion time. It corresponds to an eighth of the
@@ -107,9 +107,8 @@ class OutputRequest:
         times = np.geomspace(time * FIRST_SNAPSHOT, time, self.snapshots)
         return (*(float(t) for t in times[:-1]), time)
 
-    def memory(self, problem: Problem, execution: Execution) -> int:
+    def memory(self, problem: Problem, plan: Plan) -> int:
         """Return the predicted peak memory [bytes], including the image and all outputs."""
-        plan = make_plan(problem, execution)
         voxels = math.prod(problem.shape)
         result = voxels * problem.dtype.itemsize
         floats = voxels * result_dtype(problem.input_dtype, False).itemsize
@@ -136,13 +135,38 @@ def impulse_note(replaced: int, voxels: int) -> str:
     return f"{number} hot or dead voxels ({share}) were replaced."
 
 
-def describe_run(
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do and take.
+
+    Attributes
+    ----------
+    plan
+        Plan of the run, or of that of the last snapshot.
+    memory
+        Predicted peak memory, all outputs included [bytes].
+    times
+        Diffusion times of the result, or of each snapshot [length²].
+    """
+
+    plan: Plan
+    memory: int
+    times: tuple[float, ...]
+
+    def describe(self) -> str:
+        """Return steps and memory in one sentence."""
+        sentence = replace(self.plan, memory=self.memory).describe()
+        count = len(self.times)
+        return f"{count} snapshots; the last: {sentence}" if count > 1 else sentence
+
+
+def plan_run(
     problem: Problem,
     request: OutputRequest,
     execution: Execution | None = None,
     limit: int | None = None,
-) -> str:
-    """Describe the steps and the memory of a run in one sentence, snapshots included.
+) -> RunPlan:
+    """Plan a run, snapshots included.
 
     Parameters
     ----------
@@ -162,14 +186,11 @@ def describe_run(
     """
     execution = execution or Execution()
     plan = make_plan(problem, execution)
-    needed = request.memory(problem, execution)
+    needed = request.memory(problem, plan)
     free = free_memory()
     own = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
     check_limit(needed, limit, replace(free, size=free.size + own))
-    sentence = replace(plan, memory=needed).describe()
-    if request.snapshots:
-        return f"{request.snapshots} snapshots; the last: {sentence}"
-    return sentence
+    return RunPlan(plan, needed, request.times(problem.recipe.time))
 
 
 def check_limit(needed: int, limit: int | None, free: FreeMemory | None = None) -> None:
@@ -256,7 +277,7 @@ def run_with_outputs(
     if stack is not None and kept:
         outputs = Outputs(stack[:kept], times[:kept])
         last = stack[kept - 1]
-    residual = _residual(image, last) if request.residual else None
+    residual = residual_of(image, last) if request.residual else None
     # The maps are those of the result, whose hot and dead voxels are replaced already.
     recipe = replace(recipe, impulses="keep")
     final = unread_problem(last, recipe, problem.geometry, problem.domain)
@@ -285,14 +306,15 @@ def _drain(states: Generator[State, None, None], stop: CancelEvent | None) -> tu
         return state.image, state
 
 
-def _residual(image: Any, result: Image) -> Image:
-    """Return image minus result in floating point.
+def residual_of(image: Any, result: Image, cancel: CancelEvent | None = None) -> Image:
+    """Return image minus result in floating point, or end with `Cancelled`.
 
     The image is read in pieces along the first axis: it may be lazy and larger than the memory.
     """
     _, dtype = shape_and_dtype(image, "image")
     difference = np.empty(result.shape, result_dtype(dtype, False))
     for i in range(len(difference)):
+        poll(cancel)
         with np.errstate(invalid="ignore"):  # infinite values are kept, and inf - inf is NaN
             difference[i] = np.asarray(image[i], difference.dtype) - result[i]
     return difference

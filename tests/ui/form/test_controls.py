@@ -22,8 +22,12 @@ from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.sections.batch import BatchSection
+from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
-from napari_diffusion.ui.widget import AnisotropicDiffusion
+from napari_diffusion.ui.structures.table import CELLS
+from napari_diffusion.ui.values.value_row import ValueRow
+from napari_diffusion.ui.values.value_state import ValueState
+from napari_diffusion.ui.widget import EXPERT, FINE_TUNE, OUTPUTS, AnisotropicDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +106,19 @@ def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch):
     gui.root_native_widget.window().show()
 
     def shown():
-        rows = (*gui.form, *gui.form.more.body)
-        return [row.label for row in rows if isinstance(row, QuantityBox) and row.visible]
+        rows = gui.form.value_rows
+        rows = [row for row in rows if isinstance(row, ValueRow) and row.visible]
+        return [row.label for row in rows if isinstance(row.control, QuantityBox)]
 
+    assert shown() == []
+    gui.drawers[FINE_TUNE].button.native.click()
+    assert shown() == ["Edge threshold", "Pre-smoothing σ"]
+    gui.drawers[EXPERT].button.native.click()
     assert gui.form.model.visible
-    assert shown() == ["Edge threshold"]
-    first = gui.form.controls["kappa"]
     gui.form.model.value = Everything
-    assert gui.form.controls["edge"].visible
-    assert not first.visible
-    gui.form.more.button.native.click()
-    assert shown() == ["Edge threshold", "Rate", "Length", "Area", "Tolerance"]
-    gui.form.more.button.native.click()
-    assert shown() == ["Edge threshold"]
+    assert shown() == ["Edge threshold", "Rate", "Length", "Area"]
+    gui.drawers[FINE_TUNE].button.native.click()
+    assert shown() == []
 
 
 def test_the_layer_follows_the_selection(open_widget, noisy):
@@ -152,6 +156,7 @@ def test_voxel_size_can_be_changed_and_reset(open_alone, noisy, press_run):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     gui.root_native_widget.window().show()
+    gui.form.table.change.native.click()
     assert not gui.form.table.reset.visible
     gui.form.table.rows[0].size.value = 4
     assert gui.form.table.reset.visible
@@ -177,7 +182,7 @@ def test_another_unit_shows_the_same_lengths(open_alone, noisy, press_run, qtbot
     assert gui.form.controls["kappa"].value == 0.008
     assert gui.form.amount.number.value == 3e6
     others = gui.form.amount.others.value.replace("\N{NO-BREAK SPACE}", " ")
-    assert others == "= Gaussian σ 2.45e+03 nm, FWHM 5.77e+03 nm"
+    assert others == "At most like a Gaussian of FWHM 5.77e+03 nm"
     layer = press_run(viewer, gui)
     np.testing.assert_allclose(
         layer.data,
@@ -203,38 +208,34 @@ def settings_of(image, axes=(0, 1, 2), channel_axis=None):
     return Settings(image, recipe, None, Execution())
 
 
-def test_values_are_suggested_until_the_user_sets_them(open_alone, noisy, qtbot):
+def test_suggest_replaces_the_values_of_the_user_and_explains_them(open_alone, noisy, qtbot):
     viewer, gui = open_alone("Anisotropic diffusion")
-    viewer.add_image(noisy, name="a")
+    viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    model, time = starting_values.suggest_values(settings_of(noisy))
-    assert model.kappa != nd.PeronaMalik().kappa
-    assert (gui.form.controls["kappa"].value, gui.form.amount.time) == (model.kappa, time)
-    gui.form.controls["kappa"].value = 33.0
-    viewer.add_image(noisy * 10, name="b")
-    wait_until_settled(qtbot, gui)
-    assert gui.form.controls["kappa"].value == 33
+    gui.form.controls["kappa"].value, gui.form.amount.number.value = 33.0, 9.0
+    assert not gui.form.reasons.open
     gui.form.suggest.native.click()
     wait_until_settled(qtbot, gui)
-    suggested, _ = starting_values.suggest_values(settings_of(noisy * 10), thorough=True)
-    assert gui.form.controls["kappa"].value == suggested.kappa
-    assert "Noise: Gaussian" in gui.form.report.value
+    model, time = starting_values.suggest_values(settings_of(noisy), thorough=True)
+    assert (gui.form.controls.value(), gui.form.amount.time) == (model, time)
+    assert "Noise: Gaussian" in gui.form.reasons.text
     assert gui.form.reasons.open
 
 
-def test_failed_suggestion_shows_the_declared_defaults_and_a_message(open_alone, qtbot, noisy):
+def test_without_a_suggestion_the_defaults_are_shown_with_the_reason(open_alone, qtbot, noisy):
     viewer, gui = open_alone("Anisotropic diffusion")
-    gui.form.controls["diffusivity"].value = "tukey"
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
     assert gui.form.controls["kappa"].value != nd.PeronaMalik().kappa
     viewer.add_image(np.ones((8, 9), np.float32))
     wait_until_settled(qtbot, gui)
-    assert gui.form.controls.value() == nd.PeronaMalik(diffusivity="tukey")
-    assert "No suggestion" in gui.panel.status.value
+    assert gui.form.controls.value() == nd.PeronaMalik()
+    assert {row.line.state for row in gui.form.controls.rows.values()} == {ValueState.DEFAULT}
+    assert "could not be measured" in gui.form.strength.sentence.value
+    assert "no noise" in gui.form.strength.sentence.value
     viewer.layers.selection.active = viewer.layers[0]
     wait_until_settled(qtbot, gui)
-    assert gui.panel.status.value == ""
+    assert "could not be measured" not in gui.form.strength.sentence.value
 
 
 class PatchOnlyArray:
@@ -252,33 +253,50 @@ class PatchOnlyArray:
 def test_quick_suggestion_reads_a_small_patch():
     image = PatchOnlyArray((50, 4000, 5000, 6000, 3))
     starting_values.suggest_values(settings_of(image, axes=(1, 2, 3), channel_axis=-1))
-    assert image.read == 64**3 * 3
+    assert image.read == 24**3 * 3
 
 
 def test_tab_order_goes_down_the_form(open_widget, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
-    gui.form.more.button.native.click()
-    form = gui.form
-    expected = [form.layer, *(part for row in form.table.rows for part in (row.smooth, row.size))]
-    expected += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
-    expected += [section.box.button for section in gui.sections.values()]
-    expected += [
-        form.more.button,
-        form.controls["diffusivity"],
-        form.unit,
-        form.regions,
-        form.run_options["threads"],
-        gui.panel.button,
-    ]
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.button.native.click()
+    form, preview = gui.form, gui.sections[PreviewSection]
+    controls = [form.layer, form.table.change]
+    controls += [part for row in form.table.rows for part in (row.smooth, row.size)]
+    expected = [control.native for control in controls]
+    expected += [form.structure.more, form.structure.buttons[CELLS]]
+    controls = [preview.show, gui.drawers[FINE_TUNE].button]
+    controls += [form.controls["kappa"], form.amount.number, form.amount.kind, form.suggest]
+    controls += [gui.drawers[OUTPUTS].button, gui.sections[BatchSection].files]
+    controls += [gui.drawers[EXPERT].button, form.model, form.unit, form.regions]
+    controls += [form.run_options["threads"], gui.panel.button, gui.panel.cancel]
+    expected += [control.native for control in controls]
     native, visited = gui.form.layer.native, []
     # The focus chain is a ring of all widgets of the window. The loop ends before the widgets of
     # napari, which PySide6 would keep alive.
     while len(visited) < len(expected) and not (visited and native is gui.form.layer.native):
-        visited += [position for position, widget in enumerate(expected) if widget.native is native]
+        visited += [position for position, widget in enumerate(expected) if widget is native]
         native = native.nextInFocusChain()
     assert visited == list(range(len(expected)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side"),
+    [
+        ((512, 512, 512), 24),
+        ((40, 160, 160), 24),
+        ((4, 500, 500), 58),
+        ((2000, 3000), 117),
+        ((100000,), 13824),
+        ((8, 9), 1728),
+        ((0, 5), 13824),
+    ],
+)
+def test_the_patch_of_a_quick_suggestion_has_one_size_in_every_dimension(sizes, side):
+    assert starting_values.patch_side(sizes) == side
 
 
 def test_every_control_has_a_tooltip(qtbot, noisy):
@@ -290,20 +308,21 @@ def test_every_control_has_a_tooltip(qtbot, noisy):
     assert "Open an image" not in gui.form.suggest.tooltip
     for model in gui.form.model.choices:
         gui.form.model.value = model
-    for section in gui.sections.values():
-        section.box.open = True
-    stops = [
-        native for native in layout._natives(gui) if native.focusPolicy() & Qt.FocusPolicy.TabFocus
-    ]
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.open = True
+    stops = layout.tab_stops(gui.native)
     assert len(stops) > 50
-    assert [native for native in stops if not native.toolTip()] == []
+    # The number of a slider has the tooltip of the slider: Qt asks the parent.
+    without = [stop for stop in stops if not (stop.toolTip() or stop.parent().toolTip())]
+    assert [(stop, stop.accessibleName()) for stop in without] == []
 
 
 def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, qtbot):
     viewer, gui = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy)
-    for section in gui.sections.values():
-        section.box.open = True
+    for drawer in gui.drawers.values():
+        drawer.open = True
     wait_until_settled(qtbot, gui)
     batch = gui.sections[BatchSection]
     expected = [
@@ -328,7 +347,7 @@ def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, nois
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    labels = [layout._label_of(each) for each in gui.form.more.body if layout._label_of(each)]
+    labels = [layout._label_of(each) for each in gui.form.option_rows if layout._label_of(each)]
     widths, points = [], gui.scroll.font().pointSize()
     for size in (points, 2 * points, points):
         font = gui.scroll.font()
@@ -340,14 +359,25 @@ def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, nois
     assert widths[1] > widths[0] == widths[2]
 
 
-def test_at_most_six_rows_are_shown_at_first(open_widget, noisy, qtbot):
-    viewer, gui = open_widget()
+@pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
+def test_at_most_seven_controls_are_shown_above_run_at_first(open_widget, noisy, qtbot, name):
+    viewer, gui = open_widget(name)
     gui.root_native_widget.window().show()
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)
-    assert len([row for row in gui.form if row.visible]) <= 6
-    assert not any(section.box.open for section in gui.sections.values())
-    assert not gui.form.more.open
+    assert not any(drawer.open for drawer in gui.drawers.values())
+    stops = {stop for stop in layout.tab_stops(gui.scroll.widget()) if stop.isVisible()}
+    stops -= {drawer.button.native for drawer in gui.drawers.values()}
+    # Pictures and menu, and a number with its slider and its quantity, are one control each.
+    for control in (gui.form.structure, gui.form.amount):
+        parts = {stop for stop in stops if control and control.native.isAncestorOf(stop)}
+        if parts:
+            assert len(parts) >= 2
+            stops = stops - parts | {control.native}
+    stops.remove(gui.header.help.native)  # help is no control of the run
+    if gui.form.reduction is not None:  # the wanted reduction belongs to Suggest
+        stops.remove(gui.form.reduction.native)
+    assert 3 <= len(stops) <= 7
 
 
 def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
@@ -359,7 +389,9 @@ def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
         scale=(1, 1, 0.123456, 1.5e-7, 2),
         units=("um",) * 5,
     )
-    gui.form.more.button.native.click()
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.button.native.click()
     wait_until_settled(qtbot, gui)
     viewer.theme = "light"  # after a change of style, Qt measures all widgets again
     gui.panel.say("a sentence that goes on and on " * 10)
@@ -369,7 +401,8 @@ def test_nothing_is_wider_than_the_dock(open_widget, qtbot):
     assert gui.scroll.minimumSizeHint().width() <= 360
     gui.scroll.resize(gui.scroll.minimumSizeHint().width(), 300)  # the dock may be wider
     QApplication.processEvents()
-    widths = {layout._label_of(each).width() for each in gui.form.more.body if each.visible}
+    labels = [layout._label_of(each) for each in gui.form.option_rows if each.visible]
+    widths = {label.width() for label in labels if label is not None}
     assert len(widths) == 1  # the controls form a column
     view = gui.scroll.viewport()
     inside = [w for w in gui.scroll.widget().findChildren(QWidget) if w.isVisible()]

@@ -125,7 +125,7 @@ def test_selected_layers_are_smoothed_along_the_checked_axes(open_alone, noisy, 
     gui.form.table.rows[2].smooth.value = False
     wait_until_settled(qtbot, gui)
     viewer.layers.selection = set(viewer.layers)
-    gui.sections[BatchSection].box.open = True
+    gui.sections[BatchSection].drawer.open = True
     gui.sections[BatchSection].layers.native.click()
     qtbot.waitUntil(lambda: not gui.panel.busy, timeout=60_000)
     for layer in [layer for layer in viewer.layers if "[" in layer.name]:
@@ -184,9 +184,9 @@ def test_damaged_history_counts_as_none(open_alone, noisy):
         {"earlier": [1, {"recipe": 2}]},
     ):
         layer.metadata["napari-diffusion"] = damage
-        gui.sections[RecipeSection].box.open = False
-        gui.sections[RecipeSection].box.open = True
-        assert "no filter of ours" in gui.sections[RecipeSection].of.value
+        gui.sections[RecipeSection].drawer.open = False
+        gui.sections[RecipeSection].drawer.open = True
+        assert "No filter of this plugin" in gui.sections[RecipeSection].of.value
 
 
 def test_saved_recipe_gets_the_suffix_that_load_lists(open_alone, noisy, tmp_path, monkeypatch):
@@ -239,13 +239,13 @@ def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(open_pre
 def test_no_preview_layer_is_added_while_the_original_is_shown(open_preview, qtbot, noisy):
     viewer, gui, section = open_preview(noisy)
     first, added = section.overlay.layer, []
-    qtbot.mousePress(section.hold.native, Qt.MouseButton.LeftButton)
+    qtbot.mousePress(section.compare.native, Qt.MouseButton.LeftButton)
     viewer.layers.events.inserted.connect(lambda event: added.append(event.value))
     viewer.dims.ndisplay = 3
     wait_for_preview(qtbot, gui)
     assert not added
     assert not first.visible
-    qtbot.mouseRelease(section.hold.native, Qt.MouseButton.LeftButton)
+    qtbot.mouseRelease(section.compare.native, Qt.MouseButton.LeftButton)
     wait_for_preview(qtbot, gui)
     assert added == [section.overlay.layer]
     assert section.overlay.layer.visible
@@ -270,7 +270,7 @@ def test_error_stays_on_screen_while_kernels_are_compiled(
     monkeypatch.setattr(kernels, "is_compiling", lambda: True)
     viewer, gui = open_alone()
     viewer.add_image(noisy)
-    qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=10_000)
+    qtbot.waitUntil(lambda: "First use" in gui.panel.status.value, timeout=10_000)
     QApplication.clipboard().setText("no recipe")
     gui.sections[RecipeSection].paste.native.click()
     message = gui.panel.status.value

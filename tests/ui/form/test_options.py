@@ -1,4 +1,4 @@
-"""The box "More options": a control for every declared option of a run, made from its declaration.
+"""Options for experts: a control for every declared option of a run, made from its declaration.
 
 Schemes with options of their own are listed when a recipe brings them.
 """
@@ -72,9 +72,13 @@ def test_every_option_has_a_control_with_its_label_help_and_default(open_alone, 
 
 def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
     _, gui = open_alone("Isotropic diffusion")
-    rows = [row[0] if row.label == " " else row for row in gui.form.more.body]
-    labels = [label_of(row) for row in rows]
-    assert labels == ["Length unit", "Within labels", *(option.label for option in DECLARED)]
+    labels = [label_of(row) for row in gui.form.option_rows]
+    assert labels == [
+        "Model",
+        "Length unit",
+        "Restrict to labels",
+        *(option.label for option in DECLARED),
+    ]
 
 
 def test_new_option_gets_a_control_that_reaches_the_recipe(
@@ -141,7 +145,7 @@ def test_scheme_of_another_package_is_shown_kept_and_run(
     viewer.add_labels(np.ones(noisy.shape, np.uint8))
     assert gui.form.settings().recipe.scheme == scheme
     result = press_run(viewer, gui)
-    assert gui.panel.plan.value.startswith("relaxed: 10 steps")
+    assert gui.panel.plan.tooltip.startswith("relaxed: 10 steps")
     expected = recipe.diffuse(noisy, spacing=(2, 0.5, 0.5))
     np.testing.assert_array_equal(result.data, expected, strict=True)
     repeated = nd.Recipe.from_dict(result.metadata["napari-diffusion"]["recipe"])
@@ -152,7 +156,7 @@ def test_scheme_of_another_package_is_shown_kept_and_run(
     wait_until_settled(qtbot, gui)
     longest = pytest.approx(0.02e6)
     assert (control.value.share, control.value.longest) == (0.4, longest)
-    assert gui.panel.plan.value.startswith("relaxed: 10 steps")
+    assert gui.panel.plan.tooltip.startswith("relaxed: 10 steps")
     np.testing.assert_allclose(press_run(viewer, gui).data, expected, rtol=1e-6)
     control.value = "auto"
     gui.form.unit.value = "µm"

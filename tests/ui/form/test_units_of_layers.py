@@ -17,6 +17,7 @@ from napari_diffusion.ui.form.smoothing_amount import TIME
 from napari_diffusion.ui.layers.axes import LENGTHS
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
+from napari_diffusion.ui.widget import EXPERT
 
 SYMBOLS = {
     "angstrom": "Å",
@@ -84,7 +85,7 @@ def test_every_new_layer_is_shown_in_its_own_unit_after_every_other(open_alone):
 def test_unit_is_that_of_the_layer_in_a_window(open_widget, qtbot, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()
-    gui.form.more.button.native.click()
+    gui.drawers[EXPERT].button.native.click()
     for unit in ("angstrom", "micrometer", "pixel", "angstrom", "nanometer"):
         viewer.add_image(noisy, scale=SCALE, units=(unit,) * 3)
         wait_until_settled(qtbot, gui)
@@ -94,21 +95,28 @@ def test_unit_is_that_of_the_layer_in_a_window(open_widget, qtbot, noisy):
         assert texts == [f"2 {symbol}", f"0.5 {symbol}", f"0.25 {symbol}"]
 
 
-def test_values_of_the_user_are_the_same_lengths_in_every_unit(open_alone):
-    """Parameters and amount of smoothing that the user has set do not depend on the layer."""
+def test_values_of_the_user_belong_to_a_layer_and_are_the_same_lengths_in_every_unit(open_alone):
     viewer, gui = open_alone()
-    lengths = {unit: add(viewer, unit) for unit in SYMBOLS if unit != "pixel"}
-    gui.form.layer.value = lengths["micrometer"]
-    gui.form.amount.kind.value = TIME
-    gui.form.controls["kappa"].value, gui.form.controls["sigma"].value = 3.0, 0.7
-    gui.form.amount.number.value = 4.0
-    for pair in itertools.permutations(lengths, 2):
+    layers = {unit: add(viewer, unit) for unit in SYMBOLS if unit != "pixel"}
+    form, values = gui.form, {}
+    for number, (unit, layer) in enumerate(layers.items(), 1):
+        form.layer.value = layer
+        form.amount.kind.value = TIME
+        values[unit] = 3.0 * number, 0.7 * number, 4.0 * number
+        form.controls["kappa"].value, form.controls["sigma"].value, time = values[unit]
+        form.amount.number.value = time
+    for pair in itertools.permutations(layers, 2):
         for unit in pair:
-            gui.form.layer.value = lengths[unit]
-            to_unit = units.factor("micrometer", unit)
-            shown = gui.form.controls["kappa"].value, gui.form.controls["sigma"].value
-            assert shown == pytest.approx((3 / to_unit, 0.7 * to_unit), rel=1e-12)
-            assert gui.form.amount.time == pytest.approx(4 * to_unit**2, rel=1e-12)
+            form.layer.value = layers[unit]
+            shown = form.controls["kappa"].value, form.controls["sigma"].value, form.amount.time
+            assert shown == values[unit]
+    form.layer.value = layers["kilometer"]
+    for unit in ("nanometer", "micrometer", "millimeter", "kilometer"):
+        form.unit.value = SYMBOLS[unit]
+        to_unit, (kappa, sigma, time) = units.factor("kilometer", unit), values["kilometer"]
+        shown = form.controls["kappa"].value, form.controls["sigma"].value
+        assert shown == pytest.approx((kappa / to_unit, sigma * to_unit), rel=1e-12)
+        assert form.amount.time == pytest.approx(time * to_unit**2, rel=1e-12)
 
 
 @pytest.mark.parametrize("unit", ["foot", "kilometer", "light_year", "css_pixel"])
@@ -126,7 +134,7 @@ def test_run_in_any_unit_has_a_history_and_a_command_that_repeats_it(
 
     section = open_section(gui, RecipeSection)
     viewer.layers.selection.active = result
-    assert "went through" in section.of.value
+    assert "Processing history of" in section.of.value
     assert section.step.value.startswith(f"Linear: time {time:.4g} {symbol}²")
     section.again.native.click()
     assert not gui.panel.failed
@@ -175,7 +183,7 @@ def test_batch_smooths_every_layer_in_its_own_unit(open_alone, qtbot, noisy, wid
     open_section(gui, BatchSection).layers.native.click()
     wait_until_ended(qtbot, gui)
     results = list(viewer.layers)[len(names) :]
-    assert [layer.name.split(" [")[0] for layer in results] == names
+    assert [layer.name.split(",")[0] for layer in results] == names
     for name, result in zip(names, results, strict=True):
         length = units.factor("angstrom", name)
         if widget.startswith("Iso"):

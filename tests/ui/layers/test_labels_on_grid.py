@@ -14,6 +14,7 @@ from helpers.viewer import (
     wait_until_settled,
 )
 from napari_diffusion.ui.layers.labels import code_of_reorientation, labels_on_grid
+from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 
@@ -154,7 +155,8 @@ def test_run_preview_and_batch_refuse_labels_that_were_moved(
     )
     assert section.overlay.layer is None
     assert section.status.value.startswith(sentence)
-    assert gui.panel.plan.value.startswith(sentence)
+    assert gui.panel.state.kind is StatusKind.REFUSED
+    assert gui.panel.status.value.startswith(sentence)
     assert press_run(viewer, gui) is None
     assert gui.panel.status.value.startswith(sentence)
     assert "give both layers the same scale" in gui.panel.status.value

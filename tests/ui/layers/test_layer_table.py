@@ -246,7 +246,9 @@ def add(viewer, row):
 def assert_says(row, gui):
     """Assert that a widget shows and uses axes, voxel sizes, unit and words of a row."""
     table, recipe = gui.form.table, gui.form.recipe()
-    assert table.words.value.replace("\n", " ") == row.words, row.name
+    sizes = f" · {' × '.join(f'{size:.3g}' for size in row.spacing)}\N{NO-BREAK SPACE}{row.unit}"
+    assert sizes in table.words.value
+    assert table.words.value.replace(sizes, "").replace("\n", " ") == row.words, row.name
     assert {line.size.unit for line in table.rows} == {table.unit} == {gui.form.unit.value}
     assert table.unit == row.unit, row.name
     assert (recipe.axes, recipe.spacing) == (table.axes, table.spacing)

@@ -113,10 +113,10 @@ def test_result_has_the_style_of_its_source():
         viewer,
         np.zeros((3, 4, 5), np.float32),
         style.LayerStyle.of(source),
-        "Perona-Malik",
+        "edge-preserving κ 3.4",
         {"source": "brain"},
     )
-    assert result.name == "brain [Perona-Malik]"
+    assert result.name == "brain, edge-preserving κ 3.4"
     assert viewer.layers[-1] is result
     before, after = source.as_layer_data_tuple()[1], result.as_layer_data_tuple()[1]
     compared = [key for key in before if key not in ("name", "metadata")]
@@ -140,7 +140,7 @@ def test_names_of_results_are_unique():
     viewer = ViewerModel()
     own = style.LayerStyle.of(viewer.add_image(np.zeros((4, 4)), name="a"))
     names = [new_layers.add_result(viewer, np.zeros((4, 4)), own, "TV", {}).name for _ in range(3)]
-    assert names == ["a [TV]", "a [TV 2]", "a [TV 3]"]
+    assert names == ["a, TV", "a, TV (2)", "a, TV (3)"]
 
 
 def test_result_of_a_multiscale_layer_is_one_array():

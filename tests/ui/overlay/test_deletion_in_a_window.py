@@ -1,4 +1,4 @@
-"""Images are deleted under our layers in a visible window, and napari lives."""
+"""Images are deleted and windows closed under our layers in a visible window; napari lives."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from helpers import delete_in_window
 
 
-@pytest.mark.parametrize("kind", ["preview", "edges"])
+@pytest.mark.parametrize("kind", ["preview", "edges", "closing"])
 def test_napari_survives_every_deletion(kind):
     program = [sys.executable, Path(delete_in_window.__file__), kind]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)

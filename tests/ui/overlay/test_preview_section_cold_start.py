@@ -18,7 +18,7 @@ def shown(open_widget, qtbot, noisy, fake_compile_client):
     viewer, gui = open_widget()
     viewer.add_image(noisy, name="noisy")
     section = gui.sections[PreviewSection]
-    section.box.button.native.click()
+    section.show.native.click()
     qtbot.waitUntil(lambda: section.overlay.layer is not None, timeout=WAIT)
     assert not fake_compile_client.go.is_set()
     return viewer, gui, section
@@ -63,14 +63,14 @@ def test_draft_is_shown_and_marked_before_the_kernels_are_compiled(
     draft_first, shown, qtbot, fake_compile_client
 ):
     viewer, gui, section = shown
-    assert section.status.value.startswith("Draft, nearly as Run will make it: all of the plane.")
+    assert section.status.value.startswith("Quick draft of this slice")
     assert section.status.native.styleSheet()
-    qtbot.waitUntil(lambda: "Compiling the filter" in section.status.value, timeout=WAIT)
-    assert section.status.value.startswith("Draft")
+    qtbot.waitUntil(lambda: "compiling Perona-Malik" in section.status.value, timeout=WAIT)
+    assert section.status.value.startswith("Quick draft")
     assert_shows_a_draft(gui, section)
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)
-    assert section.status.value.startswith("As Run will make it: all of the plane")
+    assert section.status.value.startswith("Exact preview of this slice")
     assert not section.status.native.styleSheet()
     assert_shows_the_run(viewer, gui)
 
@@ -79,7 +79,7 @@ def test_draft_of_a_slow_preview_is_its_middle(
     small_draft_first, shown, qtbot, fake_compile_client, noisy
 ):
     viewer, gui, section = shown
-    assert section.status.value.startswith("Draft, nearly as Run will make it: the middle, ")
+    assert section.status.value.startswith("Quick draft of the central ")
     sides = section.overlay.layer.data.shape
     whole = (1, *noisy.shape[1:])
     assert all(side <= limit for side, limit in zip(sides, whole, strict=True))
@@ -97,7 +97,7 @@ def test_draft_of_a_slow_preview_is_its_middle(
 def test_cheap_preview_is_exact_without_kernels(shown, qtbot):
     viewer, gui, section = shown
     qtbot.waitUntil(lambda: not section.overlay.pending, timeout=WAIT)
-    assert section.status.value.startswith("As Run will make it")
+    assert section.status.value.startswith("Exact preview")
     assert_shows_the_run(viewer, gui)
 
 
@@ -114,7 +114,7 @@ def test_each_change_shows_a_draft_and_only_the_last_an_exact_preview(
         assert not is_same(before, draft)
         qtbot.waitUntil(lambda draft=draft: shows(section, draft), timeout=WAIT)
         assert section.overlay.pending
-        assert section.status.value.startswith("Draft")
+        assert section.status.value.startswith("Quick draft")
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)
     assert_shows_the_run(viewer, gui)
@@ -133,3 +133,20 @@ def test_hidden_or_closed_preview_does_not_wait_for_kernels(
         assert not section.overlay.pending
         assert not section.status.value
     # The fixture closes the viewer, and no thread may be left then.
+
+
+def test_preview_within_labels_says_that_it_compiles(
+    draft_first, shown, qtbot, fake_compile_client, noisy
+):
+    viewer, gui, section = shown
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
+    fake_compile_client.go.clear()
+    source = gui.form.layer.value
+    labels = viewer.add_labels(np.ones(noisy.shape, np.uint8), name="cells")
+    gui.form.layer.value, gui.form.regions.value = source, labels
+    qtbot.waitUntil(lambda: "compiling Perona-Malik" in section.status.value, timeout=WAIT)
+    assert section.status.value.startswith("Quick draft of this slice. First use: ")
+    fake_compile_client.go.set()
+    wait_for_preview(qtbot, gui)
+    assert section.status.value.startswith("Exact preview")

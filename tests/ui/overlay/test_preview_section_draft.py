@@ -30,7 +30,7 @@ LONG_TIME = 20.0
 def choose_long_time(qtbot, gui, section):
     """Choose a long diffusion time and wait for its draft."""
     gui.form.amount.number.value = LONG_TIME
-    qtbot.waitUntil(lambda: section.status.value.startswith("Draft"), timeout=WAIT)
+    qtbot.waitUntil(lambda: section.status.value.startswith("Quick draft"), timeout=WAIT)
 
 
 def draft_of(gui, section):
@@ -47,7 +47,7 @@ def test_draft_is_marked_until_the_exact_preview_replaces_it(
     assert not section.status.native.styleSheet()
     slow_exact.go.clear()
     choose_long_time(qtbot, gui, section)
-    assert "The exact preview follows" in section.status.value
+    assert "exact preview" in section.status.value
     assert section.status.native.styleSheet()
     np.testing.assert_array_equal(section.overlay.layer.data, draft_of(gui, section))
 
@@ -59,7 +59,7 @@ def test_draft_is_marked_until_the_exact_preview_replaces_it(
     layer = section.overlay.layer
     slow_exact.go.set()
     wait_for_preview(qtbot, gui)
-    assert "As Run will make it" in section.status.value
+    assert section.status.value.startswith("Exact preview")
     assert not section.status.native.styleSheet()
     assert section.overlay.layer == layer
     assert_shows_the_run(viewer, gui)
@@ -98,7 +98,7 @@ def test_exact_preview_may_fail_or_be_switched_off(open_preview, qtbot, noisy, s
     assert [layer.name for layer in viewer.layers] == ["noisy"]
     assert not section.overlay.pending
     section.show.native.click()
-    qtbot.waitUntil(lambda: section.status.value.startswith("Draft"), timeout=WAIT)
+    qtbot.waitUntil(lambda: section.status.value.startswith("Quick draft"), timeout=WAIT)
 
     def too_large(request, progress=None, cancel=None):
         raise MemoryError("The run needs 3 PiB more memory.")

@@ -98,14 +98,14 @@ def test_compilation_is_announced_unless_a_run_is_under_way(
     viewer, gui = open_widget()
     viewer.add_image(noisy)
     qtbot.waitUntil(
-        lambda: gui.panel.status.value.startswith("Preparing Perona-Malik"), timeout=WAIT
+        lambda: gui.panel.status.value.startswith("First use: compiling Perona-Malik"), timeout=WAIT
     )
     gui.panel.button.native.click()
     qtbot.waitUntil(fake_run.started.is_set, timeout=WAIT)
     qtbot.wait(2 * kernels.POLL_INTERVAL_MS)  # no announcement must appear
     assert gui.panel.status.value.startswith("Filtering")
     fake_run.go.set()
-    qtbot.waitUntil(lambda: gui.panel.status.value.startswith("Preparing"), timeout=WAIT)
+    qtbot.waitUntil(lambda: gui.panel.status.value.startswith("First use"), timeout=WAIT)
     compilation.go.set()
     qtbot.waitUntil(lambda: not gui.panel.status.value, timeout=WAIT)
 
@@ -132,7 +132,7 @@ def waiting(open_widget, qtbot, noisy, fake_compile_client, fake_run):
     before = fake_compile_client.waits
     gui.panel.button.native.click()
     qtbot.waitUntil(
-        lambda: fake_compile_client.waits > before and "Preparing" in gui.panel.status.value,
+        lambda: fake_compile_client.waits > before and "First use" in gui.panel.status.value,
         timeout=WAIT,
     )
     return viewer, gui
@@ -140,9 +140,7 @@ def waiting(open_widget, qtbot, noisy, fake_compile_client, fake_run):
 
 def test_run_waits_for_the_worker_with_a_message(waiting, qtbot, fake_compile_client, fake_run):
     viewer, gui = waiting
-    assert gui.panel.status.value.startswith(
-        "Filtering noisy… Preparing Perona-Malik for this computer"
-    )
+    assert gui.panel.status.value.startswith("Filtering noisy… First use: compiling Perona-Malik")
     qtbot.wait(2 * kernels.POLL_INTERVAL_MS)  # the run must not start
     assert not fake_run.started.is_set()
     stop = gui.panel.stop
@@ -155,7 +153,9 @@ def test_run_waits_for_the_worker_with_a_message(waiting, qtbot, fake_compile_cl
     assert "End after the step" in stop.tooltip
     fake_run.go.set()
     qtbot.waitUntil(lambda: not gui.panel.busy, timeout=WAIT)
-    assert [layer.name for layer in viewer.layers] == ["noisy", "noisy [Perona-Malik]"]
+    source, result = viewer.layers
+    assert source.name == "noisy"
+    assert result.name.startswith("noisy, edge-preserving κ ")
 
 
 def test_filter_of_a_folder_waits_for_the_worker(
@@ -173,7 +173,7 @@ def test_filter_of_a_folder_waits_for_the_worker(
     section.files.native.click()
     qtbot.waitUntil(lambda: fake_compile_client.waits > before, timeout=WAIT)
     qtbot.waitUntil(
-        lambda: gui.panel.status.value.startswith("Filtering a.npy… Preparing Perona-Malik"),
+        lambda: gui.panel.status.value.startswith("Filtering a.npy… First use: compiling"),
         timeout=WAIT,
     )
     assert not list((tmp_path / "to").iterdir())
@@ -191,7 +191,7 @@ def test_waiting_run_can_be_cancelled_and_the_next_one_waits(
     assert gui.panel.queued == 1
     gui.panel.cancel.native.click()
     qtbot.waitUntil(lambda: fake_compile_client.cancelled > before, timeout=WAIT)
-    qtbot.waitUntil(lambda: "Preparing" in gui.panel.status.value, timeout=WAIT)
+    qtbot.waitUntil(lambda: "First use" in gui.panel.status.value, timeout=WAIT)
     gui.panel.cancel.native.click()
     assert not gui.panel.busy
     assert gui.panel.status.value == "0 done, 2 cancelled."

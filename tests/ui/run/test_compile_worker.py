@@ -26,11 +26,11 @@ viewer.add_image(np.random.default_rng(0).random((8, 9, 10)).astype("f4"))
 gui = AnisotropicDiffusion(viewer)
 section = gui.sections[PreviewSection]
 said, early, ordered = set(), False, False
-section.box.button.native.click()
+section.show.native.click()
 while not kernels.compiled_keys or gui.panel.busy:
     app.processEvents()
     said.add(gui.panel.status.value)
-    if gui.panel.status.value.startswith("Preparing") and not ordered:
+    if gui.panel.status.value.startswith("First use") and not ordered:
         ordered = True
         gui.panel.button.native.click()
     is_prepared = kernels.is_prepared(gui.form.settings())
@@ -66,7 +66,9 @@ def test_worker_compiles_the_shown_model_and_ends_with_the_widget(tmp_path):
     assert report["alive"] == [True]  # other models are still to be compiled
     assert report["ends"] == [True]
     # The result is that of a run that was ordered during the compilation.
-    assert report["layers"] == ["Image", "Image [Perona-Malik]"]
+    source, result = report["layers"]
+    assert source == "Image"
+    assert result.startswith("Image, edge-preserving κ ")
     said = report["said"]
-    assert any(text.startswith("Filtering Image… Preparing Perona-Malik") for text in said)
-    assert any(text.startswith("Preparing Perona-Malik") for text in said)
+    assert any(text.startswith("Filtering Image… First use: compiling") for text in said)
+    assert any(text.startswith("First use: compiling Perona-Malik") for text in said)

@@ -39,7 +39,7 @@ def test_gradients_are_measured_again_without_them(open_alone, qtbot, noisy):
     image = dotted(noisy)
     viewer.add_image(image, name="dots")
     section = widget.sections[ThresholdSection]
-    section.box.open = True
+    section.drawer.open = True
 
     def largest():
         magnitudes = section._gradients.magnitudes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from helpers.viewer import open_section, wait_for_preview, wait_until_settled
+from helpers.viewer import wait_for_preview, wait_until_settled
 from napari_diffusion import backends
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.planner import make_plan
@@ -59,12 +59,13 @@ def test_nothing_waits_for_kernels_where_none_are_compiled(
         assert len(gui.form.table.axes) == 4
     wait_until_settled(qtbot, gui)
     gui.form.controls["kappa"].value = 12.0
-    section = open_section(gui, PreviewSection)
+    section = gui.sections[PreviewSection]
+    section.show.value = True
     wait_for_preview(qtbot, gui)
-    assert section.status.value.startswith("As Run will make it")
+    assert section.status.value.startswith("Exact preview")
     recipe = gui.form.recipe()
     result = press_run(viewer, gui)
     np.testing.assert_array_equal(result.data, recipe.diffuse(layer.data), strict=True)
     assert fake_compile_client.waits == 0
     assert any("Filtering" in text for text in said)
-    assert not any("Preparing" in text for text in said)
+    assert not any("First use" in text for text in said)

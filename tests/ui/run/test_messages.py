@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 
 from napari_diffusion.core.errors import InputError, NotFinite, Remedy, TargetExists
 from napari_diffusion.ui.run.messages import SCREEN_WORDS, screen_message
+from napari_diffusion.ui.widget import EXPERT
 
 FILE = Path("some") / "folder" / "a.tif"
 
@@ -31,8 +32,8 @@ def test_controls_in_the_words_are_on_screen(open_alone):
     named = set(re.findall("“(.*?)”", words))
     assert len(named) >= 4
     assert named <= texts
-    assert "under More options" in words
-    assert widget.form.more.button.text.endswith("More options")
+    assert f"under {EXPERT.title}" in words
+    assert widget.drawers[EXPERT].button.text.endswith(EXPERT.title)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_run_preview_code_and_suggestion(open_preview, qtbot, press_run, rgba):
         wait_until_settled(qtbot, gui)
         gui.form.suggest.native.click()
         wait_until_settled(qtbot, gui)
-        reports.append((gui.form.controls.value(), gui.form.amount.time, gui.form.report.value))
+        reports.append((gui.form.controls.value(), gui.form.amount.time, gui.form.reasons.text))
     assert reports[0] == reports[1]
     wait_for_preview(qtbot, gui)
 
@@ -72,7 +72,7 @@ def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
         viewer.add_image(image, rgb=True)
         gui.form.model.value = model
         wait_until_settled(qtbot, gui)
-        outputs.box.open = True
+        outputs.drawer.open = True
         maps = (outputs.removed, outputs.conductance, outputs.coherence, outputs.directions)
         for control in maps:
             control.value = bool(control.enabled)
@@ -85,10 +85,10 @@ def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
         viewer.layers.clear()
     for with_opacity, colours in zip(*kept, strict=True):
         one, other = np.asarray(with_opacity.data), np.asarray(colours.data)
-        if "removed" in with_opacity.name:
+        if "residual" in with_opacity.name:
             assert (one[3] == 0).all()
             one = one[:3]
-        elif with_opacity.name.endswith("]") and getattr(with_opacity, "rgb", False):
+        elif getattr(with_opacity, "rgb", False):
             one = one[..., :3]
         np.testing.assert_array_equal(one, other)
     assert len(kept[0]) == (3 if model is nd.PeronaMalik else 5)

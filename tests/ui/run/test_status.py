@@ -9,8 +9,7 @@ from napari.utils.notifications import notification_manager
 import napari_diffusion as nd
 from helpers.viewer import WAIT, wait_for_go, wait_until_settled
 from napari_diffusion.core.errors import InputError, Remedy, TargetExists, WriteError
-from napari_diffusion.ui import background_compilation
-from napari_diffusion.ui import widget as widget_module
+from napari_diffusion.ui import background_compilation, suggesting
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.kernels import warmup_message
 from napari_diffusion.ui.run.panel import ERROR_STYLE, QueuedRun, RunPanel
@@ -101,7 +100,7 @@ def test_list_of_errors_stays_when_another_image_is_chosen(panel, qtbot):
         (
             TargetExists("exists already", Remedy.ALLOW_OVERWRITING, TARGET),
             (
-                "a.tif: exists already; check “Replace what is there” or choose another folder "
+                "a.tif: exists already; check “Overwrite existing files” or choose another folder "
                 "for the results."
             ),
         ),
@@ -158,7 +157,7 @@ def test_suggestion_is_dropped_though_another_status_is_shown(
     wait_until_settled(qtbot, widget)
     go = held_suggestion(monkeypatch)
     widget.form.suggest.native.click()
-    assert widget.panel.state == Status(StatusKind.SUGGESTING, widget_module.TRYING)
+    assert widget.panel.state == Status(StatusKind.SUGGESTING, suggesting.TRYING)
     widget.panel.say("Recipe copied.")
     widget.form.model.value = nd.MeanCurvature
     qtbot.waitUntil(lambda: not widget.pending, timeout=WAIT)
@@ -172,10 +171,10 @@ def test_notice_with_the_text_of_another_status_stays(open_alone, qtbot, noisy):
     viewer, widget = open_alone()
     viewer.add_image(noisy)
     wait_until_settled(qtbot, widget)
-    widget.panel.say(widget_module.TRYING)
+    widget.panel.say(suggesting.TRYING)
     widget.form.model.value = nd.MeanCurvature
     wait_until_settled(qtbot, widget)
-    assert widget.panel.state == Status(StatusKind.NOTICE, widget_module.TRYING)
+    assert widget.panel.state == Status(StatusKind.NOTICE, suggesting.TRYING)
 
 
 def test_end_of_a_compilation_clears_only_its_own_status(open_alone, qtbot, noisy, monkeypatch):

@@ -65,8 +65,9 @@ class ForeignArray:
 
 
 def open_all(gui):
-    for kind in (PreviewSection, ThresholdSection, OutputsSection, RecipeSection, BatchSection):
-        gui.sections[kind].box.open = True
+    for drawer in gui.drawers.values():
+        drawer.open = True
+    gui.sections[PreviewSection].show.value = True
     gui.sections[ThresholdSection].mark.value = True
 
 
@@ -105,7 +106,7 @@ def test_every_action_on_a_broken_array_ends_in_a_sentence(
     gui.form.suggest.native.click()
     assert_says_why()
     viewer.layers.selection = {layer}
-    gui.sections[BatchSection].box.open = True
+    gui.sections[BatchSection].drawer.open = True
     gui.sections[BatchSection].layers.native.click()
     assert_says_why()
     open_all(gui)

@@ -16,6 +16,7 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
+from napari_diffusion.ui.layers.result_names import result_title
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.run import run
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
@@ -46,10 +47,10 @@ def test_snapshots_are_an_axis_with_a_slider(open_widget, press_run, qtbot, nois
     section = open_section(widget, OutputsSection)
     section.snapshots.value = 4
     wait_until_settled(qtbot, widget)
-    assert widget.panel.plan.value.startswith("4 snapshots")
+    assert widget.panel.plan.tooltip.startswith("4 snapshots")
     stack = press_run(viewer, widget)
     times = outputs.OutputRequest(snapshots=4).times(widget.form.amount.time)
-    assert stack.name == f"a [{nd.Linear.title}, 4 snapshots]"
+    assert stack.name == f"a, {result_title(widget.form.recipe())}, 4 snapshots"
     assert stack.axis_labels == ("diffusion time", "z", "y", "x")
     assert [str(unit) for unit in stack.units] == [
         "dimensionless",
@@ -85,7 +86,8 @@ def test_snapshots_are_an_axis_with_a_slider(open_widget, press_run, qtbot, nois
     recipe = nd.Recipe.from_dict(kept.metadata["napari-diffusion"]["recipe"])
     np.testing.assert_array_equal(recipe.diffuse(noisy), kept.data, strict=True)
     assert kept.units == source.units
-    assert kept.name == f"a [{nd.Linear.title} at {times[2]:.3g} µm²]"
+    sigma = nd.equivalent_sigma(times[2])
+    assert kept.name == f"a, Gaussian σ {sigma:.3g} µm at {times[2]:.3g} µm²"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -94,7 +96,7 @@ def test_fewer_than_two_snapshots_give_the_result_alone(open_alone, qtbot, press
     viewer.add_image(noisy)
     open_section(widget, OutputsSection).snapshots.value = count
     wait_until_settled(qtbot, widget)
-    assert widget.panel.plan.value.startswith("2 snapshots") == (count > 1)
+    assert widget.panel.plan.tooltip.startswith("2 snapshots") == (count > 1)
     assert press_run(viewer, widget).data.shape == ((2, *noisy.shape) if count > 1 else noisy.shape)
 
 
@@ -173,7 +175,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
-    source, coherence, directions, result = viewer.layers
+    source, coherence, result, directions = viewer.layers  # arrows above the image
     # The affine multiplies the scale: 2 · 2, 3 · 0.5, 4 · 0.5.
     grid = {"spacing": (4, 1.5, 2), "axes": (1, 2, 3)}
     model = widget.form.controls.value()
@@ -182,7 +184,7 @@ def test_coherence_and_directions_of_a_model_with_a_tensor(open_alone, qtbot):
     expected = nd.directions(result.data, model, **grid).arrows()
     np.testing.assert_array_equal(directions.data, expected, strict=True)
     assert len(directions.data) > 100
-    assert directions.name == "a [Edge-enhancing, directions]"
+    assert directions.name == "a, edge-enhancing κ 1, directions"
     assert directions.metadata["napari-diffusion"]["output"] == "directions"
     assert (directions.units, directions.axis_labels) == (source.units, source.axis_labels)
     assert viewer.dims.range == range_before  # the ranges of napari's sliders are the same
@@ -208,9 +210,9 @@ def test_missing_directions_add_no_layer_and_are_reported(open_alone, qtbot):
     wait_until_settled(qtbot, widget)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
-    assert [layer.name for layer in viewer.layers] == ["flat", "flat [Coherence-enhancing]"]
+    assert [layer.name for layer in viewer.layers] == ["flat", "flat, coherence-enhancing κ 5"]
     assert widget.panel.status.value.endswith(
-        "[Coherence-enhancing]; no directions: no place of their grid has a coherence of 0.05"
+        "coherence-enhancing κ 5; no directions: no place of their grid has a coherence of 0.05"
     )
 
 
@@ -253,7 +255,7 @@ def test_stop_and_keep_adds_the_partial_result(open_alone, qtbot, noisy, fake_ru
     notes = layer.metadata["napari-diffusion"]
     assert notes["stopped"] == {"time": reached, "frame": 0, "ordered": 2 * reached}
     assert notes["recipe"]["time"] == (reached if frames == 1 else 2 * reached)
-    assert layer.name == f"a [{nd.Linear.title} stopped at {reached:.3g}]"
+    assert layer.name.endswith(f" stopped at {reached:.3g} pixel²")
     assert "Stopped" in widget.panel.status.value
 
 
@@ -273,11 +275,11 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)
     stack = next(layer for layer in viewer.layers if "snapshots" in layer.name)
-    removed = next(layer for layer in viewer.layers if "removed" in layer.name)
+    removed = next(layer for layer in viewer.layers if "residual" in layer.name)
     kept, reached = len(stack.data), stack.metadata["napari-diffusion"]["times"][-1]
     assert 0 < kept < 5
     assert widget.panel.status.value.startswith("Stopped in")
-    assert f"{kept} snapshots stopped at {reached:.3g}" in stack.name
+    assert f"{kept} snapshots stopped at {reached:.3g} pixel²" in stack.name
     image, ordered = widget.form.layer.value.data, widget.form.amount.time
     for layer, result in ((stack, stack.data[-1]), (removed, image - removed.data)):
         notes = layer.metadata["napari-diffusion"]
@@ -307,7 +309,7 @@ def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, fak
     first, second = viewer.add_image(noisy, name="a"), viewer.add_image(noisy, name="b")
     viewer.layers.selection.active = first
     start_run(qtbot, widget, fake_run)
-    assert widget.panel.button.text == "Run next"
+    assert widget.panel.button.text == "Add to queue"
     viewer.layers.selection.active = second
     widget.panel.button.native.click()
     widget.panel.button.native.click()
@@ -316,7 +318,7 @@ def test_runs_are_done_in_the_order_of_the_clicks(open_widget, qtbot, noisy, fak
     assert widget.panel.cancel_all.text == "Cancel all 3"
     fake_run.go.set()
     wait_until_ended(qtbot, widget)
-    assert [layer.name.partition(" ")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
+    assert [layer.name.partition(",")[0] for layer in viewer.layers] == ["a", "b", "a", "b", "b"]
     assert widget.panel.status.value.startswith("3 runs done.")
     assert widget.panel.cancel_all.native.isHidden()
     assert widget.panel.button.text == "Run"
@@ -391,7 +393,8 @@ def test_preferences_apply_to_every_run(open_alone, press_run, noisy, preference
     assert "at most 1 MiB are allowed" in widget.panel.status.value
     widget.form.amount.number.value = 1.5
     assert press_run(viewer, widget) is None
-    assert widget.panel.plan.value == widget.panel.status.value
+    assert "at most 1 MiB are allowed" in widget.panel.status.value
+    assert widget.panel.plan.value == ""
 
 
 @pytest.mark.skipif(

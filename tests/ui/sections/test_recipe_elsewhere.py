@@ -106,7 +106,7 @@ def test_folder_is_refused_while_labels_are_chosen(open_alone, qtbot, noisy, hal
     widget.form.regions.value = viewer.add_labels(halves, name="halves")
     wait_until_settled(qtbot, widget)
     filter_folder(widget, folders)
-    assert "choose none in “Within labels”" in widget.panel.status.value
+    assert "choose none in “Restrict to labels”" in widget.panel.status.value
     assert not widget.panel.busy
 
 
@@ -203,6 +203,7 @@ def test_changed_preferences_apply_at_once(open_alone, qtbot, noisy, preferences
     preferences[0] = type(preferences[0])(memory=1)
     page.threads = before + 1
     try:
-        qtbot.waitUntil(lambda: "at most 1 B are allowed" in widget.panel.plan.value, timeout=WAIT)
+        text = "at most 1 B are allowed"
+        qtbot.waitUntil(lambda: text in widget.panel.status.value, timeout=WAIT)
     finally:
         page.threads = before

@@ -170,9 +170,9 @@ def test_loaded_recipe_restores_every_setting(open_alone, qtbot, noisy, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "The clipboard holds no recipe"),
+        ("nonsense", "The clipboard does not contain a recipe"),
         ("{nonsense", "not valid JSON"),
-        ('{"model": "linear", "time": 1}', "widget Isotropic"),
+        ('{"model": "linear", "time": 1}', "widget Gaussian smoothing"),
         ("[]", "a JSON object"),
     ],
 )
@@ -197,7 +197,7 @@ def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy
     viewer, widget = open_widget("Anisotropic diffusion")
     viewer.add_image(noisy, name="a", **LOOK)
     section = open_section(widget, RecipeSection)
-    assert "went through no filter" in section.of.value
+    assert "No filter of this plugin" in section.of.value
     widget.form.controls["kappa"].value = 7.25
     first = press_run(viewer, widget)
     widget.form.layer.value = first
@@ -205,7 +205,7 @@ def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy
     second = press_run(viewer, widget)
     assert viewer.layers.selection.active == second
     assert len(section.steps.choices) == 2
-    assert section.steps.current_choice == "2. Perona-Malik of a [Perona-Malik]"
+    assert section.steps.current_choice == "2. Perona-Malik of a, edge-preserving κ 7.25"
     assert "kappa 3.5" in section.step.value
     section.steps.value = 0
     assert "kappa 7.25 intensity/µm" in section.step.value
@@ -257,10 +257,8 @@ def test_folder_is_filtered_with_the_threads_of_the_form(
     preferences[0], seen = Preferences(threads=3), []
     monkeypatch.setattr(
         batch,
-        "filter_file",
-        lambda source, target, recipe, **keywords: (
-            seen.append(keywords["execution"].threads) or [target]
-        ),
+        "run_file",
+        lambda prepared, **_: seen.append(prepared.options.execution.threads) or [prepared.target],
     )
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")  # without a layer
@@ -295,15 +293,16 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
 ):
     go = threading.Event()
 
-    def stand_in(source, target, recipe, *, cancel, **keywords):
-        if source.name == "b.npy":
+    def stand_in(prepared, *, cancel, **keywords):
+        target = prepared.target
+        if target.name == "b.npy":
             raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, target)
-        if source.name == "c.npy":
+        if target.name == "c.npy":
             go.set()
             wait_for_go(threading.Event(), cancel)
         return [target]
 
-    monkeypatch.setattr(batch, "filter_file", stand_in)
+    monkeypatch.setattr(batch, "run_file", stand_in)
     for name in "abcde":
         np.save(folders[0] / f"{name}.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")
@@ -316,9 +315,7 @@ def test_cancelled_files_of_a_folder_do_not_count_as_failed(
 
 def test_cancelled_file_shows_no_message_about_layers(open_alone, noisy, folders, monkeypatch):
     monkeypatch.setattr(
-        batch,
-        "filter_file",
-        lambda *args, cancel, **keywords: wait_for_go(threading.Event(), cancel),
+        batch, "run_file", lambda *_, cancel, **__: wait_for_go(threading.Event(), cancel)
     )
     np.save(folders[0] / "a.npy", noisy[0])
     _, widget = open_alone("Isotropic diffusion")
@@ -368,7 +365,7 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
     assert widget.panel.status.value.splitlines()[0] == "0 done, 3 failed:"
     lines = widget.panel.status.value.splitlines()
     assert lines[1] == (
-        "a.tif: exists already; check “Replace what is there” or choose another folder for the "
+        "a.tif: exists already; check “Overwrite existing files” or choose another folder for the "
         "results."
     )
     assert "Traceback" not in caplog.text  # errors of the user are not logged
@@ -376,7 +373,11 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
 
 @pytest.mark.parametrize(
     ("source", "target", "message"),
-    [("", "", "Folder: choose"), (".", "", "Results to: choose"), (".", ".", "replace the images")],
+    [
+        ("", "", "Folder: choose"),
+        (".", "", "Output folder: choose"),
+        (".", ".", "replace the images"),
+    ],
 )
 def test_invalid_folders_are_reported(open_alone, tmp_path, monkeypatch, source, target, message):
     np.save(tmp_path / "a.npy", np.zeros((4, 5)))

@@ -1,5 +1,7 @@
 """Threshold by eye: plot and control show one number, and the overlay shows the edges kept."""
 
+import threading
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
@@ -7,9 +9,11 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QMenu
 
 import napari_diffusion as nd
-from helpers.viewer import WAIT, wait_until_settled
+from helpers.viewer import WAIT, wait_for_go, wait_until_settled
+from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.sections import threshold
 from napari_diffusion.ui.sections.threshold import ThresholdSection
+from napari_diffusion.ui.values.words import MEASURING
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def opened(open_widget, qtbot, noisy):
     gui.root_native_widget.window().show()
     wait_until_settled(qtbot, gui)
     section = gui.sections[ThresholdSection]
-    section.box.button.native.click()
+    section.drawer.button.native.click()
     wait_for_section(qtbot, gui)
     return viewer, gui, section
 
@@ -72,6 +76,41 @@ def test_line_and_control_show_one_number(opened, qtbot):
     assert kappa.value == pytest.approx(15, rel=0.1)
     assert section.plot.threshold == pytest.approx(kappa.value)
     assert "kappa" in gui.form.controls.edited
+
+
+def test_a_click_sets_the_threshold(opened, qtbot):
+    _, gui, section = opened
+    kappa, port = gui.form.controls["kappa"], section.plot.viewport()
+    kappa.value = 40
+    wait_for_section(qtbot, gui)
+    qtbot.mouseClick(port, Qt.MouseButton.RightButton, pos=pixel_of(section.plot, 12))
+    assert kappa.value == 40
+    qtbot.mouseClick(port, Qt.MouseButton.LeftButton, pos=pixel_of(section.plot, 12))
+    wait_for_section(qtbot, gui)
+    assert kappa.value == pytest.approx(12, rel=0.1)  # one pixel is a few per cent
+    assert section.plot.threshold == pytest.approx(kappa.value)
+    assert "kappa" in gui.form.controls.edited
+
+
+def test_no_threshold_is_shown_before_it_is_measured(opened, qtbot, noisy, monkeypatch):
+    viewer, gui, section = opened
+    go, real = threading.Event(), starting_values.suggest_values
+
+    def held(settings, thorough=False, cancel=None, **options):
+        wait_for_go(go, cancel)
+        return real(settings, thorough, cancel, **options)
+
+    monkeypatch.setattr(starting_values, "suggest_values", held)
+    section.mark.native.click()
+    viewer.add_image(noisy * 3)
+    qtbot.waitUntil(lambda: section.share.value == MEASURING, timeout=WAIT)
+    assert not section.plot.line.isVisible()
+    assert not section.overlay.on
+    go.set()
+    wait_for_section(qtbot, gui)
+    assert section.plot.line.isVisible()
+    assert section.overlay.on
+    assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
 
 
 def test_shown_fraction_and_diffusivity_are_those_of_the_image(opened, qtbot, noisy):

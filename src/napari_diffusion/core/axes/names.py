@@ -195,6 +195,7 @@ def describe_axes(
     shape: Sequence[int],
     axes: Sequence[int],
     coupled: int | None = None,
+    sizes: str = "",
 ) -> str:
     """Describe the axes of a run in words.
 
@@ -210,8 +211,11 @@ def describe_axes(
         Axes to smooth along.
     coupled
         Axis of the channels that share one diffusivity, or ``None``.
+    sizes
+        Voxel size along these axes in words, with its unit; empty to leave it out.
     """
     text = f"{len(axes)}-D: " + ", ".join(names[i] or f"axis {i}" for i in sorted(axes))
+    text += f" · {sizes}" if sizes else ""
     others = [i for i in range(len(names)) if i not in axes and i != coupled and shape[i] != 1]
     # An axis without a name is taken for channels where it has few samples, see `assumptions`.
     longest = max((n for i, n in enumerate(shape) if i != coupled), default=0)

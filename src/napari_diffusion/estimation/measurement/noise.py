@@ -97,8 +97,8 @@ def measure_noise(
         if isinstance(model, Model):
             names = [p.name for p in parameters(model) if p.suggest in ESTIMATORS]
         raise ValueError(
-            f"The image shows no noise to choose {' and '.join([*names, 'time'])} by; "
-            f"set {'them' if names else 'it'} by hand."
+            "The image has no measurable noise: it is constant or already smooth. "
+            f"Enter {' and '.join([*names, 'time'])} yourself."
         )
     return _with_patterns(patches, noises, kind is None)
 

@@ -1,11 +1,14 @@
-"""Table of the axes of a layer: one row each, with a check box "smooth along" and a voxel size."""
+"""The axes of a layer in words, and a table that unfolds: one row each, to check and to measure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from magicgui.widgets import CheckBox, Container, PushButton
+from psygnal import Signal
+from qtpy.QtCore import Qt
 
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.ui.layers.axes import (
@@ -18,7 +21,7 @@ from napari_diffusion.ui.layers.axes import (
     names_of,
     size_in,
 )
-from napari_diffusion.ui.qt.layout import NO_MARGINS, wrapping_label
+from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
 
@@ -53,16 +56,22 @@ class AxesTable(Container):  # type: ignore[type-arg]
 
     Attributes
     ----------
+    words, change
+        What is smoothed, and what was assumed, in words; the button that unfolds the table.
+    body
+        The table, folded at first.
     rows
         One row per axis; rows beyond the axes of the layer are hidden.
-    words
-        What is smoothed, and what was assumed, in words.
     reset, use_file_axes
         Buttons to restore the voxel size of the layer, and to use the axes of its file.
     """
 
+    #: The table was unfolded (true) or folded (false).
+    toggled = Signal(bool)
+
     def __init__(self) -> None:
         self.rows: list[AxisRow] = []
+        self._open = False
         self._axes: tuple[Axis, ...] = ()
         self._layer_sizes: tuple[float, ...] = ()
         self._unit, self._colours = "", 0
@@ -78,17 +87,33 @@ class AxesTable(Container):  # type: ignore[type-arg]
             tooltip="What the file says and the layer does not.",
         )
         self.words = wrapping_label()
-        self.words.tooltip = "What is smoothed, and what was assumed about the axes."
+        self.words.tooltip = "What is filtered together, and what was assumed about the axes."
         tip = "Axes to smooth along, number of voxels, and voxel size."
-        super().__init__(
-            widgets=[self.words, self.reset, self.use_file_axes],
-            labels=False,
-            label="Smooth along",
-            tooltip=tip,
-        )
+        self.change = PushButton(text="Change", tooltip=f"Show or hide the table. {tip}")
+        line = bare_container(self.words, layout="horizontal", labels=False)
+        # Outside every container: the fold is no change of the axes.
+        line.native.layout().addWidget(self.change.native, 0, Qt.AlignmentFlag.AlignTop)
+        line.native.layout().setStretch(0, 1)
+        self.body: Container[Any] = Container(widgets=[self.reset], labels=False, visible=False)
+        self.body.margins = (8, 0, 0, 0)
+        self.body.native.layout().setSpacing(2)
+        super().__init__(widgets=[line, self.body, self.use_file_axes], labels=False, tooltip=tip)
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
         self.reset.changed.connect(self._reset_sizes)
+        self.change.changed.connect(self._toggle)
+
+    @property
+    def open(self) -> bool:
+        """Whether the table is unfolded."""
+        return self._open
+
+    @slot
+    def _toggle(self) -> None:
+        self._open = not self._open
+        self.body.visible = self._open
+        self.change.text = "Close" if self._open else "Change"
+        self.toggled.emit(self._open)
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -126,9 +151,25 @@ class AxesTable(Container):  # type: ignore[type-arg]
             row.smooth.value = axis.index in identified
         return True
 
+    def changes(self) -> tuple[tuple[int, ...] | None, dict[int, float]]:
+        """Return what the user has changed: checked axes, or ``None``; voxel sizes by the row."""
+        axes = None if self.axes == diffusing_by_default(self._axes) else self.axes
+        return axes, {number: row.size.value for number, row in self._edited_rows()}
+
+    def apply(self, axes: tuple[int, ...] | None, sizes: dict[int, float]) -> None:
+        """Show changes of the user, as `changes` has returned them; others stay."""
+        with self._quietly():
+            for axis, row in self._axes_and_rows():
+                if axes is not None:
+                    row.smooth.value = axis.index in axes
+                row.size.value = sizes.get(axis.index, row.size.value)
+        self._size_changed()
+
     def describe(self) -> None:
         """Show in words what is smoothed, and what was assumed about the axes."""
-        self.words.value = describe(self._axes, self.axes, self._colours)
+        sizes = " × ".join(f"{size:.3g}" for size in self.spacing)
+        sizes += f"\N{NO-BREAK SPACE}{self._unit}"
+        self.words.value = describe(self._axes, self.axes, self._colours, sizes)
 
     def show_layer(self, axes: Sequence[Axis], corrected: bool = False, colours: int = 0) -> str:
         """Show the axes of a layer and return the unit of the voxel size.
@@ -168,12 +209,13 @@ class AxesTable(Container):  # type: ignore[type-arg]
             row = AxisRow()
             row.size.changed.connect(self._size_changed)
             self.rows.append(row)
-            self.insert(len(self.rows) - 1, row)
+            self.body.insert(len(self.rows) - 1, row)
         for i, row in enumerate(self.rows):
             row.visible = i < len(self._axes)
         for axis, row in self._axes_and_rows():
             row.smooth.text = f"{axis.name}  {axis.size}"
             row.smooth.value = axis.index in checked
+            row.size.native.setAccessibleName(f"Voxel size of {axis.name}")
             row.size.visible = axis.index in checked
             row.size.value = size_in(axis, unit)
         self._layer_sizes = tuple(row.size.value for row in self.rows)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, PushButton, Widget
+from magicgui.widgets import ComboBox, Container, Label, PushButton, Widget
 from napari.layers import Image, Labels
 from psygnal import Signal
 
@@ -15,9 +16,13 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.models import Model, all_models
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
+from napari_diffusion.ui.form.explanation import Explanation
+from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
+from napari_diffusion.ui.form.region_choice import RegionChoice
+from napari_diffusion.ui.form.shown_values import ShownValues
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
 from napari_diffusion.ui.layers.axes import (
     LENGTHS,
@@ -31,21 +36,23 @@ from napari_diffusion.ui.layers.axes import (
 from napari_diffusion.ui.layers.file_metadata import FileAxes
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.qt.choice_box import ChoiceBox
-from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
     keep_narrow,
+    put_label_above,
     wrapping_label,
 )
+from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.structures.picker import StructurePicker
+from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
+from napari_diffusion.ui.values.strength import StrengthControl
 
-SUGGEST = (
-    "Measure the noise, try parameters on pieces of the image, and fill in those that fit best."
-)
+SUGGEST = "Measure the noise, try values on pieces of the image, and fill in the best."
 
 
 class Form(Container):  # type: ignore[type-arg]
@@ -66,8 +73,23 @@ class Form(Container):  # type: ignore[type-arg]
         Signals, as in `Context`.
     layout_changed
         Signal: controls were added, removed, shown or hidden.
-    reasons, more
-        The boxes "Why these values" and "More options", which the widget places below the form.
+    region
+        Choice of the region of interest, which the preview places below its controls.
+    structure
+        Choice of what the image shows; ``None`` in the isotropic widget.
+    strength
+        Strength; ``None`` in the isotropic widget.
+    reduction, effect
+        Noise reduction for *Suggest*, and its effect; ``None`` in the edge-preserving widget.
+    strength_place
+        Container of the strength, on the first screen.
+    values
+        Which layer the values on screen belong to, and where each of them comes from.
+    value_rows, reasons
+        Rows of the parameters and of the amount of smoothing, and the box "Why these values". The
+        widget places them in the drawer *Fine-tune*.
+    option_rows
+        The list of all models and the options of a run, for the drawer *Expert and history*.
     """
 
     layer_changed = Signal()
@@ -81,12 +103,14 @@ class Form(Container):  # type: ignore[type-arg]
         self._unit = PIXEL
         self._filling = False
         self._layer_change_due = False
-        self._integer_colours = False
+        self._integer_colours = self._choosing_automatically = False
         self._watcher = LayerWatcher(viewer, fail)
         self._controls: dict[type[Model], ModelControls] = {}
+        self._end_of_parameters = 0
         self._make_controls()
         self._make_options()
-        super().__init__(widgets=self._rows)
+        self.values = ShownValues(isotropic, self.amount, self.strength, fail)
+        super().__init__(widgets=self._rows, labels=False)
         self.margins = NO_MARGINS
         # Several controls may change at once, and only their final state is valid: signals are
         # emitted once, after the last change.
@@ -103,45 +127,73 @@ class Form(Container):  # type: ignore[type-arg]
         self.layer = ChoiceBox(choices=layer_choices(self._viewer, Image), tooltip=tip)
         # magicgui reads the siblings of every widget that changes, and reading a layer is slow: the
         # layer has a container of its own.
-        layer_row = bare_container(self.layer, labels=False, label="Layer", tooltip=tip)
-        models = [(model.title, model) for model in all_models()]
-        models = [(title, model) for title, model in models if model.isotropic is self._isotropic]
+        layer_row = bare_container(self.layer, label="Image", labels=False, tooltip=tip)
+        image = bare_container(layer_row)
+        models = self._listed_models()
         self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
         self.table = AxesTable()
         if self._isotropic:
-            tip = "How far to diffuse."
+            tip = "How strong to smooth: the width of the Gaussian."
         else:
-            tip = "How far to diffuse; where an edge holds it back, less is smoothed."
-        self.amount = SmoothingAmount(tip)
+            tip = "How strong to smooth. Where an edge holds it back, less is smoothed."
+        self.amount = SmoothingAmount(tip, keeps_edges=not self._isotropic)
         self.suggest = PushButton(text="Suggest")
-        self._suggest_row = bare_container(self.suggest, labels=False, label=" ")
-        self.report = wrapping_label()
-        tip = "What Suggest has measured and chosen, and why."
-        self.reasons = Foldable("Why these values", [self.report], tooltip=tip)
-        self.reasons.visible = False
+        self.reasons = Explanation()
         for combo_box in (self.layer, self.model):
             keep_narrow(combo_box)
-        self._rows: list[Widget] = [
-            layer_row,
-            self.model,
-            self.table,
-            self.amount,
-            self._suggest_row,
-        ]
+        self._rows: list[Widget] = [image, self.table]
+        self.structure: StructurePicker | None = None
+        if not self._isotropic:
+            self.structure = StructurePicker([model for _, model in models])
+            self._rows.append(self.structure)
+        self._make_amount()
+        self._rows.append(self.strength_place)
+
+    def _make_amount(self) -> None:
+        """Make the control that says how strong to smooth, and the rows of the values."""
+        self.strength: StrengthControl | None = None
+        self.reduction: QuantityBox | None = None
+        self.effect: Label | None = None
+        if self._isotropic:
+            self.effect = wrapping_label()
+            tip = "Factor by which the standard deviation of the noise shall fall."
+            self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
+            parts = (self.reduction, self.suggest)
+            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
+            self.strength_place = bare_container(self.amount, row, self.effect)
+            self.value_rows = bare_container()
+        else:
+            self.strength = StrengthControl()
+            self.strength_place = bare_container(self.strength, labels=False)
+            row = bare_container(self.suggest, labels=False, label=" ")
+            self.value_rows = bare_container(self.amount, row)
+            put_label_above(row)
+        put_label_above(self.amount, self.amount.line.mark, self.amount.line.arrow)
+
+    def _listed_models(self) -> list[tuple[str, type[Model]]]:
+        """Return titles and classes of the models of the widget."""
+        models = [(model.title, model) for model in all_models()]
+        return [(title, model) for title, model in models if model.isotropic is self._isotropic]
 
     def _make_options(self) -> None:
         self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
-        self.more = self.run_options.box
+        self.option_rows = self.run_options.box
+        self.option_rows.insert(0, self.model)
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
+        self.region = RegionChoice(self._viewer, self.fail)
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
         self.model.changed.connect(self._show_model)
         self.unit.changed.connect(self._unit_chosen)
-        self.changed.connect(self._changed)
-        self.more.changed.connect(self._changed)
-        self.more.toggled.connect(self.layout_changed)
+        for container in (self, self.value_rows, self.option_rows, self.region):
+            container.changed.connect(self._changed)
+        self.table.toggled.connect(self.layout_changed)
+        if self.structure is not None:
+            self.structure.chosen.connect(self._structure_chosen)
         self.table.use_file_axes.changed.connect(self._use_file_axes)
+        self.table.changed.connect(self._axes_changed)
+        self.values.changed.connect(self._values_changed)
         self._watcher.corrected.connect(self._layer_corrected)
         self._watcher.changed.connect(self._changed)
         self._viewer.layers.selection.events.active.connect(self._selection_changed)
@@ -175,7 +227,9 @@ class Form(Container):  # type: ignore[type-arg]
     def reset_choices(self, *_: Any) -> None:
         """Update the lists of layers; magicgui emits nothing when the last layer is removed."""
         super().reset_choices()
-        self.more.reset_choices()
+        self.value_rows.reset_choices()
+        self.option_rows.reset_choices()
+        self.region.reset_choices()
         self._follow_layer()
         self._changed()
 
@@ -199,13 +253,12 @@ class Form(Container):  # type: ignore[type-arg]
         layer = self.layer.value
         self._watcher.watch_image(layer)
         self._keep_integer_colours(layer)
-        for widget in (self.table, self.suggest):
-            widget.enabled = layer is not None
+        self.table.visible = self.suggest.enabled = layer is not None
         self.suggest.tooltip = SUGGEST if layer is not None else f"Open an image first. {SUGGEST}"
         self._show_axes()
 
     def _keep_integer_colours(self, layer: Any) -> None:
-        """Check *Keep integer type* for colours of an integer type.
+        """Check *Output data type same as input* for colours of an integer type.
 
         napari saves only such colours as a picture, and shows floats above 1 as white.
         """
@@ -223,8 +276,10 @@ class Form(Container):  # type: ignore[type-arg]
     def _show_axes(self, corrected: bool = False) -> None:
         layer = self.layer.value
         self._layer_change_due = True
-        self.reasons.visible = False
-        if layer is not None:
+        if layer is None:
+            self.values.choose_layer(None, self._unit)
+            self.values.choose_model(self.controls)
+        else:
             colours = shape_of(layer)[-1] if layer.rgb else 0
             unit = self.table.show_layer(layer_axes(layer), corrected, colours)
             file_axes = FileAxes.of_file(layer)
@@ -235,23 +290,43 @@ class Form(Container):  # type: ignore[type-arg]
                 )
             self.unit.reset_choices()
             self._set_unit(unit)
-            if not self.amount.edited:
-                sigma = starting_values.start_sigma(self.table.spacing)
-                self.amount.fill(nd.time_for_sigma(sigma if self._isotropic else 2 * sigma))
+            self._show_values(layer)
             self.layout_changed.emit()
         self._changed()
+
+    def _show_values(self, layer: Any) -> None:
+        """Show axes, model and values that belong to a layer."""
+        sigma = starting_values.start_sigma(self.table.spacing)
+        self.values.default_time = nd.time_for_sigma(sigma if self._isotropic else 2 * sigma)
+        own = self.values.choose_layer(layer, self._unit)
+        self.table.apply(own.axes, own.sizes)
+        if own.automatic and self.structure is not None:
+            self.structure.value = AUTOMATIC
+        if own.model is not None and own.model in self.model.choices:
+            if own.automatic:
+                self.choose_automatically(own.model)
+            else:
+                self.model.value = own.model
+        self.values.choose_model(self.controls)
+        own.automatic = self.automatic
+
+    @slot
+    def _axes_changed(self) -> None:
+        own = self.values.layer_values
+        own.axes, own.sizes = self.table.changes()
+
+    @slot
+    def _values_changed(self) -> None:
+        suggestion, own = self.values.suggestion, self.values.own_names
+        self.reasons.show_suggestion(suggestion, own, self._unit)
+        if self.effect is not None:
+            self.effect.value = "" if suggestion is None or own else suggestion.effect
 
     @slot
     def _use_file_axes(self) -> None:
         file_axes = FileAxes.of_file(self.layer.value)
         if file_axes is not None:
             file_axes.apply_to(self.layer.value)
-
-    def explain(self, report: str) -> None:
-        """Show the report of a suggestion."""
-        self.report.value = report
-        self.reasons.visible = True
-        self.reasons.open = True
 
     # ---- model, unit
 
@@ -266,18 +341,53 @@ class Form(Container):  # type: ignore[type-arg]
         if chosen not in self._controls:
             self._add_controls(chosen)
         self.model.tooltip = chosen.summary
-        self._suggest_row.visible = self.controls.depends_on_data
         for model, controls in self._controls.items():
             controls.show(model is chosen)
+        if self.structure is not None and not self._choosing_automatically:
+            self.structure.show_model(chosen)
+        self.values.choose_model(self.controls)
+        self.values.layer_values.automatic = self.automatic
         self.layout_changed.emit()
+
+    @slot
+    def _structure_chosen(self, structure: Structure) -> None:
+        """Choose the model for a structure; the image decides where there is none."""
+        if structure.model is not None:
+            self.model.value = structure.model
+        self.values.layer_values.automatic = self.automatic
+        self._changed()
+
+    @property
+    def isotropic(self) -> bool:
+        """Whether the widget is the isotropic one."""
+        return self._isotropic
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the image decides about the model."""
+        return self.structure is not None and self.structure.value.model is None
+
+    @property
+    def noise_reduction(self) -> float | None:
+        """Factor by which the noise shall fall; ``None`` for the least error."""
+        return None if self.reduction is None else float(self.reduction.value)
+
+    def choose_automatically(self, model: type[Model]) -> None:
+        """Choose a model that `suggest` has chosen; the structure on screen stays as it is."""
+        self._choosing_automatically = True
+        try:
+            self.model.value = model
+        finally:
+            self._choosing_automatically = False
 
     def _add_controls(self, model: type[Model]) -> None:
         controls = self._controls[model] = ModelControls(model)
         controls.set_unit(self._unit)
-        for control in controls.first:
-            self.insert(self.index(self.amount), control)
-        for control in (*controls.more, *controls.buttons):
-            self.more.body.insert(self.more.body.index(self.unit), control)
+        for row in (*controls.rows.values(), *controls.buttons):
+            self.value_rows.insert(self._end_of_parameters, row)
+            self._end_of_parameters += 1
+        for row in controls.rows.values():
+            put_label_above(row, row.line.mark, row.line.arrow)
 
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))
@@ -287,6 +397,7 @@ class Form(Container):  # type: ignore[type-arg]
         if not self._filling and unit and unit != self._unit:
             self.table.set_unit(unit, length_conversion(self._unit, unit))
             self._set_unit(unit)
+            self.values.choose_model(self.controls)
 
     def _set_unit(self, unit: str) -> None:
         """Show and convert all values in ``unit``; from and to pixel, numbers stay the same."""
@@ -300,6 +411,7 @@ class Form(Container):  # type: ignore[type-arg]
             controls.set_unit(unit, factor)
         self.run_options.set_unit(unit, factor)
         self.amount.set_unit(unit, factor)
+        self.values.set_unit(self.layer.value, unit, factor)
 
     # ---- recipe, settings
 
@@ -336,9 +448,9 @@ class Form(Container):  # type: ignore[type-arg]
         """
         model = type(recipe.model)
         if model not in self.model.choices:
-            other = "Isotropic" if model.isotropic else "Anisotropic"
+            other = ISOTROPIC if model.isotropic else ANISOTROPIC
             raise ValueError(
-                f"{model.title} is a model of the widget {other} diffusion; load the recipe there."
+                f"{model.title} is a model of the widget {other.title}; load the recipe there."
             )
         recipe = recipe.in_unit(units.canonical(self._unit))
         check_range(recipe)
@@ -347,9 +459,7 @@ class Form(Container):  # type: ignore[type-arg]
         labels = named.get(recipe.labels)
         sentences = shortcomings(recipe, self.layer.value, labels, axes_identified)
         self.model.value = model
-        self.controls.set_by_user(recipe.model)
-        self.amount.fill(recipe.time)
-        self.amount.edited = True
+        self.values.set_by_user(recipe.model, recipe.time)
         self.run_options.show(recipe)
         self.regions.value = labels
         self._changed()
@@ -381,4 +491,5 @@ class Form(Container):  # type: ignore[type-arg]
             labels=getattr(labels, "name", None),
             **self.run_options.recipe_options(),
         )
-        return Settings.of_recipe(layer, recipe, self.execution(), labels)
+        settings = Settings.of_recipe(layer, recipe, self.execution(), labels)
+        return replace(settings, region=self.region.region(layer))

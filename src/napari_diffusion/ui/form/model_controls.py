@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton, SpinBox
 from magicgui.widgets.bases import ValueWidget
+from psygnal import Signal
 
 from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.models.base import ThresholdMap
 from napari_diffusion.operators.threshold_map import in_words
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.values.value_row import ValueRow
+from napari_diffusion.ui.values.words import label_of
 
-#: Number of parameters shown at first for a model of which none depends on the data. The others
-#: are under "More options".
+#: Number of parameters that come first for a model of which none depends on the data.
 SHOWN_AT_FIRST = 2
 
 #: Largest integer that a spin box can hold.
 MAX_INTEGER = 2**31 - 1
-
-
-def label_of(parameter: Parameter) -> str:
-    """Return the label of a parameter: the words before the colon of its doc, or else its name."""
-    if parameter.label:
-        return parameter.label
-    title, colon, _ = parameter.doc.partition(":")
-    return title if colon else parameter.name.replace("_", " ").capitalize()
 
 
 def tooltip_of(parameter: Parameter) -> str:
@@ -87,11 +81,20 @@ class ModelControls:
     Attributes
     ----------
     first, more
-        Controls that are shown at first, and those under "More options".
+        Controls that come first, and the others.
+    rows
+        The row of every control, by the name of its parameter, in the order on screen.
+    edited_by_user
+        Signal: the user has set the parameter of this name.
+    reset
+        Signal: the reset arrow of the parameter of this name was pressed.
     buttons
-        For a model that can have maps, the button under "More options" that names the maps of the
+        For a model that can have maps, the button below the controls that names the maps of the
         threshold, which come from a recipe, and removes them. It is shown while there is a map.
     """
+
+    edited_by_user = Signal(str)
+    reset = Signal(str)
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
@@ -111,8 +114,11 @@ class ModelControls:
             first = list(self._parameters)[:SHOWN_AT_FIRST]
         self.first = [self._controls[name] for name in first]
         self.more = [control for name, control in self._controls.items() if name not in first]
+        order = [*first, *(name for name in self._controls if name not in first)]
+        self.rows = {n: ValueRow(self._parameters[n], self._controls[n]) for n in order}
         for name, control in self._controls.items():
             control.changed.connect(self._recorder(name))
+            self.rows[name].reset.connect(self.reset)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of a parameter."""
@@ -124,9 +130,43 @@ class ModelControls:
         return frozenset(self._edited)
 
     @property
-    def depends_on_data(self) -> bool:
-        """Whether a value of at least one parameter can be suggested from an image."""
-        return any(p.suggest is not None for p in self._parameters.values())
+    def measurable(self) -> list[str]:
+        """Names of the parameters that can be chosen from the image."""
+        return [name for name, p in self._parameters.items() if p.suggest is not None]
+
+    def with_measured(self, suggested: Model | None) -> Model:
+        """Return the defaults, with what a suggestion has chosen from the image."""
+        if suggested is None:
+            return self.model()
+        names = (*self.measurable, *self._maps)
+        return self.model(**{name: getattr(suggested, name) for name in names})
+
+    def label(self, name: str) -> str:
+        """Return the name of a parameter on screen."""
+        return label_of(self._parameters[name])
+
+    def own(self) -> dict[str, Any]:
+        """Return the values that the user has set, by the names of the parameters."""
+        return {name: self.own_value(name) for name in self._edited}
+
+    def own_value(self, name: str) -> Any:
+        """Return the value of a parameter, or of a map."""
+        return self._maps[name] if name in self._maps else self._controls[name].value
+
+    def restore(self, own: dict[str, Any]) -> None:
+        """Show the defaults, and values that the user has set before."""
+        self.forget_edits()
+        self.fill(self.model(**own))
+        self._edited.update(own)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Let `fill` change these parameters again."""
+        self._edited.difference_update(names)
+
+    def centre(self) -> None:
+        """Put the present values into the middle of their sliders."""
+        for row in self.rows.values():
+            row.centre()
 
     def forget_edits(self) -> None:
         """Let `fill` change every parameter again."""
@@ -157,8 +197,8 @@ class ModelControls:
     def show(self, visible: bool) -> None:
         """Show or hide the controls."""
         self._shown = visible
-        for control in (*self.first, *self.more):
-            control.visible = visible
+        for row in self.rows.values():
+            row.visible = visible
         self._show_maps()
 
     def _show_maps(self) -> None:
@@ -179,6 +219,8 @@ class ModelControls:
         self._maps = dict.fromkeys(self._maps)
         self._edited.update(self._maps)
         self._show_maps()
+        for name in self._maps:
+            self.edited_by_user.emit(name)
 
     def set_unit(self, unit: str, factor: float = 1.0) -> None:
         """Show values in another unit of length; ``factor`` converts a length to it."""
@@ -192,6 +234,7 @@ class ModelControls:
         def record() -> None:
             if not self._filling:
                 self._edited.add(name)
+                self.edited_by_user.emit(name)
 
         return record
 

@@ -1,11 +1,11 @@
-"""Options of a run: the controls under "More options", made from their declarations."""
+"""Options of a run, for experts: controls that are made from their declarations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Widget
+from magicgui.widgets import ComboBox, Widget
 from magicgui.widgets.bases import ValueWidget
 
 import napari_diffusion as nd
@@ -16,18 +16,17 @@ from napari_diffusion.engine.recipe_fields import run_options
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,
-    label_of,
     tooltip_of,
 )
 from napari_diffusion.ui.layers.axes import PIXEL
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.choice_box import ChoiceBox
-from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
+from napari_diffusion.ui.values.words import label_of
 
 
 class Options:
-    """The box "More options" and its controls.
+    """The options of a run and their controls.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ class Options:
     Attributes
     ----------
     box
-        The foldable box.
+        Container of the controls.
     unit, regions
         Controls for the unit of length, and for the labels to smooth within.
     """
@@ -52,8 +51,10 @@ class Options:
         tip = "Unit of the voxel size and of every length here."
         self.unit = ChoiceBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
         tip = "Smooth inside each label on its own and leave label 0 as it is."
-        self.regions = ChoiceBox(choices=labels, nullable=True, label="Within labels", tooltip=tip)
-        self.regions.null_string = "everywhere"
+        self.regions = ChoiceBox(
+            choices=labels, nullable=True, label="Restrict to labels", tooltip=tip
+        )
+        self.regions.null_string = "none"
         keep_narrow(self.regions)
         self._own_values: dict[str, Any] = {}
         self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}
@@ -61,10 +62,9 @@ class Options:
         controls = [control for _, control in [*self._recipe.values(), *self._execution.values()]]
         for control in controls:
             if isinstance(control, ComboBox):
-                keep_narrow(control)
-        rows: list[Widget] = [self.unit, self.regions, *map(_row, controls)]
-        tip = "Everything else that can be set."
-        self.box = Foldable("More options", rows, labels=True, tooltip=tip)
+                keep_narrow(control, 6)
+        rows: list[Widget] = [self.unit, self.regions, *controls]
+        self.box = bare_container(*rows)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of an option."""
@@ -131,10 +131,3 @@ def _execution_control(parameter: Parameter) -> ValueWidget[Any]:
         return control_of(parameter)
     counts = [("as in preferences", 0), *((str(n), n) for n in range(1, cpu_count() + 1))]
     return ComboBox(choices=counts, label=label_of(parameter), tooltip=tooltip_of(parameter))
-
-
-def _row(control: ValueWidget[Any]) -> Widget:
-    """Return a control in its row; a check box has its label on the right."""
-    if isinstance(control, CheckBox):
-        return bare_container(control, labels=False, label=" ")
-    return control

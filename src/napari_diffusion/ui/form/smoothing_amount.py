@@ -3,61 +3,81 @@
 from __future__ import annotations
 
 from magicgui.widgets import ComboBox, Container
+from psygnal import Signal
 
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma, time_for_sigma
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.values.state_line import StateLine
+from napari_diffusion.ui.values.value_state import ValueState
+from napari_diffusion.ui.values.words import TIME_NAME
 
 SIGMA, WIDTH, TIME = "sigma", "FWHM", "time"
-#: Full names of the quantities.
-_NAMES = {SIGMA: "Gaussian σ", WIDTH: "FWHM", TIME: "diffusion time"}
+#: Names of the widths of a Gaussian.
+_NAMES = {SIGMA: "σ", WIDTH: "FWHM"}
 _TIPS = {
-    SIGMA: "Standard deviation of the Gaussian that linear diffusion over the same time is; "
-    "smaller details disappear.",
-    WIDTH: "Full width at half maximum of the Gaussian that linear diffusion over the same time "
-    "is.",
-    TIME: "Diffusion time T; linear diffusion over T is a Gaussian of σ = √(2T).",
+    SIGMA: "σ of the Gaussian blur that this gives where there are no edges. "
+    "Smaller details disappear.",
+    WIDTH: "Full width at half maximum of the Gaussian blur that this gives where there are no "
+    "edges.",
+    TIME: "Diffusion time T. Where there are no edges, it gives a Gaussian blur of σ = √(2T).",
 }
 
 
 class SmoothingAmount(Container):  # type: ignore[type-arg]
-    """Number and quantity, with a line for the other two; emits ``changed`` when the time changes.
+    """Number and quantity, and a line about the Gaussian; emits ``changed`` when the time changes.
+
+    Parameters
+    ----------
+    tooltip
+        What the amount is.
+    keeps_edges
+        Whether less is smoothed than by the Gaussian, because edges hold it back.
 
     Attributes
     ----------
     kind, number
         Controls for the quantity and its value.
+    line
+        Slider of the number, mark of its state, and reset arrow.
     others
-        Line with the values of the other two quantities.
+        Line with the width of the Gaussian in another measure.
     edited
         Whether the user has set the amount.
+    edited_by_user
+        Signal: the user has set the amount.
     """
 
-    def __init__(self, tooltip: str) -> None:
+    edited_by_user = Signal()
+
+    def __init__(self, tooltip: str, keeps_edges: bool = False) -> None:
+        self._begin = "At most like a Gaussian of " if keeps_edges else "= "
         self._time = 0.5
         self._unit = ""
         self._filling = False
         self.edited = False
         self.kind = ComboBox(
-            choices=[SIGMA, WIDTH, TIME],
+            choices=[("σ", SIGMA), (WIDTH, WIDTH), (TIME, TIME)],
             value=SIGMA,
             tooltip="What the number says; the time stays as it is.",
         )
-        keep_narrow(self.kind, 5)
+        keep_narrow(self.kind, 4)
         # Suggestions are diffusion times; the sigma of such a time has many digits.
         self.number = QuantityBox(1.0, minimum=0.0, arrows=False, digits=4)
         row = bare_container(self.number, self.kind, layout="horizontal", labels=False)
         row.native.layout().setStretch(0, 3)
         row.native.layout().setStretch(1, 2)
+        self.line = StateLine(TIME_NAME, with_slider=True)
         self.others = wrapping_label()
         super().__init__(
-            widgets=[row, self.others], labels=False, label="Smoothing", tooltip=tooltip
+            widgets=[row, self.line, self.others], labels=False, label=TIME_NAME, tooltip=tooltip
         )
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
         self.number.changed.connect(self._number_changed)
-        self.kind.changed.connect(self._show)
+        self.kind.changed.connect(self._kind_changed)
+        self.line.moved.connect(self._slid)
 
     @property
     def time(self) -> float:
@@ -75,15 +95,36 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         self._time *= factor**2
         self._show()
 
+    def show_state(self, state: ValueState) -> None:
+        """Show where the amount comes from; an amount that is not known yet is not shown."""
+        measuring = state is ValueState.MEASURING
+        self.line.show_state(state)
+        self.number.placeholder = state.value if measuring else ""
+        self._show_others()
+
+    def centre(self) -> None:
+        """Put the present amount into the middle of the slider."""
+        self.line.centre(self.number.value)
+
+    @slot
+    def _slid(self, value: float) -> None:
+        self.number.value = value
+
+    @slot
+    def _kind_changed(self) -> None:
+        self._show()
+        self.centre()
+
     @slot
     def _number_changed(self, value: float) -> None:
         if not self._filling:
             sigma = value / FWHM if self.kind.value == WIDTH else value
             self._time = value if self.kind.value == TIME else time_for_sigma(sigma)
             self.edited = True
+            self.line.follow(value)
             self._show_others()
+            self.edited_by_user.emit()
 
-    @slot
     def _show(self) -> None:
         self._filling = True
         try:
@@ -93,17 +134,18 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
             self.number.tooltip = f"{_TIPS[kind]} In Python and on the command line: time."
         finally:
             self._filling = False
+        self.line.follow(self.number.value)
         self._show_others()
 
     def _show_others(self) -> None:
+        if self.number.placeholder:
+            self.others.value = ""
+            return
+        other = SIGMA if self.kind.value == WIDTH else WIDTH
+        value = self._values()[other]
         # The no-break space keeps value and unit on one line.
-        units = self._units()
-        others = [
-            f"{_NAMES[kind]} {value:.3g}\N{NO-BREAK SPACE}{units[kind]}"
-            for kind, value in self._values().items()
-            if kind != self.kind.value
-        ]
-        self.others.value = f"= {', '.join(others)}"
+        number = f"{value:.3g}\N{NO-BREAK SPACE}{self._units()[other]}"
+        self.others.value = f"{self._begin}{_NAMES[other]} {number}"
 
     def _values(self) -> dict[str, float]:
         sigma = equivalent_sigma(self._time)

@@ -236,7 +236,7 @@ def diffusing_by_default(axes: Sequence[Axis]) -> tuple[int, ...]:
     return space_axes(*_as_columns(axes))
 
 
-def describe(axes: Sequence[Axis], chosen: Sequence[int], colours: int = 0) -> str:
+def describe(axes: Sequence[Axis], chosen: Sequence[int], colours: int = 0, sizes: str = "") -> str:
     """Describe a run along the ``chosen`` axes in words, with what was assumed.
 
     Parameters
@@ -247,15 +247,18 @@ def describe(axes: Sequence[Axis], chosen: Sequence[int], colours: int = 0) -> s
         Numbers of the axes to smooth along.
     colours
         Number of samples of a colour, of which the fourth is copied; 0 without colours.
+    sizes
+        Voxel size along the chosen axes in words, with its unit.
     """
     if not chosen:
         return ""
     names, shape, has_length = _as_columns(axes)
     together = min(colours, 3)
     if colours:
-        sentence = describe_axes([*names, "rgb"], [*shape, together], chosen, len(names))
+        with_colours = [*names, "rgb"], [*shape, together]
+        sentence = describe_axes(*with_colours, chosen, len(names), sizes)
     else:
-        sentence = describe_axes(names, shape, chosen)
+        sentence = describe_axes(names, shape, chosen, sizes=sizes)
     sentences = [f"{sentence}{'; opacity is copied' if colours > together else ''}."]
     sentences += assumptions(names, shape, has_length, chosen)
     defect = angle_defect([axes[i] for i in chosen])

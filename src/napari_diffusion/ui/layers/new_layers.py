@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from typing import Any
 from weakref import WeakSet
 
@@ -37,7 +38,7 @@ def add_result(
     style
         Style of the layer, usually that of its source.
     title
-        Text after the source's name, in brackets; a number is appended where that name is taken.
+        Text after the source's name and a comma, as that of `result_title`.
     provenance
         Entry `METADATA_KEY` of the layer's metadata.
     vectors
@@ -45,12 +46,7 @@ def add_result(
     """
     from napari.layers import Image, Vectors
 
-    taken = {layer.name for layer in viewer.layers}
-    name = f"{style.name} [{title}]"
-    number = 2
-    while name in taken:
-        name = f"{style.name} [{title} {number}]"
-        number += 1
+    name = unique_name(viewer, f"{style.name}, {title}")
     metadata = {**style.metadata, METADATA_KEY: provenance}
     if vectors:
         layer: Any = Vectors(data, name=name, metadata=metadata, **style.arguments)
@@ -60,6 +56,13 @@ def add_result(
     with programmatic_selection():
         viewer.add_layer(layer)
     return layer
+
+
+def unique_name(viewer: Any, name: str) -> str:
+    """Return a name that no layer has: with a number in brackets where the name is taken."""
+    taken = {layer.name for layer in viewer.layers}
+    numbers = (f"{name} ({number})" for number in count(2))
+    return next(free for free in chain([name], numbers) if free not in taken)
 
 
 @contextmanager
@@ -80,10 +83,10 @@ def selected_by_user() -> bool:
     return not _programmatic_depth[0]
 
 
-def add_quietly(viewer: Any, layer: Any) -> None:
-    """Add a layer and restore the selection."""
+def add_quietly(viewer: Any, layer: Any, place: int) -> None:
+    """Add a layer at an index of the list of layers, and restore the selection."""
     selected, active = set(viewer.layers.selection), viewer.layers.selection.active
     with programmatic_selection():
-        viewer.add_layer(layer)
+        viewer.layers.insert(place, layer)
         viewer.layers.selection = selected
         viewer.layers.selection.active = active

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+#: Blendings that mix a layer with those below it: a result on top of its source would be mixed
+#: with the noisy source.
+MIXING = ("additive", "minimum", "multiplicative")
 #: Arguments that a result does not take from its source.
 _NOT_COPIED = {"name", "multiscale", "locked_data_level", "visible", "metadata"}
 #: Arguments of the 3-D view that are dropped where the number of axes changes.
@@ -39,6 +42,18 @@ class LayerStyle:
         _, state, _ = layer.as_layer_data_tuple()
         arguments = {key: value for key, value in state.items() if key not in _NOT_COPIED}
         return cls(layer.name, dict(layer.metadata), arguments, layer.contrast_limits_range)
+
+    def at_voxel(self, start: Sequence[int]) -> LayerStyle:
+        """Return the style of a part of the image that begins at a voxel."""
+        from napari.utils.transforms import Affine
+
+        old, ndim = self.arguments, len(self.arguments["scale"])
+        transform = Affine(
+            **{name: old[name] for name in ("scale", "rotate", "shear", "translate")}
+        )
+        moved = {"translate": tuple(transform(list(start)[:ndim]))}
+        kept = {key: value for key, value in old.items() if key not in _VIEW_3D}
+        return replace(self, arguments=kept | moved)
 
     def with_axis(
         self, name: str, positions: Sequence[float], unit: str = "dimensionless"
@@ -83,7 +98,8 @@ class LayerStyle:
     def as_map(self, highest: float) -> LayerStyle:
         """Return the style of a map of values from 0 to ``highest``, without colour channels."""
         own = {"colormap": "viridis", "contrast_limits": (0.0, highest), "gamma": 1.0, "rgb": False}
-        return replace(self, arguments={**self.arguments, **own}, contrast_range=(0.0, highest))
+        arguments = {**self.arguments, **own, **self._covering()}
+        return replace(self, arguments=arguments, contrast_range=(0.0, highest))
 
     def as_vectors(self, width: float) -> LayerStyle:
         """Return the style of vectors of a given width [voxel], with the same transforms."""
@@ -97,7 +113,17 @@ class LayerStyle:
     def as_difference(self, limit: float) -> LayerStyle:
         """Return the style of a difference image: zero is the middle of the grey scale."""
         own = {"colormap": "gray", "contrast_limits": (-limit, limit), "gamma": 1.0, "rgb": False}
-        return replace(self, arguments={**self.arguments, **own}, contrast_range=(-limit, limit))
+        arguments = {**self.arguments, **own, **self._covering()}
+        return replace(self, arguments=arguments, contrast_range=(-limit, limit))
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether a layer of this style is mixed with those below it."""
+        return str(self.arguments["blending"]) in MIXING
+
+    def _covering(self) -> dict[str, str]:
+        """Return a blending that covers the layers below, where that of the style mixes."""
+        return {"blending": "translucent_no_depth"} if self.is_mixed else {}
 
 
 def _with_first_axis(matrix: Any) -> Any:

@@ -11,8 +11,10 @@ from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.overlay.coalescing_queue import CoalescingQueue, Work
 from napari_diffusion.ui.overlay.visible_region import Part, camera
+from napari_diffusion.ui.qt.canvas import canvases, make_current
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Undocked
@@ -55,8 +57,8 @@ class Overlay:
     get_part
         Returns the part on screen, ``None`` where there is none.
     report
-        Called with ``None`` when a computation begins, with a `Shown` when its picture is shown, or
-        with its error.
+        Called with ``None`` when a computation begins, with a `Shown` when its picture is shown,
+        with its error, or with a sentence that says why nothing is computed.
     on_deleted
         Called when the user has deleted the layer without its image, or has closed the dock.
     style
@@ -69,7 +71,7 @@ class Overlay:
         title: str,
         compute: Callable[[Settings, Part, TaskControl], PreviewImage],
         get_part: Callable[[], Part | None],
-        report: Callable[[Shown | Exception | None], None],
+        report: Callable[[Shown | Exception | str | None], None],
         on_deleted: Callable[[], None],
         **style: Any,
     ) -> None:
@@ -79,7 +81,9 @@ class Overlay:
         self._layer: Any = None
         self._source: Any = None
         self._shown_part: Part | None = None
-        self._on = self._hidden = False
+        self._picture: Any = None
+        self._canvases: list[Any] = []
+        self._on = self._held = False
         self._queue = CoalescingQueue()
         parent, viewer = context.parent, context.viewer
         self._refresh_timer = single_shot(parent, REFRESH_DELAY_MS, self._request)
@@ -88,7 +92,7 @@ class Overlay:
         # napari has to show a new layer before others are moved.
         self._raise_timer = single_shot(parent, 0, self._raise)
         context.settings_changed.connect(self.refresh)
-        for name in ("point", "order", "ndisplay"):
+        for name in ("point", "order", "ndisplay", "margin_left", "margin_right"):
             getattr(viewer.dims.events, name).connect(self._moved)
         camera(viewer).events.center.connect(self._panned)
         viewer.layers.events.removed.connect(self._removed)
@@ -117,8 +121,7 @@ class Overlay:
 
     def switch(self, on: bool) -> None:
         """Begin or cease to follow the view."""
-        # Not hidden any more: a button that is disabled while it is held down emits no release.
-        self._on, self._hidden = on, False
+        self._on = on
         if on:
             self.refresh()
         else:
@@ -126,29 +129,28 @@ class Overlay:
             self._queue.drop()
             self.remove()
 
-    def hide(self, hidden: bool) -> None:
-        """Hide the layer for a moment, or show it again; meanwhile nothing is computed or added.
+    def hold(self, held: bool) -> None:
+        """Compute and add nothing for a while, or begin again; the layer stays as it is.
 
         A layer that was added hidden just after a change to 3-D ended napari with a fault in OpenGL
         (software rendering; vispy 0.17).
         """
-        self._hidden = hidden
-        if self._layer is not None:
-            self._layer.visible = not hidden
-        if not hidden:
+        self._held = held
+        if not held:
             self.refresh()
 
     @slot
     def refresh(self) -> None:
         """Compute the picture again after `REFRESH_DELAY_MS`."""
-        if self._on and not self._hidden and not self._refresh_timer.isActive():
+        if self._on and not self._held and not self._refresh_timer.isActive():
             self._refresh_timer.start()
 
     def remove(self) -> None:
         """Remove the layer from the viewer."""
-        layer, self._layer, self._shown_part = self._layer, None, None
+        layer, self._layer, self._shown_part, self._picture = self._layer, None, None, None
         self._follow_source(None)
         if layer is not None and layer in self._context.viewer.layers:
+            make_current(self._canvases)
             self._context.viewer.layers.remove(layer)
 
     @slot
@@ -171,6 +173,10 @@ class Overlay:
         if self._layer is not None and self._is_off_screen():
             self.remove()
         self.refresh()
+
+    def _place(self, layers: Any) -> int:
+        """Return the index in the list of layers for the layer: above all images."""
+        return index_above(layers, lambda layer: bare(layer) is not self._layer)
 
     def _is_off_screen(self) -> bool:
         """Whether the image is not on screen any more.
@@ -204,8 +210,10 @@ class Overlay:
     def _raise(self) -> None:
         """Move the layer above the result of a run, which would hide later changes of it."""
         layers = self._context.viewer.layers
-        if self._layer is not None and self._layer in layers and layers[-1] is not self._layer:
-            layers.move(layers.index(self._layer), len(layers))
+        if self._layer is not None and self._layer in layers:
+            place, target = layers.index(self._layer), self._place(layers)
+            if target not in (place, place + 1):
+                layers.move(place, target)
 
     @slot
     def _handle_deletion(self) -> None:
@@ -228,7 +236,10 @@ class Overlay:
         if part is None:
             self._fail(ValueError("The chosen layer is not on screen here."))
             return
-        source, compute = context.layer, self._compute
+        source = context.layer
+        if self._is_needless(settings):
+            return
+        work = self._work(source, settings, part)
         self._report(None)
 
         def done(preview: PreviewImage) -> Work | None:
@@ -238,19 +249,29 @@ class Overlay:
             if preview.region is not None:
                 whole = part.whole and preview.region == part.region
                 shown = replace(part, region=preview.region, whole=whole)
-            self._show(source, shown, preview.picture)
+            self._shown_part, self._picture = shown, preview.picture
+            self._display(source)
             self._report(Shown(shown, preview))
             refine = preview.refine
             return None if refine is None else lambda control: refine(control.cancel)
 
-        self._queue.request(lambda control: compute(settings, part, control), done, self._fail)
+        self._queue.request(work, done, self._fail)
+
+    def _is_needless(self, settings: Settings) -> bool:
+        """Whether nothing is to be computed for these settings."""
+        return False
+
+    def _work(self, source: Any, settings: Settings, part: Part) -> Work:
+        """Return the function that computes the picture; it is called in a thread."""
+        compute = self._compute
+        return lambda control: compute(settings, part, control)
 
     def _is_current(self, source: Any, settings: Settings) -> bool:
         """Whether a picture is still to be shown.
 
         Since its request, the layer may have been deleted, exchanged or given other data.
         """
-        if not self._on or self._hidden or source is not self._context.layer:
+        if not self._on or self._held or source is not self._context.layer:
             return False
         return source in self._context.viewer.layers and array_of(source) is settings.image
 
@@ -258,25 +279,40 @@ class Overlay:
         self.remove()
         self._report(error)
 
-    def _show(self, source: Any, part: Part, picture: Any) -> None:
-        """Show a picture, in the existing layer where it fits, so that nothing flickers."""
+    def _arranged(self, source: Any, part: Part, picture: Any) -> tuple[Part, Any]:
+        """Return the part and the picture that the layer gets."""
+        return part, picture
+
+    def _display(self, source: Any) -> None:
+        """Show the picture, in the existing layer where it fits, so that nothing flickers."""
+        assert self._shown_part is not None
+        shown_part, whole_picture = self._shown_part, self._picture
+        part, picture = self._arranged(source, shown_part, whole_picture)
         names = ("scale", "rotate", "shear", "affine", "units", "axis_labels")
         transform = {name: getattr(source, name) for name in names}
         layer = self._layer
         if (
             layer is not None
             and self._source is source
-            and layer.data.shape == picture.shape
+            and layer.data.ndim == picture.ndim
+            and layer.data.dtype == picture.dtype
+            and layer.blending == self._blending(source)
             and all(_same(getattr(layer, name), value) for name, value in transform.items())
         ):
             layer.data = picture
             layer.translate = part.translate_for(source)
         else:
             self.remove()
+            self._shown_part, self._picture = shown_part, whole_picture
             self._layer = self._new_layer(source, part, picture, transform)
-            self._context.add_auxiliary_layer(self._layer)
+            # Kept for the removal: the dock may be closed by then, and in no window any more.
+            self._canvases = canvases(self._context.parent)
+            self._context.add_auxiliary_layer(self._layer, self._place)
             self._follow_source(source)
-        self._shown_part = part
+
+    def _blending(self, source: Any) -> str:
+        """Return the blending of the layer."""
+        return "translucent_no_depth"
 
     def _new_layer(self, source: Any, part: Part, picture: Any, transform: dict[str, Any]) -> Any:
         from napari.layers import Image
@@ -292,8 +328,9 @@ class Overlay:
             name=f"{source.name} [{self._title}]",
             translate=part.translate_for(source),
             rgb=rgb,
-            blending="translucent_no_depth",
+            blending=self._blending(source),
             interpolation2d=source.interpolation2d,
+            projection_mode=getattr(source, "projection_mode", "none"),
             **transform,
             **({} if rgb else style | self._style),
         )
@@ -304,6 +341,7 @@ class Overlay:
         if not self._style:
             style = ("contrast_limits", "gamma", "colormap")
             reconnect(self._source, source, style, self._copy_style)
+        reconnect(self._source, source, ("blending", "projection_mode"), self.refresh)
         self._source = source
 
     @slot
@@ -317,6 +355,19 @@ class Overlay:
             self._layer.contrast_limits = self._source.contrast_limits
             self._layer.gamma = self._source.gamma
             self._layer.colormap = self._source.colormap
+
+
+def index_above(layers: Any, counts: Callable[[Any], bool]) -> int:
+    """Return the index in a list of layers above all images for which ``counts`` is true.
+
+    Vectors, labels and shapes do not count. Without such an image, it is the top of the list.
+    """
+    pictures = [
+        index
+        for index, layer in enumerate(layers)
+        if hasattr(layer, "interpolation2d") and counts(layer)
+    ]
+    return pictures[-1] + 1 if pictures else len(layers)
 
 
 def _same(one: Any, other: Any) -> bool:

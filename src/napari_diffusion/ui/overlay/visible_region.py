@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.ui.layers.axes import shape_of
+from napari_diffusion.ui.layers.positions import data_position
 
 #: Factor by which the side of a box in 3-D view is shorter than the maximum side in 2-D view.
 BOX_SHARE = 4
 BOX = "box"
+#: Maximum number of planes of a thick slice.
+MAX_PLANES = 64
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Part:
 def position(viewer: Any, layer: Any) -> list[int] | None:
     """Return the voxel of a layer at the sliders of a viewer; ``None`` outside the layer."""
     shape = shape_of(layer)[: layer.ndim]
-    point = np.rint(_data_position(viewer, layer, viewer.dims.point)).astype(int)
+    point = np.rint(data_position(viewer, layer, viewer.dims.point)).astype(int)
     shown = displayed(viewer, layer)
     for axis, (p, n) in enumerate(zip(point, shape, strict=True)):
         if axis not in shown and not 0 <= p < n:
@@ -63,7 +66,12 @@ def displayed(viewer: Any, layer: Any) -> tuple[int, ...]:
 
 
 def on_screen(
-    viewer: Any, layer: Any, largest: int, cut: int | str = BOX, plane_index: int = 0
+    viewer: Any,
+    layer: Any,
+    largest: int,
+    cut: int | str = BOX,
+    plane_index: int = 0,
+    bounds: tuple[slice, ...] | None = None,
 ) -> Part | None:
     """Return the part of a layer that is on screen, ``None`` where there is none.
 
@@ -77,25 +85,71 @@ def on_screen(
     cut, plane_index
         In 3-D view: ``"box"`` for a box in the middle of the volume, or the axis and the voxel of a
         plane.
+    bounds
+        Box of the array that the part must not leave; ``None`` for the whole array.
+
+    Raises
+    ------
+    ValueError
+        When the plane on screen lies outside ``bounds``, or when a thick slice has more than
+        `MAX_PLANES` planes.
     """
     voxel, shown = position(viewer, layer), displayed(viewer, layer)
     shape = shape_of(layer)
     if voxel is None or 0 in shape or len(shown) < min(2, layer.ndim):
         return None
+    box = bounds or tuple(slice(0, n) for n in shape)
     region = [slice(p, p + 1) for p in voxel] + [slice(0, n) for n in shape[layer.ndim :]]
+    for axis, planes in planes_on_screen(viewer, layer, shown).items():
+        region[axis] = planes
     solid = len(shown) == 3
     side = max(1, largest // BOX_SHARE) if solid and cut == BOX else largest
-    middle = [n // 2 for n in shape] if solid else _view_centre(viewer, layer, voxel, shown)
+    middle = [(b.start + b.stop) // 2 for b in box]
+    if not solid:
+        middle = _view_centre(viewer, layer, voxel, shown)
     whole = True
     for axis in shown:
+        low, high = box[axis].start, box[axis].stop
         if solid and axis == cut:
             plane = min(plane_index, shape[axis] - 1)
             region[axis] = slice(plane, plane + 1)
             continue
-        start = min(max(0, middle[axis] - side // 2), max(0, shape[axis] - side))
-        region[axis] = slice(start, min(start + side, shape[axis]))
-        whole &= side >= shape[axis]
+        start = min(max(low, middle[axis] - side // 2), max(low, high - side))
+        region[axis] = slice(start, min(start + side, high))
+        whole &= region[axis] == slice(0, shape[axis])
+    if any(a.start >= b.stop or a.stop <= b.start for a, b in zip(region, box, strict=True)):
+        raise ValueError("This slice lies outside the region.")
     return Part(tuple(region), whole, tuple(middle))
+
+
+def planes_on_screen(viewer: Any, layer: Any, shown: tuple[int, ...]) -> dict[int, slice]:
+    """Return the planes of a thick slice, for each axis that is not displayed.
+
+    The dictionary is empty for a layer that shows a single plane.
+
+    Raises
+    ------
+    ValueError
+        When there are more than `MAX_PLANES` planes.
+    """
+    dims = viewer.dims
+    if str(getattr(layer, "projection_mode", "none")) == "none" or not any(dims.thickness):
+        return {}
+    point, shape = np.array(dims.point, float), shape_of(layer)
+    ends = (point - np.array(dims.margin_left), point + np.array(dims.margin_right))
+    corners = np.rint([data_position(viewer, layer, end) for end in ends])
+    low, high = corners.min(0), corners.max(0)
+    planes = {}
+    for axis in range(layer.ndim):
+        if axis not in shown and high[axis] >= 0 and low[axis] < shape[axis]:
+            planes[axis] = slice(max(int(low[axis]), 0), min(int(high[axis]) + 1, shape[axis]))
+    count = max((part.stop - part.start for part in planes.values()), default=1)
+    if count > MAX_PLANES:
+        raise ValueError(
+            f"The thick slice on screen has {count} planes; a preview has at most {MAX_PLANES}. "
+            "Reduce the thickness of the slice."
+        )
+    return planes
 
 
 def _view_centre(viewer: Any, layer: Any, voxel: list[int], shown: tuple[int, ...]) -> list[int]:
@@ -105,25 +159,15 @@ def _view_centre(viewer: Any, layer: Any, voxel: list[int], shown: tuple[int, ..
     axes, centre = viewer.dims.displayed[-count:], tuple(camera(viewer).center)[-count:]
     for axis, value in zip(axes, centre, strict=True):
         world[axis] = value
-    middle = np.rint(_data_position(viewer, layer, world))
+    middle = np.rint(data_position(viewer, layer, world))
     return [int(m) if i in shown and np.isfinite(m) else voxel[i] for i, m in enumerate(middle)]
-
-
-def _data_position(viewer: Any, layer: Any, world: Any) -> Any:
-    """Return the position in a layer's array [voxel] of a point in the viewer.
-
-    The point is in the common units of all layers, where they have such units.
-    """
-    ahead = viewer.dims.ndim - layer.ndim
-    point = np.array(world, float)[ahead:]
-    common = getattr(viewer.layers.extent, "units", None)  # napari 0.9 and later
-    units = () if common is None else zip(common[ahead:], layer.units, strict=True)
-    for axis, (old, new) in enumerate(units):
-        if old != new and old.is_compatible_with(new):
-            point[axis] *= (1 * old).to(new).magnitude
-    return layer.world_to_data(point)
 
 
 def camera(viewer: Any) -> Any:
     """Return the camera of a viewer, an attribute of its scene since napari 0.9."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def grid(viewer: Any) -> Any:
+    """Return the grid of a viewer, an attribute of its canvas since napari 0.9."""
+    return viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid

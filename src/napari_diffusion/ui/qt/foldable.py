@@ -26,6 +26,8 @@ class Foldable(Container):  # type: ignore[type-arg]
 
     #: The box was opened (true) or closed (false).
     toggled = Signal(bool)
+    #: The box was opened; the signal carries the box.
+    opened = Signal(object)
 
     def __init__(
         self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = ""
@@ -34,7 +36,7 @@ class Foldable(Container):  # type: ignore[type-arg]
         self.button = PushButton(tooltip=tooltip)
         self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
         self.body = Container(widgets=widgets, labels=labels)
-        self.body.margins = (8, 0, 0, 4)
+        self.body.margins = (4, 0, 0, 4)
         super().__init__(widgets=[self.button, self.body], labels=False)
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
@@ -56,6 +58,8 @@ class Foldable(Container):  # type: ignore[type-arg]
         self._open = not self._open
         self._show()
         self.toggled.emit(self._open)
+        if self._open:
+            self.opened.emit(self)
 
     def _show(self) -> None:
         self.button.text = f"{'▾' if self._open else '▸'}  {self._title}"

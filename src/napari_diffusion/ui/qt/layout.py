@@ -6,12 +6,33 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FileEdit, Label, Widget
+from magicgui.widgets import ComboBox, Container, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QWidget
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QScrollArea,
+    QSizePolicy,
+    QWidget,
+)
 
+from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.timers import single_shot
+from napari_diffusion.ui.qt.wheel import WheelGuard
+
+#: Time for the layouts to be updated after a drawer was opened [ms].
+REVEAL_MS = 500
 #: Minimum height of the scroll area, and thereby of the dock [pixel].
 MIN_HEIGHT = 120
+#: Minimum width: all drawers fit, so that nothing moves sideways when one is opened [pixel].
+MIN_WIDTH = 318
 #: Left and right border of a scroll area in napari's theme, together [pixel].
 BORDER = 2
 #: Margins of a container inside another one [pixel].
@@ -35,6 +56,44 @@ class VerticalScrollArea(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWidget(content)
+        self._wheel_guard = WheelGuard(self)
+        self._revealed: tuple[QWidget, QWidget] | None = None
+        self._reveal_ends = single_shot(self, REVEAL_MS, self._forget_revealed)
+        bar = self.verticalScrollBar()
+        assert bar is not None
+        bar.rangeChanged.connect(self._scroll_to_revealed)
+        self.guard()
+
+    def guard(self) -> None:
+        """Keep the mouse wheel from changing values; call it when controls were added."""
+        content = self.widget()
+        assert content is not None
+        self._wheel_guard.guard(content)
+
+    def reveal(self, header: QWidget, body: QWidget) -> None:
+        """Scroll until a widget that is about to grow is visible, and first of all its header.
+
+        Its size is known only after the layouts around it, one after the other, have been updated.
+        """
+        self._revealed = header, body
+        self._reveal_ends.start()
+        self._scroll_to_revealed()
+
+    @slot
+    def _scroll_to_revealed(self) -> None:
+        if self._revealed is not None:
+            header, body = self._revealed
+            self.ensureWidgetVisible(body, 0, 0)
+            self.ensureWidgetVisible(header, 0, 0)
+
+    @slot
+    def _forget_revealed(self) -> None:
+        self._revealed = None
+
+    def wheelEvent(self, a0: QWheelEvent | None) -> None:
+        """Scroll; the user has taken over."""
+        self._forget_revealed()
+        super().wheelEvent(a0)
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
         """Update the geometry when the content needs another width."""
@@ -57,7 +116,7 @@ class VerticalScrollArea(QScrollArea):
         assert content is not None
         assert bar is not None
         width = content.minimumSizeHint().width() + bar.sizeHint().width() + BORDER
-        return QSize(width, MIN_HEIGHT)
+        return QSize(max(width, MIN_WIDTH), MIN_HEIGHT)
 
     def sizeHint(self) -> QSize:
         """Return the minimum width and the content's height."""
@@ -83,6 +142,33 @@ def wrapping_label(text: str = "") -> Label:
     return label
 
 
+def heading(text: str, tooltip: str = "") -> Label:
+    """Return the heading of a block of controls."""
+    label = Label(value=text, tooltip=tooltip)
+    label.native.setStyleSheet("font-weight: bold; padding-top: 4px;")
+    return label
+
+
+def reserve_height(row: Container[Any], model: QWidget) -> None:
+    """Make a horizontal container always as high as a widget, whatever it shows.
+
+    Parameters
+    ----------
+    row
+        A horizontal container.
+    model
+        A widget of the height to reserve; it becomes an invisible part of the row. It follows the
+        theme and the font, which a number of pixels would not.
+    """
+    policy = model.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    model.setSizePolicy(policy)
+    model.setFixedWidth(0)
+    model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    row.native.layout().insertWidget(0, model)
+    model.hide()
+
+
 def keep_narrow(box: ComboBox, letters: int = 8) -> None:
     """Shorten long entries of a combo box to ``letters`` characters: they would widen the dock."""
     box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -90,12 +176,17 @@ def keep_narrow(box: ComboBox, letters: int = 8) -> None:
     box.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
-def align_labels(form: Container[Any]) -> None:
-    """Give all labels of a container the width of the widest.
+def align_labels(container: Container[Any]) -> None:
+    """Give all labels of a container the width of the widest; do the same inside it.
 
     magicgui measures them too early, before the theme has set their font.
     """
-    labels = [label for widget in form for label in [_label_of(widget)] if label is not None]
+    for widget in container:
+        if isinstance(widget, Container):
+            align_labels(widget)
+    labels = [label for widget in container if (label := _label_of(widget)) is not None]
+    if not container.labels or not labels:
+        return
     for label in labels:
         label.ensurePolished()
         label.setMinimumWidth(0)  # the size hint is never below the minimum
@@ -105,29 +196,109 @@ def align_labels(form: Container[Any]) -> None:
         label.setFixedWidth(width)
 
 
-def set_tab_order(container: Container[Any]) -> None:
-    """Make Tab visit the widgets of a container from top to bottom.
+def put_label_above(widget: Widget, *beside: Widget) -> None:
+    """Put the label of a widget above it: beside it, the two would be wider than a narrow dock.
+
+    Parameters
+    ----------
+    widget
+        A widget in a container with labels. An empty label takes no place.
+    beside
+        Widgets that are moved into the line of the label, to its right.
+    """
+    label, layout = _label_of(widget), widget.native.parentWidget().layout()
+    if label is None or not isinstance(layout, QHBoxLayout):
+        return
+    layout.setDirection(QHBoxLayout.Direction.TopToBottom)
+    layout.setSpacing(0)
+    label.setVisible(bool(label.text().strip()))
+    label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    line = QHBoxLayout()
+    line.addWidget(label)
+    line.addStretch(1)
+    for part in beside:
+        line.addWidget(part.native)
+    layout.insertLayout(0, line)
+
+
+def set_tab_order(top: QWidget) -> None:
+    """Make Tab visit the widgets inside another one from top to bottom.
 
     Qt's default is the order in which they were constructed.
     """
-    tab_focus = Qt.FocusPolicy.TabFocus
-    stops = [native for native in _natives(container) if native.focusPolicy() & tab_focus]
-    for before, after in itertools.pairwise(stops):
+    for before, after in itertools.pairwise(tab_stops(top)):
         QWidget.setTabOrder(before, after)
 
 
+def tab_stops(top: QWidget) -> list[QWidget]:
+    """Return the widgets inside another one that Tab visits, from top to bottom."""
+    tab_focus = Qt.FocusPolicy.TabFocus
+    return [native for native in _leaves(top) if native.focusPolicy() & tab_focus]
+
+
+def name_controls(top: QWidget) -> None:
+    """Name the controls inside a widget for screen readers: buttons by text, others by label.
+
+    A control that has a name keeps it. One without a label has the first sentence of its tooltip.
+    """
+    for native in tab_stops(top):
+        if not native.accessibleName() and not isinstance(native, QAbstractButton):
+            tooltip = native.toolTip() or getattr(native.parentWidget(), "toolTip", str)()
+            name = _label_before(native, top) or tooltip.partition(".")[0]
+            native.setAccessibleName(name)
+
+
+def name_parts(native: QWidget, name: str, tooltip: str) -> None:
+    """Give a control and its parts, such as slider and number, a name and a tooltip."""
+    for part in (native, *native.findChildren(QWidget)):
+        if isinstance(part, QAbstractSlider | QAbstractSpinBox):
+            part.setToolTip(tooltip)
+            part.setAccessibleName(name)
+
+
+def _label_before(native: QWidget, top: QWidget) -> str:
+    """Return the text of the label in the row of a control, empty without one."""
+    inner: QWidget | None = native
+    while inner is not None and inner is not top:
+        outer = inner.parentWidget()
+        layout = None if outer is None else outer.layout()
+        first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
+        line = None if first is None else first.layout()
+        if line is not None:  # the label is above
+            first = line.itemAt(0)
+        label = None if first is None else first.widget()
+        if isinstance(label, QLabel) and label.text().strip():
+            return label.text()
+        inner = outer
+    return ""
+
+
 def _label_of(widget: Any) -> QLabel | None:
-    """Return the Qt label that magicgui has put before a widget; ``None`` without a label."""
+    """Return the Qt label beside a widget, which magicgui has put there; ``None`` without one."""
     layout = widget.native.parentWidget().layout()
     first = layout.itemAt(0) if isinstance(layout, QHBoxLayout) else None
     label = None if first is None else first.widget()
     return label if isinstance(label, QLabel) else None
 
 
-def _natives(container: Any) -> Iterator[QWidget]:
-    """Yield the Qt widgets of a container and of the containers in it, from top to bottom."""
-    for widget in container:
-        if isinstance(widget, Container | FileEdit):
-            yield from _natives(widget)
-        else:
-            yield widget.native
+def _leaves(native: QWidget) -> Iterator[QWidget]:
+    """Yield the widgets without a layout inside another one, from top to bottom."""
+    content = native.widget() if isinstance(native, QScrollArea) else None
+    layout = native.layout()
+    if content is not None:
+        yield from _leaves(content)
+    elif layout is not None:
+        yield from _leaves_of(layout)
+    else:
+        yield native
+
+
+def _leaves_of(layout: QLayout) -> Iterator[QWidget]:
+    for index in range(layout.count()):
+        item = layout.itemAt(index)
+        assert item is not None
+        native, inner = item.widget(), item.layout()
+        if native is not None:
+            yield from _leaves(native)
+        elif inner is not None:
+            yield from _leaves_of(inner)

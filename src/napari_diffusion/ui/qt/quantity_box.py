@@ -37,6 +37,8 @@ class QuantitySpinBox(QDoubleSpinBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.digits = 6
+        #: Text in the place of the number while the number is not known; empty otherwise.
+        self.placeholder = ""
         self.setDecimals(310)
         # The mouse wheel scrolls the dock; only a box with the focus takes it.
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -57,6 +59,8 @@ class QuantitySpinBox(QDoubleSpinBox):
 
     def textFromValue(self, v: float) -> str:
         """Return the text for a value, with six digits where fewer would need an exponent."""
+        if self.placeholder:
+            return self.placeholder
         return f"{v:.{self.digits if abs(v) < 10**self.digits else 6}g}"
 
     def valueFromText(self, text: str | None) -> float:
@@ -67,6 +71,8 @@ class QuantitySpinBox(QDoubleSpinBox):
     def validate(self, input: str | None, pos: int) -> tuple[QValidator.State, str, int]:
         """Accept every finite number within the range that Python can read, such as ``1e-5``."""
         text = input or ""
+        if self.placeholder and self._without_unit(text) == self.placeholder:
+            return QValidator.State.Acceptable, text, pos
         if _THOUSANDS.match(text):  # 1,000 is ambiguous: the comma may separate decimals
             return QValidator.State.Intermediate, text, pos
         try:
@@ -185,7 +191,28 @@ class QuantityBox(RangedWidget[float]):
         )
         self.native.digits = digits
         if not arrows:
-            self.native.setButtonSymbols(QuantitySpinBox.ButtonSymbols.NoButtons)
+            self.hide_arrows()
+
+    def hide_arrows(self) -> None:
+        """Remove the step buttons, for a narrow place; the arrow keys still step."""
+        self.native.setButtonSymbols(QuantitySpinBox.ButtonSymbols.NoButtons)
+
+    @property
+    def placeholder(self) -> str:
+        """Text in the place of the number while the number is not known; empty otherwise."""
+        box: QuantitySpinBox = self.native
+        return box.placeholder
+
+    @placeholder.setter
+    def placeholder(self, text: str) -> None:
+        box: QuantitySpinBox = self.native
+        line = box.lineEdit()
+        assert line is not None
+        before, box.placeholder = box.placeholder, text
+        # A number that is being typed stays as it is.
+        is_typed = bool(before) and line.text() != f"{before}{box.suffix()}"
+        if text != before and not is_typed:
+            line.setText(f"{box.textFromValue(box.value())}{box.suffix()}")
 
     @property
     def unit(self) -> str:

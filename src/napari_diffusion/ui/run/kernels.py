@@ -116,7 +116,7 @@ def is_prepared(settings: Settings) -> bool:
 
 def warmup_message(settings: Settings) -> str:
     """Return the text to show while the kernels of a run are compiled."""
-    return f"Preparing {settings.model.title} for this computer, once; it takes some seconds."
+    return f"First use: compiling {settings.model.title} (once, about 10 s)…"
 
 
 def is_compiling() -> bool:

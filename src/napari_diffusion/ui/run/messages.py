@@ -10,27 +10,29 @@ from napari_diffusion.core.errors import SHARED_WORDS, DescribedError, Remedy
 _OPEN_LAYER = "open the file as a layer"
 #: Controls on screen for each remedy. Files are filtered by the box "Several layers or files".
 SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
-    Remedy.MASK_NAN: "use “leave, smooth around” for NaN under More options",
+    Remedy.MASK_NAN: "use “ignore, keep NaN” for NaN under Expert and history",
     Remedy.ALLOW_OVERWRITING: (
-        "check “Replace what is there” or choose another folder for the results"
+        "check “Overwrite existing files” or choose another folder for the results"
     ),
     Remedy.CHOOSE_ANOTHER_NAME: "choose another folder for the results",
     Remedy.WRITE_ANOTHER_FORMAT: f"{_OPEN_LAYER} and run it by itself",
-    Remedy.WRITE_FLOATING_POINT: "uncheck “Keep integer type”, under More options",
+    Remedy.WRITE_FLOATING_POINT: (
+        "uncheck “Output data type same as input”, under Expert and history"
+    ),
     Remedy.NAME_PLANES: f"{_OPEN_LAYER} and check there what to smooth along",
     Remedy.NAME_AXES: f"{_OPEN_LAYER} and run it by itself",
     Remedy.NAME_CHANNEL_AXIS: f"{_OPEN_LAYER} and run it by itself",
     Remedy.GIVE_VOXEL_SIZE: f"{_OPEN_LAYER} and set its voxel size there",
-    Remedy.GIVE_LABELS: "choose them in “Within labels”, under More options",
+    Remedy.GIVE_LABELS: "choose them in “Restrict to labels”, under Expert and history",
     Remedy.RESAMPLE_REGIONS: (
         "give both layers the same scale, translate, rotate, shear and affine, or choose other "
-        "labels in “Within labels”"
+        "labels in “Restrict to labels”"
     ),
     Remedy.ALLOW_MORE_MEMORY: (
         "filter a smaller region, keep fewer snapshots, or allow more in the preferences"
     ),
     Remedy.TAKE_FEWER_STAGES: (
-        "set a larger “Tolerance” or another “Scheme” under More options, or a shorter time"
+        "set a larger “Tolerance” or another “Scheme” under Expert and history, or a shorter time"
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The Run panel: plan, Run button, queue, progress, Cancel and status line."""
+"""The foot of a widget: status, progress, Run and Cancel, and the queue of runs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_diffusion.core.errors import DescribedError
-from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.qt.double_clicks import DoubleClicksIgnored
+from napari_diffusion.ui.qt.layout import bare_container, reserve_height, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.run.activity import Activity
 from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 
 #: The remaining time is shown once a run has lasted this long [s].
 MIN_ELAPSED_S = 1.0
+#: A run is shown in napari's activity dock once it has lasted this long [s].
+MIN_SHOWN_S = 0.5
 #: The remaining time is shown once a run has done this share of its work.
 MIN_FRACTION = 0.02
 #: Maximum number of errors of a batch in the status line; the tooltip lists all.
 MAX_ERRORS_SHOWN = 5
 #: Steps of the progress bar.
 BAR_STEPS = 1000
+CANCEL_TOOLTIP = "End what is running; nothing is added."
+#: The bar is between two buttons at times [pixel].
+MIN_BAR_WIDTH = 40
 RUN_TOOLTIP = "Filter in the background and add the result as a new layer."
 STOP_TOOLTIP = "End after the step under way and add what has been reached."
 NOTHING_TO_KEEP = "Nothing has been filtered yet that could be kept."
-PLAN_TOOLTIP = "How the run steps through diffusion time, and the memory that it takes in all."
+PLAN_TOOLTIP = "The duration is an estimate; it gets better with every run."
+#: napari's theme gives a disabled button a border, by which it would be larger.
+SAME_SIZE = "QPushButton { min-height: 20px; } QPushButton:disabled { border: 0px; }"
+MAIN_BUTTON = "font-weight: bold; min-height: 20px;"
 ERROR_STYLE = "border-left: 3px solid #d9534f; padding-left: 6px;"
 
 
@@ -86,33 +97,47 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = ReplaceableTask()
         self._queue: deque[QueuedRun] = deque()
+        self._refusal = ""
         self._reset_counts()
         self._current: QueuedRun | None = None
+        self._activity = Activity(self._cancel_current)
         self._began, self._waits_for_kernels, self._state = 0.0, False, Status()
         self.plan = wrapping_label()
-        self.plan.tooltip = PLAN_TOOLTIP
         self.button = PushButton(text="Run", tooltip=RUN_TOOLTIP)
+        self.button.native.setStyleSheet(MAIN_BUTTON)
         self.bar = ProgressBar(min=0, max=BAR_STEPS, value=0, visible=False)
         self.bar.native.setTextVisible(False)
-        self.cancel = PushButton(text="Cancel", tooltip="End what is running; nothing is added.")
-        self.stop = PushButton(text="Stop and keep", tooltip=STOP_TOOLTIP)
+        self.bar.native.setMinimumWidth(MIN_BAR_WIDTH)
+        self.cancel = PushButton(text="Cancel", tooltip=CANCEL_TOOLTIP, enabled=False)
+        self.cancel.native.setStyleSheet(SAME_SIZE)
+        self.stop = PushButton(text="Stop and keep", tooltip=STOP_TOOLTIP, visible=False)
         self.cancel_all = PushButton(
-            text="Cancel all", tooltip="End what is running and forget what waits."
-        )
-        buttons = (self.cancel, self.stop, self.cancel_all)
-        self.run_buttons = bare_container(
-            *buttons, layout="horizontal", labels=False, visible=False
+            text="Cancel all", tooltip="End what is running and forget what waits.", visible=False
         )
         self.status = wrapping_label()
+        self.result_place = bare_container(labels=False)
+        # Run and Cancel are at the very foot, and what varies in height is above them: they never
+        # move. The rows above them keep their height.
+        run_row = bare_container(self.button, self.cancel, layout="horizontal", labels=False)
+        run_row.native.layout().setStretch(0, 3)
+        run_row.native.layout().setStretch(1, 1)
+        parts = (self.plan, self.bar, self.stop, self.cancel_all)
+        progress_row = bare_container(*parts, layout="horizontal", labels=False)
+        reserve_height(progress_row, QPushButton("Run"))
+        status_row = bare_container(self.status, layout="horizontal", labels=False)
+        reserve_height(status_row, QLabel("\n"))
         super().__init__(
-            widgets=[self.plan, self.button, self.bar, self.run_buttons, self.status], labels=False
+            widgets=[self.result_place, status_row, progress_row, run_row], labels=False
         )
+        self.native.layout().setSpacing(2)
+        self._double_clicks = DoubleClicksIgnored(self.button.native)
         self.button.changed.connect(lambda: start())
         self.cancel.changed.connect(self._cancel_current)
         self.stop.changed.connect(self._stop_current)
         self.cancel_all.changed.connect(self._cancel_all)
         # The window may be closed during a run.
         when_destroyed(self.native, self._runs.drop)
+        when_destroyed(self.native, self._activity.close)
 
     @property
     def busy(self) -> bool:
@@ -170,15 +195,30 @@ class RunPanel(Container):  # type: ignore[type-arg]
             self.clear()
 
     def fail(self, error: Exception) -> None:
-        """Show an error as the status and as a napari notification."""
-        self._notify(Status(StatusKind.FAILED, screen_message(error)))
+        """Show an error as the status; where that is off the screen, as a notification, too."""
+        self._show_failure(Status(StatusKind.FAILED, screen_message(error)))
 
-    def _notify(self, status: Status) -> None:
-        """Show a status, and its text as a napari notification of an error."""
-        from napari.utils.notifications import show_error
-
+    def _show_failure(self, status: Status) -> None:
+        """Show the status of an error, and a notification while the panel is not on screen."""
         self.show_status(status)
-        show_error(status.text)
+        if not self.status.native.isVisible():
+            from napari.utils.notifications import show_error
+
+            show_error(status.text)
+
+    def show_plan(self, brief: str, details: str) -> None:
+        """Show what Run will take, in a few words and in full; the settings can be run."""
+        self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}".strip()
+        if self._refusal and self._state.text == self._refusal:
+            self.clear()  # a press of Run may have made it an error
+        self._refusal = ""
+
+    def refuse(self, error: Exception) -> None:
+        """Show why the settings on screen cannot be run."""
+        self.plan.value, self.plan.tooltip = "", ""
+        self._refusal = screen_message(error)
+        if not self.busy and not self.failed:
+            self.say(self._refusal, StatusKind.REFUSED)
 
     def _start_next(self) -> None:
         run = self._current = self._queue.popleft()
@@ -201,13 +241,14 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Show the buttons that apply to the current run and the queue."""
         run = self._current
         stoppable = run is not None and run.stoppable
-        self.bar.visible = self.run_buttons.visible = run is not None
+        self.bar.visible = self.cancel.enabled = run is not None
+        self.plan.visible = run is None
         self.stop.visible = stoppable
         self.stop.enabled = stoppable and not self._waits_for_kernels and not self._stopping
         self.stop.tooltip = NOTHING_TO_KEEP if self._waits_for_kernels else STOP_TOOLTIP
         self.cancel_all.visible = bool(self._queue)
         self.cancel_all.text = f"Cancel all {1 + self.queued}"
-        self.button.text = "Run" if run is None else "Run next"
+        self.button.text = "Run" if run is None else "Add to queue"
 
     def _show_kernel_wait(self, message: str) -> None:
         """Show that the current run waits for its kernels; an empty message ends the wait."""
@@ -228,9 +269,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
         elapsed, rest = time.monotonic() - self._began, ""
         if elapsed > MIN_ELAPSED_S and fraction > MIN_FRACTION:
             rest = f", about {duration(elapsed * (1 - fraction) / fraction)} left"
-        more = f"; {self.queued} more waiting" if self._queue else ""
+        more = f"; {self.queued} more queued" if self._queue else ""
         text = f"Filtering {self._current.name}… {fraction:.0%}{rest}{more}."
         self.say(text, StatusKind.RUNNING)
+        if elapsed > MIN_SHOWN_S:
+            # The last line: napari handles pending events in it.
+            self._activity.show(self._current.name, fraction)
 
     @slot
     def _cancel_current(self) -> None:
@@ -280,6 +324,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Return the current run, which ends, and forget it."""
         run, self._current = self._current, None
         assert run is not None
+        self._activity.close()
         return run
 
     def _continue(self, text: str, cancelled: bool = False) -> None:
@@ -334,6 +379,6 @@ class RunPanel(Container):  # type: ignore[type-arg]
         details = "\n".join([*map(str, self._folders), *self._errors])
         status = Status(StatusKind.FAILED, "\n".join(lines), details)
         if self._folders:
-            self._notify(status)
-        else:  # errors of layers have been shown as notifications already
+            self._show_failure(status)
+        else:  # errors of layers have been shown already
             self.show_status(status)

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from weakref import ref
 
 import numpy as np
 
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
 from napari_diffusion.ui.layers.new_layers import add_result
+from napari_diffusion.ui.layers.result_names import result_title, time_in_words
+from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_of_new_axis
 from napari_diffusion.ui.layers.style import LayerStyle
+from napari_diffusion.ui.layers.view_state import (
+    ViewState,
+    bare,
+    is_below_channels,
+    mixed_layers,
+    move_above,
+)
 from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun, duration
 from napari_diffusion.ui.run.settings import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
-from napari_diffusion.workflows import outputs
+from napari_diffusion.ui.values.layer_values import weak_reference
+from napari_diffusion.workflows import outputs, pace
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 
+#: Replaces settings by suggested ones, in the thread of a run.
+Choose = Callable[[Settings, TaskControl], Settings]
+HIDDEN = "the original is hidden, as its blending would mix both"
 #: Number of voxels from which the contrast limits of a difference are taken.
 LIMIT_SAMPLE = 1_000_000
 #: Fraction of these voxels inside the limits.
@@ -45,6 +60,16 @@ class RunResult(NamedTuple):
     seconds: float
 
 
+class ResultTarget(Protocol):
+    """Takes the record of a finished run: the result card."""
+
+    def make_room(self, source: Any) -> None:
+        """Remove the previous result of a layer if the user wants it replaced."""
+
+    def show_run(self, record: RunRecord, settings: Settings | None) -> None:
+        """Show a finished run; its settings are None where frames are missing."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run, independent of its layer, which may be renamed, changed or deleted in the meantime.
@@ -61,6 +86,14 @@ class Run:
         Maximum memory of the run [bytes], ``None`` for all that is free.
     style
         Style of the source layer.
+    source
+        The source layer, held weakly.
+    target
+        Takes the record of the run; None for nobody.
+    choose
+        Replaces the settings by suggested ones, in the thread of the run; None to keep them.
+    batch
+        The same object for all runs of a batch, None for a single run.
     """
 
     viewer: Any
@@ -68,6 +101,10 @@ class Run:
     outputs_request: OutputRequest
     limit: int | None
     style: LayerStyle
+    source: ref[Any]
+    target: ResultTarget | None = None
+    choose: Choose | None = None
+    batch: object = None
 
     @classmethod
     def of(
@@ -79,52 +116,106 @@ class Run:
         limit: int | None,
     ) -> Run:
         """Return a run on a layer, whose style is read now."""
-        return cls(viewer, settings, outputs_request, limit, LayerStyle.of(layer))
+        style = LayerStyle.of(layer)
+        if settings.region is not None:
+            style = style.at_voxel([part.start for part in settings.region])
+        return cls(viewer, settings, outputs_request, limit, style, ref(bare(layer)))
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
         return QueuedRun(self.style.name, self._work, self._show)
 
-    def _work(self, control: TaskControl) -> RunResult:
-        """Filter the image; called in a thread."""
-        problem, execution = self.settings.problem(), self.settings.execution
+    def _work(self, control: TaskControl) -> tuple[Run, RunResult]:
+        """Filter the image; called in a thread. Also return the run with its final settings."""
+        run = self
+        if self.choose is not None:
+            settings = self.choose(self.settings, control)
+            run = replace(self, settings=settings, choose=None)
+        return run, run._filter(control)
+
+    def _filter(self, control: TaskControl) -> RunResult:
+        execution, request = self.settings.execution, self.outputs_request
+        problem, run = self.settings.problem_and_run(request)
         # Refuse a run that cannot be done before waiting for its kernels.
-        outputs.describe_run(problem, self.outputs_request, execution, self.limit)
+        planned = outputs.plan_run(problem, request, execution, self.limit)
         wait_with_message(self.settings, control)
         began = time.monotonic()
-        result = outputs.run_with_outputs(
-            problem,
-            self.outputs_request,
+        result = run(
+            request,
             execution,
             progress=control.progress,
             cancel=control.cancel,
             stop=control.stop,
         )
+        seconds = time.monotonic() - began
+        if result.frame is None and len(result.times) == len(planned.times):
+            pace.SESSION.record(pace.work_of(problem, planned), seconds)
         limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
-        return RunResult(result, limit, time.monotonic() - began)
+        return RunResult(result, limit, seconds)
 
-    def _show(self, finished: RunResult) -> str:
+    def _show(self, answer: tuple[Run, RunResult]) -> str:
         """Add the layers of a run and return the text of the status line."""
-        result = finished.outputs
+        run, finished = answer
+        return run._add_layers(finished)
+
+    def _add_layers(self, finished: RunResult) -> str:
+        result, source = finished.outputs, self.source()
         stopped = result.frame is not None or len(result.times) < self.outputs_request.snapshots
+        source = source if source is not None and source in self.viewer.layers else None
+        if self.target is not None:
+            self.target.make_room(source)
+        before, known = ViewState.of(self.viewer), set(self.viewer.layers)
         notes = self._provenance(result, stopped)
-        self._add_residual(result, finished.residual_limit, notes)
+        if result.residual is not None:
+            add_residual(
+                self.viewer, result.residual, finished.residual_limit, self.style, self.title, notes
+            )
         self._add_maps(result, notes)
-        comment = self._add_directions(result, notes)
+        if self.style.is_mixed:  # the result would be mixed with the layers below it
+            for below in self.viewer.layers:
+                below.visible = below.visible and below in known
         layer = self._add_image(result, stopped, notes)
+        comment = self._add_directions(result, notes)  # above the image, which is opaque
+        added = [
+            ref(bare(new)) for new in self.viewer.layers if new not in known and new is not layer
+        ]
+        if source is not None:
+            before.hide(mixed for mixed in mixed_layers(self.viewer, source) if mixed is not layer)
+            if is_below_channels(self.viewer, source):
+                new = [each for each in self.viewer.layers if each not in known]
+                move_above(self.viewer, source, new)
+        if self.target is not None:
+            record = RunRecord(
+                viewer=self.viewer,
+                source=None if source is None else self.source,
+                layers=[*added, ref(bare(layer))],
+                before=before,
+                model=type(self.settings.model),
+                array=weak_reference(self.settings.image),
+                region=self.settings.region,
+                style=self.style,
+                title=self.title,
+                notes=notes,
+                batch=self.batch,
+            )
+            self.target.show_run(record, None if result.frame is not None else self.settings)
         verb = "Stopped" if stopped else "Done"
         note = outputs.impulse_note(result.replaced, math.prod(self.settings.image.shape))
         comment += f"; {note.removesuffix('.')}" if note else ""
+        comment += f"; {HIDDEN}" if before.hidden else ""
         return f"{verb} in {duration(finished.seconds)}: {layer.name}{comment}"
 
     @property
-    def _title(self) -> str:
-        return type(self.settings.model).title
+    def title(self) -> str:
+        """Words after the name of the source in the name of the result."""
+        return result_title(self.settings.recipe)
 
     def _provenance(self, result: Outputs, stopped: bool) -> dict[str, Any]:
         """Return the provenance of all layers of the run."""
         recipe, reached = self.settings.recipe, result.times[-1]
         notes: dict[str, Any] = {}
+        if self.settings.region is not None:
+            notes["region"] = [[part.start, part.stop] for part in self.settings.region]
         if stopped:
             stopped_at = {"time": reached, "frame": result.frame, "ordered": recipe.time}
             notes["stopped"] = stopped_at
@@ -132,18 +223,6 @@ class Run:
             if result.frame is None or self.settings.frames == 1:
                 recipe = replace(recipe, time=reached)
         return provenance(recipe, self.style.name, self.style.metadata) | notes
-
-    def _add_residual(self, result: Outputs, limit: float, notes: dict[str, Any]) -> None:
-        """Add the difference between the image and the result."""
-        if result.residual is None:
-            return
-        style, data = self.style.as_difference(limit), result.residual
-        if self.style.arguments["rgb"]:
-            # Differences have no colour: the channels become an axis with a slider.
-            style = style.with_axis("channel", (0, 1), self._unit_of_new_axis())
-            data = np.moveaxis(data, -1, 0)
-        title, notes = f"{self._title}, removed", notes | {"output": "removed"}
-        add_result(self.viewer, data, style, title, notes)
 
     def _add_maps(self, result: Outputs, notes: dict[str, Any]) -> None:
         """Add conductance and coherence."""
@@ -154,7 +233,7 @@ class Run:
             self._add_map("coherence", result.coherence, 1.0, notes)
 
     def _add_map(self, name: str, data: Any, highest: float, notes: dict[str, Any]) -> None:
-        style, title = self.style.as_map(highest), f"{self._title}, {name}"
+        style, title = self.style.as_map(highest), f"{self.title}, {name}"
         add_result(self.viewer, data, style, title, notes | {"output": name})
 
     def _add_directions(self, result: Outputs, notes: dict[str, Any]) -> str:
@@ -165,30 +244,23 @@ class Run:
         if not len(directions.positions):
             return f"; no directions: no place of their grid has a coherence of {MIN_COHERENCE}"
         width = VECTOR_WIDTH * directions.distance / min(directions.spacing)
-        style, title = self.style.as_vectors(width), f"{self._title}, directions"
+        style, title = self.style.as_vectors(width), f"{self.title}, directions"
         notes = notes | {"output": "directions"}
         add_result(self.viewer, directions.arrows(), style, title, notes, vectors=True)
         return ""
 
     def _add_image(self, result: Outputs, stopped: bool, notes: dict[str, Any]) -> Any:
         """Add the filtered image, or the stack of snapshots, and return the layer."""
-        ending = f" stopped at {result.times[-1]:.3g}" if stopped else ""
+        reached = time_in_words(result.times[-1], self.settings.recipe.unit)
+        ending = f" stopped at {reached}" if stopped else ""
         if not self.outputs_request.snapshots or result.frame is not None:
-            return add_result(self.viewer, result.image, self.style, self._title + ending, notes)
+            return add_result(self.viewer, result.image, self.style, self.title + ending, notes)
         positions = np.log10(result.times).tolist()
-        style = self.style.with_axis("diffusion time", positions, self._unit_of_new_axis())
-        title = f"{self._title}, {len(result.times)} snapshots{ending}"
+        unit = unit_of_new_axis(self.viewer, self.style)
+        style = self.style.with_axis("diffusion time", positions, unit)
+        title = f"{self.title}, {len(result.times)} snapshots{ending}"
         notes = notes | {"output": "snapshots", "times": list(result.times)}
         return add_result(self.viewer, result.image, style, title, notes)
-
-    def _unit_of_new_axis(self) -> str:
-        """Return the unit for a new first axis of the image: that of the viewer's axis there.
-
-        With any other unit, napari would ignore the units of all layers.
-        """
-        common = getattr(self.viewer.layers.extent, "units", None)
-        ndim = len(self.style.arguments["scale"])
-        return "dimensionless" if common is None or len(common) <= ndim else str(common[-ndim - 1])
 
 
 def symmetric_limit(difference: Any) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_diffusion.core import units
 from napari_diffusion.core.axes.names import time_axes
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem, unread_problem
 from napari_diffusion.models import Model
@@ -30,6 +32,9 @@ from napari_diffusion.ui.layers.axes import (
 )
 from napari_diffusion.ui.layers.labels import labels_on_grid
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
+from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows.outputs import OutputRequest, Outputs
+from napari_diffusion.workflows.region_run import RegionRun
 from napari_diffusion.workflows.warmup import brief
 
 
@@ -51,6 +56,9 @@ class Settings:
         Weight of each colour channel, as in `Geometry`.
     time_axes
         Axes of time; ``None`` where the names of the axes do not say.
+    region
+        Box of the image to filter, a slice for every axis; ``None`` for the whole image. The result
+        is that of the whole image in the box.
     """
 
     image: Any
@@ -59,6 +67,7 @@ class Settings:
     execution: Execution
     channel_weights: tuple[float | None, ...] | None = None
     time_axes: tuple[int, ...] | None = None
+    region: tuple[slice, ...] | None = None
 
     @property
     def model(self) -> Model:
@@ -83,6 +92,35 @@ class Settings:
         """Return the run on the image for a plan or a part; its labels are not read."""
         domain = Domain(labels=self.labels)
         return unread_problem(self.image, self.recipe, self.geometry, domain)
+
+    def problem_and_run(
+        self, request: OutputRequest, *, read: bool = True
+    ) -> tuple[Problem, Callable[..., Outputs]]:
+        """Return the problem to run, and the function that runs it.
+
+        The problem is that of the whole image, or that of the region with its surroundings. The
+        function takes the arguments of `run_with_outputs` without the problem. Without ``read``,
+        mask and labels are not read; the problem is then for a plan.
+        """
+        problem = self.problem() if read else self.unread_problem()
+        if self.region is None:
+            return problem, partial(outputs.run_with_outputs, problem)
+        part = RegionRun.of(problem, self.region, request, self.execution, read=read)
+        return part.problem, part.run
+
+    @property
+    def part(self) -> Any:
+        """The part of the image that the result covers."""
+        return self.image if self.region is None else self.image[self.region]
+
+    def part_problem(self) -> Problem:
+        """Return the run on the part of the image that the result covers, to measure that part."""
+        problem = self.problem()
+        if self.region is None:
+            return problem
+        block = HaloBlock.around(problem, self.region, [0] * len(problem.axes))
+        domain = Domain(labels=block.crop(problem.domain.labels), place=block.place())
+        return make_problem(self.part, self.recipe, self.geometry, domain)
 
     @cached_property
     def plan_of_kernels(self) -> Plan | None:

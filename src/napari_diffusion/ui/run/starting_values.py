@@ -19,10 +19,12 @@ from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
+from napari_diffusion.models import Model
 from napari_diffusion.ui.run.settings import Settings
 
-#: Side of the patch [voxel].
-PATCH_SIDE = 64
+#: Number of voxels of the patch: the first values and the first preview wait for its suggestion.
+#: Measured on the confocal sample: 0.27 s of processor time; 0.6 s for 32³ voxels, 1.7 s for 64³.
+PATCH_VOXELS = 24**3
 
 
 def start_sigma(spacing: Sequence[float]) -> float:
@@ -39,22 +41,53 @@ def central_patch(
 ) -> tuple[Any, list[int]]:
     """Read a patch from the middle of an image; also return its first voxel along every axis.
 
-    It has at most `PATCH_SIDE` voxels along ``axes``, one frame along other axes, and all channels.
+    It has the same length along all ``axes`` that are long enough, at most `PATCH_VOXELS` voxels,
+    one frame along other axes, and all channels.
     """
     ndim = len(image.shape)
+    side = patch_side([image.shape[axis] for axis in axes])
     channel = None if channel_axis is None else channel_axis % ndim
     index = []
     for axis, size in enumerate(image.shape):
-        length = size if axis == channel else min(size, PATCH_SIDE if axis in axes else 1)
+        length = size if axis == channel else min(size, side if axis in axes else 1)
         start = (size - length) // 2
         index.append(slice(start, start + length))
     return np.asarray(image[tuple(index)]), [part.start for part in index]
 
 
+def patch_side(sizes: Sequence[int]) -> int:
+    """Return the largest side of a patch of `PATCH_VOXELS` voxels in an image of these sizes."""
+    voxels, remaining = PATCH_VOXELS, len(sizes)
+    side = PATCH_VOXELS
+    for size in sorted(sizes):  # what a short axis leaves is for the longer ones
+        side = max(1, math.floor(voxels ** (1 / remaining) + 1e-9))
+        if size >= side:
+            break
+        voxels, remaining = voxels // max(size, 1), remaining - 1
+    return side
+
+
 def suggest_values(
-    settings: Settings, thorough: bool = False, cancel: CancelEvent | None = None
+    settings: Settings,
+    thorough: bool = False,
+    cancel: CancelEvent | None = None,
+    model: Model | str | None = None,
+    noise_reduction: float | None = None,
 ) -> nd.Suggestion:
     """Return a quick suggestion from the central patch, or a ``thorough`` one from the whole image.
+
+    Parameters
+    ----------
+    settings
+        Image, axes and model.
+    thorough
+        Whether to measure the whole image.
+    cancel
+        Event that ends the computation.
+    model
+        Model whose parameters are chosen, or ``"auto"``; by default that of the settings.
+    noise_reduction
+        Factor by which the noise shall fall, as in `nd.suggest`.
 
     Raises
     ------
@@ -76,5 +109,10 @@ def suggest_values(
         )
     recipe = replace(settings.recipe, nan="mask")
     problem = make_problem(sample, recipe, geometry, Domain(place=place))
-    options = SuggestionOptions(thorough=thorough, unit=settings.unit, time_axes=settings.time_axes)
-    return suggest_for([problem], settings.model, options, cancel)
+    options = SuggestionOptions(
+        thorough=thorough,
+        unit=settings.unit,
+        time_axes=settings.time_axes,
+        noise_reduction=noise_reduction,
+    )
+    return suggest_for([problem], settings.model if model is None else model, options, cancel)

@@ -13,6 +13,8 @@ class StatusKind(Enum):
     IDLE = auto()
     #: The answer to what the user did, such as copying the settings.
     NOTICE = auto()
+    #: Why the settings on screen cannot be run.
+    REFUSED = auto()
     #: Values are being suggested.
     SUGGESTING = auto()
     #: Kernels are compiled in the background.

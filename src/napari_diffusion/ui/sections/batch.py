@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, FileEdit, PushButton, Widget
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, PushButton, Widget
 from napari.layers import Image
 
 import napari_diffusion as nd
 from napari_diffusion import io
-from napari_diffusion.engine.execution import Execution
-from napari_diffusion.ui.layers.new_layers import auxiliary_layers
+from napari_diffusion.ui.layers.new_layers import auxiliary_layers, programmatic_selection
+from napari_diffusion.ui.layers.siblings import channels_of
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import bare_container
+from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import wait_with_message
 from napari_diffusion.ui.run.panel import QueuedRun
@@ -22,8 +23,29 @@ from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
-from napari_diffusion.workflows.file_run import files_of, filter_file, targets_of
+from napari_diffusion.ui.sections.batch_values import MEASURING, BatchValues, choose_for_layers
+from napari_diffusion.workflows.file_run import (
+    FileOptions,
+    files_of,
+    prepare_file,
+    run_file,
+    targets_of,
+)
+from napari_diffusion.workflows.file_values import (
+    MAX_SHARED,
+    ChooseValues,
+    suggested_for_each,
+    suggested_once,
+)
 from napari_diffusion.workflows.outputs import OutputRequest
+
+VALUES_TIP = (
+    "As above: the values on screen. Suggested for each: every image is measured by itself, with "
+    "all its time points. Suggested once for all: the images are measured together, of a folder "
+    f"at most {MAX_SHARED} of them."
+)
+CHANNELS_TIP = "Select every layer of the same file, size and place. Change the selection as usual."
+ONE_CHANNEL = "No other layer has the same file, size and place as this image."
 
 
 class BatchSection(Section):
@@ -31,13 +53,17 @@ class BatchSection(Section):
 
     Attributes
     ----------
+    values
+        Whether the values are those on screen, suggested for each image, or once for all.
+    channels, names
+        Button that selects all channels of the image, and the names of the selected layers.
     layers, files
         Buttons that filter the selected layers, and the files of a folder.
     source, target, replace
         Folder of the files, folder for the results, and whether to overwrite results.
     """
 
-    title = "Several layers or files"
+    title = "Batch"
     tooltip = "The settings above on every selected layer, or on every file of a folder."
 
     def make(self) -> list[Widget]:
@@ -47,16 +73,21 @@ class BatchSection(Section):
             "above."
         )
         self.layers = PushButton(text="Filter the selected layers", tooltip=tip)
+        choices = [(values.value, values) for values in BatchValues]
+        self.values = ComboBox(choices=choices, label="Values", tooltip=VALUES_TIP)
+        keep_narrow(self.values)
+        self.channels = PushButton(text="Select all channels of this image", tooltip=CHANNELS_TIP)
+        self.names = wrapping_label()
         folder = FileDialogMode.EXISTING_DIRECTORY
         tip = f"Every {_formats('and')} file in it is filtered."
         self.source = FileEdit(mode=folder, label="Folder", tooltip=tip)
         tip = "Another folder; results have the names of their sources."
-        self.target = FileEdit(mode=folder, label="Results to", tooltip=tip)
+        self.target = FileEdit(mode=folder, label="Output folder", tooltip=tip)
         for edit in (self.source, self.target):
             edit.choose_btn.text = "Choose…"
             edit.line_edit.tooltip = edit.choose_btn.tooltip = edit.tooltip
         self.replace = CheckBox(
-            text="Replace what is there", tooltip="Write over results of the same name."
+            text="Overwrite existing files", tooltip="Write over results of the same name."
         )
         tip = "One file after the other; what fails is listed at the end."
         self.files = PushButton(text="Filter the folder", tooltip=tip)
@@ -64,7 +95,18 @@ class BatchSection(Section):
         self.layers.changed.connect(self._filter_layers)
         self.files.changed.connect(self._filter_files)
         self.context.viewer.layers.selection.events.changed.connect(self._show_count)
-        return [self.layers, folders, self.replace, self.files]
+        self.channels.changed.connect(self._select_channels)
+        self.context.layer_changed.connect(self._show_count)
+        values_row = bare_container(self.values)
+        return [
+            values_row,
+            self.channels,
+            self.names,
+            self.layers,
+            folders,
+            self.replace,
+            self.files,
+        ]
 
     @slot
     def on_toggled(self, opened: bool) -> None:
@@ -85,9 +127,14 @@ class BatchSection(Section):
 
     @slot
     def _show_count(self) -> None:
-        if not self.box.open:
+        if not self.open:
             return
-        count = len(self._selected_layers())
+        selected = self._selected_layers()
+        count = len(selected)
+        self.names.value = ", ".join(layer.name for layer in selected)
+        channels = self._channels()
+        self.channels.enabled = len(channels) > 1
+        self.channels.tooltip = CHANNELS_TIP if len(channels) > 1 else ONE_CHANNEL
         self.layers.text = f"Filter {count} selected layer{'' if count == 1 else 's'}"
         self.layers.enabled = bool(count)
         if count:
@@ -95,33 +142,56 @@ class BatchSection(Section):
         else:
             self.layers.tooltip = "Select image layers in the list of layers first."
 
+    def _channels(self) -> list[Any]:
+        """Return the layers that are channels of the chosen image."""
+        layer = self.context.layer
+        return [] if layer is None else channels_of(layer, self.context.viewer.layers)
+
+    @slot
+    def _select_channels(self) -> None:
+        """Select all channels of the image in the list of layers, where they can be changed."""
+        with programmatic_selection():
+            self.context.viewer.layers.selection = set(self._channels())
+
     @slot
     def _filter_layers(self) -> None:
-        context, memory = self.context, Preferences.read().memory
+        context = self.context
         try:
             chosen = context.settings().with_copied_labels()
         except (TypeError, ValueError) as error:
             context.fail(error)
             return
+        batch: list[tuple[Any, Settings]] = []
         for layer in self._selected_layers():
-            settings = chosen
             try:
-                if layer is not context.layer:
-                    ndim = context.layer.ndim
-                    settings = Settings.of_layer(
-                        layer, chosen.recipe, chosen.execution, ndim, context.labels_layer
-                    ).with_copied_labels()
+                batch.append((layer, self._settings_of(layer, chosen)))
             except ValueError as error:
                 context.enqueue(_failing_run(layer.name, error))
-                continue
+        choose = choose_for_layers(
+            self.values.value,
+            [settings for _, settings in batch],
+            context.suggestion_options,
+            context.automatic,
+        )
+        memory, target, own = Preferences.read().memory, context.result_card, object()
+        for layer, settings in batch:
             run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
-            context.enqueue(run.queued_run())
+            context.enqueue(replace(run, choose=choose, target=target, batch=own).queued_run())
+
+    def _settings_of(self, layer: Any, chosen: Settings) -> Settings:
+        """Return the settings for a layer: those of the chosen image, with its own axes."""
+        context = self.context
+        if layer is context.layer:
+            return chosen
+        return Settings.of_layer(
+            layer, chosen.recipe, chosen.execution, context.layer.ndim, context.labels_layer
+        ).with_copied_labels()
 
     @slot
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
         try:
-            for path, name in ((source, "Folder"), (target, "Results to")):
+            for path, name in ((source, "Folder"), (target, "Output folder")):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.recipe(), files_of(source)
@@ -130,17 +200,27 @@ class BatchSection(Section):
             targets = targets_of(sources, target)
             if recipe.labels is not None:
                 raise ValueError(
-                    "Labels are of one image: choose none in “Within labels”, under More options, "
-                    "to filter a folder."
+                    "Labels are of one image. To filter a folder, choose none in “Restrict to "
+                    "labels”, under Expert and history."
                 )
             if not sources:
                 raise ValueError(f"There is no {_formats('or')} file in {source}.")
         except (TypeError, ValueError, OSError) as error:
             self.context.fail(error)
             return
-        overwrite = bool(self.replace.value)
+        options = FileOptions(execution=execution, overwrite=bool(self.replace.value))
+        choose = self._choose_for_files(sources)
         for file, result in zip(sources, targets, strict=True):
-            self.context.enqueue(_file_run(file, result, recipe, overwrite, execution, chosen))
+            self.context.enqueue(_file_run(file, result, recipe, options, chosen, choose))
+
+    def _choose_for_files(self, sources: list[Path]) -> ChooseValues | None:
+        """Return what chooses the values of each file; None for those on screen."""
+        options, automatic = self.context.suggestion_options, self.context.automatic
+        if self.values.value is BatchValues.AS_ABOVE:
+            return None
+        if self.values.value is BatchValues.EACH:
+            return suggested_for_each(options, automatic)
+        return suggested_once(sources, options, automatic)
 
 
 def _formats(conjunction: str) -> str:
@@ -162,9 +242,9 @@ def _file_run(
     source: Path,
     target: Path,
     recipe: nd.Recipe,
-    overwrite: bool,
-    execution: Execution,
+    options: FileOptions,
     chosen: Settings | None,
+    choose: ChooseValues | None,
 ) -> QueuedRun:
     """Return a run that filters a file.
 
@@ -176,16 +256,12 @@ def _file_run(
     def work(control: TaskControl) -> Any:
         if chosen is not None:
             wait_with_message(chosen, control)
-        return filter_file(
-            source,
-            target,
-            recipe,
-            execution=execution,
-            limit=memory,
-            overwrite=overwrite,
-            progress=control.progress,
-            cancel=control.cancel,
-        )
+        file_run = prepare_file(source, target, recipe, options)
+        if choose is not None:
+            control.say(MEASURING)
+            file_run = file_run.with_recipe(choose(file_run, control.cancel))
+            control.say("")
+        return run_file(file_run, limit=memory, progress=control.progress, cancel=control.cancel)
 
     return QueuedRun(
         source.name,

@@ -27,7 +27,7 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
     from 0 at the lower edge to 1 at the upper edge of the plot.
     """
 
-    #: The user has dragged the threshold to this gradient [intensity/length].
+    #: The user has dragged the threshold to this gradient, or clicked there [intensity/length].
     dragged = Signal(float)
 
     def __init__(self) -> None:
@@ -55,6 +55,7 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
         self._ends = (-1.0, 1.0)
         self.line.sigPositionChangeFinished.connect(self._fit)
         self.line.sigDragged.connect(lambda: self.dragged.emit(self.threshold))
+        self.scene().sigMouseClicked.connect(self._clicked)
 
     @property
     def threshold(self) -> float:
@@ -68,10 +69,14 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
         if not self.line.moving:
             self._fit()
 
+    def show_line(self, visible: bool) -> None:
+        """Show or hide the threshold and the diffusivity."""
+        for item in (self.line, self.curve):
+            item.setVisible(visible)
+
     def show_counts(self, counts: NDArray[Any], edges: NDArray[Any]) -> None:
         """Draw a histogram; an empty one hides the line and the curve."""
-        for item in (self.line, self.curve):
-            item.setVisible(bool(counts.size))
+        self.show_line(bool(counts.size))
         if not counts.size:
             self.bars.setData([0.1, 10.0], [0.0])
             for side in ("left", "bottom"):
@@ -84,6 +89,16 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
         self._ends = low, high = tuple(np.log10(edges[[0, -1]]).tolist())
         self.line.setBounds((low - DECADES_OUTSIDE, high + DECADES_OUTSIDE))
         self._fit()
+
+    @slot
+    def _clicked(self, event: Any) -> None:
+        """Move the line to a click of the left button on the plot."""
+        box = self.plotItem.vb
+        inside = box.sceneBoundingRect().contains(event.scenePos())
+        if event.button() != Qt.MouseButton.LeftButton or not inside or not self.line.isVisible():
+            return
+        self.line.setValue(box.mapSceneToView(event.scenePos()).x())
+        self.dragged.emit(self.threshold)
 
     @slot
     def _fit(self) -> None:

@@ -11,20 +11,20 @@ from magicgui.widgets import CheckBox, PushButton, SpinBox, Widget
 import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
 from napari_diffusion.diagnostics.orientation import has_tensor
-from napari_diffusion.models import get
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
+from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.sections.base import Section
 
 _TENSOR_TIPS = {
-    "coherence": "Add a map of how much more is smoothed along a direction than across it, from 0 "
-    "to 1, at the end.",
-    "directions": "Add vectors that show where the model smooths along, at the end; the longer, "
-    "the higher the coherence.",
+    "coherence": "Add a map of the result: 0 where it is smoothed equally in all directions, 1 "
+    "where only along one.",
+    "directions": "Add vectors along which the result is smoothed. Longer ones have a higher "
+    "coherence.",
 }
-_NO_STACK = "Select a layer of snapshots first, and scroll to the one to keep."
+_NO_STACK = "Select a layer of snapshots first, and scroll to the one to extract."
 
 
 class _Snapshot(NamedTuple):
@@ -36,42 +36,40 @@ class _Snapshot(NamedTuple):
 
 
 class OutputsSection(Section):
-    """Outputs to add, and *Stop here*, which keeps the snapshot on screen as a layer.
+    """Outputs to add, and *Extract this snapshot*, which keeps that on screen as a layer.
 
     Attributes
     ----------
     snapshots, removed, conductance, coherence, directions
         Controls for the outputs of a run.
     position, stop
-        Line about the snapshot on screen, and the button *Stop here*.
+        Line about the snapshot on screen, and the button *Extract this snapshot*.
     """
 
-    title = "Snapshots and other outputs"
-    tooltip = "Keep the image at several diffusion times, and see what was removed."
+    title = "Outputs"
+    tooltip = "Intermediate results, what was removed, and maps."
 
     def make(self) -> list[Widget]:
         """Return the controls."""
         tip = (
-            "Keep the image at this many diffusion times, from an eighth of the Gaussian sigma on; "
-            "0 or 1 for the result alone."
+            "Number of intermediate results. Their times have equal ratios; the first has an "
+            "eighth of the chosen σ. 0 or 1 gives the result alone."
         )
         self.snapshots = SpinBox(value=0, min=0, max=200, label="Snapshots", tooltip=tip)
         snapshots_row = bare_container(self.snapshots)
         tip = (
-            "Add a layer with image minus result: noise if all goes well, and no trace of a "
-            "structure."
+            "Add a layer with what was removed. Visible structure in it means that detail was lost."
         )
-        self.removed = CheckBox(text="What was removed", tooltip=tip)
+        self.removed = CheckBox(text="Residual (original − result)", tooltip=tip)
         tip = (
-            "Add a map of where the model would go on smoothing (1) and where it holds an edge "
-            "(0), at the end."
+            "Add a map of the result: 1 where it would be smoothed freely, 0 where an edge is kept."
         )
-        self.conductance = CheckBox(text="Conductance", tooltip=tip)
+        self.conductance = CheckBox(text="Diffusivity map", tooltip=tip)
         self.coherence, self.directions = CheckBox(text="Coherence"), CheckBox(text="Directions")
         self._model: Any = None
         maps = [self.removed, self.conductance, self.coherence, self.directions]
         self.position = wrapping_label()
-        self.stop = PushButton(text="Stop here", enabled=False, tooltip=_NO_STACK)
+        self.stop = PushButton(text="Extract this snapshot", enabled=False, tooltip=_NO_STACK)
         self.snapshots.changed.connect(self._output_changed)
         for check_box in maps:
             check_box.changed.connect(self._output_changed)
@@ -113,7 +111,7 @@ class OutputsSection(Section):
     def _show_tensor_outputs(self) -> None:
         """Enable the outputs that need a diffusion tensor if the model has one."""
         controls, model = self._tensor_outputs(), self.context.controls.model
-        in_use = self.box.open or any(control.value for control in controls.values())
+        in_use = self.open or any(control.value for control in controls.values())
         if not in_use or self._model is model:
             return
         self._model = model
@@ -123,7 +121,10 @@ class OutputsSection(Section):
             if enabled:
                 control.tooltip = _TENSOR_TIPS[name]
             else:
-                control.tooltip = f"{model.title} smooths alike in all directions at a voxel."
+                control.tooltip = (
+                    f"{model.title} smooths alike in all directions. "
+                    "This is for models of fibres, vessels and membranes."
+                )
 
     def _snapshot(self) -> _Snapshot | None:
         """Return the snapshot on screen; ``None`` if no layer of snapshots is selected."""
@@ -140,7 +141,7 @@ class OutputsSection(Section):
     @slot
     def _show_position(self) -> None:
         """Show number and diffusion time of the snapshot on screen."""
-        if not self.box.open:
+        if not self.open:
             return
         snapshot = self._snapshot()
         self.stop.enabled = snapshot is not None
@@ -168,12 +169,12 @@ class OutputsSection(Section):
         del provenance["output"], provenance["times"]
         recipe = provenance["recipe"] = {**provenance["recipe"], "time": time}
         style = LayerStyle.of(layer).without_first_axis()
-        title, unit = get(recipe["model"]).title, symbol(recipe["unit"])
+        kept = time_in_words(time, recipe["unit"])
         added = add_result(
             self.context.viewer,
             np.array(layer.data[number]),
             replace(style, name=provenance["source"]),
-            f"{title} at {time:.3g} {unit}²",
+            f"{result_title(nd.Recipe.from_dict(recipe))} at {kept}",
             provenance,
         )
         self.context.say(f"Kept: {added.name}")

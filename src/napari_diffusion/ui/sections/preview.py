@@ -1,22 +1,40 @@
-"""The Preview section: the result of Run for the plane or box on screen."""
+"""The preview: the result of Run on the image, the split line, and Compare."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, Widget
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QLabel
 
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui.layers.axes import layer_axes, shape_of
-from napari_diffusion.ui.overlay.overlay_layer import Overlay, Shown
-from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, on_screen
+from napari_diffusion.ui.overlay.compare import Compare, HoldKey
+from napari_diffusion.ui.overlay.overlay_layer import Shown
+from napari_diffusion.ui.overlay.preview_layer import PreviewOverlay
+from napari_diffusion.ui.overlay.preview_words import (
+    COMPUTING,
+    describe_compilation,
+    describe_draft,
+    describe_exact,
+    describe_part,
+)
+from napari_diffusion.ui.overlay.split_line import SplitLine
+from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, grid, on_screen
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.layout import (
+    bare_container,
+    keep_narrow,
+    name_parts,
+    reserve_height,
+    wrapping_label,
+)
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.kernels import (
     POLL_INTERVAL_MS,
@@ -25,13 +43,19 @@ from napari_diffusion.ui.run.kernels import (
     wait_for_kernels,
 )
 from napari_diffusion.ui.run.messages import screen_message
-from napari_diffusion.ui.run.panel import duration
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
 
+#: Key that shows the original while it is held. C is taken: napari 0.9 sets the contrast by it.
+COMPARE_KEY = "H"
+#: Whether the preview is on when a widget opens.
+ON_AT_OPENING = True
 #: Mark of a draft at the status line: on screen, a draft looks like a final preview.
 _DRAFT_STYLE = "border-left: 3px solid #f0ad4e; padding-left: 6px;"
+SPLIT_TIP = "Original on the left, preview on the right. Drag the line in the image."
+NO_SPLIT_IN_3D = "The split needs the 2-D view."
+NO_SPLIT_IN_GRID = "In grid view the preview lies beside the original: no split is needed."
 
 
 class PreviewSection(Section):
@@ -39,82 +63,122 @@ class PreviewSection(Section):
 
     Attributes
     ----------
-    show, hold
-        Whether to show the preview, and the button that hides it while pressed.
+    show, split
+        Whether to show the preview, and the original beside it.
+    compare
+        Button that shows the original while it is pressed.
     solid, cut, place
         Controls for 3-D view: their container, box or axis of the plane, and voxel of the plane.
     status
         Line about the state of the preview.
     overlay
         The layer that shows the preview.
+    comparison
+        Shows the original while button or key are held.
     """
 
-    title = "Preview"
-    tooltip = "See what Run will make of the plane on screen; it follows every change."
+    title = ""
 
     def make(self) -> list[Widget]:
         """Return the controls."""
-        tip = "Put the filtered plane over the original."
-        self.show = CheckBox(value=True, text="Show on the image", tooltip=tip)
-        tip = "Hide the preview for as long as this is pressed."
-        self.hold = PushButton(text="Hold to see the original", tooltip=tip)
-        tip = "What to filter in 3-D view: a box in the middle, or a plane across one axis."
+        tip = "Show on the image what Run will make of the slice on screen."
+        self.show = CheckBox(value=ON_AT_OPENING, text="Preview", tooltip=tip)
+        self.split = CheckBox(value=False, text="Split", tooltip=SPLIT_TIP)
+        tip = f"Press and hold to see the original. Key {COMPARE_KEY} does the same."
+        self.compare = PushButton(text=f"Compare ({COMPARE_KEY})", tooltip=tip)
+        tip = "What to preview in 3-D view: a box in the middle, or a plane across one axis."
         self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
-        self.place = Slider(value=0, min=0, max=1, label="At voxel", tooltip="Where the plane is.")
+        self.place = Slider(value=0, min=0, max=1, label="Slice", tooltip="Where the plane is.")
+        name_parts(self.place.native, "Slice", "Where the plane is.")
         keep_narrow(self.cut)
         self.solid = bare_container(self.cut, self.place)
         self.status = wrapping_label()
         self._previewer = Previewer()
-        self.overlay = Overlay(
-            self.context,
-            "preview",
-            self._compute,
-            self._part,
-            self._show_state,
-            self._overlay_deleted,
+        self.overlay = PreviewOverlay(
+            self.context, self._compute, self._part, self._show_state, self._overlay_deleted
         )
+        self._line = SplitLine(self.context, self.overlay)
+        self.comparison = Compare(self.context, self.overlay)
+        self._key = HoldKey(self.context.parent, COMPARE_KEY, self.comparison)
         self._start_time = 0.0
-        self._draft_text = ""
+        self._draft_place = ""
+        self._describe: Callable[[], str] | None = None
         self._compile_timer = QTimer(self.context.parent)
         self._compile_timer.setInterval(POLL_INTERVAL_MS)
         self._compile_timer.timeout.connect(self._show_progress)
+        self._connect()
+        row = bare_container(self.show, self.split, self.compare, layout="horizontal", labels=False)
+        below = bare_container(self.status, layout="horizontal", labels=False)
+        reserve_height(below, QLabel("\n"))  # what is below stays in place
+        return [row, self.context.region_choice, self.solid, below]
+
+    def _connect(self) -> None:
+        viewer = self.context.viewer
         self.show.changed.connect(self._switch)
-        self.hold.native.pressed.connect(self._hide)
-        self.hold.native.released.connect(self._show_again)
+        self.split.changed.connect(self._switch_split)
+        self.compare.native.pressed.connect(self.comparison.begin)
+        self.compare.native.released.connect(self.comparison.end)
         self.cut.changed.connect(self._cut_changed)
         self.place.changed.connect(self.overlay.refresh)
-        self.context.layer_changed.connect(self._list_cuts)
-        self.context.viewer.dims.events.ndisplay.connect(self._list_cuts)
-        return [self.show, self.hold, self.solid, self.status]
-
-    @slot
-    def on_toggled(self, opened: bool) -> None:
-        """Follow the view while the section is open."""
-        self._list_cuts()
+        self.context.layer_changed.connect(self._view_changed)
+        viewer.dims.events.ndisplay.connect(self._view_changed)
+        grid(viewer).events.enabled.connect(self._view_changed)
+        self.context.settings_changed.connect(self._update_button)
+        self.context.suggestion_changed.connect(self._measured)
+        self._view_changed()
+        self._update_button()
         self._switch()
+
+    def toggle(self) -> None:
+        """Switch the preview on or off."""
+        self.show.value = not self.show.value
 
     @slot
     def _switch(self) -> None:
-        on = self.box.open and bool(self.show.value)
-        self.hold.enabled = on
+        self.comparison.end()
+        on = bool(self.show.value)
         self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
-            self.status.value = ""
+            self._describe = None
+            self._set_status("")
+        self._switch_split()
 
     @slot
-    def _hide(self) -> None:
-        self.overlay.hide(True)
+    def _switch_split(self) -> None:
+        """Show or hide the split; it starts in the middle."""
+        on = bool(self.show.value and self.split.value and self.split.enabled)
+        if on != (self.overlay.fraction is not None):
+            self.overlay.fraction = 0.5 if on else None
+        if on:
+            self._line.start()
+        else:
+            self._line.stop()
 
     @slot
-    def _show_again(self) -> None:
-        self.overlay.hide(False)
+    def _update_button(self) -> None:
+        has_layer = self.context.layer is not None
+        if self.compare.enabled != has_layer:
+            self.comparison.end()
+            self.compare.enabled = has_layer
 
     def _overlay_deleted(self) -> None:
         """Switch the preview off: the user has deleted its layer."""
         self.show.value = False
 
     @slot
+    def _view_changed(self) -> None:
+        """Update the controls that belong to a view: the split, and those for 3-D."""
+        viewer = self.context.viewer
+        reason = ""
+        if viewer.dims.ndisplay == 3:
+            reason = NO_SPLIT_IN_3D
+        elif grid(viewer).enabled:
+            reason = NO_SPLIT_IN_GRID
+        self.split.enabled, self.split.tooltip = not reason, reason or SPLIT_TIP
+        self._switch_split()
+        self._list_cuts()
+
     def _list_cuts(self) -> None:
         """In 3-D view, offer a plane across each displayed axis of the layer."""
         layer = self.context.layer
@@ -122,12 +186,12 @@ class PreviewSection(Section):
         solid = len(shown) == 3
         if solid:
             names = {axis.index: axis.name for axis in layer_axes(layer)}
-            planes = [(f"plane across {names[axis]}", axis) for axis in sorted(shown)]
+            planes = [(f"{names[axis]} slice", axis) for axis in sorted(shown)]
             cut = self.cut.value if self.cut.value in shown else BOX
             with self.cut.changed.blocked():
-                self.cut.choices = [(BOX, BOX), *planes]
+                self.cut.choices = [("box in the middle", BOX), *planes]
                 self.cut.value = cut
-        self.solid.visible = solid and self.box.open
+        self.solid.visible = solid
         self._cut_changed()
 
     @slot
@@ -159,54 +223,63 @@ class PreviewSection(Section):
     def _part(self) -> Part | None:
         """Return the part of the layer on screen, ``None`` where there is none."""
         largest, plane_index = Preferences.read().preview, int(self.place.value)
-        viewer, layer = self.context.viewer, self.context.layer
-        return on_screen(viewer, layer, largest, self.cut.value, plane_index)
+        viewer, layer, region = self.context.viewer, self.context.layer, self.context.region
+        return on_screen(viewer, layer, largest, self.cut.value, plane_index, region)
 
-    def _show_state(self, state: Shown | Exception | None) -> None:
-        """Show the state of the preview: begun (``None``), failed (its error) or shown."""
+    def _show_state(self, state: Shown | Exception | str | None) -> None:
+        """Show the state of the preview.
+
+        It is begun (``None``), shown, failed (its error), or not needed (a sentence).
+        """
+        self._describe = None
         if state is None:
-            self._start_time, self._draft_text = time.monotonic(), ""
+            self._start_time, self._draft_place = time.monotonic(), ""
             self._compile_timer.start()
             return
-        is_draft = isinstance(state, Shown) and state.preview.refine is not None
-        self.status.native.setStyleSheet(_DRAFT_STYLE if is_draft else "")
-        if isinstance(state, Exception):
+        if not isinstance(state, Shown):
             self._compile_timer.stop()
-            self.status.value = screen_message(state)
+            if self.context.layer is None:
+                state = ""  # the widget says that an image is needed
+            self._set_status(state if isinstance(state, str) else screen_message(state))
             return
-        # An early draft is made before the kernels are compiled. It has a region of its own.
-        is_early = is_draft and state.preview.region is not None
-        place = self._place_of(state.part, is_early)
+        is_draft = state.preview.refine is not None
+        place, seconds = self._place_of(state.part), state.preview.seconds
         if is_draft:
-            seconds = state.preview.seconds
-            remaining = "" if seconds is None else f", in about {duration(seconds)}"
-            self._draft_text = f"Draft, nearly as Run will make it: {place}. "
-            self.status.value = f"{self._draft_text}The exact preview follows{remaining}."
+            self._draft_place = place
+            self._describe = lambda: describe_draft(place, seconds, self.context.measuring)
         else:
             elapsed = time.monotonic() - self._start_time
-            self.status.value = f"As Run will make it: {place}, in {elapsed:.2g} s."
-        if is_early:  # the exact preview may have to wait for the compiler
+            self._describe = lambda: describe_exact(place, elapsed, self.context.measuring)
+        self._set_status(self._describe(), is_draft)
+        # An early draft is made before the kernels are compiled. It has a region of its own.
+        if is_draft and state.preview.region is not None:
             self._show_progress()
         else:
             self._compile_timer.stop()
 
-    def _place_of(self, part: Part, is_early: bool) -> str:
-        """Return a part in words; the size of an early draft is not that of the preferences."""
-        if part.whole:
-            return "all of the plane"
-        sizes = [side.stop - side.start for side in part.region[: self.context.layer.ndim]]
-        sides = " × ".join(str(size) for size in sizes if size > 1)
-        return f"the middle, {sides} voxels{'' if is_early else '; the preferences say how much'}"
+    def _place_of(self, part: Part) -> str:
+        """Return a part in words."""
+        layer = self.context.layer
+        shown = displayed(self.context.viewer, layer)
+        return describe_part(part, shown, layer.ndim, self.context.region)
+
+    @slot
+    def _measured(self) -> None:
+        """Drop the note on starting values once the image is measured."""
+        if self._describe is not None:
+            self.status.value = self._describe()
+
+    def _set_status(self, text: str, is_draft: bool = False) -> None:
+        self.status.value = text
+        self.status.native.setStyleSheet(_DRAFT_STYLE if is_draft else "")
 
     @slot
     def _show_progress(self) -> None:
         """Show that kernels are being compiled, or that the computation takes long."""
         if is_compiling():
-            self.status.value = (
-                f"{self._draft_text}Compiling the filter for this computer; once, then it is kept."
-            )
-        elif not self._draft_text and time.monotonic() - self._start_time > 1:
-            self.status.value = (
-                "Computing… A shorter diffusion time, or a smaller preview in the preferences, is "
-                "faster."
-            )
+            self._describe = None
+            model = type(self.context.controls.value()).title
+            text = describe_compilation(self._draft_place, model)
+            self._set_status(text, is_draft=bool(self._draft_place))
+        elif not self._draft_place and time.monotonic() - self._start_time > 1:
+            self._set_status(COMPUTING)

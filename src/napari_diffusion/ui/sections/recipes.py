@@ -24,6 +24,9 @@ from napari_diffusion.workflows.file_run import axis_names_in_file
 #: File filter of the dialogs.
 _RECIPE_FILES = "Recipes (*.json)"
 
+#: Note on a text that cannot name the region of interest.
+WHOLE_IMAGE = " It is for the whole image: it does not name the region."
+
 
 class RecipeSection(Section):
     """Copies, saves and loads recipes, and shows the history of the selected layer.
@@ -37,7 +40,7 @@ class RecipeSection(Section):
         uses its settings.
     """
 
-    title = "Recipe and history"
+    title = "Settings file and history"
     tooltip = (
         "The same run in Python, on the command line or on another layer; what a layer went "
         "through."
@@ -54,7 +57,7 @@ class RecipeSection(Section):
         tip = "Take the settings from a recipe in the clipboard, as JSON."
         self.paste = button("Paste", tip, self._paste)
         self.of = wrapping_label()
-        tip = "Filters that the selected layer went through, earliest first."
+        tip = "Filters that were applied to the selected layer, earliest first."
         self.steps = ComboBox(choices=self._step_choices, tooltip=tip)
         keep_narrow(self.steps)
         self.step = wrapping_label()
@@ -91,8 +94,13 @@ class RecipeSection(Section):
 
     # ---- text
 
-    def _copy(self, what: str, text: Callable[[nd.Recipe], str], note: str = "") -> None:
+    def _copy(
+        self, what: str, text: Callable[[nd.Recipe], str], note: str = "", cuts: bool = False
+    ) -> None:
+        """Copy a text; ``cuts`` says whether it cuts out the region of interest."""
         _clipboard().setText(text(self.context.recipe()))
+        if self.context.region is not None and not cuts:
+            note += WHOLE_IMAGE
         self.context.say(f"{what} copied.{note}")
 
     def _copy_python(self) -> None:
@@ -102,15 +110,16 @@ class RecipeSection(Section):
             comment += f"; labels: that of {labels.name!r}"
         settings = None if layer is None else self.context.settings()
         weights = None if settings is None else settings.channel_weights
+        cut = "" if settings is None else code_of_region(settings.region)
         argument = None if labels is None else "labels"
         if argument is not None and settings is not None:
             argument += code_of_reorientation(labels, settings.labels)
 
         def code(recipe: nd.Recipe) -> str:
             text = recipe.to_python(labels=argument, channel_weights=weights)
-            return f"{comment}\n{text}".lstrip()
+            return f"{comment}\n{text}{cut}".lstrip()
 
-        self._copy("Python code", code)
+        self._copy("Python code", code, cuts=True)
 
     def _copy_json(self) -> None:
         self._copy("Recipe", lambda recipe: recipe.to_json())
@@ -166,7 +175,9 @@ class RecipeSection(Section):
     def _paste(self) -> None:
         text = _clipboard().text()
         if not text.lstrip().startswith(("{", "[")):
-            raise ValueError("The clipboard holds no recipe; copy one with JSON.")
+            raise ValueError(
+                "The clipboard does not contain a recipe. Press JSON first to copy one."
+            )
         self._use(nd.Recipe.from_json(text), "the clipboard")
 
     def _use(self, recipe: nd.Recipe, origin: str) -> None:
@@ -189,17 +200,17 @@ class RecipeSection(Section):
 
     @slot
     def _show_history(self) -> None:
-        if not self.box.open:
+        if not self.open:
             return
         active = self.context.viewer.layers.selection.active
         self.steps.reset_choices()
         count = len(self.steps.choices)
         if count:
-            self.of.value = f"{active.name} went through:"
+            self.of.value = f"Processing history of {active.name}:"
         elif active is None:
             self.of.value = "No layer is selected."
         else:
-            self.of.value = f"{active.name} went through no filter of ours."
+            self.of.value = f"No filter of this plugin was applied to {active.name}."
         for widget in (self.steps, self.step, self.again):
             widget.visible = bool(count)
         if count:
@@ -221,6 +232,14 @@ class RecipeSection(Section):
     def _use_step(self) -> None:
         step = self._history()[self.steps.value]
         self._use(nd.Recipe.from_dict(step["recipe"]), "the history")
+
+
+def code_of_region(region: tuple[slice, ...] | None) -> str:
+    """Return the line of Python that cuts a region out of a result; empty without a region."""
+    if region is None:
+        return ""
+    index = ", ".join(f"{part.start}:{part.stop}" for part in region)
+    return f"result = result[{index}]\n"
 
 
 def _clipboard() -> QClipboard:

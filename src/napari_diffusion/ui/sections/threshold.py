@@ -25,6 +25,7 @@ from napari_diffusion.ui.run.messages import screen_message
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.sections.base import Section
+from napari_diffusion.ui.values.words import MEASURING
 
 if TYPE_CHECKING:
     from napari_diffusion.ui.sections.gradient_histogram import GradientHistogram
@@ -64,8 +65,8 @@ class ThresholdSection(Section):
         Whether to mark the edges, and the layer that marks them.
     """
 
-    title = "Threshold by eye"
-    tooltip = "See how steep the image is, and drag the threshold to where edges begin."
+    title = "Edge threshold"
+    tooltip = "Histogram of gradients: drag the threshold to where noise ends and edges begin."
 
     def make(self) -> list[Widget]:
         """Return the controls, with an empty frame for the plot."""
@@ -75,10 +76,10 @@ class ThresholdSection(Section):
         self.frame: Container[Any] = bare_container(labels=False)
         self.share = wrapping_label()
         tip = (
-            "Colour what the model takes for an edge, before its first step: strong where nothing "
-            "flows, none where it smooths freely."
+            "Colour the edges that are kept: strong where nothing is smoothed, none where it is "
+            "smoothed freely."
         )
-        self.mark = CheckBox(value=False, text="Mark the edges on the image", tooltip=tip)
+        self.mark = CheckBox(value=False, text="Overlay edges", tooltip=tip)
         self.overlay = Overlay(
             self.context,
             "edges",
@@ -95,6 +96,7 @@ class ThresholdSection(Section):
         self._measured: tuple[tuple[Any, ...], list[Callable[[], Any]]] | None = None
         self.context.on_close(self._queue.drop)
         self.context.settings_changed.connect(self._refresh)
+        self.context.suggestion_changed.connect(self._refresh)
         self.context.viewer.dims.events.point.connect(self._refresh)
         self.context.viewer.events.theme.connect(self._apply_theme)
         self.mark.changed.connect(self._switch_overlay)
@@ -123,7 +125,8 @@ class ThresholdSection(Section):
     @slot
     def _switch_overlay(self) -> None:
         has_threshold = threshold_of(self.context.controls.model) is not None
-        on = self.box.open and bool(self.mark.value) and has_threshold
+        is_known = has_threshold and not self.context.measuring
+        on = self.open and bool(self.mark.value) and is_known
         if on != self.overlay.on:
             self.overlay.switch(on)
 
@@ -134,7 +137,7 @@ class ThresholdSection(Section):
         """Return the part of the layer on screen, ``None`` where there is none."""
         return on_screen(self.context.viewer, self.context.layer, Preferences.read().preview)
 
-    def _show_error(self, state: Shown | Exception | None) -> None:
+    def _show_error(self, state: Shown | Exception | str | None) -> None:
         if isinstance(state, Exception):
             self.share.value = screen_message(state)
 
@@ -154,7 +157,7 @@ class ThresholdSection(Section):
         parameter = threshold_of(self.context.controls.model)
         self.box.visible = parameter is not None
         self._switch_overlay()
-        if not self.box.open or parameter is None or self.plot is None:
+        if not self.open or parameter is None or self.plot is None:
             return
         try:
             settings = self.context.settings()
@@ -218,21 +221,24 @@ class ThresholdSection(Section):
             self.share.value = "" if self._queue.busy else flat
             return
         value, unit = float(getattr(model, parameter.name)), parameter.unit_in(self.context.unit)
-        plot.threshold = value
         plot.name_axis(unit)
+        plot.show_line(not self.context.measuring)
+        if self.context.measuring:
+            self.share.value = MEASURING
+            return
+        plot.threshold = value
         _, edges = self._gradients.histogram()
         span = np.geomspace(min(edges[0], value / 10), max(edges[-1], 10 * value), 60)
         plot.show_diffusivity(span, diffusivity_curve(model, span, min(self.context.spacing)))
         fraction = self._gradients.above(value)
         locally = " times the factor of the map there" if model.maps else ""
         if fraction <= MAX_EDGE_FRACTION:
-            effect = "and kept as edges"
+            effect = "count as edges"
         else:
-            effect = "and smoothed the less, the steeper they are"
+            effect = "are steep; noise among them is smoothed less"
         self.share.value = (
-            f"{_percent(fraction)} of the voxels are steeper than {value:.3g} {unit}{locally} "
-            f"{effect}. "
-            "Dashed: how freely is smoothed."
+            f"{_percent(fraction)} of voxels {effect} (gradient > {value:.3g} {unit}{locally}). "
+            "Dashed line: diffusivity (1 = smoothed freely, 0 = kept)."
         )
 
     @slot

@@ -1,0 +1,63 @@
+"""Words of the result card: what was removed, and what may be measured on the result."""
+
+from __future__ import annotations
+
+import math
+
+from napari_diffusion.estimation.measurement.removed import Removed
+from napari_diffusion.models import Model
+
+#: Removed part, relative to the noise, below which little was removed, and above which it is more
+#: than noise. The level of the noise is known to a few per cent.
+LITTLE, MORE = 0.3, 1.1
+MEASURE_MEANS = (
+    "Measure means in the result; measure peaks, widths, texture and noise in the original."
+)
+MEASURE_ORIGINAL = (
+    "Measure in the original: this filter changes means, too. Use the result to see and to segment."
+)
+NOT_TESTED = "It is too small or too thin an image to see whether structure was removed."
+
+
+def result_sentences(removed: Removed | None, model: type[Model]) -> list[str]:
+    """Return the sentences of the card.
+
+    Parameters
+    ----------
+    removed
+        What the run has removed; None where it was not measured.
+    model
+        Class of the model.
+    """
+    measured = [] if removed is None else [level_sentence(removed), structure_sentence(removed)]
+    return [*measured, measuring_sentence(model)]
+
+
+def level_sentence(removed: Removed) -> str:
+    """Return the level of the removed part, in units of the noise."""
+    level, noise = f"{removed.level:.2g}", removed.noise
+    if removed.level == 0:
+        return "Removed: nothing."
+    if math.isnan(noise):
+        return f"Removed: standard deviation {level}. The image shows no noise to compare it with."
+    sentence = f"Removed: standard deviation {level} of a noise of {noise:.2g}."
+    if removed.level < LITTLE * noise:
+        return f"{sentence} That is little: most of the noise is left."
+    if removed.level > MORE * noise + 2 * removed.noise_error:
+        return f"{sentence} That is more than the noise: detail went, too."
+    return sentence
+
+
+def structure_sentence(removed: Removed) -> str:
+    """Return whether structure is seen in the removed part."""
+    if removed.has_structure is None:
+        return NOT_TESTED
+    if not removed.has_structure:
+        return "No structure is seen in what was removed."
+    share = max(1, round(100 * removed.structure_share))
+    return f"Structure is seen in {share} % of what was removed: edges, lines or stripes."
+
+
+def measuring_sentence(model: type[Model]) -> str:
+    """Return what may be measured on the result."""
+    return MEASURE_MEANS if model.conservative else MEASURE_ORIGINAL

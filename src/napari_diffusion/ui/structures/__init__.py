@@ -1,0 +1,1 @@
+"""What an image shows, in words and pictures, and the model for it."""

@@ -1,0 +1,255 @@
+"""Measures the chosen image and shows the suggestion: a quick one first, then a thorough one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from napari_diffusion.core.units import factor
+from napari_diffusion.estimation.search import ESTIMATORS
+from napari_diffusion.estimation.suggestion import Suggestion
+from napari_diffusion.models import Model, PeronaMalik, parameters
+from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.form.form import Form
+from napari_diffusion.ui.layers.axes import PIXEL, length_conversion
+from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.run.measurement import Measurement
+from napari_diffusion.ui.run.messages import screen_message
+from napari_diffusion.ui.run.panel import RunPanel
+from napari_diffusion.ui.run.settings import Settings
+from napari_diffusion.ui.run.status import StatusKind
+from napari_diffusion.ui.values.layer_values import (
+    Measured,
+    ModelValues,
+    composed,
+    in_unit,
+    weak_reference,
+)
+from napari_diffusion.ui.values.words import NO_IMAGE
+
+#: Status while the user waits for values that were asked for.
+TRYING = "Trying parameters on pieces of the image…"
+#: Digits of a voxel size that count: the same size in two units differs by rounding.
+SIZE_DIGITS = 9
+NOT_MEASURED = "The noise of this image could not be measured: {}"
+GAUSSIAN_SUFFICES = "A Gaussian filter would do as well for this image."
+
+
+def basis_of(settings: Settings, model: Model | None) -> tuple[Any, ...]:
+    """Return what a suggestion depends on besides the array, in no particular unit of length.
+
+    Parameters
+    ----------
+    settings
+        Image and axes.
+    model
+        Model whose other parameters are fixed; ``None`` where the suggestion chooses the model.
+    """
+    geometry, recipe = settings.geometry, settings.recipe
+    unit = settings.unit
+    scale = 1.0 if unit == PIXEL else factor(unit, "µm")
+    sizes = [float(f"{size * scale:.{SIZE_DIGITS}g}") for size in recipe.spacing or ()]
+    fixed: tuple[Any, ...] = ("auto",)
+    if model is not None:
+        fixed = (
+            type(model),
+            *(
+                getattr(model, p.name)
+                for p in parameters(model)
+                if p.suggest not in ESTIMATORS and not p.is_map
+            ),
+        )
+    place = geometry.axes, geometry.channel_axis, geometry.channel_weights, settings.time_axes
+    return unit == PIXEL, *sizes, *place, recipe.impulses, *fixed
+
+
+def _converted(suggestion: Suggestion, old: str, new: str) -> Suggestion:
+    return suggestion if old == new else in_unit(suggestion, new, length_conversion(old, new))
+
+
+class SuggestionController:
+    """Keeps the suggestion on screen that of the chosen layer and model.
+
+    A measurement ends when layer, axes or model change, and when the widget is closed. A run that
+    waits for it keeps it.
+
+    Parameters
+    ----------
+    context
+        Context of the widget.
+    form
+        Form with the values.
+    panel
+        Panel whose status line tells about suggestions that were asked for.
+    """
+
+    def __init__(self, context: Context, form: Form, panel: RunPanel) -> None:
+        self._context, self._form, self._panel = context, form, panel
+        self._measurement: Measurement | None = None
+        self._basis: tuple[Any, ...] = ()
+        self._requested = self._left = False
+        context.on_close(self.leave)
+
+    def fail(self, error: Exception) -> None:
+        """Show an error below Run."""
+        self._panel.fail(error)
+
+    @property
+    def under_way(self) -> Measurement | None:
+        """The measurement for which a run has to wait, or ``None``."""
+        measurement = self._measurement
+        return measurement if measurement is not None and measurement.under_way else None
+
+    def values_of(self, unit: str) -> Callable[[Suggestion], tuple[Model, float]]:
+        """Return a function for model and time of a run that waits for the suggestion.
+
+        Values that the user has set now, and the strength, are those of the run.
+
+        Parameters
+        ----------
+        unit
+            Symbol of the unit of length of the run.
+        """
+        assert self._measurement is not None
+        shown, model = self._form.values.model_values, self._form.model.value
+        values = ModelValues(dict(shown.own), shown.strength)
+        if self._requested:  # suggested values replace those of the user
+            values = ModelValues()
+        measured_in = self._measurement.settings.unit
+
+        def compose(suggestion: Suggestion) -> tuple[Model, float]:
+            own = values if type(suggestion.model) is model else ModelValues()
+            return composed(_converted(suggestion, measured_in, unit), own)
+
+        return compose
+
+    @slot
+    def leave(self) -> None:
+        """End the measurement, and start none any more: the widget was taken off the screen."""
+        self._left = True
+        if self._measurement is not None:
+            self._measurement.drop()
+            self._measurement = None
+
+    def _leave(self) -> None:
+        if self._measurement is not None:
+            self._measurement.leave()
+            self._measurement = None
+        self._requested = False
+        self._panel.clear(StatusKind.SUGGESTING)
+
+    @slot
+    def update(self) -> None:
+        """Measure the image unless its suggestion is known or under way.
+
+        Call it when a layer was chosen, and after a pause in other changes.
+        """
+        if self._left:
+            return
+        values = self._form.values
+        try:
+            settings = self._context.settings()
+        except (TypeError, ValueError) as error:
+            self._leave()
+            values.show(None, False, self._reason(error))
+            return
+        basis = basis_of(settings, self._model(settings))
+        measured = values.model_values.measured
+        if measured is not None and not measured.holds_for(settings.image, basis):
+            measured = None
+        if self._measures(settings, basis):
+            return
+        self._leave()
+        if self._form.isotropic or (measured is not None and measured.thorough):
+            values.show(measured, False)
+            return
+        self._start(settings, basis, measured)
+
+    def _measures(self, settings: Settings, basis: tuple[Any, ...]) -> bool:
+        """Whether the measurement, under way or failed, is of this image and basis."""
+        if self._measurement is None or self._basis != basis:
+            return False
+        return self._measurement.settings.image is settings.image
+
+    def _reason(self, error: Exception) -> str:
+        return NO_IMAGE if self._form.layer.value is None else screen_message(error)
+
+    def _model(self, settings: Settings) -> Model | None:
+        """Return the model to measure; ``None`` where the suggestion chooses it."""
+        return None if self._form.automatic else settings.model
+
+    @slot
+    def request(self) -> None:
+        """Measure the image again, and replace what the user has set, because the user asks."""
+        try:
+            settings = self._context.settings()
+        except (TypeError, ValueError) as error:
+            self._panel.fail(error)
+            return
+        self._leave()
+        self._panel.say(TRYING, StatusKind.SUGGESTING)
+        self._requested = True
+        basis = basis_of(settings, self._model(settings))
+        self._start(settings, basis, None, quick=False)
+
+    def _start(
+        self,
+        settings: Settings,
+        basis: tuple[Any, ...],
+        measured: Measured | None,
+        quick: bool = True,
+    ) -> None:
+        model: Model | str = settings.model
+        if self._form.automatic:
+            model, quick = "auto", False  # the quick choice of a model would often be another one
+        self._basis = basis
+        target = self._form.noise_reduction if self._form.isotropic else None
+        self._measurement = Measurement(settings, model, self._measured, target)
+        self._form.values.show(measured, True)
+        self._measurement.start(quick=quick and measured is None)
+
+    def _measured(self, measurement: Measurement) -> None:
+        """Show the state of the measurement."""
+        suggestion, values = measurement.suggestion, self._form.values
+        if suggestion is not None and type(suggestion.model) not in self._form.model.choices:
+            self._without_model(measurement)
+            return
+        if suggestion is not None:
+            if measurement.is_automatic:
+                self._form.choose_automatically(type(suggestion.model))
+            image = weak_reference(measurement.settings.image)
+            suggestion = _converted(suggestion, measurement.settings.unit, self._context.unit)
+            measured = Measured(suggestion, self._basis, image, measurement.thorough)
+            values.show(measured, False)
+            if self._requested:
+                values.reset_all()
+        elif not measurement.under_way:
+            self._fail(measurement.error)
+            return
+        if not measurement.under_way:
+            self._panel.clear(StatusKind.SUGGESTING)
+            if self._requested:
+                self._requested = False
+                self._form.reasons.open = True
+                self._panel.say("Values suggested.")
+
+    def _without_model(self, measurement: Measurement) -> None:
+        """Choose the first model where the automatic choice belongs to the other widget."""
+        settings = measurement.settings
+        recipe = dataclasses.replace(settings.recipe, model=PeronaMalik())
+        self._form.choose_automatically(PeronaMalik)
+        self._panel.say(GAUSSIAN_SUFFICES)
+        self._measurement = Measurement(
+            dataclasses.replace(settings, recipe=recipe), recipe.model, self._measured
+        )
+        self._measurement.start(quick=False)
+
+    def _fail(self, error: Exception | None) -> None:
+        """Say why there is no suggestion; the defaults remain."""
+        text = "" if error is None else NOT_MEASURED.format(screen_message(error))
+        self._form.values.show(None, False, text)
+        requested, self._requested = self._requested, False
+        self._panel.clear(StatusKind.SUGGESTING)
+        if requested and error is not None:
+            self._panel.fail(error)

@@ -1,0 +1,98 @@
+"""Control of the strength: gentle, recommended, strong."""
+
+from __future__ import annotations
+
+from magicgui.widgets import Container, Label, PushButton
+from psygnal import Signal
+from qtpy.QtWidgets import QLabel
+
+from napari_diffusion.ui.qt.layout import (
+    NO_MARGINS,
+    bare_container,
+    reserve_height,
+    wrapping_label,
+)
+from napari_diffusion.ui.qt.plain_slider import PlainSlider
+from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.values.state_line import ARROW_WIDTH
+from napari_diffusion.ui.values.words import StrengthText
+
+#: Steps of the slider from the middle to an end.
+STEPS = 100
+#: Positions this close to the middle are the recommended strength, while the mouse drags.
+SNAP = 4
+TIP = (
+    "How strong to smooth. The middle is recommended: it has the smallest estimated error. "
+    "Keys: arrows, Page Up, Page Down."
+)
+
+
+class StrengthControl(Container):  # type: ignore[type-arg]
+    """Slider from gentle to strong, with a sentence about its effect.
+
+    Attributes
+    ----------
+    slider, arrow, sentence
+        The slider, the arrow back to the recommended strength, and the sentence below.
+    moved
+        Signal: the user has chosen this strength, from -1 to 1.
+    reset
+        Signal: the user wants the recommended values.
+    """
+
+    moved = Signal(float)
+    reset = Signal()
+
+    def __init__(self) -> None:
+        self._following = False
+        self.slider = PlainSlider(
+            0, minimum=-STEPS, maximum=STEPS, page=STEPS // 4, tooltip=TIP, name="Strength"
+        )
+        self.slider.native.setTickPosition(self.slider.native.TickPosition.TicksBelow)
+        self.slider.native.setTickInterval(STEPS)
+        tip = "Back to the recommended strength and to all suggested values."
+        self.arrow = PushButton(text="↺", tooltip=tip)
+        self.arrow.native.setFixedWidth(ARROW_WIDTH)
+        self.arrow.native.setAccessibleName("Reset Strength")
+        policy = self.arrow.native.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.arrow.native.setSizePolicy(policy)
+        ends = [Label(value="gentle"), Label(value="strong")]
+        row = bare_container(
+            ends[0], self.slider, ends[1], self.arrow, layout="horizontal", labels=False
+        )
+        row.native.layout().setStretch(1, 1)
+        row.native.layout().setSpacing(4)
+        row.label, row.tooltip = "Strength", TIP
+        self.sentence = wrapping_label()
+        head = bare_container(row)
+        effect = bare_container(self.sentence, layout="horizontal", labels=False)
+        reserve_height(effect, QLabel("\n"))  # what is below stays in place
+        super().__init__(widgets=[head, effect], labels=False)
+        self.margins = NO_MARGINS
+        self.native.layout().setSpacing(2)
+        self.slider.changed.connect(self._slid)
+        self.arrow.changed.connect(self._reset)
+
+    def show_strength(self, strength: float, text: StrengthText) -> None:
+        """Show a strength and what it does."""
+        self._following = True
+        try:
+            self.slider.value = round(strength * STEPS)
+        finally:
+            self._following = False
+        self.slider.enabled = text.enabled
+        self.slider.tooltip = TIP if text.enabled else f"{text.text} {TIP}"
+        self.sentence.value = text.text
+        self.arrow.visible = text.own or strength != 0
+
+    @slot
+    def _slid(self, position: int) -> None:
+        if self._following:
+            return
+        is_near = self.slider.native.isSliderDown() and abs(position) <= SNAP
+        self.moved.emit(0.0 if is_near else position / STEPS)
+
+    @slot
+    def _reset(self) -> None:
+        self.reset.emit()

@@ -1,0 +1,328 @@
+"""The first screen in a visible window: nothing moves, jumps, is cut or changes by accident."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QScrollBar,
+)
+
+import napari_diffusion as nd
+from helpers.viewer import WAIT, start_run, wait_until_ended, wait_until_settled
+from napari_diffusion.ui.qt.layout import tab_stops
+from napari_diffusion.ui.run.status import Status, StatusKind
+from napari_diffusion.ui.structures.table import CELLS
+from napari_diffusion.ui.widget import DRAWERS, EXPERT, FINE_TUNE, OUTPUTS
+
+BOTH = pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
+
+
+@pytest.fixture
+def on_screen(open_widget, qtbot, noisy):
+    """Return a function that opens a visible window of 1280 x 800 pixel with image and widget."""
+
+    def open_one(name="Anisotropic diffusion", image=noisy, **options):
+        viewer, gui = open_widget(name)
+        window = gui.root_native_widget.window()
+        window.resize(1280, 800)
+        window.show()
+        viewer.add_image(image, **{"name": "cells"} | options)
+        settle(qtbot, gui)
+        return viewer, gui
+
+    return open_one
+
+
+def settle(qtbot, gui):
+    """Wait for suggestion and plan, and for the layouts."""
+    wait_until_settled(qtbot, gui)
+    for _ in range(5):
+        QApplication.processEvents()
+
+
+def place_of(widget):
+    """Return position and size of a widget in its window."""
+    native = widget.native
+    corner = native.mapTo(native.window(), QPoint(0, 0))
+    return corner.x(), corner.y(), native.width(), native.height()
+
+
+def test_double_click_on_run_starts_one_run_and_does_not_cancel_it(on_screen, fake_run, qtbot):
+    viewer, gui = on_screen()
+    button = gui.panel.button.native
+    places = [(1, button.height() // 2), (button.width() // 2, 3), (button.width() - 2, 4)]
+    for x, y in places:
+        before = len(viewer.layers)
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(x, y))
+        QTest.mouseDClick(button, Qt.MouseButton.LeftButton, pos=QPoint(x, y))
+        qtbot.waitUntil(fake_run.started.is_set, timeout=WAIT)
+        clicked = QApplication.widgetAt(button.mapToGlobal(QPoint(x, y)))
+        assert clicked in (button, None)  # None where another window covers this one
+        assert gui.panel.busy
+        assert gui.panel.queued == 0
+        fake_run.go.set()
+        wait_until_ended(qtbot, gui)
+        assert len(viewer.layers) == before + 1
+        assert gui.panel.state.kind is StatusKind.DONE
+        fake_run.go.clear()
+        fake_run.started.clear()
+
+
+@BOTH
+def test_run_and_cancel_never_move(on_screen, fake_run, qtbot, name):
+    viewer, gui = on_screen(name)
+    panel, places = gui.panel, []
+
+    def note():
+        settle_layout()
+        places.append((place_of(panel.button), place_of(panel.cancel)))
+
+    def settle_layout():
+        for _ in range(5):
+            QApplication.processEvents()
+
+    note()
+    assert not panel.cancel.enabled
+    assert panel.cancel.visible
+    start_run(qtbot, gui, fake_run)
+    note()
+    assert panel.cancel.enabled
+    panel.button.native.click()
+    panel.button.native.click()
+    assert panel.queued == 2
+    note()
+    panel.stop.native.click()
+    note()
+    fake_run.go.set()
+    wait_until_ended(qtbot, gui)
+    note()
+    panel.fail(ValueError("An error of many words, which needs several lines on the screen. " * 6))
+    note()
+    panel.clear()
+    note()
+    for drawer in gui.drawers.values():
+        drawer.open = True
+        note()
+    viewer.layers.clear()
+    wait_until_settled(qtbot, gui)
+    note()
+    assert len(set(places)) == 1, places
+
+
+def test_content_does_not_jump_while_the_status_changes(on_screen):
+    _, gui = on_screen()
+    gui.drawers[FINE_TUNE].open = True
+    controls = [gui.form.layer, gui.form.structure, gui.form.amount]
+
+    def places():
+        for _ in range(5):
+            QApplication.processEvents()
+        return [place_of(control) for control in controls], gui.scroll.height()
+
+    before = places()
+    for text in ("One line.", "Two lines of words about what is done, on a narrow screen."):
+        gui.panel.show_status(Status(StatusKind.NOTICE, text))
+        assert places() == before
+    gui.panel.show_plan("about 100 min · 5.5 GB", "rkl2: 1000 steps.")
+    assert places() == before
+
+
+def wheel(native):
+    """Turn the mouse wheel over a widget: Qt offers it to the parents until one accepts it."""
+    middle = QPointF(native.rect().center())
+    turn = QPoint(0, -120)
+    event = QWheelEvent(
+        middle,
+        QPointF(native.mapToGlobal(native.rect().center())),
+        turn,
+        turn,
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    while native is not None:
+        event.accept()
+        QApplication.sendEvent(native, event)
+        if event.isAccepted():
+            break
+        native = native.parentWidget()
+
+
+def state_of(native):
+    """Return what a box or a slider shows."""
+    return native.currentIndex() if isinstance(native, QComboBox) else native.value()
+
+
+@BOTH
+@pytest.mark.parametrize("focused", [False, True])
+def test_wheel_scrolls_the_dock_and_changes_nothing(on_screen, qtbot, name, focused):
+    viewer, gui = on_screen(name)
+    viewer.add_image(np.zeros((5, 6, 7), np.float32), name="other")
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.open = True
+    settle(qtbot, gui)
+    kinds = (QComboBox, QAbstractSpinBox, QAbstractSlider)
+    content = gui.scroll.widget()
+    natives = [native for kind in kinds for native in content.findChildren(kind)]
+    natives = [n for n in natives if n.isVisible() and not isinstance(n, QScrollBar)]
+    assert len(natives) > 10
+    bar = gui.scroll.verticalScrollBar()
+    assert bar.maximum() > 0
+    for native in natives:
+        bar.setValue(0)
+        if focused:
+            native.setFocus()
+        bar.setValue(0)
+        before = state_of(native)
+        wheel(native)
+        assert state_of(native) == before, native
+        assert bar.value() > 0, native
+
+
+def test_wheel_over_controls_of_a_model_that_is_chosen_later(on_screen, qtbot):
+    _, gui = on_screen()
+    gui.drawers[FINE_TUNE].open = True
+    gui.form.model.value = nd.VesselEnhancing
+    settle(qtbot, gui)
+    control = gui.form.controls["polarity"].native
+    before = state_of(control)
+    wheel(control)
+    assert state_of(control) == before
+
+
+@pytest.mark.parametrize("drawer", DRAWERS, ids=lambda drawer: drawer.title)
+def test_opened_drawer_is_scrolled_into_view(on_screen, qtbot, drawer):
+    _, gui = on_screen()
+    gui.root_native_widget.window().resize(1280, 620)
+    settle(qtbot, gui)
+    opened = gui.drawers[drawer]
+    opened.button.native.click()
+    settle(qtbot, gui)
+    view, bar = gui.scroll.viewport(), gui.scroll.verticalScrollBar()
+
+    def is_in_view():
+        top = opened.native.mapTo(view, QPoint(0, 0)).y()
+        bottom = top + opened.native.height()
+        fills = top == 0 and bottom > view.height()
+        return fills or (top >= 0 and bottom <= view.height())
+
+    qtbot.waitUntil(is_in_view, timeout=WAIT)
+    assert bar.value() > 0
+    # Later changes of the content do not take the screen from the user.
+    qtbot.waitUntil(lambda: gui.scroll._revealed is None, timeout=WAIT)
+    bar.setValue(0)
+    gui.form.table.change.native.click()
+    settle(qtbot, gui)
+    assert bar.value() == 0
+
+
+def test_error_is_shown_once(on_screen, qtbot, monkeypatch):
+    from napari.utils import notifications
+
+    shown = []
+    monkeypatch.setattr(notifications, "show_error", shown.append)
+    _, gui = on_screen()
+    for row in gui.form.table.rows:
+        row.smooth.value = False
+    settle(qtbot, gui)
+    sentence = "Check at least one axis to smooth along."
+    assert gui.panel.status.value == sentence
+    gui.panel.button.native.click()
+    settle(qtbot, gui)
+    assert gui.panel.failed
+    texts = [gui.panel.status.value, gui.panel.plan.value, *shown]
+    assert texts.count(sentence) == 1
+    gui.form.table.rows[-1].smooth.value = True
+    qtbot.waitUntil(lambda: "MB" in gui.panel.plan.value or "kB" in gui.panel.plan.value)
+    assert gui.panel.status.value != sentence
+
+
+def test_error_off_the_screen_is_a_notification(on_screen, monkeypatch):
+    from napari.utils import notifications
+
+    shown = []
+    monkeypatch.setattr(notifications, "show_error", shown.append)
+    _, gui = on_screen()
+    gui.panel.fail(ValueError("seen"))
+    assert shown == []
+    gui.native.hide()
+    gui.panel.fail(ValueError("unseen"))
+    assert shown == ["unseen"]
+
+
+def test_list_of_errors_ends_with_a_change_of_the_model(on_screen):
+    _, gui = on_screen()
+    gui.panel.show_status(Status(StatusKind.FAILED, "1 done, 2 failed:\na\nb", "all of them"))
+    gui.form.structure.value = next(iter(reversed(gui.form.structure.buttons)))
+    assert not gui.panel.failed
+
+
+@BOTH
+def test_no_text_is_cut_at_first_nor_with_a_scroll_bar(on_screen, qtbot, name):
+    image = np.random.default_rng(0).normal(100, 5, (6, 16, 20)).astype(np.float32)
+    scale = (0.5, 0.07489, 0.07489)
+    _, gui = on_screen(name, image, scale=scale, units=("um",) * 3)
+    gui.form.table.change.native.click()
+    for drawer in (FINE_TUNE, OUTPUTS, EXPERT):
+        gui.drawers[drawer].open = True
+    settle(qtbot, gui)
+    assert gui.scroll.verticalScrollBar().isVisible()
+    cut = []
+    for native in gui.native.findChildren(QAbstractSpinBox):
+        if native.isVisible():
+            line = native.lineEdit()
+            needed = line.fontMetrics().horizontalAdvance(line.text())
+            if needed > line.width():
+                cut.append((native.text(), needed, line.width()))
+    assert cut == []
+
+
+@BOTH
+def test_dock_has_its_width_from_the_first_moment(open_widget, qtbot, noisy, name):
+    viewer, gui = open_widget(name)
+    window = gui.root_native_widget.window()
+    window.resize(1280, 800)
+    viewer.add_image(noisy)
+    window.show()
+    QApplication.processEvents()
+    first = gui.scroll.minimumSizeHint().width()
+    settle(qtbot, gui)
+    assert gui.scroll.minimumSizeHint().width() == first
+    assert first <= 330
+
+
+def test_every_control_has_a_name_for_screen_readers(on_screen, qtbot):
+    _, gui = on_screen()
+    gui.form.table.change.native.click()
+    for drawer in gui.drawers.values():
+        drawer.open = True
+    settle(qtbot, gui)
+    stops = tab_stops(gui.native)
+    assert len(stops) > 30
+    names = {stop: spoken_name(stop) for stop in stops}
+    assert [stop for stop, name in names.items() if not name] == []
+    expected = {
+        gui.form.layer: "Image",
+        gui.form.table.rows[0].size: "Voxel size of axis 0",
+        gui.form.controls["kappa"]: "Edge threshold",
+        gui.form.run_options["threads"]: "Threads",
+        gui.panel.button: "Run",
+    }
+    for control, name in expected.items():
+        assert names[control.native] == name
+    assert names[gui.form.structure.buttons[CELLS]] == "My image shows cells and tissue"
+
+
+def spoken_name(native):
+    """Return what a screen reader says of a control: its name, or the text of a button."""
+    text = native.text() if isinstance(native, QAbstractButton) else ""
+    return (native.accessibleName() or text).strip("? ")
