@@ -72,7 +72,15 @@ def test_compare_shows_the_original_below_every_result(show, press_run, qtbot, f
     viewer.add_image(flat[::-1] * 0 + 100, name="opaque above")
     gui.form.layer.value = source
     wait_for_preview(qtbot, gui)
-    before, visible = picture(viewer), [layer.visible for layer in viewer.layers]
+    qtbot.wait(300)  # the docks get their final widths
+    visible = [layer.visible for layer in viewer.layers]
+    for layer in viewer.layers:
+        layer.visible = layer.name == source.name
+    original = picture(viewer)
+    for layer, was_visible in zip(viewer.layers, visible, strict=True):
+        layer.visible = was_visible
+    before = picture(viewer)
+    assert difference(before, original) > 1
     button = section.compare.native
     qtbot.mousePress(button, Qt.MouseButton.LeftButton)
     assert difference(picture(viewer), original) == 0
