@@ -63,20 +63,15 @@ def offer_to_denoise() -> None:
         notification_manager,
     )
 
-    class Offer(Notification):
-        """A notification that shows the name of the plugin as its source."""
-
-        @property
-        def source(self) -> str:
-            return PLUGIN
-
+    # A notification shows its source, which by default is an object of napari.
+    offer = type("Offer", (Notification,), {"source": PLUGIN})
     viewer = napari.current_viewer()
     window = None if viewer is None else getattr(viewer, "window", None)
     if window is None or _has_widget(window):
         return
     # The manager keeps its notifications for as long as napari runs.
     actions = ((ACCEPT, partial(_open_widget, ref(viewer))),)
-    notification_manager.dispatch(Offer(OFFER, severity=NotificationSeverity.INFO, actions=actions))
+    notification_manager.dispatch(offer(OFFER, severity=NotificationSeverity.INFO, actions=actions))
 
 
 def _open_widget(viewer: Any, _: object = None) -> None:
