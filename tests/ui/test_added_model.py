@@ -18,7 +18,7 @@ def test_model_of_another_package_runs_in_the_widget(
     widget.form.controls["sigma"].value = 0.7
     widget.form.amount.number.value = 2.0
     layer = press_run(viewer, widget)
-    assert layer.name.endswith("[Geman-McClure]")
+    assert layer.name == "noisy, Geman-McClure κ 12"
     np.testing.assert_array_equal(
         layer.data,
         nd.diffuse(noisy, model(kappa=12.0, sigma=0.7), time=2.0, spacing=(2.0, 0.5, 0.5)),

@@ -53,12 +53,9 @@ class SampleButtons(Container):  # type: ignore[type-arg]
         row = bare_container(*self.buttons.values(), layout="horizontal", labels=False)
         super().__init__(widgets=[wrapping_label(HINT), row], labels=False)
         self.margins = NO_MARGINS
-        for open_sample, button in zip(
-            (self._open_confocal, self._open_mri_simulated, self._open_mri),
-            self.buttons.values(),
-            strict=True,
-        ):
-            button.changed.connect(open_sample)
+        self.buttons["confocal"].changed.connect(self._open_confocal)
+        self.buttons["mri_simulated"].changed.connect(self._open_mri_simulated)
+        self.buttons["mri"].changed.connect(self._open_mri)
 
     @slot
     def _open_confocal(self) -> None:

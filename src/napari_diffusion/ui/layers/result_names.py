@@ -49,5 +49,9 @@ def _main_parameter(recipe: nd.Recipe) -> str:
 
 
 def _lower_case(title: str) -> str:
-    """Return a title inside a name: in lower case, unless it is the name of a person."""
-    return title if title in ("Rician",) else title[:1].lower() + title[1:]
+    """Return a title inside a name: in lower case, unless it is the name of a person.
+
+    The titles of models have no other capitals than those of names, such as "Geman-McClure".
+    """
+    is_name = title == "Rician" or title[1:] != title[1:].lower()
+    return title if is_name else title[:1].lower() + title[1:]
