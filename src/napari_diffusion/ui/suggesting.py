@@ -88,6 +88,7 @@ class SuggestionController:
         self._context, self._form, self._panel = context, form, panel
         self._measurement: Measurement | None = None
         self._basis: tuple[Any, ...] = ()
+        self._data: Callable[[], Any] = lambda: None
         self._requested = self._left = False
         context.on_close(self.leave)
 
@@ -155,22 +156,17 @@ class SuggestionController:
             values.show(None, False, self._reason(error))
             return
         basis = basis_of(settings, self._model(settings))
+        data = self._form.layer.value.data
         measured = values.model_values.measured
-        if measured is not None and not measured.holds_for(settings.image, basis):
+        if measured is not None and not measured.holds_for(data, basis):
             measured = None
-        if self._measures(settings, basis):
-            return
+        if self._measurement is not None and self._basis == basis and self._data() is data:
+            return  # under way, or failed
         self._leave()
         if self._form.isotropic or (measured is not None and measured.thorough):
             values.show(measured, False)
             return
         self._start(settings, basis, measured)
-
-    def _measures(self, settings: Settings, basis: tuple[Any, ...]) -> bool:
-        """Whether the measurement, under way or failed, is of this image and basis."""
-        if self._measurement is None or self._basis != basis:
-            return False
-        return self._measurement.settings.image is settings.image
 
     def _reason(self, error: Exception) -> str:
         return NO_IMAGE if self._form.layer.value is None else screen_message(error)
@@ -203,7 +199,8 @@ class SuggestionController:
         model: Model | str = settings.model
         if self._form.automatic:
             model, quick = "auto", False  # the quick choice of a model would often be another one
-        self._basis = basis
+        # An index of multiscale data may return another object at each time, the data do not.
+        self._basis, self._data = basis, weak_reference(self._form.layer.value.data)
         target = self._form.noise_reduction if self._form.isotropic else None
         self._measurement = Measurement(settings, model, self._measured, target)
         self._form.values.show(measured, True)
@@ -218,9 +215,8 @@ class SuggestionController:
         if suggestion is not None:
             if measurement.is_automatic:
                 self._form.choose_automatically(type(suggestion.model))
-            image = weak_reference(measurement.settings.image)
             suggestion = _converted(suggestion, measurement.settings.unit, self._context.unit)
-            measured = Measured(suggestion, self._basis, image, measurement.thorough)
+            measured = Measured(suggestion, self._basis, self._data, measurement.thorough)
             values.show(measured, False)
             if self._requested:
                 values.reset_all()

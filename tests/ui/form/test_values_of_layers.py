@@ -10,7 +10,7 @@ import pytest
 import napari_diffusion as nd
 from helpers.viewer import WAIT, wait_for_go, wait_until_settled
 from napari_diffusion.ui.form.smoothing_amount import TIME
-from napari_diffusion.ui.run import starting_values
+from napari_diffusion.ui.run import settings, starting_values
 from napari_diffusion.ui.values.layer_values import memory
 from napari_diffusion.ui.values.value_state import ValueState
 
@@ -305,3 +305,17 @@ def test_checked_axes_and_voxel_sizes_belong_to_the_layer(open_alone, noisy):
     assert (table.axes, table.spacing) == ((0, 1, 2), (2, 0.5, 0.5))
     gui.form.layer.value = one
     assert (table.axes, table.spacing) == ((1, 2), (0.7, 0.5))
+
+
+def test_an_image_is_measured_once(open_alone, noisy, qtbot, monkeypatch, held):
+    """Data of several scales may make another array at each access."""
+    monkeypatch.setattr(settings, "array_of", lambda layer: layer.data[...])
+    held.quick.set()
+    held.thorough.set()
+    viewer, gui = open_alone(NAME)
+    viewer.add_image(noisy)
+    wait_until_settled(qtbot, gui)
+    for kappa in (5.0, 6.0):
+        gui.form.controls["kappa"].value = kappa
+        wait_until_settled(qtbot, gui)
+    assert held.calls == [False, True]

@@ -1,4 +1,4 @@
-"""A slider without a number, which the mouse wheel does not move by accident."""
+"""A slider without a number, for magicgui containers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,15 @@ from typing import Any
 from magicgui.application import use_app
 from magicgui.widgets.bases import RangedWidget
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QSlider, QWidget
 
 
 class QuietSlider(QSlider):
-    """Horizontal Qt slider; the mouse wheel scrolls the dock unless the slider has the focus."""
+    """Horizontal Qt slider that takes the keyboard; `WheelGuard` keeps the mouse wheel off it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-    def wheelEvent(self, e: QWheelEvent | None) -> None:
-        """Pass the mouse wheel on to the dock unless the slider has the focus."""
-        if e is not None and not self.hasFocus():
-            e.ignore()
-        else:
-            super().wheelEvent(e)
 
 
 @cache

@@ -35,7 +35,7 @@ class Measured:
     basis
         What the suggestion depends on besides the array: axes, voxel size, unit, fixed parameters.
     image
-        Weak reference to the array of the layer.
+        Weak reference to the data of the layer.
     thorough
         Whether the whole image was measured.
     """
@@ -46,7 +46,7 @@ class Measured:
     thorough: bool
 
     def holds_for(self, image: Any, basis: tuple[Any, ...]) -> bool:
-        """Whether the suggestion is for this array and basis."""
+        """Whether the suggestion is for these data of a layer, and for this basis."""
         return self.image() is image and self.basis == basis
 
 
