@@ -100,8 +100,9 @@ def preview_at_opening(monkeypatch):
 
     It is a function that switches it on, as it is for users.
     """
+    for_users = preview.ON_AT_OPENING
     monkeypatch.setattr(preview, "ON_AT_OPENING", False)
-    return lambda: monkeypatch.setattr(preview, "ON_AT_OPENING", True)
+    return lambda: monkeypatch.setattr(preview, "ON_AT_OPENING", for_users)
 
 
 @pytest.fixture

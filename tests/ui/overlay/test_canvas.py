@@ -52,6 +52,17 @@ def difference(one, other):
     return np.abs(one - other).mean()
 
 
+def picture_of(viewer, *names):
+    """Return the canvas with some layers alone."""
+    visible = [layer.visible for layer in viewer.layers]
+    for layer in viewer.layers:
+        layer.visible = layer.name in names
+    alone = picture(viewer)
+    for layer, was_visible in zip(viewer.layers, visible, strict=True):
+        layer.visible = was_visible
+    return alone
+
+
 def test_preview_is_on_when_the_widget_opens(open_widget, qtbot, flat, preview_at_opening):
     preview_at_opening()
     viewer, gui = open_widget()
@@ -72,7 +83,10 @@ def test_compare_shows_the_original_below_every_result(show, press_run, qtbot, f
     viewer.add_image(flat[::-1] * 0 + 100, name="opaque above")
     gui.form.layer.value = source
     wait_for_preview(qtbot, gui)
-    before, visible = picture(viewer), [layer.visible for layer in viewer.layers]
+    qtbot.wait(300)  # the docks get their final widths
+    visible = [layer.visible for layer in viewer.layers]
+    original, before = picture_of(viewer, source.name), picture(viewer)
+    assert difference(before, original) > 1
     button = section.compare.native
     qtbot.mousePress(button, Qt.MouseButton.LeftButton)
     assert difference(picture(viewer), original) == 0
@@ -263,8 +277,10 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     wait_until_settled(qtbot, gui)
     assert result.visible
     assert not source.visible
+    qtbot.wait(300)  # the docks get their final widths
     with_result = picture(viewer)
-    assert difference(with_result, shown) < 1
+    assert difference(with_result, picture_of(viewer, "magenta", result.name)) == 0
+    original = picture_of(viewer, "magenta", source.name)
     section.comparison.begin()
     assert difference(picture(viewer), original) == 0
     section.comparison.end()

@@ -83,6 +83,7 @@ class Overlay:
         self._shown_part: Part | None = None
         self._picture: Any = None
         self._canvases: list[Any] = []
+        self._whole_shape: tuple[int, ...] = ()
         self._on = self._held = False
         self._queue = CoalescingQueue()
         parent, viewer = context.parent, context.viewer
@@ -294,7 +295,7 @@ class Overlay:
         if (
             layer is not None
             and self._source is source
-            and layer.data.ndim == picture.ndim
+            and self._whole_shape == whole_picture.shape
             and layer.data.dtype == picture.dtype
             and layer.blending == self._blending(source)
             and all(_same(getattr(layer, name), value) for name, value in transform.items())
@@ -305,6 +306,7 @@ class Overlay:
             self.remove()
             self._shown_part, self._picture = shown_part, whole_picture
             self._layer = self._new_layer(source, part, picture, transform)
+            self._whole_shape = whole_picture.shape
             # Kept for the removal: the dock may be closed by then, and in no window any more.
             self._canvases = canvases(self._context.parent)
             self._context.add_auxiliary_layer(self._layer, self._place)
