@@ -110,7 +110,7 @@ def test_layer_without_noise_is_listed_and_the_others_are_filtered(open_alone, q
     assert set(results(viewer)) == {"noisy"}
     status = widget.panel.status
     assert "1 done, 1 failed" in status.value
-    assert "flat: The image no measurable noise" in status.value
+    assert "flat: The image has no measurable noise" in status.value
 
 
 def test_time_points_share_one_suggestion(open_alone, qtbot):

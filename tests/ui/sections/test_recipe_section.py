@@ -209,9 +209,11 @@ def test_history_shows_every_filter_and_repeats_it(open_widget, press_run, noisy
     assert "kappa 3.5" in section.step.value
     section.steps.value = 0
     assert "kappa 7.25 intensity/µm" in section.step.value
-    section.again.native.click()
     other = viewer.add_image(noisy + 1, name="other", **LOOK)
-    assert widget.form.layer.value == other
+    viewer.layers.selection.active = second
+    section.steps.value = 0
+    widget.form.layer.value = other  # the history is that of the selected layer
+    section.again.native.click()
     assert widget.form.controls["kappa"].value == 7.25
     again = press_run(viewer, widget)
     recipe = nd.Recipe.from_dict(first.metadata["napari-diffusion"]["recipe"])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import napari_diffusion as nd
-from napari_diffusion.core.cancellation import CancelEvent, Cancelled
+from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.models import Model
 from napari_diffusion.ui.explain.pictures import Picture, Real, fibre_picture
@@ -214,8 +214,6 @@ def _evolution(
 
 
 def _filter(values: Real, model: Model, time: float, cancel: CancelEvent | None) -> Real:
-    if cancel is not None and cancel.is_set():
-        raise Cancelled("The figure is not needed any more.")
     result = nd.diffuse(values, model, time=time, threads=1, backend="reference", cancel=cancel)
     return np.asarray(result, np.float32)
 
