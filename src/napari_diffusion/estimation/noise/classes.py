@@ -21,6 +21,8 @@ SATURATED_VOXELS = 500
 #: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
+#: The same where there are fewer classes than this: of two, a single class of fine anatomy decides.
+MANY_CLASSES, MAX_ACTIVITY_OF_FEW = 3, 4.0
 
 
 class Classes(NamedTuple):
@@ -44,10 +46,10 @@ class Classes(NamedTuple):
     error: FloatArray
 
 
-def classes_by_mean(evidence: Evidence) -> Classes:
+def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY) -> Classes:
     """Group the flat voxels into classes of similar local mean.
 
-    Classes with more than `MAX_CLASS_ACTIVITY` times the activity of white noise are left out.
+    Classes with more than ``max_activity`` times the activity of white noise are left out.
     """
     number = min(MAX_CLASSES, evidence.mean.size // (4 * MIN_CLASS_VOXELS))
     if number < 1:
@@ -65,7 +67,7 @@ def classes_by_mean(evidence: Evidence) -> Classes:
     band = BAND_VARIANCE.get(evidence.axis_count, BAND_VARIANCE[3])
     for index in range(max(len(bounds) - 1, 1)):
         own = which == index
-        flat = evidence.calm(own, MAX_CLASS_ACTIVITY, MIN_CLASS_VOXELS)
+        flat = evidence.calm(own, max_activity, MIN_CLASS_VOXELS)
         if int(flat.sum()) < MIN_CLASS_VOXELS:
             continue
         deviation = class_deviation(evidence.residual[flat], evidence.step)

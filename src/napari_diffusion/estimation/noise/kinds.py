@@ -27,7 +27,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from napari_diffusion.core.arrays import FloatArray
-from napari_diffusion.estimation.noise.classes import Classes, classes_by_mean
+from napari_diffusion.estimation.noise.classes import (
+    MANY_CLASSES,
+    MAX_ACTIVITY_OF_FEW,
+    Classes,
+    classes_by_mean,
+)
 from napari_diffusion.estimation.noise.correlations import Origin, measure_correlations
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
@@ -292,6 +297,8 @@ def _of_kind(evidence: Evidence, gaussian: Noise, kind: Kind | None) -> Noise:
     if kind == "gaussian":
         return gaussian
     classes = classes_by_mean(evidence)
+    if kind is None and len(classes.mean) < MANY_CLASSES:
+        classes = classes_by_mean(evidence, MAX_ACTIVITY_OF_FEW)
     if kind is None and len(classes.mean) < MIN_CLASSES:
         return gaussian
     if not len(classes.mean):
