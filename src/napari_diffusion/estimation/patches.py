@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise.values import carries_noise
 from napari_diffusion.operators.impulse_fill import fill_impulses
-from napari_diffusion.operators.impulses import find_impulses, impulse_axes
+from napari_diffusion.operators.impulses import find_impulses, impulse_axes, stand_out
 
 #: Maximum number of voxels (times channels) of all patches, and the number of one patch.
 MAX_VOXELS, PATCH_VOXELS = 260_000, 32_000
@@ -32,6 +32,11 @@ PATCHES_READ = 3
 MAX_FRAMES = 5
 #: Share of its voxels in which a patch must carry noise.
 MIN_VALID_SHARE = 0.25
+
+#: Smallest number of impulses that share a value, and their smallest share of the voxels with it,
+#: from which others with this value may be impulses, too. Measured: shares of 0.39 to 0.64 with 3 %
+#: of impulses on a photograph, 0.9 with 1 %, and 0 in saturated and cut-off places.
+MIN_SHARED, MIN_SHARED_SHARE = 10, 0.25
 
 #: Start and end of a box along each spatial axis [voxel].
 Box = tuple[tuple[int, int], ...]
@@ -141,7 +146,40 @@ def sample_patches(
     ordered = sorted(patches, key=lambda patch: patch.activity)
     total = sum(patch.field.size for patch in ordered)
     count = len(ordered) if total <= MAX_VOXELS else max(1, int(MAX_VOXELS * len(ordered) / total))
-    return [ordered[int((k + 0.5) * len(ordered) / count)] for k in range(count)]
+    kept = [ordered[int((k + 0.5) * len(ordered) / count)] for k in range(count)]
+    shared = _shared_values(kept) if kept else []
+    return [_with_shared_values(patch, shared) for patch in kept]
+
+
+def _shared_values(patches: Sequence[Patch]) -> list[FloatArray]:
+    """Return the values of each channel that are mostly those of impulses.
+
+    Defective pixels and transmission errors leave the same exact value, such as 0 or the largest
+    one. Where a filter looks at one voxel alone, an impulse in busy surroundings is not recognised.
+    """
+    shared = []
+    for channel in range(len(patches[0].field)):
+        values = [patch.field[channel][patch.valid] for patch in patches]
+        marked = [p.field[channel][p.impulses[channel]] for p in patches if p.impulses is not None]
+        own, counts = np.unique(np.concatenate([*marked, np.zeros(0)]), return_counts=True)
+        own, counts = own[counts >= MIN_SHARED], counts[counts >= MIN_SHARED]
+        numbers = [sum(int((part == value).sum()) for part in values) for value in own]
+        shared.append(own[counts >= MIN_SHARED_SHARE * np.array(numbers, float)])
+    return shared
+
+
+def _with_shared_values(patch: Patch, shared: Sequence[FloatArray]) -> Patch:
+    """Return a patch in which voxels of ``shared`` values that stand out are impulses, too."""
+    axes = impulse_axes(Grid(patch.field.shape[1:], patch.spacing))
+    if not axes or not any(values.size for values in shared):
+        return patch
+    marks = np.zeros(patch.field.shape, bool) if patch.impulses is None else patch.impulses.copy()
+    for channel, own, values in zip(patch.field, marks, shared, strict=True):
+        same = np.isin(channel, values) & patch.valid
+        places = np.flatnonzero(same & ~own)
+        chosen = places[stand_out(channel, patch.valid & ~same & ~own, axes, places)]
+        own.reshape(-1)[chosen] = True
+    return replace(patch, impulses=marks if marks.any() else None)
 
 
 def _lattice(

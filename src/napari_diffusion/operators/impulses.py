@@ -165,6 +165,37 @@ def impulses_of_planes(
     return marks[:, lo - start : hi - start]
 
 
+def stand_out(
+    u: Array, usable: NDArray[np.bool_], axes: Sequence[int], places: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Whether some voxels differ by far more than the noise from the usable voxels beside them.
+
+    This is less than an impulse has to do: edges and other impulses may be near. Most neighbours
+    are far away in value, and all but one differ by more than the noise.
+
+    Parameters
+    ----------
+    u
+        Values of one channel [intensity], shape ``space``.
+    usable
+        Voxels that are compared with, shape ``space``.
+    axes
+        Axes of ``space`` along which voxels are compared, as `impulse_axes` returns them.
+    places
+        Flat indices of the voxels.
+    """
+    rest = np.where(usable, u, u.dtype.type(np.nan))
+    side, widths = _Side(rest, None, tuple(axes), rest), _widths(axes)
+    noise, result = side._noise(places), np.zeros(len(places), bool)
+    for part, windows in side._windows(rest, places, widths.box):
+        distances = np.abs(windows.reshape(len(windows), -1) - u.reshape(-1)[places[part], None])
+        second = np.partition(distances, 1, axis=1)[:, 1]  # NaN comes last
+        enough = np.isfinite(distances).sum(axis=1) >= NEIGHBOUR_SHARE * (distances.shape[1] - 1)
+        result[part] = enough & (_median(distances) > HEIGHT_FACTOR * noise[part])
+        result[part] &= second > noise[part]
+    return result & (noise > 0)
+
+
 def _mark_impulses(
     u: Array,
     regions: NDArray[Any] | None,

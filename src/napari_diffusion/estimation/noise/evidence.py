@@ -56,8 +56,7 @@ MAX_NOISE_ACTIVITY = 2.2
 #: Activity of the flattest quarter, relative to white noise, up to which it is white noise. Other
 #: frames are then not needed.
 MAX_WHITE_ACTIVITY = 1.5
-#: Activity of the difference of two frames, relative to one frame and to the half of their sum,
-#: below which it is mostly noise.
+#: Activity of a change between frames, relative to a frame and to half of their sum, of noise.
 MAX_CHANGE_ACTIVITY = 0.8
 #: Largest ratio of successive variances of detail, and largest share of the residual that the
 #: extrapolation may call detail. Measured on folds as fine as voxels: ratios of 0.2 to 0.65.
@@ -151,13 +150,15 @@ class Evidence:
         limit = np.quantile(self.activity[chosen], share)
         return np.asarray(chosen & (self.activity <= limit))
 
-    def widened(self, flat: NDArray[np.bool_], energy: float) -> NDArray[np.bool_]:
-        """Mark all voxels whose activity noise explains, or those of ``flat`` if these are more.
+    def widened(
+        self, flat: NDArray[np.bool_], energy: float, chosen: NDArray[np.bool_] | bool = True
+    ) -> NDArray[np.bool_]:
+        """Mark the ``chosen`` voxels whose activity noise explains, or ``flat`` if these are more.
 
         The flattest voxels of an image are those where the noise happens to be weak. ``energy`` is
         the mean activity of the noise [intensity²].
         """
-        explained = np.asarray(self.activity <= MAX_NOISE_ACTIVITY * energy)
+        explained = np.asarray(chosen & (self.activity <= MAX_NOISE_ACTIVITY * energy))
         return explained if explained.sum() > flat.sum() else flat
 
     def is_calm(self, flat: NDArray[np.bool_], max_activity: float) -> bool:
