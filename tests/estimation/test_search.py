@@ -33,14 +33,17 @@ def levels(shape, width, blur):
 def test_small_and_very_noisy_volume_is_smoothed_as_it_can_be(model):
     """8400 voxels with noise of the height of a step.
 
-    The choice loses at most 0.6 dB against a setting that was found with the noise-free volume. A
-    search from the usual start alone loses 2 dB and more.
+    On average over three noises, the choice loses at most 0.6 dB against a setting that was found
+    with the noise-free volume. A search from the usual start alone loses 2 dB and more.
     """
     clean = levels((12, 28, 25), 4.0, 1.0)
-    noisy = (clean + 75 * white(clean.shape, 11)).astype("f4")
-    best = gain(noisy, clean, nd.EdgeEnhancing(kappa=7.4, sigma=0.7), 10.0)
-    assert best > 19
-    assert gain(noisy, clean, *nd.suggest(noisy, model)) > best - 0.6
+    losses = []
+    for seed in (11, 12, 13):
+        noisy = (clean + 75 * white(clean.shape, seed)).astype("f4")
+        best = gain(noisy, clean, nd.EdgeEnhancing(kappa=7.4, sigma=0.7), 10.0)
+        assert best > 18
+        losses.append(best - gain(noisy, clean, *nd.suggest(noisy, model)))
+    assert np.mean(losses) < 0.6
 
 
 def test_announced_gain_is_reached_by_the_run():

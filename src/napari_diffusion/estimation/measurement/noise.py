@@ -116,7 +116,8 @@ def raised_by_compression(
         own = [patch for patch in patches if patch.source == source]
         for channel, noise in enumerate(channels):
             level = 0.0 if corner is None else compressed_level(own, channel, corner)
-            if level > noise.sigma > 0:
+            # A change between frames has the level of both, which one frame does not show.
+            if level > noise.sigma > 0 and not noise.between_frames:
                 error = level * noise.error / noise.sigma
                 channels[channel] = Noise("gaussian", level, error, skewness=noise.skewness)
     return result

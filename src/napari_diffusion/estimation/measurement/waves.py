@@ -31,6 +31,9 @@ NEAR_BINS, NEAR_IN_BLOCK = (3, 6), 2.5
 MIN_RATIO = 4.0
 #: Smallest share of usable voxels of a block.
 MIN_FULL = 0.5
+#: Largest variance of a wave, as a share of that of the image. A stronger wave is the picture, such
+#: as a grating.
+MAX_OF_PICTURE = 0.5
 #: Smallest share of a wave in the variance of all noise that is named.
 MIN_SHARE = 0.08
 
@@ -65,8 +68,16 @@ def find_wave(
     # The images lack slow changes, and have the share 1 - exp(-2 pi² f²) of a wave.
     kept = -math.expm1(-2 * math.pi**2 * (frequency[0] ** 2 + frequency[1] ** 2))
     variance = 2 * (own - around) / kept**2
+    if variance > MAX_OF_PICTURE * _picture_variance(patches, channel):
+        return None
     share = float(variance / (variance + variance_of(noises)))
     return Wave(plane, frequency, share) if share >= MIN_SHARE else None
+
+
+def _picture_variance(patches: Sequence[Patch], channel: int) -> float:
+    """Largest variance of the values of a patch: picture, wave and noise."""
+    values = (patch.without_impulses[channel][patch.valid] for patch in patches)
+    return max((float(np.var(v, dtype=float)) for v in values if v.size), default=0.0)
 
 
 def _candidate(image: FloatArray) -> tuple[float, float]:
