@@ -178,7 +178,7 @@ def test_holes_do_not_count():
     ids=["constant", "zeros", "NaN", "inf", "2x2", "one voxel", "empty", "empty integers", "ramp"],
 )
 def test_error_without_noise_is_one_sentence(image):
-    with pytest.raises(ValueError, match="no noise") as caught:
+    with pytest.raises(ValueError, match="no measurable noise") as caught:
         nd.suggest(image, nd.PeronaMalik())
     check_sentence(caught.value, "kappa")
 

@@ -232,7 +232,7 @@ def test_without_a_suggestion_the_defaults_are_shown_with_the_reason(open_alone,
     assert gui.form.controls.value() == nd.PeronaMalik()
     assert {row.line.state for row in gui.form.controls.rows.values()} == {ValueState.DEFAULT}
     assert "could not be measured" in gui.form.strength.sentence.value
-    assert "no noise" in gui.form.strength.sentence.value
+    assert "no measurable noise" in gui.form.strength.sentence.value
     viewer.layers.selection.active = viewer.layers[0]
     wait_until_settled(qtbot, gui)
     assert "could not be measured" not in gui.form.strength.sentence.value

@@ -97,8 +97,8 @@ def measure_noise(
         if isinstance(model, Model):
             names = [p.name for p in parameters(model) if p.suggest in ESTIMATORS]
         raise ValueError(
-            "The image has no measurable noise: it is constant or already smooth. "
-            f"Enter {' and '.join([*names, 'time'])} yourself."
+            "The image has no measurable noise, as it is constant or already smooth: "
+            f"enter {' and '.join([*names, 'time'])} yourself."
         )
     return _with_patterns(patches, noises, kind is None)
 

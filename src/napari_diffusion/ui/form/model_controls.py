@@ -136,7 +136,7 @@ class ModelControls:
 
     def with_measured(self, suggested: Model | None) -> Model:
         """Return the defaults, with what a suggestion has chosen from the image."""
-        if suggested is None:
+        if not isinstance(suggested, self.model):  # another model has been chosen since
             return self.model()
         names = (*self.measurable, *self._maps)
         return self.model(**{name: getattr(suggested, name) for name in names})
