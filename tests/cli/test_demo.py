@@ -43,12 +43,19 @@ def test_demo_window_shows_a_noisy_stack_beside_the_widget(make_napari_viewer, m
     monkeypatch.setattr(napari, "Viewer", lambda **options: viewer)
     monkeypatch.setattr(napari, "run", lambda: None)
     monkeypatch.setattr(demo, "has_display", lambda: True)
+    add_widget, docked = viewer.window.add_plugin_dock_widget, []
+
+    def recorded(*arguments, **options):
+        docked.append(add_widget(*arguments, **options))
+        return docked[-1]
+
+    monkeypatch.setattr(viewer.window, "add_plugin_dock_widget", recorded)
     assert main(["demo"]) == 0
     noisy, _, spacing, _ = samples.confocal()
     stack = viewer.layers["confocal"]
     np.testing.assert_array_equal(stack.data, noisy)
     assert tuple(stack.scale) == spacing
-    (widget,) = viewer.window.dock_widgets.values()
+    ((_, widget),) = docked
     assert isinstance(widget, AnisotropicDiffusion)
     assert widget.form.layer.value is stack
 
