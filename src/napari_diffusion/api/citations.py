@@ -16,8 +16,8 @@ def cite(recipe: RecipeFields | Model, plan: Plan | None = None) -> str:
     recipe
         A recipe, which names the version of this software that made it, or a model.
     plan
-        Plan of the run. A recipe with the scheme ``"auto"`` does not say which scheme an image
-        gets; the plan does. Without it, only a scheme that the recipe names is cited.
+        Plan of the run, which names the scheme that ``"auto"`` chose for the image. Without a plan,
+        only a scheme that the recipe names is cited.
 
     Returns
     -------

@@ -71,8 +71,8 @@ def diffuse(
         Array of any number of axes; bool, integer, float16, 32 or 64. NumPy, memory-mapped, dask
         and zarr arrays are read one frame at a time. The image is never written to.
     model
-        The diffusion model, for example ``nd.PeronaMalik(kappa=12.0)``, or a recipe, which says
-        what is done. The options of a run must then be left out.
+        The diffusion model, for example ``nd.PeronaMalik(kappa=12.0)``, or a recipe. A recipe holds
+        the options of a run, which must then be left out.
     time
         Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T).
     spacing
@@ -123,7 +123,7 @@ def diffuse(
     Raises
     ------
     TypeError, ValueError, MemoryError
-        For an invalid argument or too little memory; the message says what would work.
+        For an invalid argument or too little memory; the message suggests a remedy.
     Cancelled
         When ``cancel`` was set.
     """
@@ -159,7 +159,7 @@ def evolve(
     cancel: CancelEvent | None = None,
     channel_weights: Sequence[float | None] | None = None,
 ) -> Generator[State, None, None]:
-    """Filter step by step, and yield a `State` after every step (or superstep) of every frame.
+    """Filter in steps, and yield a `State` after every step (or superstep) of every frame.
 
     Parameters and errors are those of `diffuse`. The arguments are checked at the call, before the
     first step. Reading ``state.image`` costs one copy; a state that is not read costs nothing.

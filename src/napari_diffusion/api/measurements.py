@@ -50,10 +50,10 @@ def suggest(
     The choice has the least estimated mean squared error on some representative patches of the
     image (SURE: Stein 1981; by Monte Carlo: Ramani, Blu & Unser 2008), or serves another ``aim``.
     If structures gain less than 1.5 dB and lose detail, only candidates that remove mainly noise
-    are considered. Where the level of the noise differs from place to place by a factor of 2 or
-    more, a model with a ``kappa_map`` gets one. Where the image cannot decide between two levels,
-    the choice is made for the lower one. The computing time is bounded, and the result is
-    reproducible. docs/automatic.md describes the method and its limits.
+    are considered. Where the noise level differs from place to place by a factor of 2 or more, a
+    model with a ``kappa_map`` gets one. Where two noise levels explain the image, the lower one is
+    used. The computing time is bounded, and the result is reproducible. The page *Automatic
+    parameters* describes the method and its limits.
 
     Parameters
     ----------
@@ -67,10 +67,10 @@ def suggest(
     model
         Model whose parameters are chosen; ``"auto"`` chooses the model too, among all that keep
         the mean. Parameters without an estimator (``suggest=`` of `models.param`) keep their value.
-        A model for thin structure that is named keeps 93 % of the contrast of lines.
+        A named model for thin structure keeps 93 % of the contrast of lines.
     noise
         Kind of noise, ``"gaussian"``, ``"rician"``, ``"poisson"`` or ``"speckle"``; by default it
-        is recognised from the image.
+        is estimated from the image.
     criterion
         Quantity to minimise: ``"sure"``, or, for white noise of any kind, the ``"decorrelation"``
         of result and residual, or ``"j-invariance"``, the prediction error at hidden voxels. With
@@ -111,8 +111,8 @@ def suggest(
     Raises
     ------
     TypeError, ValueError
-        As `diffuse`; also when the image shows no noise (constant, binary, too few voxels), and
-        when two options say how far to smooth.
+        As `diffuse`; also when no noise can be measured (constant, binary, too few voxels), and
+        when two options fix the amount of smoothing.
     Cancelled
         When ``cancel`` was set.
 

@@ -1,4 +1,4 @@
-"""The Gaussian that linear diffusion is: its width from the diffusion time, and back."""
+"""The Gaussian that equals linear diffusion: its width from the diffusion time, and back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 def equivalent_sigma(time: float) -> float:
-    r"""Sigma [length] of the Gaussian after ``time`` [length²], :math:`\sigma = \sqrt{2T}`."""
+    r"""Return the sigma [length] of linear diffusion over ``time`` [length²], :math:`\sqrt{2T}`."""
     return math.sqrt(2 * time)
 
 
 def time_for_sigma(sigma: float) -> float:
-    r"""Diffusion time [length²] of a Gaussian of ``sigma`` [length], :math:`T = \sigma^2/2`."""
+    r"""Return the time [length²] of a Gaussian of ``sigma`` [length], :math:`\sigma^2/2`."""
     return sigma**2 / 2

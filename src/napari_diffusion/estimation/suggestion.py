@@ -33,11 +33,10 @@ class Suggestion:
         all voxels that carry noise: the central estimate.
     gain_interval
         Lower and upper limit of the gain [dB]. The gain lies between them with a probability of
-        80 % for plain noise and of 90 % elsewhere, given the uncertainty of the noise level and of
+        80 % for white noise and of 90 % otherwise, given the uncertainty of the noise level and of
         the estimated error. Where two noise levels are possible, the interval covers both. None
-        where nothing can be claimed: after lossy compression, for a
-        noise level with a standard error of half of it or more, and with another criterion than
-        ``"sure"``.
+        after lossy compression, for a noise level with a standard error of half of it or more, and
+        with another criterion than ``"sure"``.
     noise_left
         Share of the noise's standard deviation that is expected in the result; NaN for
         j-invariance.
@@ -51,7 +50,8 @@ class Suggestion:
     strength
         Strength from -1 (gentle) over 0 (recommended) to 1 (strong).
     scale
-        The amounts of smoothing of all strengths; None where the amount was asked for.
+        The amounts of smoothing of all strengths; None where ``fwhm`` or
+        ``noise_reduction`` fixes the amount.
     """
 
     model: Model

@@ -50,11 +50,11 @@ class CoherenceEnhancing(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        0.7, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
+        0.7, "Pre-smoothing σ: before taking the gradient.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         2.0,
-        "Size of the neighbourhood whose direction is averaged.",
+        "Neighbourhood over which directions are averaged.",
         unit="length",
         ge=0,
         suggest="voxels",
@@ -64,7 +64,7 @@ class CoherenceEnhancing(Model):
     )
     selectivity: float = param(
         1.0,
-        "How far a gradient along a direction keeps it from being followed; 0 as published.",
+        "Weight of a gradient along a direction against following it; 0 as published.",
         ge=0,
         le=100,
         absent=0.0,

@@ -45,11 +45,11 @@ class EdgeEnhancing(Model):
         suggest="threshold",
     )
     sigma: float = param(
-        1.0, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
+        1.0, "Pre-smoothing σ: before taking the gradient.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         1.0,
-        "Size of the neighbourhood whose edges are averaged.",
+        "Neighbourhood over which directions are averaged.",
         unit="length",
         ge=0,
         suggest="voxels",

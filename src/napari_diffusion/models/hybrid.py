@@ -46,22 +46,22 @@ class Hybrid(Model):
     )
     contrast: float = param(
         10.0,
-        "Tube contrast: gradient from which tubes are followed.",
+        "Tube contrast: gradient above which tubes are followed.",
         unit="intensity/length",
         gt=0,
         suggest="threshold",
     )
     sigma: float = param(
-        1.0, "Pre-smoothing σ: before the gradient is read.", unit="length", ge=0, suggest="scale"
+        1.0, "Pre-smoothing σ: before taking the gradient.", unit="length", ge=0, suggest="scale"
     )
     rho: float = param(
         1.0,
-        "Size of the neighbourhood whose direction is averaged.",
+        "Neighbourhood over which directions are averaged.",
         unit="length",
         ge=0,
         suggest="voxels",
     )
-    coherence: float = param(15.0, "How straight a tube must be to be followed.", gt=0)
+    coherence: float = param(15.0, "Straightness above which a tube is followed.", gt=0)
     alpha: float = param(0.01, "Smoothing across a tube, as a share of that along it.", gt=0, le=1)
     kappa_map: ThresholdMap | None = threshold_map("kappa")
 

@@ -51,7 +51,7 @@ class PeronaMalik(Model):
     )
     sigma: float = param(
         0.0,
-        "Smoothing before the gradient is read, at the scale of the noise; 0 is the classic model.",
+        "Gaussian before taking the gradient, at the scale of the noise; 0 is the classic model.",
         unit="length",
         ge=0,
         suggest="scale",

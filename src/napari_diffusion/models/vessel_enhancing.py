@@ -56,9 +56,9 @@ class VesselEnhancing(Model):
     epsilon: float = param(
         0.003, "Smoothing across a vessel, as a share of that outside.", gt=0, le=1
     )
-    sensitivity: float = param(5.0, "How readily a faint vessel counts as one.", ge=1, le=100)
+    sensitivity: float = param(5.0, "Weight of faint vessels beside clear ones.", ge=1, le=100)
     clear: float = param(
-        0.05, "Vesselness of a clear vessel; 1 as published.", ge=0.001, le=1, absent=1.0
+        0.05, "Vesselness that counts in full; 1 as published.", ge=0.001, le=1, absent=1.0
     )
 
     def with_max_diffusivity(self, limit: float) -> Self:
