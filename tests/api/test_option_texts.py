@@ -33,7 +33,8 @@ def command_help():
         cli, ["run", "--help"], terminal_width=10_000, max_content_width=10_000
     )
     assert shown.exit_code == 0
-    return dict(re.findall(r"^  (--[\w-]+)(?: \S+)?  +(\S.*)$", shown.output, flags=re.MULTILINE))
+    option = r"^  (--[\w-]+)(?: \S+)?(?:  +|\n +)(\S.*)$"  # a long list of choices ends its line
+    return dict(re.findall(option, shown.output, flags=re.MULTILINE))
 
 
 def test_docstring_of_diffuse_describes_every_parameter():
@@ -54,6 +55,21 @@ def test_help_sentence_and_default_of_an_option_are_in_the_help_of_the_command(
     assert text.startswith(option.doc)
     has_default = option.default is not None and option.type is not bool
     assert (f"(default: {option.default})" in text) == has_default
+
+
+@pytest.mark.parametrize(
+    ("model", "parameter"),
+    [(m, p) for m in nd.models.BUILTIN for p in nd.models.parameters(m) if not p.hidden],
+    ids=lambda part: part.name,
+)
+def test_help_of_the_command_has_the_meaning_and_default_of_a_parameter_in_every_model(
+    model, parameter, command_help
+):
+    text = command_help["--" + parameter.name.replace("_", "-")]
+    _, found, rest = text.partition(parameter.doc)
+    assert found, "a parameter of the same name has another meaning in another model"
+    defaults = rest.partition(")")[0]
+    assert f"{model.name}: {parameter.default}" in defaults
 
 
 @pytest.mark.parametrize("function", [nd.diffuse, nd.evolve, nd.plan, nd.preview])

@@ -52,14 +52,19 @@ def model_options() -> list[click.Parameter]:
 
 
 def _model_option(name: str, owners: list[tuple[str, Parameter]]) -> click.Option:
+    """Return the option of a parameter; models that give it another meaning have their sentence."""
     first = owners[0][1]
     choices = {choice for _, parameter in owners for choice in parameter.choices or ()}
-    unit = f" [{first.unit_in('length')}]" if first.unit != "1" else ""
-    defaults = "; ".join(f"{model}: {parameter.default}" for model, parameter in owners)
+    meanings: dict[str, list[str]] = {}
+    for model, parameter in owners:
+        unit = f" [{parameter.unit_in('length')}]" if parameter.unit != "1" else ""
+        defaults = meanings.setdefault(f"{parameter.doc}{unit}", [])
+        defaults.append(f"{model}: {parameter.default}")
+    sentences = [f"{text} (default for {'; '.join(names)})" for text, names in meanings.items()]
     return click.Option(
         [f"--{name.replace('_', '-')}", name],
         type=click.Choice(sorted(choices)) if choices else first.type,
-        help=f"{first.doc}{unit} (default for {defaults})",
+        help=" ".join(sentences),
         metavar=None if choices else first.type.__name__.upper(),
     )
 

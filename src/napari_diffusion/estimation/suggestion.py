@@ -34,9 +34,9 @@ class Suggestion:
     gain_interval
         Lower and upper limit of the gain [dB]. The gain lies between them with a probability of
         80 % for uniform white Gaussian noise and of 90 % otherwise, given the uncertainty of the
-        noise level and of the estimated error. Where two noise levels are possible, the interval covers both. None
-        after lossy compression, for a noise level with a standard error of half of it or more, and
-        with another criterion than ``"sure"``.
+        noise level and of the estimated error. Where two noise levels are possible, the interval
+        covers both. None after lossy compression, for a noise level with a standard error of half
+        of it or more, and with another criterion than ``"sure"``.
     noise_left
         Share of the noise's standard deviation that is expected in the result; NaN for
         j-invariance.
