@@ -178,7 +178,7 @@ class MissingLibraryError(ImportError):
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error says, also one of another library, as a part of a sentence."""
+    """Return the message of an error, also of another library, as a part of a sentence."""
     if isinstance(error, DescribedError):
         return error.description
     if isinstance(error, OSError) and error.strerror:

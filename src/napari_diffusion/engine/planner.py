@@ -69,7 +69,7 @@ class Plan:
         Reach of the features of one operator per axis of the grid [voxel], kernels that they call,
         and data type of the fields.
     read_reach
-        Reach of what is done to a frame before its first stage, per axis of the grid [voxel].
+        Reach of the replacement of hot and dead voxels, per axis of the grid [voxel].
     """
 
     scheme: Scheme
@@ -93,7 +93,7 @@ class Plan:
 
     @property
     def operators_made(self) -> int:
-        """How often a frame makes what it stores of the operator, such as its tensors."""
+        """Number of times that a frame computes its tensors, or other stored data."""
         return self.operator.operators_made(self.stages)
 
     @property

@@ -71,7 +71,7 @@ class Midpoint(Scheme):
     )
 
     def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
-        """Return why the scheme does not fit: it saves tensors, and nothing else."""
+        """Return why the scheme does not fit: it is for tensor models only."""
         if operator.has_tensor or operator.is_linear:
             return None
         return "it is for models with a diffusion tensor, which it computes once per cycle"
