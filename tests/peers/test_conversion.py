@@ -148,3 +148,22 @@ def test_skimage_weight_is_a_time_of_total_variation_flow():
     ours = nd.diffuse(image, nd.TotalVariation(kappa=kappa), time=weight / kappa, threads=1)
     for result in (theirs, ours):
         assert 100 - result[30 : 30 + width].mean() == pytest.approx(2 * weight / width, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("page", "diffusivity", "factor"),
+    [
+        ("imod", lambda s: 1 - np.exp(-3.31488 / s**16), "0.985"),
+        ("fiji", lambda s: (1 + s**2) ** -0.9, "1.12"),
+        ("matlab", lambda s: np.exp(-(s**2)), "1/√2"),
+    ],
+)
+def test_factor_of_a_program_that_cannot_be_run_is_the_gradient_of_its_largest_flux(
+    page, diffusivity, factor
+):
+    gradient = np.linspace(0.1, 3, 290_001)
+    largest = gradient[np.argmax(gradient * diffusivity(gradient))]
+    stated = 2**-0.5 if factor == "1/√2" else float(factor)
+    assert stated == pytest.approx(largest, rel=2e-3)
+    text = (ROOT / "docs" / "coming_from" / f"{page}.md").read_text(encoding="utf-8")
+    assert factor.removeprefix("1") in text
