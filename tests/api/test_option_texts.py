@@ -66,9 +66,8 @@ def test_help_of_the_command_has_the_meaning_and_default_of_a_parameter_in_every
     model, parameter, command_help
 ):
     text = command_help["--" + parameter.name.replace("_", "-")]
-    _, found, rest = text.partition(parameter.doc)
-    assert found, "a parameter of the same name has another meaning in another model"
-    defaults = rest.partition(")")[0]
+    assert parameter.doc in text, "a parameter may have another meaning in another model"
+    defaults = text.partition(parameter.doc)[2].partition(")")[0]
     assert f"{model.name}: {parameter.default}" in defaults
 
 
