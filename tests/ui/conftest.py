@@ -6,6 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.settings import NapariSettings
 from npe2 import PluginManager, PluginManifest
 
 from helpers.viewer import (
@@ -41,13 +42,17 @@ WIDGETS = {
 def once_for_all_windows():
     """Read the plugin manifests and search the modules for garbage once, not for each window.
 
-    The two take a quarter of a window's time.
+    The settings of napari are not written to their file, which a window does five times. The
+    three take a third of a window's time.
     """
     manifests = list(PluginManifest.discover())
     gc.collect()
     gc.freeze()
     cached = classmethod(lambda cls, paths=(): iter(manifests))
-    with patch.object(PluginManifest, "discover", cached):
+    with (
+        patch.object(PluginManifest, "discover", cached),
+        patch.object(NapariSettings, "save", lambda self, *args, **kwargs: None),
+    ):
         yield
     gc.unfreeze()
 
