@@ -207,8 +207,8 @@ def test_saved_recipe_gets_the_suffix_that_load_lists(open_alone, noisy, tmp_pat
     assert "cannot be written: No such file" in gui.panel.status.value
 
 
-def test_preview_follows_painting(open_preview, qtbot, noisy):
-    viewer, gui, section = open_preview(noisy)
+def test_preview_follows_painting(open_preview_in_window, qtbot, noisy):
+    viewer, gui, section = open_preview_in_window(noisy)
     labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))
     gui.form.regions.value = labels
     wait_for_preview(qtbot, gui)
@@ -224,9 +224,11 @@ def test_preview_follows_painting(open_preview, qtbot, noisy):
     np.testing.assert_allclose(section.overlay.layer.data, whole, rtol=1e-6)
 
 
-def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(open_preview, qtbot, noisy):
+def test_values_changed_in_place_are_detected_when_the_layer_is_redrawn(
+    open_preview_in_window, qtbot, noisy
+):
     image = noisy.copy()
-    viewer, gui, _ = open_preview(image)
+    viewer, gui, _ = open_preview_in_window(image)
     before = gui.form.revision
     viewer.dims.set_current_step(0, 1)
     wait_for_preview(qtbot, gui)

@@ -64,12 +64,12 @@ def test_large_plane_in_another_unit_is_cut_at_the_view_centre(open_preview, qtb
     assert region[1] == slice(180, 220)
 
 
-def test_preview_is_removed_before_its_empty_plane_is_drawn(open_preview, qtbot, noisy):
+def test_preview_is_removed_before_its_empty_plane_is_drawn(open_preview_in_window, qtbot, noisy):
     """A layer that was drawn without a plane and is removed later ends napari.
 
     This is a fault of vispy 0.17.
     """
-    viewer, gui, section = open_preview(noisy)
+    viewer, gui, section = open_preview_in_window(noisy)
     viewer.add_image(np.zeros((30, *noisy.shape[1:]), np.float32), name="longer")
     viewer.layers.selection.active = viewer.layers[0]
     wait_for_preview(qtbot, gui)
