@@ -44,7 +44,7 @@ SITE = ROOT / "build" / "docs"
 OLDEST_PYTHON = (3, 11)
 # Two processes share the files of the tests. Each has a virtual display of its own: on one display,
 # their windows would take the focus and the clipboard of one another.
-WHOLE_SUITE = ["-n", "2", "--dist", "loadfile"]
+TWO_PROCESSES = ["-n", "2", "--dist", "loadfile"]
 NO_SUCH_PYTHON = 69  # an exit status that pytest does not have
 
 # Laws of a scalar and a tensor model, files, the command line, and complete uses of the widgets.
@@ -319,9 +319,9 @@ def test(options: list[str]) -> int:
     use_pyside6 = own.qt == "pyside6"
     extras = TEST_EXTRAS
     if not options and venv is VENV:
-        options = WHOLE_SUITE
+        options = TWO_PROCESSES
     elif not options:
-        options, extras = SELECTION, SELECTION_EXTRAS
+        options, extras = [*TWO_PROCESSES, *SELECTION], SELECTION_EXTRAS
     environment = dict(os.environ)
     environment.pop("QT_QPA_PLATFORM", None)  # The tests need a platform with real windows.
     if sys.platform == "linux":

@@ -120,7 +120,7 @@ RUNS = {
         {"time": 0.3, "scheme": "explicit", "impulses": "mask"},
     ),
     "edge-enhancing, map": (
-        (256, 256, 256),
+        (128, 256, 256),
         "f4",
         "nd.EdgeEnhancing(kappa_map=[[[1, 2]]])",
         {"time": 0.4},
@@ -161,7 +161,7 @@ RUNS = {
         (128, 256, 256),
         "f4",
         "nd.PeronaMalik(sigma=1)",
-        {"time": 10.0, "scheme": "rkl2"},
+        {"time": 2.0, "scheme": "rkl2"},
     ),
 }
 

@@ -78,23 +78,29 @@ def test_named_model_smooths_more_for_a_segmentation(model):
     assert f"keep {100 * MIN_CONTRAST:.0f} % of the contrast" in even.report
 
 
-@pytest.mark.parametrize(
-    ("change", "intensity", "length"),
-    [
-        (lambda u: 4 * u, 4.0, 1.0),
-        (lambda u: u + 512, 1.0, 1.0),
-        (lambda u: u[::-1], 1.0, 1.0),
-        (lambda u: u.T, 1.0, 1.0),
-        (lambda u: u, 1.0, 0.25),
-    ],
-    ids=["factor", "offset", "flip", "transposed", "unit of length"],
-)
-def test_aim_depends_on_no_unit_and_no_orientation(change, intensity, length):
-    """Tolerances are the steps of thresholds, scales and times, as another probe may decide."""
+#: Changes of an image, and their factors on intensity and length.
+CHANGES = {
+    "factor": (lambda u: 4 * u, 4.0, 1.0),
+    "offset": (lambda u: u + 512, 1.0, 1.0),
+    "flip": (lambda u: u[::-1], 1.0, 1.0),
+    "transposed": (lambda u: u.T, 1.0, 1.0),
+    "unit of length": (lambda u: u, 1.0, 0.25),
+}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """The suggestion for the image before a change."""
     image = membranes((96, 96), 2).noisy(10, 2)
-    options = {"model": nd.PeronaMalik(), "aim": "segmentation"}
-    plain = nd.suggest(image, **options)
-    other = nd.suggest(change(image).astype("f4"), **options, spacing=length)
+    return nd.suggest(image, nd.PeronaMalik(), aim="segmentation")
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_aim_depends_on_no_unit_and_no_orientation(plain, name):
+    """Tolerances are the steps of thresholds, scales and times, as another probe may decide."""
+    change, intensity, length = CHANGES[name]
+    image = change(membranes((96, 96), 2).noisy(10, 2)).astype("f4")
+    other = nd.suggest(image, nd.PeronaMalik(), aim="segmentation", spacing=length)
     assert other.time / length**2 == pytest.approx(plain.time, rel=0.3)
     kappa = other.model.kappa * length / intensity
     assert kappa == pytest.approx(plain.model.kappa, rel=0.02)

@@ -34,8 +34,11 @@ for name, (shape, kind, model, options) in json.loads(sys.argv[1]).items():
     model = eval(model)
     small, rest = make([min(n, 12) for n in shape], kind, options)
     nd.diffuse(small, model, threads=2, **rest)
-    # The search for impulses peaks higher if both threads peak at the same moment.
+    # The search for impulses peaks higher if both threads peak at the same moment. A second run
+    # is measured if they did not.
     for _ in range(2 if "impulses" in options else 1):
+        if name in results and results[name][1] <= 1.3 * results[name][0]:
+            break
         back, forth = os.pipe()
         child = os.fork()
         if child:

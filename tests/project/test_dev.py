@@ -376,7 +376,7 @@ def test_dev_runs_the_selection_or_the_tests_of_the_options(
     assert environment.version.startswith(folder[-4:])
     assert environment.constraints == (lowest if "--oldest" in options else ())
     *_, installation, run = capfd.readouterr().out.splitlines()
-    assert run == f"-m pytest {' '.join(tests or dev.SELECTION)}"
+    assert run == f"-m pytest {' '.join(tests or [*dev.TWO_PROCESSES, *dev.SELECTION])}"
     assert f"--editable .[{getattr(dev, extras)}]" in installation
     file = environment.folder / "constraints.txt"
     assert (f"--constraint {file}" in installation) == file.exists() == ("--oldest" in options)

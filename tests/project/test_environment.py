@@ -173,8 +173,13 @@ def fail(source, target):
     replace(source, target)
 os.replace = fail
 """
-#: Files of at most 8000 bytes, as after the command ulimit -f.
-SMALL_FILES = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))"
+#: Files of at most 8000 bytes, as after the command ulimit -f. Python would cut off the bytecode of
+#: its modules without an error, and later processes could not import them.
+SMALL_FILES = """
+import resource, sys
+sys.dont_write_bytecode = True
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+"""
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.settings import NapariSettings
 from npe2 import PluginManager, PluginManifest
 
 from helpers.viewer import (
@@ -41,13 +42,17 @@ WIDGETS = {
 def once_for_all_windows():
     """Read the plugin manifests and search the modules for garbage once, not for each window.
 
-    The two take a quarter of a window's time.
+    The settings of napari are not written to their file, which a window does five times. The
+    three take a third of a window's time.
     """
     manifests = list(PluginManifest.discover())
     gc.collect()
     gc.freeze()
     cached = classmethod(lambda cls, paths=(): iter(manifests))
-    with patch.object(PluginManifest, "discover", cached):
+    with (
+        patch.object(PluginManifest, "discover", cached),
+        patch.object(NapariSettings, "save", lambda self, *args, **kwargs: None),
+    ):
         yield
     gc.unfreeze()
 
@@ -194,12 +199,9 @@ def noisy():
     return values
 
 
-@pytest.fixture
-def open_preview(open_widget, qtbot):
-    """Return a function that opens a viewer with an image, the widget and its preview."""
-
-    def open_one(image, **picture):
-        viewer, gui = open_widget()
+def _with_preview(open_one, qtbot):
+    def open_preview(image, **picture):
+        viewer, gui = open_one()
         viewer.add_image(image, **{"name": "noisy"} | picture)
         section = gui.sections[PreviewSection]
         wait_until_settled(qtbot, gui)
@@ -207,7 +209,19 @@ def open_preview(open_widget, qtbot):
         wait_for_preview(qtbot, gui)
         return viewer, gui, section
 
-    return open_one
+    return open_preview
+
+
+@pytest.fixture
+def open_preview(open_alone, qtbot):
+    """Return a function that opens a viewer without a window, an image, and its preview."""
+    return _with_preview(open_alone, qtbot)
+
+
+@pytest.fixture
+def open_preview_in_window(open_widget, qtbot):
+    """Return a function that does it in a window, for tests of what a window draws or closes."""
+    return _with_preview(open_widget, qtbot)
 
 
 @pytest.fixture

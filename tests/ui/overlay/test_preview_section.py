@@ -218,9 +218,11 @@ def test_layer_may_be_deleted_or_changed_during_a_preview(
 
 
 @pytest.mark.usefixtures("widget_off_its_dock")
-def test_dock_or_viewer_may_be_closed_during_a_preview(open_preview, qtbot, noisy, held_previews):
+def test_dock_or_viewer_may_be_closed_during_a_preview(
+    open_preview_in_window, qtbot, noisy, held_previews
+):
     held_previews.go.set()
-    viewer, _, section = open_preview(noisy)
+    viewer, _, section = open_preview_in_window(noisy)
     held_previews.go.clear()
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
@@ -232,16 +234,16 @@ def test_dock_or_viewer_may_be_closed_during_a_preview(open_preview, qtbot, nois
     assert len(held_previews.calls) == requests  # the closed widget does not react
     assert not section.overlay.pending
     held_previews.go.set()
-    other, _, section = open_preview(noisy)
+    other, _, section = open_preview_in_window(noisy)
     held_previews.go.clear()
     other.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: section.overlay._queue.busy, timeout=WAIT)
     # The fixture closes this viewer during the preview.
 
 
-def test_previews_of_two_viewers_are_independent(open_preview, qtbot, noisy):
-    one, gui_one, _ = open_preview(noisy)
-    two, gui_two, _ = open_preview(noisy[:, ::-1] + 50)
+def test_previews_of_two_viewers_are_independent(open_preview_in_window, qtbot, noisy):
+    one, gui_one, _ = open_preview_in_window(noisy)
+    two, gui_two, _ = open_preview_in_window(noisy[:, ::-1] + 50)
     two.dims.set_current_step(0, 1)
     wait_for_preview(qtbot, gui_two)
     for viewer, gui, place in ((one, gui_one, 2), (two, gui_two, 1)):
@@ -296,17 +298,17 @@ def test_preview_of_a_colour_image_has_colours(open_preview, noisy):
     assert_shows_the_run(viewer, gui, step=1)  # rounded to integers
 
 
-def test_preview_of_a_multiscale_layer_has_full_resolution(open_preview):
+def test_preview_of_a_multiscale_layer_has_full_resolution(open_preview_in_window):
     full = np.random.default_rng(1).normal(100, 9, (40, 60)).astype(np.float32)
-    viewer, gui, section = open_preview([full, full[::2, ::2]], multiscale=True)
+    viewer, gui, section = open_preview_in_window([full, full[::2, ::2]], multiscale=True)
     assert section.overlay.layer.data.shape == (40, 60)
     assert_shows_the_run(viewer, gui)
 
 
-def test_large_plane_is_cut_at_the_view_centre(open_preview, qtbot, preferences):
+def test_large_plane_is_cut_at_the_view_centre(open_preview_in_window, qtbot, preferences):
     preferences[0] = Preferences(preview=16)
     image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
-    viewer, gui, section = open_preview(image, scale=(0.5, 0.5))
+    viewer, gui, section = open_preview_in_window(image, scale=(0.5, 0.5))
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(22, 38), slice(32, 48))
     assert "the central 16 × 16 pixels" in section.status.value

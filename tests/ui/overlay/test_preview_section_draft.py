@@ -111,9 +111,11 @@ def test_exact_preview_may_fail_or_be_switched_off(open_preview, qtbot, noisy, s
     assert section.overlay.layer is None
 
 
-def test_viewer_may_be_closed_during_the_exact_preview(open_preview, qtbot, noisy, slow_exact):
+def test_viewer_may_be_closed_during_the_exact_preview(
+    open_preview_in_window, qtbot, noisy, slow_exact
+):
     slow_exact.go.set()
-    _, gui, section = open_preview(noisy)
+    _, gui, section = open_preview_in_window(noisy)
     slow_exact.go.clear()
     slow_exact.calls.clear()
     choose_long_time(qtbot, gui, section)

@@ -12,7 +12,7 @@ from napari_diffusion.ui.sections.batch_values import BatchValues
 from napari_diffusion.workflows.file_values import MAX_SHARED
 
 
-def noisy_disc(seed, noise, contrast=100.0, n=96):
+def noisy_disc(seed, noise, contrast=100.0, n=56):
     """A disc with noise."""
     rng = np.random.default_rng(seed)
     y, x = np.indices((n, n)) - n / 2
