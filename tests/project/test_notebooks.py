@@ -77,6 +77,5 @@ def test_pictures_of_notebooks_have_a_description(path):
     ]
     assert len(drawing) >= 4
     for settings, code in drawing:
-        if not code.startswith("def "):
-            assert 'alt: "' in settings, code
+        assert 'alt: "' in settings, code
     assert f"{{nb-download}}`{path.stem}.ipynb`" in path.read_text(encoding="utf-8")
