@@ -145,7 +145,7 @@ def test_version_has_a_changelog_entry(project):
 
 
 def test_recipe_of_conda_needs_what_the_package_needs(project):
-    """Version, Python, dependencies, licence, programs and addresses are those of pyproject.toml."""
+    """Version, Python, dependencies, licence, program and addresses are those of the project."""
     yaml = pytest.importorskip("yaml")
     text = (ROOT / "recipe" / "recipe.yaml").read_text(encoding="utf-8")
     recipe = yaml.safe_load(text)
