@@ -6,6 +6,8 @@ python3 dev.py test [options]                 Run all tests. The options are tho
 python3 dev.py test --qt pyside6 [options]    Run all tests with PySide6 instead of PyQt6.
 python3 dev.py test --python 3.13 [options]   Run a selection of the tests with another Python.
 python3 dev.py test --oldest [options]        Run it with the oldest supported dependencies.
+python3 dev.py test --without numba           Test the library without numba, or without napari.
+python3 dev.py test --cov [options]           Measure which lines of the sources the tests run.
 python3 dev.py docs [options]                 Build the documentation, and check its links.
 python3 dev.py docs --browser                 Also check its figures in a browser (Chromium).
 
@@ -16,8 +18,9 @@ change. On Debian and Ubuntu, they list missing system packages and install them
 "--python" takes the newest releases of all dependencies, and "--python newest" also the newest
 Python of this machine. "--oldest" takes the lowest versions that pyproject.toml allows, and the
 oldest Python. Their environments are in the folder .venvs. Options replace the selection: "--oldest
-tests" runs all tests. The documentation is written to build/docs; its options are those of
-sphinx-build. The exit status is 69 if this machine does not have the required Python.
+tests" runs all tests. "--cov" writes build/coverage/index.html; without other options, it fails if
+less than 95 % of the lines run. The documentation is written to build/docs; its options are those
+of sphinx-build. The exit status is 69 if this machine does not have the required Python.
 """
 
 import argparse
@@ -54,6 +57,22 @@ SELECTION = ["tests/testing/test_laws.py", "tests/io", "tests/cli", "tests/ui/te
 SELECTION += [f"--ignore=tests/cli/test_{name}.py" for name in ("signals", "streams")]
 SELECTION += ["-k", "not test_model_satisfies_the_law or rational or edge-enhancing"]
 SELECTION_EXTRAS = "all,test"
+
+# Tests of the library, in an environment without napari and Qt, and "numba" also without numba.
+LIBRARY = ["tests/core", "tests/io", "tests/api", "tests/cli/test_cli.py"]
+LIBRARY += ["tests/models/test_perona_malik.py", "-p", "no:pytest-qt"]
+WITHOUT = {
+    "napari": (LIBRARY, ()),
+    "numba": (
+        [*LIBRARY, "-W", "ignore:numba is not installed:RuntimeWarning"],
+        ("numba", "llvmlite"),
+    ),
+}
+LIBRARY_EXTRAS = "io,test"
+
+# The settings are in pyproject.toml.
+COVERAGE = ["--cov", "--cov-report=term", "--cov-report=html:build/coverage"]
+COVERAGE_GOAL = "--cov-fail-under=95"
 
 # napari excludes 6.11.0 and 6.11.1. Version 6.12.0 ends Python 3.11 after a dozen windows.
 PYSIDE6 = "PySide6-Essentials>=6.8.3,!=6.11.0,!=6.11.1,!=6.12.0"
@@ -297,8 +316,10 @@ def demo(options: list[str]) -> int:
     return subprocess.run([str(VENV.bin / "napari-diffusion"), "demo", *options]).returncode
 
 
-def choose_environment(wish: str | None, is_oldest: bool) -> Environment:
-    """Return the environment of the options --python and --oldest."""
+def choose_environment(wish: str | None, is_oldest: bool, absent: str | None) -> Environment:
+    """Return the environment of the options --python, --oldest and --without."""
+    if absent:
+        return Environment(ROOT / ".venvs" / f"without-{absent}")
     if not wish and not is_oldest:
         return VENV
     python = choose_interpreter(wish or "{}.{}".format(*OLDEST_PYTHON))
@@ -308,20 +329,43 @@ def choose_environment(wish: str | None, is_oldest: bool) -> Environment:
     return Environment(folder, python.path, python.version, constraints)
 
 
+def test_library(venv: Environment, absent: str, options: list[str]) -> int:
+    """Run tests of the library in an environment that lacks a package; return the exit status."""
+    selection, uninstalled = WITHOUT[absent]
+    venv.install_project(LIBRARY_EXTRAS)
+    if uninstalled:
+        command = [str(venv.python), "-m", "pip", "uninstall", "--quiet", "--yes", *uninstalled]
+        subprocess.run(command, cwd=ROOT, check=True)
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({absent!r}) is not None)"
+    if subprocess.run([str(venv.python), "-c", code]).returncode:
+        raise SystemExit(f"dev.py: {venv.folder} should not contain {absent}.")
+    command = [str(venv.python), "-m", "pytest", *selection, *options]
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
 def test(options: list[str]) -> int:
     """Run pytest, on virtual displays where Xvfb is installed."""
     parser = argparse.ArgumentParser("dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--qt", choices=["pyqt6", "pyside6"])
     parser.add_argument("--python")
     parser.add_argument("--oldest", action="store_true")
+    parser.add_argument("--without", choices=sorted(WITHOUT))
+    parser.add_argument("--cov", action="store_true")
     own, options = parser.parse_known_args(options)
-    venv = choose_environment(own.python, own.oldest)
+    if own.without and (own.python or own.oldest or own.qt):
+        parser.error("--without cannot be combined with --python, --oldest or --qt")
+    venv = choose_environment(own.python, own.oldest, own.without)
+    if own.without:
+        return test_library(venv, own.without, options)
     use_pyside6 = own.qt == "pyside6"
     extras = TEST_EXTRAS
+    goal = [] if options or venv is not VENV else [COVERAGE_GOAL]
     if not options and venv is VENV:
         options = TWO_PROCESSES
     elif not options:
         options, extras = [*TWO_PROCESSES, *SELECTION], SELECTION_EXTRAS
+    if own.cov:
+        options = [*options, *COVERAGE, *goal]
     environment = dict(os.environ)
     environment.pop("QT_QPA_PLATFORM", None)  # The tests need a platform with real windows.
     if sys.platform == "linux":

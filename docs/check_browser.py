@@ -25,6 +25,8 @@ PAGES = (
     "learn/what_is_diffusion",
     "learn/how_to_choose",
     "reference/models",
+    "notebooks/confocal",
+    "notebooks/mri",
 )
 SCREENS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 #: Number of figures with a slider on a page.

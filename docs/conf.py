@@ -30,7 +30,7 @@ version = release = _PROJECT["version"]
 language = "en"
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # Markdown, and notebooks in Markdown
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -45,6 +45,13 @@ root_doc = "index"
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 suppress_warnings = ["myst.header"]  # the table of contents of a section has no heading
+
+# Notebooks run while the site is built, so that their numbers are those of the present code.
+nb_execution_mode = "auto"
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 600  # seconds for a cell; the first one of a model compiles its kernels
+nb_merge_streams = True
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc shows types and units in words

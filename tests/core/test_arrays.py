@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from napari.layers import Image, Labels
 from PIL import Image as Picture
 
 import napari_diffusion as nd
@@ -100,8 +99,13 @@ def palette(_):
     return Picture.fromarray(np.zeros((6, 7, 3), "u1")).convert("P")
 
 
+def layers():
+    """Return napari's module of layers; the library is also tested without napari."""
+    return pytest.importorskip("napari.layers", exc_type=ImportError)
+
+
 def levels(_):
-    return Image([VALUES, VALUES[:, ::2, ::2]], multiscale=True).data
+    return layers().Image([VALUES, VALUES[:, ::2, ::2]], multiscale=True).data
 
 
 # name: (object made in a folder, words of the sentence)
@@ -112,8 +116,11 @@ NO_ARRAYS = {
         lambda _: nibabel.Nifti1Image(VALUES, np.eye(4)),
         ["nibabel.Nifti1Image", ".dataobj"],
     ),
-    "layer of napari": (lambda _: Image(VALUES), ["napari.Image", ".data"]),
-    "labels layer of napari": (lambda _: Labels(MASK.astype("u1")), ["napari.Labels", ".data"]),
+    "layer of napari": (lambda _: layers().Image(VALUES), ["napari.Image", ".data"]),
+    "labels layer of napari": (
+        lambda _: layers().Labels(MASK.astype("u1")),
+        ["napari.Labels", ".data"],
+    ),
     "levels of napari": (levels, ["one of its levels"]),
     "layer data of napari": (lambda _: (VALUES, {"name": "a"}, "image"), ["dict"]),
     "volume of this package": (lambda _: Volume(VALUES, "ZYX", (1.0,) * 3), ["Volume", ".data"]),

@@ -404,6 +404,62 @@ def test_lowest_versions_are_those_of_the_project(dev, project):
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "tests"),
+    [
+        (["--cov"], "-n 2 --dist loadfile {report} --cov-fail-under=95"),
+        (["--cov", "tests/io"], "tests/io {report}"),
+    ],
+    ids=["all tests", "some tests"],
+)
+def test_dev_measures_coverage_and_asks_for_a_share_of_all_tests(
+    options, tests, dev, venv, monkeypatch, capfd
+):
+    make_missing(dev, monkeypatch)
+    monkeypatch.setenv("DISPLAY", ":4711")
+    venv('echo "$*"')
+    assert dev.test(options) == 0
+    report = "--cov --cov-report=term --cov-report=html:build/coverage"
+    assert capfd.readouterr().out.splitlines() == [f"-m pytest {tests.format(report=report)}"]
+
+
+@pytest.mark.parametrize(("absent", "removed"), [("numba", True), ("napari", False)])
+def test_dev_tests_the_library_without_a_package(
+    absent, removed, dev, project, programs, monkeypatch, capfd
+):
+    """Neither a display nor a system package is needed."""
+    make_missing(dev, monkeypatch, "libEGL.so.1", "Xvfb")
+    environments = []
+    monkeypatch.setattr(dev.Environment, "install_project", lambda *call: environments.append(call))
+    folder = project / ".venvs" / f"without-{absent}" / "bin"
+    folder.mkdir(parents=True)
+    programs("python", 'echo "$*"; [ "$2" = pytest ] && exit 3; exit 0', folder)
+    assert dev.test(["--without", absent, "-x"]) == 3
+    ((environment, extras),) = environments
+    assert environment.folder == folder.parent
+    assert "all" not in extras.split(",")
+    *first, run = capfd.readouterr().out.splitlines()
+    assert any("pip uninstall" in line and line.endswith(" llvmlite") for line in first) == removed
+    assert run == f"-m pytest {' '.join(dev.WITHOUT[absent][0])} -x"
+
+
+def test_dev_refuses_to_test_without_a_package_that_is_installed(
+    dev, project, programs, monkeypatch
+):
+    monkeypatch.setattr(dev.Environment, "install_project", lambda *call: None)
+    folder = project / ".venvs" / "without-napari" / "bin"
+    folder.mkdir(parents=True)
+    programs("python", "exit 1", folder)
+    with pytest.raises(SystemExit, match="should not contain napari"):
+        dev.test(["--without", "napari"])
+
+
+def test_tests_of_the_library_exist(dev):
+    paths = [path for path in dev.LIBRARY if path.startswith("tests/")]
+    assert len(paths) > 3
+    assert all((ROOT / path).exists() for path in paths)
+
+
 def test_selection_consists_of_tests_and_of_extras(dev):
     paths = dev.SELECTION[: dev.SELECTION.index("-k")]
     assert all((ROOT / path.removeprefix("--ignore=")).exists() for path in paths)

@@ -1,7 +1,8 @@
-"""The page docs/develop/add_a_scheme.md is executed: a scheme, a backend and a format outside."""
+"""The pages on schemes, backends and formats in packages of their own are executed."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,18 +13,23 @@ import napari_diffusion as nd
 from helpers import example_package
 from helpers.paths import ROOT
 
-PAGE = ROOT / "docs" / "develop" / "add_a_scheme.md"
+DEVELOP = ROOT / "docs" / "develop"
+SCHEME, BACKEND, FORMAT = (DEVELOP / f"add_a_{kind}.md" for kind in ("scheme", "backend", "format"))
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """Return a folder with the files of the page, and an environment with its package installed."""
-    folder = tmp_path_factory.mktemp("diffusion_extras")
-    site = example_package.install(folder, PAGE)
+def project_of(page, tmp_path_factory):
+    """Return a folder with the files of a page, and an environment with its package installed."""
+    folder = tmp_path_factory.mktemp(page.stem)
+    site = example_package.install(folder, page)
     for path in folder.glob("extra_*.py"):
         path.unlink()  # only the installed modules can be imported
     python_path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     return folder, os.environ | {"PYTHONPATH": python_path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return project_of(SCHEME, tmp_path_factory)
 
 
 def run(project, *arguments):
@@ -36,32 +42,63 @@ def run(project, *arguments):
     return done.stdout
 
 
-def test_checks_of_the_page_pass(project):
+def make_the_image(project, page):
+    """Run the Python of a page that makes an image."""
+    (code,) = re.findall(
+        r"or make one:\n\n```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL
+    )
+    run(project, "-c", code)
+
+
+def run_the_command(project, page):
+    """Run the command line of a page."""
+    commands = [c for c in example_package.commands(page) if c[0] == "napari-diffusion"]
+    ((_, *words),) = commands
+    run(project, "-m", "napari_diffusion.cli", *words)
+
+
+@pytest.mark.parametrize(("page", "passed"), [(SCHEME, 2), (BACKEND, 3), (FORMAT, 2)])
+def test_checks_of_the_page_pass(page, passed, project, tmp_path_factory):
     """The conformance checks run in a Python without this test suite."""
-    output = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    assert "4 passed" in output
+    own = project if page == SCHEME else project_of(page, tmp_path_factory)
+    output = run(own, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert f"{passed} passed" in output
 
 
-def test_command_line_uses_scheme_and_format(project):
+def test_command_line_uses_the_scheme(project):
     folder, _ = project
-    image = np.random.default_rng(0).normal(100, 10, (6, 9, 8))
-    mask = np.ones(image.shape, bool)
-    mask[2:4, 3:5, 3:5] = False
-    sizes = {"axes": "ZYX", "spacing": [2.0, 0.5, 0.5], "unit": "micrometer", "recipe": ""}
-    np.savez(folder / "noisy.npz", data=image, **sizes)
-    np.savez(folder / "mask.npz", data=mask, **sizes)
-    (words,) = [words for words in example_package.commands(PAGE) if words[0] == "napari-diffusion"]
-    # With a mask and --strict, linear diffusion takes the steps of the scheme.
-    run(project, "-m", "napari_diffusion.cli", *words[1:], "--mask", "mask.npz")
-    recipe = json.loads((folder / "smooth.npz.recipe.json").read_text(encoding="utf-8"))
-    assert (recipe["scheme"], recipe["unit"]) == ("gentle", "micrometer")
-    limit = nd.plan(image, nd.Linear(), time=2.0, spacing=(2.0, 0.5, 0.5), mask=mask).max_step
+    make_the_image(project, SCHEME)
+    run_the_command(project, SCHEME)
+    image, model = np.load(folder / "noisy.npy"), nd.TotalVariation()
+    recipe = json.loads((folder / "smooth.npy.recipe.json").read_text(encoding="utf-8"))
+    assert recipe["scheme"] == "gentle"
+    limit = nd.plan(image, model, time=2.0).max_step
     step = 2.0 / np.ceil(2.0 / (0.5 * limit))
-    expected = nd.diffuse(
-        image, nd.Linear(), time=2.0, spacing=(2.0, 0.5, 0.5), mask=mask,
-        scheme=nd.schemes.Explicit(step=step),
-    )  # fmt: skip
-    np.testing.assert_array_equal(np.load(folder / "smooth.npz")["data"], expected)
+    expected = nd.diffuse(image, model, time=2.0, scheme=nd.schemes.Explicit(step=step))
+    np.testing.assert_array_equal(np.load(folder / "smooth.npy"), expected)
+
+
+def test_python_uses_the_backend(tmp_path_factory):
+    own = project_of(BACKEND, tmp_path_factory)
+    (code,) = re.findall(
+        r"to use it:\n\n```python\n(.*?)```", BACKEND.read_text("utf-8"), flags=re.DOTALL
+    )
+    run(own, "-c", f"{code}\nnp.save('smooth.npy', smooth)")
+    image = np.random.default_rng(0).normal(100, 10, (6, 9, 8))
+    expected = nd.diffuse(image, nd.PeronaMalik(sigma=1.0), time=2.0, backend="reference")
+    np.testing.assert_allclose(np.load(own[0] / "smooth.npy"), expected, rtol=1e-12)
+
+
+def test_command_line_uses_the_format(tmp_path_factory):
+    own = project_of(FORMAT, tmp_path_factory)
+    make_the_image(own, FORMAT)
+    run_the_command(own, FORMAT)
+    recipe = json.loads((own[0] / "smooth.npz.recipe.json").read_text(encoding="utf-8"))
+    assert recipe["unit"] == "micrometer"
+    image, result = (np.load(own[0] / f"{name}.npz") for name in ("noisy", "smooth"))
+    expected = nd.diffuse(image["data"], nd.Linear(), time=2.0, spacing=(2.0, 0.5, 0.5))
+    np.testing.assert_array_equal(result["data"], expected)
+    assert result["spacing"].tolist() == [2.0, 0.5, 0.5]
 
 
 def test_a_recipe_with_a_scheme_from_outside_is_saved_loaded_and_run(project):

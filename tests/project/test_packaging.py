@@ -142,3 +142,28 @@ def test_hub_and_plugin_manager_find_the_plugin(project):
 def test_version_has_a_changelog_entry(project):
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{project['version']}]" in text
+
+
+def test_recipe_of_conda_needs_what_the_package_needs(project):
+    """Version, Python, dependencies, licence, program and addresses are those of the project."""
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / "recipe" / "recipe.yaml").read_text(encoding="utf-8")
+    recipe = yaml.safe_load(text)
+    context = recipe["context"]
+    needed = [line.replace(" ", "") for line in recipe["requirements"]["run"]]
+    python = project["requires-python"].replace(context["python_min"], "${{python_min}}")
+    assert sorted(needed) == sorted([f"python{python}", *project["dependencies"]])
+    assert (context["name"], context["version"]) == (project["name"], project["version"])
+    (build_tool,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"][
+        "requires"
+    ]
+    assert build_tool in [line.replace(" ", "") for line in recipe["requirements"]["host"]]
+    programs = [f"{name} = {target}" for name, target in project["scripts"].items()]
+    assert recipe["build"]["python"]["entry_points"] == programs
+    about = recipe["about"]
+    assert (about["license"], about["summary"]) == (project["license"], project["description"])
+    urls = project["urls"]
+    assert about["repository"] == about["homepage"] == urls["Source"]
+    assert about["documentation"] == urls["Documentation"]
+    scripts = [line for test in recipe["tests"] for line in test.get("script", [])]
+    assert "napari-diffusion --version" in scripts
