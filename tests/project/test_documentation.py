@@ -10,6 +10,9 @@ from helpers.files import load
 from helpers.pages import run_page
 from helpers.paths import ROOT
 from napari_diffusion import models
+from napari_diffusion.estimation import contest
+from napari_diffusion.io import samples
+from napari_diffusion.models import PeronaMalik, TotalVariation
 
 README = ROOT / "README.md"
 PARTS = "parts.nii.gz"
@@ -67,7 +70,26 @@ def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
     assert parts[labels == 2].mean() > parts[labels == 1].mean()
 
 
-def test_examples_of_automatic_parameters_run_in_an_empty_folder(empty_folder, capsys):
+@pytest.fixture
+def quick_choice(monkeypatch):
+    """Let two models compete for the middle of the demo's head.
+
+    Six commands and two scripts of the page choose a model. With all models, that takes a minute.
+    """
+    noisy, truth, *geometry = samples.mri_simulated()
+    middle = tuple(
+        slice(n // 2 - size // 2, n // 2 + size // 2)
+        for n, size in zip(noisy.shape, (16, 40, 40), strict=True)
+    )
+    small = noisy[middle], truth[middle], *geometry
+    monkeypatch.setattr(samples, "mri_simulated", lambda: small)
+    rivals = [kind for kind in contest.all_models() if kind in (PeronaMalik, TotalVariation)]
+    monkeypatch.setattr(contest, "all_models", lambda: rivals)
+
+
+def test_examples_of_automatic_parameters_run_in_an_empty_folder(
+    empty_folder, quick_choice, capsys
+):
     names = {}
     assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 8
     assert "Noise" in capsys.readouterr().out
