@@ -87,6 +87,16 @@ def test_folds_are_no_stripes(name):
     assert measured(case.noisy(0).astype(float), case.spacing).pattern is None
 
 
+def test_stripes_beside_much_stronger_noise_are_not_named():
+    """They are measured where the noise is weakest, and are next to nothing of all noise."""
+    shape = (150, 150)
+    striped_half = np.arange(150) < 75
+    image = np.where(striped_half, striped(shape, 0.5, (1,), 1).T, 40 * white(shape, 2)).T
+    noise = Noise("gaussian", 30.0, 0.1)
+    assert find_stripes([patch_of(image[None])], 0, [Noise("gaussian", 1.0, 0.1)]) is not None
+    assert find_stripes([patch_of(image[None])], 0, [noise]) is None
+
+
 def test_stripes_need_two_fine_axes():
     image = 10 * striped((200, 200), 0.6, (1,), 1)
     white_noise = Noise("gaussian", 8.0, 0.1)

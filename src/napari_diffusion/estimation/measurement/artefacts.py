@@ -33,8 +33,9 @@ MAX_AVERAGE, MIN_AVERAGE = 16, 8
 #: that stripes have. Measured without stripes: 0.9 to 1.3; folds as fine as voxels have up to 3.2,
 #: along all axes alike.
 MIN_STRIPE_RATIO, MIN_STRIPE_CONTRAST = 1.6, 1.5
-#: Largest share of stripes: a picture that is constant along an axis has no other noise.
-MAX_SHARE = 0.85
+#: Smallest share of stripes in the variance of all noise that is named, and the largest one: a
+#: picture that is constant along an axis has no other noise.
+MIN_SHARE, MAX_SHARE = 0.08, 0.85
 #: Minimum number of flat voxels for the average.
 MIN_FLAT_VOXELS = 200
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
@@ -97,7 +98,8 @@ def find_stripes(
         return None
     variance = local_share * float(medians[along, across][1]) ** 2
     rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
-    return Stripes(same, variance / (variance + rest))
+    share = variance / (variance + rest)
+    return Stripes(same, share) if share >= MIN_SHARE else None
 
 
 def _average_ratios(

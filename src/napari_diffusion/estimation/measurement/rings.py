@@ -42,8 +42,8 @@ MAX_DEPARTURE = 3.0
 #: Smallest share of usable voxels of a block.
 MIN_FULL = 0.5
 #: Smallest correlation of the halves that rings have: a constant, and a number over the root of the
-#: number of blocks. Measured without rings: up to 0.55 in 24 blocks, 0.8 in 9, and 0.88 in 4, which
-#: is the largest of some hundred centres. Rings of a third of the variance have 0.9 and more.
+#: number of blocks. `tests/benchmarks/noise_decisions.py` prints those of noise: up to 0.06 in 24
+#: blocks, 0.21 in 9, and 0.54 in 4.
 MIN_CORRELATION, CORRELATION_SCATTER = 0.5, 0.75
 #: Smallest rise of the correlation above that of other centres, and of straight lines.
 MIN_RISE = 0.25

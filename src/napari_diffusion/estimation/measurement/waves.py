@@ -27,8 +27,9 @@ BLOCK, MIN_BLOCKS = 32, 4
 MAX_PERIOD = 16
 #: Distances of the frequencies around one frequency: in bins of the spectrum, and for a block.
 NEAR_BINS, NEAR_IN_BLOCK = (3, 6), 2.5
-#: Smallest energy of a wave in a block, relative to the frequencies around it. Measured: 0.2 to 1.5
-#: for noise, pictures, stripes and rings, 12 for a wave of a quarter of the variance.
+#: Smallest energy of a wave in a block, relative to the frequencies around it. It is 0.2 to 1.8 for
+#: noise, pictures, stripes and rings, and 29 and more for a wave of a quarter of the variance
+#: (`tests/benchmarks/noise_decisions.py`).
 MIN_RATIO = 4.0
 #: Smallest share of usable voxels of a block.
 MIN_FULL = 0.5
