@@ -97,6 +97,12 @@ def test_stripes_beside_much_stronger_noise_are_not_named():
     assert find_stripes([patch_of(image[None])], 0, [noise]) is None
 
 
+def test_rounded_shades_of_a_drawing_are_no_stripes():
+    """Their contours run along one axis, and are at most half a grey level high."""
+    drawing = skimage.data.logo()[100:300, 100:300, 1].astype(float)
+    assert measured(drawing).pattern is None
+
+
 def test_stripes_need_two_fine_axes():
     image = 10 * striped((200, 200), 0.6, (1,), 1)
     white_noise = Noise("gaussian", 8.0, 0.1)

@@ -25,6 +25,7 @@ from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities, robust_deviation
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.patterns import Stripes
+from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.patches import Patch
 
 #: Longest average along a stripe [voxel], and the shortest one from which stripes are seen.
@@ -99,7 +100,9 @@ def find_stripes(
     variance = local_share * float(medians[along, across][1]) ** 2
     rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
     share = variance / (variance + rest)
-    return Stripes(same, share) if share >= MIN_SHARE else None
+    # Slopes have contours, whose errors of rounding are at most half a grey level.
+    step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
+    return Stripes(same, share) if share >= MIN_SHARE and variance >= step**2 / 4 else None
 
 
 def _average_ratios(
