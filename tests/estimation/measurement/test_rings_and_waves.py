@@ -110,6 +110,15 @@ def test_pictures_and_other_noise_have_neither_rings_nor_a_wave(name):
         assert find_wave(patches, 0, noises) is None
 
 
+@pytest.mark.parametrize("shape", [(500, 64), (600, 24)], ids=str)
+def test_lines_across_a_narrow_image_are_no_rings(shape):
+    """Far from the middle, arcs around it are as straight as the lines."""
+    for seed in (0, 1):
+        lines = 20 * np.random.default_rng(seed).normal(size=(shape[0], 1))
+        patches = [patch_of((10 * white(shape, 1) + lines)[None])]
+        assert find_rings(patches, 0, [NOISE]) is None
+
+
 def test_a_round_body_without_rings_has_none():
     clean = noise_scenes.tomogram((128, 128), 52)()
     for seed in range(4):
