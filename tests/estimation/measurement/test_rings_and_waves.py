@@ -136,6 +136,13 @@ def test_wave_is_found_with_its_frequency_and_share(frequency):
     assert wave.share == pytest.approx(1 / 3, abs=0.06)
 
 
+def test_a_grating_is_the_picture():
+    """A wave that is most of the variance of an image is what the image shows."""
+    y, x = np.indices((160, 160))
+    grating = 100 * np.sin(2 * np.pi * (0.15 * y + 0.05 * x))
+    assert find_wave([patch_of((grating + 10 * white((160, 160)))[None])], 0, [NOISE]) is None
+
+
 def test_regular_bricks_are_no_wave():
     """They are nearly periodic, but not in every part of the photograph."""
     image = noise_scenes.photograph("brick")() + 10 * white((224, 224))
