@@ -11,10 +11,11 @@ import skimage.data
 import napari_diffusion as nd
 from helpers.hostile import check_sentence
 from helpers.lazy_arrays import GeneratedNoise, RecordingArray
-from helpers.noisy import blocks, evidence, smooth_scene, white
+from helpers.noisy import blocks, evidence, patch_of, smooth_scene, white
 from helpers.problems import problem_of
 from napari_diffusion.estimation.noise.kinds import estimate_noise
 from napari_diffusion.estimation.patches import MAX_VOXELS, PATCHES_READ, sample_patches
+from napari_diffusion.estimation.report.words import SATURATED_SHARE, saturated_share
 from napari_diffusion.estimation.risk import MIN_NOISE_SHARE
 
 
@@ -266,11 +267,15 @@ def test_warning_about_correlated_noise():
 def test_fine_detail_does_not_count_as_correlated_noise():
     """Detail smoothed over 1.5 voxels differs more over four voxels than over three.
 
-    The level is that of the noise added to it.
+    The level is that of the noise added to it, and the report says that it may be higher.
     """
     detail = 20 * scipy.ndimage.gaussian_filter(white((200, 200), 4), 1.5) / 0.188
     image = detail + 2 * white(detail.shape)
-    assert warned(image, "more like fine detail")
+    result = nd.suggest(image, nd.Linear(), fwhm=1.0)
+    assert any("more like fine detail" in text for text in result.warnings)
+    assert "or more if neighbouring voxels share it" in result.reasons[0]
+    plain = nd.suggest(smooth_scene() + 10 * white((256, 256)), nd.Linear(), fwhm=1.0)
+    assert "or more" not in plain.reasons[0]
     assert estimate_noise(evidence(image)).sigma == pytest.approx(2, rel=0.1)
 
 
@@ -278,6 +283,18 @@ def test_warning_about_saturation():
     image = smooth_scene() + 10 * white((256, 256))
     assert not warned(image, "saturated")
     assert warned(np.minimum(image, 110), "saturated")
+
+
+def test_background_set_to_zero_is_not_saturated():
+    """Noise beside it is cut off by nothing, unlike that of values clipped at 0."""
+    body = np.hypot(*(np.indices((128, 128)) - 63.5)) < 50
+    image = np.where(body, 100 + 10 * white(body.shape), 0.0)
+    parts = [
+        patch_of(field[None].astype("f4"), valid=np.ones(body.shape, bool))
+        for field in (image, np.maximum(image - 100, 0))
+    ]
+    assert saturated_share(parts[:1], 10.0) < SATURATED_SHARE
+    assert saturated_share(parts[1:], 10.0) > 0.4
 
 
 def test_warning_about_removed_detail():

@@ -110,10 +110,10 @@ class StructureSearch(Search):
     structure: Structure = field(kw_only=True)
     relief: float = field(kw_only=True)
 
-    def along(self, model: Model, near: float = 0.0) -> Choice:
+    def along(self, model: Model, near: float = 0.0, is_patient: bool = False) -> Choice:
         """Time of the least relief at which boundaries keep their contrast.
 
-        The risk is infinite where they never do.
+        The risk is infinite where they never do. The contrast ends the search, patient or not.
         """
         curve, voxel2 = self.curve, self.curve.voxel**2
         assert isinstance(curve, ImageCurve)

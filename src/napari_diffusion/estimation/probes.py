@@ -52,7 +52,9 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
         return hidden_voxel_probe(image, deviation)
     rng = np.random.default_rng(seed)
     weight = None
-    if any(noise.kind == "poisson" or noise.is_skewed for noise in noises):
+    # Spread values no longer have light tails.
+    has_light_tails = step == 0 and any(noise.has_light_tails for noise in noises)
+    if has_light_tails or any(noise.kind == "poisson" or noise.is_skewed for noise in noises):
         weights = [
             _weight(patch, number, noise, deviations[number], step > 0)
             for number, noise in enumerate(noises)

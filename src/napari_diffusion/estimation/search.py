@@ -36,6 +36,10 @@ MIN_RISK_FALL = 0.003
 #: [voxel²]. Noise steeper than the threshold diffuses slowly at first, and a long first step moved
 #: the best time by a tenth (measured).
 START_SHARE, MAX_START_VOXEL2 = 0.25, 0.25
+#: The first curve of a model goes on to this time [voxel²] where no shorter time is better than
+#: none, unless the risk exceeds that without a filter by this factor. A filter keeps noise that is
+#: steeper than its threshold at first: on pure noise, the risk rose up to 4 voxel² (measured).
+PATIENCE_VOXEL2, MAX_RISE = 20.0, 2.0
 #: A run whose risk exceeds that of the risk curve by this share is too inaccurate: 0.5 dB.
 MAX_EXCESS = 0.12
 #: Maximum number of combinations tried for one model.
@@ -209,12 +213,15 @@ class Search:
     known: Model | None = None
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
-    def along(self, model: Model, near: float = 0.0) -> Choice:
-        """Best time of a model with these parameters, first searched ``near`` an expected time."""
+    def along(self, model: Model, near: float = 0.0, is_patient: bool = False) -> Choice:
+        """Best time of a model with these parameters, first searched ``near`` an expected time.
+
+        With ``is_patient``, the search goes on where the risk rises at first.
+        """
         voxel2 = self.curve.voxel**2
         longest = self.time or MAX_TIME_VOXEL2 * voxel2
         points: list[_Point] = []
-        best = 0
+        best, patience = 0, PATIENCE_VOXEL2 * voxel2 if is_patient else near
         near = near if self.noise_left is None else 0.0
         start = min(START_SHARE * near, MAX_START_VOXEL2 * voxel2)
         for time, sums in self.curve.points(model, longest, start):
@@ -227,6 +234,8 @@ class Search:
                 if points[-1].noise_left <= self.noise_left:
                     break
             elif self.time is None and len(points) > (3 if near else 6):
+                if best == 0 and time < patience and points[-1].risk <= MAX_RISE * points[0].risk:
+                    continue
                 if near and best < 2:  # the best time is not near the expected one
                     return self.along(model)
                 if time > MAX_BEST_TIME_RATIO * points[best].time or self._is_flat(points):
@@ -314,7 +323,7 @@ class Search:
         choices: list[Choice] = []
         for numbers in [usual, strong] if forks and strong != usual else [usual]:
             values = {name: searched[name][1].value(k) for name, k in numbers.items()}
-            choices.append(self.along(dataclasses.replace(model, **values)))
+            choices.append(self.along(dataclasses.replace(model, **values), is_patient=True))
         return choices
 
     def best(self, start: Choice, rival: float = math.inf) -> Choice:

@@ -1,10 +1,13 @@
 """Stripes and lossy compression are recognised, and nothing else is taken for them."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 import scipy.ndimage
+import skimage.data
+from PIL import Image
 
 import napari_diffusion as nd
 from helpers import noise_models, noise_scenes
@@ -84,6 +87,22 @@ def test_folds_are_no_stripes(name):
     assert measured(case.noisy(0).astype(float), case.spacing).pattern is None
 
 
+def test_stripes_beside_much_stronger_noise_are_not_named():
+    """They are measured where the noise is weakest, and are next to nothing of all noise."""
+    shape = (150, 150)
+    striped_half = np.arange(150) < 75
+    image = np.where(striped_half, striped(shape, 0.5, (1,), 1).T, 40 * white(shape, 2)).T
+    noise = Noise("gaussian", 30.0, 0.1)
+    assert find_stripes([patch_of(image[None])], 0, [Noise("gaussian", 1.0, 0.1)]) is not None
+    assert find_stripes([patch_of(image[None])], 0, [noise]) is None
+
+
+def test_rounded_shades_of_a_drawing_are_no_stripes():
+    """Their contours run along one axis, and are at most half a grey level high."""
+    drawing = skimage.data.logo()[100:300, 100:300, 1].astype(float)
+    assert measured(drawing).pattern is None
+
+
 def test_stripes_need_two_fine_axes():
     image = 10 * striped((200, 200), 0.6, (1,), 1)
     white_noise = Noise("gaussian", 8.0, 0.1)
@@ -154,6 +173,44 @@ def test_other_images_are_not_compressed(name):
     for seed in (0, 1):
         image = case.noisy(seed).astype("f4")
         assert not is_compressed([patch_of(image[None], case.spacing)])
+
+
+def grid(kind, period, shape=(224, 224)):
+    """Man-made picture whose edges are at the multiples of a period."""
+    place = np.indices(shape) // period
+    rng = np.random.default_rng(period)
+    cells = rng.uniform(20, 200, [-(-n // period) for n in shape])
+    return {
+        "steps": 40 + 60 * (place.sum(axis=0) % 3),
+        "checkerboard": 40 + 60 * (place.sum(axis=0) % 2),
+        "pixels scaled up": cells[tuple(place)],
+        "tiles of a detector": photograph() * (0.95 + cells[tuple(place)] / 2000),
+        "lines between tiles": np.where((np.indices(shape) % period == 0).any(axis=0), 0.8, 1.0)
+        * photograph(),
+    }[kind]
+
+
+@pytest.mark.parametrize("period", [5, 6, 8, 12, 16])
+@pytest.mark.parametrize(
+    "kind",
+    ["steps", "checkerboard", "pixels scaled up", "tiles of a detector", "lines between tiles"],
+)
+def test_regular_grids_are_not_compressed(kind, period):
+    """They have places that recur as the blocks of a compression do, and noise everywhere."""
+    for level in (0.5, 2):
+        image = grid(kind, period) + level * white((224, 224), 3)
+        assert not is_compressed([patch_of(image[None].astype("f4"))])
+
+
+@pytest.mark.parametrize("quality", [30, 75, 90])
+def test_every_channel_of_a_compressed_colour_photograph_is_recognised(quality):
+    """The colours are compressed in blocks of 16 pixels, the brightness in blocks of 8."""
+    colours = skimage.data.astronaut()[64:320, 64:320]
+    file = io.BytesIO()
+    Image.fromarray(colours).save(file, "jpeg", quality=quality, subsampling="4:2:0")
+    decoded = np.moveaxis(np.asarray(Image.open(file)), -1, 0).astype("f4")
+    assert [is_compressed([patch_of(decoded)], c) for c in range(3)] == [True] * 3
+    assert not is_compressed([patch_of(decoded + 10 * white(decoded.shape).astype("f4"))])
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (60, 30), (9,), (3, 3), (12, 12, 12)], ids=str)

@@ -110,6 +110,15 @@ def test_pictures_and_other_noise_have_neither_rings_nor_a_wave(name):
         assert find_wave(patches, 0, noises) is None
 
 
+@pytest.mark.parametrize("shape", [(500, 64), (600, 24)], ids=str)
+def test_lines_across_a_narrow_image_are_no_rings(shape):
+    """Far from the middle, arcs around it are as straight as the lines."""
+    for seed in (0, 1):
+        lines = 20 * np.random.default_rng(seed).normal(size=(shape[0], 1))
+        patches = [patch_of((10 * white(shape, 1) + lines)[None])]
+        assert find_rings(patches, 0, [NOISE]) is None
+
+
 def test_a_round_body_without_rings_has_none():
     clean = noise_scenes.tomogram((128, 128), 52)()
     for seed in range(4):
@@ -125,6 +134,13 @@ def test_wave_is_found_with_its_frequency_and_share(frequency):
     own, opposite = np.array(wave.frequency), -np.array(wave.frequency)
     assert min(np.abs(own - frequency).max(), np.abs(opposite - frequency).max()) < 1 / 160
     assert wave.share == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_a_grating_is_the_picture():
+    """A wave that is most of the variance of an image is what the image shows."""
+    y, x = np.indices((160, 160))
+    grating = 100 * np.sin(2 * np.pi * (0.15 * y + 0.05 * x))
+    assert find_wave([patch_of((grating + 10 * white((160, 160)))[None])], 0, [NOISE]) is None
 
 
 def test_regular_bricks_are_no_wave():

@@ -55,6 +55,18 @@ def test_kernel_of_logarithms_is_nearly_exact(function, looks):
         assert sides(z, np.ones(COUNT), function)[1] < 0.75 * left
 
 
+@pytest.mark.parametrize("function", list(FUNCTIONS))
+def test_kernel_of_uniform_noise_is_exact(function):
+    """It is (3 - x²)/2; 1 would be off by a quarter for a filter that keeps far values."""
+    z = np.sqrt(12) * (np.random.default_rng(5).random(COUNT) - 0.5)
+    kernel = skewed(z).kernel(np.zeros(COUNT), z)
+    np.testing.assert_allclose(kernel, (3 - z**2) / 2, atol=0.03)
+    left, right = sides(z, kernel, function)
+    assert right == pytest.approx(left, rel=0.03, abs=0.02)
+    if function == "kept spikes":
+        assert sides(z, np.ones(COUNT), function)[1] > 1.25 * left
+
+
 def test_kernel_of_logarithms_has_a_square():
     """Holes of three deviations and more: the line alone is a tenth too low there."""
     z = standardised(np.log(np.random.default_rng(1).gamma(1, 1.0, COUNT)))

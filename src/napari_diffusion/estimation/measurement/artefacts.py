@@ -5,9 +5,12 @@ second differences across them average out along the axis as white noise does, b
 stays. Averages over L voxels of noise with the share s of stripes have the variance
 :math:`(1 + (L - 1)\,s)/L` instead of 1/L.
 
-**Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Many
-coefficients become zero, so that their median falls relative to their mean. This happens only where
-the blocks are cut as by the compression, which the other 63 positions of the blocks show.
+**Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Weak
+coefficients become zero, so that the median magnitudes of high frequencies fall. This happens only
+where the blocks are cut as by the compression, and at none of the other 63 positions of the blocks.
+A regular grid in the picture, such as pixels scaled up or tiles of a detector, changes the
+frequencies along its edges, or all frequencies at several positions. So frequencies along one axis
+do not count, and the lowest position must be a single one.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.evidence import fine_axes, local_quantities, robust_deviation
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.patterns import Stripes
+from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.patches import Patch
 
 #: Longest average along a stripe [voxel], and the shortest one from which stripes are seen.
@@ -30,8 +34,9 @@ MAX_AVERAGE, MIN_AVERAGE = 16, 8
 #: that stripes have. Measured without stripes: 0.9 to 1.3; folds as fine as voxels have up to 3.2,
 #: along all axes alike.
 MIN_STRIPE_RATIO, MIN_STRIPE_CONTRAST = 1.6, 1.5
-#: Largest share of stripes: a picture that is constant along an axis has no other noise.
-MAX_SHARE = 0.85
+#: Smallest share of stripes in the variance of all noise that is named, and the largest one: a
+#: picture that is constant along an axis has no other noise.
+MIN_SHARE, MAX_SHARE = 0.08, 0.85
 #: Minimum number of flat voxels for the average.
 MIN_FLAT_VOXELS = 200
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
@@ -40,8 +45,9 @@ BLOCK, MIN_BLOCKS = 8, 60
 MAX_PLANES = 4
 #: Smallest sum of the two frequency numbers of the coefficients that are compared.
 MIN_FREQUENCY = 5
-#: Sum of the two frequency numbers of the coefficients of a block.
+#: Sum of the two frequency numbers of the coefficients of a block, and those that are compared.
 FREQUENCY = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
+COMPARED = (FREQUENCY >= MIN_FREQUENCY) & np.outer(np.arange(BLOCK), np.arange(BLOCK)).astype(bool)
 #: Sums in which the noise of a compressed image is measured, and the share of the blocks for that,
 #: those with the weakest slopes.
 LOW_FREQUENCIES, FLAT_BLOCKS = (2, 3, 4), 0.1
@@ -50,9 +56,12 @@ LOW_FREQUENCIES, FLAT_BLOCKS = (2, 3, 4), 0.1
 MAX_REDNESS = 1.35
 #: Standard deviation of a normal variable over the mean of its magnitude.
 NORMAL_MEAN = math.sqrt(math.pi / 2)
-#: Smallest fall of median over mean that compression causes. Measured: 0.00 to 0.06 without, 0.09
-#: to 0.6 with JPEG of the qualities 50 to 90 after noise of 4 % of the range.
-MIN_FALL = 0.09
+#: Smallest fall of the mean logarithm of median magnitudes, below that at any other position, that
+#: compression causes. `tests/benchmarks/noise_decisions.py` prints it: up to 0.2 for grids of the
+#: periods 4 to 16, and 0.4 to 3 with JPEG of the qualities 30 to 90.
+MIN_FALL = 0.25
+#: Median magnitude, relative to the largest one of all positions, that counts as zero.
+ZERO = 1e-3
 
 
 def find_stripes(
@@ -90,7 +99,10 @@ def find_stripes(
         return None
     variance = local_share * float(medians[along, across][1]) ** 2
     rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
-    return Stripes(same, variance / (variance + rest))
+    share = variance / (variance + rest)
+    # Slopes have contours, whose errors of rounding are at most half a grey level.
+    step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
+    return Stripes(same, share) if share >= MIN_SHARE and variance >= step**2 / 4 else None
 
 
 def _average_ratios(
@@ -145,21 +157,35 @@ def is_compressed(patches: Sequence[Patch], channel: int = 0) -> bool:
     return compression_corner(patches, channel) is not None
 
 
-def compression_corner(patches: Sequence[Patch], channel: int = 0) -> tuple[int, ...] | None:
+def compression_corner(patches: Sequence[Patch], channel: int = 0) -> tuple[int, int] | None:
     """Position of the blocks of a compression, modulo `BLOCK`; None for an image without one."""
+    levels = coefficient_levels(patches, channel)
+    if levels is None:
+        return None
+    fall, corner = lowest_fall(levels)
+    return corner if fall >= MIN_FALL else None
+
+
+def coefficient_levels(patches: Sequence[Patch], channel: int) -> FloatArray | None:
+    """Mean logarithm of median coefficients, for every position of the blocks.
+
+    None for an image with too few blocks.
+    """
     planes = _planes(patches, channel)
-    falls = np.ones((BLOCK, BLOCK))
-    is_high = FREQUENCY >= MIN_FREQUENCY
+    medians = []
     for corner in np.ndindex(BLOCK, BLOCK):
-        coefficients = _coefficients(planes, corner)[:, is_high]
+        coefficients = _coefficients(planes, corner)[:, COMPARED]
         if len(coefficients) < MIN_BLOCKS:
             return None
-        means = coefficients.mean(axis=0)
-        falls[corner] = np.mean(np.median(coefficients, axis=0) / np.maximum(means, 1e-300))
-    others = np.delete(falls.ravel(), falls.argmin())
-    place = np.unravel_index(falls.argmin(), falls.shape)
-    is_clear = np.median(others) - falls.min() >= MIN_FALL
-    return tuple(int(k) for k in place) if is_clear else None
+        medians.append(np.median(coefficients, axis=0))
+    least = np.maximum(ZERO * np.max(medians, axis=0), 1e-300)
+    return np.asarray(np.log(np.maximum(medians, least)).mean(axis=1))
+
+
+def lowest_fall(levels: FloatArray) -> tuple[float, tuple[int, int]]:
+    """Return how far the lowest of some levels is below all others, and its position."""
+    lowest, second = np.partition(levels, 1)[:2]
+    return float(second - lowest), divmod(int(levels.argmin()), BLOCK)
 
 
 def compressed_level(patches: Sequence[Patch], channel: int, corner: Sequence[int]) -> float:

@@ -42,8 +42,8 @@ MAX_DEPARTURE = 3.0
 #: Smallest share of usable voxels of a block.
 MIN_FULL = 0.5
 #: Smallest correlation of the halves that rings have: a constant, and a number over the root of the
-#: number of blocks. Measured without rings: up to 0.55 in 24 blocks, 0.8 in 9, and 0.88 in 4, which
-#: is the largest of some hundred centres. Rings of a third of the variance have 0.9 and more.
+#: number of blocks. `tests/benchmarks/noise_decisions.py` prints those of noise: up to 0.06 in 24
+#: blocks, 0.21 in 9, and 0.54 in 4.
 MIN_CORRELATION, CORRELATION_SCATTER = 0.5, 0.75
 #: Smallest rise of the correlation above that of other centres, and of straight lines.
 MIN_RISE = 0.25
@@ -75,7 +75,7 @@ class _Strength(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     """Voxels of blocks of one plane orientation, in one row.
 
     Attributes
@@ -150,18 +150,18 @@ def _in_plane(
 ) -> Rings | None:
     """Find rings in planes along two axes, beside noise of the variance ``rest``."""
     scale = (1.0, patches[0].spacings[plane[1]] / patches[0].spacings[plane[0]])
-    blocks = _blocks(patches, channel, plane, scale)
+    blocks = blocks_of(patches, channel, plane, scale)
     if blocks is None:
         return None
     extent = [patches[0].whole[axis] * h for axis, h in zip(plane, scale, strict=True)]
-    centre, usual = _search(blocks, extent)
+    centre, usual = search_centre(blocks, extent)
     correlation, variance, _ = blocks.strength(centre)
     least = MIN_CORRELATION + CORRELATION_SCATTER / math.sqrt(blocks.count)
     # Around a far centre, rings are straight.
     straight = max(blocks.strength(far).correlation for far in ((FAR, 0.0), (0.0, FAR)))
     if correlation < least or correlation - max(usual, straight) < MIN_RISE:
         return None
-    single = _blocks(patches, channel, plane, scale, is_single=True)
+    single = blocks_of(patches, channel, plane, scale, is_single=True)
     is_same = True
     if single is not None:
         own_correlation, own_variance, _ = single.strength(centre)
@@ -178,7 +178,7 @@ def _in_plane(
     return Rings(plane, place, scale, is_same, share)
 
 
-def _search(blocks: _Blocks, extent: Sequence[float]) -> tuple[tuple[float, ...], float]:
+def search_centre(blocks: Blocks, extent: Sequence[float]) -> tuple[tuple[float, ...], float]:
     """Return the centre of the highest correlation, and the median correlation of all centres."""
     middle = [(n - 1) / 2 for n in extent]
     steps = [2 * MAX_SHIFT * n / (GRID - 1) for n in extent]
@@ -243,13 +243,13 @@ def whole_boxes(shape: Sequence[int], edge: int) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(e[i], e[i + 1]) for e, i in zip(ends, k, strict=True))
 
 
-def _blocks(
+def blocks_of(
     patches: Sequence[Patch],
     channel: int,
     plane: tuple[int, int],
     scale: Sequence[float],
     is_single: bool = False,
-) -> _Blocks | None:
+) -> Blocks | None:
     """Divide the planes of patches into blocks; None if there are too few of these."""
     cut = []
     for image, full, first in planes_of(patches, channel, plane, is_single):
@@ -269,4 +269,4 @@ def _blocks(
     cut = [cut[int((k + 0.5) * len(cut) / count)] for k in range(count)]
     y, x, values = (np.concatenate([part[k] for part in cut]) for k in range(3))
     half = np.concatenate([2 * n + part[3] for n, part in enumerate(cut)])
-    return _Blocks(y, x, values, half.astype(np.intp), count)
+    return Blocks(y, x, values, half.astype(np.intp), count)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,9 @@ BLOCK, MIN_BLOCKS = 32, 4
 MAX_PERIOD = 16
 #: Distances of the frequencies around one frequency: in bins of the spectrum, and for a block.
 NEAR_BINS, NEAR_IN_BLOCK = (3, 6), 2.5
-#: Smallest energy of a wave in a block, relative to the frequencies around it. Measured: 0.2 to 1.5
-#: for noise, pictures, stripes and rings, 12 for a wave of a quarter of the variance.
+#: Smallest energy of a wave in a block, relative to the frequencies around it. It is 0.2 to 1.8 for
+#: noise, pictures, stripes and rings, and 29 and more for a wave of a quarter of the variance
+#: (`tests/benchmarks/noise_decisions.py`).
 MIN_RATIO = 4.0
 #: Smallest share of usable voxels of a block.
 MIN_FULL = 0.5
@@ -50,6 +52,37 @@ def find_wave(
     if len(axes) < 2:
         return None
     plane = (axes[-2], axes[-1])
+    energies = energies_of(patches, channel, plane)
+    if energies is None or energies.own < MIN_RATIO * energies.around:
+        return None
+    frequency, own, around = energies
+    # The images lack slow changes, and have the share 1 - exp(-2 pi² f²) of a wave.
+    kept = -math.expm1(-2 * math.pi**2 * (frequency[0] ** 2 + frequency[1] ** 2))
+    variance = 2 * (own - around) / kept**2
+    if variance > MAX_OF_PICTURE * _picture_variance(patches, channel):
+        return None
+    share = float(variance / (variance + variance_of(noises)))
+    return Wave(plane, frequency, share) if share >= MIN_SHARE else None
+
+
+class Energies(NamedTuple):
+    """Energy of a wave in the blocks of an image.
+
+    Attributes
+    ----------
+    frequency
+        Frequency along both axes [cycles/voxel].
+    own, around
+        Energy at the frequency, and at those around it [intensity²]; the medians over the blocks.
+    """
+
+    frequency: tuple[float, float]
+    own: float
+    around: float
+
+
+def energies_of(patches: Sequence[Patch], channel: int, plane: tuple[int, int]) -> Energies | None:
+    """Measure the frequency that stands out most in planes; None with too few blocks."""
     images = list(planes_of(patches, channel, plane, is_single=True))
     if not images:
         return None
@@ -63,15 +96,7 @@ def find_wave(
     if len(energies) < MIN_BLOCKS:
         return None
     own, around = np.median(energies, axis=0)
-    if own < MIN_RATIO * around:
-        return None
-    # The images lack slow changes, and have the share 1 - exp(-2 pi² f²) of a wave.
-    kept = -math.expm1(-2 * math.pi**2 * (frequency[0] ** 2 + frequency[1] ** 2))
-    variance = 2 * (own - around) / kept**2
-    if variance > MAX_OF_PICTURE * _picture_variance(patches, channel):
-        return None
-    share = float(variance / (variance + variance_of(noises)))
-    return Wave(plane, frequency, share) if share >= MIN_SHARE else None
+    return Energies(frequency, float(own), float(around))
 
 
 def _picture_variance(patches: Sequence[Patch], channel: int) -> float:

@@ -27,6 +27,10 @@ MIN_GAIN_DB = 0.5
 MIN_VOXELS = 2000
 #: Share of extreme values that counts as saturation.
 SATURATED_SHARE = 0.01
+#: Number of values near an end of the range, but not at it, relative to those at it, from which on
+#: values were cut off there. Of normal values cut off at their mean, it is two thirds. Beside a
+#: background that was set to 0, it was 0.01 (measured).
+MIN_NEAR_SATURATION = 0.1
 #: Share of noise in the removed part below which it is mostly detail.
 MIN_REPORTED_SHARE = 0.5
 #: Share of the noise that is left from which on next to nothing is removed.
@@ -155,6 +159,8 @@ def _noise_line(noise: Noise, patches: Sequence[Patch]) -> str:
     pieces = f" in {len(patches)} pieces of the image" if len(patches) > 1 else ""
     frames = " and what changes between frames" if noise.between_frames else ""
     level = f"standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity]"
+    if noise.origin == "detail" and noise.correlation > MIN_CORRELATION:
+        level += ", or more if neighbouring voxels share it"
     source = f"from {voxels} voxels{pieces}{frames}"
     return f"Noise: {_KINDS[noise.kind]}, {level}, {source}{_details(noise)}."
 
@@ -225,9 +231,7 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     counted = sum(int(patch.valid.sum()) for patch in patches)
     if counted < MIN_VOXELS:
         lines.append(f"Only {counted} voxels carry noise; the choice is uncertain.")
-    ends = _extremes(patches)
-    shares = [float(np.mean(p.field[:, p.valid] == end)) for p in patches for end in ends]
-    saturated = max(shares, default=0.0)
+    saturated = saturated_share(patches, noise.sigma)
     if saturated > SATURATED_SHARE:
         lines.append(
             f"{100 * saturated:.0f} % of the values of a piece are the largest or smallest one: "
@@ -353,6 +357,23 @@ def _skewness_warning(noise: Noise) -> str:
         f"The noise is skewed ({noise.skewness:+.1f}), as the logarithm of speckle is. The "
         "estimated error allows for it, and its level is less certain than that of Gaussian noise."
     )
+
+
+def saturated_share(patches: Sequence[Patch], sigma: float) -> float:
+    """Largest share of the values of a patch at an end of the range at which values are cut off.
+
+    Other values are within the noise level of such an end. Those of a background that was set to 0
+    are far from all others.
+    """
+    fields = [patch.field[:, patch.valid] for patch in patches if patch.valid.any()]
+    saturated = 0.0
+    for end in _extremes(patches):
+        count = sum(int((field == end).sum()) for field in fields)
+        near = sum(int((np.abs(field.astype(float) - end) <= sigma).sum()) for field in fields)
+        if near - count >= MIN_NEAR_SATURATION * count:
+            shares = [float(np.mean(field == end)) for field in fields]
+            saturated = max(saturated, *shares)
+    return saturated
 
 
 def _extremes(patches: Sequence[Patch]) -> tuple[float, float]:
