@@ -155,8 +155,13 @@ class Rounds:
         return preferred(confirmed, contest.models)
 
     def _finished(self, choice: Choice) -> Choice:
-        """Return a choice with its best time over all patches."""
-        return choice if self.last is None else self.last.finished(choice)
+        """Return a choice with its best time over all patches.
+
+        Among parameters of nearly the same risk, a run over all patches decides.
+        """
+        if self.last is None:
+            return choice
+        return self.last.finished(self.last.best_run(self.second.close_to(choice)))
 
     def _finalists(self, contest: Contestants) -> list[Choice]:
         """Search the parameters of the models with the smallest risk in the first round.
