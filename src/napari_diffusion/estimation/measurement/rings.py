@@ -116,8 +116,9 @@ class _Blocks:
             means = (sums[block] / np.maximum(counts[block], 1))[:, usable[block]]
             correlation = math.sin(math.pi / 2 * float(np.mean(np.prod(np.sign(means), axis=0))))
             level = _level_without_outline(means)
-            limited = np.clip(means, -MAX_DEPARTURE * level, MAX_DEPARTURE * level)
-            rows.append((correlation, correlation * level**2, np.prod(limited, axis=0).mean()))
+            usual = np.all(np.abs(means) <= MAX_DEPARTURE * level, axis=0)
+            agreement = np.prod(means[:, usual], axis=0).mean() if usual.any() else 0.0
+            rows.append((correlation, correlation * level**2, agreement))
         if not rows:
             return _Strength(0.0, 0.0, 0.0)
         correlation, variance, _ = np.median(rows, axis=0)
