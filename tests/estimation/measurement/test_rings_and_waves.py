@@ -113,14 +113,14 @@ def test_pictures_and_other_noise_have_neither_rings_nor_a_wave(name):
 def test_outline_of_a_round_body_is_no_part_of_the_rings():
     """The outline crosses a quarter of the arcs, and is three times as strong as the rings.
 
-    A few dozen errors scatter by a quarter. With the outline the share would be 0.45.
+    A few dozen errors scatter by a quarter. With the outline the share would be 0.33 to 0.45.
     """
     case, shares = BY_NAME["tomogram with rings"], []
     for seed in (1, 2, 3, 4):
         patches = [patch_of(case.noisy(seed)[None].astype(float))]
         shares.append(find_rings(patches, 0, [Noise("gaussian", 30.0, 0.3)]).share)
     true = 20**2 * 2 / 3
-    assert np.mean(shares) == pytest.approx(true / (true + 30**2), abs=0.12)
+    assert np.mean(shares) == pytest.approx(true / (true + 30**2), abs=0.08)
 
 
 def test_a_round_body_without_rings_has_none():
