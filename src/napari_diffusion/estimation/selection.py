@@ -71,10 +71,6 @@ from napari_diffusion.schemes.intervals import TIME_RATIO
 Risk = Callable[[Sums], float]
 #: Number of patches on which parameters are searched. The time is then chosen on all patches.
 SEARCH_PATCHES = 3
-#: Voxels (times channels) that the probes of a small image have together, and the largest number of
-#: probes for one patch. The scatter of the estimated error from one random probe falls with the
-#: root of its voxels, and the differences between the parameters of a small image are as small.
-PROBED_VOXELS, MAX_PROBES = 65_000, 8
 #: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
 SMALL_GAIN_DB = 1.5
 
@@ -146,20 +142,6 @@ class _Selection:
         return probes
 
     @cached_property
-    def search_probes(self) -> list[Probe]:
-        """The probes, and for a small image further random ones for all patches, in their order."""
-        size = sum(patch.field.size for patch in self.patches)
-        count = min(MAX_PROBES, PROBED_VOXELS // size)
-        is_plain = all(probe.template is None for probe in self.probes)
-        if count < 2 or not is_plain or self.options.criterion != "sure":
-            return self.probes
-        further = [
-            make_probe(patch, self.noises[patch.source], "sure", seed)
-            for seed, patch in enumerate(self.patches * (count - 1), len(self.patches))
-        ]
-        return [*self.probes, *further]
-
-    @cached_property
     def other_probes(self) -> list[Probe] | None:
         """Probes for the level that the noise has if its undecided correlations are its own."""
         noises = {
@@ -219,9 +201,9 @@ class _Selection:
         numbers: Sequence[int] | None = None,
         ratio: float = TIME_RATIO,
     ) -> RiskCurve:
-        """Risk curve with the probes of the given numbers, or with all, and their patches."""
-        numbers = range(len(probes)) if numbers is None else numbers
-        patches = [self.patches[k % len(self.patches)] for k in numbers]
+        """Risk curve over the patches of the given numbers, or over all patches."""
+        numbers = range(len(self.patches)) if numbers is None else numbers
+        patches = [self.patches[k] for k in numbers]
         first = self.problems[0]
         weights = first.weights[first.filtered_channels]
         return RiskCurve(patches, [probes[k] for k in numbers], weights, self.cancel, ratio)
@@ -255,15 +237,13 @@ class _Selection:
 
         The time of a search is the best over all patches.
         """
-        count = len(self.patches)
-        numbers = [n + k for n in range(0, len(probes), count) for k in self.search_patches]
+        numbers = self.search_patches
         everywhere = self.search(probes, risk, ratio=SECOND_RATIO)
         search = everywhere
         if thorough:
             search = self.search(probes, risk, numbers, MAX_COMBINATIONS, known, SECOND_RATIO)
         last = everywhere if thorough else None
-        voxels = sum(probes[k].image.size for k in numbers)
-        share = min(1.0, FIRST_VOXELS / voxels)
+        share = min(1.0, FIRST_VOXELS / sum(self.patches[k].field.size for k in numbers))
         curve = self.curve(probes, numbers).of_middles(share, FIRST_RATIO)
         first = dataclasses.replace(search, curve=curve, max_combinations=1, tried={})
         rounds = Rounds(first, search, last, forks=thorough and known is None)
@@ -321,7 +301,7 @@ class _Selection:
         options, criterion = self.options, CRITERIA[self.options.criterion]
         if any(probe.template is not None for probe in self.probes):
             criterion = risk_of_thin_structure
-        choice, search = self.choose(self.search_probes, criterion, options.thorough)
+        choice, search = self.choose(self.probes, criterion, options.thorough)
         choice = self._rounded(choice)
         parts: list[Sums] = []
         careful_choice = None
