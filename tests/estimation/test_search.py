@@ -11,12 +11,9 @@ from helpers.noisy import blocks, noise_probe, white
 from helpers.problems import problem_of
 from napari_diffusion.estimation.contest import Rounds
 from napari_diffusion.estimation.noise.kinds import Noise
-from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import sample_patches
-from napari_diffusion.estimation.risk import sure
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search
-from napari_diffusion.estimation.selection import MAX_PROBES, PROBED_VOXELS, _Selection
 from napari_diffusion.io import samples
 from napari_diffusion.models import param, parameters
 
@@ -146,21 +143,3 @@ def test_simulated_confocal_stack_is_within_half_a_per_cent_of_its_best_threshol
     model, time = nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing, unit=unit)
     result = nd.diffuse(noisy, model, time=time, spacing=spacing)
     assert math.sqrt(np.mean((result - clean) ** 2)) < 1.005 * 29.8
-
-
-def test_small_image_has_several_probes():
-    """The scatter of an error that one probe estimates falls with the root of their number."""
-    model = nd.PeronaMalik(kappa=5.0, sigma=0.5)
-    for edge, count in ((16, MAX_PROBES), (25, 4), (44, 1)):
-        assert count == max(1, min(MAX_PROBES, PROBED_VOXELS // edge**3))
-        problem, _ = problem_of((9 * white((edge,) * 3)).astype("f4"), model, time=0.0)
-        selection = _Selection([problem], model, SuggestionOptions(fwhm=2.0))
-        probes = selection.search_probes
-        assert len(probes) == count * len(selection.patches)
-        patterns = {probe.pattern.tobytes() for probe in probes}
-        assert len(patterns) == len(probes)
-        one, all_probes = (
-            selection.search(own, sure).along(model).uncertainty
-            for own in (selection.probes, probes)
-        )
-        assert all_probes == pytest.approx(one / math.sqrt(count), rel=0.15)
