@@ -223,6 +223,18 @@ def test_choice_for_a_large_volume_is_bounded(monkeypatch):
     assert stage_voxels(monkeypatch, lambda: nd.suggest(image)) < 5 * 512**3
 
 
+def test_search_of_the_best_model_goes_on_after_its_share_of_the_effort(monkeypatch):
+    """Without any effort for the shares, the further search reaches the same parameters."""
+    clean = blocks((48, 48), height=120.0)
+    noisy = (clean + 20 * white(clean.shape)).astype("f4")
+    whole = nd.suggest(noisy, nd.PeronaMalik())
+    monkeypatch.setattr(contest, "MAX_EFFORT", 0.0)
+    further = nd.suggest(noisy, nd.PeronaMalik())
+    assert further.model == whole.model
+    monkeypatch.setattr(contest, "LEADER_EFFORT", 0.0)
+    assert nd.suggest(noisy, nd.PeronaMalik()).model != whole.model
+
+
 def test_smaller_risk_within_the_uncertainty_does_not_decide():
     """The first model in the order is preferred, unless another one is clearly better."""
     order = [nd.PeronaMalik(), nd.EdgeEnhancing()]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from helpers.noise_cases import CASES
 from helpers.noisy import evidence, shared_by_smoothing, smooth_scene, white
 from napari_diffusion.estimation.noise.evidence import gather
 from napari_diffusion.estimation.noise.kinds import estimate_noise
@@ -113,3 +114,15 @@ def test_standard_error_agrees_with_the_scatter(shape):
     noises = [estimate_noise(gather([white(shape, k)], [valid], [spacing])) for k in range(40)]
     scatter = np.std([n.sigma for n in noises]) / np.mean([n.error for n in noises])
     assert 0.6 < scatter < 1.4
+
+
+def test_noise_shared_over_more_than_a_voxel_has_no_kind():
+    """Its second differences are a hundred times smaller, so that edges among them decide.
+
+    This noise was taken for Rician noise of twice its level.
+    """
+    case = next(case for case in CASES if case.name == "folds, blurred 1.2")
+    noise = estimate_noise(evidence(case.noisy(8).astype(float)))
+    assert noise.origin == "noise"
+    assert noise.kind == "gaussian"
+    assert noise.sigma == pytest.approx(16, rel=0.2)

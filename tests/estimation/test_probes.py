@@ -12,6 +12,7 @@ from helpers.noise_cases import CASES
 from helpers.noisy import blocks, noise_probe, patch_of, smooth_scene, white
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.level_map import LevelMap
+from napari_diffusion.estimation.noise.patterns import Rings, Stripes
 from napari_diffusion.estimation.probes import QUIET_FLOOR, make_probe
 from napari_diffusion.estimation.risk import EPSILON, noise_share, sure
 
@@ -266,3 +267,18 @@ def test_photons_are_not_spread_and_dark_places_have_their_noise():
     assert probe.deviation[0][dark].min() > 0.05 * noise.sigma
     bright = ~patch.valid & (counts == 9)
     assert probe.deviation[0][bright].max() < 1e-3 * noise.sigma
+
+
+@pytest.mark.parametrize(
+    "pattern", [Stripes((1,), 0.9), Rings((0, 1), (31.5, 31.5), (1.0, 1.0), True, 0.9)], ids=str
+)
+def test_filter_that_keeps_a_pattern_has_the_divergence_of_its_variance(pattern):
+    """The identity responds with the probe itself: the divergence is the variance of the noise.
+
+    The mean square of 45 to 64 errors scatters by a fifth, over which the patterns are scaled.
+    """
+    patch = patch_of(white((64, 64))[None])
+    for seed in range(8):
+        probe = make_probe(patch, [dataclasses.replace(UNIT, pattern=pattern)], "sure", seed)
+        sums = probe.sums(probe.image, probe.other)
+        assert sums.divergence == pytest.approx(sums.variance, rel=0.06)

@@ -27,6 +27,8 @@ MAX_FINALISTS = 3
 SCREENING_FACTOR = 1.26
 #: Effort after which no further model is searched [stages times voxels]; see `RiskCurve.effort`.
 MAX_EFFORT = 5e8
+#: Further effort for the search of the best model, if its share of the effort has ended it.
+LEADER_EFFORT = 1e8
 
 #: Number of voxels (times channels) of the first round.
 FIRST_VOXELS = 30_000
@@ -155,13 +157,20 @@ class Rounds:
         return preferred(confirmed, contest.models)
 
     def _finished(self, choice: Choice) -> Choice:
-        """Return a choice with its best time over all patches."""
-        return choice if self.last is None else self.last.finished(choice)
+        """Return a choice with its best time over all patches.
+
+        Among parameters of nearly the same risk, a run over all patches decides.
+        """
+        if self.last is None:
+            return choice
+        return self.last.finished(self.last.best_run(self.second.close_to(choice)))
 
     def _finalists(self, contest: Contestants) -> list[Choice]:
         """Search the parameters of the models with the smallest risk in the first round.
 
-        The search of a model ends early if it cannot reach the smallest risk so far.
+        The search of a model ends early if it cannot reach the smallest risk so far. That of the
+        best model goes on with the effort that is left, and with `LEADER_EFFORT`: its share may
+        have ended before its minimum.
         """
         starts: list[Choice] = []
         for model in list(contest.models):
@@ -169,14 +178,24 @@ class Rounds:
         starts = _finalists_of(starts)
         choices: dict[type[Model], Choice] = {}
         for number, start in enumerate(starts):
-            share = (MAX_EFFORT - self.effort) / (len(starts) - number)
-            search = dataclasses.replace(self.second, max_effort=self.second.curve.effort + share)
+            end = self._effort_left(len(starts) - number)
+            search = dataclasses.replace(self.second, max_effort=end)
             rival = min((choice.risk for choice in choices.values()), default=math.inf)
             choice = contest.attempt(start.model, partial(search.best, start, rival))
             if choice is not None:
                 kind = type(choice.model)
                 choices[kind] = min(choices.get(kind, choice), choice, key=_risk)
+        if choices:
+            leader = min(choices.values(), key=_risk)
+            end = self._effort_left() + LEADER_EFFORT
+            search = dataclasses.replace(self.second, max_effort=end)
+            further = contest.attempt(leader.model, partial(search.best, leader))
+            choices[type(leader.model)] = leader if further is None else further
         return list(choices.values())
+
+    def _effort_left(self, count: int = 1) -> float:
+        """Effort at which the second round ends if ``count`` searches share what is left."""
+        return self.second.curve.effort + (MAX_EFFORT - self.effort) / count
 
 
 def _finalists_of(starts: Sequence[Choice]) -> list[Choice]:

@@ -90,6 +90,9 @@ def _pattern(
         return pattern
     sample = noise.pattern.sample(rng, patch.first, patch.box)
     lines = np.broadcast_to(sample, patch.box).reshape(shape)
+    # A pattern has some tens of independent numbers, whose mean square scatters by a fifth. Where
+    # the filter keeps it, the error of the divergence would be as large.
+    lines = lines / math.sqrt(max(float(np.mean(lines[patch.valid] ** 2)), 1e-12))
     level = math.sqrt(noise.pattern.share) * noise.sigma
     own = np.sqrt(np.maximum(deviation**2 - level**2, 0)) * pattern
     with np.errstate(divide="ignore", invalid="ignore"):

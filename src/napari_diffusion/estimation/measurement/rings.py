@@ -39,6 +39,8 @@ MAX_SHIFT = 0.125
 GRID, REFINEMENTS = 17, 5
 #: Departure to which values are limited [standard deviations]: edges are no rings.
 MAX_DEPARTURE = 3.0
+#: Number of times that means of arcs beyond this are left out.
+OUTLINE_PASSES = 5
 #: Smallest share of usable voxels of a block.
 MIN_FULL = 0.5
 #: Smallest correlation of the halves that rings have: a constant, and a number over the root of the
@@ -113,15 +115,28 @@ class Blocks:
         for block in np.flatnonzero(np.any(usable, axis=1)):
             means = (sums[block] / np.maximum(counts[block], 1))[:, usable[block]]
             correlation = math.sin(math.pi / 2 * float(np.mean(np.prod(np.sign(means), axis=0))))
-            level = robust_deviation(means)
-            limited = np.clip(means, -MAX_DEPARTURE * level, MAX_DEPARTURE * level)
-            rows.append((correlation, correlation * level**2, np.prod(limited, axis=0).mean()))
+            level = _level_without_outline(means)
+            usual = np.all(np.abs(means) <= MAX_DEPARTURE * level, axis=0)
+            agreement = np.prod(means[:, usual], axis=0).mean() if usual.any() else 0.0
+            rows.append((correlation, correlation * level**2, agreement))
         if not rows:
             return _Strength(0.0, 0.0, 0.0)
         correlation, variance, _ = np.median(rows, axis=0)
         agreement = float(np.mean(rows, axis=0)[2])
         # A median over some tens of rings scatters; a mean contains the outline of a round body.
         return _Strength(float(correlation), min(float(variance), agreement), agreement)
+
+
+def _level_without_outline(means: FloatArray) -> float:
+    """Standard deviation of the means of arcs, those of an outline left out [intensity].
+
+    The outline of a round body crosses up to a third of the arcs of a block. Its means are several
+    times those of rings, which alone are normal: means beyond `MAX_DEPARTURE` are left out.
+    """
+    level = robust_deviation(means)
+    for _ in range(OUTLINE_PASSES):
+        level = robust_deviation(means[np.abs(means) <= MAX_DEPARTURE * level])
+    return level
 
 
 def find_rings(

@@ -77,6 +77,9 @@ LIGHT_KURTOSIS = 2.4
 MIN_SPREAD = 0.8
 #: Largest misfit of a kind other than Gaussian. Measured: 0.02 to 0.1 where the kind is right.
 MAX_MISFIT = 0.2
+#: Level of shared noise, relative to its residual, from which the residual shows no kind. With a
+#: thousandth of the variance left in it, edges decide how it depends on the intensity.
+MAX_KIND_RATIO = 30.0
 #: Factor on the misfit of a line, which has one more number than constant variance. Without it, the
 #: measured shares are 0 to 0.35 for counts of photons, 0.43 to 0.55 for relief in bright objects.
 LINE_PENALTY = 1.2
@@ -288,6 +291,8 @@ def estimate_noise(
         kurtosis=kurtosis,
         between_frames=evidence.is_change,
     )
+    if kind is None and is_shared and correlations.ratio > MAX_KIND_RATIO:
+        kind = "gaussian"
     noise = _of_kind(evidence, gaussian, kind)
     if correlations.origin == "undecided":
         noise = replace(noise, other_sigma=factor * noise.sigma)
