@@ -32,7 +32,7 @@ from napari_diffusion.estimation.measurement.noise import (
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
-from napari_diffusion.estimation.probes import make_probe, structure_masks
+from napari_diffusion.estimation.probes import make_probe, structure_masks, with_signal
 from napari_diffusion.estimation.report.announcement import (
     Announcement,
     announce,
@@ -136,10 +136,7 @@ class _Selection:
     @cached_property
     def probes(self) -> list[Probe]:
         noises = self.noises  # raises for images without noise, and without patches
-        probes = [
-            make_probe(patch, noises[patch.source], self.options.criterion, seed)
-            for seed, patch in enumerate(self.patches)
-        ]
+        probes = self._probes_of(self.patches, noises)
         is_for_lines = isinstance(self.model, Model) and self.model.for_thin_structure
         if is_for_lines and self.options.criterion == "sure":
             return mark_thin_structure(self.patches, probes) or probes
@@ -153,11 +150,23 @@ class _Selection:
         is_plain = all(probe.template is None for probe in self.probes)
         if count < 2 or not is_plain or self.options.criterion != "sure":
             return self.probes
-        further = [
-            make_probe(patch, self.noises[patch.source], "sure", seed)
-            for seed, patch in enumerate(self.patches * (count - 1), len(self.patches))
+        first = len(self.patches)
+        return [*self.probes, *self._probes_of(self.patches * (count - 1), self.noises, first)]
+
+    def _probes_of(
+        self, patches: Sequence[Patch], noises: dict[int, list[Noise]], first: int = 0
+    ) -> list[Probe]:
+        """Probe of each patch, with random numbers from the seed ``first`` on."""
+        criterion, removes_bias = self.options.criterion, self._removes_bias
+        probes = [
+            make_probe(patch, noises[patch.source], criterion, seed, removes_bias)
+            for seed, patch in enumerate(patches, first)
         ]
-        return [*self.probes, *further]
+        return with_signal(probes) if removes_bias else probes
+
+    @property
+    def _removes_bias(self) -> bool:
+        return isinstance(self.model, Model) and self.model.removes_bias
 
     @cached_property
     def other_probes(self) -> list[Probe] | None:
@@ -168,10 +177,7 @@ class _Selection:
         }
         if self.options.criterion != "sure" or noises == self.noises:
             return None
-        return [
-            make_probe(patch, noises[patch.source], self.options.criterion, seed)
-            for seed, patch in enumerate(self.patches)
-        ]
+        return self._probes_of(self.patches, noises)
 
     @cached_property
     def counted(self) -> int:
@@ -305,10 +311,13 @@ class _Selection:
         coverage = min(1.0, read / size)
         options = self.options
         is_least = options.aim == "error" and options.time is None and options.noise_left is None
-        result = announce(parts, self.noise, coverage, is_least)
+        noise = self.noise
+        if self._removes_bias:
+            noise = dataclasses.replace(noise, kind="rician")
+        result = announce(parts, noise, coverage, is_least)
         if self.other_probes is not None:
             other = self.measured(choice, self.other_probes)
-            result = result.joined(announce(other, self.noise, coverage, is_least))
+            result = result.joined(announce(other, noise, coverage, is_least))
         return result
 
     @cached_property
@@ -411,7 +420,7 @@ class _Selection:
             return StrengthScale(amount, amount.time, amount.time, (), options.unit)
 
         def gain(sums: Sums) -> float:
-            return self.gain(mean_squared_error(sums), sums.variance / sums.voxels)
+            return self.gain(mean_squared_error(sums), sums.unfiltered / sums.voxels)
 
         curve = self.curve(with_share(self.probes), self.search_patches)
         return strength_scale(amount, model, curve, gain, options.unit)
