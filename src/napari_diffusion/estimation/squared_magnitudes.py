@@ -7,8 +7,8 @@ coils, and noise of standard deviation s in the real and the imaginary part,
 .. math:: E[M^2] = A^2 + 2 n s^2, \qquad \operatorname{Var}(M^2) = 4 s^2 (A^2 + n s^2)
 
 The risk is therefore computed on the scale :math:`\varphi = M^2 / 2a`, and a result u becomes
-:math:`(u^2 + 2 n s^2) / 2a`. With the local amplitude a, differences of :math:`\varphi` are those of
-intensities where the signal is strong. Where there is none, a is s.
+:math:`(u^2 + 2 n s^2) / 2a`. With the local amplitude a, differences of :math:`\varphi` are those
+of intensities where the signal is strong. Where there is none, a is s.
 
 Stein's lemma for both parts of the signal gives the kernel of the noise of M²,
 
@@ -28,7 +28,7 @@ from napari_diffusion.core.arrays import FloatArray
 
 @dataclass(frozen=True)
 class SquaredMagnitudes:
-    """Conversion of the magnitudes of a patch to the scale of their squares; fields ``(C, *space)``.
+    """Conversion of magnitudes to the scale of their squares; fields ``(C, *space)``.
 
     Attributes
     ----------
