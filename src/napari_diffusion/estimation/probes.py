@@ -16,6 +16,7 @@ from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, hidden_voxel_probe, noise_probe
+from napari_diffusion.estimation.squared_magnitudes import SquaredMagnitudes
 
 #: Edge of the windows in which noise and picture are compared [voxel], by number of fine axes.
 SHARE_WINDOW = {1: 63, 2: 15, 3: 7}
@@ -27,11 +28,18 @@ MIN_GREY_STEP = 0.5
 MIN_GRADIENT_RATIO = 10.0
 #: Share of voxels with structure below which structure is not considered separately.
 MIN_STRUCTURE_SHARE = 0.1
+#: Edge of the windows [voxel] in which all local amplitudes exceed the noise where a signal is:
+#: beside an object, its blurred border does.
+SIGNAL_WINDOW = 5
+#: Share of voxels with a signal below which magnitudes without one count, too.
+MIN_SIGNAL_SHARE = 0.05
 #: Radius of the Gaussian derivative of one voxel that measures the gradient [voxel].
 GRADIENT_RADIUS = 3
 
 
-def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int) -> Probe:
+def make_probe(
+    patch: Patch, noises: Sequence[Noise], criterion: str, seed: int, removes_bias: bool = False
+) -> Probe:
     """Probe of a patch, deterministic for a given seed.
 
     Parameters
@@ -44,17 +52,24 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
         Name of the criterion to minimise. ``"j-invariance"`` hides voxels, the others add noise.
     seed
         Seed of the random numbers.
+    removes_bias
+        Whether the filter removes the bias of the noise of magnitudes.
     """
     step = _coarse_step(patch.field[:, patch.valid], noises)
     deviations = _deviation(patch, noises, step > 0)
     image, deviation = _with_precision(patch, noises, deviations)
+    squares, weight = None, None
+    if removes_bias:
+        squares = _squares(patch, noises, deviation)
+        weight = _relative_root(squares.kernel(image), squares.deviation).astype(image.dtype)
+        image, deviation = squares.of_image(image), squares.deviation.astype(image.dtype)
     if criterion == "j-invariance":
-        return hidden_voxel_probe(image, deviation)
+        return replace(hidden_voxel_probe(image, deviation), squares=squares)
     rng = np.random.default_rng(seed)
-    weight = None
     # Spread values no longer have light tails.
     has_light_tails = step == 0 and any(noise.has_light_tails for noise in noises)
-    if has_light_tails or any(noise.kind == "poisson" or noise.is_skewed for noise in noises):
+    is_skewed = any(noise.kind == "poisson" or noise.is_skewed for noise in noises)
+    if squares is None and (has_light_tails or is_skewed):
         weights = [
             _weight(patch, number, noise, deviations[number], step > 0)
             for number, noise in enumerate(noises)
@@ -73,7 +88,48 @@ def make_probe(patch: Patch, noises: Sequence[Noise], criterion: str, seed: int)
         # Values of impulses say nothing about the picture; their neighbours do.
         difference = patch.without_impulses - patch.field
         reference = np.where(patch.impulses, image + difference, image).astype(image.dtype)
-    return replace(probe, window=sizes, reference=reference)
+    return replace(probe, window=sizes, reference=reference, squares=squares)
+
+
+def with_signal(probes: Sequence[Probe]) -> list[Probe]:
+    """Let only the voxels with a signal count, for a filter that removes the bias of magnitudes.
+
+    The amplitude of noise alone is 0 and needs no filter. There, squares of magnitudes would count
+    errors of the amplitude too little. All voxels count if nearly none has a signal.
+    """
+    signals = [_signal(probe) for probe in probes]
+    voxels = sum(int((probe.deviation > 0).sum()) for probe in probes)
+    if sum(int(signal.sum()) for signal in signals) < MIN_SIGNAL_SHARE * voxels:
+        return list(probes)
+    return [
+        replace(probe, deviation=np.where(signal, probe.deviation, 0).astype(probe.deviation.dtype))
+        for probe, signal in zip(probes, signals, strict=True)
+    ]
+
+
+def _signal(probe: Probe) -> NDArray[np.bool_]:
+    """Mark the voxels whose neighbours, too, have a local amplitude above the noise."""
+    from scipy import ndimage
+
+    scale = probe.squares
+    if scale is None:
+        return np.zeros(probe.deviation.shape, bool)
+    window = (1, *(SIGNAL_WINDOW if size > 1 else 1 for size in probe.window))
+    amplitude = ndimage.minimum_filter(scale.amplitude, window)
+    return np.asarray((amplitude > scale.noise) & (scale.noise > 0))
+
+
+def _squares(patch: Patch, noises: Sequence[Noise], deviation: FloatArray) -> SquaredMagnitudes:
+    """Scale of squared magnitudes, from the ``deviation`` of the noise of the magnitudes."""
+    noise, mean_square = [], []
+    for channel, own, level in zip(patch.without_impulses, noises, deviation, strict=True):
+        typical = np.sqrt(own.variance(_local_mean(patch, channel)))
+        noise.append(own.sigma * level / np.where(typical > 0, typical, np.inf))
+        mean_square.append(_local_mean(patch, channel.astype(float) ** 2))
+    sigma = max(own.sigma for own in noises)
+    return SquaredMagnitudes.of(
+        np.stack(mean_square), np.stack(noise), sigma, max(own.coils for own in noises)
+    )
 
 
 def _pattern(
@@ -108,10 +164,17 @@ def _weight(
     departure = (values - mean) / np.where(deviation > 0, deviation, np.inf)
     departure = np.clip(np.where(patch.valid, departure, 0), -MAX_DEPARTURE, MAX_DEPARTURE)
     kernel = noise.kernel(mean, departure, is_coarse)
-    # Its mean is the variance, which a bounded departure and steps of the picture change.
+    return _relative_root(np.square(deviation, dtype=float) * kernel, deviation)
+
+
+def _relative_root(kernel: FloatArray, deviation: FloatArray) -> FloatArray:
+    """Root of a Stein kernel [intensity²] relative to the variance.
+
+    The mean of the kernel is the variance, which steps of the picture change.
+    """
     squares = np.square(deviation, dtype=float)
-    share = squares.sum() / max(float(np.sum(squares * kernel)), 1e-300)
-    return np.asarray(np.sqrt(share * kernel))
+    share = squares.sum() / max(float(kernel.sum()), 1e-300)
+    return np.sqrt(share * kernel / np.where(squares > 0, squares, np.inf))
 
 
 def _local_mean(patch: Patch, channel: NDArray[np.floating]) -> FloatArray:

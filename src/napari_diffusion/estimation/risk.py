@@ -13,7 +13,9 @@ white noise the probe consists of signs :math:`b_i = \pm 1`. For correlated nois
 random numbers with the same correlations.
 
 With variances that follow the local mean, SURE also serves Poisson, speckle and Rician noise. The
-error is then relative to the noise-free mean, which for Rician noise is not the amplitude.
+error is then relative to the noise-free mean, which for Rician noise is not the amplitude. A model
+that removes this bias is judged by the squares of the magnitudes, see
+`napari_diffusion.estimation.squared_magnitudes`.
 
 **Skewed noise** has another identity than Stein's: a value far from the mean counts more. The
 square of the probe is then the Stein kernel of the noise, see
@@ -44,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import FloatArray
+from napari_diffusion.estimation.squared_magnitudes import SquaredMagnitudes
 
 #: Amplitude of the probe, in units of the noise (Ramani et al. 2008: any small value will do).
 EPSILON = 0.1
@@ -149,6 +152,8 @@ class Probe:
         Change of the ``template`` with the probe, in units of `EPSILON`.
     weight
         Factor on the small probe, see `Noise.kernel`; None for Gaussian noise.
+    squares
+        If given, ``image``, ``deviation`` and ``other`` are on the scale of squared magnitudes.
     """
 
     image: FloatArray
@@ -162,22 +167,33 @@ class Probe:
     template: FloatArray | None = None
     template_response: FloatArray | None = None
     weight: FloatArray | None = None
+    squares: SquaredMagnitudes | None = None
 
     @property
     def unfiltered(self) -> float:
         """Squared error of the image itself: the variance, and the squares of the impulses."""
-        squares = float(np.square(self.deviation, dtype=float).sum())
+        squares = float(np.square(self._own_error, dtype=float).sum())
         if self.reference is None:
             return squares
         impulses = np.where(self.deviation > 0, self.reference - self.image, 0)
         return squares + float(np.square(impulses, dtype=float).sum())
 
     @property
+    def _own_error(self) -> FloatArray:
+        """Error of the image itself: that of magnitudes is close to s where there is a signal."""
+        if self.squares is None:
+            return self.deviation
+        return np.where(self.deviation > 0, self.squares.noise, 0)
+
+    @property
     def images(self) -> tuple[FloatArray, ...]:
-        """The two or three images to filter."""
-        if self.structure is None:
-            return (self.image, self.other)
-        return (self.image, self.other, self.image + self.deviation * self.pattern)
+        """The two or three images to filter [intensity]."""
+        images = [self.image, self.other]
+        if self.structure is not None:
+            images.append(self.image + self.deviation * self.pattern)
+        if self.squares is not None:
+            images = [self.squares.to_image(image) for image in images]
+        return tuple(images)
 
     def part(self, box: tuple[slice, ...]) -> Probe:
         """Return the probe of a box of the patch."""
@@ -186,12 +202,16 @@ class Probe:
             for name, values in vars(self).items()
             if isinstance(values, np.ndarray)
         }
-        return replace(self, **arrays)
+        squares = None if self.squares is None else self.squares.part(box)
+        return replace(self, squares=squares, **arrays)
 
     def sums(
         self, result: FloatArray, other: FloatArray, noisier: FloatArray | None = None
     ) -> Sums:
         """Sums from the filtered `images`."""
+        if self.squares is not None:
+            result, other = self.squares.of_result(result), self.squares.of_result(other)
+            noisier = None if noisier is None else self.squares.of_result(noisier)
         counts = self.deviation > 0
         on_structure = None
         if self.structure is not None:
@@ -238,7 +258,7 @@ class Probe:
         return Sums(
             voxels=sum_of(counts),
             variance=sum_of(deviation**2),
-            unfiltered=sum_of(deviation**2) + sum_of(impulses**2),
+            unfiltered=sum_of((self._own_error * counts) ** 2) + sum_of(impulses**2),
             error_squared=sum_of((removed - impulses) ** 2),
             removed_squared=sum_of(removed**2),
             divergence=sum_of(response * probe),

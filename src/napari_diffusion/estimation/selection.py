@@ -32,7 +32,7 @@ from napari_diffusion.estimation.measurement.noise import (
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
-from napari_diffusion.estimation.probes import make_probe, structure_masks
+from napari_diffusion.estimation.probes import make_probe, structure_masks, with_signal
 from napari_diffusion.estimation.report.announcement import (
     Announcement,
     announce,
@@ -131,15 +131,24 @@ class _Selection:
 
     @cached_property
     def probes(self) -> list[Probe]:
-        noises = self.noises  # raises for images without noise, and without patches
-        probes = [
-            make_probe(patch, noises[patch.source], self.options.criterion, seed)
-            for seed, patch in enumerate(self.patches)
-        ]
+        probes = self._probes_for(self.noises)  # raises for images without noise or patches
         is_for_lines = isinstance(self.model, Model) and self.model.for_thin_structure
         if is_for_lines and self.options.criterion == "sure":
             return mark_thin_structure(self.patches, probes) or probes
         return probes
+
+    def _probes_for(self, noises: dict[int, list[Noise]]) -> list[Probe]:
+        """Probe of each patch with the noise of its frame."""
+        criterion, removes_bias = self.options.criterion, self._removes_bias
+        probes = [
+            make_probe(patch, noises[patch.source], criterion, seed, removes_bias)
+            for seed, patch in enumerate(self.patches)
+        ]
+        return with_signal(probes) if removes_bias else probes
+
+    @property
+    def _removes_bias(self) -> bool:
+        return isinstance(self.model, Model) and self.model.removes_bias
 
     @cached_property
     def other_probes(self) -> list[Probe] | None:
@@ -150,10 +159,7 @@ class _Selection:
         }
         if self.options.criterion != "sure" or noises == self.noises:
             return None
-        return [
-            make_probe(patch, noises[patch.source], self.options.criterion, seed)
-            for seed, patch in enumerate(self.patches)
-        ]
+        return self._probes_for(noises)
 
     @cached_property
     def counted(self) -> int:
@@ -285,10 +291,13 @@ class _Selection:
         coverage = min(1.0, read / size)
         options = self.options
         is_least = options.aim == "error" and options.time is None and options.noise_left is None
-        result = announce(parts, self.noise, coverage, is_least)
+        noise = self.noise
+        if self._removes_bias:
+            noise = dataclasses.replace(noise, kind="rician")
+        result = announce(parts, noise, coverage, is_least)
         if self.other_probes is not None:
             other = self.measured(choice, self.other_probes)
-            result = result.joined(announce(other, self.noise, coverage, is_least))
+            result = result.joined(announce(other, noise, coverage, is_least))
         return result
 
     @cached_property
@@ -391,7 +400,7 @@ class _Selection:
             return StrengthScale(amount, amount.time, amount.time, (), options.unit)
 
         def gain(sums: Sums) -> float:
-            return self.gain(mean_squared_error(sums), sums.variance / sums.voxels)
+            return self.gain(mean_squared_error(sums), sums.unfiltered / sums.voxels)
 
         curve = self.curve(with_share(self.probes), self.search_patches)
         return strength_scale(amount, model, curve, gain, options.unit)

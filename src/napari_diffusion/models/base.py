@@ -68,6 +68,9 @@ class Model:
         `suggest` only chooses among settings that keep the contrast of these.
     is_for_magnitudes
         Whether the model is for images without values below 0; others are refused.
+    removes_bias
+        Whether the result is the amplitude of a magnitude image, without the bias of its noise;
+        `suggest` then compares it with the amplitude, and not with the mean of the image.
     rounding_gain
         Factor by which the model amplifies rounding errors, relative to other models; large for
         near-discontinuous diffusivities.
@@ -90,6 +93,7 @@ class Model:
     offset_invariant: ClassVar[bool] = True
     for_thin_structure: ClassVar[bool] = False
     is_for_magnitudes: ClassVar[bool] = False
+    removes_bias: ClassVar[bool] = False
     rounding_gain: ClassVar[float] = 1.0
     truncation_gain: ClassVar[float] = 1.0
     references: ClassVar[tuple[str, ...]] = ()

@@ -44,6 +44,7 @@ class Rician(Model):
     conservative = False
     offset_invariant = False
     is_for_magnitudes = True
+    removes_bias = True
 
     sigma_noise: float = param(
         10.0,
