@@ -174,7 +174,7 @@ def _relative_root(kernel: FloatArray, deviation: FloatArray) -> FloatArray:
     """
     squares = np.square(deviation, dtype=float)
     share = squares.sum() / max(float(kernel.sum()), 1e-300)
-    return np.sqrt(share * kernel / np.where(squares > 0, squares, np.inf))
+    return np.asarray(np.sqrt(share * kernel / np.where(squares > 0, squares, np.inf)))
 
 
 def _local_mean(patch: Patch, channel: NDArray[np.floating]) -> FloatArray:

@@ -57,8 +57,8 @@ class SquaredMagnitudes:
 
     def part(self, box: tuple[slice, ...]) -> SquaredMagnitudes:
         """Return the conversion for a box of the patch."""
-        arrays = (self.noise, self.amplitude, self.unit)
-        return SquaredMagnitudes(*(values[:, *box] for values in arrays), self.coils)
+        noise, amplitude, unit = (a[:, *box] for a in (self.noise, self.amplitude, self.unit))
+        return SquaredMagnitudes(noise, amplitude, unit, self.coils)
 
     def of_image(self, magnitudes: FloatArray) -> FloatArray:
         """Scaled squares of magnitudes."""
