@@ -43,7 +43,7 @@ def test_values_have_the_dimensions_of_their_parameters(model):
 
 
 def test_threshold_is_near_the_noise_level():
-    assert 0.1 * 5 < start(nd.PeronaMalik()).kappa < 2 * 5
+    assert 0.3 * 5 < start(nd.PeronaMalik()).kappa < 2 * 5
 
 
 def test_values_that_the_image_does_not_decide_stay():

@@ -17,7 +17,7 @@ from napari_diffusion.models import Model, parameters
 def starting_model(
     problem: Problem,
     model: Model,
-    time_axes: Sequence[int] = (),
+    time_axes: Sequence[int] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Model:
     """Return a model with the values from which the search of `suggest` begins.
@@ -29,7 +29,7 @@ def starting_model(
     model
         Model whose values are replaced where `suggest` would choose them.
     time_axes
-        Axes of the image along which frames follow one another.
+        Axes along which frames follow one another; ``None`` where that is unknown.
     cancel
         Event that ends the computation.
 
@@ -40,7 +40,7 @@ def starting_model(
     Cancelled
         When the ``cancel`` event is set.
     """
-    patches = sample_patches([problem], cancel, tuple(time_axes))
+    patches = sample_patches([problem], cancel, time_axes)
     noises = measure_noise(patches, None, model, cancel)
     noise = combined_noise([one for channels in noises.values() for one in channels])
     curve = RiskCurve(patches, (), problem.weights[problem.filtered_channels], cancel)
