@@ -216,6 +216,6 @@ def test_command_palette_leads_to_the_controls(desk, qtbot):
     palette = viewer.window._qt_window._command_palette
     keyboard.type(Key.Key_P, Modifier.ControlModifier | Modifier.ShiftModifier)
     qtbot.waitUntil(lambda: palette.isAncestorOf(QApplication.focusWidget()), timeout=WAIT)
-    QTest.keyClicks(QApplication.focusWidget(), "Diffusion: go to")
+    QTest.keyClicks(QApplication.focusWidget(), "controls and back")
     keyboard.type(Key.Key_Return)
     qtbot.waitUntil(lambda: gui.native.isAncestorOf(keyboard.focus), timeout=WAIT)
