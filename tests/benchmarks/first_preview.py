@@ -1,76 +1,177 @@
-"""First preview of a new installation, of a plane of 256³ voxels.
+"""Waiting for a preview: from the opening of a widget, and from a click on another picture.
 
-Run ``xvfb-run python tests/benchmarks/first_preview.py [models]``. For each model, a new process
-with an empty cache of machine code opens the widget, chooses the model and opens the preview. It
-chooses the model at once, or after the time that the compile worker needs for all models. The
-script prints the time [s] until a result is shown, and until the exact preview is shown.
+Run ``xvfb-run python tests/benchmarks/first_preview.py [--cold | --warm] [image ...]``. The images
+are ``ball``, a plane of 256³ voxels, and ``confocal``, the sample. A window of napari is on screen.
+A cold row has a new process and an empty cache of machine code, and its click follows the first
+preview at once. For the warm rows, one process fills the cache, and new ones measure. The columns
+are wall times [s] until a preview is shown, which may be a draft; until an exact one is; and until
+the exact one with the thorough suggestion is. The last column is the processor time of napari [s]
+until the first one, as other programs may be running.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from timing import ball
 
-#: Time in which the compile worker compiles all models [s].
-COMPILE_TIME = 75.0
-#: Models by default.
-MODELS = ("perona-malik", "mean-curvature", "total-variation", "edge-enhancing", "vessel-enhancing")
+#: Longest wait for a preview [s].
+LIMIT = 300.0
+IMAGES = ("ball", "confocal")
+#: What begins the wait: the widget is opened, or a picture in it is clicked.
+ISOTROPIC, EDGES = "isotropic", "edge-preserving"
+TITLES = {
+    ISOTROPIC: "Gaussian smoothing (isotropic diffusion)",
+    EDGES: "Edge-preserving denoising (anisotropic diffusion)",
+}
+PICTURES = ("flat regions", "fibres and sheets", "magnitude MRI", "cells and tissue")
 
 
-def measure(name: str, wait: float) -> None:
-    """Open the widget, wait [s], open the preview; print two times."""
-    from napari.components import ViewerModel
-    from qtpy.QtWidgets import QApplication
+class Shown(NamedTuple):
+    """A preview that came on screen: its times [s], its model, and whether it is exact."""
 
+    time: float
+    processor_time: float
+    model: Any
+    exact: bool
+
+
+def observe(events: list[Shown]) -> None:
+    """Record every preview that comes on screen."""
     from napari_diffusion.ui.sections.preview import PreviewSection
-    from napari_diffusion.ui.widget import AnisotropicDiffusion
 
-    app, viewer = QApplication([]), ViewerModel()
-    viewer.add_image(ball(256))
-    viewer.dims.set_current_step(0, 128)
-    gui = AnisotropicDiffusion(viewer)
-    section, began = gui.sections[PreviewSection], time.perf_counter()
-    while time.perf_counter() - began < wait:
-        app.processEvents()
-        time.sleep(0.005)
-    began, first, status = time.perf_counter(), 0.0, ""
-    gui.form.model.value = next(model for model in gui.form.model.choices if model.name == name)
-    section.show.value = True
-    while (
-        section.overlay.layer is None
-        or section.overlay.pending
-        or section.status.value.startswith(("Quick draft", "First use"))
-    ):
-        app.processEvents()
-        time.sleep(0.002)
-        if not first and section.overlay.layer is not None:
-            first, status = time.perf_counter() - began, section.status.value.partition(".")[0]
-    exact = time.perf_counter() - began
-    print(
-        f"{name:20s} chosen after {wait:3.0f} s: first shown after {first or exact:6.2f} s "
-        f"({status}), exact after {exact:6.2f} s",
-        flush=True,
-    )
+    compute, show = PreviewSection._compute, PreviewSection._show_state
+    models: dict[int, Any] = {}
+
+    def tagged(preview: Any, model: Any) -> Any:
+        models[id(preview.picture)] = model
+        refine = preview.refine
+        if refine is None:
+            return preview
+        return replace(preview, refine=lambda cancel: tagged(refine(cancel), model))
+
+    def computed(section: Any, settings: Any, *rest: Any) -> Any:
+        return tagged(compute(section, settings, *rest), type(settings.model))
+
+    def shown(section: Any, state: Any) -> None:
+        show(section, state)
+        if hasattr(state, "preview"):
+            model, exact = models[id(state.preview.picture)], state.preview.refine is None
+            events.append(Shown(time.perf_counter(), time.process_time(), model, exact))
+
+    PreviewSection._compute, PreviewSection._show_state = computed, shown
+
+
+class Window:
+    """A window of napari with an image, and the widget once it is opened."""
+
+    def __init__(self, image: str) -> None:
+        import napari
+
+        from napari_diffusion.io import samples
+
+        self.image, self.events, self.widget = image, [], None
+        self.viewer = napari.Viewer()
+        if image == "ball":
+            self.viewer.add_image(ball(256))
+        else:
+            noisy, _, spacing, unit = samples.confocal()
+            self.viewer.add_image(noisy, scale=spacing, units=[unit] * 3)
+        self.viewer.dims.set_current_step(0, self.viewer.layers[0].data.shape[0] // 2)
+        self.wait(lambda: False, 1.0)
+
+    def wait(self, condition: Callable[[], bool], limit: float = LIMIT) -> None:
+        """Process events until a condition holds, at most for some seconds."""
+        from qtpy.QtWidgets import QApplication
+
+        end = time.perf_counter() + limit
+        while time.perf_counter() < end and not condition():
+            QApplication.processEvents()
+            time.sleep(0.002)
+
+    def begin(self, action: str) -> None:
+        """Open a widget as the menu does, or click on a picture."""
+        if action in TITLES:
+            observe(self.events)  # its imports are a part of the opening
+            _, self.widget = self.viewer.window.add_plugin_dock_widget(
+                "napari-diffusion", TITLES[action]
+            )
+        else:
+            buttons = self.widget.form.structure.buttons
+            next(button for each, button in buttons.items() if each.name == action).click()
+
+    def measure(self, action: str, kind: str, last: bool) -> None:
+        """Begin, wait for the first preview, or for the final one if ``last``; print a row."""
+        began, began_processor = time.perf_counter(), time.process_time()
+        self.begin(action)
+        model, before = self.widget.form.model.value, len(self.events)
+
+        def new() -> list[Shown]:
+            return [event for event in self.events[before:] if event.model is model]
+
+        def is_final() -> bool:
+            overlay = next(
+                section.overlay for section in self.widget.sections.values() if not section.title
+            )
+            idle = not (overlay.pending or self.widget.pending or self.widget.suggesting.under_way)
+            return idle and bool(new()) and new()[-1].exact
+
+        self.wait(is_final if last else lambda: bool(new()))
+        events = new()
+        exact = next((event.time for event in events if event.exact), math.nan)
+        final = events[-1].time if last else math.nan
+        columns = [events[0].time - began, exact - began, final - began]
+        columns.append(events[0].processor_time - began_processor)
+        numbers = "".join(f"{number:8.2f}" for number in columns)
+        print(f"{kind:6s}{self.image:10s}{action:18s}{numbers}", flush=True)
+
+
+def measure(kind: str, image: str, actions: Sequence[str]) -> None:
+    """Measure actions in this process; a cold click does not wait for the exact preview."""
+    window = Window(image)
+    for action in actions:
+        window.measure(action, kind, last=kind != "cold" or action == actions[-1])
     os._exit(0)  # does not wait for kernels that are still being compiled
 
 
-def main() -> None:
-    """Measure every model in a process of its own."""
-    for model in sys.argv[1:] or MODELS:
-        for wait in (0.0, COMPILE_TIME):
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                cache = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA"), folder)
-                command = [sys.executable, __file__, "--one", model, str(wait)]
-                subprocess.run(command, env=os.environ | cache, check=False)
+def run(kind: str, image: str, actions: Sequence[str], cache: str, quiet: bool = False) -> None:
+    """Measure actions in a new process with a folder for its machine code."""
+    folders = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA"), cache)
+    command = [sys.executable, __file__, "--one", kind, image, *actions]
+    out = subprocess.DEVNULL if quiet else None
+    subprocess.run(command, env=os.environ | folders, stdout=out, check=False)
+
+
+def main(options: Sequence[str]) -> None:
+    """Measure the kinds and images that the options name, or all of them."""
+    images = [name for name in options if name in IMAGES] or IMAGES
+    kinds = [name for name in ("cold", "warm") if f"--{name}" in options] or ["cold", "warm"]
+    columns = "".join(f"{name:>8s}" for name in ("first", "exact", "final", "cpu"))
+    print(f"{'':6s}{'image':10s}{'action':18s}{columns}", flush=True)
+    edges = [EDGES, *PICTURES]
+    for image in images:
+        if "cold" in kinds:
+            for actions in ([ISOTROPIC], [EDGES], *([EDGES, each] for each in PICTURES[:-1])):
+                with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+                    run("cold", image, actions, cache)
+        if "warm" in kinds:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+                for actions in ([ISOTROPIC], edges):
+                    run("fill", image, actions, cache, quiet=True)
+                for actions in ([ISOTROPIC], edges):
+                    run("warm", image, actions, cache)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        measure(sys.argv[2], float(sys.argv[3]))
+        measure(sys.argv[2], sys.argv[3], sys.argv[4:])
     else:
-        main()
+        main(sys.argv[1:])

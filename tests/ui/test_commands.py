@@ -9,7 +9,7 @@ from helpers.viewer import WAIT, wait_for_preview, wait_until_settled
 from napari_diffusion.ui import commands
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 
-IDS = [f"napari-diffusion.{name}" for name in ("run", "preview", "compare", "suggest")]
+IDS = [f"napari-diffusion.{name}" for name in ("run", "preview", "compare", "suggest", "switch")]
 
 
 def give(name):
@@ -32,7 +32,7 @@ def test_commands_are_listed_with_their_keys(make_napari_viewer_proxy):
     make_napari_viewer_proxy()
     app = get_app_model()
     titles = [app.commands[name].title for name in IDS]
-    keys = ("Ctrl+Enter", f"Shift+{COMPARE_KEY}", f"hold {COMPARE_KEY}", "Shift+N")
+    keys = ("Ctrl+Enter", f"Shift+{COMPARE_KEY}", f"hold {COMPARE_KEY}", "Shift+N", "F6")
     assert all(f"({key})" in title for title, key in zip(titles, keys, strict=True)), titles
 
 

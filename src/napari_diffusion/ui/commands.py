@@ -13,12 +13,17 @@ from weakref import WeakValueDictionary, ref
 
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_diffusion.ui.layers.view_state import bare
+from napari_diffusion.ui.qt.canvas import canvases
+from napari_diffusion.ui.qt.layout import tab_stops
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 
 #: Keys of the commands in the canvas.
 RUN_KEY, PREVIEW_KEY, SUGGEST_KEY = "Control-Enter", f"Shift-{COMPARE_KEY}", "Shift-N"
+SWITCH_KEY = "F6"
 #: Command of the widget that opens where none is open.
 WIDGET_COMMAND = "napari-diffusion.anisotropic"
 OPENED = "The widget was open nowhere, so it was opened. Give the command again."
@@ -48,6 +53,14 @@ def suggest(viewer: Viewer) -> None:
     _act(viewer, lambda widget: _press(widget.form.suggest))
 
 
+def switch(viewer: Viewer) -> None:
+    """Give the keyboard to the controls of the open widget, or from there to the image.
+
+    Tab does not get from the image to a dock: napari's sliders give the keyboard back.
+    """
+    _act(viewer, lambda widget: _switch(widget.native))
+
+
 def register(widget: Any) -> None:
     """Let the commands find a widget, and bind their keys to its viewer.
 
@@ -58,6 +71,7 @@ def register(widget: Any) -> None:
         RUN_KEY: _on_key(run),
         PREVIEW_KEY: _on_key(toggle_preview),
         SUGGEST_KEY: _on_key(suggest),
+        SWITCH_KEY: _on_key(switch),
         COMPARE_KEY: _hold_compare,
     }
     for key, call in bound.items():
@@ -96,6 +110,16 @@ def _press(button: Any) -> None:
         button.native.click()
     else:
         show_info(button.tooltip)
+
+
+def _switch(native: QWidget) -> None:
+    focus = QApplication.focusWidget()
+    if focus is not None and native.isAncestorOf(focus):
+        targets: list[Any] = [*canvases(native)]
+    else:
+        targets = [stop for stop in tab_stops(native) if stop.isVisible() and stop.isEnabled()]
+    if targets:
+        targets[0].setFocus(Qt.FocusReason.ShortcutFocusReason)
 
 
 def _display_name(command: str) -> str:

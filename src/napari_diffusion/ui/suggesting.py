@@ -1,4 +1,4 @@
-"""Measures the chosen image and shows the suggestion: a quick one first, then a thorough one."""
+"""Measures the chosen image and shows what it finds: starting values, then two suggestions."""
 
 from __future__ import annotations
 
@@ -223,6 +223,8 @@ class SuggestionController:
         elif not measurement.under_way:
             self._fail(measurement.error)
             return
+        elif measurement.settings.unit == self._context.unit:
+            values.begin_with(measurement.starting_model)
         if not measurement.under_way:
             self._panel.clear(StatusKind.SUGGESTING)
             if self._requested:

@@ -9,6 +9,7 @@ import napari_diffusion as nd
 from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.previewing import cold_start
+from napari_diffusion.ui.overlay.preview_words import STARTING_VALUES
 from napari_diffusion.ui.sections.preview import PreviewSection
 
 
@@ -150,3 +151,25 @@ def test_preview_within_labels_says_that_it_compiles(
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)
     assert section.status.value.startswith("Exact preview")
+
+
+def test_noise_is_removed_before_the_kernels_are_compiled(
+    open_widget, qtbot, noisy, fake_compile_client
+):
+    """The threshold follows the noise by then: the default is far below that of this image."""
+    viewer, gui = open_widget()
+    viewer.add_image(100 * noisy, name="noisy")
+    section = gui.sections[PreviewSection]
+    section.show.native.click()
+    original = viewer.layers["noisy"].data[viewer.dims.current_step[0], :, :9]  # without the edge
+
+    def steps(picture):
+        return np.abs(np.diff(picture)).mean()
+
+    def removes_noise():
+        layer = section.overlay.layer
+        return layer is not None and steps(layer.data[0, :, :9]) < 0.8 * steps(original)
+
+    qtbot.waitUntil(removes_noise, timeout=WAIT)
+    assert gui.context.measuring
+    assert section.status.value.endswith(STARTING_VALUES) or "compiling" in section.status.value

@@ -65,6 +65,7 @@ class ShownValues:
         self._controls: ModelControls | None = None
         self._layer: Any = None
         self._measuring, self._reason = False, ""
+        self._starting_model: Model | None = None
         self.layer_values = LayerValues(PIXEL)
         self.default_time = 0.5
         amount.edited_by_user.connect(self._time_edited)
@@ -115,7 +116,7 @@ class ShownValues:
             self.layer_values = memory.of(layer, self._isotropic, unit)
             if self._layer is None:
                 self.layer_values.adopt(before)
-        self._layer = layer
+        self._layer, self._starting_model = layer, None
         return self.layer_values
 
     def choose_model(self, controls: ModelControls) -> None:
@@ -141,6 +142,8 @@ class ShownValues:
     def set_unit(self, layer: Any, unit: str, factor: float) -> None:
         """Convert the values of the chosen layer; those of a layer before it keep their unit."""
         self.default_time *= factor**2
+        if factor != 1.0:
+            self._starting_model = None
         if layer is self._layer or self._layer is None:
             self.layer_values.convert(unit, factor)
 
@@ -154,12 +157,18 @@ class ShownValues:
             self.model_values.measured, self._measuring, self._reason = state
             self._fill(centre=is_new)
 
+    def begin_with(self, model: Model | None) -> None:
+        """Show values of a model that are better than its defaults, until there is a suggestion."""
+        self._starting_model = model
+        self._fill(centre=True)
+
     def _fill(self, centre: bool = False) -> None:
         """Show suggested values and defaults where the user has set none."""
         controls, amount, suggestion = self._controls, self._amount, self.suggestion
         assert controls is not None
         own = self.model_values.own
-        controls.fill(controls.with_measured(None if suggestion is None else suggestion.model))
+        starting = self._starting_model if self._measuring else None
+        controls.fill(controls.with_measured(starting if suggestion is None else suggestion.model))
         if TIME in own:
             amount.fill(own[TIME])
         else:

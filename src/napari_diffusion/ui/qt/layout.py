@@ -224,16 +224,25 @@ def put_label_above(widget: Widget, *beside: Widget) -> None:
 def set_tab_order(top: QWidget) -> None:
     """Make Tab visit the widgets inside another one from top to bottom.
 
-    Qt's default is the order in which they were constructed.
+    Qt's default is the order in which they were constructed. Of a group of buttons, Tab visits the
+    chosen one; the others have their place in the order, since they may be chosen later.
     """
-    for before, after in itertools.pairwise(tab_stops(top)):
+    stops = [native for native in _leaves(top) if _is_stop(native) or _is_in_group(native)]
+    for before, after in itertools.pairwise(stops):
         QWidget.setTabOrder(before, after)
 
 
 def tab_stops(top: QWidget) -> list[QWidget]:
     """Return the widgets inside another one that Tab visits, from top to bottom."""
-    tab_focus = Qt.FocusPolicy.TabFocus
-    return [native for native in _leaves(top) if native.focusPolicy() & tab_focus]
+    return [native for native in _leaves(top) if _is_stop(native)]
+
+
+def _is_stop(native: QWidget) -> bool:
+    return bool(native.focusPolicy() & Qt.FocusPolicy.TabFocus)
+
+
+def _is_in_group(native: QWidget) -> bool:
+    return isinstance(native, QAbstractButton) and native.group() is not None
 
 
 def name_controls(top: QWidget) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from magicgui.application import use_app
 from magicgui.widgets.bases import RangedWidget
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QValidator, QWheelEvent
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtGui import QResizeEvent, QShowEvent, QValidator, QWheelEvent
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_diffusion.core import units
@@ -26,6 +26,8 @@ _TYPED = re.compile(r"(?P<number>[+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*(?P<unit>\S.*)
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
 #: Stands for "above zero" and "no limit": a spin box needs both ends of its range.
 MIN_VALUE, MAX_VALUE = 1e-300, 1e300
+#: Space beside the text, as in the theme of napari [pixel].
+TEXT_MARGIN = 10
 
 
 class QuantitySpinBox(QDoubleSpinBox):
@@ -123,6 +125,32 @@ class QuantitySpinBox(QDoubleSpinBox):
             e.ignore()
         else:
             super().wheelEvent(e)
+
+    def resizeEvent(self, e: QResizeEvent | None) -> None:
+        """Place the text in the new size."""
+        super().resizeEvent(e)
+        self._place_text()
+
+    def changeEvent(self, e: QEvent | None) -> None:
+        """Place the text after a change of the theme or the font."""
+        super().changeEvent(e)
+        self._place_text()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Place the text in the theme of the window."""
+        super().showEvent(event)
+        self._place_text()
+
+    def _place_text(self) -> None:
+        """Give the text its width: Qt 6.11.3 leaves one pixel in a box with a theme and no arrows.
+
+        Without it, the number is not seen.
+        """
+        line = self.lineEdit()
+        room = self.rect().adjusted(TEXT_MARGIN, 1, -TEXT_MARGIN, -1)
+        has_arrows = self.buttonSymbols() != self.ButtonSymbols.NoButtons
+        if line is not None and not has_arrows and line.width() < room.width():
+            line.setGeometry(room)
 
     def _without_unit(self, text: str | None) -> str:
         return (text or "").removesuffix(self.suffix()).strip().replace(",", ".")

@@ -1,4 +1,4 @@
-"""One measurement of an image: a quick suggestion from its centre, then a thorough one."""
+"""One measurement of an image: values to begin with, a quick suggestion, then a thorough one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_diffusion.core.cancellation import poll
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
 from napari_diffusion.ui.run import starting_values
-from napari_diffusion.ui.run.kernels import wait_for_suggestion
+from napari_diffusion.ui.run.kernels import is_prepared, wait_for_suggestion
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 
@@ -40,6 +40,9 @@ class Measurement:
         As given.
     suggestion
         The last suggestion, or ``None``.
+    starting_model
+        The model with values from the noise alone, while the kernels of a suggestion are compiled;
+        ``None`` without it.
     error
         Why there is no suggestion, or ``None``.
     thorough
@@ -56,6 +59,7 @@ class Measurement:
         self.settings, self._model, self._target = settings, model, noise_reduction
         self._changed: Callable[[Measurement], None] | None = changed
         self.suggestion: Suggestion | None = None
+        self.starting_model: Model | None = None
         self.error: Exception | None = None
         self.thorough = False
         self._ready, self._waiting = threading.Event(), 0
@@ -73,7 +77,27 @@ class Measurement:
 
     def start(self, quick: bool) -> None:
         """Start; ``quick`` says whether a quick suggestion comes first."""
-        self._start(thorough=not quick)
+        if quick:
+            self._measure_noise()
+        else:
+            self._start(thorough=True)
+
+    def _measure_noise(self) -> None:
+        """Find values to begin with where the kernels are not ready, then start a suggestion."""
+        settings = self.settings
+
+        def work(control: TaskControl) -> Model | None:
+            if is_prepared(settings):
+                return None
+            return starting_values.model_from_noise(settings, control.cancel)
+
+        def done(model: Model | None) -> None:
+            self.starting_model = model
+            self._start(thorough=False)
+            if model is not None and self._changed is not None:
+                self._changed(self)
+
+        self._task.start(work, done, lambda _: self._start(thorough=False))
 
     def _start(self, thorough: bool) -> None:
         settings, model, target = self.settings, self._model, self._target

@@ -16,9 +16,10 @@ import napari_diffusion as nd
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Place
-from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
+from napari_diffusion.estimation.starting_model import starting_model
 from napari_diffusion.models import Model
 from napari_diffusion.ui.run.settings import Settings
 
@@ -96,19 +97,11 @@ def suggest_values(
     Exception
         Any error of the estimate. The declared defaults then remain.
     """
-    image, geometry = settings.image, settings.geometry
-    axes = range(len(image.shape)) if geometry.axes is None else geometry.axes
-    sample, place = image, None
-    if not thorough:
-        sample, corner = central_patch(image, axes, geometry.channel_axis)
-        ascending = sorted(axes)
-        place = Place(
-            tuple(corner[axis] for axis in axes),
-            tuple(image.shape[axis] for axis in axes),
-            tuple(ascending.index(axis) for axis in axes),
-        )
-    recipe = replace(settings.recipe, nan="mask")
-    problem = make_problem(sample, recipe, geometry, Domain(place=place))
+    if thorough:
+        recipe = replace(settings.recipe, nan="mask")
+        problem = make_problem(settings.image, recipe, settings.geometry, Domain())
+    else:
+        problem = _central_problem(settings)
     options = SuggestionOptions(
         thorough=thorough,
         unit=settings.unit,
@@ -116,3 +109,39 @@ def suggest_values(
         noise_reduction=noise_reduction,
     )
     return suggest_for([problem], settings.model if model is None else model, options, cancel)
+
+
+def model_from_noise(settings: Settings, cancel: CancelEvent | None = None) -> Model:
+    """Return the model of the settings with values from the noise of the central patch.
+
+    It needs no compiled kernel: on the confocal sample, 0.1 s of processor time.
+
+    Parameters
+    ----------
+    settings
+        Image, axes and model.
+    cancel
+        Event that ends the computation.
+
+    Raises
+    ------
+    Cancelled
+        When the ``cancel`` event is set.
+    Exception
+        Any error of the estimate. The declared defaults then remain.
+    """
+    return starting_model(_central_problem(settings), settings.model, settings.time_axes, cancel)
+
+
+def _central_problem(settings: Settings) -> Problem:
+    """Return the settings for the central patch only, in its place in the image."""
+    image, geometry = settings.image, settings.geometry
+    axes = range(len(image.shape)) if geometry.axes is None else geometry.axes
+    sample, corner = central_patch(image, axes, geometry.channel_axis)
+    ascending = sorted(axes)
+    place = Place(
+        tuple(corner[axis] for axis in axes),
+        tuple(image.shape[axis] for axis in axes),
+        tuple(ascending.index(axis) for axis in axes),
+    )
+    return make_problem(sample, replace(settings.recipe, nan="mask"), geometry, Domain(place=place))
