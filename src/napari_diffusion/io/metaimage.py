@@ -42,6 +42,7 @@ _UNITS = {"mm": "millimeter", "um": "micrometer", "cm": "centimeter"}
 #: Names of the directions and of the origin in a header.
 _DIRECTIONS = ("transformmatrix", "rotation", "orientation")
 _ORIGINS = ("offset", "position", "origin")
+_GEOMETRY = ("Spacing", "Origin", "Direction")
 _RECIPE = "NapariDiffusionRecipe"
 #: Longest text of a field that MetaImage readers take.
 _LONGEST_FIELD = 30_000
@@ -71,7 +72,7 @@ def _read(path: Path) -> Volume:
         unit if has_sizes else "pixel",
         len(letters) - 1 if channels > 1 else None,
         format="MetaImage",
-        header=image[(slice(0, 1),) * len(shape)] if min(shape) else None,
+        header=_header(image),
         path=path,
         stored=data.dtype,
         members=(path, data_path) if data_path != path else (),
@@ -79,6 +80,12 @@ def _read(path: Path) -> Volume:
         notes=tuple(notes),
         unit_is_assumed=is_assumed and has_sizes,
     )
+
+
+def _header(image: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return voxel size, origin and direction, and the texts of an image."""
+    geometry = {name: getattr(image, f"Get{name}")() for name in _GEOMETRY}
+    return geometry, {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
 
 
 def _load(sitk: Any, path: Path) -> Any:
@@ -204,10 +211,11 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
 def _set_geometry(image: Any, like: Volume) -> None:
     """Set voxel size, orientation, origin and texts."""
     if like.format == "MetaImage":
-        for name in ("Spacing", "Origin", "Direction"):
-            getattr(image, f"Set{name}")(getattr(like.header, f"Get{name}")())
-        for key in like.header.GetMetaDataKeys():
-            image.SetMetaData(key, like.header.GetMetaData(key))
+        geometry, texts = like.header
+        for name, numbers in geometry.items():
+            getattr(image, f"Set{name}")(numbers)
+        for key, text in texts.items():
+            image.SetMetaData(key, text)
         return
     ndim = image.GetDimension()
     affine, sizes = affine_in(like, "millimeter"), sizes_in(like, "millimeter")
@@ -232,8 +240,7 @@ def _dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> i
     require("SimpleITK", "MetaImage files", "formats")
     size = math.prod(like.shape) * dtype.itemsize + _HEADER_BOUND + len(recipe.encode())
     if like.format == "MetaImage":
-        keys = like.header.GetMetaDataKeys()
-        size += sum(len(key) + len(like.header.GetMetaData(key)) + 4 for key in keys)
+        size += sum(len(key) + len(text.encode()) + 4 for key, text in like.header[1].items())
     return size
 
 

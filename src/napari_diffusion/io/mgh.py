@@ -64,7 +64,6 @@ def _read(path: Path) -> Volume:
         affine, notes = checked(header.get_affine(), shape, "matrix")
     else:
         notes.append("It gives neither voxel size nor orientation (its goodRASFlag is 0).")
-        header["goodRASFlag"] = 0
     if shape[3] == 1:
         raw = raw[..., 0]
     step = float(header["tr"])
@@ -75,7 +74,7 @@ def _read(path: Path) -> Volume:
         _UNIT if oriented else "pixel",
         time_step=step / 1000 if raw.ndim == 4 and 0 < step < math.inf else None,
         format="MGH",
-        header=(header, tail[_FOOTER:]),
+        header=(header, tail[_FOOTER:], oriented),
         path=path,
         stored=raw.dtype,
         affine=affine,
@@ -132,6 +131,7 @@ def _header(dtype: np.dtype[Any], like: Volume) -> tuple[Any, bytes]:
     """Return the header of a result, and what follows its footer."""
     if like.format == "MGH":
         header, tail = like.header[0].copy(), like.header[1]
+        header["goodRASFlag"] = like.header[2]  # nibabel sets the flag
         header.set_data_dtype(dtype.newbyteorder("="))
         return header, tail
     header = require("nibabel", "MGH files").freesurfer.mghformat.MGHHeader()

@@ -12,7 +12,7 @@ import math
 import warnings
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def _dtype(header: Any, block: bytes) -> tuple[np.dtype[Any], bool]:
     return np.dtype("u1" if is_unsigned else order + _TYPES[mode]), is_unsigned
 
 
-def _order(header: Any) -> str:
+def _order(header: Any) -> Literal["<", ">"]:
     return "<" if header.dtype["nx"] == np.dtype("<i4") else ">"
 
 
@@ -230,7 +230,7 @@ def _result_header(dtype: np.dtype[Any], like: Volume) -> tuple[Any, bytes]:
 
 
 def _dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> int:
-    header, extension = _result_header(dtype, like)
+    _, extension = _result_header(dtype, like)
     return _SIZE + len(extension) + math.prod(like.shape) * dtype.itemsize
 
 

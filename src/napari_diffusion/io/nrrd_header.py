@@ -292,8 +292,9 @@ def _seconds(header: dict[str, Any], axis: int, step: float) -> float | None:
 
 def geometry_lines(like: Volume) -> list[str]:
     """Return the fields for axes, voxel size, unit and orientation of another format."""
-    letters = in_standard_order(np.broadcast_to(0, like.shape), like.axes)[1]
-    kinds = {"T": "time", "S": "list"} | dict.fromkeys("XYZ", "domain")
+    empty, letters = in_standard_order(np.broadcast_to(0, like.shape), like.axes)
+    colours = {3: "RGB-color", 4: "RGBA-color"}.get(empty.shape[-1], "vector")
+    kinds = {"T": "time", "S": colours} | dict.fromkeys("XYZ", "domain")
     lines = [f"kinds: {' '.join(kinds.get(letter, 'list') for letter in letters)}"]
     unit = like.unit if like.unit != "pixel" else "millimeter"
     affine, sizes = affine_in(like, unit), sizes_in(like, unit)
