@@ -69,22 +69,27 @@ class FilterWork:
         self, job: Job, stop: Stop, progress: Callable[[float], object] | None = None
     ) -> Outcome:
         """Do a job; an error becomes the outcome, and only a signal ends the batch."""
-        options = self.options | {"overwrite": job.overwrite}
+        stop.has_written = False
         try:
-            run, _ = prepared(job.source, job.target, options, stop)
-            check_limit(run.plan.memory, job.limit)
-            if options.get("dry_run"):
-                return Outcome(job, Status.DONE)
-            with stop.waiting():
-                state = run.last_state(progress, stop.event)
-            run.write(state.image, stop.committing())
+            with stop.deferring(False):
+                self._filter(job, stop, progress)
         except (KeyboardInterrupt, Cancelled):
-            return Outcome(job, Status.CANCELLED)
+            # A signal while the files get their names is raised after it.
+            return Outcome(job, Status.DONE if stop.has_written else Status.CANCELLED)
         except NotEnoughMemory as error:
             return Outcome(job, Status.NEEDS_MEMORY, _sentence(error, job))
         except Exception as error:  # one file must not end the batch
             return Outcome(job, Status.FAILED, _sentence(error, job))
         return Outcome(job, Status.DONE)
+
+    def _filter(self, job: Job, stop: Stop, progress: Callable[[float], object] | None) -> None:
+        options = self.options | {"overwrite": job.overwrite}
+        run, _ = prepared(job.source, job.target, options, stop)
+        check_limit(run.plan.memory, job.limit)
+        if not options.get("dry_run"):
+            with stop.waiting():
+                state = run.last_state(progress, stop.event)
+            run.write(state.image, stop.committing())
 
 
 def _sentence(error: Exception, job: Job) -> str:
@@ -262,24 +267,22 @@ class _Report:
     def run(self) -> int:
         """Do the jobs and return the exit code."""
         started = last_line = time.monotonic()
-        with self._bar as self._progress:
-            try:
-                for outcome in self._batch.outcomes(self._stop.event):
-                    self._counts[outcome.status] += 1
-                    if outcome.status is Status.FAILED:
-                        self._failures.append(outcome.text)
-                    self._show_share(0.0)
-                    now = time.monotonic()
-                    if now - last_line > _LINE_S and not self._quiet and not is_terminal():
-                        last_line = now
-                        say(self._line())
-            except KeyboardInterrupt:  # between two files
-                pass
+        with self._bar as self._progress, self._stop.deferring():
+            for outcome in self._batch.outcomes(self._stop.event):
+                self._counts[outcome.status] += 1
+                if outcome.status is Status.FAILED:
+                    self._failures.append(outcome.text)
+                self._show_share(0.0)
+                now = time.monotonic()
+                if now - last_line > _LINE_S and not self._quiet and not is_terminal():
+                    last_line = now
+                    say(self._line())
         for text in self._failures:
             say(f"Error: {text}")
         if not self._quiet or self._stop.event.is_set():
             say(self._line(time.monotonic() - started))
         if self._stop.event.is_set():
+            self._stop.has_written = self._counts[Status.DONE] > 0
             raise KeyboardInterrupt
         return SOME_FAILED if self._failures else 0
 

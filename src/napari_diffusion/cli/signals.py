@@ -126,6 +126,21 @@ class Stop:
             self._committing = False
         self._raise_deferred()
 
+    @contextmanager
+    def deferring(self, defers: bool = True) -> Iterator[None]:
+        """Defer the exception within this block, which polls ``event`` itself, or allow it again.
+
+        Parameters
+        ----------
+        defers
+            Whether the exception is deferred.
+        """
+        before, self._committing = self._committing, defers
+        try:
+            yield
+        finally:
+            self._committing = before
+
     def _raise_deferred(self) -> None:
         if self.event.is_set():
             raise Interruption

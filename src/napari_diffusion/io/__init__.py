@@ -195,18 +195,16 @@ def result_name(source: str | Path, pattern: str = "{stem}{suffix}") -> str:
     """
     source = Path(source)
     file_format = reader_of(source)
-    own = [suffix for suffix in file_format.suffixes if source.name.lower().endswith(suffix)]
-    length = max(map(len, own), default=0)
-    if not own and not source.is_dir():
-        length = len(source.suffix)
-    stem, suffix = (
-        source.name[: len(source.name) - length],
-        source.name[len(source.name) - length :],
-    )
+    lower = source.name.lower()
+    suffix = next((end for end in file_format.suffixes if lower.endswith(end)), "")
+    own = source.name[len(source.name) - len(suffix) :]
+    if not suffix and not source.is_dir():
+        own = source.suffix
+    stem = source.name[: len(source.name) - len(own)]
     try:
         name = pattern.format(
             stem=stem,
-            suffix=file_format.result_suffix or suffix,
+            suffix=file_format.results.get(suffix, own),
             folder=source.resolve().parent.name,
         )
     except (KeyError, IndexError, ValueError):

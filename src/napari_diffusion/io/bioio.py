@@ -73,4 +73,4 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     raise only_read("such")
 
 
-FORMAT = Format("bioio", (), _read, refuse_to_write, _storable, result_suffix=".ome.tif")
+FORMAT = Format("bioio", (), _read, refuse_to_write, _storable, results={"": ".ome.tif"})

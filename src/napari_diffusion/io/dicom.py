@@ -409,6 +409,6 @@ FORMAT = Format(
     refuse_to_write,
     _storable,
     members_of=_members_of,
-    result_suffix=".nii.gz",
+    results=dict.fromkeys(("", ".dcm", ".ima"), ".nii.gz"),
     reads_folder=True,
 )

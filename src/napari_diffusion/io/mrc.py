@@ -259,5 +259,11 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
 
 
 FORMAT = Format(
-    "MRC", (*_PACKED, *_SUFFIXES), _read, _write, _storable, _dry_write, result_suffix=""
+    "MRC",
+    (*_PACKED, *_SUFFIXES),
+    _read,
+    _write,
+    _storable,
+    _dry_write,
+    results={packed: packed.rpartition(".")[0] for packed in _PACKED},
 )

@@ -89,5 +89,5 @@ FORMAT = Format(
     refuse_to_write,
     _storable,
     members_of=_members_of,
-    result_suffix=".nii",
+    results=dict.fromkeys(_SUFFIXES, ".nii"),
 )

@@ -219,4 +219,6 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
 
 
-FORMAT = Format("NRRD", (".nrrd", ".nhdr"), _read, _write, _storable, _dry_write)
+FORMAT = Format(
+    "NRRD", (".nrrd", ".nhdr"), _read, _write, _storable, _dry_write, results={".nhdr": ".nrrd"}
+)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,9 @@ class Format:
     members_of
         ``members_of(path)`` returns the files of the set to which a file belongs, empty for a file
         that is an image by itself. It reads no pixels. ``None`` where each file is an image.
-    result_suffix
-        Suffix of a result that keeps the name of its source: empty for the suffix of the source,
-        ``".nii"`` where the format, or one of its kinds of files, is only read.
+    results
+        Suffix of a result for each suffix that is only read; the key ``""`` is for files without a
+        suffix of the format.
     reads_folder
         Whether ``read`` also takes a folder, whose files together are one image.
     """
@@ -156,7 +156,7 @@ class Format:
     keeps: str = "axes, voxel size and unit"
     read_metadata: Callable[[Path], Volume] | None = None
     members_of: Callable[[Path], tuple[Path, ...]] | None = None
-    result_suffix: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
     reads_folder: bool = False
 
 

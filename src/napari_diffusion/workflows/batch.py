@@ -95,7 +95,10 @@ def jobs_of(
     InputError
         When two files would have the same result, or a result would replace an image.
     """
-    unique = list({path.resolve(): path for path in reversed(sources)}.values())[::-1]
+    by_place: dict[Path, Path] = {}
+    for path in sources:
+        by_place.setdefault(path.resolve(), path)
+    unique = list(by_place.values())
     jobs = []
     by_target: dict[str, Path] = {}
     files = {path.resolve() for path in unique}
