@@ -161,7 +161,7 @@ class FileRun:
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
     ) -> State:
         """Run and return the last state, which holds the result."""
-        return run_to_end(self.problem, self.options.execution, progress, cancel)
+        return run_to_end(self.problem, self.options.execution, progress, cancel, self.plan)
 
     def notes_after(self, state: State) -> tuple[str, ...]:
         """Return sentences on a finished run: how many hot and dead voxels were replaced."""
