@@ -95,7 +95,7 @@ class FilterWork:
 def _sentence(error: Exception, job: Job) -> str:
     """Return what an error says, with the name of the file."""
     _, sentence = code_and_message(error)
-    return sentence if str(job.source) in sentence else f"{job.source}: {sentence}"
+    return sentence if getattr(error, "path", None) == job.source else f"{job.source}: {sentence}"
 
 
 def run_batch(options: dict[str, Any], stop: Stop | None = None) -> int:
@@ -300,7 +300,7 @@ class _Report:
         if counts[Status.FAILED]:
             parts.append(f"{counts[Status.FAILED]} failed")
         left = total - sum(counts[each] for each in Status if each is not Status.CANCELLED)
-        if left:
+        if left and seconds is not None:
             parts.append(f"{left} not done; --resume goes on with them")
         after = "" if seconds is None else f" after {seconds:.1f} s"
         return f"{', '.join(parts)}{after}."
