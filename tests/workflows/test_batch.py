@@ -117,7 +117,7 @@ def test_file_of_another_program_is_not_taken_for_a_result(folders):
         assert not outcome.job.overwrite
         (out / "a.npy").write_text("precious")
         (out / JOURNAL).unlink(missing_ok=True)
-    batch(sources, out).journal.begin(outcome.job)
+    batch(sources, out).journal.begin([outcome.job])
     assert not (out / JOURNAL).exists()
 
 
@@ -151,4 +151,4 @@ def test_journal_is_one_object_a_line(folders):
     list(batch(write(folders[0], a="1", b="2"), folders[1]).outcomes())
     text = (folders[1] / JOURNAL).read_text()
     lines = [json.loads(line) for line in text.splitlines() if line]
-    assert [line["result"] for line in lines] == ["a.npy", "a.npy", "b.npy", "b.npy"]
+    assert [line["result"] for line in lines] == ["a.npy", "b.npy", "a.npy", "b.npy"]

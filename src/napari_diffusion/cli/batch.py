@@ -132,7 +132,7 @@ def run_batch(options: dict[str, Any], stop: Stop | None = None) -> int:
 class _SilentJournal(Journal):
     """The journal of a dry run, which writes nothing."""
 
-    def begin(self, job: Job) -> None:
+    def begin(self, jobs: Sequence[Job]) -> None:
         """Record nothing."""
 
     def end(self, job: Job) -> None:

@@ -253,8 +253,9 @@ def check_target(
     """
     path = Path(path)
     _, suffix = format_of(path)
-    for file in (path, sidecar_of(path)) if recipe is not None else (path,):
-        check_folder(file)
+    check_folder(path)
+    if recipe is not None:
+        check_folder(sidecar_of(path), probe=path.is_symlink())
     sources = (*([like.path] if like.path is not None else []), *like.members)
     if path.exists() and any(own.exists() and path.samefile(own) for own in sources):
         raise InputError(

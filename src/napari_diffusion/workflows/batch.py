@@ -180,28 +180,29 @@ class Journal:
         """Whether a result of this name was begun by a run of this kind."""
         return job.target.name in self.records
 
-    def begin(self, job: Job) -> None:
-        """Record that a result is made, unless a file of this name will be in its way."""
-        if job.target.exists() and not job.overwrite:
-            return
-        self._append({"result": job.target.name})
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Record the results that are made, without those in whose way a file is."""
+        own = [job for job in jobs if job.overwrite or not job.target.exists()]
+        self._append([{"result": job.target.name} for job in own])
 
     def end(self, job: Job) -> None:
         """Record that a result is complete."""
-        self._append(
-            {
-                "result": job.target.name,
-                "settings": self.settings,
-                "source": state_of(job.source),
-                "file": state_of(job.target),
-            }
-        )
+        record = {
+            "result": job.target.name,
+            "settings": self.settings,
+            "source": state_of(job.source),
+            "file": state_of(job.target),
+        }
+        self._append([record])
 
-    def _append(self, record: dict[str, Any]) -> None:
-        self.records[record["result"]] = record
+    def _append(self, records: list[dict[str, Any]]) -> None:
+        if not records:
+            return
+        self.records |= {record["result"]: record for record in records}
         # The line break comes first, because the last line of a killed run may lack its end.
+        lines = "".join(f"\n{json.dumps(record)}" for record in records)
         with suppress(OSError), (self.folder / JOURNAL).open("ab") as file:
-            file.write(b"\n" + json.dumps(record).encode())
+            file.write(lines.encode())
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,7 @@ class Batch:
                 continue
             own = self.resume and self.journal.is_own(job)
             waiting.append(replace(job, overwrite=job.overwrite or own))
+        self.journal.begin(waiting)
         alone: deque[Job] = deque()
         if self.processes > 1:
             for outcome in self._in_processes(waiting, cancel):
@@ -255,9 +257,7 @@ class Batch:
         else:
             alone = waiting
         while alone and not (cancel is not None and cancel.is_set()):
-            job = alone.popleft()
-            self.journal.begin(job)
-            yield self._recorded(self.work(job, cancel))
+            yield self._recorded(self.work(alone.popleft(), cancel))
 
     def _recorded(self, outcome: Outcome) -> Outcome:
         if outcome.status is Status.DONE:
@@ -297,7 +297,6 @@ class Batch:
         try:
             while running or waiting:
                 while waiting and len(running) < 2 * processes and not stop.is_set():
-                    self.journal.begin(waiting[0])
                     running[pool.submit(_do, self.work, waiting[0])] = waiting[0]
                     waiting.popleft()
                 ended, _ = wait(running, _POLL_S, FIRST_COMPLETED)
