@@ -85,7 +85,10 @@ def _read(path: Path) -> Volume:
 def _header(image: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Return voxel size, origin and direction, and the texts of an image."""
     geometry = {name: getattr(image, f"Get{name}")() for name in _GEOMETRY}
-    return geometry, {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    texts = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    # ITK adds texts of its own; one of several lines would end the header of a result.
+    own = {key: text for key, text in texts.items() if not key.startswith("ITK_")}
+    return geometry, {key: text for key, text in own.items() if text.isprintable()}
 
 
 def _load(sitk: Any, path: Path) -> Any:
