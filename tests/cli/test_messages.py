@@ -5,8 +5,8 @@ import re
 import click
 import pytest
 
-from napari_diffusion.cli.app import _code_and_message, cli
-from napari_diffusion.cli.messages import COMMAND_LINE_WORDS
+from napari_diffusion.cli.app import cli
+from napari_diffusion.cli.messages import COMMAND_LINE_WORDS, code_and_message
 from napari_diffusion.core.errors import (
     InputError,
     NotFinite,
@@ -21,7 +21,7 @@ from napari_diffusion.core.errors import (
 @pytest.mark.parametrize("kind", [InputError, TargetExists, SourceMissing, WriteError])
 def test_command_line_has_words_for_every_remedy(remedy, kind):
     words = COMMAND_LINE_WORDS[remedy]
-    assert _code_and_message(kind("it is wrong", remedy)) == (2, f"it is wrong; {words}.")
+    assert code_and_message(kind("it is wrong", remedy)) == (2, f"it is wrong; {words}.")
     assert not set("“”=") & set(words)
 
 
@@ -36,6 +36,6 @@ def test_options_in_the_words_exist():
 
 
 def test_purpose_follows_the_words():
-    assert _code_and_message(NotFinite(2, (0,), "The image"))[1].endswith(
+    assert code_and_message(NotFinite(2, (0,), "The image"))[1].endswith(
         "; use --nan mask to diffuse around them."
     )

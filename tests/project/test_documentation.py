@@ -58,7 +58,7 @@ def test_readme_is_short_and_can_be_shown_anywhere():
 
 
 def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
-    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 10
+    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 14
     np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
     # Another unit rounds the threshold differently.
     np.testing.assert_allclose(load("same.nii.gz"), load("smooth.nii.gz"), rtol=1e-4)

@@ -45,6 +45,14 @@ FILES = [
 ]
 
 
+OTHER_FILES = [
+    ("nrrd", "io.read('a.nrrd')"),
+    ("mrcfile", "io.read('a.mrc')"),
+    ("SimpleITK", "io.read('a.mha')"),
+    ("pydicom", "io.read('a.dcm')"),
+]
+
+
 @pytest.mark.parametrize("code", WIDGETS)
 @pytest.mark.parametrize("missing", NEEDED)
 def test_widgets_say_which_extra_they_need(missing, code, tmp_path):
@@ -63,6 +71,20 @@ def test_files_say_which_extra_they_need(missing, code, tmp_path, monkeypatch):
     kind, text, _ = python(HIDDEN.format(code=code), missing)
     assert kind == "MissingLibraryError"
     assert text.endswith('pip install "napari-diffusion[io]".')
+
+
+@pytest.mark.parametrize(("missing", "code"), OTHER_FILES)
+def test_other_formats_say_which_extra_they_need(missing, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    header = b"NRRD0004\ntype: uchar\ndimension: 1\nsizes: 3\nencoding: raw\n\nabc"
+    contents = {"a.nrrd": header, "a.mrc": bytes(2000), "a.dcm": bytes(128) + b"DICM"}
+    contents["a.mha"] = b"NDims = 2\nDimSize = 1 1\nElementType = MET_UCHAR\n"
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    code = f"import napari_diffusion.io as io; {code}"
+    kind, text, _ = python(HIDDEN.format(code=code), missing)
+    assert kind == "MissingLibraryError"
+    assert text.endswith('pip install "napari-diffusion[formats]".')
 
 
 def test_filters_need_none_of_the_optional_libraries():

@@ -54,92 +54,106 @@ def _debug_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+#: Options of ``run`` and ``batch`` that say what is done.
+_FILTER_OPTIONS = [
+    click.option(
+        "--model", metavar="NAME", help="Diffusion model; `napari-diffusion models` lists them."
+    ),
+    click.option(
+        "--recipe",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN. "
+        "Only a recipe can hold a map of the threshold (kappa_map).",
+    ),
+    click.option(
+        "--auto",
+        is_flag=True,
+        help="Choose model, parameters and time from the image, unless they are given; print a "
+        "report.",
+    ),
+    click.option(
+        "--share",
+        multiple=True,
+        type=click.Path(path_type=Path, exists=True),
+        metavar="FILE",
+        help="With --auto: also use FILE, or all images of a folder; repeatable.",
+    ),
+    click.option(
+        "--noise",
+        type=click.Choice(["gaussian", "rician", "poisson", "speckle"]),
+        help="With --auto: kind of noise (default: estimated from the image).",
+    ),
+    click.option(
+        "--noise-reduction",
+        type=float,
+        metavar="FACTOR",
+        help="With --auto: factor by which to reduce the standard deviation of the noise.",
+    ),
+    click.option(
+        "--aim",
+        type=click.Choice(["error", "segmentation"]),
+        help="With --auto: least error (default), or even regions for a segmentation.",
+    ),
+    click.option(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="With --auto: from -1 (gentle) over 0 (recommended) to 1 (strong).",
+    ),
+    click.option("--time", type=float, help="Diffusion time [length²]."),
+    click.option(
+        "--smoothing-sigma",
+        type=float,
+        help="Instead of --time: sigma of the equivalent Gaussian [length]; time = sigma²/2.",
+    ),
+    click.option(
+        "--fwhm",
+        type=float,
+        help="Instead of --time: full width at half maximum of the equivalent Gaussian [length].",
+    ),
+    click.option(
+        "--axes",
+        help="Axes to smooth along, such as ZYX or YX (default: the space axes of the file).",
+    ),
+    click.option(
+        "--channel-axis",
+        help="Letter or number of the axis of coupled channels (default: the axis of RGB samples).",
+    ),
+    click.option(
+        "--spacing",
+        help="Voxel size: a number, or one per smoothed axis as in 2,0.5,0.5 (default: from the "
+        "file).",
+    ),
+    click.option(
+        "--unit",
+        help="Unit of all lengths on the command line, such as µm or mm (default: from the file).",
+    ),
+    click.option(
+        "--mask",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Smooth only where this image is neither 0 nor NaN.",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Smooth within each label of this image, without flux between labels; 0 is outside.",
+    ),
+]
+
+
+def _filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_FILTER_OPTIONS):
+        function = option(function)
+    return function
+
+
 @cli.command(cls=_RunCommand)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option(
-    "--model", metavar="NAME", help="Diffusion model; `napari-diffusion models` lists them."
-)
-@click.option(
-    "--recipe",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Use model, parameters and time of a recipe; lengths are converted to the unit of IN. "
-    "Only a recipe can hold a map of the threshold (kappa_map).",
-)
-@click.option(
-    "--auto",
-    is_flag=True,
-    help="Choose model, parameters and time from the image, unless they are given; print a report.",
-)
-@click.option(
-    "--share",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True),
-    metavar="FILE",
-    help="With --auto: also use FILE, or all images of a folder; repeatable.",
-)
-@click.option(
-    "--noise",
-    type=click.Choice(["gaussian", "rician", "poisson", "speckle"]),
-    help="With --auto: kind of noise (default: estimated from the image).",
-)
-@click.option(
-    "--noise-reduction",
-    type=float,
-    metavar="FACTOR",
-    help="With --auto: factor by which to reduce the standard deviation of the noise.",
-)
-@click.option(
-    "--aim",
-    type=click.Choice(["error", "segmentation"]),
-    help="With --auto: least error (default), or even regions for a segmentation.",
-)
-@click.option(
-    "--strength",
-    type=float,
-    metavar="S",
-    help="With --auto: from -1 (gentle) over 0 (recommended) to 1 (strong).",
-)
-@click.option("--time", type=float, help="Diffusion time [length²].")
-@click.option(
-    "--smoothing-sigma",
-    type=float,
-    help="Instead of --time: sigma of the equivalent Gaussian [length]; time = sigma²/2.",
-)
-@click.option(
-    "--fwhm",
-    type=float,
-    help="Instead of --time: full width at half maximum of the equivalent Gaussian [length].",
-)
-@click.option(
-    "--axes",
-    help="Axes to smooth along, such as ZYX or YX (default: the space axes of the file).",
-)
-@click.option(
-    "--channel-axis",
-    help="Letter or number of the axis of coupled channels (default: the axis of RGB samples).",
-)
-@click.option(
-    "--spacing",
-    help="Voxel size: a number, or one per smoothed axis as in 2,0.5,0.5 (default: from the file).",
-)
-@click.option(
-    "--unit",
-    help="Unit of all lengths on the command line, such as µm or mm (default: from the file).",
-)
-@click.option(
-    "--mask",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Smooth only where this image is neither 0 nor NaN.",
-)
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Smooth within each label of this image, without flux between labels; 0 is outside.",
-)
+@_filter_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--dry-run", is_flag=True, help="Check the input and print the plan; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -153,6 +167,73 @@ def run(source: Path, target: Path, **options: Any) -> None:
     from napari_diffusion.cli.run_file import run_file
 
     run_file(source, target, options, click.get_current_context().obj)
+
+
+@cli.command("batch", cls=_RunCommand)
+@click.argument("files", metavar="[FILES]...", nargs=-1)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    required=True,
+    help="Folder of the results; it is made if necessary.",
+)
+@click.option(
+    "--list",
+    "list_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Also filter the files that this text names, one a line.",
+)
+@click.option(
+    "--name",
+    default="{stem}{suffix}",
+    metavar="PATTERN",
+    show_default=True,
+    help="Names of the results, such as '{folder}_{stem}.nii.gz'.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of files that are filtered at the same time, each in a process of its own.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep results that are complete, and make those whose file or settings have changed.",
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="With --auto: choose once for all files, not for each of them.",
+)
+@_filter_options
+@click.option("--overwrite", is_flag=True, help="Replace results that exist.")
+@click.option("--dry-run", is_flag=True, help="Check all files; write nothing.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_debug_option
+def batch(**options: Any) -> int:
+    """Filter many FILES into a folder: files, folders, or patterns such as 'in/*.tif'.
+
+    The other options are those of `run`. A file that fails does not end the others; all errors are
+    listed at the end, and the exit code is 3.
+    """
+    from napari_diffusion.cli.batch import run_batch
+
+    return run_batch(options, click.get_current_context().obj)
+
+
+@cli.command("info")
+@click.argument("files", metavar="FILES...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
+@_debug_option
+def show_info(files: tuple[str, ...], as_json: bool) -> int:
+    """Show what is read from FILES: axes, voxel size, unit, channels, orientation, values."""
+    from napari_diffusion.cli.info import show_files
+
+    return show_files([Path(file) for file in files], as_json=as_json)
 
 
 @cli.command("models")
@@ -217,16 +298,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 for success, 2 for wrong input, 1 for an error of the program. After a signal,
-        it is 128 plus the number of the signal: 130 after Ctrl-C, 143 after a termination signal,
-        129 after the end of the terminal. It is 141 when the reader of standard output has gone.
+        Exit code: 0 for success, 2 for wrong input, 3 if some of many files have failed, 1 for an
+        error of the program. After a signal, it is 128 plus the number of the signal: 130 after
+        Ctrl-C, 143 after a termination signal, 129 after the end of the terminal. It is 141 when
+        the reader of standard output has gone.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop = Stop()
     with prepared_streams() as output, stop.handling(), log_of_errors("--quiet" in words):
         try:
-            cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
-            return 0
+            code = cli.main(words, prog_name="napari-diffusion", standalone_mode=False, obj=stop)
+            return code if isinstance(code, int) else 0
         except (Exception, KeyboardInterrupt, SystemExit) as raised:
             error = _unwrapped(raised)
             if stop.event.is_set() or isinstance(error, KeyboardInterrupt | click.Abort):
@@ -237,7 +319,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _code_without_output(output.error)
             if "--debug" in words:
                 raise error from error.__cause__
-            code, sentence = _code_and_message(error)
+            from napari_diffusion.cli.messages import code_and_message
+
+            code, sentence = code_and_message(error)
             say(f"Error: {sentence}")
             return code
 
@@ -256,22 +340,3 @@ def _code_without_output(reason: OSError) -> int:
         return 128 + 13  # as if ended by SIGPIPE, which Windows does not have
     say(f"Error: standard output cannot be written: {reason.strerror}.")
     return 1
-
-
-def _code_and_message(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the message, in one sentence, for an error."""
-    from napari_diffusion.cli.messages import COMMAND_LINE_WORDS
-    from napari_diffusion.core.errors import DescribedError, MissingLibraryError
-
-    if isinstance(error, click.ClickException):
-        text = error.format_message()
-    elif isinstance(error, DescribedError):
-        text = error.sentence(COMMAND_LINE_WORDS)
-    elif isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{error.filename}: {error.strerror}."
-    elif isinstance(error, ValueError | TypeError | MemoryError | OSError | MissingLibraryError):
-        text = str(error) or type(error).__name__
-    else:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return 1, f"{text} (this is a fault of the program; --debug shows where)"
-    return 2, " ".join(text.split())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_diffusion.core.errors import SHARED_WORDS, Remedy
+import click
+
+from napari_diffusion.core.errors import SHARED_WORDS, DescribedError, MissingLibraryError, Remedy
 
 #: Options of the command ``run`` for each remedy.
 COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
@@ -23,3 +25,19 @@ COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.ALLOW_MORE_MEMORY: "filter a smaller region",
     Remedy.TAKE_FEWER_STAGES: "use a larger --tolerance, a shorter --time, or another --scheme",
 }
+
+
+def code_and_message(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the message, in one sentence, for an error."""
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, DescribedError):
+        text = error.sentence(COMMAND_LINE_WORDS)
+    elif isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}."
+    elif isinstance(error, ValueError | TypeError | MemoryError | OSError | MissingLibraryError):
+        text = str(error) or type(error).__name__
+    else:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return 1, f"{text} (this is a fault of the program; --debug shows where)"
+    return 2, " ".join(text.split())

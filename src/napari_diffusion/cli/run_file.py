@@ -45,25 +45,10 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     stop = stop or Stop()
     quiet = bool(options.get("quiet"))
     target_format, _ = io.format_of(target)
-    make_recipe, request = recipe_from_options(options), axis_request(options)
-    volume = io.read(source)
-    if options.get("recipe") is not None:
-        request = axes_from_recipe(Recipe.load(options["recipe"]), volume, request)
-    assignment = resolve_axes(volume, request)
-    recipe = make_recipe(assignment.unit)
-    file_options = file_options_of(options)
-    check_recipe(recipe, assignment, request, bool(file_options.region_files))
-    paragraphs = []
-    with stop.waiting():
-        if options.get("auto"):
-            domain, _ = file_options.domain(volume, assignment)
-            recipe, report = choose_parameters(
-                volume, assignment, recipe, domain, options, stop.event
-            )
-            paragraphs.append(report)
-        run = FileRun.make(volume, assignment, recipe, target, file_options)
-    paragraphs += [describe_file_run(volume, assignment, run.recipe), run.plan.describe()]
-    paragraphs += [f"Note: {note}" for note in run.notes]
+    run, report = prepared(source, target, options, stop)
+    volume = run.volume
+    paragraphs = [report, describe_file_run(volume, run.assignment, run.recipe)]
+    paragraphs += [run.plan.describe(), *(f"Note: {note}" for note in run.notes)]
     message = "\n".join(text for text in paragraphs if text)
     if options.get("dry_run"):
         show(message)
@@ -77,7 +62,7 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
             )
     started = time.monotonic()
     # The bar is for terminals only: a log file gets the lines before and after.
-    bar = _Progress(recipe.model.title, shown=not quiet and is_terminal())
+    bar = Progress(run.recipe.model.title, shown=not quiet and is_terminal())
     with stop.waiting(), bar as progress:
         state = run.last_state(progress, stop.event)
     written = run.write(state.image, stop.committing())
@@ -87,7 +72,45 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
         say(" ".join([sentence, *run.notes_after(state)]))
 
 
-class _Progress:
+def prepared(
+    source: Path, target: Path, options: dict[str, Any], stop: Stop
+) -> tuple[FileRun, str]:
+    """Read a file and prepare its run.
+
+    Parameters
+    ----------
+    source, target, options, stop
+        As for `run_file`. The option ``chosen`` is a recipe as JSON, the choice for several files.
+
+    Returns
+    -------
+    run : FileRun
+        The checked run.
+    report : str
+        Report of the choice of parameters; empty without ``--auto``.
+    """
+    chosen = options.get("chosen")
+    make_recipe, request = recipe_from_options(options), axis_request(options)
+    if chosen is not None:
+        make_recipe = Recipe.from_json(chosen).in_unit
+    volume = io.read(source)
+    if options.get("recipe") is not None:
+        request = axes_from_recipe(Recipe.load(options["recipe"]), volume, request)
+    assignment = resolve_axes(volume, request)
+    recipe = make_recipe(assignment.unit)
+    file_options = file_options_of(options)
+    check_recipe(recipe, assignment, request, bool(file_options.region_files))
+    report = ""
+    with stop.waiting():
+        if options.get("auto") and chosen is None:
+            domain, _ = file_options.domain(volume, assignment)
+            recipe, report = choose_parameters(
+                volume, assignment, recipe, domain, options, stop.event
+            )
+        return FileRun.make(volume, assignment, recipe, target, file_options), report
+
+
+class Progress:
     """A progress bar with the remaining time; it may be hidden, or its terminal may go away."""
 
     def __init__(self, label: str, shown: bool) -> None:

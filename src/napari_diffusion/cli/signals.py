@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from _thread import start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,7 +54,7 @@ class Stop:
     def __init__(self) -> None:
         self.event, self.number, self.has_written = threading.Event(), signal.SIGINT, False
         self._protected, self._committing = False, False
-        self._wake = threading.Event()  # of the last protected block
+        self._ended = threading.Event()  # of the last protected block
         self._lock = threading.Lock()
 
     @property
@@ -63,10 +64,13 @@ class Stop:
 
     def __call__(self, number: int, frame: Any) -> None:
         """Handle a signal."""
-        deferred = self._committing or (self._protected and not self.event.is_set())
+        is_first = not self.event.is_set()
+        deferred = self._committing or (self._protected and is_first)
         self.number = signal.Signals(number)
         self.event.set()
-        self._wake.set()
+        if self._protected and is_first:
+            # A thread of `threading` needs locks that the interrupted code may hold.
+            start_new_thread(self._watch, (self._ended,))
         if not deferred:
             raise Interruption
 
@@ -92,23 +96,18 @@ class Stop:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Defer the exception of a first signal to the end of this block, which writes nothing."""
-        wake, ended = threading.Event(), threading.Event()
-        self._wake, self._protected = wake, True
-        name = "napari-diffusion-stop"
-        threading.Thread(target=self._watch, args=(wake, ended), name=name, daemon=True).start()
+        self._ended, self._protected = threading.Event(), True
         try:
             yield
         finally:
             with self._lock:
-                ended.set()
+                self._ended.set()
             self._protected = False
-            wake.set()
         self._raise_deferred()
 
-    def _watch(self, wake: threading.Event, ended: threading.Event) -> None:
+    def _watch(self, ended: threading.Event) -> None:
         """End the process when a protected block continues for too long after a signal."""
-        wake.wait()
-        if self.event.is_set() and not ended.wait(GRACE_S):
+        if not ended.wait(GRACE_S):
             with self._lock:  # the block cannot end now
                 if not ended.is_set():
                     self.report()
@@ -125,6 +124,21 @@ class Stop:
         finally:
             self._committing = False
         self._raise_deferred()
+
+    @contextmanager
+    def deferring(self, defers: bool = True) -> Iterator[None]:
+        """Defer the exception within this block, which polls ``event`` itself, or allow it again.
+
+        Parameters
+        ----------
+        defers
+            Whether the exception is deferred.
+        """
+        before, self._committing = self._committing, defers
+        try:
+            yield
+        finally:
+            self._committing = before
 
     def _raise_deferred(self) -> None:
         if self.event.is_set():

@@ -31,6 +31,8 @@ class Remedy(Enum):
     INSTALL_IMAGECODECS = auto()
     REPLACE_DAMAGED = auto()
     SAVE_AS_NIFTI = auto()
+    NAME_ONE_FILE = auto()
+    CONVERT_DICOM = auto()
     RESAMPLE_REGIONS = auto()
     FILTER_LESS = auto()
     CHECK_UNITS = auto()
@@ -46,6 +48,8 @@ SHARED_WORDS = {
     Remedy.INSTALL_IMAGECODECS: 'install it with pip install "napari-diffusion[io]"',
     Remedy.REPLACE_DAMAGED: "copy or download it again",
     Remedy.SAVE_AS_NIFTI: "convert it to a single .nii file",
+    Remedy.NAME_ONE_FILE: "name a file of the series to filter",
+    Remedy.CONVERT_DICOM: "convert it to NIfTI with a program such as dcm2niix",
     Remedy.RESAMPLE_REGIONS: "resample it to the grid of the image, with nearest neighbours",
     Remedy.FILTER_LESS: (
         "filter a smaller region, fewer axes at once, or convert the image to float32"

@@ -30,16 +30,27 @@ from napari_diffusion.core.errors import (
 )
 from napari_diffusion.core.registry import Registry
 from napari_diffusion.io.atomic import check_folder, free_bytes, replacing_all, write_error
+from napari_diffusion.io.bioio import FORMAT as BIOIO
+from napari_diffusion.io.bioio import is_installed as has_bioio
+from napari_diffusion.io.dicom import FORMAT as DICOM
+from napari_diffusion.io.dicom import holds_series
+from napari_diffusion.io.metaimage import FORMAT as METAIMAGE
+from napari_diffusion.io.mgh import FORMAT as MGH
+from napari_diffusion.io.mrc import FORMAT as MRC
 from napari_diffusion.io.nifti import FORMAT as NIFTI
+from napari_diffusion.io.nifti_pair import FORMAT as NIFTI_PAIR
 from napari_diffusion.io.npy import FORMAT as NPY
+from napari_diffusion.io.nrrd import FORMAT as NRRD
 from napari_diffusion.io.tiff import FORMAT as TIFF
 from napari_diffusion.io.volume import Format, Volume, as_stored
 
 #: A compressed result takes at least this share of the space of its compressed source, because
 #: smoothed values differ less; and the number of its samples that are compressed to know it.
 _SMALLEST_SHARE, _COMPRESSED_SAMPLE = 0.5, 1 << 20
+#: Ends of the suffixes of compressed results.
+_COMPRESSED = (".gz", ".bz2", ".mgz")
 
-FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY)
+FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY, NIFTI_PAIR, MGH, NRRD, MRC, METAIMAGE, DICOM)
 
 
 def _check(entry: Any) -> None:
@@ -79,8 +90,41 @@ def format_of(path: str | Path) -> tuple[Format, str]:
     )
 
 
+def reader_of(path: str | Path) -> Format:
+    """Return the format that reads a file or a folder.
+
+    That is bioio for a suffix that no format has, where bioio is installed.
+
+    Raises
+    ------
+    InputError
+        When no format reads it.
+    SourceMissing
+        When there is no such file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if DICOM.reads_folder and holds_series(path):
+            return DICOM
+        raise SourceMissing("this is a folder, not a file", path=path)
+    try:
+        file_format = format_of(path)[0]
+    except InputError:
+        if not (has_bioio() and path.is_file()):
+            raise
+        return BIOIO
+    if not path.is_file():
+        raise SourceMissing("there is no such file", path=path)
+    return file_format
+
+
 def read(path: str | Path) -> Volume:
     """Read a volume; the data are memory-mapped where the format allows.
+
+    Parameters
+    ----------
+    path
+        A file, or the folder of a DICOM series.
 
     Raises
     ------
@@ -92,10 +136,7 @@ def read(path: str | Path) -> Volume:
         When the format needs a library that is not installed.
     """
     path = Path(path)
-    file_format, _ = format_of(path)
-    if not path.is_file():
-        reason = "this is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise SourceMissing(reason, path=path)
+    file_format = reader_of(path)
     try:
         return file_format.read(path)
     except (MissingLibraryError, MemoryError):
@@ -129,10 +170,51 @@ def members_of(path: str | Path) -> tuple[Path, ...]:
     It is empty for a file that is an image by itself.
     """
     try:
-        file_format, _ = format_of(path)
+        file_format = reader_of(path)
         return () if file_format.members_of is None else file_format.members_of(Path(path))
-    except (InputError, OSError):
+    except (InputError, OSError, MissingLibraryError):
         return ()
+
+
+def result_name(source: str | Path, pattern: str = "{stem}{suffix}") -> str:
+    """Return the name of the file of a result.
+
+    Parameters
+    ----------
+    source
+        Path of the image.
+    pattern
+        Pattern of the name. ``{stem}`` is the name of the image without its suffix, ``{folder}``
+        the name of its folder, and ``{suffix}`` its suffix, or that of the format in which a
+        result is written where that of the image is only read.
+
+    Raises
+    ------
+    InputError
+        When the pattern has other fields, or names another folder.
+    """
+    source = Path(source)
+    file_format = reader_of(source)
+    lower = source.name.lower()
+    suffix = next((end for end in file_format.suffixes if lower.endswith(end)), "")
+    own = source.name[len(source.name) - len(suffix) :]
+    if not suffix and not source.is_dir():
+        own = source.suffix
+    stem = source.name[: len(source.name) - len(own)]
+    try:
+        name = pattern.format(
+            stem=stem,
+            suffix=file_format.results.get(suffix, own),
+            folder=source.resolve().parent.name,
+        )
+    except (KeyError, IndexError, ValueError):
+        name = ""
+    if not name or Path(name).name != name:
+        raise InputError(
+            f"a pattern of names has the fields {{stem}}, {{suffix}} and {{folder}}, got "
+            f"{pattern!r}"
+        )
+    return name
 
 
 def sidecar_of(path: str | Path) -> Path:
@@ -171,8 +253,9 @@ def check_target(
     """
     path = Path(path)
     _, suffix = format_of(path)
-    for file in (path, sidecar_of(path)) if recipe is not None else (path,):
-        check_folder(file)
+    check_folder(path)
+    if recipe is not None:
+        check_folder(sidecar_of(path), probe=path.is_symlink())
     sources = (*([like.path] if like.path is not None else []), *like.members)
     if path.exists() and any(own.exists() and path.samefile(own) for own in sources):
         raise InputError(
@@ -189,7 +272,7 @@ def check_target(
     else:
         like = replace(like, scaling=(1.0, 0.0), stored=np.dtype(dtype))
     needed = _size_of_result(path, like, np.dtype(dtype), recipe)
-    if suffix.endswith(".gz"):
+    if suffix.endswith(_COMPRESSED):
         needed = int(needed * _SMALLEST_SHARE * _compressed_share(like))
     if needed > free_bytes(folder):
         raise WriteError(
@@ -320,6 +403,8 @@ __all__ = [
     "members_of",
     "read",
     "read_metadata",
+    "reader_of",
+    "result_name",
     "sidecar_of",
     "write",
 ]

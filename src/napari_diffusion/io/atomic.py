@@ -136,11 +136,18 @@ def remove_abandoned(folder: Path) -> None:
                     os.unlink(entry.path)
 
 
-def check_folder(target: Path) -> None:
+def check_folder(target: Path, *, probe: bool = True) -> None:
     """Raise `WriteError` if no file of this name can be made in its folder.
 
     A temporary file is made there and removed, because permissions alone say little about network
     disks, quotas and read-only systems.
+
+    Parameters
+    ----------
+    target
+        Path of the file.
+    probe
+        Whether to make the temporary file; it is not needed twice in one folder.
     """
     final = Path(os.path.realpath(target))
     folder = final.parent
@@ -156,10 +163,12 @@ def check_folder(target: Path) -> None:
             f"{longest}",
             path=target,
         )
-    probe = _temporary_path(folder, "")
+    if not probe:
+        return
+    trial = _temporary_path(folder, "")
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        trial.touch(exist_ok=False)
+        trial.unlink()
     except PermissionError:
         raise WriteError(
             f"cannot be written: no permission to make files in {folder} "

@@ -145,7 +145,13 @@ def apply_axes(volume: Volume, assignment: AxisAssignment) -> Volume:
         assigned.get(i, own[i]) if letter in "XYZ" else None
         for i, letter in enumerate(assignment.letters)
     )
-    return replace(volume, axes=assignment.letters, spacing=spacing, unit=assignment.unit)
+    affine = volume.affine
+    if affine is not None and scale is not None:
+        affine = affine.copy()
+        affine[:-1] *= scale
+    return replace(
+        volume, axes=assignment.letters, spacing=spacing, unit=assignment.unit, affine=affine
+    )
 
 
 def _resolve_letters(

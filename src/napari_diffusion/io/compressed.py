@@ -1,11 +1,12 @@
-"""Reading of a file from its first byte to its last, where it may be compressed with gzip.
+"""Reading of a file from its first byte to its last, where it may be compressed.
 
-What a header declares is compared with the file before memory is taken. A compressed file is read
-to its end, because its checksum is there.
+gzip and bzip2 are read. What a header declares is compared with the file before memory is taken. A
+compressed file is read to its end, because its checksum is there.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -21,11 +22,13 @@ from napari_diffusion.core.resources import format_bytes, free_memory
 
 #: gzip makes at most so many bytes of one.
 LARGEST_RATIO = 1032
+#: bzip2 makes at most so many bytes of one: 45.9 MB of a block of 38 bytes or more.
+LARGEST_BZIP2_RATIO = 1_300_000
 #: Bytes that may follow the image in a compressed file, such as padding. They are read, too.
 ALLOWED_REST = 1 << 20
 #: Bytes that are decompressed at a time.
 _CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
+_GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 
 
 class CheckedFile:
@@ -38,15 +41,30 @@ class CheckedFile:
     size
         Size of the file as it is stored [bytes].
     is_compressed
-        Whether the file begins as gzip does.
+        Whether the content begins as gzip or bzip2 does.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    start
+        First byte of the content, for a header in front of compressed data.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start: int = 0) -> None:
         self.path = path
         self._file = path.open("rb")
+        self._file.seek(start)
         self.size = path.stat().st_size
-        self.is_compressed = self._file.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
-        self._content: Any = gzip.GzipFile(fileobj=self._file) if self.is_compressed else self._file
+        beginning = self._file.peek(len(_BZIP2))
+        self._content: Any = self._file
+        self._largest_ratio = 1
+        if beginning.startswith(_GZIP):
+            self._content, self._largest_ratio = gzip.GzipFile(fileobj=self._file), LARGEST_RATIO
+        elif beginning.startswith(_BZIP2):
+            self._content = bz2.BZ2File(self._file)
+            self._largest_ratio = LARGEST_BZIP2_RATIO
+        self.is_compressed = self._content is not self._file
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +141,7 @@ class CheckedFile:
                     Remedy.REPLACE_DAMAGED,
                 )
             return
-        if declared > self.size * LARGEST_RATIO:
+        if declared > self.size * self._largest_ratio:
             raise InputError(
                 f"damaged: its header declares {declared:,} bytes, more than its {self.size:,} "
                 "compressed bytes can hold",
@@ -164,6 +182,10 @@ def _damage_described() -> Iterator[None]:
         reason = "its compressed data cannot be decoded"
     except gzip.BadGzipFile as error:
         reason = f"its compressed data have a wrong checksum or frame ({reason_of(error)})"
+    except OSError as error:
+        if error.errno is not None:  # of the disk
+            raise
+        reason = "its compressed data cannot be decoded"  # bzip2 has no error of its own
     else:
         return
     raise InputError(f"damaged: {reason}", Remedy.REPLACE_DAMAGED)

@@ -8,6 +8,7 @@ into 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.axes.affine import ORTHOGONALITY, orthogonality_defect
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.compressed import CheckedFile, check_memory
 from napari_diffusion.io.nifti_header import (
@@ -29,6 +31,7 @@ from napari_diffusion.io.nifti_header import (
     scaling_of,
     time_step,
 )
+from napari_diffusion.io.orientation import affine_in, in_standard_order
 from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 #: Letters of the axes in the order of the format; V, U and W are the axes 5, 6 and 7.
@@ -46,7 +49,22 @@ _DTYPES = tuple(
 def _read(path: Path) -> Volume:
     with CheckedFile(path) as file:
         header, layout = read_header(file)
-        raw, notes = _values(file, layout)
+        raw, notes = values_of(file, layout)
+    return volume_of(path, header, raw, notes)
+
+
+def volume_of(path: Path, header: Any, raw: Array, notes: Sequence[str]) -> Volume:
+    """Return a volume from a checked header and the stored values.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    header, raw
+        Header of nibabel, and the stored values in the order x, y, z, time, ...
+    notes
+        Sentences about the file.
+    """
     colours = raw.dtype.names or ()
     axes = _AXES[: raw.ndim]
     channel_axis = alpha = None
@@ -86,10 +104,17 @@ def _read(path: Path) -> Volume:
     )
 
 
-def _values(file: CheckedFile, layout: Layout) -> tuple[Array, list[str]]:
+def values_of(file: CheckedFile, layout: Layout) -> tuple[Array, list[str]]:
     """Return the stored values, and notes about what follows them.
 
     They are memory-mapped, or decompressed to the end of the file.
+
+    Parameters
+    ----------
+    file
+        The file, at the first value if it is compressed.
+    layout
+        Where the values are.
     """
     if file.is_compressed:
         check_memory(layout.size, file.path)
@@ -123,7 +148,7 @@ def _image(data: Array, like: Volume, recipe: str) -> Any:
         complete_sizes(header, like)
         axes = like.axes
     else:
-        data, axes = _in_nifti_order(data, like.axes)
+        data, axes = in_standard_order(data, like.axes)
         is_long = max(data.shape) > _LONGEST_AXIS
         header = nibabel.Nifti2Header() if is_long else nibabel.Nifti1Header()
         _fill_header(header, data.shape, axes, like)
@@ -142,24 +167,8 @@ def _image(data: Array, like: Volume, recipe: str) -> Any:
     return image
 
 
-def _in_nifti_order(data: Array, axes: str) -> tuple[Array, str]:
-    """Bring the axes of another format into the order of NIfTI, colour samples last.
-
-    The axes x, y and z are added where they are missing, and time if there are further axes.
-    """
-    standard = [i for letter in "XYZT" for i, own in enumerate(axes) if own == letter]
-    others = [i for i in range(len(axes)) if i not in standard and axes[i] != "S"]
-    others += [i for i, own in enumerate(axes) if own == "S"]
-    letters = "".join(axes[i] for i in standard + others)
-    data = data.transpose(standard + others)
-    for place, letter in enumerate("XYZT" if others else "XYZ"):
-        if letters[place : place + 1] != letter:
-            data, letters = np.expand_dims(data, place), letters[:place] + letter + letters[place:]
-    return data, letters
-
-
 def _fill_header(header: Any, shape: tuple[int, ...], axes: str, like: Volume) -> None:
-    """Set shape, voxel size, units and time step; the orientation is unknown."""
+    """Set shape, voxel size, units, time step, and the orientation where it is known."""
     codes = {own: code for code, own in LENGTHS.items()}
     unit = like.unit if like.unit == "pixel" or like.unit in codes else CUSTOMARY_UNIT
     scale = units.factor(like.unit, unit)
@@ -173,6 +182,12 @@ def _fill_header(header: Any, shape: tuple[int, ...], axes: str, like: Volume) -
     header.set_data_shape(shape[:ndim])
     header.set_zooms([steps.get(letter, 1.0) for letter in axes[:ndim]])
     header.set_xyzt_units(codes.get(unit, 0), "sec" if like.time_step else "unknown")
+    affine = affine_in(like, unit)
+    if affine is not None:
+        header.set_sform(affine, "scanner")
+        # A qform has orthogonal axes; that of sheared axes is left out.
+        if orthogonality_defect(affine[:3, :3]) <= ORTHOGONALITY:
+            header.set_qform(affine, "scanner")
 
 
 def _arrange_colours(data: Array, header: Any) -> Array:
@@ -206,4 +221,4 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
 
 
-FORMAT = Format("NIfTI", (".nii.gz", ".nii"), _read, _write, _storable, _dry_write)
+FORMAT = Format("NIfTI", (".nii.gz", ".nii.bz2", ".nii"), _read, _write, _storable, _dry_write)

@@ -25,6 +25,7 @@ from napari_diffusion.core.axes.affine import (
 )
 from napari_diffusion.core.errors import InputError, Remedy, reason_of
 from napari_diffusion.io.compressed import CheckedFile
+from napari_diffusion.io.orientation import completed
 from napari_diffusion.io.volume import Volume, require
 
 #: Sizes of the headers of NIfTI-1 and NIfTI-2 [bytes].
@@ -89,13 +90,16 @@ class Orientation:
     remark: str
 
 
-def read_header(file: CheckedFile) -> tuple[Any, Layout]:
+def read_header(file: CheckedFile, *, pair: bool = False) -> tuple[Any, Layout]:
     """Read header and extensions, and check them against the size of the file.
 
     Parameters
     ----------
     file
         The file, at its beginning. Afterwards it is at the first value.
+    pair
+        Whether the file is the header of a pair of files, and the image is in the other one. Then
+        the caller compares the layout with the other file.
 
     Returns
     -------
@@ -123,6 +127,8 @@ def read_header(file: CheckedFile) -> tuple[Any, Layout]:
             f"damaged: it ends within its header, after {len(block):,} bytes",
             Remedy.REPLACE_DAMAGED,
         )
+    if pair and magic in _PAIR:
+        return _read_pair_header(header_class(block, order, check=False), file)
     if magic in _PAIR:
         raise InputError(
             "it is the header of a pair of files, whose image is in an .img file",
@@ -131,16 +137,72 @@ def read_header(file: CheckedFile) -> tuple[Any, Layout]:
     if magic not in _SINGLE:
         kind = "an Analyze header" if order else "no NIfTI header"
         raise InputError(f"it has {kind}", Remedy.SAVE_AS_NIFTI if order else None)
+    if pair:
+        raise InputError("it holds its image itself, and is no header of a pair of files")
     header = header_class(block, order, check=False)
-    layout = _layout(header)
+    layout = _layout(header, header.sizeof_hdr + 4)
     file.check_declared(layout.offset + layout.size)
     _read_extensions(header, file.read(layout.offset - len(block)))
     _check(header)
     return header, layout
 
 
-def _layout(header: Any) -> Layout:
-    """Return shape, type and place of the values, as far as they are possible."""
+def _read_pair_header(header: Any, file: CheckedFile) -> tuple[Any, Layout]:
+    """Read what follows the header of a pair of files; a result is a single file."""
+    layout = _layout(header, 0)
+    header["magic"] = _SINGLE[_PAIR.index(header["magic"].item().ljust(4, b"\0")[:4])]
+    header["vox_offset"] = 0
+    _read_extensions(header, file.rest())
+    _check(header)
+    return header, layout
+
+
+def is_analyze(block: bytes) -> bool:
+    """Return whether a header of 348 bytes is one of Analyze 7.5, from which NIfTI comes."""
+    sizes = (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big"))
+    return _SIZES[0] in sizes and block[344:348] not in _SINGLE + _PAIR
+
+
+def read_analyze_header(block: bytes) -> tuple[Any, Layout, float]:
+    """Read a header of Analyze 7.5 or SPM 99.
+
+    Parameters
+    ----------
+    block
+        The 348 bytes of the header.
+
+    Returns
+    -------
+    header
+        The same as a header of NIfTI; shape, voxel size, dtype and description are kept.
+    layout
+        Where the values are in the other file of the pair.
+    scale
+        Scale factor of SPM, from stored numbers to real values; 1 without one.
+    """
+    nibabel = require("nibabel", "Analyze files")
+    order = "<" if int.from_bytes(block[:4], "little") == _SIZES[0] else ">"
+    analyze = nibabel.Spm99AnalyzeHeader(block, order, check=False)
+    layout = _layout(analyze, 0)
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(layout.shape)
+    header.set_data_dtype(layout.dtype)
+    header["pixdim"][1:] = analyze["pixdim"][1:]
+    header["descrip"] = analyze["descrip"]
+    scale = float(analyze["scl_slope"])
+    return header, layout, scale if math.isfinite(scale) and scale else 1.0
+
+
+def _layout(header: Any, smallest: int) -> Layout:
+    """Return shape, type and place of the values, as far as they are possible.
+
+    Parameters
+    ----------
+    header
+        The header.
+    smallest
+        First byte at which the values can begin.
+    """
     count = int(header["dim"][0])
     if not 1 <= count <= 7:
         raise InputError(f"damaged: its header declares {count} axes, and NIfTI has 1 to 7")
@@ -156,13 +218,12 @@ def _layout(header: Any) -> Layout:
     if dtype.itemsize == 0:
         raise InputError(f"its header declares the data type {code}, which cannot be read")
     offset = float(header["vox_offset"])
-    smallest = header.sizeof_hdr + 4
     if not (math.isfinite(offset) and offset >= smallest and offset == int(offset)):
         raise InputError(
             f"damaged: its header declares that the image begins at byte {offset:g}, "
             f"and the header takes {smallest} bytes"
         )
-    if int(header["intent_code"]) in _CIFTI:
+    if "intent_code" in header and int(header["intent_code"]) in _CIFTI:
         raise InputError("it is a CIFTI file, which is no volume")
     line_ends = header["eol_check"].tolist() if "eol_check" in header else None
     if line_ends not in (None, [0] * 4, [13, 10, 26, 10]):
@@ -310,7 +371,7 @@ def _affine_of(
     if int(header["qform_code"]) and sizes_are_known:
         candidates.append(("qform", _qform(header)))
     for name, matrix in candidates:
-        affine = _completed(np.asarray(matrix, np.float64), shape)
+        affine = completed(np.asarray(matrix, np.float64), shape)
         if affine is None:
             notes.append(f"Its {name} maps voxels to no volume and is ignored.")
             continue
@@ -335,22 +396,3 @@ def _qform(header: Any) -> NDArray[np.float64]:
     for name in names:
         header[name] /= max(1.0, length)
     return np.asarray(header.get_qform(), np.float64)
-
-
-def _completed(affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """Return an affine that can be inverted; ``None`` without one.
-
-    An axis of one sample may have no direction; it gets one that is orthogonal to the others.
-    """
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all():
-        return None
-    for i in range(3):
-        if lengths[i] == 0 and (i >= len(shape) or shape[i] == 1):
-            normal = np.cross(affine[:3, (i + 1) % 3], affine[:3, (i + 2) % 3])
-            length = np.linalg.norm(normal)
-            affine[:3, i] = normal / length if length else 0.0
-            lengths[i] = 1.0
-    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < SAME_GRID:
-        return None
-    return affine

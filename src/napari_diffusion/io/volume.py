@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
-from napari_diffusion.core.errors import MissingLibraryError
+from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy
 from napari_diffusion.io.compressed import check_memory
 
 #: Letters of axes of unknown kind: I for pages of a plain TIFF, Q for leading axes of an array.
@@ -140,6 +140,11 @@ class Format:
     members_of
         ``members_of(path)`` returns the files of the set to which a file belongs, empty for a file
         that is an image by itself. It reads no pixels. ``None`` where each file is an image.
+    results
+        Suffix of a result for each suffix that is only read; the key ``""`` is for files without a
+        suffix of the format.
+    reads_folder
+        Whether ``read`` also takes a folder, whose files together are one image.
     """
 
     name: str
@@ -151,9 +156,21 @@ class Format:
     keeps: str = "axes, voxel size and unit"
     read_metadata: Callable[[Path], Volume] | None = None
     members_of: Callable[[Path], tuple[Path, ...]] | None = None
+    results: Mapping[str, str] = field(default_factory=dict)
+    reads_folder: bool = False
 
 
-def require(library: str, purpose: str) -> Any:
+def only_read(name: str) -> InputError:
+    """Return the error about a result in a format that is only read."""
+    return InputError(f"{name} files are read, not written", Remedy.WRITE_ANOTHER_FORMAT)
+
+
+def refuse_to_write(path: Path, data: Array, like: Volume, recipe: str) -> None:
+    """Refuse to write: the ``write`` of a format that is only read."""
+    raise only_read("such")
+
+
+def require(library: str, purpose: str, extra: str = "io") -> Any:
     """Import an optional library.
 
     Parameters
@@ -162,6 +179,8 @@ def require(library: str, purpose: str) -> Any:
         Name of the module.
     purpose
         What the library is needed for, as the plural subject of the message: "NIfTI files".
+    extra
+        Extra of this package that installs the library.
 
     Raises
     ------
@@ -172,7 +191,7 @@ def require(library: str, purpose: str) -> Any:
         return import_module(library)
     except ImportError:
         raise MissingLibraryError(
-            f'{purpose} need the library {library}: pip install "napari-diffusion[io]".'
+            f'{purpose} need the library {library}: pip install "napari-diffusion[{extra}]".'
         ) from None
 
 

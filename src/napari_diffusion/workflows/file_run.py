@@ -161,7 +161,7 @@ class FileRun:
         self, progress: Callable[[float], object] | None = None, cancel: CancelEvent | None = None
     ) -> State:
         """Run and return the last state, which holds the result."""
-        return run_to_end(self.problem, self.options.execution, progress, cancel)
+        return run_to_end(self.problem, self.options.execution, progress, cancel, self.plan)
 
     def notes_after(self, state: State) -> tuple[str, ...]:
         """Return sentences on a finished run: how many hot and dead voxels were replaced."""
@@ -342,7 +342,9 @@ def one_of_each_set(files: Sequence[Path]) -> list[Path]:
 
 
 def targets_of(sources: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the path of the result of each file: the same name in another folder.
+    """Return the path of the result of each file: its name in another folder.
+
+    A format that is only read has results with another suffix.
 
     Raises
     ------
@@ -354,7 +356,7 @@ def targets_of(sources: Sequence[Path], folder: Path) -> list[Path]:
         raise InputError(
             f"the results would replace the images in {folder}", Remedy.CHOOSE_ANOTHER_FOLDER
         )
-    return [folder / source.name for source in sources]
+    return [folder / io.result_name(source) for source in sources]
 
 
 def _text(name: str) -> str:
