@@ -293,6 +293,52 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     assert result.visible
 
 
+def test_additive_preview_in_3d_keeps_the_other_channels(open_widget, qtbot, preferences):
+    """In 3-D view the preview is a box, or a plane; the other channel is as before."""
+    preferences[0] = Preferences(preview=64)
+    rng = np.random.default_rng(0)
+    volume = np.where(np.arange(24) < 12, 80.0, 160.0) + rng.normal(0, 12, (24, 24, 24))
+    viewer, gui = open_widget()
+    source, other = viewer.add_image(
+        np.stack([volume, volume[::-1, ::-1, ::-1]]).astype(np.float32),
+        channel_axis=0,
+        name=["green", "magenta"],
+        contrast_limits=[(50, 220)] * 2,
+        colormap=["green", "magenta"],
+        blending="additive",
+    )
+    gui.native.window().show()
+    qtbot.waitExposed(canvas_of(gui))
+    viewer.dims.ndisplay = 3
+    gui.form.layer.value = source
+    wait_until_settled(qtbot, gui)
+    original = picture(viewer)
+    section = gui.sections[PreviewSection]
+    section.show.value = True
+    wait_for_preview(qtbot, gui)
+    layer = section.overlay.layer
+    assert layer.data.shape == volume.shape  # the original is around the box
+    assert section.overlay.part.region == (slice(4, 20),) * 3
+    assert layer.blending == "additive"
+    assert other.visible
+    assert not source.visible
+    shown = picture(viewer)
+    assert np.array_equal(shown[..., 0], original[..., 0])
+    assert difference(shown[..., 1], original[..., 1]) > 0.5
+    # The edges of the box are bright, its faces are not.
+    bright = layer.data == source.contrast_limits[1]
+    assert bright[3, 3, 4:20].all()
+    assert not bright[3, 4:20, 4:20].any()
+    section.cut.value = 0
+    wait_for_preview(qtbot, gui)
+    assert section.overlay.layer.data.shape == (1, 24, 24)
+    assert section.overlay.layer.blending == "additive"
+    assert np.array_equal(picture(viewer)[..., 0], original[..., 0])
+    section.show.value = False
+    assert source.visible
+    assert np.array_equal(picture(viewer), original)
+
+
 def test_hidden_original_is_shown_again_when_its_preview_ends(show, qtbot, flat):
     _, gui, section, source, _ = show(flat, blending="additive")
     assert not source.visible

@@ -12,6 +12,7 @@ from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.region import region_of
 from napari_diffusion.ui.qt.layout import NO_MARGINS, keep_narrow
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.viewer_part import ViewerPart
 
 WHOLE = "whole image"
 TIP = (
@@ -22,15 +23,8 @@ TIP = (
 _EVENTS = ("data", "scale", "units", "translate", "rotate", "shear", "affine")
 
 
-class RegionChoice(Container):  # type: ignore[type-arg]
+class RegionChoice(ViewerPart, Container):  # type: ignore[type-arg]
     """A combo box of the Shapes layers; it is hidden while the viewer has none.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    fail
-        Shows an error.
 
     Attributes
     ----------
@@ -39,11 +33,11 @@ class RegionChoice(Container):  # type: ignore[type-arg]
     """
 
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
-        self._viewer, self.fail = viewer, fail
+        ViewerPart.__init__(self, viewer, fail)
         self._followed: Any = None
         self.layer = ComboBox(choices=self._choices, label="Region", tooltip=TIP, nullable=False)
         keep_narrow(self.layer)
-        super().__init__(widgets=[self.layer])
+        Container.__init__(self, widgets=[self.layer])
         self.margins = NO_MARGINS
         self.layer.changed.connect(self._follow)
         self._update()

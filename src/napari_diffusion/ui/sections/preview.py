@@ -125,6 +125,7 @@ class PreviewSection(Section):
         grid(viewer).events.enabled.connect(self._view_changed)
         self.context.settings_changed.connect(self._update_button)
         self.context.suggestion_changed.connect(self._measured)
+        self.context.refused.connect(self._drop_refusal)
         self._view_changed()
         self._update_button()
         self._switch()
@@ -238,9 +239,8 @@ class PreviewSection(Section):
             return
         if not isinstance(state, Shown):
             self._compile_timer.stop()
-            if self.context.layer is None:
-                state = ""  # the widget says that an image is needed
             self._set_status(state if isinstance(state, str) else screen_message(state))
+            self._drop_refusal()
             return
         is_draft = state.preview.refine is not None
         place, seconds = self._place_of(state.part), state.preview.seconds
@@ -268,6 +268,12 @@ class PreviewSection(Section):
         """Drop the note on starting values once the image is measured."""
         if self._describe is not None:
             self.status.value = self._describe()
+
+    @slot
+    def _drop_refusal(self) -> None:
+        """Leave out an error that the line above Run shows."""
+        if self.status.value and self.status.value == self.context.refusal:
+            self._set_status("")
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text
