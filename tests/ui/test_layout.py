@@ -196,6 +196,18 @@ def test_result_card_fits_and_moves_no_control(open_widget, preview_at_opening, 
     assert places == before[0]
 
 
+def test_suggestion_of_the_gaussian_width_moves_no_control(on_screen, qtbot):
+    _, gui = on_screen("Isotropic diffusion")
+    controls = [gui.sections[PreviewSection].compare, gui.form.suggest]
+    controls += [gui.drawers[OUTPUTS], gui.drawers[EXPERT]]
+    before = [place_of(control) for control in controls]
+    gui.form.suggest.native.click()
+    settle(qtbot, gui)
+    assert gui.form.effect.value
+    assert gui.drawers[FINE_TUNE].native.isVisible()
+    assert [place_of(control) for control in controls] == before
+
+
 def test_text_has_the_height_of_its_lines(on_screen, qtbot):
     _, gui = on_screen()
     label = gui.header.sentence.native

@@ -108,7 +108,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
         self.samples = SampleButtons(napari_viewer, self.panel.fail)
-        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
+        # Fine-tune of the isotropic widget appears with a suggestion: nothing is below it.
+        drawers = (*DRAWERS[1:], FINE_TUNE) if self.isotropic else DRAWERS
+        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in drawers}
         content: Container[Any] = Container(
             widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
@@ -137,7 +139,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.native.layout().indexOf(self.scroll), self.explain, 1
         )
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
-        content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
+        content.insert(content.index(self.form) + 1, preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
         self._plans = ReplaceableTask()
         self.card.ended.connect(self.panel.end_outcome)

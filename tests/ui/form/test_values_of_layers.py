@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QDockWidget, QLabel
 import napari_diffusion as nd
 from helpers.viewer import WAIT, wait_for_go, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.form.smoothing_amount import TIME
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.run import settings, starting_values
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.values.layer_values import memory
@@ -260,7 +261,7 @@ def test_a_widget_measures_when_it_is_on_screen_again(
     elif how == "hidden":
         dock.hide()
     else:
-        window.tabifyDockWidget(dock, other)
+        window.tabifyDockWidget(dock, bare(other))
         other.raise_()
     viewer.add_image(noisy, name="later")
     wait_until_settled(qtbot, gui)

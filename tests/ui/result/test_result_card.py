@@ -83,7 +83,7 @@ def test_status_does_not_announce_a_result_that_is_gone(filtered, press_run, qtb
     else:
         viewer.layers.remove({"result": result, "source": source, "other": other}[gone])
     wait_until_settled(qtbot, widget)
-    expected = {"undo": f"Undone: {result.name} was removed.", "other": announced}
+    expected = {"undo": f"Removed by Undo: {result.name}.", "other": announced}
     assert widget.panel.status.value == expected.get(gone, "")
     if gone != "source":
         viewer.layers.selection.active = source
@@ -102,7 +102,7 @@ def test_undo_of_a_batch_names_all_its_results(open_alone, qtbot, noisy):
     names = [layer.name for layer in viewer.layers[2:]]
     widget.card.undo.native.click()
     assert list(viewer.layers) == layers
-    assert widget.panel.status.value == f"Undone: {names[0]}, {names[1]} was removed."
+    assert widget.panel.status.value == f"Removed by Undo: {names[0]}, {names[1]}."
 
 
 def test_undo_during_another_run_leaves_its_status(filtered, qtbot, fake_run):

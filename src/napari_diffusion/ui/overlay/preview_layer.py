@@ -109,9 +109,11 @@ class PreviewOverlay(Overlay):
         compute = self._compute
 
         def work(control: TaskControl) -> PreviewImage:
+            around = None
             if plane is not None:
                 original = np.asarray(settings.image[plane.region])
-                self._surroundings = _Surroundings(settings.image, plane, original)
+                around = _Surroundings(settings.image, plane, original)
+            self._surroundings = around
             return compute(settings, part, control)
 
         return work

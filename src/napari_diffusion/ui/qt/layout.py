@@ -195,7 +195,7 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
     model.setSizePolicy(policy)
     model.setFixedWidth(0)
     model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    row.native.layout().insertWidget(0, model)
+    row.native.layout().addWidget(model)  # a first widget would move the others to the right
     model.hide()
 
 

@@ -30,7 +30,7 @@ REPLACE_TIP = "The next run on the same image replaces this result. Undo does no
 NO_IMAGE = "The image of this layer has changed since the run; run again for a residual."
 MEASURING = "Measuring what was removed…"
 NO_SOURCE = "The original is not in the viewer any more."
-UNDONE = "Undone: {} was removed."
+UNDONE = "Removed by Undo: {}."
 HAS_RESIDUAL = "The residual is in the viewer: {}"
 
 
