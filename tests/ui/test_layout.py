@@ -208,6 +208,20 @@ def test_suggestion_of_the_gaussian_width_moves_no_control(on_screen, qtbot):
     assert [place_of(control) for control in controls] == before
 
 
+@BOTH
+def test_sentence_on_the_effect_moves_no_control(on_screen, name):
+    _, gui = on_screen(name)
+    sentence = gui.form.effect or gui.form.strength.sentence
+    compare, places = gui.sections[PreviewSection].compare, set()
+    longest = "Removes about 0.9 of the noise; faint detail smaller than about 0.79 µm goes too."
+    for text in ("", "Removes half of the noise.", longest):
+        sentence.value = text
+        for _ in range(5):
+            QApplication.processEvents()
+        places.add(place_of(compare))
+    assert len(places) == 1
+
+
 def test_text_has_the_height_of_its_lines(on_screen, qtbot):
     _, gui = on_screen()
     label = gui.header.sentence.native

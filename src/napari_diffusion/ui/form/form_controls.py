@@ -29,7 +29,7 @@ from napari_diffusion.ui.qt.layout import (
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.viewer_part import ViewerPart
 from napari_diffusion.ui.structures.picker import StructurePicker
-from napari_diffusion.ui.values.strength import StrengthControl
+from napari_diffusion.ui.values.strength import THREE_LINES, StrengthControl
 
 
 class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
@@ -121,7 +121,7 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
             parts = (self.reduction, self.suggest)
             row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
             effect = bare_container(self.effect, layout="horizontal", labels=False, label=" ")
-            reserve_height(effect, QLabel("\n"))  # what is below stays in place
+            reserve_height(effect, QLabel(THREE_LINES))  # what is below stays in place
             self.strength_place = bare_container(self.amount, row, effect)
             put_label_above(effect)
             self.value_rows = bare_container()
