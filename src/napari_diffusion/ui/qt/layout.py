@@ -182,6 +182,8 @@ def heading(text: str, tooltip: str = "") -> Label:
 def reserve_height(row: Container[Any], model: QWidget) -> None:
     """Make a horizontal container always as high as a widget, whatever it shows.
 
+    Lines of text begin at its top: the first one stays in place when others follow.
+
     Parameters
     ----------
     row
@@ -195,6 +197,9 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
     model.setSizePolicy(policy)
     model.setFixedWidth(0)
     model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    if isinstance(model, QLabel):
+        for label in row.native.findChildren(QLabel):
+            label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     row.native.layout().addWidget(model)  # a first widget would move the others to the right
     model.hide()
 
