@@ -94,7 +94,7 @@ def test_result_of_a_higher_threshold_is_smoother(step):
 
 def test_profile_crosses_regions_away_from_the_border():
     values = np.zeros((40, 48), np.float32)
-    values[1, ::2], values[18:22, 24:] = 1000.0, 400.0  # a border of the sensor, and an object
+    values[1, 24:], values[18:22, 24:] = 3000.0, 400.0  # a border of the sensor, and an object
     assert 16 <= figures.telling_row(values) < 24
 
 
