@@ -199,6 +199,9 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
     model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     if isinstance(model, QLabel):
         for label in row.native.findChildren(QLabel):
+            # Qt would indent the text from the top, too.
+            label.setIndent(0)
+            label.setContentsMargins(label.fontMetrics().horizontalAdvance("x") // 2, 0, 0, 0)
             label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     row.native.layout().addWidget(model)  # a first widget would move the others to the right
     model.hide()

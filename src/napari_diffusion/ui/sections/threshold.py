@@ -161,11 +161,11 @@ class ThresholdSection(Section):
             return
         try:
             settings = self.context.settings()
+            voxel = position(self.context.viewer, self.context.layer)
         except (TypeError, ValueError):
             self._queue.drop()
             self._forget_gradients()  # the line above Run says what is wrong
             return
-        voxel = position(self.context.viewer, self.context.layer)
         geometry, sigma = settings.geometry, getattr(settings.model, "sigma", 0.0)
         frame = None
         if voxel is not None:
