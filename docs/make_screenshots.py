@@ -384,6 +384,8 @@ def take_directions() -> None:
     widget.drawers[OUTPUTS].open = False
     viewer.reset_view()
     wait_until_idle(widget)
+    widget.scroll.verticalScrollBar().setValue(0)  # the drawer was scrolled into view
+    wait_until()
     save(docked.window(), "directions.png")
     viewer.close()
 

@@ -1,5 +1,7 @@
 """The first screen in a visible window: nothing moves, jumps, is cut or changes by accident."""
 
+import threading
+
 import numpy as np
 import pytest
 from npe2 import PluginManifest
@@ -18,11 +20,19 @@ from qtpy.QtWidgets import (
 
 import napari_diffusion as nd
 from helpers.paths import ROOT
-from helpers.viewer import WAIT, start_run, wait_until_ended, wait_until_settled
+from helpers.viewer import (
+    WAIT,
+    start_run,
+    wait_for_preview,
+    wait_until_ended,
+    wait_until_settled,
+)
 from napari_diffusion.ui.qt.layout import tab_stops
 from napari_diffusion.ui.run.status import Status, StatusKind
+from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.structures.table import CELLS
 from napari_diffusion.ui.widget import DRAWERS, EXPERT, FINE_TUNE, OUTPUTS
+from napari_diffusion.workflows import outputs
 
 BOTH = pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
 
@@ -152,6 +162,75 @@ def test_content_does_not_jump_while_the_status_changes(on_screen):
     assert places() == before
 
 
+@BOTH
+def test_result_card_fits_and_moves_no_control(open_widget, preview_at_opening, qtbot, name):
+    preview_at_opening()
+    viewer, gui = open_widget(name)
+    window = gui.root_native_widget.window()
+    window.resize(1280, 800)
+    window.show()
+    viewer.open_sample("napari-diffusion", "confocal")
+    settle(qtbot, gui)
+    wait_for_preview(qtbot, gui)
+    controls = [gui.header, gui.form.layer, gui.form.table.change, gui.form.strength_place]
+    controls += [gui.sections[PreviewSection].compare, *gui.drawers.values()]
+    controls = [control for control in controls if control.native.isVisible()]
+
+    def note():
+        for _ in range(5):
+            QApplication.processEvents()
+        return [place_of(control) for control in controls], gui.scroll.verticalScrollBar().maximum()
+
+    before = note()
+    assert before[1] == 0
+    gui.panel.button.native.click()
+    wait_until_ended(qtbot, gui)
+    settle(qtbot, gui)
+    assert gui.card.native.isVisible()
+    assert "Removed: standard deviation" in gui.card.text.value
+    assert note() == before  # all of it is visible, without scrolling
+    # Where there is too little room for all, nothing moves either.
+    gui.card.text.value = gui.card.text.value * 3
+    places, hidden = note()
+    assert hidden > 0
+    assert places == before[0]
+
+
+def test_suggestion_of_the_gaussian_width_moves_no_control(on_screen, qtbot):
+    _, gui = on_screen("Isotropic diffusion")
+    controls = [gui.sections[PreviewSection].compare, gui.form.suggest]
+    controls += [gui.drawers[OUTPUTS], gui.drawers[EXPERT]]
+    before = [place_of(control) for control in controls]
+    gui.form.suggest.native.click()
+    settle(qtbot, gui)
+    assert gui.form.effect.value
+    assert gui.drawers[FINE_TUNE].native.isVisible()
+    assert [place_of(control) for control in controls] == before
+
+
+@BOTH
+def test_sentence_on_the_effect_moves_no_control(on_screen, name):
+    _, gui = on_screen(name)
+    sentence = gui.form.effect or gui.form.strength.sentence
+    compare, places = gui.sections[PreviewSection].compare, set()
+    longest = "Removes about 0.9 of the noise; faint detail smaller than about 0.79 µm goes too."
+    for text in ("", "Removes half of the noise.", longest):
+        sentence.value = text
+        for _ in range(5):
+            QApplication.processEvents()
+        places.add(place_of(compare))
+    assert len(places) == 1
+
+
+def test_text_has_the_height_of_its_lines(on_screen, qtbot):
+    _, gui = on_screen()
+    label = gui.header.sentence.native
+    line = label.fontMetrics().lineSpacing()
+    assert label.heightForWidth(label.width()) < 1.5 * line
+    content = gui.scroll.widget()
+    assert content.minimumSizeHint().height() <= content.heightForWidth(content.width())
+
+
 def wheel(native):
     """Turn the mouse wheel over a widget: Qt offers it to the parents until one accepts it."""
     middle = QPointF(native.rect().center())
@@ -249,19 +328,53 @@ def test_error_is_shown_once(on_screen, qtbot, monkeypatch):
     shown = []
     monkeypatch.setattr(notifications, "show_error", shown.append)
     _, gui = on_screen()
+    gui.sections[PreviewSection].show.value = True
+    gui.drawers[FINE_TUNE].open = True
+    wait_for_preview(qtbot, gui)
     for row in gui.form.table.rows:
         row.smooth.value = False
+    wait_for_preview(qtbot, gui)
     settle(qtbot, gui)
     sentence = "Check at least one axis to smooth along."
     assert gui.panel.status.value == sentence
     gui.panel.button.native.click()
     settle(qtbot, gui)
     assert gui.panel.failed
-    labels = [label.text() for label in gui.panel.native.findChildren(QLabel)]
+    labels = [label.text() for label in gui.native.findChildren(QLabel)]
     assert [*labels, *shown].count(sentence) == 1
     gui.form.table.rows[-1].smooth.value = True
-    qtbot.waitUntil(lambda: "MB" in gui.panel.plan.value or "kB" in gui.panel.plan.value)
+    qtbot.waitUntil(lambda: "B" in gui.panel.plan.value, timeout=WAIT)  # as in MB
     assert gui.panel.status.value != sentence
+
+
+@pytest.mark.parametrize("plan_first", [True, False])
+def test_error_of_the_engine_is_shown_once(on_screen, qtbot, monkeypatch, plan_first):
+    """Plan and preview find it, each in a thread of its own; either may be the first."""
+    _, gui = on_screen()
+    first = threading.Event()
+    real = outputs.plan_run
+
+    def plan(*args):
+        if not plan_first:
+            first.wait(60)
+        return real(*args)
+
+    monkeypatch.setattr(outputs, "plan_run", plan)
+    section = gui.sections[PreviewSection]
+    gui.form.amount.number.value = 1e6  # far more than 100 000 steps
+    if plan_first:
+        qtbot.waitUntil(lambda: bool(gui.panel.refusal), timeout=WAIT)
+        section.show.value = True
+    else:
+        section.show.value = True
+        qtbot.waitUntil(lambda: "steps" in section.status.value, timeout=WAIT)
+    first.set()
+    qtbot.waitUntil(lambda: bool(gui.panel.refusal), timeout=WAIT)
+    wait_for_preview(qtbot, gui)
+    settle(qtbot, gui)
+    labels = [label.text() for label in gui.native.findChildren(QLabel)]
+    assert labels.count(gui.panel.refusal) == 1
+    assert section.status.value == ""
 
 
 def test_error_off_the_screen_is_a_notification(on_screen, monkeypatch):
@@ -293,7 +406,7 @@ def test_no_text_is_cut_at_first_nor_with_a_scroll_bar(on_screen, qtbot, name):
     for drawer in (FINE_TUNE, OUTPUTS, EXPERT):
         gui.drawers[drawer].open = True
     settle(qtbot, gui)
-    assert gui.scroll.verticalScrollBar().isVisible()
+    assert gui.scroll.verticalScrollBar().maximum() > 0
     cut = []
     for native in gui.native.findChildren(QAbstractSpinBox):
         if native.isVisible():

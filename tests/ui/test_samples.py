@@ -5,6 +5,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 
+from helpers.viewer import WAIT
 from napari_diffusion.ui import samples
 from napari_diffusion.ui.widget import AnisotropicDiffusion
 
@@ -89,15 +90,15 @@ def test_accepting_after_the_window_was_closed_does_nothing(make_napari_viewer, 
 
 def test_buttons_open_the_samples_while_no_image_is_open(open_alone, qtbot):
     viewer, widget = open_alone()
-    qtbot.waitUntil(lambda: not widget.pending)
+    qtbot.waitUntil(lambda: not widget.pending, timeout=WAIT)
     assert not widget.samples.native.isHidden()
     widget.samples.buttons["confocal"].native.click()
-    qtbot.waitUntil(lambda: widget.samples.native.isHidden())
+    qtbot.waitUntil(lambda: widget.samples.native.isHidden(), timeout=WAIT)
     assert widget.form.layer.value is viewer.layers["confocal"]
     assert viewer.dims.current_step[0] == 20
     viewer.layers.clear()
     widget.reset_choices()
-    qtbot.waitUntil(lambda: not widget.samples.native.isHidden())
+    qtbot.waitUntil(lambda: not widget.samples.native.isHidden(), timeout=WAIT)
 
 
 @pytest.mark.parametrize("name", NAMES[:3])

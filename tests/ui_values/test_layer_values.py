@@ -1,5 +1,6 @@
 """Values of layers: memory, units, and what a run uses. They need no display."""
 
+import dataclasses
 import gc
 import weakref
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
 from napari_diffusion.ui.values.layer_values import (
     TIME,
     LayerMemory,
@@ -75,6 +77,27 @@ def test_values_are_returned_in_the_unit_of_the_screen():
     assert memory.of(layer, False, "pixel").of(nd.PeronaMalik).own[TIME] == pytest.approx(3e6)
 
 
+def test_a_suggestion_is_converted_with_its_layer_once(suggestion):
+    memory, layer, image = LayerMemory(), Layer(), np.zeros(3)
+    values = memory.of(layer, False, "µm").of(nd.PeronaMalik)
+    values.measured = Measured(suggestion, (), weak_reference(image), True)
+    for _ in range(2):
+        again = memory.of(layer, False, "nm")
+        measured = again.of(nd.PeronaMalik).measured
+        assert again.unit == "nm"
+        assert measured.suggestion.model.kappa == pytest.approx(suggestion.model.kappa / 1000)
+        assert measured.suggestion.time == pytest.approx(suggestion.time * 1e6)
+        assert measured.holds_for(image, ())
+
+
+def test_adopted_values_are_a_copy():
+    before, new = LayerValues("pixel"), LayerValues("pixel")
+    before.of(nd.PeronaMalik).own["kappa"] = 5.0
+    new.adopt(before)
+    new.of(nd.PeronaMalik).own["kappa"] = 7.0
+    assert before.of(nd.PeronaMalik).own == {"kappa": 5.0}
+
+
 def test_only_an_unknown_layer_adopts_values_set_before_it(suggestion):
     before, new, known = LayerValues("pixel"), LayerValues("pixel"), LayerValues("pixel")
     before.of(nd.PeronaMalik).own["kappa"] = 5.0
@@ -107,6 +130,17 @@ def test_a_suggestion_in_another_unit_is_the_same_amount_of_smoothing(suggestion
         assert new.time == pytest.approx(old.time * 1e6, rel=1e-3)  # times have four digits
         assert new.noise_left == pytest.approx(old.noise_left, rel=1e-3)
         assert "µm" not in new.effect
+
+
+def test_the_effect_names_lengths_in_the_unit_of_the_screen(suggestion):
+    faint = suggestion.scale.recommended._replace(noise_share=0.0)
+    scale = dataclasses.replace(suggestion.scale, recommended=faint)
+    shown = dataclasses.replace(suggestion, scale=scale, effect=scale.effect(faint))
+    assert "µm" in shown.effect
+    converted = in_unit(shown, "nm", 1000.0)
+    width = FWHM * equivalent_sigma(faint.time) * 1000
+    assert f"{width:.2g} nm" in converted.effect
+    assert f"{width:.2g} nm" in converted.scale.effect(converted.scale.recommended)
 
 
 def test_a_fixed_amount_has_no_strength():

@@ -1,5 +1,7 @@
 """The logarithmic scale of a slider."""
 
+import math
+
 import pytest
 
 from napari_diffusion.ui.values.log_scale import RATIO, STEPS, LogScale
@@ -17,6 +19,17 @@ def test_the_centre_is_in_the_middle_and_steps_have_equal_ratios():
 def test_position_and_value_are_inverse():
     scale = LogScale.around(0.0037)
     assert [scale.position(scale.value(k)) for k in range(STEPS + 1)] == list(range(STEPS + 1))
+
+
+def test_the_closest_position_has_a_value_of_three_digits():
+    scale = LogScale.around(math.pi)
+    for k in range(STEPS + 1):
+        value = scale.value(k)
+        assert value == float(f"{value:.3g}")
+    step = RATIO ** (2 / STEPS)
+    middle = scale.low * step**100
+    assert scale.position(middle * step**0.4) == scale.position(middle * step**-0.4) == 100
+    assert scale.position(middle * step**0.6) == 101
 
 
 @pytest.mark.parametrize("value", [1e-12, 1e12, 0.0, -1.0])

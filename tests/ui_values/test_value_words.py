@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import types
 
 import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.models import parameters
 from napari_diffusion.ui.values.value_state import ValueState, state_of
 from napari_diffusion.ui.values.words import (
@@ -15,7 +17,9 @@ from napari_diffusion.ui.values.words import (
     MEASURING,
     NO_IMAGE,
     OWN_VALUES,
+    TRYING_MODELS,
     care_of,
+    label_of,
     numbers_and_method,
     plain_paragraph,
     strength_text,
@@ -86,6 +90,52 @@ def test_a_careful_choice_says_that_it_is_on_purpose(suggestion):
     assert strength_text(weak, False, False).text == care_of(weak)
     strong = dataclasses.replace(weak, strength=1.0)
     assert strength_text(strong, False, False).text == f"{care_of(weak)} {FOR_MORE}"
+
+
+@pytest.mark.parametrize(("noise_left", "careful"), [(0.89, False), (0.91, True)])
+def test_a_choice_is_careful_where_nearly_all_noise_is_left(suggestion, noise_left, careful):
+    assert bool(care_of(dataclasses.replace(suggestion, noise_left=noise_left))) is careful
+
+
+def test_the_reason_for_care_is_that_of_the_noise(suggestion):
+    weak = dataclasses.replace(suggestion, noise_left=0.99)
+    plain = "stronger smoothing would remove more detail than noise"
+    assert plain in care_of(with_noise(weak, correlations=(), origin="detail"))
+    undecided = {"correlations": ((0.5,), (0.5,)), "origin": "undecided", "other_sigma": 0.0}
+    assert "more like detail" in care_of(with_noise(weak, **undecided))
+    fixed = strength_text(dataclasses.replace(weak, scale=None), False, False).text
+    assert fixed == f"{weak.effect} {FIXED_AMOUNT}"
+
+
+def test_an_automatic_choice_names_its_model(suggestion):
+    assert strength_text(None, True, False, automatic=True).text == TRYING_MODELS
+    for own in (True, False):
+        text = strength_text(suggestion, False, own, automatic=True).text
+        assert text.startswith("Chosen for this image: Perona-Malik. ")
+    assert "Chosen" not in strength_text(suggestion, False, False).text
+
+
+def test_labels_are_the_words_before_the_colon_of_the_help():
+    def parameter(doc, label=""):
+        return types.SimpleNamespace(doc=doc, label=label, name="some_name")
+
+    assert label_of(parameter("Edge threshold: the gradient.")) == "Edge threshold"
+    assert label_of(parameter("Edge threshold: the gradient.", "κ")) == "κ"
+    assert label_of(parameter("The gradient.")) == "Some name"
+
+
+def test_warnings_and_reasons_are_whole(suggestion):
+    noted = dataclasses.replace(suggestion, warnings=("It is dark.",))
+    lines = numbers_and_method(noted, "µm").splitlines()
+    assert lines[0] == "Please note: It is dark."
+    endings = [reason.partition(": ")[2] for reason in suggestion.reasons]
+    assert any(endings)
+    for line, ending in zip(lines[1:], endings, strict=True):
+        assert line.endswith(ending)
+    sigma = equivalent_sigma(suggestion.time)
+    assert f"at most a Gaussian of σ {sigma:.3g} µm: " in "\n".join(lines)
+    weak = dataclasses.replace(suggestion, noise_left=0.99)
+    assert plain_paragraph(weak, []) == f"{weak.summary} {care_of(weak)}"
 
 
 def test_the_explanation_says_which_values_it_is_not_about(suggestion):

@@ -48,11 +48,14 @@ class Context:
         labels.
     suggestion_changed
         Signal: `suggestion` or `measuring` may have changed.
+    refused
+        Signal: `refusal` has changed.
     """
 
     settings_changed = Signal()
     layer_changed = Signal()
     suggestion_changed = Signal()
+    refused = Signal()
 
     def __init__(
         self, viewer: Any, form: Form, panel: RunPanel, card: ResultTarget, native: Any
@@ -87,6 +90,11 @@ class Context:
     def measuring(self) -> bool:
         """Whether the values on screen are not known yet: the image is being measured."""
         return self._form.values.measuring
+
+    @property
+    def refusal(self) -> str:
+        """Why the settings cannot be run, if the line above Run says so; else empty."""
+        return self._panel.refusal
 
     @property
     def region_choice(self) -> RegionChoice:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QSizePolicy
 
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.viewer_part import ViewerPart
 
 #: Name of the plugin in its manifest.
 PLUGIN = "napari-diffusion"
@@ -26,15 +27,8 @@ BUTTONS = (
 )
 
 
-class SampleButtons(Container):  # type: ignore[type-arg]
+class SampleButtons(ViewerPart, Container):  # type: ignore[type-arg]
     """A hint and one button for each sample.
-
-    Parameters
-    ----------
-    viewer
-        The viewer in which the samples open.
-    fail
-        Shows an error.
 
     Attributes
     ----------
@@ -43,15 +37,14 @@ class SampleButtons(Container):  # type: ignore[type-arg]
     """
 
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
-        self._viewer = viewer
-        self.fail = fail
+        ViewerPart.__init__(self, viewer, fail)
         self.buttons = {}
         for key, text, tooltip in BUTTONS:
             button = self.buttons[key] = PushButton(text=text, tooltip=tooltip)
             button.native.setAccessibleName(f"Open the sample {text}")
             button.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         row = bare_container(*self.buttons.values(), layout="horizontal", labels=False)
-        super().__init__(widgets=[wrapping_label(HINT), row], labels=False)
+        Container.__init__(self, widgets=[wrapping_label(HINT), row], labels=False)
         self.margins = NO_MARGINS
         self.buttons["confocal"].changed.connect(self._open_confocal)
         self.buttons["mri_simulated"].changed.connect(self._open_mri_simulated)

@@ -133,6 +133,12 @@ class SuggestionController:
             self._measurement.drop()
             self._measurement = None
 
+    @slot
+    def come_back(self) -> None:
+        """Measure again: the widget is on a dock again."""
+        self._left = False
+        self.update()
+
     def _leave(self) -> None:
         if self._measurement is not None:
             self._measurement.leave()
@@ -151,9 +157,9 @@ class SuggestionController:
         values = self._form.values
         try:
             settings = self._context.settings()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
             self._leave()
-            values.show(None, False, self._reason(error))
+            values.show(None, False, self._reason())
             return
         basis = basis_of(settings, self._model(settings))
         data = self._form.layer.value.data
@@ -168,8 +174,9 @@ class SuggestionController:
             return
         self._start(settings, basis, measured)
 
-    def _reason(self, error: Exception) -> str:
-        return NO_IMAGE if self._form.layer.value is None else screen_message(error)
+    def _reason(self) -> str:
+        """Return why there is no suggestion for these settings, unless Run says it."""
+        return NO_IMAGE if self._form.layer.value is None else ""
 
     def _model(self, settings: Settings) -> Model | None:
         """Return the model to measure; ``None`` where the suggestion chooses it."""

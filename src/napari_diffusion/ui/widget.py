@@ -18,6 +18,8 @@ from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
+    BAR_WIDTH,
+    MARGIN,
     NO_MARGINS,
     VerticalScrollArea,
     align_labels,
@@ -106,16 +108,21 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
         self.samples = SampleButtons(napari_viewer, self.panel.fail)
-        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
+        # Fine-tune of the isotropic widget appears with a suggestion: nothing is below it.
+        drawers = (*DRAWERS[1:], FINE_TUNE) if self.isotropic else DRAWERS
+        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in drawers}
         content: Container[Any] = Container(
             widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
         content.native.layout().addStretch()
+        content.margins = (MARGIN, MARGIN, MARGIN, 0)
         super().__init__(widgets=[content], labels=False)
         self.margins = NO_MARGINS
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
         self.append(self.panel)
+        # Its right edge is that of the controls above.
+        self.panel.margins = (MARGIN, 0, MARGIN + BAR_WIDTH, MARGIN)
         self.card = ResultCard(napari_viewer, self.panel.fail)
         self.panel.result_place.append(self.card)
         self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
@@ -132,9 +139,10 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.native.layout().indexOf(self.scroll), self.explain, 1
         )
         preview = self.sections[PreviewSection] = PreviewSection(self.context)
-        content.insert(content.index(self.drawers[FINE_TUNE]), preview.box)
+        content.insert(content.index(self.form) + 1, preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
         self._plans = ReplaceableTask()
+        self.card.ended.connect(self.panel.end_outcome)
         self.suggesting = SuggestionController(self.context, self.form, self.panel)
         self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
@@ -143,7 +151,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         if self._page is not None:
             self._page.events.connect(self._preferences_changed)
             self.context.on_close(self._disconnect_page)
-        self._undocked = Undocked(self.native, self._leave)
+        self._had_preview = False
+        self._undocked = Undocked(self.native, self._leave, self._come_back)
         self._update_tab_order()
         commands.register(self)
 
@@ -184,9 +193,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _leave(self) -> None:
-        """End all work when the widget is taken off the screen."""
+        """End all work when the widget is taken off its dock."""
+        # Of the filters for this event, that of the preview follows.
+        self._had_preview = bool(self.sections[PreviewSection].show.value)
         self.panel.leave()
         self.suggesting.leave()
+
+    @slot
+    def _come_back(self) -> None:
+        """Work again, with the preview as it was, when the widget is docked again."""
+        self.suggesting.come_back()
+        self.sections[PreviewSection].show.value = self._had_preview
+        self._update_later()
 
     @slot
     def _update_tab_order(self) -> None:
@@ -281,7 +299,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self.panel.refuse(error)
+            self._refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
@@ -291,7 +309,12 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
             return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self._refuse)
+
+    def _refuse(self, error: Exception) -> None:
+        """Show why the settings cannot be run, where nothing else says so."""
+        self.panel.refuse(error)
+        self.context.refused.emit()
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """Frames of the explanations: they are what the filters make of the picture. No display needed."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import napari_diffusion as nd
 from napari_diffusion.core.cancellation import Cancelled
 from napari_diffusion.ui.explain import figures
+from napari_diffusion.ui.explain.drawing import MARK, pixels
 from napari_diffusion.ui.explain.pictures import (
     MAX_SIDE,
     fibre_picture,
@@ -64,6 +66,60 @@ def test_a_higher_threshold_leaves_fewer_edges(step):
     shares = edges.marks.mean(axis=(1, 2))
     assert (np.diff(shares) <= 0).all()
     assert shares[0] > 0.5 > 0.2 > shares[-1]
+
+
+def test_captions_say_what_the_figure_shows(step):
+    threshold = figures.edge_threshold(step)
+    for marks, caption in zip(threshold.panels[0].marks, threshold.captions, strict=True):
+        assert caption == f"{marks.mean():.0%} of the pixels count as edges."
+    strength = figures.strength(step)
+    assert strength.captions[0] == "Gentle: 0.25 times the recommended amount."
+    assert strength.captions[-1] == "Strong: 4 times the recommended amount."
+    assert strength.panels[0].limits == (-3 * step.noise, 3 * step.noise)
+    fine = dataclasses.replace(step, pixel=(0.5, 0.25), unit="µm")
+    times = [0.0, 2.0, 8.0]
+    assert figures._widths(fine, times) == [
+        "Not smoothed yet.",
+        "Like a Gaussian of σ = 0.5 µm.",
+        "Like a Gaussian of σ = 1 µm.",
+    ]
+
+
+def test_result_of_a_higher_threshold_is_smoother(step):
+    _, result = figures.edge_threshold(step).panels
+    inside = result.images[:, 10:30, 5:15].std(axis=(1, 2))
+    assert (np.diff(inside)[:6] < 0).all()  # then the other side of the edge comes in
+    assert inside[0] < np.std(step.values[10:30, 5:15])
+
+
+def test_profile_crosses_regions_away_from_the_border():
+    values = np.zeros((40, 48), np.float32)
+    values[1, 24:], values[18:22, 24:] = 3000.0, 400.0  # a border of the sensor, and an object
+    assert 16 <= figures.telling_row(values) < 24
+
+
+def test_pixels_are_drawn_between_the_limits_and_marks_in_colour():
+    marks = np.zeros((2, 1, 3), bool)
+    marks[1, 0, 1] = True
+    images = np.array([[[-5.0, 5.0, 50.0]]] * 2, np.float32)
+    panel = figures.Panel("", images, (0.0, 10.0), marks)
+    np.testing.assert_array_equal(pixels(panel, 0)[0], [[0] * 3, [127] * 3, [255] * 3])
+    np.testing.assert_array_equal(pixels(panel, 1)[0], [[0] * 3, MARK, [255] * 3])
+
+
+def test_constant_picture_has_limits_and_generated_ones_are_not_the_users():
+    low, high = picture_of(np.full((16, 16), 7)).limits
+    assert low < high
+    assert picture_of(np.eye(8)).own
+    assert not sample_picture().own
+    assert not fibre_picture().own
+
+
+def test_noise_is_measured_along_rows():
+    """Lines of a scan differ by more than the noise within a line."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.0, 8.0, (128, 128)) + rng.normal(0.0, 80.0, (128, 1))
+    assert noise_of(values) == pytest.approx(8.0, rel=0.1)
 
 
 def test_removed_part_and_result_add_up_to_the_picture(step):

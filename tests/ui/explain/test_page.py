@@ -9,6 +9,7 @@ import pytest
 
 from helpers.viewer import WAIT
 from napari_diffusion.ui.explain import page as page_module
+from napari_diffusion.ui.explain.own_slice import slice_reader
 from napari_diffusion.ui.explain.page import COMPUTING, OWN, SAMPLE, ExplainPage
 from napari_diffusion.ui.explain.pictures import picture_of
 from napari_diffusion.ui.explain.topics import TOPICS
@@ -58,6 +59,71 @@ def test_every_topic_shows_its_text_and_figure(open_page, qtbot, noisy, topic):
     assert page.slider.maximum() == page._figure.positions - 1
     page.slider.setValue(1)
     assert page.caption.text().startswith(page._figure.captions[1])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1)])
+@pytest.mark.parametrize("ndisplay", [2, 3])
+def test_slice_is_that_on_screen_with_its_pixel_size(open_alone, noisy, order, ndisplay):
+    viewer, _ = open_alone()
+    layer = viewer.add_image(noisy, scale=(4, 2, 1), units=("um",) * 3)
+    viewer.dims.order = order
+    viewer.dims.ndisplay = ndisplay
+    first, *shown = order
+    place = 1 if ndisplay == 2 else noisy.shape[first] // 2
+    if ndisplay == 2:
+        viewer.dims.set_current_step(first, place)
+    picture = slice_reader(viewer, layer)()
+    expected = picture_of(noisy.transpose(order)[place], [(4, 2, 1)[axis] for axis in shown], "µm")
+    np.testing.assert_array_equal(picture.values, expected.values)
+    assert picture.pixel == expected.pixel
+
+
+def test_known_figure_is_shown_at_once_until_the_slice_changes(open_page, qtbot, noisy):
+    viewer, page = open_page(noisy)
+    wait_for_figure(qtbot, page)
+    known = page._figure
+    page.topics[1].click()
+    wait_for_figure(qtbot, page)
+    page.topics[0].click()
+    assert page._figure is known
+    viewer.dims.set_current_step(0, 5)
+    assert page._follow.isActive()
+    page._follow.timeout.emit()
+    assert page.caption.text() == COMPUTING
+    wait_for_figure(qtbot, page)
+    np.testing.assert_array_equal(page._figure.original, picture_of(noisy[5]).values)
+
+
+def test_slider_starts_at_the_recommendation_and_changes_the_picture(open_page, qtbot, noisy):
+    _, page = open_page(noisy)
+    page.topics[3].click()  # the strength
+    wait_for_figure(qtbot, page)
+    figure = page._figure
+    assert 0 < figure.start == page.slider.value()
+    assert page.view._position == figure.start
+    for position in range(figure.positions):
+        page.slider.setValue(position)
+        assert page.view._position == position
+
+
+def test_animation_goes_round_and_stops_when_it_is_hidden(open_page, qtbot, noisy):
+    _, page = open_page(noisy)
+    wait_for_figure(qtbot, page)
+    page.slider.setValue(page.slider.maximum())
+    page._advance()
+    assert page.slider.value() == 0
+    assert page._tick.isActive()
+    page.hide()
+    assert not page._tick.isActive()
+    page._follow_slice()
+    assert not page._follow.isActive()
+
+
+def test_error_of_a_figure_takes_the_place_of_its_caption(open_page, qtbot, noisy):
+    _, page = open_page(noisy)
+    wait_for_figure(qtbot, page)
+    page.fail(ValueError("It is too dark."))
+    assert page.caption.text() == "It is too dark."
 
 
 def test_without_an_image_a_sample_is_explained(open_page, qtbot):

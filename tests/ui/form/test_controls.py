@@ -14,7 +14,7 @@ import napari_diffusion as nd
 from helpers.viewer import wait_until_settled
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.models import Model, all_models, param
-from napari_diffusion.ui.form import form
+from napari_diffusion.ui.form import form_controls
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.smoothing_amount import TIME
 from napari_diffusion.ui.qt import layout
@@ -101,7 +101,7 @@ def test_every_model_is_in_exactly_one_widget(open_alone, isotropic):
 
 
 def test_switching_the_model_switches_the_parameters(open_widget, monkeypatch):
-    monkeypatch.setattr(form, "all_models", lambda: (nd.PeronaMalik, Everything))
+    monkeypatch.setattr(form_controls, "all_models", lambda: (nd.PeronaMalik, Everything))
     _, gui = open_widget()
     gui.root_native_widget.window().show()
 

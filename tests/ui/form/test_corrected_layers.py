@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_diffusion as nd
-from helpers.viewer import assert_shows_the_run, wait_for_preview, wait_until_settled
+from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview, wait_until_settled
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.ui.run import kernels
 from napari_diffusion.ui.run.settings import Settings
@@ -260,7 +260,7 @@ def test_a_result_does_not_cover_the_preview(open_preview, qtbot, press_run, noi
     viewer, gui, section = open_preview(noisy)
     result = press_run(viewer, gui)
     wait_for_preview(qtbot, gui)
-    qtbot.waitUntil(lambda: viewer.layers[-1] == section.overlay.layer)
+    qtbot.waitUntil(lambda: viewer.layers[-1] == section.overlay.layer, timeout=WAIT)
     assert viewer.layers[-2] == result
     # A layer that the user opens may cover the preview.
     labels = viewer.add_labels(np.ones(noisy.shape, np.uint8))

@@ -6,11 +6,14 @@ import weakref
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QDockWidget, QLabel
 
 import napari_diffusion as nd
-from helpers.viewer import WAIT, wait_for_go, wait_until_settled
+from helpers.viewer import WAIT, wait_for_go, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.form.smoothing_amount import TIME
+from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.run import settings, starting_values
+from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.values.layer_values import memory
 from napari_diffusion.ui.values.value_state import ValueState
 
@@ -238,6 +241,43 @@ def test_a_measurement_ends_with_its_layer_and_its_widget(open_widget, noisy, qt
     viewer.add_image(noisy * 5)
     wait_until_settled(qtbot, gui)
     assert len(held.calls) == 2  # nobody sees what it would measure
+
+
+@pytest.mark.usefixtures("widget_off_its_dock")
+@pytest.mark.parametrize("how", ["closed", "floated", "hidden", "behind"])
+def test_a_widget_measures_when_it_is_on_screen_again(
+    open_widget, noisy, qtbot, preview_at_opening, how
+):
+    preview_at_opening()
+    viewer, gui = open_widget(NAME)
+    window, dock = gui.native.window(), gui.native.parentWidget()
+    window.show()
+    assert isinstance(dock, QDockWidget)
+    other = viewer.window.add_dock_widget(QLabel("another"), area="right")
+    if how == "closed":
+        viewer.window.remove_dock_widget(gui.native)
+    elif how == "floated":
+        dock.setFloating(True)
+    elif how == "hidden":
+        dock.hide()
+    else:
+        window.tabifyDockWidget(dock, bare(other))
+        other.raise_()
+    viewer.add_image(noisy, name="later")
+    wait_until_settled(qtbot, gui)
+    if how == "closed":
+        assert gui.context.suggestion is None
+        viewer.window.add_dock_widget(gui, area="right")
+    elif how == "hidden":
+        dock.show()
+    elif how == "behind":
+        dock.raise_()
+    qtbot.waitUntil(gui.native.isVisible, timeout=WAIT)
+    wait_for_preview(qtbot, gui)
+    assert gui.context.suggestion is not None
+    assert states(gui) == (ValueState.SUGGESTED, ValueState.SUGGESTED)
+    assert gui.sections[PreviewSection].show.value
+    assert gui.sections[PreviewSection].overlay.layer in viewer.layers
 
 
 def test_one_sigma_and_one_unit_in_the_explanation(open_alone, noisy, qtbot):

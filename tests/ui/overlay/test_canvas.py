@@ -48,6 +48,11 @@ def show(open_widget, make_napari_viewer_proxy, qtbot):
     return show_one
 
 
+def wait_for_split(qtbot, section):
+    """Wait until the split on screen is drawn, or removed."""
+    qtbot.waitUntil(lambda: not section.overlay._redraw_timer.isActive(), timeout=WAIT)
+
+
 def difference(one, other):
     return np.abs(one - other).mean()
 
@@ -132,7 +137,7 @@ def test_split_shows_original_and_preview_side_by_side(show, qtbot, flat, held_p
     whole = picture(viewer)
     computed = len(held_previews.calls)
     section.split.value = True
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     border = round(on_canvas(viewer, gui, source, (0, 29.5))[0])
     ratio, voxel = canvas_of(gui).devicePixelRatioF(), round(camera(viewer).zoom)
     shown, border = picture(viewer), round(border * ratio)
@@ -149,7 +154,7 @@ def test_split_shows_original_and_preview_side_by_side(show, qtbot, flat, held_p
     mouse(gui, "move", start)
     assert canvas_of(gui).cursor().shape() == Qt.CursorShape.SplitHCursor
     drag(gui, start, end)
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     picture(viewer)
     assert camera(viewer).center == centre
     assert section.overlay.fraction == pytest.approx(0.75, abs=0.01)
@@ -167,7 +172,7 @@ def test_split_shows_original_and_preview_side_by_side(show, qtbot, flat, held_p
     assert camera(viewer).center != centre
     assert section.overlay.fraction == pytest.approx(0.75, abs=0.01)
     section.split.value = False
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     assert section.overlay.layer.data.shape == (40, 60)
 
 
@@ -181,7 +186,7 @@ def test_split_line_crosses_the_screen_from_top_to_bottom(show, qtbot, flat, tur
     viewer.reset_view()
     wait_for_preview(qtbot, gui)
     section.split.value = True
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     layer = section.overlay.layer
     ends = np.array(
         [layer.data_to_world((0, 0)), layer.data_to_world(np.array(layer.data.shape) - 1)]
@@ -195,7 +200,7 @@ def test_split_line_crosses_the_screen_from_top_to_bottom(show, qtbot, flat, tur
 def test_split_is_off_in_3d_and_in_grid_view(show, qtbot, noisy):
     viewer, gui, section, _, _ = show(noisy)
     section.split.value = True
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     columns = section.overlay.layer.data.shape[2]
     assert columns == 10
     viewer.dims.ndisplay = 3
@@ -209,7 +214,7 @@ def test_split_is_off_in_3d_and_in_grid_view(show, qtbot, noisy):
     assert section.split.enabled
     assert section.overlay.layer.data.shape == (1, 16, 10)
     grid(viewer).enabled = True
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     assert not section.split.enabled
     assert "grid" in section.split.tooltip
     assert section.overlay.layer.data.shape == (1, 16, 20)
@@ -262,7 +267,7 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     wait_for_preview(qtbot, gui)
     # The split, and a part of the plane: the original stays around it.
     section.split.value = True
-    qtbot.wait(50)
+    wait_for_split(qtbot, section)
     border = round(
         on_canvas(viewer, gui, source, (0, 29.5))[0] * canvas_of(gui).devicePixelRatioF()
     )
@@ -291,6 +296,52 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     assert not result.visible
     section.show.value = False
     assert result.visible
+
+
+def test_additive_preview_in_3d_keeps_the_other_channels(open_widget, qtbot, preferences):
+    """In 3-D view the preview is a box, or a plane; the other channel is as before."""
+    preferences[0] = Preferences(preview=64)
+    rng = np.random.default_rng(0)
+    volume = np.where(np.arange(24) < 12, 80.0, 160.0) + rng.normal(0, 12, (24, 24, 24))
+    viewer, gui = open_widget()
+    source, other = viewer.add_image(
+        np.stack([volume, volume[::-1, ::-1, ::-1]]).astype(np.float32),
+        channel_axis=0,
+        name=["green", "magenta"],
+        contrast_limits=[(50, 220)] * 2,
+        colormap=["green", "magenta"],
+        blending="additive",
+    )
+    gui.native.window().show()
+    qtbot.waitExposed(canvas_of(gui))
+    viewer.dims.ndisplay = 3
+    gui.form.layer.value = source
+    wait_until_settled(qtbot, gui)
+    original = picture(viewer)
+    section = gui.sections[PreviewSection]
+    section.show.value = True
+    wait_for_preview(qtbot, gui)
+    layer = section.overlay.layer
+    assert layer.data.shape == volume.shape  # the original is around the box
+    assert section.overlay.part.region == (slice(4, 20),) * 3
+    assert layer.blending == "additive"
+    assert other.visible
+    assert not source.visible
+    shown = picture(viewer)
+    assert np.array_equal(shown[..., 0], original[..., 0])
+    assert difference(shown[..., 1], original[..., 1]) > 0.5
+    # The edges of the box are bright, its faces are not.
+    bright = layer.data == source.contrast_limits[1]
+    assert bright[3, 3, 4:20].all()
+    assert not bright[3, 4:20, 4:20].any()
+    section.cut.value = 0
+    wait_for_preview(qtbot, gui)
+    assert section.overlay.layer.data.shape == (1, 24, 24)
+    assert section.overlay.layer.blending == "additive"
+    assert np.array_equal(picture(viewer)[..., 0], original[..., 0])
+    section.show.value = False
+    assert source.visible
+    assert np.array_equal(picture(viewer), original)
 
 
 def test_hidden_original_is_shown_again_when_its_preview_ends(show, qtbot, flat):
@@ -380,7 +431,7 @@ def test_colours_time_series_and_multiscale_in_the_canvas(show, qtbot, noisy):
         wait_for_preview(qtbot, gui)
         assert difference(picture(viewer), original) > 0.1, name
         section.split.value = True
-        qtbot.wait(50)
+        wait_for_split(qtbot, section)
         width = source.data[0].shape[1] if name == "multiscale" else 20
         line = on_canvas(viewer, gui, source, (0,) * (source.ndim - 1) + (width / 2 - 0.5,))[0]
         left = slice(0, round(line - camera(viewer).zoom) - 4)

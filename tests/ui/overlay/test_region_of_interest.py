@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtWidgets import QApplication
 
-from helpers.viewer import WAIT, assert_shows_the_run, wait_for_preview, wait_until_settled
+from helpers.viewer import (
+    WAIT,
+    assert_shows_the_run,
+    filter_folder,
+    open_section,
+    wait_for_preview,
+    wait_until_ended,
+    wait_until_settled,
+)
+from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 
 #: Corners of rectangles [voxel]: rows 3 to 10 and columns 4 to 12 of an image.
@@ -75,6 +85,12 @@ def test_preview_shows_the_region_and_follows_the_shape(open_preview, qtbot, noi
     wait_until_settled(qtbot, gui)
     wait_for_preview(qtbot, gui)
     assert "outside the region" in section.status.value
+    viewer.dims.order = (0, 1, 2)
+    gui.form.region.layer.value = None
+    wait_for_preview(qtbot, gui)
+    assert assert_shows_the_run(viewer, gui)[1:] == (slice(0, 16), slice(0, 20))
+    gui.form.region.layer.value = viewer.layers["box"]
+    wait_for_preview(qtbot, gui)
     viewer.layers.remove("box")
     wait_for_preview(qtbot, gui)
     assert gui.form.region.layer.value is None
@@ -87,9 +103,11 @@ def test_unusable_shape_is_named(open_preview, qtbot, noisy):
     shapes = viewer.add_shapes(name="box", ndim=3)
     gui.form.layer.value = source
     gui.form.region.layer.value = viewer.layers["box"]
-    qtbot.waitUntil(lambda: "Draw a rectangle" in section.status.value, timeout=WAIT)
+    qtbot.waitUntil(lambda: "Draw a rectangle" in gui.panel.status.value, timeout=WAIT)
     shapes.data = [in_plane(BOX + 100, 2)]
-    qtbot.waitUntil(lambda: "outside" in section.status.value, timeout=WAIT)
+    qtbot.waitUntil(lambda: "outside" in gui.panel.status.value, timeout=WAIT)
+    assert section.overlay.layer is None
+    assert section.status.value == ""  # it is said above Run
     shapes.data = [in_plane(BOX, 2)]
     wait_for_preview(qtbot, gui)
     assert_shows_the_run(viewer, gui)
@@ -108,6 +126,48 @@ def test_colours_and_time_points_of_a_region(open_alone, press_run, noisy):
     part = press_run(viewer, gui)
     assert part.rgb
     np.testing.assert_array_equal(part.data, whole.data[:, 3:11, 4:13], strict=True)
+
+
+def test_batch_of_layers_filters_the_region_of_each(open_alone, qtbot, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    fine = np.repeat(np.repeat(noisy, 2, 1), 2, 2)  # voxels of half the size
+    viewer.add_image(fine, name="fine", scale=(1, 0.5, 0.5), translate=(0, -0.25, -0.25))
+    viewer.add_image(noisy[:, :2], name="elsewhere")
+    source = viewer.add_image(noisy, name="noisy")
+    shapes = viewer.add_shapes([in_plane(BOX, 2)], name="box")
+    section = open_section(gui, BatchSection)
+    gui.form.layer.value, gui.form.region.layer.value = source, shapes
+    viewer.layers.selection = set(viewer.layers[:3])
+    wait_until_settled(qtbot, gui)
+    assert section.names.value == "fine, elsewhere, noisy; of each, the region in box."
+    assert section.layers.native.isEnabled()
+    section.layers.native.click()
+    wait_until_ended(qtbot, gui)
+    assert "elsewhere: The last shape of box lies outside elsewhere" in gui.panel.status.value
+    made = [each.metadata["napari-diffusion"] for each in viewer.layers if each.metadata]
+    assert {each["source"]: each["region"] for each in made} == {
+        "noisy": [[0, 6], [3, 11], [4, 13]],
+        "fine": [[0, 6], [6, 22], [8, 25]],
+    }
+    gui.form.region.layer.value = None
+    wait_until_settled(qtbot, gui)
+    assert "region" not in section.names.value
+
+
+def test_batch_of_files_refuses_a_region_before_any_run(open_alone, qtbot, noisy, folders):
+    viewer, gui = open_alone("Isotropic diffusion")
+    source = viewer.add_image(noisy, name="noisy")
+    shapes = viewer.add_shapes([in_plane(BOX, 2)], name="box")
+    gui.form.layer.value, gui.form.region.layer.value = source, shapes
+    tifffile.imwrite(folders[0] / "a.tif", noisy)
+    filter_folder(gui, folders)
+    assert gui.panel.failed
+    assert "choose “whole image” in Region" in gui.panel.status.value
+    assert not gui.panel.busy
+    gui.form.region.layer.value = None
+    filter_folder(gui, folders)
+    wait_until_ended(qtbot, gui)
+    assert (folders[1] / "a.tif").exists()
 
 
 def test_plan_is_that_of_the_region(open_alone, qtbot):

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtCore import Signal as QtSignal
 
 import napari_diffusion
+from helpers.viewer import WAIT
 from napari_diffusion.ui.qt.slots import report, slot
 
 UI = Path(napari_diffusion.__file__).parent / "ui"
@@ -64,7 +65,7 @@ def test_an_error_is_shown_and_does_not_reach_the_emitter(qtbot, caplog, slot_er
     qt.happened.emit(3)
     assert reporter.values[3:] == [(), 3, (3,)]
     QTimer.singleShot(0, reporter.none)
-    qtbot.waitUntil(lambda: len(reporter.errors) == 5)
+    qtbot.waitUntil(lambda: len(reporter.errors) == 5, timeout=WAIT)
     # A sentence needs no traceback; a bug does.
     logged = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert len(logged) == 2

@@ -9,6 +9,7 @@ import pytest
 from helpers.viewer import (
     WAIT,
     open_section,
+    start_run,
     wait_for_preview,
     wait_until_ended,
     wait_until_settled,
@@ -17,6 +18,7 @@ from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.result import card
 from napari_diffusion.ui.run import task
+from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
 
 
@@ -68,6 +70,48 @@ def test_undo_removes_the_result_and_restores_the_selection(filtered):
     assert viewer.layers.selection.active is source
     assert widget.form.layer.value is source
     assert widget.card.native.isHidden()
+
+
+@pytest.mark.parametrize("gone", ["undo", "result", "source", "other"])
+def test_status_does_not_announce_a_result_that_is_gone(filtered, press_run, qtbot, gone):
+    viewer, widget, other, source, result = filtered
+    announced = widget.panel.status.value
+    assert announced.startswith("Done")
+    assert result.name in announced
+    if gone == "undo":
+        widget.card.undo.native.click()
+    else:
+        viewer.layers.remove({"result": result, "source": source, "other": other}[gone])
+    wait_until_settled(qtbot, widget)
+    expected = {"undo": f"Removed by Undo: {result.name}.", "other": announced}
+    assert widget.panel.status.value == expected.get(gone, "")
+    if gone != "source":
+        viewer.layers.selection.active = source
+        again = press_run(viewer, widget)
+        assert widget.panel.status.value.startswith("Done")
+        assert again.name in widget.panel.status.value
+
+
+def test_undo_of_a_batch_names_all_its_results(open_alone, qtbot, noisy):
+    viewer, widget = open_alone("Isotropic diffusion")
+    layers = [viewer.add_image(noisy + i, name=f"image {i}") for i in range(2)]
+    section = open_section(widget, BatchSection)
+    viewer.layers.selection = set(layers)
+    section.layers.native.click()
+    wait_until_ended(qtbot, widget)
+    names = [layer.name for layer in viewer.layers[2:]]
+    widget.card.undo.native.click()
+    assert list(viewer.layers) == layers
+    assert widget.panel.status.value == f"Removed by Undo: {names[0]}, {names[1]}."
+
+
+def test_undo_during_another_run_leaves_its_status(filtered, qtbot, fake_run):
+    viewer, widget, _, source, _ = filtered
+    viewer.layers.selection.active = source
+    start_run(qtbot, widget, fake_run)
+    qtbot.waitUntil(lambda: "50%" in widget.panel.status.value, timeout=WAIT)
+    widget.card.undo.native.click()
+    assert widget.panel.status.value.startswith("Filtering")
 
 
 def test_undo_removes_every_output_of_the_run_and_nothing_else(open_alone, qtbot, noisy):

@@ -67,6 +67,17 @@ def test_no_sentence_is_long(model):
                 assert len(sentence.split()) <= MAX_WORDS, sentence
 
 
+def test_no_sentence_contradicts_another():
+    """Where more than the noise is gone, unseen structure is no comfort."""
+    more = " ".join(result_sentences(removed(level=60.0), nd.Linear))
+    assert "detail went, too" in more
+    assert "No structure" not in more
+    assert "in 12 %" in " ".join(result_sentences(removed(level=60.0, share=0.12), nd.Linear))
+    nothing = result_sentences(removed(level=0.0, noise=math.nan, share=math.nan), nd.Linear)
+    assert nothing[0] == "Removed: nothing."
+    assert len(nothing) == 2
+
+
 def test_unmeasured_run_says_only_what_may_be_measured():
     assert len(result_sentences(None, nd.Linear)) == 1
 

@@ -129,7 +129,7 @@ def test_suggestion_is_dropped_when_the_model_changes(open_alone, qtbot, noisy, 
     gui.form.suggest.native.click()
     assert "Trying" in gui.panel.status.value
     gui.form.model.value = other
-    qtbot.waitUntil(lambda: "Trying" not in gui.panel.status.value)
+    qtbot.waitUntil(lambda: "Trying" not in gui.panel.status.value, timeout=WAIT)
     go.set()
     wait_until_settled(qtbot, gui)
     assert gui.panel.status.value == ""

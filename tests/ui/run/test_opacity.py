@@ -6,6 +6,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
 from helpers.viewer import (
+    WAIT,
     open_section,
     wait_for_preview,
     wait_until_ended,
@@ -112,7 +113,7 @@ def test_batch_and_gradients(open_alone, qtbot, rgba):
     for layer in (sources[0], sources[2]):
         gui.form.layer.value = layer
         wait_until_settled(qtbot, gui)
-        qtbot.waitUntil(lambda: not section.pending)
+        qtbot.waitUntil(lambda: not section.pending, timeout=WAIT)
         gradients.append(section._gradients.magnitudes.copy())
     np.testing.assert_array_equal(*gradients)
 

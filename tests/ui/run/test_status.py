@@ -137,6 +137,12 @@ def test_error_of_a_layer_names_its_file_with_the_folder(panel, qtbot):
     assert panel.state.text == f"{SOURCE}: it is odd."
 
 
+@pytest.fixture
+def no_announcement(monkeypatch):
+    """Announce no compilation: on a busy machine it takes long enough to be announced."""
+    monkeypatch.setattr(background_compilation, "is_compiling", lambda: False)
+
+
 def held_suggestion(monkeypatch):
     go, real = threading.Event(), starting_values.suggest_values
 
@@ -149,6 +155,7 @@ def held_suggestion(monkeypatch):
     return go
 
 
+@pytest.mark.usefixtures("no_announcement")
 def test_suggestion_is_dropped_though_another_status_is_shown(
     open_alone, qtbot, noisy, monkeypatch
 ):
@@ -167,6 +174,7 @@ def test_suggestion_is_dropped_though_another_status_is_shown(
     assert not widget.form.reasons.visible
 
 
+@pytest.mark.usefixtures("no_announcement")
 def test_notice_with_the_text_of_another_status_stays(open_alone, qtbot, noisy):
     viewer, widget = open_alone()
     viewer.add_image(noisy)
@@ -177,6 +185,7 @@ def test_notice_with_the_text_of_another_status_stays(open_alone, qtbot, noisy):
     assert widget.panel.state == Status(StatusKind.NOTICE, suggesting.TRYING)
 
 
+@pytest.mark.usefixtures("no_announcement")
 def test_end_of_a_compilation_clears_only_its_own_status(open_alone, qtbot, noisy, monkeypatch):
     go = threading.Event()
 

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import napari_diffusion as nd
-from helpers.viewer import wait_until_ended, wait_until_settled
+from helpers.viewer import WAIT, wait_until_ended, wait_until_settled
 from napari_diffusion.ui.layers.axes import dtype_of, shape_of
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
@@ -114,8 +114,9 @@ def test_every_action_on_a_broken_array_ends_in_a_sentence(
     gui.form.table.rows[0].smooth.value = False
     gui.form.amount.number.value = 3.0
     wait_until_settled(qtbot, gui)
-    qtbot.waitUntil(lambda: not gui.sections[PreviewSection].overlay.pending)
-    assert f"{broken} is gone" in gui.sections[PreviewSection].status.value
+    qtbot.waitUntil(lambda: not gui.sections[PreviewSection].overlay.pending, timeout=WAIT)
+    said = (gui.panel.status.value, gui.sections[PreviewSection].status.value)
+    assert sum(f"{broken} is gone" in text for text in said) == 1
     for button in ("python", "command", "json"):
         getattr(gui.sections[RecipeSection], button).native.click()
     gui.reset_choices()

@@ -36,6 +36,10 @@ from napari_diffusion.models import Model, parameters
 MAX_CONTRAST_RATIO = 1.25
 
 
+class NoNoiseError(ValueError):
+    """The noise of an image cannot be measured, because it is constant or already smooth."""
+
+
 def measure_noise(
     patches: Sequence[Patch],
     kind: Any,
@@ -96,7 +100,7 @@ def measure_noise(
         names = []
         if isinstance(model, Model):
             names = [p.name for p in parameters(model) if p.suggest in ESTIMATORS]
-        raise ValueError(
+        raise NoNoiseError(
             "The image has no measurable noise, as it is constant or already smooth: "
             f"enter {' and '.join([*names, 'time'])} yourself."
         )

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -24,7 +23,7 @@ from napari_diffusion.ui.explain.own_slice import slice_reader
 from napari_diffusion.ui.explain.pictures import Picture, sample_picture
 from napari_diffusion.ui.explain.topics import TOPICS
 from napari_diffusion.ui.form.header import documentation_url
-from napari_diffusion.ui.qt.layout import VerticalScrollArea
+from napari_diffusion.ui.qt.layout import VerticalScrollArea, wrap
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run.messages import screen_message
@@ -110,7 +109,9 @@ class ExplainPage(VerticalScrollArea):
         self.documentation.setOpenExternalLinks(True)
         self.documentation.setToolTip(f"Opens {url} in the browser.")
         self.documentation.setVisible(url is not None)
-        self.caption, self.text, self._control = (_wrapping_label() for _ in range(3))
+        self.caption, self.text, self._control = (QLabel() for _ in range(3))
+        for label in (self.caption, self.text, self._control):
+            wrap(label)
         # Figures stay at the same height for all topics.
         self.text.setMinimumHeight(TEXT_LINES * self.text.fontMetrics().lineSpacing())
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -275,11 +276,3 @@ def _picture(read: Callable[[], Picture] | None) -> Picture:
         except Exception:  # what the library of a lazy array raises
             return sample_picture()
     return sample_picture()
-
-
-def _wrapping_label() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return label

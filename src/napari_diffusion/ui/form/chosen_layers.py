@@ -12,6 +12,7 @@ from napari_diffusion.ui.layers.axes import Axis, layer_axes
 from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.viewer_part import ViewerPart
 
 #: Events of an image layer that change its array or its grid.
 _GRID_EVENTS = ("scale", "units", "axis_labels", "data")
@@ -28,15 +29,8 @@ def layer_choices(viewer: Any, kind: type[Any]) -> Callable[[Any], list[tuple[st
     ]
 
 
-class LayerWatcher:
+class LayerWatcher(ViewerPart):
     """Follows changes of the chosen image and labels layers.
-
-    Parameters
-    ----------
-    viewer
-        The viewer of the layers.
-    fail
-        Shows an error.
 
     Attributes
     ----------
@@ -52,7 +46,7 @@ class LayerWatcher:
     changed = Signal()
 
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
-        self._viewer, self.fail = viewer, fail
+        super().__init__(viewer, fail)
         self._axes: tuple[Axis, ...] = ()
         self._image: Any = None
         self._labels: Any = None

@@ -6,26 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, Label, PushButton, Widget
-from napari.layers import Image, Labels
+from napari.layers import Image
 from psygnal import Signal
 
 import napari_diffusion as nd
 from napari_diffusion.core import units
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.models import Model, all_models
-from napari_diffusion.ui.form.axes_table import AxesTable
-from napari_diffusion.ui.form.chosen_layers import LayerWatcher, layer_choices
-from napari_diffusion.ui.form.explanation import Explanation
+from napari_diffusion.models import Model
+from napari_diffusion.ui.form.chosen_layers import LayerWatcher
+from napari_diffusion.ui.form.form_controls import FormControls
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
-from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
-from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.form.shown_values import ShownValues
-from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
 from napari_diffusion.ui.layers.axes import (
-    LENGTHS,
     PIXEL,
     channel_axis_of,
     dtype_of,
@@ -35,37 +29,24 @@ from napari_diffusion.ui.layers.axes import (
 )
 from napari_diffusion.ui.layers.file_metadata import FileAxes
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
-from napari_diffusion.ui.qt.choice_box import ChoiceBox
-from napari_diffusion.ui.qt.layout import (
-    NO_MARGINS,
-    bare_container,
-    keep_narrow,
-    put_label_above,
-    wrapping_label,
-)
-from napari_diffusion.ui.qt.quantity_box import QuantityBox
+from napari_diffusion.ui.qt.layout import put_label_above
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
-from napari_diffusion.ui.structures.picker import StructurePicker
 from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
-from napari_diffusion.ui.values.strength import StrengthControl
 
+#: What *Suggest* does.
 SUGGEST = "Measure the noise, try values on pieces of the image, and fill in the best."
 
 
-class Form(Container):  # type: ignore[type-arg]
-    """The controls of one widget.
+class Form(FormControls):
+    """The controls of one widget, and what they do.
 
     Parameters
     ----------
-    viewer
-        The viewer that holds the layers.
-    isotropic
-        Whether to list the isotropic models or the anisotropic ones.
-    fail
-        Shows an error.
+    viewer, isotropic, fail
+        As for `FormControls`.
 
     Attributes
     ----------
@@ -73,23 +54,8 @@ class Form(Container):  # type: ignore[type-arg]
         Signals, as in `Context`.
     layout_changed
         Signal: controls were added, removed, shown or hidden.
-    region
-        Choice of the region of interest, which the preview places below its controls.
-    structure
-        Choice of what the image shows; ``None`` in the isotropic widget.
-    strength
-        Strength; ``None`` in the isotropic widget.
-    reduction, effect
-        Noise reduction for *Suggest*, and its effect; ``None`` in the edge-preserving widget.
-    strength_place
-        Container of the strength, on the first screen.
     values
         Which layer the values on screen belong to, and where each of them comes from.
-    value_rows, reasons
-        Rows of the parameters and of the amount of smoothing, and the box "Why these values". The
-        widget places them in the drawer *Fine-tune*.
-    option_rows
-        The list of all models and the options of a run, for the drawer *Expert and history*.
     """
 
     layer_changed = Signal()
@@ -97,9 +63,7 @@ class Form(Container):  # type: ignore[type-arg]
     layout_changed = Signal()
 
     def __init__(self, viewer: Any, isotropic: bool, fail: Callable[[Exception], None]) -> None:
-        self._viewer = viewer
-        self.fail = fail
-        self._isotropic = isotropic
+        super().__init__(viewer, isotropic, fail)
         self._unit = PIXEL
         self._filling = False
         self._layer_change_due = False
@@ -107,11 +71,7 @@ class Form(Container):  # type: ignore[type-arg]
         self._watcher = LayerWatcher(viewer, fail)
         self._controls: dict[type[Model], ModelControls] = {}
         self._end_of_parameters = 0
-        self._make_controls()
-        self._make_options()
         self.values = ShownValues(isotropic, self.amount, self.strength, fail)
-        super().__init__(widgets=self._rows, labels=False)
-        self.margins = NO_MARGINS
         # Several controls may change at once, and only their final state is valid: signals are
         # emitted once, after the last change.
         self._emission = single_shot(self.native, 0, self._emit_changes)
@@ -120,67 +80,6 @@ class Form(Container):  # type: ignore[type-arg]
         self._show_model()
         self._selection_changed()
         self._show_layer()
-
-    def _make_controls(self) -> None:
-        """Make the controls that are always visible."""
-        tip = "Image to filter; follows the selected layer."
-        self.layer = ChoiceBox(choices=layer_choices(self._viewer, Image), tooltip=tip)
-        # magicgui reads the siblings of every widget that changes, and reading a layer is slow: the
-        # layer has a container of its own.
-        layer_row = bare_container(self.layer, label="Image", labels=False, tooltip=tip)
-        image = bare_container(layer_row)
-        models = self._listed_models()
-        self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
-        self.table = AxesTable()
-        if self._isotropic:
-            tip = "How strong to smooth: the width of the Gaussian."
-        else:
-            tip = "How strong to smooth. Where an edge holds it back, less is smoothed."
-        self.amount = SmoothingAmount(tip, keeps_edges=not self._isotropic)
-        self.suggest = PushButton(text="Suggest")
-        self.reasons = Explanation()
-        for combo_box in (self.layer, self.model):
-            keep_narrow(combo_box)
-        self._rows: list[Widget] = [image, self.table]
-        self.structure: StructurePicker | None = None
-        if not self._isotropic:
-            self.structure = StructurePicker([model for _, model in models])
-            self._rows.append(self.structure)
-        self._make_amount()
-        self._rows.append(self.strength_place)
-
-    def _make_amount(self) -> None:
-        """Make the control that says how strong to smooth, and the rows of the values."""
-        self.strength: StrengthControl | None = None
-        self.reduction: QuantityBox | None = None
-        self.effect: Label | None = None
-        if self._isotropic:
-            self.effect = wrapping_label()
-            tip = "Factor by which the standard deviation of the noise shall fall."
-            self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
-            parts = (self.reduction, self.suggest)
-            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
-            self.strength_place = bare_container(self.amount, row, self.effect)
-            self.value_rows = bare_container()
-        else:
-            self.strength = StrengthControl()
-            self.strength_place = bare_container(self.strength, labels=False)
-            row = bare_container(self.suggest, labels=False, label=" ")
-            self.value_rows = bare_container(self.amount, row)
-            put_label_above(row)
-        put_label_above(self.amount, self.amount.line.mark, self.amount.line.arrow)
-
-    def _listed_models(self) -> list[tuple[str, type[Model]]]:
-        """Return titles and classes of the models of the widget."""
-        models = [(model.title, model) for model in all_models()]
-        return [(title, model) for title, model in models if model.isotropic is self._isotropic]
-
-    def _make_options(self) -> None:
-        self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
-        self.option_rows = self.run_options.box
-        self.option_rows.insert(0, self.model)
-        self.unit, self.regions = self.run_options.unit, self.run_options.regions
-        self.region = RegionChoice(self._viewer, self.fail)
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
@@ -358,19 +257,9 @@ class Form(Container):  # type: ignore[type-arg]
         self._changed()
 
     @property
-    def isotropic(self) -> bool:
-        """Whether the widget is the isotropic one."""
-        return self._isotropic
-
-    @property
     def automatic(self) -> bool:
         """Whether the image decides about the model."""
         return self.structure is not None and self.structure.value.model is None
-
-    @property
-    def noise_reduction(self) -> float | None:
-        """Factor by which the noise shall fall; ``None`` for the least error."""
-        return None if self.reduction is None else float(self.reduction.value)
 
     def choose_automatically(self, model: type[Model]) -> None:
         """Choose a model that `suggest` has chosen; the structure on screen stays as it is."""
@@ -388,9 +277,6 @@ class Form(Container):  # type: ignore[type-arg]
             self._end_of_parameters += 1
         for row in controls.rows.values():
             put_label_above(row, row.line.mark, row.line.arrow)
-
-    def _unit_choices(self, _: Any) -> list[str]:
-        return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))
 
     @slot
     def _unit_chosen(self, unit: str) -> None:

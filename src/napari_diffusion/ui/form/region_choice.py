@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container
+from magicgui.widgets import Container
 from napari.layers import Shapes
 
+from napari_diffusion.ui.form.chosen_layers import layer_choices
 from napari_diffusion.ui.layers.events import reconnect
 from napari_diffusion.ui.layers.region import region_of
+from napari_diffusion.ui.qt.choice_box import ChoiceBox
 from napari_diffusion.ui.qt.layout import NO_MARGINS, keep_narrow
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.viewer_part import ViewerPart
 
 WHOLE = "whole image"
 TIP = (
@@ -22,15 +25,8 @@ TIP = (
 _EVENTS = ("data", "scale", "units", "translate", "rotate", "shear", "affine")
 
 
-class RegionChoice(Container):  # type: ignore[type-arg]
+class RegionChoice(ViewerPart, Container):  # type: ignore[type-arg]
     """A combo box of the Shapes layers; it is hidden while the viewer has none.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    fail
-        Shows an error.
 
     Attributes
     ----------
@@ -39,11 +35,15 @@ class RegionChoice(Container):  # type: ignore[type-arg]
     """
 
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
-        self._viewer, self.fail = viewer, fail
+        ViewerPart.__init__(self, viewer, fail)
         self._followed: Any = None
-        self.layer = ComboBox(choices=self._choices, label="Region", tooltip=TIP, nullable=False)
+        # Not nullable, magicgui would not report the choice of None.
+        self.layer = ChoiceBox(
+            choices=layer_choices(viewer, Shapes), label="Region", tooltip=TIP, nullable=True
+        )
+        self.layer.null_string = WHOLE
         keep_narrow(self.layer)
-        super().__init__(widgets=[self.layer])
+        Container.__init__(self, widgets=[self.layer])
         self.margins = NO_MARGINS
         self.layer.changed.connect(self._follow)
         self._update()
@@ -64,10 +64,6 @@ class RegionChoice(Container):  # type: ignore[type-arg]
         """Update the list of layers."""
         super().reset_choices()
         self._update()
-
-    def _choices(self, _: Any) -> list[tuple[str, Any]]:
-        shapes = [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Shapes)]
-        return [(WHOLE, None), *shapes]
 
     def _update(self) -> None:
         self.visible = len(self.layer.choices) > 1

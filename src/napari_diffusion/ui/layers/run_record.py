@@ -130,6 +130,12 @@ class RunRecord:
         return None
 
     @property
+    def names(self) -> list[str]:
+        """Names of the results of the batch that are still in the viewer, the first one first."""
+        own = [] if self.result is None else [self.result.name]
+        return [*(() if self.earlier is None else self.earlier.names), *own]
+
+    @property
     def last_image(self) -> Any:
         """The result, or the last one of its snapshots."""
         data = self.result.data

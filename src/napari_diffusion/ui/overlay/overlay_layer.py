@@ -230,7 +230,13 @@ class Overlay:
     def _request(self) -> None:
         context = self._context
         try:
-            settings, part = context.settings(), self._get_part()
+            settings = context.settings()
+        except (TypeError, ValueError):
+            self.remove()
+            self._report("")  # the line above Run says what is wrong
+            return
+        try:
+            part = self._get_part()
         except (TypeError, ValueError) as error:
             self._fail(error)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from napari_diffusion.ui.run.task import TaskControl
 
 #: Colour and width [pixel] of the frame.
 FRAME_COLOUR, FRAME_WIDTH = "#f0ad4e", 2
-#: Number of voxels up to which a plane of the original surrounds an additive preview.
+#: Number of voxels up to which the original surrounds an additive preview.
 MAX_SURROUNDINGS = 2**24
 #: Delay between a movement of the split line and its drawing [ms].
 REDRAW_DELAY_MS = 10
@@ -43,7 +44,7 @@ class PreviewOverlay(Overlay):
 
     **Blending.** A layer whose blending adds it to others gets a preview of the same blending. The
     original and its results are hidden meanwhile: they would be added to it. The preview then has
-    the original around the previewed part.
+    the original around the previewed part, unless that is too large.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ class PreviewOverlay(Overlay):
         self._fraction: float | None = None
         self._surroundings: _Surroundings | None = None
         self._hidden_layers = VisibilityMemory(context.viewer)
-        self._has_new_result = False
+        self._has_new_result = self._has_surroundings = False
         self._shown_by_result: tuple[Any, ...] | None = None
         self._redraw_timer = single_shot(context.parent, REDRAW_DELAY_MS, self._redraw)
         self._result_timer = single_shot(context.parent, 0, self._yield_to_result)
@@ -108,23 +109,29 @@ class PreviewOverlay(Overlay):
         compute = self._compute
 
         def work(control: TaskControl) -> PreviewImage:
+            around = None
             if plane is not None:
                 original = np.asarray(settings.image[plane.region])
-                self._surroundings = _Surroundings(settings.image, plane, original)
+                around = _Surroundings(settings.image, plane, original)
+            self._surroundings = around
             return compute(settings, part, control)
 
         return work
 
     def _plane_of(self, source: Any, part: Part) -> Part | None:
-        """Return the whole plane around a part of a layer that blends with others.
+        """Return the plane, in 3-D view the volume, around a part of a layer that blends.
 
-        It is ``None`` for other layers, in 3-D view, and for a plane that is too large.
+        It is ``None`` for other layers, for a plane across a volume, which would not be seen in it,
+        and for a plane or a volume that is too large.
         """
         viewer = self._context.viewer
-        if str(source.blending) in COVERING or viewer.dims.ndisplay != 2:
+        region, shape, shown = list(part.region), shape_of(source), displayed(viewer, source)
+        is_cut = len(shown) == 3 and any(
+            region[axis].stop - region[axis].start < min(2, shape[axis]) for axis in shown
+        )
+        if hides(source) or is_cut:
             return None
-        region, shape = list(part.region), shape_of(source)
-        for axis in displayed(viewer, source):
+        for axis in shown:
             region[axis] = slice(0, shape[axis])
         if math.prod(side.stop - side.start for side in region) > MAX_SURROUNDINGS:
             return None
@@ -133,7 +140,7 @@ class PreviewOverlay(Overlay):
     def _surroundings_of(self, source: Any, part: Part) -> _Surroundings | None:
         """Return the plane around a part, ``None`` for a layer that hides what lies below it."""
         around = self._surroundings
-        if around is None or str(source.blending) in COVERING:
+        if around is None or hides(source):
             return None
         return around if around.image is array_of(source) and around.contain(part) else None
 
@@ -147,17 +154,19 @@ class PreviewOverlay(Overlay):
         def counts(layer: Any) -> bool:
             if bare(layer) is source:
                 return True
-            return layer not in auxiliary_layers and str(layer.blending) in COVERING
+            return layer not in auxiliary_layers and hides(layer)
 
         return index_above(layers, counts)
 
     def _blending(self, source: Any) -> str:
-        if self._shown_part is None or self._surroundings_of(source, self._shown_part) is None:
-            return super()._blending(source)
-        return str(source.blending)
+        if self._shown_part is None or self._context.viewer.dims.ndisplay == 3:
+            return super()._blending(source) if hides(source) else str(source.blending)
+        around = self._surroundings_of(source, self._shown_part)
+        return super()._blending(source) if around is None else str(source.blending)
 
     def _arranged(self, source: Any, part: Part, picture: Any) -> tuple[Part, Any]:
         around = self._surroundings_of(source, part)
+        self._has_surroundings = around is not None
         if self._fraction is not None:
             split = split_at(self._context.viewer, source, self._fraction)
             if split is not None:
@@ -171,18 +180,18 @@ class PreviewOverlay(Overlay):
         super()._display(source)
         assert self._layer is not None
         assert self._shown_part is not None
-        blends = str(self._layer.blending) not in COVERING
-        if blends:
+        if not hides(self._layer):
             self._hide_others(source)
         frame = self._layer.bounding_box
         frame.points, frame.line_thickness, frame.line_color = False, FRAME_WIDTH, FRAME_COLOUR
-        frame.visible = not blends and (self.split is not None or not self._shown_part.whole)
+        is_framed = self.split is not None or not self._shown_part.whole
+        frame.visible = is_framed and not self._has_surroundings
 
     def _hide_others(self, source: Any) -> None:
         """Hide the original and its results, which would be added to the preview."""
         for layer in self._context.viewer.layers:
             is_own = bare(layer) is bare(source) or is_result(layer, source.name)
-            if is_own and str(layer.blending) not in COVERING:
+            if is_own and not hides(layer):
                 self._hidden_layers.show(layer, False)
 
     def remove(self) -> None:
@@ -201,7 +210,7 @@ class PreviewOverlay(Overlay):
     @slot
     def _inserted(self, event: Any) -> None:
         super()._inserted(event)
-        if self._source is None or self._layer is None or str(self._layer.blending) in COVERING:
+        if self._source is None or self._layer is None or hides(self._layer):
             return
         if not selected_by_user() and is_result(event.value, self._source.name):
             self._has_new_result = True
@@ -235,16 +244,21 @@ class PreviewOverlay(Overlay):
         super().switch(on)
 
 
+def hides(layer: Any) -> bool:
+    """Whether a layer hides what lies below it; others are mixed with it."""
+    return str(layer.blending) in COVERING
+
+
 @dataclass(frozen=True)
 class _Surroundings:
-    """The original in the plane around a preview.
+    """The original around a preview.
 
     Attributes
     ----------
     image
         Array of the layer.
     plane
-        The plane.
+        The plane, or the volume.
     original
         Its voxels.
     """
@@ -261,7 +275,9 @@ class _Surroundings:
         )
 
     def composed(self, part: Part, picture: Any, shown: tuple[int, ...], bright: float) -> Any:
-        """Return the plane with a picture of a part in it, and a line around that part.
+        """Return the plane with a picture of a part in it, and lines around that part.
+
+        In a volume they are the edges of a box: its faces would hide what lies inside.
 
         Parameters
         ----------
@@ -270,15 +286,18 @@ class _Surroundings:
         shown
             Axes on screen.
         bright
-            Value of the line.
+            Value of the lines.
         """
         composed = self.original.astype(picture.dtype)
         pairs = list(zip(part.region, self.plane.region, strict=True))
         place = [slice(a.start - b.start, a.stop - b.start) for a, b in pairs]
-        for axis in shown:
-            for index in (place[axis].start - 1, place[axis].stop):
-                if 0 <= index < composed.shape[axis]:
-                    composed[(*place[:axis], index, *place[axis + 1 :])] = bright
+        ends = {axis: (place[axis].start - 1, place[axis].stop) for axis in shown}
+        for axes in combinations(shown, len(shown) - 1):
+            for corner in product(*(ends[axis] for axis in axes)):
+                line: list[Any] = list(place)
+                for axis, index in zip(axes, corner, strict=True):
+                    line[axis] = slice(max(index, 0), index + 1)  # empty outside the plane
+                composed[tuple(line)] = bright
         composed[tuple(place)] = picture
         return composed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, Container, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtGui import QPaintEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLayout,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
     QWidget,
 )
@@ -33,10 +34,30 @@ REVEAL_MS = 500
 MIN_HEIGHT = 120
 #: Minimum width: all drawers fit, so that nothing moves sideways when one is opened [pixel].
 MIN_WIDTH = 318
+#: Width of the place of the scroll bar [pixel].
+BAR_WIDTH = 8
 #: Left and right border of a scroll area in napari's theme, together [pixel].
 BORDER = 2
+#: Distance of the controls from the edges of the dock [pixel].
+MARGIN = 9
 #: Margins of a container inside another one [pixel].
 NO_MARGINS = (0, 0, 0, 0)
+
+
+class ReservedScrollBar(QScrollBar):
+    """Vertical scroll bar that keeps its place and is drawn where there is something to scroll.
+
+    A bar that comes and goes would change the width of the controls, and thereby wrap their text.
+    """
+
+    def sizeHint(self) -> QSize:
+        """Return a narrower bar than that of napari's theme."""
+        return QSize(BAR_WIDTH, super().sizeHint().height())
+
+    def paintEvent(self, a0: QPaintEvent | None) -> None:
+        """Draw the bar unless all of the content is visible."""
+        if self.maximum() > self.minimum():
+            super().paintEvent(a0)
 
 
 class VerticalScrollArea(QScrollArea):
@@ -54,6 +75,8 @@ class VerticalScrollArea(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBar(ReservedScrollBar())
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWidget(content)
         self._wheel_guard = WheelGuard(self)
@@ -108,14 +131,10 @@ class VerticalScrollArea(QScrollArea):
             self.restyled.emit()
 
     def minimumSizeHint(self) -> QSize:
-        """Return the minimum size: the content's minimum width, and `MIN_HEIGHT`.
-
-        The width includes the scroll bar, whether it is visible or not.
-        """
-        content, bar = self.widget(), self.verticalScrollBar()
+        """Return the minimum size: the minimum width of content and bar, and `MIN_HEIGHT`."""
+        content = self.widget()
         assert content is not None
-        assert bar is not None
-        width = content.minimumSizeHint().width() + bar.sizeHint().width() + BORDER
+        width = content.minimumSizeHint().width() + BAR_WIDTH + BORDER
         return QSize(max(width, MIN_WIDTH), MIN_HEIGHT)
 
     def sizeHint(self) -> QSize:
@@ -135,11 +154,22 @@ def bare_container(*widgets: Widget, **options: Any) -> Container[Any]:
 def wrapping_label(text: str = "") -> Label:
     """Return a label that wraps its text, so that no text makes the dock wider."""
     label = Label(value=text)
-    label.native.setWordWrap(True)
-    label.native.setTextFormat(Qt.TextFormat.PlainText)
+    wrap(label.native)
     label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
+
+
+def wrap(label: QLabel) -> None:
+    """Make a label wrap its text, and as high as its text is at its width.
+
+    With another vertical policy, a layout would reserve the lines of Qt's size hint, which is for a
+    label of about twenty letters.
+    """
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
 
 
 def heading(text: str, tooltip: str = "") -> Label:
@@ -151,6 +181,8 @@ def heading(text: str, tooltip: str = "") -> Label:
 
 def reserve_height(row: Container[Any], model: QWidget) -> None:
     """Make a horizontal container always as high as a widget, whatever it shows.
+
+    Lines of text begin at its top: the first one stays in place when others follow.
 
     Parameters
     ----------
@@ -165,7 +197,13 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
     model.setSizePolicy(policy)
     model.setFixedWidth(0)
     model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    row.native.layout().insertWidget(0, model)
+    if isinstance(model, QLabel):
+        for label in row.native.findChildren(QLabel):
+            # Qt would indent the text from the top, too.
+            label.setIndent(0)
+            label.setContentsMargins(label.fontMetrics().horizontalAdvance("x") // 2, 0, 0, 0)
+            label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+    row.native.layout().addWidget(model)  # a first widget would move the others to the right
     model.hide()
 
 

@@ -1,4 +1,4 @@
-"""Detection of a widget whose dock the user has closed."""
+"""Detection of a widget that is taken off its dock, or docked again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from qtpy.QtWidgets import QWidget
 
 
 class Undocked(QObject):
-    """Calls a function when a widget is taken off its dock.
+    """Calls a function when a widget is taken off its dock, and another one when it is back.
 
-    napari does nothing else when the user closes a dock widget: no object is destroyed.
+    napari does nothing else when the user closes a dock widget: no object is destroyed, and the
+    widget can be docked again. A dock that floats, is hidden or lies behind another one keeps it.
 
     Parameters
     ----------
@@ -19,19 +20,29 @@ class Undocked(QObject):
         Any part of the widget, before the widget is docked.
     call
         Function without arguments.
+    back
+        Function without arguments, ``None`` for none.
     """
 
-    def __init__(self, native: QWidget, call: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        native: QWidget,
+        call: Callable[[], object],
+        back: Callable[[], object] | None = None,
+    ) -> None:
         top = native
         while (above := top.parentWidget()) is not None:
             top = above
         super().__init__(top)
-        self._call = call
+        self._call, self._back, self._is_off = call, back, False
         top.installEventFilter(self)
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
-        """Detect that the widget has lost its parent; every event passes."""
-        reparented = a1 is not None and a1.type() == QEvent.Type.ParentChange
-        if reparented and a0 is not None and a0.parent() is None:
-            self._call()
+        """Detect that the widget has another parent, or none; every event passes."""
+        if a0 is not None and a1 is not None and a1.type() == QEvent.Type.ParentChange:
+            was_off, self._is_off = self._is_off, a0.parent() is None
+            if self._is_off:
+                self._call()
+            elif was_off and self._back is not None:
+                self._back()
         return False

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from magicgui.widgets import CheckBox, Container, PushButton
+from psygnal import Signal
 
 from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.run_record import RunRecord
@@ -14,6 +15,7 @@ from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.viewer_part import ViewerPart
 from napari_diffusion.ui.result.side_by_side import SideBySide
 from napari_diffusion.ui.result.words import result_sentences
 from napari_diffusion.ui.run.run import symmetric_limit
@@ -28,18 +30,12 @@ REPLACE_TIP = "The next run on the same image replaces this result. Undo does no
 NO_IMAGE = "The image of this layer has changed since the run; run again for a residual."
 MEASURING = "Measuring what was removed…"
 NO_SOURCE = "The original is not in the viewer any more."
+UNDONE = "Removed by Undo: {}."
 HAS_RESIDUAL = "The residual is in the viewer: {}"
 
 
-class ResultCard(Container):  # type: ignore[type-arg]
+class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
     """Sentences about the last result, and buttons; hidden without a result.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    fail
-        Shows an error.
 
     Attributes
     ----------
@@ -47,10 +43,14 @@ class ResultCard(Container):  # type: ignore[type-arg]
         The sentences.
     compare, residual, undo, replace
         Buttons *Side by side*, *Residual* and *Undo*, and the option *Replace this result*.
+    ended
+        Signal: the result that was shown is gone. It carries what is to be said about that.
     """
 
+    ended = Signal(str)
+
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
-        self._viewer, self.fail = viewer, fail
+        ViewerPart.__init__(self, viewer, fail)
         self._record: RunRecord | None = None
         self._last_of: WeakKeyDictionary[Any, RunRecord] = WeakKeyDictionary()
         self._task, self._measurement = ReplaceableTask(), ReplaceableTask()
@@ -63,7 +63,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
         buttons = bare_container(
             self.compare, self.residual, self.undo, layout="horizontal", labels=False
         )
-        super().__init__(widgets=[self.text, buttons, self.replace], labels=False)
+        Container.__init__(self, widgets=[self.text, buttons, self.replace], labels=False)
         self.margins = NO_MARGINS
         self.visible = False
         self.compare.changed.connect(self._compare)
@@ -202,7 +202,9 @@ class ResultCard(Container):  # type: ignore[type-arg]
             return
         self._forget()
         make_canvas_current(self.native)
+        names = record.names
         record.undo()
+        self.ended.emit(UNDONE.format(", ".join(names)))
 
     @slot
     def _layers_changed(self, _: Any = None) -> None:
@@ -212,6 +214,7 @@ class ResultCard(Container):  # type: ignore[type-arg]
             return
         if record.result is None:
             self._forget()
+            self.ended.emit("")
             return
         if record.source_layer is None:
             for task in (self._task, self._measurement):

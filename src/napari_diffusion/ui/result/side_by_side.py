@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from psygnal import Signal
@@ -9,17 +10,11 @@ from psygnal import Signal
 from napari_diffusion.ui.layers.view_state import ViewState
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.qt.viewer_part import ViewerPart
 
 
-class SideBySide:
+class SideBySide(ViewerPart):
     """Shows two layers in napari's grid, and restores what was shown before.
-
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    fail
-        Shows an error.
 
     Attributes
     ----------
@@ -29,8 +24,8 @@ class SideBySide:
 
     ended = Signal()
 
-    def __init__(self, viewer: Any, fail: Any) -> None:
-        self._viewer, self.fail = viewer, fail
+    def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
+        super().__init__(viewer, fail)
         self._before: tuple[ViewState, dict[str, Any], float] | None = None
         # napari before 0.9 has the grid on the viewer itself.
         self._grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid

@@ -29,8 +29,20 @@ def result_sentences(removed: Removed | None, model: type[Model]) -> list[str]:
     model
         Class of the model.
     """
-    measured = [] if removed is None else [level_sentence(removed), structure_sentence(removed)]
+    measured = [] if removed is None else [level_sentence(removed)]
+    if removed is not None and not _is_clear(removed):
+        measured.append(structure_sentence(removed))
     return [*measured, measuring_sentence(model)]
+
+
+def _is_clear(removed: Removed) -> bool:
+    """Whether the level alone says if structure was removed: nothing was, or more than noise."""
+    return removed.level == 0 or (_is_more(removed) and not removed.has_structure)
+
+
+def _is_more(removed: Removed) -> bool:
+    """Whether more than the noise was removed."""
+    return removed.level > MORE * removed.noise + 2 * removed.noise_error
 
 
 def level_sentence(removed: Removed) -> str:
@@ -43,7 +55,7 @@ def level_sentence(removed: Removed) -> str:
     sentence = f"Removed: standard deviation {level} of a noise of {noise:.2g}."
     if removed.level < LITTLE * noise:
         return f"{sentence} That is little: most of the noise is left."
-    if removed.level > MORE * noise + 2 * removed.noise_error:
+    if _is_more(removed):
         return f"{sentence} That is more than the noise: detail went, too."
     return sentence
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from napari_diffusion.core.errors import SHARED_WORDS, DescribedError, Remedy
+from napari_diffusion.estimation.measurement.noise import NoNoiseError
 
 _OPEN_LAYER = "open the file as a layer"
 #: Controls on screen for each remedy. Files are filtered by the box "Several layers or files".
@@ -36,6 +37,11 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     ),
 }
 
+NO_NOISE = (
+    "The image has no measurable noise, as it is constant or already smooth: "
+    "enter the values yourself."
+)
+
 
 def screen_message(error: BaseException, *, with_folder: bool = True) -> str:
     """Return the message of an error in terms of the controls on screen.
@@ -49,6 +55,8 @@ def screen_message(error: BaseException, *, with_folder: bool = True) -> str:
     with_folder
         Whether a file is named with its folder.
     """
+    if isinstance(error, NoNoiseError):
+        return NO_NOISE
     if isinstance(error, DescribedError):
         return error.sentence(SCREEN_WORDS, with_folder=with_folder)
     if isinstance(error, OSError) and error.filename and error.strerror:

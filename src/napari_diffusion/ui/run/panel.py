@@ -194,6 +194,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
         if not self.busy and not self._state.details:
             self.clear()
 
+    @slot
+    def end_outcome(self, text: str) -> None:
+        """Replace the outcome of runs whose result is gone by a text, which may be empty."""
+        if not self.busy and self._state.kind is StatusKind.DONE:
+            self.say(text)
+
     def fail(self, error: Exception) -> None:
         """Show an error as the status; where that is off the screen, as a notification, too."""
         self._show_failure(Status(StatusKind.FAILED, screen_message(error)))
@@ -205,6 +211,11 @@ class RunPanel(Container):  # type: ignore[type-arg]
             from napari.utils.notifications import show_error
 
             show_error(status.text)
+
+    @property
+    def refusal(self) -> str:
+        """Why the settings on screen cannot be run, if the status says so; else empty."""
+        return self._refusal if self._state.text == self._refusal else ""
 
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""

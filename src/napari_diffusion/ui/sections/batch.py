@@ -47,6 +47,15 @@ VALUES_TIP = (
 CHANNELS_TIP = "Select every layer of the same file, size and place. Change the selection as usual."
 ONE_CHANNEL = "No other layer has the same file, size and place as this image."
 
+IN_REGION = "{}; of each, the region in {}."
+LABELS_OF_FILES = (
+    "Labels are of one image. To filter a folder, choose none in “Restrict to labels”, under "
+    "Expert and history."
+)
+REGION_OF_FILES = (
+    "The region is of the images on screen. To filter a folder, choose “whole image” in Region."
+)
+
 
 class BatchSection(Section):
     """Filters several layers or files.
@@ -97,6 +106,7 @@ class BatchSection(Section):
         self.context.viewer.layers.selection.events.changed.connect(self._show_count)
         self.channels.changed.connect(self._select_channels)
         self.context.layer_changed.connect(self._show_count)
+        self.context.settings_changed.connect(self._show_count)
         values_row = bare_container(self.values)
         return [
             values_row,
@@ -131,7 +141,9 @@ class BatchSection(Section):
             return
         selected = self._selected_layers()
         count = len(selected)
-        self.names.value = ", ".join(layer.name for layer in selected)
+        names = ", ".join(layer.name for layer in selected)
+        shapes = self.context.region_choice.layer.value
+        self.names.value = names if shapes is None else IN_REGION.format(names, shapes.name)
         channels = self._channels()
         self.channels.enabled = len(channels) > 1
         self.channels.tooltip = CHANNELS_TIP if len(channels) > 1 else ONE_CHANNEL
@@ -179,13 +191,14 @@ class BatchSection(Section):
             context.enqueue(replace(run, choose=choose, target=target, batch=own).queued_run())
 
     def _settings_of(self, layer: Any, chosen: Settings) -> Settings:
-        """Return the settings for a layer: those of the chosen image, with its own axes."""
+        """Return the settings of the chosen image for a layer, with its own axes and region."""
         context = self.context
         if layer is context.layer:
             return chosen
-        return Settings.of_layer(
+        settings = Settings.of_layer(
             layer, chosen.recipe, chosen.execution, context.layer.ndim, context.labels_layer
         ).with_copied_labels()
+        return replace(settings, region=context.region_choice.region(layer))
 
     @slot
     def _filter_files(self) -> None:
@@ -199,10 +212,9 @@ class BatchSection(Section):
             chosen = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
             if recipe.labels is not None:
-                raise ValueError(
-                    "Labels are of one image. To filter a folder, choose none in “Restrict to "
-                    "labels”, under Expert and history."
-                )
+                raise ValueError(LABELS_OF_FILES)
+            if self.context.region_choice.layer.value is not None:
+                raise ValueError(REGION_OF_FILES)
             if not sources:
                 raise ValueError(f"There is no {_formats('or')} file in {source}.")
         except (TypeError, ValueError, OSError) as error:

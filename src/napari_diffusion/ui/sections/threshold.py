@@ -162,9 +162,9 @@ class ThresholdSection(Section):
         try:
             settings = self.context.settings()
             voxel = position(self.context.viewer, self.context.layer)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
             self._queue.drop()
-            self._forget_gradients(error)
+            self._forget_gradients()  # the line above Run says what is wrong
             return
         geometry, sigma = settings.geometry, getattr(settings.model, "sigma", 0.0)
         frame = None
@@ -205,11 +205,11 @@ class ThresholdSection(Section):
         if self.plot is not None:
             self.plot.show_counts(*gradients.histogram())
 
-    def _forget_gradients(self, error: Exception) -> None:
-        """Show an error instead of the gradients."""
+    def _forget_gradients(self, error: Exception | None = None) -> None:
+        """Show an error, or nothing, instead of the gradients."""
         self._measured = None
         self._plot(nd.Gradients(np.zeros(0)))
-        self.share.value = screen_message(error)
+        self.share.value = "" if error is None else screen_message(error)
 
     def _show(self) -> None:
         """Draw threshold and diffusivity, and show the fraction of voxels above the threshold."""

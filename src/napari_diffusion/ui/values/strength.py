@@ -21,6 +21,8 @@ from napari_diffusion.ui.values.words import StrengthText
 STEPS = 100
 #: Positions this close to the middle are the recommended strength, while the mouse drags.
 SNAP = 4
+#: As high as the longest sentence on the effect of a suggestion in a narrow dock.
+THREE_LINES = "\n\n"
 TIP = (
     "How strong to smooth. The middle is recommended: it has the smallest estimated error. "
     "Keys: arrows, Page Up, Page Down."
@@ -67,7 +69,7 @@ class StrengthControl(Container):  # type: ignore[type-arg]
         self.sentence = wrapping_label()
         head = bare_container(row)
         effect = bare_container(self.sentence, layout="horizontal", labels=False)
-        reserve_height(effect, QLabel("\n"))  # what is below stays in place
+        reserve_height(effect, QLabel(THREE_LINES))  # what is below stays in place
         super().__init__(widgets=[head, effect], labels=False)
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
