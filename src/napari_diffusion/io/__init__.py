@@ -48,7 +48,7 @@ from napari_diffusion.io.volume import Format, Volume, as_stored
 #: smoothed values differ less; and the number of its samples that are compressed to know it.
 _SMALLEST_SHARE, _COMPRESSED_SAMPLE = 0.5, 1 << 20
 #: Ends of the suffixes of compressed results.
-_COMPRESSED = (".gz", ".bz2", ".mgz")
+COMPRESSED = (".gz", ".bz2", ".mgz")
 
 FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY, NIFTI_PAIR, MGH, NRRD, MRC, METAIMAGE, DICOM)
 
@@ -272,7 +272,7 @@ def check_target(
     else:
         like = replace(like, scaling=(1.0, 0.0), stored=np.dtype(dtype))
     needed = _size_of_result(path, like, np.dtype(dtype), recipe)
-    if suffix.endswith(_COMPRESSED):
+    if suffix.endswith(COMPRESSED):
         needed = int(needed * _SMALLEST_SHARE * _compressed_share(like))
     if needed > free_bytes(folder):
         raise WriteError(

@@ -266,5 +266,12 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
 
 
 FORMAT = Format(
-    "MetaImage", (".mha", ".mhd"), _read, _write, _storable, _dry_write, results={".mhd": ".mha"}
+    "MetaImage",
+    (".mha", ".mhd"),
+    _read,
+    _write,
+    _storable,
+    _dry_write,
+    _HEADER_BOUND,
+    results={".mhd": ".mha"},
 )

@@ -132,6 +132,8 @@ class Format:
         ``dtype``, except for its pixels: it makes the header, tags and texts. It writes nothing and
         returns the size of the file without compression [bytes]. ``None`` for a format whose
         writer refuses nothing beyond ``storable``.
+    size_margin
+        Largest excess of the size of ``dry_write`` over that of the file [bytes].
     keeps
         Phrase for messages: the metadata that are kept from a volume of another format.
     read_metadata
@@ -153,6 +155,7 @@ class Format:
     write: Callable[[Path, Array, Volume, str], None]
     storable: Callable[[np.dtype[Any], Volume, str], np.dtype[Any]]
     dry_write: Callable[[Path, np.dtype[Any], Volume, str], int] | None = None
+    size_margin: int = 0
     keeps: str = "axes, voxel size and unit"
     read_metadata: Callable[[Path], Volume] | None = None
     members_of: Callable[[Path], tuple[Path, ...]] | None = None

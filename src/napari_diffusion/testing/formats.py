@@ -66,8 +66,11 @@ def metadata_survive(file_format: Format, suffix: str, folder: Path) -> None:
 
 
 def size_is_known_before(file_format: Format, suffix: str, folder: Path) -> None:
-    """The dry write gives the size of the file without compression, and leaves nothing behind."""
-    if file_format.dry_write is None or suffix.endswith(".gz"):
+    """The dry write gives the size of the file, to its margin, and leaves nothing behind.
+
+    Compressed files are smaller.
+    """
+    if file_format.dry_write is None or suffix.endswith(io.COMPRESSED):
         return
     for number, volume in enumerate(volumes(file_format, suffix)):
         path = folder / f"size{number}{suffix}"
@@ -76,7 +79,9 @@ def size_is_known_before(file_format: Format, suffix: str, folder: Path) -> None
         assert sorted(folder.iterdir()) == before, "the dry write has made a file"
         io.write(path, volume.data, volume)
         written = path.stat().st_size
-        assert size == written, f"{size} bytes were expected, and {written} were written"
+        excess = size - written
+        known = 0 <= excess <= file_format.size_margin
+        assert known, f"{size} bytes were expected, and {written} were written"
 
 
 def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
@@ -86,7 +91,7 @@ def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
     """
     volume = list(volumes(file_format, suffix))[-1]
     path = folder / f"damaged{suffix}"
-    io.write(path, volume.data, volume)
+    intact = np.asarray(_written_and_read(volume, path)[0].data)
     whole = path.read_bytes()
     for count in (0, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:count])
@@ -97,8 +102,8 @@ def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
         if message is not None:
             assert path.name in message, f"the error does not name the file: {message}"
         else:
-            unchanged = np.array_equal(values.ravel(), volume.data.ravel())
-            assert unchanged, f"{count} of {len(whole)} bytes were read as another image"
+            is_same = np.array_equal(values, intact)
+            assert is_same, f"{count} of {len(whole)} bytes were read as another image"
 
 
 def an_error_keeps_the_old_file(file_format: Format, suffix: str, folder: Path) -> None:
@@ -126,7 +131,7 @@ LAWS: tuple[Callable[[Format, str, Path], None], ...] = (
 
 
 def check_format(name: str, folder: Path) -> None:
-    """Check every law in `LAWS` for a file format, with each of its suffixes.
+    """Check every law in `LAWS` for a file format, with each suffix that it writes.
 
     Parameters
     ----------
@@ -143,6 +148,8 @@ def check_format(name: str, folder: Path) -> None:
     """
     file_format = io.REGISTRY.get(name)
     for suffix in file_format.suffixes:
+        if suffix in file_format.results:
+            continue  # only read
         for law in LAWS:
             try:
                 law(file_format, suffix, folder)
