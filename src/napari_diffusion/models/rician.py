@@ -10,7 +10,6 @@ standard deviation s (``sigma_noise``). Therefore :math:`\langle M^2 \rangle = A
 :math:`\operatorname{Var}(M^2) = 4 s^2 (\langle M^2 \rangle - s^2)`. The coefficient c is 1 where
 the variance is at most that of noise. Where all neighbours are equal, c is 1 if they exceed the
 mean of noise alone, and else 0. The bias is subtracted at the end of a run with a time above 0.
-
 Sources: Krissian & Aja-Fernández 2009 (doi:10.1109/TIP.2009.2025553); moments from Henkelman 1985.
 """
 
