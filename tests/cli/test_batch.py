@@ -166,7 +166,7 @@ def test_choice_for_each_file_differs_and_one_for_all_does_not(source, tmp_path)
         (["--model", "linear"], "Say how far to smooth"),
         ([*OPTIONS, "--together"], "--together is only used with --auto"),
         ([*OPTIONS, "--jobs", "0"], "0 is not in the range"),
-        ([*OPTIONS, "--name", "same.nii"], "would both be"),
+        ([*OPTIONS, "--name", "same.nii"], "; use another --name, such as {folder}_{stem}.nii."),
         ([*OPTIONS, "--name", "{other}"], "a pattern of names has the fields"),
         ([*OPTIONS, "--list", "no-such-file"], "does not exist"),
     ],
@@ -181,6 +181,27 @@ def test_wrong_options_are_refused_before_the_work(words, reason, source, capsys
 def test_pattern_without_a_file_is_refused(tmp_path, capsys):
     assert main(["batch", str(tmp_path / "*.nii"), "--output", str(tmp_path / "o"), *OPTIONS]) == 2
     assert "No file matches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.nii"])
+def test_missing_file_does_not_end_the_others(name, source, capsys):
+    files = [str(source / name), str(source / "f0000.nii")]
+    assert main(["batch", *files, "--output", str(source.parent / "out"), *OPTIONS]) == 3
+    printed = capsys.readouterr().err
+    assert f"{name}: there is no such file." in printed
+    assert "1 of 2 files done, 1 failed" in printed
+
+
+def test_folder_of_results_that_is_a_file_is_refused(source, capsys):
+    (source.parent / "out").write_text("a text")
+    assert run(source) == 2
+    sentence = "this is a file, not a folder; choose another folder for the results."
+    assert capsys.readouterr().err == f"Error: {source.parent / 'out'}: {sentence}\n"
+
+
+def test_dry_run_without_the_folder_says_what_to_do(source, capsys):
+    assert run(source, "--dry-run") == 2
+    assert "a dry run makes none; make it first." in capsys.readouterr().err
 
 
 def test_dry_run_checks_all_files_and_writes_nothing(source, capsys):
@@ -237,7 +258,7 @@ def test_interrupted_batch_says_what_is_left(jobs, tmp_path):
     os.kill(process.pid, signal.SIGINT)
     printed = process.communicate(timeout=60)[1]
     assert process.returncode == 130, printed
-    assert "not done; --resume goes on with them" in printed
+    assert "not done; --resume goes on with them." in printed
     assert "Traceback" not in printed
     assert not list(out.glob(".*partial*"))
     records = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines() if line]

@@ -425,3 +425,9 @@ def test_module_runs_the_command_line(module, words, code, capsys):
     command = [sys.executable, "-m", module, *words]
     done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (code, expected.out, expected.err)
+
+
+def test_image_without_noise_names_the_options_to_give(tmp_path, capsys):
+    np.save(tmp_path / "flat.npy", np.ones((20, 20)))
+    assert main(["run", str(tmp_path / "flat.npy"), str(tmp_path / "out.npy"), "--auto"]) == 2
+    assert "give --model, its options and --time instead of --auto." in capsys.readouterr().err

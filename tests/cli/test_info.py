@@ -8,7 +8,9 @@ import pytest
 import tifffile
 
 from helpers.written_volumes import AFFINE, KINDS, PIXELS, SIZES, write
+from napari_diffusion import io
 from napari_diffusion.cli import main
+from napari_diffusion.core.errors import MissingLibraryError
 
 
 def facts(capsys, *paths):
@@ -64,6 +66,15 @@ def test_values_that_are_not_finite_are_counted(tmp_path, capsys):
     np.save(tmp_path / "a.npy", values)
     _, (own,) = facts(capsys, tmp_path / "a.npy")
     assert (own["min"], own["max"], own["not_finite"]) == (1.0, 11.0, 2)
+
+
+def test_error_without_a_path_gets_the_name_of_its_file(tmp_path, capsys, monkeypatch):
+    def refuse(path):
+        raise MissingLibraryError("JPEG-LS needs a decoder")
+
+    monkeypatch.setattr(io, "read", refuse)
+    assert main(["info", str(tmp_path / "a.dcm")]) == 2
+    assert capsys.readouterr().err == f"Error: {tmp_path / 'a.dcm'}: JPEG-LS needs a decoder\n"
 
 
 def test_file_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys):

@@ -4,6 +4,7 @@ import re
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from napari_diffusion.cli.app import cli
 from napari_diffusion.cli.messages import COMMAND_LINE_WORDS, code_and_message
@@ -26,13 +27,22 @@ def test_command_line_has_words_for_every_remedy(remedy, kind):
 
 
 def test_options_in_the_words_exist():
-    command = cli.commands["run"]
     options = {
-        name for option in command.get_params(click.Context(command)) for name in option.opts
+        name
+        for command in (cli.commands["run"], cli.commands["batch"])
+        for option in command.get_params(click.Context(command))
+        for name in option.opts
     }
     named = set(re.findall(r"--[a-z-]+", " ".join(COMMAND_LINE_WORDS.values())))
     assert len(named) >= 7
     assert named <= options
+
+
+def test_list_of_commands_has_whole_sentences():
+    text = CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
+    lines = text.strip().splitlines()
+    assert len(lines) == len(cli.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 
 
 def test_purpose_follows_the_words():

@@ -1,6 +1,7 @@
 """Suggestions: time and parameters of minimum error, targets, sampling, warnings."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -401,6 +402,13 @@ def test_error_of_invalid_options_is_one_sentence(options):
     with pytest.raises(ValueError, match=next(iter(options))) as caught:
         nd.suggest(blocks((30, 30)) + 8 * white((30, 30)), nd.PeronaMalik(), **options)
     check_sentence(caught.value)
+
+
+def test_report_writes_an_error_of_ten_and_more_without_an_exponent():
+    image = 1e4 * (blocks((60, 60)) + 8 * white((60, 60)))
+    report = nd.suggest(image, nd.PeronaMalik(), thorough=False).report
+    (error,) = re.findall(r"standard deviation \S+ ± (\S+) \[intensity\]", report)
+    assert error.isdecimal()
 
 
 def test_report_has_units_and_reasons():

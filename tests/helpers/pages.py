@@ -34,7 +34,7 @@ def run_page(page, names):
             elif program == "napari-diffusion":
                 assert main(words) == 0, line
             else:
-                assert program in ("pip", "python3", "env/bin/pip"), line
+                assert program in ("pip", "python3", "source"), line
                 continue
             commands.append(line)
     return commands

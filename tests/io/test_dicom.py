@@ -99,6 +99,13 @@ def test_folder_with_several_series_is_refused(tmp_path):
     assert str(caught.value).count("\n") == 0
 
 
+def test_one_file_is_not_in_the_plural(tmp_path):
+    folder = write_series(tmp_path / "series", range(1))
+    write_series(folder, range(3), uid="1.2.4")
+    with pytest.raises(InputError, match=r"\(1 file\), .* \(3 files\)|\(3 files\), .* \(1 file\)"):
+        io.read(folder)
+
+
 def test_folder_without_dicom_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(SourceMissing, match="this is a folder, not a file"):

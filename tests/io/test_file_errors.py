@@ -38,7 +38,9 @@ def test_missing_file_has_a_path(tmp_path, as_text):
     assert caught.value.path == path
     assert str(caught.value) == f"{path}: there is no such file."
     (tmp_path / "folder.npy").mkdir()
-    with pytest.raises(SourceMissing, match=r"folder\.npy: this is a folder, not a file\.$"):
+    with pytest.raises(
+        SourceMissing, match=r"folder\.npy: this is a folder, not a file; name a file in it\.$"
+    ):
         io.read(tmp_path / "folder.npy")
 
 
@@ -60,6 +62,19 @@ def test_unknown_suffix_has_a_path(tmp_path, name):
             io.format_of(path)
         assert caught.value.path == Path(path)
         assert caught.value.description.startswith("the suffix of the name chooses the format")
+        assert caught.value.description.count(", ") < len(list(io.REGISTRY))  # one for each
+
+
+def test_unknown_format_is_to_be_converted(tmp_path):
+    (tmp_path / "a.par").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        io.read(tmp_path / "a.par")
+    assert caught.value.remedy is Remedy.CONVERT_FORMAT
+
+
+def test_missing_file_without_a_known_suffix_is_missing(tmp_path):
+    with pytest.raises(SourceMissing, match="there is no such file"):
+        io.read(tmp_path / "no_such_name")
 
 
 @pytest.mark.parametrize(

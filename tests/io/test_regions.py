@@ -231,9 +231,11 @@ def test_colours_are_no_regions(image, tmp_path, count):
 
 def test_other_shape_is_refused_with_both(image, tmp_path):
     path = save(tmp_path / "m.nii", MASK[:5].astype("u1"))
-    assert refusal(path, image).description == (
+    error = refusal(path, image)
+    assert error.description == (
         "mask has the shape X 5 x Y 11 x Z 10, and the image X 12 x Y 11 x Z 10"
     )
+    assert error.remedy is Remedy.RESAMPLE_REGIONS
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i8", "u8", "f4", "f8"])

@@ -74,7 +74,8 @@ def diffuse(
         The diffusion model, for example ``nd.PeronaMalik(kappa=12.0)``, or a recipe. A recipe holds
         the options of a run, which must then be left out.
     time
-        Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T).
+        Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T). Its unit is the
+        square of that of ``spacing``. Required, except with a recipe.
     spacing
         Voxel size [length], one number or one per diffusing axis in the order of ``axes``. Default
         1, or the voxel size of the recipe.
@@ -88,13 +89,13 @@ def diffuse(
         regions, and nothing changes outside. Shape of the diffusing axes, or of the image without
         the channel axis.
     nan
-        NaN and infinite values: raise refuses them, mask keeps them and diffuses around them.
+        NaN and infinite values: "raise" refuses them, "mask" keeps them and diffuses around them.
     impulses
-        Hot and dead voxels, far outside the noise around them: keep smooths them as they are, mask
-        first replaces them from their neighbours.
+        Hot and dead voxels, far outside the noise around them: "keep" smooths them as they are,
+        "mask" first replaces them from their neighbours.
     scheme
-        Scheme of the time integration; auto takes the fastest one that is accurate enough. It may
-        be an object such as ``nd.schemes.Explicit(step=0.1)``.
+        Scheme of the time integration; "auto" takes the fastest one that is accurate enough. It
+        may be an object such as ``nd.schemes.Explicit(step=0.1)``.
     tolerance
         Target error of the time integration, as a share of the intensity range.
     strict
@@ -126,6 +127,18 @@ def diffuse(
         For an invalid argument or too little memory; the message suggests a remedy.
     Cancelled
         When ``cancel`` was set.
+
+    See Also
+    --------
+    suggest : Choose model, parameters and time from the noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_diffusion as nd
+    >>> stack = np.random.default_rng(0).normal(100, 10, (8, 32, 32))  # z, y, x
+    >>> model = nd.PeronaMalik(kappa=12.0)
+    >>> smooth = nd.diffuse(stack, model, time=4.0, spacing=(2.0, 0.5, 0.5))
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(

@@ -150,7 +150,7 @@ def _filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@cli.command(cls=_RunCommand)
+@cli.command(cls=_RunCommand, short_help="Filter a file.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @_filter_options
@@ -169,7 +169,7 @@ def run(source: Path, target: Path, **options: Any) -> None:
     run_file(source, target, options, click.get_current_context().obj)
 
 
-@cli.command("batch", cls=_RunCommand)
+@cli.command("batch", cls=_RunCommand, short_help="Filter many files into a folder.")
 @click.argument("files", metavar="[FILES]...", nargs=-1)
 @click.option(
     "--output",
@@ -225,7 +225,7 @@ def batch(**options: Any) -> int:
     return run_batch(options, click.get_current_context().obj)
 
 
-@cli.command("info")
+@cli.command("info", short_help="Show what is read from files, and what is assumed.")
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
 @_debug_option
@@ -264,7 +264,7 @@ def list_models() -> None:
     show("\n".join(lines))
 
 
-@cli.command("demo")
+@cli.command("demo", short_help="Filter a noisy sample, and show or write it.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

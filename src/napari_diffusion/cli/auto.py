@@ -19,11 +19,17 @@ from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.estimation.measurement.noise import NoNoiseError
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
 from napari_diffusion.workflows.file_run import files_of, one_of_each_set
+
+_NO_NOISE = (
+    "The image has no measurable noise, as it is constant or already smooth; "
+    "give --model, its options and --time instead of --auto."
+)
 
 
 def choose_parameters(
@@ -63,21 +69,24 @@ def choose_parameters(
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(volume.path, assignment, recipe, options)]
-    suggestion = suggest_for(
-        problems,
-        "auto" if options.get("model") is None else recipe.model,
-        SuggestionOptions(
-            noise=options.get("noise"),
-            fwhm=fixed_fwhm,
-            noise_reduction=options.get("noise_reduction"),
-            fixed=[name for name in declared() if options.get(name) is not None],
-            unit=units.symbol(assignment.unit),
-            time_axes=time_axes(assignment.letters),
-            aim=options.get("aim") or "error",
-            strength=options.get("strength") or 0.0,
-        ),
-        cancel,
-    )
+    try:
+        suggestion = suggest_for(
+            problems,
+            "auto" if options.get("model") is None else recipe.model,
+            SuggestionOptions(
+                noise=options.get("noise"),
+                fwhm=fixed_fwhm,
+                noise_reduction=options.get("noise_reduction"),
+                fixed=[name for name in declared() if options.get(name) is not None],
+                unit=units.symbol(assignment.unit),
+                time_axes=time_axes(assignment.letters),
+                aim=options.get("aim") or "error",
+                strength=options.get("strength") or 0.0,
+            ),
+            cancel,
+        )
+    except NoNoiseError:
+        raise click.UsageError(_NO_NOISE) from None
     time = recipe.time if time_given else suggestion.time
     return replace(recipe, model=suggestion.model, time=time), suggestion.report
 

@@ -21,7 +21,7 @@ from napari_diffusion.cli.run_file import Progress, prepared
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.cli.streams import is_terminal, say
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
-from napari_diffusion.core.errors import InputError, NotEnoughMemory
+from napari_diffusion.core.errors import InputError, NotEnoughMemory, Remedy, TargetExists
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.recipe_fields import package_version
 from napari_diffusion.io.atomic import write_error
@@ -198,7 +198,11 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _make_folder(folder: Path, *, dry_run: bool) -> None:
     if dry_run and not folder.is_dir():
-        raise InputError("this folder does not exist, and a dry run makes none", path=folder)
+        reason = "this folder does not exist, and a dry run makes none"
+        raise InputError(reason, Remedy.MAKE_FOLDER, folder)
+    if folder.exists() and not folder.is_dir():
+        reason = "this is a file, not a folder"
+        raise TargetExists(reason, Remedy.CHOOSE_ANOTHER_FOLDER, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -299,8 +303,8 @@ class _Report:
             parts.append(f"{counts[Status.KEPT]} complete before")
         if counts[Status.FAILED]:
             parts.append(f"{counts[Status.FAILED]} failed")
+        if seconds is None:
+            return f"{', '.join(parts)}."
         left = total - sum(counts[each] for each in Status if each is not Status.CANCELLED)
-        if left and seconds is not None:
-            parts.append(f"{left} not done; --resume goes on with them")
-        after = "" if seconds is None else f" after {seconds:.1f} s"
-        return f"{', '.join(parts)}{after}."
+        rest = f", {left} not done; --resume goes on with them" if left else ""
+        return f"{', '.join(parts)} after {seconds:.1f} s{rest}."

@@ -46,6 +46,8 @@ def show_files(paths: Sequence[Path], *, as_json: bool) -> int:
             code, sentence = code_and_message(error)
             if code == 1:
                 raise
+            if getattr(error, "path", None) != path:
+                sentence = f"{path}: {sentence}"
             failed += 1
             facts = {"file": str(path), "error": sentence}
             if not as_json:

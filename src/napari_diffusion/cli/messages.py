@@ -13,6 +13,8 @@ COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.MASK_NAN: "use --nan mask",
     Remedy.ALLOW_OVERWRITING: "use --overwrite or choose another name",
     Remedy.CHOOSE_ANOTHER_NAME: "choose another name",
+    Remedy.NAME_RESULTS: "use another --name, such as {folder}_{stem}.nii",
+    Remedy.NAME_A_FILE_OF_THE_FOLDER: "name a file in it, or use batch to filter all its files",
     Remedy.WRITE_ANOTHER_FORMAT: "write NIfTI or .npy",
     Remedy.WRITE_FLOATING_POINT: "leave out --preserve-dtype, or write NIfTI or .npy",
     Remedy.NAME_PLANES: (

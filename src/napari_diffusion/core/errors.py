@@ -32,6 +32,10 @@ class Remedy(Enum):
     REPLACE_DAMAGED = auto()
     SAVE_AS_NIFTI = auto()
     NAME_ONE_FILE = auto()
+    NAME_A_FILE_OF_THE_FOLDER = auto()
+    NAME_RESULTS = auto()
+    MAKE_FOLDER = auto()
+    CONVERT_FORMAT = auto()
     CONVERT_DICOM = auto()
     RESAMPLE_REGIONS = auto()
     FILTER_LESS = auto()
@@ -42,7 +46,9 @@ class Remedy(Enum):
 
 #: Words for what the user does in another program; they are the same in every front end.
 SHARED_WORDS = {
-    Remedy.CHOOSE_ANOTHER_FOLDER: "choose another folder for them",
+    Remedy.CHOOSE_ANOTHER_FOLDER: "choose another folder for the results",
+    Remedy.MAKE_FOLDER: "make it first",
+    Remedy.CONVERT_FORMAT: "convert it to NIfTI or TIFF",
     Remedy.SAVE_ONE_IMAGE: "save the one to filter to a file of its own",
     Remedy.CONVERT_COLOURS: "convert it to grey or RGB",
     Remedy.INSTALL_IMAGECODECS: 'install it with pip install "napari-diffusion[io]"',
@@ -63,6 +69,8 @@ PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.MASK_NAN: "use nan='mask'",
     Remedy.ALLOW_OVERWRITING: "use overwrite=True or choose another name",
     Remedy.CHOOSE_ANOTHER_NAME: "choose another name",
+    Remedy.NAME_RESULTS: "use another pattern for the names",
+    Remedy.NAME_A_FILE_OF_THE_FOLDER: "name a file in it",
     Remedy.WRITE_ANOTHER_FORMAT: "write NIfTI or .npy",
     Remedy.WRITE_FLOATING_POINT: "use preserve_dtype=False, or write NIfTI or .npy",
     Remedy.NAME_PLANES: "name the axes z, y, x of a stack, or y, x to filter each by itself",

@@ -121,7 +121,7 @@ class RecipeFields:
     )
     scheme: str | Scheme = param(
         schemes.AUTO,
-        "Scheme of the time integration; auto takes the fastest one that is accurate enough.",
+        'Scheme of the time integration; "auto" takes the fastest one that is accurate enough.',
         convert=schemes.checked_scheme,
         offered=schemes.names,
         label="Scheme",
@@ -139,15 +139,16 @@ class RecipeFields:
     )
     nan: str = param(
         "raise",
-        "NaN and infinite values: raise refuses them, mask keeps them and diffuses around them.",
+        'NaN and infinite values: "raise" refuses them, "mask" keeps them and diffuses around '
+        "them.",
         choices=("raise", "mask"),
         label="NaN",
         choice_labels=("report an error", "ignore, keep NaN"),
     )
     impulses: str = param(
         "keep",
-        "Hot and dead voxels, far outside the noise around them: keep smooths them as they are, "
-        "mask first replaces them from their neighbours.",
+        'Hot and dead voxels, far outside the noise around them: "keep" smooths them as they are, '
+        '"mask" first replaces them from their neighbours.',
         choices=("keep", "mask"),
         label="Hot, dead voxels",
         choice_labels=("keep", "fill from neighbours"),

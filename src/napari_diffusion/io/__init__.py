@@ -83,9 +83,9 @@ def format_of(path: str | Path) -> tuple[Format, str]:
         for suffix in file_format.suffixes:
             if name.endswith(suffix) and name != suffix:
                 return file_format, suffix
-    suffixes = ", ".join(suffix for file_format in REGISTRY for suffix in file_format.suffixes)
+    suffixes = ", ".join(file_format.suffixes[0] for file_format in REGISTRY)
     raise InputError(
-        f"the suffix of the name chooses the format and must be one of {suffixes}",
+        f"the suffix of the name chooses the format and must be one such as {suffixes}",
         path=Path(path),
     )
 
@@ -106,16 +106,16 @@ def reader_of(path: str | Path) -> Format:
     if path.is_dir():
         if DICOM.reads_folder and holds_series(path):
             return DICOM
-        raise SourceMissing("this is a folder, not a file", path=path)
-    try:
-        file_format = format_of(path)[0]
-    except InputError:
-        if not (has_bioio() and path.is_file()):
-            raise
-        return BIOIO
+        reason = "this is a folder, not a file"
+        raise SourceMissing(reason, Remedy.NAME_A_FILE_OF_THE_FOLDER, path)
     if not path.is_file():
         raise SourceMissing("there is no such file", path=path)
-    return file_format
+    try:
+        return format_of(path)[0]
+    except InputError as error:
+        if has_bioio():
+            return BIOIO
+        raise InputError(error.description, Remedy.CONVERT_FORMAT, path) from None
 
 
 def read(path: str | Path) -> Volume:

@@ -117,7 +117,10 @@ def _series_of(path: Path) -> list[tuple[Path, Any]]:
     if not by_series:
         raise InputError("this folder holds no DICOM pictures")
     if len(by_series) > 1:
-        names = ", ".join(f"{each[0][0].name} ({len(each)} files)" for each in by_series.values())
+        names = ", ".join(
+            f"{each[0][0].name} ({len(each)} {'file' if len(each) == 1 else 'files'})"
+            for each in by_series.values()
+        )
         raise InputError(
             f"this folder holds {len(by_series)} series, beginning with {names}",
             Remedy.NAME_ONE_FILE,

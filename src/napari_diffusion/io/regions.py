@@ -240,7 +240,8 @@ def _in_shape(
     raise InputError(
         f"{name} has the shape {_shape_in_words(volume.shape, volume.axes)}, and the image "
         f"{_shape_in_words(image.shape, assignment.letters)}",
-        path=volume.path,
+        Remedy.RESAMPLE_REGIONS,
+        volume.path,
     )
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from napari_diffusion import io
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.core.errors import InputError, Remedy
+from napari_diffusion.core.errors import InputError, Remedy, SourceMissing
 from napari_diffusion.core.resources import free_memory
 
 #: Name of the journal in the folder of the results.
@@ -105,7 +105,7 @@ def jobs_of(
     for source in unique:
         try:
             name = io.result_name(source, pattern)
-        except InputError as error:
+        except (InputError, SourceMissing) as error:
             if error.path is None:
                 raise
             name = source.name  # the file is refused when its turn comes
@@ -114,7 +114,7 @@ def jobs_of(
         if key in by_target:
             raise InputError(
                 f"the results of {by_target[key]} and {source} would both be {target}",
-                Remedy.CHOOSE_ANOTHER_NAME,
+                Remedy.NAME_RESULTS,
             )
         if target.resolve() in files:
             raise InputError(

@@ -158,7 +158,8 @@ def _noise_line(noise: Noise, patches: Sequence[Patch]) -> str:
     voxels = sum(patch.field.size for patch in patches)
     pieces = f" in {len(patches)} pieces of the image" if len(patches) > 1 else ""
     frames = " and what changes between frames" if noise.between_frames else ""
-    level = f"standard deviation {noise.sigma:.3g} ± {noise.error:.1g} [intensity]"
+    # Through float, because the format g writes 70 with one digit as 7e+01.
+    level = f"standard deviation {noise.sigma:.3g} ± {float(f'{noise.error:.1g}'):g} [intensity]"
     if noise.origin == "detail" and noise.correlation > MIN_CORRELATION:
         level += ", or more if neighbouring voxels share it"
     source = f"from {voxels} voxels{pieces}{frames}"

@@ -16,6 +16,8 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
         "check “Overwrite existing files” or choose another folder for the results"
     ),
     Remedy.CHOOSE_ANOTHER_NAME: "choose another folder for the results",
+    Remedy.NAME_RESULTS: "rename one of them, or move it to another folder",
+    Remedy.NAME_A_FILE_OF_THE_FOLDER: "choose a file in it",
     Remedy.WRITE_ANOTHER_FORMAT: f"{_OPEN_LAYER} and run it by itself",
     Remedy.WRITE_FLOATING_POINT: (
         "uncheck “Output data type same as input”, under Expert and history"
