@@ -143,7 +143,7 @@ def _rename(temporary: Path, final: Path, *, overwrite: bool) -> None:
             raise FileExistsError(f"{final} exists already") from None
         os.replace(temporary, final)
         return
-    os.unlink(temporary)
+    temporary.unlink(missing_ok=True)
 
 
 def _set_aside(final: Path) -> Path | None:

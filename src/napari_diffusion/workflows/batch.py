@@ -217,7 +217,10 @@ class Journal:
 
 
 def check_owner(path: Path) -> None:
-    """Refuse a file that is a link or no file, or that another user can write.
+    """Refuse a file that is a link or no file, or that users can have written without a right to.
+
+    Whoever may replace every file of the folder may write this one, too: its owner, and every
+    user where the folder is open to all. Some systems show all files as open to all.
 
     Raises
     ------
@@ -225,15 +228,18 @@ def check_owner(path: Path) -> None:
         With what is wrong. A missing file is fine.
     """
     try:
-        state = path.lstat()
+        state, folder = path.lstat(), path.parent.stat()
     except OSError:
         return
     own = getattr(os, "getuid", lambda: None)()
+    is_open = folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX
     if not stat.S_ISREG(state.st_mode):
         reason = "this is a link or no file"
-    elif own not in (None, state.st_uid):
+    elif own is None or is_open:
+        return
+    elif state.st_uid not in (own, folder.st_uid):
         reason = "this file belongs to another user"
-    elif own is not None and state.st_mode & stat.S_IWOTH:
+    elif state.st_mode & stat.S_IWOTH:
         reason = "every user can write this file"
     else:
         return
