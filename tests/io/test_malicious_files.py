@@ -15,6 +15,7 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
+import tifffile
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from helpers.dicom_series import write_series
@@ -196,9 +197,9 @@ def test_deflated_dicom_is_read(tmp_path):
 
 
 def test_deflated_bomb_is_not_inflated_beyond_the_free_memory(tmp_path, monkeypatch):
-    path = deflated(tmp_path / "a.dcm", bytes(512 * MIB))
+    path = deflated(tmp_path / "a.dcm", bytes(128 * MIB))
     assert path.stat().st_size < MIB
-    monkeypatch.setattr(dicom, "free_memory", lambda: FreeMemory(64 * MIB))
+    monkeypatch.setattr(dicom, "free_memory", lambda: FreeMemory(16 * MIB))
     assert "deflated content" in refused(path, NotEnoughMemory)
 
 
@@ -249,7 +250,6 @@ def test_nested_elements_of_dicom_end_in_a_sentence(tmp_path):
 
 
 def test_entities_of_xml_are_not_expanded_without_bound(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
     names = "abcdefghijkl"
     entities = "".join(
         f'<!ENTITY {names[i + 1]} "{f"&{names[i]};" * 10}">' for i in range(len(names) - 1)
@@ -263,6 +263,21 @@ def test_entities_of_xml_are_not_expanded_without_bound(tmp_path):
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, np.zeros((8, 8), np.uint8), description=xml, metadata=None)
     refused(path)
+
+
+def test_companion_of_an_ome_tiff_that_does_not_fit_into_the_memory_is_refused(
+    tmp_path, monkeypatch
+):
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<BinaryOnly MetadataFile="a.companion.ome" UUID="urn:uuid:1"/></OME>'
+    )
+    with (tmp_path / "a.companion.ome").open("wb") as file:
+        file.truncate(1 << 30)  # a hole of the disk
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), description=xml, metadata=None)
+    monkeypatch.setattr("napari_diffusion.io.compressed.free_memory", lambda: FreeMemory(MIB))
+    refused(path, NotEnoughMemory)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"model": ' * 50_000, "1" * 200_000, "null"])

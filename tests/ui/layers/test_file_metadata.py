@@ -166,5 +166,21 @@ def test_turned_axes_of_a_file_are_not_offered_to_a_layer(open_alone, tmp_path, 
     cube = np.random.default_rng(0).random((8, 8, 8), np.float32)
     nibabel.save(nibabel.Nifti1Image(cube, np.diag([0.5, 0.5, 2.0, 1.0])), tmp_path / "a.nii")
     viewer, widget = open_alone("Isotropic diffusion")
+    widget.root_native_widget.window().show()
     show(viewer, widget, qtbot, cube.T, tmp_path / "a.nii")
     assert not widget.form.table.use_file_axes.visible
+
+
+def test_voxel_size_that_a_reader_of_nifti_leaves_out_is_offered(open_alone, tmp_path, qtbot):
+    """napari-nibabel gives the array in the order of the file, and nothing else."""
+    array = oriented(tmp_path / "a.nii").T
+    viewer, widget = open_alone("Isotropic diffusion")
+    widget.root_native_widget.window().show()
+    layer = show(viewer, widget, qtbot, array, tmp_path / "a.nii")
+    button = widget.form.table.use_file_axes
+    assert button.visible
+    button.native.click()
+    wait_until_settled(qtbot, widget)
+    assert tuple(layer.axis_labels) == ("x", "y", "z")
+    np.testing.assert_allclose(layer.scale, (0.5, 0.5, 2.0))
+    assert widget.form.table.unit == "mm"

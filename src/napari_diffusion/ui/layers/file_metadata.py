@@ -53,9 +53,8 @@ class FileAxes:
         volume = None if has_metadata or not isinstance(path, str) else io.read_metadata(path)
         if volume is None or tuple(volume.shape) != shape_of(layer):
             return None
-        space = [letter for letter in volume.axes if letter in "XYZ"]
-        if space != sorted(space, reverse=True):  # other readers may have turned the array
-            return None
+        if "XY" in volume.axes and volume.shape == volume.shape[::-1]:
+            return None  # other readers turn such arrays, and this shape does not show it
         letters = volume.axes[: layer.ndim]
         kinds = {letter: kind_of(letter) for letter in letters}
         adds_nothing = volume.unit == PIXEL and {*kinds.values()} <= {AxisKind.SPACE}
