@@ -135,7 +135,7 @@ def test_bytes_in_front_of_a_packed_image_are_read_in_parts(tmp_path):
     header[108:112] = np.float32(1 << 27).tobytes()
     path.with_suffix(".hdr").write_bytes(header)
     packed = tmp_path / "a.img.bz2"
-    packed.write_bytes(bz2.compress(bytes(1 << 26)))
+    packed.write_bytes(bz2.compress(bytes(1 << 26)) + bytes(1000))
     path.unlink()
     refused(packed)
 
