@@ -218,6 +218,7 @@ def test_result_and_recipe_keep_their_old_content_together(is_new, links, tmp_pa
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     if not links:  # as on a memory stick
         monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(io.WriteError, match="Permission denied"):

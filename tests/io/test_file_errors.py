@@ -187,6 +187,7 @@ def test_failed_write_has_a_path(image, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(WriteError) as caught:
         io.write(tmp_path / "out.npy", image.data, image)
     assert caught.value.path == tmp_path / "out.npy"

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,6 +219,7 @@ def test_failed_rename_leaves_folder_unchanged(stack, tmp_path, monkeypatch):
     target = tmp_path / "out.npy"
     target.write_bytes(b"old")
     monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(io.WriteError, match=r"Permission denied.*bytes free"):
         io.write(target, stack.data, stack, RECIPE, overwrite=True)
     assert target.read_bytes() == b"old"
@@ -226,11 +228,14 @@ def test_failed_rename_leaves_folder_unchanged(stack, tmp_path, monkeypatch):
 
 def test_file_is_synced_before_it_gets_its_final_name(stack, tmp_path, monkeypatch):
     events = []
-    sync, move = os.fsync, os.replace
+    sync, move, link = os.fsync, os.replace, os.link
     monkeypatch.setattr(os, "fsync", lambda handle: (events.append("sync"), sync(handle)))
     monkeypatch.setattr(os, "replace", lambda *names: (events.append("move"), move(*names)))
+    monkeypatch.setattr(os, "link", lambda *names: (events.append("link"), link(*names)))
     io.write(tmp_path / "out.npy", stack.data, stack)
-    assert events[:2] == ["sync", "move"]
+    assert events[:2] == ["sync", "link"]
+    io.write(tmp_path / "out.npy", stack.data, stack, overwrite=True)
+    assert events[3:5] == ["sync", "move"]
 
 
 def test_temporary_file_is_in_the_target_folder(tmp_path):
@@ -277,6 +282,52 @@ def test_symbolic_link_at_the_target_is_followed(stack, tmp_path):
     io.write(tmp_path / "out.npy", stack.data, stack, overwrite=True)
     assert (tmp_path / "out.npy").is_symlink()
     np.testing.assert_array_equal(np.load(real), stack.data)
+
+
+def test_link_that_leads_to_no_file_is_a_name_in_use(stack, tmp_path):
+    """Somebody else may have made it, so that a result is written to another folder."""
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("out.npy", "out.npy.recipe.json"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere" / "file")
+        with pytest.raises(FileExistsError, match="exists already"):
+            io.write(tmp_path / "out.npy", stack.data, stack, RECIPE)
+        (tmp_path / name).unlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("name", ["out.npy", "out.npy.recipe.json"])
+def test_file_that_appears_while_a_result_is_written_is_not_replaced(
+    name, has_links, checked, stack, tmp_path, monkeypatch
+):
+    """The last question comes with the renaming itself; some disks have no second names."""
+
+    def refuse(*names):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    @contextmanager
+    def appearing():
+        (tmp_path / name).write_bytes(b"somebody's")
+        yield
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(FileExistsError, match="has appeared during the run"):
+        io.write(
+            tmp_path / "out.npy", stack.data, stack, RECIPE, checked=checked, commit=appearing()
+        )
+    assert (tmp_path / name).read_bytes() == b"somebody's"
+    assert {path.name for path in tmp_path.iterdir()} == {name, "stack.npy"}
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.npy.recipe.json"])
+def test_checked_result_does_not_replace_a_file_that_has_appeared_since(name, stack, tmp_path):
+    io.check_target(tmp_path / "out.npy", stack, stack.data.dtype, RECIPE)
+    (tmp_path / name).write_bytes(b"somebody's")
+    with pytest.raises(FileExistsError, match="exists already"):
+        io.write(tmp_path / "out.npy", stack.data, stack, RECIPE, checked=True)
+    assert (tmp_path / name).read_bytes() == b"somebody's"
 
 
 def test_impossible_targets_are_detected_before_the_run(stack, tmp_path, monkeypatch):

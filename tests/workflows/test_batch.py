@@ -1,7 +1,10 @@
 """Many files: names of results, the journal, other processes."""
 
 import json
+import os
+import sys
 import threading
+import tracemalloc
 
 import pytest
 
@@ -152,3 +155,89 @@ def test_journal_is_one_object_a_line(folders):
     text = (folders[1] / JOURNAL).read_text()
     lines = [json.loads(line) for line in text.splitlines() if line]
     assert [line["result"] for line in lines] == ["a.npy", "b.npy", "a.npy", "b.npy"]
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights of files")
+
+
+@posix
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder", "open file"])
+def test_journal_that_somebody_else_can_write_is_refused(kind, folders):
+    """It says which results are replaced, and a link would lead to a file of the user."""
+    path, other = folders[1] / JOURNAL, folders[0] / "other"
+    if kind == "link":
+        other.write_text("mine")
+    if "link" in kind:
+        path.symlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(path)  # to open it would wait for ever
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("")
+        path.chmod(0o666)
+    with pytest.raises(InputError, match="it decides which results are replaced"):
+        Journal.read(folders[1], "a")
+
+
+@posix
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o755, True), (0o1777, True), (0o777, False)])
+def test_journal_of_another_user_counts_where_he_may_replace_all_files(
+    mode, is_refused, folders, monkeypatch
+):
+    (folders[1] / JOURNAL).write_text("")
+    folders[1].chmod(mode)
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    Journal.read(folders[1], "a")  # it belongs to the owner of the folder
+    stat = type(folders[1]).stat
+
+    def of_somebody(path, **options):
+        state = list(stat(path, **options))
+        return os.stat_result([*state[:4], owner + (path == folders[1]), *state[5:]])
+
+    monkeypatch.setattr(type(folders[1]), "stat", of_somebody)
+    if is_refused:
+        with pytest.raises(InputError, match="belongs to another user"):
+            Journal.read(folders[1], "a")
+    else:
+        Journal.read(folders[1], "a")
+
+
+@posix
+def test_record_is_not_written_to_a_file_to_which_a_link_leads(folders):
+    """The link may come after the journal was checked."""
+    run = batch(write(folders[0], a="1"), folders[1])
+    (folders[0] / "profile").write_text("mine")
+    (folders[1] / JOURNAL).symlink_to(folders[0] / "profile")
+    assert statuses(run.outcomes()) == {"a": Status.DONE}
+    assert (folders[0] / "profile").read_text() == "mine"
+
+
+@posix
+def test_own_journal_is_not_open_to_others(folders):
+    before = os.umask(0)
+    try:
+        list(batch(write(folders[0], a="1"), folders[1]).outcomes())
+    finally:
+        os.umask(before)
+    assert (folders[1] / JOURNAL).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"result": []}', "[1]", "1", '"result"', "{}"])
+def test_line_of_a_stranger_is_left_out(line, folders):
+    (folders[1] / JOURNAL).write_text(f'{line}\n{{"result": "a.npy"}}')
+    assert list(Journal.read(folders[1], "a").records) == ["a.npy"]
+
+
+def test_line_without_an_end_is_read_in_parts(folders):
+    (folders[1] / JOURNAL).write_bytes(b" " * (1 << 20) + b'\n{"result": "a.npy"}\n')
+    with (folders[1] / JOURNAL).open("ab") as file:
+        file.truncate(1 << 28)  # a hole of the disk
+    tracemalloc.start()
+    try:
+        journal = Journal.read(folders[1], "a")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
+    assert list(journal.records) == ["a.npy"]

@@ -32,6 +32,7 @@ def full_disk(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     return tmp_path
 
 
@@ -62,6 +63,7 @@ def test_error_is_that_of_the_target_if_no_other_place_takes_the_result(full_dis
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setenv("HOME", str(full_disk / "temporary"))
     with pytest.raises(io.WriteError, match=r"out.npy: cannot be written: No space left") as caught:
         filter_file(full_disk / "in.npy", full_disk / "full" / "out.npy", RECIPE)

@@ -254,7 +254,8 @@ class _Report:
 
     def __init__(self, batch: Batch, stop: Stop, *, quiet: bool, is_dry: bool) -> None:
         self._stop, self._quiet, self._is_dry = stop, quiet, is_dry
-        self._bar = Progress(f"{len(batch.jobs)} files", shown=not quiet and is_terminal())
+        self._has_bar = not quiet and is_terminal()
+        self._bar = Progress(f"{len(batch.jobs)} files", shown=self._has_bar)
         self._counts: Counter[Status] = Counter()
         self._failures: list[str] = []
         if batch.processes == 1:
@@ -263,7 +264,8 @@ class _Report:
 
     def _in_this_process(self, work: Any) -> Callable[[Job, CancelEvent | None], Outcome]:
         def do(job: Job, cancel: CancelEvent | None) -> Outcome:
-            outcome: Outcome = work.with_stop(job, self._stop, self._show_share)
+            progress = self._show_share if self._has_bar else None
+            outcome: Outcome = work.with_stop(job, self._stop, progress)
             return outcome
 
         return do
@@ -291,8 +293,7 @@ class _Report:
         return SOME_FAILED if self._failures else 0
 
     def _show_share(self, share: float) -> None:
-        ended = sum(self._counts[status] for status in Status)
-        self._progress((ended + share) / len(self._batch.jobs))
+        self._progress((self._counts.total() + share) / len(self._batch.jobs))
 
     def _line(self, seconds: float | None = None) -> str:
         """Return the numbers in one sentence."""

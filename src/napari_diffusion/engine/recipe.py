@@ -27,6 +27,8 @@ from napari_diffusion.operators.threshold_map import in_words
 
 #: Version of the saved format. It grows when an older version could misread a recipe.
 RECIPE_FORMAT = 1
+#: Largest file of a recipe [bytes]; a map of the threshold is far smaller.
+_LONGEST_FILE = 1 << 26
 
 _Part = TypeVar("_Part", Domain, Execution)
 
@@ -139,10 +141,15 @@ class Recipe(RecipeFields):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a recipe from a JSON file; errors as in `from_dict`."""
+        with Path(path).open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
+        name = Path(path).name
+        if len(content) > _LONGEST_FILE:
+            raise ValueError(f"{name} is not a recipe: it has more than {_LONGEST_FILE:,} bytes.")
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError:
-            raise ValueError(f"{Path(path).name} is not a recipe: it is not text.") from None
+            raise ValueError(f"{name} is not a recipe: it is not text.") from None
         return cls.from_json(text)
 
     def _bind(

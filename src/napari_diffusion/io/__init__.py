@@ -256,16 +256,7 @@ def check_target(
     check_folder(path)
     if recipe is not None:
         check_folder(sidecar_of(path), probe=path.is_symlink())
-    sources = (*([like.path] if like.path is not None else []), *like.members)
-    if path.exists() and any(own.exists() and path.samefile(own) for own in sources):
-        raise InputError(
-            "the result cannot replace its own source", Remedy.CHOOSE_ANOTHER_NAME, path
-        )
-    if path.is_dir():
-        raise TargetExists("this is a folder, not a file", Remedy.CHOOSE_ANOTHER_NAME, path)
-    for existing in (path, sidecar_of(path)):
-        if os.path.exists(existing) and not overwrite:  # a name may be too long to ask for
-            raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, existing)
+    _check_name(path, like, overwrite=overwrite)
     folder = Path(os.path.realpath(path)).parent
     if preserve_dtype and like.stored is not None:
         dtype = like.stored
@@ -280,6 +271,21 @@ def check_target(
             f"and {free_bytes(folder):,} bytes are free there",
             path=path,
         )
+
+
+def _check_name(path: Path, like: Volume, *, overwrite: bool) -> None:
+    """Refuse a name that belongs to the source, to a folder or to a file that stays."""
+    sources = (*([like.path] if like.path is not None else []), *like.members)
+    if path.exists() and any(own.exists() and path.samefile(own) for own in sources):
+        raise InputError(
+            "the result cannot replace its own source", Remedy.CHOOSE_ANOTHER_NAME, path
+        )
+    if path.is_dir():
+        raise TargetExists("this is a folder, not a file", Remedy.CHOOSE_ANOTHER_NAME, path)
+    for existing in (path, sidecar_of(path)):
+        # A name may be too long to ask for. A link that leads to no file is a name in use, too.
+        if os.path.lexists(existing) and not overwrite:
+            raise TargetExists("exists already", Remedy.ALLOW_OVERWRITING, existing)
 
 
 def _compressed_share(like: Volume) -> float:
@@ -324,6 +330,7 @@ def write(
     overwrite: bool = False,
     preserve_dtype: bool = False,
     commit: AbstractContextManager[object] | None = None,
+    checked: bool = False,
 ) -> tuple[Path, ...]:
     """Write a result with the metadata of its source. Either the whole file is written or none.
 
@@ -346,6 +353,9 @@ def write(
         Store the result in the dtype of the source, with the slope and intercept of the source.
     commit
         Context in which the files get their final names; it may defer signals.
+    checked
+        Whether `check_target` has checked this result before. Only its name is checked then. A
+        file that appears at this name before the end is not replaced in either case.
 
     Returns
     -------
@@ -363,9 +373,12 @@ def write(
         raise InputError(
             f"the result has shape {array.shape} and its source {like.shape}", path=path
         )
-    check_target(
-        path, like, array.dtype, recipe, overwrite=overwrite, preserve_dtype=preserve_dtype
-    )
+    if checked:
+        _check_name(path, like, overwrite=overwrite)
+    else:
+        check_target(
+            path, like, array.dtype, recipe, overwrite=overwrite, preserve_dtype=preserve_dtype
+        )
     file_format, suffix = format_of(path)
     if preserve_dtype:
         array = as_stored(array, like)
@@ -373,21 +386,20 @@ def write(
         like = replace(like, scaling=(1.0, 0.0))
     array = array.astype(file_format.storable(array.dtype, like, suffix), copy=False)
     text = "" if recipe is None else recipe.to_json()
-    sidecar = sidecar_of(path)
+    targets = [(path, suffix)] + ([] if recipe is None else [(sidecar_of(path), ".json")])
     try:
-        if recipe is None:
-            with replacing_all([(path, suffix)], commit) as (temporary,):
-                file_format.write(temporary, array, like, text)
-            return (path,)
-        targets = [(path, suffix), (sidecar, ".json")]
-        with replacing_all(targets, commit) as (temporary, temporary_sidecar):
-            file_format.write(temporary, array, like, text)
-            temporary_sidecar.write_text(text + "\n", encoding="utf-8")
-        return (path, sidecar)
+        with replacing_all(targets, commit, overwrite=overwrite) as temporaries:
+            file_format.write(temporaries[0], array, like, text)
+            for sidecar in temporaries[1:]:
+                sidecar.write_text(text + "\n", encoding="utf-8")
     except WriteError:
         raise
+    except FileExistsError:
+        reason = "exists already: it has appeared during the run"
+        raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, path) from None
     except OSError as error:
         raise write_error(path, error) from error
+    return tuple(target for target, _ in targets)
 
 
 __all__ = [

@@ -41,7 +41,10 @@ def replacing(target: Path, suffix: str) -> Iterator[Path]:
 
 @contextmanager
 def replacing_all(
-    targets: Sequence[tuple[Path, str]], commit: AbstractContextManager[object] | None = None
+    targets: Sequence[tuple[Path, str]],
+    commit: AbstractContextManager[object] | None = None,
+    *,
+    overwrite: bool = True,
 ) -> Iterator[list[Path]]:
     """Yield temporary paths of several files, which get their final names together.
 
@@ -54,8 +57,15 @@ def replacing_all(
     commit
         Context in which the files are renamed. It may defer signals, because a signal between two
         renamings would leave one file without the other.
+    overwrite
+        Whether a file that has the final name at that moment is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        When a file has the final name and is not replaced.
     """
-    finals = [Path(os.path.realpath(target)) for target, _ in targets]
+    finals = [_final(target, overwrite=overwrite) for target, _ in targets]
     for folder in {final.parent for final in finals}:
         remove_abandoned(folder)
     temporaries = [
@@ -72,7 +82,7 @@ def replacing_all(
             if final.exists():
                 shutil.copymode(final, temporary)
         with commit or nullcontext():
-            _rename_all(pairs)
+            _rename_all(pairs, overwrite=overwrite)
     except BaseException:
         for temporary in temporaries:
             with suppress(OSError):
@@ -82,15 +92,26 @@ def replacing_all(
         _sync_folder(final.parent)
 
 
-def _rename_all(pairs: Sequence[tuple[Path, Path]]) -> None:
+def _final(target: Path, *, overwrite: bool) -> Path:
+    """Return the path of a result; a link is followed only where it may be replaced."""
+    if overwrite:
+        return Path(os.path.realpath(target))
+    return Path(os.path.realpath(target.parent)) / target.name
+
+
+def _rename_all(pairs: Sequence[tuple[Path, Path]], *, overwrite: bool) -> None:
     """Give all temporary files their final names. After an error, all old files are there again."""
     *others, last = pairs
     renamed: list[tuple[Path | None, Path]] = []
     try:
         for temporary, final in others:
-            renamed.append((_set_aside(final), final))
-            os.replace(temporary, final)
-        os.replace(*last)
+            old = _set_aside(final) if overwrite else None
+            if old is not None:
+                renamed.append((old, final))
+            _rename(temporary, final, overwrite=overwrite)
+            if old is None:
+                renamed.append((None, final))
+        _rename(*last, overwrite=overwrite)
     except BaseException:
         for old, final in renamed:
             with suppress(OSError):
@@ -105,6 +126,24 @@ def _rename_all(pairs: Sequence[tuple[Path, Path]]) -> None:
         with suppress(OSError):  # a reader may hold it open
             if old is not None:
                 old.unlink()
+
+
+def _rename(temporary: Path, final: Path, *, overwrite: bool) -> None:
+    """Rename a file; without ``overwrite``, one that has the final name is left as it is."""
+    if overwrite:
+        os.replace(temporary, final)
+        return
+    try:
+        # A link is refused if the name exists. A question before the renaming would be too early.
+        os.link(temporary, final)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without second names
+        if os.path.lexists(final):
+            raise FileExistsError(f"{final} exists already") from None
+        os.replace(temporary, final)
+        return
+    temporary.unlink(missing_ok=True)
 
 
 def _set_aside(final: Path) -> Path | None:

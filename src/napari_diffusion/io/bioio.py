@@ -5,6 +5,7 @@ No suffix belongs to this format: it is tried for a file whose suffix no other f
 
 from __future__ import annotations
 
+import logging
 import math
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,8 @@ from napari_diffusion.io.volume import Format, Volume, only_read, refuse_to_writ
 
 #: Unit of the voxel size in bioio.
 _UNIT = "micrometer"
+#: Numbers of samples whose last one is the opacity: grey and RGB with it.
+_WITH_OPACITY = (2, 4)
 
 
 def is_installed() -> bool:
@@ -27,7 +30,7 @@ def is_installed() -> bool:
 
 
 def _read(path: Path) -> Volume:
-    image = require("bioio", "other files", "io").BioImage(path)
+    image = _image(path)
     if len(image.scenes) > 1:
         raise InputError(f"it holds {len(image.scenes)} images", Remedy.SAVE_ONE_IMAGE)
     lazy = image.dask_data
@@ -41,6 +44,7 @@ def _read(path: Path) -> Volume:
     letters = "".join(dims[i] for i in kept)
     sizes = image.physical_pixel_sizes
     spacing = tuple(_size(getattr(sizes, letter, None)) for letter in letters)
+    samples = data.shape[dims.index("S")] if "S" in letters else 0
     names = tuple(str(name) for name in image.channel_names or ())
     return Volume(
         data.reshape([data.shape[i] for i in kept]),
@@ -54,7 +58,27 @@ def _read(path: Path) -> Volume:
         header={},
         path=path,
         stored=data.dtype,
+        alpha=samples - 1 if samples in _WITH_OPACITY else None,
     )
+
+
+def _image(path: Path) -> Any:
+    """Open a file with bioio, whose own messages are no sentences for users."""
+    bioio = require("bioio", "other files", "io")
+    log = logging.getLogger("bioio")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        return bioio.BioImage(path)
+    except Exception as error:  # each reader has errors of its own
+        if type(error).__name__ != "UnsupportedFileFormatError":
+            raise
+        raise InputError(
+            f"no reader of bioio that is installed reads {path.suffix or 'such'} files, or the "
+            "file is damaged"
+        ) from error
+    finally:
+        log.setLevel(before)
 
 
 def _size(size: Any) -> float | None:

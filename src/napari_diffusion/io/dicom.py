@@ -8,6 +8,8 @@ place, or of another size are refused. A single file of a series stands for its 
 from __future__ import annotations
 
 import warnings
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy
+from napari_diffusion.core.errors import (
+    InputError,
+    MissingLibraryError,
+    NotEnoughMemory,
+    Remedy,
+)
+from napari_diffusion.core.resources import format_bytes, free_memory
 from napari_diffusion.io.compressed import check_memory
 from napari_diffusion.io.orientation import LPS, checked, spacing_of
 from napari_diffusion.io.volume import Format, Volume, only_read, refuse_to_write, require
 
 #: Place and content of the mark that DICOM files begin with.
 _MARK_AT, _MARK = 128, b"DICM"
+#: Group of the elements that precede the others.
+_META = 2
+#: Bytes that are inflated at a time, and memory for what is known about a picture [bytes].
+_CHUNK, _SLICE_BYTES = 1 << 20, 2000
 #: Largest difference of direction cosines, and of distances between slices as a share of them.
 _SAME_DIRECTION, _SAME_STEP = 1e-3, 0.02
 #: Distance of slices, as a share of the usual one, from which one is missing between them.
@@ -77,9 +89,11 @@ def _read_series(path: Path) -> Volume:
     samples = int(first.data.get("SamplesPerPixel", 1))
     scalings = {(each.slope, each.inter) for each in slices}
     is_scaled = scalings != {(1.0, 0.0)}
-    size = len(slices) * rows * columns * samples
-    bits = int(first.data.get("BitsAllocated", 16))
-    check_memory(size * (4 if is_scaled else max(bits // 8, 1)), path)
+    picture = rows * columns * samples
+    stored = max(int(first.data.get("BitsAllocated", 16)) // 8, 1)
+    # A file is decoded as a whole before its pictures are copied to their places.
+    decoded = max(Counter(each.path for each in slices).values()) * picture * stored
+    check_memory(len(slices) * picture * (4 if is_scaled else stored) + decoded, path)
     pixels = _pixels(slices, is_scaled)
     letters = ("Z" if len(slices) > 1 else "") + "YX" + ("S" if samples > 1 else "")
     if step is None and len(slices) > 1:
@@ -131,6 +145,8 @@ def _series_of(path: Path) -> list[tuple[Path, Any]]:
 def _is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do."""
     try:
+        if not path.is_file():  # the opening of a pipe waits for its writer
+            return False
         with path.open("rb") as file:
             return file.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK
     except OSError:
@@ -139,20 +155,42 @@ def _is_dicom(path: Path) -> bool:
 
 def holds_series(folder: Path) -> bool:
     """Whether a folder holds a DICOM file."""
-    return any(path.is_file() and _is_dicom(path) for path in sorted(folder.iterdir()))
+    return any(_is_dicom(path) for path in sorted(folder.iterdir()))
 
 
 def _elements(path: Path) -> Any:
     """Return the elements of a file besides the pixels."""
     pydicom = require("pydicom", "DICOM files", "formats")
     try:
+        _check_deflated(pydicom, path)
         return pydicom.dcmread(path, stop_before_pixels=True)
-    except PermissionError:
+    except (PermissionError, NotEnoughMemory):
         raise
     except Exception as error:  # a damaged file can make pydicom raise anything
         raise InputError(
             f"damaged: {path.name} cannot be decoded", Remedy.REPLACE_DAMAGED
         ) from error
+
+
+def _check_deflated(pydicom: Any, path: Path) -> None:
+    """Refuse a deflated file that does not fit into the memory; pydicom inflates it as a whole."""
+    with path.open("rb") as file:
+        file.seek(_MARK_AT + len(_MARK))
+        meta = pydicom.filereader.read_dataset(
+            file, False, True, stop_when=lambda tag, vr, length: tag.group != _META
+        )
+        if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
+            return
+        free, count, decoder = free_memory(), 0, zlib.decompressobj(-zlib.MAX_WBITS)
+        while block := decoder.unconsumed_tail or file.read(_CHUNK):
+            count += len(decoder.decompress(block, _CHUNK))
+            # The elements are copied out of the inflated bytes.
+            if 2 * count > free.size:
+                raise NotEnoughMemory(
+                    f"its deflated content needs more than {format_bytes(2 * count)} of memory, "
+                    f"and {free}",
+                    path=path,
+                )
 
 
 def _described(path: Path, data: Any) -> list[_Slice]:
@@ -177,6 +215,12 @@ def _slices(path: Path, data: Any) -> list[_Slice]:
         )
     count = int(data.get("NumberOfFrames", 1) or 1)
     shared = _groups(data.get("SharedFunctionalGroupsSequence"))
+    if not 1 <= count <= path.stat().st_size:  # a frame takes a byte, at least
+        raise InputError(
+            f"damaged: {path.name} declares {count:,} frames, which it cannot hold",
+            Remedy.REPLACE_DAMAGED,
+        )
+    check_memory(count * _SLICE_BYTES, path)
     frames = data.get("PerFrameFunctionalGroupsSequence") or [None] * count
     if len(frames) != count:
         raise InputError(

@@ -58,7 +58,7 @@ def _read(path: Path) -> Volume:
     size = math.prod(shape) * dtype.itemsize * channels
     _check_size(data_path, fields, size, end if data_path == path else 0)
     check_memory(2 * size, path)
-    image = _load(sitk, path)
+    image = _load(sitk, path, shape, channels)
     data: Array = sitk.GetArrayFromImage(image)
     letters = "XYZT"[: len(shape)][::-1] + ("S" if channels > 1 else "")
     unit, is_assumed = _unit(fields)
@@ -91,14 +91,20 @@ def _header(image: Any) -> tuple[dict[str, Any], dict[str, str]]:
     return geometry, {key: text for key, text in own.items() if text.isprintable()}
 
 
-def _load(sitk: Any, path: Path) -> Any:
-    """Read a file with SimpleITK, whose own messages are no sentences for users."""
+def _load(sitk: Any, path: Path, shape: tuple[int, ...], channels: int) -> Any:
+    """Read a file with SimpleITK, whose own messages are no sentences for users.
+
+    SimpleITK takes memory for the size that it has read itself, so that is compared first.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("MetaImageIO")
     reader.SetFileName(str(path))
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
+        reader.ReadImageInformation()
+        if (reader.GetSize(), reader.GetNumberOfComponents()) != (shape, channels):
+            raise InputError("damaged: its header is not clear", Remedy.REPLACE_DAMAGED)
         return reader.Execute()
     except RuntimeError as error:
         raise InputError("damaged: its values cannot be decoded", Remedy.REPLACE_DAMAGED) from error
@@ -116,8 +122,16 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             name, equals, text = line.decode("latin-1").partition("=")
             if not equals:
                 break
-            fields[name.strip().lower()] = text.strip()
-            if name.strip().lower() == _LAST:
+            key = name.strip().lower()
+            # MetaIO also takes a colon for the sign, and the case counts there. A header that it
+            # reads in another way than this function could name another file or size.
+            if ":" in name or key in fields or (key == _LAST and name.strip() != "ElementDataFile"):
+                raise InputError(
+                    f"damaged: the field {name.strip()} of its header is not clear",
+                    Remedy.REPLACE_DAMAGED,
+                )
+            fields[key] = text.strip()
+            if key == _LAST:
                 return fields, end
     raise InputError("damaged: it has no header of a MetaImage", Remedy.REPLACE_DAMAGED)
 
@@ -160,6 +174,16 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path:
 def _check_size(path: Path, fields: dict[str, str], declared: int, header: int) -> None:
     """Compare what a header declares with the file of the values."""
     size = path.stat().st_size - header
+    try:
+        skipped = int(fields.get("headersize", "0") or 0)
+    except ValueError:
+        skipped = -2
+    if not -1 <= skipped <= size:  # -1: the values end the file
+        raise InputError(
+            f"damaged: its values begin at {fields['headersize']}, outside of its file",
+            Remedy.REPLACE_DAMAGED,
+        )
+    size -= max(skipped, 0)
     if fields.get("compresseddata", "false").lower() == "true":
         if declared > size * LARGEST_RATIO:
             raise InputError(

@@ -19,7 +19,7 @@ from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.compressed import CheckedFile, check_memory
 from napari_diffusion.io.orientation import affine_in, checked, in_standard_order, sizes_in
-from napari_diffusion.io.volume import Format, Volume, require
+from napari_diffusion.io.volume import Format, Volume, no_values, require
 
 #: Bytes in front of the values, and bytes of the fields among them.
 _OFFSET, _FIELDS = 284, 90
@@ -34,6 +34,14 @@ _CHUNK = 1 << 22
 
 
 def _read(path: Path) -> Volume:
+    return _volume(path, values=True)
+
+
+def _read_metadata(path: Path) -> Volume:
+    return _volume(path, values=False)
+
+
+def _volume(path: Path, *, values: bool) -> Volume:
     nibabel = require("nibabel", "MGH files")
     with CheckedFile(path) as file:
         block = file.read(_OFFSET)
@@ -45,11 +53,16 @@ def _read(path: Path) -> Volume:
         shape, dtype = _layout(block)
         size = math.prod(shape) * dtype.itemsize
         file.check_declared(_OFFSET + size)
-        if file.is_compressed:
+        raw: Array
+        if not values:
+            raw, tail = no_values(shape, dtype), b""
+            if not file.is_compressed:
+                tail = file.after(_OFFSET + size)
+        elif file.is_compressed:
             check_memory(size, path)
             content = np.empty(size, np.uint8)
             file.fill(content)
-            raw: Array = content.view(dtype).reshape(shape, order="F")
+            raw = content.view(dtype).reshape(shape, order="F")
             tail = file.rest()
         else:
             raw = np.memmap(path, dtype, "r", _OFFSET, shape, order="F")
@@ -179,4 +192,12 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     raise InputError(f"MGH holds no {native} values", Remedy.WRITE_FLOATING_POINT)
 
 
-FORMAT = Format("MGH", (".mgz", ".mgh"), _read, _write, _storable, _dry_write)
+FORMAT = Format(
+    "MGH",
+    (".mgz", ".mgh"),
+    _read,
+    _write,
+    _storable,
+    _dry_write,
+    read_metadata=_read_metadata,
+)

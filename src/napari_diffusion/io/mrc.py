@@ -20,7 +20,7 @@ from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.compressed import CheckedFile, check_memory
 from napari_diffusion.io.orientation import in_standard_order, sizes_in
-from napari_diffusion.io.volume import Format, Volume, require
+from napari_diffusion.io.volume import Format, Volume, no_values, require
 
 _SIZE = 1024
 _UNIT = "angstrom"
@@ -45,6 +45,14 @@ _PACKED = tuple(f"{suffix}{pack}" for suffix in _SUFFIXES for pack in (".gz", ".
 
 
 def _read(path: Path) -> Volume:
+    return _volume(path, values=True)
+
+
+def _read_metadata(path: Path) -> Volume:
+    return _volume(path, values=False)
+
+
+def _volume(path: Path, *, values: bool) -> Volume:
     with CheckedFile(path) as file:
         block = file.read(_SIZE)
         header, notes = _header(block)
@@ -56,18 +64,19 @@ def _read(path: Path) -> Volume:
             raise InputError(f"its header declares {declared} samples, so it has no image")
         size = math.prod(shape) * dtype.itemsize
         file.check_declared(_SIZE + extended + size)
-        if file.is_compressed:
-            check_memory(extended + size, path)
+        check_memory(extended + (size if values and file.is_compressed else 0), path)
         extension = file.read(extended)
-        if file.is_compressed:
+        raw: Array = no_values(shape, dtype)
+        rest = 0
+        if values and file.is_compressed:
             content = np.empty(size, np.uint8)
             file.fill(content)
-            raw: Array = content.view(dtype).reshape(shape)
+            raw = content.view(dtype).reshape(shape)
             rest = len(file.rest())
-        else:
+        elif values:
             raw = np.memmap(path, dtype, "r", _SIZE + extended, shape)
             rest = len(file.after(_SIZE + extended + size))
-    if is_unsigned and block[_flags_place(header)] & _SIGNED_BYTES:
+    if values and is_unsigned and block[_flags_place(header)] & _SIGNED_BYTES:
         check_memory(size, path)
         raw = raw ^ np.uint8(_SIGNED_ZERO)
         header = _with_unsigned_bytes(header)
@@ -265,5 +274,6 @@ FORMAT = Format(
     _write,
     _storable,
     _dry_write,
+    read_metadata=_read_metadata,
     results={packed: packed.rpartition(".")[0] for packed in _PACKED},
 )

@@ -32,7 +32,7 @@ from napari_diffusion.io.nifti_header import (
     time_step,
 )
 from napari_diffusion.io.orientation import affine_in, in_standard_order
-from napari_diffusion.io.volume import Format, Volume, in_real_units, require
+from napari_diffusion.io.volume import Format, Volume, in_real_units, no_values, require
 
 #: Letters of the axes in the order of the format; V, U and W are the axes 5, 6 and 7.
 _AXES = "XYZTVUW"
@@ -53,7 +53,15 @@ def _read(path: Path) -> Volume:
     return volume_of(path, header, raw, notes)
 
 
-def volume_of(path: Path, header: Any, raw: Array, notes: Sequence[str]) -> Volume:
+def _read_metadata(path: Path) -> Volume:
+    with CheckedFile(path) as file:
+        header, layout = read_header(file)
+    return volume_of(path, header, no_values(layout.shape, layout.dtype), (), scaled=False)
+
+
+def volume_of(
+    path: Path, header: Any, raw: Array, notes: Sequence[str], *, scaled: bool = True
+) -> Volume:
     """Return a volume from a checked header and the stored values.
 
     Parameters
@@ -64,6 +72,8 @@ def volume_of(path: Path, header: Any, raw: Array, notes: Sequence[str]) -> Volu
         Header of nibabel, and the stored values in the order x, y, z, time, ...
     notes
         Sentences about the file.
+    scaled
+        Whether to convert the values to real units.
     """
     colours = raw.dtype.names or ()
     axes = _AXES[: raw.ndim]
@@ -83,7 +93,7 @@ def volume_of(path: Path, header: Any, raw: Array, notes: Sequence[str]) -> Volu
     is_scaled = (slope, inter) != (1.0, 0.0)
     unit = length_unit(header)
     return Volume(
-        in_real_units(raw, slope, inter, path) if is_scaled else raw,
+        in_real_units(raw, slope, inter, path) if is_scaled and scaled else raw,
         axes,
         tuple(
             orientation.spacing["XYZ".index(letter)] if letter in "XYZ" else None for letter in axes
@@ -221,4 +231,12 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
 
 
-FORMAT = Format("NIfTI", (".nii.gz", ".nii.bz2", ".nii"), _read, _write, _storable, _dry_write)
+FORMAT = Format(
+    "NIfTI",
+    (".nii.gz", ".nii.bz2", ".nii"),
+    _read,
+    _write,
+    _storable,
+    _dry_write,
+    read_metadata=_read_metadata,
+)

@@ -26,6 +26,8 @@ from napari_diffusion.io.volume import Format, Volume, only_read, refuse_to_writ
 _SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz", ".hdr.bz2", ".img.bz2")
 #: Bytes of a header of NIfTI-1 and Analyze.
 _HEADER_SIZE = 348
+#: Bytes that are skipped at a time.
+_CHUNK = 1 << 20
 
 
 def _members(path: Path) -> tuple[Path, Path]:
@@ -70,8 +72,9 @@ def _read(path: Path) -> Volume:
 
 
 def _skip(file: CheckedFile, count: int) -> None:
-    """Read bytes in front of the image."""
-    file.fill(np.empty(count, np.uint8))
+    """Read bytes in front of the image, in parts, because a header may declare any number."""
+    for start in range(0, count, _CHUNK):
+        file.fill(np.empty(min(_CHUNK, count - start), np.uint8))
 
 
 def _members_of(path: Path) -> tuple[Path, ...]:

@@ -24,7 +24,7 @@ from napari_diffusion.io.nrrd_header import (
     parse,
 )
 from napari_diffusion.io.orientation import in_standard_order
-from napari_diffusion.io.volume import Format, Volume, only_read
+from napari_diffusion.io.volume import Format, Volume, no_values, only_read
 
 #: Largest header [bytes].
 _LONGEST_HEADER = 1 << 20
@@ -35,10 +35,21 @@ _RECIPE = "napari_diffusion_recipe"
 
 
 def _read(path: Path) -> Volume:
+    return _volume(path, values=True)
+
+
+def _read_metadata(path: Path) -> Volume:
+    return _volume(path, values=False)
+
+
+def _volume(path: Path, *, values: bool) -> Volume:
     lines, end = _header_of(path)
     fields = parse(lines)
     data_path, start = _data_file(path, fields, end)
-    raw, rest = _values(data_path, start, fields)
+    raw: Array = no_values(fields.shape, fields.dtype)
+    rest: list[str] = []
+    if values:
+        raw, rest = _values(data_path, start, fields)
     geometry = geometry_of(fields)
     return Volume(
         raw,
@@ -220,5 +231,12 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
 
 
 FORMAT = Format(
-    "NRRD", (".nrrd", ".nhdr"), _read, _write, _storable, _dry_write, results={".nhdr": ".nrrd"}
+    "NRRD",
+    (".nrrd", ".nhdr"),
+    _read,
+    _write,
+    _storable,
+    _dry_write,
+    read_metadata=_read_metadata,
+    results={".nhdr": ".nrrd"},
 )

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from napari_diffusion.core.errors import InputError
+from napari_diffusion.io.compressed import check_memory
 from napari_diffusion.io.tiff_ifds import directories, first_description
 
 _UUID = re.compile(r"<(?:\w+:)?(?:OME|BinaryOnly)\b[^>]*?\bUUID\s*=\s*[\"']([^\"']+)[\"']")
@@ -129,6 +130,7 @@ def _document(path: Path, xml: str) -> tuple[ET.Element, str | None, Path | None
             f"its metadata are in the file {name!r:.200}, which is not in its folder; put it there"
         )
     xml = first_description(companion)
+    check_memory(companion.stat().st_size, path)
     root = _parsed(xml or companion.read_bytes(), f"the OME-XML in {companion.name}")
     if _named(root, "BinaryOnly"):
         raise InputError(f"its metadata are not in the file {name!r:.200}, as it says")

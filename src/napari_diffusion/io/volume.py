@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -161,6 +161,12 @@ class Format:
     members_of: Callable[[Path], tuple[Path, ...]] | None = None
     results: Mapping[str, str] = field(default_factory=dict)
     reads_folder: bool = False
+
+
+def no_values(shape: Sequence[int], dtype: Any) -> Array:
+    """Return zeros that take no memory, in place of values that are not read."""
+    zeros: Array = np.broadcast_to(np.zeros((), dtype), tuple(shape))
+    return zeros
 
 
 def only_read(name: str) -> InputError:

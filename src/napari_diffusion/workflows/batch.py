@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ from napari_diffusion.core.resources import free_memory
 JOURNAL = "napari-diffusion-batch.jsonl"
 #: Time [s] after which a request to stop is noticed while processes work.
 _POLL_S = 0.1
+#: Longest line of a journal that is read at once [bytes].
+_LONGEST_LINE = 1 << 20
 
 
 class Status(Enum):
@@ -160,11 +163,18 @@ class Journal:
 
     @classmethod
     def read(cls, folder: Path, settings: str) -> Journal:
-        """Read the journal of a folder, without the incomplete line of a killed run."""
+        """Read the journal of a folder, without the incomplete line of a killed run.
+
+        Raises
+        ------
+        InputError
+            When somebody else can have written the journal. It decides which files are replaced.
+        """
         journal = cls(folder, settings)
-        with suppress(OSError):
-            for line in (folder / JOURNAL).read_bytes().splitlines():
-                with suppress(ValueError, KeyError, TypeError):
+        check_owner(folder / JOURNAL)
+        with suppress(OSError), (folder / JOURNAL).open("rb") as file:
+            while line := file.readline(_LONGEST_LINE):
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
                     record = json.loads(line)
                     journal.records[record["result"]] = record
         return journal
@@ -201,8 +211,46 @@ class Journal:
         self.records |= {record["result"]: record for record in records}
         # The line break comes first, because the last line of a killed run may lack its end.
         lines = "".join(f"\n{json.dumps(record)}" for record in records)
-        with suppress(OSError), (self.folder / JOURNAL).open("ab") as file:
+        path = self.folder / JOURNAL
+        with suppress(OSError), open(path, "ab", opener=_open_itself) as file:
             file.write(lines.encode())
+
+
+def check_owner(path: Path) -> None:
+    """Refuse a file that is a link or no file, or that users can have written without a right to.
+
+    Whoever may replace every file of the folder may write this one, too: its owner, and every
+    user where the folder is open to all. Some systems show all files as open to all.
+
+    Raises
+    ------
+    InputError
+        With what is wrong. A missing file is fine.
+    """
+    try:
+        state, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return
+    own = getattr(os, "getuid", lambda: None)()
+    is_open = folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX
+    if not stat.S_ISREG(state.st_mode):
+        reason = "this is a link or no file"
+    elif own is None or is_open:
+        return
+    elif state.st_uid not in (own, folder.st_uid):
+        reason = "this file belongs to another user"
+    elif state.st_mode & stat.S_IWOTH:
+        reason = "every user can write this file"
+    else:
+        return
+    raise InputError(
+        f"{reason}, and it decides which results are replaced", Remedy.CHOOSE_ANOTHER_FOLDER, path
+    )
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Open a file for writing, never one to which a link leads."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 @dataclass(frozen=True)

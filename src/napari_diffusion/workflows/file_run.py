@@ -188,7 +188,9 @@ class FileRun:
         """
         try:
             overwrite = self.options.overwrite
-            return self._write_to(self.target, result, overwrite=overwrite, commit=commit)
+            return self._write_to(
+                self.target, result, overwrite=overwrite, commit=commit, checked=True
+            )
         except Exception as error:  # a writer may raise anything; only this has the result
             kept = self._save_elsewhere(result)
             if kept is None:
@@ -203,6 +205,7 @@ class FileRun:
         *,
         overwrite: bool,
         commit: AbstractContextManager[object] | None = None,
+        checked: bool = False,
     ) -> tuple[Path, ...]:
         return io.write(
             target,
@@ -212,6 +215,7 @@ class FileRun:
             overwrite=overwrite,
             preserve_dtype=self.recipe.preserve_dtype,
             commit=commit,
+            checked=checked,
         )
 
     def _save_elsewhere(self, result: Image) -> Path | None:
@@ -222,7 +226,10 @@ class FileRun:
         for folder, ending in product(folders, dict.fromkeys((suffix, ".npy"))):
             path = folder / f"{stem}-{secrets.token_hex(4)}{ending}"
             with suppress(Exception):  # the next place may take it
-                return self._write_to(path, result, overwrite=False)[0]
+                written = self._write_to(path, result, overwrite=False)
+                for each in written:  # the folder may be open to every user
+                    each.chmod(0o600)
+                return written[0]
         return None
 
 

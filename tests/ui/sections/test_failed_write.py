@@ -27,6 +27,7 @@ def test_result_of_a_full_disk_is_saved_elsewhere(
         replace(old, new)
 
     monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
     wait_until_settled(qtbot, gui)

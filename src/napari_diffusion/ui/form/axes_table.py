@@ -21,9 +21,13 @@ from napari_diffusion.ui.layers.axes import (
     names_of,
     size_in,
 )
+from napari_diffusion.ui.layers.file_metadata import FileWords
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
+
+#: Tooltip of the words.
+_TIP = "What is filtered together, and what was assumed about the axes."
 
 
 class AxisRow(Container):  # type: ignore[type-arg]
@@ -75,6 +79,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
         self._axes: tuple[Axis, ...] = ()
         self._layer_sizes: tuple[float, ...] = ()
         self._unit, self._colours = "", 0
+        self._file = FileWords()
         self._filling = False
         self.reset = PushButton(
             text="Use the layer's voxel size",
@@ -87,7 +92,7 @@ class AxesTable(Container):  # type: ignore[type-arg]
             tooltip="What the file says and the layer does not.",
         )
         self.words = wrapping_label()
-        self.words.tooltip = "What is filtered together, and what was assumed about the axes."
+        self.words.tooltip = _TIP
         tip = "Axes to smooth along, number of voxels, and voxel size."
         self.change = PushButton(text="Change", tooltip=f"Show or hide the table. {tip}")
         line = bare_container(self.words, layout="horizontal", labels=False)
@@ -169,7 +174,16 @@ class AxesTable(Container):  # type: ignore[type-arg]
         """Show in words what is smoothed, and what was assumed about the axes."""
         sizes = " × ".join(f"{size:.3g}" for size in self.spacing)
         sizes += f"\N{NO-BREAK SPACE}{self._unit}"
-        self.words.value = describe(self._axes, self.axes, self._colours, sizes)
+        words = describe(self._axes, self.axes, self._colours, sizes)
+        if words and self._file.brief:
+            words += f"\nThe file says: {self._file.brief}"
+        self.words.value = words
+
+    def show_file(self, words: FileWords) -> None:
+        """Show what the file of the layer says, in brief; the tooltip has all of it."""
+        self._file = words
+        self.words.tooltip = f"{_TIP}\n\n{words.full}" if words.full else _TIP
+        self.describe()
 
     def show_layer(self, axes: Sequence[Axis], corrected: bool = False, colours: int = 0) -> str:
         """Show the axes of a layer and return the unit of the voxel size.

@@ -27,7 +27,7 @@ from napari_diffusion.ui.layers.axes import (
     length_conversion,
     shape_of,
 )
-from napari_diffusion.ui.layers.file_metadata import FileAxes
+from napari_diffusion.ui.layers.file_metadata import FileAxes, FileWords
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_user
 from napari_diffusion.ui.qt.layout import put_label_above
 from napari_diffusion.ui.qt.slots import slot
@@ -181,6 +181,7 @@ class Form(FormControls):
         else:
             colours = shape_of(layer)[-1] if layer.rgb else 0
             unit = self.table.show_layer(layer_axes(layer), corrected, colours)
+            self.table.show_file(FileWords.of_file(layer))
             file_axes = FileAxes.of_file(layer)
             self.table.use_file_axes.visible = file_axes is not None
             if file_axes is not None:

@@ -1,13 +1,15 @@
-"""Axis metadata of a layer's file; napari's own reader drops that of a TIFF."""
+"""What the file of a layer says about its axes; napari's own reader drops that of a TIFF."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from napari_diffusion import io
 from napari_diffusion.core.axes.names import AxisKind, kind_of
 from napari_diffusion.core.units import symbol
+from napari_diffusion.io.description import facts_of, in_brief, rows_of
 from napari_diffusion.io.volume import UNKNOWN_AXES
 from napari_diffusion.ui.layers.axes import PIXEL, is_nameless, shape_of
 
@@ -51,6 +53,8 @@ class FileAxes:
         volume = None if has_metadata or not isinstance(path, str) else io.read_metadata(path)
         if volume is None or tuple(volume.shape) != shape_of(layer):
             return None
+        if "XY" in volume.axes and volume.shape == volume.shape[::-1]:
+            return None  # other readers turn such arrays, and this shape does not show it
         letters = volume.axes[: layer.ndim]
         kinds = {letter: kind_of(letter) for letter in letters}
         adds_nothing = volume.unit == PIXEL and {*kinds.values()} <= {AxisKind.SPACE}
@@ -78,3 +82,38 @@ class FileAxes:
     def apply_to(self, layer: Any) -> None:
         """Set axis labels, scale and units of a layer."""
         layer.axis_labels, layer.scale, layer.units = self.names, self.scale, self.units
+
+
+@dataclass(frozen=True)
+class FileWords:
+    """What the file of a layer says, in the words of the command ``info``.
+
+    Attributes
+    ----------
+    brief
+        Voxel size, time step, orientation and assumptions; empty where nothing is known.
+    full
+        All that `napari_diffusion.io.description.rows_of` says, one fact a line.
+    """
+
+    brief: str = ""
+    full: str = ""
+
+    @classmethod
+    def of_file(cls, layer: Any) -> FileWords:
+        """Describe the file that a layer was loaded from, without reading its values.
+
+        The words are empty for a layer without a file, for a file whose format cannot be read
+        quickly, and for a file that contains another image.
+        """
+        path = layer.source.path
+        volume = io.read_metadata(path) if isinstance(path, str) else None
+        if volume is None or _lengths(volume.shape) != _lengths(shape_of(layer)):
+            return cls()
+        rows = rows_of(facts_of(volume, values=False))
+        return cls(in_brief(volume), "\n".join(f"{name}: {text}" for name, text in rows))
+
+
+def _lengths(shape: Sequence[int]) -> list[int]:
+    """Return the numbers of samples in an order that does not depend on that of the axes."""
+    return sorted(n for n in shape if n > 1)
