@@ -82,8 +82,9 @@ def test_keys_of_the_canvas(shown, qtbot):
         assert source.contrast_limits[1] > 1
 
 
-def test_keys_that_are_taken_stay_as_they_are(make_napari_viewer_proxy, open_widget, qtbot):
+def test_keys_that_are_taken_stay_as_they_are(make_napari_viewer_proxy, open_widget, noisy, qtbot):
     viewer = make_napari_viewer_proxy(show=True, strict_qt="raise")
+    viewer.add_image(noisy)  # before napari 0.6.2, the welcome hides the canvas without a layer
     pressed = []
     viewer.bind_key(COMPARE_KEY, lambda viewer: pressed.append(viewer))
     viewer, gui = open_widget(viewer=viewer)
