@@ -5,6 +5,7 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+from helpers.viewer import WAIT
 from napari_diffusion.ui.overlay.visible_region import camera
 from napari_diffusion.ui.qt.canvas import canvases
 
@@ -25,6 +26,11 @@ def canvas_of(gui):
     """Return the Qt widget of the canvas of the window in which a widget is docked."""
     (canvas,) = canvases(gui.native)
     return canvas
+
+
+def wait_for_canvas(qtbot, gui):
+    """Wait until the canvas of a visible window can be drawn on."""
+    qtbot.waitUntil(lambda: len(canvases(gui.native)) == 1, timeout=WAIT)
 
 
 def on_canvas(viewer, gui, layer, voxel):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from helpers.canvas import canvas_of, drag, mouse, on_canvas, picture
+from helpers.canvas import canvas_of, drag, mouse, on_canvas, picture, wait_for_canvas
 from helpers.viewer import WAIT, open_section, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.layers.new_layers import programmatic_selection
 from napari_diffusion.ui.overlay.visible_region import camera, grid
@@ -34,7 +34,7 @@ def show(open_widget, make_napari_viewer_proxy, qtbot):
             image, **{"name": "noisy", "contrast_limits": (50, 220)} | options
         )
         viewer, gui = open_widget(viewer=viewer)
-        qtbot.waitExposed(canvas_of(gui))
+        wait_for_canvas(qtbot, gui)
         section = gui.sections[PreviewSection]
         wait_until_settled(qtbot, gui)
         qtbot.wait(300)  # the docks get their final widths
@@ -313,7 +313,7 @@ def test_additive_preview_in_3d_keeps_the_other_channels(open_widget, qtbot, pre
         blending="additive",
     )
     gui.native.window().show()
-    qtbot.waitExposed(canvas_of(gui))
+    wait_for_canvas(qtbot, gui)
     viewer.dims.ndisplay = 3
     gui.form.layer.value = source
     wait_until_settled(qtbot, gui)

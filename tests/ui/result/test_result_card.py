@@ -1,10 +1,13 @@
 """The result card: side by side, residual, undo, replaced results, and sources that are hidden."""
 
 import gc
+import itertools
 import weakref
+from inspect import signature
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from helpers.viewer import (
     WAIT,
@@ -15,8 +18,9 @@ from helpers.viewer import (
     wait_until_settled,
 )
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
-from napari_diffusion.ui.overlay.visible_region import camera
+from napari_diffusion.ui.overlay.visible_region import camera, grid
 from napari_diffusion.ui.result import card
+from napari_diffusion.ui.result.side_by_side import SideBySide
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
@@ -30,6 +34,15 @@ def filtered(open_alone, press_run, noisy):
     source = viewer.add_image(noisy, name="a")
     result = press_run(viewer, widget)
     return viewer, widget, other, source, result
+
+
+def place_in_grid(viewer, layer):
+    """Return row and column in which the grid of napari draws a layer."""
+    canvas_grid, index, count = grid(viewer), viewer.layers.index(layer), len(viewer.layers)
+    if not hasattr(canvas_grid, "iter_viewboxes"):  # before napari 0.6.2, from top to bottom
+        return canvas_grid.position(count - 1 - index, count)
+    by_number = "nlayers" in signature(canvas_grid.position).parameters  # before napari 0.9
+    return canvas_grid.position(index, count if by_number else viewer.layers)
 
 
 def press_residual(qtbot, widget):
@@ -179,19 +192,32 @@ def test_side_by_side_shows_original_and_result_alone_and_goes_back(open_widget,
     other, source = viewer.add_image(noisy, name="other"), viewer.add_image(noisy, name="a")
     result = press_run(viewer, widget)
     zoom = camera(viewer).zoom
-    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
     widget.card.compare.native.click()
-    assert grid.enabled
+    assert grid(viewer).enabled
     assert [layer.visible for layer in (other, source, result)] == [False, True, True]
-    places = [
-        grid.position(viewer.layers.index(layer), viewer.layers) for layer in (source, result)
-    ]
-    assert places == [(0, 0), (0, 1)]
+    assert [place_in_grid(viewer, layer) for layer in (source, result)] == [(0, 0), (0, 1)]
     widget.card.compare.native.click()
-    assert not grid.enabled
+    assert not grid(viewer).enabled
     assert [layer.visible for layer in (other, source, result)] == [True] * 3
-    assert (grid.stride, tuple(grid.shape)) == (1, (-1, -1))
+    assert (grid(viewer).stride, tuple(grid(viewer).shape)) == (1, (-1, -1))
     assert camera(viewer).zoom == zoom
+
+
+def test_original_is_on_the_left_wherever_other_layers_are():
+    """napari before 0.9 keeps places in the grid for hidden layers."""
+    viewer = ViewerModel()
+    layers = [viewer.add_image(np.zeros((4, 4)), name=str(number)) for number in range(4)]
+    camera(viewer).center, camera(viewer).zoom = (0.0, 1.0, 2.0), 3.0
+    sides = SideBySide(viewer, fail=None)
+    for source, result in itertools.permutations(layers, 2):
+        sides.show(source, result)
+        assert [layer for layer in layers if layer.visible] == [
+            layer for layer in layers if layer in (source, result)
+        ]
+        assert [place_in_grid(viewer, layer) for layer in (source, result)] == [(0, 0), (0, 1)]
+        sides.hide()
+        assert tuple(camera(viewer).center) == (0.0, 1.0, 2.0)
+        assert camera(viewer).zoom == 3.0
 
 
 def test_leaving_the_grid_by_napari_shows_the_other_layers_again(open_widget, press_run, noisy):
@@ -199,9 +225,8 @@ def test_leaving_the_grid_by_napari_shows_the_other_layers_again(open_widget, pr
     other = viewer.add_image(noisy, name="other")
     viewer.add_image(noisy, name="a")
     press_run(viewer, widget)
-    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
     widget.card.compare.native.click()
-    grid.enabled = False
+    grid(viewer).enabled = False
     assert other.visible
     assert widget.card.compare.text == "Side by side"
 

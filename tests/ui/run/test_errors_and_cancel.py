@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -91,6 +92,21 @@ def test_only_unexpected_errors_are_logged_with_their_traceback(qtbot, caplog, e
     qtbot.waitUntil(lambda: len(failed) == 1, timeout=WAIT)
     assert ("faulty_line" in caplog.text) is logged
     assert failed[0].__traceback__ is None
+
+
+def test_task_outlives_its_thread(qtbot):
+    """Without a reference elsewhere, the thread would destroy a Qt object of the GUI thread."""
+    ends = []
+
+    class LateThread(task.Task):
+        def _run(self):
+            super()._run()
+            time.sleep(0.2)  # the answer is on its way, but the thread still holds the task
+            ends.append("thread")
+
+    LateThread(lambda control: None, lambda _: ends.append("answer"), pytest.fail).start()
+    qtbot.waitUntil(lambda: len(ends) == 2, timeout=WAIT)
+    assert ends == ["thread", "answer"]
 
 
 def test_run_without_an_axis_gives_advice(open_alone, press_run, noisy):

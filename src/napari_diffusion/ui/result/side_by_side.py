@@ -8,9 +8,12 @@ from typing import Any
 from psygnal import Signal
 
 from napari_diffusion.ui.layers.view_state import ViewState
-from napari_diffusion.ui.overlay.visible_region import camera
+from napari_diffusion.ui.overlay.visible_region import camera, grid
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.viewer_part import ViewerPart
+
+#: Largest stride of napari's grid.
+MAX_STRIDE = 50
 
 
 class SideBySide(ViewerPart):
@@ -26,9 +29,10 @@ class SideBySide(ViewerPart):
 
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
         super().__init__(viewer, fail)
-        self._before: tuple[ViewState, dict[str, Any], float] | None = None
-        # napari before 0.9 has the grid on the viewer itself.
-        self._grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
+        self._before: tuple[ViewState, dict[str, Any], dict[str, Any]] | None = None
+        self._grid = grid(viewer)
+        # napari before 0.6.2 moves the layers of a grid apart in one picture, and fits that.
+        self._is_one_picture = not hasattr(self._grid, "iter_viewboxes")
         self._grid.events.enabled.connect(self._grid_toggled)
 
     @property
@@ -37,27 +41,47 @@ class SideBySide(ViewerPart):
         return self._before is not None
 
     def show(self, left: Any, right: Any) -> None:
-        """Show two layers beside each other, in the order of the viewer from left to right."""
+        """Show two layers beside each other."""
         self.hide()
-        grid, state = self._grid, ViewState.of(self._viewer)
-        settings = {name: getattr(grid, name) for name in ("enabled", "stride", "shape")}
-        self._before = state, settings, camera(self._viewer).zoom
+        canvas_grid, state, view = self._grid, ViewState.of(self._viewer), camera(self._viewer)
+        settings = {name: getattr(canvas_grid, name) for name in ("enabled", "stride", "shape")}
+        kept = ("zoom", "center") if self._is_one_picture else ("zoom",)
+        self._before = state, settings, {name: getattr(view, name) for name in kept}
         state.hide(layer for layer in self._viewer.layers if layer not in (left, right))
         state.reveal([left, right])
-        grid.stride, grid.shape = 1, (1, 2)
-        grid.enabled = True
-        camera(self._viewer).zoom *= 0.5
+        canvas_grid.stride, canvas_grid.shape = self._stride(left, right), (1, 2)
+        canvas_grid.enabled = True
+        if not self._is_one_picture:
+            view.zoom *= 0.5
 
     def hide(self) -> None:
         """Show again what was shown before."""
         if self._before is None:
             return
-        (state, settings, zoom), self._before = self._before, None
+        (state, settings, view), self._before = self._before, None
         for name, value in settings.items():
             setattr(self._grid, name, value)
         state.restore_visibility()
-        camera(self._viewer).zoom = zoom
+        for name, value in view.items():
+            setattr(camera(self._viewer), name, value)
         self.ended.emit()
+
+    def _stride(self, left: Any, right: Any) -> int:
+        """Return the stride of a grid of two columns that shows each layer in its column.
+
+        napari before 0.9 counts hidden layers, too: with a stride of 1, two neighbours may be in
+        the wrong columns, and others in the same one. A negative stride counts from the top.
+        """
+        layers = self._viewer.layers
+        first, second, sign = layers.index(left), layers.index(right), 1
+        if first > second:
+            first, second = len(layers) - 1 - first, len(layers) - 1 - second
+            sign = -1
+        if self._is_one_picture:  # this napari counts from the other end
+            sign = -sign
+        strides = range(1, MAX_STRIDE + 1)
+        columns = ((size, first // size % 2, second // size % 2) for size in strides)
+        return next((sign * size for size, *pair in columns if pair == [0, 1]), sign)
 
     def close(self) -> None:
         """End the comparison, and stop following the grid."""

@@ -93,6 +93,7 @@ class Task(QObject):
         if waiting is not None:
             self._listeners["waiting"] = waiting
         self._last_report = 0.0
+        self._thread = threading.Thread(target=self._run, name="napari-diffusion")
         # A queued connection to a method of this object, which lives in the GUI thread: on every Qt
         # binding the listeners are called in that thread.
         queued = Qt.ConnectionType.QueuedConnection
@@ -100,13 +101,11 @@ class Task(QObject):
 
     def start(self) -> None:
         """Start the thread."""
-        # The last reference must not be dropped in the thread: a QObject has to be destroyed in the
-        # thread in which it lives.
         _running.add(self)
         app = QCoreApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.cancel.set)
-        threading.Thread(target=self._run, name="napari-diffusion").start()
+        self._thread.start()
 
     def drop(self) -> None:
         """Cancel the task and discard its answer."""
@@ -139,6 +138,9 @@ class Task(QObject):
     def _deliver(self, kind: str, value: Any) -> None:
         """Call a listener; an error of ``done`` goes to ``failed``."""
         if kind in ("done", "failed"):
+            # The thread, which has nothing left to do, holds a reference. It must not be the last
+            # one: a QObject has to be destroyed in the thread in which it lives.
+            self._thread.join()
             _running.discard(self)
             listeners, self._listeners = self._listeners, {}
         else:
