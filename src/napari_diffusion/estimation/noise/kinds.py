@@ -376,7 +376,9 @@ def _misfit(noise: Noise, classes: Classes, sigma: float) -> float:
     """Mean magnitude of the logarithms of modelled over measured deviations.
 
     What exceeds the standard error counts. The error of a class of a hundred voxels is 0.2, so that
-    such classes of similar mean are taken together. Classes are weighted by their number of voxels.
+    such classes of similar mean are taken together. The last of these groups is left out where it is
+    still not precise enough: a few small classes may all be edges, whose deviation grows with the
+    mean as that of counts of photons does. Classes are weighted by their number of voxels.
     A class that consists of edges has a logarithm of 1 or more, of which `MAX_LOG_RATIO` counts.
     """
     variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
@@ -388,6 +390,10 @@ def _misfit(noise: Noise, classes: Classes, sigma: float) -> float:
             starts.append(index)
             sum_of_group = 0.0
         sum_of_group += own
+    if len(starts) > 1 and sum_of_group * GROUP_ERROR**2 < 1:
+        count = starts.pop()
+        variance, logs, precision = variance[:count], logs[:count], precision[:count]
+        classes = Classes(*(each[:count] for each in classes))
     total, weights = (np.add.reduceat(each, starts) for each in (precision, classes.voxels))
     capped = precision * np.clip(logs, -MAX_LOG_RATIO, MAX_LOG_RATIO)
     magnitudes = np.abs(np.add.reduceat(capped, starts) / total) - 1 / np.sqrt(total)
