@@ -242,12 +242,19 @@ def test_every_line_of_every_sentence_is_visible(on_screen, qtbot, name):
     labels = [label for label in gui.scroll.widget().findChildren(QLabel) if label.wordWrap()]
     labels = [label for label in labels if label.isVisible() and label.text()]
     assert gui.form.amount.others.native in labels
-    cut = {
-        label.text(): (label.height(), needed)
-        for label in labels
-        if label.height() < (needed := label.heightForWidth(label.width()))
-    }
-    assert cut == {}
+
+    def cut():
+        return [
+            (label.text(), label.height(), needed)
+            for label in labels
+            if label.height() < (needed := label.heightForWidth(label.width()))
+        ]
+
+    assert cut() == []
+    if name == "Anisotropic diffusion":
+        gui.form.amount.number.value = 1234.5
+        assert len(gui.form.amount.others.value) > 40
+        assert cut() == []  # at once: the layouts follow only after the next drawings
 
 
 def wheel(native):

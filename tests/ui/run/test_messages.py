@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 import napari_diffusion as nd
 from helpers.viewer import wait_until_settled
 from napari_diffusion.core.errors import InputError, NotFinite, Remedy, TargetExists
+from napari_diffusion.estimation.measurement.noise import NoNoiseError
 from napari_diffusion.ui.run.messages import SCREEN_WORDS, is_same_fault, screen_message
 from napari_diffusion.ui.widget import EXPERT
 
@@ -76,7 +77,7 @@ def test_text_of_other_errors_is_shown_as_it_is():
 @pytest.mark.parametrize("image", [np.full((6, 16, 20), 7.0), np.arange(1920.0).reshape(6, 16, 20)])
 @pytest.mark.parametrize("name", ["Isotropic diffusion", "Anisotropic diffusion"])
 def test_image_without_noise_is_described_without_names_of_python(open_alone, qtbot, image, name):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(NoNoiseError) as caught:
         nd.suggest(image, nd.PeronaMalik())
     assert "kappa and time" in str(caught.value)
     sentence = screen_message(caught.value)
