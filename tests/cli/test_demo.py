@@ -1,6 +1,11 @@
 """The command ``demo``: a sample volume is denoised, with and without a display."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel
@@ -58,6 +63,22 @@ def test_demo_window_shows_a_noisy_stack_beside_the_widget(make_napari_viewer, m
     ((_, widget),) = docked
     assert isinstance(widget, AnisotropicDiffusion)
     assert widget.form.layer.value is stack
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.skipif("sys.platform != 'linux'", reason="other systems have other signals")
+def test_signal_closes_the_window_of_the_demo_without_a_traceback(number, tmp_path):
+    settings = {"NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "napari_diffusion.cli", "demo"]
+    with subprocess.Popen(
+        command, env=os.environ | settings, stdout=-1, stderr=-1, text=True
+    ) as program:
+        assert program.stdout.readline().startswith("napari shows")
+        time.sleep(2)  # into the event loop
+        program.send_signal(number)
+        _, errors = program.communicate(timeout=60)
+    assert errors.strip() == "Cancelled; nothing was written."
+    assert program.returncode == 128 + number
 
 
 @pytest.mark.parametrize(

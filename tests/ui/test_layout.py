@@ -231,6 +231,26 @@ def test_text_has_the_height_of_its_lines(on_screen, qtbot):
     assert content.minimumSizeHint().height() <= content.heightForWidth(content.width())
 
 
+@BOTH
+def test_every_line_of_every_sentence_is_visible(on_screen, qtbot, name):
+    _, gui = on_screen(name)
+    for drawer in gui.drawers.values():
+        drawer.open = True
+    settle(qtbot, gui)
+    labels = [label for label in gui.scroll.widget().findChildren(QLabel) if label.wordWrap()]
+    labels = [label for label in labels if label.isVisible() and label.text()]
+    assert gui.form.amount.others.native in labels
+
+    def cut():
+        return [n.text() for n in labels if n.height() < n.heightForWidth(n.width())]
+
+    assert cut() == []
+    if name == "Anisotropic diffusion":
+        gui.form.amount.number.value = 1234.5
+        assert len(gui.form.amount.others.value) > 40
+        assert cut() == []  # at once: the layouts follow only after the next drawings
+
+
 def wheel(native):
     """Turn the mouse wheel over a widget: Qt offers it to the parents until one accepts it."""
     middle = QPointF(native.rect().center())
@@ -375,6 +395,27 @@ def test_error_of_the_engine_is_shown_once(on_screen, qtbot, monkeypatch, plan_f
     labels = [label.text() for label in gui.native.findChildren(QLabel)]
     assert labels.count(gui.panel.refusal) == 1
     assert section.status.value == ""
+
+
+def test_values_that_are_not_finite_are_named_once(on_screen, noisy, qtbot):
+    noisy[2:4, 5:9, 5:9] = np.nan
+    viewer, gui = on_screen(image=noisy)
+    viewer.dims.set_current_step(0, 3)
+    section = gui.sections[PreviewSection]
+    section.show.value = True
+    wait_for_preview(qtbot, gui)
+    assert "NaN or infinite" in section.status.value
+    gui.panel.button.native.click()
+    wait_until_ended(qtbot, gui)
+    assert gui.panel.failed
+
+    def named():
+        labels = [label.text() for label in gui.native.findChildren(QLabel)]
+        return [text for text in labels if "are NaN or infinite" in text]
+
+    assert named() == [gui.panel.status.value]
+    gui.panel.say("Copied.")
+    assert named() == [section.status.value]
 
 
 def test_error_off_the_screen_is_a_notification(on_screen, monkeypatch):

@@ -281,10 +281,11 @@ def show_demo(output: Path, no_window: bool) -> None:
     """
     from napari_diffusion.cli import demo
 
+    stop = click.get_current_context().obj
     if not no_window and demo.has_display():
-        demo.show()
+        demo.show(stop)
     else:
-        demo.write_files(output, click.get_current_context().obj)
+        demo.write_files(output, stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from napari_diffusion import io
 from napari_diffusion.cli.options import flag
 from napari_diffusion.cli.run_file import run_file
-from napari_diffusion.cli.signals import Stop
+from napari_diffusion.cli.signals import Interruption, Stop
 from napari_diffusion.cli.streams import mention
 from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import replacing, write_error
@@ -24,6 +24,8 @@ _HEAD = 60.0
 #: Plugin and widget of the demonstration in napari.
 _PLUGIN = "napari-diffusion"
 _WIDGET = "Edge-preserving denoising (anisotropic diffusion)"
+#: Time between two looks whether a signal has come, while the window is open [ms].
+_POLL_MS = 100
 
 
 def write_files(folder: Path, stop: Stop | None = None) -> None:
@@ -70,19 +72,42 @@ def _error(image: Any, truth: Any) -> float:
     return float((difference[truth > _HEAD] ** 2).mean() ** 0.5)
 
 
-def show() -> None:
-    """Show a noisy stack in napari, with the widget and its live preview."""
-    import napari
+def show(stop: Stop) -> None:
+    """Show a noisy stack in napari, with the widget and its live preview.
 
-    viewer = napari.Viewer(title=_PLUGIN)
-    viewer.window.add_plugin_dock_widget(_PLUGIN, _WIDGET)
-    viewer.open_sample(_PLUGIN, "confocal")
-    viewer.dims.set_current_step(0, len(viewer.layers[-1].data) // 2)
-    mention(
-        "napari shows a simulated confocal stack with a preview of the filter. Press Run to filter "
-        "the stack; close the window to end."
-    )
-    napari.run()
+    A signal closes the window first. An exception in a function that Qt calls would end napari
+    while its parts are still connected.
+
+    Parameters
+    ----------
+    stop
+        Signal handler of the program.
+    """
+    import napari
+    from qtpy.QtCore import QTimer
+
+    with stop.deferring():
+        viewer = napari.Viewer(title=_PLUGIN)
+        viewer.window.add_plugin_dock_widget(_PLUGIN, _WIDGET)
+        viewer.open_sample(_PLUGIN, "confocal")
+        viewer.dims.set_current_step(0, len(viewer.layers[-1].data) // 2)
+        timer = QTimer()
+
+        def close_at_signal() -> None:
+            if stop.event.is_set():
+                timer.stop()
+                viewer.close()
+
+        timer.timeout.connect(close_at_signal)
+        timer.start(_POLL_MS)
+        mention(
+            "napari shows a simulated confocal stack with a preview of the filter. Press Run to "
+            "filter the stack; close the window to end."
+        )
+        napari.run()
+        timer.stop()
+    if stop.event.is_set():
+        raise Interruption
 
 
 def has_display() -> bool:

@@ -48,14 +48,14 @@ class Context:
         labels.
     suggestion_changed
         Signal: `suggestion` or `measuring` may have changed.
-    refused
-        Signal: `refusal` has changed.
+    status_changed
+        Signal: the line above Run has changed, and with it what `states` returns.
     """
 
     settings_changed = Signal()
     layer_changed = Signal()
     suggestion_changed = Signal()
-    refused = Signal()
+    status_changed = Signal()
 
     def __init__(
         self, viewer: Any, form: Form, panel: RunPanel, card: ResultTarget, native: Any
@@ -91,10 +91,9 @@ class Context:
         """Whether the values on screen are not known yet: the image is being measured."""
         return self._form.values.measuring
 
-    @property
-    def refusal(self) -> str:
-        """Why the settings cannot be run, if the line above Run says so; else empty."""
-        return self._panel.refusal
+    def states(self, error: Exception) -> bool:
+        """Whether the line above Run says what is wrong, perhaps in another part of the image."""
+        return self._panel.states(error)
 
     @property
     def region_choice(self) -> RegionChoice:

@@ -143,6 +143,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
         self._plans = ReplaceableTask()
         self.card.ended.connect(self.panel.end_outcome)
+        self.panel.status_changed.connect(self.context.status_changed)
         self.suggesting = SuggestionController(self.context, self.form, self.panel)
         self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
@@ -299,7 +300,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         try:
             settings = self.form.settings()
         except (TypeError, ValueError) as error:
-            self._refuse(error)
+            self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
 
@@ -309,12 +310,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
             return pace.in_brief(seconds, planned.memory), planned.describe()
 
-        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self._refuse)
-
-    def _refuse(self, error: Exception) -> None:
-        """Show why the settings cannot be run, where nothing else says so."""
-        self.panel.refuse(error)
-        self.context.refused.emit()
+        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}

@@ -283,3 +283,17 @@ def test_coils_follow_from_the_mean_of_the_background():
         parts[0] += signal
         noise = estimate_noise(evidence(np.sqrt(np.square(parts).sum(0))), "rician")
         assert noise.coils == coils
+
+
+@pytest.mark.parametrize("jump", [50.0, 80.0, 200.0])
+def test_edges_of_a_small_bright_object_are_not_noise_that_grows_with_brightness(jump):
+    """In a small image, all bright classes are edges; noise of 10 was taken for 17 to 88."""
+    shape = (8, 40, 40)
+    distance = sum(
+        ((x - n / 2) / (n / 3)) ** 2 for x, n in zip(np.indices(shape), shape, strict=True)
+    )
+    for seed in range(3):
+        image = 100 + jump * (distance < 1) + np.random.default_rng(seed).normal(0, 10, shape)
+        noise = estimate_noise(evidence(image))
+        assert noise.kind == "gaussian"
+        assert noise.sigma == pytest.approx(10, rel=0.1)

@@ -376,8 +376,9 @@ def _misfit(noise: Noise, classes: Classes, sigma: float) -> float:
     """Mean magnitude of the logarithms of modelled over measured deviations.
 
     What exceeds the standard error counts. The error of a class of a hundred voxels is 0.2, so that
-    such classes of similar mean are taken together. Classes are weighted by their number of voxels.
-    A class that consists of edges has a logarithm of 1 or more, of which `MAX_LOG_RATIO` counts.
+    such classes of similar mean are taken together. The last group is left out where it is not
+    precise enough and consists of edges. Classes are weighted by their number of voxels. A class
+    that consists of edges has a logarithm of 1 or more, of which `MAX_LOG_RATIO` counts.
     """
     variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
     logs = np.log(variance / classes.deviation**2) / 2
@@ -388,10 +389,26 @@ def _misfit(noise: Noise, classes: Classes, sigma: float) -> float:
             starts.append(index)
             sum_of_group = 0.0
         sum_of_group += own
+    is_uncertain = len(starts) > 1 and sum_of_group * GROUP_ERROR**2 < 1
+    if is_uncertain and _are_edges(classes, starts[-1]):
+        count = starts.pop()
+        variance, logs, precision = variance[:count], logs[:count], precision[:count]
+        classes = Classes(*(each[:count] for each in classes))
     total, weights = (np.add.reduceat(each, starts) for each in (precision, classes.voxels))
     capped = precision * np.clip(logs, -MAX_LOG_RATIO, MAX_LOG_RATIO)
     magnitudes = np.abs(np.add.reduceat(capped, starts) / total) - 1 / np.sqrt(total)
     return float(np.average(np.maximum(magnitudes, 0), weights=weights))
+
+
+def _are_edges(classes: Classes, start: int) -> bool:
+    """Whether the brightest classes, from a number on, deviate more than their mean is raised.
+
+    Light of less than one photon would do so. An edge does, too: it deviates by about its height,
+    and raises the local mean by a part of that.
+    """
+    raised = classes.mean[start:] - classes.mean[0]
+    excess = classes.deviation[start:] ** 2 - classes.deviation[0] ** 2
+    return float(np.mean(excess)) > float(np.mean(raised**2))
 
 
 def _fit_rician(evidence: Evidence, classes: Classes, gaussian: Noise) -> Noise:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from magicgui.widgets import ComboBox, Container
 from psygnal import Signal
+from qtpy.QtWidgets import QLabel
 
 from napari_diffusion.core.gaussian import FWHM, equivalent_sigma, time_for_sigma
-from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, keep_narrow, wrapping_label
+from napari_diffusion.ui.qt.layout import (
+    NO_MARGINS,
+    bare_container,
+    keep_narrow,
+    reserve_height,
+    wrapping_label,
+)
 from napari_diffusion.ui.qt.quantity_box import QuantityBox
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.state_line import StateLine
@@ -70,8 +77,11 @@ class SmoothingAmount(Container):  # type: ignore[type-arg]
         row.native.layout().setStretch(1, 2)
         self.line = StateLine(TIME_NAME, with_slider=True)
         self.others = wrapping_label()
+        below = bare_container(self.others, layout="horizontal", labels=False)
+        if keeps_edges:
+            reserve_height(below, QLabel("\n"))  # the sentence may need a second line at any moment
         super().__init__(
-            widgets=[row, self.line, self.others], labels=False, label=TIME_NAME, tooltip=tooltip
+            widgets=[row, self.line, below], labels=False, label=TIME_NAME, tooltip=tooltip
         )
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)

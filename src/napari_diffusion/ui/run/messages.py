@@ -45,6 +45,18 @@ NO_NOISE = (
 )
 
 
+def is_same_fault(one: Exception, other: Exception) -> bool:
+    """Whether two errors say the same to the user: the same message, or the same class and remedy.
+
+    Their messages differ where one of them is about a part of the image.
+    """
+    if isinstance(one, DescribedError) and isinstance(other, DescribedError):
+        has_remedy = one.remedy is not None
+        if has_remedy and type(one) is type(other) and one.remedy is other.remedy:
+            return True
+    return screen_message(one) == screen_message(other)
+
+
 def screen_message(error: BaseException, *, with_folder: bool = True) -> str:
     """Return the message of an error in terms of the controls on screen.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
+from psygnal import Signal
 from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_diffusion.core.errors import DescribedError
@@ -17,7 +18,7 @@ from napari_diffusion.ui.qt.double_clicks import DoubleClicksIgnored
 from napari_diffusion.ui.qt.layout import bare_container, reserve_height, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.run.activity import Activity
-from napari_diffusion.ui.run.messages import screen_message
+from napari_diffusion.ui.run.messages import is_same_fault, screen_message
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 
@@ -92,12 +93,20 @@ class RunPanel(Container):  # type: ignore[type-arg]
     ----------
     start
         Called when Run is pressed. It calls `add`, or `fail` where nothing can be run.
+
+    Attributes
+    ----------
+    status_changed
+        Signal: the status on screen has changed.
     """
+
+    status_changed = Signal()
 
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = ReplaceableTask()
         self._queue: deque[QueuedRun] = deque()
         self._refusal = ""
+        self._fault: Exception | None = None
         self._reset_counts()
         self._current: QueuedRun | None = None
         self._activity = Activity(self._cancel_current)
@@ -179,6 +188,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._state = status
         self.status.value, self.status.tooltip = status.text, status.details
         self.status.native.setStyleSheet(ERROR_STYLE if self.failed else "")
+        self.status_changed.emit()
 
     def say(self, text: str, kind: StatusKind = StatusKind.NOTICE) -> None:
         """Show a text as the status."""
@@ -202,6 +212,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
 
     def fail(self, error: Exception) -> None:
         """Show an error as the status; where that is off the screen, as a notification, too."""
+        self._fault = error
         self._show_failure(Status(StatusKind.FAILED, screen_message(error)))
 
     def _show_failure(self, status: Status) -> None:
@@ -217,6 +228,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
         """Why the settings on screen cannot be run, if the status says so; else empty."""
         return self._refusal if self._state.text == self._refusal else ""
 
+    def states(self, error: Exception) -> bool:
+        """Whether the status says what is wrong, perhaps in another part of the image."""
+        fault = self._fault
+        is_shown = fault is not None and self._state.text == screen_message(fault)
+        return is_shown and fault is not None and is_same_fault(fault, error)
+
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""
         self.plan.value, self.plan.tooltip = brief, f"{details} {PLAN_TOOLTIP}".strip()
@@ -229,6 +246,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.plan.value, self.plan.tooltip = "", ""
         self._refusal = screen_message(error)
         if not self.busy and not self.failed:
+            self._fault = error
             self.say(self._refusal, StatusKind.REFUSED)
 
     def _start_next(self) -> None:

@@ -101,7 +101,8 @@ class PreviewSection(Section):
         self.comparison = Compare(self.context, self.overlay)
         self._key = HoldKey(self.context.parent, COMPARE_KEY, self.comparison)
         self._start_time = 0.0
-        self._draft_place = self._error = ""
+        self._draft_place = ""
+        self._error: Exception | None = None
         self._describe: Callable[[], str] | None = None
         self._compile_timer = QTimer(self.context.parent)
         self._compile_timer.setInterval(POLL_INTERVAL_MS)
@@ -125,7 +126,7 @@ class PreviewSection(Section):
         grid(viewer).events.enabled.connect(self._view_changed)
         self.context.settings_changed.connect(self._update_button)
         self.context.suggestion_changed.connect(self._measured)
-        self.context.refused.connect(self._drop_refusal)
+        self.context.status_changed.connect(self._show_error)
         self._view_changed()
         self._update_button()
         self._switch()
@@ -141,7 +142,7 @@ class PreviewSection(Section):
         self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
-            self._describe = None
+            self._describe = self._error = None
             self._set_status("")
         self._switch_split()
 
@@ -232,16 +233,16 @@ class PreviewSection(Section):
 
         It is begun (``None``), shown, failed (its error), or not needed (a sentence).
         """
-        self._describe, self._error = None, ""
+        self._describe = self._error = None
         if state is None:
             self._start_time, self._draft_place = time.monotonic(), ""
             self._compile_timer.start()
             return
         if not isinstance(state, Shown):
             self._compile_timer.stop()
-            self._error = "" if isinstance(state, str) else screen_message(state)
-            self._set_status(state if isinstance(state, str) else self._error)
-            self._drop_refusal()
+            self._set_status(state if isinstance(state, str) else "")
+            self._error = None if isinstance(state, str) else state
+            self._show_error()
             return
         is_draft = state.preview.refine is not None
         place, seconds = self._place_of(state.part), state.preview.seconds
@@ -271,11 +272,11 @@ class PreviewSection(Section):
             self.status.value = self._describe()
 
     @slot
-    def _drop_refusal(self) -> None:
-        """Leave out an error that the line above Run shows."""
-        if self._error and self._error == self.context.refusal:
-            self._error = ""
-            self._set_status("")
+    def _show_error(self) -> None:
+        """Show the error of the preview while the line above Run does not say the same."""
+        error = self._error
+        if error is not None:
+            self._set_status("" if self.context.states(error) else screen_message(error))
 
     def _set_status(self, text: str, is_draft: bool = False) -> None:
         self.status.value = text
