@@ -202,6 +202,8 @@ class Search:
     known
         The model with the parameters that another criterion chose. The search starts from these
         where they are smaller than the usual start.
+    repeats
+        Number of probes of every patch.
     tried
         The choices of all combinations tried so far.
     """
@@ -215,6 +217,7 @@ class Search:
     max_effort: float = math.inf
     risk: Callable[[Sums], float] = sure
     known: Model | None = None
+    repeats: int = 1
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     def along(self, model: Model, near: float = 0.0, is_patient: bool = False) -> Choice:
@@ -312,10 +315,15 @@ class Search:
         return Choice(model, at_end=at_end, **(point._asdict() | {"time": time}))
 
     def _uncertainty(self, sums: Sums) -> float:
-        """Standard error of an estimated error, from one random probe; 0 for other criteria."""
+        """Standard error of an estimated error, for `CAUTION`; 0 for other criteria.
+
+        It is that of one random probe. Further probes lower the scatter of the probes alone: the
+        noise of the image, of which there is one, scatters as the response to one probe does.
+        """
         if self.risk not in (sure, careful_risk) or sums.hidden_voxels:
             return 0.0
-        return 2 * math.sqrt(sums.variance * sums.response_squared / sums.voxels) / sums.voxels
+        of_all = 2 * math.sqrt(sums.variance * sums.response_squared / sums.voxels) / sums.voxels
+        return of_all * math.sqrt((self.repeats + 1) / 2)
 
     def applies(self, model: Model) -> bool:
         """Whether every parameter with an estimator has values for this noise."""
