@@ -36,11 +36,11 @@ from napari_diffusion.estimation.noise.classes import (
 from napari_diffusion.estimation.noise.correlations import Origin, measure_correlations
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
-    departure_moments,
     detail_variance,
     gaussian_sigma,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
+from napari_diffusion.estimation.noise.moments import departure_moments, level_factor
 from napari_diffusion.estimation.noise.patterns import Pattern
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
@@ -298,7 +298,10 @@ def estimate_noise(
         noise = replace(noise, other_sigma=factor * noise.sigma)
     if noise.kind != "gaussian" or is_shared:
         return noise
-    return _without_detail(evidence, noise)
+    noise = _without_detail(evidence, noise)
+    if noise.is_skewed or noise.has_light_tails:
+        noise = noise.scaled(level_factor(noise.kurtosis, evidence.axis_count))
+    return noise
 
 
 def _without_detail(evidence: Evidence, noise: Noise) -> Noise:
