@@ -104,9 +104,10 @@ def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
 
 
 def _flux(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
-    # Only the product of flux and time counts. The flux changes the result by 0.03 dB at most, and
-    # a smaller flux takes longer.
-    return Candidates(noise.sigma / curve.voxel, (1.0,), 0)
+    # The product of flux and time counts, and gradients below epsilon times the flux are smoothed
+    # linearly. Where little noise is left, such steps are most of it: 4 times the flux gained 0.9 dB
+    # on the logarithm of speckle. A larger flux takes less time, a smaller one more.
+    return Candidates(noise.sigma / curve.voxel, (1.0, 2.0, 4.0), 0)
 
 
 def _voxels(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:

@@ -1,14 +1,16 @@
 """Skewness and kurtosis of the noise, and the level of noise that has them."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+import scipy.special
 
 from helpers.noisy import evidence, white
 from napari_diffusion.estimation.noise.evidence import robust_deviation
-from napari_diffusion.estimation.noise.kinds import estimate_noise
-from napari_diffusion.estimation.noise.moments import departure_moments, level_factor
+from napari_diffusion.estimation.noise.kinds import Noise, estimate_noise
+from napari_diffusion.estimation.noise.moments import departure_moments, level_factor, measure_kernel
 
 #: Deviation and skewness of the logarithm of an exponential variable.
 LOG_DEVIATION, LOG_SKEWNESS = math.pi / math.sqrt(6), -1.14
@@ -62,3 +64,45 @@ def test_level_of_skewed_noise_is_its_deviation(axis_count, sign):
     """Without the factor it is 3 to 5 % low."""
     noise = estimate_noise(evidence(sign * logarithm(SHAPES[axis_count])), "gaussian")
     assert noise.sigma == pytest.approx(LOG_DEVIATION, rel=0.02)
+
+
+def test_measured_kernel_is_that_of_the_noise():
+    """Of the logarithm of an exponential; the polynomial is 6 % low at four deviations.
+
+    With the density exp(t - e^t), the integral of the tail beyond x is E1(s) + (x + c) exp(-s), where
+    s = e^x and c is Euler's constant.
+    """
+    own = evidence(logarithm((60, 60, 60)))
+    z = np.array([-4.0, -3.0, -2.0, -1.0, 0.0, 1.0])
+    x = LOG_DEVIATION * z - np.euler_gamma
+    s = np.exp(x)
+    tail = scipy.special.exp1(s) + (x + np.euler_gamma) * np.exp(-s)
+    exact = tail / (s * np.exp(-s)) / LOG_DEVIATION**2
+    kernel = np.interp(z, *zip(*measure_kernel(own), strict=True))
+    np.testing.assert_allclose(kernel, exact, rtol=0.1)
+    skewness, kurtosis = departure_moments(own)
+    polynomial = Noise("gaussian", 1.0, 0.01, skewness=skewness, kurtosis=kurtosis)
+    assert polynomial.kernel(z, z)[0] < 0.95 * exact[0]
+
+
+def test_skewed_noise_has_its_measured_kernel_and_gaussian_noise_has_none():
+    noise = estimate_noise(evidence(logarithm(SHAPES[3])), "gaussian")
+    z, kernel = np.transpose(noise.measured_kernel)
+    np.testing.assert_array_equal(noise.kernel(z, z), kernel)
+    assert noise.scaled(2.0).measured_kernel == noise.measured_kernel
+    assert estimate_noise(evidence(white(SHAPES[3])), "gaussian").measured_kernel == ()
+
+
+def test_far_spikes_keep_their_weight():
+    """E[z g(z)] of a filter that keeps spikes beyond five deviations, without a limit of departures.
+
+    The classes hold all values of the sample, so that both sides agree to the width of a class.
+    """
+    z = np.sort((logarithm((400_000,)) + np.euler_gamma) / LOG_DEVIATION)
+    own = dataclasses.replace(
+        evidence(white((10, 10))),
+        residual=z, mean=z, departure=z, activity=np.zeros(z.size), axis_count=1,
+    )
+    kernel = np.interp(z, *zip(*measure_kernel(own), strict=True))
+    kept = np.minimum(z + 5, 0)
+    assert np.mean(kernel * (z < -5)) == pytest.approx(np.mean(z * kept), rel=0.1)

@@ -40,7 +40,7 @@ from napari_diffusion.estimation.noise.evidence import (
     gaussian_sigma,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
-from napari_diffusion.estimation.noise.moments import departure_moments, level_factor
+from napari_diffusion.estimation.noise.moments import departure_moments, level_factor, measure_kernel
 from napari_diffusion.estimation.noise.patterns import Pattern
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
@@ -118,6 +118,8 @@ class Noise:
         Skewness of the values about the local mean; 0 for Gaussian noise.
     kurtosis
         Kurtosis of the same values; 3 for Gaussian noise.
+    measured_kernel
+        Stein kernel of skewed noise at some departures: pairs, empty if it was not measured.
     level_map
         Factor on the noise by the place; None where the level is the same everywhere.
     pattern
@@ -142,6 +144,7 @@ class Noise:
     other_sigma: float = 0.0
     skewness: float = 0.0
     kurtosis: float = 3.0
+    measured_kernel: tuple[tuple[float, float], ...] = ()
     level_map: LevelMap | None = None
     pattern: Pattern | None = None
     between_frames: bool = False
@@ -214,9 +217,9 @@ class Noise:
 
         Noise n with the kernel :math:`\tau` has :math:`E[n\,g(n)] = E[\tau(n)\,g'(n)]` for every
         smooth function g. For Gaussian noise, :math:`\tau` is the variance. For x photons of the
-        mean m it is :math:`(x + m)/2`, and for speckle :math:`q^2 m x`. For other skewed noise, and
-        for light tails, it is the best polynomial of second degree, which skewness and kurtosis
-        give. It is exact for uniform noise.
+        mean m it is :math:`(x + m)/2`, and for speckle :math:`q^2 m x`. That of other skewed noise
+        is measured. Otherwise, and for light tails, it is the best polynomial of second degree,
+        which skewness and kurtosis give. It is exact for uniform noise.
 
         Parameters
         ----------
@@ -233,6 +236,8 @@ class Noise:
             return np.maximum(1 + slope * departure / np.sqrt(self.variance(mean)), 0)
         if not (self.is_skewed or self.has_light_tails):
             return np.ones(departure.shape)
+        if self.measured_kernel:
+            return np.asarray(np.interp(departure, *zip(*self.measured_kernel, strict=True)))
         linear, square = self._kernel_slopes
         return np.maximum(1 + linear * departure + square * (departure**2 - 1), 0)
 
@@ -301,7 +306,7 @@ def estimate_noise(
     noise = _without_detail(evidence, noise)
     if noise.is_skewed or noise.has_light_tails:
         noise = noise.scaled(level_factor(noise.kurtosis, evidence.axis_count))
-    return noise
+    return replace(noise, measured_kernel=measure_kernel(evidence)) if noise.is_skewed else noise
 
 
 def _without_detail(evidence: Evidence, noise: Noise) -> Noise:
