@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 
 import napari_diffusion as nd
+from helpers.noise_cases import CASES
 from helpers.noisy import blocks, noise_probe, white
 from helpers.problems import problem_of
 from napari_diffusion.estimation.contest import Rounds
@@ -155,12 +156,12 @@ def selection_of(edge):
     return _Selection([problem], model, SuggestionOptions(fwhm=2.0))
 
 
-@pytest.mark.parametrize("edge, count", [(16, MAX_PROBES), (25, 2), (44, 1)])
+@pytest.mark.parametrize(("edge", "count"), [(16, MAX_PROBES), (25, 2), (44, 1)])
 def test_small_image_has_several_probes(edge, count):
     """They lower the scatter of the probes, but not that of the noise of the image itself.
 
-    Both are as large for one probe. The variance of their sum is then 1 + 1/k for k probes, relative
-    to 2 for one.
+    Both are as large for one probe. For k probes, the variance of their sum is 1 + 1/k, relative to
+    2 for one.
     """
     assert count == max(1, min(MAX_PROBES, PROBED_VOXELS // edge**3))
     selection = selection_of(edge)
@@ -184,3 +185,12 @@ def test_first_round_of_a_small_image_sees_the_whole_of_it(monkeypatch):
     selection.choose(selection.search_probes, sure, thorough=True)
     assert len(selection.search_probes) == MAX_PROBES
     assert [patch.valid.shape for patch in seen[0].patches] == [(20, 20, 20)] * MAX_PROBES
+
+
+def test_flux_of_total_variation_smooths_the_steps_that_it_leaves():
+    """The logarithm of speckle: a flux as large as the noise gains 21.5 dB at its best time."""
+    (case,) = (case for case in CASES if case.name == "logarithm of speckle, 1 looks")
+    noisy = case.noisy(51)
+    result = nd.suggest(noisy, nd.TotalVariation())
+    assert result.model.kappa > 1.9 * result.noise.sigma
+    assert gain(noisy, case.clean(), *result) > 22

@@ -105,8 +105,8 @@ def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
 
 def _flux(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
     # The product of flux and time counts, and gradients below epsilon times the flux are smoothed
-    # linearly. Where little noise is left, such steps are most of it: 4 times the flux gained 0.9 dB
-    # on the logarithm of speckle. A larger flux takes less time, a smaller one more.
+    # linearly. Where little noise is left, such steps are most of it: 4 times the flux gained
+    # 1.2 dB on the logarithm of speckle. A larger flux takes less time, a smaller one more.
     return Candidates(noise.sigma / curve.voxel, (1.0, 2.0, 4.0), 0)
 
 

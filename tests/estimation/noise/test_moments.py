@@ -10,7 +10,11 @@ import scipy.special
 from helpers.noisy import evidence, white
 from napari_diffusion.estimation.noise.evidence import robust_deviation
 from napari_diffusion.estimation.noise.kinds import Noise, estimate_noise
-from napari_diffusion.estimation.noise.moments import departure_moments, level_factor, measure_kernel
+from napari_diffusion.estimation.noise.moments import (
+    departure_moments,
+    level_factor,
+    measure_kernel,
+)
 
 #: Deviation and skewness of the logarithm of an exponential variable.
 LOG_DEVIATION, LOG_SKEWNESS = math.pi / math.sqrt(6), -1.14
@@ -69,8 +73,8 @@ def test_level_of_skewed_noise_is_its_deviation(axis_count, sign):
 def test_measured_kernel_is_that_of_the_noise():
     """Of the logarithm of an exponential; the polynomial is 6 % low at four deviations.
 
-    With the density exp(t - e^t), the integral of the tail beyond x is E1(s) + (x + c) exp(-s), where
-    s = e^x and c is Euler's constant.
+    With the density exp(t - e^t), the integral of the tail beyond x is E1(s) + (x + c) exp(-s).
+    Here s = e^x, and c is Euler's constant.
     """
     own = evidence(logarithm((60, 60, 60)))
     z = np.array([-4.0, -3.0, -2.0, -1.0, 0.0, 1.0])
@@ -94,14 +98,18 @@ def test_skewed_noise_has_its_measured_kernel_and_gaussian_noise_has_none():
 
 
 def test_far_spikes_keep_their_weight():
-    """E[z g(z)] of a filter that keeps spikes beyond five deviations, without a limit of departures.
+    """E[z g(z)] of a filter that keeps spikes beyond five deviations; departures have no limit.
 
     The classes hold all values of the sample, so that both sides agree to the width of a class.
     """
     z = np.sort((logarithm((400_000,)) + np.euler_gamma) / LOG_DEVIATION)
     own = dataclasses.replace(
         evidence(white((10, 10))),
-        residual=z, mean=z, departure=z, activity=np.zeros(z.size), axis_count=1,
+        residual=z,
+        mean=z,
+        departure=z,
+        activity=np.zeros(z.size),
+        axis_count=1,
     )
     kernel = np.interp(z, *zip(*measure_kernel(own), strict=True))
     kept = np.minimum(z + 5, 0)

@@ -40,7 +40,11 @@ from napari_diffusion.estimation.noise.evidence import (
     gaussian_sigma,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
-from napari_diffusion.estimation.noise.moments import departure_moments, level_factor, measure_kernel
+from napari_diffusion.estimation.noise.moments import (
+    departure_moments,
+    level_factor,
+    measure_kernel,
+)
 from napari_diffusion.estimation.noise.patterns import Pattern
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
@@ -237,7 +241,8 @@ class Noise:
         if not (self.is_skewed or self.has_light_tails):
             return np.ones(departure.shape)
         if self.measured_kernel:
-            return np.asarray(np.interp(departure, *zip(*self.measured_kernel, strict=True)))
+            places, values = np.transpose(self.measured_kernel)
+            return np.asarray(np.interp(departure, places, values))
         linear, square = self._kernel_slopes
         return np.maximum(1 + linear * departure + square * (departure**2 - 1), 0)
 
