@@ -149,10 +149,10 @@ def test_simulated_confocal_stack_is_within_half_a_per_cent_of_its_best_threshol
     assert math.sqrt(np.mean((result - clean) ** 2)) < 1.005 * 29.8
 
 
-def selection_of(edge):
-    """Selection for a cube of white noise with a fixed amount of smoothing."""
+def selection_of(shape):
+    """Selection for white noise with a fixed amount of smoothing."""
     model = nd.PeronaMalik(kappa=5.0, sigma=0.5)
-    problem, _ = problem_of((9 * white((edge,) * 3)).astype("f4"), model, time=0.0)
+    problem, _ = problem_of((9 * white(shape)).astype("f4"), model, time=0.0)
     return _Selection([problem], model, SuggestionOptions(fwhm=2.0))
 
 
@@ -164,7 +164,7 @@ def test_small_image_has_several_probes(edge, count):
     2 for one.
     """
     assert count == max(1, min(MAX_PROBES, PROBED_VOXELS // edge**3))
-    selection = selection_of(edge)
+    selection = selection_of((edge,) * 3)
     probes = selection.search_probes
     assert len(probes) == count * len(selection.patches)
     assert len({probe.pattern.tobytes() for probe in probes}) == len(probes)
@@ -177,14 +177,14 @@ def test_small_image_has_several_probes(edge, count):
 
 def test_first_round_of_a_small_image_sees_the_whole_of_it(monkeypatch):
     """The number of probes does not cut the box on which the models begin."""
-    selection, seen = selection_of(20), []
+    selection, seen = selection_of((21, 20, 20)), []
     whole = RiskCurve.of_middles
     monkeypatch.setattr(
         RiskCurve, "of_middles", lambda *args: seen.append(whole(*args)) or seen[-1]
     )
     selection.choose(selection.search_probes, sure, thorough=True)
     assert len(selection.search_probes) == MAX_PROBES
-    assert [patch.valid.shape for patch in seen[0].patches] == [(20, 20, 20)] * MAX_PROBES
+    assert [patch.valid.shape for patch in seen[0].patches] == [(21, 20, 20)] * MAX_PROBES
 
 
 def test_flux_of_total_variation_smooths_the_steps_that_it_leaves():
