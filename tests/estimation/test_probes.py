@@ -282,3 +282,14 @@ def test_filter_that_keeps_a_pattern_has_the_divergence_of_its_variance(pattern)
         probe = make_probe(patch, [dataclasses.replace(UNIT, pattern=pattern)], "sure", seed)
         sums = probe.sums(probe.image, probe.other)
         assert sums.divergence == pytest.approx(sums.variance, rel=0.06)
+
+
+def test_spike_has_the_kernel_of_its_own_departure():
+    """Nine deviations below the mean, of which the local mean takes 7 %: not cut off at six."""
+    image = white((80, 80))
+    image[40, 40] = -9.0
+    noise = dataclasses.replace(
+        UNIT, skewness=-1.0, kurtosis=5.0, measured_kernel=((-10.0, 10.0), (0.0, 1.0), (10.0, 1.0))
+    )
+    weight = probe_of(image, noise).weight[0]
+    assert weight[40, 40] ** 2 > 7.0 * np.min(weight**2)

@@ -7,13 +7,17 @@ import pytest
 import scipy.ndimage
 
 import napari_diffusion as nd
+from helpers.noise_cases import CASES
 from helpers.noisy import blocks, noise_probe, white
 from helpers.problems import problem_of
 from napari_diffusion.estimation.contest import Rounds
 from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import sample_patches
+from napari_diffusion.estimation.risk import sure
 from napari_diffusion.estimation.risk_curve import RiskCurve
 from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search
+from napari_diffusion.estimation.selection import MAX_PROBES, PROBED_VOXELS, _Selection
 from napari_diffusion.io import samples
 from napari_diffusion.models import param, parameters
 
@@ -143,3 +147,50 @@ def test_simulated_confocal_stack_is_within_half_a_per_cent_of_its_best_threshol
     model, time = nd.suggest(noisy, nd.PeronaMalik(), spacing=spacing, unit=unit)
     result = nd.diffuse(noisy, model, time=time, spacing=spacing)
     assert math.sqrt(np.mean((result - clean) ** 2)) < 1.005 * 29.8
+
+
+def selection_of(shape):
+    """Selection for white noise with a fixed amount of smoothing."""
+    model = nd.PeronaMalik(kappa=5.0, sigma=0.5)
+    problem, _ = problem_of((9 * white(shape)).astype("f4"), model, time=0.0)
+    return _Selection([problem], model, SuggestionOptions(fwhm=2.0))
+
+
+@pytest.mark.parametrize(("edge", "count"), [(16, MAX_PROBES), (25, 2), (44, 1)])
+def test_small_image_has_several_probes(edge, count):
+    """They lower the scatter of the probes, but not that of the noise of the image itself.
+
+    Both are as large for one probe. For k probes, the variance of their sum is 1 + 1/k, relative to
+    2 for one.
+    """
+    assert count == max(1, min(MAX_PROBES, PROBED_VOXELS // edge**3))
+    selection = selection_of((edge,) * 3)
+    probes = selection.search_probes
+    assert len(probes) == count * len(selection.patches)
+    assert len({probe.pattern.tobytes() for probe in probes}) == len(probes)
+    one, several = (
+        selection.search(own, sure).along(selection.model).uncertainty
+        for own in (selection.probes, probes)
+    )
+    assert several == pytest.approx(one * math.sqrt((1 + 1 / count) / 2), rel=0.05)
+
+
+def test_first_round_of_a_small_image_sees_the_whole_of_it(monkeypatch):
+    """The number of probes does not cut the box on which the models begin."""
+    selection, seen = selection_of((21, 20, 20)), []
+    whole = RiskCurve.of_middles
+    monkeypatch.setattr(
+        RiskCurve, "of_middles", lambda *args: seen.append(whole(*args)) or seen[-1]
+    )
+    selection.choose(selection.search_probes, sure, thorough=True)
+    assert len(selection.search_probes) == MAX_PROBES
+    assert [patch.valid.shape for patch in seen[0].patches] == [(21, 20, 20)] * MAX_PROBES
+
+
+def test_flux_of_total_variation_smooths_the_steps_that_it_leaves():
+    """The logarithm of speckle: a flux as large as the noise gains 21.5 dB at its best time."""
+    (case,) = (case for case in CASES if case.name == "logarithm of speckle, 1 looks")
+    noisy = case.noisy(51)
+    result = nd.suggest(noisy, nd.TotalVariation())
+    assert result.model.kappa > 1.9 * result.noise.sigma
+    assert gain(noisy, case.clean(), *result) > 22

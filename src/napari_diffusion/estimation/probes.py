@@ -162,7 +162,8 @@ def _weight(
     values = patch.without_impulses[channel]
     mean = _local_mean(patch, values)
     departure = (values - mean) / np.where(deviation > 0, deviation, np.inf)
-    departure = np.clip(np.where(patch.valid, departure, 0), -MAX_DEPARTURE, MAX_DEPARTURE)
+    limit = np.inf if noise.measured_kernel else MAX_DEPARTURE
+    departure = np.clip(np.where(patch.valid, departure, 0), -limit, limit)
     kernel = noise.kernel(mean, departure, is_coarse)
     return _relative_root(np.square(deviation, dtype=float) * kernel, deviation)
 

@@ -104,9 +104,10 @@ def _scale(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
 
 
 def _flux(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
-    # Only the product of flux and time counts. The flux changes the result by 0.03 dB at most, and
-    # a smaller flux takes longer.
-    return Candidates(noise.sigma / curve.voxel, (1.0,), 0)
+    # The product of flux and time counts, and gradients below epsilon times the flux are smoothed
+    # linearly. Where little noise is left, such steps are most of it: 4 times the flux gained
+    # 1.2 dB on the logarithm of speckle. A larger flux takes less time, a smaller one more.
+    return Candidates(noise.sigma / curve.voxel, (1.0, 2.0, 4.0), 0)
 
 
 def _voxels(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
@@ -202,6 +203,8 @@ class Search:
     known
         The model with the parameters that another criterion chose. The search starts from these
         where they are smaller than the usual start.
+    repeats
+        Number of probes of every patch.
     tried
         The choices of all combinations tried so far.
     """
@@ -215,6 +218,7 @@ class Search:
     max_effort: float = math.inf
     risk: Callable[[Sums], float] = sure
     known: Model | None = None
+    repeats: int = 1
     tried: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     def along(self, model: Model, near: float = 0.0, is_patient: bool = False) -> Choice:
@@ -312,10 +316,15 @@ class Search:
         return Choice(model, at_end=at_end, **(point._asdict() | {"time": time}))
 
     def _uncertainty(self, sums: Sums) -> float:
-        """Standard error of an estimated error, from one random probe; 0 for other criteria."""
+        """Standard error of an estimated error, for `CAUTION`; 0 for other criteria.
+
+        It is that of one random probe. Further probes lower the scatter of the probes alone: the
+        noise of the image, of which there is one, scatters as the response to one probe does.
+        """
         if self.risk not in (sure, careful_risk) or sums.hidden_voxels:
             return 0.0
-        return 2 * math.sqrt(sums.variance * sums.response_squared / sums.voxels) / sums.voxels
+        of_all = 2 * math.sqrt(sums.variance * sums.response_squared / sums.voxels) / sums.voxels
+        return of_all * math.sqrt((self.repeats + 1) / 2)
 
     def applies(self, model: Model) -> bool:
         """Whether every parameter with an estimator has values for this noise."""

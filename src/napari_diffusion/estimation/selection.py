@@ -6,6 +6,7 @@ The choice is made before a run, so that the run itself depends on plain numbers
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,10 @@ from napari_diffusion.schemes.intervals import TIME_RATIO
 Risk = Callable[[Sums], float]
 #: Number of patches on which parameters are searched. The time is then chosen on all patches.
 SEARCH_PATCHES = 3
+#: Voxels (times channels) that the probes of a small image have together, and the largest number of
+#: probes for one patch. The scatter of the estimated error from one random probe falls with the
+#: root of its voxels, and the differences between the parameters of a small image are as small.
+PROBED_VOXELS, MAX_PROBES = 35_000, 4
 #: Gain [dB] on structure below which keeping its detail counts more than a smaller error.
 SMALL_GAIN_DB = 1.5
 
@@ -137,14 +142,27 @@ class _Selection:
             return mark_thin_structure(self.patches, probes) or probes
         return probes
 
-    def _probes_for(self, noises: dict[int, list[Noise]]) -> list[Probe]:
+    def _probes_for(self, noises: dict[int, list[Noise]], first_seed: int = 0) -> list[Probe]:
         """Probe of each patch with the noise of its frame."""
         criterion, removes_bias = self.options.criterion, self._removes_bias
         probes = [
             make_probe(patch, noises[patch.source], criterion, seed, removes_bias)
-            for seed, patch in enumerate(self.patches)
+            for seed, patch in enumerate(self.patches, first_seed)
         ]
         return with_signal(probes) if removes_bias else probes
+
+    @cached_property
+    def search_probes(self) -> list[Probe]:
+        """The probes; for a small image, sets of further random ones follow."""
+        size = sum(patch.field.size for patch in self.patches)
+        is_plain = all(probe.template is None for probe in self.probes)
+        if not is_plain or self.options.criterion != "sure":
+            return self.probes
+        sets = [
+            self._probes_for(self.noises, number * len(self.patches))
+            for number in range(1, min(MAX_PROBES, PROBED_VOXELS // size))
+        ]
+        return [*self.probes, *itertools.chain(*sets)]
 
     @property
     def _removes_bias(self) -> bool:
@@ -207,9 +225,11 @@ class _Selection:
         numbers: Sequence[int] | None = None,
         ratio: float = TIME_RATIO,
     ) -> RiskCurve:
-        """Risk curve over the patches of the given numbers, or over all patches."""
-        numbers = range(len(self.patches)) if numbers is None else numbers
-        patches = [self.patches[k] for k in numbers]
+        """Risk curve with the probes of the patches of the given numbers, or of all patches."""
+        count = len(self.patches)
+        chosen = set(range(count) if numbers is None else numbers)
+        numbers = [k for k in range(len(probes)) if k % count in chosen]
+        patches = [self.patches[k % count] for k in numbers]
         first = self.problems[0]
         weights = first.weights[first.filtered_channels]
         return RiskCurve(patches, [probes[k] for k in numbers], weights, self.cancel, ratio)
@@ -234,6 +254,7 @@ class _Selection:
             max_combinations=max_combinations,
             risk=risk,
             known=known,
+            repeats=max(1, len(probes) // len(self.patches)),
         )
 
     def choose(
@@ -310,7 +331,7 @@ class _Selection:
         options, criterion = self.options, CRITERIA[self.options.criterion]
         if any(probe.template is not None for probe in self.probes):
             criterion = risk_of_thin_structure
-        choice, search = self.choose(self.probes, criterion, options.thorough)
+        choice, search = self.choose(self.search_probes, criterion, options.thorough)
         choice = self._rounded(choice)
         parts: list[Sums] = []
         careful_choice = None

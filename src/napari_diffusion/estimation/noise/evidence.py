@@ -483,18 +483,3 @@ def detail_variance(evidence: Evidence) -> float:
         return 0.0
     ratio = min(fall / (one - two), MAX_DETAIL_RATIO)
     return min(fall * ratio / (1 - ratio), MAX_DETAIL_SHARE * three)
-
-
-def departure_moments(evidence: Evidence) -> tuple[float, float]:
-    """Skewness and kurtosis of the values about the local mean in calm voxels.
-
-    They are 0 and 3 for Gaussian noise. Departures are limited to `MAX_DEPARTURE` standard
-    deviations.
-    """
-    flat = evidence.calm()
-    values = evidence.departure[flat]
-    scale = float(values.std()) if values.size else 0.0
-    if not scale > 0:
-        return 0.0, 3.0
-    ratios = np.clip((values - values.mean()) / scale, -MAX_DEPARTURE, MAX_DEPARTURE)
-    return float(np.mean(ratios**3)), float(np.mean(ratios**4))

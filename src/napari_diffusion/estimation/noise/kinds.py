@@ -36,11 +36,15 @@ from napari_diffusion.estimation.noise.classes import (
 from napari_diffusion.estimation.noise.correlations import Origin, measure_correlations
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
-    departure_moments,
     detail_variance,
     gaussian_sigma,
 )
 from napari_diffusion.estimation.noise.level_map import LevelMap
+from napari_diffusion.estimation.noise.moments import (
+    departure_moments,
+    level_factor,
+    measure_kernel,
+)
 from napari_diffusion.estimation.noise.patterns import Pattern
 
 Kind = Literal["gaussian", "rician", "poisson", "speckle"]
@@ -118,6 +122,8 @@ class Noise:
         Skewness of the values about the local mean; 0 for Gaussian noise.
     kurtosis
         Kurtosis of the same values; 3 for Gaussian noise.
+    measured_kernel
+        Stein kernel of skewed noise at some departures: pairs, empty if it was not measured.
     level_map
         Factor on the noise by the place; None where the level is the same everywhere.
     pattern
@@ -142,6 +148,7 @@ class Noise:
     other_sigma: float = 0.0
     skewness: float = 0.0
     kurtosis: float = 3.0
+    measured_kernel: tuple[tuple[float, float], ...] = ()
     level_map: LevelMap | None = None
     pattern: Pattern | None = None
     between_frames: bool = False
@@ -214,9 +221,9 @@ class Noise:
 
         Noise n with the kernel :math:`\tau` has :math:`E[n\,g(n)] = E[\tau(n)\,g'(n)]` for every
         smooth function g. For Gaussian noise, :math:`\tau` is the variance. For x photons of the
-        mean m it is :math:`(x + m)/2`, and for speckle :math:`q^2 m x`. For other skewed noise, and
-        for light tails, it is the best polynomial of second degree, which skewness and kurtosis
-        give. It is exact for uniform noise.
+        mean m it is :math:`(x + m)/2`, and for speckle :math:`q^2 m x`. That of other skewed noise
+        is measured. Otherwise, and for light tails, it is the best polynomial of second degree,
+        which skewness and kurtosis give. It is exact for uniform noise.
 
         Parameters
         ----------
@@ -233,6 +240,9 @@ class Noise:
             return np.maximum(1 + slope * departure / np.sqrt(self.variance(mean)), 0)
         if not (self.is_skewed or self.has_light_tails):
             return np.ones(departure.shape)
+        if self.measured_kernel:
+            places, values = np.transpose(self.measured_kernel)
+            return np.asarray(np.interp(departure, places, values))
         linear, square = self._kernel_slopes
         return np.maximum(1 + linear * departure + square * (departure**2 - 1), 0)
 
@@ -298,7 +308,10 @@ def estimate_noise(
         noise = replace(noise, other_sigma=factor * noise.sigma)
     if noise.kind != "gaussian" or is_shared:
         return noise
-    return _without_detail(evidence, noise)
+    noise = _without_detail(evidence, noise)
+    if noise.is_skewed or noise.has_light_tails:
+        noise = noise.scaled(level_factor(noise.kurtosis, evidence.axis_count))
+    return replace(noise, measured_kernel=measure_kernel(evidence)) if noise.is_skewed else noise
 
 
 def _without_detail(evidence: Evidence, noise: Noise) -> Noise:
