@@ -233,8 +233,8 @@ class RunPanel(Container):  # type: ignore[type-arg]
         fault = self._fault
         if fault is None:
             return False
-        text = screen_message(fault)
-        return self._state.text == text and is_same_fault(fault, error)
+        shown = Status(self._state.kind, screen_message(fault))
+        return self._state == shown and is_same_fault(fault, error)
 
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""
