@@ -54,7 +54,8 @@ def is_same_fault(one: Exception, other: Exception) -> bool:
         has_remedy = one.remedy is not None
         if has_remedy and type(one) is type(other) and one.remedy is other.remedy:
             return True
-    return screen_message(one) == screen_message(other)
+    first, second = screen_message(one), screen_message(other)
+    return first == second
 
 
 def screen_message(error: BaseException, *, with_folder: bool = True) -> str:

@@ -231,8 +231,10 @@ class RunPanel(Container):  # type: ignore[type-arg]
     def states(self, error: Exception) -> bool:
         """Whether the status says what is wrong, perhaps in another part of the image."""
         fault = self._fault
-        is_shown = fault is not None and self._state.text == screen_message(fault)
-        return is_shown and fault is not None and is_same_fault(fault, error)
+        if fault is None:
+            return False
+        shown = Status(self._state.kind, screen_message(fault))
+        return self._state == shown and is_same_fault(fault, error)
 
     def show_plan(self, brief: str, details: str) -> None:
         """Show what Run will take, in a few words and in full; the settings can be run."""
