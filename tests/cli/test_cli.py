@@ -260,7 +260,7 @@ def test_nan_is_refused_or_kept(folder, capsys):
         ("run brain.nii brain.nii {linear}", "own source"),
         ("run brain.nii brain.nii {linear} --overwrite", "own source"),
         ("run brain.nii array.npy {linear}", "array.npy: exists already; use --overwrite"),
-        ("run brain.nii out.jpg {linear}", "one of .nii.gz"),
+        ("run brain.nii out.jpg {linear}", "one such as .nii.gz"),
         ("run brain.nii no/out.nii {linear}", "no/out.nii: cannot be written: the folder"),
         ("run broken.nii out.nii {linear}", "cannot be read as NIfTI"),
         ("run brain.nii out.nii --time 3", "--model linear or perona-malik"),

@@ -127,7 +127,8 @@ def test_strength_depends_on_no_unit():
         for factor, length in ((1.0, 1.0), (4.0, 0.25))
     )
     assert other.time / 0.25**2 == pytest.approx(plain.time, rel=5e-3)
-    assert other.gain == pytest.approx(plain.gain, abs=0.02)
+    # Three digits of kappa are kept, of either unit. The gain is a small difference of large numbers.
+    assert other.gain == pytest.approx(plain.gain, abs=0.15)
     assert other.noise_left == pytest.approx(plain.noise_left, rel=0.01)
 
 
@@ -137,7 +138,7 @@ def test_effect_says_what_is_removed():
     for strength in (-1, 0, 1):
         result = recommended.with_strength(strength)
         percent = 5 * round(20 * (1 - result.noise_left))
-        words = {50: "about half"}.get(percent, f"about {percent} %")
+        words = {50: "about half", 95: "nearly all"}.get(percent, f"about {percent} %")
         assert f"Removes {words} of the noise" in result.effect
     detail = (20 * white((90, 90), 4) + blocks((90, 90)) + 10 * white((90, 90))).astype("f4")
     frames = np.stack([detail, detail + 10 * white((90, 90), 3).astype("f4")])

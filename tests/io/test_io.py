@@ -331,7 +331,7 @@ def test_checked_result_does_not_replace_a_file_that_has_appeared_since(name, st
 
 
 def test_impossible_targets_are_detected_before_the_run(stack, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="one of"):
+    with pytest.raises(ValueError, match="one such as"):
         io.check_target(tmp_path / "out.png", stack, np.float32)
     with pytest.raises(io.WriteError, match="does not exist"):
         io.check_target(tmp_path / "no" / "out.npy", stack, np.float32)

@@ -83,7 +83,11 @@ def format_of(path: str | Path) -> tuple[Format, str]:
         for suffix in file_format.suffixes:
             if name.endswith(suffix) and name != suffix:
                 return file_format, suffix
-    suffixes = ", ".join(file_format.suffixes[0] for file_format in REGISTRY)
+    written = (set(entry.suffixes) - set(entry.results) for entry in REGISTRY)
+    pairs = zip(REGISTRY, written, strict=True)
+    suffixes = ", ".join(
+        next(suffix for suffix in entry.suffixes if suffix in own) for entry, own in pairs if own
+    )
     raise InputError(
         f"the suffix of the name chooses the format and must be one such as {suffixes}",
         path=Path(path),

@@ -388,10 +388,9 @@ def _is_supported(noise: Noise, classes: Classes) -> bool:
 def _misfit(noise: Noise, classes: Classes, sigma: float) -> float:
     """Mean magnitude of the logarithms of modelled over measured deviations.
 
-    What exceeds the standard error counts. The error of a class of a hundred voxels is 0.2, so that
-    such classes of similar mean are taken together. The last group is left out where it is not
-    precise enough and consists of edges. Classes are weighted by their number of voxels. A class
-    that consists of edges has a logarithm of 1 or more, of which `MAX_LOG_RATIO` counts.
+    What exceeds the standard error counts. The error of a class of a hundred voxels is 0.2: such
+    classes of similar mean are grouped. A last group of edges that is not precise enough is left
+    out. Classes are weighted by voxels. Of the logarithm of other edges, `MAX_LOG_RATIO` counts.
     """
     variance = np.maximum(noise.variance(classes.mean), 1e-6 * sigma**2)
     logs = np.log(variance / classes.deviation**2) / 2
@@ -416,8 +415,7 @@ def _misfit(noise: Noise, classes: Classes, sigma: float) -> float:
 def _are_edges(classes: Classes, start: int) -> bool:
     """Whether the brightest classes, from a number on, deviate more than their mean is raised.
 
-    Light of less than one photon would do so. An edge does, too: it deviates by about its height,
-    and raises the local mean by a part of that.
+    An edge deviates by about its height, and raises the local mean by a part of that.
     """
     raised = classes.mean[start:] - classes.mean[0]
     excess = classes.deviation[start:] ** 2 - classes.deviation[0] ** 2
