@@ -127,7 +127,7 @@ def test_strength_depends_on_no_unit():
         for factor, length in ((1.0, 1.0), (4.0, 0.25))
     )
     assert other.time / 0.25**2 == pytest.approx(plain.time, rel=5e-3)
-    # Three digits of kappa are kept, of either unit. The gain is a small difference of large numbers.
+    # Kappa has three digits in either unit, and the gain is a difference of large numbers.
     assert other.gain == pytest.approx(plain.gain, abs=0.15)
     assert other.noise_left == pytest.approx(plain.noise_left, rel=0.01)
 
