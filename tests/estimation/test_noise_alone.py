@@ -18,7 +18,7 @@ NOISES = {
 @pytest.mark.parametrize("shape", [(20, 300), (200,), (30, 30), (8, 24, 24)], ids=str)
 @pytest.mark.parametrize("name", list(NOISES))
 def test_noise_alone_is_smoothed(name, shape):
-    """Less than a quarter of the noise of a line of 200 voxels is left, the worst of all.
+    """Nine tenths of the variance are removed, also from images of some hundred voxels.
 
     The risk of a filter that keeps what is steeper than its threshold rises at first.
     """
@@ -26,4 +26,4 @@ def test_noise_alone_is_smoothed(name, shape):
         image = NOISES[name](np.random.default_rng(seed), shape)
         result = nd.suggest(image, nd.PeronaMalik())
         smooth = nd.diffuse(image, result.model, time=result.time)
-        assert smooth.std() < 0.25 * image.std()
+        assert smooth.var() < 0.1 * image.var()
