@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from helpers.problems import problem_of
+from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.patches import sample_patches
+from napari_diffusion.estimation.probes import make_probe
 from napari_diffusion.estimation.squared_magnitudes import SquaredMagnitudes
 from napari_diffusion.io.head_phantom import head
 
@@ -85,3 +89,17 @@ def test_suggestion_for_rician_noise_alone_smooths_it() -> None:
     suggestion = nd.suggest(image, nd.Rician(), noise="rician")
     result = nd.diffuse(image, suggestion.model, time=suggestion.time)
     assert np.sqrt(np.mean(result**2)) < 0.5 * np.sqrt(np.mean(image**2))
+
+
+def test_reference_of_impulses_is_on_the_scale_of_squares() -> None:
+    """Where a hot voxel is replaced, the reference is the scaled square of its neighbours."""
+    rng = np.random.default_rng(2)
+    image = np.hypot(*rng.normal(0, 10, (2, 1, 48, 48))) + 100.0
+    image[0, 20, 20] = 5000.0
+    (patch,) = sample_patches([problem_of(image[0], nd.Rician(), time=0.0)[0]])
+    probe = make_probe(patch, [Noise("rician", 10.0, 0.1)], "sure", 0, removes_bias=True)
+    assert probe.squares is not None
+    assert patch.impulses is not None
+    assert probe.reference is not None
+    expected = probe.squares.of_image(patch.without_impulses)
+    np.testing.assert_allclose(probe.reference[patch.impulses], expected[patch.impulses], rtol=1e-4)

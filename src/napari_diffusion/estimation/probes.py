@@ -86,7 +86,10 @@ def make_probe(
     reference = None
     if patch.impulses is not None:
         # Values of impulses say nothing about the picture; their neighbours do.
-        difference = patch.without_impulses - patch.field
+        field, without = patch.field, patch.without_impulses
+        if squares is not None:
+            field, without = squares.of_image(field), squares.of_image(without)
+        difference = without - field
         reference = np.where(patch.impulses, image + difference, image).astype(image.dtype)
     return replace(probe, window=sizes, reference=reference, squares=squares)
 
