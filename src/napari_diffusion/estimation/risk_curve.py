@@ -5,11 +5,9 @@ All times come from one run of each patch and one or two runs of its probe.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +16,8 @@ import numpy as np
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.in_memory import State, evolve, run
+from napari_diffusion.engine.in_memory import evolve, run
 from napari_diffusion.engine.planner import STAGES_PER_TENSOR, Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
@@ -30,7 +27,8 @@ from napari_diffusion.estimation.risk import Probe, Sums, total
 from napari_diffusion.models import Model
 from napari_diffusion.schemes.intervals import TIME_RATIO, GeometricTimes
 
-#: Patches are filtered in parallel, each in one thread.
+#: Patches are filtered one after the other in one thread. Their stages are so short that threads,
+#: which wait for the lock of the interpreter, take up to 1.8 times as long, see decisions.
 _ONE = Execution(threads=1)
 #: Shortest edge to which a patch is cut, as far as it is that long [voxel].
 MIN_EDGE = 8
@@ -78,6 +76,8 @@ class RiskCurve:
             if n > 1 or math.prod(patch.valid.shape) == 1
         )
         self.effort = 0.0
+        self._fields, self._places = _fields_of(patches, probes)
+        self._voxels = sum(field.size for field, _ in self._fields)
         self.dimensions = max(len(fine_axes(patch.valid.shape, patch.spacing)) for patch in patches)
 
     def of_middles(self, share: float, ratio: float) -> RiskCurve:
@@ -109,23 +109,11 @@ class RiskCurve:
         The runs are those of a filter of this time, whereas a risk curve takes a step from each of
         its times to the next. The scatter of the patches shows how uncertain a risk is.
         """
-        fields = self._fields()
-        problems = [self._problem(field, number, model, time) for field, number in fields]
+        problems = [self._problem(field, number, model, time) for field, number in self._fields]
         plan = make_plan(problems[0], _ONE)
         stages = len(plan.stages) + STAGES_PER_TENSOR * plan.operators_made
-        self.effort += stages * sum(field.size for field, _ in fields)
-
-        def result(problem: Problem) -> FloatArray:
-            return run(problem, _ONE, cancel=self.cancel)
-
-        with _thread_map() as each:
-            return self._sums(each(result, problems))
-
-    def _fields(self) -> list[tuple[FloatArray, int]]:
-        """Return all images to filter, each with the number of its patch."""
-        return [
-            (field, number) for number, probe in enumerate(self.probes) for field in probe.images
-        ]
+        self.effort += stages * self._voxels
+        return self._sums([run(problem, _ONE, cancel=self.cancel) for problem in problems])
 
     def parts(
         self, model: Model, longest: float, shortest: float = 0.0
@@ -135,41 +123,32 @@ class RiskCurve:
         The first point has the time 0. Times from about ``shortest`` to ``longest`` follow; the
         last one is exactly ``longest``.
         """
-        fields = self._fields()
-        yield 0.0, self._sums([field for field, _ in fields])
+        yield 0.0, self._sums([field for field, _ in self._fields])
         first = max(shortest, MIN_TIME_VOXEL2 * self.voxel**2)
         count = 1 + max(0, math.ceil(math.log(longest / first) / math.log(self.ratio) - 1e-9))
-        problems = [self._problem(field, number, model, longest) for field, number in fields]
+        problems = [self._problem(field, number, model, longest) for field, number in self._fields]
         scheme = make_plan(self._problem(self.patches[0].field, 0, model, longest), _ONE).scheme
         times = GeometricTimes(count, scheme, self.ratio)
-        voxels = sum(field.size for field, _ in fields)
-        with _thread_map() as each:
-            if scheme.is_direct:
-                for time in times.times(longest):
-
-                    def solve(problem: Problem, time: float = time) -> FloatArray:
-                        return run(
-                            replace(problem, recipe=replace(problem.recipe, time=time)),
-                            _ONE,
-                            cancel=self.cancel,
-                        )
-
-                    self.effort += STAGES_PER_TENSOR * voxels
-                    yield time, self._sums(each(solve, problems))
-                return
-            timed = [
-                replace(problem, recipe=replace(problem.recipe, scheme=times))
-                for problem in problems
-            ]
-            efforts = _efforts(make_plan(timed[0], _ONE))
-            runs = [evolve(problem, _ONE, cancel=self.cancel) for problem in timed]
-            try:
-                for time, stages in zip(times.times(longest), efforts, strict=True):
-                    self.effort += stages * voxels
-                    yield time, self._sums(each(_next_image, runs))
-            finally:
-                for each_run in runs:
-                    each_run.close()
+        if scheme.is_direct:
+            for time in times.times(longest):
+                recipes = [replace(problem.recipe, time=time) for problem in problems]
+                pairs = zip(problems, recipes, strict=True)
+                timed = [replace(problem, recipe=recipe) for problem, recipe in pairs]
+                self.effort += STAGES_PER_TENSOR * self._voxels
+                yield time, self._sums([run(each, _ONE, cancel=self.cancel) for each in timed])
+            return
+        timed = [
+            replace(problem, recipe=replace(problem.recipe, scheme=times)) for problem in problems
+        ]
+        efforts = _efforts(make_plan(timed[0], _ONE))
+        runs = [evolve(problem, _ONE, cancel=self.cancel) for problem in timed]
+        try:
+            for time, stages in zip(times.times(longest), efforts, strict=True):
+                self.effort += stages * self._voxels
+                yield time, self._sums([next(states).image for states in runs])
+        finally:
+            for states in runs:
+                states.close()
 
     def _problem(self, field: Any, number: int, model: Model, time: float) -> Problem:
         """Return the run of a model on a field of the patch of that number."""
@@ -186,10 +165,38 @@ class RiskCurve:
         )
 
     def _sums(self, images: Sequence[FloatArray]) -> list[Sums]:
-        remaining = iter(images)
+        """Return the `Sums` of every probe from the images of `_fields`, filtered."""
         return [
-            probe.sums(*itertools.islice(remaining, len(probe.images))) for probe in self.probes
+            probe.sums(*(images[k] for k in places))
+            for probe, places in zip(self.probes, self._places, strict=True)
         ]
+
+
+def _fields_of(
+    patches: Sequence[Patch], probes: Sequence[Probe]
+) -> tuple[list[tuple[FloatArray, int]], list[list[int]]]:
+    """Return the images to filter with the numbers of their patches, and their places per probe.
+
+    Several probes of one patch share its image, which is filtered once.
+    """
+    fields: list[tuple[FloatArray, int]] = []
+    places: list[list[int]] = []
+    place_of_image: dict[tuple[object, ...], int] = {}
+    for number, probe in enumerate(probes):
+        image, *others = probe.images
+        key = _identity(image, patches[number])
+        if key not in place_of_image:
+            place_of_image[key] = len(fields)
+            fields.append((image, number))
+        places.append([place_of_image[key], *range(len(fields), len(fields) + len(others))])
+        fields += [(other, number) for other in others]
+    return fields, places
+
+
+def _identity(image: FloatArray, patch: Patch) -> tuple[object, ...]:
+    """Return what a run on an image depends on, apart from its recipe."""
+    regions = None if patch.regions is None else patch.regions.tobytes()
+    return image.shape, image.tobytes(), regions, patch.place, patch.spacing
 
 
 def _middle(shape: Sequence[int], share: float) -> tuple[slice, ...]:
@@ -212,22 +219,3 @@ def _efforts(plan: Plan) -> list[float]:
             efforts.append(len(stages) + STAGES_PER_TENSOR * float(tensors))
             first = number
     return efforts
-
-
-def _next_image(states: Generator[State, None, None]) -> FloatArray:
-    return next(states).image
-
-
-@contextmanager
-def _thread_map() -> Iterator[
-    Callable[[Callable[[Any], FloatArray], Sequence[Any]], list[FloatArray]]
-]:
-    """Map over runs, each in one thread: patches are too small to be divided among threads."""
-    with ThreadPoolExecutor(cpu_count(), "napari-diffusion-suggest") as pool:
-
-        def each(work: Callable[[Any], FloatArray], runs: Sequence[Any]) -> list[FloatArray]:
-            futures = [pool.submit(work, run) for run in runs]
-            wait(futures)  # a run that is cancelled must not be left while another one continues
-            return [future.result() for future in futures]
-
-        yield each

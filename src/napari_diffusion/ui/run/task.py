@@ -29,6 +29,9 @@ REPORT_INTERVAL = 0.25
 #: Errors that are reported to the user without a traceback in the log.
 _EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, Cancelled)
 
+#: Property of the application that is set once its end cancels the tasks.
+_CONNECTED = "napari_diffusion_cancels_tasks"
+
 _log = logging.getLogger(__name__)
 _running: set[Task] = set()
 _end_calls: set[Callable[[], None]] = set()
@@ -102,9 +105,7 @@ class Task(QObject):
     def start(self) -> None:
         """Start the thread."""
         _running.add(self)
-        app = QCoreApplication.instance()
-        if app is not None:
-            app.aboutToQuit.connect(self.cancel.set)
+        _cancel_all_at_quit()
         self._thread.start()
 
     def drop(self) -> None:
@@ -219,6 +220,19 @@ def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
 
     _end_calls.add(on_destroyed)
     qt.destroyed.connect(on_destroyed)
+
+
+def _cancel_all_at_quit() -> None:
+    """Let the end of the application cancel all tasks; the signal is connected once."""
+    app = QCoreApplication.instance()
+    if app is not None and not app.property(_CONNECTED):
+        app.setProperty(_CONNECTED, True)
+        app.aboutToQuit.connect(_cancel_all)
+
+
+def _cancel_all() -> None:
+    for task in _running:
+        task.cancel.set()
 
 
 def running() -> int:
