@@ -11,7 +11,8 @@ import napari_diffusion as nd
 from helpers.lazy_arrays import RecordingArray
 from helpers.processes import python
 from napari_diffusion import models
-from napari_diffusion.engine import slab_pool
+from napari_diffusion.backends.numba.backend import NumbaBackend
+from napari_diffusion.engine import planner, slab_pool
 from napari_diffusion.schemes import Explicit
 
 MODELS = {
@@ -36,6 +37,9 @@ def pool_threads():
 @pytest.fixture(autouse=True)
 def _small_images_are_cut_too(monkeypatch):
     monkeypatch.setattr(slab_pool, "MIN_SLAB_VOXELS", 1 << 13)
+    monkeypatch.setattr(planner, "CHUNK_PLANES", 2)
+    monkeypatch.setattr(planner, "CHUNK_VOXELS", 1 << 13)
+    monkeypatch.setattr(NumbaBackend, "max_chunk_voxels", 1 << 13)
 
 
 @pytest.fixture(autouse=True)

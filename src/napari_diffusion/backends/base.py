@@ -67,8 +67,8 @@ class Backend:
         Largest number of diffusing axes, at least 3: fewer axes are padded to three.
     calls_functions
         Whether stages can call a diffusivity function of the user at every face.
-    max_slab_voxels
-        Largest slab [voxels]: a cancel takes effect between slabs, and a slab needs scratch.
+    max_chunk_voxels
+        Largest chunk [voxels]: a cancel takes effect between chunks, and a chunk needs scratch.
     fuses_products
         Whether `structure` smooths products of derivatives without storing the derivatives.
     libraries
@@ -78,7 +78,7 @@ class Backend:
     name: ClassVar[str]
     max_axes: ClassVar[float] = math.inf
     calls_functions: ClassVar[bool] = True
-    max_slab_voxels: ClassVar[int] = 1 << 20
+    max_chunk_voxels: ClassVar[int] = 1 << 20
     fuses_products: ClassVar[bool] = False
     libraries: ClassVar[tuple[str, ...]] = ()
 
@@ -107,7 +107,7 @@ class Backend:
         raise NotImplementedError
 
     def scratch_planes(self, height: int, is_direct: bool) -> int:
-        """Return the planes per channel that the kernels allocate themselves for a slab.
+        """Return the planes per channel that the kernels allocate for a chunk of this height.
 
         ``is_direct`` says whether the scheme solves the equation without stages of the operator.
         """

@@ -221,7 +221,7 @@ def _invalid_voxels(
         start, stop = lo * values_per_plane, hi * values_per_plane
         counts.append(plan.kernels.count_invalid(u, start, stop, limit))
 
-    slabs.run(work, u.shape[1], plan.height, quiet=True)
+    slabs.run(work, u.shape[1], plan.height, plan.chunk, quiet=True)
     if not sum(counts):
         return None
     invalid = ~np.isfinite(u)

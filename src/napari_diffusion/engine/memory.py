@@ -119,7 +119,7 @@ class MemoryDemand:
         own = self.operator.scratch_planes(layout, is_direct)
         # The factors of a map at the voxels of a chunk and of the planes beside it.
         own += (layout.chunk + 2) * bool(self.problem.recipe.model.maps)
-        return own + layout.channels * self.backend.scratch_planes(layout.height, is_direct)
+        return own + layout.channels * self.backend.scratch_planes(layout.chunk, is_direct)
 
 
 def check_memory(problem: Problem, peak: int) -> None:

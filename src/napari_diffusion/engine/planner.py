@@ -19,7 +19,7 @@ from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import slab_height
+from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
 from napari_diffusion.operators import Operator
 from napari_diffusion.operators.base import SlabLayout
 from napari_diffusion.schemes import Scheme, Stage
@@ -28,6 +28,8 @@ from napari_diffusion.schemes.base import MAX_COUNT
 #: Planes whose features are computed at once, or voxels if planes are small: a plane of a 2-D image
 #: is one row.
 CHUNK_PLANES, CHUNK_VOXELS = 8, 1 << 18
+#: Most voxels whose features are computed at once: two planes of a camera with 2048² pixels.
+MAX_FEATURE_VOXELS = 1 << 23
 #: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
 #: docs/develop/decisions.md).
 STAGES_PER_TENSOR = 10
@@ -56,7 +58,7 @@ class Plan:
     threads, frames, backend
         Number of threads and of frames, and name of the backend.
     height, chunk
-        Number of planes of a slab, and of the part of it whose features are computed at once.
+        Planes of a slab, through which one thread passes, and of a chunk, computed at once.
     strict
         Whether the extremum principle is guaranteed.
     kernels
@@ -251,15 +253,25 @@ def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) ->
 def _slab_sizes(
     problem: Problem, operator: Operator, backend: Backend, threads: int
 ) -> tuple[int, int]:
-    """Return the planes of a slab, and of the part of it whose features are computed at once."""
+    """Return the planes of a slab, and of the chunks in which a thread passes through it.
+
+    Tensors are made in slabs that are chunks: nothing is carried to the next one.
+    """
     voxels, axes = math.prod(problem.space) * problem.channels, _long_axes(problem)
-    largest = operator.max_slab_voxels(backend, voxels, threads, axes)
+    largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
+    planes = problem.space[0]
     per_plane = max(1, problem.channels * math.prod(problem.space[1:]))
-    height = slab_height(problem.space[0], per_plane, threads, largest)
+    if operator.has_tensor:
+        height = slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
+        return height, height
+    height = slab_height(planes, per_plane, threads)
     # A high chunk needs much scratch; a low chunk recomputes a large share in its surroundings.
+    needs_scratch = operator.calls_function or backend.scratch_planes(1, is_direct=False) > 0
+    chunk = max(1 if needs_scratch else CHUNK_PLANES, largest // per_plane)
     if operator.is_chunked:
-        return height, min(height, max(CHUNK_PLANES, CHUNK_VOXELS // per_plane))
-    return height, height
+        largest = largest if needs_scratch else MAX_FEATURE_VOXELS
+        chunk = min(max(CHUNK_PLANES, CHUNK_VOXELS // per_plane), max(1, largest // per_plane))
+    return height, min(height, chunk)
 
 
 def _long_axes(problem: Problem) -> int:

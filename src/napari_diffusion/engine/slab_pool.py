@@ -6,9 +6,12 @@ per run has no such limit.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -17,17 +20,78 @@ from napari_diffusion.core.cancellation import CancelEvent, poll
 #: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
 #: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
 MIN_SLAB_VOXELS = 1 << 17
+#: Slabs per thread where nothing is carried from one slab to the next: enough for an even share.
+SLABS_PER_THREAD = 4
 
 
-def slab_height(planes: int, voxels_per_plane: int, threads: int, largest: int) -> int:
-    """Return the number of planes per slab.
+def slab_height(planes: int, voxels_per_plane: int, slabs: int, largest: float = math.inf) -> int:
+    """Return the number of planes per slab of an image that is cut into about so many ``slabs``.
 
-    There are enough slabs for an even share of the work. A slab has at least `MIN_SLAB_VOXELS` and
-    at most ``largest`` voxels.
+    A slab has at least `MIN_SLAB_VOXELS` and at most ``largest`` voxels.
     """
     is_cut = planes * voxels_per_plane > 2 * MIN_SLAB_VOXELS
-    even = -(-planes // (4 * threads)) if is_cut else planes
-    return max(1, min(max(even, MIN_SLAB_VOXELS // voxels_per_plane), largest // voxels_per_plane))
+    even = max(-(-planes // slabs) if is_cut else planes, MIN_SLAB_VOXELS // voxels_per_plane)
+    return max(1, int(min(even, largest // voxels_per_plane)))
+
+
+@dataclass(slots=True)
+class _Slab:
+    """Planes ``lo:hi`` that no thread has begun."""
+
+    lo: int
+    hi: int
+
+
+class _Slabs:
+    """Hands out the chunks of slabs. A thread takes those of one slab in their order.
+
+    Parameters
+    ----------
+    planes, height, chunk
+        Number of all planes, of those of a slab, and of those of a chunk.
+    """
+
+    def __init__(self, planes: int, height: int, chunk: int) -> None:
+        self._chunk = chunk
+        self._new = deque(_Slab(lo, min(lo + height, planes)) for lo in range(0, planes, height))
+        self._begun: list[_Slab] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return the number of slabs that no thread has begun."""
+        return len(self._new)
+
+    def clear(self) -> None:
+        """Leave no chunk."""
+        with self._lock:
+            self._new.clear()
+            for slab in self._begun:
+                slab.lo = slab.hi
+
+    def begin(self) -> _Slab | None:
+        """Return a slab for a thread that has none; None if all are done.
+
+        It is a new one, or the second half of the longest rest of a slab of another thread.
+        """
+        with self._lock:
+            if self._new:
+                slab = self._new.popleft()
+            else:
+                longest = max(self._begun, key=lambda slab: slab.hi - slab.lo, default=_Slab(0, 0))
+                chunks = (longest.hi - longest.lo) // self._chunk
+                if chunks < 2:
+                    return None
+                slab = _Slab(longest.hi - chunks // 2 * self._chunk, longest.hi)
+                longest.hi = slab.lo
+            self._begun.append(slab)
+            return slab
+
+    def next_chunk(self, slab: _Slab) -> tuple[int, int] | None:
+        """Return the first planes of a slab that are left, and take them out; None without any."""
+        with self._lock:
+            lo, hi = slab.lo, min(slab.lo + self._chunk, slab.hi)
+            slab.lo = hi
+        return (lo, hi) if lo < hi else None
 
 
 class SlabPool:
@@ -54,28 +118,47 @@ class SlabPool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def run(
-        self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False
+        self,
+        work: Callable[[int, int], None],
+        planes: int,
+        height: int,
+        chunk: int | None = None,
+        quiet: bool = False,
     ) -> None:
-        """Call ``work(lo, hi)`` on all slabs; unless ``quiet``, report the share done after each.
+        """Call ``work(lo, hi)`` on all planes; unless ``quiet``, report the share done.
+
+        A thread passes through a slab in its order, one ``chunk`` after the other, and may carry
+        something from a chunk to the next one.
+
+        Parameters
+        ----------
+        work
+            Computes planes ``lo:hi``.
+        planes, height, chunk
+            Number of all planes, of those of a slab, and of those of a chunk; by default a slab is
+            one chunk.
+        quiet
+            Whether to report no progress.
 
         Raises
         ------
         Cancelled
-            Between two slabs, when the cancel event is set.
+            Between two chunks, when the cancel event is set.
         """
-        slabs = deque((lo, min(lo + height, planes)) for lo in range(0, planes, height))
+        slabs = _Slabs(planes, height, chunk or height)
         finished_planes: list[int] = []
 
         def take_slabs(report: Callable[[float], object]) -> None:
             try:
-                while slabs:
+                slab = slabs.begin()
+                while slab is not None:
                     self.poll()
-                    try:
-                        lo, hi = slabs.popleft()
-                    except IndexError:  # another thread took the last slab
-                        return
-                    work(lo, hi)
-                    finished_planes.append(hi - lo)
+                    part = slabs.next_chunk(slab)
+                    if part is None:
+                        slab = slabs.begin()
+                        continue
+                    work(*part)
+                    finished_planes.append(part[1] - part[0])
                     report(sum(finished_planes) / planes)
             except BaseException:
                 slabs.clear()  # the other threads stop as well

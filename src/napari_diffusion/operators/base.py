@@ -23,6 +23,9 @@ from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 
+#: Voxels of every channel that are mixed at once: they stay in the cache.
+MIXED_VOXELS = 1 << 18
+
 
 class Slabs(Protocol):
     """Runs a function over slabs of planes, in threads."""
@@ -30,9 +33,14 @@ class Slabs(Protocol):
     threads: int
 
     def run(
-        self, work: Callable[[int, int], None], planes: int, height: int, quiet: bool = False
+        self,
+        work: Callable[[int, int], None],
+        planes: int,
+        height: int,
+        chunk: int | None = None,
+        quiet: bool = False,
     ) -> None:
-        """Call ``work(lo, hi)`` on all slabs; unless ``quiet``, report the share done."""
+        """Call ``work(lo, hi)`` on the chunks of all slabs; unless ``quiet``, report the share."""
 
     def report(self, share: float) -> object:
         """Report the share of the stage that is done."""
@@ -57,7 +65,7 @@ class StageContext:
     slabs
         Threads, cancel and progress.
     height, chunk
-        Number of planes of a slab, and of the part of it whose features are computed at once.
+        Planes of a slab, through which one thread passes, and of a chunk, computed at once.
     strict
         Whether the extremum principle is guaranteed.
     new_field
@@ -82,17 +90,16 @@ class StageContext:
         )
 
     def run_on_slabs(self, work: Callable[[int, int], None], u: Field, quiet: bool = False) -> None:
-        """Call ``work(lo, hi)`` on all slabs of a field."""
-        self.slabs.run(work, u.shape[1], self.height, quiet)
+        """Call ``work(lo, hi)`` on the chunks of all slabs of a field."""
+        self.slabs.run(work, u.shape[1], self.height, self.chunk, quiet)
 
     def conductance(self, u: Field) -> Field:
         """Return the diffusivity at the voxels of a field, shape ``space``."""
         values = self.backend.empty(u.shape[1:], u.dtype)
 
         def work(lo: int, hi: int) -> None:
-            for start in range(lo, hi, self.chunk):
-                features = self.features(u, start, min(start + self.chunk, hi))
-                values[start : features.hi] = self.build(features).conductance(features)
+            features = self.features(u, lo, hi)
+            values[lo:hi] = self.build(features).conductance(features)
 
         self.run_on_slabs(work, u, quiet=True)
         return values
@@ -173,11 +180,13 @@ class Stepper(ABC):
         """
         if not share:
             return
-        shape = (out.shape[0], hi - lo, *out.shape[2:])
-        difference = self.context.scratch.take("pull", shape, out.dtype)
-        np.subtract(superstep_start[:, lo:hi], out[:, lo:hi], out=difference)
-        difference *= out.dtype.type(share)
-        out[:, lo:hi] += difference
+        planes = max(1, MIXED_VOXELS // max(1, math.prod(out.shape[2:])))
+        for start in range(lo, hi, planes):
+            part = np.s_[:, start : min(start + planes, hi)]
+            difference = self.context.scratch.take("pull", out[part].shape, out.dtype)
+            np.subtract(superstep_start[part], out[part], out=difference)
+            difference *= out.dtype.type(share)
+            out[part] += difference
 
 
 class Operator(ABC):
@@ -210,7 +219,7 @@ class Operator(ABC):
 
     @property
     def is_chunked(self) -> bool:
-        """Whether a slab is computed in chunks of a few planes, each with its own features."""
+        """Whether a chunk needs scratch for features, so that it has a few planes only."""
         return False
 
     @property
@@ -278,15 +287,15 @@ class Operator(ABC):
 
         ``is_direct`` says whether the scheme solves the equation without stages of the operator.
         """
-        planes = layout.height * (is_direct + layout.has_walls) + 3
+        planes = layout.chunk * (is_direct + layout.has_walls) + 3
         return layout.channels * planes
 
-    def max_slab_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
-        """Return the largest slab [voxels] of an image with this number of voxels.
+    def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
+        """Return the largest chunk [voxels] of an image with this number of voxels.
 
         ``axes`` is the number of axes with more than one voxel.
         """
-        return backend.max_slab_voxels
+        return backend.max_chunk_voxels
 
     def eigenvalues(self, features: Features) -> NDArray[np.floating]:
         """Return the diffusivities along the eigenvectors, along the first axis."""

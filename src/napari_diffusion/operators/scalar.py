@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -157,6 +158,22 @@ class ValuedOperator(ScalarOperator):
         return features + 2 * (layout.chunk + 2) + 4
 
 
+class _Carry(threading.local):
+    """What a thread keeps of the last chunk of a stage, for the chunk that follows it.
+
+    Attributes
+    ----------
+    stop
+        Plane after the last one of that chunk.
+    features, values
+        Its features, and the values of the operator, of which the last are at plane ``stop``.
+    """
+
+    stop = -1
+    features: Features | None = None
+    values: Field | None = None
+
+
 class ScalarStepper(Stepper):
     """Passes through a slab in chunks, each of which reuses planes of the previous one."""
 
@@ -164,51 +181,47 @@ class ScalarStepper(Stepper):
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
     ) -> None:
         """Compute one stage."""
+        carry = _Carry()
 
         def work(lo: int, hi: int) -> None:
-            self._run(stage, u, out, superstep_start, lo, hi)
+            self._run(stage, u, out, carry, lo, hi)
+            self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
 
         self.context.run_on_slabs(work, u)
 
-    def _run(
-        self, stage: Stage, u: Field, out: Field, superstep_start: Field, lo: int, hi: int
-    ) -> None:
+    def _run(self, stage: Stage, u: Field, out: Field, carry: _Carry, lo: int, hi: int) -> None:
         """Compute planes ``lo:hi``."""
-        context, chunk = self.context, self.context.chunk
-        features: Features | None = None
-        values: Field | None = None
-        values_end = 0  # plane after the last one of values
-        for start in range(lo, hi, chunk):
-            stop = min(start + chunk, hi)
-            # A face needs the values of both its voxels: a chunk needs one more plane on either
-            # side. The previous chunk has computed the first two planes.
-            first, last = max(start - 1, 0), min(stop + 1, u.shape[1])
-            new = first if values is None else values_end
-            features = context.features(u, new, last, features)
-            operator: Any = context.build(features)
-            if operator.has_values:
-                values = self._append(values, operator.values, new - first, last - first)
-                values_end = last
-            kappa_map = operator.diffusivity.kappa_map
-            factors = None
-            if kappa_map is not None:
-                factors = context.features(u, first, last).reciprocal_factors(kappa_map)
-            operator.apply(
-                ChunkStep(
-                    u=u,
-                    out=out,
-                    start=start,
-                    stop=stop,
-                    values=values,
-                    factors=factors,
-                    first=first,
-                    stage=stage,
-                    grid=context.grid,
-                    backend=context.backend,
-                    weights=context.weights,
-                )
+        context = self.context
+        if carry.stop != lo:
+            carry.features = carry.values = None
+        # A face needs the values of both its voxels: a chunk needs one more plane on either side.
+        # The previous chunk has computed the first two planes.
+        first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
+        new = first if carry.values is None else min(lo + 1, u.shape[1])
+        carry.features = context.features(u, new, last, carry.features)
+        operator: Any = context.build(carry.features)
+        if operator.has_values:
+            carry.values = self._append(carry.values, operator.values, new - first, last - first)
+        carry.stop = hi
+        kappa_map = operator.diffusivity.kappa_map
+        factors = None
+        if kappa_map is not None:
+            factors = context.features(u, first, last).reciprocal_factors(kappa_map)
+        operator.apply(
+            ChunkStep(
+                u=u,
+                out=out,
+                start=lo,
+                stop=hi,
+                values=carry.values,
+                factors=factors,
+                first=first,
+                stage=stage,
+                grid=context.grid,
+                backend=context.backend,
+                weights=context.weights,
             )
-            self.mix_in_start(out, superstep_start, stage.start_weight, start, stop)
+        )
 
     def _append(self, previous: Field | None, new: Field, kept: int, planes: int) -> Field:
         """Return the last ``kept`` planes of ``previous`` and the ``new`` planes, in one array."""

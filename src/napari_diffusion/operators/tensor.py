@@ -190,8 +190,8 @@ class DiffusionTensor(Operator):
         features = (slopes * layout.channels + layout.has_walls * 4) * wide
         return features + self._work_arrays(layout.axes) * layout.chunk
 
-    def max_slab_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
-        """Return the largest slab [voxels] of an image with this number of voxels."""
+    def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
+        """Return the largest chunk [voxels] of an image with this number of voxels."""
         share = voxels // (2 * threads * self._work_arrays(axes))
         return min(MAX_SLAB_VOXELS, max(MIN_SLAB_VOXELS, share))
 

@@ -35,7 +35,7 @@ class NumbaBackend(Backend):
     name = "compiled"
     max_axes = 3
     calls_functions = False
-    max_slab_voxels = 1 << 21
+    max_chunk_voxels = 1 << 21
     fuses_products = True
     libraries = ("numba",)
 
