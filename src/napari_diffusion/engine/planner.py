@@ -30,6 +30,9 @@ from napari_diffusion.schemes.base import MAX_COUNT
 CHUNK_PLANES, CHUNK_VOXELS = 8, 1 << 18
 #: Most voxels whose features are computed at once: two planes of a camera with 2048² pixels.
 MAX_FEATURE_VOXELS = 1 << 23
+#: Fewest planes of a slab with features: two slabs share so many smoothed planes at their edge, and
+#: thinner slabs would compute those of two edges twice.
+MIN_FEATURE_PLANES = 4
 #: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
 #: docs/develop/decisions.md).
 STAGES_PER_TENSOR = 10
@@ -269,6 +272,7 @@ def _slab_sizes(
     needs_scratch = operator.calls_function or backend.scratch_planes(1, is_direct=False) > 0
     chunk = max(1 if needs_scratch else CHUNK_PLANES, largest // per_plane)
     if operator.is_chunked:
+        height = max(height, MIN_FEATURE_PLANES)
         largest = largest if needs_scratch else MAX_FEATURE_VOXELS
         chunk = min(max(CHUNK_PLANES, CHUNK_VOXELS // per_plane), max(1, largest // per_plane))
     return height, min(height, chunk)

@@ -20,7 +20,7 @@ from napari_diffusion.backends.base import Backend, Tensors
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.features import Features, SmoothedPlanes
 from napari_diffusion.operators.scratch import Scratch
 
 #: Voxels of every channel that are mixed at once: they stay in the cache.
@@ -83,10 +83,25 @@ class StageContext:
     strict: bool
     new_field: Callable[..., Field]
 
-    def features(self, u: Field, lo: int, hi: int, previous: Features | None = None) -> Features:
-        """Return the features of planes ``lo:hi`` of a field."""
+    def features(
+        self,
+        u: Field,
+        lo: int,
+        hi: int,
+        previous: Features | None = None,
+        known: Sequence[SmoothedPlanes] = (),
+    ) -> Features:
+        """Return the features of planes ``lo:hi`` of a field; see `Features`."""
         return Features(
-            u, lo, hi, self.grid, self.backend, self.weights, self.scratch, previous=previous
+            u,
+            lo,
+            hi,
+            self.grid,
+            self.backend,
+            self.weights,
+            self.scratch,
+            previous=previous,
+            known=known,
         )
 
     def run_on_slabs(self, work: Callable[[int, int], None], u: Field, quiet: bool = False) -> None:

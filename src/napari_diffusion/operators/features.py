@@ -56,6 +56,35 @@ def in_gradient_unit(dtype: np.dtype[Any], *thresholds: float) -> list[float]:
     return [min(max(threshold / unit, low), high) for threshold in thresholds]
 
 
+@dataclass(frozen=True, slots=True)
+class SmoothedPlanes:
+    """Planes of a field that have been smoothed.
+
+    Attributes
+    ----------
+    sigma
+        The Gaussian [length].
+    first
+        Number of the first plane in the field.
+    planes
+        The smoothed planes, shape ``(1, planes, ...)``.
+    """
+
+    sigma: float
+    first: int
+    planes: Field
+
+    @property
+    def last(self) -> int:
+        """Plane after the last one."""
+        count: int = self.planes.shape[1]
+        return self.first + count
+
+    def on(self, start: int, stop: int) -> Field:
+        """Return planes ``start:stop`` of the field."""
+        return self.planes[:, start - self.first : stop - self.first]
+
+
 @dataclass
 class Features:
     r"""Features of a field on planes ``lo:hi`` of its first spatial axis.
@@ -82,6 +111,8 @@ class Features:
     previous
         Features of the preceding slab of the same field, with the same ``scratch``. Planes that
         they have smoothed are reused.
+    known
+        Smoothed planes of the same field, which are reused too.
     """
 
     u: Field
@@ -93,6 +124,7 @@ class Features:
     scratch: Scratch = field(default_factory=Scratch)
     reach: list[int] = field(default_factory=list)
     previous: Features | None = None
+    known: Sequence[SmoothedPlanes] = ()
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
 
     def grad2(self, sigma: float, unit: float | None = None) -> Field:
@@ -343,13 +375,37 @@ class Features:
         leading = self._leading_planes(sigma, lo, hi)
         shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
         out = self.scratch.take("smooth", shape, self.u.dtype)
-        count = 0
+        start, stop = lo, hi
         if leading is not None:
-            count = leading.shape[1]
-            out[:, :count] = leading
-        self._blur(self.u, 0, sigma, lo + count, hi, out[:, count:])
+            start += leading.shape[1]
+            out[:, : start - lo] = leading
+        for known in self.known:
+            if known.sigma != sigma:
+                continue
+            if known.first <= start < known.last:
+                end = min(known.last, hi)
+                out[:, start - lo : end - lo] = known.planes[
+                    :, start - known.first : end - known.first
+                ]
+                start = end
+            elif start < known.first < stop <= known.last:
+                out[:, known.first - lo : stop - lo] = known.on(known.first, stop)
+                stop = known.first
+        if start < stop:
+            self._blur(self.u, 0, sigma, start, stop, out[:, start - lo : stop - lo])
         self._smoothed = sigma, lo, hi
         return out
+
+    def smoothed(self) -> SmoothedPlanes | None:
+        """Return a copy of the planes that were smoothed last; None without any.
+
+        Those of several channels are not reused.
+        """
+        sigma, lo, hi = self._smoothed
+        if not sigma or len(self.u) > 1:
+            return None
+        shape = (1, hi - lo, *self.u.shape[2:])
+        return SmoothedPlanes(sigma, lo, self.scratch.take("smooth", shape, self.u.dtype).copy())
 
     def _leading_planes(self, sigma: float, lo: int, hi: int) -> Field | None:
         """Return the first planes of ``lo:hi`` if the preceding slab has smoothed them, else None.

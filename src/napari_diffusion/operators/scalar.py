@@ -22,7 +22,7 @@ from napari_diffusion.operators.base import (
     largest_factor,
 )
 from napari_diffusion.operators.diffusivity import Diffusivity
-from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.features import Features, SmoothedPlanes
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class ScalarOperator(Operator):
 
     def stepper(self, context: StageContext) -> Stepper:
         """Return the stepper of the scalar operators."""
-        return ScalarStepper(context)
+        return ScalarStepper(context, self.has_values)
 
     @property
     def is_chunked(self) -> bool:
@@ -155,7 +155,8 @@ class ValuedOperator(ScalarOperator):
         """Return the planes of features, of values and of their surroundings."""
         wide = layout.chunk + 4 + 2 * (1 + layout.reach) * layout.has_walls
         features = layout.channels * min(wide, layout.planes) * (5 if layout.has_walls else 1)
-        return features + 2 * (layout.chunk + 2) + 4
+        edges = 4 + 2  # smoothed planes and values at one edge of a slab
+        return features + 2 * (layout.chunk + 2) + 4 + edges
 
 
 class _Carry(threading.local):
@@ -174,34 +175,102 @@ class _Carry(threading.local):
     values: Field | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """What the two slabs beside an edge share.
+
+    Attributes
+    ----------
+    values
+        Values of the operator at the planes before and after the edge.
+    smoothed
+        The smoothed planes from which they were computed.
+    """
+
+    values: Field
+    smoothed: SmoothedPlanes
+
+
 class ScalarStepper(Stepper):
-    """Passes through a slab in chunks, each of which reuses planes of the previous one."""
+    """Passes through a slab in chunks, each of which reuses planes of the previous one.
+
+    Planes that two slabs need are computed first, once for both.
+
+    Parameters
+    ----------
+    context
+        What the stages of the frame share.
+    has_values
+        Whether the operator has values at the voxels.
+    """
+
+    def __init__(self, context: StageContext, has_values: bool) -> None:
+        super().__init__(context)
+        self._has_values = has_values
 
     def apply(
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
     ) -> None:
         """Compute one stage."""
-        carry = _Carry()
+        edges, carry = self._edges(u), _Carry()
 
         def work(lo: int, hi: int) -> None:
-            self._run(stage, u, out, carry, lo, hi)
+            self._run(stage, u, out, edges, carry, lo, hi)
             self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
 
         self.context.run_on_slabs(work, u)
 
-    def _run(self, stage: Stage, u: Field, out: Field, carry: _Carry, lo: int, hi: int) -> None:
+    def _edges(self, u: Field) -> dict[int, _Edge]:
+        """Compute what slabs share, by the number of the plane after an edge.
+
+        It is empty for an operator that smooths nothing: the other planes cost little.
+        """
+        context, edges = self.context, dict[int, _Edge]()
+        starts = range(context.height, u.shape[1], context.height)
+        if not self._has_values or not starts:
+            return edges
+
+        def work(lo: int, hi: int) -> None:
+            for start in starts[lo:hi]:
+                features = context.features(u, start - 1, start + 1)
+                operator: Any = context.build(features)
+                smoothed = features.smoothed()
+                if smoothed is not None:
+                    edges[start] = _Edge(operator.values.copy(), smoothed)
+
+        work(0, 1)
+        if edges:
+            context.slabs.run(lambda lo, hi: work(lo + 1, hi + 1), len(starts) - 1, 1, quiet=True)
+        return edges
+
+    def _run(
+        self,
+        stage: Stage,
+        u: Field,
+        out: Field,
+        edges: dict[int, _Edge],
+        carry: _Carry,
+        lo: int,
+        hi: int,
+    ) -> None:
         """Compute planes ``lo:hi``."""
-        context = self.context
+        context, before, after = self.context, edges.get(lo), edges.get(hi)
         if carry.stop != lo:
-            carry.features = carry.values = None
+            carry.features, carry.values = None, None if before is None else before.values
         # A face needs the values of both its voxels: a chunk needs one more plane on either side.
-        # The previous chunk has computed the first two planes.
+        # The previous chunk, or the edge, has the first two planes.
         first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
         new = first if carry.values is None else min(lo + 1, u.shape[1])
-        carry.features = context.features(u, new, last, carry.features)
+        end = last if after is None else max(new, hi - 1)
+        slab_end = -(-hi // context.height) * context.height
+        near = (before, edges.get(slab_end))
+        known = [edge.smoothed for edge in near if edge is not None]
+        carry.features = context.features(u, new, end, carry.features, known)
         operator: Any = context.build(carry.features)
         if operator.has_values:
-            carry.values = self._append(carry.values, operator.values, new - first, last - first)
+            following = None if after is None else after.values[end - (hi - 1) :]
+            parts = (carry.values, new - first), operator.values, following
+            carry.values = self._joined(*parts, last - first)
         carry.stop = hi
         kappa_map = operator.diffusivity.kappa_map
         factors = None
@@ -223,12 +292,24 @@ class ScalarStepper(Stepper):
             )
         )
 
-    def _append(self, previous: Field | None, new: Field, kept: int, planes: int) -> Field:
-        """Return the last ``kept`` planes of ``previous`` and the ``new`` planes, in one array."""
+    def _joined(
+        self,
+        previous: tuple[Field | None, int],
+        new: Field,
+        following: Field | None,
+        planes: int,
+    ) -> Field:
+        """Return the last planes of the previous values, new and following ones, in one array.
+
+        ``previous`` has the previous values and the number of their planes that are kept;
+        ``planes`` is the number of all planes.
+        """
         shape = (self.context.chunk + 2, *new.shape[1:])
-        buffer = self.context.scratch.take("g", shape, new.dtype)
-        if previous is not None:
-            buffer[:kept] = previous[previous.shape[0] - kept :]
-        values = buffer[:planes]
-        values[kept:] = new
+        values = self.context.scratch.take("g", shape, new.dtype)[:planes]
+        before, kept = previous
+        if before is not None:
+            values[:kept] = before[before.shape[0] - kept :]
+        values[kept : kept + len(new)] = new
+        if following is not None:
+            values[kept + len(new) :] = following
         return values

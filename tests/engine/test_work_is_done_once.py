@@ -1,0 +1,43 @@
+"""A stage smooths every plane once, however many threads share the image."""
+
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion.backends.numba.backend import NumbaBackend
+
+SHAPES = [(128, 128, 128), (64, 512, 512), (6, 2048, 2048), (512, 64, 64)]
+
+
+@pytest.fixture
+def smoothed(monkeypatch):
+    """Record the planes that are smoothed; no kernel computes anything."""
+    planes = []
+
+    def smooth(self, u, lo, hi, taps, out):
+        planes.append((lo, hi))
+        out.fill(0)
+
+    monkeypatch.setattr(NumbaBackend, "smooth", smooth)
+    for name in ("grad2", "step", "gradient_step", "diffusivity"):
+        monkeypatch.setattr(NumbaBackend, name, lambda self, *arguments: None)
+    monkeypatch.setattr(NumbaBackend, "count_invalid", lambda self, *arguments: 0)
+    return planes
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8, 16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "model",
+    [nd.PeronaMalik(kappa=10.0, sigma=1.0), nd.PeronaMalik(kappa=10.0, sigma=2.0)],
+    ids=["sigma 1", "sigma 2"],
+)
+def test_every_plane_is_smoothed_once(smoothed, model, shape, threads):
+    """A thread that helps another one may smooth a few planes again."""
+    image = np.zeros(shape, np.float32)
+    nd.diffuse(image, model, time=0.1, scheme="explicit", threads=threads)
+    count = np.zeros(shape[0], int)
+    for lo, hi in smoothed:
+        count[lo:hi] += 1
+    assert count.min() == 1
+    assert count.sum() <= 1.15 * shape[0]
