@@ -27,6 +27,7 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
+from napari_diffusion.io import samples
 from napari_diffusion.ui.qt.layout import tab_stops
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.sections.preview import PreviewSection
@@ -169,7 +170,8 @@ def test_result_card_fits_and_moves_no_control(open_widget, preview_at_opening, 
     window = gui.root_native_widget.window()
     window.resize(1280, 800)
     window.show()
-    viewer.open_sample("napari-diffusion", "confocal")
+    part = samples.confocal()[0][8:16, 32:80, 32:80]
+    viewer.add_image(part, name="confocal", scale=(0.3, 0.1, 0.1), units=("um",) * 3)
     settle(qtbot, gui)
     wait_for_preview(qtbot, gui)
     controls = [gui.header, gui.form.layer, gui.form.table.change, gui.form.strength_place]
