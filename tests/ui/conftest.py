@@ -9,6 +9,7 @@ from napari.components import ViewerModel
 from napari.settings import NapariSettings
 from npe2 import PluginManager, PluginManifest
 
+import napari_diffusion as nd
 from helpers.remembered import remember
 from helpers.viewer import (
     WAIT,
@@ -18,6 +19,9 @@ from helpers.viewer import (
     wait_for_preview,
     wait_until_settled,
 )
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui import background_compilation
@@ -80,6 +84,20 @@ def suggestions_for_all_tests():
         patch.object(file_values, "suggest_for", once),
     ):
         yield
+
+
+@pytest.fixture
+def values_of_noisy(monkeypatch, noisy):
+    """Suggest for every image the values of `noisy`, which are known: for tests of other things."""
+    problem = make_problem(noisy, nd.Recipe(nd.PeronaMalik(), 1.0), Geometry(), Domain())
+    suggest = starting_values.suggest_for
+    monkeypatch.setattr(
+        starting_values,
+        "suggest_for",
+        lambda problems, model, options, cancel: suggest(
+            [problem], type(model)(), SuggestionOptions(), cancel
+        ),
+    )
 
 
 @pytest.fixture(autouse=True)
