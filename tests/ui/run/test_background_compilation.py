@@ -86,9 +86,10 @@ def test_kernels_are_looked_up_after_a_pause_in_the_changes(
         return looked_up(settings)
 
     monkeypatch.setattr(background_compilation, "kernel_key", recorded)
+    gui._timer.setInterval(1000)  # shorter than all changes, longer than a stall between two
     for k in range(40):
         gui.form.controls["kappa"].value = 5.0 + k
-        qtbot.wait(5)
+        qtbot.wait(30)
     assert not threads
     wait_until_settled(qtbot, gui)
     assert len(threads) == 1

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +148,7 @@ class _Arcs(NamedTuple):
     """
 
     counts: NDArray[np.intp]
-    sums: FloatArray
+    sums: NDArray[Any]
     usable: NDArray[np.bool_]
 
     def correlations(self) -> list[float]:
