@@ -67,7 +67,7 @@ def test_kernels_are_compiled_once_per_kind_of_run(open_widget, qtbot, noisy, co
     count = len(compilation.models)
     assert count <= 3
     other, other_gui = open_widget()
-    other.add_image(noisy + 1)
+    other.add_image(noisy.copy())
     wait_until_settled(qtbot, other_gui)
     assert len(compilation.models) == count
 
