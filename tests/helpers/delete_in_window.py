@@ -19,16 +19,24 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+import napari_diffusion as nd
 from helpers.canvas import canvas_of, mouse, on_canvas
-from napari_diffusion.ui.run import task
+from napari_diffusion.ui.run import starting_values, task
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 
-SHAPE = (16, 40, 48)
+#: Shape of an image, and one of another.
+SHAPE, OTHER_SHAPE = (6, 20, 24), (4, 14, 16)
 
 
 def image(seed, shape=SHAPE):
     return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def answer_at_once():
+    """Let the widget suggest the same values for every image: a measurement takes seconds."""
+    suggestion = nd.suggest(image(0))
+    starting_values.suggest_for = lambda *arguments: suggestion
 
 
 def draw(condition=lambda: True, seconds=0.15):
@@ -163,9 +171,9 @@ def our_layer_deleted(scene):
 
 
 def other_data(scene):
-    scene.image.data = image(3, (8, 30, 33))
+    scene.image.data = image(3, OTHER_SHAPE)
     scene.wait()
-    scene.image.data = image(3, (30, 33))
+    scene.image.data = image(3, OTHER_SHAPE[1:])
     draw()
     scene.viewer.layers.clear()
     scene.gone()
@@ -255,6 +263,7 @@ def cases_of(kind):
 
 def main():
     kind = sys.argv[1]
+    answer_at_once()
     gc.freeze()  # napari searches for garbage at every deletion
     for ndisplay, case in cases_of(kind):
         scene = Scene(kind, ndisplay)

@@ -9,6 +9,8 @@ from napari.components import ViewerModel
 from napari.settings import NapariSettings
 from npe2 import PluginManager, PluginManifest
 
+import napari_diffusion as nd
+from helpers.remembered import remember
 from helpers.viewer import (
     WAIT,
     FakeCompileClient,
@@ -17,15 +19,19 @@ from helpers.viewer import (
     wait_for_preview,
     wait_until_settled,
 )
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.ui import background_compilation
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt import slots
-from napari_diffusion.ui.run import kernels, task
+from napari_diffusion.ui.run import kernels, starting_values, task
 from napari_diffusion.ui.sections import preview
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.widget import AnisotropicDiffusion, IsotropicDiffusion
-from napari_diffusion.workflows import outputs
+from napari_diffusion.workflows import file_values, outputs
 from napari_diffusion.workflows import warmup as compile_worker
 
 #: Class and name in the menu of each widget.
@@ -40,21 +46,58 @@ WIDGETS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def once_for_all_windows():
-    """Read the plugin manifests and search the modules for garbage once, not for each window.
+    """Read the plugin manifests once, not for each window.
 
-    The settings of napari are not written to their file, which a window does five times. The
-    three take a third of a window's time.
+    The settings of napari are not written to their file, which a window does five times.
     """
     manifests = list(PluginManifest.discover())
-    gc.collect()
-    gc.freeze()
     cached = classmethod(lambda cls, paths=(): iter(manifests))
     with (
         patch.object(PluginManifest, "discover", cached),
         patch.object(NapariSettings, "save", lambda self, *args, **kwargs: None),
     ):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def garbage_of_tests():
+    """Let napari search for garbage in what tests make, and not in the modules.
+
+    It searches whenever a layer is deleted.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def suggestions_for_all_tests():
+    """Suggest values for an image once: most tests use the same images, and other parts of them.
+
+    A suggestion depends on image and settings alone. One for some thousand voxels takes seconds.
+    """
+    cancel = 3  # index of the argument that does not count
+    once = remember(suggest_for, {}, lambda index: index != cancel)
+    with (
+        patch.object(starting_values, "suggest_for", once),
+        patch.object(file_values, "suggest_for", once),
+    ):
+        yield
+
+
+@pytest.fixture
+def values_of_noisy(monkeypatch, noisy):
+    """Suggest for every image the values of `noisy`, which are known: for tests of other things."""
+    problem = make_problem(noisy, nd.Recipe(nd.PeronaMalik(), 1.0), Geometry(), Domain())
+    suggest = starting_values.suggest_for
+    monkeypatch.setattr(
+        starting_values,
+        "suggest_for",
+        lambda problems, model, options, cancel: suggest(
+            [problem], type(model)(), SuggestionOptions(), cancel
+        ),
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
+from napari_diffusion.io import samples
 from napari_diffusion.ui.qt.layout import tab_stops
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.sections.preview import PreviewSection
@@ -163,14 +164,9 @@ def test_content_does_not_jump_while_the_status_changes(on_screen):
 
 
 @BOTH
-def test_result_card_fits_and_moves_no_control(open_widget, preview_at_opening, qtbot, name):
+def test_result_card_fits_and_moves_no_control(on_screen, preview_at_opening, qtbot, name):
     preview_at_opening()
-    viewer, gui = open_widget(name)
-    window = gui.root_native_widget.window()
-    window.resize(1280, 800)
-    window.show()
-    viewer.open_sample("napari-diffusion", "confocal")
-    settle(qtbot, gui)
+    _, gui = on_screen(name, samples.confocal()[0][8:16, 32:80, 32:80], units=("um",) * 3)
     wait_for_preview(qtbot, gui)
     controls = [gui.header, gui.form.layer, gui.form.table.change, gui.form.strength_place]
     controls += [gui.sections[PreviewSection].compare, *gui.drawers.values()]

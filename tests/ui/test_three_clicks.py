@@ -51,10 +51,10 @@ class Mouse:
             menu = action.menu()
 
 
-def stack(shape=(12, 96, 96), seed=0):
+def stack(shape=(8, 64, 64), seed=0):
     """Bright balls on a dark background, with noise of standard deviation 60."""
     rng = np.random.default_rng(seed)
-    grid = np.indices(shape)
+    grid = np.ogrid[tuple(map(slice, shape))]
     values = np.full(shape, 100.0)
     for _ in range(18):
         centre = rng.uniform(0, 1, 3) * shape
@@ -79,7 +79,7 @@ def add_series(viewer, folder):
 
 
 def add_colours(viewer, folder):
-    planes = stack((3, 96, 96)).transpose(1, 2, 0)
+    planes = stack((3, 64, 64)).transpose(1, 2, 0)
     viewer.add_image((planes // 5).clip(0, 255).astype(np.uint8), rgb=True, name="colours")
 
 

@@ -47,7 +47,8 @@ class GeometricTimes(Scheme):
             scheme = self.scheme.for_interval(interval, max_step)
             assert scheme is not None
             silent = [
-                stage._replace(time=None) for stage in scheme.stages(interval, max_step, tolerance)
+                stage if stage.time is None else stage._replace(time=None)
+                for stage in scheme.stages(interval, max_step, tolerance)
             ]
             yield from silent[:-1]
             yield silent[-1]._replace(time=end)

@@ -82,6 +82,7 @@ def test_every_new_layer_is_shown_in_its_own_unit_after_every_other(open_alone):
         viewer.layers.clear()
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_unit_is_that_of_the_layer_in_a_window(open_widget, qtbot, noisy):
     viewer, gui = open_widget()
     gui.root_native_widget.window().show()

@@ -221,6 +221,7 @@ def test_split_is_off_in_3d_and_in_grid_view(show, qtbot, noisy):
     picture(viewer)
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_frame_surrounds_a_preview_of_a_part(show, qtbot, preferences):
     preferences[0] = Preferences(preview=16)
     image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
@@ -298,6 +299,7 @@ def test_preview_of_an_additive_channel_keeps_the_other_channels(show, press_run
     assert result.visible
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_additive_preview_in_3d_keeps_the_other_channels(open_widget, qtbot, preferences):
     """In 3-D view the preview is a box, or a plane; the other channel is as before."""
     preferences[0] = Preferences(preview=64)
@@ -409,6 +411,7 @@ def test_starting_values_are_called_so_until_the_noise_is_measured(show, qtbot, 
     assert "Starting values" not in section.status.value
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_colours_time_series_and_multiscale_in_the_canvas(show, qtbot, noisy):
     """The split shows the right columns of each, and Compare the original."""
     colours = np.clip(np.stack([noisy[0], 255 - noisy[0], noisy[0] / 2], -1), 0, 255)

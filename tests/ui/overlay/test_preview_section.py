@@ -270,6 +270,7 @@ def test_preview_in_3d_view_is_a_box_or_a_plane(open_preview, qtbot, noisy, pref
     assert plane.stop - plane.start == 1
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_preview_of_a_lazy_series_reads_one_frame(open_preview, qtbot, noisy):
     series, read = np.stack([noisy, noisy[::-1] + 200, noisy[:, ::-1] + 400]), []
 
@@ -290,6 +291,7 @@ def test_preview_of_a_lazy_series_reads_one_frame(open_preview, qtbot, noisy):
     assert region[:2] == (slice(2, 3), slice(2, 3))
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_preview_of_a_colour_image_has_colours(open_preview, noisy):
     rgb = np.clip(np.stack([noisy, 255 - noisy, noisy / 2], -1), 0, 255).astype(np.uint8)
     viewer, gui, section = open_preview(rgb, rgb=True)
@@ -298,6 +300,7 @@ def test_preview_of_a_colour_image_has_colours(open_preview, noisy):
     assert_shows_the_run(viewer, gui, step=1)  # rounded to integers
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_preview_of_a_multiscale_layer_has_full_resolution(open_preview_in_window):
     full = np.random.default_rng(1).normal(100, 9, (40, 60)).astype(np.float32)
     viewer, gui, section = open_preview_in_window([full, full[::2, ::2]], multiscale=True)
@@ -305,6 +308,7 @@ def test_preview_of_a_multiscale_layer_has_full_resolution(open_preview_in_windo
     assert_shows_the_run(viewer, gui)
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_large_plane_is_cut_at_the_view_centre(open_preview_in_window, qtbot, preferences):
     preferences[0] = Preferences(preview=16)
     image = np.random.default_rng(1).normal(100, 9, (60, 80)).astype(np.float32)
@@ -318,6 +322,7 @@ def test_large_plane_is_cut_at_the_view_centre(open_preview_in_window, qtbot, pr
     assert region == (slice(12, 28), slice(62, 78))
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_preview_of_a_rotated_layer_coincides_with_it(open_preview):
     image = np.random.default_rng(1).normal(100, 9, (30, 40)).astype(np.float32)
     viewer, _, section = open_preview(

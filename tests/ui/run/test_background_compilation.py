@@ -67,7 +67,7 @@ def test_kernels_are_compiled_once_per_kind_of_run(open_widget, qtbot, noisy, co
     count = len(compilation.models)
     assert count <= 3
     other, other_gui = open_widget()
-    other.add_image(noisy + 1)
+    other.add_image(noisy.copy())
     wait_until_settled(qtbot, other_gui)
     assert len(compilation.models) == count
 
@@ -86,9 +86,10 @@ def test_kernels_are_looked_up_after_a_pause_in_the_changes(
         return looked_up(settings)
 
     monkeypatch.setattr(background_compilation, "kernel_key", recorded)
+    gui._timer.setInterval(1000)  # shorter than all changes, longer than a stall between two
     for k in range(40):
         gui.form.controls["kappa"].value = 5.0 + k
-        qtbot.wait(5)
+        qtbot.wait(30)
     assert not threads
     wait_until_settled(qtbot, gui)
     assert len(threads) == 1

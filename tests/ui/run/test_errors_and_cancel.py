@@ -188,6 +188,7 @@ def test_cancel_leaves_no_layer(open_widget, qtbot, noisy, fake_run, press_run):
     assert press_run(viewer, widget) is not None
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_cancel_stops_the_engine(open_alone, qtbot):
     viewer, widget = open_alone("Anisotropic diffusion")
     viewer.add_image(np.random.default_rng(0).random((24, 64, 64), np.float32))

@@ -41,6 +41,7 @@ def without_numba(monkeypatch):
 
 
 @pytest.mark.parametrize("why", ["without numba", "four axes"])
+@pytest.mark.usefixtures("values_of_noisy")
 def test_nothing_waits_for_kernels_where_none_are_compiled(
     why, open_widget, press_run, qtbot, noisy, fake_compile_client, monkeypatch
 ):

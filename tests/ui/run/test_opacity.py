@@ -66,6 +66,7 @@ def test_run_preview_code_and_suggestion(open_preview, qtbot, press_run, rgba):
 
 
 @pytest.mark.parametrize("model", [nd.PeronaMalik, nd.CoherenceEnhancing])
+@pytest.mark.usefixtures("values_of_noisy")
 def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
     viewer, gui = open_alone()
     outputs, kept = gui.sections[OutputsSection], []
@@ -95,6 +96,7 @@ def test_maps_and_removed_part(open_alone, qtbot, model, rgba):
     assert len(kept[0]) == (3 if model is nd.PeronaMalik else 5)
 
 
+@pytest.mark.usefixtures("values_of_noisy")
 def test_batch_and_gradients(open_alone, qtbot, rgba):
     viewer, gui = open_alone()
     for image in (rgba, rgba[:, ::-1], rgba[..., :3]):

@@ -1,5 +1,7 @@
 """Values of a batch: those on screen, suggested for each image, or once for all; and channels."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import tifffile
@@ -21,8 +23,14 @@ def noisy_disc(seed, noise, contrast=100.0, n=56):
     )
 
 
-def recipe_of(layer):
-    return nd.Recipe.from_dict(layer.metadata["napari-diffusion"]["recipe"])
+QUIET, LOUD = noisy_disc(0, 2.0), noisy_disc(1, 20.0)
+
+
+@cache
+def suggested(name):
+    """The suggestion for the quiet disc, the loud one, or both together."""
+    images = {"quiet": [QUIET], "loud": [LOUD], "both": [QUIET, LOUD]}[name]
+    return nd.suggest(images[0], nd.PeronaMalik(), others=images[1:], unit="pixel")
 
 
 def results(viewer):
@@ -35,8 +43,8 @@ def results(viewer):
 def two_layers(open_alone, qtbot):
     """A viewer with a quiet and a loud layer, both selected, and an open Batch section."""
     viewer, widget = open_alone("Anisotropic diffusion")
-    quiet = viewer.add_image(noisy_disc(0, 2.0), name="quiet")
-    loud = viewer.add_image(noisy_disc(1, 20.0), name="loud")
+    quiet = viewer.add_image(QUIET, name="quiet")
+    loud = viewer.add_image(LOUD, name="loud")
     section = open_section(widget, BatchSection)
     viewer.layers.selection = {quiet, loud}
     wait_until_settled(qtbot, widget)
@@ -61,13 +69,11 @@ def test_values_on_screen_are_the_default(two_layers, qtbot):
 
 def test_suggested_for_each_gives_every_layer_its_own_values(two_layers, qtbot):
     viewer, widget, section = two_layers
-    shown = widget.form.controls.value()
     run_batch(qtbot, widget, section, BatchValues.EACH)
     recipes = results(viewer)
     for name in ("quiet", "loud"):
-        suggestion = nd.suggest(viewer.layers[name].data, shown, unit="pixel")
-        assert recipes[name].model == suggestion.model
-        assert recipes[name].time == suggestion.time
+        assert recipes[name].model == suggested(name).model
+        assert recipes[name].time == suggested(name).time
     assert recipes["loud"].model != recipes["quiet"].model
     names = [layer.name for layer in viewer.layers]
     assert f"loud, edge-preserving κ {recipes['loud'].model.kappa:.3g}" in names
@@ -75,13 +81,11 @@ def test_suggested_for_each_gives_every_layer_its_own_values(two_layers, qtbot):
 
 def test_suggested_once_gives_all_layers_the_values_for_all_together(two_layers, qtbot):
     viewer, widget, section = two_layers
-    shown = widget.form.controls.value()
     run_batch(qtbot, widget, section, BatchValues.ONCE)
     recipes = results(viewer)
     assert recipes["quiet"].model == recipes["loud"].model
     assert recipes["quiet"].time == recipes["loud"].time
-    images = [viewer.layers[name].data for name in ("quiet", "loud")]
-    suggestion = nd.suggest(images[0], shown, others=images[1:], unit="pixel")
+    suggestion = suggested("both")
     assert (recipes["quiet"].model, recipes["quiet"].time) == (suggestion.model, suggestion.time)
 
 
@@ -115,45 +119,40 @@ def test_layer_without_noise_is_listed_and_the_others_are_filtered(open_alone, q
 
 def test_time_points_share_one_suggestion(open_alone, qtbot):
     viewer, widget = open_alone("Anisotropic diffusion")
-    series = np.stack([noisy_disc(seed, 10.0) for seed in range(4)])
+    series = np.stack([noisy_disc(seed, 10.0) for seed in range(2)])
     layer = viewer.add_image(series, name="series", axis_labels=("t", "y", "x"))
     section = open_section(widget, BatchSection)
     viewer.layers.selection = {layer}
     wait_until_settled(qtbot, widget)
-    shown = widget.form.controls.value()
     run_batch(qtbot, widget, section, BatchValues.EACH)
     (recipe,) = results(viewer).values()
-    expected = nd.suggest(series, shown, axes=(1, 2), time_axis=0, unit="pixel")
+    expected = nd.suggest(series, nd.PeronaMalik(), axes=(1, 2), time_axis=0, unit="pixel")
     assert (recipe.model, recipe.time) == (expected.model, expected.time)
     assert viewer.layers[-1].data.shape == series.shape
 
 
 @pytest.mark.parametrize("values", [BatchValues.EACH, BatchValues.ONCE])
-def test_files_get_suggested_values_which_their_recipes_hold(
-    open_alone, qtbot, folders, values, monkeypatch
-):
-    images = {"a.tif": noisy_disc(0, 2.0), "b.tif": noisy_disc(1, 20.0)}
+def test_files_get_suggested_values_which_their_recipes_hold(open_alone, qtbot, folders, values):
+    images = {"a.tif": QUIET, "b.tif": LOUD}
+    expected = {"a.tif": suggested("both")}
+    if values is BatchValues.EACH:
+        expected = {"a.tif": suggested("quiet"), "b.tif": suggested("loud")}
     for name, image in images.items():
         tifffile.imwrite(folders[0] / name, image)
     viewer, widget = open_alone("Anisotropic diffusion")
-    viewer.add_image(noisy_disc(2, 10.0), name="shown")
+    viewer.add_image(QUIET, name="shown")
     wait_until_settled(qtbot, widget)
     section = widget.sections[BatchSection]
     section.values.value = values
     filter_folder(widget, folders)
     wait_until_ended(qtbot, widget)
     recipes = {name: nd.Recipe.load(next(folders[1].glob(f"{name}*.json"))) for name in images}
-    model = widget.form.controls.value()
-    for name, image in images.items():
-        others = [other for other in images.values() if other is not image]
-        others = others if values is BatchValues.ONCE else []
-        if values is BatchValues.ONCE and name == "b.tif":
-            assert recipes["b.tif"].model == recipes["a.tif"].model
-            continue
-        suggestion = nd.suggest(image, model, others=others, unit="pixel")
+    if values is BatchValues.ONCE:
+        assert recipes["b.tif"].model == recipes["a.tif"].model
+    for name, suggestion in expected.items():
         assert (recipes[name].model, recipes[name].time) == (suggestion.model, suggestion.time)
         written = tifffile.imread(folders[1] / name)
-        np.testing.assert_array_equal(written, recipes[name].diffuse(image))
+        np.testing.assert_array_equal(written, recipes[name].diffuse(images[name]))
 
 
 def test_broken_files_do_not_stop_the_suggestion_for_all(open_alone, qtbot, folders):
@@ -161,7 +160,7 @@ def test_broken_files_do_not_stop_the_suggestion_for_all(open_alone, qtbot, fold
     (folders[0] / "b.tif").write_bytes(b"no image")
     tifffile.imwrite(folders[0] / "c.tif", noisy_disc(1, 9.0))
     viewer, widget = open_alone("Anisotropic diffusion")
-    viewer.add_image(noisy_disc(2, 10.0), name="shown")
+    viewer.add_image(QUIET, name="shown")
     wait_until_settled(qtbot, widget)
     widget.sections[BatchSection].values.value = BatchValues.ONCE
     filter_folder(widget, folders)
