@@ -98,10 +98,34 @@ class Blocks:
     half: NDArray[np.intp]
     count: int
 
-    def strength(self, centre: Sequence[float]) -> _Strength:
-        """Measure rings around a centre.
+    def correlation(self, centre: Sequence[float]) -> float:
+        """Correlation of both halves of the arcs around a centre, as in `strength`, alone."""
+        correlations = self._correlations(*self._halves(centre))
+        return float(np.median(correlations)) if correlations else 0.0
 
-        The correlation is that of the signs, which a few edges hardly change.
+    def strength(self, centre: Sequence[float]) -> _Strength:
+        """Measure rings around a centre."""
+        means, usable = self._halves(centre)
+        correlations = self._correlations(means, usable)
+        rows = []
+        blocks = np.flatnonzero(usable.any(axis=1))
+        for block, correlation in zip(blocks, correlations, strict=True):
+            own = means[block][:, usable[block]]
+            level = _level_without_outline(own)
+            usual = np.all(np.abs(own) <= MAX_DEPARTURE * level, axis=0)
+            agreement = np.prod(own[:, usual], axis=0).mean() if usual.any() else 0.0
+            rows.append((correlation, correlation * level**2, agreement))
+        if not rows:
+            return _Strength(0.0, 0.0, 0.0)
+        median, variance, _ = np.median(rows, axis=0)
+        agreement = float(np.mean(rows, axis=0)[2])
+        # A median over some tens of rings scatters; a mean contains the outline of a round body.
+        return _Strength(float(median), min(float(variance), agreement), agreement)
+
+    def _halves(self, centre: Sequence[float]) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return the means of the halves of arcs, and which arcs of a block have enough voxels.
+
+        Their shapes are (blocks, 2, arcs) and (blocks, arcs).
         """
         radius = np.hypot(self.y - centre[0], self.x - centre[1])
         radius -= math.floor(radius.min())
@@ -110,21 +134,17 @@ class Blocks:
         shape = (self.count, 2, arcs)
         counts = np.bincount(index, minlength=math.prod(shape)).reshape(shape)
         sums = np.bincount(index, self.values, math.prod(shape)).reshape(shape)
-        usable: NDArray[np.bool_] = np.all(counts >= MIN_HALF, axis=1)
-        rows = []
-        for block in np.flatnonzero(np.any(usable, axis=1)):
-            means = (sums[block] / np.maximum(counts[block], 1))[:, usable[block]]
-            correlation = math.sin(math.pi / 2 * float(np.mean(np.prod(np.sign(means), axis=0))))
-            level = _level_without_outline(means)
-            usual = np.all(np.abs(means) <= MAX_DEPARTURE * level, axis=0)
-            agreement = np.prod(means[:, usual], axis=0).mean() if usual.any() else 0.0
-            rows.append((correlation, correlation * level**2, agreement))
-        if not rows:
-            return _Strength(0.0, 0.0, 0.0)
-        correlation, variance, _ = np.median(rows, axis=0)
-        agreement = float(np.mean(rows, axis=0)[2])
-        # A median over some tens of rings scatters; a mean contains the outline of a round body.
-        return _Strength(float(correlation), min(float(variance), agreement), agreement)
+        return sums / np.maximum(counts, 1), np.all(counts >= MIN_HALF, axis=1)
+
+    @staticmethod
+    def _correlations(means: FloatArray, usable: NDArray[np.bool_]) -> list[float]:
+        """Return the correlation of the halves in every block with usable arcs.
+
+        It is that of the signs, which a few edges hardly change.
+        """
+        agreeing = np.sum(np.prod(np.sign(means), axis=1), axis=1, where=usable)
+        pairs = zip(agreeing.tolist(), usable.sum(axis=1).tolist(), strict=True)
+        return [math.sin(math.pi / 2 * (total / count)) for total, count in pairs if count]
 
 
 def _level_without_outline(means: FloatArray) -> float:
@@ -173,7 +193,7 @@ def _in_plane(
     correlation, variance, _ = blocks.strength(centre)
     least = MIN_CORRELATION + CORRELATION_SCATTER / math.sqrt(blocks.count)
     # Around a far centre, rings are straight.
-    straight = max(blocks.strength(far).correlation for far in ((FAR, 0.0), (0.0, FAR)))
+    straight = max(blocks.correlation(far) for far in ((FAR, 0.0), (0.0, FAR)))
     if correlation < least or correlation - max(usual, straight) < MIN_RISE:
         return None
     single = blocks_of(patches, channel, plane, scale, is_single=True)
@@ -205,7 +225,7 @@ def search_centre(blocks: Blocks, extent: Sequence[float]) -> tuple[tuple[float,
         ]
 
     grid = around(middle, GRID // 2)
-    tried = {centre: blocks.strength(centre).correlation for centre in grid}
+    tried = {centre: blocks.correlation(centre) for centre in grid}
     best = max(tried, key=tried.__getitem__)
     for _ in range(REFINEMENTS):
         best = max(around(best, 1), key=lambda centre: blocks.strength(centre).agreement)
