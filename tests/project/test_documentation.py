@@ -66,7 +66,7 @@ def quick_choice(monkeypatch):
     noisy, truth, *geometry = samples.mri_simulated()
     middle = tuple(
         slice(n // 2 - size // 2, n // 2 + size // 2)
-        for n, size in zip(noisy.shape, (16, 40, 40), strict=True)
+        for n, size in zip(noisy.shape, (12, 32, 32), strict=True)
     )
     small = noisy[middle], truth[middle], *geometry
     monkeypatch.setattr(samples, "mri_simulated", lambda: small)
