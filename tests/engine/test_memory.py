@@ -152,10 +152,10 @@ RUNS = {
         "nd.Rician()",
         {"time": 0.3, "scheme": "explicit", "channel_axis": -1},
     ),
-    "edge-enhancing": ((256, 256, 128), "f4", "nd.EdgeEnhancing()", {"time": 0.4}),
-    "coherence-enhancing": ((256, 256, 128), "f4", "nd.CoherenceEnhancing()", {"time": 0.4}),
+    "edge-enhancing": ((256, 256, 256), "f4", "nd.EdgeEnhancing()", {"time": 0.4}),
+    "coherence-enhancing": ((256, 256, 256), "f4", "nd.CoherenceEnhancing()", {"time": 0.4}),
     "hybrid": ((256, 256, 128), "f4", "nd.Hybrid()", {"time": 0.2}),
-    "vessel-enhancing": ((128, 256, 128), "f4", "nd.VesselEnhancing()", {"time": 0.03}),
+    "vessel-enhancing": ((256, 256, 128), "f4", "nd.VesselEnhancing()", {"time": 0.03}),
     "tensor, strict": ((128, 256, 128), "f4", "nd.EdgeEnhancing()", {"time": 0.1, "strict": True}),
     "supersteps": (
         (128, 256, 256),
