@@ -299,7 +299,7 @@ class AfterSomeCalls:
 @pytest.mark.parametrize("thorough", [True, False])
 def test_suggestion_polls_its_cancel_event(thorough):
     """It is polled while patches are read, while noise is measured, and between stages."""
-    image = np.random.default_rng(0).normal(100, 10, (48, 48)).astype(np.float32)
+    image = np.random.default_rng(0).normal(100, 10, (20, 20)).astype(np.float32)
     counting = AfterSomeCalls(10**9)
     nd.suggest(image, nd.PeronaMalik(), thorough=thorough, cancel=counting)
     polls = 10**9 - counting.remaining

@@ -59,16 +59,19 @@ def test_cancel_stops_at_the_next_slab(case, threads, monkeypatch):
     cancel, begun, late, cancelling = threading.Event(), [], [], False
     original = slab_pool.SlabPool.run
 
-    def run(self, work, *arguments, **named):
+    def run(self, work, planes, height, quiet=False):
+        caller = threading.current_thread()
+
         def counted(lo, hi):
             begun.append(lo)
             late.extend([lo] * cancel.is_set())
-            if cancelling and lo > 0 and threads > 1 and "quiet" not in named:
-                # Otherwise all slabs of this small image might be done before the first report.
+            if cancelling and not quiet and threading.current_thread() is not caller:
+                # Otherwise all slabs of this small image might be done before the first report,
+                # which comes from the calling thread.
                 cancel.wait(20)
             work(lo, hi)
 
-        original(self, counted, *arguments, **named)
+        original(self, counted, planes, height, quiet)
 
     monkeypatch.setattr(slab_pool.SlabPool, "run", run)
     image = picture()

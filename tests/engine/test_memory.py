@@ -120,7 +120,7 @@ RUNS = {
         {"time": 0.3, "scheme": "explicit", "impulses": "mask"},
     ),
     "edge-enhancing, map": (
-        (128, 256, 256),
+        (128, 256, 128),
         "f4",
         "nd.EdgeEnhancing(kappa_map=[[[1, 2]]])",
         {"time": 0.4},
@@ -156,12 +156,12 @@ RUNS = {
     "coherence-enhancing": ((256, 256, 256), "f4", "nd.CoherenceEnhancing()", {"time": 0.4}),
     "hybrid": ((256, 256, 128), "f4", "nd.Hybrid()", {"time": 0.2}),
     "vessel-enhancing": ((256, 256, 128), "f4", "nd.VesselEnhancing()", {"time": 0.03}),
-    "tensor, strict": ((128, 256, 256), "f4", "nd.EdgeEnhancing()", {"time": 0.1, "strict": True}),
+    "tensor, strict": ((128, 256, 128), "f4", "nd.EdgeEnhancing()", {"time": 0.1, "strict": True}),
     "supersteps": (
         (128, 256, 256),
         "f4",
         "nd.PeronaMalik(sigma=1)",
-        {"time": 2.0, "scheme": "rkl2"},
+        {"time": 0.5, "scheme": "rkl2"},
     ),
 }
 

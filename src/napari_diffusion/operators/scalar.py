@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,19 @@ from napari_diffusion.operators.base import (
 )
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features, SmoothedPlanes
+
+
+@lru_cache(maxsize=256)
+def _face_factors(
+    step: float, kappa: float, spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> tuple[Field, Field]:
+    """Return the factors of the differences in a step, and in the argument of the diffusivity.
+
+    Cached, because the steps of a run repeat; nobody writes to them.
+    """
+    h = np.array(spacing)
+    largest = largest_factor(dtype)
+    return (step / h**2).astype(dtype), np.minimum(1 / (h * kappa), largest).astype(dtype)
 
 
 @dataclass(slots=True)
@@ -58,14 +72,13 @@ class ChunkStep:
 
     def with_diffusivity(self, diffusivity: Diffusivity, scale: float = 1.0) -> None:
         """Apply the differences at the faces, times ``scale`` and the diffusivity g."""
-        dtype, h = self.u.dtype, np.array(self.grid.spacing)
+        step, kappa = scale * self.stage.step, diffusivity.kappa
         self.backend.step(
             self.u,
             self.out,
             self.start,
             self.stop,
-            (scale * self.stage.step / h**2).astype(dtype),
-            np.minimum(1 / (h * diffusivity.kappa), largest_factor(dtype)).astype(dtype),
+            *_face_factors(step, kappa, self.grid.spacing, self.u.dtype),
             self.stage.momentum,
             diffusivity.code,
             self.values,

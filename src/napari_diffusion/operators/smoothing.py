@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,17 @@ TAIL = 1e-3
 MAX_SIGMA_VOXELS = 1000.0
 
 
-def smoothing_taps(sigma: float, grid: Grid) -> list[NDArray[np.float64]]:
-    """Return the half kernels of a Gaussian of ``sigma`` [length] per axis, without walls."""
-    return [
-        gaussian_taps(sigma / h, n, TAIL) for n, h in zip(grid.shape, grid.spacing, strict=True)
-    ]
+@lru_cache(maxsize=64)
+def smoothing_taps(
+    sigma: float, shape: tuple[int, ...], spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], ...]:
+    """Return the half kernels of a Gaussian of ``sigma`` [length] per axis, without walls.
+
+    Cached, because every stage of a run takes the same; nobody writes to them.
+    """
+    return tuple(
+        gaussian_taps(sigma / h, n, TAIL).astype(dtype) for n, h in zip(shape, spacing, strict=True)
+    )
 
 
 def smoothing_series(sigma: float, grid: Grid) -> NDArray[np.float64]:
@@ -38,7 +45,8 @@ def smoothing_reach(sigma: float, grid: Grid) -> list[int]:
     if grid.open_faces is not None:
         reach = len(smoothing_series(sigma, grid)) - 1
         return [reach if n > 1 else 0 for n in grid.shape]
-    return [len(taps) - 1 for taps in smoothing_taps(sigma, grid)]
+    taps = smoothing_taps(sigma, grid.shape, grid.spacing, np.dtype(np.float64))
+    return [len(half) - 1 for half in taps]
 
 
 def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -22,6 +23,7 @@ from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
+from napari_diffusion.engine.slab_pool import MIN_SLAB_VOXELS
 from napari_diffusion.models import Linear, Model, parameters
 from napari_diffusion.schemes import Explicit
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR
@@ -147,8 +149,10 @@ def dummy_axis_changes_nothing(model: Model, case: Case) -> None:
 
 def threads_agree(model: Model, case: Case) -> None:
     """Runs with one, two and seven threads agree bit for bit."""
-    # The image is large enough for several slabs; errors at their ends show in the first step.
-    image = np.tile(case.picture(), (60, 14) if len(case.shape) == 2 else (40, 2, 2))
+    # The image is just large enough for several slabs, at whose ends errors show in the first step.
+    across = (14,) if len(case.shape) == 2 else (2, 2)
+    count = 2 * MIN_SLAB_VOXELS // (math.prod(case.shape) * math.prod(across)) + 2
+    image = np.tile(case.picture(), (count, *across))
     filtered = partial(case.run, model, image, time=case.time(model) / 5)
     height = plan(image, model, time=1e-6, spacing=case.spacing, threads=2).height
     assert height <= len(image) // 2, "the image is not cut"
