@@ -19,9 +19,9 @@ class Windows(QObject):
 
     def eventFilter(self, watched, event):
         # The layouts of PySide6 pass through the filter, too.
-        if event.type() == QEvent.Type.Show and isinstance(watched, QWidget):
-            if watched.isWindow():
-                self.names.append(type(watched).__name__)
+        is_shown = event.type() == QEvent.Type.Show and isinstance(watched, QWidget)
+        if is_shown and watched.isWindow():
+            self.names.append(type(watched).__name__)
         return False
 
 
