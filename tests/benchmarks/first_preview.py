@@ -11,6 +11,8 @@ until the first one, as other programs may be running.
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import math
 import os
 import subprocess
@@ -154,6 +156,10 @@ def main(options: Sequence[str]) -> None:
     """Measure the kinds and images that the options name, or all of them."""
     images = [name for name in options if name in IMAGES] or IMAGES
     kinds = [name for name in ("cold", "warm") if f"--{name}" in options] or ["cold", "warm"]
+    specification = importlib.util.find_spec("napari_diffusion")
+    assert specification is not None
+    for folder in specification.submodule_search_locations or ():
+        compileall.compile_dir(folder, quiet=2)  # as pip does at the installation
     columns = "".join(f"{name:>8s}" for name in ("first", "exact", "final", "cpu"))
     print(f"{'':6s}{'image':10s}{'action':18s}{columns}", flush=True)
     edges = [EDGES, *PICTURES]

@@ -16,7 +16,7 @@ os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "settings.yaml")
 
 import napari
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
@@ -221,6 +221,19 @@ def dock_closed_while_compared(scene):
     viewer_closed(scene)
 
 
+def dock_destroyed(scene):
+    scene.dock.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert list(scene.viewer.layers) == [scene.image]
+    scene.viewer.add_image(image(4))
+    draw()
+    viewer_closed(scene)
+
+
+def left_open(scene):
+    """Leave the window to the end of Python, which destroys its parts in any order."""
+
+
 def viewer_closed(scene):
     scene.viewer.close()
     Scene.viewer = None
@@ -248,6 +261,8 @@ CLOSING_CASES = (
     closed_while_compared,
     closed_while_split,
     closed_while_computing,
+    dock_destroyed,
+    left_open,
 )
 #: Cases that differ in what napari deletes.
 DISTINCT_CASES = (removed, both_selected_among_three, cleared, dock_closed)

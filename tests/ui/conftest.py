@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import qtpy
 from napari.components import ViewerModel
 from napari.settings import NapariSettings
 from npe2 import PluginManager, PluginManifest
@@ -98,6 +99,18 @@ def values_of_noisy(monkeypatch, noisy):
             [problem], type(model)(), SuggestionOptions(), cancel
         ),
     )
+
+
+@pytest.fixture(autouse=True)
+def canvases_of_other_tests_collected():
+    """Collect the canvases of closed windows in the GUI thread.
+
+    With PySide6, a canvas of napari that is collected in another thread leaves its OpenGL context
+    current in the GUI thread. Qt ends the process when the next window is destroyed. It happens
+    without any widget of ours (PySide6 6.11, napari 0.9).
+    """
+    if qtpy.PYSIDE6:
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
+from napari_diffusion.ui.qt.collector import collecting_later
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     BAR_WIDTH,
@@ -102,6 +103,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     #: Its name, and what it does to a picture.
     words: ClassVar[Words]
 
+    @collecting_later
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self.panel = RunPanel(self._run)

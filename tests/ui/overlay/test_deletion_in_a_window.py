@@ -17,3 +17,4 @@ def test_napari_survives_every_deletion(kind):
     survived = [line for line in ended.stdout.splitlines() if line in cases]
     assert survived == cases, ended.stderr[-4000:]
     assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr, ended.stderr[-4000:]

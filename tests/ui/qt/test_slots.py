@@ -83,12 +83,22 @@ def test_connections_stay_weak(slot_errors):
 
 
 def test_a_report_that_fails_is_only_logged(caplog):
-    class Closed:
+    class Broken:
         def fail(self, error):
-            raise RuntimeError("the window is gone")
+            raise KeyError("a bug in the report")
 
-    report(Closed(), ValueError("x"))
+    report(Broken(), RuntimeError("x"))
     report(None, ValueError("a notification of napari"))
+    assert [r.levelno for r in caplog.records] == [logging.ERROR]
+
+
+def test_an_error_that_meets_a_destroyed_widget_is_no_error(caplog):
+    class Destroyed:
+        def fail(self, error):
+            raise RuntimeError("wrapped C/C++ object of type QLabel has been deleted")
+
+    report(Destroyed(), RuntimeError("wrapped C/C++ object of type QComboBox has been deleted"))
+    assert caplog.records == []
 
 
 def trees():

@@ -108,7 +108,8 @@ class ExplainPage(VerticalScrollArea):
         self.documentation = QLabel(f'<a href="{url}">Documentation</a>')
         self.documentation.setOpenExternalLinks(True)
         self.documentation.setToolTip(f"Opens {url} in the browser.")
-        self.documentation.setVisible(url is not None)
+        if url is None:
+            self.documentation.hide()
         self.caption, self.text, self._control = (QLabel() for _ in range(3))
         for label in (self.caption, self.text, self._control):
             wrap(label)

@@ -90,7 +90,9 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
         layer_row = bare_container(self.layer, label="Image", labels=False, tooltip=tip)
         image = bare_container(layer_row)
         models = self._listed_models()
-        self.model = ComboBox(choices=models, label="Model", visible=len(models) > 1)
+        # "visible=True" would open it as a window of its own, before it is in a container.
+        shown = None if len(models) > 1 else False
+        self.model = ComboBox(choices=models, label="Model", visible=shown)
         self.table = AxesTable()
         if self._isotropic:
             tip = "How strong to smooth: the width of the Gaussian."

@@ -43,6 +43,9 @@ def slot(method: _Method) -> _Method:
 def report(owner: Any, error: Exception) -> None:
     """Show an error by the method ``fail`` of an object, or as a napari notification without one.
 
+    An error that meets a destroyed widget, which cannot show it, is nobody's concern: napari's
+    events reach the widget until Python has collected its parts.
+
     Parameters
     ----------
     owner
@@ -51,12 +54,14 @@ def report(owner: Any, error: Exception) -> None:
         The error.
     """
     level = logging.DEBUG if isinstance(error, _EXPECTED_ERRORS) else logging.ERROR
-    _log.log(level, "%s", "".join(traceback.format_exception(error)))
     try:
         fail = getattr(owner, "fail", None) or _notify
         fail(error)
-    except Exception:  # the window is being closed, and parts of it are gone
+    except RuntimeError:  # of Qt: the window is closed, and its parts are gone
+        level = logging.DEBUG
+    except Exception:
         _log.debug("The error could not be shown.", exc_info=True)
+    _log.log(level, "%s", "".join(traceback.format_exception(error)))
 
 
 def _notify(error: Exception) -> None:

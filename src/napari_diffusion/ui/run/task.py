@@ -8,6 +8,7 @@ keeps nothing after the end of a task.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -35,6 +36,9 @@ _CONNECTED = "napari_diffusion_cancels_tasks"
 _log = logging.getLogger(__name__)
 _running: set[Task] = set()
 _end_calls: set[Callable[[], None]] = set()
+_python_ends = threading.Event()
+# It is set before Qt destroys what is left: the last function that was registered is called first.
+atexit.register(_python_ends.set)
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,9 @@ class ReplaceableTask:
 def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
     """Call a method when a Qt object is destroyed, unless the method's own object is gone by then.
 
+    Nothing is called at the end of Python. The binding then destroys the objects of all windows in
+    any order, and a method would meet parts of its widget that are gone.
+
     The function that Qt calls is kept in this module, outside the reference cycles in which a
     widget lives. Python's garbage collector empties the functions of such a cycle before it
     destroys the widget, and a call of an empty function ends the interpreter. The method is held
@@ -211,7 +218,7 @@ def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
     def on_destroyed() -> None:
         _end_calls.discard(on_destroyed)
         end = method()
-        if end is None:
+        if end is None or _python_ends.is_set():
             return
         try:
             end()

@@ -1,0 +1,57 @@
+"""Construction of a widget: what the user and Python's garbage collector see of it."""
+
+import gc
+
+import pytest
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_diffusion.ui import widget
+from napari_diffusion.ui.qt.collector import collecting_later
+
+
+class Windows(QObject):
+    """Collects the windows that are shown while it filters the events of the application."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def eventFilter(self, watched, event):
+        # The layouts of PySide6 pass through the filter, too.
+        is_shown = event.type() == QEvent.Type.Show and isinstance(watched, QWidget)
+        if is_shown and watched.isWindow():
+            self.names.append(type(watched).__name__)
+        return False
+
+
+@pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
+def test_no_part_of_a_new_widget_is_shown_as_a_window(open_alone, name):
+    windows = Windows()
+    QApplication.instance().installEventFilter(windows)
+    open_alone(name)
+    QApplication.instance().removeEventFilter(windows)
+    assert windows.names == []
+
+
+def test_nothing_is_collected_while_a_widget_is_made(open_alone, monkeypatch):
+    states, make = [], widget.Form
+    monkeypatch.setattr(widget, "Form", lambda *args: states.append(gc.isenabled()) or make(*args))
+    open_alone()
+    assert (states, gc.isenabled()) == ([False], True)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_collection_is_afterwards_as_before(before):
+    @collecting_later
+    def fail(*args, **options):
+        raise ValueError(args, options)
+
+    if not before:
+        gc.disable()
+    try:
+        with pytest.raises(ValueError, match=r"\(1,\), {'a': 2}"):
+            fail(1, a=2)
+        assert gc.isenabled() is before
+    finally:
+        gc.enable()
