@@ -195,10 +195,7 @@ def reason_of(error: Exception) -> str:
         return error.description
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if (
-        isinstance(error, KeyError)
-        and error.args
-        and not any(" " in str(part) for part in error.args)
-    ):
-        return f"the entry {error} is missing"  # the whole message of a KeyError is the key
+    # The message of a KeyError is usually the key alone.
+    if isinstance(error, KeyError) and error.args and " " not in str(error):
+        return f"the entry {error} is missing"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

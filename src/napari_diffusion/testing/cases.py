@@ -105,7 +105,7 @@ def named(subject: str, law: Callable[..., None], place: str = "") -> Iterator[N
     try:
         yield
     except Exception as error:
-        statement = " ".join((law.__doc__ or "").split("\n\n")[0].split())
+        statement = " ".join((law.__doc__ or "").split("\n\n")[0].replace("`", "").split())
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         raise AssertionError(
             f"{subject} breaks the law {law.__name__}{place}: {statement} {kind}{error}"
