@@ -56,9 +56,10 @@ FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY, NIFTI_PAIR, MGH, NRRD, MRC, MET
 def _check(entry: Any) -> None:
     if not isinstance(entry, Format):
         raise TypeError(f"{entry!r} is no napari_diffusion.io.Format")
-    if not isinstance(entry.suffixes, tuple) or not entry.suffixes:
-        raise TypeError(f'suffixes must be a tuple such as (".npz",), got {entry.suffixes!r:.60}')
-    for suffix in entry.suffixes:
+    suffixes: Any = entry.suffixes
+    if not isinstance(suffixes, tuple) or not suffixes:
+        raise TypeError(f'suffixes must be a tuple such as (".npz",), got {suffixes!r:.60}')
+    for suffix in suffixes:
         if suffix[:1] != "." or suffix != suffix.lower():
             raise ValueError(f"a suffix starts with a dot and is in lower case, got {suffix!r:.60}")
 
