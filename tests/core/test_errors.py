@@ -109,6 +109,8 @@ def test_error_of_invalid_values_counts_them(count, message):
     [
         (ValueError("two\n  lines."), "two lines"),
         (KeyError(), "KeyError"),
+        (KeyError("axes"), "the entry 'axes' is missing"),
+        (KeyError("no image at 3"), "'no image at 3'"),
         (OSError(28, "No space left on device", "a.tif"), "No space left on device"),
         (OSError("strange disk."), "strange disk"),
         (InputError("it has no axis T", Remedy.NAME_AXES, FILE), "it has no axis T"),

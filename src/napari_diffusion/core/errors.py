@@ -195,4 +195,8 @@ def reason_of(error: Exception) -> str:
         return error.description
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # The message of a KeyError is usually the key alone.
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(key, str) and key.isidentifier():
+        return f"the entry {key!r} is missing"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

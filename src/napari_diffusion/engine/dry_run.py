@@ -13,6 +13,7 @@ from napari_diffusion.backends.recording import Recorder
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.models import Model
 from napari_diffusion.operators import Operator
+from napari_diffusion.operators.base import checked
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.threshold_map import nodes_per_axis
 
@@ -79,6 +80,6 @@ def _dry_run(
     zeros = np.zeros((1, *shape), np.float32)
     recorder: Any = Recorder(backends.get_backend("reference", len(shape)))
     features = Features(zeros, 0, shape[0], small, recorder, np.ones(1, np.float32))
-    operator = model.operator(features)
+    operator = checked(model.operator(features), shape, f"{type(model).__name__}.operator")
     reach = features.reach or [0] * len(shape)
     return DryRun(operator, tuple(reach), tuple(sorted(recorder.calls, key=repr)))

@@ -42,7 +42,7 @@ from napari_diffusion.io.nifti_pair import FORMAT as NIFTI_PAIR
 from napari_diffusion.io.npy import FORMAT as NPY
 from napari_diffusion.io.nrrd import FORMAT as NRRD
 from napari_diffusion.io.tiff import FORMAT as TIFF
-from napari_diffusion.io.volume import Format, Volume, as_stored
+from napari_diffusion.io.volume import Format, Volume, as_stored, completed
 
 #: A compressed result takes at least this share of the space of its compressed source, because
 #: smoothed values differ less; and the number of its samples that are compressed to know it.
@@ -56,6 +56,12 @@ FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY, NIFTI_PAIR, MGH, NRRD, MRC, MET
 def _check(entry: Any) -> None:
     if not isinstance(entry, Format):
         raise TypeError(f"{entry!r} is no napari_diffusion.io.Format")
+    suffixes: Any = entry.suffixes
+    if not isinstance(suffixes, tuple) or not suffixes:
+        raise TypeError(f'suffixes must be a tuple such as (".npz",), got {suffixes!r:.60}')
+    for suffix in suffixes:
+        if suffix[:1] != "." or suffix != suffix.lower():
+            raise ValueError(f"a suffix starts with a dot and is in lower case, got {suffix!r:.60}")
 
 
 #: The formats of this package and of other packages.
@@ -142,7 +148,7 @@ def read(path: str | Path) -> Volume:
     path = Path(path)
     file_format = reader_of(path)
     try:
-        return file_format.read(path)
+        return completed(file_format.read(path), file_format.name, path)
     except (MissingLibraryError, MemoryError):
         raise
     except PermissionError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy
+from napari_diffusion.core.units import canonical
 from napari_diffusion.io.compressed import check_memory
 
 #: Letters of axes of unknown kind: I for pages of a plain TIFF, Q for leading axes of an array.
@@ -161,6 +163,46 @@ class Format:
     members_of: Callable[[Path], tuple[Path, ...]] | None = None
     results: Mapping[str, str] = field(default_factory=dict)
     reads_folder: bool = False
+
+
+def completed(volume: Volume, name: str, path: Path) -> Volume:
+    """Check what a reader returns, and fill in what it may leave out.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    name
+        Name of its format.
+    path
+        Path of its file.
+
+    Returns
+    -------
+    Volume
+        The volume with ``format``, ``path`` and ``stored``.
+
+    Raises
+    ------
+    InputError
+        If the axes, the voxel sizes or the unit do not fit the array.
+    """
+    count = len(volume.shape)
+    if len(volume.axes) != count or len(volume.spacing) != count:
+        raise InputError(
+            f"its array has {count} axes, with the letters {volume.axes!r} and the voxel sizes "
+            f"{volume.spacing}"
+        )
+    for size in volume.spacing:
+        if size is not None and not 0 < size < math.inf:
+            raise InputError(f"a voxel size must be a number above 0, got {size!r:.60}")
+    canonical(volume.unit)
+    return replace(
+        volume,
+        format=volume.format or name,
+        path=path if volume.path is None else volume.path,
+        stored=np.dtype(volume.data.dtype) if volume.stored is None else volume.stored,
+    )
 
 
 def no_values(shape: Sequence[int], dtype: Any) -> Array:

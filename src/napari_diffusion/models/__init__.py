@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_diffusion.core.registry import Registry
-from napari_diffusion.models.base import Model, Parameter, param, parameters
+from napari_diffusion.models.base import Model, Parameter, check_declaration, param, parameters
 from napari_diffusion.models.coherence_enhancing import CoherenceEnhancing
 from napari_diffusion.models.edge_enhancing import EdgeEnhancing
 from napari_diffusion.models.hybrid import Hybrid
@@ -39,6 +39,7 @@ BUILTIN: tuple[type[Model], ...] = (
 def _check(entry: Any) -> None:
     if not (isinstance(entry, type) and issubclass(entry, Model)):
         raise TypeError(f"{entry!r} is no subclass of napari_diffusion.models.Model")
+    check_declaration(entry)
 
 
 #: The models of this package, in menu order, and those of other packages.

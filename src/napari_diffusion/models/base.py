@@ -6,7 +6,7 @@ features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -38,6 +38,29 @@ def threshold_map(threshold: str) -> Any:
         hidden=True,
         is_map=True,
     )
+
+
+def check_declaration(kind: type[Model]) -> None:
+    """Check that a class declares all that menus, recipes and widgets read of a model.
+
+    Raises
+    ------
+    TypeError
+        If a text is missing, the class is no frozen dataclass, or a field is not declared by
+        `param`.
+    """
+    for text in ("name", "title", "summary"):
+        if not isinstance(getattr(kind, text, None), str):
+            raise TypeError(f"{kind.__name__} needs the class attribute {text!r}, a text")
+    # The decorator replaces the declarations by their defaults, and checks the base class.
+    if any(isinstance(value, Field) for value in vars(kind).values()):
+        raise TypeError(f"{kind.__name__} needs the line @dataclass(frozen=True, kw_only=True)")
+    declared = {parameter.name for parameter in parameters(kind)}
+    for own in fields(kind):
+        if own.name not in declared:
+            raise TypeError(f"{kind.__name__}: the field {own.name!r} is not declared by param()")
+    if kind.operator is Model.operator:
+        raise TypeError(f"{kind.__name__} has no method 'operator'")
 
 
 @dataclass(frozen=True, kw_only=True)

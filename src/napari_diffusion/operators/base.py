@@ -336,6 +336,37 @@ class Operator(ABC):
         raise NotImplementedError
 
 
+def checked(operator: Any, shape: tuple[int, ...], method: str) -> Operator:
+    """Return what the method of a model has returned, if it is an operator.
+
+    Parameters
+    ----------
+    operator
+        What the method has returned.
+    shape
+        Shape of the slab of the features.
+    method
+        Name of the method, with which a message starts.
+
+    Raises
+    ------
+    TypeError
+        If it is no operator, or has values of another shape.
+    """
+    if not isinstance(operator, Operator):
+        raise TypeError(
+            f"{method} must return an operator of napari_diffusion.operators, such as "
+            f"VoxelDiffusivity(g), got {type(operator).__name__}."
+        )
+    values = getattr(operator, "values", None)
+    if values is not None and np.shape(values) != shape:
+        raise TypeError(
+            f"{method} returns a {type(operator).__name__} with values of shape "
+            f"{np.shape(values)} on a slab of shape {shape}; they need the shape of f.grad2(sigma)."
+        )
+    return operator
+
+
 @cache
 def largest_factor(dtype: np.dtype[Any]) -> float:
     """Return a bound of 1/kappa, so that neither it nor its square overflows: inf * 0 is NaN."""

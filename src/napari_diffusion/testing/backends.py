@@ -23,7 +23,7 @@ from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import BUILTIN, EdgeEnhancing, PeronaMalik, TotalVariation
 from napari_diffusion.operators.diffusivity import CODES
-from napari_diffusion.testing.cases import CASES, RANGE, ROUNDING
+from napari_diffusion.testing.cases import CASES, RANGE, ROUNDING, named
 
 #: All models, and Perona-Malik with each diffusivity at faces and at voxels.
 MODELS = (
@@ -126,10 +126,8 @@ def check_backend(name: str) -> None:
     Raises
     ------
     AssertionError
-        If the backend violates a law. The message names the law.
+        If the backend violates a law. The message names the law and what it states.
     """
     for law in LAWS:
-        try:
+        with named(name, law):
             law(name)
-        except Exception as error:  # an error of any kind is a violation, too
-            raise AssertionError(f"{name} breaks the law {law.__name__}: {error}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +94,22 @@ CASES = tuple(
         ROUNDING,
     )
 )
+
+
+@contextmanager
+def named(subject: str, law: Callable[..., None], place: str = "") -> Iterator[None]:
+    """Turn an error of a law into an AssertionError that says what the law states.
+
+    An error of any kind is a violation. The statement is the first sentence of the law's docstring.
+    """
+    try:
+        yield
+    except Exception as error:
+        statement = " ".join((law.__doc__ or "").split("\n\n")[0].replace("`", "").split())
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        raise AssertionError(
+            f"{subject} breaks the law {law.__name__}{place}: {statement} {kind}{error}"
+        ) from error
 
 
 def same(left: Array, right: Array) -> None:

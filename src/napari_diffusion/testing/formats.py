@@ -14,6 +14,7 @@ import numpy as np
 from napari_diffusion import io
 from napari_diffusion.core.units import factor
 from napari_diffusion.io.volume import UNKNOWN_AXES, Format, Volume
+from napari_diffusion.testing.cases import named
 
 DTYPES = ("uint8", "int16", "uint16", "float32", "float64")
 SPACING = {"Z": 2.0, "Y": 0.5, "X": 0.25}
@@ -144,19 +145,15 @@ def check_format(name: str, folder: Path) -> None:
     Raises
     ------
     AssertionError
-        If the format violates a law. The message names the law and the suffix.
+        If the format violates a law. The message names the law, what it states, and the suffix.
     """
     file_format = io.REGISTRY.get(name)
     for suffix in file_format.suffixes:
         if suffix in file_format.results:
             continue  # only read
         for law in LAWS:
-            try:
+            with named(f"{name} ({suffix})", law):
                 law(file_format, suffix, folder)
-            except Exception as error:  # an error of any kind is a violation, too
-                raise AssertionError(
-                    f"{name} ({suffix}) breaks the law {law.__name__}: {error}"
-                ) from error
 
 
 def _written_and_read(volume: Volume, path: Path) -> tuple[Volume, list[int]]:

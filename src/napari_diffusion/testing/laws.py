@@ -24,7 +24,9 @@ from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.engine.slab_pool import MIN_SLAB_VOXELS
+from napari_diffusion.estimation.search import ESTIMATORS
 from napari_diffusion.models import Linear, Model, parameters
+from napari_diffusion.models.base import check_declaration
 from napari_diffusion.schemes import Explicit
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR
 from napari_diffusion.testing.cases import (
@@ -35,6 +37,7 @@ from napari_diffusion.testing.cases import (
     close,
     decoded,
     encoded,
+    named,
     same,
 )
 from napari_diffusion.testing.map_laws import (
@@ -341,15 +344,26 @@ def check_model(model: Model) -> None:
     Raises
     ------
     AssertionError
-        If the model violates a law. The message names the law and the case.
+        If the model violates a law. The message names the law, what it states, and the case.
     """
+    _check_declaration(model)
     for law, case in itertools.product(LAWS, filter(lambda case: case.fits(model), CASES)):
-        try:
+        with named(type(model).__name__, law, f" on {case}"):
             law(model, case)
-        except AssertionError as error:
-            raise AssertionError(
-                f"{type(model).__name__} breaks the law {law.__name__} on {case}: {error}"
-            ) from error
+
+
+def _check_declaration(model: Model) -> None:
+    """Check texts, fields, estimators of parameters and the kind of operator of a model."""
+    try:
+        check_declaration(type(model))
+        next(case for case in CASES if case.fits(model)).max_step(model)
+    except TypeError as error:
+        raise AssertionError(str(error)) from error
+    for p in parameters(model):
+        assert p.suggest is None or p.suggest in ESTIMATORS, (
+            f"{type(model).__name__}: suggest={p.suggest!r} of {p.name} names no estimator; "
+            f"the estimators are {', '.join(ESTIMATORS)}."
+        )
 
 
 def _schemes_for(model: Model, case: Case) -> list[str]:
