@@ -53,25 +53,25 @@ def _no_threads_are_left():
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("case", [*MODELS, "walls"])
-def test_cancel_stops_at_the_next_slab(case, threads, monkeypatch):
-    """After the event is set, no slab is started; slabs in progress are finished."""
+def test_cancel_stops_at_the_next_chunk(case, threads, monkeypatch):
+    """After the event is set, no chunk is started; chunks in progress are finished."""
     model, options = WALLS if case == "walls" else MODELS[case]
     cancel, begun, late, cancelling = threading.Event(), [], [], False
     original = slab_pool.SlabPool.run
 
-    def run(self, work, planes, height, quiet=False):
+    def run(self, work, planes, height, chunk=None, quiet=False):
         caller = threading.current_thread()
 
         def counted(lo, hi):
             begun.append(lo)
             late.extend([lo] * cancel.is_set())
             if cancelling and not quiet and threading.current_thread() is not caller:
-                # Otherwise all slabs of this small image might be done before the first report,
+                # Otherwise all chunks of this small image might be done before the first report,
                 # which comes from the calling thread.
                 cancel.wait(20)
             work(lo, hi)
 
-        original(self, counted, planes, height, quiet)
+        original(self, counted, planes, height, chunk, quiet)
 
     monkeypatch.setattr(slab_pool.SlabPool, "run", run)
     image = picture()
@@ -89,7 +89,7 @@ def test_cancel_stops_at_the_next_slab(case, threads, monkeypatch):
             **options,
         )
     assert not pool_threads()
-    # Each other thread may check the event just before it is set, and begin its slab just after.
+    # Each other thread may check the event just before it is set, and begin its chunk just after.
     assert len(late) <= threads - 1
     assert len(begun) < total
 
