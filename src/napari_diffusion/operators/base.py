@@ -302,7 +302,7 @@ class Operator(ABC):
 
         ``is_direct`` says whether the scheme solves the equation without stages of the operator.
         """
-        planes = layout.chunk * (is_direct + layout.has_walls) + 3
+        planes = layout.chunk * is_direct * (1 + layout.has_walls) + 3
         return layout.channels * planes
 
     def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
