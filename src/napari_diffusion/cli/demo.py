@@ -94,7 +94,7 @@ def show(stop: Stop) -> None:
         timer = QTimer()
 
         def close_at_signal() -> None:
-            if stop.event.is_set():
+            if stop.event.is_set() and timer.isActive():
                 timer.stop()
                 viewer.close()
 
@@ -105,6 +105,7 @@ def show(stop: Stop) -> None:
             "filter the stack; close the window to end."
         )
         napari.run()
+        close_at_signal()  # napari itself ends its loop at Ctrl-C, and leaves the window open
         timer.stop()
     if stop.event.is_set():
         raise Interruption
