@@ -18,10 +18,7 @@ NOISES = {
 @pytest.mark.parametrize("shape", [(10, 150), (200,), (30, 30), (6, 14, 15)], ids=str)
 @pytest.mark.parametrize("name", list(NOISES))
 def test_noise_alone_is_smoothed(name, shape):
-    """Nine tenths of the variance are removed from images of some hundred voxels.
-
-    The risk of a filter that keeps what is steeper than its threshold rises at first.
-    """
+    """Nine tenths of the variance are removed from images of some hundred voxels."""
     image = NOISES[name](np.random.default_rng(0), shape)
     result = nd.suggest(image, nd.PeronaMalik())
     smooth = nd.diffuse(image, result.model, time=result.time)
