@@ -285,6 +285,9 @@ def main():
         case(scene)
         sys.stdout.write(f"{ndisplay} {case.__name__}\n")
         sys.stdout.flush()
+    if kind != "closing":
+        # At the end of Python, PyQt reads freed memory of layouts that Python owns, now and then.
+        os._exit(0)
 
 
 if __name__ == "__main__":
