@@ -4,6 +4,10 @@
 checkout with those in the folder OTHER. Every checkout has a process, and the two take turns. The
 columns are medians of the processor time [ns per voxel and step] of both, and the median of the
 ratios of a round. Processor time counts work that is done twice, also by other threads.
+
+``--schedules`` compares whole runs with the default scheme and tolerance, in one thread: the
+processor time [ns per voxel] and the error of both, as a share of the range of the image. The truth
+is Richardson's limit of 120 and 240 live supersteps in float64.
 """
 
 from __future__ import annotations
@@ -24,8 +28,41 @@ MODELS = {
     "mean curvature": "nd.MeanCurvature()",
     "edge-enhancing": "nd.EdgeEnhancing(kappa=10.0)",
 }
+#: Models of whole runs: a diffusivity at the voxels, and tensors.
+SCHEDULED = {
+    **{
+        name: f"nd.PeronaMalik(kappa=0.05, sigma=1.0, diffusivity='{name}')"
+        for name in ("rational", "charbonnier", "exponential", "tukey", "weickert")
+    },
+    "Rician": "nd.Rician(sigma_noise=0.1)",
+    "speckle reducing": "nd.SpeckleReducing(q0=0.1)",
+}
+TIMES = (2.5, 10.0, 50.0, 200.0)
 SHAPES = ((128, 128, 128), (64, 512, 512), (12, 2048, 2048))
 THREADS = (1, 8)
+#: Runs a case for every line of input, and prints its processor time per voxel and its error.
+SCHEDULE_WORKER = """
+import sys, time
+import numpy as np
+import napari_diffusion as nd
+shape, cases, RKL2 = (48, 192, 192), {}, nd.schemes.RKL2
+z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+image = 1 + 0.6 * (z**2 + y**2 + x**2 < 0.4) + 0.3 * (np.sin(8 * x) > 0)
+image += np.random.default_rng(5).normal(0, 0.1, shape)
+for line in sys.stdin:
+    model, duration, has_truth = eval(line)
+    start = time.process_time()
+    result = nd.diffuse(image.astype("f4"), model, time=duration, threads=1)
+    seconds = time.process_time() - start
+    if (model, duration) not in cases and has_truth:
+        coarse, fine = (
+            nd.diffuse(image, model, time=duration, scheme=RKL2(supersteps=n)) for n in (120, 240)
+        )
+        cases[model, duration] = fine + (fine - coarse) / 3
+    truth = cases.get((model, duration))
+    error = 0.0 if truth is None else np.sqrt(np.mean((result - truth) ** 2)) / np.ptp(image)
+    print(seconds / image.size * 1e9, error, flush=True)
+"""
 #: Runs a case for every line of input, and prints its processor time per voxel and step.
 WORKER = """
 import sys, time
@@ -48,22 +85,52 @@ for line in sys.stdin:
 class Checkout:
     """A process that filters with the sources of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, worker: str = WORKER) -> None:
         environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-        command = [sys.executable, "-c", WORKER]
+        command = [sys.executable, "-c", worker]
         self._process = subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True)
 
     def time(self, shape: tuple[int, ...], threads: int, model: str) -> float:
         """Processor time [ns per voxel and step]."""
+        (time,) = self.run(f"({shape}, {threads}, {model})")
+        return time
+
+    def run(self, case: str) -> list[float]:
+        """Run a case and return the numbers that the process prints."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"({shape}, {threads}, {model})\n")
+        self._process.stdin.write(case + "\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        return [float(number) for number in self._process.stdout.readline().split()]
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
+
+
+def compare_schedules(other: Path, rounds: int, only: str) -> None:
+    """Print a row for every model and diffusion time."""
+    checkouts = [Checkout(folder, SCHEDULE_WORKER) for folder in (other, OWN)]
+    print("| model | T | other | its error | own | own error | own / other |")
+    print("|---|---|---|---|---|---|---|")
+    for name, code in SCHEDULED.items():
+        if only not in name:
+            continue
+        for duration in TIMES:
+            for checkout in checkouts:  # compile the kernels, and compute the truth
+                checkout.run(f"({code}, {duration}, True)")
+            pairs = [
+                [checkout.run(f"({code}, {duration}, False)") for checkout in checkouts]
+                for _ in range(rounds)
+            ]
+            ratio = statistics.median(own[0] / other[0] for other, own in pairs)
+            cells = [f"{name} | {duration:g}"]
+            for column in zip(*pairs, strict=True):
+                time = statistics.median(time for time, _ in column)
+                cells.append(f"{time:.0f} | {column[0][1]:.1e}")
+            print("| " + " | ".join([*cells, f"{ratio:.2f}"]) + " |", flush=True)
+    for checkout in checkouts:
+        checkout.close()
 
 
 def main() -> None:
@@ -72,7 +139,11 @@ def main() -> None:
     parser.add_argument("other", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="part of the name of the models")
+    parser.add_argument("--schedules", action="store_true", help="compare whole runs")
     options = parser.parse_args()
+    if options.schedules:
+        compare_schedules(options.other, options.rounds, options.only)
+        return
     checkouts = [Checkout(folder) for folder in (options.other, OWN)]
     models = {name: code for name, code in MODELS.items() if options.only in name}
     for code in models.values():  # compile the kernels

@@ -83,13 +83,15 @@ def test_every_model_is_cut_with_every_scheme_that_runs_it():
     for model, domain in itertools.product(MODELS, DOMAINS):
         assert (model, "auto", True, domain) in cases
     assert sum(scheme == "exact" for _, scheme, _, _ in cases) == 4
-    assert {model.name for model, scheme, _, _ in cases if scheme == "midpoint"} == {
-        "linear", "edge-enhancing", "coherence-enhancing", "hybrid", "vessel-enhancing"
-    }  # fmt: skip
+    for scheme in ("midpoint", "extrapolated"):
+        assert {model.name for model, name, _, _ in cases if name == scheme} == {
+            "linear", "edge-enhancing", "coherence-enhancing", "hybrid", "vessel-enhancing",
+            "perona-malik", "rician", "speckle-reducing",
+        }  # fmt: skip
 
 
 def test_every_scheme_is_cut_inside_a_cycle_and_each_array_is_carried_somewhere():
-    # Otherwise the test above could pass without carrying tensors, or the start of a superstep.
+    # Otherwise the test above could pass without carrying what is stored, or a superstep's start.
     names = set()
     for model in MODELS:
         for scheme in schemes.names():
@@ -102,7 +104,7 @@ def test_every_scheme_is_cut_inside_a_cycle_and_each_array_is_carried_somewhere(
             for stage in range(1, plan.steps):
                 names |= set(carried(plan, stage))
             assert carried(plan, plan.steps) == ("u",)
-    assert names == {"u", "previous", "superstep_start", "tensors"}
+    assert names == {"u", "previous", "superstep_start", "stored"}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])

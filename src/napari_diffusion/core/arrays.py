@@ -23,6 +23,8 @@ Image = NDArray[Any]
 FloatArray = NDArray[np.floating]
 #: Values that diffuse, shape ``(C, *space)``: channels first, then the axes of space.
 Field = NDArray[np.floating]
+#: What is stored of an operator at every voxel; the last axes are those of space.
+Stored = NDArray[Any]
 #: One byte per voxel.
 Bytes = NDArray[np.uint8]
 #: One byte per voxel; bit ``i`` is set where the face to the next voxel along axis ``i`` is open.

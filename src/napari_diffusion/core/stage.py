@@ -24,17 +24,31 @@ class Stage(NamedTuple):
         Diffusion time at the end of the stage [length²]; None inside a superstep.
     start_weight
         Weight c of the field at the start of the superstep; non-zero only at its end.
-    reuse_tensor
-        Whether to keep the diffusion tensor of the previous stage, which costs more than a stage.
-        Otherwise it is recomputed.
+    reuse_operator
+        Whether to keep the stored operator, a tensor or a diffusivity at every voxel, which costs
+        more than a stage. Otherwise it is computed from the current field. If no stage of a
+        schedule reuses the operator, a scalar one is not stored.
     predictor_step
-        Length of an explicit step with the previous tensor [length²]. The new tensor is computed
-        from the field that this step predicts; with 0, from the current field.
+        Length of an explicit step with the stored operator [length²]. The new operator is computed
+        from the field that this step predicts.
+    extrapolation
+        Share of the change over the previous superstep by which the field is extrapolated. The new
+        operator is computed from the extrapolated field. Only at the start of a superstep.
+    from_start
+        Whether the stage begins at the start of the superstep. The stages before it only predict
+        the field from which the new operator is computed.
     """
 
     momentum: float
     step: float
     time: float | None
     start_weight: float = 0.0
-    reuse_tensor: bool = False
+    reuse_operator: bool = False
     predictor_step: float = 0.0
+    extrapolation: float = 0.0
+    from_start: bool = False
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether the stage reads the field at the start of a superstep."""
+        return bool(self.start_weight or self.extrapolation or self.from_start)

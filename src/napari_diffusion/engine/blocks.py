@@ -16,6 +16,7 @@ import numpy as np
 from napari_diffusion.core.arrays import Array, Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.stage import Stage
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.frame import FieldState, read_frame
 from napari_diffusion.engine.in_memory import masked_as_input, run
@@ -107,12 +108,21 @@ def carried(plan: Plan, stage: int) -> tuple[str, ...]:
     if stage < len(plan.stages):
         if plan.stages[stage].momentum:
             names.append("previous")
-        superstep_ends = (s.start_weight for s in plan.stages[stage:] if s.time is not None)
-        if stage and plan.stages[stage - 1].time is None and next(superstep_ends, 0.0):
+        if _reads_earlier_start(plan.stages, stage):
             names.append("superstep_start")
-        if plan.operator.keeps_tensors(plan.stages, stage):
-            names.append("tensors")
+        if plan.operator.keeps_stored(plan.stages, stage):
+            names.append("stored")
     return tuple(names)
+
+
+def _reads_earlier_start(stages: Sequence[Stage], stage: int) -> bool:
+    """Whether the stages from number ``stage`` on read a start of a superstep before the cut."""
+    for number in range(stage, len(stages)):
+        if not number or stages[number - 1].time is not None:  # a superstep begins
+            return number > 0 and stages[number].extrapolation != 0
+        if stages[number].start_weight or stages[number].from_start:
+            return True
+    return False
 
 
 def advance_in_blocks(
@@ -148,7 +158,7 @@ def advance_in_blocks(
             u,
             arrays.get("previous", u),
             arrays.get("superstep_start", u),
-            arrays.get("tensors"),
+            arrays.get("stored"),
         )
         *_, end = solver.advance(grid_of_box(grid, block.outer), start, last)
         time = end.time
@@ -167,7 +177,7 @@ def advance_in_blocks(
         u,
         after.get("previous", u),
         after.get("superstep_start", u),
-        after.get("tensors"),
+        after.get("stored"),
     )
 
 

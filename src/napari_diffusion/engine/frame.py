@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.base import Tensors
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import parameters
@@ -49,9 +48,9 @@ class FieldState:
     previous
         The field before the last stage, of which `Stage.momentum` takes a share.
     superstep_start
-        The field at the start of the superstep, of which `Stage.start_weight` takes a share.
-    tensors
-        Stored tensors; ``None`` for operators without any.
+        The field at the start of the superstep, see `Stage.needs_start`.
+    stored
+        What is stored of the operator; ``None`` if nothing is.
     is_owned
         Whether the fields may be overwritten.
     """
@@ -61,7 +60,7 @@ class FieldState:
     u: Field
     previous: Field
     superstep_start: Field
-    tensors: Tensors | None = None
+    stored: Stored | None = None
     is_owned: bool = True
 
 

@@ -57,7 +57,9 @@ class MemoryDemand:
         face_bytes = voxels * (problem.may_have_walls + 4 * (problem.recipe.nan == "mask"))
         fields = self._fields(field, whole * problem.dtype.itemsize)
         axes, strict = len(problem.space), problem.recipe.strict
-        fields += voxels * self.operator.stored_bytes(self.backend, axes, strict)
+        if self.operator.operators_made(self.stages):
+            itemsize = problem.working.itemsize
+            fields += voxels * self.operator.stored_bytes(self.backend, axes, strict, itemsize)
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
         total = image + region_bytes + max(fields + face_bytes + scratch, self._searching(field))

@@ -33,9 +33,6 @@ MAX_FEATURE_VOXELS = 1 << 23
 #: Fewest planes of a slab with features: two slabs share so many smoothed planes at their edge, and
 #: thinner slabs would compute those of two edges twice.
 MIN_FEATURE_PLANES = 4
-#: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
-#: docs/develop/decisions.md).
-STAGES_PER_TENSOR = 10
 #: Largest number of stages of a run; a longer diffusion time is probably in a wrong unit.
 MAX_STAGES = 100_000
 #: Rounding error of the time at the end of a schedule, as a share of it.
@@ -98,8 +95,13 @@ class Plan:
 
     @property
     def operators_made(self) -> int:
-        """Number of times that a frame computes its tensors, or other stored data."""
+        """Number of times that a frame computes a stored operator; 0 if it stores none."""
         return self.operator.operators_made(self.stages)
+
+    @property
+    def effort(self) -> float:
+        """Work of a frame per voxel, see `Operator.effort`."""
+        return self.operator.effort(self.stages)
 
     @property
     def steps(self) -> int:
@@ -169,11 +171,10 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
     max_step = operator.max_step(grid)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
-    scheme = schemes.choose_scheme(
-        recipe.scheme, operator, grid, recipe.strict, time, recipe.tolerance
-    )
+    tolerance = recipe.tolerance / operator.error_factor
+    scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
-    stages = _schedule(scheme, time, max_step, recipe.tolerance)
+    stages = _schedule(scheme, time, max_step, tolerance)
     height, chunk = _slab_sizes(problem, operator, backend, threads)
     return Plan(
         scheme=scheme,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from napari_diffusion.backends.base import Tensors
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.frame import FieldState
 from napari_diffusion.engine.planner import Plan
@@ -38,7 +37,7 @@ class Solver:
         self._weights = problem.weights.astype(problem.working)
         self._fields: list[Field] = []
         self._scratch = Scratch(plan.kernels.empty)
-        self._tensors: Tensors | None = None  # of the last frame
+        self._stored: Stored | None = None  # of the last frame
 
     def release_fields(self) -> None:
         """Forget the work fields; a field that is still in use lives on."""
@@ -63,33 +62,35 @@ class Solver:
         pool = [*self._fields, *_different(own)]
         context = self._context(grid, pool)
         stepper = plan.operator.stepper(context)
-        stepper.tensors = self._storage(grid) if state.tensors is None else state.tensors
-        keeps_start = any(stage.start_weight for stage in plan.stages)
+        stepper.stored = self._storage(grid) if state.stored is None else state.stored
+        keeps_start = any(stage.needs_start for stage in plan.stages)
         u, previous, start = state.u, state.previous, state.superstep_start
         for number in range(state.stage, last):
             stage = plan.stages[number]
+            is_free = previous is not u and previous is not start and _contains(pool, previous)
+            out = previous if is_free else self._spare_field(pool, u, start)
+            if not plan.scheme.is_direct:
+                stepper.prepare(stage, u, out, start, number == 0)
             begins = not number or plan.stages[number - 1].time is not None
             if begins and keeps_start and (number or state.is_owned):
-                start = self._spare_field(pool, u, previous)
+                start = self._spare_field(pool, u, previous, out)
                 start[...] = u
-            is_free = previous is not u and _contains(pool, previous)
-            out = previous if is_free else self._spare_field(pool, u, start)
             if stage.momentum and previous is not out:
                 out[...] = previous
             if plan.scheme.is_direct:
                 plan.scheme.solve(stage, u, out, context)
             else:
-                stepper.apply(stage, u, out, start, number == 0)
-            self._tensors = stepper.tensors
-            previous, u = u, out
-            yield FieldState(number + 1, stage.time, u, previous, start, stepper.tensors)
+                stepper.apply(stage, start if stage.from_start else u, out, start)
+            self._stored = stepper.stored
+            previous, u = start if stage.from_start else u, out
+            yield FieldState(number + 1, stage.time, u, previous, start, stepper.stored)
 
-    def _storage(self, grid: Grid) -> Tensors | None:
-        """Return the tensors of the last frame, which may be overwritten; saves an allocation."""
-        tensors = self._tensors
-        if tensors is None or tensors.shape[-len(grid.shape) :] != grid.shape:
+    def _storage(self, grid: Grid) -> Stored | None:
+        """Return what was stored for the last frame; overwriting it saves an allocation."""
+        stored = self._stored
+        if stored is None or stored.shape[-len(grid.shape) :] != grid.shape:
             return None
-        return tensors
+        return stored
 
     def _context(self, grid: Grid, pool: list[Field]) -> StageContext:
         return StageContext(
@@ -103,6 +104,7 @@ class Solver:
             chunk=self.plan.chunk,
             strict=self.plan.strict,
             new_field=partial(self._spare_field, pool),
+            stores_operator=self.plan.operators_made > 0,
         )
 
     def _spare_field(self, pool: list[Field], *used: Field) -> Field:

@@ -18,7 +18,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import evolve, run
-from napari_diffusion.engine.planner import STAGES_PER_TENSOR, Plan, make_plan
+from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation.noise.evidence import fine_axes
@@ -27,6 +27,8 @@ from napari_diffusion.estimation.risk import Probe, Sums, total
 from napari_diffusion.models import Model
 from napari_diffusion.schemes.intervals import TIME_RATIO, GeometricTimes
 
+#: Number of stages that take as long as the solution of a direct scheme.
+STAGES_PER_SOLUTION = 10
 #: Patches are filtered one after the other in one thread. Their stages are so short that threads,
 #: which wait for the lock of the interpreter, take up to 1.8 times as long, see decisions.
 _ONE = Execution(threads=1)
@@ -111,8 +113,7 @@ class RiskCurve:
         """
         problems = [self._problem(field, number, model, time) for field, number in self._fields]
         plan = make_plan(problems[0], _ONE)
-        stages = len(plan.stages) + STAGES_PER_TENSOR * plan.operators_made
-        self.effort += stages * self._voxels
+        self.effort += plan.effort * self._voxels
         return self._sums([run(problem, _ONE, cancel=self.cancel) for problem in problems])
 
     def parts(
@@ -134,7 +135,7 @@ class RiskCurve:
                 recipes = [replace(problem.recipe, time=time) for problem in problems]
                 pairs = zip(problems, recipes, strict=True)
                 timed = [replace(problem, recipe=recipe) for problem, recipe in pairs]
-                self.effort += STAGES_PER_TENSOR * self._voxels
+                self.effort += STAGES_PER_SOLUTION * self._voxels
                 yield time, self._sums([run(each, _ONE, cancel=self.cancel) for each in timed])
             return
         timed = [
@@ -207,15 +208,11 @@ def _middle(shape: Sequence[int], share: float) -> tuple[slice, ...]:
 
 
 def _efforts(plan: Plan) -> list[float]:
-    """Number of stages to each of the times of a run, from the time before.
-
-    Computing the tensors counts as several stages.
-    """
+    """Return the effort of the stages to each of the times of a run, from the time before."""
     efforts, first = [], 0
     for number, stage in enumerate(plan.stages, 1):
         if stage.time is not None:
             stages = plan.stages[first:number]
-            tensors = plan.operator.operators_made(stages)
-            efforts.append(len(stages) + STAGES_PER_TENSOR * float(tensors))
+            efforts.append(plan.operator.effort(stages))
             first = number
     return efforts

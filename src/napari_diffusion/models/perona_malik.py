@@ -73,4 +73,5 @@ class PeronaMalik(Model):
         g = Diffusivity(self.diffusivity, self.kappa, self.kappa_map)
         if self.sigma == 0:
             return FaceDiffusivity(g)
-        return VoxelDiffusivity(f.apply(g, f.grad2(self.sigma)))
+        values = f.apply(g, f.grad2(self.sigma))
+        return VoxelDiffusivity(values, error_factor=g.error_factor)

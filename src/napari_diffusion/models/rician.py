@@ -83,7 +83,7 @@ class Rician(Model):
         c = f.average(np.square(q, out=q))
         np.divide(1, np.maximum(c, 1, out=c), out=c)
         c *= expected > 0
-        return VoxelDiffusivity(c)
+        return VoxelDiffusivity(c, error_factor=20.0)  # measured; c has a kink where it is 1
 
     def _bounded_noise(self, dtype: np.dtype[np.floating]) -> float:
         """Return s, bounded so that its square is finite; it is then far above all magnitudes."""

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.base import Backend, Tensors
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.backends.base import Backend
+from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.features import Features, SmoothedPlanes
@@ -70,6 +70,8 @@ class StageContext:
         Whether the extremum principle is guaranteed.
     new_field
         Returns a work field that is none of the given ones; its contents are arbitrary.
+    stores_operator
+        Whether a stage of the run reuses the operator of an earlier one.
     """
 
     build: Callable[[Features], Operator]
@@ -82,6 +84,7 @@ class StageContext:
     chunk: int
     strict: bool
     new_field: Callable[..., Field]
+    stores_operator: bool
 
     def features(
         self,
@@ -157,18 +160,52 @@ class Stepper(ABC):
     ----------
     context
         What the stages of the frame share.
-    tensors
-        Stored tensors that live between two stages; ``None`` for operators without any.
+    stored
+        What is stored of the operator between two stages; ``None`` if nothing is.
     """
 
-    tensors: Tensors | None = None
+    stored: Stored | None = None
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
 
+    def prepare(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
+    ) -> None:
+        """Compute what is stored of the operator, before a stage that does not reuse it.
+
+        Parameters
+        ----------
+        stage
+            The stage.
+        u
+            Field before the stage.
+        out
+            Field that a predicted or extrapolated state may overwrite.
+        superstep_start
+            Field at the start of the superstep to which the previous stage belongs.
+        is_first
+            Whether this is the first stage of the frame.
+        """
+        if stage.reuse_operator or not self.context.stores_operator:
+            return
+        if stage.extrapolation:
+            self._extrapolate(u, superstep_start, stage.extrapolation, out)
+            self.store(out)
+            return
+        if is_first or not stage.predictor_step:
+            self.store(u)
+        if stage.predictor_step:
+            self.apply(Stage(0.0, stage.predictor_step, None), u, out, u, quiet=True)
+            self.store(out)
+
+    def store(self, u: Field) -> None:
+        """Compute and store the operator of the field ``u``."""
+        raise NotImplementedError
+
     @abstractmethod
     def apply(
-        self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
         """Compute one stage of the field ``u`` into ``out``.
 
@@ -182,9 +219,18 @@ class Stepper(ABC):
             Field after the stage. With momentum, it holds the field of the previous stage before.
         superstep_start
             Field at the start of the superstep, of which `Stage.start_weight` mixes in a share.
-        is_first
-            Whether this is the first stage of the frame.
+        quiet
+            Whether the progress of the stage is not reported.
         """
+
+    def _extrapolate(self, u: Field, earlier: Field, share: float, out: Field) -> None:
+        r"""Write :math:`u + c\,(u - u_0)` to ``out``, with a share c and the ``earlier`` u_0."""
+
+        def work(lo: int, hi: int) -> None:
+            out[:, lo:hi] = u[:, lo:hi]
+            self.mix_in_start(out, earlier, -share, lo, hi)
+
+        self.context.run_on_slabs(work, u, quiet=True)
 
     def mix_in_start(
         self, out: Field, superstep_start: Field, share: float, lo: int, hi: int
@@ -212,6 +258,9 @@ class Operator(ABC):
     maximum
         Upper bound of the weight of a neighbour, multiplied by h². In divergence form it is the
         upper bound of g.
+    error_factor
+        Error of a second-order scheme, relative to that of a smooth diffusivity with the same
+        steps. The number of steps follows from it.
     is_linear
         Whether A does not depend on u; the solution is then known.
     has_tensor
@@ -223,14 +272,18 @@ class Operator(ABC):
     has_voxel_conductance
         Whether the flux at a face is the mean of `conductance` of its two voxels times the
         gradient, so that a scheme can solve the equation from `conductance` alone.
+    is_storable
+        Whether the operator can be stored, and reused by later stages (`Stage.reuse_operator`).
     """
 
     maximum: float
+    error_factor: float = 1.0
     is_linear: ClassVar[bool] = False
     has_tensor: ClassVar[bool] = False
     converges: ClassVar[bool] = False
     compares_gradients: ClassVar[bool] = False
     has_voxel_conductance: ClassVar[bool] = False
+    is_storable: ClassVar[bool] = False
 
     @property
     def is_chunked(self) -> bool:
@@ -283,19 +336,41 @@ class Operator(ABC):
         strict
             Whether the extremum principle is guaranteed.
         """
-        return [len(stages) * (reach + 1) for reach in feature_reach]
+        if not self.is_storable:
+            return [len(stages) * (reach + 1) for reach in feature_reach]
+        predictions = sum(stage.predictor_step > 0 for stage in stages)
+        made = operators_made(stages, is_start)
+        steps = (len(stages) + predictions) * self.stencil_reach(strict)
+        return [made * reach + steps for reach in feature_reach]
+
+    def stencil_reach(self, strict: bool) -> int:
+        """Return the reach of a stage with a stored operator [voxel]."""
+        return 1
 
     def operators_made(self, stages: Sequence[Stage]) -> int:
         """Return how often a run makes what it stores of the operator: 0 if nothing is stored."""
         return 0
 
-    def keeps_tensors(self, stages: Sequence[Stage], stage: int) -> bool:
-        """Whether the stage of this number needs tensors that were made before it."""
-        return False
+    def keeps_stored(self, stages: Sequence[Stage], stage: int) -> bool:
+        """Whether the stage of this number needs what was stored before it."""
+        if not stage or not self.operators_made(stages):
+            return False
+        return stages[stage].reuse_operator or bool(stages[stage].predictor_step)
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool) -> int:
-        """Return the memory per voxel of what is stored of the operator [bytes]."""
+    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
+        """Return the memory per voxel of what is stored of the operator [bytes].
+
+        It is used by runs with `operators_made` above 0. ``itemsize`` is the size of a value of a
+        field [bytes].
+        """
         return 0
+
+    def effort(self, stages: Sequence[Stage]) -> float:
+        """Return the work of these stages, in units of a stage that reuses nothing.
+
+        It is in proportion to the processor time.
+        """
+        return float(len(stages))
 
     def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
         """Return the planes of scratch of one thread.
@@ -334,6 +409,15 @@ class Operator(ABC):
             The diffusivities along all eigenvectors.
         """
         raise NotImplementedError
+
+
+def operators_made(stages: Sequence[Stage], is_start: bool = True) -> int:
+    """Return how often stages make a stored operator; ``is_start`` if they are the first of a run.
+
+    A first stage with a predictor step makes it twice: of the input and of the predicted state.
+    """
+    first_predictor = is_start and any(stage.predictor_step for stage in stages[:1])
+    return sum(not stage.reuse_operator for stage in stages) + first_predictor
 
 
 def checked(operator: Any, shape: tuple[int, ...], method: str) -> Operator:

@@ -21,6 +21,11 @@ CODES = {
     "weickert": 4,
     "charbonnier": 5,
 }
+#: Error of a second-order scheme with the same steps, relative to the rational diffusivity
+#: (measured, docs/develop/decisions.md). It is large where g falls to zero.
+ERROR_FACTORS = {"charbonnier": 1.5, "exponential": 4.0, "tukey": 12.0, "weickert": 16.0}
+#: That of a function of the user, which is unknown.
+ERROR_FACTOR_OF_FUNCTION = 12.0
 
 
 def quotient(
@@ -79,6 +84,13 @@ class Diffusivity:
     def has_map(self) -> bool:
         """Whether the threshold differs from ``kappa`` at some place."""
         return differs(self.kappa_map)
+
+    @property
+    def error_factor(self) -> float:
+        """Error of a second-order scheme, see `Operator`."""
+        if not isinstance(self.name, str):
+            return ERROR_FACTOR_OF_FUNCTION
+        return ERROR_FACTORS.get(self.name, 1.0)
 
     @property
     def code(self) -> int | DiffusivityFunction:

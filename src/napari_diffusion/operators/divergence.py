@@ -5,14 +5,23 @@ r"""Operators with a scalar diffusivity g in divergence form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.backends.base import Backend
+from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.base import StageContext, Stepper, operators_made
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.frozen import FrozenStepper
 from napari_diffusion.operators.scalar import ChunkStep, ScalarOperator, ValuedOperator
+
+#: Number of stages that take as long as computing the diffusivity once, with a Gaussian of one
+#: voxel before (measured: 3.4, docs/develop/decisions.md).
+STAGES_PER_DIFFUSIVITY = 3.4
 
 
 @dataclass(frozen=True)
@@ -61,17 +70,38 @@ class VoxelDiffusivity(ValuedOperator):
     ----------
     values
         Diffusivity at the voxels, between 0 and ``maximum``.
+    error_factor
+        Error of a second-order scheme, see `Operator`.
     """
 
     converges = True
     has_voxel_conductance = True
+    is_storable = True
     diffusivity = Diffusivity()
     values: NDArray[np.floating]
     maximum: float = 1.0
+    error_factor: float = 4.0
 
     def apply(self, step: ChunkStep) -> None:
         """Compute one stage with the mean of both voxels at each face."""
         step.with_diffusivity(self.diffusivity)
+
+    def stepper(self, context: StageContext) -> Stepper:
+        """Return the stepper that stores the values, if stages reuse them."""
+        return FrozenStepper(context, True) if context.stores_operator else super().stepper(context)
+
+    def operators_made(self, stages: Sequence[Stage]) -> int:
+        """Return how often the values are computed, or 0 if no stage reuses them."""
+        return operators_made(stages) * any(stage.reuse_operator for stage in stages)
+
+    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
+        """Return the memory per voxel of the values."""
+        return itemsize
+
+    def effort(self, stages: Sequence[Stage]) -> float:
+        """Return the work of these stages, in units of a stage with new values."""
+        work = len(stages) + STAGES_PER_DIFFUSIVITY * operators_made(stages)
+        return work / (1 + STAGES_PER_DIFFUSIVITY)
 
     def conductance(self, features: Features) -> NDArray[np.floating]:
         """Return the values."""

@@ -172,7 +172,7 @@ class ValuedOperator(ScalarOperator):
         return features + 2 * (layout.chunk + 2) + 4 + edges
 
 
-class _Carry(threading.local):
+class Carry(threading.local):
     """What a thread keeps of the last chunk of a stage, for the chunk that follows it.
 
     Attributes
@@ -189,7 +189,7 @@ class _Carry(threading.local):
 
 
 @dataclass(frozen=True, slots=True)
-class _Edge:
+class Edge:
     """What the two slabs beside an edge share.
 
     Attributes
@@ -222,23 +222,23 @@ class ScalarStepper(Stepper):
         self._has_values = has_values
 
     def apply(
-        self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
         """Compute one stage."""
-        edges, carry = self._edges(u), _Carry()
+        edges, carry = self.edges(u), Carry()
 
         def work(lo: int, hi: int) -> None:
             self._run(stage, u, out, edges, carry, lo, hi)
             self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
 
-        self.context.run_on_slabs(work, u)
+        self.context.run_on_slabs(work, u, quiet)
 
-    def _edges(self, u: Field) -> dict[int, _Edge]:
+    def edges(self, u: Field) -> dict[int, Edge]:
         """Compute what slabs share, by the number of the plane after an edge.
 
         It is empty for an operator that smooths nothing: the other planes cost little.
         """
-        context, edges = self.context, dict[int, _Edge]()
+        context, edges = self.context, dict[int, Edge]()
         starts = range(context.height, u.shape[1], context.height)
         if not self._has_values or not starts:
             return edges
@@ -249,7 +249,7 @@ class ScalarStepper(Stepper):
                 operator: Any = context.build(features)
                 smoothed = features.smoothed()
                 if smoothed is not None:
-                    edges[start] = _Edge(operator.values.copy(), smoothed)
+                    edges[start] = Edge(operator.values.copy(), smoothed)
 
         work(0, 1)
         if edges:
@@ -261,8 +261,8 @@ class ScalarStepper(Stepper):
         stage: Stage,
         u: Field,
         out: Field,
-        edges: dict[int, _Edge],
-        carry: _Carry,
+        edges: dict[int, Edge],
+        carry: Carry,
         lo: int,
         hi: int,
     ) -> None:
@@ -275,9 +275,7 @@ class ScalarStepper(Stepper):
         first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
         new = first if carry.values is None else min(lo + 1, u.shape[1])
         end = last if after is None else max(new, hi - 1)
-        slab_end = -(-hi // context.height) * context.height
-        near = (before, edges.get(slab_end))
-        known = [edge.smoothed for edge in near if edge is not None]
+        known = self.known(edges, lo, hi)
         carry.features = context.features(u, new, end, carry.features, known)
         operator: Any = context.build(carry.features)
         if operator.has_values:
@@ -304,6 +302,12 @@ class ScalarStepper(Stepper):
                 weights=context.weights,
             )
         )
+
+    def known(self, edges: dict[int, Edge], lo: int, hi: int) -> list[SmoothedPlanes]:
+        """Return the smoothed planes at the edges of the slab to which planes ``lo:hi`` belong."""
+        slab_end = -(-hi // self.context.height) * self.context.height
+        near = (edges.get(lo), edges.get(slab_end))
+        return [edge.smoothed for edge in near if edge is not None]
 
     def _joined(
         self,

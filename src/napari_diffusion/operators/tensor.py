@@ -20,7 +20,13 @@ from napari_diffusion.backends.reference.tensor import MIN_EIGENVALUE_GAP, symme
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator, SlabLayout, StageContext, Stepper
+from napari_diffusion.operators.base import (
+    Operator,
+    SlabLayout,
+    StageContext,
+    Stepper,
+    operators_made,
+)
 from napari_diffusion.operators.features import Features
 
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
@@ -30,6 +36,9 @@ LARGEST_GRADIENT = {4: 2.0**60, 8: 2.0**240}
 MIN_SQUARES, SMALLEST_SQUARE = (3e-3, 1e-4), 1e-37
 #: Largest square of `resolved` in float32, and in float64. Sums with eigenvalues are finite.
 LARGEST_SQUARES = 1e38, 1e300
+#: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
+#: docs/develop/decisions.md).
+STAGES_PER_TENSOR = 10
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
 #: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
@@ -93,6 +102,7 @@ class DiffusionTensor(Operator):
     """
 
     has_tensor = True
+    is_storable = True
     matrix: NDArray[np.floating]
     spectrum: Callable[..., Sequence[NDArray[np.floating]]]
     maxima: tuple[float, ...] = (1.0,)
@@ -153,33 +163,19 @@ class DiffusionTensor(Operator):
         """Return the kernels of both stencils."""
         return ("compose", "incident", "selling_step") if strict else ("compose", "tensor_step")
 
-    def reach_of(
-        self, stages: Sequence[Stage], is_start: bool, feature_reach: Sequence[int], strict: bool
-    ) -> list[int]:
-        """Return the reach of some consecutive stages together, per axis [voxel]."""
-        predictions = sum(stage.predictor_step > 0 for stage in stages)
-        tensors = self._tensors_made(stages, is_start)
-        stencil = SELLING_REACH if strict else 1
-        return [tensors * r + (len(stages) + predictions) * stencil for r in feature_reach]
+    def stencil_reach(self, strict: bool) -> int:
+        """Return the reach of a stage with given tensors [voxel]."""
+        return SELLING_REACH if strict else 1
 
     def operators_made(self, stages: Sequence[Stage]) -> int:
         """Return how often the tensors of a frame are computed."""
-        return self._tensors_made(stages, is_start=True)
+        return operators_made(stages)
 
-    def _tensors_made(self, stages: Sequence[Stage], is_start: bool) -> int:
-        """Return the number of tensors that these stages compute.
+    def effort(self, stages: Sequence[Stage]) -> float:
+        """Return the work of these stages, in units of a stage with given tensors."""
+        return len(stages) + STAGES_PER_TENSOR * float(operators_made(stages))
 
-        A first stage with a predictor step computes them twice: for the input and at the predicted
-        state.
-        """
-        first_predictor = is_start and any(stage.predictor_step for stage in stages[:1])
-        return sum(not stage.reuse_tensor for stage in stages) + first_predictor
-
-    def keeps_tensors(self, stages: Sequence[Stage], stage: int) -> bool:
-        """Whether the stage of this number needs tensors that were made before it."""
-        return stage > 0 and (stages[stage].reuse_tensor or bool(stages[stage].predictor_step))
-
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool) -> int:
+    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
         """Return the memory per voxel of the tensors, and of the weights of a strict run."""
         return backend.tensor_bytes(axes) + strict
 
@@ -220,31 +216,12 @@ class TensorStepper(Stepper):
         super().__init__(context)
         self._maximum = maximum
 
-    def apply(
-        self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
-    ) -> None:
-        """Compute one stage."""
-        if not stage.reuse_tensor:
-            self._update_tensors(u, out, stage.predictor_step, is_first)
-        self._step(u, out, superstep_start, stage)
-
-    def _update_tensors(self, u: Field, out: Field, predictor_step: float, is_first: bool) -> None:
-        """Recompute the tensors from ``u``, or from the state that an explicit step predicts.
-
-        The predicted state is written to ``out``, which the stage overwrites afterwards.
-        """
-        if is_first or not predictor_step:
-            self._build_tensors(u)
-        if predictor_step:
-            self._step(u, out, u, Stage(0.0, predictor_step, None), quiet=True)
-            self._build_tensors(out)
-
-    def _build_tensors(self, u: Field) -> None:
+    def store(self, u: Field) -> None:
         """Compute and store the diffusion tensor of ``u`` at every voxel."""
         context, grid = self.context, self.context.grid
-        if self.tensors is None:
-            self.tensors = context.backend.tensors(grid.shape)
-        tensors = self.tensors
+        if self.stored is None:
+            self.stored = context.backend.tensors(grid.shape)
+        tensors = self.stored
         # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
         batch = max(1, round(EIGENVALUE_VOXELS / math.prod(grid.shape[1:])))
 
@@ -262,12 +239,13 @@ class TensorStepper(Stepper):
 
         context.run_on_slabs(work, u, quiet=True)
 
-    def _step(
-        self, u: Field, out: Field, superstep_start: Field, stage: Stage, quiet: bool = False
+    def apply(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
+        """Compute one stage with the stored tensors."""
         context, grid = self.context, self.context.grid
-        assert self.tensors is not None
-        tensors, scale = self.tensors, stage.step * self._maximum
+        assert self.stored is not None
+        tensors, scale = self.stored, stage.step * self._maximum
         if context.strict:
             self._selling_step(u, out, scale)
             return
@@ -283,8 +261,8 @@ class TensorStepper(Stepper):
     def _selling_step(self, u: Field, out: Field, scale: float) -> None:
         """One explicit step on Selling's stencil, whose weights are non-negative."""
         context, grid = self.context, self.context.grid
-        assert self.tensors is not None
-        tensors, spacing, faces = self.tensors, grid.spacing, grid.open_faces
+        assert self.stored is not None
+        tensors, spacing, faces = self.stored, grid.spacing, grid.open_faces
         weight_sums = np.empty(grid.shape, np.uint8)
 
         def add_weights(lo: int, hi: int) -> None:

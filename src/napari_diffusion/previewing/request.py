@@ -18,7 +18,7 @@ from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.in_memory import run
-from napari_diffusion.engine.planner import STAGES_PER_TENSOR, Plan, make_plan
+from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, is_one_region, make_problem
 from napari_diffusion.models import Model
 from napari_diffusion.operators.smoothing import MAX_SIGMA_VOXELS, gaussian_taps
@@ -84,12 +84,9 @@ class PreviewRequest:
 
     @property
     def work(self) -> float:
-        """Voxels times stages, in proportion to the time that the preview takes.
-
-        Computing the tensors counts as several stages.
-        """
+        """Voxels times effort of the stages, in proportion to the time that the preview takes."""
         size = math.prod(part.stop - part.start for part in self.block.outer)
-        return float(size) * (self.plan.steps + STAGES_PER_TENSOR * self.plan.operators_made)
+        return float(size) * self.plan.effort
 
     def run(
         self,

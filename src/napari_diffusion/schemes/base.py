@@ -144,7 +144,7 @@ class Scheme:
 
     def field_count(self, stages: Sequence[Stage], is_copied: bool, has_walls: bool) -> int:
         """Return the number of fields in memory, besides an input that is not copied."""
-        keeps_start = any(stage.start_weight for stage in stages)
+        keeps_start = any(stage.needs_start for stage in stages)
         return min(len(stages) + is_copied, 2) + keeps_start
 
     def fields_at_end(self, is_copied: bool, has_walls: bool) -> int:

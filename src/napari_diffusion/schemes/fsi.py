@@ -51,7 +51,7 @@ class FSI(Scheme):
         for cycle in range(count):
             for k, alpha in enumerate(alphas):
                 end = end_of_step(time, cycle + 1, count) if k == n - 1 else None
-                yield Stage(alpha - 1 if k else 0.0, alpha * tau, end, reuse_tensor=k > 0)
+                yield Stage(alpha - 1 if k else 0.0, alpha * tau, end, reuse_operator=k > 0)
 
     def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
         """Return the number of stages of all cycles."""

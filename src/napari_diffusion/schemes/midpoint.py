@@ -16,8 +16,10 @@ derivative at zero is exact:
    w_k \propto (2 - \delta_{k0})\,I_k(s), \qquad \sum_k k^2 w_k = h/\tau
 
 It is evaluated as a product over its pairs of complex roots, with two stages per pair. This needs
-two alternating fields only. If the roots are ordered by their real parts, no partial product
-exceeds one (`tests/schemes/test_schemes.py`); in the opposite order they reach 1e33.
+two alternating fields only. The order of the factors decides how rounding errors grow: an error is
+multiplied by all factors that follow. Ordered by their real parts, the factors of 100 stable steps
+multiply it by 1e13. In the order of `_ordered` it is multiplied by less than 100. A longer cycle is
+a product of several exponentials.
 
 Sources: Magnus 1954 and Hochbruck & Ostermann 2010 (doi:10.1017/S0962492910000048) for the
 midpoint rule.
@@ -25,6 +27,7 @@ midpoint rule.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,15 +42,14 @@ from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.smoothing import gaussian_taps
-from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step
+from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
 from napari_diffusion.schemes.explicit import Explicit
 
 #: Largest predictor step c in the first cycle [stable steps]. A larger one would amplify the noise
 #: of the image more than the tensor smooths it.
 MAX_FIRST_PREDICTOR = 2.0
-#: Largest number of stages of a cycle. The computation of their roots, which nothing interrupts,
-#: takes a time of the third power: seconds. The default number of cycles stays below.
-MAX_DEGREE = 700
+#: Longest exponential [stable steps]: rounding errors grow by less than a factor of 100 in it.
+LONGEST_EXPONENTIAL = 100.0
 
 
 @dataclass(frozen=True)
@@ -71,49 +73,34 @@ class Midpoint(Scheme):
     )
 
     def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
-        """Return why the scheme does not fit: it is for tensor models only."""
-        if operator.has_tensor or operator.is_linear:
+        """Return why the scheme does not fit: the operator must be storable."""
+        if operator.is_storable or operator.is_linear:
             return None
-        return "it is for models with a diffusion tensor, which it computes once per cycle"
+        return "it is for models with a tensor or a diffusivity at the voxels, one per cycle"
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
         """Yield `cycles` times the stages of the exponential, truncated at ``tolerance``."""
         if time == 0:
             return
-        self.stage_count(time, max_step, tolerance)  # refuses a cycle that is too long
         count = self.cycles or cycles_for(time, max_step, tolerance)
-        h, s = time / count, _stable_steps(time, count, max_step)
+        h = time / count
         exponential = [
-            Stage(m, tau * h / s, None, reuse_tensor=True)
-            for m, tau in _exponential(s, _tail(tolerance))
+            stage._replace(reuse_operator=True)
+            for stage in exponential_stages(h, max_step, tolerance)
         ]
         for k in range(count):
             predictor_step = h / 2 if k else min(h / 2, MAX_FIRST_PREDICTOR * max_step)
             cycle = list(exponential)
-            cycle[0] = cycle[0]._replace(reuse_tensor=False, predictor_step=predictor_step)
+            cycle[0] = cycle[0]._replace(reuse_operator=False, predictor_step=predictor_step)
             cycle[-1] = cycle[-1]._replace(time=end_of_step(time, k + 1, count))
             yield from cycle
 
     def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
-        """Return the number of stages of all cycles.
-
-        Raises
-        ------
-        ValueError
-            If a cycle has more than `MAX_DEGREE` stages.
-        """
+        """Return the number of stages of all cycles."""
         if time == 0:
             return 0
         count = self.cycles or cycles_for(time, max_step, tolerance)
-        s = _stable_steps(time, count, max_step)
-        # A Gaussian of more taps than stages are allowed need not be computed.
-        degree = _degree(min(s, MAX_DEGREE**2), _tail(tolerance))
-        if degree > MAX_DEGREE:
-            raise ValueError(
-                f"Midpoint: a cycle of {s:.3g} stable steps would have more than {MAX_DEGREE} "
-                f"stages; use more cycles than {count}."
-            )
-        return count * degree
+        return count * exponential_degree(time / count, max_step, tolerance)
 
     def with_steps(self, time: float, count: int) -> Midpoint:
         """Return the scheme with ``count`` cycles."""
@@ -132,9 +119,26 @@ def cycles_for(time: float, step: float, tolerance: float) -> int:
     return max(2, round(min(0.85 * math.sqrt(time / step * 1e-3 / tolerance), MAX_COUNT)))
 
 
-def _stable_steps(time: float, count: int, max_step: float) -> float:
-    """Return the length of a cycle in stable steps, which are infinite if no axis diffuses."""
-    return max(time / count / max_step, 1e-9)
+def exponential_stages(h: float, max_step: float, tolerance: float) -> list[Stage]:
+    """Return the stages of the exponential of length h [length²], truncated at ``tolerance``."""
+    parts, s, tail = _parts(h, max_step, tolerance)
+    return parts * [Stage(m, tau * h / parts / s, None) for m, tau in _exponential(s, tail)]
+
+
+def exponential_degree(h: float, max_step: float, tolerance: float) -> int:
+    """Return the number of `exponential_stages`."""
+    parts, s, tail = _parts(h, max_step, tolerance)
+    return parts * _degree(s, tail)
+
+
+def _parts(h: float, max_step: float, tolerance: float) -> tuple[int, float, float]:
+    """Return the number of equal exponentials of a product, their length and truncated share.
+
+    The length is in stable steps, which are infinite if no axis diffuses.
+    """
+    s = min(max(h / max_step, 1e-9), MAX_COUNT)
+    parts = max(1, whole_number(s / LONGEST_EXPONENTIAL))
+    return parts, s / parts, _tail(tolerance / parts)
 
 
 def _tail(tolerance: float) -> float:
@@ -159,16 +163,43 @@ def _exponential(s: float, tail: float) -> tuple[tuple[float, float], ...]:
         w = _series(x, n)
         correction = s / float(np.arange(n + 1) ** 2 @ w)
         x *= correction
-    stages: list[tuple[float, float]] = []
-    for root in np.sort(chebyshev.chebroots(w)):  # the roots that damp the finest modes first
+    factors: list[tuple[tuple[float, float], ...]] = []
+    for root in np.sort(chebyshev.chebroots(w)):
         distance = 1 - complex(root)
         if distance.imag == 0:
-            stages.append((0.0, 1 / distance.real))
+            factors.append(((0.0, 1 / distance.real),))
         elif distance.imag > 0:
             # The two stages of a pair give 1 + 2 Re(d) z / |d|^2 + z^2 / |d|^2 with d = 1 - root.
             tau = 1 / abs(distance)
-            stages += [(0.0, tau), (2 * distance.real * tau - 2, tau)]
-    return tuple(stages)
+            factors.append(((0.0, tau), (2 * distance.real * tau - 2, tau)))
+    return tuple(itertools.chain.from_iterable(_ordered(factors)))
+
+
+def _ordered(
+    factors: list[tuple[tuple[float, float], ...]],
+) -> list[tuple[tuple[float, float], ...]]:
+    """Return the factors of a product in an order in which no product of neighbours is large.
+
+    Each factor is the one with which the product up to it, and the product of those that remain,
+    have the smallest maximum over the modes -2 <= z <= 0.
+    """
+    z = np.cos(np.linspace(0, np.pi, 16 * len(factors) + 1)) - 1
+    values = []
+    for stages in factors:
+        previous = u = np.ones_like(z)
+        for momentum, tau in stages:
+            previous, u = u, u + momentum * (u - previous) + tau * z * u
+        values.append(np.log(np.maximum(np.abs(u), 1e-300)))
+    logarithms = np.array(values)
+    after, before = logarithms.sum(0), np.zeros_like(z)
+    rest, order = list(range(len(factors))), []
+    while rest:
+        own = logarithms[rest]
+        largest = np.maximum((before + own).max(1), (after - own).max(1))
+        chosen = rest.pop(int(largest.argmin()))
+        before, after = before + logarithms[chosen], after - logarithms[chosen]
+        order.append(factors[chosen])
+    return order
 
 
 def _series(x: float, degree: int) -> NDArray[np.float64]:

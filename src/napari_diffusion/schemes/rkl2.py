@@ -68,12 +68,10 @@ class RKL2(Scheme):
         if time == 0:
             return
         count, s = self._supersteps_and_stages(time, max_step, tolerance)
-        h = time / count
-        w, b = 4 / (s * s + s - 2), (s * s + s - 2) / (2 * (s * s + s))
-        *stages, last = [Stage((j - 1) / j, (2 * j - 1) / j * w * h, None) for j in range(1, s + 1)]
+        *stages, last = superstep(time / count, s)
         for k in range(count):
             yield from stages
-            yield last._replace(time=end_of_step(time, k + 1, count), start_weight=1 - b)
+            yield last._replace(time=end_of_step(time, k + 1, count))
 
     def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
         """Return the number of stages of all supersteps."""
@@ -84,13 +82,7 @@ class RKL2(Scheme):
     ) -> tuple[int, int]:
         """Return the number of supersteps, and the smallest stable odd number of stages of each."""
         count = self.supersteps or max(4, whole_number(12 * math.sqrt(1e-3 / tolerance)))
-        h = time / count
-        # The root of s² + s - 2 = 4 h / (SAFETY_FACTOR max_step) is approached from below.
-        root = math.sqrt(4 * min(h / (SAFETY_FACTOR * max_step), MAX_COUNT) + 2.25) - 0.5
-        s = max(3, 2 * int(root / 2) - 3)
-        while SAFETY_FACTOR * (s * s + s - 2) / 4 * max_step < h and s < root + 2:
-            s += 2
-        return count, s
+        return count, superstep_degree(time / count, max_step)
 
     def with_steps(self, time: float, count: int) -> RKL2:
         """Return the scheme with ``count`` supersteps."""
@@ -99,3 +91,26 @@ class RKL2(Scheme):
     def for_interval(self, time: float, max_step: float) -> Scheme:
         """Return one superstep, or explicit steps for a short interval."""
         return RKL2(supersteps=1) if time > MIN_SUPERSTEP * max_step else Explicit()
+
+
+def superstep_degree(h: float, max_step: float) -> int:
+    """Return the smallest stable odd number of stages of a superstep of length h."""
+    # The root of s² + s - 2 = 4 h / (SAFETY_FACTOR max_step) is approached from below.
+    root = math.sqrt(4 * min(h / (SAFETY_FACTOR * max_step), MAX_COUNT) + 2.25) - 0.5
+    s = max(3, 2 * int(root / 2) - 3)
+    while SAFETY_FACTOR * (s * s + s - 2) / 4 * max_step < h and s < root + 2:
+        s += 2
+    return s
+
+
+def superstep(h: float, degree: int) -> list[Stage]:
+    """Return the stages of one superstep of length h."""
+    w = 4 / (degree * degree + degree - 2)
+    *stages, last = legendre_stages(w * h, degree)
+    b = (degree * degree + degree - 2) / (2 * (degree * degree + degree))
+    return [*stages, last._replace(start_weight=1 - b)]
+
+
+def legendre_stages(step: float, degree: int) -> list[Stage]:
+    """Return the stages of the Legendre recursion; ``step`` is that of the first one [length²]."""
+    return [Stage((j - 1) / j, (2 * j - 1) / j * step, None) for j in range(1, degree + 1)]

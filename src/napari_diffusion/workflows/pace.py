@@ -1,9 +1,9 @@
 """How long a run will take, from the pace of the runs before it.
 
-The duration of a run is proportional to its *work*: voxels times stages. The factor, its *pace*, is
-measured at every run and kept for the session, for each kind of run. A kind that has not been run
-yet has a cautious pace from a table. Where that says too little, as for the NumPy backend, nothing
-is predicted.
+The duration of a run is proportional to its *work*: voxels times effort of the stages. The factor,
+its *pace*, is measured at every run and kept for the session, for each kind of run. A kind that has
+not been run yet has a cautious pace from a table. Where that says too little, as for the NumPy
+backend, nothing is predicted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Work:
         Runs of one kind call the same kernels with the same number of threads. ``None`` for a run
         without compiled kernels, whose pace is not kept.
     amount
-        Voxels times stages, over all frames, channels and snapshots.
+        Voxels times effort, over all frames, channels and snapshots.
     cautious_pace
         Pace from the table [s]; ``None`` without one.
     """
@@ -50,12 +50,13 @@ def work_of(problem: Problem, planned: RunPlan) -> Work:
     """Return the work of a planned run."""
     plan, earlier = planned.plan, planned.times[:-1]
     runs = [replace(problem, recipe=replace(problem.recipe, time=time)) for time in earlier]
-    steps = plan.steps + sum(make_plan(run).steps for run in runs)
-    amount = float(math.prod(problem.shape) * steps)
+    effort = plan.effort + sum(make_plan(run).effort for run in runs)
+    amount = math.prod(problem.shape) * effort
     key = plan.kernel_key()
     if plan.backend != _BACKEND or key is None:
         return Work(None, amount, None)
-    kind = "direct" if plan.scheme.is_direct else "tensor" if plan.operators_made else "scalar"
+    has_tensor = plan.operator.has_tensor
+    kind = "direct" if plan.scheme.is_direct else "tensor" if has_tensor else "scalar"
     return Work((key, plan.threads), amount, CAUTIOUS_PACES[kind] / plan.threads)
 
 
