@@ -17,7 +17,7 @@ from napari_diffusion.cli.streams import mention
 from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import replacing, write_error
 
-#: What ``--auto`` chooses for the volume, rounded.
+#: Removes as much of the error as what ``--auto`` chooses for the volume.
 _OPTIONS: dict[str, Any] = {"model": "perona-malik", "kappa": 21.0, "time": 7.0}
 #: Magnitudes above this are inside the head, in the noise-free volume.
 _HEAD = 60.0
