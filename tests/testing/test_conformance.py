@@ -143,7 +143,7 @@ class Near(schemes.Exact):
     [
         (Faulty("early"), "stages_end_at_the_time"),
         (Faulty("coarse"), "steps_are_stable"),
-        (Overshooting(), "extrema_are_kept: .* values of Linear leave the range by"),
+        (Overshooting(supersteps=1), "extrema_are_kept: .* values of Linear leave the range by"),
         (Growing(), "steps_are_stable: .*stage 2 of "),
         (TooShort(), "steps_cover_the_time: .* for the time 10, it decays as after the time 9$"),
         (SecondOrder(), "order_is_as_declared: .* order 1.00, declared 2"),
