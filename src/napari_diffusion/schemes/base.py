@@ -53,8 +53,12 @@ def check_declaration(kind: type[Scheme]) -> None:
     TypeError
         If an attribute or a method is missing, or the class is no frozen dataclass.
     """
-    needed = {"name": (str, "a text"), "order": ((int, float), "a number")}
-    for attribute, (types, words) in (needed | {"monotone": (bool, "True or False")}).items():
+    needed: dict[str, tuple[Any, str]] = {
+        "name": (str, "a text"),
+        "order": ((int, float), "a number"),
+        "monotone": (bool, "True or False"),
+    }
+    for attribute, (types, words) in needed.items():
         if not isinstance(getattr(kind, attribute, None), types):
             raise TypeError(f"{kind.__name__} needs the class attribute {attribute!r}, {words}")
     # The decorator replaces the declarations by their defaults, and checks the base class.

@@ -216,5 +216,6 @@ def _kernel_to_check(problem: Problem, name: str) -> str:
     if not ranked or ranked[0][1] == 0:
         return f"Check the kernels on stored tensors: {', '.join(_ON_TENSORS[1:])}."
     kernel, share = ranked[0]
-    found = f"The kernel that differs most is {kernel}, by {share:.1g} of its largest value."
-    return found + compared.types.get(kernel, "")
+    wrong_type: str = compared.types.get(kernel, "")
+    words = f"The kernel that differs most is {kernel}, by {share:.1g} of its largest value."
+    return words + wrong_type
