@@ -38,6 +38,7 @@ from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.risk import EPSILON
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "automatic.md"
 #: Height of a tile of the picture, and distance of tiles [pixel].
 HEIGHT, GAP = 200, 4
 EPI = "EPI, nibabel"
@@ -414,7 +415,7 @@ def suggested_entry(
 
 
 def main() -> None:
-    """Filter every scan; write the picture and print the table."""
+    """Filter every scan; write the picture, and the table of the page."""
     columns = (
         "scan",
         "noise",
@@ -438,7 +439,14 @@ def main() -> None:
             picture.paste(part, (x, number * (HEIGHT + GAP)))
             x += part.width + GAP
     picture.save(DOCS / "images" / "residuals.png", optimize=True)
-    print("\n".join(lines))
+    write_table("\n".join(lines))
+
+
+def write_table(text: str) -> None:
+    """Replace the table of the scans on the page."""
+    start, end = "<!-- scans -->\n", "\n<!-- end scans -->"
+    before, rest = PAGE.read_text(encoding="utf-8").split(start)
+    PAGE.write_text(before + start + text + end + rest.split(end)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

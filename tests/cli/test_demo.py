@@ -43,26 +43,23 @@ def test_demo_without_a_window_writes_volumes_and_a_picture(tmp_path, monkeypatc
 
 def test_demo_window_shows_a_noisy_stack_beside_the_widget(make_napari_viewer, monkeypatch):
     import napari
+    from napari._app_model import get_app_model
 
     viewer = make_napari_viewer()
     monkeypatch.setattr(napari, "Viewer", lambda **options: viewer)
     monkeypatch.setattr(napari, "run", lambda: None)
     monkeypatch.setattr(demo, "has_display", lambda: True)
-    add_widget, docked = viewer.window.add_plugin_dock_widget, []
-
-    def recorded(*arguments, **options):
-        docked.append(add_widget(*arguments, **options))
-        return docked[-1]
-
-    monkeypatch.setattr(viewer.window, "add_plugin_dock_widget", recorded)
     assert main(["demo"]) == 0
     noisy, _, spacing, _ = samples.confocal()
     stack = viewer.layers["confocal"]
     np.testing.assert_array_equal(stack.data, noisy)
     assert tuple(stack.scale) == spacing
-    ((_, widget),) = docked
+    (widget,) = viewer.window.dock_widgets.values()
     assert isinstance(widget, AnisotropicDiffusion)
     assert widget.form.layer.value is stack
+    # the item in the menu
+    get_app_model().commands.execute_command("napari-diffusion.anisotropic").result()
+    assert [*viewer.window.dock_widgets.values()] == [widget]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -118,3 +118,33 @@ for scheme in (Gentle(safety=0.25), AOS(factor=2.5)):
 print("saved and loaded")
 """
     assert "saved and loaded" in run(project, "-c", code)
+
+
+FAULTS = {
+    SCHEME: """
+from extra_schemes import Gentle
+from napari_diffusion.testing import check_scheme
+Gentle.order = 2
+check = lambda: check_scheme(Gentle())
+""",
+    BACKEND: """
+import numpy as np
+from extra_backend import NdimageBackend
+from napari_diffusion.backends.reference.backend import ReferenceBackend
+from napari_diffusion.testing import check_backend
+NdimageBackend.eigenvalues = lambda self, j: ReferenceBackend.eigenvalues(j).astype(np.float32)
+check = lambda: check_backend("ndimage")
+""",
+}
+
+
+@pytest.mark.parametrize("page", FAULTS, ids=lambda page: page.stem)
+def test_a_failure_reads_as_the_page_shows(page, tmp_path_factory):
+    """Errors, which depend on the processor, are left out."""
+    (shown,) = re.findall(r"```text\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+    report = "\ntry:\n    check()\nexcept AssertionError as error:\n    print(error)"
+    printed = run(project_of(page, tmp_path_factory), "-c", FAULTS[page] + report)
+    expected, actual = (
+        re.sub(r"\b\d[\d.e-]*", "#", " ".join(text.split())) for text in (shown, printed)
+    )
+    assert actual == expected

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from helpers.paths import ROOT
+from napari_diffusion.workflows.citation import SOFTWARE, bibliography
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
@@ -61,6 +62,44 @@ def test_citation_has_the_version_the_licence_and_the_name_of_the_project(projec
     assert set(citation["keywords"]) <= set(project["keywords"])
 
 
+def plain(text):
+    """Return text of BibTeX, Markdown or YAML in small letters, without marks and accents."""
+    text = re.sub(r"[{}\"]|\\\\.", "", text).replace("--", "-")
+    return " ".join(text.lower().split())
+
+
+@pytest.mark.parametrize("key", [key for key in bibliography() if key != SOFTWARE])
+def test_the_page_on_citing_has_the_numbers_of_every_reference(key):
+    fields = dict(re.findall(r"^  (\w+) = \{(.*)\},$", bibliography()[key], flags=re.MULTILINE))
+    page = plain((ROOT / "docs" / "project" / "cite.md").read_text(encoding="utf-8"))
+    title = plain(fields["title"])
+    assert title in page
+    entry = page[page.index(title) :][: len(title) + 400]
+    number = f"({fields['number']})" if "number" in fields else ""
+    volume = f"{fields['volume']}{number}, {plain(fields['pages'])}" if "pages" in fields else ""
+    assert volume in entry
+    assert f", {fields['year']}" in entry
+    if "doi" in fields:
+        assert f"doi:{fields['doi'].lower()}" in entry
+
+
+def test_references_of_the_citation_file_are_those_of_the_bibliography():
+    for reference in read_yaml(ROOT / "CITATION.cff")["references"]:
+        (body,) = [
+            body
+            for body in bibliography().values()
+            if plain(reference["title"]) in plain(body)
+            and f"year = {reference['year']}," in plain(body)
+        ]
+        authors = " and ".join(
+            f"{author['family-names']}, {author['given-names']}" for author in reference["authors"]
+        )
+        assert plain(f"author = {authors},") in plain(body)
+        for name in ("journal", "volume", "doi"):
+            if name in reference:
+                assert plain(f"{name} = {reference[name]},") in plain(body)
+
+
 def test_classifiers_name_the_versions_of_python_that_the_workflows_test(project):
     named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
     matrix = read_yaml(GITHUB / "workflows" / "tests.yml")["jobs"]["selection"]["strategy"][
@@ -73,11 +112,23 @@ def test_classifiers_name_the_versions_of_python_that_the_workflows_test(project
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_call_commands_of_this_project(path, commands):
-    called = []
+    called, options = [], []
     for step in steps_of(read_yaml(path)):
         called += re.findall(r"dev\.py (\w+)", step.get("run", ""))
+        options += re.findall(r"dev\.py .*?(--\w+)", step.get("run", ""))
     assert set(called) <= commands
     assert called
+    text = (ROOT / "dev.py").read_text(encoding="utf-8")
+    # argparse passes an unknown option on to pytest, so that its error would come late.
+    for option in options:
+        assert f'parser.add_argument("{option}"' in text
+
+
+def test_workflows_name_environments_that_dev_py_can_make():
+    text = (ROOT / "dev.py").read_text(encoding="utf-8")
+    absent = read_yaml(GITHUB / "workflows" / "tests.yml")["jobs"]["library"]["strategy"]["matrix"]
+    for name in absent["absent"]:
+        assert f'    "{name}": (' in text
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from napari_diffusion import backends, io, schemes
+from napari_diffusion.backends.base import Backend
 from napari_diffusion.backends.numba.backend import NumbaBackend
+from napari_diffusion.backends.reference.backend import ReferenceBackend
 from napari_diffusion.core.parameters import param
 from napari_diffusion.schemes import Explicit, Scheme, Stage
+from napari_diffusion.schemes.base import check_declaration
 from napari_diffusion.testing import backends as backend_laws
 from napari_diffusion.testing import check_backend, check_format, check_scheme
 from napari_diffusion.testing import schemes as scheme_laws
@@ -29,7 +32,7 @@ def test_compiled_backend_satisfies_the_laws():
     check_backend("compiled")
 
 
-@pytest.mark.parametrize("law", backend_laws.LAWS[:2], ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", backend_laws.LAWS[:3], ids=lambda law: law.__name__)
 def test_reference_backend_satisfies_the_law(law):
     law("reference")
 
@@ -56,6 +59,44 @@ class Faulty(Scheme):
 
 
 @dataclass(frozen=True)
+class Growing(Scheme):
+    """Explicit steps: a short one first, then steps beyond the stable one."""
+
+    name = "growing"
+    order = 1
+    monotone = True
+    factor: float = param(1.6, "Length of a later step, in stable steps.", gt=0)
+
+    def stages(self, time, max_step, tolerance):
+        if time == 0:
+            return
+        first = min(0.1 * max_step, time)
+        count = math.ceil((time - first) / (self.factor * max_step) - 1e-9)
+        yield Stage(0.0, first, first)
+        for k in range(1, count + 1):
+            yield Stage(0.0, (time - first) / count, first + (time - first) * k / count)
+
+
+@dataclass(frozen=True)
+class TooShort(Explicit):
+    """Euler steps that are a tenth shorter than the times that they report."""
+
+    name = "too-short"
+
+    def stages(self, time, max_step, tolerance):
+        for stage in super().stages(time, max_step, tolerance):
+            yield stage._replace(step=0.9 * stage.step)
+
+
+@dataclass(frozen=True)
+class ClaimsSecondOrder(Faulty):
+    """Euler steps that claim to be of second order, and whose number cannot be set."""
+
+    name = "claims-second-order"
+    order = 2
+
+
+@dataclass(frozen=True)
 class SecondOrder(Explicit):
     """Euler steps that claim to be of second order."""
 
@@ -64,6 +105,14 @@ class SecondOrder(Explicit):
 
     def with_steps(self, time, count):
         return SecondOrder(step=time / count)
+
+
+@dataclass(frozen=True)
+class Overshooting(schemes.RKL2):
+    """Supersteps, which overshoot beside an impulse, with a claim of the extremum principle."""
+
+    name = "overshooting"
+    monotone = True
 
 
 @dataclass(frozen=True)
@@ -93,8 +142,12 @@ class Near(schemes.Exact):
     ("scheme", "law"),
     [
         (Faulty("early"), "stages_end_at_the_time"),
-        (Faulty("coarse"), "extrema_are_kept"),
-        (SecondOrder(), "order_is_as_declared"),
+        (Faulty("coarse"), "steps_are_stable"),
+        (Overshooting(supersteps=1), "extrema_are_kept: .* values of Linear leave the range by"),
+        (Growing(), "steps_are_stable: .*stage 2 of "),
+        (TooShort(), "steps_cover_the_time: .* for the time 10, it decays as after the time 9$"),
+        (SecondOrder(), "order_is_as_declared: .* order 1.00, declared 2"),
+        (ClaimsSecondOrder(), "order_is_as_declared: .* order 1.0., declared 2"),
         (WithoutUnit(), "units_are_true"),
         (Near(), "passes_and_blocks_are_exact"),
     ],
@@ -105,6 +158,65 @@ def test_a_faulty_scheme_breaks_a_law(scheme, law, monkeypatch):
     monkeypatch.setattr(schemes.REGISTRY, "builtin", builtin)
     with pytest.raises(AssertionError, match=f"breaks the law {law}"):
         check_scheme(scheme)
+
+
+class Undecorated(Scheme):
+    """The decorator is missing."""
+
+    name = "undecorated"
+    order = 1
+    monotone = True
+    step: float = param(0.05, "Length of a step.", unit="length^2", gt=0)
+
+    def stages(self, time, max_step, tolerance):
+        return ()
+
+
+@dataclass(frozen=True)
+class Nameless(Scheme):
+    """The attributes are missing."""
+
+
+@dataclass(frozen=True)
+class Undeclared(Explicit):
+    """An option is a plain number."""
+
+    factor: float = 2.0
+
+
+@dataclass(frozen=True)
+class WithoutStages(Scheme):
+    """The method is missing."""
+
+    name = "without-stages"
+    order = 1
+    monotone = True
+
+
+@dataclass(frozen=True)
+class WithoutSolve(Explicit):
+    """A direct scheme that does not compute its stages."""
+
+    is_direct = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Undecorated, r"Undecorated needs the line @dataclass\(frozen=True\)"),
+        (Nameless, "Nameless needs the class attribute 'name', a text"),
+        (Undeclared, r"Undeclared: the field 'factor' is not declared by param\(\)"),
+        (WithoutStages, "WithoutStages has no method 'stages'"),
+        (WithoutSolve, "WithoutSolve has no method 'solve'"),
+    ],
+)
+def test_an_incomplete_scheme_is_refused_in_words_that_say_what_is_missing(kind, message):
+    with pytest.raises(TypeError, match=message):
+        check_declaration(kind)
+    with pytest.raises(
+        AssertionError, match=f"breaks the law declaration_is_complete: .*{message}"
+    ):
+        check_scheme(kind())
 
 
 def test_a_scheme_that_is_not_registered_is_found():
@@ -122,6 +234,31 @@ class Inexact(NumbaBackend):
         out *= out.dtype.type(1.0001)
 
 
+class SinglePrecision(ReferenceBackend):
+    """The reference backend with eigenvalues in float32."""
+
+    name = "single-precision"
+
+    def eigenvalues(self, matrix):
+        return ReferenceBackend.eigenvalues(matrix).astype(np.float32)
+
+
+class Incomplete(Backend):
+    """A backend that does not inherit the kernels that it lacks."""
+
+    name = "incomplete"
+    smooth = staticmethod(ReferenceBackend.smooth)
+
+
+class OtherArguments(ReferenceBackend):
+    """The reference backend with a kernel of other arguments."""
+
+    name = "other-arguments"
+
+    def smooth(self, u, taps, out):
+        pass
+
+
 class SlabDependent(NumbaBackend):
     """The compiled backend with a rounding error in the first plane of every slab."""
 
@@ -135,14 +272,17 @@ class SlabDependent(NumbaBackend):
 @pytest.mark.parametrize(
     ("kind", "law"),
     [
-        (Inexact, "results_are_those_of_the_reference"),
-        (SlabDependent, "bits_do_not_depend_on_the_cut"),
+        (Inexact, "results_are_those_of_the_reference: .* differs most is smooth, by 0.0001 "),
+        (SinglePrecision, "results_are_those_of_the_reference: .* is eigenvalues, .* not float64"),
+        (SlabDependent, "bits_do_not_depend_on_the_cut: "),
+        (Incomplete, "kernels_are_complete: .* it lacks tensor_bytes, diffusivity, step"),
+        (OtherArguments, "kernels_are_complete: .* smooth must accept the arguments u, lo, hi"),
     ],
 )
 def test_a_faulty_backend_breaks_a_law(kind, law, monkeypatch):
     monkeypatch.setattr(backends.REGISTRY, "builtin", (*backends.REGISTRY.builtin, kind))
     # The other laws, which the faulty backend keeps, run for the compiled one above.
-    monkeypatch.setattr(backend_laws, "LAWS", (getattr(backend_laws, law),))
+    monkeypatch.setattr(backend_laws, "LAWS", (getattr(backend_laws, law.split(":")[0]),))
     with pytest.raises(AssertionError, match=f"breaks the law {law}"):
         check_backend(kind.name)
 

@@ -107,6 +107,8 @@ def test_command_without_a_widget_opens_it_and_says_so(
     assert not gui.panel.busy
     wait_until_settled(qtbot, gui)
     assert len(viewer.layers) == 1
+    give("anisotropic")  # the item in the menu hides it, and opens no second one
+    assert [*viewer.window.dock_widgets.values()] == [gui]
 
 
 def test_command_that_can_do_nothing_says_why(open_widget, monkeypatch, qtbot):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from napari._app_model import get_app_model
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 
@@ -70,6 +71,9 @@ def test_opening_a_sample_offers_the_denoising_widget(make_napari_viewer, offers
     (widget,) = viewer.window.dock_widgets.values()
     assert isinstance(widget, AnisotropicDiffusion)
     assert widget.form.layer.value is viewer.layers["confocal"]
+    # the item in the menu hides the widget, and opens no second one
+    get_app_model().commands.execute_command("napari-diffusion.anisotropic").result()
+    assert [*viewer.window.dock_widgets.values()] == [widget]
 
 
 def test_nothing_is_offered_beside_an_open_widget(open_widget, offers):

@@ -17,13 +17,13 @@ from napari_diffusion.cli.streams import mention
 from napari_diffusion.io import pictures, samples
 from napari_diffusion.io.atomic import replacing, write_error
 
-#: What ``--auto`` chooses for the volume, rounded.
+#: Removes as much of the error as what ``--auto`` chooses for the volume.
 _OPTIONS: dict[str, Any] = {"model": "perona-malik", "kappa": 21.0, "time": 7.0}
 #: Magnitudes above this are inside the head, in the noise-free volume.
 _HEAD = 60.0
-#: Plugin and widget of the demonstration in napari.
+#: Plugin of the demonstration in napari, and its command that makes a widget.
 _PLUGIN = "napari-diffusion"
-_WIDGET = "Edge-preserving denoising (anisotropic diffusion)"
+_COMMAND = f"{_PLUGIN}.anisotropic"
 #: Time between two looks whether a signal has come, while the window is open [ms].
 _POLL_MS = 100
 
@@ -88,7 +88,7 @@ def show(stop: Stop) -> None:
 
     with stop.deferring():
         viewer = napari.Viewer(title=_PLUGIN)
-        viewer.window.add_plugin_dock_widget(_PLUGIN, _WIDGET)
+        _dock(viewer)
         viewer.open_sample(_PLUGIN, "confocal")
         viewer.dims.set_current_step(0, len(viewer.layers[-1].data) // 2)
         timer = QTimer()
@@ -109,6 +109,21 @@ def show(stop: Stop) -> None:
         timer.stop()
     if stop.event.is_set():
         raise Interruption
+
+
+def _dock(viewer: Any) -> None:
+    """Dock the widget under the name that its item in the menu has.
+
+    The item then shows and hides this widget, and does not open a second one.
+    """
+    from npe2 import PluginManager
+
+    manager = PluginManager.instance()
+    manifest = manager.get_manifest(_PLUGIN)
+    widgets = manifest.contributions.widgets or []
+    name = next(widget.display_name for widget in widgets if widget.command == _COMMAND)
+    widget = manager.commands.get(_COMMAND)(viewer)
+    viewer.window.add_dock_widget(widget, name=f"{name} ({manifest.display_name})")
 
 
 def has_display() -> bool:

@@ -7,7 +7,6 @@ have no influence. Other packages register schemes under the entry point group
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
 from typing import Any
 
 from napari_diffusion.core.grid import Grid
@@ -15,7 +14,7 @@ from napari_diffusion.core.parameters import parameters, rescaled
 from napari_diffusion.core.registry import Registry
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.base import Scheme, check_declaration
 from napari_diffusion.schemes.exact import Exact
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR, Explicit
 from napari_diffusion.schemes.extrapolated import Extrapolated
@@ -31,8 +30,9 @@ AUTO = "auto"
 def _check(entry: Any) -> None:
     if not (isinstance(entry, type) and issubclass(entry, Scheme)):
         raise TypeError(f"{entry!r} is no subclass of napari_diffusion.schemes.Scheme")
-    if not is_dataclass(entry) or entry.name == AUTO:
-        raise TypeError(f"{entry!r} is no dataclass, or its name is {AUTO!r}")
+    check_declaration(entry)
+    if entry.name == AUTO:
+        raise TypeError(f"the name {AUTO!r} stands for the automatic choice")
 
 
 #: The schemes of this package and of other packages.

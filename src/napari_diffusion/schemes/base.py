@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import Field as Option
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.core.parameters import check_parameters
+from napari_diffusion.core.parameters import check_parameters, parameters
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, StageContext
 
@@ -41,6 +43,34 @@ def end_of_step(time: float, step: int, count: int) -> float:
         return time
     reached = time * step / count
     return reached if reached < time else time * (step / count)
+
+
+def check_declaration(kind: type[Scheme]) -> None:
+    """Check that a class declares all that a plan, a recipe and the command line read of a scheme.
+
+    Raises
+    ------
+    TypeError
+        If an attribute or a method is missing, or the class is no frozen dataclass.
+    """
+    needed: dict[str, tuple[Any, str]] = {
+        "name": (str, "a text"),
+        "order": ((int, float), "a number"),
+        "monotone": (bool, "True or False"),
+    }
+    for attribute, (types, words) in needed.items():
+        if not isinstance(getattr(kind, attribute, None), types):
+            raise TypeError(f"{kind.__name__} needs the class attribute {attribute!r}, {words}")
+    # The decorator replaces the declarations by their defaults, and checks the base class.
+    if not is_dataclass(kind) or any(isinstance(value, Option) for value in vars(kind).values()):
+        raise TypeError(f"{kind.__name__} needs the line @dataclass(frozen=True)")
+    declared = {parameter.name for parameter in parameters(kind)}
+    for own in fields(kind):
+        if own.name not in declared:
+            raise TypeError(f"{kind.__name__}: the field {own.name!r} is not declared by param()")
+    for method in ("stages", "solve") if kind.is_direct else ("stages",):
+        if getattr(kind, method) is getattr(Scheme, method):
+            raise TypeError(f"{kind.__name__} has no method {method!r}")
 
 
 class Scheme:

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from napari_diffusion import backends
+from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.execution import Execution
@@ -39,6 +42,14 @@ MAPPED = tuple(
 )
 #: Cases with unequal voxel sizes, which show every factor of a spacing.
 UNEQUAL = tuple(case for case in CASES if len(set(case.spacing)) > 1)
+#: The methods of a backend that compute: those that the base class does not implement.
+KERNELS = tuple(
+    name
+    for name, member in vars(Backend).items()
+    if "NotImplementedError" in getattr(getattr(member, "__code__", None), "co_names", ())
+)
+#: Kernels on stored tensors, whose format differs between backends.
+_ON_TENSORS = ("tensor_bytes", "tensors", "compose", "tensor_step", "incident", "selling_step")
 #: Factor of the rounding error of strict runs, whose weights are rounded to few bits.
 STRICT_GAIN = 4
 #: One run of so many is also cut into threads, passes and blocks.
@@ -56,6 +67,22 @@ def problems() -> Iterator[Problem]:
                 yield make_problem(case.picture(), recipe, geometry, domain)
 
 
+def kernels_are_complete(name: str) -> None:
+    """Every kernel is implemented, with the arguments that `Backend` lists."""
+    kind = backends.REGISTRY.get(name)
+    missing = [kernel for kernel in KERNELS if getattr(kind, kernel) is getattr(Backend, kernel)]
+    assert not missing, f"it lacks {', '.join(missing)}; inherit them from ReferenceBackend"
+    for kernel in KERNELS:
+        expected = [*inspect.signature(getattr(Backend, kernel)).parameters][1:]
+        method = getattr(backends.get_backend(name, 1), kernel)
+        try:
+            inspect.signature(method).bind(*expected)
+        except TypeError as error:
+            raise AssertionError(
+                f"{kernel} must accept the arguments {', '.join(expected)}: {error}"
+            ) from None
+
+
 def results_are_those_of_the_reference(name: str) -> None:
     """Every run agrees with the reference backend up to rounding."""
     for problem in problems():
@@ -67,7 +94,12 @@ def results_are_those_of_the_reference(name: str) -> None:
         if model.has_transform:  # squares are compared, since roots near zero amplify rounding
             result, expected, slack = result**2, expected**2, slack * 2 * RANGE
         difference = np.abs(result - expected).max()
-        assert difference <= slack, f"{model} differs by {difference:g}, at most {slack:g}"
+        if not difference <= slack:
+            case = f"{problem.image.ndim}-D, {problem.working}"
+            raise AssertionError(
+                f"{model} in {case} differs by {difference:g}, at most {slack:g}. "
+                f"{_kernel_to_check(problem, name)}"
+            )
 
 
 def bits_do_not_depend_on_the_cut(name: str) -> None:
@@ -80,7 +112,8 @@ def bits_do_not_depend_on_the_cut(name: str) -> None:
         np.testing.assert_array_equal(in_blocks, one, err_msg=f"blocks of {problem.recipe.model}")
         for height, chunk in ((2, 1), (3, 2)):
             plan = replace(make_plan(problem, execution), height=height, chunk=chunk)
-            np.testing.assert_array_equal(run(problem, plan=plan), one, err_msg="slabs")
+            words = f"slabs of {height} planes, {problem.recipe.model}"
+            np.testing.assert_array_equal(run(problem, plan=plan), one, err_msg=words)
 
 
 def memory_is_as_declared(name: str) -> None:
@@ -89,12 +122,13 @@ def memory_is_as_declared(name: str) -> None:
     backend = backends.get_backend(name, axes)
     stored = backend.tensors(shape)
     assert stored.shape[-axes:] == shape, "the last axes of stored tensors are those of space"
-    assert stored.nbytes == math.prod(shape) * backend.tensor_bytes(axes)
+    size = math.prod(shape) * backend.tensor_bytes(axes)
+    assert stored.nbytes == size, f"tensors takes {stored.nbytes} bytes, tensor_bytes says {size}"
     array = backend.empty(shape, np.float32)
-    assert array.shape == shape
-    assert array.dtype == np.float32
-    assert array.flags.c_contiguous
-    assert array.flags.writeable
+    assert array.shape == shape, f"empty returned the shape {array.shape} for {shape}"
+    assert array.dtype == np.float32, f"empty returned {array.dtype} for float32"
+    assert array.flags.c_contiguous, "empty returned an array that is not C-contiguous"
+    assert array.flags.writeable, "empty returned an array that is read-only"
 
 
 def plan_names_the_backend(name: str) -> None:
@@ -107,6 +141,7 @@ def plan_names_the_backend(name: str) -> None:
 
 
 LAWS: tuple[Callable[[str], None], ...] = (
+    kernels_are_complete,
     plan_names_the_backend,
     memory_is_as_declared,
     results_are_those_of_the_reference,
@@ -131,3 +166,56 @@ def check_backend(name: str) -> None:
     for law in LAWS:
         with named(name, law):
             law(name)
+
+
+class _Compared:
+    """Passes every call of a kernel on to a backend, and compares the result with the reference.
+
+    Attributes
+    ----------
+    differences
+        Largest difference of each kernel, as a share of the largest value.
+    types
+        A sentence for each kernel that returns another data type.
+    """
+
+    def __init__(self, backend: Backend, axes: int) -> None:
+        self._backend, self._reference = backend, backends.get_backend("reference", axes)
+        self.differences: dict[str, float] = {}
+        self.types: dict[str, str] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the backend; kernels are compared."""
+        attribute = getattr(self._backend, name)
+        if name not in KERNELS or name in _ON_TENSORS:
+            return attribute
+        return partial(self._call, name, attribute)
+
+    def _call(self, name: str, kernel: Callable[..., Any], *values: Any) -> Any:
+        copies = [value.copy() if isinstance(value, np.ndarray) else value for value in values]
+        expected = getattr(self._reference, name)(*copies)
+        result = kernel(*values)
+        pairs = [*zip(values, copies, strict=True), (result, expected)]
+        for own, reference in pairs:
+            if isinstance(own, np.ndarray) and isinstance(reference, np.ndarray):
+                largest = float(np.nanmax(np.abs(reference), initial=0))
+                difference = float(np.nanmax(np.abs(own - reference), initial=0))
+                share = difference / largest if largest else difference
+                self.differences[name] = max(self.differences.get(name, 0.0), share)
+                if own.dtype != reference.dtype:
+                    self.types[name] = f" It returns {own.dtype}, not {reference.dtype}."
+        return result
+
+
+def _kernel_to_check(problem: Problem, name: str) -> str:
+    """Return a sentence on the kernel that differs most from the reference in a run."""
+    plan = make_plan(problem, Execution(threads=1, backend=name))
+    compared: Any = _Compared(plan.kernels, len(problem.space))
+    run(problem, plan=replace(plan, kernels=compared))
+    ranked = sorted(compared.differences.items(), key=lambda item: -item[1])
+    if not ranked or ranked[0][1] == 0:
+        return f"Check the kernels on stored tensors: {', '.join(_ON_TENSORS[1:])}."
+    kernel, share = ranked[0]
+    wrong_type: str = compared.types.get(kernel, "")
+    words = f"The kernel that differs most is {kernel}, by {share:.1g} of its largest value."
+    return words + wrong_type

@@ -26,6 +26,7 @@ from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.models import EdgeEnhancing, Linear, Model, PeronaMalik
 from napari_diffusion.schemes import Scheme
+from napari_diffusion.schemes.base import check_declaration
 from napari_diffusion.testing.cases import CONSTANTS, RANGE, ROUNDING, Case, named
 
 MODELS: tuple[Model, ...] = (Linear(), PeronaMalik(sigma=1.0), EdgeEnhancing())
@@ -49,6 +50,11 @@ def problems(scheme: Scheme, **options: Any) -> Iterator[Problem]:
                 yield problem
 
 
+def declaration_is_complete(scheme: Scheme) -> None:
+    """The class declares name, order, monotone, options and methods."""
+    check_declaration(type(scheme))
+
+
 def some_model_is_accepted(scheme: Scheme) -> None:
     """The scheme accepts one of the models at least; otherwise the other laws hold trivially."""
     assert any(problems(scheme)), "the scheme accepts none of the models"
@@ -64,6 +70,42 @@ def stages_end_at_the_time(scheme: Scheme) -> None:
         assert times[-1] == stages[-1].time == time, f"the stages end at {stages[-1].time}"
         assert all(a < b for a, b in pairwise(times)), "times do not rise"
         assert not list(scheme.stages(0.0, 0.1, 1e-3)), "time 0 has stages"
+
+
+def steps_are_stable(scheme: Scheme) -> None:
+    """A monotone scheme has no explicit step beyond `max_step`, beyond which values overshoot."""
+    if not scheme.monotone or scheme.is_direct:
+        return
+    for problem in problems(scheme):
+        plan = make_plan(problem)
+        for number, stage in enumerate(plan.stages, 1):
+            assert stage.momentum or stage.step <= plan.max_step * (1 + 1e-9), (
+                f"stage {number} of {plan.steps} has the step {stage.step:g}, "
+                f"and max_step is {plan.max_step:g} for {_name(problem)}"
+            )
+
+
+def steps_cover_the_time(scheme: Scheme) -> None:
+    """A smooth wave decays by as much as the diffusion time says, to 2 % of the decay."""
+    n = 64
+    wave = np.cos(np.pi * (np.arange(n) + 0.5) / n)[:, None] * np.ones((1, 2))
+    rate = 2 * (1 - math.cos(math.pi / n))
+    # With an infinite threshold, Perona-Malik diffusion is linear.
+    for model in (Linear(), PeronaMalik(kappa=1e9, sigma=1.0)):
+        recipe = Recipe(model, 10.0, scheme=scheme, tolerance=1e-6)
+        problem = make_problem(wave, recipe, Geometry(1.0))
+        plan = make_plan(replace(problem, recipe=replace(recipe, scheme="auto")))
+        if scheme.refusal(plan.operator, plan.grid, False) is not None:
+            continue
+        try:
+            result = run(problem)
+        except ValueError:  # a step that the scheme refuses for this grid
+            continue
+        decay = 1 - float(np.vdot(result, wave) / np.vdot(wave, wave))
+        expected = 1 - math.exp(-rate * recipe.time)
+        assert abs(decay / expected - 1) < 0.02, (
+            f"for the time 10, it decays as after the time {-math.log1p(-decay) / rate:.3g}"
+        )
 
 
 def options_survive_a_recipe(scheme: Scheme) -> None:
@@ -99,47 +141,75 @@ def mean_is_kept(scheme: Scheme) -> None:
     """The mean is kept, since all fluxes are between voxels."""
     for problem in problems(scheme):
         drift = run(problem).mean() - problem.image.mean()
-        assert abs(drift) <= 1e-9 * RANGE, f"the mean moved by {drift:g}"
+        assert abs(drift) <= 1e-9 * RANGE, f"{_name(problem)} moved the mean by {drift:g}"
 
 
 def extrema_are_kept(scheme: Scheme) -> None:
     """A scheme that is declared monotone keeps all values within the range of the input."""
     if not scheme.monotone:
         return
-    for problem in problems(scheme, strict=True):
-        result, image = run(problem), problem.image
-        slack = 1e-12 * RANGE
-        assert image.min() - slack <= result.min(), f"minimum fell to {result.min()}"
-        assert result.max() <= image.max() + slack, f"maximum rose to {result.max()}"
+    impulse = np.zeros(CASE.shape)
+    impulse[tuple(n // 2 for n in CASE.shape)] = RANGE
+    for problem, is_impulse in product(problems(scheme, strict=True), (False, True)):
+        image = impulse if is_impulse else problem.image
+        result, slack = run(replace(problem, image=image)), 1e-12 * RANGE
+        beyond = max(image.min() - result.min(), result.max() - image.max())
+        assert beyond <= slack, f"values of {_name(problem)} leave the range by {beyond:g}"
 
 
 def order_is_as_declared(scheme: Scheme) -> None:
-    """Halved steps reduce the error of a decaying cosine as the declared order says.
+    """Halved steps reduce the error of a decaying wave as the declared order says.
 
-    The order is at least the declared one minus 0.15. It is checked for schemes whose number of
-    steps can be set.
+    The order is at least the declared one minus 0.15. Steps are halved by `with_steps`. A scheme
+    without it gets half the `max_step`, and its stages are applied to the amplitude of a wave.
     """
+    errors = _errors_by_steps(scheme)
+    if errors is None and not scheme.is_direct:
+        errors = _errors_by_max_step(scheme)
+    if errors is not None and errors[1] > ROUNDING_ERROR:
+        observed = math.log2(errors[0] / errors[1])
+        assert observed >= scheme.order - 0.15, f"order {observed:.2f}, declared {scheme.order}"
+
+
+def _errors_by_steps(scheme: Scheme) -> tuple[float, float] | None:
+    """Return the errors of a scheme and of its half steps; ``None`` if its steps are fixed."""
     n = 64
     image = np.cos(np.pi * (np.arange(n) + 0.5) / n)[:, None] * np.ones((1, 2))
-    # The mode is an eigenvector of the grid's second difference, with this rate.
+    # The wave is an eigenvector of the grid's second difference, with this rate.
     rate = 2 * (1 - math.cos(math.pi / n))
     time = 0.7 / rate
     for count in (8, 64, 512, 4096):  # the first number of steps that is stable
         errors = []
         for refined in (scheme.with_steps(time, count), scheme.with_steps(time, 2 * count)):
             if refined is None:
-                return
+                return None
             recipe = Recipe(Linear(), time, scheme=refined, tolerance=1e-11)
             try:
                 result = run(make_problem(image, recipe, Geometry(1.0)))
             except ValueError:
                 break
             errors.append(float(np.abs(result - image * math.exp(-0.7)).max()))
-        if len(errors) == 2:
-            break
-    if len(errors) == 2 and errors[1] > ROUNDING_ERROR:
-        observed = math.log2(errors[0] / errors[1])
-        assert observed >= scheme.order - 0.15, f"order {observed:.2f}, declared {scheme.order}"
+        if len(errors) == 2 and errors[0] < 1:  # an unstable wave grows
+            return errors[0], errors[1]
+    return None
+
+
+def _errors_by_max_step(scheme: Scheme) -> tuple[float, float] | None:
+    """Return the errors of the stages for a `max_step` and for its half; ``None`` if they agree."""
+    time, rate, errors = 0.7, 1.0, []
+    for max_step in (time / 64, time / 128):
+        try:
+            stages = scheme.stages(time, max_step, 1e-11)
+        except ValueError:  # a step of a fixed length that is too long
+            return None
+        before = now = start = 1.0
+        for stage in stages:
+            change = stage.momentum * (now - before) - stage.step * rate * now
+            before, now = now, now + change
+            now += stage.start_weight * (start - now)
+            start = start if stage.time is None else now
+        errors.append(abs(now - math.exp(-rate * time)))
+    return None if errors[0] == errors[1] else (errors[0], errors[1])
 
 
 def result_approaches_the_solution(scheme: Scheme) -> None:
@@ -149,7 +219,9 @@ def result_approaches_the_solution(scheme: Scheme) -> None:
         fine = schemes.Explicit(step=limit / 20)
         expected = run(replace(problem, recipe=replace(problem.recipe, scheme=fine)))
         error = np.sqrt(np.mean((run(problem) - expected) ** 2))
-        assert error <= 0.05 * RANGE, f"the result differs by {error:g} root mean square"
+        assert error <= 0.05 * RANGE, (
+            f"the result of {_name(problem)} differs by {error:g} root mean square"
+        )
 
 
 def threads_agree(scheme: Scheme) -> None:
@@ -181,8 +253,11 @@ def input_is_untouched(scheme: Scheme) -> None:
 
 
 LAWS: tuple[Callable[[Scheme], None], ...] = (
+    declaration_is_complete,
     some_model_is_accepted,
     stages_end_at_the_time,
+    steps_are_stable,
+    steps_cover_the_time,
     options_survive_a_recipe,
     units_are_true,
     constants_are_fixed,
@@ -212,6 +287,12 @@ def check_scheme(scheme: Scheme) -> None:
     for law in LAWS:
         with named(type(scheme).__name__, law):
             law(scheme)
+
+
+def _name(problem: Problem) -> str:
+    """Return what a message says of a run: its model, and whether it has labels."""
+    labels = "" if problem.regions is None else " with labels"
+    return f"{type(problem.recipe.model).__name__}{labels}"
 
 
 def _same(left: Array, right: Array) -> None:

@@ -16,6 +16,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_diffusion.ui.docking import dock
 from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.qt.canvas import canvases
 from napari_diffusion.ui.qt.layout import tab_stops
@@ -24,8 +25,6 @@ from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 #: Keys of the commands in the canvas.
 RUN_KEY, PREVIEW_KEY, SUGGEST_KEY = "Control-Enter", f"Shift-{COMPARE_KEY}", "Shift-N"
 SWITCH_KEY = "F6"
-#: Command of the widget that opens where none is open.
-WIDGET_COMMAND = "napari-diffusion.anisotropic"
 OPENED = "The widget was open nowhere, so it was opened. Give the command again."
 
 _number = itertools.count()
@@ -100,7 +99,7 @@ def _act(viewer: Any, act: Callable[[Any], object]) -> None:
     if widget is not None:
         act(widget)
         return
-    viewer.window.add_plugin_dock_widget("napari-diffusion", _display_name(WIDGET_COMMAND))
+    dock(viewer)
     show_info(OPENED)
 
 
@@ -120,15 +119,6 @@ def _switch(native: QWidget) -> None:
         targets = [stop for stop in tab_stops(native) if stop.isVisible() and stop.isEnabled()]
     if targets:
         targets[0].setFocus(Qt.FocusReason.ShortcutFocusReason)
-
-
-def _display_name(command: str) -> str:
-    """Return the name in the menu of the widget of a command."""
-    from npe2 import PluginManager
-
-    manifest = PluginManager.instance().get_manifest("napari-diffusion")
-    widgets = manifest.contributions.widgets or []
-    return next(widget.display_name for widget in widgets if widget.command == command)
 
 
 def _on_key(command: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -8,12 +8,11 @@ from typing import Any
 from magicgui.widgets import Container, PushButton
 from qtpy.QtWidgets import QSizePolicy
 
+from napari_diffusion.ui.docking import PLUGIN
 from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.viewer_part import ViewerPart
 
-#: Name of the plugin in its manifest.
-PLUGIN = "napari-diffusion"
 HINT = "No image is open. Open one, or try a sample:"
 #: Key of a sample in the manifest, text of its button, and purpose.
 BUTTONS = (

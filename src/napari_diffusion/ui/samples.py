@@ -8,11 +8,10 @@ from weakref import ref
 
 import numpy as np
 
+from napari_diffusion.ui.docking import PLUGIN
+
 LayerData = tuple[Any, dict[str, Any], str]
 
-PLUGIN = "napari-diffusion"
-#: Command of the widget that the offer opens, in the manifest.
-DENOISING = f"{PLUGIN}.anisotropic"
 OFFER = "Remove the noise of this sample?"
 ACCEPT = "Denoise it"
 
@@ -76,19 +75,12 @@ def offer_to_denoise() -> None:
 
 def _open_widget(viewer: Any, _: object = None) -> None:
     """Dock the denoising widget in the window of a viewer, given by a weak reference."""
-    from npe2 import PluginManager
-
+    from napari_diffusion.ui.docking import dock
     from napari_diffusion.ui.qt.slots import report
 
     try:
-        manifest = PluginManager.instance().get_manifest(PLUGIN)
-        name = next(
-            widget.display_name
-            for widget in manifest.contributions.widgets or ()
-            if widget.command == DENOISING
-        )
         if (target := viewer()) is not None:
-            target.window.add_plugin_dock_widget(PLUGIN, name)
+            dock(target)
     except Exception as error:  # a slot of Qt
         report(None, error)
 
