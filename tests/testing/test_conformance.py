@@ -18,7 +18,8 @@ from napari_diffusion.testing import check_backend, check_format, check_scheme
 from napari_diffusion.testing import schemes as scheme_laws
 
 SCHEMES = [kind() for kind in schemes.BUILTIN] + [
-    schemes.RKL2(supersteps=4), schemes.FSI(cycles=3), schemes.Midpoint(cycles=3)
+    schemes.RKL2(supersteps=4), schemes.FSI(cycles=3), schemes.Midpoint(cycles=3),
+    schemes.Extrapolated(cycles=3)
 ]  # fmt: skip
 
 
