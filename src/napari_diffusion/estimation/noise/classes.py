@@ -18,6 +18,9 @@ from napari_diffusion.estimation.noise.evidence import (
 MAX_CLASSES, MIN_CLASS_VOXELS = 32, 100
 #: Number of voxels beyond which a class hardly gains weight: a large background is one class.
 SATURATED_VOXELS = 500
+#: Minimum width of a class, in deviations that stripes have in the local mean. Brightness that
+#: stripes alone make different does not change the noise.
+MIN_WIDTH = 4.0
 #: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
@@ -56,7 +59,8 @@ def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY
         return Classes(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
     quantiles = np.quantile(evidence.mean, np.linspace(0, 1, number + 1))
     # A dark background becomes one class, not most classes: its means differ by noise alone.
-    min_width = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005)))) / MAX_CLASSES
+    extent = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005))))
+    min_width = max(extent / MAX_CLASSES, MIN_WIDTH * evidence.mean_scatter)
     kept = [float(quantiles[0])]
     for bound in quantiles[1:]:
         if bound - kept[-1] >= min_width:

@@ -67,6 +67,9 @@ MAX_DEPARTURE = 6.0
 MAX_COARSE_RESIDUAL = 4.0
 #: Longest difference of the variogram [voxel].
 MAX_LAG = 4
+#: Difference by which noise that is shared over more than that is told from detail [voxel]. Axes of
+#: twice this length have enough such pairs.
+FAR_LAG = 8
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
 #: one axis alone, the band has to be further away from the residual in frequency.
 BAND_WIDTH = {1: 2.0, 2: 1.0}
@@ -98,6 +101,9 @@ class Evidence:
     differences
         For every fine axis, differences over one to `MAX_LAG` voxels of second differences across
         it. Empty if there is one fine axis only.
+    far
+        The same over `FAR_LAG` voxels, for every fine axis. Empty if one of them is shorter than
+        twice that.
     coarser
         Products of second differences along one axis, for every fine axis, and along two axes, for
         every pair. Empty unless there are three fine axes.
@@ -110,6 +116,8 @@ class Evidence:
     shared_activity
         For a change, twice the `activity` of the mean of the two frames. For frames of different
         objects, it equals the activity of the change.
+    mean_scatter
+        Standard deviation that stripes have in the local mean [intensity]; 0 without any.
     """
 
     residual: FloatArray
@@ -122,6 +130,8 @@ class Evidence:
     step: float = 0.0
     is_change: bool = False
     shared_activity: FloatArray | None = None
+    far: tuple[FloatArray, ...] = ()
+    mean_scatter: float = 0.0
 
     @property
     def flat_share(self) -> float:
@@ -240,6 +250,11 @@ def gather(
         tuple(np.concatenate([part.differences[axis][k] for part in parts]) for k in range(MAX_LAG))
         for axis in range(axis_count if axis_count > 1 else 0)
     )
+    is_long = all(part.far for part in parts)
+    far = tuple(
+        np.concatenate([part.far[axis] for part in parts])
+        for axis in range(len(differences) if is_long else 0)
+    )
     coarser = tuple(
         tuple(np.concatenate([part.coarser[n][k] for part in parts]) for k in range(3))
         for n in range(2 if axis_count == 3 else 0)
@@ -255,7 +270,24 @@ def gather(
         step=min((part.step for part in parts), default=0.0),
         is_change=after is not None,
         shared_activity=None if after is None else joined("shared_activity"),
+        far=far,
     )
+
+
+def scatter_of_means(deviation: float, axis_count: int, varying: int) -> float:
+    """Standard deviation that stripes leave in the local mean.
+
+    Parameters
+    ----------
+    deviation
+        Standard deviation of the stripes [intensity].
+    axis_count
+        Number of fine axes.
+    varying
+        Number of axes along which the stripes vary.
+    """
+    width = 2 * BAND_WIDTH[min(axis_count, 2)]
+    return deviation * (2 * math.sqrt(math.pi) * width) ** (-varying / 2)
 
 
 def is_busy(evidence: Evidence) -> bool:
@@ -365,11 +397,14 @@ def _gather_patch(
         return np.where(np.abs(values) > negligible, values + noise, 0.0)
 
     residual = dithered(residual[inside], step / 6 ** (len(axes) / 2))
-    differences = []
+    differences, far = [], []
+    is_long = min(u.shape[axis] for axis in axes) >= 2 * FAR_LAG
     for axis in axes if len(axes) > 1 else ():
         across = second[axes.index(next(i for i in axes if i != axis))]
         lags = (_differences(across, axis, lag)[inside] for lag in range(1, MAX_LAG + 1))
         differences.append(tuple(dithered(values, step / math.sqrt(12)) for values in lags))
+        if is_long:
+            far.append(_differences(across, axis, FAR_LAG)[inside])
     coarser: tuple[tuple[FloatArray, ...], ...] = ()
     if len(axes) == 3:
         pairs = (_second_difference(second[k], axes[(k + 1) % 3]) for k in range(3))
@@ -385,6 +420,7 @@ def _gather_patch(
         step=step,
         is_change=picture is not None,
         shared_activity=shared_activity,
+        far=tuple(far),
     )
 
 
