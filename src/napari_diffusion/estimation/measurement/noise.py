@@ -20,12 +20,12 @@ from napari_diffusion.estimation.measurement.artefacts import (
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
 from napari_diffusion.estimation.measurement.rings import find_rings, variance_of
 from napari_diffusion.estimation.measurement.waves import find_wave
+from napari_diffusion.estimation.noise.classes import scatter_of_means
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
     fine_axes,
     gather,
     is_busy,
-    scatter_of_means,
     select_evidence,
 )
 from napari_diffusion.estimation.noise.kinds import Noise, estimate_noise
@@ -96,16 +96,14 @@ def measure_noise(
                 for frame, change in zip(evidence, changes, strict=True)
             ]
             first = estimate_noise(evidence[0], kind, may_be_shared)
-        others = [estimate_noise(channel, first.kind, may_be_shared) for channel in evidence[1:]]
-        noises[source] = [first, *others]
+        noises[source] = [first, *_others(evidence, first, may_be_shared)]
     if kind is None:
         scatters = [_mean_scatter(patches, c, noises) for c in range(len(patches[0].field))]
         for source, evidence in evidence_of.items() if any(scatters) else ():
             pairs = zip(evidence, scatters, strict=True)
             evidence = [replace(channel, mean_scatter=scatter) for channel, scatter in pairs]
             first = estimate_noise(evidence[0], None, may_be_shared)
-            others = [estimate_noise(each, first.kind, may_be_shared) for each in evidence[1:]]
-            noises[source] = [first, *others]
+            noises[source] = [first, *_others(evidence, first, may_be_shared)]
     if not any(noise.sigma > 0 for channels in noises.values() for noise in channels):
         names = []
         if isinstance(model, Model):
@@ -117,9 +115,12 @@ def measure_noise(
     return _with_patterns(patches, noises, kind is None)
 
 
-def _mean_scatter(
-    patches: Sequence[Patch], channel: int, noises: dict[int, list[Noise]]
-) -> float:
+def _others(evidence: Sequence[Evidence], first: Noise, may_be_shared: bool) -> list[Noise]:
+    """Noise of the channels after the first, of the same kind as that of the first."""
+    return [estimate_noise(channel, first.kind, may_be_shared) for channel in evidence[1:]]
+
+
+def _mean_scatter(patches: Sequence[Patch], channel: int, noises: dict[int, list[Noise]]) -> float:
     """Standard deviation that stripes of a channel leave in its local mean; 0 without stripes."""
     own: list[Noise | None] = [noises[patch.source][channel] for patch in patches]
     stripes = find_stripes(patches, channel, own)

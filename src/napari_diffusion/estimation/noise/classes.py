@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.evidence import (
     BAND_VARIANCE,
+    BAND_WIDTH,
     Evidence,
     class_deviation,
     relative_error,
@@ -83,3 +85,19 @@ def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY
     voxels = table[:, 2] * SATURATED_VOXELS / (table[:, 2] + SATURATED_VOXELS)
     errors = [relative_error(int(count), evidence.axis_count) for count in table[:, 2]]
     return Classes(table[:, 0], table[:, 1], voxels, np.array(errors))
+
+
+def scatter_of_means(deviation: float, axis_count: int, varying: int) -> float:
+    """Standard deviation that stripes leave in the local mean.
+
+    Parameters
+    ----------
+    deviation
+        Standard deviation of the stripes [intensity].
+    axis_count
+        Number of fine axes.
+    varying
+        Number of axes along which the stripes vary.
+    """
+    width = 2 * BAND_WIDTH[min(axis_count, 2)]
+    return deviation * (2 * math.sqrt(math.pi) * width) ** (-varying / 2)

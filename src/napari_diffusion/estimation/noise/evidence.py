@@ -67,8 +67,7 @@ MAX_DEPARTURE = 6.0
 MAX_COARSE_RESIDUAL = 4.0
 #: Longest difference of the variogram [voxel].
 MAX_LAG = 4
-#: Difference by which noise that is shared over more than that is told from detail [voxel]. Axes of
-#: twice this length have enough such pairs.
+#: Difference that tells noise shared over more voxels from detail, on axes twice as long [voxel].
 FAR_LAG = 8
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
 #: one axis alone, the band has to be further away from the residual in frequency.
@@ -102,8 +101,7 @@ class Evidence:
         For every fine axis, differences over one to `MAX_LAG` voxels of second differences across
         it. Empty if there is one fine axis only.
     far
-        The same over `FAR_LAG` voxels, for every fine axis. Empty if one of them is shorter than
-        twice that.
+        The same over `FAR_LAG` voxels; empty if a fine axis is shorter than twice that.
     coarser
         Products of second differences along one axis, for every fine axis, and along two axes, for
         every pair. Empty unless there are three fine axes.
@@ -251,10 +249,7 @@ def gather(
         for axis in range(axis_count if axis_count > 1 else 0)
     )
     is_long = all(part.far for part in parts)
-    far = tuple(
-        np.concatenate([part.far[axis] for part in parts])
-        for axis in range(len(differences) if is_long else 0)
-    )
+    far = range(len(differences) if is_long else 0)
     coarser = tuple(
         tuple(np.concatenate([part.coarser[n][k] for part in parts]) for k in range(3))
         for n in range(2 if axis_count == 3 else 0)
@@ -270,24 +265,8 @@ def gather(
         step=min((part.step for part in parts), default=0.0),
         is_change=after is not None,
         shared_activity=None if after is None else joined("shared_activity"),
-        far=far,
+        far=tuple(np.concatenate([part.far[axis] for part in parts]) for axis in far),
     )
-
-
-def scatter_of_means(deviation: float, axis_count: int, varying: int) -> float:
-    """Standard deviation that stripes leave in the local mean.
-
-    Parameters
-    ----------
-    deviation
-        Standard deviation of the stripes [intensity].
-    axis_count
-        Number of fine axes.
-    varying
-        Number of axes along which the stripes vary.
-    """
-    width = 2 * BAND_WIDTH[min(axis_count, 2)]
-    return deviation * (2 * math.sqrt(math.pi) * width) ** (-varying / 2)
 
 
 def is_busy(evidence: Evidence) -> bool:
