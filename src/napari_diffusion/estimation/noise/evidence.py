@@ -45,6 +45,8 @@ from napari_diffusion.estimation.noise.values import COARSE_STEP, grey_step
 MAX_SPACING_RATIO = 1.5
 #: Share of the voxels that counts as flat, and the share tried next if that is too active.
 FLAT_SHARE, MIN_FLAT_SHARE = 0.25, 0.02
+#: Shares between these that are tried for some of the voxels, such as a class of brightness.
+FLAT_SHARES_OF_SOME = (0.12, 0.06, 0.03)
 #: Activity of flat voxels, relative to white noise, above which they are too active. Measured:
 #: brains at 2 mm 50 to 100, photographs up to 10, the smooth MNI template 16.
 MAX_ACTIVITY = 30.0
@@ -190,7 +192,10 @@ class Evidence:
         their residual cannot be noise alone. If the smallest share is too active as well, it is
         marked for the whole image (``chosen`` is None), and no voxel is marked for a selection.
         """
-        for share in sorted({self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE}, reverse=True):
+        shares = {self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE}
+        if chosen is not None:
+            shares |= set(FLAT_SHARES_OF_SOME)
+        for share in sorted(shares, reverse=True):
             flat = self.flattest(chosen, share, minimum)
             if self.is_calm(flat, max_activity):
                 return flat
