@@ -23,6 +23,9 @@ SATURATED_VOXELS = 500
 #: Minimum width of a class, in deviations that stripes have in the local mean. Brightness that
 #: stripes alone make different does not change the noise.
 MIN_WIDTH = 4.0
+#: Shares of a class that are tried beside stripes, between a quarter and the smallest share. As
+#: stripes raise the activity everywhere, a hundred voxels of a class would count otherwise.
+SHARES_BESIDE_STRIPES = (0.12, 0.06, 0.03)
 #: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
@@ -70,10 +73,11 @@ def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY
     bounds = np.array([*kept[: max(1, len(kept) - 1)], max(float(quantiles[-1]), kept[0])])
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
+    between = SHARES_BESIDE_STRIPES if evidence.mean_scatter > 0 else ()
     band = BAND_VARIANCE.get(evidence.axis_count, BAND_VARIANCE[3])
     for index in range(max(len(bounds) - 1, 1)):
         own = which == index
-        flat = evidence.calm(own, max_activity, MIN_CLASS_VOXELS)
+        flat = evidence.calm(own, max_activity, MIN_CLASS_VOXELS, between)
         if int(flat.sum()) < MIN_CLASS_VOXELS:
             continue
         deviation = class_deviation(evidence.residual[flat], evidence.step)

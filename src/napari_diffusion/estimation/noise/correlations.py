@@ -171,7 +171,7 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     # A variogram that has been higher than at its end does not keep growing.
     growth = float(rho.min(axis=1).max()) - scatter
     may_be_wide = energy <= 1 and float(rho[:, 0].max()) <= MAX_WIDE_CORRELATION
-    is_wide = energy <= MAX_WIDE_ACTIVITY and _far_growth(evidence, flat) <= MAX_FAR_GROWTH
+    is_wide = energy <= MAX_WIDE_ACTIVITY and far_growth(evidence, flat) <= MAX_FAR_GROWTH
     if evidence.is_change:
         origin: Origin = "noise"
     elif growth > (MAX_CALM_GROWTH if may_be_wide else MAX_VARIOGRAM_GROWTH) and not is_wide:
@@ -181,7 +181,7 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     return Correlations(along, level, level / max(residual, 1e-300), error, origin)
 
 
-def _far_growth(evidence: Evidence, flat: NDArray[np.bool_]) -> float:
+def far_growth(evidence: Evidence, flat: NDArray[np.bool_]) -> float:
     """Share of the variogram over `FAR_LAG` voxels that it gains beyond `MAX_LAG`.
 
     It is 1 where the axes are too short to show it.

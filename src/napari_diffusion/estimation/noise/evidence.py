@@ -45,8 +45,6 @@ from napari_diffusion.estimation.noise.values import COARSE_STEP, grey_step
 MAX_SPACING_RATIO = 1.5
 #: Share of the voxels that counts as flat, and the share tried next if that is too active.
 FLAT_SHARE, MIN_FLAT_SHARE = 0.25, 0.02
-#: Shares between these that are tried for some of the voxels, such as a class of brightness.
-FLAT_SHARES_OF_SOME = (0.12, 0.06, 0.03)
 #: Activity of flat voxels, relative to white noise, above which they are too active. Measured:
 #: brains at 2 mm 50 to 100, photographs up to 10, the smooth MNI template 16.
 MAX_ACTIVITY = 30.0
@@ -67,10 +65,9 @@ MAX_DETAIL_RATIO, MAX_DETAIL_SHARE = 0.75, 0.75
 MAX_DEPARTURE = 6.0
 #: Largest residual of coarse grey levels that counts [standard deviation].
 MAX_COARSE_RESIDUAL = 4.0
-#: Longest difference of the variogram [voxel].
-MAX_LAG = 4
-#: Difference that tells noise shared over more voxels from detail, on axes twice as long [voxel].
-FAR_LAG = 8
+#: Longest difference of the variogram [voxel], and the one that tells noise shared over more voxels
+#: from detail, on axes twice as long.
+MAX_LAG, FAR_LAG = 4, 8
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
 #: one axis alone, the band has to be further away from the residual in frequency.
 BAND_WIDTH = {1: 2.0, 2: 1.0}
@@ -185,16 +182,16 @@ class Evidence:
         chosen: NDArray[np.bool_] | None = None,
         max_activity: float = MAX_ACTIVITY,
         minimum: int = PREFERRED_FLAT_VOXELS,
+        between: Sequence[float] = (),
     ) -> NDArray[np.bool_]:
         """Mark the flattest quarter of the ``chosen`` voxels, or less if that is too active.
 
         Voxels with more than ``max_activity`` times the activity of white noise are too active:
-        their residual cannot be noise alone. If the smallest share is too active as well, it is
-        marked for the whole image (``chosen`` is None), and no voxel is marked for a selection.
+        their residual cannot be noise alone. Shares ``between`` a quarter and the smallest one are
+        tried, too. If the smallest share is too active as well, it is marked for the whole image
+        (``chosen`` is None), and no voxel is marked for a selection.
         """
-        shares = {self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE}
-        if chosen is not None:
-            shares |= set(FLAT_SHARES_OF_SOME)
+        shares = {self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE, *between}
         for share in sorted(shares, reverse=True):
             flat = self.flattest(chosen, share, minimum)
             if self.is_calm(flat, max_activity):
@@ -253,8 +250,7 @@ def gather(
         tuple(np.concatenate([part.differences[axis][k] for part in parts]) for k in range(MAX_LAG))
         for axis in range(axis_count if axis_count > 1 else 0)
     )
-    is_long = all(part.far for part in parts)
-    far = range(len(differences) if is_long else 0)
+    far = range(len(differences) if all(part.far for part in parts) else 0)
     coarser = tuple(
         tuple(np.concatenate([part.coarser[n][k] for part in parts]) for k in range(3))
         for n in range(2 if axis_count == 3 else 0)
