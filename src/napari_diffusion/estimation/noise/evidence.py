@@ -65,8 +65,7 @@ MAX_DETAIL_RATIO, MAX_DETAIL_SHARE = 0.75, 0.75
 MAX_DEPARTURE = 6.0
 #: Largest residual of coarse grey levels that counts [standard deviation].
 MAX_COARSE_RESIDUAL = 4.0
-#: Longest difference of the variogram [voxel], and the one that tells noise shared over more voxels
-#: from detail, on axes twice as long.
+#: Longest difference of the variogram [voxel], and one that tells wide noise from detail.
 MAX_LAG, FAR_LAG = 4, 8
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
 #: one axis alone, the band has to be further away from the residual in frequency.
