@@ -10,7 +10,8 @@ the means of whole lines, less what the noise within the lines leaves in a mean,
 
 with the mean :math:`\bar d_j` and the sample variance :math:`w_j` of second differences across
 the stripes, in the :math:`n_j` calmest voxels of the line j. Each line has its own calm voxels:
-the calmest voxels of the image are in the lines whose stripes happen to be weak.
+the calmest voxels of the image are in the lines whose stripes happen to be weak. Lines count by the
+inverse square of the variance of their means.
 
 **Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Weak
 coefficients become zero, so that the median magnitudes of high frequencies fall. This happens only
@@ -49,9 +50,9 @@ MIN_FLAT_VOXELS = 200
 #: Share of the voxels of a line that are its calmest, the minimum number of them, and the minimum
 #: number of lines.
 CALM_SHARE, MIN_LINE_VOXELS, MIN_LINES = 0.25, 8, 8
-#: Largest mean of a line that counts, relative to the deviation of all means. Stripes are normal,
-#: and an edge of the picture along a line is not.
-MAX_MEAN = 3.5
+#: Largest mean of a line that counts, relative to its deviation, which some passes find. Stripes
+#: are normal, and an edge of the picture along a line is not.
+MAX_MEAN, PASSES = 3.5, 3
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
 BLOCK, MIN_BLOCKS = 8, 60
 #: Number of planes that are examined.
@@ -153,10 +154,18 @@ def stripe_variance(
             errors.append(float(calm.var(ddof=1)) / count)
     if len(means) < MIN_LINES:
         return 0.0
-    squares = np.square(means)
-    level = robust_deviation(np.array(means))
-    kept = squares <= (MAX_MEAN * level) ** 2
-    return max(float(np.mean(squares[kept] - np.array(errors)[kept])), 0.0)
+    squares, own = np.square(means), np.array(errors)
+    variance = robust_deviation(np.array(means)) ** 2
+    for _ in range(PASSES):
+        expected = variance + own
+        # The square of a normal mean has a standard error of its own size.
+        weights = np.where(
+            squares <= MAX_MEAN**2 * expected, 1 / np.maximum(expected, 1e-300) ** 2, 0
+        )
+        if not weights.any():
+            return 0.0
+        variance = max(float(np.average(squares - own, weights=weights)), 0.0)
+    return variance
 
 
 def _average_ratios(
