@@ -104,4 +104,4 @@ def scatter_of_means(deviation: float, axis_count: int, varying: int) -> float:
         Number of axes along which the stripes vary.
     """
     width = 2 * BAND_WIDTH[min(axis_count, 2)]
-    return deviation * (2 * math.sqrt(math.pi) * width) ** (-varying / 2)
+    return float(deviation * (2 * math.sqrt(math.pi) * width) ** (-varying / 2))
