@@ -91,6 +91,13 @@ def test_texture_slightly_coarser_than_its_blur_is_detail(width, seed):
     assert estimate_noise(evidence(image)).origin == "detail"
 
 
+def test_energy_that_wide_noise_does_not_explain_is_detail():
+    """Twice the energy in the coarser band, with the same variogram."""
+    data = evidence(BY_NAME["folds, blurred 1.2"].noisy(61).astype(float))
+    assert measure_correlations(data).origin == "noise"
+    assert measure_correlations(replace(data, activity=2 * data.activity)).origin == "detail"
+
+
 def test_short_axes_do_not_show_wide_noise():
     """Pairs of voxels eight apart are few along fifteen voxels."""
     case = BY_NAME["folds, blurred 1.2"]
