@@ -1,7 +1,7 @@
 """Figures behind the recognition of patterns in noise, and behind the share of noise.
 
 ``python tests/benchmarks/noise_decisions.py`` prints them all in some minutes, ``--only WORD`` one
-of ``compression``, ``rings``, ``waves`` and ``share``.
+of ``compression``, ``rings``, ``waves``, ``share``, ``wide`` and ``columns``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,21 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import napari_diffusion as nd
 from helpers import noise_scenes as scenes
-from helpers.noisy import blocks, patch_of, smooth_scene, white
+from helpers.noise_cases import CASES as ALL_CASES
+from helpers.noisy import blocks, evidence, patch_of, smooth_scene, white
 from napari_diffusion.estimation import risk
 from napari_diffusion.estimation.measurement import artefacts, rings, waves
+from napari_diffusion.estimation.measurement.noise import measure_noise
+from napari_diffusion.estimation.noise.correlations import (
+    band_variance,
+    far_growth,
+    measure_correlations,
+)
+from napari_diffusion.estimation.noise.evidence import robust_deviation
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.probes import make_probe
 
+CASES = {case.name: case for case in ALL_CASES}
 Plane = NDArray[np.float64]
 SHAPE = (224, 224)
 PERIODS, QUALITIES = (4, 5, 6, 7, 8, 10, 12, 16), (30, 50, 75, 90)
@@ -149,6 +158,52 @@ def print_share() -> None:
         risk.WEAK_WEIGHT, risk.MAX_WEAK_SHARE = usual
 
 
+def print_wide() -> None:
+    """Print what tells noise over 1.2 voxels from pictures behind a Gaussian of that width."""
+    rng = np.random.default_rng(0)
+    case = CASES["folds, blurred 1.2"]
+    images = {f"noise, seed {seed}": case.noisy(seed).astype(float) for seed in range(300, 306)}
+    for name in ("tissue", "membranes", "filaments", "wide folds"):
+        clean = ndi.gaussian_filter(CASES[name].clean(), 1.2)
+        images[name] = clean + 2e-3 * np.ptp(clean) * rng.normal(size=clean.shape)
+    for width in (1.4, 1.8, 2.5):
+        images[f"folds of {width:g}"] = ndi.gaussian_filter(
+            scenes.folds((28, 56, 56), 9, width, 0.7)(), 1.2
+        )
+    print("picture or noise: energy in the coarser band, growth at 4 voxels, and beyond")
+    for name, image in images.items():
+        data = evidence(image)
+        flat = data.flattest()
+        measured = measure_correlations(data)
+        gamma = [
+            float(np.mean([robust_deviation(along[k][flat]) ** 2 for along in data.differences]))
+            for k in (2, 3)
+        ]
+        energy = float(np.median(data.activity[flat]))
+        if measured.along:
+            energy /= measured.sigma**2 * band_variance(measured.along)
+        growth = far_growth(data, flat)
+        print(
+            f"{name}: {energy:.2f}, {1 - gamma[0] / gamma[1]:.2f}, {growth:.2f}: {measured.origin}"
+        )
+
+
+def print_columns() -> None:
+    """Print level and share of column offsets beside the truth, for twelve noises of a camera."""
+    case = CASES["sCMOS, offsets of columns"]
+    levels, differences, kinds = [], [], []
+    for seed in range(100, 112):
+        image, clean = case.noisy(seed), case.clean()
+        patches = [patch_of(image[None].astype("f4"))]
+        ((noise,),) = measure_noise(patches, None, "auto").values()
+        truth = (image - clean).mean(axis=(0, 1)).var() / np.var(image - clean)
+        levels.append(noise.sigma / float(np.std(image - clean)))
+        differences.append((noise.pattern.share if noise.pattern else 0.0) - float(truth))
+        kinds.append(noise.kind)
+    print(f"camera with column offsets: level over the true one {listed(levels)}")
+    print(f"share of the columns less the true one: {listed(differences)}; kinds {set(kinds)}")
+
+
 def models() -> Iterator[nd.Model]:
     """Yield models in units of a noise of 10, below and near the usual thresholds."""
     for kappa in (1.5, 3.3, 7.0):
@@ -196,6 +251,8 @@ PARTS = {
     "rings": print_rings,
     "waves": print_waves,
     "share": print_share,
+    "wide": print_wide,
+    "columns": print_columns,
 }
 
 

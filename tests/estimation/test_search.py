@@ -16,7 +16,7 @@ from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import sample_patches
 from napari_diffusion.estimation.risk import sure
 from napari_diffusion.estimation.risk_curve import RiskCurve
-from napari_diffusion.estimation.search import ESTIMATORS, Choice, Search
+from napari_diffusion.estimation.search import ESTIMATORS, MAX_TIME_VOXEL2, Choice, Search
 from napari_diffusion.estimation.selection import MAX_PROBES, PROBED_VOXELS, _Selection
 from napari_diffusion.io import samples
 from napari_diffusion.models import param, parameters
@@ -77,6 +77,21 @@ def search_of(image, level, **options):
     ]
     curve = RiskCurve(patches, probes, np.ones(1))
     return Search(curve, Noise("gaussian", level, 0.01 * level), **options)
+
+
+def test_a_risk_that_rises_at_first_is_followed_to_its_fall():
+    """A line of noise, most of which is steeper than the threshold and is kept at first.
+
+    Seven times and more are no better than none, and a later one halves the risk.
+    """
+    image = (100 + 10 * white((200,), 1)).astype("f4")
+    search, model = search_of(image, 10.0), nd.PeronaMalik(kappa=2.0)
+    curve = search.curve.points(model, MAX_TIME_VOXEL2)
+    risks = [search._point(time, sums).risk for time, sums in curve]
+    assert min(risks[1:8]) > risks[0]
+    assert min(risks) < risks[0] / 2
+    assert search.along(model, is_patient=True).risk < risks[0] / 2
+    assert search.along(model).time == 0
 
 
 def test_uncertainty_is_the_scatter_of_the_risk_over_probes():

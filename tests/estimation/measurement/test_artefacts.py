@@ -17,6 +17,7 @@ from napari_diffusion.estimation.measurement.artefacts import (
     compressed_level,
     find_stripes,
     is_compressed,
+    stripe_variance,
 )
 from napari_diffusion.estimation.measurement.noise import measure_noise
 from napari_diffusion.estimation.noise.kinds import Noise
@@ -68,6 +69,46 @@ def test_stripes_of_a_volume_may_be_constant_along_two_axes():
     noise = measured(10 * striped((20, 48, 90), 0.5, (0, 1), 3))
     assert noise.pattern.along == (0, 1)
     assert noise.pattern.share == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["continuous", "whole numbers"])
+def test_variance_of_stripes_is_that_of_lines_without_the_noise_in_them(is_whole):
+    """120 columns in each of 60 noises: the standard error of the mean is 0.5.
+
+    The noise that is left in the mean of the calm voxels of a line is as strong as the stripes.
+    """
+    variances = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        image = 100 + 3 * rng.normal(size=120) + 12 * rng.normal(size=(8, 12, 120))
+        patch = patch_of((np.round(image) if is_whole else image)[None])
+        variances.append(stripe_variance([patch], 0, (0, 1), 2))
+    assert np.mean(variances) == pytest.approx(9, abs=1.5)
+
+
+def test_variance_of_stripes_needs_lines_across_which_they_vary():
+    image = 10 * striped((20, 48, 90), 0.5, (0, 1), 3)
+    patches = [patch_of(image[None])]
+    assert stripe_variance(patches, 0, (0, 1), 2) == pytest.approx(50, rel=0.3)
+    assert stripe_variance(patches, 0, (1, 2), 0) < 1
+    assert stripe_variance([patch_of(image[None, ..., :9])], 0, (0, 1), 2) == 0
+    assert stripe_variance([patch_of(image[None], (1.0, 1.0, 5.0))], 0, (0, 1), 2) == 0
+
+
+@pytest.mark.parametrize("seed", [100, 101, 102, 103])
+def test_stripes_and_photon_noise_are_separated(seed):
+    """Columns of a camera: 0.27 of the variance is theirs, the rest grows with the brightness.
+
+    The share is that of 56 columns, and the growth that of some hundred calm voxels in cells.
+    """
+    case = BY_NAME["sCMOS, offsets of columns"]
+    image, clean = case.noisy(seed), case.clean()
+    columns = (image - clean).mean(axis=(0, 1)).var()
+    noise = measured(image.astype("f4"))
+    assert noise.kind == "poisson"
+    assert noise.pattern.along == (0, 1)
+    assert noise.sigma == pytest.approx(np.std(image - clean), rel=0.12)
+    assert noise.pattern.share == pytest.approx(columns / np.var(image - clean), abs=0.1)
 
 
 @pytest.mark.parametrize("width", [0.0, 0.6], ids=["white", "blurred"])

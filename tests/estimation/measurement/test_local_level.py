@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.ndimage
+import skimage.data
 
 import napari_diffusion as nd
 from helpers.noisy import blocks, patch_of, smooth_scene, white
@@ -83,6 +84,16 @@ def test_constant_level_gives_no_map(shape, width):
         if width:
             field = scipy.ndimage.gaussian_filter(field, width)
         assert measured(clean + 10 * field / field.std()).level_map is None
+
+
+def test_noise_shared_over_more_than_a_voxel_gives_no_map():
+    """Edges of a photograph have far more residual than such noise, whose level is the same."""
+    photograph = skimage.data.camera()[:300, 100:400].astype(float)
+    field = scipy.ndimage.gaussian_filter(white(photograph.shape, 3), 1.2)
+    noise = measured(photograph + 15 * field / field.std())
+    assert noise.origin == "noise"
+    assert noise.level_map is None
+    assert 5 < noise.sigma < 20
 
 
 @pytest.mark.parametrize("size", [96, 128, 150])

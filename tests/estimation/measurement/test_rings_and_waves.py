@@ -49,6 +49,15 @@ def test_rings_are_found_with_their_centre_and_share(centre):
     assert np.mean(shares) == pytest.approx(96 / 196, abs=0.1)
 
 
+def test_rings_beside_next_to_no_noise_are_the_picture():
+    """Rings of five times the noise are 0.96 of all noise; those of three times it are 0.9."""
+    patches = [patch_of(ringed((160, 160), (80.0, 80.0), 1)[None])]
+    variance = NOISE.sigma**2 * (share := find_rings(patches, 0, [NOISE]).share) / (1 - share)
+    for ratio, is_found in ((3, True), (5, False)):
+        weak = Noise("gaussian", variance**0.5 / ratio, 0.1)
+        assert (find_rings(patches, 0, [weak]) is not None) is is_found
+
+
 def test_rings_are_round_in_units_of_length():
     image = ringed((160, 120), (80.0, 58.0), 1, scale=(1.0, 1.4))
     rings = find_rings([patch_of(image[None], (0.5, 0.7))], 0, [NOISE])

@@ -1,5 +1,6 @@
 """Where correlations of neighbours come from: the noise, detail of the picture, or undecided."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import scipy.ndimage
 
 import napari_diffusion as nd
+from helpers import noise_scenes
 from helpers.noise_cases import CASES
 from helpers.noisy import blocks, evidence, shared_by_smoothing, smooth_scene, white
 from napari_diffusion.estimation.noise.correlations import (
@@ -59,6 +61,50 @@ def test_blurred_texture_is_detail(seed):
     assert noise.origin == "detail"
     assert noise.other_sigma == 0
     assert noise.sigma == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", [50, 60, 61, 302])
+def test_noise_over_more_than_four_voxels_is_told_from_detail(seed):
+    """Blurred over 1.2 voxels: its variogram still grows at four voxels, and hardly beyond."""
+    case = BY_NAME["folds, blurred 1.2"]
+    noise = estimate_noise(evidence(case.noisy(seed).astype(float)))
+    assert noise.origin == "noise"
+    assert noise.sigma == pytest.approx(16, rel=0.25)
+    assert noise.correlation == pytest.approx(math.exp(-1 / (4 * 1.2**2)), abs=0.05)
+
+
+@pytest.mark.parametrize("width", [1.0, 1.2, 1.5])
+@pytest.mark.parametrize("name", ["tissue", "membranes", "filaments", "wide folds"])
+def test_blurred_pictures_are_detail(name, width):
+    """A point spread of one voxel makes pictures as smooth as such noise."""
+    clean = BY_NAME[name].clean()
+    image = scipy.ndimage.gaussian_filter(clean, width) + 2e-3 * np.ptp(clean) * white(clean.shape)
+    assert estimate_noise(evidence(image)).origin != "noise"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("width", [1.8, 2.5])
+def test_texture_slightly_coarser_than_its_blur_is_detail(width, seed):
+    """Folds behind a Gaussian of 1.2 voxels gain a third of their variogram beyond four voxels."""
+    folds = noise_scenes.folds((28, 56, 56), seed, width, 0.7)()
+    image = scipy.ndimage.gaussian_filter(folds, 1.2)
+    assert estimate_noise(evidence(image)).origin == "detail"
+
+
+def test_energy_that_wide_noise_does_not_explain_is_detail():
+    """Twice the energy in the coarser band, with the same variogram."""
+    data = evidence(BY_NAME["folds, blurred 1.2"].noisy(61).astype(float))
+    assert measure_correlations(data).origin == "noise"
+    assert measure_correlations(replace(data, activity=2 * data.activity)).origin == "detail"
+
+
+def test_short_axes_do_not_show_wide_noise():
+    """Pairs of voxels eight apart are few along fifteen voxels."""
+    case = BY_NAME["folds, blurred 1.2"]
+    image = case.noisy(50).astype(float)
+    assert estimate_noise(evidence(image[:15])).origin == "detail"
+    assert evidence(image[:15]).far == ()
+    assert len(evidence(image[:16]).far) == 3
 
 
 def test_white_noise_has_no_correlations():

@@ -8,6 +8,7 @@ import scipy.ndimage
 
 from helpers.noise_cases import CASES
 from helpers.noisy import evidence, smoothing_gain, white
+from napari_diffusion.estimation.noise.classes import classes_by_mean, scatter_of_means
 from napari_diffusion.estimation.noise.evidence import (
     MAX_DETAIL_RATIO,
     MAX_DETAIL_SHARE,
@@ -134,3 +135,13 @@ def test_deviation_of_counts_ignores_bright_voxels():
     with_bright = evidence(counts)
     deviation = class_deviation(with_bright.residual, with_bright.step)
     assert deviation == pytest.approx(np.sqrt(0.3), rel=0.35)
+
+
+def test_brightness_that_stripes_make_is_in_few_classes():
+    """Columns of an even image: their deviation in the local mean is known."""
+    columns = np.random.default_rng(8).normal(size=300)
+    data = evidence(100 + 3 * columns + 3 * white((300, 300)))
+    scatter = scatter_of_means(3.0, axis_count=2, varying=1)
+    assert np.std(data.mean) == pytest.approx(scatter, rel=0.2)
+    assert len(classes_by_mean(data).mean) > 8
+    assert len(classes_by_mean(dataclasses.replace(data, mean_scatter=scatter)).mean) <= 2

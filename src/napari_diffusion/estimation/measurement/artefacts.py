@@ -3,7 +3,15 @@ r"""Patterns in an image that are neither picture nor noise of one voxel: stripe
 **Stripes** (rows of a scanning microscope, columns of a camera) are constant along an axis. The
 second differences across them average out along the axis as white noise does, but for a share that
 stays. Averages over L voxels of noise with the share s of stripes have the variance
-:math:`(1 + (L - 1)\,s)/L` instead of 1/L.
+:math:`(1 + (L - 1)\,s)/L` instead of 1/L. The variance of stripes of a known direction is that of
+the means of whole lines, less what the noise within the lines leaves in a mean,
+
+.. math:: s^2 = \langle \bar d_j^2 - w_j/n_j \rangle,
+
+with the mean :math:`\bar d_j` and the sample variance :math:`w_j` of second differences across
+the stripes, in the :math:`n_j` calmest voxels of the line j. Each line has its own calm voxels:
+the calmest voxels of the image are in the lines whose stripes happen to be weak. Lines count by the
+inverse square of the variance of their means.
 
 **Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Weak
 coefficients become zero, so that the median magnitudes of high frequencies fall. This happens only
@@ -39,6 +47,12 @@ MIN_STRIPE_RATIO, MIN_STRIPE_CONTRAST = 1.6, 1.5
 MIN_SHARE, MAX_SHARE = 0.08, 0.85
 #: Minimum number of flat voxels for the average.
 MIN_FLAT_VOXELS = 200
+#: Share of the voxels of a line that are its calmest, the minimum number of them, and the minimum
+#: number of lines.
+CALM_SHARE, MIN_LINE_VOXELS, MIN_LINES = 0.25, 8, 8
+#: Largest mean of a line that counts, relative to its deviation, which some passes find. Stripes
+#: are normal, and an edge of the picture along a line is not.
+MAX_MEAN, PASSES = 3.5, 3
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
 BLOCK, MIN_BLOCKS = 8, 60
 #: Number of planes that are examined.
@@ -93,16 +107,65 @@ def find_stripes(
         return None
     lengths = [patch.box[along] for patch in patches]
     length = min(MAX_AVERAGE, int(np.median(lengths)))
-    # The share is that in the flat places where it is measured, whose noise may be the weakest.
-    local_share = (largest**2 - 1) / (length - 1)
-    if local_share > MAX_SHARE:
+    if (largest**2 - 1) / (length - 1) > MAX_SHARE:
         return None
-    variance = local_share * float(medians[along, across][1]) ** 2
+    variance = stripe_variance(patches, channel, same, across)
     rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
     share = variance / (variance + rest)
     # Slopes have contours, whose errors of rounding are at most half a grey level.
     step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
     return Stripes(same, share) if share >= MIN_SHARE and variance >= step**2 / 4 else None
+
+
+def stripe_variance(
+    patches: Sequence[Patch], channel: int, along: Sequence[int], across: int
+) -> float:
+    """Variance of stripes that are constant along some axes [intensity²]; 0 if none is seen.
+
+    See the head of this module. Lines of a frame at the same place are one line.
+    """
+    lines: dict[tuple[int, ...], list[FloatArray]] = {}
+    for patch in patches:
+        axes = fine_axes(patch.box, patch.spacings)
+        if across not in axes or not set(along) <= set(axes):
+            continue
+        u = np.asarray(patch.without_impulses[channel], float).reshape(patch.box)
+        local = local_quantities(u, patch.valid.reshape(patch.box), axes)
+        others = [axis for axis in range(u.ndim) if axis not in along]
+        counts = [patch.box[axis] for axis in others]
+        inside, activity, second = (
+            values.transpose(*others, *along).reshape(*counts, -1)
+            for values in (local.inside, local.activity, local.second[axes.index(across)])
+        )
+        for place in np.ndindex(*counts):
+            usable = inside[place]
+            if usable.any():
+                corner = [patch.first[axis] for axis in others]
+                key = (patch.source, *(a + k for a, k in zip(corner, place, strict=True)))
+                own = np.stack([activity[place][usable], second[place][usable]])
+                lines.setdefault(key, []).append(own)
+    means, errors = [], []
+    for parts in lines.values():
+        energy, values = np.concatenate(parts, axis=1)
+        count = max(MIN_LINE_VOXELS, round(CALM_SHARE * energy.size))
+        if energy.size >= MIN_LINE_VOXELS:
+            calm = values[np.argpartition(energy, count - 1)[:count]]
+            means.append(float(calm.mean()))
+            errors.append(float(calm.var(ddof=1)) / count)
+    if len(means) < MIN_LINES:
+        return 0.0
+    squares, own = np.square(means), np.array(errors)
+    variance = robust_deviation(np.array(means)) ** 2
+    for _ in range(PASSES):
+        expected = variance + own
+        # The square of a normal mean has a standard error of its own size.
+        weights = np.where(
+            squares <= MAX_MEAN**2 * expected, 1 / np.maximum(expected, 1e-300) ** 2, 0
+        )
+        if not weights.any():
+            return 0.0
+        variance = max(float(np.average(squares - own, weights=weights)), 0.0)
+    return variance
 
 
 def _average_ratios(

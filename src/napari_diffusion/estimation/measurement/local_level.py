@@ -35,6 +35,9 @@ LOUD_SHARE, MAX_LOUD_ACTIVITY = 0.2, 2.0
 #: Largest spread of the levels of half of the blocks over a map of the other half, relative to that
 #: without a map. Measured: 0.97 to 1.25 for scatter alone, 0.36 to 0.9 where the level varies.
 MAX_UNEXPLAINED = 0.95
+#: Largest correlation of neighbours of noise whose level is mapped. The residual of noise shared
+#: over 0.9 voxels and more has next to nothing of it, so that edges would raise their blocks.
+MAX_CORRELATION = 0.72
 #: Edge of a block along a fine axis [voxel], by the number of fine axes.
 BLOCK_EDGE = {1: 64, 2: 16, 3: 8}
 #: Minimum number of voxels of a block.
@@ -88,12 +91,12 @@ def measure_level_map(
     -------
     LevelMap or None
         Factors on the deviation that ``noises`` state; None where they vary by less than
-        `MIN_LEVEL_RATIO`, and where too few blocks are calm.
+        `MIN_LEVEL_RATIO`, where too few blocks are calm, and for noise that is shared widely.
     """
     blocks = [
         block
         for patch, noise in zip(patches, noises, strict=True)
-        if noise is not None and noise.sigma > 0
+        if noise is not None and noise.sigma > 0 and not _is_wide(noise)
         for block in _blocks(patch, channel, noise)
     ]
     calm = [block for block in blocks if block.is_calm]
@@ -120,6 +123,11 @@ def measure_level_map(
     is_certain = float(np.median([block.energy for block in loud])) <= MAX_LOUD_ACTIVITY
     least = MIN_LEVEL_RATIO if is_certain else MIN_UNCERTAIN_RATIO
     return level_map if high >= least * low else None
+
+
+def _is_wide(noise: Noise) -> bool:
+    """Whether the noise is shared so widely that its residual does not show its level."""
+    return noise.origin == "noise" and noise.correlation > MAX_CORRELATION
 
 
 def _predicts(blocks: Sequence[_Block], shape: tuple[int, ...]) -> bool:

@@ -18,10 +18,12 @@ from napari_diffusion.estimation.measurement.artefacts import (
     find_stripes,
 )
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
-from napari_diffusion.estimation.measurement.rings import find_rings
+from napari_diffusion.estimation.measurement.rings import find_rings, variance_of
 from napari_diffusion.estimation.measurement.waves import find_wave
+from napari_diffusion.estimation.noise.classes import scatter_of_means
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
+    fine_axes,
     gather,
     is_busy,
     select_evidence,
@@ -89,13 +91,19 @@ def measure_noise(
         may_change = may_use_changes and own[0].following is not None
         if may_change and any(is_busy(channel) for channel in evidence):
             changes = _gather_changes(own)
-            evidence = [
+            evidence_of[source] = evidence = [
                 frame if change is None else select_evidence(frame, change)
                 for frame, change in zip(evidence, changes, strict=True)
             ]
             first = estimate_noise(evidence[0], kind, may_be_shared)
-        others = [estimate_noise(channel, first.kind, may_be_shared) for channel in evidence[1:]]
-        noises[source] = [first, *others]
+        noises[source] = [first, *_others(evidence, first, may_be_shared)]
+    if kind is None:
+        scatters = [_mean_scatter(patches, c, noises) for c in range(len(patches[0].field))]
+        for source, evidence in evidence_of.items() if any(scatters) else ():
+            pairs = zip(evidence, scatters, strict=True)
+            evidence = [replace(channel, mean_scatter=scatter) for channel, scatter in pairs]
+            first = estimate_noise(evidence[0], None, may_be_shared)
+            noises[source] = [first, *_others(evidence, first, may_be_shared)]
     if not any(noise.sigma > 0 for channels in noises.values() for noise in channels):
         names = []
         if isinstance(model, Model):
@@ -105,6 +113,23 @@ def measure_noise(
             f"enter {' and '.join([*names, 'time'])} yourself."
         )
     return _with_patterns(patches, noises, kind is None)
+
+
+def _others(evidence: Sequence[Evidence], first: Noise, may_be_shared: bool) -> list[Noise]:
+    """Noise of the channels after the first, of the same kind as that of the first."""
+    return [estimate_noise(channel, first.kind, may_be_shared) for channel in evidence[1:]]
+
+
+def _mean_scatter(patches: Sequence[Patch], channel: int, noises: dict[int, list[Noise]]) -> float:
+    """Standard deviation that stripes of a channel leave in its local mean; 0 without stripes."""
+    own: list[Noise | None] = [noises[patch.source][channel] for patch in patches]
+    stripes = find_stripes(patches, channel, own)
+    if stripes is None:
+        return 0.0
+    patch = patches[0]
+    axes = fine_axes(patch.box, patch.spacings)
+    deviation = math.sqrt(stripes.share / (1 - stripes.share) * variance_of(own))
+    return scatter_of_means(deviation, len(axes), len(set(axes) - set(stripes.along)))
 
 
 def raised_by_compression(

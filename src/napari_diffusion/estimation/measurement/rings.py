@@ -51,8 +51,9 @@ MIN_CORRELATION, CORRELATION_SCATTER = 0.5, 0.75
 MIN_RISE = 0.25
 #: Distance of a centre around which rings are straight [voxel].
 FAR = 1e6
-#: Smallest share of rings in the variance of all noise that is named.
-MIN_SHARE = 0.08
+#: Smallest share of rings in the variance of all noise that is named, and the largest one: beside
+#: next to no noise, a chance of the picture looks like rings.
+MIN_SHARE, MAX_SHARE = 0.08, 0.95
 #: Share of the variance of rings, whose errors differ from voxel to voxel, that is left after the
 #: subtraction of a Gaussian of one voxel and the mean over an arc (simulated).
 KEPT_SHARE = 0.277
@@ -223,7 +224,7 @@ def _in_plane(
     share = variance / (variance + rest)
     # Smooth hills have contours, whose errors of rounding are at most half a grey level.
     step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
-    if share < MIN_SHARE or variance < step**2 / 4:
+    if not MIN_SHARE <= share <= MAX_SHARE or variance < step**2 / 4:
         return None
     place = (centre[0] / scale[0], centre[1] / scale[1])
     return Rings(plane, place, scale, is_same, share)

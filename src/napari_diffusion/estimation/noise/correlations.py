@@ -45,6 +45,11 @@ MAX_VARIOGRAM_GROWTH = 0.05
 MAX_CALM_GROWTH = 0.15
 #: Largest correlation of neighbours for that: 0.78 for a Gaussian of 1 voxel, 0.85 for 1.2 voxels.
 MAX_WIDE_CORRELATION = 0.81
+#: Largest share of the variogram over `FAR_LAG` voxels that it gains beyond `MAX_LAG`, and largest
+#: energy in the coarser band, that noise shared over more voxels has. Measured
+#: (`tests/benchmarks/noise_decisions.py --only wide`): 0.13 to 0.18 and 1.1 to 1.4 for noise over
+#: 1.2 voxels, 0.3 to 0.6 for pictures behind such a Gaussian.
+MAX_FAR_GROWTH, MAX_WIDE_ACTIVITY = 0.23, 1.45
 #: Shares of the voxels in which calm places are looked for.
 CALM_SHARES = (0.25, 0.1, 0.03)
 #: Largest energy of calm voxels in the coarser band, relative to noise of their correlations.
@@ -166,13 +171,24 @@ def _measure(evidence: Evidence, flat: NDArray[np.bool_]) -> Correlations | None
     # A variogram that has been higher than at its end does not keep growing.
     growth = float(rho.min(axis=1).max()) - scatter
     may_be_wide = energy <= 1 and float(rho[:, 0].max()) <= MAX_WIDE_CORRELATION
+    is_wide = energy <= MAX_WIDE_ACTIVITY and far_growth(evidence, flat) <= MAX_FAR_GROWTH
     if evidence.is_change:
         origin: Origin = "noise"
-    elif growth > (MAX_CALM_GROWTH if may_be_wide else MAX_VARIOGRAM_GROWTH):
+    elif growth > (MAX_CALM_GROWTH if may_be_wide else MAX_VARIOGRAM_GROWTH) and not is_wide:
         origin = "detail"
     else:
         origin = "noise" if energy <= limit and error < MAX_LEVEL_ERROR else "undecided"
     return Correlations(along, level, level / max(residual, 1e-300), error, origin)
+
+
+def far_growth(evidence: Evidence, flat: NDArray[np.bool_]) -> float:
+    """Share of the variogram over `FAR_LAG` voxels that it gains beyond `MAX_LAG`.
+
+    It is 1 where the axes are too short to show it.
+    """
+    near = np.array([robust_deviation(along[-1][flat]) ** 2 for along in evidence.differences])
+    far = np.array([robust_deviation(values[flat]) ** 2 for values in evidence.far])
+    return float(1 - near.mean() / max(far.mean(), 1e-300)) if far.size else 1.0
 
 
 def _second_difference_share(rho: Sequence[float]) -> float:

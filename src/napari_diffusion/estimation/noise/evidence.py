@@ -65,8 +65,8 @@ MAX_DETAIL_RATIO, MAX_DETAIL_SHARE = 0.75, 0.75
 MAX_DEPARTURE = 6.0
 #: Largest residual of coarse grey levels that counts [standard deviation].
 MAX_COARSE_RESIDUAL = 4.0
-#: Longest difference of the variogram [voxel].
-MAX_LAG = 4
+#: Longest difference of the variogram [voxel], and one that tells wide noise from detail.
+MAX_LAG, FAR_LAG = 4, 8
 #: Width of the narrower Gaussian of the coarser band [voxel]; the other one is twice as wide. Along
 #: one axis alone, the band has to be further away from the residual in frequency.
 BAND_WIDTH = {1: 2.0, 2: 1.0}
@@ -98,6 +98,8 @@ class Evidence:
     differences
         For every fine axis, differences over one to `MAX_LAG` voxels of second differences across
         it. Empty if there is one fine axis only.
+    far
+        The same over `FAR_LAG` voxels; empty if a fine axis is shorter than twice that.
     coarser
         Products of second differences along one axis, for every fine axis, and along two axes, for
         every pair. Empty unless there are three fine axes.
@@ -110,6 +112,8 @@ class Evidence:
     shared_activity
         For a change, twice the `activity` of the mean of the two frames. For frames of different
         objects, it equals the activity of the change.
+    mean_scatter
+        Standard deviation that stripes have in the local mean [intensity]; 0 without any.
     """
 
     residual: FloatArray
@@ -122,6 +126,8 @@ class Evidence:
     step: float = 0.0
     is_change: bool = False
     shared_activity: FloatArray | None = None
+    far: tuple[FloatArray, ...] = ()
+    mean_scatter: float = 0.0
 
     @property
     def flat_share(self) -> float:
@@ -175,14 +181,17 @@ class Evidence:
         chosen: NDArray[np.bool_] | None = None,
         max_activity: float = MAX_ACTIVITY,
         minimum: int = PREFERRED_FLAT_VOXELS,
+        between: Sequence[float] = (),
     ) -> NDArray[np.bool_]:
         """Mark the flattest quarter of the ``chosen`` voxels, or less if that is too active.
 
         Voxels with more than ``max_activity`` times the activity of white noise are too active:
-        their residual cannot be noise alone. If the smallest share is too active as well, it is
-        marked for the whole image (``chosen`` is None), and no voxel is marked for a selection.
+        their residual cannot be noise alone. Shares ``between`` a quarter and the smallest one are
+        tried, too. If the smallest share is too active as well, it is marked for the whole image
+        (``chosen`` is None), and no voxel is marked for a selection.
         """
-        for share in sorted({self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE}, reverse=True):
+        shares = {self.flat_share, FLAT_SHARE, MIN_FLAT_SHARE, *between}
+        for share in sorted(shares, reverse=True):
             flat = self.flattest(chosen, share, minimum)
             if self.is_calm(flat, max_activity):
                 return flat
@@ -240,6 +249,7 @@ def gather(
         tuple(np.concatenate([part.differences[axis][k] for part in parts]) for k in range(MAX_LAG))
         for axis in range(axis_count if axis_count > 1 else 0)
     )
+    far = range(len(differences) if all(part.far for part in parts) else 0)
     coarser = tuple(
         tuple(np.concatenate([part.coarser[n][k] for part in parts]) for k in range(3))
         for n in range(2 if axis_count == 3 else 0)
@@ -255,6 +265,7 @@ def gather(
         step=min((part.step for part in parts), default=0.0),
         is_change=after is not None,
         shared_activity=None if after is None else joined("shared_activity"),
+        far=tuple(np.concatenate([part.far[axis] for part in parts]) for axis in far),
     )
 
 
@@ -365,11 +376,14 @@ def _gather_patch(
         return np.where(np.abs(values) > negligible, values + noise, 0.0)
 
     residual = dithered(residual[inside], step / 6 ** (len(axes) / 2))
-    differences = []
+    differences, far = [], []
+    is_long = min(u.shape[axis] for axis in axes) >= 2 * FAR_LAG
     for axis in axes if len(axes) > 1 else ():
         across = second[axes.index(next(i for i in axes if i != axis))]
         lags = (_differences(across, axis, lag)[inside] for lag in range(1, MAX_LAG + 1))
         differences.append(tuple(dithered(values, step / math.sqrt(12)) for values in lags))
+        if is_long:
+            far.append(_differences(across, axis, FAR_LAG)[inside])
     coarser: tuple[tuple[FloatArray, ...], ...] = ()
     if len(axes) == 3:
         pairs = (_second_difference(second[k], axes[(k + 1) % 3]) for k in range(3))
@@ -385,6 +399,7 @@ def _gather_patch(
         step=step,
         is_change=picture is not None,
         shared_activity=shared_activity,
+        far=tuple(far),
     )
 
 
