@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -15,7 +17,7 @@ from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.dry_run import DryRun, dry_run
+from napari_diffusion.engine.dry_run import DryRun, ValueLimits, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
@@ -42,6 +44,10 @@ MAX_STAGES = 100_000
 END_TOLERANCE = 1e-9
 #: Largest number of stable steps of a run that is solved in one stage.
 MAX_EXACT_STEPS = 1e15
+#: Number of plans that are kept, and largest number of stages of one of them: a stage takes 0.2 kB.
+KEPT_PLANS, MAX_KEPT_STAGES = 64, 1000
+#: Version of `marshal` in which equal values have equal bytes.
+MARSHAL_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class Plan:
         and data type of the fields.
     read_reach
         Reach of the replacement of hot and dead voxels, per axis of the grid [voxel].
+    limits
+        Values of an image with which the run can compute.
     """
 
     scheme: Scheme
@@ -95,6 +103,7 @@ class Plan:
     calls: tuple[Hashable, ...]
     working: np.dtype[np.generic]
     read_reach: tuple[int, ...]
+    limits: ValueLimits
 
     @property
     def operators_made(self) -> int:
@@ -155,17 +164,76 @@ class Plan:
 def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
     """Plan a run.
 
+    Plans of equal settings are the same object, because a plan takes longer than the filter of a
+    small image.
+
     Raises
     ------
     TypeError, ValueError
         In one sentence that says what would work.
     """
-    execution, recipe = execution or Execution(), problem.recipe
-    time, threads = recipe.time, execution.thread_count
+    execution = execution or Execution()
+    threads = execution.thread_count
+    settings = _settings(problem, execution.backend, threads)
+    if settings is None:
+        return _make_plan(problem, execution.backend, threads)
+    kept = kept_plan(settings)
+    if kept:
+        return kept[0]
+    plan = _make_plan(problem, execution.backend, threads)
+    if len(plan.stages) <= MAX_KEPT_STAGES:
+        kept.append(plan)
+    return plan
+
+
+@lru_cache(maxsize=KEPT_PLANS)
+def kept_plan(settings: Hashable) -> list[Plan]:
+    """Return a list for the plan of these settings, which is empty until the plan is made."""
+    return []
+
+
+def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable | None:
+    """Return all on which a plan depends; ``None`` if that is more than numbers and texts.
+
+    The settings of model and scheme are compared by their content at the time of the call, to the
+    type and the bit: to Python, 1 and True are equal, also 0.0 and -0.0. Functions and arrays are
+    not kept alive.
+    """
+    recipe, image, regions, place = problem.recipe, problem.image, problem.regions, problem.place
+    model, scheme = recipe.model, recipe.scheme
+    try:
+        own = {"model": tuple(vars(model).items())}
+        if not isinstance(scheme, str):
+            own["scheme"] = tuple(vars(scheme).items())
+        hash(tuple(own.values()))  # arrays have bytes, but no hash
+        options = vars(recipe) | own
+        in_memory = isinstance(image, np.ndarray)
+        values = (
+            options,
+            problem.shape,
+            problem.axes,
+            problem.spacing,
+            problem.channel_axis,
+            (place.first, place.shape, place.axes),
+            (problem.input_dtype.str, problem.dtype.str, problem.working.str),
+            in_memory and image.flags.carray,
+            in_memory,
+            None if regions is None else regions.nbytes,
+            threads,
+            backend,
+        )
+        return type(model), type(scheme), marshal.dumps(values, MARSHAL_VERSION)
+    except (TypeError, ValueError):
+        return None
+
+
+def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan:
+    """Plan a run; errors as `make_plan`."""
+    recipe, time = problem.recipe, problem.recipe.time
     grid = problem.grid(_unknown_walls(problem))
     dry = dry_run(recipe.model, grid)
     operator = dry.operator
-    backend = backends.get_backend(execution.backend, len(problem.space), operator.calls_function)
+    backend = backends.get_backend(backend_name, len(problem.space), operator.calls_function)
     max_step = operator.max_step(grid)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
@@ -194,6 +262,9 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
         calls=dry.calls,
         working=problem.working,
         read_reach=tuple(problem.read_reach),
+        limits=dry.limits(
+            recipe.model, grid, problem.working, operator.is_linear and scheme.is_direct
+        ),
     )
 
 
