@@ -5,6 +5,7 @@ Intensities are transformed (`Model.encode`) when a frame is read, and back when
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Tensors
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, Image
+from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.planner import Plan
+from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.operators.impulse_fill import fill_impulses
@@ -105,6 +107,65 @@ class Frame:
             original = problem.whole(problem.read(self.index)[0], self.index)
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
+
+
+class Stacks:
+    """Reads and writes frames side by side, so that a kernel call computes many small frames.
+
+    Parameters
+    ----------
+    problem, plan
+        The problem and its plan, which says how many frames a stack has.
+    result
+        The result, of the shape of the image.
+    slabs
+        The threads.
+    """
+
+    def __init__(self, problem: Problem, plan: Plan, result: Image, slabs: SlabPool) -> None:
+        self._problem, self._plan, self._slabs = problem, plan, slabs
+        self._frames: Any = frames_first(problem, np.asarray(problem.image))
+        self._result: Any = frames_first(problem, result)
+        shape = problem.channels, *stack_grid(problem, plan.stack).shape
+        self._memory = plan.kernels.empty((math.prod(shape),), problem.working)
+
+    def _field(self, lo: int, hi: int) -> Field:
+        """Return the values of frames ``lo:hi`` as a field, always in the same memory."""
+        shape = self._problem.channels, *stack_grid(self._problem, hi - lo).shape
+        field = self._memory[: math.prod(shape)].reshape(shape)
+        field[...] = np.moveaxis(self._frames[lo:hi], 0, STACK_AXIS + 1)
+        return field
+
+    def read(self, lo: int, hi: int) -> tuple[Grid, FieldState] | None:
+        """Return frames ``lo:hi`` before the first stage; ``None`` if one has unusual values.
+
+        Unusual are NaN, infinite values and those that a run refuses.
+        """
+        problem, plan, model = self._problem, self._plan, self._problem.recipe.model
+        u = self._field(lo, hi)
+        if _count_invalid(problem, u, plan, self._slabs):
+            return None
+        if plan.limits.smallest_difference:
+            others = tuple(i for i in range(u.ndim) if i != STACK_AXIS + 1)
+            differences = u.max(others).astype(float) - u.min(others)
+            if ((differences > 0) & (differences < plan.limits.smallest_difference)).any():
+                return None
+        if model.is_for_magnitudes and u.min(initial=0) < 0:
+            return None
+        if model.has_transform:
+            model.encode(u)
+        return stack_grid(problem, hi - lo), FieldState(0, None, u, u, u)
+
+    def write(self, field: Field, lo: int, hi: int) -> None:
+        """Write a field after the last stage to frames ``lo:hi`` of the result."""
+        problem, model = self._problem, self._problem.recipe.model
+        if model.has_transform:
+            model.decode(field)
+        if problem.copied_channels:
+            copied = list(problem.copied_channels)
+            field[copied] = np.moveaxis(self._frames[lo:hi], 0, STACK_AXIS + 1)[copied]
+        stored = store(field, problem.dtype)
+        self._result[lo:hi] = np.moveaxis(stored, STACK_AXIS + 1, 0)
 
 
 def read_frame(
@@ -203,9 +264,19 @@ def _invalid_voxels(
     problem: Problem, index: FrameIndex, u: Field, plan: Plan, slabs: SlabPool
 ) -> NDArray[np.bool_] | None:
     """Return a mask of the values that are NaN or infinite, ``None`` without any."""
+    if not _count_invalid(problem, u, plan, slabs):
+        return None
+    invalid, limit = ~np.isfinite(u), plan.limits.largest
+    _refuse_large_values(np.where(invalid, 0, u), limit, plan.limits.of_model)
+    check_finite(problem, index, invalid)
+    return invalid
+
+
+def _count_invalid(problem: Problem, u: Field, plan: Plan, slabs: SlabPool) -> int:
+    """Return the number of values that are NaN, infinite or too large for the run."""
     limit = plan.limits.largest
     if problem.input_dtype.kind != "f" and limit >= LARGEST_INTEGER:
-        return None
+        return 0
     counts: list[int] = []
     values_per_plane = u.size // u.shape[1]
 
@@ -214,12 +285,7 @@ def _invalid_voxels(
         counts.append(plan.kernels.count_invalid(u, start, stop, limit))
 
     slabs.run(work, u.shape[1], plan.height, plan.chunk, quiet=True)
-    if not sum(counts):
-        return None
-    invalid = ~np.isfinite(u)
-    _refuse_large_values(np.where(invalid, 0, u), limit, plan.limits.of_model)
-    check_finite(problem, index, invalid)
-    return invalid
+    return sum(counts)
 
 
 def _refuse_large_values(u: Field, limit: float, of_model: float) -> None:

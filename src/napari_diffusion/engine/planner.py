@@ -8,8 +8,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
@@ -44,6 +46,11 @@ MAX_STAGES = 100_000
 END_TOLERANCE = 1e-9
 #: Largest number of stable steps of a run that is solved in one stage.
 MAX_EXACT_STEPS = 1e15
+#: Voxels of the frames that are advanced together: with fewer, Python takes a larger share of a
+#: stage (measured, docs/develop/decisions.md). They are one slab, in one thread.
+STACK_VOXELS = 1 << 17
+#: Axis of space along which the frames of a stack lie; one- and two-dimensional frames leave it.
+STACK_AXIS = 1
 #: Number of plans that are kept, and largest number of stages of one of them: a stage takes 0.2 kB.
 KEPT_PLANS, MAX_KEPT_STAGES = 64, 1000
 #: Version of `marshal` in which equal values have equal bytes.
@@ -83,6 +90,8 @@ class Plan:
         Reach of the replacement of hot and dead voxels, per axis of the grid [voxel].
     limits
         Values of an image with which the run can compute.
+    stack
+        Number of small frames that a run to the end advances side by side; 1 for one by one.
     """
 
     scheme: Scheme
@@ -104,6 +113,7 @@ class Plan:
     working: np.dtype[np.generic]
     read_reach: tuple[int, ...]
     limits: ValueLimits
+    stack: int
 
     @property
     def operators_made(self) -> int:
@@ -208,6 +218,7 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         hash(tuple(own.values()))  # arrays have bytes, but no hash
         options = vars(recipe) | own
         in_memory = isinstance(image, np.ndarray)
+        flags = (image.flags.carray, image.flags.c_contiguous) if in_memory else None
         values = (
             options,
             problem.shape,
@@ -216,8 +227,8 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
             problem.channel_axis,
             (place.first, place.shape, place.axes),
             (problem.input_dtype.str, problem.dtype.str, problem.working.str),
-            in_memory and image.flags.carray,
-            in_memory,
+            flags,
+            isinstance(image, np.ma.MaskedArray),
             None if regions is None else regions.nbytes,
             threads,
             backend,
@@ -242,12 +253,13 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     )
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
     stages = _schedule(scheme, time, max_step, recipe.tolerance)
-    height, chunk = _slab_sizes(problem, operator, backend, threads)
+    stack = _stack_size(problem, dry, scheme, stages)
+    height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk), threads),
+        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk, stack), threads),
         max_step=max_step,
         threads=threads,
         height=height,
@@ -265,7 +277,58 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
         limits=dry.limits(
             recipe.model, grid, problem.working, operator.is_linear and scheme.is_direct
         ),
+        stack=stack,
     )
+
+
+def stack_grid(problem: Problem, frames: int) -> Grid:
+    """Return the grid of frames side by side: no flux passes along an axis of infinite voxel size.
+
+    Every frame must have a single voxel along `STACK_AXIS`.
+    """
+    shape, spacing = list(problem.space), list(problem.kernel_spacing)
+    shape[STACK_AXIS], spacing[STACK_AXIS] = frames, math.inf
+    return Grid(tuple(shape), tuple(spacing))
+
+
+def frames_first(problem: Problem, array: NDArray[Any]) -> NDArray[Any] | None:
+    """Return a view of an array of the image's shape, or ``None`` where it would be a copy.
+
+    Its shape is ``(frames, channels, *space)``, without `STACK_AXIS`.
+    """
+    frame_axes, channel = problem.frame_axes, problem.channel_axis
+    is_leading = frame_axes == tuple(range(len(frame_axes)))
+    if len(frame_axes) != 1 and not (is_leading and array.flags.c_contiguous):
+        return None
+    moved = array.transpose(*frame_axes, *([] if channel is None else [channel]), *problem.axes)
+    space = [n for i, n in enumerate(problem.space) if i != STACK_AXIS]
+    return moved.reshape(-1, problem.channels, *space)
+
+
+def _stack_size(
+    problem: Problem, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]
+) -> int:
+    """Return the number of frames that can be advanced side by side.
+
+    The loops over the frames and stages of small frames take far longer than the kernels.
+    """
+    image, space = problem.image, problem.space
+    count = math.prod([problem.shape[i] for i in problem.frame_axes])
+    voxels = math.prod(space) * problem.channels
+    stack = min(count, STACK_VOXELS // max(voxels, 1))
+    if stack < 2 or not stages or not dry.operator.takes_stacks:
+        return 1
+    has_place = len(space) == 3 and space[STACK_AXIS] == 1 and max(space) > 1
+    is_plain = not (problem.may_have_walls or problem.replaces_impulses or problem.recipe.model.maps)
+    is_array = isinstance(image, np.ndarray) and not isinstance(image, np.ma.MaskedArray)
+    if not (has_place and is_plain and is_array) or frames_first(problem, image) is None:
+        return 1
+    if scheme.is_direct:
+        grid = stack_grid(problem, stack)
+        reach = scheme.reach(stages, dry.operator, dry.feature_reach, grid, problem.working)
+        if reach is None or reach[STACK_AXIS]:
+            return 1
+    return stack
 
 
 def _unknown_walls(problem: Problem) -> OpenFaces | None:
@@ -325,16 +388,17 @@ def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) ->
 
 
 def _slab_sizes(
-    problem: Problem, operator: Operator, backend: Backend, threads: int
+    problem: Problem, operator: Operator, backend: Backend, threads: int, stack: int
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the chunks in which a thread passes through it.
 
-    Tensors are made in slabs that are chunks: nothing is carried to the next one.
+    Tensors are made in slabs that are chunks: nothing is carried to the next one. ``stack`` is the
+    number of frames that are advanced side by side.
     """
-    voxels, axes = math.prod(problem.space) * problem.channels, _long_axes(problem)
+    voxels, axes = math.prod(problem.space) * problem.channels * stack, _long_axes(problem)
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
-    per_plane = max(1, problem.channels * math.prod(problem.space[1:]))
+    per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
     if operator.has_tensor:
         height = slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
         return height, height
@@ -360,11 +424,14 @@ def _peak_memory(
     scheme: Scheme,
     stages: tuple[Stage, ...],
     backend: Backend,
-    sizes: tuple[int, int],
+    sizes: tuple[int, int, int],
     threads: int,
 ) -> int:
-    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk."""
-    height, chunk = sizes
+    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
+
+    The last of the ``sizes`` is the number of frames that are advanced side by side.
+    """
+    height, chunk, stack = sizes
     layout = SlabLayout(
         channels=problem.channels,
         planes=problem.space[0],
@@ -384,5 +451,6 @@ def _peak_memory(
         layout=layout,
         threads=threads,
         busy_threads=min(threads, -(-problem.space[0] // height)),
+        stack=stack,
     )
     return demand.peak

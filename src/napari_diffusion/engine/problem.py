@@ -179,7 +179,7 @@ class Problem:
 
     def whole(self, field: Field, frame: FrameIndex) -> NDArray[Any]:
         """Convert a field to a frame of the result: its order of axes and its dtype."""
-        part = store(field, self.dtype).reshape(self.channels, *(self.shape[i] for i in self.axes))
+        part = store(field, self.dtype).reshape(self.channels, *[self.shape[i] for i in self.axes])
         if self.channel_axis is None:
             return np.asarray(part[0])
         moved: NDArray[Any] = np.moveaxis(part, 0, self._channel_axis_of_frame)
@@ -189,7 +189,7 @@ class Problem:
     def _channel_axis_of_frame(self) -> int:
         """Channel axis of a frame, whose array has no frame axes."""
         assert self.channel_axis is not None
-        return self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes)
+        return self.channel_axis - sum([i < self.channel_axis for i in self.frame_axes])
 
     def open_faces_of(
         self, frame: FrameIndex, invalid: NDArray[np.bool_] | None
@@ -263,13 +263,10 @@ def _make_problem(
     channel = None if channel is None else _axis(channel, ndim, "channel_axis")
     axes = _diffusing_axes(geometry, ndim, channel)
     sizes = _spacing(geometry.spacing, len(axes))
-    order = sorted(range(len(axes)), key=axes.__getitem__)
+    ascending = sorted(zip(axes, sizes, strict=True))
     place = domain.place or _whole(tuple(axes), shape)
     check_maps(recipe.model, place)
-    mask = _mask_of(image, regions_of, channel)
-    space = tuple(shape[i] for i in sorted(axes))
-    without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
-    regions = _regions(mask, regions_of.labels, space, without_channel)
+    regions = _regions(_mask_of(image, regions_of, channel), regions_of.labels, shape, axes, channel)
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
@@ -278,8 +275,8 @@ def _make_problem(
         recipe=recipe,
         image=image,
         shape=shape,
-        axes=tuple(sorted(axes)),
-        spacing=tuple(sizes[i] for i in order),
+        axes=tuple([axis for axis, _ in ascending]),
+        spacing=tuple([size for _, size in ascending]),
         channel_axis=channel,
         domain=Domain(domain.mask, domain.labels, place),
         regions=regions,
@@ -405,13 +402,13 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
         if isinstance(spacing, float):  # the most frequent case takes a tenth of the time
             values = [float(spacing)] * count
         else:
-            values = [float(h) for h in np.broadcast_to(np.asarray(spacing, float), (count,))]
+            values = np.broadcast_to(np.asarray(spacing, float), (count,)).tolist()
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}."
         ) from None
     # Squares of gradients must not overflow in float32.
-    if not all(1e-12 <= h <= 1e12 for h in values):
+    if not all([1e-12 <= h <= 1e12 for h in values]):
         raise ValueError(
             f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {spacing!r:.60}."
         )
@@ -419,11 +416,13 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
 
 
 def _regions(
-    mask: Any, labels: Any, space: tuple[int, ...], without_channel: tuple[int, ...]
+    mask: Any, labels: Any, shape: tuple[int, ...], axes: list[int], channel: int | None
 ) -> NDArray[Any] | None:
-    """Combine mask and labels, each of the shape ``space`` or ``without_channel``."""
+    """Combine mask and labels, each of the shape of the diffusing axes or of all but channels."""
     if mask is None and labels is None:
         return None
+    space = tuple(shape[i] for i in sorted(axes))
+    without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
     regions: NDArray[Any] | None = None
     for name, values, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
         if values is None:

@@ -223,6 +223,9 @@ class Operator(ABC):
     has_voxel_conductance
         Whether the flux at a face is the mean of `conductance` of its two voxels times the
         gradient, so that a scheme can solve the equation from `conductance` alone.
+    takes_stacks
+        Whether a stage treats frames side by side, along an axis of infinite voxel size, like each
+        frame alone, bit for bit.
     """
 
     maximum: float
@@ -231,6 +234,7 @@ class Operator(ABC):
     converges: ClassVar[bool] = False
     compares_gradients: ClassVar[bool] = False
     has_voxel_conductance: ClassVar[bool] = False
+    takes_stacks: ClassVar[bool] = False
 
     @property
     def is_chunked(self) -> bool:
