@@ -13,7 +13,7 @@ if _worker and _settings:
 
 @pytest.fixture(autouse=True)
 def _no_plan_is_kept():
-    """Forget the plans of other tests: some tests change the constants from which plans are made."""
+    """Forget the plans of other tests, some of which change the constants of the planner."""
     planner = sys.modules.get("napari_diffusion.engine.planner")
     if planner is not None:
         planner.kept_plan.cache_clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import marshal
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +24,8 @@ from napari_diffusion.operators.threshold_map import nodes_per_axis, smallest_fa
 
 #: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
 UNDERFLOW_MARGIN = 300.0
+#: Version of `marshal` in which equal values have equal bytes.
+MARSHAL_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,21 @@ def _smallest_factor(model: Model) -> float:
     return min(map(smallest_factor, model.maps.values()), default=1.0)
 
 
+def content_of(settings: Any) -> Hashable | None:
+    """Return type and content of a model or scheme at this moment, as a key.
+
+    Contents are compared to the type and the bit: to Python, 1 and True are equal, also 0.0 and
+    -0.0. The result is ``None`` for settings beyond numbers and texts, such as functions and
+    arrays, which a key would keep alive.
+    """
+    try:
+        items = tuple(vars(settings).items())
+        hash(items)  # arrays have bytes, but no hash
+        return type(settings), marshal.dumps(items, MARSHAL_VERSION)
+    except (TypeError, ValueError):
+        return None
+
+
 def dry_run(model: Model, grid: Grid) -> DryRun:
     """Return the operator of a model, the reach of its features and their kernels.
 
@@ -127,6 +146,7 @@ def dry_run(model: Model, grid: Grid) -> DryRun:
     """
     arguments = (
         model,
+        content_of(model),
         tuple(min(n, 3) for n in grid.shape),
         grid.spacing,
         grid.open_faces is not None,
@@ -151,7 +171,11 @@ def _place(model: Model, shape: tuple[int, ...]) -> Place | None:
 
 @lru_cache(maxsize=64)
 def _dry_run(
-    model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], walled: bool
+    model: Model,
+    content: Hashable | None,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    walled: bool,
 ) -> DryRun:
     """Cached, because it takes as long as the filter of a small image."""
     place = _place(model, shape)

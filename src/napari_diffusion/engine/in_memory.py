@@ -14,14 +14,14 @@ import numpy as np
 
 from napari_diffusion.core.arrays import Field, Image
 from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.frame import Frame, Stacks, read_frame
+from napari_diffusion.engine.frame import FieldState, Frame, Stacks, read_frame
 from napari_diffusion.engine.memory import check_memory
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
-
 
 #: All frames, and the number of the first one that has not begun.
 _Later = tuple[list[FrameIndex], int]
@@ -145,24 +145,27 @@ def _run_in_stacks(
     def report(part: float) -> None:
         progress(min((done + part * width) / count, 1.0))
 
+    def last_field(grid: Grid, start: FieldState) -> Field:
+        nonlocal done
+        field = start.u
+        for state in solver.advance(grid, start, stages):
+            done += width
+            field = state.u
+        return field
+
     with SlabPool(plan.threads, cancel, report) as slabs:
         solver, stacks = Solver(problem, plan, slabs), Stacks(problem, plan, result, slabs)
         for lo in range(0, len(frames), plan.stack):
             hi = min(lo + plan.stack, len(frames))
             stack = stacks.read(lo, hi)
             if stack is not None:
-                grid, state = stack
                 width = hi - lo
-                for state in solver.advance(grid, state, stages):
-                    done += width
-                stacks.write(state.u, lo, hi)
+                stacks.write(last_field(*stack), lo, hi)
                 continue
             width = 1
             for index in frames[lo:hi]:
-                frame, state = read_frame(problem, index, plan, slabs)
-                for state in solver.advance(frame.grid, state, stages):
-                    done += 1
-                result[index] = frame.finished(state.u, copy=False)
+                frame, start = read_frame(problem, index, plan, slabs)
+                result[index] = frame.finished(last_field(frame.grid, start), copy=False)
     progress(1.0)
     return State(problem.recipe.time, 1.0, len(frames) - 1, lambda: result)
 
@@ -245,9 +248,7 @@ def _snapshot(problem: Problem, result: Image, later: _Later, copy: bool) -> Ima
     return masked_as_input(problem, _fill_from_input(problem, image, later))
 
 
-def _assemble(
-    current: _CurrentFrame, result: Image | None, later: _Later, copy: bool
-) -> Image:
+def _assemble(current: _CurrentFrame, result: Image | None, later: _Later, copy: bool) -> Image:
     """Return the image within a frame; ``result`` holds the frames before it."""
     problem = current.frame.problem
     if not copy:

@@ -19,7 +19,13 @@ from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.dry_run import DryRun, ValueLimits, dry_run
+from napari_diffusion.engine.dry_run import (
+    MARSHAL_VERSION,
+    DryRun,
+    ValueLimits,
+    content_of,
+    dry_run,
+)
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
@@ -53,8 +59,6 @@ STACK_VOXELS = 1 << 17
 STACK_AXIS = 1
 #: Number of plans that are kept, and largest number of stages of one of them: a stage takes 0.2 kB.
 KEPT_PLANS, MAX_KEPT_STAGES = 64, 1000
-#: Version of `marshal` in which equal values have equal bytes.
-MARSHAL_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -205,36 +209,32 @@ def kept_plan(settings: Hashable) -> list[Plan]:
 def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable | None:
     """Return all on which a plan depends; ``None`` if that is more than numbers and texts.
 
-    The settings of model and scheme are compared by their content at the time of the call, to the
-    type and the bit: to Python, 1 and True are equal, also 0.0 and -0.0. Functions and arrays are
-    not kept alive.
+    The settings of model and scheme are those at the time of the call, see `content_of`.
     """
     recipe, image, regions, place = problem.recipe, problem.image, problem.regions, problem.place
-    model, scheme = recipe.model, recipe.scheme
+    scheme = recipe.scheme
+    named = isinstance(scheme, str)
+    own = content_of(recipe.model), scheme if named else content_of(scheme)
+    if None in own:
+        return None
+    in_memory = isinstance(image, np.ndarray)
+    values = (
+        vars(recipe) | {"model": None, "scheme": None},
+        problem.shape,
+        problem.axes,
+        problem.spacing,
+        problem.channel_axis,
+        (place.first, place.shape, place.axes),
+        (problem.input_dtype.str, problem.dtype.str, problem.working.str),
+        (image.flags.carray, image.flags.c_contiguous) if in_memory else None,
+        isinstance(image, np.ma.MaskedArray),
+        None if regions is None else regions.nbytes,
+        threads,
+        backend,
+    )
     try:
-        own = {"model": tuple(vars(model).items())}
-        if not isinstance(scheme, str):
-            own["scheme"] = tuple(vars(scheme).items())
-        hash(tuple(own.values()))  # arrays have bytes, but no hash
-        options = vars(recipe) | own
-        in_memory = isinstance(image, np.ndarray)
-        flags = (image.flags.carray, image.flags.c_contiguous) if in_memory else None
-        values = (
-            options,
-            problem.shape,
-            problem.axes,
-            problem.spacing,
-            problem.channel_axis,
-            (place.first, place.shape, place.axes),
-            (problem.input_dtype.str, problem.dtype.str, problem.working.str),
-            flags,
-            isinstance(image, np.ma.MaskedArray),
-            None if regions is None else regions.nbytes,
-            threads,
-            backend,
-        )
-        return type(model), type(scheme), marshal.dumps(values, MARSHAL_VERSION)
-    except (TypeError, ValueError):
+        return own, marshal.dumps(values, MARSHAL_VERSION)
+    except ValueError:  # a number of another library
         return None
 
 
@@ -305,9 +305,7 @@ def frames_first(problem: Problem, array: NDArray[Any]) -> NDArray[Any] | None:
     return moved.reshape(-1, problem.channels, *space)
 
 
-def _stack_size(
-    problem: Problem, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]
-) -> int:
+def _stack_size(problem: Problem, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]) -> int:
     """Return the number of frames that can be advanced side by side.
 
     The loops over the frames and stages of small frames take far longer than the kernels.
@@ -319,7 +317,9 @@ def _stack_size(
     if stack < 2 or not stages or not dry.operator.takes_stacks:
         return 1
     has_place = len(space) == 3 and space[STACK_AXIS] == 1 and max(space) > 1
-    is_plain = not (problem.may_have_walls or problem.replaces_impulses or problem.recipe.model.maps)
+    is_plain = not (
+        problem.may_have_walls or problem.replaces_impulses or problem.recipe.model.maps
+    )
     is_array = isinstance(image, np.ndarray) and not isinstance(image, np.ma.MaskedArray)
     if not (has_place and is_plain and is_array) or frames_first(problem, image) is None:
         return 1

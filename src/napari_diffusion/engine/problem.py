@@ -266,7 +266,9 @@ def _make_problem(
     ascending = sorted(zip(axes, sizes, strict=True))
     place = domain.place or _whole(tuple(axes), shape)
     check_maps(recipe.model, place)
-    regions = _regions(_mask_of(image, regions_of, channel), regions_of.labels, shape, axes, channel)
+    regions = _regions(
+        _mask_of(image, regions_of, channel), regions_of.labels, shape, axes, channel
+    )
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
@@ -408,7 +410,7 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
             f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}."
         ) from None
     # Squares of gradients must not overflow in float32.
-    if not all([1e-12 <= h <= 1e12 for h in values]):
+    if not all(1e-12 <= h <= 1e12 for h in values):
         raise ValueError(
             f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {spacing!r:.60}."
         )

@@ -147,7 +147,8 @@ class Model:
     @property
     def maps(self) -> dict[str, ThresholdMap]:
         """The maps of thresholds that are set, by the names of their parameters."""
-        values = {name: getattr(self, name) for name in _names_of_maps(type(self))}
+        kind: Any = type(self)
+        values = {name: getattr(self, name) for name in _names_of_maps(kind)}
         return {name: value for name, value in values.items() if value is not None}
 
     @property
