@@ -158,7 +158,9 @@ def test_nan_is_a_setting_like_any_other(planned):
 
 
 @pytest.mark.parametrize(
-    "value", [[1.0], {"a": 1}, np.ones(3), lambda: 1, object(), (1.0, [2.0])], ids=repr
+    "value",
+    [[1.0], {"a": 1}, np.ones(3), lambda: 1, object(), (1.0, [2.0])],
+    ids=["list", "dict", "array", "function", "object", "nested list"],
 )
 def test_settings_beyond_numbers_and_texts_are_planned_each_time(planned, value):
     for _ in range(2):
