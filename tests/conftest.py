@@ -1,8 +1,19 @@
 """Each process of the tests has settings of napari of its own."""
 
 import os
+import sys
 from pathlib import Path
+
+import pytest
 
 _worker, _settings = map(os.environ.get, ("PYTEST_XDIST_WORKER", "NAPARI_CONFIG"))
 if _worker and _settings:
     os.environ["NAPARI_CONFIG"] = str(Path(_settings).with_name(f"settings-{_worker}.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _no_plan_is_kept():
+    """Forget the plans of other tests, some of which change the constants of the planner."""
+    planner = sys.modules.get("napari_diffusion.engine.planner")
+    if planner is not None:
+        planner.kept_plan.cache_clear()

@@ -31,6 +31,8 @@ PARTS = {
     "equal-time": accuracy.equal_time,
     "scaling": throughput.scaling,
     "small": waiting.small,
+    "calls": waiting.calls,
+    "time-lapse": waiting.time_lapse,
     "memory": waiting.memory,
     "waiting": waiting.waiting,
     "rotation": rotation.rotation,

@@ -19,10 +19,20 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Processor time of all threads in a call [s]."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def alternate(
-    contenders: dict[str, Callable[[], object]], rounds: int, shares: dict[str, float] | None = None
+    contenders: dict[str, Callable[[], object]],
+    rounds: int,
+    shares: dict[str, float] | None = None,
+    seconds: Callable[[Callable[[], object]], float] = seconds,
 ) -> dict[str, list[float]]:
-    """Wall times [s] of every contender in every round, after one warm-up.
+    """Times [s] of every contender in every round, after one warm-up.
 
     In a round, all contenders run once. The warm-up of a peer that takes more than two seconds
     counts as its first round; ours may include compilation.
@@ -35,6 +45,8 @@ def alternate(
         Number of rounds.
     shares
         For contenders that do a share of the work, that share; their times are scaled up.
+    seconds
+        Measures a call; by default its wall time.
     """
     shares = shares or {}
     times: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from timing import alternate, ball, median, ratio, seconds, table
+from timing import alternate, ball, median, processor_seconds, ratio, seconds, table
 
 import napari_diffusion as nd
 
@@ -80,6 +80,98 @@ def cancellation(n: int, rounds: int) -> list[list[str]]:
             delays.append(time.perf_counter() - pressed[0])
     name = f"from cancel to the return of a regularised run at {n}³, median"
     return [[name, f"{median(delays):.2f}"], ["the same, largest", f"{max(delays):.2f}"]]
+
+
+#: Calls on an image of 8² pixels that are measured together.
+CALLS = 200
+#: Models of the time-lapse.
+LAPSE_MODELS = ("Linear", "PeronaMalik", "PeronaMalik, sigma = 1", "MeanCurvature")
+#: Models of a call on few pixels, with a diffusion time of a few stages.
+SMALL_MODELS = {
+    "Linear": (nd.Linear(), 0.5),
+    "PeronaMalik": (nd.PeronaMalik(kappa=20.0), 0.2),
+    "PeronaMalik, sigma = 1": (nd.PeronaMalik(kappa=20.0, sigma=1.0), 0.2),
+    "TotalVariation": (nd.TotalVariation(kappa=20.0, epsilon=0.1), 0.02),
+    "MeanCurvature": (nd.MeanCurvature(), 0.1),
+    "EdgeEnhancing": (nd.EdgeEnhancing(kappa=20.0), 0.2),
+}
+
+
+def calls(n: int, rounds: int) -> dict:
+    """Table of the processor time of a call on 8² pixels, beside the Gaussian of peers."""
+    import cv2
+    import diplib as dip
+    from scipy.ndimage import gaussian_filter
+
+    u = np.random.default_rng(4).normal(100, 10, (8, 8)).astype(np.float32)
+    single = {
+        f"ours, {name}": partial(nd.diffuse, u, model, time=time)
+        for name, (model, time) in SMALL_MODELS.items()
+    }
+    single["SciPy gaussian_filter, sigma = 1"] = partial(gaussian_filter, u, 1)
+    single["DIPlib Gauss, sigma = 1"] = partial(dip.Gauss, dip.Image(u), 1)
+    single["OpenCV GaussianBlur, sigma = 1"] = partial(cv2.GaussianBlur, u, (0, 0), 1)
+
+    def many(call: partial) -> None:
+        for _ in range(CALLS):
+            call()
+
+    contenders = {name: partial(many, call) for name, call in single.items()}
+    times = alternate(contenders, 5 * rounds, seconds=processor_seconds)
+    stages = {
+        f"ours, {name}": nd.plan(u, model, time=time).steps
+        for name, (model, time) in SMALL_MODELS.items()
+    }
+    peer = "SciPy gaussian_filter, sigma = 1"
+    rows = [
+        [
+            name,
+            f"{stages.get(name, '')}",
+            f"{min(t) / CALLS * 1e6:.0f}",
+            f"{ratio(times, name, peer):.1f}",
+        ]
+        for name, t in times.items()
+    ]
+    head = ["filter", "stages", "µs per call", "time / SciPy"]
+    title = "## A call on 8×8 pixels, float32, processor time\n\n"
+    return {"text": title + table(head, rows)}
+
+
+def time_lapse(n: int, rounds: int) -> dict:
+    """Table of the processor time per frame of many small frames in one call.
+
+    The arithmetic is a run on one volume with the same voxels, rows and number of stages.
+    """
+    rows = []
+    for count, side in ((10_000, 32), (1000, 64)):
+        frames = np.random.default_rng(5).normal(100, 20, (count, side, side)).astype(np.float32)
+        volume = np.ascontiguousarray(frames.transpose(1, 0, 2))
+        for name in LAPSE_MODELS:
+            model = SMALL_MODELS[name][0]
+            options = {"axes": (1, 2), "time": 1.0, "threads": 1, "scheme": "explicit"}
+            as_volume = {"time": 1.0, "threads": 1}
+            if name == "Linear":
+                options["scheme"] = "auto"
+            else:
+                stages = nd.plan(frames, model, **options).steps
+                step = 0.8 * nd.plan(volume, model, time=1e-6).max_step
+                as_volume |= {"time": step * stages, "scheme": nd.schemes.Explicit(step=step)}
+            contenders = {
+                "ours, frames": partial(nd.diffuse, frames, model, **options),
+                "ours, volume": partial(nd.diffuse, volume, model, **as_volume),
+            }
+            times = alternate(contenders, rounds, seconds=processor_seconds)
+            rows.append(
+                [
+                    f"{count:,} × {side}²",
+                    name,
+                    f"{nd.plan(frames, model, **options).steps}",
+                    f"{min(times['ours, frames']) / count * 1e6:.1f}",
+                    f"{ratio(times, 'ours, frames', 'ours, volume'):.2f}",
+                ]
+            )
+    head = ["frames", "filter", "stages", "µs per frame", "time / volume of the same voxels"]
+    return {"text": "## Time-lapse in one call, float32, one thread\n\n" + table(head, rows)}
 
 
 def small(n: int, rounds: int) -> dict:

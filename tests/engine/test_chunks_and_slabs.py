@@ -36,8 +36,10 @@ def test_result_is_independent_of_chunks_and_slabs(model, options, monkeypatch):
     assert nd.plan(image, model, time=time, **options).chunk >= 34
     monkeypatch.setattr(planner, "CHUNK_PLANES", 3)
     monkeypatch.setattr(planner, "CHUNK_VOXELS", 1)
+    planner.kept_plan.cache_clear()
     if nd.plan(image, model, time=time, **options).operator.has_tensor:
         monkeypatch.setattr(planner, "slab_height", lambda planes, *sizes: 3)
+        planner.kept_plan.cache_clear()
     assert nd.plan(image, model, time=time, **options).chunk == 3
     np.testing.assert_array_equal(nd.diffuse(image, model, time=time, **options), whole)
     assert np.abs(whole - image).max() > 0.01

@@ -107,6 +107,8 @@ def shape_and_dtype(array: Any, name: str) -> tuple[tuple[int, ...], np.dtype[An
     TypeError
         When the array has no fixed shape, or a data type that NumPy does not know.
     """
+    if type(array) is np.ndarray:
+        return array.shape, array.dtype
     try:
         shape = tuple(int(n) for n in array.shape)
         return shape, _dtype(array, len(shape))

@@ -84,8 +84,8 @@ def cpu_count(root: Path = ROOT) -> int:
     """
     counts = [_bound_processors(), _quota(root)]
     for name, proof in _JOB_PROCESSORS:
-        granted = os.environ.get(name, "")
-        if proof in os.environ and granted.isdecimal():
+        granted = os.environ.get(name)
+        if granted is not None and proof in os.environ and granted.isdecimal():
             counts.append(int(granted))
     return max(1, min(counts))
 

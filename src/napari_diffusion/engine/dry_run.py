@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import marshal
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,11 +14,38 @@ import numpy as np
 from napari_diffusion import backends
 from napari_diffusion.backends.recording import Recorder
 from napari_diffusion.core.grid import Grid, Place
+from napari_diffusion.core.parameters import parameters
+from napari_diffusion.core.units import Dimension
 from napari_diffusion.models import Model
 from napari_diffusion.operators import Operator
 from napari_diffusion.operators.base import checked
 from napari_diffusion.operators.features import Features
-from napari_diffusion.operators.threshold_map import nodes_per_axis
+from napari_diffusion.operators.threshold_map import nodes_per_axis, smallest_factor
+
+#: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
+UNDERFLOW_MARGIN = 300.0
+#: Version of `marshal` in which equal values have equal bytes.
+MARSHAL_VERSION = 2
+
+
+@dataclass(frozen=True)
+class ValueLimits:
+    """Values of an image with which a run can compute.
+
+    Attributes
+    ----------
+    largest
+        Largest magnitude whose powers do not overflow.
+    of_model
+        Largest magnitude that the thresholds of the model allow.
+    smallest_difference
+        Smallest difference, other than 0, of the largest and the smallest value; 0 for none. The
+        squares of gradients below it underflow.
+    """
+
+    largest: float
+    of_model: float
+    smallest_difference: float
 
 
 @dataclass(frozen=True)
@@ -40,6 +70,74 @@ class DryRun:
         """Return the reach of one step with new features, per axis [voxel]."""
         return [1 + r if n > 1 else 0 for r, n in zip(self.feature_reach, shape, strict=True)]
 
+    def limits(
+        self, model: Model, grid: Grid, dtype: np.dtype[Any], is_solved: bool
+    ) -> ValueLimits:
+        """Return the limits of the values of a run in this data type.
+
+        Nonlinear models take squares. Models with a transform square the intensities before, so
+        they take the fourth power. ``is_solved`` says whether neither is done.
+        """
+        exponent = 1.0 if is_solved else 0.25 if model.has_transform else 0.5
+        limit: float = float(np.finfo(dtype).max) ** exponent / 16
+        return ValueLimits(
+            min(limit, self.largest_with_gradients(model, grid, dtype)),
+            self.largest_of_model(model, grid, dtype),
+            self._smallest_difference(model, grid, dtype),
+        )
+
+    def largest_with_gradients(self, model: Model, grid: Grid, dtype: np.dtype[Any]) -> float:
+        """Return the largest magnitude of a value whose gradients have finite squares.
+
+        Models with a tensor square gradients in units of their thresholds.
+        """
+        if self.operator.has_tensor or all(kernel != "grad2" for kernel, *_ in self.calls):
+            return self.largest_of_model(model, grid, dtype)
+        limit: float = float(np.finfo(dtype).max) ** 0.5 / 16 * min(1.0, grid.finest)
+        return limit
+
+    def largest_of_model(self, model: Model, grid: Grid, dtype: np.dtype[Any]) -> float:
+        """Return the largest magnitude of a value that the thresholds of the model allow."""
+        return self.operator.largest_value(grid, dtype) * _smallest_factor(model)
+
+    def _smallest_difference(self, model: Model, grid: Grid, dtype: np.dtype[Any]) -> float:
+        """Return the smallest difference of two values whose gradient has a normal square.
+
+        It is 0 where gradients far below a threshold may underflow, because they count as zero
+        anyway. They matter where they are compared with one another. Models with a tensor square
+        gradients in units of their thresholds.
+        """
+        if self.operator.has_tensor:
+            return 0.0
+        smallest = UNDERFLOW_MARGIN * float(np.finfo(dtype).tiny) ** 0.5
+        thresholds = [
+            getattr(model, p.name) * _smallest_factor(model)
+            for p in parameters(model)
+            if Dimension.parse(p.unit) == Dimension(length=-1, intensity=1)
+        ]
+        is_safe = min(thresholds, default=math.inf) >= smallest
+        return 0.0 if is_safe and not self.operator.compares_gradients else smallest * grid.finest
+
+
+def _smallest_factor(model: Model) -> float:
+    """Return the smallest factor of a threshold in the maps of a model, at most 1."""
+    return min(map(smallest_factor, model.maps.values()), default=1.0)
+
+
+def content_of(settings: Any) -> Hashable | None:
+    """Return type and content of a model or scheme at this moment, as a key.
+
+    Contents are compared to the type and the bit: to Python, 1 and True are equal, also 0.0 and
+    -0.0. The result is ``None`` for settings beyond numbers and texts, such as functions and
+    arrays, which a key would keep alive.
+    """
+    try:
+        items = tuple(vars(settings).items())
+        hash(items)  # arrays have bytes, but no hash
+        return type(settings), marshal.dumps(items, MARSHAL_VERSION)
+    except (TypeError, ValueError):
+        return None
+
 
 def dry_run(model: Model, grid: Grid) -> DryRun:
     """Return the operator of a model, the reach of its features and their kernels.
@@ -48,6 +146,7 @@ def dry_run(model: Model, grid: Grid) -> DryRun:
     """
     arguments = (
         model,
+        content_of(model),
         tuple(min(n, 3) for n in grid.shape),
         grid.spacing,
         grid.open_faces is not None,
@@ -72,7 +171,11 @@ def _place(model: Model, shape: tuple[int, ...]) -> Place | None:
 
 @lru_cache(maxsize=64)
 def _dry_run(
-    model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], walled: bool
+    model: Model,
+    content: Hashable | None,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    walled: bool,
 ) -> DryRun:
     """Cached, because it takes as long as the filter of a small image."""
     place = _place(model, shape)

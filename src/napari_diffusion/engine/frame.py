@@ -6,29 +6,23 @@ Intensities are transformed (`Model.encode`) when a frame is read, and back when
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Field, Stored
+from napari_diffusion.core.arrays import Field, Image, Stored
+from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.core.parameters import parameters
-from napari_diffusion.core.units import Dimension
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.planner import Plan
+from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
-from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.impulse_fill import fill_impulses
 from napari_diffusion.operators.impulses import impulse_axes, impulses_of_planes, search_height
-from napari_diffusion.operators.threshold_map import smallest_factor
 
-#: Squares of gradients lose digits below this multiple of the root of the smallest normal number.
-UNDERFLOW_MARGIN = 300.0
 #: Bound of all integers of an image.
 LARGEST_INTEGER = 2.0**64
 
@@ -114,6 +108,65 @@ class Frame:
         return image
 
 
+class Stacks:
+    """Reads and writes frames side by side, so that a kernel call computes many small frames.
+
+    Parameters
+    ----------
+    problem, plan
+        The problem and its plan, which says how many frames a stack has.
+    result
+        The result, of the shape of the image.
+    slabs
+        The threads.
+    """
+
+    def __init__(self, problem: Problem, plan: Plan, result: Image, slabs: SlabPool) -> None:
+        self._problem, self._plan, self._slabs = problem, plan, slabs
+        self._frames: Any = frames_first(problem, np.asarray(problem.image))
+        self._result: Any = frames_first(problem, result)
+        shape = problem.channels, *stack_grid(problem, plan.stack).shape
+        self._memory = plan.kernels.empty((math.prod(shape),), problem.working)
+
+    def _field(self, lo: int, hi: int) -> Field:
+        """Return the values of frames ``lo:hi`` as a field, always in the same memory."""
+        shape = self._problem.channels, *stack_grid(self._problem, hi - lo).shape
+        field = self._memory[: math.prod(shape)].reshape(shape)
+        field[...] = np.moveaxis(self._frames[lo:hi], 0, STACK_AXIS + 1)
+        return field
+
+    def read(self, lo: int, hi: int) -> tuple[Grid, FieldState] | None:
+        """Return frames ``lo:hi`` before the first stage; ``None`` if one has unusual values.
+
+        Unusual are NaN, infinite values and those that a run refuses.
+        """
+        problem, plan, model = self._problem, self._plan, self._problem.recipe.model
+        u = self._field(lo, hi)
+        if _count_invalid(problem, u, plan, self._slabs):
+            return None
+        if plan.limits.smallest_difference:
+            others = tuple(i for i in range(u.ndim) if i != STACK_AXIS + 1)
+            differences = u.max(others).astype(float) - u.min(others)
+            if ((differences > 0) & (differences < plan.limits.smallest_difference)).any():
+                return None
+        if model.is_for_magnitudes and u.min(initial=0) < 0:
+            return None
+        if model.has_transform:
+            model.encode(u)
+        return stack_grid(problem, hi - lo), FieldState(0, None, u, u, u)
+
+    def write(self, field: Field, lo: int, hi: int) -> None:
+        """Write a field after the last stage to frames ``lo:hi`` of the result."""
+        problem, model = self._problem, self._problem.recipe.model
+        if model.has_transform:
+            model.decode(field)
+        if problem.copied_channels:
+            copied = list(problem.copied_channels)
+            field[copied] = np.moveaxis(self._frames[lo:hi], 0, STACK_AXIS + 1)[copied]
+        stored = store(field, problem.dtype)
+        self._result[lo:hi] = np.moveaxis(stored, STACK_AXIS + 1, 0)
+
+
 def read_frame(
     problem: Problem, index: FrameIndex, plan: Plan, slabs: SlabPool
 ) -> tuple[Frame, FieldState]:
@@ -143,7 +196,7 @@ def read_frame(
     if problem.replaces_impulses:
         u, replaced = replace_impulses(problem, index, u, invalid_in_any, slabs)
         is_copy = is_copy or replaced > 0
-    _refuse_small_values(problem, plan, u)
+    _refuse_small_values(plan, u)
     _refuse_negative_values(problem, index, u)
     if model.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
@@ -210,9 +263,19 @@ def _invalid_voxels(
     problem: Problem, index: FrameIndex, u: Field, plan: Plan, slabs: SlabPool
 ) -> NDArray[np.bool_] | None:
     """Return a mask of the values that are NaN or infinite, ``None`` without any."""
-    limit = _largest_value(problem, plan, u.dtype)
-    if problem.input_dtype.kind != "f" and limit >= LARGEST_INTEGER:
+    if not _count_invalid(problem, u, plan, slabs):
         return None
+    invalid, limit = ~np.isfinite(u), plan.limits.largest
+    _refuse_large_values(np.where(invalid, 0, u), limit, plan.limits.of_model)
+    check_finite(problem, index, invalid)
+    return invalid
+
+
+def _count_invalid(problem: Problem, u: Field, plan: Plan, slabs: SlabPool) -> int:
+    """Return the number of values that are NaN, infinite or too large for the run."""
+    limit = plan.limits.largest
+    if problem.input_dtype.kind != "f" and limit >= LARGEST_INTEGER:
+        return 0
     counts: list[int] = []
     values_per_plane = u.size // u.shape[1]
 
@@ -221,13 +284,7 @@ def _invalid_voxels(
         counts.append(plan.kernels.count_invalid(u, start, stop, limit))
 
     slabs.run(work, u.shape[1], plan.height, plan.chunk, quiet=True)
-    if not sum(counts):
-        return None
-    invalid = ~np.isfinite(u)
-    of_model = _largest_of_model(problem, plan.operator, plan.grid, u.dtype)
-    _refuse_large_values(np.where(invalid, 0, u), limit, of_model)
-    check_finite(problem, index, invalid)
-    return invalid
+    return sum(counts)
 
 
 def _refuse_large_values(u: Field, limit: float, of_model: float) -> None:
@@ -248,28 +305,13 @@ def _refuse_large_values(u: Field, limit: float, of_model: float) -> None:
     )
 
 
-def _refuse_small_values(problem: Problem, plan: Plan, u: Field) -> None:
-    """Raise ValueError if differences are so small that squares of gradients underflow.
-
-    Gradients far below a threshold may underflow, because they count as zero anyway, unless they
-    are compared with one another. Models with a tensor square gradients in units of their
-    thresholds.
-    """
-    if plan.operator.has_tensor:
-        return
-    model = problem.recipe.model
-    smallest = UNDERFLOW_MARGIN * float(np.finfo(u.dtype).tiny) ** 0.5
-    thresholds = [
-        getattr(model, p.name) * _smallest_factor(problem)
-        for p in parameters(model)
-        if Dimension.parse(p.unit) == Dimension(length=-1, intensity=1)
-    ]
-    if not plan.operator.compares_gradients and min(thresholds, default=math.inf) >= smallest:
-        return
-    if not u.size:
+def _refuse_small_values(plan: Plan, u: Field) -> None:
+    """Raise ValueError if differences are so small that squares of gradients underflow."""
+    smallest = plan.limits.smallest_difference
+    if not smallest or not u.size:
         return
     difference = float(u.max()) - float(u.min())
-    if 0 < difference < smallest * plan.grid.finest:
+    if 0 < difference < smallest:
         raise ValueError(
             f"The values of the image differ by {difference:.2g}, and squares of its gradients "
             f"underflow in {u.dtype}; multiply the image, and thresholds of the model, by the same "
@@ -296,10 +338,10 @@ def check_range(problem: Problem, u: Field) -> None:
 
     ``u`` is a field without NaN and infinite values.
     """
-    grid = problem.grid()
-    dry = dry_run(problem.recipe.model, grid)
-    limit = _largest_with_gradients(problem, dry.operator, dry.calls, grid, u.dtype)
-    _refuse_large_values(u, limit, _largest_of_model(problem, dry.operator, grid, u.dtype))
+    model, grid = problem.recipe.model, problem.grid()
+    dry = dry_run(model, grid)
+    limit = dry.largest_with_gradients(model, grid, u.dtype)
+    _refuse_large_values(u, limit, dry.largest_of_model(model, grid, u.dtype))
 
 
 def check_finite(problem: Problem, index: FrameIndex, invalid: NDArray[np.bool_]) -> None:
@@ -311,49 +353,6 @@ def check_finite(problem: Problem, index: FrameIndex, invalid: NDArray[np.bool_]
     refused = invalid if regions is None else invalid & (regions != 0)
     if problem.recipe.nan == "raise" and refused.any():
         raise _not_finite(problem, index, refused)
-
-
-def _largest_value(problem: Problem, plan: Plan, dtype: np.dtype[Any]) -> float:
-    """Largest magnitude of a value whose powers do not overflow.
-
-    Nonlinear models take squares. Models with a transform square the intensities before, so they
-    take the fourth power. Models with a tensor square gradients in units of their thresholds.
-    """
-    largest = float(np.finfo(dtype).max)
-    if plan.operator.is_linear and plan.scheme.is_direct:
-        exponent = 1.0
-    else:
-        exponent = 0.25 if problem.recipe.model.has_transform else 0.5
-    limit: float = largest**exponent / 16
-    gradients = _largest_with_gradients(problem, plan.operator, plan.calls, plan.grid, dtype)
-    return min(limit, gradients)
-
-
-def _largest_with_gradients(
-    problem: Problem, operator: Operator, calls: Sequence[Any], grid: Grid, dtype: np.dtype[Any]
-) -> float:
-    """Largest magnitude of a value whose gradients have finite squares.
-
-    ``calls`` are the kernels of the features. Models with a tensor square gradients in units of
-    their thresholds.
-    """
-    if operator.has_tensor or all(kernel != "grad2" for kernel, *_ in calls):
-        return _largest_of_model(problem, operator, grid, dtype)
-    limit: float = float(np.finfo(dtype).max) ** 0.5 / 16 * min(1.0, grid.finest)
-    return limit
-
-
-def _largest_of_model(
-    problem: Problem, operator: Operator, grid: Grid, dtype: np.dtype[Any]
-) -> float:
-    """Largest magnitude of a value that the thresholds of the model allow."""
-    return operator.largest_value(grid, dtype) * _smallest_factor(problem)
-
-
-def _smallest_factor(problem: Problem) -> float:
-    """Smallest factor of a threshold in the maps of the model, at most 1."""
-    maps = problem.recipe.model.maps.values()
-    return min(map(smallest_factor, maps), default=1.0)
 
 
 def _not_finite(problem: Problem, index: FrameIndex, refused: Any) -> NotFinite:

@@ -14,13 +14,17 @@ import numpy as np
 
 from napari_diffusion.core.arrays import Field, Image
 from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.frame import Frame, read_frame
+from napari_diffusion.engine.frame import FieldState, Frame, Stacks, read_frame
 from napari_diffusion.engine.memory import check_memory
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
+
+#: All frames, and the number of the first one that has not begun.
+_Later = tuple[list[FrameIndex], int]
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,29 @@ def evolve(
     TypeError, ValueError, MemoryError
         When the run cannot be done.
     """
+    plan = _checked_plan(problem, execution, progress, cancel, plan)
+    return _evolve(problem, plan, progress or _ignore, cancel)
+
+
+def _checked_plan(
+    problem: Problem,
+    execution: Execution | None,
+    progress: Callable[[float], object] | None,
+    cancel: CancelEvent | None,
+    plan: Plan | None,
+) -> Plan:
+    """Return the plan of a run, all of whose arguments are checked; errors as `evolve`."""
     checks = (("progress", progress, "__call__"), ("cancel", cancel, "is_set"))
     for name, argument, method in checks:
         if argument is not None and not hasattr(argument, method):
             raise TypeError(f"{name} must have {method}(), got {type(argument).__name__}.")
     plan = plan or make_plan(problem, execution)
     check_memory(problem, plan.memory)
-    return _evolve(problem, plan, progress or (lambda fraction: None), cancel)
+    return plan
+
+
+def _ignore(share: float) -> None:
+    """Report no progress."""
 
 
 def run(
@@ -99,11 +119,55 @@ def run_to_end(
     plan: Plan | None = None,
 ) -> State:
     """Run to the end and return the last state; arguments and errors as `evolve`."""
+    plan = _checked_plan(problem, execution, progress, cancel, plan)
+    if plan.stack > 1:
+        return _run_in_stacks(problem, plan, progress or _ignore, cancel)
     last = None
-    for state in evolve(problem, execution, progress, cancel, plan):
+    for state in _evolve(problem, plan, progress or _ignore, cancel):
         last = state
     assert last is not None
     return last
+
+
+def _run_in_stacks(
+    problem: Problem,
+    plan: Plan,
+    progress: Callable[[float], object],
+    cancel: CancelEvent | None,
+) -> State:
+    """Run many small frames to the end, `Plan.stack` of them at a time, and return the last state.
+
+    The frames of a stack with unusual values are run one by one.
+    """
+    frames, stages = list(problem.frames()), len(plan.stages)
+    result, count, done, width = np.empty(problem.shape, problem.dtype), len(frames) * stages, 0, 1
+
+    def report(part: float) -> None:
+        progress(min((done + part * width) / count, 1.0))
+
+    def last_field(grid: Grid, start: FieldState) -> Field:
+        nonlocal done
+        field = start.u
+        for state in solver.advance(grid, start, stages):
+            done += width
+            field = state.u
+        return field
+
+    with SlabPool(plan.threads, cancel, report) as slabs:
+        solver, stacks = Solver(problem, plan, slabs), Stacks(problem, plan, result, slabs)
+        for lo in range(0, len(frames), plan.stack):
+            hi = min(lo + plan.stack, len(frames))
+            stack = stacks.read(lo, hi)
+            if stack is not None:
+                width = hi - lo
+                stacks.write(last_field(*stack), lo, hi)
+                continue
+            width = 1
+            for index in frames[lo:hi]:
+                frame, start = read_frame(problem, index, plan, slabs)
+                result[index] = frame.finished(last_field(frame.grid, start), copy=False)
+    progress(1.0)
+    return State(problem.recipe.time, 1.0, len(frames) - 1, lambda: result)
 
 
 def _evolve(
@@ -134,7 +198,7 @@ def _evolve(
                 done += 1
                 if state.time is None:
                     continue
-                later, copy = frames[number + 1 :], done < stage_count
+                later, copy = (frames, number + 1), done < stage_count
                 if len(frames) > 1 and state.stage == len(plan.stages):
                     if result is None:
                         result = np.empty(problem.shape, problem.dtype)
@@ -166,7 +230,9 @@ def _unfiltered(
     says so.
     """
     if not problem.replaces_impulses:
-        return 0, lambda: _snapshot(problem, np.empty(problem.shape, problem.dtype), frames, False)
+        return 0, lambda: _snapshot(
+            problem, np.empty(problem.shape, problem.dtype), (frames, 0), False
+        )
     result, replaced = np.empty(problem.shape, problem.dtype), 0
     with SlabPool(plan.threads, cancel, lambda share: None) as slabs:
         for index in frames:
@@ -176,15 +242,13 @@ def _unfiltered(
     return replaced, partial(masked_as_input, problem, result)
 
 
-def _snapshot(problem: Problem, result: Image, later: list[FrameIndex], copy: bool) -> Image:
+def _snapshot(problem: Problem, result: Image, later: _Later, copy: bool) -> Image:
     """Return the image at the end of a frame."""
     image = result.copy() if copy else result
     return masked_as_input(problem, _fill_from_input(problem, image, later))
 
 
-def _assemble(
-    current: _CurrentFrame, result: Image | None, later: list[FrameIndex], copy: bool
-) -> Image:
+def _assemble(current: _CurrentFrame, result: Image | None, later: _Later, copy: bool) -> Image:
     """Return the image within a frame; ``result`` holds the frames before it."""
     problem = current.frame.problem
     if not copy:
@@ -198,9 +262,10 @@ def _assemble(
     return masked_as_input(problem, image)
 
 
-def _fill_from_input(problem: Problem, image: Image, frames: list[FrameIndex]) -> Image:
-    """Fill ``frames`` of ``image`` with the input, one at a time, and return it."""
-    for frame in frames:
+def _fill_from_input(problem: Problem, image: Image, later: _Later) -> Image:
+    """Fill the ``later`` frames of ``image`` with the input, one at a time, and return it."""
+    frames, first = later
+    for frame in frames[first:]:
         part = problem.image[frame]
         is_masked = isinstance(part, np.ma.MaskedArray)
         image[frame] = np.ma.getdata(part) if is_masked else np.asarray(part)

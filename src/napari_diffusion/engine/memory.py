@@ -33,6 +33,8 @@ class MemoryDemand:
         Sizes of the slabs.
     threads, busy_threads
         Threads of the run, and those that have a slab to work on.
+    stack
+        Number of frames that are advanced side by side.
     """
 
     problem: Problem
@@ -43,13 +45,14 @@ class MemoryDemand:
     layout: SlabLayout
     threads: int
     busy_threads: int
+    stack: int
 
     @property
     def peak(self) -> int:
         """Predicted peak [bytes]; tests hold it within 0 to 30 % above the measured one."""
-        problem, voxels = self.problem, math.prod(self.problem.space)
+        problem, voxels = self.problem, math.prod(self.problem.space) * self.stack
         field = voxels * problem.channels * problem.working.itemsize
-        whole = field // problem.working.itemsize * self._frames
+        whole = field // problem.working.itemsize * self._frames // self.stack
         in_memory = isinstance(problem.image, np.ndarray)
         # A lazy image is read frame by frame.
         image = whole * problem.input_dtype.itemsize if in_memory else field
@@ -80,7 +83,7 @@ class MemoryDemand:
     @property
     def _copies_input(self) -> bool:
         """Whether the input is copied; without a copy, the input itself is the first field."""
-        is_changed = self._has_transform or self.problem.replaces_impulses
+        is_changed = self._has_transform or self.problem.replaces_impulses or self.stack > 1
         return is_changed or self._copies_when_read
 
     @property

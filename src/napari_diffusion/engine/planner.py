@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
@@ -15,7 +19,13 @@ from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.dry_run import DryRun, dry_run
+from napari_diffusion.engine.dry_run import (
+    MARSHAL_VERSION,
+    DryRun,
+    ValueLimits,
+    content_of,
+    dry_run,
+)
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
@@ -39,6 +49,13 @@ MAX_STAGES = 100_000
 END_TOLERANCE = 1e-9
 #: Largest number of stable steps of a run that is solved in one stage.
 MAX_EXACT_STEPS = 1e15
+#: Voxels of the frames that are advanced together: with fewer, Python takes a larger share of a
+#: stage (measured, docs/develop/decisions.md). They are one slab, in one thread.
+STACK_VOXELS = 1 << 17
+#: Axis of space along which the frames of a stack lie; one- and two-dimensional frames leave it.
+STACK_AXIS = 1
+#: Number of plans that are kept, and largest number of stages of one of them: a stage takes 0.2 kB.
+KEPT_PLANS, MAX_KEPT_STAGES = 64, 1000
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,10 @@ class Plan:
         and data type of the fields.
     read_reach
         Reach of the replacement of hot and dead voxels, per axis of the grid [voxel].
+    limits
+        Values of an image with which the run can compute.
+    stack
+        Number of small frames that a run to the end advances side by side; 1 for one by one.
     """
 
     scheme: Scheme
@@ -92,6 +113,8 @@ class Plan:
     calls: tuple[Hashable, ...]
     working: np.dtype[np.generic]
     read_reach: tuple[int, ...]
+    limits: ValueLimits
+    stack: int
 
     @property
     def operators_made(self) -> int:
@@ -157,17 +180,73 @@ class Plan:
 def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
     """Plan a run.
 
+    Plans of equal settings are the same object, because a plan takes longer than the filter of a
+    small image.
+
     Raises
     ------
     TypeError, ValueError
         In one sentence that says what would work.
     """
-    execution, recipe = execution or Execution(), problem.recipe
-    time, threads = recipe.time, execution.thread_count
+    execution = execution or Execution()
+    threads = execution.thread_count
+    settings = _settings(problem, execution.backend, threads)
+    if settings is None:
+        return _make_plan(problem, execution.backend, threads)
+    kept = kept_plan(settings)
+    if kept:
+        return kept[0]
+    plan = _make_plan(problem, execution.backend, threads)
+    if len(plan.stages) <= MAX_KEPT_STAGES:
+        kept.append(plan)
+    return plan
+
+
+@lru_cache(maxsize=KEPT_PLANS)
+def kept_plan(settings: Hashable) -> list[Plan]:
+    """Return a list for the plan of these settings, which is empty until the plan is made."""
+    return []
+
+
+def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable | None:
+    """Return all on which a plan depends; ``None`` if that is more than numbers and texts.
+
+    The settings of model and scheme are those at the time of the call, see `content_of`.
+    """
+    recipe, image, regions, place = problem.recipe, problem.image, problem.regions, problem.place
+    scheme = recipe.scheme
+    named = isinstance(scheme, str)
+    own = content_of(recipe.model), scheme if named else content_of(scheme)
+    if None in own:
+        return None
+    in_memory = isinstance(image, np.ndarray)
+    values = (
+        vars(recipe) | {"model": None, "scheme": None},
+        problem.shape,
+        problem.axes,
+        problem.spacing,
+        problem.channel_axis,
+        (place.first, place.shape, place.axes),
+        (problem.input_dtype.str, problem.dtype.str, problem.working.str),
+        (image.flags.carray, image.flags.c_contiguous) if in_memory else None,
+        isinstance(image, np.ma.MaskedArray),
+        None if regions is None else regions.nbytes,
+        threads,
+        backend,
+    )
+    try:
+        return own, marshal.dumps(values, MARSHAL_VERSION)
+    except ValueError:  # a number of another library
+        return None
+
+
+def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan:
+    """Plan a run; errors as `make_plan`."""
+    recipe, time = problem.recipe, problem.recipe.time
     grid = problem.grid(_unknown_walls(problem))
     dry = dry_run(recipe.model, grid)
     operator = dry.operator
-    backend = backends.get_backend(execution.backend, len(problem.space), operator.calls_function)
+    backend = backends.get_backend(backend_name, len(problem.space), operator.calls_function)
     max_step = operator.max_step(grid)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
@@ -175,12 +254,13 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
     scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
     stages = _schedule(scheme, time, max_step, tolerance)
-    height, chunk = _slab_sizes(problem, operator, backend, threads)
+    stack = _stack_size(problem, dry, scheme, stages)
+    height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk), threads),
+        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk, stack), threads),
         max_step=max_step,
         threads=threads,
         height=height,
@@ -195,7 +275,61 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
         calls=dry.calls,
         working=problem.working,
         read_reach=tuple(problem.read_reach),
+        limits=dry.limits(
+            recipe.model, grid, problem.working, operator.is_linear and scheme.is_direct
+        ),
+        stack=stack,
     )
+
+
+def stack_grid(problem: Problem, frames: int) -> Grid:
+    """Return the grid of frames side by side: no flux passes along an axis of infinite voxel size.
+
+    Every frame must have a single voxel along `STACK_AXIS`.
+    """
+    shape, spacing = list(problem.space), list(problem.kernel_spacing)
+    shape[STACK_AXIS], spacing[STACK_AXIS] = frames, math.inf
+    return Grid(tuple(shape), tuple(spacing))
+
+
+def frames_first(problem: Problem, array: NDArray[Any]) -> NDArray[Any] | None:
+    """Return a view of an array of the image's shape, or ``None`` where it would be a copy.
+
+    Its shape is ``(frames, channels, *space)``, without `STACK_AXIS`.
+    """
+    frame_axes, channel = problem.frame_axes, problem.channel_axis
+    is_leading = frame_axes == tuple(range(len(frame_axes)))
+    if len(frame_axes) != 1 and not (is_leading and array.flags.c_contiguous):
+        return None
+    moved = array.transpose(*frame_axes, *([] if channel is None else [channel]), *problem.axes)
+    space = [n for i, n in enumerate(problem.space) if i != STACK_AXIS]
+    return moved.reshape(-1, problem.channels, *space)
+
+
+def _stack_size(problem: Problem, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]) -> int:
+    """Return the number of frames that can be advanced side by side.
+
+    The loops over the frames and stages of small frames take far longer than the kernels.
+    """
+    image, space = problem.image, problem.space
+    count = math.prod([problem.shape[i] for i in problem.frame_axes])
+    voxels = math.prod(space) * problem.channels
+    stack = min(count, STACK_VOXELS // max(voxels, 1))
+    if stack < 2 or not stages or not dry.operator.takes_stacks:
+        return 1
+    has_place = len(space) == 3 and space[STACK_AXIS] == 1 and max(space) > 1
+    is_plain = not (
+        problem.may_have_walls or problem.replaces_impulses or problem.recipe.model.maps
+    )
+    is_array = isinstance(image, np.ndarray) and not isinstance(image, np.ma.MaskedArray)
+    if not (has_place and is_plain and is_array) or frames_first(problem, image) is None:
+        return 1
+    if scheme.is_direct:
+        grid = stack_grid(problem, stack)
+        reach = scheme.reach(stages, dry.operator, dry.feature_reach, grid, problem.working)
+        if reach is None or reach[STACK_AXIS]:
+            return 1
+    return stack
 
 
 def _unknown_walls(problem: Problem) -> OpenFaces | None:
@@ -255,16 +389,17 @@ def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) ->
 
 
 def _slab_sizes(
-    problem: Problem, operator: Operator, backend: Backend, threads: int
+    problem: Problem, operator: Operator, backend: Backend, threads: int, stack: int
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the chunks in which a thread passes through it.
 
-    Tensors are made in slabs that are chunks: nothing is carried to the next one.
+    Tensors are made in slabs that are chunks: nothing is carried to the next one. ``stack`` is the
+    number of frames that are advanced side by side.
     """
-    voxels, axes = math.prod(problem.space) * problem.channels, _long_axes(problem)
+    voxels, axes = math.prod(problem.space) * problem.channels * stack, _long_axes(problem)
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
-    per_plane = max(1, problem.channels * math.prod(problem.space[1:]))
+    per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
     if operator.has_tensor:
         height = slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
         return height, height
@@ -290,11 +425,14 @@ def _peak_memory(
     scheme: Scheme,
     stages: tuple[Stage, ...],
     backend: Backend,
-    sizes: tuple[int, int],
+    sizes: tuple[int, int, int],
     threads: int,
 ) -> int:
-    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk."""
-    height, chunk = sizes
+    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
+
+    The last of the ``sizes`` is the number of frames that are advanced side by side.
+    """
+    height, chunk, stack = sizes
     layout = SlabLayout(
         channels=problem.channels,
         planes=problem.space[0],
@@ -314,5 +452,6 @@ def _peak_memory(
         layout=layout,
         threads=threads,
         busy_threads=min(threads, -(-problem.space[0] // height)),
+        stack=stack,
     )
     return demand.peak

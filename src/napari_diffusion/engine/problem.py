@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,21 +83,17 @@ class Problem:
         Diffusing axes of one voxel are left out. Where fewer than three are left, axes of one voxel
         are inserted: after the first of two axes, or before a single one.
         """
-        real = [self.shape[i] for i in self.axes if self.shape[i] != 1]
-        missing = max(0, 3 - len(real))
-        return (*real[:1], *[1] * missing, *real[1:]) if len(real) > 1 else (*[1] * missing, *real)
+        return self._open_grid.shape
 
-    @cached_property
+    @property
     def kernel_spacing(self) -> tuple[float, ...]:
         """Spacing of the axes of `space`; 1 for padding."""
-        real = iter([h for i, h in zip(self.axes, self.spacing, strict=True) if self.shape[i] != 1])
-        return tuple(next(real) if n != 1 else 1.0 for n in self.space)
+        return self._open_grid.spacing
 
-    @cached_property
+    @property
     def places_in_space(self) -> tuple[int | None, ...]:
         """Place of each diffusing axis in `space`; ``None`` for an axis of one voxel."""
-        real = iter([place for place, n in enumerate(self.space) if n != 1])
-        return tuple(next(real) if self.shape[i] != 1 else None for i in self.axes)
+        return _places_in_space(tuple([self.shape[i] for i in self.axes]))
 
     def per_diffusing_axis(self, reach: Sequence[int]) -> list[int]:
         """Convert a reach along the axes of `space` to one along each diffusing axis."""
@@ -145,7 +141,7 @@ class Problem:
     def frame_axes(self) -> tuple[int, ...]:
         """Axes that neither diffuse nor couple."""
         return tuple(
-            i for i in range(len(self.shape)) if i not in self.axes and i != self.channel_axis
+            [i for i in range(len(self.shape)) if i not in self.axes and i != self.channel_axis]
         )
 
     def frames(self) -> Iterator[FrameIndex]:
@@ -158,8 +154,12 @@ class Problem:
 
     def grid(self, faces: NDArray[np.uint8] | None = None) -> Grid:
         """Return the grid of one frame."""
-        place = self.place.renumbered(self.places_in_space)
-        return Grid(self.space, self.kernel_spacing, faces, place)
+        return self._open_grid if faces is None else replace(self._open_grid, open_faces=faces)
+
+    @cached_property
+    def _open_grid(self) -> Grid:
+        """The grid of a frame without walls."""
+        return _open_grid(tuple([self.shape[i] for i in self.axes]), self.spacing, self.place)
 
     def read(self, frame: FrameIndex) -> tuple[Field, bool]:
         """Return one frame as a field in the working dtype, and whether it is a copy.
@@ -179,7 +179,7 @@ class Problem:
 
     def whole(self, field: Field, frame: FrameIndex) -> NDArray[Any]:
         """Convert a field to a frame of the result: its order of axes and its dtype."""
-        part = store(field, self.dtype).reshape(self.channels, *(self.shape[i] for i in self.axes))
+        part = store(field, self.dtype).reshape(self.channels, *[self.shape[i] for i in self.axes])
         if self.channel_axis is None:
             return np.asarray(part[0])
         moved: NDArray[Any] = np.moveaxis(part, 0, self._channel_axis_of_frame)
@@ -189,7 +189,7 @@ class Problem:
     def _channel_axis_of_frame(self) -> int:
         """Channel axis of a frame, whose array has no frame axes."""
         assert self.channel_axis is not None
-        return self.channel_axis - sum(i < self.channel_axis for i in self.frame_axes)
+        return self.channel_axis - sum([i < self.channel_axis for i in self.frame_axes])
 
     def open_faces_of(
         self, frame: FrameIndex, invalid: NDArray[np.bool_] | None
@@ -263,13 +263,12 @@ def _make_problem(
     channel = None if channel is None else _axis(channel, ndim, "channel_axis")
     axes = _diffusing_axes(geometry, ndim, channel)
     sizes = _spacing(geometry.spacing, len(axes))
-    order = sorted(range(len(axes)), key=axes.__getitem__)
-    place = domain.place or _whole(axes, shape)
+    ascending = sorted(zip(axes, sizes, strict=True))
+    place = domain.place or _whole(tuple(axes), shape)
     check_maps(recipe.model, place)
-    mask = _mask_of(image, regions_of, channel)
-    space = tuple(shape[i] for i in sorted(axes))
-    without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
-    regions = _regions(mask, regions_of.labels, space, without_channel)
+    regions = _regions(
+        _mask_of(image, regions_of, channel), regions_of.labels, shape, axes, channel
+    )
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
@@ -278,10 +277,10 @@ def _make_problem(
         recipe=recipe,
         image=image,
         shape=shape,
-        axes=tuple(sorted(axes)),
-        spacing=tuple(sizes[i] for i in order),
+        axes=tuple([axis for axis, _ in ascending]),
+        spacing=tuple([size for _, size in ascending]),
         channel_axis=channel,
-        domain=replace(domain, place=place),
+        domain=Domain(domain.mask, domain.labels, place),
         regions=regions,
         weights=weights,
         copied_channels=copied_channels,
@@ -291,11 +290,31 @@ def _make_problem(
     )
 
 
-def _whole(axes: list[int], shape: tuple[int, ...]) -> Place:
+@lru_cache(maxsize=64)
+def _whole(axes: tuple[int, ...], shape: tuple[int, ...]) -> Place:
     """Return the place of a whole image, whose maps have the order of the ``axes`` as given."""
     ascending = sorted(axes)
     numbers = tuple(ascending.index(axis) for axis in axes)
     return Place((0,) * len(axes), tuple(shape[axis] for axis in axes), numbers)
+
+
+@lru_cache(maxsize=64)
+def _open_grid(sizes: tuple[int, ...], spacing: tuple[float, ...], place: Place) -> Grid:
+    """Return the grid of a frame without walls, from the voxels along each diffusing axis."""
+    real = [(n, h) for n, h in zip(sizes, spacing, strict=True) if n != 1]
+    padding = [(1, 1.0)] * max(0, 3 - len(real))
+    axes = [*real[:1], *padding, *real[1:]] if len(real) > 1 else [*padding, *real]
+    space, kernel_spacing = zip(*axes, strict=True)
+    return Grid(space, kernel_spacing, None, place.renumbered(_places_in_space(sizes)))
+
+
+@lru_cache(maxsize=64)
+def _places_in_space(sizes: tuple[int, ...]) -> tuple[int | None, ...]:
+    """Return the place in `Problem.space` of each diffusing axis with this number of voxels."""
+    real = sum(n != 1 for n in sizes)
+    padding = max(0, 3 - real)
+    places = iter([0, *range(1 + padding, real + padding)] if real > 1 else [padding])
+    return tuple([next(places) if n != 1 else None for n in sizes])
 
 
 def check_maps(model: Model, place: Place) -> None:
@@ -383,9 +402,9 @@ def _axis(value: Any, ndim: int, name: str) -> int:
 def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
     try:
         if isinstance(spacing, float):  # the most frequent case takes a tenth of the time
-            values = [spacing] * count
+            values = [float(spacing)] * count
         else:
-            values = [float(h) for h in np.broadcast_to(np.asarray(spacing, float), (count,))]
+            values = np.broadcast_to(np.asarray(spacing, float), (count,)).tolist()
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}."
@@ -399,11 +418,13 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
 
 
 def _regions(
-    mask: Any, labels: Any, space: tuple[int, ...], without_channel: tuple[int, ...]
+    mask: Any, labels: Any, shape: tuple[int, ...], axes: list[int], channel: int | None
 ) -> NDArray[Any] | None:
-    """Combine mask and labels, each of the shape ``space`` or ``without_channel``."""
+    """Combine mask and labels, each of the shape of the diffusing axes or of all but channels."""
     if mask is None and labels is None:
         return None
+    space = tuple(shape[i] for i in sorted(axes))
+    without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
     regions: NDArray[Any] | None = None
     for name, values, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
         if values is None:
@@ -443,7 +464,7 @@ def _weights(
 ) -> tuple[NDArray[np.float64], tuple[int, ...]]:
     """Return the channel weights, scaled to sum 1, and the channels that are copied."""
     if weights is None:
-        return np.full(channels, 1 / max(channels, 1)), ()
+        return np.array([1 / max(channels, 1)] * channels), ()
     copied: tuple[int, ...] = ()
     try:
         entries = list(weights)

@@ -145,7 +145,11 @@ class SlabPool:
         Cancelled
             Between two chunks, when the cancel event is set.
         """
-        slabs = _Slabs(planes, height, chunk or height)
+        chunk = chunk or height
+        if planes <= height:
+            self._run_one_slab(work, planes, chunk, quiet)
+            return
+        slabs = _Slabs(planes, height, chunk)
         finished_planes: list[int] = []
 
         def take_slabs(report: Callable[[float], object]) -> None:
@@ -176,6 +180,18 @@ class SlabPool:
             future.result()
         if futures and not quiet:
             self.report(1.0)
+
+    def _run_one_slab(
+        self, work: Callable[[int, int], None], planes: int, chunk: int, quiet: bool
+    ) -> None:
+        """Call ``work`` on the chunks of a slab in the calling thread, without a hand-over."""
+        for lo in range(0, planes, chunk):
+            self.poll()
+            hi = min(lo + chunk, planes)
+            work(lo, hi)
+            if not quiet:
+                self.report(hi / planes)
+        self.poll()
 
     def poll(self) -> None:
         """Raise `Cancelled` when the cancel event is set."""

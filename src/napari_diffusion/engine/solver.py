@@ -67,7 +67,8 @@ class Solver:
         u, previous, start = state.u, state.previous, state.superstep_start
         for number in range(state.stage, last):
             stage = plan.stages[number]
-            is_free = previous is not u and previous is not start and _contains(pool, previous)
+            is_kept = previous is u or (keeps_start and previous is start)
+            is_free = not is_kept and _contains(pool, previous)
             out = previous if is_free else self._spare_field(pool, u, start)
             if not plan.scheme.is_direct:
                 stepper.prepare(stage, u, out, start, number == 0)

@@ -7,6 +7,7 @@ features.
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -61,6 +62,11 @@ def check_declaration(kind: type[Model]) -> None:
             raise TypeError(f"{kind.__name__}: the field {own.name!r} is not declared by param()")
     if kind.operator is Model.operator:
         raise TypeError(f"{kind.__name__} has no method 'operator'")
+
+
+@cache
+def _names_of_maps(kind: Any) -> tuple[str, ...]:
+    return tuple(parameter.name for parameter in parameters(kind) if parameter.is_map)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +147,8 @@ class Model:
     @property
     def maps(self) -> dict[str, ThresholdMap]:
         """The maps of thresholds that are set, by the names of their parameters."""
-        values = {p.name: getattr(self, p.name) for p in parameters(self) if p.is_map}
+        kind: Any = type(self)
+        values = {name: getattr(self, name) for name in _names_of_maps(kind)}
         return {name: value for name, value in values.items() if value is not None}
 
     @property

@@ -274,6 +274,9 @@ class Operator(ABC):
         gradient, so that a scheme can solve the equation from `conductance` alone.
     is_storable
         Whether the operator can be stored, and reused by later stages (`Stage.reuse_operator`).
+    takes_stacks
+        Whether a stage treats frames side by side, along an axis of infinite voxel size, like each
+        frame alone, bit for bit.
     """
 
     maximum: float
@@ -284,6 +287,7 @@ class Operator(ABC):
     compares_gradients: ClassVar[bool] = False
     has_voxel_conductance: ClassVar[bool] = False
     is_storable: ClassVar[bool] = False
+    takes_stacks: ClassVar[bool] = False
 
     @property
     def is_chunked(self) -> bool:

@@ -45,6 +45,7 @@ class LevelSetCurvature(ValuedOperator):
 
     kernel = "gradient_step"
     compares_gradients = True
+    takes_stacks = True
     values: NDArray[np.floating]
     diffusivity: Diffusivity
     maximum: float = 2.0

@@ -29,6 +29,7 @@ class ConstantDiffusivity(ScalarOperator):
     r"""Constant diffusivity: :math:`u_t = g\,\Delta u`."""
 
     is_linear = True
+    takes_stacks = True
     has_voxel_conductance = True
     diffusivity = Diffusivity()
     maximum: float = 1.0
@@ -50,6 +51,7 @@ class FaceDiffusivity(ScalarOperator):
     the diffusivity of :math:`s^2 = \sum_c w_c (\partial_i u_c)^2`.
     """
 
+    takes_stacks = True
     diffusivity: Diffusivity
     maximum: float = 1.0
 
@@ -75,6 +77,7 @@ class VoxelDiffusivity(ValuedOperator):
     """
 
     converges = True
+    takes_stacks = True
     has_voxel_conductance = True
     is_storable = True
     diffusivity = Diffusivity()
@@ -126,6 +129,7 @@ class GradientDiffusivity(ValuedOperator):
     """
 
     converges = True
+    takes_stacks = True
     kernel = "gradient_step"
     values: NDArray[np.floating]
     diffusivity: Diffusivity

@@ -315,8 +315,12 @@ class Features:
 
     @property
     def axes(self) -> list[int]:
-        """Axes of a tensor: those with more than one voxel, or the last axis if there are none."""
-        return [i for i, n in enumerate(self.grid.shape) if n > 1] or [len(self.grid.shape) - 1]
+        """Axes of a tensor: those along which the image changes, or the last axis without any.
+
+        Along an axis of infinite voxel size lie the frames of a stack.
+        """
+        sizes = enumerate(zip(self.grid.shape, self.grid.spacing, strict=True))
+        return [i for i, (n, h) in sizes if n > 1 and h < math.inf] or [len(self.grid.shape) - 1]
 
     @property
     def _entries(self) -> list[tuple[int, int]]:
