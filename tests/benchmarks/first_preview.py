@@ -114,15 +114,15 @@ class Window:
         """Begin, wait for the first preview, or for the final one if ``last``; print a row."""
         began, began_processor = time.perf_counter(), time.process_time()
         self.begin(action)
+        from napari_diffusion.ui.sections.preview import PreviewSection
+
         model, before = self.widget.form.model.value, len(self.events)
 
         def new() -> list[Shown]:
             return [event for event in self.events[before:] if event.model is model]
 
         def is_final() -> bool:
-            overlay = next(
-                section.overlay for section in self.widget.sections.values() if not section.title
-            )
+            overlay = self.widget.sections[PreviewSection].overlay
             idle = not (overlay.pending or self.widget.pending or self.widget.suggesting.under_way)
             return idle and bool(new()) and new()[-1].exact
 

@@ -15,6 +15,7 @@ from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
+from napari_diffusion.ui.opening import Opening
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.run import ResultTarget
 from napari_diffusion.ui.run.settings import Settings
@@ -37,6 +38,8 @@ class Context:
         The result card, which takes the records of runs.
     native
         Qt object of the widget.
+    opening
+        What waits for the first preview.
 
     Attributes
     ----------
@@ -58,9 +61,16 @@ class Context:
     status_changed = Signal()
 
     def __init__(
-        self, viewer: Any, form: Form, panel: RunPanel, card: ResultTarget, native: Any
+        self,
+        viewer: Any,
+        form: Form,
+        panel: RunPanel,
+        card: ResultTarget,
+        native: Any,
+        opening: Opening,
     ) -> None:
         self.viewer = viewer
+        self.opening = opening
         self.result_card = card
         self._form = form
         self._panel = panel

@@ -209,7 +209,8 @@ class SuggestionController:
         # An index of multiscale data may return another object at each time, the data do not.
         self._basis, self._data = basis, weak_reference(self._form.layer.value.data)
         target = self._form.noise_reduction if self._form.isotropic else None
-        self._measurement = Measurement(settings, model, self._measured, target)
+        wait = self._context.opening.wait
+        self._measurement = Measurement(settings, model, self._measured, target, wait)
         self._form.values.show(measured, True)
         self._measurement.start(quick=quick and measured is None)
 

@@ -33,6 +33,8 @@ class Measurement:
         Called in the GUI thread when there is a suggestion or an error.
     noise_reduction
         Factor by which the noise shall fall, or ``None`` for the least error.
+    wait
+        Called in the thread with its cancel event, before anything is computed.
 
     Attributes
     ----------
@@ -55,7 +57,9 @@ class Measurement:
         model: Model | str,
         changed: Callable[[Measurement], None],
         noise_reduction: float | None = None,
+        wait: Callable[[threading.Event], object] = poll,
     ) -> None:
+        self._wait = wait
         self.settings, self._model, self._target = settings, model, noise_reduction
         self._changed: Callable[[Measurement], None] | None = changed
         self.suggestion: Suggestion | None = None
@@ -84,9 +88,10 @@ class Measurement:
 
     def _measure_noise(self) -> None:
         """Find values to begin with where the kernels are not ready, then start a suggestion."""
-        settings = self.settings
+        settings, wait = self.settings, self._wait
 
         def work(control: TaskControl) -> Model | None:
+            wait(control.cancel)
             if is_prepared(settings):
                 return None
             return starting_values.model_from_noise(settings, control.cancel)
@@ -101,8 +106,10 @@ class Measurement:
 
     def _start(self, thorough: bool) -> None:
         settings, model, target = self.settings, self._model, self._target
+        wait = self._wait
 
         def work(control: TaskControl) -> Suggestion:
+            wait(control.cancel)
             wait_for_suggestion(settings, control.cancel)
             return starting_values.suggest_values(
                 settings,
