@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.region_choice import RegionChoice
@@ -21,6 +19,10 @@ from napari_diffusion.ui.run.run import ResultTarget
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import when_destroyed
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.options import SuggestionOptions
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 
 class Context:
@@ -121,6 +123,8 @@ class Context:
     @property
     def suggestion_options(self) -> SuggestionOptions:
         """Options of a suggestion for other images: the strength, or the wanted noise reduction."""
+        from napari_diffusion.estimation.options import SuggestionOptions
+
         if self._form.isotropic:
             return SuggestionOptions(noise_reduction=self._form.noise_reduction)
         return SuggestionOptions(strength=self._form.values.model_values.strength)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-
 from psygnal import Signal
 from qtpy.QtCore import QObject
 
-from napari_diffusion.core.cancellation import poll
 from napari_diffusion.ui.qt.collector import COLLECTOR
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 
 #: Longest wait for the first preview [ms]. A new installation begins to compile after it.
-LONGEST_MS = 1000
+LONGEST_MS = 2000
 #: Time for napari to draw the first preview [ms].
 DRAWING_MS = 30
 
@@ -38,14 +35,14 @@ class Opening:
     ended = Signal()
 
     def __init__(self, parent: QObject) -> None:
-        self._over = threading.Event()
+        self._over = False
         self._limit = single_shot(parent, LONGEST_MS, self.end)
         self._limit.start()
 
     @property
     def over(self) -> bool:
         """Whether nothing waits for the first preview any more."""
-        return self._over.is_set()
+        return self._over
 
     def end_soon(self) -> None:
         """End after the first preview, which has come, is drawn."""
@@ -56,18 +53,7 @@ class Opening:
     def end(self) -> None:
         """Let everything begin that has waited."""
         if not self.over:
-            self._over.set()
+            self._over = True
             COLLECTOR.end()
             self._limit.stop()
             self.ended.emit()
-
-    def wait(self, cancel: threading.Event) -> None:
-        """Wait, in a thread, for the end, at most for `LONGEST_MS`.
-
-        Raises
-        ------
-        Cancelled
-            When ``cancel`` is set.
-        """
-        self._over.wait(LONGEST_MS / 1000)
-        poll(cancel)

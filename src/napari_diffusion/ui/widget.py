@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
 from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
-from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.opening import Opening
@@ -38,38 +37,46 @@ from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.sample_buttons import SampleButtons
-from napari_diffusion.ui.sections.base import Section
-from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.made_on_demand import Sections
-from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
-from napari_diffusion.ui.sections.recipes import RecipeSection
-from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.suggesting import SuggestionController
 from napari_diffusion.workflows import outputs, pace
+
+if TYPE_CHECKING:
+    from napari_diffusion.ui.explain.page import ExplainPage
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
 
 
 class Drawer(NamedTuple):
-    """A drawer of the widgets: its title, its purpose and its sections, from top to bottom."""
+    """A drawer of the widgets: its title, its purpose and its sections, from top to bottom.
+
+    Sections are named as entry points name an object, and imported when they are made.
+    """
 
     title: str
     tooltip: str
-    sections: tuple[type[Section], ...]
+    sections: tuple[str, ...]
 
 
-FINE_TUNE = Drawer("Fine-tune", "The numbers, and the edge threshold by eye.", (ThresholdSection,))
+FINE_TUNE = Drawer(
+    "Fine-tune",
+    "The numbers, and the edge threshold by eye.",
+    ("napari_diffusion.ui.sections.threshold:ThresholdSection",),
+)
 OUTPUTS = Drawer(
     "Outputs and batch",
     "Further results of a run, and many layers or files at once.",
-    (OutputsSection, BatchSection),
+    (
+        "napari_diffusion.ui.sections.outputs:OutputsSection",
+        "napari_diffusion.ui.sections.batch:BatchSection",
+    ),
 )
 EXPERT = Drawer(
     "Expert and history",
     "All models and options, recipes, and what was done to a layer.",
-    (RecipeSection,),
+    ("napari_diffusion.ui.sections.recipes:RecipeSection",),
 )
 DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
 
@@ -134,6 +141,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
         self.drawers[EXPERT].body.append(self.form.option_rows)
+        self.drawers[EXPERT].first_opened.connect(self.form.make_options)
         kinds = {box: drawer.sections for drawer, box in self.drawers.items()}
         self.sections = Sections(self.context, kinds, self._drawer_filled)
         self._explain_page: ExplainPage | None = None
@@ -189,7 +197,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @property
     def pending(self) -> bool:
         """Whether a change has not been processed yet."""
-        return self.form.pending or bool(self._timer.isActive())
+        return self.form.pending or bool(self._timer.isActive()) or not self.opening.over
 
     @slot
     def _leave(self) -> None:
@@ -240,6 +248,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def explain(self) -> ExplainPage:
         """The explanations, which are made when they are first needed."""
         if self._explain_page is None:
+            from napari_diffusion.ui.explain.page import ExplainPage
+
             self._explain_page = page = ExplainPage(self.context)
             layout = self.native.layout()
             layout.insertWidget(layout.indexOf(self.scroll), page, 1)
@@ -266,7 +276,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _layer_changed(self) -> None:
         self.panel.forget()
-        self.suggesting.update()
+        if self.opening.over or self.form.values.model_values.measured is not None:
+            self.suggesting.update()
         self.context.layer_changed.emit()
 
     @slot
@@ -289,6 +300,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.context.on_close(self._disconnect_page)
         if Preferences.read() != before:
             self._preferences_changed(None)
+        self.suggesting.update()
         self._update_later()
 
     @slot

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any
 
 #: Longest pause [s], also where no event loop runs.
-LONGEST_S = 2.0
+LONGEST_S = 3.0
 
 
 class CollectorPause:
@@ -41,9 +41,9 @@ class CollectorPause:
                 self._timer.start()
 
     def end(self) -> None:
-        """Let the collector work again if `begin` has stopped it; a function of `during` ends first.
+        """Let the collector work again if `begin` has stopped it, and no function of `during` runs.
 
-        It may be called from any thread.
+        Such a function ends first. The method may be called from any thread.
         """
         with self._lock:
             if self._held:

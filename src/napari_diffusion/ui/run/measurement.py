@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from napari_diffusion.core.cancellation import poll
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
-from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.kernels import is_prepared, wait_for_suggestion
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 #: Interval at which a run that waits checks whether it was cancelled [s].
 POLL_S = 0.05
@@ -33,8 +35,6 @@ class Measurement:
         Called in the GUI thread when there is a suggestion or an error.
     noise_reduction
         Factor by which the noise shall fall, or ``None`` for the least error.
-    wait
-        Called in the thread with its cancel event, before anything is computed.
 
     Attributes
     ----------
@@ -57,9 +57,7 @@ class Measurement:
         model: Model | str,
         changed: Callable[[Measurement], None],
         noise_reduction: float | None = None,
-        wait: Callable[[threading.Event], object] = poll,
     ) -> None:
-        self._wait = wait
         self.settings, self._model, self._target = settings, model, noise_reduction
         self._changed: Callable[[Measurement], None] | None = changed
         self.suggestion: Suggestion | None = None
@@ -88,10 +86,11 @@ class Measurement:
 
     def _measure_noise(self) -> None:
         """Find values to begin with where the kernels are not ready, then start a suggestion."""
-        settings, wait = self.settings, self._wait
+        settings = self.settings
 
         def work(control: TaskControl) -> Model | None:
-            wait(control.cancel)
+            from napari_diffusion.ui.run import starting_values
+
             if is_prepared(settings):
                 return None
             return starting_values.model_from_noise(settings, control.cancel)
@@ -106,10 +105,10 @@ class Measurement:
 
     def _start(self, thorough: bool) -> None:
         settings, model, target = self.settings, self._model, self._target
-        wait = self._wait
 
         def work(control: TaskControl) -> Suggestion:
-            wait(control.cancel)
+            from napari_diffusion.ui.run import starting_values
+
             wait_for_suggestion(settings, control.cancel)
             return starting_values.suggest_values(
                 settings,

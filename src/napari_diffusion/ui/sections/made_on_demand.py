@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 from napari_diffusion.ui.context import Context
@@ -19,7 +20,7 @@ class Sections:
     context
         Context of the sections.
     drawers
-        The classes of each drawer, from top to bottom.
+        The names of the sections of each drawer, from top to bottom, as ``module:class``.
     completed
         Called with a drawer after its sections were made.
 
@@ -32,7 +33,7 @@ class Sections:
     def __init__(
         self,
         context: Context,
-        drawers: Mapping[Foldable, tuple[type[Section], ...]],
+        drawers: Mapping[Foldable, tuple[str, ...]],
         completed: Callable[[Foldable], object],
     ) -> None:
         self.made: dict[type[Section], Section] = {}
@@ -51,14 +52,16 @@ class Sections:
     def __getitem__(self, kind: type[Section]) -> Any:
         """Return a section; it is made if it does not exist yet."""
         if kind not in self.made:
-            self._make(next(drawer for drawer, kinds in self._drawers.items() if kind in kinds))
+            name = f"{kind.__module__}:{kind.__qualname__}"
+            self._make(next(drawer for drawer, names in self._drawers.items() if name in names))
         return self.made[kind]
 
     @slot
     def _make(self, drawer: Foldable) -> None:
         """Make the sections of a drawer, once."""
-        kinds = self._drawers.pop(drawer, ())
-        for kind in kinds:
+        names = self._drawers.pop(drawer, ())
+        for name in names:
+            kind = resolve_name(name)
             self.made[kind] = kind(self._context, drawer)
-        if kinds:
+        if names:
             self._completed(drawer)
