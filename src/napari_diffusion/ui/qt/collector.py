@@ -23,10 +23,15 @@ class CollectorPause:
     ----------
     longest
         Time after which the collector works again [s].
+
+    Attributes
+    ----------
+    longest
+        As given.
     """
 
     def __init__(self, longest: float = LONGEST_S) -> None:
-        self._longest = longest
+        self.longest = longest
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
         self._held, self._ends_later = 0, False
@@ -36,7 +41,7 @@ class CollectorPause:
         with self._lock:
             if self._timer is None and gc.isenabled():
                 gc.disable()
-                self._timer = threading.Timer(self._longest, self.end)
+                self._timer = threading.Timer(self.longest, self.end)
                 self._timer.daemon = True
                 self._timer.start()
 
