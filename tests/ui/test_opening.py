@@ -9,11 +9,11 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.viewer import WAIT, open_section, wait_until_settled
+from napari_diffusion.ui import opening, suggesting
 from napari_diffusion.ui import preferences as module
-from napari_diffusion.ui import suggesting
 from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.collector import CollectorPause
+from napari_diffusion.ui.qt.collector import COLLECTOR, CollectorPause
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.preview import PreviewSection
@@ -90,7 +90,12 @@ def test_explanations_are_made_when_they_are_first_asked_for(open_alone):
 
 @pytest.fixture
 def opened_with_image(open_alone, preview_at_opening, monkeypatch, noisy):
-    """Open a widget with its preview on, for a viewer that has an image; record what begins."""
+    """Open a widget with its preview on, for a viewer that has an image; record what begins.
+
+    Only the first preview ends its opening: the limits are long.
+    """
+    monkeypatch.setattr(opening, "LONGEST_MS", WAIT)
+    monkeypatch.setattr(COLLECTOR, "longest", WAIT / 1000)
     events, show = [], PreviewSection._show_state
 
     def shown(section, state):
@@ -106,7 +111,8 @@ def opened_with_image(open_alone, preview_at_opening, monkeypatch, noisy):
     monkeypatch.setattr(suggesting, "Measurement", Recorded)
     preview_at_opening()
     _, gui = open_alone(image=noisy)
-    return gui, events
+    yield gui, events
+    COLLECTOR.end()
 
 
 def test_image_is_measured_after_the_first_preview(opened_with_image, qtbot):
@@ -141,7 +147,7 @@ def test_pause_of_the_collector_ends_by_itself_without_an_event_loop():
     pause = CollectorPause(0.05)
     pause.begin()
     assert not gc.isenabled()
-    end = time.monotonic() + WAIT / 1000
+    end = time.monotonic() + 10
     while not gc.isenabled() and time.monotonic() < end:
         time.sleep(0.01)
     assert gc.isenabled()
