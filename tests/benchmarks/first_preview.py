@@ -7,6 +7,11 @@ preview at once. For the warm rows, one process fills the cache, and new ones me
 are wall times [s] until a preview is shown, which may be a draft; until an exact one is; and until
 the exact one with the thorough suggestion is. The last column is the processor time of napari [s]
 until the first one, as other programs may be running.
+
+With ``--first N``, only the first preview is waited for, in N new processes for each row. The
+columns are medians of the wall time and of the processor time, then least and largest processor
+time. The rows *floor* are for an empty dock widget of magicgui and a layer like that of a preview,
+which are added to the same window: what napari and Qt take by themselves.
 """
 
 from __future__ import annotations
@@ -15,11 +20,13 @@ import compileall
 import importlib.util
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -34,6 +41,7 @@ TITLES = {
     ISOTROPIC: "Gaussian smoothing (isotropic diffusion)",
     EDGES: "Edge-preserving denoising (anisotropic diffusion)",
 }
+FLOOR = "floor"
 PICTURES = ("flat regions", "fibres and sheets", "magnitude MRI", "cells and tissue")
 
 
@@ -72,6 +80,16 @@ def observe(events: list[Shown]) -> None:
     PreviewSection._compute, PreviewSection._show_state = computed, shown
 
 
+def wait_longer() -> None:
+    """Let the widget wait for its first preview as long as it takes on a busy machine."""
+    with suppress(ImportError):  # a version to compare with
+        from napari_diffusion.ui import opening
+        from napari_diffusion.ui.qt import collector
+
+        opening.LONGEST_MS = round(LIMIT * 1000)
+        collector.COLLECTOR.longest = LIMIT
+
+
 class Window:
     """A window of napari with an image, and the widget once it is opened."""
 
@@ -102,6 +120,7 @@ class Window:
     def begin(self, action: str) -> None:
         """Open a widget as the menu does, or click on a picture."""
         if action in TITLES:
+            wait_longer()
             observe(self.events)  # its imports are a part of the opening
             _, self.widget = self.viewer.window.add_plugin_dock_widget(
                 "napari-diffusion", TITLES[action]
@@ -110,19 +129,48 @@ class Window:
             buttons = self.widget.form.structure.buttons
             next(button for each, button in buttons.items() if each.name == action).click()
 
+    def add_dock_and_layer(self) -> None:
+        """Add an empty dock widget, and a layer with one plane, as a preview is added."""
+        from magicgui.widgets import Container
+        from napari.layers import Image
+        from qtpy.QtWidgets import QApplication
+
+        layers = self.viewer.layers
+        source = layers[0]
+        self.viewer.window.add_dock_widget(Container(), name="empty")
+        for _ in range(3):  # it is laid out and drawn
+            QApplication.processEvents()
+        middle = source.data.shape[0] // 2
+        plane = source.data[middle : middle + 1].astype("float32")
+        layer = Image(plane, scale=source.scale, units=source.units, name="plane")
+        layers.insert(1, layer)
+        layers.selection.active = source
+
+    def measure_first(self, action: str) -> None:
+        """Print wall and processor time [s] until the first preview."""
+        began, began_processor = time.perf_counter(), time.process_time()
+        if action == FLOOR:
+            self.add_dock_and_layer()
+            ended, ended_processor = time.perf_counter(), time.process_time()
+        else:
+            self.begin(action)
+            self.wait(lambda: bool(self.events))
+            ended, ended_processor = self.events[0].time, self.events[0].processor_time
+        print(ended - began, ended_processor - began_processor, flush=True)
+
     def measure(self, action: str, kind: str, last: bool) -> None:
         """Begin, wait for the first preview, or for the final one if ``last``; print a row."""
         began, began_processor = time.perf_counter(), time.process_time()
         self.begin(action)
+        from napari_diffusion.ui.sections.preview import PreviewSection
+
         model, before = self.widget.form.model.value, len(self.events)
 
         def new() -> list[Shown]:
             return [event for event in self.events[before:] if event.model is model]
 
         def is_final() -> bool:
-            overlay = next(
-                section.overlay for section in self.widget.sections.values() if not section.title
-            )
+            overlay = self.widget.sections[PreviewSection].overlay
             idle = not (overlay.pending or self.widget.pending or self.widget.suggesting.under_way)
             return idle and bool(new()) and new()[-1].exact
 
@@ -139,9 +187,44 @@ class Window:
 def measure(kind: str, image: str, actions: Sequence[str]) -> None:
     """Measure actions in this process; a cold click does not wait for the exact preview."""
     window = Window(image)
+    if kind == "first":
+        window.measure_first(actions[0])
+        os._exit(0)
     for action in actions:
         window.measure(action, kind, last=kind != "cold" or action == actions[-1])
     os._exit(0)  # does not wait for kernels that are still being compiled
+
+
+def measure_first(kinds: Sequence[str], images: Sequence[str], count: int) -> None:
+    """Print medians over new processes of the time until the first preview."""
+    heads = "".join(f"{name:>8s}" for name in ("wall", "cpu", "least", "most"))
+    print(f"{'':6s}{'image':10s}{'action':18s}{heads}", flush=True)
+    rows = [(image, action) for image in images for action in (FLOOR, ISOTROPIC, EDGES)]
+    for kind in kinds:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+            for image, action in rows:
+                if kind == "warm" and action != FLOOR:
+                    run("fill", image, [action], cache, quiet=True)
+            for image, action in rows:
+                times = [first_times(kind, image, action, cache) for _ in range(count)]
+                wall, processor = zip(*times, strict=True)
+                columns = statistics.median(wall), statistics.median(processor)
+                numbers = [*columns, min(processor), max(processor)]
+                shown = "".join(f"{number:8.2f}" for number in numbers)
+                print(f"{kind:6s}{image:10s}{action:18s}{shown}", flush=True)
+
+
+def first_times(kind: str, image: str, action: str, cache: str) -> tuple[float, float]:
+    """Return wall and processor time of a first preview in a new process; cold: without a cache."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty:
+        folder = empty if kind == "cold" else cache
+        folders = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA"), folder)
+        command = [sys.executable, __file__, "--one", "first", image, action]
+        done = subprocess.run(
+            command, env=os.environ | folders, stdout=subprocess.PIPE, text=True, check=True
+        )
+    wall, processor = map(float, done.stdout.split()[-2:])
+    return wall, processor
 
 
 def run(kind: str, image: str, actions: Sequence[str], cache: str, quiet: bool = False) -> None:
@@ -160,6 +243,9 @@ def main(options: Sequence[str]) -> None:
     assert specification is not None
     for folder in specification.submodule_search_locations or ():
         compileall.compile_dir(folder, quiet=2)  # as pip does at the installation
+    if "--first" in options:
+        measure_first(kinds, images, int(options[list(options).index("--first") + 1]))
+        return
     columns = "".join(f"{name:>8s}" for name in ("first", "exact", "final", "cpu"))
     print(f"{'':6s}{'image':10s}{'action':18s}{columns}", flush=True)
     edges = [EDGES, *PICTURES]

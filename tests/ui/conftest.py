@@ -196,9 +196,11 @@ def open_alone(qtbot):
     It takes half the time of `open_widget`.
     """
 
-    def open_one(name="Anisotropic diffusion"):
+    def open_one(name="Anisotropic diffusion", image=None):
         PluginManager.instance().discover()  # before napari 0.7, only a window registers readers
         viewer = ViewerModel()
+        if image is not None:
+            viewer.add_image(image)
         widget = WIDGETS[name][0](viewer)
         qtbot.addWidget(widget.native)
         for event in ("inserted", "removed", "reordered", "renamed"):  # as a window does

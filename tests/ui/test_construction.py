@@ -7,7 +7,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_diffusion.ui import widget
-from napari_diffusion.ui.qt.collector import collecting_later
+from napari_diffusion.ui.qt.collector import CollectorPause
 
 
 class Windows(QObject):
@@ -43,7 +43,7 @@ def test_nothing_is_collected_while_a_widget_is_made(open_alone, monkeypatch):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_collection_is_afterwards_as_before(before):
-    @collecting_later
+    @CollectorPause().during
     def fail(*args, **options):
         raise ValueError(args, options)
 

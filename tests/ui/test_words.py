@@ -94,6 +94,7 @@ def widget(request, open_alone, qtbot):
 def open_drawers(gui):
     for drawer in gui.drawers.values():
         drawer.open = True
+    assert gui.explain.isHidden()  # it is made by this
 
 
 def test_no_sentence_is_long(widget):

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from napari_diffusion.core.errors import MissingLibraryError
+from napari_diffusion.ui.qt.collector import COLLECTOR
 
 #: The widgets, which are imported on first use.
 __all__ = ["AnisotropicDiffusion", "IsotropicDiffusion"]
@@ -41,5 +42,6 @@ _check_libraries()
 def __getattr__(name: str) -> Any:
     """Return a widget."""
     if name in __all__:
+        COLLECTOR.begin()
         return getattr(import_module("napari_diffusion.ui.widget"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
+from napari_diffusion.ui.opening import Opening
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.run import ResultTarget
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import when_destroyed
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.options import SuggestionOptions
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 
 class Context:
@@ -37,6 +40,8 @@ class Context:
         The result card, which takes the records of runs.
     native
         Qt object of the widget.
+    opening
+        What waits for the first preview.
 
     Attributes
     ----------
@@ -58,9 +63,16 @@ class Context:
     status_changed = Signal()
 
     def __init__(
-        self, viewer: Any, form: Form, panel: RunPanel, card: ResultTarget, native: Any
+        self,
+        viewer: Any,
+        form: Form,
+        panel: RunPanel,
+        card: ResultTarget,
+        native: Any,
+        opening: Opening,
     ) -> None:
         self.viewer = viewer
+        self.opening = opening
         self.result_card = card
         self._form = form
         self._panel = panel
@@ -111,6 +123,8 @@ class Context:
     @property
     def suggestion_options(self) -> SuggestionOptions:
         """Options of a suggestion for other images: the strength, or the wanted noise reduction."""
+        from napari_diffusion.estimation.options import SuggestionOptions
+
         if self._form.isotropic:
             return SuggestionOptions(noise_reduction=self._form.noise_reduction)
         return SuggestionOptions(strength=self._form.values.model_values.strength)

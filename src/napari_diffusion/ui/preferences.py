@@ -5,8 +5,16 @@ Older napari has no such page; the defaults apply then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
+
+from napari.settings import get_settings
+
+#: Name of the plugin, and of the file with its preferences.
+_PLUGIN = "napari-diffusion"
+#: Whether the page has been searched for in this process.
+_searched = False
 
 
 @dataclass(frozen=True)
@@ -29,19 +37,58 @@ class Preferences:
 
     @classmethod
     def read(cls) -> Preferences:
-        """Return the current preferences."""
+        """Return the current preferences.
+
+        They are those of the user's file until `find_page` is called, whose first call takes
+        0.05 s.
+        """
+        saved = None if _searched else _saved()
+        if saved is not None:
+            return cls._of(**saved)
         page = find_page()
         if page is None:
             return cls()
-        return cls(page.threads or None, (page.memory << 20) or None, page.preview)
+        return cls._of(page.threads, page.memory, page.preview)
+
+    @classmethod
+    def _of(cls, threads: int = 0, memory: int = 0, preview: int = 512) -> Preferences:
+        """Return the preferences from the numbers on the page; the memory is in MiB."""
+        return cls(threads or None, (memory << 20) or None, preview)
 
 
 def find_page() -> Any:
-    """Return napari's object of the page, ``None`` without one; its ``events`` report changes."""
+    """Return napari's object of the page, ``None`` without one; its ``events`` report changes.
+
+    Its first call in a process is slow: napari reads the manifests of all plugins again.
+    """
+    global _searched
+    _searched = True
     try:
         from napari.settings import get_plugin_settings
 
-        return get_plugin_settings("napari-diffusion").filters
+        return get_plugin_settings(_PLUGIN).filters
     except (ImportError, KeyError):
         # An older napari, or the widget of a package that is not installed as a plugin.
         return None
+
+
+def _saved() -> dict[str, int] | None:
+    """Return the numbers that differ from the defaults, from the file in which napari saves them.
+
+    It is ``None`` where they have to be read from the page.
+    """
+    try:
+        import yaml  # napari's own dependency
+
+        path = get_settings().config_path
+        if path is None:
+            return None
+        file = Path(path).parent / f"{_PLUGIN}.yaml"
+        content = yaml.safe_load(file.read_text("utf-8")) if file.exists() else None
+        numbers = (content or {}).get("filters", {})
+        names = {field.name for field in fields(Preferences)}
+        if numbers.keys() <= names and all(type(number) is int for number in numbers.values()):
+            return dict(numbers)
+    except Exception:  # of a napari with other settings, or a file that is no such file
+        return None
+    return None

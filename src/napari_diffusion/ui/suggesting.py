@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_diffusion.core.units import factor
-from napari_diffusion.estimation.search import ESTIMATORS
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model, PeronaMalik, parameters
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
@@ -28,6 +26,9 @@ from napari_diffusion.ui.values.layer_values import (
 )
 from napari_diffusion.ui.values.words import NO_IMAGE
 
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.suggestion import Suggestion
+
 #: Status while the user waits for values that were asked for.
 TRYING = "Trying parameters on pieces of the image…"
 #: Digits of a voxel size that count: the same size in two units differs by rounding.
@@ -46,6 +47,8 @@ def basis_of(settings: Settings, model: Model | None) -> tuple[Any, ...]:
     model
         Model whose other parameters are fixed; ``None`` where the suggestion chooses the model.
     """
+    from napari_diffusion.estimation.search import ESTIMATORS
+
     geometry, recipe = settings.geometry, settings.recipe
     unit = settings.unit
     scale = 1.0 if unit == PIXEL else factor(unit, "µm")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
 from napari_diffusion.ui import commands
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
-from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
+from napari_diffusion.ui.opening import Opening
 from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
-from napari_diffusion.ui.qt.collector import collecting_later
+from napari_diffusion.ui.qt.collector import COLLECTOR
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import (
     BAR_WIDTH,
@@ -37,37 +37,46 @@ from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.status import StatusKind
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 from napari_diffusion.ui.sample_buttons import SampleButtons
-from napari_diffusion.ui.sections.base import Section
-from napari_diffusion.ui.sections.batch import BatchSection
-from napari_diffusion.ui.sections.outputs import OutputsSection
+from napari_diffusion.ui.sections.made_on_demand import Sections
 from napari_diffusion.ui.sections.preview import PreviewSection
-from napari_diffusion.ui.sections.recipes import RecipeSection
-from napari_diffusion.ui.sections.threshold import ThresholdSection
 from napari_diffusion.ui.suggesting import SuggestionController
 from napari_diffusion.workflows import outputs, pace
+
+if TYPE_CHECKING:
+    from napari_diffusion.ui.explain.page import ExplainPage
 
 #: Delay between the last change and the new suggestion and plan [ms].
 PLAN_DELAY_MS = 150
 
 
 class Drawer(NamedTuple):
-    """A drawer of the widgets: its title, its purpose and its sections, from top to bottom."""
+    """A drawer of the widgets: its title, its purpose and its sections, from top to bottom.
+
+    Sections are named as entry points name an object, and imported when they are made.
+    """
 
     title: str
     tooltip: str
-    sections: tuple[type[Section], ...]
+    sections: tuple[str, ...]
 
 
-FINE_TUNE = Drawer("Fine-tune", "The numbers, and the edge threshold by eye.", (ThresholdSection,))
+FINE_TUNE = Drawer(
+    "Fine-tune",
+    "The numbers, and the edge threshold by eye.",
+    ("napari_diffusion.ui.sections.threshold:ThresholdSection",),
+)
 OUTPUTS = Drawer(
     "Outputs and batch",
     "Further results of a run, and many layers or files at once.",
-    (OutputsSection, BatchSection),
+    (
+        "napari_diffusion.ui.sections.outputs:OutputsSection",
+        "napari_diffusion.ui.sections.batch:BatchSection",
+    ),
 )
 EXPERT = Drawer(
     "Expert and history",
     "All models and options, recipes, and what was done to a layer.",
-    (RecipeSection,),
+    ("napari_diffusion.ui.sections.recipes:RecipeSection",),
 )
 DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
 
@@ -89,11 +98,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     drawers
         The foldable boxes below the preview, by their declaration.
     sections
-        The preview and the parts of the drawers, by class.
+        The preview and the parts of the drawers, by class; these are made when they are needed.
     panel
         Status, progress, Run and Cancel.
-    explain
-        Explanations, which take the place of the controls while they are open.
     card
         What the last run has removed, above the status.
     """
@@ -103,7 +110,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     #: Its name, and what it does to a picture.
     words: ClassVar[Words]
 
-    @collecting_later
+    @COLLECTOR.during
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
         self.panel = RunPanel(self._run)
@@ -127,20 +134,19 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.panel.margins = (MARGIN, 0, MARGIN + BAR_WIDTH, MARGIN)
         self.card = ResultCard(napari_viewer, self.panel.fail)
         self.panel.result_place.append(self.card)
-        self.context = Context(napari_viewer, self.form, self.panel, self.card, self.native)
+        self.opening = Opening(self.native)
+        self.context = Context(
+            napari_viewer, self.form, self.panel, self.card, self.native, self.opening
+        )
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
         self.drawers[EXPERT].body.append(self.form.option_rows)
-        self.sections: dict[type[Section], Any] = {
-            kind: kind(self.context, self.drawers[drawer])
-            for drawer in DRAWERS
-            for kind in drawer.sections
-        }
-        self.explain = ExplainPage(self.context)
-        self.native.layout().insertWidget(
-            self.native.layout().indexOf(self.scroll), self.explain, 1
-        )
-        preview = self.sections[PreviewSection] = PreviewSection(self.context)
+        self.drawers[EXPERT].first_opened.connect(self.form.make_options)
+        kinds = {box: drawer.sections for drawer, box in self.drawers.items()}
+        self.sections = Sections(self.context, kinds, self._drawer_filled)
+        self._explain_page: ExplainPage | None = None
+        preview = PreviewSection(self.context)
+        self.sections.add(preview)
         content.insert(content.index(self.form) + 1, preview.box)
         self._timer = single_shot(self.native, PLAN_DELAY_MS, self._update)
         self._plans = ReplaceableTask()
@@ -150,19 +156,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
         self._connect()
-        self._page = find_page()
-        if self._page is not None:
-            self._page.events.connect(self._preferences_changed)
-            self.context.on_close(self._disconnect_page)
+        self._page: Any = None
         self._had_preview = False
         self._undocked = Undocked(self.native, self._leave, self._come_back)
         self._update_tab_order()
         commands.register(self)
+        self.opening.ended.connect(self._opened)
+        if not preview.show.value:
+            self.opening.end()
 
     def _connect(self) -> None:
         form = self.form
         self.header.help.changed.connect(self._explain)
-        self.explain.left.connect(self._show_controls)
         self._viewer.layers.events.removing.connect(self._before_removal)
         form.layer_changed.connect(self._layer_changed)
         form.settings_changed.connect(self._settings_changed)
@@ -192,7 +197,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @property
     def pending(self) -> bool:
         """Whether a change has not been processed yet."""
-        return self.form.pending or bool(self._timer.isActive())
+        return self.form.pending or bool(self._timer.isActive()) or not self.opening.over
 
     @slot
     def _leave(self) -> None:
@@ -217,6 +222,12 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.scroll.guard()
 
     @slot
+    def _drawer_filled(self, drawer: Foldable) -> None:
+        """Arrange the controls that a drawer has got."""
+        align_labels(drawer)
+        self._update_tab_order()
+
+    @slot
     def _hide_empty_drawer(self) -> None:
         """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
         has_rows = bool(self.form.controls.rows) or not self.isotropic
@@ -224,6 +235,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _show_drawer(self, drawer: Foldable) -> None:
+        self.opening.end()
         self.scroll.reveal(drawer.button.native, drawer.native)
 
     @slot
@@ -231,6 +243,19 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         """Remove an error or a list of errors, which is about the settings before."""
         if not self.panel.busy:
             self.panel.clear(StatusKind.FAILED)
+
+    @property
+    def explain(self) -> ExplainPage:
+        """The explanations, which are made when they are first needed."""
+        if self._explain_page is None:
+            from napari_diffusion.ui.explain.page import ExplainPage
+
+            self._explain_page = page = ExplainPage(self.context)
+            layout = self.native.layout()
+            layout.insertWidget(layout.indexOf(self.scroll), page, 1)
+            page.left.connect(self._show_controls)
+            self._update_tab_order()
+        return self._explain_page
 
     @slot
     def _explain(self) -> None:
@@ -251,7 +276,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _layer_changed(self) -> None:
         self.panel.forget()
-        self.suggesting.update()
+        if self.opening.over or self.form.values.model_values.measured is not None:
+            self.suggesting.update()
         self.context.layer_changed.emit()
 
     @slot
@@ -264,6 +290,18 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         else:
             self.panel.button.tooltip = "Open an image first; it is filtered in the background."
         self.context.settings_changed.emit()
+
+    @slot
+    def _opened(self) -> None:
+        """Begin what has waited for the first preview."""
+        before, self._page = Preferences.read(), find_page()
+        if self._page is not None:
+            self._page.events.connect(self._preferences_changed)
+            self.context.on_close(self._disconnect_page)
+        if Preferences.read() != before:
+            self._preferences_changed(None)
+        self.suggesting.update()
+        self._update_later()
 
     @slot
     def _preferences_changed(self, _: Any) -> None:
@@ -287,6 +325,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         """Update layout, kernels, suggestion and plan, after a pause in the changes."""
         for drawer in self.drawers.values():
             align_labels(drawer)
+        if not self.opening.over:
+            return
         self._compilation.prepare()
         self.suggesting.update()
         self._make_plan()
@@ -316,12 +356,13 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}
-        for section in self.sections.values():
+        for section in self.sections.made.values():
             options |= section.output_options()
         return outputs.OutputRequest(**options)
 
     @slot
     def _run(self) -> None:
+        self.opening.end()
         self.suggesting.update()  # for changes that have not been processed yet
         try:
             settings, request = self.form.settings().with_copied_labels(), self._output_request()

@@ -346,6 +346,7 @@ def test_tab_order_goes_down_to_run_and_skips_the_plot(open_widget, noisy, qtbot
 def test_labels_are_aligned_again_after_a_change_of_font(open_alone, qtbot, noisy):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy)
+    gui.form.make_options()
     wait_until_settled(qtbot, gui)
     labels = [layout._label_of(each) for each in gui.form.option_rows if layout._label_of(each)]
     widths, points = [], gui.scroll.font().pointSize()

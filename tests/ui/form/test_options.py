@@ -19,6 +19,7 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.recipe_fields import run_options
 from napari_diffusion.ui.form import options
 from napari_diffusion.ui.sections.recipes import RecipeSection
+from napari_diffusion.ui.widget import EXPERT
 
 DECLARED = [*run_options(), *run_options(Execution)]
 
@@ -72,6 +73,7 @@ def test_every_option_has_a_control_with_its_label_help_and_default(open_alone, 
 
 def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
     _, gui = open_alone("Isotropic diffusion")
+    gui.drawers[EXPERT].open = True
     labels = [label_of(row) for row in gui.form.option_rows]
     assert labels == [
         "Model",
@@ -105,6 +107,19 @@ def test_new_option_gets_a_control_that_reaches_the_recipe(
         control.value = value
     gui.sections[RecipeSection].paste.native.click()
     assert [control.value for control in controls] == [False, "first", pytest.approx(0.003)]
+
+
+def test_option_without_a_control_yet_is_in_the_unit_on_screen(larger, open_alone, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    assert gui.form.recipe().margin == 2.0
+    assert gui.form.execution() == LargerExecution()
+    gui.form.unit.value = "nm"
+    assert gui.form.recipe().margin == 2000.0
+    _, gui = open_alone("Isotropic diffusion", noisy)
+    gui.form.unit.value = "nm"  # numbers stay the same
+    margin = gui.form.run_options["margin"]
+    assert (margin.value, margin.unit) == (2.0, "nm")
 
 
 def test_number_of_a_new_option_beyond_its_control_is_refused(larger, open_alone, noisy):

@@ -17,9 +17,9 @@ from helpers.viewer import (
     wait_until_ended,
     wait_until_settled,
 )
+from napari_diffusion.estimation.measurement import removed
 from napari_diffusion.ui.layers.new_layers import auxiliary_layers
 from napari_diffusion.ui.overlay.visible_region import camera, grid
-from napari_diffusion.ui.result import card
 from napari_diffusion.ui.result.side_by_side import SideBySide
 from napari_diffusion.ui.run import task
 from napari_diffusion.ui.sections.batch import BatchSection
@@ -300,7 +300,7 @@ def test_failed_measurement_loses_no_result(open_alone, press_run, noisy, monkey
     def fail(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(card, "measure_removed", fail)
+    monkeypatch.setattr(removed, "measure_removed", fail)
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, name="a")
     assert press_run(viewer, widget) is not None

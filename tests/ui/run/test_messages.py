@@ -27,6 +27,8 @@ def test_widget_has_words_for_every_remedy(remedy):
 
 def test_controls_in_the_words_are_on_screen(open_alone):
     _, widget = open_alone("Isotropic diffusion")
+    for drawer in widget.drawers.values():
+        drawer.open = True
     native = widget.native
     texts = {label.text() for label in native.findChildren(QLabel)}
     texts |= {button.text() for button in native.findChildren(QAbstractButton)}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from napari_diffusion.estimation.suggestion import Suggestion
+from typing import TYPE_CHECKING
+
 from napari_diffusion.ui.qt.foldable import Foldable
 from napari_diffusion.ui.qt.layout import wrapping_label
 from napari_diffusion.ui.values.words import numbers_and_method, plain_paragraph
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 
 class Explanation(Foldable):

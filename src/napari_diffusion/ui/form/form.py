@@ -19,6 +19,7 @@ from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.recipe_checks import check_range, shortcomings
 from napari_diffusion.ui.form.shown_values import ShownValues
+from napari_diffusion.ui.form.smoothing_amount import start_sigma
 from napari_diffusion.ui.layers.axes import (
     PIXEL,
     channel_axis_of,
@@ -32,7 +33,6 @@ from napari_diffusion.ui.layers.new_layers import auxiliary_layers, selected_by_
 from napari_diffusion.ui.qt.layout import put_label_above
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
-from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.structures.table import AUTOMATIC, Structure
 
@@ -79,7 +79,8 @@ class Form(FormControls):
         self._set_unit(PIXEL)
         self._show_model()
         self._selection_changed()
-        self._show_layer()
+        if not self._layer_change_due:  # no layer was selected
+            self._show_layer()
 
     def _connect(self) -> None:
         self.layer.changed.connect(self._show_layer)
@@ -169,6 +170,11 @@ class Form(FormControls):
             control.value = colours or (bool(control.value) and not before)
 
     @slot
+    def make_options(self) -> None:
+        """Make the controls of the options, before their drawer is opened for the first time."""
+        self.run_options.make()
+
+    @slot
     def _layer_corrected(self) -> None:
         self._show_axes(corrected=True)
 
@@ -196,7 +202,7 @@ class Form(FormControls):
 
     def _show_values(self, layer: Any) -> None:
         """Show axes, model and values that belong to a layer."""
-        sigma = starting_values.start_sigma(self.table.spacing)
+        sigma = start_sigma(self.table.spacing)
         self.values.default_time = nd.time_for_sigma(sigma if self._isotropic else 2 * sigma)
         own = self.values.choose_layer(layer, self._unit)
         self.table.apply(own.axes, own.sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import ComboBox, Widget
+from magicgui.widgets import ComboBox
 from magicgui.widgets.bases import ValueWidget
 
 import napari_diffusion as nd
@@ -35,6 +35,9 @@ class Options:
     labels
         Returns names and layers of the labels to choose from.
 
+    The controls are made when they are first needed: until then, the options are those of
+    declaration and preferences.
+
     Attributes
     ----------
     box
@@ -57,26 +60,42 @@ class Options:
         self.regions.null_string = "none"
         keep_narrow(self.regions)
         self._own_values: dict[str, Any] = {}
+        self._recipe: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
+        self._execution: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
+        self._length_unit = PIXEL
+        self.box = bare_container(self.unit, self.regions)
+
+    def make(self) -> None:
+        """Make the controls, once."""
+        if self._recipe:
+            return
         self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}
         self._execution = {p.name: (p, _execution_control(p)) for p in run_options(Execution)}
-        controls = [control for _, control in [*self._recipe.values(), *self._execution.values()]]
-        for control in controls:
+        for parameter, control in [*self._recipe.values(), *self._execution.values()]:
+            convert_unit(parameter, control, self._length_unit, 1.0)
             if isinstance(control, ComboBox):
                 keep_narrow(control, 6)
-        rows: list[Widget] = [self.unit, self.regions, *controls]
-        self.box = bare_container(*rows)
+            self.box.append(control)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of an option."""
+        self.make()
         return (self._recipe | self._execution)[name][1]
 
     def recipe_options(self) -> dict[str, Any]:
         """Return the options of a recipe that the controls show."""
-        return {name: control.value for name, (_, control) in self._recipe.items()}
+        defaults = {p.name: p.default for p in run_options(nd.Recipe)}
+        return defaults | {name: control.value for name, (_, control) in self._recipe.items()}
 
     def execution(self) -> Execution:
         """Return how a run is computed; an option that is not set is that of the preferences."""
         preferences, options = Preferences.read(), {}
+        if not self._execution:
+            for parameter in run_options(Execution):
+                default = parameter.default
+                is_open = parameter.optional and not default
+                own = getattr(preferences, parameter.name, None) if is_open else default
+                options[parameter.name] = own
         for name, (parameter, control) in self._execution.items():
             is_open = parameter.optional and not control.value
             options[name] = getattr(preferences, name, None) if is_open else control.value
@@ -84,6 +103,7 @@ class Options:
 
     def show(self, recipe: nd.Recipe) -> None:
         """Show the options of a recipe."""
+        self.make()
         for name, (_, control) in self._recipe.items():
             value = getattr(recipe, name)
             self._offer(name, value)
@@ -98,6 +118,9 @@ class Options:
 
     def set_unit(self, unit: str, factor: float) -> None:
         """Show lengths in another unit; ``factor`` converts a length to it."""
+        if factor != 1.0:
+            self.make()
+        self._length_unit = unit
         for name, (parameter, control) in self._recipe.items():
             convert_unit(parameter, control, unit, factor)
             own = self._own_values.get(name, "")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
 from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
@@ -24,6 +23,9 @@ from napari_diffusion.ui.values.layer_values import (
 from napari_diffusion.ui.values.strength import StrengthControl
 from napari_diffusion.ui.values.value_state import state_of
 from napari_diffusion.ui.values.words import NO_IMAGE, TIME_NAME, strength_text
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 
 class ShownValues:

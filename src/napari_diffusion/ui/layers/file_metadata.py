@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from napari_diffusion import io
 from napari_diffusion.core.axes.names import AxisKind, kind_of
 from napari_diffusion.core.units import symbol
-from napari_diffusion.io.description import facts_of, in_brief, rows_of
-from napari_diffusion.io.volume import UNKNOWN_AXES
 from napari_diffusion.ui.layers.axes import PIXEL, is_nameless, shape_of
 
 SECOND = "s"
@@ -50,7 +47,11 @@ class FileAxes:
             or any(h != 1 for h in layer.scale)
             or any(str(unit) != PIXEL for unit in layer.units)
         )
-        volume = None if has_metadata or not isinstance(path, str) else io.read_metadata(path)
+        if has_metadata or not isinstance(path, str):
+            return None
+        from napari_diffusion import io
+
+        volume = io.read_metadata(path)
         if volume is None or tuple(volume.shape) != shape_of(layer):
             return None
         if "XY" in volume.axes and volume.shape == volume.shape[::-1]:
@@ -58,7 +59,7 @@ class FileAxes:
         letters = volume.axes[: layer.ndim]
         kinds = {letter: kind_of(letter) for letter in letters}
         adds_nothing = volume.unit == PIXEL and {*kinds.values()} <= {AxisKind.SPACE}
-        if adds_nothing or any(letter in UNKNOWN_AXES for letter in letters):
+        if adds_nothing or any(letter in io.volume.UNKNOWN_AXES for letter in letters):
             return None
         steps = {"T": (volume.time_step, SECOND)} if volume.time_step else {}
         steps |= {
@@ -107,7 +108,12 @@ class FileWords:
         quickly, and for a file that contains another image.
         """
         path = layer.source.path
-        volume = io.read_metadata(path) if isinstance(path, str) else None
+        if not isinstance(path, str):
+            return cls()
+        from napari_diffusion import io
+        from napari_diffusion.io.description import facts_of, in_brief, rows_of
+
+        volume = io.read_metadata(path)
         if volume is None or _lengths(volume.shape) != _lengths(shape_of(layer)):
             return cls()
         rows = rows_of(facts_of(volume, values=False))

@@ -28,11 +28,13 @@ class Foldable(Container):  # type: ignore[type-arg]
     toggled = Signal(bool)
     #: The box was opened; the signal carries the box.
     opened = Signal(object)
+    #: The box is about to be opened for the first time: it can be filled now.
+    first_opened = Signal(object)
 
     def __init__(
         self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = ""
     ) -> None:
-        self._title, self._open = title, False
+        self._title, self._open, self._was_opened = title, False, False
         self.button = PushButton(tooltip=tooltip)
         self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
         self.body = Container(widgets=widgets, labels=labels)
@@ -56,6 +58,9 @@ class Foldable(Container):  # type: ignore[type-arg]
     @slot
     def _toggle(self) -> None:
         self._open = not self._open
+        if self._open and not self._was_opened:
+            self._was_opened = True
+            self.first_opened.emit(self)
         self._show()
         self.toggled.emit(self._open)
         if self._open:

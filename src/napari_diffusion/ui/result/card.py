@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from magicgui.widgets import CheckBox, Container, PushButton
 from psygnal import Signal
 
-from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
 from napari_diffusion.ui.layers.run_record import RunRecord
 from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.qt.canvas import make_canvas_current
@@ -22,6 +21,9 @@ from napari_diffusion.ui.run.run import symmetric_limit
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
 from napari_diffusion.workflows.outputs import residual_of
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.measurement.removed import Removed
 
 COMPARE_TIP = "Show the original on the left and the result on the right; press again to go back."
 RESIDUAL_TIP = "Add a layer with original minus result: what was removed. No new run is needed."
@@ -133,6 +135,8 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         result = record.last_image
 
         def work(control: TaskControl) -> Removed:
+            from napari_diffusion.estimation.measurement.removed import measure_removed
+
             return measure_removed(settings.part_problem(), result, control.cancel)
 
         self._say(None, measuring=True)

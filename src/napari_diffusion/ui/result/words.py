@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from napari_diffusion.estimation.measurement.removed import Removed
 from napari_diffusion.models import Model
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.measurement.removed import Removed
 
 #: Removed part, relative to the noise, below which little was removed, and above which it is more
 #: than noise. The level of the noise is known to a few per cent.

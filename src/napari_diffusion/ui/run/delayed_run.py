@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
 from napari_diffusion.ui.run.measurement import Measurement
 from napari_diffusion.ui.run.panel import QueuedRun
 from napari_diffusion.ui.run.run import Run
 from napari_diffusion.ui.run.task import TaskControl
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 WAITING = "Waiting for the measurement of the noise…"
 NOT_MEASURED = (

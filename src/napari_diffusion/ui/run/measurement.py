@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from napari_diffusion.core.cancellation import poll
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
-from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.run.kernels import is_prepared, wait_for_suggestion
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 #: Interval at which a run that waits checks whether it was cancelled [s].
 POLL_S = 0.05
@@ -87,6 +89,8 @@ class Measurement:
         settings = self.settings
 
         def work(control: TaskControl) -> Model | None:
+            from napari_diffusion.ui.run import starting_values
+
             if is_prepared(settings):
                 return None
             return starting_values.model_from_noise(settings, control.cancel)
@@ -103,6 +107,8 @@ class Measurement:
         settings, model, target = self.settings, self._model, self._target
 
         def work(control: TaskControl) -> Suggestion:
+            from napari_diffusion.ui.run import starting_values
+
             wait_for_suggestion(settings, control.cancel)
             return starting_values.suggest_values(
                 settings,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from napari_diffusion.core.errors import SHARED_WORDS, DescribedError, Remedy
-from napari_diffusion.estimation.measurement.noise import NoNoiseError
 
 _OPEN_LAYER = "open the file as a layer"
 #: Controls on screen for each remedy. Files are filtered by the box "Several layers or files".
@@ -70,6 +69,8 @@ def screen_message(error: BaseException, *, with_folder: bool = True) -> str:
     with_folder
         Whether a file is named with its folder.
     """
+    from napari_diffusion.estimation.measurement.noise import NoNoiseError
+
     if isinstance(error, NoNoiseError):
         return NO_NOISE
     if isinstance(error, DescribedError):

@@ -28,15 +28,6 @@ from napari_diffusion.ui.run.settings import Settings
 PATCH_VOXELS = 24**3
 
 
-def start_sigma(spacing: Sequence[float]) -> float:
-    """Return an initial Gaussian sigma [length]: one voxel, as the geometric mean of its sides.
-
-    It visibly smooths any image and removes no structure. The number has two significant digits.
-    """
-    side = math.exp(sum(math.log(size) for size in spacing) / len(spacing)) if spacing else 1.0
-    return float(f"{side:.2g}")
-
-
 def central_patch(
     image: Any, axes: Sequence[int], channel_axis: int | None
 ) -> tuple[Any, list[int]]:

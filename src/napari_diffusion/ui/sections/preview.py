@@ -238,6 +238,7 @@ class PreviewSection(Section):
             self._start_time, self._draft_place = time.monotonic(), ""
             self._compile_timer.start()
             return
+        self.context.opening.end_soon()
         if not isinstance(state, Shown):
             self._compile_timer.stop()
             self._set_status(state if isinstance(state, str) else "")

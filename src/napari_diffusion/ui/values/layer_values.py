@@ -10,15 +10,17 @@ import dataclasses
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari_diffusion.core.parameters import rescaled
 from napari_diffusion.core.units import Dimension
-from napari_diffusion.estimation.report.strength import Amount, StrengthScale
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model, parameters
 from napari_diffusion.ui.layers.axes import length_conversion
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.report.strength import Amount, StrengthScale
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 #: Key of the diffusion time among the values of a model.
 TIME = "time"

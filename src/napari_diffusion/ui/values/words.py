@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_diffusion.core.gaussian import equivalent_sigma
-from napari_diffusion.estimation.noise.kinds import Noise
-from napari_diffusion.estimation.report.words import MIN_CORRELATION
-from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Parameter, parameters
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.noise.kinds import Noise
+    from napari_diffusion.estimation.suggestion import Suggestion
 
 #: Name of the diffusion time on screen.
 TIME_NAME = "Amount"
@@ -90,6 +92,8 @@ def strength_text(
 
 def is_undecided(noise: Noise) -> bool:
     """Whether a fine pattern of the image may be noise or detail."""
+    from napari_diffusion.estimation.report.words import MIN_CORRELATION
+
     return noise.correlation > MIN_CORRELATION and noise.origin in ("detail", "undecided")
 
 
