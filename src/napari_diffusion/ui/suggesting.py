@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_diffusion.core.units import factor
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.search import ESTIMATORS
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model, PeronaMalik, parameters
@@ -101,6 +102,15 @@ class SuggestionController:
         """The measurement for which a run has to wait, or ``None``."""
         measurement = self._measurement
         return measurement if measurement is not None and measurement.under_way else None
+
+    def noise_of(self, settings: Settings) -> Noise | None:
+        """Return the noise of the image if these settings were measured thoroughly."""
+        measured = self._form.values.model_values.measured
+        basis = basis_of(settings, self._model(settings))
+        if measured is None or not measured.thorough:
+            return None
+        is_same = measured.holds_for(self._form.layer.value.data, basis)
+        return measured.suggestion.noise if is_same else None
 
     def values_of(self, unit: str) -> Callable[[Suggestion], tuple[Model, float]]:
         """Return a function for model and time of a run that waits for the suggestion.

@@ -10,6 +10,7 @@ from magicgui.widgets import CheckBox, Container, PushButton
 from psygnal import Signal
 
 from napari_diffusion.estimation.measurement.removed import Removed, measure_removed
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.ui.layers.run_record import RunRecord
 from napari_diffusion.ui.layers.view_state import bare
 from napari_diffusion.ui.qt.canvas import make_canvas_current
@@ -91,7 +92,9 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         # The new run hides again what would be mixed with its result.
         record.before.restore_visibility()
 
-    def show_run(self, record: RunRecord, settings: Settings | None) -> None:
+    def show_run(
+        self, record: RunRecord, settings: Settings | None, noise: Noise | None = None
+    ) -> None:
         """Show a finished run, and measure what it has removed.
 
         Parameters
@@ -100,6 +103,8 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
             The run.
         settings
             Its settings; None for no measurement.
+        noise
+            Noise of the image, where it is known already.
         """
         self._task.drop()
         self._measurement.drop()
@@ -112,7 +117,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         self.visible = True
         self._say(None)
         if settings is not None:
-            self._measure(settings)
+            self._measure(settings, noise)
         self._update_buttons()
 
     def _say(self, removed: Removed | None, measuring: bool = False) -> None:
@@ -125,7 +130,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         sentences = result_sentences(removed, record.model)
         self.text.value = " ".join([*several, *waiting, *sentences])
 
-    def _measure(self, settings: Settings) -> None:
+    def _measure(self, settings: Settings, noise: Noise | None) -> None:
         """Measure what the run has removed, in a thread. It takes about a second."""
         record = self._record
         if record is None or record.result is None:
@@ -133,7 +138,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         result = record.last_image
 
         def work(control: TaskControl) -> Removed:
-            return measure_removed(settings.part_problem(), result, control.cancel)
+            return measure_removed(settings.part_problem(), result, control.cancel, noise)
 
         self._say(None, measuring=True)
         # The result counts more than a sentence about it: an error leaves that out.

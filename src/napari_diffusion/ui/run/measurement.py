@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from napari_diffusion.core.cancellation import poll
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Model
 from napari_diffusion.ui.run import starting_values
@@ -69,6 +70,11 @@ class Measurement:
     def under_way(self) -> bool:
         """Whether a better suggestion will come."""
         return self._task.task is not None
+
+    @property
+    def noise(self) -> Noise | None:
+        """Noise of the whole image; None where only a part was measured."""
+        return self.suggestion.noise if self.suggestion is not None and self.thorough else None
 
     @property
     def is_automatic(self) -> bool:

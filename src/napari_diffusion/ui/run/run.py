@@ -12,6 +12,7 @@ from weakref import ref
 import numpy as np
 
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
+from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_of_new_axis
@@ -66,7 +67,9 @@ class ResultTarget(Protocol):
     def make_room(self, source: Any) -> None:
         """Remove the previous result of a layer if the user wants it replaced."""
 
-    def show_run(self, record: RunRecord, settings: Settings | None) -> None:
+    def show_run(
+        self, record: RunRecord, settings: Settings | None, noise: Noise | None = None
+    ) -> None:
         """Show a finished run; its settings are None where frames are missing."""
 
 
@@ -94,6 +97,8 @@ class Run:
         Replaces the settings by suggested ones, in the thread of the run; None to keep them.
     batch
         The same object for all runs of a batch, None for a single run.
+    noise
+        Noise of what is filtered, where it is known already.
     """
 
     viewer: Any
@@ -105,6 +110,7 @@ class Run:
     target: ResultTarget | None = None
     choose: Choose | None = None
     batch: object = None
+    noise: Noise | None = None
 
     @classmethod
     def of(
@@ -120,6 +126,11 @@ class Run:
         if settings.region is not None:
             style = style.at_voxel([part.start for part in settings.region])
         return cls(viewer, settings, outputs_request, limit, style, ref(bare(layer)))
+
+    def with_noise(self, noise: Noise | None) -> Run:
+        """Return the run with the noise of its image; that of a part may be another one."""
+        is_whole = self.settings.region is None and self.settings.labels is None
+        return replace(self, noise=noise if is_whole else None)
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
@@ -198,7 +209,8 @@ class Run:
                 notes=notes,
                 batch=self.batch,
             )
-            self.target.show_run(record, None if result.frame is not None else self.settings)
+            settings = None if result.frame is not None else self.settings
+            self.target.show_run(record, settings, self.noise)
         verb = "Stopped" if stopped else "Done"
         note = outputs.impulse_note(result.replaced, math.prod(self.settings.image.shape))
         comment += f"; {note.removesuffix('.')}" if note else ""
