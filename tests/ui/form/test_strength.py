@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel
 
 import napari_diffusion as nd
 from helpers.viewer import wait_until_settled
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.structures.table import AUTOMATIC
+from napari_diffusion.ui.values.strength import SCALE_WORDS
 from napari_diffusion.ui.values.value_state import ValueState
 from napari_diffusion.ui.values.words import OWN_VALUES
 
@@ -45,6 +46,23 @@ def test_a_move_sets_the_time_at_once(measured, qtbot, monkeypatch):
     assert not calls
     gui.form.strength.arrow.native.click()
     assert (gui.form.strength.slider.value, gui.form.amount.time) == (0, suggested.time)
+
+
+def test_words_below_the_slider_are_at_its_ends_and_middle(measured):
+    _, gui = measured
+    strength = gui.form.strength
+    slider = strength.slider.native
+    labels = [n for n in strength.native.findChildren(QLabel) if n.text() in SCALE_WORDS]
+    assert tuple(label.text() for label in labels) == SCALE_WORDS
+    centres = []
+    for label in labels:
+        assert label.fontMetrics().horizontalAdvance(label.text()) <= label.contentsRect().width()
+        centres.append(label.mapTo(slider.window(), label.rect().center()).x())
+    left = slider.mapTo(slider.window(), QPoint(0, 0)).x()
+    assert slider.width() > 170
+    assert centres[0] < left + 40
+    assert abs(centres[1] - (left + slider.width() / 2)) < 10
+    assert centres[2] > left + slider.width() - 40
 
 
 def test_keys_move_in_small_steps_from_the_middle(measured, qtbot):

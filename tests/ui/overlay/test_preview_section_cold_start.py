@@ -148,7 +148,7 @@ def test_preview_within_labels_says_that_it_compiles(
     labels = viewer.add_labels(np.ones(noisy.shape, np.uint8), name="cells")
     gui.form.layer.value, gui.form.regions.value = source, labels
     qtbot.waitUntil(lambda: "compiling Perona-Malik" in section.status.value, timeout=WAIT)
-    assert section.status.value.startswith("Quick draft of this slice. First use: ")
+    assert section.status.value.startswith("Quick draft. First use: ")
     fake_compile_client.go.set()
     wait_for_preview(qtbot, gui)
     assert section.status.value.startswith("Exact preview")

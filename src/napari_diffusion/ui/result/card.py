@@ -66,6 +66,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         )
         Container.__init__(self, widgets=[self.text, buttons, self.replace], labels=False)
         self.margins = NO_MARGINS
+        self.native.layout().setSpacing(2)
         self.visible = False
         self.compare.changed.connect(self._compare)
         self.residual.changed.connect(self._add_residual)
