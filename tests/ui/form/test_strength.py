@@ -57,12 +57,43 @@ def test_words_below_the_slider_are_at_its_ends_and_middle(measured):
     centres = []
     for label in labels:
         assert label.fontMetrics().horizontalAdvance(label.text()) <= label.contentsRect().width()
-        centres.append(label.mapTo(slider.window(), label.rect().center()).x())
+        picture = label.grab().toImage()
+        columns = [
+            {picture.pixel(x, y) for y in range(picture.height())} for x in range(picture.width())
+        ]
+        written = [x for x, colours in enumerate(columns) if len(colours) > 1]
+        middle = round((written[0] + written[-1]) / 2 / picture.devicePixelRatio())
+        centres.append(label.mapTo(slider.window(), QPoint(middle, 0)).x())
     left = slider.mapTo(slider.window(), QPoint(0, 0)).x()
     assert slider.width() > 170
     assert centres[0] < left + 40
     assert abs(centres[1] - (left + slider.width() / 2)) < 10
     assert centres[2] > left + slider.width() - 40
+
+
+def luminance(colour):
+    """Relative luminance of a colour, as in the Web Content Accessibility Guidelines."""
+    channels = np.array([colour.redF(), colour.greenF(), colour.blueF()])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_marks_of_values_are_legible(open_widget, noisy, qtbot, theme):
+    viewer, gui = open_widget("Isotropic diffusion")
+    viewer.theme = theme
+    gui.native.window().show()
+    viewer.add_image(noisy)
+    wait_until_settled(qtbot, gui)
+    line = gui.form.amount.line
+    for state in set(ValueState) - {ValueState.MEASURING}:  # that mark is empty
+        line.show_state(state)
+        QApplication.processEvents()
+        picture = line.mark.native.grab().toImage()
+        places = [(x, y) for x in range(picture.width()) for y in range(picture.height())]
+        seen = [luminance(picture.pixelColor(*place)) for place in places]
+        # 4.5 to 1 is the least contrast for texts in these guidelines.
+        assert (max(seen) + 0.05) / (min(seen) + 0.05) >= 4.5, state
 
 
 def test_keys_move_in_small_steps_from_the_middle(measured, qtbot):

@@ -18,7 +18,8 @@ SENTENCES = [
     preview_words.describe_draft(PLACE, 12.0),
     preview_words.describe_draft(PLACE, 12.0, measuring=True),
     preview_words.describe_draft(PLACE, None),
-    preview_words.describe_compilation(True, TITLE),
+    preview_words.describe_compilation(PLACE, TITLE),
+    preview_words.describe_compilation("", TITLE),
 ]
 
 

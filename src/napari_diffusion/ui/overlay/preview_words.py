@@ -64,15 +64,16 @@ def describe_draft(place: str, remaining: float | None, measuring: bool = False)
     return f"Quick draft of {place}; exact preview {when}."
 
 
-def describe_compilation(is_draft: bool, model: str) -> str:
+def describe_compilation(place: str, model: str) -> str:
     """Return the sentence on a preview that waits for the compiler.
 
     Parameters
     ----------
-    is_draft
-        Whether a draft is shown meanwhile.
+    place
+        What the draft covers that is shown meanwhile, empty without one.
     model
         Title of the model.
     """
-    begun = "Quick draft. " if is_draft else ""
-    return f"{begun}First use: compiling {model} (once, about 10 s)…"
+    if place:
+        return f"Quick draft of {place}. Compiling once, about 10 s…"
+    return f"First use: compiling {model} (once, about 10 s)…"

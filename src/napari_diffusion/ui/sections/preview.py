@@ -288,7 +288,7 @@ class PreviewSection(Section):
         if is_compiling():
             self._describe = None
             model = type(self.context.controls.value()).title
-            is_draft = bool(self._draft_place)
-            self._set_status(describe_compilation(is_draft, model), is_draft)
+            text = describe_compilation(self._draft_place, model)
+            self._set_status(text, is_draft=bool(self._draft_place))
         elif not self._draft_place and time.monotonic() - self._start_time > 1:
             self._set_status(COMPUTING)

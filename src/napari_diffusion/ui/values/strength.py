@@ -107,7 +107,6 @@ def _scale_words() -> Container[Any]:
     labels = [Label(value=word) for word in SCALE_WORDS]
     words = bare_container(*labels, layout="horizontal", labels=False)
     words.native.layout().setSpacing(0)
-    words.native.layout().setStretch(1, 1)
     middle = labels[1].native
     middle.setAlignment(Qt.AlignmentFlag.AlignHCenter)
     middle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
