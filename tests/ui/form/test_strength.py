@@ -48,9 +48,13 @@ def test_a_move_sets_the_time_at_once(measured, qtbot, monkeypatch):
     assert (gui.form.strength.slider.value, gui.form.amount.time) == (0, suggested.time)
 
 
-def test_words_below_the_slider_are_at_its_ends_and_middle(measured):
+@pytest.mark.parametrize("width", [0, 500], ids=["narrow", "wide"])
+def test_words_below_the_slider_are_at_its_ends_and_middle(measured, width):
     _, gui = measured
     strength = gui.form.strength
+    strength.native.setMinimumWidth(width)
+    for _ in range(5):
+        QApplication.processEvents()
     slider = strength.slider.native
     labels = [n for n in strength.native.findChildren(QLabel) if n.text() in SCALE_WORDS]
     assert tuple(label.text() for label in labels) == SCALE_WORDS
