@@ -196,15 +196,19 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
     hold_height(row.native.layout(), model, *labels)
 
 
+def indent_left(label: QLabel) -> None:
+    """Indent the text of a label on the left only; Qt does the same on all sides."""
+    label.setIndent(0)
+    label.setContentsMargins(label.fontMetrics().horizontalAdvance("x") // 2, 0, 0, 0)
+
+
 def hold_height(layout: QLayout, model: QWidget, *labels: QLabel) -> None:
     """Add an invisible widget to a horizontal layout, for its height alone.
 
     The text of ``labels``, which are in the layout, begins at the top.
     """
     for label in labels:
-        # Qt would indent the text from the top, too.
-        label.setIndent(0)
-        label.setContentsMargins(label.fontMetrics().horizontalAdvance("x") // 2, 0, 0, 0)
+        indent_left(label)
         label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     policy = model.sizePolicy()
     policy.setRetainSizeWhenHidden(True)
