@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import ref
 
 import numpy as np
 
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
-from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_of_new_axis
@@ -31,6 +30,9 @@ from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.values.layer_values import weak_reference
 from napari_diffusion.workflows import outputs, pace
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.noise.kinds import Noise
 
 #: Replaces settings by suggested ones, in the thread of a run.
 Choose = Callable[[Settings, TaskControl], Settings]
