@@ -25,7 +25,8 @@ MAX_WORDS = 20
 #: Words of developers and of mathematics, which a first screen must not contain.
 BANNED = re.compile(
     r"explicit|implicit|\bscheme|\bsteps?\b|thread|MiB|kernel|kappa|perona|malik|"
-    r"conductance|diffusivity|diffusion time|\brecipe|float|dtype|tensor|SURE\b|isotropic|backend",
+    r"conductance|diffusivity|diffusion time|\brecipe|float|dtype|tensor|SURE\b|isotropic|backend|"
+    r"÷",
     re.IGNORECASE,
 )
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSlider, QAbstractSpinBox, QLineEdit)

@@ -27,6 +27,7 @@ from napari_diffusion.ui.values.layer_values import (
 from napari_diffusion.ui.values.words import NO_IMAGE
 
 if TYPE_CHECKING:
+    from napari_diffusion.estimation.noise.kinds import Noise
     from napari_diffusion.estimation.suggestion import Suggestion
 
 #: Status while the user waits for values that were asked for.
@@ -104,6 +105,15 @@ class SuggestionController:
         """The measurement for which a run has to wait, or ``None``."""
         measurement = self._measurement
         return measurement if measurement is not None and measurement.under_way else None
+
+    def noise_of(self, settings: Settings) -> Noise | None:
+        """Return the noise of the image if these settings were measured thoroughly."""
+        measured = self._form.values.model_values.measured
+        basis = basis_of(settings, self._model(settings))
+        if measured is None or not measured.thorough:
+            return None
+        is_same = measured.holds_for(self._form.layer.value.data, basis)
+        return measured.suggestion.noise if is_same else None
 
     def values_of(self, unit: str) -> Callable[[Suggestion], tuple[Model, float]]:
         """Return a function for model and time of a run that waits for the suggestion.

@@ -373,7 +373,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         run = replace(Run.of(self._viewer, layer, settings, request, limit), target=self.card)
         measurement = self.suggesting.under_way
         if measurement is None:
-            self.panel.add(run.queued_run())
+            self.panel.add(run.with_noise(self.suggesting.noise_of(settings)).queued_run())
         else:
             values_of = self.suggesting.values_of(settings.unit)
             self.panel.add(delayed_run(run, measurement, values_of))

@@ -217,3 +217,18 @@ def test_page_is_not_higher_than_the_controls(open_alone, noisy):
     viewer.add_image(noisy)
     assert widget.explain.minimumSizeHint().height() == widget.scroll.minimumSizeHint().height()
     assert widget.explain.minimumSizeHint().width() <= widget.scroll.minimumSizeHint().width()
+
+
+def test_figure_and_slider_stay_in_place_for_all_topics(open_widget, qtbot, noisy):
+    viewer, widget = open_widget()
+    window = widget.native.window()
+    window.resize(1280, 800)
+    window.show()
+    viewer.add_image(noisy)
+    widget.header.help.native.click()
+    page, places = widget.explain, set()
+    for button in page.topics:
+        button.click()
+        qtbot.wait(30)
+        places.add((page.view.y(), page.slider.y()))
+    assert len(places) == 1

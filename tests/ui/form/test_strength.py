@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel
 
 import napari_diffusion as nd
 from helpers.viewer import wait_until_settled
 from napari_diffusion.ui.run import starting_values
 from napari_diffusion.ui.structures.table import AUTOMATIC
+from napari_diffusion.ui.values.strength import SCALE_WORDS
 from napari_diffusion.ui.values.value_state import ValueState
 from napari_diffusion.ui.values.words import OWN_VALUES
 
@@ -45,6 +46,58 @@ def test_a_move_sets_the_time_at_once(measured, qtbot, monkeypatch):
     assert not calls
     gui.form.strength.arrow.native.click()
     assert (gui.form.strength.slider.value, gui.form.amount.time) == (0, suggested.time)
+
+
+@pytest.mark.parametrize("width", [0, 500], ids=["narrow", "wide"])
+def test_words_below_the_slider_are_at_its_ends_and_middle(measured, width):
+    _, gui = measured
+    strength = gui.form.strength
+    strength.native.setMinimumWidth(width)
+    for _ in range(5):
+        QApplication.processEvents()
+    slider = strength.slider.native
+    labels = [n for n in strength.native.findChildren(QLabel) if n.text() in SCALE_WORDS]
+    assert tuple(label.text() for label in labels) == SCALE_WORDS
+    centres = []
+    for label in labels:
+        assert label.fontMetrics().horizontalAdvance(label.text()) <= label.contentsRect().width()
+        picture = label.grab().toImage()
+        columns = [
+            {picture.pixel(x, y) for y in range(picture.height())} for x in range(picture.width())
+        ]
+        written = [x for x, colours in enumerate(columns) if len(colours) > 1]
+        middle = round((written[0] + written[-1]) / 2 / picture.devicePixelRatio())
+        centres.append(label.mapTo(slider.window(), QPoint(middle, 0)).x())
+    left = slider.mapTo(slider.window(), QPoint(0, 0)).x()
+    assert slider.width() > 170
+    assert centres[0] < left + 40
+    assert abs(centres[1] - (left + slider.width() / 2)) < 10
+    assert centres[2] > left + slider.width() - 40
+
+
+def luminance(colour):
+    """Relative luminance of a colour, as in the Web Content Accessibility Guidelines."""
+    channels = np.array([colour.redF(), colour.greenF(), colour.blueF()])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_marks_of_values_are_legible(open_widget, noisy, qtbot, theme):
+    viewer, gui = open_widget("Isotropic diffusion")
+    viewer.theme = theme
+    gui.native.window().show()
+    viewer.add_image(noisy)
+    wait_until_settled(qtbot, gui)
+    line = gui.form.amount.line
+    for state in set(ValueState) - {ValueState.MEASURING}:  # that mark is empty
+        line.show_state(state)
+        QApplication.processEvents()
+        picture = line.mark.native.grab().toImage()
+        places = [(x, y) for x in range(picture.width()) for y in range(picture.height())]
+        seen = [luminance(picture.pixelColor(*place)) for place in places]
+        # 4.5 to 1 is the least contrast for texts in these guidelines.
+        assert (max(seen) + 0.05) / (min(seen) + 0.05) >= 4.5, state
 
 
 def test_keys_move_in_small_steps_from_the_middle(measured, qtbot):

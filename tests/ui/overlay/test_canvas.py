@@ -404,7 +404,7 @@ def test_starting_values_are_called_so_until_the_noise_is_measured(show, qtbot, 
     monkeypatch.setattr(type(gui.context), "measuring", True)
     section.overlay.refresh()
     wait_for_preview(qtbot, gui)
-    assert section.status.value.endswith("Starting values: the noise is being measured.")
+    assert section.status.value.endswith("Starting values.")
     monkeypatch.setattr(type(gui.context), "measuring", False)
     gui.context.suggestion_changed.emit()
     assert section.status.value.startswith("Exact preview")

@@ -308,6 +308,48 @@ def test_failed_measurement_loses_no_result(open_alone, press_run, noisy, monkey
     assert widget.card.text.value.startswith("Measure means")
 
 
+@pytest.fixture
+def measured_noises(monkeypatch):
+    """Record each measurement of noise that is made for the card."""
+    calls, measure = [], removed.measure_noise
+    monkeypatch.setattr(removed, "measure_noise", lambda *a: calls.append(a) or measure(*a))
+    return calls
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["known", "awaited"])
+def test_noise_of_the_suggestion_is_not_measured_again(
+    open_alone, qtbot, noisy, measured_noises, early
+):
+    viewer, widget = open_alone("Anisotropic diffusion")
+    viewer.add_image(noisy, name="a")
+    if not early:
+        wait_until_settled(qtbot, widget)
+    widget.suggesting.update()
+    assert (widget.suggesting.under_way is not None) is early
+    widget.panel.button.native.click()
+    wait_until_ended(qtbot, widget)
+    wait_until_settled(qtbot, widget)
+    noise = widget.context.suggestion.noise.sigma
+    assert f"of a noise of {noise:.2g}." in widget.card.text.value
+    assert not measured_noises
+
+
+def test_noise_inside_labels_is_measured_there(
+    open_alone, press_run, qtbot, noisy, measured_noises
+):
+    viewer, widget = open_alone("Anisotropic diffusion")
+    image = np.concatenate([noisy, 100 + 4 * (noisy - 100)])
+    labels = np.repeat(np.array([1, 0], np.uint8), 6)[:, None, None] * np.ones_like(image, np.uint8)
+    source = viewer.add_image(image, name="a")
+    widget.form.regions.value = viewer.add_labels(labels, name="quiet")
+    viewer.layers.selection.active = source
+    press_run(viewer, widget)
+    wait_until_settled(qtbot, widget)
+    assert len(measured_noises) == 1
+    of_image = widget.context.suggestion.noise.sigma
+    assert f"of a noise of {of_image:.2g}." not in widget.card.text.value
+
+
 def test_finished_run_keeps_no_layer_alive(open_alone, press_run, noisy):
     viewer, widget = open_alone("Isotropic diffusion")
     viewer.add_image(noisy.copy(), name="a")

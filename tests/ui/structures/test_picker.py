@@ -3,6 +3,7 @@
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
 from helpers import example_package
@@ -111,3 +112,18 @@ def test_arrow_keys_go_through_the_pictures(open_widget, qtbot, noisy):
 def test_isotropic_widget_asks_nothing(open_alone):
     _, gui = open_alone("Isotropic diffusion")
     assert gui.form.structure is None
+
+
+def test_no_choice_moves_the_pictures(open_widget, qtbot, noisy):
+    viewer, gui = open_widget("Anisotropic diffusion")
+    window = gui.native.window()
+    window.resize(1280, 800)
+    window.show()
+    viewer.add_image(noisy)
+    picker, places = gui.form.structure, {}
+    for structure in (*picker.buttons, *picker._entries):
+        picker.value = structure
+        for _ in range(5):
+            QApplication.processEvents()
+        places[structure.name] = picker.buttons[CELLS].y()
+    assert len(set(places.values())) == 1, places

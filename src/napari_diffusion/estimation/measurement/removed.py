@@ -90,7 +90,12 @@ class Removed:
         return None if math.isnan(self.structure_share) else self.structure_share > 0
 
 
-def measure_removed(problem: Problem, result: Any, cancel: CancelEvent | None = None) -> Removed:
+def measure_removed(
+    problem: Problem,
+    result: Any,
+    cancel: CancelEvent | None = None,
+    noise: Noise | None = None,
+) -> Removed:
     """Measure what a run has removed, in bounded time and memory.
 
     Parameters
@@ -101,11 +106,13 @@ def measure_removed(problem: Problem, result: Any, cancel: CancelEvent | None = 
         The result, of the shape of the image.
     cancel
         The measurement ends with `Cancelled` when this event is set.
+    noise
+        Noise of the image; None to measure it, which takes more than half of the time.
     """
     fields = RecipeFields(Linear(), 0.0, nan="mask", impulses=problem.recipe.impulses)
     before = replace(problem, recipe=fields)
     after = make_problem(result, replace(fields, impulses="keep"), problem.geometry, Domain())
-    noise = _noise_of(before, cancel)
+    noise = noise or _noise_of(before, cancel)
     voxels, squares = 0, 0.0
     parts: list[tuple[FloatArray, NDArray[np.bool_], tuple[int, ...]]] = []
     count = max(1, MAX_VOXELS // PATCH_VOXELS)

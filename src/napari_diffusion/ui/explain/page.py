@@ -23,7 +23,7 @@ from napari_diffusion.ui.explain.own_slice import slice_reader
 from napari_diffusion.ui.explain.pictures import Picture, sample_picture
 from napari_diffusion.ui.explain.topics import TOPICS
 from napari_diffusion.ui.form.header import documentation_url
-from napari_diffusion.ui.qt.layout import VerticalScrollArea, wrap
+from napari_diffusion.ui.qt.layout import VerticalScrollArea, hold_height, wrap
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.run.messages import screen_message
@@ -113,9 +113,6 @@ class ExplainPage(VerticalScrollArea):
         self.caption, self.text, self._control = (QLabel() for _ in range(3))
         for label in (self.caption, self.text, self._control):
             wrap(label)
-        # Figures stay at the same height for all topics.
-        self.text.setMinimumHeight(TEXT_LINES * self.text.fontMetrics().lineSpacing())
-        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
 
     def _arrange(self, content: QWidget) -> None:
         column = QVBoxLayout(content)
@@ -131,7 +128,11 @@ class ExplainPage(VerticalScrollArea):
             for button in buttons:
                 row.addWidget(button)
             column.addLayout(row)
-        column.addWidget(self.text)
+        row = QHBoxLayout()
+        row.addWidget(self.text)
+        # Figures stay in place for all topics.
+        hold_height(row, QLabel("\n" * (TEXT_LINES - 1)), self.text)
+        column.addLayout(row)
         column.addWidget(self.view)
         column.addWidget(self._control)
         row = QHBoxLayout()

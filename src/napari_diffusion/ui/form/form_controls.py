@@ -119,9 +119,10 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
         if self._isotropic:
             self.effect = wrapping_label()
             tip = "Factor by which the standard deviation of the noise shall fall."
-            self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3)
+            self.reduction = QuantityBox(3.0, tooltip=tip, minimum=1.01, digits=3, arrows=False)
+            self.reduction.unit = "times"
             parts = (self.reduction, self.suggest)
-            row = bare_container(*parts, layout="horizontal", labels=False, label="Noise ÷")
+            row = bare_container(*parts, layout="horizontal", labels=False, label="Reduce noise")
             effect = bare_container(self.effect, layout="horizontal", labels=False, label=" ")
             reserve_height(effect, QLabel(THREE_LINES))  # what is below stays in place
             self.strength_place = bare_container(self.amount, row, effect)

@@ -1,4 +1,7 @@
-"""Sentences about a preview for the line below its controls."""
+"""Sentences about a preview for the two lines below its controls.
+
+They fit into these lines in a narrow dock: a third line would move the drawers.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from collections.abc import Sequence
 from napari_diffusion.ui.overlay.visible_region import Part
 from napari_diffusion.ui.run.panel import duration
 
-STARTING_VALUES = "Starting values: the noise is being measured."
-COMPUTING = "Computing the preview… A smaller amount or a smaller preview (Preferences) is faster."
+STARTING_VALUES = "Starting values."
+COMPUTING = "Computing… Less smoothing or a smaller preview (Preferences) is faster."
 
 
 def describe_part(
@@ -49,13 +52,16 @@ def describe_exact(place: str, seconds: float, measuring: bool = False) -> str:
 
     ``measuring`` says whether the values are starting values, because the noise is being measured.
     """
-    return _with_note(f"Exact preview of {place} ({seconds:.2g} s).", measuring)
+    note = f" {STARTING_VALUES}" if measuring else ""
+    return f"Exact preview of {place} ({seconds:.2g} s).{note}"
 
 
 def describe_draft(place: str, remaining: float | None, measuring: bool = False) -> str:
     """Return the sentence on a draft of a place; ``remaining`` is the time to the exact one [s]."""
+    if measuring:
+        return f"Quick draft of {place}. {STARTING_VALUES}"
     when = "follows" if remaining is None else f"in about {duration(remaining)}"
-    return _with_note(f"Quick draft of {place}; exact preview {when}.", measuring)
+    return f"Quick draft of {place}; exact preview {when}."
 
 
 def describe_compilation(place: str, model: str) -> str:
@@ -68,9 +74,6 @@ def describe_compilation(place: str, model: str) -> str:
     model
         Title of the model.
     """
-    begun = f"Quick draft of {place}. " if place else ""
-    return f"{begun}First use: compiling {model} (once, about 10 s)…"
-
-
-def _with_note(sentence: str, measuring: bool) -> str:
-    return f"{sentence} {STARTING_VALUES}" if measuring else sentence
+    if place:
+        return f"Quick draft of {place}. Compiling once, about 10 s…"
+    return f"First use: compiling {model} (once, about 10 s)…"

@@ -192,18 +192,30 @@ def reserve_height(row: Container[Any], model: QWidget) -> None:
         A widget of the height to reserve; it becomes an invisible part of the row. It follows the
         theme and the font, which a number of pixels would not.
     """
+    labels = row.native.findChildren(QLabel) if isinstance(model, QLabel) else []
+    hold_height(row.native.layout(), model, *labels)
+
+
+def indent_left(label: QLabel) -> None:
+    """Indent the text of a label on the left only; Qt does the same on all sides."""
+    label.setIndent(0)
+    label.setContentsMargins(label.fontMetrics().horizontalAdvance("x") // 2, 0, 0, 0)
+
+
+def hold_height(layout: QLayout, model: QWidget, *labels: QLabel) -> None:
+    """Add an invisible widget to a horizontal layout, for its height alone.
+
+    The text of ``labels``, which are in the layout, begins at the top.
+    """
+    for label in labels:
+        indent_left(label)
+        label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     policy = model.sizePolicy()
     policy.setRetainSizeWhenHidden(True)
     model.setSizePolicy(policy)
     model.setFixedWidth(0)
     model.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    if isinstance(model, QLabel):
-        for label in row.native.findChildren(QLabel):
-            # Qt would indent the text from the top, too.
-            label.setIndent(0)
-            label.setContentsMargins(label.fontMetrics().horizontalAdvance("x") // 2, 0, 0, 0)
-            label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-    row.native.layout().addWidget(model)  # a first widget would move the others to the right
+    layout.addWidget(model)  # a first widget would move the others to the right
     model.hide()
 
 

@@ -24,6 +24,7 @@ from napari_diffusion.workflows.outputs import residual_of
 
 if TYPE_CHECKING:
     from napari_diffusion.estimation.measurement.removed import Removed
+    from napari_diffusion.estimation.noise.kinds import Noise
 
 COMPARE_TIP = "Show the original on the left and the result on the right; press again to go back."
 RESIDUAL_TIP = "Add a layer with original minus result: what was removed. No new run is needed."
@@ -67,6 +68,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         )
         Container.__init__(self, widgets=[self.text, buttons, self.replace], labels=False)
         self.margins = NO_MARGINS
+        self.native.layout().setSpacing(2)
         self.visible = False
         self.compare.changed.connect(self._compare)
         self.residual.changed.connect(self._add_residual)
@@ -93,7 +95,9 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         # The new run hides again what would be mixed with its result.
         record.before.restore_visibility()
 
-    def show_run(self, record: RunRecord, settings: Settings | None) -> None:
+    def show_run(
+        self, record: RunRecord, settings: Settings | None, noise: Noise | None = None
+    ) -> None:
         """Show a finished run, and measure what it has removed.
 
         Parameters
@@ -102,6 +106,8 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
             The run.
         settings
             Its settings; None for no measurement.
+        noise
+            Noise of the image, where it is known already.
         """
         self._task.drop()
         self._measurement.drop()
@@ -114,7 +120,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         self.visible = True
         self._say(None)
         if settings is not None:
-            self._measure(settings)
+            self._measure(settings, noise)
         self._update_buttons()
 
     def _say(self, removed: Removed | None, measuring: bool = False) -> None:
@@ -127,7 +133,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         sentences = result_sentences(removed, record.model)
         self.text.value = " ".join([*several, *waiting, *sentences])
 
-    def _measure(self, settings: Settings) -> None:
+    def _measure(self, settings: Settings, noise: Noise | None) -> None:
         """Measure what the run has removed, in a thread. It takes about a second."""
         record = self._record
         if record is None or record.result is None:
@@ -137,7 +143,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         def work(control: TaskControl) -> Removed:
             from napari_diffusion.estimation.measurement.removed import measure_removed
 
-            return measure_removed(settings.part_problem(), result, control.cancel)
+            return measure_removed(settings.part_problem(), result, control.cancel, noise)
 
         self._say(None, measuring=True)
         # The result counts more than a sentence about it: an error leaves that out.

@@ -49,7 +49,8 @@ def delayed_run(
         control.say("")
         model, time = values_of(suggestion)
         recipe = replace(run.settings.recipe, model=model, time=time)
-        started.append(replace(run, settings=replace(run.settings, recipe=recipe)).queued_run())
+        ready = replace(run, settings=replace(run.settings, recipe=recipe))
+        started.append(ready.with_noise(measurement.noise).queued_run())
         return started[0].work(control)
 
     def done(result: Any) -> str:

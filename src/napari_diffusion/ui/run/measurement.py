@@ -13,6 +13,7 @@ from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl
 
 if TYPE_CHECKING:
+    from napari_diffusion.estimation.noise.kinds import Noise
     from napari_diffusion.estimation.suggestion import Suggestion
 
 #: Interval at which a run that waits checks whether it was cancelled [s].
@@ -71,6 +72,11 @@ class Measurement:
     def under_way(self) -> bool:
         """Whether a better suggestion will come."""
         return self._task.task is not None
+
+    @property
+    def noise(self) -> Noise | None:
+        """Noise of the whole image; None where only a part was measured."""
+        return self.suggestion.noise if self.suggestion is not None and self.thorough else None
 
     @property
     def is_automatic(self) -> bool:

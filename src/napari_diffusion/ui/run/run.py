@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import ref
 
 import numpy as np
@@ -30,6 +30,9 @@ from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.values.layer_values import weak_reference
 from napari_diffusion.workflows import outputs, pace
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
+
+if TYPE_CHECKING:
+    from napari_diffusion.estimation.noise.kinds import Noise
 
 #: Replaces settings by suggested ones, in the thread of a run.
 Choose = Callable[[Settings, TaskControl], Settings]
@@ -66,7 +69,9 @@ class ResultTarget(Protocol):
     def make_room(self, source: Any) -> None:
         """Remove the previous result of a layer if the user wants it replaced."""
 
-    def show_run(self, record: RunRecord, settings: Settings | None) -> None:
+    def show_run(
+        self, record: RunRecord, settings: Settings | None, noise: Noise | None = None
+    ) -> None:
         """Show a finished run; its settings are None where frames are missing."""
 
 
@@ -94,6 +99,8 @@ class Run:
         Replaces the settings by suggested ones, in the thread of the run; None to keep them.
     batch
         The same object for all runs of a batch, None for a single run.
+    noise
+        Noise of what is filtered, where it is known already.
     """
 
     viewer: Any
@@ -105,6 +112,7 @@ class Run:
     target: ResultTarget | None = None
     choose: Choose | None = None
     batch: object = None
+    noise: Noise | None = None
 
     @classmethod
     def of(
@@ -120,6 +128,11 @@ class Run:
         if settings.region is not None:
             style = style.at_voxel([part.start for part in settings.region])
         return cls(viewer, settings, outputs_request, limit, style, ref(bare(layer)))
+
+    def with_noise(self, noise: Noise | None) -> Run:
+        """Return the run with the noise of its image; that of a part may be another one."""
+        is_whole = self.settings.region is None and self.settings.labels is None
+        return replace(self, noise=noise if is_whole else None)
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
@@ -198,7 +211,8 @@ class Run:
                 notes=notes,
                 batch=self.batch,
             )
-            self.target.show_run(record, None if result.frame is not None else self.settings)
+            settings = None if result.frame is not None else self.settings
+            self.target.show_run(record, settings, self.noise)
         verb = "Stopped" if stopped else "Done"
         note = outputs.impulse_note(result.replaced, math.prod(self.settings.image.shape))
         comment += f"; {note.removesuffix('.')}" if note else ""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakMethod
+from weakref import WeakMethod, finalize
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
@@ -226,6 +226,8 @@ def when_destroyed(qt: QObject, call: Callable[[], object]) -> None:
             report(None, error)
 
     _end_calls.add(on_destroyed)
+    # Qt calls nothing when the garbage collector destroys the object.
+    finalize(qt, _end_calls.discard, on_destroyed).atexit = False
     qt.destroyed.connect(on_destroyed)
 
 

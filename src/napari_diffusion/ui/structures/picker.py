@@ -11,7 +11,7 @@ from qtpy.QtGui import QAction, QIcon
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QMenu, QPushButton, QSizePolicy, QToolButton
 
 from napari_diffusion.models import Model
-from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_label
+from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, indent_left, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.structures.table import (
     CELLS,
@@ -66,6 +66,9 @@ class StructurePicker(Container):  # type: ignore[type-arg]
         top = bare_container(self.line, layout="horizontal", labels=False)
         top.native.layout().addWidget(self.more)
         top.native.layout().setStretch(0, 1)
+        # A second line of words would move the pictures.
+        indent_left(self.line.native)
+        top.native.layout().setSpacing(2)
         super().__init__(widgets=[top], labels=False)
         self.margins = NO_MARGINS
         row = QHBoxLayout()

@@ -14,12 +14,15 @@ from napari_diffusion.ui.values.value_state import ValueState
 
 #: Width of the reset arrow [pixel].
 ARROW_WIDTH = 26
-#: Styles of the marks. The mark is a word, so that no colour is needed to tell the states apart.
+#: Styles of the marks. The mark is a word, so that no colour is needed to tell the states apart. It
+#: has the colour of the theme, or is white on a blue with a contrast of 5 to 1 in every theme.
 _STYLES = {
-    ValueState.MEASURING: "font-style: italic; color: gray;",
-    ValueState.SUGGESTED: "color: #4a9fe0;",
+    ValueState.MEASURING: "font-style: italic;",
+    ValueState.SUGGESTED: (
+        "color: white; background: #2b6cb0; border-radius: 3px; padding: 0px 4px;"
+    ),
     ValueState.YOURS: "font-weight: bold;",
-    ValueState.DEFAULT: "color: gray;",
+    ValueState.DEFAULT: "",
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from magicgui.widgets import Container, Label, PushButton
 from psygnal import Signal
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
@@ -21,6 +24,8 @@ from napari_diffusion.ui.values.words import StrengthText
 STEPS = 100
 #: Positions this close to the middle are the recommended strength, while the mouse drags.
 SNAP = 4
+#: Words below the slider, from its left end to its right one.
+SCALE_WORDS = ("gentle", "recommended", "strong")
 #: As high as the longest sentence on the effect of a suggestion in a narrow dock.
 THREE_LINES = "\n\n"
 TIP = (
@@ -50,8 +55,6 @@ class StrengthControl(Container):  # type: ignore[type-arg]
         self.slider = PlainSlider(
             0, minimum=-STEPS, maximum=STEPS, page=STEPS // 4, tooltip=TIP, name="Strength"
         )
-        self.slider.native.setTickPosition(self.slider.native.TickPosition.TicksBelow)
-        self.slider.native.setTickInterval(STEPS)
         tip = "Back to the recommended strength and to all suggested values."
         self.arrow = PushButton(text="↺", tooltip=tip)
         self.arrow.native.setFixedWidth(ARROW_WIDTH)
@@ -59,11 +62,10 @@ class StrengthControl(Container):  # type: ignore[type-arg]
         policy = self.arrow.native.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self.arrow.native.setSizePolicy(policy)
-        ends = [Label(value="gentle"), Label(value="strong")]
-        row = bare_container(
-            ends[0], self.slider, ends[1], self.arrow, layout="horizontal", labels=False
-        )
-        row.native.layout().setStretch(1, 1)
+        scale = bare_container(self.slider, _scale_words(), labels=False)
+        scale.native.layout().setSpacing(0)
+        row = bare_container(scale, self.arrow, layout="horizontal", labels=False)
+        row.native.layout().setStretch(0, 1)
         row.native.layout().setSpacing(4)
         row.label, row.tooltip = "Strength", TIP
         self.sentence = wrapping_label()
@@ -72,7 +74,7 @@ class StrengthControl(Container):  # type: ignore[type-arg]
         reserve_height(effect, QLabel(THREE_LINES))  # what is below stays in place
         super().__init__(widgets=[head, effect], labels=False)
         self.margins = NO_MARGINS
-        self.native.layout().setSpacing(2)
+        self.native.layout().setSpacing(0)
         self.slider.changed.connect(self._slid)
         self.arrow.changed.connect(self._reset)
 
@@ -98,3 +100,17 @@ class StrengthControl(Container):  # type: ignore[type-arg]
     @slot
     def _reset(self) -> None:
         self.reset.emit()
+
+
+def _scale_words() -> Container[Any]:
+    """Return the words below the slider: at its ends and at its middle."""
+    labels = [Label(value=word) for word in SCALE_WORDS]
+    words = bare_container(*labels, layout="horizontal", labels=False)
+    words.native.layout().setSpacing(0)
+    middle = labels[1].native
+    middle.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+    middle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    for label in labels:
+        label.native.setMargin(0)
+        label.native.setIndent(0)
+    return words
