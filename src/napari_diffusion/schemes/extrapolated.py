@@ -82,11 +82,11 @@ class Extrapolated(Scheme):
         yield first
         yield from _reusing(rest)
         first, *rest = _cycle(h, max_step, tolerance)
-        *rest, last = _reusing(rest)
+        rest = _reusing(rest)
         for k in range(count):
-            yield first._replace(extrapolation=0.5 * (k > 0), from_start=k == 0)
-            yield from rest
-            yield last._replace(time=end_of_step(time, k + 1, count))
+            cycle = [first._replace(extrapolation=0.5 * (k > 0), from_start=k == 0), *rest]
+            cycle[-1] = cycle[-1]._replace(time=end_of_step(time, k + 1, count))
+            yield from cycle
 
     def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
         """Return the number of stages of all cycles."""

@@ -50,6 +50,8 @@ from napari_diffusion.schemes.explicit import Explicit
 MAX_FIRST_PREDICTOR = 2.0
 #: Longest exponential [stable steps]: rounding errors grow by less than a factor of 100 in it.
 LONGEST_EXPONENTIAL = 100.0
+#: Difference of logarithms below which two products are equally large.
+TIE = 0.7
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _ordered(
     """Return the factors of a product in an order in which no product of neighbours is large.
 
     Each factor is the one with which the product up to it, and the product of those that remain,
-    have the smallest maximum over the modes -2 <= z <= 0.
+    have the smallest maximum over the modes -2 <= z <= 0. The first of those within `TIE` is taken.
     """
     z = np.cos(np.linspace(0, np.pi, 16 * len(factors) + 1)) - 1
     values = []
@@ -196,7 +198,7 @@ def _ordered(
     while rest:
         own = logarithms[rest]
         largest = np.maximum((before + own).max(1), (after - own).max(1))
-        chosen = rest.pop(int(largest.argmin()))
+        chosen = rest.pop(int((largest <= largest.min() + TIE).argmax()))
         before, after = before + logarithms[chosen], after - logarithms[chosen]
         order.append(factors[chosen])
     return order
