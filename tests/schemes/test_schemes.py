@@ -184,7 +184,9 @@ def test_observed_order_in_time_is_the_declared_one(cls, case):
 def test_auto_is_exact_for_linear_models_and_of_second_order_for_long_times():
     image, smooth = np.zeros((20, 20), np.float32), nd.PeronaMalik(kappa=1.0, sigma=1.0)
     assert nd.plan(image, nd.Linear(), time=9.0).scheme == nd.schemes.Exact()
-    assert nd.plan(image, smooth, time=0.5).scheme == Extrapolated()
+    assert nd.plan(image, smooth, time=1.9).scheme == Explicit()
+    assert nd.plan(image, smooth, time=1.9, tolerance=1e-4).scheme == Extrapolated()
+    assert nd.plan(image, smooth, time=2.5).scheme == Extrapolated()
     assert nd.plan(image, smooth, time=50.0).scheme == Extrapolated()
     assert nd.plan(image, nd.TotalVariation(), time=50.0).scheme == RKL2()
     assert nd.plan(image, smooth, time=50.0, strict=True).scheme == Explicit()

@@ -97,7 +97,7 @@ def measure_noise(
             ]
             first = estimate_noise(evidence[0], kind, may_be_shared)
         noises[source] = [first, *_others(evidence, first, may_be_shared)]
-    if kind is None:
+    if kind is None and patches:
         scatters = [_mean_scatter(patches, c, noises) for c in range(len(patches[0].field))]
         for source, evidence in evidence_of.items() if any(scatters) else ():
             pairs = zip(evidence, scatters, strict=True)
