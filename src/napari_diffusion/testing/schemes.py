@@ -33,8 +33,8 @@ MODELS: tuple[Model, ...] = (Linear(), PeronaMalik(sigma=1.0), EdgeEnhancing())
 CASE = Case((9, 15, 14), (4.0, 1.0, 0.8), "float64")
 #: Diffusion time, in stable steps of the model.
 STABLE_STEPS = 6
-#: Amplitude of a mode, below which its error is rounding.
-ROUNDING_ERROR = 1e-11
+#: Amplitude of a mode, below which its error is rounding, or that of truncated exponentials.
+ROUNDING_ERROR = 1e-9
 
 
 def problems(scheme: Scheme, **options: Any) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QDockWidget, QWidget
 
 
 class Undocked(QObject):
@@ -17,7 +17,7 @@ class Undocked(QObject):
     Parameters
     ----------
     native
-        Any part of the widget, before the widget is docked.
+        Any part of the widget, which may be docked already.
     call
         Function without arguments.
     back
@@ -31,7 +31,7 @@ class Undocked(QObject):
         back: Callable[[], object] | None = None,
     ) -> None:
         top = native
-        while (above := top.parentWidget()) is not None:
+        while (above := top.parentWidget()) is not None and not isinstance(above, QDockWidget):
             top = above
         super().__init__(top)
         self._call, self._back, self._is_off = call, back, False
