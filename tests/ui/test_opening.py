@@ -118,7 +118,8 @@ def opened_with_image(open_alone, preview_at_opening, monkeypatch, noisy):
 def test_image_is_measured_after_the_first_preview(opened_with_image, qtbot):
     gui, events = opened_with_image
     qtbot.waitUntil(lambda: "measured" in events, timeout=WAIT)
-    assert events[: events.index("measured")] == ["begun", "shown"]
+    # A draft, and a second preview, may come before the measurement too.
+    assert events[:2] == ["begun", "shown"]
     assert gui.context.measuring
     wait_until_settled(qtbot, gui)
     assert gui.form.values.suggestion is not None
