@@ -3,15 +3,18 @@ r"""Patterns in an image that are neither picture nor noise of one voxel: stripe
 **Stripes** (rows of a scanning microscope, columns of a camera) are constant along an axis. The
 second differences across them average out along the axis as white noise does, but for a share that
 stays. Averages over L voxels of noise with the share s of stripes have the variance
-:math:`(1 + (L - 1)\,s)/L` instead of 1/L. The variance of stripes of a known direction is that of
-the means of whole lines, less what the noise within the lines leaves in a mean,
+:math:`(1 + (L - 1)\,s)/L` instead of 1/L. The variance v of stripes of a known direction is that
+of the means of whole lines, less what the noise within the lines leaves in a mean. The mean
+:math:`\bar d_j` of second differences D across the stripes, in the calmest voxels of the line j,
+has the squared standard error :math:`W_{jj}`. The means have the covariance
+:math:`V = v A + W` with :math:`A = D D^T`, so that
 
-.. math:: s^2 = \langle \bar d_j^2 - w_j/n_j \rangle,
+.. math:: v = \frac{\bar d^T V^{-1} A V^{-1} \bar d - \operatorname{tr}(V^{-1} A V^{-1} W)}
+          {\operatorname{tr}(V^{-1} A V^{-1} A)}
 
-with the mean :math:`\bar d_j` and the sample variance :math:`w_j` of second differences across
-the stripes, in the :math:`n_j` calmest voxels of the line j. Each line has its own calm voxels:
-the calmest voxels of the image are in the lines whose stripes happen to be weak. Lines count by the
-inverse square of the variance of their means.
+has the right mean for any V, and the least variance for the true one (Fisher scoring, some passes).
+Each line has its own calm voxels: the calmest voxels of the image are in the lines whose stripes
+happen to be weak.
 
 **Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Weak
 coefficients become zero, so that the median magnitudes of high frequencies fall. This happens only
@@ -25,6 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +56,9 @@ MIN_FLAT_VOXELS = 200
 CALM_SHARE, MIN_LINE_VOXELS, MIN_LINES = 0.25, 8, 8
 #: Largest mean of a line that counts, relative to its deviation, which some passes find. Stripes
 #: are normal, and an edge of the picture along a line is not.
-MAX_MEAN, PASSES = 3.5, 3
+MAX_MEAN, PASSES = 3.5, 4
+#: Smallest squared standard error of the mean of a line, relative to the variance of stripes.
+MIN_ERROR = 1e-6
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
 BLOCK, MIN_BLOCKS = 8, 60
 #: Number of planes that are examined.
@@ -87,6 +93,21 @@ def find_stripes(
 
     ``noises`` are the noises of the patches, or None for a patch without noise.
     """
+    axes = _axes_of_stripes(patches, channel, noises)
+    if axes is None:
+        return None
+    variance = stripe_variance(patches, channel, *axes)
+    rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
+    share = variance / (variance + rest)
+    # Slopes have contours, whose errors of rounding are at most half a grey level.
+    step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
+    return Stripes(axes[0], share) if share >= MIN_SHARE and variance >= step**2 / 4 else None
+
+
+def _axes_of_stripes(
+    patches: Sequence[Patch], channel: int, noises: Sequence[Noise | None]
+) -> tuple[tuple[int, ...], int] | None:
+    """Axes along which stripes are constant, and one across them; None without any."""
     measured: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for patch, noise in zip(patches, noises, strict=True):
         if noise is not None and noise.sigma > 0:
@@ -109,12 +130,36 @@ def find_stripes(
     length = min(MAX_AVERAGE, int(np.median(lengths)))
     if (largest**2 - 1) / (length - 1) > MAX_SHARE:
         return None
-    variance = stripe_variance(patches, channel, same, across)
-    rest = float(np.mean([noise.sigma**2 for noise in noises if noise is not None]))
-    share = variance / (variance + rest)
-    # Slopes have contours, whose errors of rounding are at most half a grey level.
-    step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
-    return Stripes(same, share) if share >= MIN_SHARE and variance >= step**2 / 4 else None
+    return same, across
+
+
+class Lines(NamedTuple):
+    """Lines along some axes that are in one row across them.
+
+    Attributes
+    ----------
+    place
+        Number of each line along the row [voxel].
+    mean
+        Mean of the calm second differences across each line [intensity].
+    error
+        Its squared standard error [intensity²].
+    """
+
+    place: NDArray[np.intp]
+    mean: FloatArray
+    error: FloatArray
+
+    def normal(self, variance: float) -> Lines:
+        """Lines whose means can be those of stripes of some variance [intensity²]."""
+        chosen = self.mean**2 <= MAX_MEAN**2 * (variance + self.error)
+        return Lines(*(values[chosen] for values in self))
+
+    @property
+    def structure(self) -> FloatArray:
+        """Covariance of the means for stripes of unit variance and without errors."""
+        distance = np.abs(self.place[:, None] - self.place)
+        return np.asarray(np.select([distance == k for k in range(3)], [1, -4 / 6, 1 / 6], 0.0))
 
 
 def stripe_variance(
@@ -124,48 +169,141 @@ def stripe_variance(
 
     See the head of this module. Lines of a frame at the same place are one line.
     """
-    lines: dict[tuple[int, ...], list[FloatArray]] = {}
+    return _variance_of([*_measure_lines(patches, channel, along, across).values()])
+
+
+def variance_within_stripes(patches: Sequence[Patch], channel: int, stripes: Stripes) -> float:
+    """Variance of what is constant along all but one of the axes of stripes [intensity²].
+
+    Such are the offsets of the pixels of a camera, beside those of its columns: neither changes
+    from plane to plane.
+    """
+    if len(stripes.along) < 2:
+        return 0.0
+    total = 0.0
+    for across in stripes.along:
+        along = [axis for axis in stripes.along if axis != across]
+        total += stripe_variance(patches, channel, along, across)
+    return total
+
+
+def _variance_of(rows: Sequence[Lines]) -> float:
+    """Variance of stripes from the lines of some rows; see the head of this module."""
+    means = np.concatenate([np.zeros(0), *(row.mean for row in rows)])
+    if len(means) < MIN_LINES:
+        return 0.0
+    variance = robust_deviation(means) ** 2
+    for _ in range(PASSES):
+        seen, expected = 0.0, 0.0
+        for row in rows:
+            lines = row.normal(variance)
+            structure, error = lines.structure, np.maximum(lines.error, MIN_ERROR * variance)
+            inverse = np.linalg.inv(variance * structure + np.diag(error))
+            whitened = inverse @ structure
+            seen += float(lines.mean @ whitened @ inverse @ lines.mean)
+            seen -= float(np.diag(whitened @ inverse) @ error)
+            expected += float(np.sum(whitened * whitened.T))
+        if not expected > 0:
+            return 0.0
+        variance = max(seen / expected, 0.0)
+    return variance
+
+
+def stripe_offsets(
+    patches: Sequence[Patch], channel: int, noises: Sequence[Noise | None]
+) -> list[FloatArray] | None:
+    r"""Offsets of stripes in every patch [intensity], of the shape of its ``valid``.
+
+    With the terms of the head of this module, their best linear estimate is
+    :math:`v D^T (v D D^T + W)^{-1} \bar d`. What varies slowly across the lines may be picture,
+    and stays. The result is None without stripes. The arguments are those of `find_stripes`.
+    """
+    axes = _axes_of_stripes(patches, channel, noises)
+    if axes is None or find_stripes(patches, channel, noises) is None:
+        return None
+    along, across = axes
+    rows = _measure_lines(patches, channel, along, across)
+    variance = _variance_of([*rows.values()])
+    offsets_of = {key: _best_offsets(row, variance) for key, row in rows.items()}
+    result = []
+    for patch in patches:
+        offsets = np.zeros([1 if axis in along else n for axis, n in enumerate(patch.box)])
+        first = patch.first[across]
+        moved = np.moveaxis(offsets, across, -1)
+        for place in np.ndindex(moved.shape[:-1]):
+            key = _row_of(patch, along, across, place)
+            known = offsets_of.get(key, {})
+            moved[place] = [known.get(first + k, 0.0) for k in range(patch.box[across])]
+        result.append(np.broadcast_to(offsets, patch.box).reshape(patch.valid.shape))
+    return result
+
+
+def _best_offsets(row: Lines, variance: float) -> dict[int, float]:
+    """Best linear estimate of the offsets of the lines of a row [intensity], by their place."""
+    lines = row.normal(variance)
+    error = np.maximum(lines.error, MIN_ERROR * variance)
+    half = variance * np.linalg.solve(variance * lines.structure + np.diag(error), lines.mean)
+    offsets: dict[int, float] = {}
+    for place, value in zip(lines.place.tolist(), half.tolist(), strict=True):
+        for step, weight in ((-1, 1), (0, -2), (1, 1)):
+            before = offsets.get(place + step, 0.0)
+            offsets[place + step] = before + weight / math.sqrt(6) * value
+    return offsets
+
+
+def _row_of(
+    patch: Patch, along: Sequence[int], across: int, place: Sequence[int]
+) -> tuple[int, ...]:
+    """Frame and position of a row of lines; ``place`` is that in the patch, without ``across``."""
+    axes = [axis for axis in range(len(patch.box)) if axis != across]
+    pairs = zip(axes, place, strict=True)
+    return (patch.source, *(patch.first[axis] + k for axis, k in pairs if axis not in along))
+
+
+def _measure_lines(
+    patches: Sequence[Patch], channel: int, along: Sequence[int], across: int
+) -> dict[tuple[int, ...], Lines]:
+    """Measure the lines along some axes; see the head of this module.
+
+    Returns
+    -------
+    dict
+        Rows of lines by frame and position, as by `_row_of`.
+    """
+    parts: dict[tuple[int, ...], dict[int, list[FloatArray]]] = {}
     for patch in patches:
         axes = fine_axes(patch.box, patch.spacings)
         if across not in axes or not set(along) <= set(axes):
             continue
         u = np.asarray(patch.without_impulses[channel], float).reshape(patch.box)
         local = local_quantities(u, patch.valid.reshape(patch.box), axes)
-        others = [axis for axis in range(u.ndim) if axis not in along]
-        counts = [patch.box[axis] for axis in others]
+        others = [axis for axis in range(u.ndim) if axis not in (*along, across)]
+        counts = [1 if axis in along else n for axis, n in enumerate(patch.box) if axis != across]
+        order = (*others, across, *along)
         inside, activity, second = (
-            values.transpose(*others, *along).reshape(*counts, -1)
+            values.transpose(order).reshape(*counts, patch.box[across], -1)
             for values in (local.inside, local.activity, local.second[axes.index(across)])
         )
         for place in np.ndindex(*counts):
-            usable = inside[place]
-            if usable.any():
-                corner = [patch.first[axis] for axis in others]
-                key = (patch.source, *(a + k for a, k in zip(corner, place, strict=True)))
-                own = np.stack([activity[place][usable], second[place][usable]])
-                lines.setdefault(key, []).append(own)
-    means, errors = [], []
-    for parts in lines.values():
-        energy, values = np.concatenate(parts, axis=1)
+            row = parts.setdefault(_row_of(patch, along, across, place), {})
+            for k in range(patch.box[across]):
+                usable = inside[place][k]
+                own = np.stack([activity[place][k][usable], second[place][k][usable]])
+                row.setdefault(patch.first[across] + k, []).append(own)
+    return {key: _lines(row) for key, row in parts.items()}
+
+
+def _lines(parts: dict[int, list[FloatArray]]) -> Lines:
+    """Lines of a row from activity and second difference of their voxels, by their place."""
+    rows = []
+    for place, each in sorted(parts.items()):
+        energy, values = np.concatenate(each, axis=1)
         count = max(MIN_LINE_VOXELS, round(CALM_SHARE * energy.size))
         if energy.size >= MIN_LINE_VOXELS:
             calm = values[np.argpartition(energy, count - 1)[:count]]
-            means.append(float(calm.mean()))
-            errors.append(float(calm.var(ddof=1)) / count)
-    if len(means) < MIN_LINES:
-        return 0.0
-    squares, own = np.square(means), np.array(errors)
-    variance = robust_deviation(np.array(means)) ** 2
-    for _ in range(PASSES):
-        expected = variance + own
-        # The square of a normal mean has a standard error of its own size.
-        weights = np.where(
-            squares <= MAX_MEAN**2 * expected, 1 / np.maximum(expected, 1e-300) ** 2, 0
-        )
-        if not weights.any():
-            return 0.0
-        variance = max(float(np.average(squares - own, weights=weights)), 0.0)
-    return variance
+            rows.append((place, float(calm.mean()), float(calm.var(ddof=1)) / count))
+    place, mean, error = np.array(rows).reshape(-1, 3).T
+    return Lines(place.astype(np.intp), mean, error)
 
 
 def _average_ratios(

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.estimation.measurement.artefacts import (
     compressed_level,
     compression_corner,
     find_stripes,
+    stripe_offsets,
+    variance_within_stripes,
 )
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
 from napari_diffusion.estimation.measurement.rings import find_rings, variance_of
 from napari_diffusion.estimation.measurement.waves import find_wave
-from napari_diffusion.estimation.noise.classes import scatter_of_means
 from napari_diffusion.estimation.noise.evidence import (
     Evidence,
-    fine_axes,
     gather,
     is_busy,
     select_evidence,
 )
 from napari_diffusion.estimation.noise.kinds import Noise, estimate_noise
 from napari_diffusion.estimation.noise.level_map import LevelMap
+from napari_diffusion.estimation.noise.patterns import Stripes
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.search import ESTIMATORS
 from napari_diffusion.models import Model, parameters
@@ -97,12 +98,9 @@ def measure_noise(
             ]
             first = estimate_noise(evidence[0], kind, may_be_shared)
         noises[source] = [first, *_others(evidence, first, may_be_shared)]
-    if kind is None and patches:
-        scatters = [_mean_scatter(patches, c, noises) for c in range(len(patches[0].field))]
-        for source, evidence in evidence_of.items() if any(scatters) else ():
-            pairs = zip(evidence, scatters, strict=True)
-            evidence = [replace(channel, mean_scatter=scatter) for channel, scatter in pairs]
-            first = estimate_noise(evidence[0], None, may_be_shared)
+    if _leave_out_stripes(patches, evidence_of, noises):
+        for source, evidence in evidence_of.items():
+            first = estimate_noise(evidence[0], kind, may_be_shared)
             noises[source] = [first, *_others(evidence, first, may_be_shared)]
     if not any(noise.sigma > 0 for channels in noises.values() for noise in channels):
         names = []
@@ -120,16 +118,41 @@ def _others(evidence: Sequence[Evidence], first: Noise, may_be_shared: bool) -> 
     return [estimate_noise(channel, first.kind, may_be_shared) for channel in evidence[1:]]
 
 
-def _mean_scatter(patches: Sequence[Patch], channel: int, noises: dict[int, list[Noise]]) -> float:
-    """Standard deviation that stripes of a channel leave in its local mean; 0 without stripes."""
-    own: list[Noise | None] = [noises[patch.source][channel] for patch in patches]
-    stripes = find_stripes(patches, channel, own)
-    if stripes is None:
-        return 0.0
-    patch = patches[0]
-    axes = fine_axes(patch.box, patch.spacings)
-    deviation = math.sqrt(stripes.share / (1 - stripes.share) * variance_of(own))
-    return scatter_of_means(deviation, len(axes), len(set(axes) - set(stripes.along)))
+def _leave_out_stripes(
+    patches: Sequence[Patch],
+    evidence_of: dict[int, list[Evidence]],
+    noises: dict[int, list[Noise]],
+) -> bool:
+    """Replace the evidence of channels with stripes by that without them; whether there is any.
+
+    Stripes do not change the residual. They make calm places seem busy and classes of brightness
+    that have the same noise.
+    """
+    is_any = False
+    for channel in range(len(patches[0].field)) if patches else ():
+        own: list[Noise | None] = [noises[patch.source][channel] for patch in patches]
+        offsets = stripe_offsets(patches, channel, own)
+        if offsets is None:
+            continue
+        for source, evidence in evidence_of.items():
+            if not evidence[channel].is_change:
+                pairs = zip(patches, offsets, strict=True)
+                evidence[channel] = _evidence_without(pairs, source, channel)
+                is_any = True
+    return is_any
+
+
+def _evidence_without(
+    pairs: Iterable[tuple[Patch, FloatArray]], source: int, channel: int
+) -> Evidence:
+    """Evidence of a channel of one frame, from pairs of a patch and its offsets to leave out."""
+    own = [(patch, offsets) for patch, offsets in pairs if patch.source == source]
+    return gather(
+        [patch.without_impulses[channel] for patch, _ in own],
+        [patch.valid for patch, _ in own],
+        [patch.spacing for patch, _ in own],
+        stripes=[offsets for _, offsets in own],
+    )
 
 
 def raised_by_compression(
@@ -186,11 +209,17 @@ def _with_patterns(
         patterns = (find(patches, channel, own) for find in finders)
         pattern = next((each for each in patterns if each is not None), None)
         level = 1.0 if level_map is None else _mean_level(patches, level_map)
+        within = 0.0
+        if isinstance(pattern, Stripes):
+            rest = variance_of(own)
+            within = variance_within_stripes(patches, channel, pattern) / rest
+            ratio = pattern.share / (1 - pattern.share) / (1 + within)
+            pattern = replace(pattern, share=ratio / (1 + ratio))
         share = 0.0 if pattern is None else pattern.share
         is_gaussian = not _any_other_kind(own)
         for channels in result.values():
             noise = channels[channel].as_gaussian() if is_gaussian else channels[channel]
-            noise = noise.scaled(level / math.sqrt(1 - share))
+            noise = noise.scaled(level * math.sqrt((1 + within) / (1 - share)))
             scaled = None if level_map is None else level_map.times(1 / level)
             channels[channel] = replace(noise, level_map=scaled, pattern=pattern)
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.estimation.noise.evidence import (
     BAND_VARIANCE,
-    BAND_WIDTH,
     Evidence,
     class_deviation,
     relative_error,
@@ -20,12 +18,9 @@ from napari_diffusion.estimation.noise.evidence import (
 MAX_CLASSES, MIN_CLASS_VOXELS = 32, 100
 #: Number of voxels beyond which a class hardly gains weight: a large background is one class.
 SATURATED_VOXELS = 500
-#: Minimum width of a class, in deviations that stripes have in the local mean. Brightness that
-#: stripes alone make different does not change the noise.
-MIN_WIDTH = 4.0
-#: Shares of a class that are tried beside stripes, between a quarter and the smallest share. As
-#: stripes raise the activity everywhere, a hundred voxels of a class would count otherwise.
-SHARES_BESIDE_STRIPES = (0.12, 0.06, 0.03)
+#: Shares of a class that are tried between a quarter and the smallest share. Otherwise a class with
+#: few calm voxels has only a hundred, which know their deviation to 22 %.
+SHARES_BETWEEN = (0.12, 0.06, 0.03)
 #: Maximum activity of the voxels of a class, relative to white noise. The local mean at an edge is
 #: between those of the flat parts; with edges, the variance would seem to grow with the mean.
 MAX_CLASS_ACTIVITY = 10.0
@@ -65,7 +60,7 @@ def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY
     quantiles = np.quantile(evidence.mean, np.linspace(0, 1, number + 1))
     # A dark background becomes one class, not most classes: its means differ by noise alone.
     extent = float(np.subtract(*np.quantile(evidence.mean, (0.995, 0.005))))
-    min_width = max(extent / MAX_CLASSES, MIN_WIDTH * evidence.mean_scatter)
+    min_width = extent / MAX_CLASSES
     kept = [float(quantiles[0])]
     for bound in quantiles[1:]:
         if bound - kept[-1] >= min_width:
@@ -73,11 +68,10 @@ def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY
     bounds = np.array([*kept[: max(1, len(kept) - 1)], max(float(quantiles[-1]), kept[0])])
     which = np.clip(np.searchsorted(bounds, evidence.mean, side="right") - 1, 0, len(bounds) - 2)
     rows = []
-    between = SHARES_BESIDE_STRIPES if evidence.mean_scatter > 0 else ()
     band = BAND_VARIANCE.get(evidence.axis_count, BAND_VARIANCE[3])
     for index in range(max(len(bounds) - 1, 1)):
         own = which == index
-        flat = evidence.calm(own, max_activity, MIN_CLASS_VOXELS, between)
+        flat = evidence.calm(own, max_activity, MIN_CLASS_VOXELS, SHARES_BETWEEN)
         if int(flat.sum()) < MIN_CLASS_VOXELS:
             continue
         deviation = class_deviation(evidence.residual[flat], evidence.step)
@@ -89,19 +83,3 @@ def classes_by_mean(evidence: Evidence, max_activity: float = MAX_CLASS_ACTIVITY
     voxels = table[:, 2] * SATURATED_VOXELS / (table[:, 2] + SATURATED_VOXELS)
     errors = [relative_error(int(count), evidence.axis_count) for count in table[:, 2]]
     return Classes(table[:, 0], table[:, 1], voxels, np.array(errors))
-
-
-def scatter_of_means(deviation: float, axis_count: int, varying: int) -> float:
-    """Standard deviation that stripes leave in the local mean.
-
-    Parameters
-    ----------
-    deviation
-        Standard deviation of the stripes [intensity].
-    axis_count
-        Number of fine axes.
-    varying
-        Number of axes along which the stripes vary.
-    """
-    width = 2 * BAND_WIDTH[min(axis_count, 2)]
-    return float(deviation * (2 * math.sqrt(math.pi) * width) ** (-varying / 2))

@@ -112,8 +112,6 @@ class Evidence:
     shared_activity
         For a change, twice the `activity` of the mean of the two frames. For frames of different
         objects, it equals the activity of the change.
-    mean_scatter
-        Standard deviation that stripes have in the local mean [intensity]; 0 without any.
     """
 
     residual: FloatArray
@@ -127,7 +125,6 @@ class Evidence:
     is_change: bool = False
     shared_activity: FloatArray | None = None
     far: tuple[FloatArray, ...] = ()
-    mean_scatter: float = 0.0
 
     @property
     def flat_share(self) -> float:
@@ -213,6 +210,7 @@ def gather(
     valid: Sequence[NDArray[np.bool_]],
     spacings: Sequence[Sequence[float]],
     after: Sequence[FloatArray] | None = None,
+    stripes: Sequence[FloatArray] | None = None,
 ) -> Evidence:
     """Collect evidence from patches of one channel.
 
@@ -227,6 +225,8 @@ def gather(
         For each patch, the voxel size [length].
     after
         The same patches of other frames. If given, evidence is collected from the changes.
+    stripes
+        Offsets in the patches [intensity] that do not count, of their shape.
     """
     parts: list[Evidence] = []
     for index, (patch, usable, spacing) in enumerate(zip(patches, valid, spacings, strict=True)):
@@ -234,7 +234,8 @@ def gather(
         if not axes:
             continue
         if after is None:
-            parts.append(_gather_patch(current, usable, axes))
+            offsets = None if stripes is None else stripes[index]
+            parts.append(_gather_patch(current, usable, axes, stripes=offsets))
         else:
             other = np.asarray(after[index], float)
             change, picture = (other - current) / math.sqrt(2), (current + other) / 2
@@ -346,6 +347,7 @@ def _gather_patch(
     valid: NDArray[np.bool_],
     axes: tuple[int, ...],
     picture: FloatArray | None = None,
+    stripes: FloatArray | None = None,
 ) -> Evidence:
     """Collect evidence from one patch.
 
@@ -359,7 +361,11 @@ def _gather_patch(
         The fine axes.
     picture
         For a change, the mean of the two frames; the local mean is computed from it.
+    stripes
+        Offsets that do not count [intensity].
     """
+    step = grey_step(u[valid])
+    u = u if stripes is None else u - stripes
     local = local_quantities(u, valid, axes)
     inside, residual, second = local.inside, local.residual, local.second
     mean, shared_activity = local.mean, None
@@ -367,7 +373,6 @@ def _gather_patch(
         together = local_quantities(picture, valid, axes)
         mean, shared_activity = together.mean, 2 * together.activity[inside]
     u = np.where(valid, u, 0.0)
-    step = grey_step(u[valid])
     negligible, rng = 1e-9 * float(np.ptp(u[valid])), np.random.default_rng(0)
 
     def dithered(values: FloatArray, step: float) -> FloatArray:
