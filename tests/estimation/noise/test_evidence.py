@@ -8,13 +8,13 @@ import scipy.ndimage
 
 from helpers.noise_cases import CASES
 from helpers.noisy import evidence, smoothing_gain, white
-from napari_diffusion.estimation.noise.classes import classes_by_mean, scatter_of_means
 from napari_diffusion.estimation.noise.evidence import (
     MAX_DETAIL_RATIO,
     MAX_DETAIL_SHARE,
     Evidence,
     class_deviation,
     detail_variance,
+    gather,
     relative_error,
 )
 from napari_diffusion.estimation.noise.kinds import estimate_noise
@@ -137,11 +137,13 @@ def test_deviation_of_counts_ignores_bright_voxels():
     assert deviation == pytest.approx(np.sqrt(0.3), rel=0.35)
 
 
-def test_brightness_that_stripes_make_is_in_few_classes():
-    """Columns of an even image: their deviation in the local mean is known."""
-    columns = np.random.default_rng(8).normal(size=300)
-    data = evidence(100 + 3 * columns + 3 * white((300, 300)))
-    scatter = scatter_of_means(3.0, axis_count=2, varying=1)
-    assert np.std(data.mean) == pytest.approx(scatter, rel=0.2)
-    assert len(classes_by_mean(data).mean) > 8
-    assert len(classes_by_mean(dataclasses.replace(data, mean_scatter=scatter)).mean) <= 2
+def test_offsets_of_stripes_change_neither_brightness_nor_calm_places():
+    """Known offsets of columns: what is left is the evidence of the image without them."""
+    columns = np.broadcast_to(20 * np.random.default_rng(8).normal(size=90), (90, 90))
+    image = 100 + 3 * white((90, 90))
+    place = [np.ones((90, 90), bool)], [(1.0, 1.0)]
+    plain, striped = evidence(image), gather([image + columns], *place, stripes=[columns])
+    for name in ("mean", "activity", "residual", "departure"):
+        np.testing.assert_allclose(getattr(striped, name), getattr(plain, name), atol=1e-9)
+    whole = gather([np.round(image + columns)], *place, stripes=[columns])
+    assert whole.step == 1

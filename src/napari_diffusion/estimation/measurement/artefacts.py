@@ -57,8 +57,12 @@ CALM_SHARE, MIN_LINE_VOXELS, MIN_LINES = 0.25, 8, 8
 #: Largest mean of a line that counts, relative to its deviation, which some passes find. Stripes
 #: are normal, and an edge of the picture along a line is not.
 MAX_MEAN, PASSES = 3.5, 4
-#: Smallest squared standard error of the mean of a line, relative to the variance of stripes.
-MIN_ERROR = 1e-6
+#: Number of calm voxels whose variance counts as much as the common one.
+COMMON_VOXELS = 50
+#: Least squared error of the mean of a line, relative to the variance of stripes: frequencies below
+#: one in 7 voxels hardly count for the variance, and those below one in 20 for the offsets. They
+#: may be picture.
+MIN_ERROR, MIN_ERROR_OF_OFFSETS = 0.1, 1e-3
 #: Edge of the blocks of a compression [voxel], and the minimum number of blocks for a decision.
 BLOCK, MIN_BLOCKS = 8, 60
 #: Number of planes that are examined.
@@ -71,9 +75,9 @@ COMPARED = (FREQUENCY >= MIN_FREQUENCY) & np.outer(np.arange(BLOCK), np.arange(B
 #: Sums in which the noise of a compressed image is measured, and the share of the blocks for that,
 #: those with the weakest slopes.
 LOW_FREQUENCIES, FLAT_BLOCKS = (2, 3, 4), 0.1
-#: Largest level at the first of these sums, relative to the lowest level, that noise has. Measured
-#: on six photographs: 1.0 to 1.3 with noise of 4 to 8 % of the range, 1.4 and more without.
-MAX_REDNESS = 1.35
+#: Largest level at the first two of these sums together, relative to the lower one of the last two,
+#: that noise has. Measured on photographs: 1.03 to 1.28 with noise of 4 to 6 % of the range.
+MAX_REDNESS = 1.3
 #: Standard deviation of a normal variable over the mean of its magnitude.
 NORMAL_MEAN = math.sqrt(math.pi / 2)
 #: Smallest fall of the mean logarithm of median magnitudes, below that at any other position, that
@@ -141,25 +145,56 @@ class Lines(NamedTuple):
     place
         Number of each line along the row [voxel].
     mean
-        Mean of the calm second differences across each line [intensity].
-    error
-        Its squared standard error [intensity²].
+        Mean of the second differences across each line in its calm voxels [intensity].
+    variance
+        Their variance in the calm voxels of each line [intensity²].
+    overlap
+        For every two lines, the number of calm voxels beside each other, over the product of the
+        numbers of calm voxels of both.
     """
 
     place: NDArray[np.intp]
     mean: FloatArray
-    error: FloatArray
+    variance: FloatArray
+    overlap: FloatArray
 
     def normal(self, variance: float) -> Lines:
         """Lines whose means can be those of stripes of some variance [intensity²]."""
-        chosen = self.mean**2 <= MAX_MEAN**2 * (variance + self.error)
-        return Lines(*(values[chosen] for values in self))
+        expected = variance + self.variance * np.diag(self.overlap)
+        kept = self.mean**2 <= MAX_MEAN**2 * expected
+        return Lines(
+            self.place[kept], self.mean[kept], self.variance[kept], self.overlap[kept][:, kept]
+        )
 
     @property
     def structure(self) -> FloatArray:
         """Covariance of the means for stripes of unit variance and without errors."""
         distance = np.abs(self.place[:, None] - self.place)
         return np.asarray(np.select([distance == k for k in range(3)], [1, -4 / 6, 1 / 6], 0.0))
+
+    @property
+    def errors(self) -> FloatArray:
+        """Covariance of the means that the noise leaves [intensity²]."""
+        deviation = np.sqrt(self.variance)
+        return self.structure * self.overlap * np.outer(deviation, deviation)
+
+    def weights(self, variance: float, common: float, floor: float) -> FloatArray:
+        """Inverse of a covariance of the means: the larger one, the less a frequency counts.
+
+        Parameters
+        ----------
+        variance
+            That of the stripes [intensity²].
+        common
+            Variance of the second differences of all lines [intensity²]. A line whose few voxels
+            differ by little would count too much otherwise.
+        floor
+            Least squared error of a mean, relative to ``variance``.
+        """
+        share = np.diag(self.overlap)  # the reciprocal of the number of voxels
+        own = (self.variance + COMMON_VOXELS * share * common) / (1 + COMMON_VOXELS * share)
+        error = np.maximum(own * share, floor * variance)
+        return np.asarray(np.linalg.inv(variance * self.structure + np.diag(error)))
 
 
 def stripe_variance(
@@ -169,7 +204,11 @@ def stripe_variance(
 
     See the head of this module. Lines of a frame at the same place are one line.
     """
-    return _variance_of([*_measure_lines(patches, channel, along, across).values()])
+    rows = _measure_lines(patches, channel, along, across)
+    if not _variance_of([*rows.values()]) > 0:
+        return 0.0
+    offsets = _offsets(patches, along, across, rows)
+    return _variance_of([*_measure_lines(patches, channel, along, across, offsets).values()])
 
 
 def variance_within_stripes(patches: Sequence[Patch], channel: int, stripes: Stripes) -> float:
@@ -192,21 +231,25 @@ def _variance_of(rows: Sequence[Lines]) -> float:
     means = np.concatenate([np.zeros(0), *(row.mean for row in rows)])
     if len(means) < MIN_LINES:
         return 0.0
-    variance = robust_deviation(means) ** 2
+    variance, common = robust_deviation(means) ** 2, _common_variance(rows)
     for _ in range(PASSES):
         seen, expected = 0.0, 0.0
         for row in rows:
             lines = row.normal(variance)
-            structure, error = lines.structure, np.maximum(lines.error, MIN_ERROR * variance)
-            inverse = np.linalg.inv(variance * structure + np.diag(error))
-            whitened = inverse @ structure
-            seen += float(lines.mean @ whitened @ inverse @ lines.mean)
-            seen -= float(np.diag(whitened @ inverse) @ error)
+            weights = lines.weights(variance, common, MIN_ERROR)
+            whitened = weights @ lines.structure
+            seen += float(lines.mean @ whitened @ weights @ lines.mean)
+            seen -= float(np.sum((whitened @ weights).T * lines.errors))
             expected += float(np.sum(whitened * whitened.T))
         if not expected > 0:
             return 0.0
         variance = max(seen / expected, 0.0)
     return variance
+
+
+def _common_variance(rows: Sequence[Lines]) -> float:
+    """Mean variance of second differences within the lines of some rows [intensity²]."""
+    return float(np.mean(np.concatenate([row.variance for row in rows])))
 
 
 def stripe_offsets(
@@ -223,8 +266,16 @@ def stripe_offsets(
         return None
     along, across = axes
     rows = _measure_lines(patches, channel, along, across)
-    variance = _variance_of([*rows.values()])
-    offsets_of = {key: _best_offsets(row, variance) for key, row in rows.items()}
+    first = _offsets(patches, along, across, rows)
+    return _offsets(patches, along, across, _measure_lines(patches, channel, *axes, first))
+
+
+def _offsets(
+    patches: Sequence[Patch], along: Sequence[int], across: int, rows: dict[tuple[int, ...], Lines]
+) -> list[FloatArray]:
+    """Offsets of stripes in every patch [intensity], of the shape of its ``valid``."""
+    variance, common = _variance_of([*rows.values()]), _common_variance([*rows.values()])
+    offsets_of = {key: _best_offsets(row, variance, common) for key, row in rows.items()}
     result = []
     for patch in patches:
         offsets = np.zeros([1 if axis in along else n for axis, n in enumerate(patch.box)])
@@ -238,11 +289,10 @@ def stripe_offsets(
     return result
 
 
-def _best_offsets(row: Lines, variance: float) -> dict[int, float]:
+def _best_offsets(row: Lines, variance: float, common: float) -> dict[int, float]:
     """Best linear estimate of the offsets of the lines of a row [intensity], by their place."""
     lines = row.normal(variance)
-    error = np.maximum(lines.error, MIN_ERROR * variance)
-    half = variance * np.linalg.solve(variance * lines.structure + np.diag(error), lines.mean)
+    half = variance * lines.weights(variance, common, MIN_ERROR_OF_OFFSETS) @ lines.mean
     offsets: dict[int, float] = {}
     for place, value in zip(lines.place.tolist(), half.tolist(), strict=True):
         for step, weight in ((-1, 1), (0, -2), (1, 1)):
@@ -261,9 +311,15 @@ def _row_of(
 
 
 def _measure_lines(
-    patches: Sequence[Patch], channel: int, along: Sequence[int], across: int
+    patches: Sequence[Patch],
+    channel: int,
+    along: Sequence[int],
+    across: int,
+    without: Sequence[FloatArray] | None = None,
 ) -> dict[tuple[int, ...], Lines]:
     """Measure the lines along some axes; see the head of this module.
+
+    Offsets ``without`` which the patches are calm are those of stripes [intensity].
 
     Returns
     -------
@@ -271,39 +327,63 @@ def _measure_lines(
         Rows of lines by frame and position, as by `_row_of`.
     """
     parts: dict[tuple[int, ...], dict[int, list[FloatArray]]] = {}
-    for patch in patches:
+    offsets = [None] * len(patches) if without is None else without
+    for patch, offset in zip(patches, offsets, strict=True):
         axes = fine_axes(patch.box, patch.spacings)
         if across not in axes or not set(along) <= set(axes):
             continue
         u = np.asarray(patch.without_impulses[channel], float).reshape(patch.box)
-        local = local_quantities(u, patch.valid.reshape(patch.box), axes)
+        valid = patch.valid.reshape(patch.box)
+        local = local_quantities(u, valid, axes)
+        activity = local.activity
+        if offset is not None:
+            activity = local_quantities(u - offset.reshape(patch.box), valid, axes).activity
+        number = np.zeros(patch.box)
+        for axis in along:
+            place = patch.first[axis] + np.arange(patch.box[axis])
+            number = number * patch.whole[axis] + place.reshape(
+                [-1 if i == axis else 1 for i in range(u.ndim)]
+            )
         others = [axis for axis in range(u.ndim) if axis not in (*along, across)]
         counts = [1 if axis in along else n for axis, n in enumerate(patch.box) if axis != across]
         order = (*others, across, *along)
-        inside, activity, second = (
+        second = local.second[axes.index(across)]
+        inside, activity, second, number = (
             values.transpose(order).reshape(*counts, patch.box[across], -1)
-            for values in (local.inside, local.activity, local.second[axes.index(across)])
+            for values in (local.inside, activity, second, number)
         )
         for place in np.ndindex(*counts):
             row = parts.setdefault(_row_of(patch, along, across, place), {})
             for k in range(patch.box[across]):
                 usable = inside[place][k]
-                own = np.stack([activity[place][k][usable], second[place][k][usable]])
+                own = np.stack([v[place][k][usable] for v in (activity, second, number)])
                 row.setdefault(patch.first[across] + k, []).append(own)
     return {key: _lines(row) for key, row in parts.items()}
 
 
 def _lines(parts: dict[int, list[FloatArray]]) -> Lines:
-    """Lines of a row from activity and second difference of their voxels, by their place."""
-    rows = []
+    """Lines of a row from activity, second difference and number of their voxels, by place."""
+    rows: dict[int, tuple[float, float]] = {}
+    voxels: dict[int, FloatArray] = {}
     for place, each in sorted(parts.items()):
-        energy, values = np.concatenate(each, axis=1)
+        energy, values, number = np.concatenate(each, axis=1)
         count = max(MIN_LINE_VOXELS, round(CALM_SHARE * energy.size))
         if energy.size >= MIN_LINE_VOXELS:
-            calm = values[np.argpartition(energy, count - 1)[:count]]
-            rows.append((place, float(calm.mean()), float(calm.var(ddof=1)) / count))
-    place, mean, error = np.array(rows).reshape(-1, 3).T
-    return Lines(place.astype(np.intp), mean, error)
+            calm = np.argpartition(energy, count - 1)[:count]
+            rows[place] = float(values[calm].mean()), float(values[calm].var(ddof=1))
+            voxels[place] = number[calm]
+    overlap = np.zeros((len(rows), len(rows)))
+    index_of = {place: i for i, place in enumerate(rows)}
+    for i, (place, own) in enumerate(voxels.items()):
+        overlap[i, i] = 1 / own.size
+        for step in (1, 2):
+            other = voxels.get(place + step)
+            if other is not None:
+                j = index_of[place + step]
+                both = np.intersect1d(own, other).size / (own.size * other.size)
+                overlap[i, j] = overlap[j, i] = both
+    mean, variance = np.array([*rows.values()]).reshape(-1, 2).T
+    return Lines(np.array([*rows], np.intp), mean, variance, overlap)
 
 
 def _average_ratios(
@@ -402,7 +482,8 @@ def compressed_level(patches: Sequence[Patch], channel: int, corner: Sequence[in
     flat = coefficients[np.argsort(slopes, kind="stable")[:count]]
     # Medians of rounded values would be multiples of a step.
     levels = [NORMAL_MEAN * float(flat[:, n == FREQUENCY].mean()) for n in LOW_FREQUENCIES]
-    return min(levels) if levels[0] <= MAX_REDNESS * min(levels) else 0.0
+    redness = (levels[0] + levels[1]) / (2 * max(min(levels[1:]), 1e-300))
+    return min(levels) if redness <= MAX_REDNESS else 0.0
 
 
 def _planes(
