@@ -18,9 +18,8 @@ from napari_diffusion.estimation.measurement.artefacts import (
     find_stripes,
     is_compressed,
     stripe_offsets,
-    stripe_variance,
-    variance_within_stripes,
 )
+from napari_diffusion.estimation.measurement.lines import stripe_variance, variance_within_stripes
 from napari_diffusion.estimation.measurement.noise import measure_noise
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.patterns import Stripes
@@ -117,8 +116,8 @@ def test_offsets_of_columns_are_found_in_all_patches():
         whole.part((slice(0, 20), slice(0, 40), slice(0, 31))),
         whole.part((slice(0, 20), slice(0, 20), slice(25, 56))),
     ]
-    found = stripe_offsets(patches, 0, [Noise("gaussian", 4.0, 0.1)] * 2)
-    for patch, own, start in zip(patches, found, (0, 25), strict=True):
+    fields = stripe_offsets(patches, 0, [Noise("gaussian", 4.0, 0.1)] * 2)
+    for patch, own, start in zip(patches, fields, (0, 25), strict=True):
         assert own.shape == patch.valid.shape
         assert np.ptp(own, axis=(0, 1)).max() == 0
         error = own[0, 0] - offsets[start : start + 31]
@@ -131,7 +130,7 @@ def test_offsets_of_columns_are_found_in_all_patches():
 
 
 def test_offsets_of_pixels_count_beside_those_of_columns():
-    """They are the same in all planes, too. The same noise without them has less of their square."""
+    """They are the same in all planes, too, and raise the variance of the noise by their own."""
     stripes, levels = Stripes((0, 1), 0.3), []
     for pixels in (0.0, 2.0):
         image, offsets = camera(3.5, pixels, 3)

@@ -17,8 +17,8 @@ from napari_diffusion.estimation.measurement.artefacts import (
     compression_corner,
     find_stripes,
     stripe_offsets,
-    variance_within_stripes,
 )
+from napari_diffusion.estimation.measurement.lines import variance_within_stripes
 from napari_diffusion.estimation.measurement.local_level import level_spread, measure_level_map
 from napari_diffusion.estimation.measurement.rings import find_rings, variance_of
 from napari_diffusion.estimation.measurement.waves import find_wave

@@ -234,7 +234,7 @@ def gather(
         if not axes:
             continue
         if after is None:
-            offsets = None if stripes is None else stripes[index]
+            offsets = 0.0 if stripes is None else stripes[index]
             parts.append(_gather_patch(current, usable, axes, stripes=offsets))
         else:
             other = np.asarray(after[index], float)
@@ -347,25 +347,19 @@ def _gather_patch(
     valid: NDArray[np.bool_],
     axes: tuple[int, ...],
     picture: FloatArray | None = None,
-    stripes: FloatArray | None = None,
+    stripes: FloatArray | float = 0.0,
 ) -> Evidence:
-    """Collect evidence from one patch.
+    """Collect evidence from one patch; ``u``, ``valid`` and ``axes`` as in `local_quantities`.
 
     Parameters
     ----------
-    u
-        The patch, or the change between two frames [intensity].
-    valid
-        The usable voxels.
-    axes
-        The fine axes.
     picture
         For a change, the mean of the two frames; the local mean is computed from it.
     stripes
         Offsets that do not count [intensity].
     """
     step = grey_step(u[valid])
-    u = u if stripes is None else u - stripes
+    u = u - stripes
     local = local_quantities(u, valid, axes)
     inside, residual, second = local.inside, local.residual, local.second
     mean, shared_activity = local.mean, None
