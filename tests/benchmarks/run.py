@@ -30,6 +30,7 @@ PARTS = {
     "tensors": throughput.tensors,
     "equal-time": accuracy.equal_time,
     "scaling": throughput.scaling,
+    "shapes": throughput.shapes,
     "small": waiting.small,
     "calls": waiting.calls,
     "time-lapse": waiting.time_lapse,
