@@ -133,12 +133,17 @@ def slow_perona_malik(u: np.ndarray) -> dict[str, tuple[Callable[[], object], fl
     """Slow filters by name, each with its share of the work of the others."""
     import cv2
     import diplib as dip
+    import itk
     import SimpleITK as sitk
     from medpy.filter.smoothing import anisotropic_diffusion
     from skimage.restoration import denoise_tv_chambolle
 
     n = len(u)
-    itk_image, dip_image = sitk.GetImageFromArray(u), dip.Image(u)
+    sitk_image, itk_image, dip_image = (
+        sitk.GetImageFromArray(u),
+        itk.image_from_array(u),
+        dip.Image(u),
+    )
     dip_image.Convert("SFLOAT")
     colour_slices = [
         np.repeat(u[i][..., None], 3, -1).clip(0, 255).astype(np.uint8)
@@ -149,8 +154,13 @@ def slow_perona_malik(u: np.ndarray) -> dict[str, tuple[Callable[[], object], fl
         for plane in colour_slices:
             cv2.ximgproc.anisotropicDiffusion(plane, STEP, 0.1, STEPS)
 
-    def itk() -> None:
-        sitk.GradientAnisotropicDiffusion(itk_image, 0.06, numberOfIterations=SLOW_STEPS)
+    def simple_itk() -> None:
+        sitk.GradientAnisotropicDiffusion(sitk_image, 0.06, numberOfIterations=SLOW_STEPS)
+
+    def itk_itself() -> None:
+        itk.gradient_anisotropic_diffusion_image_filter(
+            itk_image, time_step=0.06, number_of_iterations=SLOW_STEPS, conductance_parameter=3.0
+        )
 
     reference = partial(explicit_steps, u, SLOW_STEPS, "reference", sigma=1.0)
     medpy = partial(anisotropic_diffusion, u, SLOW_STEPS, 28.0, STEP, option=2)
@@ -159,7 +169,8 @@ def slow_perona_malik(u: np.ndarray) -> dict[str, tuple[Callable[[], object], fl
     share = SLOW_STEPS / STEPS
     return {
         "ours, NumPy backend, rational, sigma = 1 voxel": (reference, share),
-        "SimpleITK GradientAnisotropicDiffusion": (itk, share),
+        "SimpleITK GradientAnisotropicDiffusion": (simple_itk, share),
+        "ITK GradientAnisotropicDiffusionImageFilter": (itk_itself, share),
         "MedPy anisotropic_diffusion": (medpy, share),
         "DIPlib PeronaMalikDiffusion": (diplib, share),
         "scikit-image denoise_tv_chambolle (another model)": (skimage, share),
