@@ -3,14 +3,15 @@ r"""Stripes, measured by whole lines: their variance, and the offset of every li
 The variance v of stripes of a known direction is that of the means of whole lines, less what the
 noise within the lines leaves in a mean. A mean :math:`\bar d_j` is that of the second differences
 D across the stripes, in the calmest voxels of the line j. The means have the covariance
-:math:`v A + W` with :math:`A = D D^T`. Lines whose calm voxels are beside each other share noise:
-with :math:`n_j` voxels of the variance :math:`w_j`, of which :math:`n_{jk}` are beside those of the
-line k, :math:`W_{jk} = A_{jk} \sqrt{w_j w_k}\, n_{jk}/(n_j n_k)`. Then
+:math:`v A + W` with :math:`A = D D^T`. Lines whose calm voxels are beside each other share noise.
+The line j has :math:`n_j` voxels of the variance :math:`w_j`, and :math:`n_{jk}` of them are beside
+voxels of the line k. Hence :math:`W_{jk} = A_{jk} \sqrt{w_j w_k}\, n_{jk}/(n_j n_k)`. With any
+weights :math:`V^{-1}`, the estimate
 
 .. math:: v = \frac{\bar d^T V^{-1} A V^{-1} \bar d - \operatorname{tr}(V^{-1} A V^{-1} W)}
           {\operatorname{tr}(V^{-1} A V^{-1} A)}
 
-has the right mean for any V, and the least variance for the true covariance (Fisher scoring, some
+has the right mean. It has the least variance where V is the true covariance (Fisher scoring, some
 passes). What varies slowly across the lines may be picture, so that the diagonal of W in V has a
 lower bound.
 
