@@ -136,7 +136,7 @@ def test_offsets_of_pixels_count_beside_those_of_columns():
         image, offsets = camera(3.5, pixels, 3)
         patches = [patch_of(image[None])]
         variance = variance_within_stripes(patches, 0, stripes)
-        assert variance == pytest.approx(pixels**2, rel=0.1, abs=0.2)
+        assert variance == pytest.approx(pixels**2, abs=0.4)
         assert variance_within_stripes(patches, 0, Stripes((0,), 0.3)) == 0
         noise = measured(image)
         levels.append(noise.sigma**2)

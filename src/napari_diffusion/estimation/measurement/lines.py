@@ -40,8 +40,8 @@ CALM_SHARE, MIN_LINE_VOXELS, MIN_LINES = 0.25, 8, 8
 #: Largest mean of a line that counts, relative to its deviation, which some passes find. Stripes
 #: are normal, and an edge of the picture along a line is not.
 MAX_MEAN, PASSES = 3.5, 4
-#: Number of calm voxels whose variance counts as much as the common one.
-COMMON_VOXELS = 50
+#: Number of lines side by side whose mean variance is that of their calm voxels.
+NEIGHBOURS = 9
 #: Least squared error of the mean of a line, relative to the variance of stripes: frequencies below
 #: one in 7 voxels hardly count for the variance, and those below one in 20 for the offsets. They
 #: may be picture.
@@ -89,22 +89,21 @@ class Lines(NamedTuple):
         deviation = np.sqrt(self.variance)
         return np.asarray(self.structure * self.overlap * np.outer(deviation, deviation))
 
-    def weights(self, variance: float, common: float, floor: float) -> FloatArray:
+    def weights(self, variance: float, floor: float) -> FloatArray:
         """Inverse of a covariance of the means: the larger one, the less a frequency counts.
 
         Parameters
         ----------
         variance
             That of the stripes [intensity²].
-        common
-            Variance of the second differences of all lines [intensity²]. A line whose few voxels
-            differ by little would count too much otherwise.
         floor
             Least squared error of a mean, relative to ``variance``.
         """
-        share = np.diag(self.overlap)  # the reciprocal of the number of voxels
-        own = (self.variance + COMMON_VOXELS * share * common) / (1 + COMMON_VOXELS * share)
-        error = np.maximum(own * share, floor * variance)
+        from scipy import ndimage
+
+        # A line whose few voxels differ by little would count too much.
+        around = ndimage.uniform_filter1d(self.variance, NEIGHBOURS, mode="nearest")
+        error = np.maximum(around * np.diag(self.overlap), floor * variance)
         return np.asarray(np.linalg.inv(variance * self.structure + np.diag(error)))
 
 
@@ -142,12 +141,12 @@ def _variance_of(rows: Sequence[Lines]) -> float:
     means = np.concatenate([np.zeros(0), *(row.mean for row in rows)])
     if len(means) < MIN_LINES:
         return 0.0
-    variance, common = robust_deviation(means) ** 2, _common_variance(rows)
+    variance = robust_deviation(means) ** 2
     for _ in range(PASSES):
         seen, expected = 0.0, 0.0
         for row in rows:
             lines = row.normal(variance)
-            weights = lines.weights(variance, common, MIN_ERROR)
+            weights = lines.weights(variance, MIN_ERROR)
             whitened = weights @ lines.structure
             seen += float(lines.mean @ whitened @ weights @ lines.mean)
             seen -= float(np.sum((whitened @ weights).T * lines.errors))
@@ -156,11 +155,6 @@ def _variance_of(rows: Sequence[Lines]) -> float:
             return 0.0
         variance = max(seen / expected, 0.0)
     return variance
-
-
-def _common_variance(rows: Sequence[Lines]) -> float:
-    """Mean variance of second differences within the lines of some rows [intensity²]."""
-    return float(np.mean(np.concatenate([row.variance for row in rows])))
 
 
 def line_offsets(
@@ -182,8 +176,8 @@ def _offsets(
     patches: Sequence[Patch], along: Sequence[int], across: int, rows: dict[tuple[int, ...], Lines]
 ) -> list[FloatArray]:
     """Offsets of stripes in every patch [intensity], of the shape of its ``valid``."""
-    variance, common = _variance_of([*rows.values()]), _common_variance([*rows.values()])
-    offsets_of = {key: _best_offsets(row, variance, common) for key, row in rows.items()}
+    variance = _variance_of([*rows.values()])
+    offsets_of = {key: _best_offsets(row, variance) for key, row in rows.items()}
     result: list[FloatArray] = []
     for patch in patches:
         offsets = np.zeros([1 if axis in along else n for axis, n in enumerate(patch.box)])
@@ -197,10 +191,10 @@ def _offsets(
     return result
 
 
-def _best_offsets(row: Lines, variance: float, common: float) -> dict[int, float]:
+def _best_offsets(row: Lines, variance: float) -> dict[int, float]:
     """Best linear estimate of the offsets of the lines of a row [intensity], by their place."""
     lines = row.normal(variance)
-    half = variance * lines.weights(variance, common, MIN_ERROR_OF_OFFSETS) @ lines.mean
+    half = variance * lines.weights(variance, MIN_ERROR_OF_OFFSETS) @ lines.mean
     offsets: dict[int, float] = {}
     for place, value in zip(lines.place.tolist(), half.tolist(), strict=True):
         for step, weight in ((-1, 1), (0, -2), (1, 1)):
