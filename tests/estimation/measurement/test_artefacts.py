@@ -154,9 +154,9 @@ def test_variance_of_stripes_needs_lines_across_which_they_vary():
     assert stripe_variance([patch_of(image[None], (1.0, 1.0, 5.0))], 0, (0, 1), 2) == 0
 
 
-@pytest.mark.parametrize("seed", [100, 103])
+@pytest.mark.parametrize("seed", [0, 103])
 def test_stripes_and_photon_noise_are_separated(seed):
-    """Columns of a camera: 0.27 of the variance is theirs, the rest grows with the brightness.
+    """Columns of a camera: about 0.3 of the variance is theirs, the rest grows with the brightness.
 
     The share is that of 56 columns, and the growth that of some hundred calm voxels in cells.
     """

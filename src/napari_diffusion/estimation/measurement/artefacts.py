@@ -83,7 +83,8 @@ def find_stripes(
     share = variance / (variance + rest)
     # Slopes have contours, whose errors of rounding are at most half a grey level.
     step = max(grey_step(patch.field[channel][patch.valid]) for patch in patches)
-    return Stripes(axes[0], share) if share >= MIN_SHARE and variance >= step**2 / 4 else None
+    is_noise = MIN_SHARE <= share <= MAX_SHARE and variance >= step**2 / 4
+    return Stripes(axes[0], share) if is_noise else None
 
 
 def _axes_of_stripes(
@@ -99,7 +100,7 @@ def _axes_of_stripes(
     ratios = {key: float(median[0]) for key, median in medians.items()}
     if len(ratios) < 2:
         return None
-    (along, across), largest = max(ratios.items(), key=lambda item: item[1])
+    (_, across), largest = max(ratios.items(), key=lambda item: item[1])
     if largest < MIN_STRIPE_RATIO:
         return None
     # Where stripes of a volume are constant along two axes, both show them.
@@ -107,10 +108,6 @@ def _axes_of_stripes(
     same = tuple(sorted(a for (a, b), ratio in ratios.items() if b == across and ratio >= limit))
     others = [ratio for (a, b), ratio in ratios.items() if b != across or a not in same]
     if not others or largest < MIN_STRIPE_CONTRAST * float(np.median(others)):
-        return None
-    lengths = [patch.box[along] for patch in patches]
-    length = min(MAX_AVERAGE, int(np.median(lengths)))
-    if (largest**2 - 1) / (length - 1) > MAX_SHARE:
         return None
     return same, across
 
