@@ -67,6 +67,12 @@ _FILTER_OPTIONS = [
         "Only a recipe can hold a map of the threshold (kappa_map).",
     ),
     click.option(
+        "--as",
+        metavar="FILTER",
+        help="Convert a filter of another program, as in itk-gradient:conductance=3,iterations=5; "
+        "`napari-diffusion models` lists them.",
+    ),
+    click.option(
         "--auto",
         is_flag=True,
         help="Choose model, parameters and time from the image, unless they are given; print a "
@@ -238,8 +244,8 @@ def show_info(files: tuple[str, ...], as_json: bool) -> int:
 
 @cli.command("models")
 def list_models() -> None:
-    """List the models with their parameters."""
-    from napari_diffusion import models
+    """List the models with their parameters, and the filters of other programs."""
+    from napari_diffusion import models, presets
     from napari_diffusion.cli.options import flag
 
     lines = []
@@ -261,6 +267,10 @@ def list_models() -> None:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
             lines.append("  ".join(cells).rstrip())
         lines.append("")
+    lines.append("Filters of other programs, for --as:")
+    for preset in presets.BUILTIN:
+        values = ",".join(f"{p.name}={p.default}" for p in models.parameters(preset))
+        lines.append(f"  {preset.name}:{values}  {preset.title}")
     show("\n".join(lines))
 
 

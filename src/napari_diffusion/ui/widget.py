@@ -76,7 +76,10 @@ OUTPUTS = Drawer(
 EXPERT = Drawer(
     "Expert and history",
     "All models and options, recipes, and what was done to a layer.",
-    ("napari_diffusion.ui.sections.recipes:RecipeSection",),
+    (
+        "napari_diffusion.ui.sections.presets:PresetSection",
+        "napari_diffusion.ui.sections.recipes:RecipeSection",
+    ),
 )
 DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
 
