@@ -91,6 +91,13 @@ _FILTER_OPTIONS = [
         help="With --auto: kind of noise (default: estimated from the image).",
     ),
     click.option(
+        "--noise-region",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="With --auto: measure the noise only where this image is neither 0 nor NaN: at a "
+        "place without structure.",
+    ),
+    click.option(
         "--noise-reduction",
         type=float,
         metavar="FACTOR",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_diffusion.workflows.file_run import FileOptions
 
 #: Options that are only used with ``--auto``.
-AUTO_ONLY = ("share", "noise", "noise_reduction", "aim", "strength")
+AUTO_ONLY = ("share", "noise", "noise_region", "noise_reduction", "aim", "strength")
 #: Alternative options for the diffusion time.
 TIMES = ("time", "smoothing_sigma", "fwhm")
 
