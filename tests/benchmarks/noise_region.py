@@ -1,7 +1,7 @@
 """What a noise region is worth in an image full of texture: the table of docs/automatic.md.
 
 The texture is as fine as the voxels, with a standard deviation of 40, and a corner of a third of
-each axis has none. Results are of `suggest` for Perona-Malik; the best time is found by trying.
+each axis has none. Results are of `suggest` for Perona-Malik; the best time is that of many runs.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def row(name: str, sigma: float) -> str:
     noisy = clean + sigma * np.random.default_rng(1005).normal(size=clean.shape)
     cells = [name, f"{sigma:g}"]
     for region in (None, corner):
-        found = nd.suggest(noisy, nd.PeronaMalik(), noise_region=region)
-        result = nd.diffuse(noisy, found.model, time=found.time)
-        cells += [f"{found.noise.sigma:.1f} ± {found.noise.error:.1g}"]
+        suggestion = nd.suggest(noisy, nd.PeronaMalik(), noise_region=region)
+        result = nd.diffuse(noisy, suggestion.model, time=suggestion.time)
+        cells += [f"{suggestion.noise.sigma:.1f} ± {suggestion.noise.error:.1g}"]
         cells += [f"{gain(result, noisy, clean):.2f}"]
-    times = found.time * np.geomspace(0.2, 5, 33)
-    runs = (nd.diffuse(noisy, found.model, time=time) for time in times)
+    times = suggestion.time * np.geomspace(0.2, 5, 33)
+    runs = (nd.diffuse(noisy, suggestion.model, time=time) for time in times)
     cells.append(f"{max(gain(run, noisy, clean) for run in runs):.2f}")
     return f"| {' | '.join(cells)} |"
 

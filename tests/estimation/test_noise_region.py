@@ -34,9 +34,9 @@ def test_level_is_that_of_the_region_within_its_error(shape, sigma):
     """The whole image shows the texture: more than three standard errors too much."""
     clean, corner = texture(shape)
     noisy = clean + noise_like(clean, sigma)
-    found = nd.suggest(noisy, nd.Linear(), noise_region=corner).noise
-    assert abs(found.sigma - sigma) < 3 * found.error
-    assert found.error == pytest.approx(sigma / np.sqrt(2 * corner.sum()), rel=0.15)
+    noise = nd.suggest(noisy, nd.Linear(), noise_region=corner).noise
+    assert abs(noise.sigma - sigma) < 3 * noise.error
+    assert noise.error == pytest.approx(sigma / np.sqrt(2 * corner.sum()), rel=0.15)
     whole = nd.suggest(noisy, nd.Linear()).noise
     assert whole.sigma - sigma > 3 * whole.error
 
@@ -60,10 +60,10 @@ def test_time_is_within_a_tenth_of_a_decibel_of_the_best(shape, seed):
     """With the level of the whole image, the texture would be lost."""
     clean, corner = texture(shape, seed)
     noisy = clean + noise_like(clean, 20.0, seed)
-    found = nd.suggest(noisy, nd.PeronaMalik(), noise_region=corner)
-    times = found.time * np.geomspace(0.3, 3, 25)
-    errors = [error(nd.diffuse(noisy, found.model, time=t), clean) for t in times]
-    own = error(nd.diffuse(noisy, found.model, time=found.time), clean)
+    suggestion = nd.suggest(noisy, nd.PeronaMalik(), noise_region=corner)
+    times = suggestion.time * np.geomspace(0.3, 3, 25)
+    errors = [error(nd.diffuse(noisy, suggestion.model, time=t), clean) for t in times]
+    own = error(nd.diffuse(noisy, suggestion.model, time=suggestion.time), clean)
     assert 10 * np.log10(own / min(errors)) < 0.1
     model, time = nd.suggest(noisy, nd.PeronaMalik())
     assert error(nd.diffuse(noisy, model, time=time), clean) > 1.03 * own
@@ -74,48 +74,50 @@ def test_noise_that_neighbours_share_is_that_of_the_region():
     clean, corner = texture((160, 160))
     shared = gaussian_filter(np.random.default_rng(2).normal(size=clean.shape), 0.8)
     noisy = clean + 15 * shared / shared.std()
-    found = nd.suggest(noisy, nd.Linear(), noise_region=corner).noise
-    assert abs(found.sigma - 15) < 3 * found.error
-    assert found.error > 1.3 * 15 / np.sqrt(2 * corner.sum())  # fewer independent values
+    noise = nd.suggest(noisy, nd.Linear(), noise_region=corner).noise
+    assert abs(noise.sigma - 15) < 3 * noise.error
+    assert noise.error > 1.3 * 15 / np.sqrt(2 * corner.sum())  # fewer independent values
 
 
 def test_uneven_background_is_no_noise():
     clean, corner = texture((128, 128))
     ramp = 60 * np.add(*np.indices(clean.shape)) / 128
-    found = nd.suggest(clean + ramp + noise_like(clean, 10.0), nd.Linear(), noise_region=corner)
-    assert found.noise.sigma == pytest.approx(10, rel=0.05)
-    assert not any("contains structure" in text for text in found.warnings)
+    suggestion = nd.suggest(
+        clean + ramp + noise_like(clean, 10.0), nd.Linear(), noise_region=corner
+    )
+    assert suggestion.noise.sigma == pytest.approx(10, rel=0.05)
+    assert not any("contains structure" in text for text in suggestion.warnings)
 
 
 def test_hot_pixels_in_the_region_do_not_count():
     clean, corner = texture((128, 128))
     noisy = clean + noise_like(clean, 10.0)
     noisy[5:40:6, 3:40:7] = 5000
-    found = nd.suggest(noisy, nd.Linear(), noise_region=corner).noise
-    assert found.sigma == pytest.approx(10, rel=0.1)
+    noise = nd.suggest(noisy, nd.Linear(), noise_region=corner).noise
+    assert noise.sigma == pytest.approx(10, rel=0.1)
 
 
 def test_the_report_names_the_region():
     clean, corner = texture((128, 128))
-    found = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=corner)
-    assert f"from {corner.sum()} voxels of the noise region" in found.report
-    assert "taken to be the same outside" in found.report
-    assert not any("contains structure" in text for text in found.warnings)
+    suggestion = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=corner)
+    assert f"from {corner.sum()} voxels of the noise region" in suggestion.report
+    assert "taken to be the same outside" in suggestion.report
+    assert not any("contains structure" in text for text in suggestion.warnings)
 
 
 def test_region_with_structure_is_warned_about():
     clean, corner = texture((128, 128))
     clean[10:30, 10:30] += 60
-    found = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=corner)
-    assert any("noise region contains structure" in text for text in found.warnings)
+    suggestion = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=corner)
+    assert any("noise region contains structure" in text for text in suggestion.warnings)
 
 
 def test_region_outside_the_mask_and_beside_nan_is_measured():
     clean, corner = texture((128, 128))
     noisy = clean + noise_like(clean, 10.0)
     noisy[3, 4:9] = np.nan
-    found = nd.suggest(noisy, nd.Linear(), mask=~corner, noise_region=corner).noise
-    assert abs(found.sigma - 10) < 3 * found.error
+    noise = nd.suggest(noisy, nd.Linear(), mask=~corner, noise_region=corner).noise
+    assert abs(noise.sigma - 10) < 3 * noise.error
 
 
 def test_small_region_of_a_large_image_is_not_missed():
@@ -124,24 +126,24 @@ def test_small_region_of_a_large_image_is_not_missed():
     place = np.zeros(clean.shape, bool)
     place[17:23, 201:213, 50:62] = True
     clean[place] = 100
-    found = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=place).noise
-    assert abs(found.sigma - 10) < 3 * found.error
+    noise = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=place).noise
+    assert abs(noise.sigma - 10) < 3 * noise.error
 
 
 def test_frames_channels_and_other_images():
     clean, corner = texture((96, 100))
     frames = np.stack([clean + noise_like(clean, level, int(level)) for level in (8.0, 12.0)])
-    found = nd.suggest(frames, nd.Linear(), axes=(1, 2), noise_region=corner).noise
-    assert found.sigma == pytest.approx(np.sqrt((64 + 144) / 2), rel=0.05)
+    noise = nd.suggest(frames, nd.Linear(), axes=(1, 2), noise_region=corner).noise
+    assert noise.sigma == pytest.approx(np.sqrt((64 + 144) / 2), rel=0.05)
     # A region in one frame only: its level holds for all.
     one = np.stack([np.zeros_like(corner), corner])
-    found = nd.suggest(frames, nd.Linear(), axes=(1, 2), noise_region=one).noise
-    assert found.sigma == pytest.approx(12, rel=0.05)
+    noise = nd.suggest(frames, nd.Linear(), axes=(1, 2), noise_region=one).noise
+    assert noise.sigma == pytest.approx(12, rel=0.05)
     colours = np.moveaxis(frames, 0, -1)
-    found = nd.suggest(colours, nd.Linear(), channel_axis=-1, noise_region=corner).noise
-    assert found.sigma == pytest.approx(np.sqrt((64 + 144) / 2), rel=0.05)
-    found = nd.suggest(frames[0], nd.Linear(), others=[frames[1]], noise_region=corner).noise
-    assert found.sigma == pytest.approx(8, rel=0.05)
+    noise = nd.suggest(colours, nd.Linear(), channel_axis=-1, noise_region=corner).noise
+    assert noise.sigma == pytest.approx(np.sqrt((64 + 144) / 2), rel=0.05)
+    noise = nd.suggest(frames[0], nd.Linear(), others=[frames[1]], noise_region=corner).noise
+    assert noise.sigma == pytest.approx(8, rel=0.05)
 
 
 @pytest.mark.parametrize(

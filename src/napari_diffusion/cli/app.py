@@ -249,9 +249,9 @@ def show_info(files: tuple[str, ...], as_json: bool) -> int:
     return show_files([Path(file) for file in files], as_json=as_json)
 
 
-@cli.command("models")
+@cli.command("models", short_help="List the models, and the filters of other programs.")
 def list_models() -> None:
-    """List the models with their parameters, and the filters of other programs."""
+    """List the models and the filters of other programs, with their parameters."""
     from napari_diffusion import models, presets
     from napari_diffusion.cli.options import flag
 

@@ -358,8 +358,7 @@ class _Selection:
             parts = self.measured(choice, self._structured)
         share = noise_share(total(parts)) if parts else math.nan
         announcement = self.announcement(choice, parts)
-        gain = self.gain(choice.error, self.variance)
-        interval = None
+        gain, interval = self.gain(choice.error, self.variance), None
         if announcement is not None:
             gain, interval = announcement.gain, announcement.interval
         if options.noise_left is None and choice.noise_left > 0:

@@ -108,15 +108,15 @@ class NoiseRegion:
         structure, and its correlations are its own. The level has no map: one of the region would
         say nothing about other places.
         """
-        found = {
+        levels = {
             source: [
                 _of_scatter(noise, [p for p in self.patches if p.source == source], channel)
                 for channel, noise in enumerate(channels)
             ]
             for source, channels in self.by_neighbours.items()
         }
-        shown = {s: each for s, each in found.items() if all(noise.sigma > 0 for noise in each)}
-        return shown or found
+        shown = {s: each for s, each in levels.items() if all(noise.sigma > 0 for noise in each)}
+        return shown or levels
 
     def noises(self, sources: Sequence[int]) -> dict[int, list[Noise]]:
         """Return the noise of every channel of some frames, by their numbers.
