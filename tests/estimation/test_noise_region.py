@@ -97,6 +97,21 @@ def test_hot_pixels_in_the_region_do_not_count():
     assert noise.sigma == pytest.approx(10, rel=0.1)
 
 
+@pytest.mark.parametrize("offset", [0, 200])
+def test_air_around_a_magnitude_image_is_rician(offset):
+    """Its values scatter by 0.655 of the noise. With an offset, they are no magnitudes."""
+    clean, corner = texture(SHAPES[1])
+    rng = np.random.default_rng(11)
+    real, imaginary = 10 * rng.normal(size=(2, *clean.shape))
+    clean[corner] = 0
+    magnitude = np.hypot(10 * clean + real, imaginary) + offset
+    noise = nd.suggest(magnitude, nd.Linear(), noise_region=corner).noise
+    assert noise.kind == ("gaussian" if offset else "rician")
+    assert abs(noise.sigma - (6.55 if offset else 10)) < 3 * noise.error
+    plain = nd.suggest(magnitude, nd.Linear(), noise="gaussian", noise_region=corner).noise
+    assert abs(plain.sigma - 6.55) < 3 * plain.error
+
+
 def test_the_report_names_the_region():
     clean, corner = texture((128, 128))
     suggestion = nd.suggest(clean + noise_like(clean, 10.0), nd.Linear(), noise_region=corner)

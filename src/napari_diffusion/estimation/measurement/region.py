@@ -33,6 +33,12 @@ from napari_diffusion.estimation.patches import Box, Patch, sample_patches
 #: Smallest number of voxels of a region. The level of so many independent values has a standard
 #: error of 5 %.
 MIN_REGION_VOXELS = 200
+#: Standard deviation of magnitudes of noise alone, in units of that of its real part; their mean in
+#: units of their standard deviation, and their skewness (distribution of Rayleigh).
+RAYLEIGH = math.sqrt(2 - math.pi / 2)
+RAYLEIGH_MEAN = math.sqrt(math.pi / 2) / RAYLEIGH
+RAYLEIGH_SKEWNESS = math.sqrt(math.pi / 2) * (math.pi - 3) / RAYLEIGH**3
+
 _NO_NOISE = (
     "No noise can be measured in the noise region, as it is constant or already smooth: mark "
     "another place."
@@ -54,10 +60,13 @@ class NoiseRegion:
     by_neighbours
         Noise of every channel of each frame from differences of neighbours, as that of a whole
         image.
+    finds_air
+        Whether the noise may be Rician: its kind is not given.
     """
 
     patches: Sequence[Patch]
     by_neighbours: dict[int, list[Noise]]
+    finds_air: bool
 
     @classmethod
     def of(
@@ -93,7 +102,9 @@ class NoiseRegion:
             noises = measure_noise(patches, options.noise, "auto", cancel, may_be_shared=shared)
         except NoNoiseError:
             raise NoNoiseError(_NO_NOISE) from None
-        return cls(patches, raised_by_compression(noises, patches) if is_compressed else noises)
+        if is_compressed:
+            noises = raised_by_compression(noises, patches)
+        return cls(patches, noises, options.noise is None and not is_compressed)
 
     @property
     def voxels(self) -> int:
@@ -110,13 +121,16 @@ class NoiseRegion:
         """
         levels = {
             source: [
-                _of_scatter(noise, [p for p in self.patches if p.source == source], channel)
+                _of_scatter(noise, self._of(source), channel, self.finds_air)
                 for channel, noise in enumerate(channels)
             ]
             for source, channels in self.by_neighbours.items()
         }
         shown = {s: each for s, each in levels.items() if all(noise.sigma > 0 for noise in each)}
         return shown or levels
+
+    def _of(self, source: int) -> list[Patch]:
+        return [patch for patch in self.patches if patch.source == source]
 
     def noises(self, sources: Sequence[int]) -> dict[int, list[Noise]]:
         """Return the noise of every channel of some frames, by their numbers.
@@ -131,30 +145,56 @@ class NoiseRegion:
         """Whether values of the region scatter more than differences of neighbours explain."""
         return any(
             noise.origin == "none"
+            and noise.kind == plain.kind
             and noise.sigma - plain.sigma > MAX_EXCESS_ERRORS * math.hypot(noise.error, plain.error)
             for source, channels in self.measured.items()
             for noise, plain in zip(channels, self.by_neighbours[source], strict=True)
         )
 
 
-def _of_scatter(noise: Noise, patches: Sequence[Patch], channel: int) -> Noise:
-    """Return Gaussian noise with the level of all values of a channel about their planes."""
+def _of_scatter(noise: Noise, patches: Sequence[Patch], channel: int, finds_air: bool) -> Noise:
+    """Return Gaussian noise with the level of all values of a channel about their planes.
+
+    With ``finds_air``, values of the air around a magnitude image are Rician noise.
+    """
     noise = replace(noise, level_map=None)
     if noise.kind != "gaussian" or not noise.sigma > 0:
         return noise
-    squares, freedom, inflation = 0.0, 0, 1.0
+    parts: list[FloatArray] = []
+    means: list[FloatArray] = []
+    inflation, lost = 1.0, 0
     for patch in patches:
         usable = patch.valid if patch.impulses is None else patch.valid & ~patch.impulses[channel]
         departures = _about_plane(patch.field[channel], usable)
-        squares += float(np.square(departures, dtype=float).sum())
-        freedom += int(usable.sum()) - 1 - sum(n > 1 for n in usable.shape)
+        parts.append(departures[usable])
+        means.append(np.asarray(patch.field[channel][usable], float))
+        lost += 1 + sum(n > 1 for n in usable.shape)
         inflation = max(inflation, _inflation(departures, usable))
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    freedom = values.size - lost
     if freedom < 1:
         return noise
-    sigma = math.sqrt(squares / freedom)
+    sigma = math.sqrt(float(values @ values) / freedom)
     error = sigma * math.sqrt(max(noise.kurtosis - 1, 1.0) * inflation / freedom) / 2
+    if finds_air and _is_air(
+        values / sigma, float(np.concatenate(means).mean()) / sigma, inflation
+    ):
+        return replace(noise, kind="rician", sigma=sigma / RAYLEIGH, error=error / RAYLEIGH)
     origin: Origin = "none" if noise.origin == "none" else "noise"
     return replace(noise, sigma=sigma, error=error, origin=origin, other_sigma=0.0)
+
+
+def _is_air(values: FloatArray, mean: float, inflation: float) -> bool:
+    """Whether departures and their mean, in standard deviations, are those of magnitudes of noise.
+
+    Mean and skewness have to agree with those of Rayleigh within three of their standard errors,
+    which are 0.72 (relative) and 2.5 divided by the root of the number of values (simulated). A
+    region that is too small to tell is not air.
+    """
+    scatter = 3 * math.sqrt(inflation / values.size)
+    skewness = float(np.mean(values**3))
+    is_near = abs(mean / RAYLEIGH_MEAN - 1) < 0.72 * scatter
+    return is_near and abs(skewness - RAYLEIGH_SKEWNESS) < 2.5 * scatter < RAYLEIGH_SKEWNESS / 2
 
 
 def _about_plane(values: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
