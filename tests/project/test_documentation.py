@@ -93,7 +93,7 @@ def test_examples_of_automatic_parameters_run_in_an_empty_folder(
     empty_folder, quick_choice, capsys
 ):
     names = {}
-    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 9
+    assert len(run_page(ROOT / "docs" / "automatic.md", names)) == 8
     assert "Noise" in capsys.readouterr().out
     pairs = zip(names["smooth"], names["frames"], strict=True)
     assert all(after.std() < before.std() for after, before in pairs)
