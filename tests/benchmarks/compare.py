@@ -36,6 +36,9 @@ SCHEDULED = {
     },
     "Rician": "nd.Rician(sigma_noise=0.1)",
     "speckle reducing": "nd.SpeckleReducing(q0=0.1)",
+    "total variation": "nd.TotalVariation(kappa=0.05)",
+    "edge-enhancing": "nd.EdgeEnhancing(kappa=0.05)",
+    "coherence-enhancing": "nd.CoherenceEnhancing()",
 }
 TIMES = (2.5, 10.0, 50.0, 200.0)
 SHAPES = ((128, 128, 128), (64, 512, 512), (12, 2048, 2048))

@@ -164,7 +164,7 @@ class Plan:
         """
         has_walls = self.grid.open_faces is not None
         scheme = self.scheme.name if self.scheme.is_direct else "stages"
-        stage = self.operator.stage_calls(self.strict)
+        stage = self.operator.stage_calls(self.strict, self.operators_made > 0)
         calls = self.calls, stage, scheme, has_walls
         return self.kernels.kernel_key(calls, np.dtype(self.working))
 
@@ -250,7 +250,7 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     max_step = operator.max_step(grid)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
-    tolerance = recipe.tolerance / operator.error_factor
+    tolerance = operator.scheme_tolerance(recipe.tolerance)
     scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
     stages = _schedule(scheme, time, max_step, tolerance)

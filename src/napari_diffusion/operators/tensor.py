@@ -159,7 +159,7 @@ class DiffusionTensor(Operator):
         lam = np.stack(self.spectrum(ascending.T[::-1], *extra))[::-1]
         return np.take_along_axis(vectors, lam.argmax(0)[:, None, None], 2)[..., 0], lam
 
-    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
+    def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernels of both stencils."""
         return ("compose", "incident", "selling_step") if strict else ("compose", "tensor_step")
 

@@ -9,8 +9,8 @@ where :math:`v` extrapolates the field to the middle of the cycle. The first cyc
 half cycle of first order with the diffusivity of the image itself, and then starts again from the
 image.
 
-The exponential of a short cycle is that of `Midpoint`. A long cycle takes the stages of a superstep
-of `RKL2` instead, which are fewer and of second order too.
+In short runs, the exponential is that of `Midpoint`. In longer ones, a cycle takes the stages of a
+superstep of `rkc2` instead, which are fewer and of second order too.
 
 Source: the extrapolated coefficient of linearised Crank-Nicolson methods, Douglas & Dupont 1970
 (doi:10.1137/0707048).
@@ -26,23 +26,17 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step
+from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
 from napari_diffusion.schemes.explicit import Explicit
 from napari_diffusion.schemes.midpoint import exponential_degree, exponential_stages
-from napari_diffusion.schemes.rkl2 import (
-    MIN_SUPERSTEP,
-    RKL2,
-    SAFETY_FACTOR,
-    legendre_stages,
-    superstep,
-    superstep_degree,
-)
+from napari_diffusion.schemes.rkc2 import chebyshev_degree, chebyshev_superstep
+from napari_diffusion.schemes.rkl2 import MIN_SUPERSTEP, RKL2, SAFETY_FACTOR, legendre_stages
 
-#: A cycle longer than this number of stable steps is a superstep instead of an exponential. At this
-#: length both take about the same work for the same error (measured).
-LONGEST_EXPONENTIAL = 50.0
-#: Fewest cycles that are supersteps: the error of fewer ones exceeds a per cent (measured).
-MIN_SUPERSTEPS = 6
+#: Longest run with exponentials [stable steps]. Beyond it, supersteps take less work for the same
+#: error (measured).
+LONGEST_EXPONENTIAL = 20.0
+#: Fewest supersteps: the error of fewer ones exceeds a per cent (measured).
+MIN_SUPERSTEPS = 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Extrapolated(Scheme):
     name = "extrapolated"
     order = 2
     monotone = False
-    references = ("douglas1970", "meyer2014", "talezer1989")
+    references = ("douglas1970", "sommeijer1998", "talezer1989")
     cycles: int | None = param(
         None, "Number of cycles; by default derived from time and tolerance.", ge=1
     )
@@ -81,7 +75,7 @@ class Extrapolated(Scheme):
         first, *rest = legendre_stages(h / (half * half + half), half)
         yield first
         yield from _reusing(rest)
-        first, *rest = _cycle(h, max_step, tolerance)
+        first, *rest = _cycle(time, count, max_step, tolerance)
         rest = _reusing(rest)
         for k in range(count):
             cycle = [first._replace(extrapolation=0.5 * (k > 0), from_start=k == 0), *rest]
@@ -96,8 +90,8 @@ class Extrapolated(Scheme):
         h = time / count
         degree = (
             exponential_degree(h, max_step, tolerance)
-            if h <= LONGEST_EXPONENTIAL * max_step
-            else superstep_degree(h, max_step)
+            if time <= LONGEST_EXPONENTIAL * max_step
+            else chebyshev_degree(h, max_step)
         )
         return _half_cycle_degree(h, max_step) + count * degree
 
@@ -117,17 +111,19 @@ def cycles_for(time: float, step: float, tolerance: float) -> int:
     """
     steps = min(time / step, MAX_COUNT)
     ratio = min(1e-3 / tolerance, MAX_COUNT)
-    smooth = min(steps / 5, 4 + 0.4 * math.sqrt(steps))
-    needed: float = smooth * max(ratio**0.5, ratio**0.6)
-    count = max(2, math.ceil(min(needed, MAX_COUNT)))
-    return max(count, MIN_SUPERSTEPS) if steps > LONGEST_EXPONENTIAL * count else count
+    more = math.pow(ratio, 0.5 if ratio < 1 else 0.6)
+    if steps <= LONGEST_EXPONENTIAL:
+        return max(2, whole_number(steps / 5 * more))
+    root = math.sqrt(steps)
+    smooth = max(6.0, min(0.8 * root, 12.0), 0.38 * root)
+    return max(MIN_SUPERSTEPS, whole_number(smooth * more))
 
 
-def _cycle(h: float, max_step: float, tolerance: float) -> list[Stage]:
-    """Return the stages of a cycle of length h with a stored operator."""
-    if h <= LONGEST_EXPONENTIAL * max_step:
-        return exponential_stages(h, max_step, tolerance)
-    return superstep(h, superstep_degree(h, max_step))
+def _cycle(time: float, count: int, max_step: float, tolerance: float) -> list[Stage]:
+    """Return the stages of one of ``count`` cycles with a stored operator."""
+    if time <= LONGEST_EXPONENTIAL * max_step:
+        return exponential_stages(time / count, max_step, tolerance)
+    return chebyshev_superstep(time / count, chebyshev_degree(time / count, max_step))
 
 
 def _reusing(stages: list[Stage]) -> list[Stage]:
