@@ -100,7 +100,7 @@ def test_fsi_is_the_polynomial_of_fed():
         np.testing.assert_allclose(polynomial(stages, z), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("reach", [0.02, 0.3, 3.0, 12.0, 80.0, 500.0, 5000.0])
+@pytest.mark.parametrize("reach", [0.02, 0.3, 3.0, 12.0, 80.0, 500.0])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-5])
 def test_midpoint_is_the_exponential_and_no_rounding_error_grows(reach, tolerance):
     """The weights are positive: the error is a few times the truncated share (measured: 8.6).
@@ -117,6 +117,23 @@ def test_midpoint_is_the_exponential_and_no_rounding_error_grows(reach, toleranc
         *_, error = amplitudes(stages[number:], z, u=1.0, previous=0.0)
         total += np.abs(size).max() * np.abs(error).max()
     assert total < 300 * max(1, reach / 100)
+
+
+@pytest.mark.parametrize("cycle", [1.0, 5.0, 12.0, 20.0])
+def test_long_midpoint_runs_have_the_polynomial_of_rkc2_and_no_rounding_error_grows(cycle):
+    """A product of factors in two fields, instead of a recursion in three."""
+    count = math.floor(16 / cycle) + 1
+    stages = tuple(Midpoint(cycles=count).stages(count * cycle, 1.0, 1e-3))
+    degree = chebyshev_degree(cycle, 1.0)
+    z, one = -np.linspace(0, 2, 401), stages[:degree]
+    expected = polynomial(chebyshev_superstep(cycle, degree), z)
+    sizes = list(amplitudes(one, z))
+    np.testing.assert_allclose(sizes[-1], expected, rtol=0, atol=1e-12)
+    total = 0.0
+    for number, size in enumerate(sizes[:-1], 1):
+        *_, error = amplitudes(one[number:], z, u=1.0, previous=0.0)
+        total += np.abs(size).max() * np.abs(error).max()
+    assert total < 100
 
 
 @pytest.mark.parametrize("scheme", ["auto", Midpoint(cycles=1), Extrapolated(cycles=2)], ids=str)

@@ -70,7 +70,8 @@ class Hybrid(Model):
         unit = gradient_unit(self.kappa, self.contrast)
         grad2 = f.relative(f.grad2(self.sigma, unit), self.kappa_map)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
-        return DiffusionTensor(matrix, self.spectrum, extra=(grad2,), unit=unit)
+        extra = (grad2,)
+        return DiffusionTensor(matrix, self.spectrum, extra=extra, unit=unit, error_factor=4.5)
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""

@@ -96,6 +96,8 @@ class DiffusionTensor(Operator):
         further axes of the grid.
     extra
         Further arguments of ``spectrum``: fields at the same voxels.
+    error_factor
+        Error of a second-order scheme, see `Operator`.
     unit
         Unit of the gradients from which ``matrix`` is made [intensity/length]. Infinite if their
         squares cannot overflow.
@@ -108,6 +110,7 @@ class DiffusionTensor(Operator):
     maxima: tuple[float, ...] = (1.0,)
     extra: tuple[NDArray[np.floating], ...] = ()
     unit: float = math.inf
+    error_factor: float = 1.0
 
     def largest_value(self, grid: Grid, dtype: np.dtype[Any]) -> float:
         """Return the largest intensity whose gradients do not overflow in ``dtype``."""

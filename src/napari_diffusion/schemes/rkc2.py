@@ -26,6 +26,7 @@ Source: Sommeijer, Shampine & Verwer 1998 (doi:10.1016/S0377-0427(97)00219-7).
 
 from __future__ import annotations
 
+import cmath
 import math
 
 from napari_diffusion.core.stage import Stage
@@ -56,6 +57,15 @@ def chebyshev_superstep(h: float, degree: int) -> list[Stage]:
         nu, mu = values[j - 2] / values[j], 2 * w1 * values[j - 1] / values[j]
         stages.append(Stage(nu, mu, None))
     return [*stages[:-1], stages[-1]._replace(start_weight=1 - share)]
+
+
+def chebyshev_roots(h: float, degree: int) -> list[complex]:
+    """Return the roots of the polynomial of a superstep of length h, as values of -A."""
+    first, second = _derivatives(degree)
+    level = math.cosh(DAMPING) - first**2 / second  # T_s is equal to it at the roots
+    angle = cmath.acos(level)
+    x = [cmath.cos((angle + 2 * math.pi * k) / degree) for k in range(degree)]
+    return [(math.cosh(DAMPING / degree) - root) * second / (first * h) for root in x]
 
 
 def _derivatives(degree: int) -> tuple[float, float]:
