@@ -71,7 +71,7 @@ class Hybrid(Model):
         grad2 = f.relative(f.grad2(self.sigma, unit), self.kappa_map)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
         extra = (grad2,)
-        return DiffusionTensor(matrix, self.spectrum, extra=extra, unit=unit, error_factor=4.5)
+        return DiffusionTensor(matrix, self.spectrum, extra=extra, unit=unit, error_factor=5.0)
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""

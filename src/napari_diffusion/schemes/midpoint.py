@@ -40,12 +40,10 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from napari_diffusion.core.grid import Grid
-from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.smoothing import gaussian_taps
 from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
+from napari_diffusion.schemes.cycles import Cycles
 from napari_diffusion.schemes.explicit import Explicit
 from napari_diffusion.schemes.rkc2 import chebyshev_degree, chebyshev_roots
 
@@ -67,7 +65,7 @@ TIE = 0.7
 
 
 @dataclass(frozen=True)
-class Midpoint(Scheme):
+class Midpoint(Cycles):
     """Exponential midpoint rule in cycles of equal length; second order, for tensor models.
 
     Each cycle uses one tensor, computed from a prediction of the field in its middle.
@@ -75,28 +73,17 @@ class Midpoint(Scheme):
     Parameters
     ----------
     cycles
-        Number of cycles; ``None`` to derive it from time and tolerance (`cycles_for`).
+        Number of cycles; ``None`` to derive it from time and tolerance.
     """
 
     name = "midpoint"
-    order = 2
-    monotone = False
     references = ("magnus1954", "hochbruck2010", "talezer1989", "sommeijer1998")
-    cycles: int | None = param(
-        None, "Number of cycles; by default derived from time and tolerance.", ge=1
-    )
-
-    def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
-        """Return why the scheme does not fit: the operator must be storable."""
-        if operator.is_storable or operator.is_linear:
-            return None
-        return "it is for models with a tensor or a diffusivity at the voxels, one per cycle"
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
         """Yield `cycles` times the stages of the exponential, truncated at ``tolerance``."""
         if time == 0:
             return
-        count = self.cycles or cycles_for(time, max_step, tolerance)
+        count = self.cycle_count(time, max_step, tolerance)
         h = time / count
         stages = (
             _chebyshev_stages(h, max_step)
@@ -111,35 +98,24 @@ class Midpoint(Scheme):
             cycle[-1] = cycle[-1]._replace(time=end_of_step(time, k + 1, count))
             yield from cycle
 
-    def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
-        """Return the number of stages of all cycles."""
-        if time == 0:
-            return 0
-        count = self.cycles or cycles_for(time, max_step, tolerance)
-        if _is_chebyshev(time, time / count, max_step):
-            return count * chebyshev_degree(time / count, max_step)
-        return count * exponential_degree(time / count, max_step, tolerance)
+    def cycles_for(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return the number of cycles for an error of ``tolerance``."""
+        steps = min(time / max_step, MAX_COUNT)
+        ratio = min(1e-3 / tolerance, MAX_COUNT)
+        more = math.pow(ratio, 0.5 if ratio < 1 else 0.7)
+        if steps <= LONGEST_EXPONENTIAL_RUN:
+            return max(2, whole_number(steps / 12.5 * more))
+        return max(MIN_SUPERSTEPS, whole_number(min(steps / 7, 0.9 * math.sqrt(steps)) * more))
 
-    def with_steps(self, time: float, count: int) -> Midpoint:
-        """Return the scheme with ``count`` cycles."""
-        return Midpoint(cycles=count)
+    def cycle_degree(self, time: float, h: float, max_step: float, tolerance: float) -> int:
+        """Return the number of stages of a cycle of length h in a run of length ``time``."""
+        if _is_chebyshev(time, h, max_step):
+            return chebyshev_degree(h, max_step)
+        return exponential_degree(h, max_step, tolerance)
 
     def for_interval(self, time: float, max_step: float) -> Scheme:
         """Return one cycle, or explicit steps for a short interval."""
         return Midpoint(cycles=1) if time > max_step else Explicit()
-
-
-def cycles_for(time: float, step: float, tolerance: float) -> int:
-    """Return the number of cycles for an error of ``tolerance``; ``step`` is the stable step.
-
-    The formula is empirical (docs/develop/decisions.md).
-    """
-    steps = min(time / step, MAX_COUNT)
-    ratio = min(1e-3 / tolerance, MAX_COUNT)
-    more = math.pow(ratio, 0.5 if ratio < 1 else 0.65)
-    if steps <= LONGEST_EXPONENTIAL_RUN:
-        return max(2, whole_number(steps / 11 * more))
-    return max(MIN_SUPERSTEPS, whole_number(min(steps / 7, 0.9 * math.sqrt(steps)) * more))
 
 
 def exponential_stages(h: float, max_step: float, tolerance: float) -> list[Stage]:
