@@ -393,17 +393,15 @@ def _slab_sizes(
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the chunks in which a thread passes through it.
 
-    Tensors are made in slabs that are chunks: nothing is carried to the next one. ``stack`` is the
-    number of frames that are advanced side by side.
+    ``stack`` is the number of frames that are advanced side by side.
     """
     voxels, axes = math.prod(problem.space) * problem.channels * stack, _long_axes(problem)
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
     per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
-    if operator.has_tensor:
-        height = slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
-        return height, height
     height = slab_height(planes, per_plane, threads)
+    if operator.has_tensor:
+        return height, slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
     # A high chunk needs much scratch; a low chunk recomputes a large share in its surroundings.
     needs_scratch = operator.calls_function or backend.scratch_planes(1, is_direct=False) > 0
     chunk = max(1 if needs_scratch else CHUNK_PLANES, largest // per_plane)

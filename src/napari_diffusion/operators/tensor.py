@@ -28,6 +28,7 @@ from napari_diffusion.operators.base import (
     operators_made,
 )
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scalar import Carry
 
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
 #: in float64, does not overflow.
@@ -227,10 +228,12 @@ class TensorStepper(Stepper):
         tensors = self.stored
         # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
         batch = max(1, round(EIGENVALUE_VOXELS / math.prod(grid.shape[1:])))
+        carry = Carry()
 
         def work(lo: int, hi: int) -> None:
-            features = context.features(u, lo, hi)
+            features = context.features(u, lo, hi, carry.features if carry.stop == lo else None)
             tensor: Any = context.build(features)
+            carry.features, carry.stop = features, hi
             for first in range(0, hi - lo, batch):
                 planes = slice(first, min(first + batch, hi - lo))
                 matrix = np.ascontiguousarray(tensor.matrix[:, planes])
