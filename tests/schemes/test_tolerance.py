@@ -25,9 +25,10 @@ MODELS = {
     "coherence-enhancing": nd.CoherenceEnhancing(kappa=0.05),
     "hybrid": nd.Hybrid(kappa=0.05, contrast=0.05, coherence=0.1),
     "vessel-enhancing": nd.VesselEnhancing(gamma=0.3),
+    "membrane-enhancing": nd.MembraneEnhancing(gamma=0.3),
 }
 #: Models whose live supersteps would compute a tensor per stage; their limit is one of cycles.
-TENSORS = ("edge-enhancing", "coherence-enhancing", "hybrid", "vessel-enhancing")
+TENSORS = [name for name, model in MODELS.items() if name.endswith("enhancing") or name == "hybrid"]
 #: How far the error may exceed the tolerance. The texture has gradients near kappa: sharpening
 #: amplifies differences between its waves, and thus errors, up to ten times (measured).
 AMPLIFICATION = {"3-D, texture": 10.0}
