@@ -183,7 +183,7 @@ def test_result_card_fits_and_moves_no_control(on_screen, preview_at_opening, qt
     wait_until_ended(qtbot, gui)
     settle(qtbot, gui)
     assert gui.card.native.isVisible()
-    assert "Removed: standard deviation" in gui.card.text.value
+    assert "What was removed varies" in gui.card.text.value
     assert note() == before  # all of it is visible, without scrolling
     # Where there is too little room for all, nothing moves either.
     gui.card.text.value = gui.card.text.value * 3
@@ -194,14 +194,30 @@ def test_result_card_fits_and_moves_no_control(on_screen, preview_at_opening, qt
 
 def test_suggestion_of_the_gaussian_width_moves_no_control(on_screen, qtbot):
     _, gui = on_screen("Isotropic diffusion")
-    controls = [gui.sections[PreviewSection].compare, gui.form.suggest]
-    controls += [gui.drawers[OUTPUTS], gui.drawers[EXPERT]]
+    controls = [gui.sections[PreviewSection].compare, gui.form.suggest, *gui.drawers.values()]
     before = [place_of(control) for control in controls]
     gui.form.suggest.native.click()
     settle(qtbot, gui)
     assert gui.form.effect.value
-    assert gui.drawers[FINE_TUNE].native.isVisible()
+    assert gui.drawers[FINE_TUNE].button.enabled
     assert [place_of(control) for control in controls] == before
+
+
+@BOTH
+def test_drawers_have_one_order_and_a_disabled_one_says_why(on_screen, name):
+    _, gui = on_screen(name)
+    places = [place_of(gui.drawers[drawer].button) for drawer in DRAWERS]
+    assert places == sorted(places, key=lambda place: place[1])
+    button = gui.drawers[FINE_TUNE].button
+    assert button.native.isVisible()
+    assert button.enabled is (name == "Anisotropic diffusion")
+    assert button.enabled or "no other numbers" in button.tooltip
+    gui.drawers[FINE_TUNE].open = button.enabled
+    for model in gui.form.model.choices:
+        gui.form.model.value = model
+        has_rows = bool(gui.form.controls.rows) or name == "Anisotropic diffusion"
+        assert button.enabled is has_rows
+        assert gui.drawers[FINE_TUNE].open <= button.enabled
 
 
 @BOTH

@@ -18,6 +18,7 @@ from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.collector import COLLECTOR
 from napari_diffusion.ui.qt.foldable import Foldable
+from napari_diffusion.ui.qt.hidden import Hidden
 from napari_diffusion.ui.qt.layout import (
     BAR_WIDTH,
     MARGIN,
@@ -79,6 +80,8 @@ EXPERT = Drawer(
     ("napari_diffusion.ui.sections.recipes:RecipeSection",),
 )
 DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
+#: Why *Fine-tune* cannot be opened.
+NO_NUMBERS = "This filter has no other numbers. Suggest gives its reasons here."
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
@@ -117,9 +120,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
         self.samples = SampleButtons(napari_viewer, self.panel.fail)
-        # Fine-tune of the isotropic widget appears with a suggestion: nothing is below it.
-        drawers = (*DRAWERS[1:], FINE_TUNE) if self.isotropic else DRAWERS
-        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in drawers}
+        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
             widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
@@ -159,6 +160,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._page: Any = None
         self._had_preview = False
         self._undocked = Undocked(self.native, self._leave, self._come_back)
+        self._hidden = Hidden(self.native, self.context.set_hidden)
         self._update_tab_order()
         commands.register(self)
         self.opening.ended.connect(self._opened)
@@ -176,7 +178,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
             drawer.opened.connect(self._show_drawer)
-        form.reasons.opened.connect(self._hide_empty_drawer)
+        form.reasons.opened.connect(self._disable_empty_drawer)
         form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
@@ -216,7 +218,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
-        self._hide_empty_drawer()
+        self._disable_empty_drawer()
         set_tab_order(self.native)
         name_controls(self.native)
         self.scroll.guard()
@@ -228,10 +230,13 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._update_tab_order()
 
     @slot
-    def _hide_empty_drawer(self) -> None:
-        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+    def _disable_empty_drawer(self) -> None:
+        """Disable *Fine-tune* for a model without parameters whose amount is on the first screen.
+
+        *Suggest* adds its reasons.
+        """
         has_rows = bool(self.form.controls.rows) or not self.isotropic
-        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
+        self.drawers[FINE_TUNE].enable(has_rows or self.form.reasons.open, NO_NUMBERS)
 
     @slot
     def _show_drawer(self, drawer: Foldable) -> None:

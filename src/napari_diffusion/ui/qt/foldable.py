@@ -34,7 +34,8 @@ class Foldable(Container):  # type: ignore[type-arg]
     def __init__(
         self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = ""
     ) -> None:
-        self._title, self._open, self._was_opened = title, False, False
+        self._title, self._tooltip = title, tooltip
+        self._open = self._was_opened = False
         self.button = PushButton(tooltip=tooltip)
         self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
         self.body = Container(widgets=widgets, labels=labels)
@@ -54,6 +55,13 @@ class Foldable(Container):  # type: ignore[type-arg]
     def open(self, value: bool) -> None:
         if value != self._open:
             self._toggle()
+
+    def enable(self, enabled: bool, reason: str) -> None:
+        """Allow the user to open the box, or close it and give the reason as its tooltip."""
+        self.button.enabled = enabled
+        self.button.tooltip = self._tooltip if enabled else reason
+        if not enabled:
+            self.open = False
 
     @slot
     def _toggle(self) -> None:

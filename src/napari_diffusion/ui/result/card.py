@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from magicgui.widgets import CheckBox, Container, PushButton
+from magicgui.widgets import Container, PushButton
 from psygnal import Signal
 
 from napari_diffusion.ui.layers.run_record import RunRecord
@@ -16,7 +16,7 @@ from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_l
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.viewer_part import ViewerPart
 from napari_diffusion.ui.result.side_by_side import SideBySide
-from napari_diffusion.ui.result.words import result_sentences
+from napari_diffusion.ui.result.words import levels_sentence, result_sentences
 from napari_diffusion.ui.run.run import symmetric_limit
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 COMPARE_TIP = "Show the original on the left and the result on the right; press again to go back."
 RESIDUAL_TIP = "Add a layer with original minus result: what was removed. No new run is needed."
 UNDO_TIP = "Remove the layers of this run or batch; show and select what was shown before."
-REPLACE_TIP = "The next run on the same image replaces this result. Undo does not bring it back."
 NO_IMAGE = "The image of this layer has changed since the run; run again for a residual."
 MEASURING = "Measuring what was removed…"
 NO_SOURCE = "The original is not in the viewer any more."
@@ -44,8 +43,10 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
     ----------
     text
         The sentences.
-    compare, residual, undo, replace
-        Buttons *Side by side*, *Residual* and *Undo*, and the option *Replace this result*.
+    compare, residual, undo
+        Buttons *Side by side*, *Residual* and *Undo*.
+    replaces
+        Whether the next run on an image replaces its last result.
     ended
         Signal: the result that was shown is gone. It carries what is to be said about that.
     """
@@ -62,11 +63,11 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         self.compare = PushButton(text="Side by side", tooltip=COMPARE_TIP)
         self.residual = PushButton(text="Residual", tooltip=RESIDUAL_TIP)
         self.undo = PushButton(text="Undo", tooltip=UNDO_TIP)
-        self.replace = CheckBox(text="Replace this result in the next run", tooltip=REPLACE_TIP)
+        self.replaces = False
         buttons = bare_container(
             self.compare, self.residual, self.undo, layout="horizontal", labels=False
         )
-        Container.__init__(self, widgets=[self.text, buttons, self.replace], labels=False)
+        Container.__init__(self, widgets=[self.text, buttons], labels=False)
         self.margins = NO_MARGINS
         self.native.layout().setSpacing(2)
         self.visible = False
@@ -86,7 +87,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         """Remove the result that is shown if it is to be replaced by a new one of ``source``."""
         self._sides.hide()
         record = None if source is None else self._last_of.get(bare(source))
-        if record is None or not self.replace.value:
+        if record is None or not self.replaces:
             return
         if record is self._record:
             self._forget()
@@ -132,6 +133,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         waiting = [MEASURING] if measuring else []
         sentences = result_sentences(removed, record.model)
         self.text.value = " ".join([*several, *waiting, *sentences])
+        self.text.tooltip = "" if removed is None else levels_sentence(removed)
 
     def _measure(self, settings: Settings, noise: Noise | None) -> None:
         """Measure what the run has removed, in a thread. It takes about a second."""

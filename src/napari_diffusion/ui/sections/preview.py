@@ -116,6 +116,7 @@ class PreviewSection(Section):
     def _connect(self) -> None:
         viewer = self.context.viewer
         self.show.changed.connect(self._switch)
+        self.context.hidden_changed.connect(self._switch)
         self.split.changed.connect(self._switch_split)
         self.compare.native.pressed.connect(self.comparison.begin)
         self.compare.native.released.connect(self.comparison.end)
@@ -135,11 +136,17 @@ class PreviewSection(Section):
         """Switch the preview on or off."""
         self.show.value = not self.show.value
 
+    @property
+    def _is_on(self) -> bool:
+        """Whether there is to be a preview: a hidden widget has none."""
+        return bool(self.show.value) and not self.context.hidden
+
     @slot
     def _switch(self) -> None:
         self.comparison.end()
-        on = bool(self.show.value)
-        self.overlay.switch(on)
+        on = self._is_on
+        if on != self.overlay.on:
+            self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
             self._describe = self._error = None
@@ -149,7 +156,7 @@ class PreviewSection(Section):
     @slot
     def _switch_split(self) -> None:
         """Show or hide the split; it starts in the middle."""
-        on = bool(self.show.value and self.split.value and self.split.enabled)
+        on = bool(self._is_on and self.split.value and self.split.enabled)
         if on != (self.overlay.fraction is not None):
             self.overlay.fraction = 0.5 if on else None
         if on:
