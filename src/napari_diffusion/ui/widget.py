@@ -289,7 +289,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
-        self.samples.visible = not has_layer
+        self.samples.show_or_hide(not has_layer)
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:

@@ -338,7 +338,7 @@ def test_additive_preview_in_3d_keeps_the_other_channels(open_widget, qtbot, pre
     bright = layer.data == source.contrast_limits[1]
     assert bright[3, 3, 4:20].all()
     assert not bright[3, 4:20, 4:20].any()
-    section.cut.value = 0
+    section.solid.cut.value = 0
     wait_for_preview(qtbot, gui)
     assert section.overlay.layer.data.shape == (1, 24, 24)
     assert section.overlay.layer.blending == "additive"

@@ -37,7 +37,7 @@ HAS_RESIDUAL = "The residual is in the viewer: {}"
 
 
 class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
-    """Sentences about the last result, and buttons; hidden without a result.
+    """Sentences about the last result, and buttons; made for the first result, hidden without one.
 
     Attributes
     ----------
@@ -59,24 +59,28 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         self._last_of: WeakKeyDictionary[Any, RunRecord] = WeakKeyDictionary()
         self._task, self._measurement = ReplaceableTask(), ReplaceableTask()
         self._sides = SideBySide(viewer, fail)
+        self.replaces = False
+        Container.__init__(self, labels=False)
+        self.margins = NO_MARGINS
+        self.visible = False
+        self._sides.ended.connect(self._update_buttons)
+        viewer.layers.events.removed.connect(self._layers_changed)
+        when_destroyed(self.native, self._close)
+
+    def _make(self) -> None:
+        """Make the controls, before they are first shown."""
         self.text = wrapping_label()
         self.compare = PushButton(text="Side by side", tooltip=COMPARE_TIP)
         self.residual = PushButton(text="Residual", tooltip=RESIDUAL_TIP)
         self.undo = PushButton(text="Undo", tooltip=UNDO_TIP)
-        self.replaces = False
         buttons = bare_container(
             self.compare, self.residual, self.undo, layout="horizontal", labels=False
         )
-        Container.__init__(self, widgets=[self.text, buttons], labels=False)
-        self.margins = NO_MARGINS
+        self.extend([self.text, buttons])
         self.native.layout().setSpacing(2)
-        self.visible = False
         self.compare.changed.connect(self._compare)
         self.residual.changed.connect(self._add_residual)
         self.undo.changed.connect(self._undo)
-        self._sides.ended.connect(self._update_buttons)
-        viewer.layers.events.removed.connect(self._layers_changed)
-        when_destroyed(self.native, self._close)
 
     @property
     def record(self) -> RunRecord | None:
@@ -118,6 +122,8 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
             record.earlier = before if is_same else None
         if record.source_layer is not None:
             self._last_of[bare(record.source_layer)] = record
+        if not len(self):
+            self._make()
         self.visible = True
         self._say(None)
         if settings is not None:

@@ -63,8 +63,8 @@ def level_sentence(removed: Removed) -> str:
 
 def levels_sentence(removed: Removed) -> str:
     """Return the standard deviations of the removed part and of the noise [intensity]."""
-    sentence = f"Standard deviation of what was removed: {removed.level:.3g}"
-    return f"{sentence}." if math.isnan(removed.noise) else f"{sentence}; noise: {removed.noise:.3g}."
+    noise = "" if math.isnan(removed.noise) else f"; noise: {removed.noise:.3g}"
+    return f"Standard deviation of what was removed: {removed.level:.3g}{noise}."
 
 
 def structure_sentence(removed: Removed) -> str:
