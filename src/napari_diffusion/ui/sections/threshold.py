@@ -248,7 +248,7 @@ class ThresholdSection(Section):
             from napari.utils.theme import get_theme
 
             theme = get_theme(self.context.viewer.theme)
-            colours = (theme.background, theme.text, theme.highlight, theme.current)
+            colours = (theme.background, theme.text, theme.highlight)
             self.plot.set_colours(*(colour.as_hex() for colour in colours))
 
 
