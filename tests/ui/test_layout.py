@@ -46,7 +46,8 @@ def on_screen(open_widget, qtbot, noisy):
         viewer, gui = open_widget(name)
         window = gui.root_native_widget.window()
         window.resize(1280, 800)
-        window.show()
+        with qtbot.waitExposed(window, timeout=WAIT):
+            window.show()
         viewer.add_image(image, **{"name": "cells"} | options)
         settle(qtbot, gui)
         return viewer, gui
@@ -55,10 +56,17 @@ def on_screen(open_widget, qtbot, noisy):
 
 
 def settle(qtbot, gui):
-    """Wait for suggestion and plan, and for the layouts."""
+    """Wait for suggestion and plan, and for the layouts: the window gets its size from X later."""
     wait_until_settled(qtbot, gui)
-    for _ in range(5):
-        QApplication.processEvents()
+    places = []
+
+    def are_still():
+        for _ in range(5):
+            QApplication.processEvents()
+        places.append(place_of(gui.panel.button))
+        return len(places) > 2 and len(set(places[-3:])) == 1
+
+    qtbot.waitUntil(are_still, timeout=WAIT)
 
 
 def place_of(widget):

@@ -8,6 +8,12 @@ from psygnal import Signal
 from napari_diffusion.ui.qt.layout import NO_MARGINS
 from napari_diffusion.ui.qt.slots import slot
 
+#: napari's theme gives a disabled button a border, by which its text would be moved.
+BUTTON_STYLE = """
+QPushButton { text-align: left; padding: 4px 6px; }
+QPushButton:disabled { border: 0px; padding: 4px 6px; }
+"""
+
 
 class Foldable(Container):  # type: ignore[type-arg]
     """A box under a title that opens and closes it, closed at first.
@@ -37,7 +43,7 @@ class Foldable(Container):  # type: ignore[type-arg]
         self._title, self._tooltip = title, tooltip
         self._open = self._was_opened = False
         self.button = PushButton(tooltip=tooltip)
-        self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
+        self.button.native.setStyleSheet(BUTTON_STYLE)
         self.body = Container(widgets=widgets, labels=labels)
         self.body.margins = (4, 0, 0, 4)
         super().__init__(widgets=[self.button, self.body], labels=False)

@@ -108,7 +108,7 @@ def _scale_words() -> Container[Any]:
     words = bare_container(*labels, layout="horizontal", labels=False)
     words.native.layout().setSpacing(0)
     middle = labels[1].native
-    middle.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+    middle.setAlignment(Qt.AlignmentFlag.AlignCenter)
     middle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     for label in labels:
         label.native.setMargin(0)
