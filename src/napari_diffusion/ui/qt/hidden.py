@@ -36,9 +36,12 @@ class Hidden(QObject):
 
     def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
         """Detect that the widget is hidden or shown; every event passes."""
-        kinds = (QEvent.Type.Hide, QEvent.Type.Show)
-        if a1 is not None and a1.type() in kinds and not a1.spontaneous():
+        kind = None if a1 is None or a1.spontaneous() else a1.type()
+        if kind == QEvent.Type.Hide:
             self._timer.start()
+        elif kind == QEvent.Type.Show:
+            self._timer.stop()
+            self._compare()
         return False
 
     @slot
