@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial import cKDTree
 
 import napari_diffusion as nd
 from napari_diffusion.io import samples
@@ -76,6 +77,19 @@ def magnitudes() -> Scene:
     return Scene(noisy, truth, spacing, (13, slice(0, 96), slice(16, 112)))
 
 
+def membranes() -> Scene:
+    """Return walls between cells, of which a fifth of the voxels is missing, with photon noise."""
+    rng, spacing = np.random.default_rng(4), (0.3, 0.2, 0.2)
+    shape = (24, 160, 160)
+    size = np.multiply(shape, spacing)
+    place = np.moveaxis(np.indices(shape), 0, -1) * spacing
+    near, far = np.moveaxis(cKDTree(rng.uniform(-3, size + 3, (130, 3))).query(place, 2)[0], -1, 0)
+    truth = 20 + 100 * np.exp(-np.square(far - near) / (2 * 0.3**2))
+    present = np.where(rng.random(shape) < 0.2, 20, truth)
+    noisy = rng.poisson(present).astype(np.float32)
+    return Scene(noisy, truth, spacing, (12, slice(20, 132), slice(20, 132)))
+
+
 def save(name: str, panels: list[np.ndarray]) -> None:
     """Save panels side by side, in 64 grey levels, which look like 256 in noise."""
     rows, columns = panels[0].shape
@@ -99,6 +113,7 @@ def save_models(cells: Scene) -> None:
         (cells, nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=0.5), 0.25),
         (cells, nd.Hybrid(kappa=250, contrast=400, sigma=0.1, rho=0.2), 0.06),
         (cells, nd.VesselEnhancing(gamma=30, sigma=0.2, thickest=0.4), 0.02),
+        (membranes(), nd.MembraneEnhancing(gamma=10, sigma=0.15, thickest=0.3), 0.16),
         (speckle(), nd.SpeckleReducing(q0=0.2), 0.05),
         (magnitudes(), nd.Rician(sigma_noise=MAGNITUDE_NOISE), 4.0),
     ]

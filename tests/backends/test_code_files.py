@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+from napari_diffusion.backends.numba import code_files
 from napari_diffusion.backends.numba.code_files import CodeFiles, CompletionMark
 
 NAME, KEY, CONTENT = "kernel.nbc", b"key", bytes(range(256)) * 20
@@ -241,3 +242,57 @@ def test_mark_is_not_made_if_a_kernel_before_it_was_not_saved(files, mark, monke
         mark.touch()
     assert caught.value.errno == errno.ENOSPC
     assert not mark.exists()
+
+
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="folders of Windows have other rights")
+
+
+@needs_posix
+@pytest.mark.parametrize("which", ["folder", "parent"])
+def test_folder_that_every_user_can_write_is_not_used(files, which, caplog):
+    """Others could put machine code there. One note says so."""
+    files.save(NAME, KEY, CONTENT)
+    exposed = files.folder if which == "folder" else files.folder.parent
+    exposed.chmod(0o777)
+    later = CodeFiles(files.folder)
+    assert later.load(NAME, KEY) is None
+    assert not later.save("other.nbc", KEY, CONTENT)
+    assert not later.can_save
+    assert CompletionMark(later, "kind", KEY).exists() is False
+    (note,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"other users can change {exposed}" in note
+    assert [path.name for path in files.folder.iterdir()] == [NAME]
+
+
+@needs_posix
+def test_file_that_every_user_can_write_is_replaced(files):
+    files.save(NAME, KEY, CONTENT)
+    (files.folder / NAME).chmod(0o666)
+    assert files.load(NAME, KEY) is None
+    assert files.save(NAME, KEY, CONTENT)
+    assert files.load(NAME, KEY) == CONTENT
+
+
+@needs_posix
+def test_folder_of_another_user_in_a_public_place_is_not_used(files, monkeypatch):
+    """Another user may have made it first, in /tmp for example."""
+    files.save(NAME, KEY, CONTENT)
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    monkeypatch.setattr(code_files, "ADMINISTRATOR", -1)
+    assert CodeFiles(files.folder).load(NAME, KEY) == CONTENT
+    files.folder.parent.parent.chmod(0o1777)
+    assert CodeFiles(files.folder).load(NAME, KEY) is None
+
+
+@needs_posix
+def test_other_users_cannot_write_what_is_saved(files):
+    """Also without a mask of rights."""
+    before = os.umask(0)
+    try:
+        files.save(NAME, KEY, CONTENT)
+    finally:
+        os.umask(before)
+    for path in (files.folder.parent, files.folder, files.folder / NAME):
+        assert not path.stat().st_mode & 0o022
+    assert CodeFiles(files.folder).load(NAME, KEY) == CONTENT

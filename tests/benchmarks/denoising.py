@@ -143,7 +143,7 @@ def mri() -> Problem:
     noisy = np.hypot(real, rng.normal(0, noise, truth.shape)).astype(np.float32)
     description = (
         "ICBM 152 T1 template, 24 × 80 × 80 voxels of 1 mm, "
-        "Rician noise of standard deviation 16 (the range is 255); only the head counts"
+        "Rician noise of standard deviation 16, range 255. Only the head counts"
     )
     return Problem("MRI", description, noisy, truth, (1.0, 1.0, 1.0), noise, truth > 0)
 

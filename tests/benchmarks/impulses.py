@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 import napari_diffusion as nd
-from napari_diffusion.operators.impulses import find_impulses
+from napari_diffusion.operators.impulses.search import find_impulses
 
 Image = NDArray[np.float64]
 VOLUME, PLANE = (0, 1, 2), (0, 2)

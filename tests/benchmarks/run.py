@@ -1,6 +1,6 @@
 """Benchmarks: ``python tests/benchmarks/run.py`` writes docs/benchmarks.md and its figures.
 
-Needs the extra ``peers``. Ratios to peers are measured in the same run; there are no assertions.
+Needs the extra ``benchmarks``. Ratios to peers are measured in one run; there are no assertions.
 The words around the tables are in page.md. The measurements are kept in docs/benchmarks.json:
 ``--only linear scaling`` repeats these two tables and keeps the others. ``--size 128`` is quick.
 """
@@ -30,6 +30,7 @@ PARTS = {
     "tensors": throughput.tensors,
     "equal-time": accuracy.equal_time,
     "scaling": throughput.scaling,
+    "shapes": throughput.shapes,
     "small": waiting.small,
     "calls": waiting.calls,
     "time-lapse": waiting.time_lapse,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from timing import alternate, ball, median, ratio, table
+from timing import alternate, ball, median, processor_seconds, ratio, table
 
 import napari_diffusion as nd
 from napari_diffusion.operators.diffusivity import Diffusivity
@@ -22,6 +22,9 @@ STEP, STEPS, SLOW_STEPS = 0.1, 10, 2
 SLICES = 16
 #: Widths of the Gaussian before the gradient [voxel].
 SIGMAS = (0.5, 1.0, 2.0)
+#: Volumes of few large planes and of many small ones, and numbers of threads.
+SHAPES = ((128, 128, 128), (256, 256, 256), (6, 2048, 2048), (24, 2048, 2048), (512, 64, 64))
+MANY_THREADS = (1, 2, 8, 16)
 CPUS = os.cpu_count() or 1
 
 
@@ -130,12 +133,17 @@ def slow_perona_malik(u: np.ndarray) -> dict[str, tuple[Callable[[], object], fl
     """Slow filters by name, each with its share of the work of the others."""
     import cv2
     import diplib as dip
+    import itk
     import SimpleITK as sitk
     from medpy.filter.smoothing import anisotropic_diffusion
     from skimage.restoration import denoise_tv_chambolle
 
     n = len(u)
-    itk_image, dip_image = sitk.GetImageFromArray(u), dip.Image(u)
+    sitk_image, itk_image, dip_image = (
+        sitk.GetImageFromArray(u),
+        itk.image_from_array(u),
+        dip.Image(u),
+    )
     dip_image.Convert("SFLOAT")
     colour_slices = [
         np.repeat(u[i][..., None], 3, -1).clip(0, 255).astype(np.uint8)
@@ -146,8 +154,13 @@ def slow_perona_malik(u: np.ndarray) -> dict[str, tuple[Callable[[], object], fl
         for plane in colour_slices:
             cv2.ximgproc.anisotropicDiffusion(plane, STEP, 0.1, STEPS)
 
-    def itk() -> None:
-        sitk.GradientAnisotropicDiffusion(itk_image, 0.06, numberOfIterations=SLOW_STEPS)
+    def simple_itk() -> None:
+        sitk.GradientAnisotropicDiffusion(sitk_image, 0.06, numberOfIterations=SLOW_STEPS)
+
+    def itk_itself() -> None:
+        itk.gradient_anisotropic_diffusion_image_filter(
+            itk_image, time_step=0.06, number_of_iterations=SLOW_STEPS, conductance_parameter=3.0
+        )
 
     reference = partial(explicit_steps, u, SLOW_STEPS, "reference", sigma=1.0)
     medpy = partial(anisotropic_diffusion, u, SLOW_STEPS, 28.0, STEP, option=2)
@@ -156,7 +169,8 @@ def slow_perona_malik(u: np.ndarray) -> dict[str, tuple[Callable[[], object], fl
     share = SLOW_STEPS / STEPS
     return {
         "ours, NumPy backend, rational, sigma = 1 voxel": (reference, share),
-        "SimpleITK GradientAnisotropicDiffusion": (itk, share),
+        "SimpleITK GradientAnisotropicDiffusion": (simple_itk, share),
+        "ITK GradientAnisotropicDiffusionImageFilter": (itk_itself, share),
         "MedPy anisotropic_diffusion": (medpy, share),
         "DIPlib PeronaMalikDiffusion": (diplib, share),
         "scikit-image denoise_tv_chambolle (another model)": (skimage, share),
@@ -241,6 +255,39 @@ def scaling(n: int, rounds: int) -> dict:
         + "\n![Throughput against volume](images/benchmark_scaling.svg)\n"
     )
     return {"text": text, "threads": threads, "sizes": sizes, "speeds": list(speeds.values())}
+
+
+def shapes(n: int, rounds: int) -> dict:
+    """Table of processor time against shape and threads, regularised model.
+
+    More than the time of one thread is work that is done twice, or waiting. Stages of the same
+    volume with permuted axes do the same work, so their ratio is the cost of the shape.
+    """
+    rows = []
+    model, scheme = nd.PeronaMalik(kappa=20.0, sigma=1.0), nd.schemes.Explicit(step=STEP)
+    options = {"time": STEP * SLOW_STEPS, "scheme": scheme}
+    for shape in SHAPES:
+        u = np.random.default_rng(3).normal(100, 10, shape).astype(np.float32)
+        contenders: dict[str, Callable[[], object]] = {
+            f"ours, {count}": partial(nd.diffuse, u, model, **options, threads=count)
+            for count in MANY_THREADS
+        }
+        permuted = np.ascontiguousarray(u.transpose(np.argsort(shape)[::-1]))
+        contenders["ours, permuted"] = partial(nd.diffuse, permuted, model, **options, threads=1)
+        times = alternate(contenders, rounds, seconds=processor_seconds)
+        first = f"{median(times['ours, 1']) / u.size / SLOW_STEPS * 1e9:.1f}"
+        others = [*(f"ours, {count}" for count in MANY_THREADS[1:]), "ours, permuted"]
+        ratios = [ratio(times, name, "ours, 1") for name in others]
+        size = "×".join(map(str, shape))
+        rows.append([size, first, *(f"{r:.2f}" for r in ratios[:-1]), f"{1 / ratios[-1]:.2f}"])
+    head = [
+        "volume",
+        "1 thread [ns/voxel]",
+        *(f"{count} threads / 1" for count in MANY_THREADS[1:]),
+        "1 thread / axes from long to short",
+    ]
+    title = "## Shape and threads, Perona-Malik with sigma = 1 voxel, float32, processor time\n\n"
+    return {"text": title + table(head, rows)}
 
 
 def tensors(n: int, rounds: int) -> dict:

@@ -232,6 +232,7 @@ def memory(n: int, rounds: int) -> dict:
         "CoherenceEnhancing": ("nd.CoherenceEnhancing()", {"time": 0.6}),
         "Hybrid": ("nd.Hybrid()", {"time": 0.6}),
         "VesselEnhancing": ("nd.VesselEnhancing()", {"time": 0.03}),
+        "MembraneEnhancing": ("nd.MembraneEnhancing()", {"time": 0.4}),
     }
     memories = peaks(
         {name: ((n, n, n), "f4", model, options) for name, (model, options) in runs.items()}

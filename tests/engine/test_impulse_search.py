@@ -7,7 +7,11 @@ import pytest
 from scipy import ndimage as ndi
 
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.operators.impulses import find_impulses, impulse_axes, impulses_of_planes
+from napari_diffusion.operators.impulses.search import (
+    find_impulses,
+    impulse_axes,
+    impulses_of_planes,
+)
 
 VOLUME, PLANE = (1, 90, 110, 100), (1, 1000, 1, 1000)
 

@@ -15,7 +15,7 @@ from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.models import BUILTIN
-from napari_diffusion.operators.impulse_fill import SWEEPS, fill_impulses
+from napari_diffusion.operators.impulses.fill import SWEEPS, fill_impulses
 
 SPACING = (1.2, 1.0, 1.0)
 

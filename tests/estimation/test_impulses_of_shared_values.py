@@ -7,7 +7,7 @@ import napari_diffusion as nd
 from helpers.noise_cases import CASES
 from helpers.problems import problem_of
 from napari_diffusion.estimation.patches import sample_patches
-from napari_diffusion.operators.impulses import find_impulses, stand_out
+from napari_diffusion.operators.impulses.search import find_impulses, stand_out
 
 BY_NAME = {case.name: case for case in CASES}
 SALT = BY_NAME["camera, salt and pepper 3 %"]

@@ -19,7 +19,8 @@ from napari_diffusion.models import parameters
 from napari_diffusion.operators.tensor import DiffusionTensor
 
 SHAPE = (8, 9, 10)
-MODELS = [nd.EdgeEnhancing, nd.CoherenceEnhancing, nd.Hybrid, nd.VesselEnhancing]
+MODELS = [nd.EdgeEnhancing, nd.CoherenceEnhancing, nd.Hybrid]
+MODELS += [nd.VesselEnhancing, nd.MembraneEnhancing]
 tensor = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 each_backend = pytest.mark.parametrize("name", ["compiled", "reference"])
 #: Largest difference of the backends, as a share of the range.
@@ -58,7 +59,7 @@ def test_backends_agree_where_eigenvalues_are_equal(image, dtype):
     u = images()[image].astype(dtype)
     cases = [nd.Hybrid(contrast=h) for h in (10.0, 0.1, 0.001)]
     cases += [nd.Hybrid(contrast=1.0, sigma=0, rho=0), nd.EdgeEnhancing(), nd.VesselEnhancing()]
-    cases += [nd.EdgeEnhancing(sigma=0, rho=0), nd.CoherenceEnhancing()]
+    cases += [nd.EdgeEnhancing(sigma=0, rho=0), nd.CoherenceEnhancing(), nd.MembraneEnhancing()]
     for field in (u, u[4]):
         for model in cases:
             compiled, reference = (
@@ -77,7 +78,7 @@ def test_result_is_proportional_to_the_image_at_any_scale(model, scale):
         u = images()[image].astype(np.float32)
         factor = u.dtype.type(scale)
         for options in ({"sigma": 1.0}, {"sigma": 0.0, "rho": 0.0}):
-            if model is nd.VesselEnhancing:
+            if model in (nd.VesselEnhancing, nd.MembraneEnhancing):
                 options = {"sigma": 1.0}
             small = with_intensity(model(**options), scale)
             expected = nd.diffuse(u, model(**options), time=0.5) * factor

@@ -12,7 +12,8 @@ from napari_diffusion.models.base import Model
 from napari_diffusion.operators.tensor import DiffusionTensor
 from napari_diffusion.schemes import FSI, RKL2, Explicit, Midpoint
 
-TENSOR = [nd.EdgeEnhancing(), nd.CoherenceEnhancing(), nd.Hybrid(), nd.VesselEnhancing()]
+TENSOR = [nd.EdgeEnhancing(), nd.CoherenceEnhancing(), nd.Hybrid()]
+TENSOR += [nd.VesselEnhancing(), nd.MembraneEnhancing()]
 tensor = pytest.mark.parametrize("model", TENSOR, ids=lambda model: model.name)
 
 

@@ -17,6 +17,8 @@ from napari_diffusion.models import PeronaMalik, TotalVariation
 README = ROOT / "README.md"
 PARTS = "parts.nii.gz"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+#: Pages of sentences; the others are legal texts and a list of publications.
+PROSE = [page for page in PAGES if page.name not in ("LICENSE.md", "cite.md", "CODE_OF_CONDUCT.md")]
 #: Addresses of files of this repository, which links in the README and similar files have.
 OWN_ADDRESSES = (
     "https://github.com/napari-diffusion/napari-diffusion/blob/main/",
@@ -187,3 +189,40 @@ def test_guide_shows_every_model():
     guide = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     pictures = [f"images/models/{model.name}.png" for model in models.BUILTIN]
     assert not [picture for picture in pictures if picture not in guide]
+
+
+def sentences_of(text):
+    """Yield the sentences of a page, without code, formulas, tables, headings and directives."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    text = re.sub(r"^(`{3,}|:{3,}).*?^\1", "\n", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\$\$.*?\$\$|<!--.*?-->", "\n", text, flags=re.DOTALL)
+    text = re.sub(r"\$[^$\n]+\$|`+[^`]+`+", "X", text)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*+]\s|\d+\.\s|[|#:(]))", text):
+        if not paragraph.lstrip().startswith(("|", "#", ":", "(")):
+            words = " ".join(paragraph.split())
+            yield from re.split(r"(?<=[.!?:;])[\"')*_]*\s+(?=[A-Z\"'*_(\d]|napari|numba)", words)
+
+
+def long_sentences(text, longest=25):
+    """Return the sentences of a page with more words than a reader follows at once."""
+    return [
+        sentence
+        for sentence in sentences_of(text)
+        if sum(bool(re.search(r"\w", word)) for word in sentence.split()) > longest
+    ]
+
+
+@pytest.mark.parametrize("text", ["a " * 26, "Yes. " + "a " * 26, "- " + "[a](b) " * 26])
+def test_a_long_sentence_is_found(text):
+    assert len(long_sentences(text)) == 1
+
+
+@pytest.mark.parametrize("text", ["A b. " * 26, "| " + "a | " * 26, "`" + "a " * 26 + "`"])
+def test_short_sentences_and_code_are_not_found(text):
+    assert not long_sentences(text)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_sentences_are_short(page):
+    assert not long_sentences(page.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from napari_diffusion.engine import recipe as recipes
 from napari_diffusion.estimation import aims, probes, search, selection, thin_structure
 from napari_diffusion.estimation.report import announcement, strength, words
 from napari_diffusion.io import compressed, dicom, metaimage, nrrd
-from napari_diffusion.operators import impulses
+from napari_diffusion.operators.impulses import search as impulses
 from napari_diffusion.previewing import request
 
 DOCS = ROOT / "docs"

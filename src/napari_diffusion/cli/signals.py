@@ -35,8 +35,8 @@ class Stop:
     """Signal handler that raises `Interruption`, at once or at the end of a protected block.
 
     The exception lets the program remove temporary files. It must not be raised while kernels are
-    compiled or loaded from the cache: a callback of LLVM may swallow it, a lock of numba may be
-    held for ever, or the interpreter may crash (all three were observed). `waiting` protects such a
+    compiled or loaded from the cache. A callback of LLVM may swallow it, a lock of numba may be
+    held for ever, or the interpreter may crash. All three were observed. `waiting` protects such a
     block. A run inside the block ends early, because it polls ``event``. If the block does not end
     within `GRACE_S`, the process does: nothing is written in such a block. A second signal raises
     the exception at once.

@@ -1,8 +1,8 @@
 """Types of the arrays that the package passes around, and the check that an input is an array.
 
-An object counts as an array if its own type says so: it has a shape, a data type and an index, or
-an interface of NumPy. `numpy.asarray` accepts more. It makes numbers of voxels in one long row of
-an image of SimpleITK, and names of entries of a dictionary or of a group of arrays.
+An object counts as an array if its own type says so. It then has a shape, a data type and an index,
+or an interface of NumPy. `numpy.asarray` accepts more. It makes numbers of voxels in one long row
+of an image of SimpleITK, and names of entries of a dictionary or of a group of arrays.
 """
 
 from __future__ import annotations

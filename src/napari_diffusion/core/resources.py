@@ -73,8 +73,8 @@ def free_memory(root: Path = ROOT) -> FreeMemory:
 def cpu_count(root: Path = ROOT) -> int:
     """Return the number of processors that this process may use.
 
-    It is the smallest of the processors to which the process is bound, of the quota of its control
-    groups, and of what its batch system has granted. Not every batch system binds its jobs to
+    It is the smallest of three numbers: the processors to which the process is bound, the quota of
+    its control groups, and the grant of its batch system. Not every batch system binds its jobs to
     processors: a job with the default number of threads would then take those of other jobs.
 
     Parameters

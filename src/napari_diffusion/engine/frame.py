@@ -20,8 +20,12 @@ from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
-from napari_diffusion.operators.impulse_fill import fill_impulses
-from napari_diffusion.operators.impulses import impulse_axes, impulses_of_planes, search_height
+from napari_diffusion.operators.impulses.fill import fill_impulses
+from napari_diffusion.operators.impulses.search import (
+    impulse_axes,
+    impulses_of_planes,
+    search_height,
+)
 
 #: Bound of all integers of an image.
 LARGEST_INTEGER = 2.0**64

@@ -12,7 +12,7 @@ from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
-from napari_diffusion.operators.impulses import search_bytes
+from napari_diffusion.operators.impulses.search import search_bytes
 from napari_diffusion.schemes import Scheme, Stage
 
 #: Runs that need less [bytes] are not checked: asking the system takes as long as a small image.

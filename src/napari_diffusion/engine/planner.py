@@ -361,7 +361,7 @@ def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) ->
     """Return the stages of a scheme, which end exactly at ``time``.
 
     A schedule that is far too long is refused before it is made. If no axis diffuses, any step is
-    stable, and the only stage has the length 0: the product of a huge step with a difference of 0
+    stable, and the only stage has the length 0. The product of a huge step with a difference of 0
     might be NaN.
     """
     if math.isinf(max_step):

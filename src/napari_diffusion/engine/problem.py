@@ -28,7 +28,7 @@ from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import Model
-from napari_diffusion.operators.impulse_fill import impulse_reach
+from napari_diffusion.operators.impulses.fill import impulse_reach
 from napari_diffusion.operators.threshold_map import nodes_per_axis
 
 #: Index of a frame: an integer on each frame axis, a whole slice on the other axes.

@@ -21,8 +21,8 @@ from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise.values import carries_noise
-from napari_diffusion.operators.impulse_fill import fill_impulses
-from napari_diffusion.operators.impulses import find_impulses, impulse_axes, stand_out
+from napari_diffusion.operators.impulses.fill import fill_impulses
+from napari_diffusion.operators.impulses.search import find_impulses, impulse_axes, stand_out
 
 #: Maximum number of voxels (times channels) of all patches, and the number of one patch.
 MAX_VOXELS, PATCH_VOXELS = 260_000, 32_000

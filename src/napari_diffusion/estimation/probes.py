@@ -207,7 +207,7 @@ def _dithered(
     """Spread the values of grey levels that are ``step`` apart over one level.
 
     SURE holds for continuous noise. Where a grey level is half the noise and more, a filter with a
-    threshold below the level removes nothing, which looks as if it removed nothing of the picture.
+    threshold below the level removes nothing. It then seems to remove nothing of the picture.
     """
     dither = (step * rng.uniform(-0.5, 0.5, image.shape)).astype(image.dtype)
     wider = np.sqrt(deviation**2 + step**2 / 12).astype(image.dtype)

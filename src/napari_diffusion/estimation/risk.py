@@ -22,11 +22,11 @@ square of the probe is then the Stein kernel of the noise, see
 `napari_diffusion.estimation.noise.kinds.Noise.kernel`. A filter that keeps spikes as edges looks
 better than it is without that.
 
-The probe is a known noise. The same two runs therefore give the share of the noise that is left.
-A third run, with a probe as strong as the noise, gives the share of noise in the removed part. The
+The probe is a known noise. The same two runs therefore give the share of the noise that is left. A
+third run, with a probe as strong as the noise, gives the share of noise in the removed part. The
 part that changes with the probe is noise, the rest is picture. The third image has twice the
-variance of noise, of which total variation and other filters with a threshold remove a smaller
-part: the share is then too low. The response to the weak probe gives an upper limit (the Poincaré
+variance of noise. Total variation and other filters with a threshold remove a smaller part of it,
+and the share is then too low. The response to the weak probe gives an upper limit (the Poincaré
 inequality for Gaussian variables), which is exact for linear filters. Below a threshold it exceeds
 1, and says nothing.
 

@@ -318,8 +318,8 @@ class Search:
     def _uncertainty(self, sums: Sums) -> float:
         """Standard error of an estimated error, for `CAUTION`; 0 for other criteria.
 
-        It is that of one random probe. Further probes lower the scatter of the probes alone: the
-        noise of the image, of which there is one, scatters as the response to one probe does.
+        It is that of one random probe. Further probes lower the scatter of the probes alone. The
+        image has one noise, which scatters as the response to one probe does.
         """
         if self.risk not in (sure, careful_risk) or sums.hidden_voxels:
             return 0.0

@@ -2,7 +2,7 @@
 
 Affine, codes, units, repetition time and extensions are kept, and NaN stays NaN. Arrays keep the
 order of the file (x, y, z, time, ...). The writer copies the header and sets dtype and scaling
-explicitly: by default, nibabel keeps an integer header, rescales the result into it and turns NaN
+explicitly. By default, nibabel keeps an integer header, rescales the result into it and turns NaN
 into 0.
 """
 

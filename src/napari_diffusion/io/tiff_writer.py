@@ -30,9 +30,9 @@ _IMAGEJ_MAX_BYTES = 2**32 - 2**25
 def _target_kind(dtype: np.dtype[Any], like: Volume, name: str) -> str:
     """Return the layout of a result: that of its source, or OME.
 
-    OME-TIFF is written for a source of another format or of a layout that is not written, for a
-    name that ends in ``.ome.tif`` or ``.ome.tiff``, and for a result that ImageJ's layout cannot
-    hold.
+    OME-TIFF is written in three cases: for a source of another format or of a layout that is not
+    written, for a name that ends in ``.ome.tif`` or ``.ome.tiff``, and for a result that ImageJ's
+    layout cannot hold.
     """
     if like.format != "TIFF" or name.lower().endswith((".ome.tif", ".ome.tiff")):
         return "ome"

@@ -14,6 +14,7 @@ from napari_diffusion.models.edge_enhancing import EdgeEnhancing
 from napari_diffusion.models.hybrid import Hybrid
 from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.mean_curvature import MeanCurvature
+from napari_diffusion.models.membrane_enhancing import MembraneEnhancing
 from napari_diffusion.models.modified_curvature import ModifiedCurvature
 from napari_diffusion.models.perona_malik import PeronaMalik
 from napari_diffusion.models.rician import Rician
@@ -31,6 +32,7 @@ BUILTIN: tuple[type[Model], ...] = (
     CoherenceEnhancing,
     Hybrid,
     VesselEnhancing,
+    MembraneEnhancing,
     SpeckleReducing,
     Rician,
 )
@@ -74,6 +76,7 @@ __all__ = [
     "Hybrid",
     "Linear",
     "MeanCurvature",
+    "MembraneEnhancing",
     "Model",
     "ModifiedCurvature",
     "Parameter",

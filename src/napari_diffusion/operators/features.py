@@ -289,28 +289,39 @@ class Features:
 
         Entries are ordered as in `structure`. Channels are averaged with their weights.
         """
-        planes = self.u.shape[1]
-        lo, hi = max(self.lo - 1, 0), min(self.hi + 1, planes)
-        first = max(lo - 1, 0)
-        smooth = self.smooth(sigma, first, min(hi + 1, planes))
+        smooth, first = self.smoothed_average(sigma)
+        return self.hessian_of(smooth, first)
+
+    def smoothed_average(self, sigma: float) -> tuple[Field, int]:
+        """Return the smoothed average of the channels around the slab, and its first plane.
+
+        It has the two planes beside the slab that mixed second derivatives need.
+        """
+        first = max(self.lo - 2, 0)
+        smooth = self.smooth(sigma, first, min(self.hi + 2, self.u.shape[1]))
+        self._requested.append((2, (sigma,)))
         if len(smooth) > 1:
             smooth = np.tensordot(self.weights, smooth, 1)[None].astype(self.u.dtype)
+        return smooth, first
+
+    def hessian_of(self, smooth: Field, first: int) -> Field:
+        """Return the second derivatives of a field whose plane 0 is plane ``first``."""
+        lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
         shape = (len(self._entries), self.hi - self.lo, *self.u.shape[2:])
         out = self.scratch.take("hessian", shape, self.u.dtype)
         for number, (i, j) in enumerate(self._entries):
             entry = out[number : number + 1]
             if i == j:
-                self._derive(smooth, first, self.lo, self.hi, i, 2, entry)
+                self.derive(smooth, first, self.lo, self.hi, i, 2, entry)
             else:
                 slope = self._derivative(smooth, first, lo, hi, j, 1, "other")
-                self._derive(slope, lo, self.lo, self.hi, i, 1, entry)
+                self.derive(slope, lo, self.lo, self.hi, i, 1, entry)
                 if self.grid.open_faces is not None:
                     # Beside a wall the two orders of derivation differ. The mean of both treats
                     # all axes alike.
                     slope = self._derivative(smooth, first, lo, hi, i, 1, "other")
                     entry += self._derivative(slope, lo, self.lo, self.hi, j, 1, "along")
                     entry *= 0.5
-        self._requested.append((2, (sigma,)))
         return out
 
     @property
@@ -380,9 +391,10 @@ class Features:
         self.kernels.derivative(u, start, lo, hi, axis, order, h, self.grid.open_faces, out)
         return out
 
-    def _derive(
+    def derive(
         self, u: Field, start: int, lo: int, hi: int, axis: int, order: int, out: Field
     ) -> None:
+        """Write a derivative on planes ``lo:hi``. Plane 0 of ``u`` is plane ``start``."""
         self.kernels.derivative(
             u, start, lo, hi, axis, order, self.grid.spacing[axis], self.grid.open_faces, out
         )

@@ -182,8 +182,8 @@ def _ordered(
 ) -> list[tuple[tuple[float, float], ...]]:
     """Return the factors of a product in an order in which no product of neighbours is large.
 
-    Each factor is the one with which the product up to it, and the product of those that remain,
-    have the smallest maximum over the modes -2 <= z <= 0. The first of those within `TIE` is taken.
+    Each factor is chosen by two products: that up to it, and that of the factors that remain. Their
+    maximum over the modes -2 <= z <= 0 is the smallest. The first of those within `TIE` is taken.
     """
     z = np.cos(np.linspace(0, np.pi, 16 * len(factors) + 1)) - 1
     values = []

@@ -56,8 +56,8 @@ class BackgroundCompilation:
     def prepare(self) -> None:
         """Compile the kernels of the current settings.
 
-        Call it after a pause in the changes: which kernels these are is found out in a thread, and
-        Python's lock delays the window by milliseconds for each thread.
+        Call it after a pause in the changes. A thread finds out the kernels, and Python's lock
+        delays the window by milliseconds for each thread.
         """
         try:
             settings = self._context.settings()

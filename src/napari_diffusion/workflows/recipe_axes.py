@@ -21,9 +21,9 @@ def axes_from_recipe(recipe: Recipe, volume: Volume, request: AxisRequest) -> Ax
 
     What the request says is kept, and the metadata of the file take precedence. Axes are matched by
     name if the file has all axes of the recipe. They are matched by number if neither side has
-    names and both end with the same axis; this is the case for stacks in plain TIFF and NumPy
-    files. The voxel size of a recipe in pixels is used for a file without a voxel size whose axes
-    are in the order of arrays (z, y, x).
+    names and both end with the same axis. This is the case for stacks in plain TIFF and NumPy
+    files. A recipe in pixels also gives the voxel size of a file without one, whose axes are in the
+    order of arrays (z, y, x).
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def test_pictures_are_for_the_four_usual_kinds_of_images():
 def test_more_has_the_other_kinds_and_the_automatic_choice():
     expected = {
         "vessels": nd.VesselEnhancing,
-        "membranes": nd.EdgeEnhancing,
+        "membranes": nd.MembraneEnhancing,
         "ultrasound": nd.SpeckleReducing,
         "automatic": None,
     }

@@ -3,6 +3,8 @@
 A power cut, a quota or a faulty disk leaves files that are empty, cut or damaged. Damaged machine
 code would crash the process or compute wrong numbers. Each file therefore starts with a hash of its
 content and of its key. A folder that cannot be written costs time, but never a run.
+
+A hash does not show intent. A folder or a file that every user can write is therefore not used.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ _MAGIC = b"napari-diffusion machine code 1\n"
 _HASH_BYTES = hashlib.sha256().digest_size
 #: End of the name of a completion mark.
 _MARK_SUFFIX = ".done"
+#: User number of the administrator, who can change all files anyway.
+ADMINISTRATOR = 0
 #: Larger files [bytes] are damaged: a kernel has 0.1 MB.
 _MAX_BYTES = 1 << 28
 
@@ -53,32 +57,51 @@ class CodeFiles:
         self.names: set[str] = set()
         self.failure: OSError | None = None
         self._lock = threading.Lock()
+        self._is_safe: bool | None = None
 
     @property
     def can_save(self) -> bool:
         """Whether the folder exists, or can be made, and may be written."""
-        if self.failure is not None:
+        if not self.is_safe or self.failure is not None:
             return False
         with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
         return os.access(self.folder, os.W_OK)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether only this user, the administrator or a group can write the folder.
+
+        Others could put machine code there, which would run with the rights of this user. If they
+        can, this is logged once, and no file is loaded or saved.
+        """
+        if self._is_safe is None:
+            exposed = exposed_folder(self.folder)
+            self._is_safe = exposed is None
+            if exposed is not None:
+                reason = f"other users can change {exposed}"
+                self.stop_saving(PermissionError(errno.EPERM, reason))
+        return self._is_safe
 
     def load(self, name: str, key: bytes) -> bytes | None:
         """Return the content that was saved under a name and a key; ``None`` without it.
 
         A damaged file is removed. So is the file of another key, such as a file that was renamed.
         """
+        if not self.is_safe:
+            return None
         path = self.folder / name
         try:
             # A pipe in place of a file would block, and a huge file would fill the memory.
             status = path.stat()
             is_readable = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_BYTES
+            is_readable &= not _everybody_writes(status)
             data = path.read_bytes() if is_readable else b""
         except OSError:  # missing, not allowed, faulty disk, lost network
             return None
         content = data[len(_MAGIC) + _HASH_BYTES :]
         if data != _sealed(content, key):
-            _log.info("%s is damaged; it is removed.", path)
+            _log.info("%s is damaged, or every user can write it; it is removed.", path)
             self.drop(name)
             return None
         self.names.add(name)
@@ -89,7 +112,7 @@ class CodeFiles:
 
         The first failure is logged, as a warning; no further file is saved then.
         """
-        if self.failure is not None:
+        if not self.is_safe or self.failure is not None:
             return False
         try:
             self._write(name, _sealed(content, key))
@@ -110,11 +133,11 @@ class CodeFiles:
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file so that its name never stands for a part of it, even after a power cut."""
-        self.folder.mkdir(parents=True, exist_ok=True)  # it may have been removed in the meantime
+        self._make_folder()  # it may have been removed in the meantime
         # Processes of several machines share a folder of the network: their numbers may be equal.
         temporary = self.folder / f"{uuid.uuid4().hex}.tmp"
         try:
-            with temporary.open("xb") as file:
+            with open(temporary, "xb", opener=_opener) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -124,6 +147,12 @@ class CodeFiles:
                 temporary.unlink()
             raise
 
+    def _make_folder(self) -> None:
+        """Make the folder and the one around it, which other users cannot write."""
+        self.folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder.parent, self.folder):
+            folder.mkdir(mode=0o755, exist_ok=True)
+
     def stop_saving(self, error: OSError) -> None:
         """Save no further file, and log the reason, once."""
         with self._lock:
@@ -131,7 +160,7 @@ class CodeFiles:
                 return
             self.failure = error
         _log.warning(
-            "Note: compiled kernels cannot be saved in %s (%s). Each process compiles them anew, "
+            "Note: compiled kernels cannot be saved in %s (%s). Each process compiles them, "
             "which takes seconds. The variable NUMBA_CACHE_DIR chooses another folder.",
             self.folder,
             error.strerror or error,
@@ -170,6 +199,38 @@ class CompletionMark:
         names = sorted(name for name in self._files.names if not name.endswith(_MARK_SUFFIX))
         if not self._files.save(self._name, self._key, "\n".join(names).encode()):
             raise self._files.failure or OSError(f"{self._name} was not saved")
+
+
+def exposed_folder(folder: Path) -> Path | None:
+    """Return the folder of files, or the one around it, that another user can change.
+
+    A folder is exposed if every user can write it. It is exposed, too, if it belongs to another
+    user and lies in a place that every user can write, such as ``/tmp``. The result is ``None`` if
+    there is none, and on Windows, whose folders have other rights.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    place = folder.parent.parent
+    is_public = place.exists() and _everybody_writes(place.stat())
+    for path in (folder.parent, folder):
+        try:
+            status = path.stat()
+        except OSError:  # it does not exist yet, or cannot be used
+            continue
+        is_foreign = status.st_uid not in (ADMINISTRATOR, os.geteuid())
+        if _everybody_writes(status) or (is_public and is_foreign):
+            return path
+    return None
+
+
+def _everybody_writes(status: os.stat_result) -> bool:
+    """Whether every user has the right to write a file or a folder."""
+    return os.name != "nt" and bool(status.st_mode & stat.S_IWOTH)
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open a new file that other users cannot write, whatever the user's mask of rights is."""
+    return os.open(path, flags, 0o644)
 
 
 def _sealed(content: bytes, key: bytes) -> bytes:

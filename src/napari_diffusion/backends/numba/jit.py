@@ -166,8 +166,9 @@ def row(function: Callable[..., Any]) -> Callable[..., Any]:
 def uncontracted_row(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a helper for one row of voxels, in which every operation is rounded by itself.
 
-    In a sum of two products with selected factors, the compiler may join another product with the
-    sum in whole vectors than at the end of a row. Bits would then depend on the position.
+    In a sum of two products with selected factors, the compiler may fuse either product with the
+    sum. It may choose another one in whole vectors than at the end of a row. Bits would then depend
+    on the position.
     """
     return _compile(
         function, contract=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True

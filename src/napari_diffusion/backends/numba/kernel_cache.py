@@ -1,7 +1,7 @@
 """Storage of numba's compiled kernels in verified files, in place of numba's own cache.
 
-numba's own cache fails on a damaged file in every later run, stops a run when the disk is full, and
-ignores the options of the compiler. It also has an index of its files, which two processes can
+numba's own cache fails on a damaged file in every later run. It stops a run when the disk is full,
+and ignores the options of the compiler. It also has an index of its files, which two processes can
 overwrite with contradicting entries.
 
 This is the only module that knows how numba stores a kernel. These parts of numba are not public

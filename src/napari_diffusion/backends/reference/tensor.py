@@ -259,7 +259,7 @@ def tensor_step(
 
     The stencil generalises that of Weickert, Welk & Wickert (2013) to N axes, with a delta that
     depends on the tensor. Where walls cut a cell, each connected part of its corners has an energy
-    of its own: with the edges of that part, and in proportion to the number of its corners. The
+    of its own. It has the edges of that part, in proportion to the number of its corners. The
     corners of a cell at the border that lie inside the image are such a part.
     """
     ndim = u.ndim - 1

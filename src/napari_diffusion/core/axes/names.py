@@ -107,10 +107,10 @@ def space_axes(
 
     An axis of space has a name of space or no name. An axis with an unknown name is one only if no
     axis has a name of space. Where some of these axes have a length as unit, the others are not
-    space. An axis without a name and without a length is not space if it has one sample, or few
-    samples (`FEW_SAMPLES`) beside longer axes (`LONGER` times): such axes are channels or time
-    points more often than planes. The last three of the remaining axes are returned, or the last
-    two axes of the image if none remains.
+    space. An axis without a name and without a length is not space if it has one sample. Neither is
+    one with few samples (`FEW_SAMPLES`) beside longer axes (`LONGER` times): such axes are channels
+    or time points more often than planes. The last three of the remaining axes are returned, or the
+    last two axes of the image if none remains.
 
     Parameters
     ----------

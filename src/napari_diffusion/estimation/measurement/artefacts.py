@@ -16,9 +16,9 @@ inverse square of the variance of their means.
 **Lossy compression** as in JPEG rounds the cosine transform of blocks of 8 × 8 pixels. Weak
 coefficients become zero, so that the median magnitudes of high frequencies fall. This happens only
 where the blocks are cut as by the compression, and at none of the other 63 positions of the blocks.
-A regular grid in the picture, such as pixels scaled up or tiles of a detector, changes the
-frequencies along its edges, or all frequencies at several positions. So frequencies along one axis
-do not count, and the lowest position must be a single one.
+A regular grid in the picture has other signs, for example enlarged pixels or tiles of a detector.
+It changes the frequencies along its edges, or all frequencies at several positions. So frequencies
+along one axis do not count, and the lowest position must be a single one.
 """
 
 from __future__ import annotations

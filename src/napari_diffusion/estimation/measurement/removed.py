@@ -10,11 +10,11 @@ voxels:
           s_x = \sum_{k=4}^{8} r_{x+kd}, \qquad
           V = \prod_a \Bigl(1 + 2 \sum_{k=1}^{3} \rho_{a,k}^2\Bigr).
 
-For r without memory over four voxels, z has the mean 0, and the variance 1 whatever the level of
-the noise is at each place: the signs of the products are random. V allows for the correlations
-:math:`\rho` of close neighbours along each axis a, which every filter makes. Twelve directions in
-each plane of two fine axes are tried. Structure is seen where more blocks exceed `MIN_SCORE` than
-chance allows. Stripes and folds of a reconstruction count as structure, too.
+For r without memory over four voxels, z has the mean 0, because the signs of the products are
+random. Its variance is 1, whatever the level of the noise is at each place. V allows for the
+correlations :math:`\rho` of close neighbours along each axis a, which every filter makes. Twelve
+directions in each plane of two fine axes are tried. Structure is seen where more blocks exceed
+`MIN_SCORE` than chance allows. Stripes and folds of a reconstruction count as structure, too.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 r"""Rings: errors that depend on the distance from one centre, as those of a detector in a tomogram.
 
-The centre is the axis of rotation, which is near the middle of the image. For a centre that is
-tried, a block of a plane is divided into arcs of one voxel width, and every arc into two halves,
-whose voxels alternate in tiles. Rings make the means of both halves alike. Noise and picture do so
-only by chance, or for any centre. The correlation of the halves, as the median over blocks, has a
-peak at the centre of rings.
+The centre is the axis of rotation, which is near the middle of the image. For a tested centre, a
+block of a plane is divided into arcs of one voxel width. Every arc has two halves, whose voxels
+alternate in tiles. Rings make the means of both halves alike. Noise and picture do so only by
+chance, or for any centre. The correlation of the halves, as the median over blocks, has a peak at
+the centre of rings.
 
 Where R is the variance of the rings and V that of the means of halves, the correlation is R/V.
 """

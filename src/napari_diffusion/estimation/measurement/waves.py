@@ -1,9 +1,9 @@
 r"""A wave of one frequency all over the image, as hum from the mains in a scanned image.
 
 The spectrum of a plane shows it as one point, far above the frequencies around it. Texture that is
-nearly periodic has such points too, but not in every part of the image: the energy at the frequency
-is compared with that of the frequencies around it in blocks. Stripes along an axis have as much
-energy at the neighbours along the other axis.
+nearly periodic has such points too, but not in every part of the image. The energy at the frequency
+is therefore compared with that of the frequencies around it in blocks. Stripes along an axis have
+as much energy at the neighbours along the other axis.
 """
 
 from __future__ import annotations

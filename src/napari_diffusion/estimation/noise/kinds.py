@@ -357,7 +357,7 @@ def _simplest(fits: Sequence[Noise], evidence: Evidence, classes: Classes, sigma
     """Return the simplest of the kinds that fit as well as the best one.
 
     A line can imitate the kinds of one number. These count only where they state nearly the same
-    level for the whole image: most of the voxels can be in a single class, which every kind fits.
+    level for the whole image. Most voxels can be in a single class, which every kind fits.
     """
     misfits = [_misfit(noise, classes, sigma) for noise in fits]
     mean = np.clip(evidence.mean, classes.mean.min(), classes.mean.max())

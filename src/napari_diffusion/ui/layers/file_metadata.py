@@ -104,8 +104,8 @@ class FileWords:
     def of_file(cls, layer: Any) -> FileWords:
         """Describe the file that a layer was loaded from, without reading its values.
 
-        The words are empty for a layer without a file, for a file whose format cannot be read
-        quickly, and for a file that contains another image.
+        The words are empty for a layer without a file. They are also empty for a file whose format
+        cannot be read quickly, or that contains another image.
         """
         path = layer.source.path
         if not isinstance(path, str):

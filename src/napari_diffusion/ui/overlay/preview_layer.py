@@ -121,8 +121,8 @@ class PreviewOverlay(Overlay):
     def _plane_of(self, source: Any, part: Part) -> Part | None:
         """Return the plane, in 3-D view the volume, around a part of a layer that blends.
 
-        It is ``None`` for other layers, for a plane across a volume, which would not be seen in it,
-        and for a plane or a volume that is too large.
+        It is ``None`` for other layers, for a plane across a volume, and for a plane or a volume
+        that is too large. A plane across a volume would not be seen in it.
         """
         viewer = self._context.viewer
         region, shape, shown = list(part.region), shape_of(source), displayed(viewer, source)

@@ -69,7 +69,7 @@ class SideBySide(ViewerPart):
     def _stride(self, left: Any, right: Any) -> int:
         """Return the stride of a grid of two columns that shows each layer in its column.
 
-        napari before 0.9 counts hidden layers, too: with a stride of 1, two neighbours may be in
+        napari before 0.9 counts hidden layers, too. With a stride of 1, two neighbours may be in
         the wrong columns, and others in the same one. A negative stride counts from the top.
         """
         layers = self._viewer.layers

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_diffusion.models import (
     BUILTIN,
     CoherenceEnhancing,
-    EdgeEnhancing,
+    MembraneEnhancing,
     Model,
     PeronaMalik,
     Rician,
@@ -82,8 +82,8 @@ MORE = (
     ),
     Structure(
         "membranes",
-        EdgeEnhancing,
-        "Smooths along surfaces as well as inside regions, so that outlines get clean.",
+        MembraneEnhancing,
+        "Smooths within thin membranes, such as cell walls, and closes holes in them.",
     ),
     Structure(
         "ultrasound",

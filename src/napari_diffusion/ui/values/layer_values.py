@@ -1,7 +1,7 @@
 """Values that belong to a layer: those that the user has set, the strength, the suggestion.
 
-The memory outlives the widgets and is weak on layers: a widget that is opened again shows what was
-set for a layer, and a removed layer takes its values along.
+The memory outlives the widgets and is weak on layers. A widget that is opened again shows the
+values that were set for a layer. A removed layer takes its values along.
 """
 
 from __future__ import annotations

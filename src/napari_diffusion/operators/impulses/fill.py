@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array, Field
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.operators.impulses import detection_reach, impulse_axes
+from napari_diffusion.operators.impulses.search import detection_reach, impulse_axes
 
 #: Sweeps of the fill. A sweep reaches one voxel further into a cluster of impulses.
 SWEEPS = 4
