@@ -175,6 +175,7 @@ def test_gradients_are_measured_only_when_the_image_changes(opened, qtbot, noisy
     assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
 
 
+@pytest.mark.usefixtures("thorough_suggestions")
 def test_image_without_measurable_gradients_is_reported(opened, qtbot, noisy):
     viewer, gui, section = opened
     for data, message in (
