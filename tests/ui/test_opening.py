@@ -35,6 +35,7 @@ IN_DRAWERS = {
 def test_sections_of_a_drawer_are_made_when_it_is_first_opened(open_alone, name, drawer):
     _, gui = open_alone(name)
     assert gui.sections.made.keys() == {PreviewSection}
+    gui.form.reasons.open = drawer is FINE_TUNE  # as after Suggest, which enables that drawer
     gui.drawers[drawer].button.native.click()
     assert gui.sections.made.keys() == {PreviewSection, *IN_DRAWERS[drawer]}
     made = dict(gui.sections.made)

@@ -30,16 +30,16 @@ class SolidControls(Container):  # type: ignore[type-arg]
         super().__init__()
         self.margins = NO_MARGINS
         self.visible = False
-        self._layer: Any = None
+        self._shape: tuple[int, ...] = ()
 
     @property
-    def plane(self) -> tuple[int, int]:
+    def plane(self) -> tuple[int | str, int]:
         """The axis of the plane, or `BOX`, and its voxel."""
         return (self.cut.value, int(self.place.value)) if len(self) else (BOX, 0)
 
     def show_layer(self, viewer: Any, layer: Any) -> None:
         """In 3-D view, offer a plane across each displayed axis of a layer."""
-        self._layer = layer
+        self._shape = () if layer is None else tuple(shape_of(layer))
         shown = () if layer is None else displayed(viewer, layer)
         is_solid = len(shown) == 3
         if is_solid:
@@ -67,11 +67,11 @@ class SolidControls(Container):  # type: ignore[type-arg]
     @slot
     def _cut_changed(self) -> None:
         """Show the slider of the plane, with the range of its axis."""
-        (axis, _), layer = self.plane, self._layer
+        axis, _ = self.plane
         if len(self):
             self.place.visible = axis != BOX and self.visible
-        if axis != BOX and layer is not None and axis < layer.ndim:
-            size = shape_of(layer)[axis]
+        if isinstance(axis, int) and axis < len(self._shape):
+            size = self._shape[axis]
             with self.place.changed.blocked():
                 other_size = self.place.max != size - 1
                 self.place.max = max(1, size - 1)
