@@ -1,6 +1,6 @@
 # The public names and the modules that define them. `lazy_loader` reads this file at run time.
 
-from . import models, schemes
+from . import models, presets, schemes
 from .api.citations import cite
 from .api.filters import diffuse, evolve, plan, preview
 from .api.measurements import (
@@ -67,6 +67,7 @@ __all__ = [
     "integration_error",
     "models",
     "plan",
+    "presets",
     "preview",
     "schemes",
     "suggest",

@@ -7,7 +7,8 @@ ratios of a round. Processor time counts work that is done twice, also by other 
 
 ``--schedules`` compares whole runs with the default scheme and tolerance, in one thread: the
 processor time [ns per voxel] and the error of both, as a share of the range of the image. The truth
-is Richardson's limit of 120 and 240 live supersteps in float64.
+is Richardson's limit of 120 and 240 live supersteps in float64, which takes minutes. ``--times``
+names other diffusion times, and ``--no-errors`` leaves the errors out.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ SCHEDULED = {
     },
     "Rician": "nd.Rician(sigma_noise=0.1)",
     "speckle reducing": "nd.SpeckleReducing(q0=0.1)",
+    "total variation": "nd.TotalVariation(kappa=0.05)",
+    "edge-enhancing": "nd.EdgeEnhancing(kappa=0.05)",
+    "coherence-enhancing": "nd.CoherenceEnhancing()",
 }
 TIMES = (2.5, 10.0, 50.0, 200.0)
 SHAPES = ((128, 128, 128), (64, 512, 512), (12, 2048, 2048))
@@ -108,7 +112,9 @@ class Checkout:
         self._process.communicate()
 
 
-def compare_schedules(other: Path, rounds: int, only: str) -> None:
+def compare_schedules(
+    other: Path, rounds: int, only: str, times: list[float], has_truth: bool
+) -> None:
     """Print a row for every model and diffusion time."""
     checkouts = [Checkout(folder, SCHEDULE_WORKER) for folder in (other, OWN)]
     print("| model | T | other | its error | own | own error | own / other |")
@@ -116,9 +122,9 @@ def compare_schedules(other: Path, rounds: int, only: str) -> None:
     for name, code in SCHEDULED.items():
         if only not in name:
             continue
-        for duration in TIMES:
+        for duration in times:
             for checkout in checkouts:  # compile the kernels, and compute the truth
-                checkout.run(f"({code}, {duration}, True)")
+                checkout.run(f"({code}, {duration}, {has_truth})")
             pairs = [
                 [checkout.run(f"({code}, {duration}, False)") for checkout in checkouts]
                 for _ in range(rounds)
@@ -140,9 +146,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="part of the name of the models")
     parser.add_argument("--schedules", action="store_true", help="compare whole runs")
+    parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of whole runs")
+    parser.add_argument("--no-errors", action="store_true", help="print no errors of whole runs")
     options = parser.parse_args()
     if options.schedules:
-        compare_schedules(options.other, options.rounds, options.only)
+        settings = options.rounds, options.only, options.times, not options.no_errors
+        compare_schedules(options.other, *settings)
         return
     checkouts = [Checkout(folder) for folder in (options.other, OWN)]
     models = {name: code for name, code in MODELS.items() if options.only in name}

@@ -2,11 +2,14 @@
 
 It prints how much rounding errors grow in an exponential with two orders of its factors, the least
 error on the confocal sample with explicit steps and with the default of a small tolerance, and the
-error of `Extrapolated` for each diffusivity, number of cycles and diffusion time.
+error of `Extrapolated` for each diffusivity, number of cycles and diffusion time. Further parts are
+errors of total variation with live and stored diffusivities, and whether explicit steps of
+curvature motion converge. ``--only NAME`` prints one part.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 
@@ -76,7 +79,53 @@ def cycles() -> None:
         print(f"| {name} | {time:g} | " + " | ".join(cells) + " |", flush=True)
 
 
+def total_variation() -> None:
+    """Print errors and stages of total variation with live and stored diffusivities, by cycles."""
+    counts = (4, 6, 8, 12, 16, 24)
+    print("| image | T | scheme | " + " | ".join(map(str, counts)) + " |")
+    print("|---|---|---|" + "---|" * len(counts))
+    for name, time in itertools.product(("2-D", "3-D"), (2.5, 10.0)):
+        image = edges((40,) * int(name[0]))
+        model = nd.TotalVariation(kappa=0.05)
+        coarse, fine = (nd.diffuse(image, model, time=time, scheme=RKL2(n)) for n in (120, 240))
+        truth = fine + (fine - coarse) / 3
+        for kind in (RKL2, Extrapolated):
+            cells = []
+            for count in counts:
+                options = {"time": time, "scheme": kind(count)}
+                error = nd.diffuse(image, model, **options) - truth
+                share = np.sqrt(np.mean(error**2)) / np.ptp(image)
+                cells.append(f"{share:.1e} ({nd.plan(image, model, **options).steps})")
+            print(f"| {name} | {time:g} | {kind.name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def curvature() -> None:
+    """Print how far explicit runs are from those with half of the step, as shares of the range."""
+    print("| model | T | steps of 1/1 and 1/2 | 1/2 and 1/4 | 1/4 and 1/8 |\n|---|---|---|---|---|")
+    image = edges((64, 64))
+    for model, time in itertools.product((nd.MeanCurvature(), nd.ModifiedCurvature()), (2.5, 10)):
+        step = nd.plan(image, model, time=time).max_step
+        runs = [
+            nd.diffuse(image, model, time=time, scheme=nd.schemes.Explicit(step=step / n))
+            for n in (1, 2, 4, 8)
+        ]
+        pairs = itertools.pairwise(runs)
+        cells = [f"{np.sqrt(np.mean((a - b) ** 2)) / np.ptp(image):.1e}" for a, b in pairs]
+        print(f"| {model.name} | {time:g} | " + " | ".join(cells) + " |", flush=True)
+
+
+def edges(shape: tuple[int, ...]) -> np.ndarray:
+    """Return a ball and stripes with noise."""
+    x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    image = 0.6 * (sum(c**2 for c in x) < 0.4) + 0.3 * (np.sin(8 * x[-1]) > 0)
+    return image + np.random.default_rng(5).normal(0, 0.1, shape)
+
+
+PARTS = (growth, confocal, cycles, total_variation, curvature)
 if __name__ == "__main__":
-    growth()
-    confocal()
-    cycles()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=[part.__name__ for part in PARTS])
+    only = parser.parse_args().only
+    for part in PARTS:
+        if only in (None, part.__name__):
+            part()

@@ -87,7 +87,7 @@ def test_every_model_is_cut_with_every_scheme_that_runs_it():
         assert {model.name for model, name, _, _ in cases if name == scheme} == {
             "linear", "edge-enhancing", "coherence-enhancing", "hybrid", "vessel-enhancing",
             "membrane-enhancing",
-            "perona-malik", "rician", "speckle-reducing",
+            "perona-malik", "rician", "speckle-reducing", "total-variation",
         }  # fmt: skip
 
 

@@ -70,6 +70,7 @@ REFUSED = [
     ({"axis_names": "zy"}, ValueError, "axis_names must be a list of different names, got 'zy'"),
     ({"axis_names": ("z", 1)}, ValueError, "axis_names must be a list of different names, got"),
     ({"labels": 3}, ValueError, "labels must be the name of labels, got 3"),
+    ({"remarks": "one"}, ValueError, "remarks must be a list of sentences, got 'one'"),
     ({"version": 3}, ValueError, "version must be text, got 3"),
     (
         {"spacing": (1.0, 2.0, 3.0), "axes": (0, 1)},

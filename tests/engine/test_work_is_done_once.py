@@ -20,7 +20,7 @@ def smoothed(monkeypatch):
 
     monkeypatch.setattr(NumbaBackend, "smooth", smooth)
     monkeypatch.setattr(NumbaBackend, "grad2", lambda self, *arguments: arguments[-1].fill(0))
-    for name in ("step", "diffusivity"):
+    for name in ("step", "diffusivity", "structure", "compose", "tensor_step"):
         monkeypatch.setattr(NumbaBackend, name, lambda self, *arguments: None)
     monkeypatch.setattr(NumbaBackend, "count_invalid", lambda self, *arguments: 0)
     return planes
@@ -42,3 +42,16 @@ def test_every_plane_is_smoothed_once(smoothed, model, shape, threads):
         count[lo:hi] += 1
     assert count.min() == 1
     assert count.sum() <= 1.15 * shape[0]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_thread_smooths_every_plane_once_for_its_tensors(smoothed, monkeypatch, shape):
+    """Planes beside the edge of a slab are smoothed by both threads."""
+    monkeypatch.setattr(NumbaBackend, "eigenvalues", lambda self, matrix: matrix[:3])
+    image, options = np.zeros(shape, np.float32), {"time": 0.1, "scheme": "midpoint", "threads": 1}
+    model = nd.EdgeEnhancing()
+    nd.diffuse(image, model, **options)
+    count = np.zeros(shape[0], int)
+    for lo, hi in smoothed:
+        count[lo:hi] += 1
+    assert (count == nd.plan(image, model, **options).operators_made).all()

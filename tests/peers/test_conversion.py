@@ -4,33 +4,15 @@ The other test files in this folder check the remaining rows.
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import napari_diffusion as nd
 from helpers.paths import ROOT
-from helpers.peers import picture
+from helpers.peers import mismatch, picture, waves
 from napari_diffusion.schemes import Explicit
-
-
-def waves(n, dimensions):
-    """Smooth and periodic image, the same function on any grid.
-
-    The gradients are between 0 and 2.3 times their root mean square.
-    """
-    x = [c / n for c in np.meshgrid(*[np.arange(n) + 0.5] * dimensions, indexing="ij")]
-    product = np.cos(2 * np.pi * x[0]) * np.cos(np.pi * x[-1])
-    return (n * (product + 0.5 * np.cos(3 * np.pi * x[-1]))).astype("f4")
-
-
-def mean_square_gradient(image):
-    return np.mean(sum(g.astype("f8") ** 2 for g in np.gradient(image)))
-
-
-def mismatch(theirs, ours, start):
-    """Rms difference of two results, as a share of the rms change of the image."""
-    return np.linalg.norm(theirs - ours) / np.linalg.norm(theirs - start)
 
 
 @pytest.mark.parametrize(("dimensions", "sizes"), [(2, (32, 64)), (3, (20, 40))])
@@ -45,11 +27,12 @@ def test_itk_conductance_is_a_kappa_of_one_step(itk, dimensions, sizes):
         theirs = itk.GetArrayFromImage(
             itk.GradientAnisotropicDiffusion(itk.GetImageFromArray(image), step, conductance, 1, 1)
         )
-        kappa = conductance * np.sqrt(mean_square_gradient(image))
+        recipe = nd.presets.itk_gradient(image, conductance, 1, step)
 
-        def ours(factor, image=image, kappa=kappa, step=step):
-            model = nd.PeronaMalik(kappa=factor * kappa, diffusivity="exponential", sigma=1e-6)
-            return nd.diffuse(image.astype("f8"), model, time=step, scheme=Explicit(step=step))
+        def ours(factor, image=image, recipe=recipe, step=step):
+            model = replace(recipe.model, kappa=factor * recipe.model.kappa)
+            explicit = replace(recipe, model=model, scheme=Explicit(step=step))
+            return nd.diffuse(image.astype("f8"), explicit)
 
         mismatches.append(mismatch(theirs, ours(1.0), image))
     assert mismatches[0] / mismatches[1] > 3
@@ -66,11 +49,11 @@ def test_itk_curvature_conductance_is_a_kappa(itk):
     theirs = itk.GetArrayFromImage(
         itk.CurvatureAnisotropicDiffusion(itk.GetImageFromArray(image), step, 1.0, 1, count)
     )
-    kappa = np.sqrt(mean_square_gradient(image))
+    recipe = nd.presets.itk_curvature(image, 1.0, count, step)
 
     def mismatch_at(factor):
-        model = nd.ModifiedCurvature(kappa=kappa * factor)
-        return mismatch(theirs, nd.diffuse(image, model, time=step * count), image)
+        model = replace(recipe.model, kappa=factor * recipe.model.kappa)
+        return mismatch(theirs, nd.diffuse(image, replace(recipe, model=model)), image)
 
     low, equal, high = (mismatch_at(2**k) for k in (-0.5, 0, 0.5))
     assert equal < 0.15
@@ -106,32 +89,6 @@ def test_itk_discrete_gaussian_is_linear_diffusion(itk):
     tolerance = 3 * error * np.ptp(image)
     np.testing.assert_allclose(theirs[inside], result[inside], rtol=0, atol=tolerance)
     assert np.abs(result - image)[inside].max() > 0.05 * np.ptp(image)
-
-
-@pytest.mark.parametrize("shape", [(50, 52), (28, 27, 29)])
-def test_diplib_exponential_is_a_custom_diffusivity(diplib, shape):
-    """exp(-|d|/K) has its largest flux at K.
-
-    Away from the zero border of DIPlib the results differ by float32 rounding only.
-    """
-    image, kappa, step, count = picture(shape), 20.0, 0.15, 12
-    theirs = np.array(
-        diplib.PeronaMalikDiffusion(diplib.Image(image), count, kappa, step, "exponential")
-    )
-    model = nd.PeronaMalik(kappa=kappa, diffusivity=lambda x: np.exp(-x))
-    result = nd.diffuse(image.astype("f8"), model, time=count * step, scheme=Explicit(step=step))
-    inside = (slice(count, -count),) * image.ndim
-    np.testing.assert_allclose(theirs[inside], result[inside], rtol=0, atol=1e-6 * np.ptp(image))
-
-
-def test_diplib_robust_is_tukey(diplib):
-    """The sigma of DIPlib is sqrt(5) kappa, above which the flux is zero."""
-    image, sigma, step, count = picture((50, 52)), 40.0, 0.15, 12
-    theirs = np.array(diplib.RobustAnisotropicDiffusion(diplib.Image(image), count, sigma, step))
-    model = nd.PeronaMalik(kappa=sigma / 5**0.5, diffusivity="tukey")
-    result = nd.diffuse(image.astype("f8"), model, time=count * step, scheme=Explicit(step=step))
-    inside = (slice(count, -count),) * 2
-    np.testing.assert_allclose(theirs[inside], result[inside], rtol=0, atol=1e-6 * np.ptp(image))
 
 
 def test_skimage_weight_is_a_time_of_total_variation_flow():

@@ -130,6 +130,11 @@ SOURCES = {
             > 100 * benchmark("perona-malik")["speeds"]["SimpleITK GradientAnisotropicDiffusion"]
         ),
     },
+    "docs/conversion.md": {
+        "tests hold gradient diffusion to 1 % in planes and 2 % in volumes": lambda: (
+            "[(2, 64, 0.01), (3, 40, 0.02)]" in source("tests/peers/test_presets.py")
+        ),
+    },
     "docs/command_line.md": {
         "ends every command within about two seconds": lambda: signals.GRACE_S < 2,
     },

@@ -34,7 +34,7 @@ CALLS = {
 #: Types that a caller makes; the others are results.
 MADE = {"Cancelled": ("reason",), "Recipe": (nd.Linear(), 1.0)}
 RESULTS = {"Directions", "Gradients", "Plan", "State", "Suggestion"}
-MODULES = {"models", "schemes"}
+MODULES = {"models", "presets", "schemes"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,11 +77,12 @@ def test_types_of_results_are_classes(name):
     assert inspect.isclass(getattr(nd, name))
 
 
-def test_only_models_and_schemes_are_modules():
+def test_only_lists_of_entries_are_modules():
     modules = {name for name in nd.__all__ if inspect.ismodule(getattr(nd, name))}
     assert modules == MODULES
     assert nd.schemes.Explicit().name == "explicit"
     assert nd.models.get("linear") is nd.Linear
+    assert isinstance(nd.presets.medpy(IMAGE), nd.Recipe)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -43,6 +43,7 @@ def suggest(
     unit: str = "pixel",
     aim: str = "error",
     strength: float = 0.0,
+    noise_region: Any = None,
     cancel: CancelEvent | None = None,
 ) -> Suggestion:
     r"""Choose a model, its parameters and a diffusion time from the noise of an image.
@@ -101,6 +102,10 @@ def suggest(
         third of the recommended noise removal is kept [dB]. At 1, the estimated gain has fallen by
         2 dB, or by half if that is less. `Suggestion.with_strength` changes it without a new
         measurement. It excludes ``fwhm`` and ``noise_reduction``.
+    noise_region
+        Bool array, True at a place without structure, such as background. The noise is measured
+        there alone, and taken to be the same everywhere: for images without calm places. Shape as
+        that of ``mask``, which does not limit it; at least 200 voxels.
     cancel
         Event that ends the computation with `Cancelled` when it is set.
 
@@ -135,7 +140,17 @@ def suggest(
     problems += [make_problem(other, recipe, geometry) for other in others]
     time_axes = None if time_axis is None else (time_axis % len(problems[0].shape),)
     options = SuggestionOptions(
-        noise, criterion, fwhm, noise_reduction, fixed, thorough, unit, aim, strength, time_axes
+        noise,
+        criterion,
+        fwhm,
+        noise_reduction,
+        fixed,
+        thorough,
+        unit,
+        aim,
+        strength,
+        time_axes,
+        noise_region,
     )
     return suggest_for(problems, model, options, cancel)
 

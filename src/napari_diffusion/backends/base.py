@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
+from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
 
 #: A diffusivity g as a function of s/kappa, given by the user.
 DiffusivityFunction = Callable[[Field], Field]
@@ -183,6 +183,40 @@ class Backend:
         w: Field,
     ) -> None:
         """Compute one stage with g of the full gradient; see `reference.stages.gradient_step`."""
+        raise NotImplementedError
+
+    def face_diffusivities(
+        self,
+        u: Field,
+        lo: int,
+        hi: int,
+        b2: Field,
+        code: int | DiffusivityFunction,
+        k2: float,
+        s2: Field,
+        k: Field | None,
+        start: int,
+        axes: Sequence[int],
+        faces: OpenFaces | None,
+        w: Field,
+        out: Stored,
+    ) -> None:
+        """Store g of the full gradient at faces; see `reference.stages.face_diffusivities`."""
+        raise NotImplementedError
+
+    def face_step(
+        self,
+        u: Field,
+        out: Field,
+        stored: Stored,
+        axes: Sequence[int],
+        lo: int,
+        hi: int,
+        a: Field,
+        momentum: float,
+        faces: OpenFaces | None,
+    ) -> None:
+        """Compute one stage with stored diffusivities; see `reference.stages.face_step`."""
         raise NotImplementedError
 
     def grad2(

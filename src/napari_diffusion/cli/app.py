@@ -67,6 +67,12 @@ _FILTER_OPTIONS = [
         "Only a recipe can hold a map of the threshold (kappa_map).",
     ),
     click.option(
+        "--as",
+        metavar="FILTER",
+        help="Convert a filter of another program, as in itk-gradient:conductance=3,iterations=5; "
+        "`napari-diffusion models` lists them.",
+    ),
+    click.option(
         "--auto",
         is_flag=True,
         help="Choose model, parameters and time from the image, unless they are given; print a "
@@ -83,6 +89,13 @@ _FILTER_OPTIONS = [
         "--noise",
         type=click.Choice(["gaussian", "rician", "poisson", "speckle"]),
         help="With --auto: kind of noise (default: estimated from the image).",
+    ),
+    click.option(
+        "--noise-region",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="With --auto: measure the noise only where this image is neither 0 nor NaN: at a "
+        "place without structure.",
     ),
     click.option(
         "--noise-reduction",
@@ -236,10 +249,10 @@ def show_info(files: tuple[str, ...], as_json: bool) -> int:
     return show_files([Path(file) for file in files], as_json=as_json)
 
 
-@cli.command("models")
+@cli.command("models", short_help="List the models, and the filters of other programs.")
 def list_models() -> None:
-    """List the models with their parameters."""
-    from napari_diffusion import models
+    """List the models and the filters of other programs, with their parameters."""
+    from napari_diffusion import models, presets
     from napari_diffusion.cli.options import flag
 
     lines = []
@@ -261,6 +274,10 @@ def list_models() -> None:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
             lines.append("  ".join(cells).rstrip())
         lines.append("")
+    lines.append("Filters of other programs, for --as:")
+    for preset in presets.BUILTIN:
+        values = ",".join(f"{p.name}={p.default}" for p in models.parameters(preset))
+        lines.append(f"  {preset.name}:{values}  {preset.title}")
     show("\n".join(lines))
 
 

@@ -24,6 +24,7 @@ from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
+from napari_diffusion.io.regions import read_regions
 from napari_diffusion.workflows.file_run import files_of, one_of_each_set
 
 _NO_NOISE = (
@@ -69,6 +70,9 @@ def choose_parameters(
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(volume.path, assignment, recipe, options)]
+    region = None
+    if options.get("noise_region") is not None:
+        region = read_regions("noise region", options["noise_region"], volume, assignment)
     try:
         suggestion = suggest_for(
             problems,
@@ -82,13 +86,17 @@ def choose_parameters(
                 time_axes=time_axes(assignment.letters),
                 aim=options.get("aim") or "error",
                 strength=options.get("strength") or 0.0,
+                noise_region=None if region is None else region.values,
             ),
             cancel,
         )
-    except NoNoiseError:
-        raise click.UsageError(_NO_NOISE) from None
+    except NoNoiseError as error:
+        message = _NO_NOISE if region is None else str(error)
+        raise click.UsageError(message) from None
     time = recipe.time if time_given else suggestion.time
-    return replace(recipe, model=suggestion.model, time=time), suggestion.report
+    notes = () if region is None else region.notes
+    report = "\n".join([suggestion.report, *(f"Note: {note}" for note in notes)])
+    return replace(recipe, model=suggestion.model, time=time), report
 
 
 def _measured(recipe: Recipe) -> Recipe:

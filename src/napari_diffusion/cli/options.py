@@ -13,12 +13,16 @@ import click
 from napari_diffusion.core.gaussian import FWHM, time_for_sigma
 
 if TYPE_CHECKING:
+    from napari_diffusion.core.cancellation import CancelEvent
     from napari_diffusion.engine.recipe import Recipe
+    from napari_diffusion.io import Volume
+    from napari_diffusion.io.axes import AxisAssignment
     from napari_diffusion.models import Model, Parameter
+    from napari_diffusion.presets import Preset
     from napari_diffusion.workflows.file_run import FileOptions
 
 #: Options that are only used with ``--auto``.
-AUTO_ONLY = ("share", "noise", "noise_reduction", "aim", "strength")
+AUTO_ONLY = ("share", "noise", "noise_region", "noise_reduction", "aim", "strength")
 #: Alternative options for the diffusion time.
 TIMES = ("time", "smoothing_sigma", "fwhm")
 
@@ -142,23 +146,80 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
         for p in _recipe_options()
         if options.get(p.name) is not None and (p.type is not bool or options[p.name])
     }
-    if options.get("recipe") is not None:
-        conflicts = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
-        if conflicts:
+    chosen = [name for name in ("model", "auto") if options.get(name)] + [*given, *times]
+    for source, others in (("recipe", []), ("as", ["recipe"])):
+        conflicts = [name for name in others if options.get(name) is not None] + chosen
+        if options.get(source) is not None and conflicts:
+            by = "the recipe" if source == "recipe" else "--as"
             raise click.UsageError(
-                f"{flag(conflicts[0])} is already set by the recipe; give one or the other."
+                f"{flag(conflicts[0])} is already set by {by}; give one or the other."
             )
+    if options.get("recipe") is not None:
         loaded = replace(Recipe.load(options["recipe"]), **extra)
         return lambda unit: loaded.in_unit(unit)
     auto = bool(options.get("auto"))
     for name in AUTO_ONLY:
         if options.get(name) not in (None, ()) and not auto:
             raise click.UsageError(f"{flag(name)} is only used with --auto; give --auto too.")
+    if preset_of(options) is not None:
+        placeholder = Recipe(_placeholder(), time=0.0, **extra)  # the image decides later
+        return lambda unit: replace(placeholder, unit=unit)
     model = _model_class(options.get("model"), given, auto)
     _check_amounts(options, list(times))
     time = 0.0 if auto and not times else _diffusion_time(times)  # --auto chooses it later
     made = Recipe(model(**given), time=time, **extra)
     return lambda unit: replace(made, unit=unit)
+
+
+def preset_of(options: dict[str, Any]) -> Preset | None:
+    """Return the filter of another program that ``--as`` names; ``None`` without it.
+
+    Raises
+    ------
+    click.UsageError
+        When the text cannot be read.
+    """
+    from napari_diffusion.presets import from_text
+
+    text = options.get("as")
+    try:
+        return None if text is None else from_text(text)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(f"--as: {error}") from None
+
+
+def converted(
+    preset: Preset,
+    volume: Volume,
+    assignment: AxisAssignment,
+    recipe: Recipe,
+    options: dict[str, Any],
+    cancel: CancelEvent | None = None,
+) -> Recipe:
+    """Return a recipe with the values of a filter of another program.
+
+    Parameters
+    ----------
+    preset
+        The filter.
+    volume, assignment
+        The volume to filter, and the roles of its axes.
+    recipe
+        The options of the run.
+    options
+        Options of the command ``run`` by name. A given scheme is kept.
+    cancel
+        Event that ends the measurement with `Cancelled`.
+    """
+    own = preset.recipe(volume.data, assignment.geometry, recipe.unit, cancel)
+    scheme = own.scheme if options.get("scheme") is None else recipe.scheme
+    return replace(recipe, model=own.model, time=own.time, scheme=scheme, remarks=own.remarks)
+
+
+def _placeholder() -> Model:
+    from napari_diffusion.models import Linear
+
+    return Linear()
 
 
 def _check_amounts(options: dict[str, Any], times: Sequence[str]) -> None:
@@ -187,7 +248,7 @@ def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Mo
         names = " or ".join(model.name for model in models.all_models())
         remedy = "" if given else ", or --auto"
         raise click.UsageError(
-            f"Say which model to use: --model {names}, or --recipe FILE{remedy}."
+            f"Say which model to use: --model {names}, --as FILTER, or --recipe FILE{remedy}."
         )
     own = [parameter.name for parameter in _on_command_line(model)]
     for parameter in given:

@@ -14,7 +14,12 @@ import click
 from napari_diffusion import io
 from napari_diffusion.cli.auto import choose_parameters
 from napari_diffusion.cli.axes import axis_request
-from napari_diffusion.cli.options import file_options_of, recipe_from_options
+from napari_diffusion.cli.options import (
+    converted,
+    file_options_of,
+    preset_of,
+    recipe_from_options,
+)
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.cli.streams import WRITE_ERRORS, is_terminal, say, show
 from napari_diffusion.engine.recipe import Recipe
@@ -100,8 +105,10 @@ def prepared(
     recipe = make_recipe(assignment.unit)
     file_options = file_options_of(options)
     check_recipe(recipe, assignment, request, bool(file_options.region_files))
-    report = ""
+    report, preset = "", preset_of(options)
     with stop.waiting():
+        if preset is not None:
+            recipe = converted(preset, volume, assignment, recipe, options, stop.event)
         if options.get("auto") and chosen is None:
             domain, _ = file_options.domain(volume, assignment)
             recipe, report = choose_parameters(

@@ -164,7 +164,7 @@ class Plan:
         """
         has_walls = self.grid.open_faces is not None
         scheme = self.scheme.name if self.scheme.is_direct else "stages"
-        stage = self.operator.stage_calls(self.strict)
+        stage = self.operator.stage_calls(self.strict, self.operators_made > 0)
         calls = self.calls, stage, scheme, has_walls
         return self.kernels.kernel_key(calls, np.dtype(self.working))
 
@@ -250,7 +250,7 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     max_step = operator.max_step(grid)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
-    tolerance = recipe.tolerance / operator.error_factor
+    tolerance = operator.scheme_tolerance(recipe.tolerance)
     scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
     stages = _schedule(scheme, time, max_step, tolerance)
@@ -393,17 +393,15 @@ def _slab_sizes(
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the chunks in which a thread passes through it.
 
-    Tensors are made in slabs that are chunks: nothing is carried to the next one. ``stack`` is the
-    number of frames that are advanced side by side.
+    ``stack`` is the number of frames that are advanced side by side.
     """
     voxels, axes = math.prod(problem.space) * problem.channels * stack, _long_axes(problem)
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
     per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
-    if operator.has_tensor:
-        height = slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
-        return height, height
     height = slab_height(planes, per_plane, threads)
+    if operator.has_tensor:
+        return height, slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
     # A high chunk needs much scratch; a low chunk recomputes a large share in its surroundings.
     needs_scratch = operator.calls_function or backend.scratch_planes(1, is_direct=False) > 0
     chunk = max(1 if needs_scratch else CHUNK_PLANES, largest // per_plane)

@@ -57,6 +57,9 @@ class Recipe(RecipeFields):
     labels
         Name of the labels or mask within which the image was smoothed. A run of the recipe then
         needs labels or a mask, or an explicit ``labels=None``.
+    remarks
+        Sentences about the recipe: for one of `napari_diffusion.presets`, what differs from the
+        other program.
     version
         Version of napari-diffusion that wrote the recipe.
     """

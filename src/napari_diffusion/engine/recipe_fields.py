@@ -181,6 +181,12 @@ class RecipeFields:
     labels: str | None = param(
         None, "Name of the labels.", convert=_text("labels", "the name of labels"), hidden=True
     )
+    remarks: tuple[str, ...] = param(
+        (),
+        "Sentences about the recipe, such as what differs from another program.",
+        convert=_listed("remarks", _is_text, "sentences"),
+        hidden=True,
+    )
     version: str = dataclasses.field(default_factory=package_version)
 
     def __post_init__(self) -> None:

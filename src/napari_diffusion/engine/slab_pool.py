@@ -20,7 +20,7 @@ from napari_diffusion.core.cancellation import CancelEvent, poll
 #: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
 #: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
 MIN_SLAB_VOXELS = 1 << 17
-#: Slabs per thread where nothing is carried from one slab to the next: enough for an even share.
+#: Chunks per thread, at least, in which tensors are made.
 SLABS_PER_THREAD = 4
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from napari_diffusion.core.gaussian import FWHM, time_for_sigma
@@ -25,6 +25,8 @@ class SuggestionOptions:
     time_axes
         Axes along which the same object is imaged again, where the names of the axes are known.
         None: the first frame axis may be one.
+    noise_region
+        Bool array of the first image; None for the whole image.
     """
 
     noise: str | None = None
@@ -37,6 +39,7 @@ class SuggestionOptions:
     aim: str = "error"
     strength: float = 0.0
     time_axes: Sequence[int] | None = None
+    noise_region: Any = field(default=None, repr=False, compare=False)
 
     def check(self) -> None:
         """Raise ValueError for options that do not exist or exclude each other."""

@@ -124,19 +124,21 @@ def sample_patches(
     problems: Sequence[Problem],
     cancel: CancelEvent | None = None,
     time_axes: Sequence[int] | None = None,
+    window: Box | None = None,
 ) -> list[Patch]:
     """Choose patches from all problems together, or end with `Cancelled` at the ``cancel`` event.
 
     More patches than needed are read on a lattice over space and frames. The kept ones are evenly
     spaced in the order of their activity. Flat and busy parts are thus represented in the
     proportion that they have in the image. ``time_axes`` are the frame axes along which an object
-    is repeated; by default the first one may be.
+    is repeated; by default the first one may be. Patches lie in the ``window`` along the diffusing
+    axes, by default in the whole image.
     """
     share = max(1, round(MAX_VOXELS / PATCH_VOXELS * PATCHES_READ / len(problems)))
 
     def read() -> Iterator[Patch]:
         for number, problem in enumerate(problems):
-            for patch in _lattice(problem, share, number * MAX_FRAMES, time_axes):
+            for patch in _lattice(problem, share, number * MAX_FRAMES, time_axes, window):
                 poll(cancel)
                 yield patch
 
@@ -183,10 +185,14 @@ def _with_shared_values(patch: Patch, shared: Sequence[FloatArray]) -> Patch:
 
 
 def _lattice(
-    problem: Problem, share: int, source: int, time_axes: Sequence[int] | None
+    problem: Problem,
+    share: int,
+    source: int,
+    time_axes: Sequence[int] | None,
+    window: Box | None,
 ) -> Iterator[Patch]:
     """Read about ``share`` patches of a problem, from at most `MAX_FRAMES` frames."""
-    for number, frame, box in _places(problem, share):
+    for number, frame, box in _places(problem, share, window):
         patch = _read(problem, frame, box, source + number)
         next_frame = _next_frame(problem, frame, time_axes)
         if next_frame is not None:
@@ -208,18 +214,22 @@ def paired_patches(
         yield _read(problem, frame, box, number), _read(other, frame, box, number)
 
 
-def _places(problem: Problem, share: int) -> Iterator[tuple[int, FrameIndex, Box]]:
+def _places(
+    problem: Problem, share: int, window: Box | None = None
+) -> Iterator[tuple[int, FrameIndex, Box]]:
     """About ``share`` boxes of a problem, with the frame and its number, on a lattice."""
     if 0 in problem.shape:
         return
-    sizes = [problem.shape[i] for i in problem.axes]
+    window = window or tuple((0, problem.shape[i]) for i in problem.axes)
+    sizes = [stop - start for start, stop in window]
     frames = list(problem.frames())
     count = min(MAX_FRAMES, len(frames))
     frames = [frames[int((k + 0.5) * len(frames) / count)] for k in range(count)]
     edges = _box_edges(sizes, max(1, PATCH_VOXELS // problem.channels))
     boxes = list(_boxes(sizes, edges, max(1, math.ceil(share / len(frames)))))
     for (number, frame), box in itertools.product(enumerate(frames), boxes):
-        yield number, frame, box
+        moved = zip(box, window, strict=True)
+        yield number, frame, tuple((start + at, stop + at) for (start, stop), (at, _) in moved)
 
 
 def _next_frame(

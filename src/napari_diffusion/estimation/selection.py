@@ -30,6 +30,7 @@ from napari_diffusion.estimation.measurement.noise import (
     measure_noise,
     raised_by_compression,
 )
+from napari_diffusion.estimation.measurement.region import NoiseRegion
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.patches import Patch, sample_patches
@@ -121,6 +122,8 @@ class _Selection:
     @cached_property
     def noises(self) -> dict[int, list[Noise]]:
         """Noise of every channel, by the number of the frame."""
+        if self.noise_region is not None:
+            return self.noise_region.noises(sorted({patch.source for patch in self.patches}))
         noises = measure_noise(
             self.patches,
             self.options.noise,
@@ -129,6 +132,13 @@ class _Selection:
             may_be_shared=not self.is_compressed,
         )
         return raised_by_compression(noises, self.patches) if self.is_compressed else noises
+
+    @cached_property
+    def noise_region(self) -> NoiseRegion | None:
+        """The place at which the noise is measured; None for the whole image."""
+        if self.options.noise_region is None:
+            return None
+        return NoiseRegion.of(self.problems[0], self.options, self.is_compressed, self.cancel)
 
     @cached_property
     def noise(self) -> Noise:
@@ -348,8 +358,7 @@ class _Selection:
             parts = self.measured(choice, self._structured)
         share = noise_share(total(parts)) if parts else math.nan
         announcement = self.announcement(choice, parts)
-        gain = self.gain(choice.error, self.variance)
-        interval = None
+        gain, interval = self.gain(choice.error, self.variance), None
         if announcement is not None:
             gain, interval = announcement.gain, announcement.interval
         if options.noise_left is None and choice.noise_left > 0:
@@ -370,6 +379,7 @@ class _Selection:
             search=search,
             candidates=self.contest.models,
             patches=self.patches,
+            region=self.noise_region,
             options=options,
         )
         amount = Amount(choice.time, gain, choice.noise_left, share)

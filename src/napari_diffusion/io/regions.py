@@ -65,7 +65,7 @@ def read_regions(name: str, path: Path, image: Volume, assignment: AxisAssignmen
     Parameters
     ----------
     name
-        ``"mask"`` or ``"labels"``.
+        ``"mask"``, ``"labels"`` or ``"noise region"``.
     path
         The file. An array with some of the axes of the image is transposed to their order. Axes of
         one sample may be missing or added.
@@ -75,8 +75,9 @@ def read_regions(name: str, path: Path, image: Volume, assignment: AxisAssignmen
     Returns
     -------
     Regions
-        A mask is true where the file is neither 0 nor NaN. Labels are whole numbers, and NaN
-        becomes 0; they are rounded where only the scale factor of the file makes them not whole.
+        A mask or noise region is true where the file is neither 0 nor NaN. Labels are whole
+        numbers, and NaN becomes 0; they are rounded where only the scale factor of the file makes
+        them not whole.
 
     Raises
     ------
@@ -95,10 +96,11 @@ def read_regions(name: str, path: Path, image: Volume, assignment: AxisAssignmen
     data, letters, notes = _on_grid(name, volume, image, assignment)
     data = _in_order(data, _planes_named(volume, letters, assignment), assignment.letters)
     data = _in_shape(name, data, volume, image, assignment)
-    values = _mask(data) if name == "mask" else _labels(data, volume)
+    values = _labels(data, volume) if name == "labels" else _mask(data)
     if not values.any():
-        empty = "mask is 0 or NaN" if name == "mask" else "labels are 0"
-        raise InputError(f"the {empty} everywhere, so nothing would be smoothed", path=path)
+        empty = "labels are 0" if name == "labels" else f"{name} is 0 or NaN"
+        effect = "nothing would be " + ("measured" if name == "noise region" else "smoothed")
+        raise InputError(f"the {empty} everywhere, so {effect}", path=path)
     return Regions(values, tuple(f"{path.name}: {note}" for note in notes))
 
 

@@ -76,7 +76,7 @@ class CoherenceEnhancing(Model):
         unit = gradient_unit(self.kappa)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
         maxima = (1.0,) * (len(f.axes) - 1) + (self.alpha,)
-        return DiffusionTensor(matrix, self.spectrum, maxima, unit=unit)
+        return DiffusionTensor(matrix, self.spectrum, maxima, unit=unit, error_factor=2.7)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors; they are alpha where all mu agree."""

@@ -70,7 +70,7 @@ class Hybrid(Model):
         unit = gradient_unit(self.kappa, self.contrast)
         grad2 = f.relative(f.grad2(self.sigma, unit), self.kappa_map)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
-        return DiffusionTensor(matrix, self.spectrum, extra=(grad2,), unit=unit)
+        return DiffusionTensor(matrix, self.spectrum, (1.0,), (grad2,), unit, error_factor=5.0)
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""

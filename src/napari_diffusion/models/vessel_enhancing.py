@@ -71,7 +71,7 @@ class VesselEnhancing(Model):
         total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
         unit = gradient_unit(self.gamma) / f.grid.finest
-        return DiffusionTensor(total, self.spectrum, maxima, (best,), unit)
+        return DiffusionTensor(total, self.spectrum, maxima, (best,), unit, error_factor=1.2)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""

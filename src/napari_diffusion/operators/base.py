@@ -320,9 +320,16 @@ class Operator(ABC):
     def stepper(self, context: StageContext) -> Stepper:
         """Return the object that applies the stages of a frame."""
 
+    def scheme_tolerance(self, tolerance: float) -> float:
+        """Return the tolerance from which a scheme derives its steps, so that the error is kept."""
+        return tolerance / self.error_factor
+
     @abstractmethod
-    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
-        """Return the kernels of a stage, with what selects their compiled forms."""
+    def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
+        """Return the kernels of a stage, with what selects their compiled forms.
+
+        ``is_stored`` says whether stages reuse the operator.
+        """
 
     def reach_of(
         self, stages: Sequence[Stage], is_start: bool, feature_reach: Sequence[int], strict: bool

@@ -63,6 +63,6 @@ class LevelSetCurvature(ValuedOperator):
         """Return g of the gradient magnitude."""
         return features.apply(self.diffusivity, self.values)
 
-    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
+    def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernel, the diffusivity and the limit."""
-        return (*super().stage_calls(strict), bool(self.maximum))
+        return (*super().stage_calls(strict, is_stored), bool(self.maximum))

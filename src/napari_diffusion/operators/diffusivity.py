@@ -23,7 +23,7 @@ CODES = {
 }
 #: Error of a second-order scheme with the same steps, relative to the rational diffusivity
 #: (measured, docs/develop/decisions.md). It is large where g falls to zero.
-ERROR_FACTORS = {"charbonnier": 1.5, "exponential": 4.0, "tukey": 12.0, "weickert": 16.0}
+ERROR_FACTORS = {"charbonnier": 2.0, "exponential": 4.0, "tukey": 12.0, "weickert": 16.0}
 #: That of a function of the user, which is unknown.
 ERROR_FACTOR_OF_FUNCTION = 12.0
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.backends.reference.stages import STORED_TYPES
+from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.stage import Stage
+from napari_diffusion.operators.base import StageContext
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.scalar import Carry, ChunkStep, ScalarStepper
 
@@ -33,23 +35,56 @@ class FrozenStepper(ScalarStepper):
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
         """Compute one stage with the stored diffusivity."""
-        context, diffusivity = self.context, Diffusivity()
 
         def work(lo: int, hi: int) -> None:
-            step = ChunkStep(
-                u=u,
-                out=out,
-                start=lo,
-                stop=hi,
-                values=self.stored,
-                factors=None,
-                first=0,
-                stage=stage,
-                grid=context.grid,
-                backend=context.backend,
-                weights=context.weights,
-            )
-            step.with_diffusivity(diffusivity)
+            self.step(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
             self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
 
-        context.run_on_slabs(work, u, quiet)
+        self.context.run_on_slabs(work, u, quiet)
+
+    def step(self, step: ChunkStep) -> None:
+        """Compute one stage on a chunk with the stored diffusivity."""
+        step.with_diffusivity(Diffusivity())
+
+
+class FaceStepper(FrozenStepper):
+    r"""Stores the diffusivity of the full gradient at the faces, and applies the stages with it.
+
+    Parameters
+    ----------
+    context
+        What the stages of the frame share.
+    maximum
+        Bound c of the diffusivity :math:`c\,g`, of which g is stored.
+    """
+
+    def __init__(self, context: StageContext, maximum: float) -> None:
+        super().__init__(context, has_values=True)
+        self._maximum = maximum
+        self._axes = tuple(axis for axis, n in enumerate(context.grid.shape) if n > 1)
+
+    def store(self, u: Field) -> None:
+        """Compute and store g at every face."""
+        context, planes = self.context, u.shape[1]
+        if self.stored is None:
+            shape = len(self._axes), *u.shape[1:]
+            self.stored = context.backend.empty(shape, STORED_TYPES[u.dtype])
+        stored: Stored = self.stored
+
+        def work(lo: int, hi: int) -> None:
+            # A face needs the gradients of both its voxels.
+            last = min(hi + 1, planes)
+            features = context.features(u, lo, last)
+            operator: Any = context.build(features)
+            kappa_map, factors = operator.diffusivity.kappa_map, None
+            if kappa_map is not None:
+                factors = features.reciprocal_factors(kappa_map)
+            parts = slice(lo, hi), operator.values, lo, factors
+            step = ChunkStep.of(context, Stage(0.0, 0.0, None), u, u, *parts)
+            step.store_diffusivities(operator.diffusivity, self._axes, stored)
+
+        context.run_on_slabs(work, u, quiet=True)
+
+    def step(self, step: ChunkStep) -> None:
+        """Compute one stage on a chunk with the stored diffusivity."""
+        step.with_stored(self._axes, self._maximum)

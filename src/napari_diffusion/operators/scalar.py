@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend, DiffusivityFunction
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import (
@@ -21,6 +22,7 @@ from napari_diffusion.operators.base import (
     StageContext,
     Stepper,
     largest_factor,
+    operators_made,
 )
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features, SmoothedPlanes
@@ -62,13 +64,29 @@ class ChunkStep:
     out: Field
     start: int
     stop: int
-    values: Field | None
+    values: Stored | None
     factors: Field | None
     first: int
     stage: Stage
     grid: Grid
     backend: Backend
     weights: Field
+
+    @classmethod
+    def of(
+        cls,
+        context: StageContext,
+        stage: Stage,
+        u: Field,
+        out: Field,
+        planes: slice,
+        values: Stored | None,
+        first: int = 0,
+        factors: Field | None = None,
+    ) -> Self:
+        """Return the stage on some planes, with the values and factors from ``first`` on."""
+        parts = context.grid, context.backend, context.weights
+        return cls(u, out, planes.start, planes.stop, values, factors, first, stage, *parts)
 
     def with_diffusivity(self, diffusivity: Diffusivity, scale: float = 1.0) -> None:
         """Apply the differences at the faces, times ``scale`` and the diffusivity g."""
@@ -112,6 +130,46 @@ class ChunkStep:
             self.weights,
         )
 
+    def store_diffusivities(
+        self,
+        diffusivity: Diffusivity,
+        axes: Sequence[int],
+        stored: Stored,
+    ) -> None:
+        """Store a diffusivity of the whole gradient at the faces along ``axes``."""
+        assert self.values is not None
+        dtype, h = self.u.dtype, np.array(self.grid.spacing)
+        self.backend.face_diffusivities(
+            self.u,
+            self.start,
+            self.stop,
+            (1 / h**2).astype(dtype),
+            diffusivity.code,
+            min(1 / diffusivity.kappa, largest_factor(dtype)) ** 2,
+            self.values,
+            self.factors,
+            self.first,
+            axes,
+            self.grid.open_faces,
+            self.weights,
+            stored,
+        )
+
+    def with_stored(self, axes: Sequence[int], scale: float) -> None:
+        """Apply the differences at the faces, times ``scale`` and the stored diffusivity."""
+        assert self.values is not None
+        self.backend.face_step(
+            self.u,
+            self.out,
+            self.values,
+            axes,
+            self.start,
+            self.stop,
+            _face_factors(scale * self.stage.step, 1.0, self.grid.spacing, self.u.dtype)[0],
+            self.stage.momentum,
+            self.grid.open_faces,
+        )
+
 
 class ScalarOperator(Operator):
     """Base class of the operators without a tensor.
@@ -152,7 +210,7 @@ class ScalarOperator(Operator):
         """Whether a stage calls a diffusivity function of the user at every face."""
         return callable(self.diffusivity.code)
 
-    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
+    def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernel, the diffusivity and the class, which says how values are used."""
         code: int | DiffusivityFunction = self.diffusivity.code
         mapped = ("mapped",) if self.diffusivity.has_map else ()
@@ -163,6 +221,11 @@ class ValuedOperator(ScalarOperator):
     """Base class of the scalar operators that are built from features at the voxels."""
 
     has_values = True
+
+    def operators_made(self, stages: Sequence[Stage]) -> int:
+        """Return how often a storable operator is computed, or 0 if no stage reuses it."""
+        is_reused = self.is_storable and any(stage.reuse_operator for stage in stages)
+        return operators_made(stages) * is_reused
 
     def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
         """Return the planes of features, of values and of their surroundings."""
@@ -287,21 +350,9 @@ class ScalarStepper(Stepper):
         factors = None
         if kappa_map is not None:
             factors = context.features(u, first, last).reciprocal_factors(kappa_map)
-        operator.apply(
-            ChunkStep(
-                u=u,
-                out=out,
-                start=lo,
-                stop=hi,
-                values=carry.values,
-                factors=factors,
-                first=first,
-                stage=stage,
-                grid=context.grid,
-                backend=context.backend,
-                weights=context.weights,
-            )
-        )
+        values = carry.values
+        planes = slice(lo, hi)
+        operator.apply(ChunkStep.of(context, stage, u, out, planes, values, first, factors))
 
     def known(self, edges: dict[int, Edge], lo: int, hi: int) -> list[SmoothedPlanes]:
         """Return the smoothed planes at the edges of the slab to which planes ``lo:hi`` belong."""

@@ -28,6 +28,7 @@ from napari_diffusion.operators.base import (
     operators_made,
 )
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.scalar import Carry
 
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
 #: in float64, does not overflow.
@@ -96,6 +97,8 @@ class DiffusionTensor(Operator):
         further axes of the grid.
     extra
         Further arguments of ``spectrum``: fields at the same voxels.
+    error_factor
+        Error of a second-order scheme, see `Operator`.
     unit
         Unit of the gradients from which ``matrix`` is made [intensity/length]. Infinite if their
         squares cannot overflow.
@@ -108,6 +111,7 @@ class DiffusionTensor(Operator):
     maxima: tuple[float, ...] = (1.0,)
     extra: tuple[NDArray[np.floating], ...] = ()
     unit: float = math.inf
+    error_factor: float = 1.0
 
     def largest_value(self, grid: Grid, dtype: np.dtype[Any]) -> float:
         """Return the largest intensity whose gradients do not overflow in ``dtype``."""
@@ -159,7 +163,7 @@ class DiffusionTensor(Operator):
         lam = np.stack(self.spectrum(ascending.T[::-1], *extra))[::-1]
         return np.take_along_axis(vectors, lam.argmax(0)[:, None, None], 2)[..., 0], lam
 
-    def stage_calls(self, strict: bool) -> tuple[Any, ...]:
+    def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernels of both stencils."""
         return ("compose", "incident", "selling_step") if strict else ("compose", "tensor_step")
 
@@ -224,10 +228,12 @@ class TensorStepper(Stepper):
         tensors = self.stored
         # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
         batch = max(1, round(EIGENVALUE_VOXELS / math.prod(grid.shape[1:])))
+        carry = Carry()
 
         def work(lo: int, hi: int) -> None:
-            features = context.features(u, lo, hi)
+            features = context.features(u, lo, hi, carry.features if carry.stop == lo else None)
             tensor: Any = context.build(features)
+            carry.features, carry.stop = features, hi
             for first in range(0, hi - lo, batch):
                 planes = slice(first, min(first + batch, hi - lo))
                 matrix = np.ascontiguousarray(tensor.matrix[:, planes])

@@ -178,12 +178,12 @@ def _stepping_scheme(
 ) -> Scheme:
     """Return the scheme of ``"auto"`` for operators without an exact solution.
 
-    With ``strict``, explicit steps satisfy the extremum principle. A tensor, or a diffusivity at
-    the voxels, costs as much as several stages: `Midpoint` and `Extrapolated` compute it once per
-    cycle. Short runs of the latter are explicit. For other operators, supersteps of second order
-    replace explicit steps where they save a fifth of the evaluations, if the result converges as
-    the steps shrink. It does with total variation, whose energy is convex. With one diffusivity
-    per face, Euler runs with halved steps still differ by 1e-2 of the range (measured).
+    With ``strict``, explicit steps satisfy the extremum principle. A tensor, or a diffusivity that
+    can be stored, costs as much as several stages: `Midpoint` and `Extrapolated` compute it once
+    per cycle. Short runs with a diffusivity at the voxels are explicit. For other operators,
+    supersteps of second order replace explicit steps where they save a fifth of the evaluations,
+    if the result converges as the steps shrink. With one diffusivity of each face's difference,
+    Euler runs with halved steps still differ by 1e-2 of the range (measured).
     """
     if strict:
         return Explicit()
@@ -191,8 +191,9 @@ def _stepping_scheme(
         return Midpoint()
     limit = operator.max_step(grid)
     if operator.is_storable:
+        is_short = operator.has_voxel_conductance and time <= EXPLICIT_STEPS * limit
         tolerated = tolerance * operator.error_factor >= EXPLICIT_TOLERANCE
-        return Explicit() if tolerated and time <= EXPLICIT_STEPS * limit else Extrapolated()
+        return Explicit() if is_short and tolerated else Extrapolated()
     if not operator.converges:
         return Explicit()
     longest = 0.8 * time / (SAFETY_FACTOR * limit)

@@ -9,8 +9,8 @@ where :math:`v` extrapolates the field to the middle of the cycle. The first cyc
 half cycle of first order with the diffusivity of the image itself, and then starts again from the
 image.
 
-The exponential of a short cycle is that of `Midpoint`. A long cycle takes the stages of a superstep
-of `RKL2` instead, which are fewer and of second order too.
+In short runs, the exponential is that of `Midpoint`. In longer ones, a cycle takes the stages of a
+superstep of `rkc2` instead, which are fewer and of second order too.
 
 Source: the extrapolated coefficient of linearised Crank-Nicolson methods, Douglas & Dupont 1970
 (doi:10.1137/0707048).
@@ -22,66 +22,47 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from napari_diffusion.core.grid import Grid
-from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator
-from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step
+from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
+from napari_diffusion.schemes.cycles import Cycles
 from napari_diffusion.schemes.explicit import Explicit
 from napari_diffusion.schemes.midpoint import exponential_degree, exponential_stages
-from napari_diffusion.schemes.rkl2 import (
-    MIN_SUPERSTEP,
-    RKL2,
-    SAFETY_FACTOR,
-    legendre_stages,
-    superstep,
-    superstep_degree,
-)
+from napari_diffusion.schemes.rkc2 import chebyshev_degree, chebyshev_superstep
+from napari_diffusion.schemes.rkl2 import MIN_SUPERSTEP, RKL2, SAFETY_FACTOR, legendre_stages
 
-#: A cycle longer than this number of stable steps is a superstep instead of an exponential. At this
-#: length both take about the same work for the same error (measured).
-LONGEST_EXPONENTIAL = 50.0
-#: Fewest cycles that are supersteps: the error of fewer ones exceeds a per cent (measured).
-MIN_SUPERSTEPS = 6
+#: Longest run with exponentials [stable steps]. Beyond it, supersteps take less work for the same
+#: error (measured).
+LONGEST_EXPONENTIAL = 20.0
+#: Fewest supersteps: the error of fewer ones exceeds a per cent (measured).
+MIN_SUPERSTEPS = 3
 
 
 @dataclass(frozen=True)
-class Extrapolated(Scheme):
+class Extrapolated(Cycles):
     """Cycles of equal length with one diffusivity each, extrapolated to their middle.
 
-    Second order, for models with a diffusivity at the voxels.
+    Second order, for total variation and models with a diffusivity at the voxels.
 
     Parameters
     ----------
     cycles
-        Number of cycles; ``None`` to derive it from time and tolerance (`cycles_for`).
+        Number of cycles; ``None`` to derive it from time and tolerance.
     """
 
     name = "extrapolated"
-    order = 2
-    monotone = False
-    references = ("douglas1970", "meyer2014", "talezer1989")
-    cycles: int | None = param(
-        None, "Number of cycles; by default derived from time and tolerance.", ge=1
-    )
-
-    def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
-        """Return why the scheme does not fit: the operator must be storable."""
-        if operator.is_storable or operator.is_linear:
-            return None
-        return "it is for models with a diffusivity at the voxels, which it computes once per cycle"
+    references = ("douglas1970", "sommeijer1998", "talezer1989")
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
         """Yield the stages of the first half cycle, and then those of all cycles."""
         if time == 0:
             return
-        count = self.cycles or cycles_for(time, max_step, tolerance)
+        count = self.cycle_count(time, max_step, tolerance)
         h = time / count
         half = _half_cycle_degree(h, max_step)
         first, *rest = legendre_stages(h / (half * half + half), half)
         yield first
         yield from _reusing(rest)
-        first, *rest = _cycle(h, max_step, tolerance)
+        first, *rest = _cycle(time, count, max_step, tolerance)
         rest = _reusing(rest)
         for k in range(count):
             cycle = [first._replace(extrapolation=0.5 * (k > 0), from_start=k == 0), *rest]
@@ -89,45 +70,40 @@ class Extrapolated(Scheme):
             yield from cycle
 
     def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
-        """Return the number of stages of all cycles."""
+        """Return the number of stages of all cycles, and of the first half cycle."""
         if time == 0:
             return 0
-        count = self.cycles or cycles_for(time, max_step, tolerance)
-        h = time / count
-        degree = (
-            exponential_degree(h, max_step, tolerance)
-            if h <= LONGEST_EXPONENTIAL * max_step
-            else superstep_degree(h, max_step)
-        )
-        return _half_cycle_degree(h, max_step) + count * degree
+        count = self.cycle_count(time, max_step, tolerance)
+        half = _half_cycle_degree(time / count, max_step)
+        return half + super().stage_count(time, max_step, tolerance)
 
-    def with_steps(self, time: float, count: int) -> Extrapolated:
-        """Return the scheme with ``count`` cycles."""
-        return Extrapolated(cycles=count)
+    def cycles_for(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return the number of cycles for an error of ``tolerance``."""
+        steps = min(time / max_step, MAX_COUNT)
+        ratio = min(1e-3 / tolerance, MAX_COUNT)
+        if steps <= LONGEST_EXPONENTIAL:
+            return max(2, whole_number(steps / 7.5 * math.pow(ratio, 0.5 if ratio < 1 else 0.75)))
+        more = math.pow(ratio, 0.5 if ratio < 1 else 0.6)
+        root = math.sqrt(steps)
+        smooth = max(6.0, min(0.8 * root, 12.0), 0.38 * root)
+        return max(MIN_SUPERSTEPS, whole_number(smooth * more))
+
+    def cycle_degree(self, time: float, h: float, max_step: float, tolerance: float) -> int:
+        """Return the number of stages of a cycle of length h in a run of length ``time``."""
+        if time <= LONGEST_EXPONENTIAL * max_step:
+            return exponential_degree(h, max_step, tolerance)
+        return chebyshev_degree(h, max_step)
 
     def for_interval(self, time: float, max_step: float) -> Scheme:
         """Return one superstep of `RKL2`, or explicit steps for a short interval."""
         return RKL2(supersteps=1) if time > MIN_SUPERSTEP * max_step else Explicit()
 
 
-def cycles_for(time: float, step: float, tolerance: float) -> int:
-    """Return the number of cycles for an error of ``tolerance``; ``step`` is the stable step.
-
-    The formula is empirical (docs/develop/decisions.md).
-    """
-    steps = min(time / step, MAX_COUNT)
-    ratio = min(1e-3 / tolerance, MAX_COUNT)
-    smooth = min(steps / 5, 4 + 0.4 * math.sqrt(steps))
-    needed: float = smooth * max(ratio**0.5, ratio**0.6)
-    count = max(2, math.ceil(min(needed, MAX_COUNT)))
-    return max(count, MIN_SUPERSTEPS) if steps > LONGEST_EXPONENTIAL * count else count
-
-
-def _cycle(h: float, max_step: float, tolerance: float) -> list[Stage]:
-    """Return the stages of a cycle of length h with a stored operator."""
-    if h <= LONGEST_EXPONENTIAL * max_step:
-        return exponential_stages(h, max_step, tolerance)
-    return superstep(h, superstep_degree(h, max_step))
+def _cycle(time: float, count: int, max_step: float, tolerance: float) -> list[Stage]:
+    """Return the stages of one of ``count`` cycles with a stored operator."""
+    if time <= LONGEST_EXPONENTIAL * max_step:
+        return exponential_stages(time / count, max_step, tolerance)
+    return chebyshev_superstep(time / count, chebyshev_degree(time / count, max_step))
 
 
 def _reusing(stages: list[Stage]) -> list[Stage]:

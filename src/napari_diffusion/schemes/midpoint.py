@@ -15,11 +15,14 @@ derivative at zero is exact:
 .. math:: e^{hA} \approx \sum_k w_k T_k(1 + \tau A), \qquad
    w_k \propto (2 - \delta_{k0})\,I_k(s), \qquad \sum_k k^2 w_k = h/\tau
 
-It is evaluated as a product over its pairs of complex roots, with two stages per pair. This needs
-two alternating fields only. The order of the factors decides how rounding errors grow: an error is
-multiplied by all factors that follow. Ordered by their real parts, the factors of 100 stable steps
-multiply it by 1e13. In the order of `_ordered` it is multiplied by less than 100. A longer cycle is
-a product of several exponentials.
+In runs of more than `LONGEST_EXPONENTIAL_RUN`, cycles up to `LONGEST_SUPERSTEP` take the polynomial
+of `rkc2` instead. It has fewer stages, and its error counts less than that of the tensor.
+
+Both are evaluated as a product over their pairs of complex roots, with two stages per pair. This
+needs two alternating fields only. The order of the factors decides how rounding errors grow: an
+error is multiplied by all factors that follow. Ordered by their real parts, the factors of 100
+stable steps multiply it by 1e13. In the order of `_ordered` it is multiplied by less than 100. A
+longer cycle is a product of several exponentials.
 
 Sources: Magnus 1954 and Hochbruck & Ostermann 2010 (doi:10.1017/S0962492910000048) for the
 midpoint rule.
@@ -37,17 +40,24 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from napari_diffusion.core.grid import Grid
-from napari_diffusion.core.parameters import param
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.smoothing import gaussian_taps
 from napari_diffusion.schemes.base import MAX_COUNT, Scheme, end_of_step, whole_number
+from napari_diffusion.schemes.cycles import Cycles
 from napari_diffusion.schemes.explicit import Explicit
+from napari_diffusion.schemes.rkc2 import chebyshev_degree, chebyshev_roots
 
 #: Largest predictor step c in the first cycle [stable steps]. A larger one would amplify the noise
 #: of the image more than the tensor smooths it.
 MAX_FIRST_PREDICTOR = 2.0
+#: Longest run with exponentials [stable steps]. Beyond it, `rkc2` has the same error with fewer
+#: stages (measured).
+LONGEST_EXPONENTIAL_RUN = 16.0
+#: Fewest cycles with the polynomial of `rkc2`, which damps fine modes to 0.36 in each.
+MIN_SUPERSTEPS = 5
+#: Longest cycle with that polynomial [stable steps]. Rounding errors grow by a factor of 100 in it,
+#: and more in longer ones.
+LONGEST_SUPERSTEP = 20.0
 #: Longest exponential [stable steps]: rounding errors grow by less than a factor of 100 in it.
 LONGEST_EXPONENTIAL = 100.0
 #: Difference of logarithms below which two products are equally large.
@@ -55,7 +65,7 @@ TIE = 0.7
 
 
 @dataclass(frozen=True)
-class Midpoint(Scheme):
+class Midpoint(Cycles):
     """Exponential midpoint rule in cycles of equal length; second order, for tensor models.
 
     Each cycle uses one tensor, computed from a prediction of the field in its middle.
@@ -63,33 +73,24 @@ class Midpoint(Scheme):
     Parameters
     ----------
     cycles
-        Number of cycles; ``None`` to derive it from time and tolerance (`cycles_for`).
+        Number of cycles; ``None`` to derive it from time and tolerance.
     """
 
     name = "midpoint"
-    order = 2
-    monotone = False
-    references = ("magnus1954", "hochbruck2010", "talezer1989")
-    cycles: int | None = param(
-        None, "Number of cycles; by default derived from time and tolerance.", ge=1
-    )
-
-    def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
-        """Return why the scheme does not fit: the operator must be storable."""
-        if operator.is_storable or operator.is_linear:
-            return None
-        return "it is for models with a tensor or a diffusivity at the voxels, one per cycle"
+    references = ("magnus1954", "hochbruck2010", "talezer1989", "sommeijer1998")
 
     def stages(self, time: float, max_step: float, tolerance: float) -> Iterator[Stage]:
         """Yield `cycles` times the stages of the exponential, truncated at ``tolerance``."""
         if time == 0:
             return
-        count = self.cycles or cycles_for(time, max_step, tolerance)
+        count = self.cycle_count(time, max_step, tolerance)
         h = time / count
-        exponential = [
-            stage._replace(reuse_operator=True)
-            for stage in exponential_stages(h, max_step, tolerance)
-        ]
+        stages = (
+            _chebyshev_stages(h, max_step)
+            if _is_chebyshev(time, h, max_step)
+            else exponential_stages(h, max_step, tolerance)
+        )
+        exponential = [stage._replace(reuse_operator=True) for stage in stages]
         for k in range(count):
             predictor_step = h / 2 if k else min(h / 2, MAX_FIRST_PREDICTOR * max_step)
             cycle = list(exponential)
@@ -97,28 +98,24 @@ class Midpoint(Scheme):
             cycle[-1] = cycle[-1]._replace(time=end_of_step(time, k + 1, count))
             yield from cycle
 
-    def stage_count(self, time: float, max_step: float, tolerance: float) -> int:
-        """Return the number of stages of all cycles."""
-        if time == 0:
-            return 0
-        count = self.cycles or cycles_for(time, max_step, tolerance)
-        return count * exponential_degree(time / count, max_step, tolerance)
+    def cycles_for(self, time: float, max_step: float, tolerance: float) -> int:
+        """Return the number of cycles for an error of ``tolerance``."""
+        steps = min(time / max_step, MAX_COUNT)
+        ratio = min(1e-3 / tolerance, MAX_COUNT)
+        more = math.pow(ratio, 0.5 if ratio < 1 else 0.7)
+        if steps <= LONGEST_EXPONENTIAL_RUN:
+            return max(2, whole_number(steps / 12.5 * more))
+        return max(MIN_SUPERSTEPS, whole_number(min(steps / 7, 0.9 * math.sqrt(steps)) * more))
 
-    def with_steps(self, time: float, count: int) -> Midpoint:
-        """Return the scheme with ``count`` cycles."""
-        return Midpoint(cycles=count)
+    def cycle_degree(self, time: float, h: float, max_step: float, tolerance: float) -> int:
+        """Return the number of stages of a cycle of length h in a run of length ``time``."""
+        if _is_chebyshev(time, h, max_step):
+            return chebyshev_degree(h, max_step)
+        return exponential_degree(h, max_step, tolerance)
 
     def for_interval(self, time: float, max_step: float) -> Scheme:
         """Return one cycle, or explicit steps for a short interval."""
         return Midpoint(cycles=1) if time > max_step else Explicit()
-
-
-def cycles_for(time: float, step: float, tolerance: float) -> int:
-    """Return the number of cycles for an error of ``tolerance``; ``step`` is the stable step.
-
-    The formula is empirical (docs/develop/decisions.md).
-    """
-    return max(2, round(min(0.85 * math.sqrt(time / step * 1e-3 / tolerance), MAX_COUNT)))
 
 
 def exponential_stages(h: float, max_step: float, tolerance: float) -> list[Stage]:
@@ -143,6 +140,22 @@ def _parts(h: float, max_step: float, tolerance: float) -> tuple[int, float, flo
     return parts, s / parts, _tail(tolerance / parts)
 
 
+def _is_chebyshev(time: float, h: float, max_step: float) -> bool:
+    """Whether cycles of length h take the polynomial of `rkc2`."""
+    return time > LONGEST_EXPONENTIAL_RUN * max_step and h <= LONGEST_SUPERSTEP * max_step
+
+
+def _chebyshev_stages(h: float, max_step: float) -> list[Stage]:
+    """Return the stages of the polynomial of `rkc2`, as a product of its factors."""
+    return [Stage(m, tau * max_step, None) for m, tau in _chebyshev(h / max_step)]
+
+
+@lru_cache(maxsize=64)
+def _chebyshev(s: float) -> tuple[tuple[float, float], ...]:
+    """Momentum and step [stable steps] of the stages of a superstep of s stable steps."""
+    return _stages_of(chebyshev_roots(s, chebyshev_degree(s, 1.0)))
+
+
 def _tail(tolerance: float) -> float:
     """Return the weight of the series that is truncated."""
     return min(max(tolerance, 1e-12), 1e-2)
@@ -165,13 +178,20 @@ def _exponential(s: float, tail: float) -> tuple[tuple[float, float], ...]:
         w = _series(x, n)
         correction = s / float(np.arange(n + 1) ** 2 @ w)
         x *= correction
+    return _stages_of([1 - complex(root) for root in np.sort(chebyshev.chebroots(w))])
+
+
+def _stages_of(distances: list[complex]) -> tuple[tuple[float, float], ...]:
+    """Return momentum and step of the stages of a polynomial with the roots z = -distance.
+
+    It is 1 at z = 0, and its coefficients are real.
+    """
     factors: list[tuple[tuple[float, float], ...]] = []
-    for root in np.sort(chebyshev.chebroots(w)):
-        distance = 1 - complex(root)
-        if distance.imag == 0:
+    for distance in distances:
+        if abs(distance.imag) < 1e-12 * abs(distance):
             factors.append(((0.0, 1 / distance.real),))
         elif distance.imag > 0:
-            # The two stages of a pair give 1 + 2 Re(d) z / |d|^2 + z^2 / |d|^2 with d = 1 - root.
+            # The two stages of a pair give 1 + 2 Re(d) z / |d|^2 + z^2 / |d|^2 with the distance d.
             tau = 1 / abs(distance)
             factors.append(((0.0, tau), (2 * distance.real * tau - 2, tau)))
     return tuple(itertools.chain.from_iterable(_ordered(factors)))

@@ -65,7 +65,8 @@ def basis_of(settings: Settings, model: Model | None) -> tuple[Any, ...]:
             ),
         )
     place = geometry.axes, geometry.channel_axis, geometry.channel_weights, settings.time_axes
-    return unit == PIXEL, *sizes, *place, recipe.impulses, *fixed
+    noise_region = None if settings.noise_mask is None else settings.noise_mask.key
+    return unit == PIXEL, *sizes, *place, recipe.impulses, noise_region, *fixed
 
 
 def _converted(suggestion: Suggestion, old: str, new: str) -> Suggestion:
@@ -227,6 +228,7 @@ class SuggestionController:
         model: Model | str = settings.model
         if self._form.automatic:
             model, quick = "auto", False  # the quick choice of a model would often be another one
+        quick = quick and settings.noise_mask is None  # the middle of the image may not contain it
         # An index of multiscale data may return another object at each time, the data do not.
         self._basis, self._data = basis, weak_reference(self._form.layer.value.data)
         target = self._form.noise_reduction if self._form.isotropic else None

@@ -77,7 +77,10 @@ OUTPUTS = Drawer(
 EXPERT = Drawer(
     "Expert and history",
     "All models and options, recipes, and what was done to a layer.",
-    ("napari_diffusion.ui.sections.recipes:RecipeSection",),
+    (
+        "napari_diffusion.ui.sections.presets:PresetSection",
+        "napari_diffusion.ui.sections.recipes:RecipeSection",
+    ),
 )
 DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
 #: Why *Fine-tune* cannot be opened.
@@ -142,7 +145,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         )
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
-        self.drawers[EXPERT].body.append(self.form.option_rows)
+        for part in (self.form.noise_place, self.form.option_rows):
+            self.drawers[EXPERT].body.append(part)
         self.drawers[EXPERT].first_opened.connect(self.form.make_options)
         kinds = {box: drawer.sections for drawer, box in self.drawers.items()}
         self.sections = Sections(self.context, kinds, self._drawer_filled)

@@ -150,7 +150,7 @@ class FileRun:
         problem = make_problem(volume.data, recipe, assignment.geometry, domain)
         plan = make_plan(problem, options.execution)
         check_memory(problem, plan.memory)
-        notes = (*volume.notes, *assignment.notes, *region_notes)
+        notes = (*volume.notes, *assignment.notes, *region_notes, *recipe.remarks)
         return cls(volume, assignment, recipe, problem, plan, target, options, notes)
 
     def with_recipe(self, recipe: Recipe) -> FileRun:

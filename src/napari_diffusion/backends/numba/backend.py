@@ -26,7 +26,7 @@ from napari_diffusion.backends.reference.tensor import (
     axis_count,
     entries,
 )
-from napari_diffusion.core.arrays import Bytes, Field, OpenFaces
+from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
 
 
 class NumbaBackend(Backend):
@@ -150,6 +150,46 @@ class NumbaBackend(Backend):
         settings = t(momentum), code, t(k2), t(cap)
         self._stages.gradient_step(
             flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, *values, start, flat_faces, w
+        )
+
+    def face_diffusivities(
+        self,
+        u: Field,
+        lo: int,
+        hi: int,
+        b2: Field,
+        code: int | DiffusivityFunction,
+        k2: float,
+        s2: Field,
+        k: Field | None,
+        start: int,
+        axes: Sequence[int],
+        faces: OpenFaces | None,
+        w: Field,
+        out: Stored,
+    ) -> None:
+        """See `reference.stages.face_diffusivities`."""
+        values, settings = (_flat(s2), _flat(k), start), (code, u.dtype.type(k2))
+        self._stages.face_diffusivities(
+            _flat(u), u.shape, lo, hi, b2, *settings, *values, axes, _flat(faces), w, _flat(out)
+        )
+
+    def face_step(
+        self,
+        u: Field,
+        out: Field,
+        stored: Stored,
+        axes: Sequence[int],
+        lo: int,
+        hi: int,
+        a: Field,
+        momentum: float,
+        faces: OpenFaces | None,
+    ) -> None:
+        """See `reference.stages.face_step`."""
+        m, is_walled = u.dtype.type(momentum), None if faces is None else True
+        self._stages.face_step(
+            _flat(u), _flat(out), u.shape, _flat(stored), axes, lo, hi, a, m, is_walled
         )
 
     def grad2(

@@ -28,10 +28,20 @@ import numpy as np
 from numba.extending import overload
 
 from napari_diffusion.backends.numba.jit import helper, jit, row, uncontracted_row
-from napari_diffusion.backends.reference.stages import MIN_GRADIENT, WEICKERT_C
+from napari_diffusion.backends.reference import stages as specification
+from napari_diffusion.backends.reference.stages import (
+    DROPPED_BITS,
+    LARGEST_CODE,
+    MIN_GRADIENT,
+    STORED_TYPES,
+    WEICKERT_C,
+)
 
 U = np.uint64
 HALF_LOG2E_64, HALF_LOG2E_32 = math.log2(math.e) / 2, np.float32(math.log2(math.e) / 2)
+BITS_OF_ZERO = np.int32(specification.BITS_OF_ZERO)
+HALF_CODE = np.int32(1 << (DROPPED_BITS - 1))
+TINY = float(np.finfo(np.float32).tiny)
 # Adding this number rounds to an integer.
 ROUND_64, ROUND_32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
 # Polynomials of 2^r on [-1/2, 1/2]. float32: fitted, largest relative error 9.2e-8. float64: Taylor
@@ -592,6 +602,165 @@ def gradient_step(u, out, shape, lo, hi, a, b2, momentum, code, k2, cap, s2, k, 
             u, discarded, shape, lo - 1, lo, lo - 1, 1, a, b2, zero, *gradient, faces, w, *scratch
         )
     _gradient_sweep(u, out, shape, lo, hi, 0, nz, a, b2, momentum, *gradient, faces, w, *scratch)
+
+
+def _pack(g: Any) -> Any:
+    """Stored form of a diffusivity; see `reference.stages.encoded`."""
+
+
+@overload(_pack, jit_options={"forceinline": True})
+def _pack_overload(g: Any) -> Any:
+    def pack32(g: Any) -> Any:
+        steps = np.int32(np.float32(g).view(np.int32)) - BITS_OF_ZERO + HALF_CODE
+        steps = np.int32(steps) >> np.int32(DROPPED_BITS)
+        return np.uint16(min(max(steps, np.int32(1)), np.int32(LARGEST_CODE)))
+
+    def pack64(g: Any) -> Any:
+        return np.float32(max(g, TINY))
+
+    return pack32 if g == numba.float32 else pack64
+
+
+def _unpack(stored: Any) -> Any:
+    """Diffusivity of its stored form other than 0; see `reference.stages.decoded`."""
+
+
+@overload(_unpack, jit_options={"forceinline": True})
+def _unpack_overload(stored: Any) -> Any:
+    def unpack16(stored: Any) -> Any:
+        bits = np.int32(np.int32(stored) << np.int32(DROPPED_BITS)) + BITS_OF_ZERO
+        return np.int32(bits).view(np.float32)
+
+    def unpack32(stored: Any) -> Any:
+        return np.float64(stored)
+
+    return unpack16 if stored == numba.uint16 else unpack32
+
+
+@row
+def _pack_row(g, r, faces, fp, bit, out, o, n):
+    """out[o:o+n] = stored form of g[r:r+n]; zero at closed faces."""
+    for i in range(n):
+        value = _pack(g[r + i])
+        if faces is not None:
+            value = value if faces[fp + i] & bit else out.dtype.type(0)
+        out[o + i] = value
+
+
+@jit
+def _face_diffusivities(
+    u, shape, lo, hi, b2, kind, k2, s2, k, start, slots, faces, w, out,
+    before, s, after, q, near, far,
+):  # fmt: skip
+    """Compiled part of `face_diffusivities`; ``slots`` says which axis is stored where."""
+    nz, ny, nx = U(shape[1]), U(shape[2]), U(shape[3])
+    plane, one, two = ny * nx, U(1), U(2)
+    volume, shift, unit = nz * plane, U(start) * plane, u.dtype.type(1)
+    for z in range(U(lo), U(hi)):
+        for y in range(ny):
+            p = z * plane + y * nx
+            v = p - shift
+            for axis in range(2):
+                if slots[axis] < 0:
+                    continue
+                o = U(slots[axis]) * volume + p
+                at, count, stride = (z, nz, plane) if axis == 0 else (y, ny, nx)
+                bit = np.uint8(1) if axis == 0 else np.uint8(2)
+                if at + one == count:
+                    for i in range(nx):
+                        out[o + i] = out.dtype.type(0)
+                    continue
+                down = stride if at > U(0) else U(0)
+                up2 = stride if at + two < count else U(0)
+                _face_rows(
+                    u, p, down, stride, up2, volume, unit, b2[axis], kind, k2, None, s2, k, v,
+                    faces, bit, w, before, s, after, q, near, far, nx,
+                )  # fmt: skip
+                _pack_row(near, U(0), faces, p, bit, out, o, nx)
+            if slots[2] >= 0:
+                inner, o, bit = nx - one, U(slots[2]) * volume + p, np.uint8(4)
+                s[0] = s[nx] = u.dtype.type(0)
+                _along_row(u, p, one, volume, b2[2], w, faces, bit, s, one, inner)
+                _face_gradient_row(s, one, s, U(0), s, two, s2, v, v + one, q, inner)
+                _share_row(kind, unit, k2, None, q, s2, k, v, v + one, near, far, one, inner)
+                _pack_row(near, one, faces, p, bit, out, o, inner)
+                out[o + inner] = out.dtype.type(0)
+
+
+def face_diffusivities(u, shape, lo, hi, b2, code, k2, s2, k, start, axes, faces, w, out):
+    """Store diffusivities at faces; see `reference.stages.face_diffusivities`."""
+    scratch = [np.zeros(shape[3] + 1, u.dtype) for _ in range(6)]
+    slots = np.array([axes.index(axis) if axis in axes else -1 for axis in range(3)])
+    _face_diffusivities(
+        u, shape, lo, hi, b2, (0,) * code, k2, s2, k, start, slots, faces, w, out, *scratch
+    )
+
+
+@row
+def _face_row(
+    u, p, left, right, above, below, before, beyond, g, x, y, z, walls,
+    az, ay, ax, momentum, out, o, n,
+):  # fmt: skip
+    """One stage with stored diffusivities of the faces, see `_gather_row`."""
+    zero, none = u.dtype.type(0), g.dtype.type(0)
+    for i in range(n):
+        centre, s = u[p + i], p + i
+        east, west = u[s + right] - centre, u[s - left] - centre
+        south, north = u[s + below] - centre, u[s - above] - centre
+        far, near = u[s + beyond] - centre, u[s - before] - centre
+        g_east, g_west = g[x + i], g[x - left + i]
+        g_south, g_north = g[y + i], g[y - above + i]
+        g_far, g_near = g[z + i], g[z - before + i]
+        if walls is None:
+            east, west = east * _unpack(g_east), west * _unpack(g_west)
+            south, north = south * _unpack(g_south), north * _unpack(g_north)
+            far, near = far * _unpack(g_far), near * _unpack(g_near)
+        else:  # selected, not multiplied by a mask: 0 * NaN is NaN
+            east = _times(east, _unpack(g_east)) if g_east != none else zero
+            west = _times(west, _unpack(g_west)) if g_west != none else zero
+            south = _times(south, _unpack(g_south)) if g_south != none else zero
+            north = _times(north, _unpack(g_north)) if g_north != none else zero
+            far = _times(far, _unpack(g_far)) if g_far != none else zero
+            near = _times(near, _unpack(g_near)) if g_near != none else zero
+        old = out[o + i]
+        old = old if momentum != 0 else centre  # without momentum, ``out`` may be uninitialised
+        total = az * (far + near) + (ay * (south + north) + ax * (east + west))
+        out[o + i] = centre + (momentum * (centre - old) + total)
+
+
+@jit
+def _face_step(u, out, shape, lo, hi, a, momentum, g, slots, walls):
+    """Planes lo:hi of a stage with stored diffusivities of the faces."""
+    channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    plane, zero, one = ny * nx, U(0), U(1)
+    volume = nz * plane
+    for z in range(U(lo), U(hi)):
+        before, beyond = plane if z > zero else zero, plane if z + one < nz else zero
+        for y in range(ny):
+            above, below = nx if y > zero else zero, nx if y + one < ny else zero
+            for c in range(channels):
+                for part in range(3):  # the first voxel, those between, the last
+                    if nx <= U(part if part < 2 else 1) or (part == 1 and nx < U(3)):
+                        continue
+                    x, n = (zero, one, nx - one)[part], nx - U(2) if part == 1 else one
+                    left, right = one if part > 0 else zero, one if part < 2 and nx > one else zero
+                    fp = z * plane + y * nx + x
+                    at_x = U(slots[2]) * volume + fp
+                    at_y, at_z = U(slots[1]) * volume + fp, U(slots[0]) * volume + fp
+                    p = c * volume + fp
+                    _face_row(
+                        u, p, left, right, above, below, before, beyond, g, at_x, at_y, at_z,
+                        walls, a[0], a[1], a[2], momentum, out, p, n,
+                    )  # fmt: skip
+
+
+def face_step(u, out, shape, stored, axes, lo, hi, a, momentum, walls):
+    """One stage on planes lo:hi of flat fields; see `reference.stages.face_step`."""
+    if not axes:
+        axes, stored = (0,), np.zeros(u.size // shape[0], STORED_TYPES[u.dtype])
+    # Along an axis of a single voxel there are no differences: any stored numbers will do.
+    slots = np.array([axes.index(axis) if axis in axes else 0 for axis in range(3)])
+    _face_step(u, out, shape, lo, hi, a, momentum, stored, slots, walls)
 
 
 @jit

@@ -22,6 +22,8 @@ class ReferenceBackend(Backend):
     diffusivity = staticmethod(stages.diffusivity)
     step = staticmethod(stages.step)
     gradient_step = staticmethod(stages.gradient_step)
+    face_diffusivities = staticmethod(stages.face_diffusivities)
+    face_step = staticmethod(stages.face_step)
     grad2 = staticmethod(features.grad2)
     neighbours = staticmethod(features.neighbours)
     reciprocals = staticmethod(features.reciprocals)

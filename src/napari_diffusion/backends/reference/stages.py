@@ -7,6 +7,8 @@ first axis of space; nothing outside it is written.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +21,21 @@ from napari_diffusion.backends.reference.face_sums import (
     over_channels,
     part_along,
 )
-from napari_diffusion.core.arrays import Field, OpenFaces
+from napari_diffusion.core.arrays import Field, OpenFaces, Stored
 
 #: Lower bound of a gradient magnitude in a denominator.
 MIN_GRADIENT = np.finfo(np.float32).tiny
 #: Constant of Weickert's diffusivity; it puts the largest flux at s = kappa.
 WEICKERT_C = 3.31488
+#: Stored diffusivities of runs in float32: last bits of a number that are dropped, the largest
+#: integer, which represents 1, and the bits that would represent the integer 0 (see `encoded`).
+DROPPED_BITS, LARGEST_CODE = 12, 65535
+BITS_OF_ZERO = int(np.float32(1).view(np.int32)) - (LARGEST_CODE << DROPPED_BITS)
+#: Type of the stored diffusivities at faces, for each type of the fields.
+STORED_TYPES: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.uint16),
+    np.dtype(np.float64): np.dtype(np.float32),
+}
 
 
 def diffusivity(code: int | DiffusivityFunction, q: Field) -> None:
@@ -183,38 +194,13 @@ def gradient_step(
     :math:`|\nabla u| / |\nabla u|_{face}`, at most ``cap``.
     """
     first, last = max(lo - 1, 0), min(hi + 1, u.shape[1])
-    wide, end = max(lo - 2, 0), min(hi + 2, u.shape[1])
     total = s2[first - start : last - start]
     change = np.zeros((u.shape[0], *total.shape), u.dtype)
-    # Beyond it, g is zero up to rounding, and its argument would overflow.
-    highest = float(np.finfo(u.dtype).max) / 4
-    largest = u.dtype.type(min(highest, highest / k2) if k2 > 0 else highest)
+    factors = None if k is None else k[first - start : last - start]
     for axis in range(u.ndim - 1):
-        # Across the planes, the differences at the next faces outside are needed as well.
-        begin = wide if axis == 0 else first
-        part = u[:, begin:end] if axis == 0 else u[:, first:last]
-        near, far = face_ends(axis, part.ndim - 1)
-        d = part[(slice(None), *far)] - part[(slice(None), *near)]
-        if faces is not None:
-            d = np.where(faces[begin : begin + part.shape[1]][near] & (1 << axis), d, 0)
-        square = over_channels(w, np.square(d)) * b2[axis]
-        padded = np.pad(square, [(int(i == axis),) * 2 for i in range(square.ndim)])
-        before, after = (
-            padded[part_along(axis, square.ndim, cut)] for cut in (slice(None, -2), slice(2, None))
-        )
-        beyond = (before + after) / 4
-        if axis == 0:
-            inner = slice(first - wide, first - wide + last - first - 1)
-            d, square, beyond = d[:, inner], square[inner], beyond[inner]
         near, far = face_ends(axis, total.ndim)
-        q = np.maximum(square / 2 + (total[near] + total[far]) / 2 - beyond, square)
-        g = np.minimum(q, largest) * u.dtype.type(k2)
-        if k is not None:
-            factors = k[first - start : last - start]
-            with np.errstate(over="ignore"):
-                g *= np.square((factors[near] + factors[far]) / 2)
-        diffusivity(code, g)
-        flux = d * a[axis] * g
+        d, q = _at_faces(u, first, last, axis, b2, total, faces, w)
+        flux = d * a[axis] * _face_diffusivity(q, code, k2, factors, axis)
         if cap:
             norm = np.maximum(np.sqrt(q), u.dtype.type(MIN_GRADIENT))
             with np.errstate(over="ignore"):
@@ -227,6 +213,149 @@ def gradient_step(
     if momentum:
         change[:, inner] += momentum * (u[:, lo:hi] - out[:, lo:hi])
     np.add(u[:, lo:hi], change[:, inner], out=out[:, lo:hi])
+
+
+def _at_faces(
+    u: Field,
+    first: int,
+    last: int,
+    axis: int,
+    b2: Field,
+    s2: Field,
+    faces: OpenFaces | None,
+    w: Field,
+) -> tuple[Field, Field]:
+    """Return differences, and squared full gradients, at the faces inside planes ``first:last``.
+
+    ``s2`` holds the squared gradients at the voxels of these planes. Differences across closed
+    faces are 0.
+    """
+    # Across the planes, the differences at the next faces outside are needed as well.
+    begin, end = (max(first - 1, 0), min(last + 1, u.shape[1])) if axis == 0 else (first, last)
+    part = u[:, begin:end]
+    near, far = face_ends(axis, part.ndim - 1)
+    d = part[(slice(None), *far)] - part[(slice(None), *near)]
+    if faces is not None:
+        d = np.where(faces[begin:end][near] & (1 << axis), d, 0)
+    square = over_channels(w, np.square(d)) * b2[axis]
+    padded = np.pad(square, [(int(i == axis),) * 2 for i in range(square.ndim)])
+    before, after = (
+        padded[part_along(axis, square.ndim, cut)] for cut in (slice(None, -2), slice(2, None))
+    )
+    beyond = (before + after) / 4
+    if axis == 0:
+        inner = slice(first - begin, first - begin + last - first - 1)
+        d, square, beyond = d[:, inner], square[inner], beyond[inner]
+    return d, np.maximum(square / 2 + (s2[near] + s2[far]) / 2 - beyond, square)
+
+
+def _face_diffusivity(
+    q: Field, code: int | DiffusivityFunction, k2: float, k: Field | None, axis: int
+) -> Field:
+    """Return g at the faces along an axis, from squared gradients q and factors k at the voxels."""
+    highest = float(np.finfo(q.dtype).max) / 4
+    # Beyond it, g is zero up to rounding, and its argument would overflow.
+    largest = q.dtype.type(min(highest, highest / k2) if k2 > 0 else highest)
+    g: Field = np.minimum(q, largest) * q.dtype.type(k2)
+    if k is not None:
+        near, far = face_ends(axis, k.ndim)
+        with np.errstate(over="ignore"):
+            g *= np.square((k[near] + k[far]) / 2)
+    diffusivity(code, g)
+    return g
+
+
+def face_diffusivities(
+    u: Field,
+    lo: int,
+    hi: int,
+    b2: Field,
+    code: int | DiffusivityFunction,
+    k2: float,
+    s2: Field,
+    k: Field | None,
+    start: int,
+    axes: Sequence[int],
+    faces: OpenFaces | None,
+    w: Field,
+    out: Stored,
+) -> None:
+    """Store the diffusivities of `gradient_step` at the faces of planes ``lo:hi``.
+
+    ``out[n, z, y, x]`` is that of the face between a voxel and the next one along axis ``axes[n]``.
+    It is 0 at the border and at closed faces; no other value is 0. In runs in float64, ``out`` has
+    float32 numbers. In runs in float32, it has 16-bit integers i, see `encoded`.
+    """
+    last = min(hi + 1, u.shape[1])
+    total = s2[lo - start : last - start]
+    factors = None if k is None else k[lo - start : last - start]
+    for stored, axis in zip(out, axes, strict=True):
+        g = _face_diffusivity(
+            _at_faces(u, lo, last, axis, b2, total, faces, w)[1], code, k2, factors, axis
+        )
+        part = stored[lo:hi]
+        part[...] = 0
+        near, _ = face_ends(axis, total.ndim)
+        inside = part[: hi - lo] if axis == 0 else part[near]
+        values = encoded(g[: inside.shape[0]], out.dtype)
+        if faces is not None:
+            is_open = faces[lo:last][near][: inside.shape[0]] & (1 << axis)
+            values = np.where(is_open, values, values.dtype.type(0))
+        inside[: len(values)] = values
+
+
+def encoded(g: Field, dtype: np.dtype[Any]) -> Stored:
+    r"""Return diffusivities above 0 in the type in which they are stored, rounded.
+
+    An integer i from 1 to 65535 represents the number whose bits are those of 1, minus
+    :math:`2^{12}(65535-i)`, as a float32 number. From 3e-10 to 1, its relative error is
+    at most :math:`2^{-12}`.
+    """
+    if dtype != np.uint16:
+        return np.maximum(g, np.finfo(np.float32).tiny).astype(dtype)
+    steps = g.astype(np.float32).view(np.int32) - np.int32(BITS_OF_ZERO) + (1 << (DROPPED_BITS - 1))
+    codes: Stored = np.clip(steps >> DROPPED_BITS, 1, LARGEST_CODE).astype(dtype)
+    return codes
+
+
+def decoded(stored: Stored, dtype: np.dtype[Any]) -> Field:
+    """Return the diffusivities of stored values; see `encoded`."""
+    if stored.dtype != np.uint16:
+        return stored.astype(dtype)
+    bits = (stored.astype(np.int32) << DROPPED_BITS) + np.int32(BITS_OF_ZERO)
+    return np.where(stored, bits.view(np.float32), np.float32(0)).astype(dtype, copy=False)
+
+
+def face_step(
+    u: Field,
+    out: Field,
+    stored: Stored,
+    axes: Sequence[int],
+    lo: int,
+    hi: int,
+    a: Field,
+    momentum: float,
+    faces: OpenFaces | None,
+) -> None:
+    r"""Compute one stage as `step` does, with the diffusivities of `face_diffusivities`.
+
+    No flux passes along axes that are not in ``axes``; they have a single voxel.
+    """
+    slots = {axis: number for number, axis in enumerate(axes)}
+
+    def flux(axis: int, before: slice, after: slice, values: Field) -> None:
+        np.subtract(flat_channels(u)[:, after], flat_channels(u)[:, before], out=values)
+        values *= decoded(stored[slots[axis]].reshape(-1)[before], u.dtype)
+        values *= a[axis]
+
+    current, result = u[:, lo:hi], out[:, lo:hi]
+    if momentum:
+        np.subtract(current, result, out=result)
+        result *= u.dtype.type(momentum)
+        result += current
+    else:
+        result[...] = current
+    add_from_faces(flux, out, 0, u.shape[1:], lo, hi, faces, -1)
 
 
 def _checked(function: DiffusivityFunction, q: Field) -> Field:

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.estimation.aims import MIN_CONTRAST
+from napari_diffusion.estimation.measurement.region import NoiseRegion
 from napari_diffusion.estimation.noise.kinds import Noise
 from napari_diffusion.estimation.noise.values import grey_step
 from napari_diffusion.estimation.options import SuggestionOptions
@@ -79,6 +80,8 @@ class Outcome:
         The models from which one was chosen.
     patches
         The patches of the image.
+    region
+        The place at which the noise was measured; None where the whole image was measured.
     options
         The options of the suggestion.
     """
@@ -96,13 +99,16 @@ class Outcome:
     search: Search
     candidates: Sequence[Model]
     patches: Sequence[Patch]
+    region: NoiseRegion | None
     options: SuggestionOptions
 
 
 def reasons(outcome: Outcome) -> tuple[str, ...]:
     """Sentences about the measured noise, the choice, and the reasons for it."""
     choice, noise, unit = outcome.choice, outcome.noise, outcome.options.unit
-    lines = [_noise_line(noise, outcome.patches)]
+    lines = [_noise_line(noise, outcome.patches, outcome.region)]
+    if outcome.region is not None:
+        lines.append("The noise is taken to be the same outside the noise region.")
     others = [m.title for m in outcome.candidates if type(m) is not type(choice.model)]
     if others:
         better = "within its uncertainty, its estimated error is the smallest beside"
@@ -154,7 +160,7 @@ def share_sentences(noise_share: float, noise_left: float) -> list[str]:
     return [f"Of what is removed, only {percent} is noise; the rest is detail."]
 
 
-def _noise_line(noise: Noise, patches: Sequence[Patch]) -> str:
+def _noise_line(noise: Noise, patches: Sequence[Patch], region: NoiseRegion | None) -> str:
     voxels = sum(patch.field.size for patch in patches)
     pieces = f" in {len(patches)} pieces of the image" if len(patches) > 1 else ""
     frames = " and what changes between frames" if noise.between_frames else ""
@@ -163,6 +169,8 @@ def _noise_line(noise: Noise, patches: Sequence[Patch]) -> str:
     if noise.origin == "detail" and noise.correlation > MIN_CORRELATION:
         level += ", or more if neighbouring voxels share it"
     source = f"from {voxels} voxels{pieces}{frames}"
+    if region is not None:
+        source = f"from {region.voxels} voxels of the noise region{frames}"
     return f"Noise: {_KINDS[noise.kind]}, {level}, {source}{_details(noise)}."
 
 
@@ -221,6 +229,11 @@ def warnings_about(outcome: Outcome) -> tuple[str, ...]:
     """Sentences about properties of the image that may make the choice worse than expected."""
     choice, noise, patches = outcome.choice, outcome.noise, outcome.patches
     lines = [_compression_warning(outcome), _impulse_warning(outcome)]
+    if outcome.region is not None and outcome.region.has_structure:
+        lines.append(
+            "The noise region contains structure: its values scatter more than neighbours differ. "
+            "Mark an even place."
+        )
     if not outcome.is_compressed:  # which explains all other patterns
         lines += [
             _correlation_warning(noise, outcome.options.criterion),

@@ -20,8 +20,10 @@ _GRID_EVENTS = ("scale", "units", "axis_labels", "data")
 _MOVE_EVENTS = ("translate", "rotate", "shear", "affine")
 
 
-def layer_choices(viewer: Any, kind: type[Any]) -> Callable[[Any], list[tuple[str, Any]]]:
-    """Return a function that lists the layers of one class for a combo box, by name."""
+def layer_choices(
+    viewer: Any, kind: type[Any] | tuple[type[Any], ...]
+) -> Callable[[Any], list[tuple[str, Any]]]:
+    """Return a function that lists the layers of some classes for a combo box, by name."""
     return lambda _: [
         (layer.name, layer)
         for layer in viewer.layers
@@ -67,12 +69,16 @@ class LayerWatcher(ViewerPart):
         self._axes = () if layer is None else layer_axes(layer)
 
     def watch_labels(self, layer: Any) -> None:
-        """Follow a labels layer instead of the one before; ``None`` for no layer."""
+        """Follow a layer of labels or shapes instead of the one before; ``None`` for no layer."""
         if layer is self._labels:
             return
-        reconnect(self._labels, layer, ["set_data"], self._redrawn)
-        reconnect(self._labels, layer, ["labels_update"], self._painted)
-        reconnect(self._labels, layer, (*_GRID_EVENTS, *_MOVE_EVENTS), self._labels_moved)
+        for old, new in ((self._labels, None), (None, layer)):
+            one = old if new is None else new
+            if one is not None:
+                painted = [name for name in ["labels_update"] if name in one.events.emitters]
+                reconnect(old, new, ["set_data"], self._redrawn)
+                reconnect(old, new, painted, self._painted)
+                reconnect(old, new, (*_GRID_EVENTS, *_MOVE_EVENTS), self._labels_moved)
         self._labels = layer
 
     @slot

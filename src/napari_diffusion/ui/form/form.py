@@ -86,7 +86,8 @@ class Form(FormControls):
         self.layer.changed.connect(self._show_layer)
         self.model.changed.connect(self._show_model)
         self.unit.changed.connect(self._unit_chosen)
-        for container in (self, self.value_rows, self.option_rows, self.region):
+        containers = (self, self.value_rows, self.option_rows, self.region, self.noise_place)
+        for container in containers:
             container.changed.connect(self._changed)
         self.table.toggled.connect(self.layout_changed)
         if self.structure is not None:
@@ -130,6 +131,7 @@ class Form(FormControls):
         self.value_rows.reset_choices()
         self.option_rows.reset_choices()
         self.region.reset_choices()
+        self.noise_place.reset_choices()
         self._follow_layer()
         self._changed()
 
@@ -385,4 +387,5 @@ class Form(FormControls):
             **self.run_options.recipe_options(),
         )
         settings = Settings.of_recipe(layer, recipe, self.execution(), labels)
-        return replace(settings, region=self.region.region(layer))
+        noise_mask = self.noise_place.noise_mask(layer, self.table.axes)
+        return replace(settings, region=self.region.region(layer), noise_mask=noise_mask)

@@ -13,6 +13,7 @@ from napari_diffusion.models import Model, all_models
 from napari_diffusion.ui.form.axes_table import AxesTable
 from napari_diffusion.ui.form.chosen_layers import layer_choices
 from napari_diffusion.ui.form.explanation import Explanation
+from napari_diffusion.ui.form.noise_place import NoisePlace
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.form.smoothing_amount import SmoothingAmount
@@ -147,6 +148,7 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
         self.option_rows.insert(0, self.model)
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
         self.region = RegionChoice(self._viewer, self.fail)
+        self.noise_place = NoisePlace(self._viewer, self.fail)
 
     def _unit_choices(self, _: Any) -> list[str]:
         return list(dict.fromkeys([self.table.unit or PIXEL, PIXEL, *LENGTHS]))

@@ -32,6 +32,7 @@ from napari_diffusion.ui.layers.axes import (
 )
 from napari_diffusion.ui.layers.labels import labels_on_grid
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
+from napari_diffusion.ui.layers.noise_mask import NoiseMask
 from napari_diffusion.workflows import outputs
 from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 from napari_diffusion.workflows.region_run import RegionRun
@@ -59,6 +60,8 @@ class Settings:
     region
         Box of the image to filter, a slice for every axis; ``None`` for the whole image. The result
         is that of the whole image in the box.
+    noise_mask
+        Where a suggestion measures the noise; ``None`` for the whole image. It is no part of a run.
     """
 
     image: Any
@@ -68,6 +71,7 @@ class Settings:
     channel_weights: tuple[float | None, ...] | None = None
     time_axes: tuple[int, ...] | None = None
     region: tuple[slice, ...] | None = None
+    noise_mask: NoiseMask | None = None
 
     @property
     def model(self) -> Model:

@@ -88,7 +88,14 @@ def suggest_values(
     Exception
         Any error of the estimate. The declared defaults then remain.
     """
+    noise_region = None
     if thorough:
+        shape, colours = settings.image.shape, settings.recipe.channel_axis
+        if settings.noise_mask is not None:
+            without = [
+                n for i, n in enumerate(shape) if colours is None or i != colours % len(shape)
+            ]
+            noise_region = settings.noise_mask.mask(without)
         recipe = replace(settings.recipe, nan="mask")
         problem = make_problem(settings.image, recipe, settings.geometry, Domain())
     else:
@@ -98,6 +105,7 @@ def suggest_values(
         unit=settings.unit,
         time_axes=settings.time_axes,
         noise_reduction=noise_reduction,
+        noise_region=noise_region,
     )
     return suggest_for([problem], settings.model if model is None else model, options, cancel)
 
