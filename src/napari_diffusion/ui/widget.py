@@ -18,7 +18,6 @@ from napari_diffusion.ui.preferences import Preferences, find_page
 from napari_diffusion.ui.qt.canvas import make_canvas_current
 from napari_diffusion.ui.qt.collector import COLLECTOR
 from napari_diffusion.ui.qt.foldable import Foldable
-from napari_diffusion.ui.qt.hidden import Hidden
 from napari_diffusion.ui.qt.layout import (
     BAR_WIDTH,
     MARGIN,
@@ -30,7 +29,7 @@ from napari_diffusion.ui.qt.layout import (
 )
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
-from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.qt.undocked import Hidden, Undocked
 from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel

@@ -10,7 +10,7 @@ from helpers.viewer import WAIT, open_section, wait_for_preview, wait_until_sett
 from napari_diffusion.ui.layers.new_layers import programmatic_selection
 from napari_diffusion.ui.overlay.visible_region import camera, grid
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.hidden import DELAY_MS
+from napari_diffusion.ui.qt.undocked import DELAY_MS
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 

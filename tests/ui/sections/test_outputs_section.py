@@ -264,9 +264,7 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
     viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
     section = open_section(widget, OutputsSection)
     section.snapshots.value, section.removed.value = 5, True
-    wait_until_settled(
-        qtbot, widget
-    )  # the choice of a layer clears the status
+    wait_until_settled(qtbot, widget)  # the choice of a layer clears the status
     evolve, run, stops = outputs.evolve, outputs.run_with_outputs, []
 
     def run_noting_its_stop(*arguments, stop, **others):
