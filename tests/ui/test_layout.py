@@ -58,14 +58,10 @@ def on_screen(open_widget, qtbot, noisy):
 def settle(qtbot, gui):
     """Wait for suggestion and plan, and for the layouts: the window gets its size from X later."""
     wait_until_settled(qtbot, gui)
-    places = []
-
-    def are_still():
-        QApplication.processEvents()
+    places = [place_of(gui.panel.button)]
+    while len(places) < 3 or len(set(places[-3:])) > 1:
+        qtbot.wait(10)
         places.append(place_of(gui.panel.button))
-        return len(places) > 2 and len(set(places[-3:])) == 1
-
-    qtbot.waitUntil(are_still, timeout=WAIT)
 
 
 def place_of(widget):
