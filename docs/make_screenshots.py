@@ -413,6 +413,7 @@ def main() -> None:
     window = docked.window()
     take_walkthrough(viewer, window, widget)
     widget.card.undo.native.click()  # the drawers have more room without the card
+    widget.panel.clear()
     widget.sections[PreviewSection].show.value = True
     wait_until_idle(widget)
     take_drawers(widget)

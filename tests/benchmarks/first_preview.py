@@ -56,6 +56,9 @@ class Shown(NamedTuple):
 
 def observe(events: list[Shown]) -> None:
     """Record every preview that comes on screen."""
+    from napari_diffusion import ui
+
+    _ = ui.AnisotropicDiffusion  # imported as by the menu
     from napari_diffusion.ui.sections.preview import PreviewSection
 
     compute, show = PreviewSection._compute, PreviewSection._show_state

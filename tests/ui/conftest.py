@@ -1,6 +1,7 @@
 """Fixtures of the widget tests: viewers on a (virtual) screen, and fakes of slow parts."""
 
 import gc
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -72,19 +73,32 @@ def garbage_of_tests():
     gc.unfreeze()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def suggestions_for_all_tests():
-    """Suggest values for an image once: most tests use the same images, and other parts of them.
+def _search_briefly(problems, model, options, cancel):
+    return suggest_for(problems, model, replace(options, thorough=False), cancel)
 
-    A suggestion depends on image and settings alone. One for some thousand voxels takes seconds.
+
+#: Searches that remember their results: a suggestion depends on image and settings alone, most
+#: tests use the same images, and the argument *cancel* does not count.
+_SEARCHES = {
+    is_thorough: remember(search, {}, lambda index: index != 3)
+    for is_thorough, search in ((True, suggest_for), (False, _search_briefly))
+}
+
+
+@pytest.fixture(autouse=True)
+def remembered_suggestions(request, monkeypatch):
+    """Suggest values once, and by a brief search where a test uses them and does not judge them.
+
+    A thorough search in some thousand voxels takes seconds. `thorough_suggestions` asks for it.
     """
-    cancel = 3  # index of the argument that does not count
-    once = remember(suggest_for, {}, lambda index: index != cancel)
-    with (
-        patch.object(starting_values, "suggest_for", once),
-        patch.object(file_values, "suggest_for", once),
-    ):
-        yield
+    once = _SEARCHES["thorough_suggestions" in request.fixturenames]
+    for module in (starting_values, file_values):
+        monkeypatch.setattr(module, "suggest_for", once)
+
+
+@pytest.fixture
+def thorough_suggestions():
+    """Search for values as for users."""
 
 
 @pytest.fixture

@@ -35,12 +35,28 @@ IN_DRAWERS = {
 def test_sections_of_a_drawer_are_made_when_it_is_first_opened(open_alone, name, drawer):
     _, gui = open_alone(name)
     assert gui.sections.made.keys() == {PreviewSection}
+    gui.form.reasons.open = drawer is FINE_TUNE  # as after Suggest, which enables that drawer
     gui.drawers[drawer].button.native.click()
     assert gui.sections.made.keys() == {PreviewSection, *IN_DRAWERS[drawer]}
     made = dict(gui.sections.made)
     gui.drawers[drawer].button.native.click()
     gui.drawers[drawer].button.native.click()
     assert gui.sections.made == made  # opened again, it is the same
+
+
+@pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
+def test_drawers_have_one_order_and_a_disabled_one_says_why(open_alone, name):
+    _, gui = open_alone(name)
+    layout = gui.drawers[FINE_TUNE].native.parentWidget().layout()
+    places = [layout.indexOf(gui.drawers[drawer].native) for drawer in (FINE_TUNE, OUTPUTS, EXPERT)]
+    assert places == sorted(places)
+    button = gui.drawers[FINE_TUNE].button
+    assert button.enabled or "no other numbers" in button.tooltip
+    gui.drawers[FINE_TUNE].open = button.enabled
+    for model in gui.form.model.choices:
+        gui.form.model.value = model
+        assert button.enabled is (bool(gui.form.controls.rows) or name == "Anisotropic diffusion")
+        assert gui.drawers[FINE_TUNE].open <= button.enabled
 
 
 def test_section_that_is_opened_first_is_up_to_date(open_alone, noisy):

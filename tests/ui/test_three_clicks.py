@@ -162,6 +162,7 @@ def desk(make_napari_viewer, preview_at_opening, qtbot, tmp_path):
     return prepare
 
 
+@pytest.mark.usefixtures("thorough_suggestions")
 @pytest.mark.parametrize("name", CASES)
 def test_three_clicks_show_a_good_preview_and_the_fourth_gives_the_layer(desk, qtbot, name):
     case = CASES[name]

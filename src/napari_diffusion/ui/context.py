@@ -55,12 +55,15 @@ class Context:
         Signal: `suggestion` or `measuring` may have changed.
     status_changed
         Signal: the line above Run has changed, and with it what `states` returns.
+    hidden, hidden_changed
+        Whether the user has hidden the widget, as with its dock, and a signal of its changes.
     """
 
     settings_changed = Signal()
     layer_changed = Signal()
     suggestion_changed = Signal()
     status_changed = Signal()
+    hidden_changed = Signal()
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Context:
         opening: Opening,
     ) -> None:
         self.viewer = viewer
+        self.hidden = False
         self.opening = opening
         self.result_card = card
         self._form = form
@@ -175,6 +179,11 @@ class Context:
             When no layer is chosen or no axis is checked.
         """
         return self._form.settings()
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Note that the widget was hidden, or shown again."""
+        self.hidden = hidden
+        self.hidden_changed.emit()
 
     def report_change(self) -> None:
         """Report that an option of the section changes the run, which needs a new plan."""

@@ -27,7 +27,7 @@ BUTTONS = (
 
 
 class SampleButtons(ViewerPart, Container):  # type: ignore[type-arg]
-    """A hint and one button for each sample.
+    """A hint and one button for each sample, made when they are first shown.
 
     Attributes
     ----------
@@ -37,14 +37,23 @@ class SampleButtons(ViewerPart, Container):  # type: ignore[type-arg]
 
     def __init__(self, viewer: Any, fail: Callable[[Exception], None]) -> None:
         ViewerPart.__init__(self, viewer, fail)
-        self.buttons = {}
+        self.buttons: dict[str, PushButton] = {}
+        Container.__init__(self, labels=False)
+        self.margins = NO_MARGINS
+
+    def show_or_hide(self, shown: bool) -> None:
+        """Show or hide hint and buttons."""
+        if shown and not self.buttons:
+            self._make()
+        self.visible = shown
+
+    def _make(self) -> None:
         for key, text, tooltip in BUTTONS:
             button = self.buttons[key] = PushButton(text=text, tooltip=tooltip)
             button.native.setAccessibleName(f"Open the sample {text}")
             button.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         row = bare_container(*self.buttons.values(), layout="horizontal", labels=False)
-        Container.__init__(self, widgets=[wrapping_label(HINT), row], labels=False)
-        self.margins = NO_MARGINS
+        self.extend([wrapping_label(HINT), row])
         self.buttons["confocal"].changed.connect(self._open_confocal)
         self.buttons["mri_simulated"].changed.connect(self._open_mri_simulated)
         self.buttons["mri"].changed.connect(self._open_mri)

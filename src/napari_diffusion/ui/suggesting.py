@@ -96,6 +96,7 @@ class SuggestionController:
         self._data: Callable[[], Any] = lambda: None
         self._requested = self._left = False
         context.on_close(self.leave)
+        form.values.changed.connect(self._values_changed)
 
     def fail(self, error: Exception) -> None:
         """Show an error below Run."""
@@ -158,7 +159,14 @@ class SuggestionController:
             self._measurement.leave()
             self._measurement = None
         self._requested = False
-        self._panel.clear(StatusKind.SUGGESTING)
+        self._panel.clear(StatusKind.SUGGESTING, StatusKind.SUGGESTED)
+
+    @slot
+    def _values_changed(self) -> None:
+        """Do not call values suggested any longer that the user has changed."""
+        values = self._form.values
+        if values.own_names or values.model_values.strength != 0:
+            self._panel.clear(StatusKind.SUGGESTED)
 
     @slot
     def update(self) -> None:
@@ -252,7 +260,7 @@ class SuggestionController:
             if self._requested:
                 self._requested = False
                 self._form.reasons.open = True
-                self._panel.say("Values suggested.")
+                self._panel.say("Values suggested.", StatusKind.SUGGESTED)
 
     def _without_model(self, measurement: Measurement) -> None:
         """Choose the first model where the automatic choice belongs to the other widget."""

@@ -29,7 +29,7 @@ from napari_diffusion.ui.qt.layout import (
 )
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
-from napari_diffusion.ui.qt.undocked import Undocked
+from napari_diffusion.ui.qt.undocked import Hidden, Undocked
 from napari_diffusion.ui.result.card import ResultCard
 from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
@@ -82,6 +82,8 @@ EXPERT = Drawer(
     ),
 )
 DRAWERS = (FINE_TUNE, OUTPUTS, EXPERT)
+#: Why *Fine-tune* cannot be opened.
+NO_NUMBERS = "This filter has no other numbers. Suggest gives its reasons here."
 
 
 class DiffusionWidget(Container):  # type: ignore[type-arg]
@@ -120,9 +122,8 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
         self.samples = SampleButtons(napari_viewer, self.panel.fail)
-        # Fine-tune of the isotropic widget appears with a suggestion: nothing is below it.
-        drawers = (*DRAWERS[1:], FINE_TUNE) if self.isotropic else DRAWERS
-        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in drawers}
+        self.samples.show_or_hide(self.form.layer.value is None)
+        self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
             widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
         )
@@ -163,6 +164,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._page: Any = None
         self._had_preview = False
         self._undocked = Undocked(self.native, self._leave, self._come_back)
+        self._hidden = Hidden(self.native, self.context.set_hidden)
         self._update_tab_order()
         commands.register(self)
         self.opening.ended.connect(self._opened)
@@ -180,7 +182,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         for drawer in self.drawers.values():
             drawer.toggled.connect(self._update_tab_order)
             drawer.opened.connect(self._show_drawer)
-        form.reasons.opened.connect(self._hide_empty_drawer)
+        form.reasons.opened.connect(self._disable_empty_drawer)
         form.model.changed.connect(self._model_changed)
         self.scroll.restyled.connect(self._update_later)
         form.suggest.changed.connect(self.suggesting.request)
@@ -220,7 +222,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
 
     @slot
     def _update_tab_order(self) -> None:
-        self._hide_empty_drawer()
+        self._disable_empty_drawer()
         set_tab_order(self.native)
         name_controls(self.native)
         self.scroll.guard()
@@ -232,10 +234,13 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._update_tab_order()
 
     @slot
-    def _hide_empty_drawer(self) -> None:
-        """Hide *Fine-tune* for a model without parameters whose amount is on the first screen."""
+    def _disable_empty_drawer(self) -> None:
+        """Disable *Fine-tune* for a model without parameters whose amount is on the first screen.
+
+        *Suggest* adds its reasons.
+        """
         has_rows = bool(self.form.controls.rows) or not self.isotropic
-        self.drawers[FINE_TUNE].visible = has_rows or self.form.reasons.open
+        self.drawers[FINE_TUNE].enable(has_rows or self.form.reasons.open, NO_NUMBERS)
 
     @slot
     def _show_drawer(self, drawer: Foldable) -> None:
@@ -288,7 +293,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     def _settings_changed(self) -> None:
         has_layer = self.form.layer.value is not None
         self.panel.button.enabled = has_layer
-        self.samples.visible = not has_layer
+        self.samples.show_or_hide(not has_layer)
         if has_layer:
             self.panel.button.tooltip = RUN_TOOLTIP
         else:

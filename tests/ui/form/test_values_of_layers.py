@@ -178,6 +178,7 @@ def test_the_arrow_takes_a_value_back(open_widget, noisy, qtbot):
     assert states(gui) == (ValueState.SUGGESTED, ValueState.SUGGESTED)
 
 
+@pytest.mark.usefixtures("thorough_suggestions")
 def test_numbers_are_not_shown_before_they_are_measured(open_widget, noisy, qtbot, held):
     viewer, gui = open_widget(NAME)
     gui.root_native_widget.window().show()

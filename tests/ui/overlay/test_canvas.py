@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget
 
 from helpers.canvas import canvas_of, drag, mouse, on_canvas, picture, wait_for_canvas
 from helpers.viewer import WAIT, open_section, wait_for_preview, wait_until_settled
 from napari_diffusion.ui.layers.new_layers import programmatic_selection
 from napari_diffusion.ui.overlay.visible_region import camera, grid
 from napari_diffusion.ui.preferences import Preferences
+from napari_diffusion.ui.qt.undocked import DELAY_MS
 from napari_diffusion.ui.sections.preview import COMPARE_KEY, PreviewSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
 
@@ -336,7 +338,7 @@ def test_additive_preview_in_3d_keeps_the_other_channels(open_widget, qtbot, pre
     bright = layer.data == source.contrast_limits[1]
     assert bright[3, 3, 4:20].all()
     assert not bright[3, 4:20, 4:20].any()
-    section.cut.value = 0
+    section.solid.cut.value = 0
     wait_for_preview(qtbot, gui)
     assert section.overlay.layer.data.shape == (1, 24, 24)
     assert section.overlay.layer.blending == "additive"
@@ -363,6 +365,32 @@ def test_hidden_original_is_shown_again_when_its_preview_ends(show, qtbot, flat)
     wait_for_preview(qtbot, gui)
     assert source.visible
     assert section.overlay.layer.blending == "translucent_no_depth"
+
+
+def test_a_hidden_widget_leaves_no_layer_and_has_it_again(show, qtbot, flat):
+    viewer, gui, section, _, _ = show(flat)
+    threshold = open_section(gui, ThresholdSection)
+    threshold.mark.value = True
+    qtbot.waitUntil(lambda: threshold.overlay.layer is not None, timeout=WAIT)
+    preview = section.overlay.layer
+    dock = gui.native.parentWidget()
+    while not isinstance(dock, QDockWidget):
+        dock = dock.parentWidget()
+    for floating in (True, False):
+        dock.setFloating(floating)
+        qtbot.wait(2 * DELAY_MS)
+        assert section.overlay.layer is preview  # it has stayed
+    dock.hide()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=WAIT)
+    assert section.show.value
+    dock.show()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=WAIT)
+    section.show.value = False
+    dock.hide()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=WAIT)
+    dock.show()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=WAIT)
+    assert section.overlay.layer is None  # as the user left it
 
 
 def test_preview_lies_below_vectors_labels_and_shapes(show, qtbot, flat):

@@ -259,8 +259,8 @@ def test_preview_in_3d_view_is_a_box_or_a_plane(open_preview, qtbot, noisy, pref
     wait_for_preview(qtbot, gui)
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(0, 6), slice(3, 13), slice(5, 15))
-    section.cut.value = 1
-    section.place.value = 4
+    section.solid.cut.value = 1
+    section.solid.place.value = 4
     wait_for_preview(qtbot, gui)
     region = assert_shows_the_run(viewer, gui)
     assert region == (slice(0, 6), slice(4, 5), slice(0, 20))

@@ -59,9 +59,9 @@ def test_no_card_is_shown_before_a_run_and_one_is_after_it(open_widget, press_ru
     assert not widget.card.native.isHidden()
     wait_until_settled(qtbot, widget)
     text = widget.card.text.value
-    assert "Removed: standard deviation" in text
+    assert "What was removed varies" in text
     assert "Measure means in the result" in text
-    assert "peaks, widths, texture and noise in the original" in text
+    assert "peaks, widths, texture in the original" in text
 
 
 def test_level_on_the_card_is_that_of_the_residual(open_alone, press_run, qtbot):
@@ -71,7 +71,8 @@ def test_level_on_the_card_is_that_of_the_residual(open_alone, press_run, qtbot)
     result = press_run(viewer, widget)
     level = (image - result.data).std()
     wait_until_settled(qtbot, widget)
-    assert f"standard deviation {level:.2g} of a noise of 10." in widget.card.text.value
+    assert f"varies {level / 10:.1g}" in widget.card.text.value  # the noise has ten grey levels
+    assert f"removed: {level:.3g}; noise: " in widget.card.text.tooltip
     assert "No structure is seen" in widget.card.text.value
 
 
@@ -265,7 +266,7 @@ def test_undo_of_an_additive_result_shows_the_original(open_alone, press_run, no
 
 def test_replaced_result_makes_room_for_the_next_one_of_the_same_image(filtered, press_run):
     viewer, widget, other, source, first = filtered
-    widget.card.replace.value = True
+    widget.sections[OutputsSection].replace.native.click()
     widget.form.amount.number.value *= 2
     viewer.layers.selection.active = source
     widget.panel.button.native.click()
@@ -283,7 +284,7 @@ def test_failed_run_replaces_nothing(filtered, qtbot, monkeypatch):
     from napari_diffusion.workflows import outputs
 
     viewer, widget, _, source, first = filtered
-    widget.card.replace.value = True
+    widget.sections[OutputsSection].replace.native.click()
     viewer.layers.selection.active = source
 
     def fail(*_, **__):
@@ -330,7 +331,7 @@ def test_noise_of_the_suggestion_is_not_measured_again(
     wait_until_ended(qtbot, widget)
     wait_until_settled(qtbot, widget)
     noise = widget.context.suggestion.noise.sigma
-    assert f"of a noise of {noise:.2g}." in widget.card.text.value
+    assert f"noise: {noise:.3g}." in widget.card.text.tooltip
     assert not measured_noises
 
 
@@ -376,7 +377,7 @@ def test_residual_and_level_of_a_region_are_those_of_the_region(open_alone, pres
     part = image[widget.context.region]
     level = (part - result.data).std()
     wait_until_settled(qtbot, widget)
-    assert f"standard deviation {level:.2g} of a noise of " in widget.card.text.value
+    assert f"removed: {level:.3g}; noise: " in widget.card.text.tooltip
     press_residual(qtbot, widget)
     np.testing.assert_array_equal(widget.card.record.residual_layer.data, part - result.data)
 

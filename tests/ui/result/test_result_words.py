@@ -11,6 +11,7 @@ from napari_diffusion.ui.layers.result_names import result_title
 from napari_diffusion.ui.result.words import (
     NOT_TESTED,
     level_sentence,
+    levels_sentence,
     result_sentences,
     structure_sentence,
 )
@@ -23,16 +24,21 @@ def removed(level=9.1, noise=10.0, error=0.1, share=0.0):
 
 
 def test_level_is_said_in_units_of_the_noise():
-    assert level_sentence(removed()) == "Removed: standard deviation 9.1 of a noise of 10."
+    sentence = "What was removed varies 0.91 times as much as the noise."
+    assert level_sentence(removed()) == sentence
+    assert "varies as much as the noise." in level_sentence(removed(level=9.7))
+    levels = "Standard deviation of what was removed: 9.1"
+    assert levels_sentence(removed()) == f"{levels}; noise: 10."
+    assert levels_sentence(removed(noise=math.nan)) == f"{levels}."
 
 
 @pytest.mark.parametrize(
     ("level", "noise", "said"),
     [
         (1.0, 10.0, "most of the noise is left"),
-        (14.0, 10.0, "more than the noise"),
-        (9.1, math.nan, "shows no noise to compare"),
-        (0.0, 10.0, "nothing"),
+        (14.0, 10.0, "detail went"),
+        (9.1, math.nan, "no noise with which"),
+        (0.0, 10.0, "Nothing was removed"),
     ],
 )
 def test_unusual_levels_are_said(level, noise, said):
@@ -40,12 +46,12 @@ def test_unusual_levels_are_said(level, noise, said):
 
 
 def test_level_is_no_more_than_the_noise_within_its_error():
-    assert "more than" not in level_sentence(removed(level=12.0, error=1.0))
-    assert "more than" in level_sentence(removed(level=12.0, error=0.1))
+    assert "detail went" not in level_sentence(removed(level=12.0, error=1.0))
+    assert "detail went" in level_sentence(removed(level=12.0, error=0.1))
 
 
 def test_structure_is_said_with_its_share():
-    assert structure_sentence(removed()) == "No structure is seen in what was removed."
+    assert structure_sentence(removed()) == "No structure is seen in it."
     assert "in 12 %" in structure_sentence(removed(share=0.12))
     assert "in 1 %" in structure_sentence(removed(share=0.001))
     assert structure_sentence(removed(share=math.nan)) == NOT_TESTED
@@ -54,7 +60,7 @@ def test_structure_is_said_with_its_share():
 @pytest.mark.parametrize("model", all_models())
 def test_means_may_be_measured_where_the_model_keeps_them(model):
     *_, last = result_sentences(removed(), model)
-    assert ("means in the result" in last) is model.conservative
+    assert ("Measure means in the result" in last) is model.conservative
     assert "original" in last
 
 
@@ -74,7 +80,7 @@ def test_no_sentence_contradicts_another():
     assert "No structure" not in more
     assert "in 12 %" in " ".join(result_sentences(removed(level=60.0, share=0.12), nd.Linear))
     nothing = result_sentences(removed(level=0.0, noise=math.nan, share=math.nan), nd.Linear)
-    assert nothing[0] == "Removed: nothing."
+    assert nothing[0] == "Nothing was removed."
     assert len(nothing) == 2
 
 

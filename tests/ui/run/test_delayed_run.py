@@ -74,6 +74,7 @@ def test_own_values_and_strength_are_those_when_run_was_pressed(open_widget, noi
     assert recipe.time == suggested.with_strength(1.0).time
 
 
+@pytest.mark.usefixtures("thorough_suggestions")
 def test_a_waiting_run_keeps_the_measurement_of_its_layer(open_widget, noisy, qtbot, held):
     viewer, gui = open_widget(NAME)
     press_early(qtbot, viewer, gui, noisy, name="one")

@@ -175,6 +175,29 @@ def test_suggestion_is_dropped_though_another_status_is_shown(
 
 
 @pytest.mark.usefixtures("no_announcement")
+@pytest.mark.parametrize("change", ["strength", "number", "model"])
+def test_values_that_the_user_has_changed_are_not_called_suggested(
+    open_alone, qtbot, noisy, monkeypatch, change
+):
+    viewer, widget = open_alone()
+    viewer.add_image(noisy)
+    held_suggestion(monkeypatch).set()
+    wait_until_settled(qtbot, widget)
+    widget.form.suggest.native.click()
+    wait_until_settled(qtbot, widget)
+    assert widget.panel.state.kind is StatusKind.SUGGESTED
+    form = widget.form
+    if change == "strength":
+        form.strength.slider.value = 40
+    elif change == "number":
+        form.controls["kappa"].value *= 2
+    else:
+        form.model.value = nd.MeanCurvature
+        wait_until_settled(qtbot, widget)
+    assert widget.panel.status.value == ""
+
+
+@pytest.mark.usefixtures("no_announcement")
 def test_notice_with_the_text_of_another_status_stays(open_alone, qtbot, noisy):
     viewer, widget = open_alone()
     viewer.add_image(noisy)

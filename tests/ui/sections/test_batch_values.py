@@ -13,6 +13,8 @@ from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.batch_values import BatchValues
 from napari_diffusion.workflows.file_values import MAX_SHARED
 
+pytestmark = pytest.mark.usefixtures("thorough_suggestions")
+
 
 def noisy_disc(seed, noise, contrast=100.0, n=56):
     """A disc with noise."""

@@ -264,13 +264,19 @@ def test_stop_and_keep_among_snapshots_keeps_those_computed(open_alone, qtbot, n
     viewer.add_image(np.stack([noisy, noisy + 1]), name="a", axis_labels=("t", "z", "y", "x"))
     section = open_section(widget, OutputsSection)
     section.snapshots.value, section.removed.value = 5, True
-    evolve = outputs.evolve
+    wait_until_settled(qtbot, widget)  # the choice of a layer clears the status
+    evolve, run, stops = outputs.evolve, outputs.run_with_outputs, []
+
+    def run_noting_its_stop(*arguments, stop, **others):
+        stops.append(stop)  # the panel may not have its task yet
+        return run(*arguments, stop=stop, **others)
 
     def stop_at_the_third(problem, *arguments):
         if problem.recipe.time > widget.form.amount.time / 10:
-            widget.panel._runs.task.stop.set()
+            stops[0].set()
         return evolve(problem, *arguments)
 
+    monkeypatch.setattr(outputs, "run_with_outputs", run_noting_its_stop)
     monkeypatch.setattr(outputs, "evolve", stop_at_the_third)
     widget.panel.button.native.click()
     wait_until_ended(qtbot, widget)

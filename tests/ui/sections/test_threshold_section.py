@@ -175,6 +175,7 @@ def test_gradients_are_measured_only_when_the_image_changes(opened, qtbot, noisy
     assert section.plot.threshold == pytest.approx(gui.form.controls["kappa"].value)
 
 
+@pytest.mark.usefixtures("thorough_suggestions")
 def test_image_without_measurable_gradients_is_reported(opened, qtbot, noisy):
     viewer, gui, section = opened
     for data, message in (
@@ -194,8 +195,24 @@ def test_plot_follows_light_and_dark_theme(opened):
     lightness = []
     for theme in ("light", "dark"):
         viewer.theme = theme
-        lightness.append(section.plot.backgroundBrush().color().lightness())
+        background = section.plot.backgroundBrush().color()
+        lightness.append(background.lightness())
+        line = section.plot.line.pen.color()
+        assert contrast(line, background) > 3  # WCAG 2.1, parts of graphics
+        assert contrast(line, section.plot.bars.opts["pen"].color()) > 2
     assert lightness[0] > 128 > lightness[1]
+
+
+def contrast(one, other):
+    """Return the contrast of two colours as WCAG 2.1 defines it."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    parts = np.array(colour.getRgbF()[:3])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
 
 
 def test_a_threshold_beyond_the_histogram_stays_in_the_plot(opened, qtbot):

@@ -101,12 +101,12 @@ class Form(FormControls):
 
     @slot
     def _changed(self, *_: Any) -> None:
-        self.table.describe()
         self._emission.start()
 
     @slot
     def _emit_changes(self) -> None:
         self._watcher.watch_labels(self.regions.value)
+        self.table.describe()
         if self._layer_change_due:
             self._layer_change_due = False
             self.layer_changed.emit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,7 @@ def _size_and_unit(column: NDArray[np.float64], row_units: Sequence[Any]) -> tup
     return float(f"{size:.{_DIGITS}g}"), unit
 
 
+@cache
 def _is_length(unit: Any) -> bool:
     """Whether a unit is a length, unlike pixel or second."""
     try:
@@ -328,6 +330,7 @@ def size_in(axis: Axis, unit: str) -> float:
     return axis.scale * factor or 1.0
 
 
+@cache
 def unit_name(unit: Any) -> str:
     """Return the symbol of a pint unit of length, such as ``µm``.
 

@@ -8,6 +8,12 @@ from psygnal import Signal
 from napari_diffusion.ui.qt.layout import NO_MARGINS
 from napari_diffusion.ui.qt.slots import slot
 
+#: napari's theme gives a disabled button a border, by which its text would be moved.
+BUTTON_STYLE = """
+QPushButton { text-align: left; padding: 4px 6px; }
+QPushButton:disabled { border: 0px; padding: 4px 6px; }
+"""
+
 
 class Foldable(Container):  # type: ignore[type-arg]
     """A box under a title that opens and closes it, closed at first.
@@ -34,9 +40,10 @@ class Foldable(Container):  # type: ignore[type-arg]
     def __init__(
         self, title: str, widgets: list[Widget], labels: bool = False, tooltip: str = ""
     ) -> None:
-        self._title, self._open, self._was_opened = title, False, False
+        self._title, self._tooltip = title, tooltip
+        self._open = self._was_opened = False
         self.button = PushButton(tooltip=tooltip)
-        self.button.native.setStyleSheet("text-align: left; padding: 4px 6px;")
+        self.button.native.setStyleSheet(BUTTON_STYLE)
         self.body = Container(widgets=widgets, labels=labels)
         self.body.margins = (4, 0, 0, 4)
         super().__init__(widgets=[self.button, self.body], labels=False)
@@ -54,6 +61,13 @@ class Foldable(Container):  # type: ignore[type-arg]
     def open(self, value: bool) -> None:
         if value != self._open:
             self._toggle()
+
+    def enable(self, enabled: bool, reason: str) -> None:
+        """Allow the user to open the box, or close it and give the reason as its tooltip."""
+        self.button.enabled = enabled
+        self.button.tooltip = self._tooltip if enabled else reason
+        if not enabled:
+            self.open = False
 
     @slot
     def _toggle(self) -> None:

@@ -70,9 +70,7 @@ def _notify(error: Exception) -> None:
     show_error(str(error) or type(error).__name__)
 
 
-def _number_of_values(method: Callable[..., Any]) -> int | None:
+def _number_of_values(method: Any) -> int | None:
     """Return how many values a method takes besides ``self``; ``None`` for any number."""
-    parameters = list(inspect.signature(method).parameters.values())[1:]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    code = method.__code__  # `inspect.signature` takes a thirtieth of a millisecond
+    return None if code.co_flags & inspect.CO_VARARGS else code.co_argcount - 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from magicgui.widgets import CheckBox, Container, PushButton
+from magicgui.widgets import Container, PushButton
 from psygnal import Signal
 
 from napari_diffusion.ui.layers.run_record import RunRecord
@@ -16,7 +16,7 @@ from napari_diffusion.ui.qt.layout import NO_MARGINS, bare_container, wrapping_l
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.viewer_part import ViewerPart
 from napari_diffusion.ui.result.side_by_side import SideBySide
-from napari_diffusion.ui.result.words import result_sentences
+from napari_diffusion.ui.result.words import levels_sentence, result_sentences
 from napari_diffusion.ui.run.run import symmetric_limit
 from napari_diffusion.ui.run.settings import Settings
 from napari_diffusion.ui.run.task import ReplaceableTask, TaskControl, when_destroyed
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 COMPARE_TIP = "Show the original on the left and the result on the right; press again to go back."
 RESIDUAL_TIP = "Add a layer with original minus result: what was removed. No new run is needed."
 UNDO_TIP = "Remove the layers of this run or batch; show and select what was shown before."
-REPLACE_TIP = "The next run on the same image replaces this result. Undo does not bring it back."
 NO_IMAGE = "The image of this layer has changed since the run; run again for a residual."
 MEASURING = "Measuring what was removed…"
 NO_SOURCE = "The original is not in the viewer any more."
@@ -38,14 +37,16 @@ HAS_RESIDUAL = "The residual is in the viewer: {}"
 
 
 class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
-    """Sentences about the last result, and buttons; hidden without a result.
+    """Sentences about the last result, and buttons; made for the first result, hidden without one.
 
     Attributes
     ----------
     text
         The sentences.
-    compare, residual, undo, replace
-        Buttons *Side by side*, *Residual* and *Undo*, and the option *Replace this result*.
+    compare, residual, undo
+        Buttons *Side by side*, *Residual* and *Undo*.
+    replaces
+        Whether the next run on an image replaces its last result.
     ended
         Signal: the result that was shown is gone. It carries what is to be said about that.
     """
@@ -58,24 +59,28 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         self._last_of: WeakKeyDictionary[Any, RunRecord] = WeakKeyDictionary()
         self._task, self._measurement = ReplaceableTask(), ReplaceableTask()
         self._sides = SideBySide(viewer, fail)
+        self.replaces = False
+        Container.__init__(self, labels=False)
+        self.margins = NO_MARGINS
+        self.visible = False
+        self._sides.ended.connect(self._update_buttons)
+        viewer.layers.events.removed.connect(self._layers_changed)
+        when_destroyed(self.native, self._close)
+
+    def _make(self) -> None:
+        """Make the controls, before they are first shown."""
         self.text = wrapping_label()
         self.compare = PushButton(text="Side by side", tooltip=COMPARE_TIP)
         self.residual = PushButton(text="Residual", tooltip=RESIDUAL_TIP)
         self.undo = PushButton(text="Undo", tooltip=UNDO_TIP)
-        self.replace = CheckBox(text="Replace this result in the next run", tooltip=REPLACE_TIP)
         buttons = bare_container(
             self.compare, self.residual, self.undo, layout="horizontal", labels=False
         )
-        Container.__init__(self, widgets=[self.text, buttons, self.replace], labels=False)
-        self.margins = NO_MARGINS
+        self.extend([self.text, buttons])
         self.native.layout().setSpacing(2)
-        self.visible = False
         self.compare.changed.connect(self._compare)
         self.residual.changed.connect(self._add_residual)
         self.undo.changed.connect(self._undo)
-        self._sides.ended.connect(self._update_buttons)
-        viewer.layers.events.removed.connect(self._layers_changed)
-        when_destroyed(self.native, self._close)
 
     @property
     def record(self) -> RunRecord | None:
@@ -86,7 +91,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         """Remove the result that is shown if it is to be replaced by a new one of ``source``."""
         self._sides.hide()
         record = None if source is None else self._last_of.get(bare(source))
-        if record is None or not self.replace.value:
+        if record is None or not self.replaces:
             return
         if record is self._record:
             self._forget()
@@ -117,6 +122,8 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
             record.earlier = before if is_same else None
         if record.source_layer is not None:
             self._last_of[bare(record.source_layer)] = record
+        if not len(self):
+            self._make()
         self.visible = True
         self._say(None)
         if settings is not None:
@@ -132,6 +139,7 @@ class ResultCard(ViewerPart, Container):  # type: ignore[type-arg]
         waiting = [MEASURING] if measuring else []
         sentences = result_sentences(removed, record.model)
         self.text.value = " ".join([*several, *waiting, *sentences])
+        self.text.tooltip = "" if removed is None else levels_sentence(removed)
 
     def _measure(self, settings: Settings, noise: Noise | None) -> None:
         """Measure what the run has removed, in a thread. It takes about a second."""

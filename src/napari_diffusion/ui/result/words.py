@@ -13,13 +13,9 @@ if TYPE_CHECKING:
 #: Removed part, relative to the noise, below which little was removed, and above which it is more
 #: than noise. The level of the noise is known to a few per cent.
 LITTLE, MORE = 0.3, 1.1
-MEASURE_MEANS = (
-    "Measure means in the result; measure peaks, widths, texture and noise in the original."
-)
-MEASURE_ORIGINAL = (
-    "Measure in the original: this filter changes means, too. Use the result to see and to segment."
-)
-NOT_TESTED = "It is too small or too thin an image to see whether structure was removed."
+MEASURE_MEANS = "Measure means in the result; peaks, widths, texture in the original."
+MEASURE_ORIGINAL = "This filter changes means, too: measure in the original."
+NOT_TESTED = "The image is too small or too thin to see whether structure was removed."
 
 
 def result_sentences(removed: Removed | None, model: type[Model]) -> list[str]:
@@ -50,17 +46,25 @@ def _is_more(removed: Removed) -> bool:
 
 def level_sentence(removed: Removed) -> str:
     """Return the level of the removed part, in units of the noise."""
-    level, noise = f"{removed.level:.2g}", removed.noise
+    noise = removed.noise
     if removed.level == 0:
-        return "Removed: nothing."
+        return "Nothing was removed."
     if math.isnan(noise):
-        return f"Removed: standard deviation {level}. The image shows no noise to compare it with."
-    sentence = f"Removed: standard deviation {level} of a noise of {noise:.2g}."
+        return "The image has no noise with which to compare what was removed."
+    share = removed.level / noise
+    ratio = "as much as" if 0.95 <= share < 1.05 else f"{share:.2g} times as much as"
+    sentence = f"What was removed varies {ratio} the noise"
     if removed.level < LITTLE * noise:
-        return f"{sentence} That is little: most of the noise is left."
+        return f"{sentence}: most of the noise is left."
     if _is_more(removed):
-        return f"{sentence} That is more than the noise: detail went, too."
-    return sentence
+        return f"{sentence}: detail went, too."
+    return f"{sentence}."
+
+
+def levels_sentence(removed: Removed) -> str:
+    """Return the standard deviations of the removed part and of the noise [intensity]."""
+    noise = "" if math.isnan(removed.noise) else f"; noise: {removed.noise:.3g}"
+    return f"Standard deviation of what was removed: {removed.level:.3g}{noise}."
 
 
 def structure_sentence(removed: Removed) -> str:
@@ -68,9 +72,9 @@ def structure_sentence(removed: Removed) -> str:
     if removed.has_structure is None:
         return NOT_TESTED
     if not removed.has_structure:
-        return "No structure is seen in what was removed."
+        return "No structure is seen in it."
     share = max(1, round(100 * removed.structure_share))
-    return f"Structure is seen in {share} % of what was removed: edges, lines or stripes."
+    return f"Structure is seen in {share} % of it: edges, lines or stripes."
 
 
 def measuring_sentence(model: type[Model]) -> str:

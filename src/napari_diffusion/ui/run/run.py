@@ -64,7 +64,15 @@ class RunResult(NamedTuple):
 
 
 class ResultTarget(Protocol):
-    """Takes the record of a finished run: the result card."""
+    """Takes the record of a finished run: the result card.
+
+    Attributes
+    ----------
+    replaces
+        Whether the next run on an image replaces its last result.
+    """
+
+    replaces: bool
 
     def make_room(self, source: Any) -> None:
         """Remove the previous result of a layer if the user wants it replaced."""

@@ -17,6 +17,8 @@ class StatusKind(Enum):
     REFUSED = auto()
     #: Values are being suggested.
     SUGGESTING = auto()
+    #: The values on screen are suggested ones, which the user has asked for.
+    SUGGESTED = auto()
     #: Kernels are compiled in the background.
     COMPILING = auto()
     #: A run is under way.

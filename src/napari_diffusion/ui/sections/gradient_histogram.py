@@ -16,6 +16,8 @@ from napari_diffusion.ui.qt.slots import slot
 PLOT_HEIGHT = 176
 #: Margin below the axis label, whose descenders pyqtgraph would cut off [pixel].
 BOTTOM_MARGIN = 5
+#: Colour of the threshold on a dark and on a light background.
+LINE_COLOURS = "#ff8c00", "#b45309"
 #: Decades by which the threshold may lie outside the histogram.
 DECADES_OUTSIDE = 2
 
@@ -124,8 +126,9 @@ class GradientHistogram(pg.PlotWidget):  # type: ignore[misc]
         self.setLabel("bottom", f"gradient [{unit}]")
         self.setLabel("left", "voxels")
 
-    def set_colours(self, background: str, text: str, bars: str, line: str) -> None:
-        """Apply the colours of a theme."""
+    def set_colours(self, background: str, text: str, bars: str) -> None:
+        """Apply the colours of a theme; the line has the orange of marked edges."""
+        line = LINE_COLOURS[pg.mkColor(background).lightness() > 128]
         self.setBackground(background)
         for side in ("left", "bottom"):
             axis = self.getAxis(side)

@@ -42,6 +42,8 @@ class OutputsSection(Section):
     ----------
     snapshots, removed, conductance, coherence, directions
         Controls for the outputs of a run.
+    replace
+        Whether the next run replaces the last result of its image.
     position, stop
         Line about the snapshot on screen, and the button *Extract this snapshot*.
     """
@@ -66,6 +68,9 @@ class OutputsSection(Section):
         )
         self.conductance = CheckBox(text="Diffusivity map", tooltip=tip)
         self.coherence, self.directions = CheckBox(text="Coherence"), CheckBox(text="Directions")
+        tip = "The next run on an image replaces its last result. Undo does not bring it back."
+        self.replace = CheckBox(text="Replace the last result", tooltip=tip)
+        self.replace.changed.connect(self._replace_changed)
         self._model: Any = None
         maps = [self.removed, self.conductance, self.coherence, self.directions]
         self.position = wrapping_label()
@@ -78,7 +83,7 @@ class OutputsSection(Section):
         viewer.layers.selection.events.active.connect(self._show_position)
         viewer.dims.events.current_step.connect(self._show_position)
         self.context.settings_changed.connect(self._show_tensor_outputs)
-        return [snapshots_row, *maps, self.position, self.stop]
+        return [snapshots_row, *maps, self.replace, self.position, self.stop]
 
     def output_options(self) -> dict[str, Any]:
         """Return the additional outputs of a run, as fields of `OutputRequest`."""
@@ -102,6 +107,10 @@ class OutputsSection(Section):
     @slot
     def _output_changed(self) -> None:
         self.context.report_change()
+
+    @slot
+    def _replace_changed(self, replaces: bool) -> None:
+        self.context.result_card.replaces = replaces
 
     def _tensor_outputs(self) -> dict[str, CheckBox]:
         """Return the controls for outputs of models with a diffusion tensor, by field."""

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from magicgui.widgets import CheckBox, ComboBox, PushButton, Slider, Widget
+from magicgui.widgets import CheckBox, PushButton, Widget
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_diffusion.previewing.cold_start import first_preview
 from napari_diffusion.previewing.previewer import Previewer, PreviewImage
 from napari_diffusion.previewing.request import PreviewRequest
-from napari_diffusion.ui.layers.axes import layer_axes, shape_of
 from napari_diffusion.ui.overlay.compare import Compare, HoldKey
 from napari_diffusion.ui.overlay.overlay_layer import Shown
 from napari_diffusion.ui.overlay.preview_layer import PreviewOverlay
@@ -25,13 +24,12 @@ from napari_diffusion.ui.overlay.preview_words import (
     describe_exact,
     describe_part,
 )
+from napari_diffusion.ui.overlay.solid_controls import SolidControls
 from napari_diffusion.ui.overlay.split_line import SplitLine
-from napari_diffusion.ui.overlay.visible_region import BOX, Part, displayed, grid, on_screen
+from napari_diffusion.ui.overlay.visible_region import Part, displayed, grid, on_screen
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.layout import (
     bare_container,
-    keep_narrow,
-    name_parts,
     reserve_height,
     wrapping_label,
 )
@@ -67,8 +65,8 @@ class PreviewSection(Section):
         Whether to show the preview, and the original beside it.
     compare
         Button that shows the original while it is pressed.
-    solid, cut, place
-        Controls for 3-D view: their container, box or axis of the plane, and voxel of the plane.
+    solid
+        Controls for 3-D view.
     status
         Line about the state of the preview.
     overlay
@@ -86,12 +84,7 @@ class PreviewSection(Section):
         self.split = CheckBox(value=False, text="Split", tooltip=SPLIT_TIP)
         tip = f"Press and hold to see the original. Key {COMPARE_KEY} does the same."
         self.compare = PushButton(text=f"Compare ({COMPARE_KEY})", tooltip=tip)
-        tip = "What to preview in 3-D view: a box in the middle, or a plane across one axis."
-        self.cut = ComboBox(choices=[BOX], value=BOX, label="In 3-D", tooltip=tip)
-        self.place = Slider(value=0, min=0, max=1, label="Slice", tooltip="Where the plane is.")
-        name_parts(self.place.native, "Slice", "Where the plane is.")
-        keep_narrow(self.cut)
-        self.solid = bare_container(self.cut, self.place)
+        self.solid = SolidControls()
         self.status = wrapping_label()
         self._previewer = Previewer()
         self.overlay = PreviewOverlay(
@@ -116,11 +109,11 @@ class PreviewSection(Section):
     def _connect(self) -> None:
         viewer = self.context.viewer
         self.show.changed.connect(self._switch)
+        self.context.hidden_changed.connect(self._switch)
         self.split.changed.connect(self._switch_split)
         self.compare.native.pressed.connect(self.comparison.begin)
         self.compare.native.released.connect(self.comparison.end)
-        self.cut.changed.connect(self._cut_changed)
-        self.place.changed.connect(self.overlay.refresh)
+        self.solid.moved.connect(self.overlay.refresh)
         self.context.layer_changed.connect(self._view_changed)
         viewer.dims.events.ndisplay.connect(self._view_changed)
         grid(viewer).events.enabled.connect(self._view_changed)
@@ -135,11 +128,17 @@ class PreviewSection(Section):
         """Switch the preview on or off."""
         self.show.value = not self.show.value
 
+    @property
+    def _is_on(self) -> bool:
+        """Whether there is to be a preview: a hidden widget has none."""
+        return bool(self.show.value) and not self.context.hidden
+
     @slot
     def _switch(self) -> None:
         self.comparison.end()
-        on = bool(self.show.value)
-        self.overlay.switch(on)
+        on = self._is_on
+        if on != self.overlay.on:
+            self.overlay.switch(on)
         if not on:
             self._compile_timer.stop()
             self._describe = self._error = None
@@ -149,7 +148,7 @@ class PreviewSection(Section):
     @slot
     def _switch_split(self) -> None:
         """Show or hide the split; it starts in the middle."""
-        on = bool(self.show.value and self.split.value and self.split.enabled)
+        on = bool(self._is_on and self.split.value and self.split.enabled)
         if on != (self.overlay.fraction is not None):
             self.overlay.fraction = 0.5 if on else None
         if on:
@@ -179,36 +178,7 @@ class PreviewSection(Section):
             reason = NO_SPLIT_IN_GRID
         self.split.enabled, self.split.tooltip = not reason, reason or SPLIT_TIP
         self._switch_split()
-        self._list_cuts()
-
-    def _list_cuts(self) -> None:
-        """In 3-D view, offer a plane across each displayed axis of the layer."""
-        layer = self.context.layer
-        shown = () if layer is None else displayed(self.context.viewer, layer)
-        solid = len(shown) == 3
-        if solid:
-            names = {axis.index: axis.name for axis in layer_axes(layer)}
-            planes = [(f"{names[axis]} slice", axis) for axis in sorted(shown)]
-            cut = self.cut.value if self.cut.value in shown else BOX
-            with self.cut.changed.blocked():
-                self.cut.choices = [("box in the middle", BOX), *planes]
-                self.cut.value = cut
-        self.solid.visible = solid
-        self._cut_changed()
-
-    @slot
-    def _cut_changed(self) -> None:
-        """Show the slider of the plane, with the range of its axis."""
-        axis, layer = self.cut.value, self.context.layer
-        self.place.visible = axis != BOX and self.solid.visible
-        if axis != BOX and layer is not None and axis < layer.ndim:
-            size = shape_of(layer)[axis]
-            with self.place.changed.blocked():
-                other_size = self.place.max != size - 1
-                self.place.max = max(1, size - 1)
-                if other_size:
-                    self.place.value = size // 2
-        self.overlay.refresh()
+        self.solid.show_layer(viewer, self.context.layer)
 
     def _compute(self, settings: Settings, part: Part, control: TaskControl) -> PreviewImage:
         """Return the filtered part.
@@ -224,9 +194,8 @@ class PreviewSection(Section):
 
     def _part(self) -> Part | None:
         """Return the part of the layer on screen, ``None`` where there is none."""
-        largest, plane_index = Preferences.read().preview, int(self.place.value)
         viewer, layer, region = self.context.viewer, self.context.layer, self.context.region
-        return on_screen(viewer, layer, largest, self.cut.value, plane_index, region)
+        return on_screen(viewer, layer, Preferences.read().preview, *self.solid.plane, region)
 
     def _show_state(self, state: Shown | Exception | str | None) -> None:
         """Show the state of the preview.

@@ -100,6 +100,7 @@ class ThresholdSection(Section):
         self.context.viewer.dims.events.point.connect(self._refresh)
         self.context.viewer.events.theme.connect(self._apply_theme)
         self.mark.changed.connect(self._switch_overlay)
+        self.context.hidden_changed.connect(self._switch_overlay)
         return [self.frame, self.share, self.mark]
 
     @property
@@ -126,7 +127,7 @@ class ThresholdSection(Section):
     def _switch_overlay(self) -> None:
         has_threshold = threshold_of(self.context.controls.model) is not None
         is_known = has_threshold and not self.context.measuring
-        on = self.open and bool(self.mark.value) and is_known
+        on = self.open and bool(self.mark.value) and is_known and not self.context.hidden
         if on != self.overlay.on:
             self.overlay.switch(on)
 
@@ -247,7 +248,7 @@ class ThresholdSection(Section):
             from napari.utils.theme import get_theme
 
             theme = get_theme(self.context.viewer.theme)
-            colours = (theme.background, theme.text, theme.highlight, theme.current)
+            colours = (theme.background, theme.text, theme.highlight)
             self.plot.set_colours(*(colour.as_hex() for colour in colours))
 
 

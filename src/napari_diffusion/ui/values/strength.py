@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy
 from napari_diffusion.ui.qt.layout import (
     NO_MARGINS,
     bare_container,
+    put_label_above,
     reserve_height,
     wrapping_label,
 )
@@ -65,11 +66,10 @@ class StrengthControl(Container):  # type: ignore[type-arg]
         scale = bare_container(self.slider, _scale_words(), labels=False)
         scale.native.layout().setSpacing(0)
         row = bare_container(scale, self.arrow, layout="horizontal", labels=False)
-        row.native.layout().setStretch(0, 1)
-        row.native.layout().setSpacing(4)
         row.label, row.tooltip = "Strength", TIP
         self.sentence = wrapping_label()
         head = bare_container(row)
+        put_label_above(row, self.arrow)
         effect = bare_container(self.sentence, layout="horizontal", labels=False)
         reserve_height(effect, QLabel(THREE_LINES))  # what is below stays in place
         super().__init__(widgets=[head, effect], labels=False)
@@ -108,7 +108,7 @@ def _scale_words() -> Container[Any]:
     words = bare_container(*labels, layout="horizontal", labels=False)
     words.native.layout().setSpacing(0)
     middle = labels[1].native
-    middle.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+    middle.setAlignment(Qt.AlignmentFlag.AlignCenter)
     middle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     for label in labels:
         label.native.setMargin(0)
