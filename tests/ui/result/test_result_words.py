@@ -24,9 +24,9 @@ def removed(level=9.1, noise=10.0, error=0.1, share=0.0):
 
 
 def test_level_is_said_in_units_of_the_noise():
-    sentence = "What was removed varies 0.91 times as much as the noise."
+    sentence = "What was removed is 0.91 times as strong as the noise."
     assert level_sentence(removed()) == sentence
-    assert "varies as much as the noise." in level_sentence(removed(level=9.7))
+    assert "is as strong as the noise." in level_sentence(removed(level=9.7))
     levels = "Standard deviation of what was removed: 9.1"
     assert levels_sentence(removed()) == f"{levels}; noise: 10."
     assert levels_sentence(removed(noise=math.nan)) == f"{levels}."

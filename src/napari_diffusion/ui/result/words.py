@@ -52,8 +52,8 @@ def level_sentence(removed: Removed) -> str:
     if math.isnan(noise):
         return "The image has no noise with which to compare what was removed."
     share = removed.level / noise
-    ratio = "as much as" if 0.95 <= share < 1.05 else f"{share:.2g} times as much as"
-    sentence = f"What was removed varies {ratio} the noise"
+    ratio = "as strong as" if 0.95 <= share < 1.05 else f"{share:.2g} times as strong as"
+    sentence = f"What was removed is {ratio} the noise"
     if removed.level < LITTLE * noise:
         return f"{sentence}: most of the noise is left."
     if _is_more(removed):
