@@ -186,7 +186,7 @@ def test_result_card_fits_and_moves_no_control(on_screen, preview_at_opening, qt
     wait_until_ended(qtbot, gui)
     settle(qtbot, gui)
     assert gui.card.native.isVisible()
-    assert "What was removed varies" in gui.card.text.value
+    assert "What was removed is" in gui.card.text.value
     assert note() == before  # all of it is visible, without scrolling
     # Where there is too little room for all, nothing moves either.
     gui.card.text.value = gui.card.text.value * 3

@@ -59,7 +59,7 @@ def test_no_card_is_shown_before_a_run_and_one_is_after_it(open_widget, press_ru
     assert not widget.card.native.isHidden()
     wait_until_settled(qtbot, widget)
     text = widget.card.text.value
-    assert "What was removed varies" in text
+    assert "What was removed is" in text
     assert "Measure means in the result" in text
     assert "peaks, widths, texture in the original" in text
 
@@ -71,7 +71,7 @@ def test_level_on_the_card_is_that_of_the_residual(open_alone, press_run, qtbot)
     result = press_run(viewer, widget)
     level = (image - result.data).std()
     wait_until_settled(qtbot, widget)
-    assert f"varies {level / 10:.1g}" in widget.card.text.value  # the noise has ten grey levels
+    assert f"removed is {level / 10:.1g}" in widget.card.text.value  # the noise has ten grey levels
     assert f"removed: {level:.3g}; noise: " in widget.card.text.tooltip
     assert "No structure is seen" in widget.card.text.value
 
