@@ -47,7 +47,8 @@ SITE = ROOT / "build" / "docs"
 OLDEST_PYTHON = (3, 11)
 # Two processes share the files of the tests. Each has a virtual display of its own: on one display,
 # their windows would take the focus and the clipboard of one another.
-TWO_PROCESSES = ["-n", "2", "--dist", "loadfile"]
+# In the order of the folders, slow files of few tests do not come last, when one process is idle.
+TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 NO_SUCH_PYTHON = 69  # an exit status that pytest does not have
 
 # Laws of a scalar and a tensor model, files, the command line, and complete uses of the widgets.

@@ -407,7 +407,7 @@ def test_lowest_versions_are_those_of_the_project(dev, project):
 @pytest.mark.parametrize(
     ("options", "tests"),
     [
-        (["--cov"], "-n 2 --dist loadfile {report} --cov-fail-under=95"),
+        (["--cov"], "-n 2 --dist loadfile --no-loadscope-reorder {report} --cov-fail-under=95"),
         (["--cov", "tests/io"], "tests/io {report}"),
     ],
     ids=["all tests", "some tests"],
