@@ -16,6 +16,7 @@ from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.collector import COLLECTOR, CollectorPause
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
+from napari_diffusion.ui.sections.presets import PresetSection
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.sections.threshold import ThresholdSection
@@ -26,7 +27,7 @@ READ = Preferences.read
 IN_DRAWERS = {
     FINE_TUNE: {ThresholdSection},
     OUTPUTS: {OutputsSection, BatchSection},
-    EXPERT: {RecipeSection},
+    EXPERT: {PresetSection, RecipeSection},
 }
 
 

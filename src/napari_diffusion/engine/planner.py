@@ -253,7 +253,7 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     tolerance = operator.scheme_tolerance(recipe.tolerance)
     scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
-    stages = _schedule(scheme, time, max_step, tolerance)
+    stages = _schedule(scheme, time, max_step, tolerance, recipe.tolerance)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
@@ -357,8 +357,12 @@ def _number(count: float) -> str:
     return f"{count:.6g}" if count < MAX_COUNT else f"more than {MAX_COUNT:g}"
 
 
-def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) -> tuple[Stage, ...]:
+def _schedule(
+    scheme: Scheme, time: float, max_step: float, tolerance: float, given: float
+) -> tuple[Stage, ...]:
     """Return the stages of a scheme, which end exactly at ``time``.
+
+    ``tolerance`` is that of the scheme, and ``given`` that of the recipe, for messages.
 
     A schedule that is far too long is refused before it is made. If no axis diffuses, any step is
     stable, and the only stage has the length 0. The product of a huge step with a difference of 0
@@ -376,7 +380,7 @@ def _schedule(scheme: Scheme, time: float, max_step: float, tolerance: float) ->
         number = f"more than {MAX_STAGES}" if count == MAX_STAGES + 1 else _number(count)
         raise InputError(
             f"The scheme {schemes.code_of(scheme)} needs {number} stages for a diffusion time of "
-            f"{time:g} with a tolerance of {tolerance:g}, and at most {MAX_STAGES} are allowed",
+            f"{time:g} with a tolerance of {given:g}, and at most {MAX_STAGES} are allowed",
             Remedy.TAKE_FEWER_STAGES,
         )
     end = (stages[-1].time if stages else 0.0) or 0.0

@@ -290,9 +290,11 @@ class _Selection:
         """Gain in signal-to-noise ratio [dB] of an error over the unfiltered error [intensity²].
 
         The error cannot be known better than the noise itself. It is therefore limited from below
-        by the uncertainty of the noise variance, which is at most the variance.
+        by the uncertainty of the noise variance. If that exceeds the variance, the gain is 0.
         """
-        relative = min(1.0, 2 * level_error(self.noise) + math.sqrt(2 / self.counted))
+        relative = 2 * level_error(self.noise) + math.sqrt(2 / self.counted)
+        if relative >= 1:
+            return 0.0  # both errors are unknown
         return 10 * math.log10(unfiltered / max(error, relative * unfiltered))
 
     @cached_property

@@ -29,8 +29,10 @@ EXACTNESS = 1e-3
 #: Factor by which the surroundings of a draft are narrower, and the largest diffusivity assumed for
 #: their width: larger diffusivities, of 10 or 100, are rare.
 DRAFT_NARROWING, DRAFT_SPREAD = 5, 2.0
-#: Cycles of a draft, and the largest diffusivity in it.
-DRAFT_CYCLES, DRAFT_MAX_DIFFUSIVITY = 2, 25.0
+#: Cycles of a draft: of a model that keeps its operator for a cycle, and of the others.
+STORED_DRAFT_CYCLES, DRAFT_CYCLES = 4, 2
+#: Largest diffusivity in a draft.
+DRAFT_MAX_DIFFUSIVITY = 25.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class PreviewRequest:
         plan = make_plan(replace(self.problem, recipe=recipe), self.execution)
         if plan.scheme.is_direct:
             return plan
-        shorter = replace(recipe, scheme=FSI(cycles=DRAFT_CYCLES), strict=False)
+        cycles = STORED_DRAFT_CYCLES if plan.operator.is_storable else DRAFT_CYCLES
+        shorter = replace(recipe, scheme=FSI(cycles=cycles), strict=False)
         draft = make_plan(replace(self.problem, recipe=shorter), self.execution)
         return draft if draft.steps < plan.steps else plan
 

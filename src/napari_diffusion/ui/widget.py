@@ -122,7 +122,6 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self.form = Form(napari_viewer, self.isotropic, self.panel.fail)
         self.header = Header(self.words.sentence)
         self.samples = SampleButtons(napari_viewer, self.panel.fail)
-        self.samples.show_or_hide(self.form.layer.value is None)
         self.drawers = {each: Foldable(each.title, [], tooltip=each.tooltip) for each in DRAWERS}
         content: Container[Any] = Container(
             widgets=[self.header, self.samples, self.form, *self.drawers.values()], labels=False
@@ -130,6 +129,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         content.native.layout().addStretch()
         content.margins = (MARGIN, MARGIN, MARGIN, 0)
         super().__init__(widgets=[content], labels=False)
+        self.samples.show_or_hide(self.form.layer.value is None)
         self.margins = NO_MARGINS
         self.scroll = VerticalScrollArea(content.native)
         self.native.layout().addWidget(self.scroll, 1)
