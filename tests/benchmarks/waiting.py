@@ -220,6 +220,7 @@ def memory(n: int, rounds: int) -> dict:
             {"time": 0.6, "scheme": "explicit"},
         ),
         "PeronaMalik, sigma = 1 voxel, RKL2": ("nd.PeronaMalik(sigma=1)", long),
+        "TotalVariation": ("nd.TotalVariation()", {"time": 0.05}),
         "TotalVariation, explicit": (
             "nd.TotalVariation(epsilon=1)",
             {"time": 0.3, "scheme": "explicit"},
