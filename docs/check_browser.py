@@ -19,6 +19,8 @@ from threading import Thread
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from napari_diffusion.models import BUILTIN
+
 PAGES = (
     "index",
     "start/index",
@@ -30,7 +32,7 @@ PAGES = (
 )
 SCREENS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 #: Number of figures with a slider on a page.
-FIGURES = {"learn/what_is_diffusion": 4, "learn/how_to_choose": 11}
+FIGURES = {"learn/what_is_diffusion": 4, "learn/how_to_choose": len(BUILTIN)}
 PIXELS = "canvas => canvas.toDataURL()"
 
 
