@@ -35,7 +35,7 @@ class MembraneEnhancing(Model):
     summary = "Smooths only within bright or dark membranes, and closes holes in them."
     references = ("frangi1998", "weickert1999")
     for_thin_structure = True
-    rounding_gain = 50.0
+    rounding_gain = 10.0  # ratios of curvatures near zero, over a small sheetness
 
     gamma: float = param(
         5.0, "Contrast of a faint membrane.", unit="intensity", gt=0, suggest="noise"

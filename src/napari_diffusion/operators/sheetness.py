@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from napari_diffusion.backends.reference.tensor import MAX_CURVATURE, MIN_CURVATURE
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.operators.features import Features, gradient_unit
 
@@ -14,9 +15,6 @@ from napari_diffusion.operators.features import Features, gradient_unit
 SLOPE_WEIGHT = 12.0
 #: Largest slope, as a multiple of the curvature across the sheet.
 MAX_SLOPE = 16.0
-#: Range of curvatures, as shares of gamma, that sheetness is computed for. Beyond it sheetness does
-#: not change, and squares of curvatures would overflow or underflow in float32.
-MIN_CURVATURE, MAX_CURVATURE = 1e-9, 1e4
 #: Sheetness below it is zero, with a linear transition up to twice this value. The fourth power of
 #: the rest is no denormal number in float32, which would be slow.
 MIN_SHEETNESS = 1e-8
