@@ -109,6 +109,7 @@ def save_models(cells: Scene) -> None:
         (cells, nd.TotalVariation(kappa=50, epsilon=0.05), 0.35),
         (cells, nd.MeanCurvature(), 0.03),
         (cells, nd.ModifiedCurvature(kappa=1500), 0.05),
+        (cells, nd.MinMaxCurvature(radius=0.2), 0.1),
         (cells, nd.EdgeEnhancing(kappa=250, sigma=0.1, rho=0.2), 0.06),
         (cells, nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=0.5), 0.25),
         (cells, nd.Hybrid(kappa=250, contrast=400, sigma=0.1, rho=0.2), 0.06),

@@ -227,6 +227,7 @@ def memory(n: int, rounds: int) -> dict:
         ),
         "MeanCurvature": ("nd.MeanCurvature()", {"time": 0.2}),
         "ModifiedCurvature": ("nd.ModifiedCurvature()", {"time": 0.2}),
+        "MinMaxCurvature": ("nd.MinMaxCurvature()", {"time": 0.2}),
         "SpeckleReducing, explicit": ("nd.SpeckleReducing()", {"time": 0.3, "scheme": "explicit"}),
         "Rician, explicit": ("nd.Rician()", {"time": 0.3, "scheme": "explicit"}),
         "EdgeEnhancing": ("nd.EdgeEnhancing()", {"time": 0.6}),

@@ -185,6 +185,22 @@ class Backend:
         """Compute one stage with g of the full gradient; see `reference.stages.gradient_step`."""
         raise NotImplementedError
 
+    def min_max(
+        self,
+        u: Field,
+        out: Field,
+        previous: Field | None,
+        lo: int,
+        hi: int,
+        momentum: float,
+        ball: NDArray[np.int64],
+        radius: float,
+        spacing: Sequence[float],
+        faces: OpenFaces | None,
+    ) -> None:
+        """Keep changes of one sign; see `reference.min_max`."""
+        raise NotImplementedError
+
     def face_diffusivities(
         self,
         u: Field,

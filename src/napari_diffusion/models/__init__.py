@@ -15,6 +15,7 @@ from napari_diffusion.models.hybrid import Hybrid
 from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.mean_curvature import MeanCurvature
 from napari_diffusion.models.membrane_enhancing import MembraneEnhancing
+from napari_diffusion.models.min_max_curvature import MinMaxCurvature
 from napari_diffusion.models.modified_curvature import ModifiedCurvature
 from napari_diffusion.models.perona_malik import PeronaMalik
 from napari_diffusion.models.rician import Rician
@@ -28,6 +29,7 @@ BUILTIN: tuple[type[Model], ...] = (
     TotalVariation,
     MeanCurvature,
     ModifiedCurvature,
+    MinMaxCurvature,
     EdgeEnhancing,
     CoherenceEnhancing,
     Hybrid,
@@ -77,6 +79,7 @@ __all__ = [
     "Linear",
     "MeanCurvature",
     "MembraneEnhancing",
+    "MinMaxCurvature",
     "Model",
     "ModifiedCurvature",
     "Parameter",

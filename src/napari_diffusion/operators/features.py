@@ -30,6 +30,9 @@ from napari_diffusion.operators.threshold_map import ThresholdMap, differs, writ
 
 #: Smallest and largest number per size of a float [bytes] whose square is a normal number.
 SQUARE_RANGE = {4: (2e-19, 1e18), 8: (1e-150, 1e150)}
+#: Largest radius [voxel] of surroundings that a stage reads voxel by voxel. The number of voxels
+#: grows with its third power.
+MAX_RADIUS_VOXELS = 16.0
 #: Smallest and largest exponent of a unit of gradients. With it, no voxel size overflows.
 UNIT_EXPONENTS = -80, 80
 
@@ -135,16 +138,34 @@ class Features:
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
     #: Stencils of the requested features [voxel], and the smoothing before each [length].
     _requested: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    #: Largest distance of a voxel that a stage reads itself [length].
+    _reserved: float = 0.0
 
     @property
     def reach(self) -> list[int]:
         """Number of voxels per axis beyond the slab that the features so far depend on."""
-        farthest = [0] * len(self.grid.shape)
+        farthest = [math.ceil(self._reserved / h) for h in self.grid.spacing]
         for stencil, sigmas in self._requested:
             reaches = [smoothing_reach(sigma, self.grid) for sigma in sigmas]
             own = [stencil + sum(parts) for parts in zip(*reaches, strict=True)]
             farthest = [max(pair) for pair in zip(farthest, own, strict=True)]
         return [r if n > 1 else 0 for n, r in zip(self.grid.shape, farthest, strict=True)]
+
+    def reserve(self, distance: float) -> None:
+        """Extend the reach: the stages of an operator read voxels up to a ``distance`` [length].
+
+        Raises
+        ------
+        ValueError
+            If it exceeds `MAX_RADIUS_VOXELS` along an axis.
+        """
+        voxels = distance / self.grid.finest
+        if voxels > MAX_RADIUS_VOXELS:
+            raise ValueError(
+                f"A radius of {voxels:g} voxels is too large, at most {MAX_RADIUS_VOXELS:g}; "
+                "check the units of radius and spacing."
+            )
+        self._reserved = max(self._reserved, distance)
 
     def grad2(self, sigma: float, unit: float | None = None) -> Field:
         r"""Return the squared gradient :math:`|\nabla u_\sigma|^2` [intensity²/length²].

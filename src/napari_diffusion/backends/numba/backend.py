@@ -76,6 +76,11 @@ class NumbaBackend(Backend):
         return import_module("napari_diffusion.backends.numba.stages")
 
     @cached_property
+    def _min_max(self) -> ModuleType:
+        """Kernel of min/max curvature."""
+        return import_module("napari_diffusion.backends.numba.min_max")
+
+    @cached_property
     def _features(self) -> ModuleType:
         """Kernels of the features."""
         return import_module("napari_diffusion.backends.numba.features")
@@ -151,6 +156,26 @@ class NumbaBackend(Backend):
         self._stages.gradient_step(
             flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, *values, start, flat_faces, w
         )
+
+    def min_max(
+        self,
+        u: Field,
+        out: Field,
+        previous: Field | None,
+        lo: int,
+        hi: int,
+        momentum: float,
+        ball: NDArray[np.int64],
+        radius: float,
+        spacing: Sequence[float],
+        faces: OpenFaces | None,
+    ) -> None:
+        """See `reference.min_max.min_max`."""
+        inverse = np.array([1 / h for h in spacing], u.dtype)
+        reach = np.array([math.ceil(radius / h) for h in spacing])
+        m, ways = u.dtype.type(momentum), (ball, reach, u.dtype.type(radius), inverse)
+        flat = _flat(u), _flat(out), _flat(previous)
+        self._min_max.min_max(*flat, u.shape, lo, hi, m, *ways, _flat(faces))
 
     def face_diffusivities(
         self,

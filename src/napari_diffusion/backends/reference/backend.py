@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_diffusion.backends.base import Backend
-from napari_diffusion.backends.reference import features, selling, stages, tensor
+from napari_diffusion.backends.reference import features, min_max, selling, stages, tensor
 
 
 class ReferenceBackend(Backend):
@@ -22,6 +22,7 @@ class ReferenceBackend(Backend):
     diffusivity = staticmethod(stages.diffusivity)
     step = staticmethod(stages.step)
     gradient_step = staticmethod(stages.gradient_step)
+    min_max = staticmethod(min_max.min_max)
     face_diffusivities = staticmethod(stages.face_diffusivities)
     face_step = staticmethod(stages.face_step)
     grad2 = staticmethod(features.grad2)
