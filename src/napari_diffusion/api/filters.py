@@ -54,6 +54,10 @@ def diffuse(
     tolerance: float = 1e-3,
     strict: bool = False,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
@@ -102,6 +106,15 @@ def diffuse(
         Guarantee the extremum principle: no value leaves the range of the input.
     preserve_dtype
         Round and saturate to the integer type of the input; by default integers become floats.
+    transform
+        Transform of the intensities during the run: "anscombe" makes photon noise uniform, with a
+        standard deviation of 1. Thresholds of the model are then in units of the noise.
+    gain
+        With a transform: intensity per photon.
+    offset
+        With a transform: intensity without light.
+    read_noise
+        With a transform: standard deviation of the noise without light.
     threads
         Number of threads, default all processors. The result does not depend on it.
     backend
@@ -142,7 +155,19 @@ def diffuse(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -166,6 +191,10 @@ def evolve(
     tolerance: float = 1e-3,
     strict: bool = False,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
@@ -184,7 +213,19 @@ def evolve(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -208,6 +249,10 @@ def plan(
     tolerance: float = 1e-3,
     strict: bool = False,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     channel_weights: Sequence[float | None] | None = None,
@@ -223,7 +268,19 @@ def plan(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -248,6 +305,10 @@ def preview(
     tolerance: float = 1e-3,
     strict: bool = False,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
@@ -292,7 +353,19 @@ def preview(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)

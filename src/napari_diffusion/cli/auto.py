@@ -21,6 +21,7 @@ from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.estimation.measurement.noise import NoNoiseError
 from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.photons import with_transform
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
@@ -70,6 +71,10 @@ def choose_parameters(
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(volume.path, assignment, recipe, options)]
+    if recipe.transform != "none":
+        names = ("gain", "offset", "read_noise")
+        given = {name: options[name] for name in names if options.get(name) is not None}
+        problems = with_transform(problems, given, time_axes(assignment.letters), cancel)
     region = None
     if options.get("noise_region") is not None:
         region = read_regions("noise region", options["noise_region"], volume, assignment)
@@ -96,7 +101,7 @@ def choose_parameters(
     time = recipe.time if time_given else suggestion.time
     notes = () if region is None else region.notes
     report = "\n".join([suggestion.report, *(f"Note: {note}" for note in notes)])
-    return replace(recipe, model=suggestion.model, time=time), report
+    return replace(recipe, model=suggestion.model, time=time, **suggestion.options), report
 
 
 def _measured(recipe: Recipe) -> Recipe:

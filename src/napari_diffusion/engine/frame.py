@@ -94,11 +94,11 @@ class Frame:
         copy
             Whether the field must be kept.
         """
-        problem, model = self.problem, self.problem.recipe.model
-        if copy or model.has_transform or problem.copied_channels:  # not decoded twice
+        problem, recipe = self.problem, self.problem.recipe
+        if copy or recipe.has_transform or problem.copied_channels:  # not decoded twice
             field = field.copy()
-        if model.has_transform:
-            model.decode(field)
+        if recipe.has_transform:
+            recipe.decode(field)
             regions = problem.regions_of(self.index)
             if regions is not None:
                 np.copyto(field, problem.read(self.index)[0], where=regions == 0)
@@ -155,15 +155,15 @@ class Stacks:
                 return None
         if model.is_for_magnitudes and u.min(initial=0) < 0:
             return None
-        if model.has_transform:
-            model.encode(u)
+        if problem.recipe.has_transform:
+            problem.recipe.encode(u)
         return stack_grid(problem, hi - lo), FieldState(0, None, u, u, u)
 
     def write(self, field: Field, lo: int, hi: int) -> None:
         """Write a field after the last stage to frames ``lo:hi`` of the result."""
-        problem, model = self._problem, self._problem.recipe.model
-        if model.has_transform:
-            model.decode(field)
+        problem, recipe = self._problem, self._problem.recipe
+        if recipe.has_transform:
+            recipe.decode(field)
         if problem.copied_channels:
             copied = list(problem.copied_channels)
             field[copied] = np.moveaxis(self._frames[lo:hi], 0, STACK_AXIS + 1)[copied]
@@ -190,7 +190,7 @@ def read_frame(
     ValueError
         When a value is so large that its powers would overflow.
     """
-    model = problem.recipe.model
+    recipe = problem.recipe
     u, is_copy = problem.read(index)
     invalid = _invalid_voxels(problem, index, u, plan, slabs)
     if invalid is not None:
@@ -202,9 +202,9 @@ def read_frame(
         is_copy = is_copy or replaced > 0
     _refuse_small_values(plan, u)
     _refuse_negative_values(problem, index, u)
-    if model.has_transform:
+    if recipe.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
-        model.encode(u)
+        recipe.encode(u)
     grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
     frame = Frame(problem, index, grid, invalid, replaced)
     return frame, FieldState(0, None, u, u, u, None, is_copy)

@@ -115,8 +115,8 @@ class MemoryDemand:
 
     @property
     def _has_transform(self) -> bool:
-        """Whether the model transforms intensities."""
-        return self.problem.recipe.model.has_transform
+        """Whether transformed intensities are diffused."""
+        return self.problem.recipe.has_transform
 
     def _scratch_planes(self) -> int:
         """Planes of scratch per thread."""

@@ -17,7 +17,8 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion import schemes
-from napari_diffusion.core import units
+from napari_diffusion.core import anscombe, units
+from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.core.parameters import (
     Parameter,
@@ -158,6 +159,27 @@ class RecipeFields:
         "Round and saturate to the integer type of the input; by default integers become floats.",
         label="Output data type same as input",
     )
+    transform: str = param(
+        "none",
+        'Transform of the intensities during the run: "anscombe" makes photon noise uniform, with '
+        "a standard deviation of 1. Thresholds of the model are then in units of the noise.",
+        choices=("none", "anscombe"),
+        label="Photon noise",
+        choice_labels=("as it is", "make uniform (Anscombe)"),
+    )
+    gain: float = param(
+        1.0, "With a transform: intensity per photon.", unit="intensity", gt=0, label="Gain"
+    )
+    offset: float = param(
+        0.0, "With a transform: intensity without light.", unit="intensity", label="Offset"
+    )
+    read_noise: float = param(
+        0.0,
+        "With a transform: standard deviation of the noise without light.",
+        unit="intensity",
+        ge=0,
+        label="Read noise",
+    )
     spacing: tuple[float, ...] | None = param(
         None,
         "Voxel size of the image.",
@@ -194,6 +216,11 @@ class RecipeFields:
         check_parameters(self)
         if not isinstance(self.version, str):
             raise ValueError(f"version must be text, got {self.version!r:.60}.")
+        if self.transform != "none" and self.model.has_transform:
+            raise ValueError(
+                f"{self.model.title} transforms the intensities itself; leave out transform, or "
+                "take another model."
+            )
         for name in ("spacing", "axis_names"):
             entries = getattr(self, name)
             if entries and self.axes and len(entries) != len(self.axes):
@@ -201,6 +228,35 @@ class RecipeFields:
                     f"{name} must have one entry for each of the {len(self.axes)} axes, "
                     f"got {len(entries)}."
                 )
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether transformed intensities are diffused."""
+        return self.model.has_transform or self.transform != "none"
+
+    @property
+    def transform_options(self) -> dict[str, Any]:
+        """The transform and its numbers; empty without one."""
+        if self.transform == "none":
+            return {}
+        names = ("transform", "gain", "offset", "read_noise")
+        return {name: getattr(self, name) for name in names}
+
+    def stabilise(self, u: Field) -> None:
+        """Make photon noise uniform, in place, if `transform` says so."""
+        if self.transform != "none":
+            anscombe.stabilise(u, self.gain, self.offset, self.read_noise)
+
+    def encode(self, u: Field) -> None:
+        """Transform intensities in place, before the first stage."""
+        self.stabilise(u)
+        self.model.encode(u)
+
+    def decode(self, u: Field) -> None:
+        """Transform back to intensities in place, after the last stage."""
+        self.model.decode(u)
+        if self.transform != "none":
+            anscombe.restore(u, self.gain, self.offset, self.read_noise)
 
     @property
     def geometry(self) -> Geometry:

@@ -397,6 +397,7 @@ class _Selection:
             reasons=reasons(outcome),
             warnings=warnings_about(outcome),
             effect=scale.effect(amount),
+            options=self.problems[0].recipe.transform_options,
             scale=scale if scale.curve else None,
         )
         return suggestion.with_strength(options.strength)
