@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.measurement.noise import combined_noise, measure_noise
-from napari_diffusion.estimation.noise.kinds import Noise
+from napari_diffusion.estimation.noise.kinds import MIN_GROWTH, Noise
 from napari_diffusion.estimation.patches import sample_patches
 from napari_diffusion.models import Linear
 
@@ -47,10 +49,15 @@ def measured_values(
     """
     plain = [replace(p, recipe=replace(p.recipe, transform="none")) for p in problems]
     patches = sample_patches(plain, cancel, time_axes)
-    noises = measure_noise(patches, None, Linear(), cancel)
-    noise = combined_noise([noise for channels in noises.values() for noise in channels])
-    values = photon_values(noise)
-    if not values:
+    values: dict[str, float] = {}
+    for kind in (None, "poisson"):  # an offset may make photon noise look like speckle
+        noises = measure_noise(patches, kind, Linear(), cancel)
+        noise = combined_noise([noise for channels in noises.values() for noise in channels])
+        values = photon_values(noise)
+        if values:
+            break
+    spread = max((float(np.ptp(np.quantile(p.field, (0.05, 0.95)))) for p in patches), default=0.0)
+    if not values or noise.gain * spread < MIN_GROWTH * noise.sigma**2:
         raise ValueError(
             "The noise of the image does not grow with the intensity, as that of photons does: "
             "leave out the transform, or give gain, offset and read_noise."

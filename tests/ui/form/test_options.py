@@ -113,7 +113,7 @@ def test_transform_of_photon_noise_takes_the_measured_numbers(open_alone, qtbot)
     """A second measurement is then that of the uniform noise."""
     viewer, gui = open_alone("Anisotropic diffusion")
     rate = np.broadcast_to(np.linspace(2, 80, 96), (96, 96))
-    viewer.add_image(2.0 * np.random.default_rng(0).poisson(rate) + 50)
+    viewer.add_image(2.0 * np.random.default_rng(0).poisson(rate))
     wait_until_settled(qtbot, gui)
     gui.drawers[EXPERT].open = True
     assert gui.form.values.model_values.measured.suggestion.noise.kind == "poisson"
