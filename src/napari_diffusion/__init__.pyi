@@ -22,6 +22,7 @@ from .estimation.suggestion import Suggestion
 from .models import (
     CoherenceEnhancing,
     EdgeEnhancing,
+    FourthOrder,
     Hybrid,
     Linear,
     MeanCurvature,
@@ -41,6 +42,7 @@ __all__ = [
     "CoherenceEnhancing",
     "Directions",
     "EdgeEnhancing",
+    "FourthOrder",
     "Gradients",
     "Hybrid",
     "Linear",

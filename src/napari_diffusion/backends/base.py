@@ -201,6 +201,35 @@ class Backend:
         """Keep changes of one sign; see `reference.min_max`."""
         raise NotImplementedError
 
+    def fourth_order_step(
+        self,
+        u: Field,
+        out: Field,
+        lo: int,
+        hi: int,
+        factors: Field,
+        momentum: float,
+        g: Field,
+        start: int,
+        faces: OpenFaces | None,
+    ) -> None:
+        """Compute one stage of fourth order; see `reference.fourth_order`."""
+        raise NotImplementedError
+
+    def curvature2(
+        self,
+        u: Field,
+        start: int,
+        lo: int,
+        hi: int,
+        b: Field,
+        w: Field,
+        faces: OpenFaces | None,
+        out: Field,
+    ) -> None:
+        """Compute squared second derivatives; see `reference.fourth_order`."""
+        raise NotImplementedError
+
     def face_diffusivities(
         self,
         u: Field,

@@ -221,6 +221,11 @@ class RecipeFields:
                 f"{self.model.title} transforms the intensities itself; leave out transform, or "
                 "take another model."
             )
+        if self.strict and not self.model.keeps_extrema:
+            raise ValueError(
+                f"{self.model.title} has no extremum principle that strict could guarantee; leave "
+                "out strict, or take another model."
+            )
         for name in ("spacing", "axis_names"):
             entries = getattr(self, name)
             if entries and self.axes and len(entries) != len(self.axes):

@@ -11,6 +11,7 @@ from napari_diffusion.core.registry import Registry
 from napari_diffusion.models.base import Model, Parameter, check_declaration, param, parameters
 from napari_diffusion.models.coherence_enhancing import CoherenceEnhancing
 from napari_diffusion.models.edge_enhancing import EdgeEnhancing
+from napari_diffusion.models.fourth_order import FourthOrder
 from napari_diffusion.models.hybrid import Hybrid
 from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.mean_curvature import MeanCurvature
@@ -27,6 +28,7 @@ BUILTIN: tuple[type[Model], ...] = (
     Linear,
     PeronaMalik,
     TotalVariation,
+    FourthOrder,
     MeanCurvature,
     ModifiedCurvature,
     MinMaxCurvature,
@@ -75,6 +77,7 @@ __all__ = [
     "REGISTRY",
     "CoherenceEnhancing",
     "EdgeEnhancing",
+    "FourthOrder",
     "Hybrid",
     "Linear",
     "MeanCurvature",
