@@ -225,6 +225,7 @@ def memory(n: int, rounds: int) -> dict:
             "nd.TotalVariation(epsilon=1)",
             {"time": 0.3, "scheme": "explicit"},
         ),
+        "FourthOrder": ("nd.FourthOrder()", {"time": 0.03}),
         "MeanCurvature": ("nd.MeanCurvature()", {"time": 0.2}),
         "ModifiedCurvature": ("nd.ModifiedCurvature()", {"time": 0.2}),
         "MinMaxCurvature": ("nd.MinMaxCurvature()", {"time": 0.2}),

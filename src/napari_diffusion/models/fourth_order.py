@@ -8,9 +8,9 @@ a slope stays a slope, and does not break into steps. Curvatures beyond ``kappa`
 are kept.
 
 The time T is in length², as that of all models: the ``length`` :math:`\ell` turns the time of the
-equation, :math:`\ell^2 T` [length⁴], into one. Waves of the wavelength :math:`2\pi\ell` are smoothed
-as by linear diffusion over T, finer ones faster, coarser ones more slowly. With one unit of time,
-previews, strengths and the conversion of units need no exception.
+equation, :math:`\ell^2 T` [length⁴], into one. Waves of the wavelength :math:`2\pi\ell` are
+smoothed as by linear diffusion over T, finer ones faster, coarser ones more slowly. With one unit
+of time, previews, strengths and the conversion of units need no exception.
 
 There is no extremum principle: beside an edge, the result may leave the range of the input by a few
 per cent of the step. The mean, and the mean slope, are kept.

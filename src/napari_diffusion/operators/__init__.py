@@ -12,7 +12,8 @@ operator, `LevelSetCurvature`, moves level sets by their curvature.
 from __future__ import annotations
 
 from napari_diffusion.operators.base import Operator, StageContext, Stepper
-from napari_diffusion.operators.curvature import LevelSetCurvature
+from napari_diffusion.operators.biharmonic import CurvatureDiffusivity
+from napari_diffusion.operators.curvature import LevelSetCurvature, OneSidedCurvature
 from napari_diffusion.operators.diffusivity import CODES, LINEAR, Diffusivity
 from napari_diffusion.operators.divergence import (
     ConstantDiffusivity,
@@ -27,12 +28,14 @@ __all__ = [
     "CODES",
     "LINEAR",
     "ConstantDiffusivity",
+    "CurvatureDiffusivity",
     "DiffusionTensor",
     "Diffusivity",
     "FaceDiffusivity",
     "Features",
     "GradientDiffusivity",
     "LevelSetCurvature",
+    "OneSidedCurvature",
     "Operator",
     "StageContext",
     "Stepper",

@@ -192,9 +192,15 @@ class Features:
     def curvature2(self, sigma: float, kappa: float) -> Field:
         r"""Return :math:`|D^2 u_\sigma|^2/\kappa^2`, the squared second derivatives at the voxels.
 
-        The sum is over all pairs of axes, :math:`\sum_{i,j} (\partial_{ij} u_\sigma)^2`. Derivatives
-        through the border or a wall are left out. The field is smoothed first, with ``sigma``
-        [length]; ``kappa`` is a curvature [intensity/length²].
+        The sum is over all pairs of axes, :math:`\sum_{i,j} (\partial_{ij} u_\sigma)^2`.
+        Derivatives through the border or a wall are left out.
+
+        Parameters
+        ----------
+        sigma
+            Smoothing before [length].
+        kappa
+            Unit of the derivatives [intensity/length²].
         """
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
         smooth = self.smooth(sigma, lo, hi)
