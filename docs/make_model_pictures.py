@@ -117,7 +117,7 @@ def save_models(cells: Scene) -> None:
         (cells, nd.Linear(), 0.02),
         (cells, nd.PeronaMalik(kappa=400, sigma=0.1), 0.08),
         (cells, nd.TotalVariation(kappa=50, epsilon=0.05), 0.35),
-        (relief(), nd.FourthOrder(kappa=300, sigma=0.2, length=0.2), 0.5),
+        (relief(), nd.FourthOrder(kappa=30, sigma=0.15, length=0.2), 0.3),
         (cells, nd.MeanCurvature(), 0.03),
         (cells, nd.ModifiedCurvature(kappa=1500), 0.05),
         (cells, nd.MinMaxCurvature(radius=0.2), 0.1),
