@@ -437,26 +437,6 @@ def test_list_of_errors_ends_with_a_change_of_the_model(on_screen):
 
 
 @BOTH
-def test_no_text_is_cut_at_first_nor_with_a_scroll_bar(on_screen, qtbot, name):
-    image = np.random.default_rng(0).normal(100, 5, (6, 16, 20)).astype(np.float32)
-    scale = (0.5, 0.07489, 0.07489)
-    _, gui = on_screen(name, image, scale=scale, units=("um",) * 3)
-    gui.form.table.change.native.click()
-    for drawer in (FINE_TUNE, OUTPUTS, EXPERT):
-        gui.drawers[drawer].open = True
-    settle(qtbot, gui)
-    assert gui.scroll.verticalScrollBar().maximum() > 0
-    cut = []
-    for native in gui.native.findChildren(QAbstractSpinBox):
-        if native.isVisible():
-            line = native.lineEdit()
-            needed = line.fontMetrics().horizontalAdvance(line.text())
-            if needed > line.width():
-                cut.append((native.text(), needed, line.width()))
-    assert cut == []
-
-
-@BOTH
 def test_dock_has_its_width_from_the_first_moment(open_widget, qtbot, noisy, name):
     viewer, gui = open_widget(name)
     window = gui.root_native_widget.window()

@@ -151,7 +151,7 @@ class RecipeFields:
         '"mask" first replaces them from their neighbours.',
         choices=("keep", "mask"),
         label="Hot, dead voxels",
-        choice_labels=("keep", "fill from neighbours"),
+        choice_labels=("keep", "replace"),
     )
     preserve_dtype: bool = param(
         False,

@@ -60,7 +60,7 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
     value_rows, reasons
         Rows of the parameters and of the amount of smoothing, and the box "Why these values". The
         widget places them in the drawer *Fine-tune*.
-    option_rows
+    model_row, option_rows
         The list of all models and the options of a run, for the drawer *Expert and history*.
     """
 
@@ -145,7 +145,7 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
     def _make_options(self) -> None:
         self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
         self.option_rows = self.run_options.box
-        self.option_rows.insert(0, self.model)
+        self.model_row = bare_container(self.model)  # long names, so a narrow label
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
         self.region = RegionChoice(self._viewer, self.fail)
         self.noise_place = NoisePlace(self._viewer, self.fail)
