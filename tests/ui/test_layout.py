@@ -32,7 +32,7 @@ from napari_diffusion.ui.qt.layout import tab_stops
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.structures.table import CELLS
-from napari_diffusion.ui.widget import DRAWERS, EXPERT, FINE_TUNE, OUTPUTS
+from napari_diffusion.ui.widget import DRAWERS, FINE_TUNE
 from napari_diffusion.workflows import outputs
 
 BOTH = pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])

@@ -46,7 +46,7 @@ def mri_4d() -> list[LayerData]:
 
 
 def offer_to_denoise() -> None:
-    """Offer to denoise the sample, unless the window has a widget of this plugin, or there is none."""
+    """Offer to denoise the sample, in a window without a widget of this plugin."""
     import napari
 
     viewer = napari.current_viewer()
