@@ -21,8 +21,8 @@ def run_page(page, names):
     """Run the examples of a page in their order, in the current folder; return the commands.
 
     ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
-    tested elsewhere. A block in the language of bash is the script of a job in a cluster, and a text
-    is what the example before it prints.
+    tested elsewhere. A block of bash is the script of a job in a cluster, and a text is what the
+    example before it prints.
     """
     text, commands, printed = page.read_text(encoding="utf-8"), [], io.StringIO()
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
