@@ -53,6 +53,7 @@ def diffuse(
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -62,8 +63,8 @@ def diffuse(
 ) -> Image:
     r"""Filter an image by diffusion.
 
-    .. math:: u_t = \operatorname{div}(D(u)\,\nabla u), \qquad u(0) = \text{image},
-       \qquad \partial_n u = 0 \text{ on the border}
+    .. math:: u_t = \operatorname{div}(D(u)\,\nabla u) \;[\,+\,(f - u)/\ell^2\,],
+       \qquad u(0) = f = \text{image}, \qquad \partial_n u = 0 \text{ on the border}
 
     Parameters
     ----------
@@ -75,7 +76,9 @@ def diffuse(
         the options of a run, which must then be left out.
     time
         Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T). Its unit is the
-        square of that of ``spacing``. Required, except with a recipe.
+        square of that of ``spacing``. With ``fidelity_length``, the default is the time of the
+        steady state, ``1.5 * fidelity_length**2 * log(1/tolerance)``. Otherwise it is required, except
+        with a recipe.
     spacing
         Voxel size [length], one number or one per diffusing axis in the order of ``axes``. Default
         1, or the voxel size of the recipe.
@@ -100,6 +103,9 @@ def diffuse(
         Target error of the time integration, as a share of the intensity range.
     strict
         Guarantee the extremum principle: no value leaves the range of the input.
+    fidelity_length
+        Fidelity length l: the source (f - u)/l² holds the result u to the input f. Structures much
+        wider than l keep their intensity. By default, there is no source.
     preserve_dtype
         Round and saturate to the integer type of the input; by default integers become floats.
     threads
@@ -142,7 +148,16 @@ def diffuse(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -165,6 +180,7 @@ def evolve(
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -184,7 +200,16 @@ def evolve(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -207,6 +232,7 @@ def plan(
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -223,7 +249,16 @@ def plan(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -247,6 +282,7 @@ def preview(
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -292,7 +328,16 @@ def preview(
     """
     domain = Domain(mask, labels)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)

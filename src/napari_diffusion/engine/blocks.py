@@ -104,7 +104,7 @@ def carried(plan: Plan, stage: int) -> tuple[str, ...]:
     stage
         Number of stages before the cut.
     """
-    names = ["u"]
+    names = ["u"] if plan.stages[0].rate == 0 else ["u", "source"]
     if stage < len(plan.stages):
         if plan.stages[stage].momentum:
             names.append("previous")
@@ -159,10 +159,13 @@ def advance_in_blocks(
             arrays.get("previous", u),
             arrays.get("superstep_start", u),
             arrays.get("stored"),
+            source=arrays.get("source"),
         )
         *_, end = solver.advance(grid_of_box(grid, block.outer), start, last)
         time = end.time
         for name in left:
+            if name == "source":  # it is the same in all passes
+                continue
             part = getattr(end, name)
             if name not in after:
                 leading = part.shape[: part.ndim - len(grid.shape)]
@@ -178,6 +181,7 @@ def advance_in_blocks(
         after.get("previous", u),
         after.get("superstep_start", u),
         after.get("stored"),
+        source=state.source,
     )
 
 

@@ -51,6 +51,9 @@ class FieldState:
         What is stored of the operator; ``None`` if nothing is.
     is_owned
         Whether the fields may be overwritten.
+    source
+        The field before the first stage, to which a run with a fidelity length returns; it is
+        never overwritten. ``None`` without a fidelity length.
     """
 
     stage: int
@@ -60,6 +63,7 @@ class FieldState:
     superstep_start: Field
     stored: Stored | None = None
     is_owned: bool = True
+    source: Field | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class Stacks:
             return None
         if model.has_transform:
             model.encode(u)
-        return stack_grid(problem, hi - lo), FieldState(0, None, u, u, u)
+        return stack_grid(problem, hi - lo), _first_state(problem, u, True)
 
     def write(self, field: Field, lo: int, hi: int) -> None:
         """Write a field after the last stage to frames ``lo:hi`` of the result."""
@@ -207,7 +211,14 @@ def read_frame(
         model.encode(u)
     grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
     frame = Frame(problem, index, grid, invalid, replaced)
-    return frame, FieldState(0, None, u, u, u, None, is_copy)
+    return frame, _first_state(problem, u, is_copy)
+
+
+def _first_state(problem: Problem, u: Field, is_owned: bool) -> FieldState:
+    """Return the state of a field before the first stage."""
+    if problem.recipe.fidelity_length is None:
+        return FieldState(0, None, u, u, u, None, is_owned)
+    return FieldState(0, None, u, u, u, None, is_owned=False, source=u)
 
 
 def replace_impulses(

@@ -103,7 +103,10 @@ class MemoryDemand:
         """Bytes of work fields and result together, from those of one field and of the result."""
         problem, copied = self.problem, self._copies_input
         has_walls = problem.may_have_walls
-        total = field * self.scheme.field_count(self.stages, copied, has_walls)
+        # With a fidelity length, the first field is never overwritten.
+        is_kept = problem.recipe.fidelity_length is not None
+        total = field * self.scheme.field_count(self.stages, copied and not is_kept, has_walls)
+        total += field * (copied and is_kept)
         if self._frames > 1:
             # The last field of a frame is still alive when the next frame is read.
             return total + result + field * (copied and self.scheme.reads_ahead)

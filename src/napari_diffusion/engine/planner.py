@@ -247,13 +247,18 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     dry = dry_run(recipe.model, grid)
     operator = dry.operator
     backend = backends.get_backend(backend_name, len(problem.space), operator.calls_function)
-    max_step = operator.max_step(grid)
+    rate = recipe.fidelity_rate
+    max_step = schemes.step_with_source(operator.max_step(grid), rate)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
     tolerance = operator.scheme_tolerance(recipe.tolerance)
-    scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
+    scheme = schemes.choose_scheme(
+        recipe.scheme, operator, grid, recipe.strict, time, tolerance, rate
+    )
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
     stages = _schedule(scheme, time, max_step, tolerance, recipe.tolerance)
+    if rate:
+        stages = tuple(stage._replace(rate=rate) for stage in stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
     return Plan(

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
@@ -225,6 +225,8 @@ class Recipe(RecipeFields):
             f"time {self.time:.4g} {unit}²",
             f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most",
         ]
+        if self.fidelity_length is not None:
+            phrases.append(f"held to the input over {self.fidelity_length:.4g} {unit}")
         if self.labels is not None:
             phrases.append(f"within {self.labels}")
         return f"{self.model.title}: {', '.join(phrases)}"
@@ -332,23 +334,21 @@ def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> 
     domain
         Mask and labels of the run.
     time
-        Diffusion time [length²].
+        Diffusion time [length²]; ``None`` for the steady state of a run with a fidelity length.
     *options
         Values of `run_options`, in their order.
 
     Raises
     ------
     TypeError
-        If no time is given beside a model.
+        If neither a time nor a fidelity length is given beside a model.
     ValueError
         If the recipe needs labels, which only its own method `Recipe.diffuse` can leave out.
     """
     declared = run_options()
     if not isinstance(model, RecipeFields):
-        if time is None:
-            raise TypeError("time is missing: give the diffusion time [length²].")
         named = {p.name: value for p, value in zip(declared, options, strict=True)}
-        return RecipeFields(model, time, **named)
+        return RecipeFields(model, cast(float, time), **named)  # None is the steady state
     if model.labels is not None and domain.mask is None and domain.labels is None:
         raise ValueError(
             f"The recipe smooths within {model.labels!r}: give labels or a mask, "

@@ -60,7 +60,7 @@ class Solver:
         plan = self.plan
         own = [state.u, state.previous, state.superstep_start] if state.is_owned else []
         pool = [*self._fields, *_different(own)]
-        context = self._context(grid, pool)
+        context = self._context(grid, pool, state.source)
         stepper = plan.operator.stepper(context)
         stepper.stored = self._storage(grid) if state.stored is None else state.stored
         keeps_start = any(stage.needs_start for stage in plan.stages)
@@ -84,7 +84,8 @@ class Solver:
                 stepper.apply(stage, start if stage.from_start else u, out, start)
             self._stored = stepper.stored
             previous, u = start if stage.from_start else u, out
-            yield FieldState(number + 1, stage.time, u, previous, start, stepper.stored)
+            parts = previous, start, stepper.stored
+            yield FieldState(number + 1, stage.time, u, *parts, source=state.source)
 
     def _storage(self, grid: Grid) -> Stored | None:
         """Return what was stored for the last frame; overwriting it saves an allocation."""
@@ -93,7 +94,7 @@ class Solver:
             return None
         return stored
 
-    def _context(self, grid: Grid, pool: list[Field]) -> StageContext:
+    def _context(self, grid: Grid, pool: list[Field], source: Field | None) -> StageContext:
         return StageContext(
             build=self._model.operator,
             grid=grid,
@@ -106,6 +107,7 @@ class Solver:
             strict=self.plan.strict,
             new_field=partial(self._spare_field, pool),
             stores_operator=self.plan.operators_made > 0,
+            source=source,
         )
 
     def _spare_field(self, pool: list[Field], *used: Field) -> Field:

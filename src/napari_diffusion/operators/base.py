@@ -72,6 +72,8 @@ class StageContext:
         Returns a work field that is none of the given ones; its contents are arbitrary.
     stores_operator
         Whether a stage of the run reuses the operator of an earlier one.
+    source
+        The input f, to which stages with a `Stage.rate` return; ``None`` without such stages.
     """
 
     build: Callable[[Features], Operator]
@@ -85,6 +87,7 @@ class StageContext:
     strict: bool
     new_field: Callable[..., Field]
     stores_operator: bool
+    source: Field | None = None
 
     def features(
         self,
@@ -196,7 +199,8 @@ class Stepper(ABC):
         if is_first or not stage.predictor_step:
             self.store(u)
         if stage.predictor_step:
-            self.apply(Stage(0.0, stage.predictor_step, None), u, out, u, quiet=True)
+            predictor = Stage(0.0, stage.predictor_step, None, rate=stage.rate)
+            self.apply(predictor, u, out, u, quiet=True)
             self.store(out)
 
     def store(self, u: Field) -> None:
@@ -232,6 +236,29 @@ class Stepper(ABC):
 
         self.context.run_on_slabs(work, u, quiet=True)
 
+    def finish(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, planes: slice
+    ) -> None:
+        r"""Add the source of the fidelity to ``out``, and mix in the start of the superstep.
+
+        .. math:: out \mathrel{+}= \tau\,(f - u)/\ell^2
+
+        Parameters
+        ----------
+        stage
+            The stage.
+        u, out
+            Field before the stage, and after it without the source.
+        superstep_start
+            Field at the start of the superstep.
+        planes
+            Planes of ``out`` to change.
+        """
+        source, lo, hi = self.context.source, planes.start, planes.stop
+        if source is not None:
+            self._add_difference(out, source, u, stage.step * stage.rate, lo, hi)
+        self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
+
     def mix_in_start(
         self, out: Field, superstep_start: Field, share: float, lo: int, hi: int
     ) -> None:
@@ -239,13 +266,19 @@ class Stepper(ABC):
 
         :math:`u_0` is the start of the superstep and c the ``share``.
         """
+        self._add_difference(out, superstep_start, out, share, lo, hi)
+
+    def _add_difference(
+        self, out: Field, field: Field, other: Field, share: float, lo: int, hi: int
+    ) -> None:
+        """Add ``share`` times the difference of two fields to planes ``lo:hi`` of ``out``."""
         if not share:
             return
         planes = max(1, MIXED_VOXELS // max(1, math.prod(out.shape[2:])))
         for start in range(lo, hi, planes):
             part = np.s_[:, start : min(start + planes, hi)]
             difference = self.context.scratch.take("pull", out[part].shape, out.dtype)
-            np.subtract(superstep_start[part], out[part], out=difference)
+            np.subtract(field[part], other[part], out=difference)
             difference *= out.dtype.type(share)
             out[part] += difference
 

@@ -38,7 +38,7 @@ class FrozenStepper(ScalarStepper):
 
         def work(lo: int, hi: int) -> None:
             self.step(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
-            self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
+            self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         self.context.run_on_slabs(work, u, quiet)
 

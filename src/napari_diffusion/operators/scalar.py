@@ -292,7 +292,7 @@ class ScalarStepper(Stepper):
 
         def work(lo: int, hi: int) -> None:
             self._run(stage, u, out, edges, carry, lo, hi)
-            self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
+            self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         self.context.run_on_slabs(work, u, quiet)
 

@@ -14,7 +14,7 @@ from napari_diffusion.core.parameters import parameters, rescaled
 from napari_diffusion.core.registry import Registry
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.schemes.base import Scheme, check_declaration
+from napari_diffusion.schemes.base import Scheme, check_declaration, step_with_source
 from napari_diffusion.schemes.exact import Exact
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR, Explicit
 from napari_diffusion.schemes.extrapolated import Extrapolated
@@ -128,6 +128,7 @@ def choose_scheme(
     strict: bool,
     time: float,
     tolerance: float,
+    rate: float = 0.0,
 ) -> Scheme:
     """Return the scheme for an operator on a grid.
 
@@ -145,6 +146,8 @@ def choose_scheme(
         Diffusion time [length²].
     tolerance
         Target error of the time integration, as a share of the intensity range.
+    rate
+        Rate at which the field returns to the input [1/length²], 0 without a fidelity length.
 
     Raises
     ------
@@ -158,9 +161,12 @@ def choose_scheme(
         if scheme == AUTO:
             if Exact().refusal(operator, grid, strict) is None:
                 return Exact()
-            return _stepping_scheme(operator, grid, strict, time, tolerance)
+            limit = step_with_source(operator.max_step(grid), rate)
+            return _stepping_scheme(operator, limit, strict, time, tolerance)
         scheme = REGISTRY.get(scheme)()
     reason = scheme.refusal(operator, grid, strict)
+    if reason is None and rate and scheme.is_direct and not scheme.solves_fidelity:
+        reason = "it does not include a fidelity length"
     if reason is not None:
         raise ValueError(
             f"Scheme {scheme.name!r} cannot run this model here: {reason}; scheme='auto' can."
@@ -174,7 +180,7 @@ def choose_scheme(
 
 
 def _stepping_scheme(
-    operator: Operator, grid: Grid, strict: bool, time: float, tolerance: float
+    operator: Operator, limit: float, strict: bool, time: float, tolerance: float
 ) -> Scheme:
     """Return the scheme of ``"auto"`` for operators without an exact solution.
 
@@ -184,12 +190,13 @@ def _stepping_scheme(
     supersteps of second order replace explicit steps where they save a fifth of the evaluations,
     if the result converges as the steps shrink. With one diffusivity of each face's difference,
     Euler runs with halved steps still differ by 1e-2 of the range (measured).
+
+    ``limit`` is the stable step [length²].
     """
     if strict:
         return Explicit()
     if operator.has_tensor:
         return Midpoint()
-    limit = operator.max_step(grid)
     if operator.is_storable:
         is_short = operator.has_voxel_conductance and time <= EXPLICIT_STEPS * limit
         tolerated = tolerance * operator.error_factor >= EXPLICIT_TOLERANCE
@@ -221,5 +228,6 @@ __all__ = [
     "in_unit",
     "is_scheme",
     "names",
+    "step_with_source",
     "to_plain",
 ]

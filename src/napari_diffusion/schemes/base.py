@@ -45,6 +45,24 @@ def end_of_step(time: float, step: int, count: int) -> float:
     return reached if reached < time else time * (step / count)
 
 
+def step_with_source(max_step: float, rate: float) -> float:
+    r"""Return the largest explicit step of an operator with the source of a fidelity length.
+
+    .. math:: \tau_{max} = \Bigl(\frac{1}{\tau_A} + \frac{1}{\ell^2}\Bigr)^{-1}
+
+    With :math:`\tau \le \tau_{max}`, the new value of a voxel is a mean of old values and of its
+    input, with weights of at least 0. :math:`2/\tau_{max}` bounds the eigenvalues.
+
+    Parameters
+    ----------
+    max_step
+        Largest step :math:`\tau_A` of the operator alone [length²].
+    rate
+        :math:`1/\ell^2` [1/length²]; 0 without a fidelity length.
+    """
+    return 1 / (1 / max_step + rate) if rate and math.isfinite(max_step) else max_step
+
+
 def check_declaration(kind: type[Scheme]) -> None:
     """Check that a class declares all that a plan, a recipe and the command line read of a scheme.
 
@@ -86,6 +104,9 @@ class Scheme:
         Whether the scheme guarantees the extremum principle.
     is_direct
         Whether the scheme computes its stages itself, in `solve`.
+    solves_fidelity
+        Whether a direct scheme includes the source :math:`(f - u)/\ell^2` of a fidelity length,
+        whose rate :math:`1/\ell^2` is `Stage.rate`. The other schemes need nothing of their own.
     references
         Keys of `workflows/references.bib`, or BibTeX entries, of the sources of the scheme.
     """
@@ -94,6 +115,7 @@ class Scheme:
     order: ClassVar[float]
     monotone: ClassVar[bool]
     is_direct: ClassVar[bool] = False
+    solves_fidelity: ClassVar[bool] = False
     references: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
