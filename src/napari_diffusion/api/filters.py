@@ -77,8 +77,8 @@ def diffuse(
     time
         Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T). Its unit is the
         square of that of ``spacing``. With ``fidelity_length``, the default is the time of the
-        steady state, ``1.5 * fidelity_length**2 * log(1/tolerance)``. Otherwise it is required, except
-        with a recipe.
+        steady state, ``1.5 * fidelity_length**2 * log(1/tolerance)``. Otherwise it is required,
+        except with a recipe.
     spacing
         Voxel size [length], one number or one per diffusing axis in the order of ``axes``. Default
         1, or the voxel size of the recipe.

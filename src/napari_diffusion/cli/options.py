@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 AUTO_ONLY = ("share", "noise", "noise_region", "noise_reduction", "aim", "strength")
 #: Alternative options for the diffusion time.
 TIMES = ("time", "smoothing_sigma", "fwhm")
+#: The time of a run to the steady state of a fidelity length.
+STEADY = "steady"
+
+
+class TimeType(click.ParamType):
+    """A diffusion time, or the word `STEADY`."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number, or the word."""
+        return value if value == STEADY else click.FLOAT.convert(value, param, ctx)
 
 
 @cache
@@ -166,7 +178,13 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
         return lambda unit: replace(placeholder, unit=unit)
     model = _model_class(options.get("model"), given, auto)
     _check_amounts(options, list(times))
-    time = 0.0 if auto and not times else _diffusion_time(times)  # --auto chooses it later
+    is_steady = times.get("time") == STEADY or (not times and not auto)
+    if is_steady and "fidelity_length" in extra and len(times) < 2:
+        time: Any = _steady_time(auto)
+    elif auto and not times:
+        time = 0.0  # --auto chooses it later
+    else:
+        time = _diffusion_time(times)
     made = Recipe(model(**given), time=time, **extra)
     return lambda unit: replace(made, unit=unit)
 
@@ -260,7 +278,19 @@ def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Mo
     return model
 
 
-def _diffusion_time(times: dict[str, float]) -> float:
+def _steady_time(auto: bool) -> None:
+    """Return the time of a run to the steady state, which is none.
+
+    Raises a click.UsageError with ``--auto``, which chooses parameters for a given time.
+    """
+    if auto:
+        raise click.UsageError(
+            "--time steady is not used with --auto, which chooses the parameters for a time "
+            "without a fidelity length; give --model and its parameters."
+        )
+
+
+def _diffusion_time(times: dict[str, Any]) -> float:
     """Return the diffusion time [length²] from exactly one of the options `TIMES`."""
     if len(times) != 1:
         problem = "Say how far to smooth"
@@ -271,6 +301,8 @@ def _diffusion_time(times: dict[str, float]) -> float:
             "or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian."
         )
     ((kind, value),) = times.items()
+    if value == STEADY:
+        raise click.UsageError("--time steady needs --fidelity-length [length].")
     if value < 0 or not math.isfinite(value):
         raise click.UsageError(f"{flag(kind)} must be >= 0 and finite, got {value:g}.")
     if kind == "time":

@@ -30,9 +30,8 @@ from napari_diffusion.core.parameters import (
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Scheme
 
-
-#: Factor of the time of the steady state: with 1, the residual of edge- and vessel-enhancing
-#: diffusion was up to six times the tolerance; with 1.5, it is below (measured).
+#: Factor of the time of the steady state. With 1, the residual of edge-enhancing diffusion was up
+#: to twice the tolerance; with 1.5, it is below (measured, docs/develop/decisions.md).
 STEADY_MARGIN = 1.5
 
 

@@ -92,7 +92,7 @@ def check_declaration(kind: type[Scheme]) -> None:
 
 
 class Scheme:
-    """Base class of the time integration schemes: frozen dataclasses with fields by `param`.
+    r"""Base class of the time integration schemes: frozen dataclasses with fields by `param`.
 
     Attributes
     ----------

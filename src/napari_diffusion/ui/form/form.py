@@ -316,7 +316,7 @@ class Form(FormControls):
             return self.settings().recipe
         return nd.Recipe(
             self.controls.value(),
-            self.amount.time,
+            self.run_options.time(self.amount.time),
             unit=units.canonical(self._unit),
             **self.run_options.recipe_options(),
         )
@@ -377,7 +377,7 @@ class Form(FormControls):
         labels = self.regions.value
         recipe = nd.Recipe(
             self.controls.value(),
-            self.amount.time,
+            self.run_options.time(self.amount.time),
             unit=units.canonical(self._unit),
             spacing=self.table.spacing,
             axes=self.table.axes,
