@@ -103,8 +103,10 @@ def test_total_variation_moves_plateaus_as_the_rudin_osher_fatemi_model():
     result = nd.diffuse(image, model, fidelity_length=2.0, tolerance=1e-4)
     shift = model.kappa * 2.0**2
     levels = [10 + shift / 30, 60 - 2 * shift / 20, 20 + shift / 50]
-    # The regularised gradient rounds the corners of the plateaus by a multiple of epsilon.
-    np.testing.assert_allclose(result, np.repeat(levels, [30, 20, 50]), atol=0.06)
+    means = [part.mean() for part in np.split(result, [30, 50])]
+    np.testing.assert_allclose(means, levels, atol=1e-3 * np.ptp(image))
+    # The regularised gradient rounds the corners of the plateaus, the less the smaller epsilon is.
+    np.testing.assert_allclose(result, np.repeat(levels, [30, 20, 50]), atol=0.75)
 
 
 @pytest.mark.parametrize(("length", "kappa"), [(1.0, 10.0), (2.0, 5.0)])
