@@ -165,6 +165,19 @@ RUNS = {
         "nd.TotalVariation(epsilon=0.5)",
         {"time": 2.0},
     ),
+    "held, linear": ((128, 256, 256), "f4", "nd.Linear()", {"time": 2.0, "fidelity_length": 3.0}),
+    "held, uint16": (
+        (128, 256, 256),
+        "u2",
+        "nd.PeronaMalik()",
+        {"time": 0.4, "scheme": "explicit", "fidelity_length": 3.0},
+    ),
+    "held, cycles": (
+        (128, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1)",
+        {"time": 3.0, "fidelity_length": 3.0},
+    ),
     "supersteps": (
         (128, 256, 256),
         "f4",

@@ -29,7 +29,7 @@ TIMES = ("time", "smoothing_sigma", "fwhm")
 STEADY = "steady"
 
 
-class TimeType(click.ParamType):
+class TimeType(click.ParamType):  # type: ignore[type-arg]
     """A diffusion time, or the word `STEADY`."""
 
     name = "float"
@@ -180,7 +180,8 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
     _check_amounts(options, list(times))
     is_steady = times.get("time") == STEADY or (not times and not auto)
     if is_steady and "fidelity_length" in extra and len(times) < 2:
-        time: Any = _steady_time(auto)
+        _refuse_steady_auto(auto)
+        time: Any = None
     elif auto and not times:
         time = 0.0  # --auto chooses it later
     else:
@@ -278,11 +279,8 @@ def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Mo
     return model
 
 
-def _steady_time(auto: bool) -> None:
-    """Return the time of a run to the steady state, which is none.
-
-    Raises a click.UsageError with ``--auto``, which chooses parameters for a given time.
-    """
+def _refuse_steady_auto(auto: bool) -> None:
+    """Raise a click.UsageError for a steady state with ``--auto``, which chooses for a time."""
     if auto:
         raise click.UsageError(
             "--time steady is not used with --auto, which chooses the parameters for a time "
@@ -290,7 +288,7 @@ def _steady_time(auto: bool) -> None:
         )
 
 
-def _diffusion_time(times: dict[str, Any]) -> float:
+def _diffusion_time(times: dict[str, Any]) -> Any:
     """Return the diffusion time [length²] from exactly one of the options `TIMES`."""
     if len(times) != 1:
         problem = "Say how far to smooth"

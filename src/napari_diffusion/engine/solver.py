@@ -15,8 +15,8 @@ from napari_diffusion.engine.frame import FieldState
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
-from napari_diffusion.operators.base import StageContext
 from napari_diffusion.operators.scratch import Scratch
+from napari_diffusion.operators.stepper import StageContext
 
 
 class Solver:

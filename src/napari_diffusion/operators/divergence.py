@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import StageContext, Stepper, operators_made
+from napari_diffusion.operators.base import operators_made
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.frozen import FaceStepper, FrozenStepper
 from napari_diffusion.operators.scalar import ChunkStep, ScalarOperator, ValuedOperator
+from napari_diffusion.operators.stepper import StageContext, Stepper
 
 #: Number of stages that take as long as computing the diffusivity once, with a Gaussian of one
 #: voxel before (measured: 3.4, docs/develop/decisions.md).

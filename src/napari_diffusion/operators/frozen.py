@@ -7,9 +7,9 @@ from typing import Any
 from napari_diffusion.backends.reference.stages import STORED_TYPES
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import StageContext
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.scalar import Carry, ChunkStep, ScalarStepper
+from napari_diffusion.operators.stepper import StageContext
 
 
 class FrozenStepper(ScalarStepper):

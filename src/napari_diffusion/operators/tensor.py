@@ -20,15 +20,10 @@ from napari_diffusion.backends.reference.tensor import MIN_EIGENVALUE_GAP, symme
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import (
-    Operator,
-    SlabLayout,
-    StageContext,
-    Stepper,
-    operators_made,
-)
+from napari_diffusion.operators.base import Operator, SlabLayout, operators_made
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scalar import Carry
+from napari_diffusion.operators.stepper import StageContext, Stepper
 
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
 #: in float64, does not overflow.

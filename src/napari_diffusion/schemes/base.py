@@ -22,7 +22,8 @@ from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import check_parameters, parameters
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator, StageContext
+from napari_diffusion.operators.base import Operator
+from napari_diffusion.operators.stepper import StageContext
 
 #: Largest number of steps that is counted. Runs are far shorter, and a quotient of a time and a
 #: step may overflow.

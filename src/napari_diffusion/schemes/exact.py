@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator, StageContext
+from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.diffusivity import LINEAR
 from napari_diffusion.operators.smoothing import (
     chebyshev_stage,
@@ -43,6 +43,7 @@ from napari_diffusion.operators.smoothing import (
     held_factor,
     held_series_weights,
 )
+from napari_diffusion.operators.stepper import StageContext
 from napari_diffusion.schemes.base import Scheme
 
 #: Largest sigma [voxel] of the convolution. For larger ones the cosine transform is faster

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from napari_diffusion.core.geometry import Domain, Geometry
@@ -29,7 +31,7 @@ def fidelity_keeps_the_laws(model: Model, case: Case) -> None:
     """
     image, time = case.picture(), case.time(model) / 4
     held = decoded(model, encoded(model, image))
-    options = {"time": time, "fidelity_length": 1.5 * min(case.spacing)}
+    options: dict[str, Any] = {"time": time, "fidelity_length": 1.5 * min(case.spacing)}
     constant = np.full(case.shape, CONSTANTS[0], case.dtype)
     same(case.run(model, constant, **options), decoded(model, encoded(model, constant)))
     strict = case.run(model, image, strict=True, **options)

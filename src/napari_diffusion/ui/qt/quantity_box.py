@@ -277,7 +277,7 @@ class OptionalQuantityBox(QuantityBox):
     ) -> None:
         super().__init__(0.0, label=label, tooltip=tooltip, minimum=0.0, maximum=maximum)
         self.native.zero_text = "none"
-        self.value = value
+        self.set_value(value)
 
     def get_value(self) -> Any:
         """Return the number, or ``None``."""
