@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.features import Features, SmoothedPlanes
 from napari_diffusion.operators.scratch import Scratch
-
-if TYPE_CHECKING:
-    from napari_diffusion.operators.base import Operator
 
 #: Voxels of every channel that are mixed at once: they stay in the cache.
 MIXED_VOXELS = 1 << 18
@@ -73,7 +70,7 @@ class StageContext:
         The input f, to which stages with a `Stage.rate` return; ``None`` without such stages.
     """
 
-    build: Callable[[Features], Operator]
+    build: Callable[[Features], Any]
     grid: Grid
     backend: Backend
     weights: Field
@@ -113,7 +110,7 @@ class StageContext:
 
     def conductance(self, u: Field) -> Field:
         """Return the diffusivity at the voxels of a field, shape ``space``."""
-        values = self.backend.empty(u.shape[1:], u.dtype)
+        values: Field = self.backend.empty(u.shape[1:], u.dtype)
 
         def work(lo: int, hi: int) -> None:
             features = self.features(u, lo, hi)
