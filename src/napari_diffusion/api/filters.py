@@ -48,12 +48,14 @@ def diffuse(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
     fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -91,6 +93,10 @@ def diffuse(
         Bool mask, or integer labels with 0 outside. No flux passes between voxels of different
         regions, and nothing changes outside. Shape of the diffusing axes, or of the image without
         the channel axis.
+    guide
+        Another image on the same grid, from which the model takes its edges and directions: a
+        cleaner channel, another MRI contrast, the mean over time. Thresholds are then in its
+        intensities. Shape of the image, with or without its channel axis, or of the diffusing axes.
     nan
         NaN and infinite values: "raise" refuses them, "mask" keeps them and diffuses around them.
     impulses
@@ -106,6 +112,9 @@ def diffuse(
     fidelity_length
         Fidelity length l: the source (f - u)/l² holds the result u to the input f. Structures much
         wider than l keep their intensity. By default, there is no source.
+    guide_weight
+        With a guide: share of the squared gradients that comes from the guide; the rest comes from
+        the image.
     preserve_dtype
         Round and saturate to the integer type of the input; by default integers become floats.
     threads
@@ -146,7 +155,7 @@ def diffuse(
     >>> model = nd.PeronaMalik(kappa=12.0)
     >>> smooth = nd.diffuse(stack, model, time=4.0, spacing=(2.0, 0.5, 0.5))
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
         model,
         domain,
@@ -157,6 +166,7 @@ def diffuse(
         nan,
         impulses,
         fidelity_length,
+        guide_weight,
         preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
@@ -175,12 +185,14 @@ def evolve(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
     fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -198,7 +210,7 @@ def evolve(
     State
         Diffusion time, completed share, frame number and image.
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
         model,
         domain,
@@ -209,6 +221,7 @@ def evolve(
         nan,
         impulses,
         fidelity_length,
+        guide_weight,
         preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
@@ -227,12 +240,14 @@ def plan(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
     fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -247,7 +262,7 @@ def plan(
     Plan
         Scheme, stages, halo [voxel], predicted peak memory [bytes] and stable step [length²].
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
         model,
         domain,
@@ -258,6 +273,7 @@ def plan(
         nan,
         impulses,
         fidelity_length,
+        guide_weight,
         preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
@@ -277,12 +293,14 @@ def preview(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
     fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -326,7 +344,7 @@ def preview(
     In a lazy image or lazy labels, only region borders near the part are detected. Distant borders
     may then change the fourth digit.
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
         model,
         domain,
@@ -337,6 +355,7 @@ def preview(
         nan,
         impulses,
         fidelity_length,
+        guide_weight,
         preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)

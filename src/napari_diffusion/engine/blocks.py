@@ -26,6 +26,8 @@ from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
 
+#: Arrays of a `FieldState` that are the same in all passes.
+INPUTS = ("source", "guide")
 #: Index of a box: a slice along each axis of the grid.
 Box = tuple[slice, ...]
 
@@ -104,7 +106,11 @@ def carried(plan: Plan, stage: int) -> tuple[str, ...]:
     stage
         Number of stages before the cut.
     """
-    names = ["u"] if plan.stages[0].rate == 0 else ["u", "source"]
+    names = ["u"]
+    if plan.stages[0].rate:
+        names.append("source")
+    if plan.is_guided and not all(each.reuse_operator for each in plan.stages[stage:]):
+        names.append("guide")
     if stage < len(plan.stages):
         if plan.stages[stage].momentum:
             names.append("previous")
@@ -160,11 +166,12 @@ def advance_in_blocks(
             arrays.get("superstep_start", u),
             arrays.get("stored"),
             source=arrays.get("source"),
+            guide=arrays.get("guide"),
         )
         *_, end = solver.advance(grid_of_box(grid, block.outer), start, last)
         time = end.time
         for name in left:
-            if name == "source":  # it is the same in all passes
+            if name in INPUTS:
                 continue
             part = getattr(end, name)
             if name not in after:
@@ -182,6 +189,7 @@ def advance_in_blocks(
         after.get("superstep_start", u),
         after.get("stored"),
         source=state.source,
+        guide=state.guide,
     )
 
 

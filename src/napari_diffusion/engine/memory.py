@@ -10,6 +10,7 @@ import numpy as np
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
+from napari_diffusion.engine.guide import guide_channels
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.operators.impulses.search import search_bytes
@@ -60,13 +61,22 @@ class MemoryDemand:
         face_bytes = voxels * (problem.may_have_walls + 4 * (problem.recipe.nan == "mask"))
         fields = self._fields(field, whole * problem.dtype.itemsize)
         axes, strict = len(problem.space), problem.recipe.strict
-        if self.operator.operators_made(self.stages):
+        if problem.is_guided or self.operator.operators_made(self.stages):
             itemsize = problem.working.itemsize
             fields += voxels * self.operator.stored_bytes(self.backend, axes, strict, itemsize)
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
+        region_bytes += self._guide_bytes(voxels)
         total = image + region_bytes + max(fields + face_bytes + scratch, self._searching(field))
         return int(total * MARGIN) + FIXED_BYTES
+
+    def _guide_bytes(self, voxels: int) -> int:
+        """Bytes of the guide, if it is in memory, and of the field of the features."""
+        problem, guide = self.problem, self.problem.domain.guide
+        if guide is None:
+            return 0
+        held = guide.nbytes if isinstance(guide, np.ndarray) else 0
+        return held + voxels * guide_channels(problem) * problem.working.itemsize
 
     def _searching(self, field: int) -> int:
         """Bytes of the search for impulses before the first stage, besides the image."""
@@ -138,7 +148,8 @@ def check_memory(problem: Problem, peak: int) -> None:
     NotEnoughMemory
         If the run needs more memory, besides its input, than is free.
     """
-    held = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
+    inputs = problem.image, problem.domain.guide
+    held = sum(each.nbytes for each in inputs if isinstance(each, np.ndarray))
     if peak - held < UNCHECKED_BYTES:
         return
     free = free_memory()

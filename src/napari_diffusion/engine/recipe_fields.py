@@ -196,6 +196,14 @@ class RecipeFields:
         le=1e12,
         label="Fidelity length",
     )
+    guide_weight: float = param(
+        1.0,
+        "With a guide: share of the squared gradients that comes from the guide; the rest comes "
+        "from the image.",
+        gt=0,
+        le=1,
+        label="Weight of the guide",
+    )
     preserve_dtype: bool = param(
         False,
         "Round and saturate to the integer type of the input; by default integers become floats.",
@@ -223,6 +231,9 @@ class RecipeFields:
     )
     labels: str | None = param(
         None, "Name of the labels.", convert=_text("labels", "the name of labels"), hidden=True
+    )
+    guide: str | None = param(
+        None, "Name of the guide.", convert=_text("guide", "the name of an image"), hidden=True
     )
     remarks: tuple[str, ...] = param(
         (),

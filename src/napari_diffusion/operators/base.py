@@ -93,6 +93,15 @@ class Operator(ABC):
     takes_stacks: ClassVar[bool] = False
 
     @property
+    def takes_guide(self) -> bool:
+        """Whether the operator can be made of another image, and stored."""
+        return self.is_storable
+
+    def guided(self, features: Features) -> Operator:
+        """Return the operator that is stored if these are the features of a guide."""
+        return self
+
+    @property
     def is_chunked(self) -> bool:
         """Whether a chunk needs scratch for features, so that it has a few planes only."""
         return False

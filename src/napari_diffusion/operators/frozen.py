@@ -81,6 +81,7 @@ class FaceStepper(FrozenStepper):
                 factors = features.reciprocal_factors(kappa_map)
             parts = slice(lo, hi), operator.values, lo, factors
             step = ChunkStep.of(context, Stage(0.0, 0.0, None), u, u, *parts)
+            step.weights = context.weights_of_features
             step.store_diffusivities(operator.diffusivity, self._axes, stored)
 
         context.run_on_slabs(work, u, quiet=True)

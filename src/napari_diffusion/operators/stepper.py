@@ -68,6 +68,13 @@ class StageContext:
         Whether a stage of the run reuses the operator of an earlier one.
     source
         The input f, to which stages with a `Stage.rate` return; ``None`` without such stages.
+    guide
+        Field whose last channels are those of a guide, and whose first channels, if it has more,
+        are overwritten by the image; ``None`` without a guide.
+    feature_weights
+        Weight of the gradient of each channel of ``guide``.
+    guide_is_alone
+        Whether all channels of ``guide`` are those of the guide.
     """
 
     build: Callable[[Features], Any]
@@ -82,6 +89,17 @@ class StageContext:
     new_field: Callable[..., Field]
     stores_operator: bool
     source: Field | None = None
+    guide: Field | None = None
+    feature_weights: Field | None = None
+    guide_is_alone: bool = True
+
+    def with_guide(self, u: Field) -> Field:
+        """Return the field whose features make the operator: ``u``, or one with the guide."""
+        if self.guide is None:
+            return u
+        if not self.guide_is_alone:
+            self.guide[: len(u)] = u
+        return self.guide
 
     def features(
         self,
@@ -98,11 +116,16 @@ class StageContext:
             hi,
             self.grid,
             self.backend,
-            self.weights,
+            self.weights_of_features,
             self.scratch,
             previous=previous,
             known=known,
         )
+
+    @property
+    def weights_of_features(self) -> Field:
+        """Weight of the gradient of each channel from which features are made."""
+        return self.weights if self.feature_weights is None else self.feature_weights
 
     def run_on_slabs(self, work: Callable[[int, int], None], u: Field, quiet: bool = False) -> None:
         """Call ``work(lo, hi)`` on the chunks of all slabs of a field."""
@@ -110,6 +133,7 @@ class StageContext:
 
     def conductance(self, u: Field) -> Field:
         """Return the diffusivity at the voxels of a field, shape ``space``."""
+        u = self.with_guide(u)
         values: Field = self.backend.empty(u.shape[1:], u.dtype)
 
         def work(lo: int, hi: int) -> None:
@@ -158,14 +182,14 @@ class Stepper(ABC):
             return
         if stage.extrapolation:
             self._extrapolate(u, superstep_start, stage.extrapolation, out)
-            self.store(out)
+            self.store(self.context.with_guide(out))
             return
         if is_first or not stage.predictor_step:
-            self.store(u)
+            self.store(self.context.with_guide(u))
         if stage.predictor_step:
             predictor = Stage(0.0, stage.predictor_step, None, rate=stage.rate)
             self.apply(predictor, u, out, u, quiet=True)
-            self.store(out)
+            self.store(self.context.with_guide(out))
 
     def store(self, u: Field) -> None:
         """Compute and store the operator of the field ``u``."""

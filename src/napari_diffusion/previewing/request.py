@@ -124,7 +124,10 @@ class PreviewRequest:
             replace(problem.recipe, model=model, scheme=self.plan.scheme, strict=self.plan.strict),
             replace(problem.geometry, spacing=spacing),
             Domain(
-                block.reordered(mask, order), block.reordered(labels, order), block.place(order)
+                block.reordered(mask, order),
+                block.reordered(labels, order),
+                block.place(order),
+                block.reordered(block.crop_guide(), order),
             ),
         )
 
@@ -177,7 +180,7 @@ class PreviewRequest:
     @cached_property
     def _dry_run(self) -> DryRun:
         """Operator of the model and reach of its features."""
-        return dry_run(self.problem.recipe.model, self.problem.grid())
+        return dry_run(self.problem.recipe.model, self.problem.grid(), self.problem.is_guided)
 
 
 def surroundings(

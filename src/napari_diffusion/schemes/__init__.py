@@ -27,6 +27,8 @@ BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact, RKL2, FSI, Midpoint, Extra
 #: a diffusivity at the voxels. They damp noise more than the exact solution, by up to 5e-3 of the
 #: range, and keep the extremum principle (docs/develop/decisions.md).
 EXPLICIT_STEPS, EXPLICIT_TOLERANCE = 8.0, 0.9e-3
+#: Longest run [stable steps] with the operator of a guide that is one exponential.
+LONGEST_FROZEN_EXPONENTIAL = 100.0
 #: Name of the choice of a scheme by `choose_scheme`.
 AUTO = "auto"
 
@@ -129,6 +131,7 @@ def choose_scheme(
     time: float,
     tolerance: float,
     rate: float = 0.0,
+    is_frozen: bool = False,
 ) -> Scheme:
     """Return the scheme for an operator on a grid.
 
@@ -148,6 +151,9 @@ def choose_scheme(
         Target error of the time integration, as a share of the intensity range.
     rate
         Rate at which the field returns to the input [1/length²], 0 without a fidelity length.
+    is_frozen
+        Whether the operator is that of a guide for the whole run. A short run is then the
+        exponential of the operator, up to the tolerance, and a long one takes supersteps.
 
     Raises
     ------
@@ -162,6 +168,9 @@ def choose_scheme(
             if Exact().refusal(operator, grid, strict) is None:
                 return Exact()
             limit = step_with_source(operator.max_step(grid), rate)
+            if is_frozen and not strict:
+                is_short = time <= LONGEST_FROZEN_EXPONENTIAL * limit
+                return Midpoint(cycles=1) if is_short else Extrapolated()
             return _stepping_scheme(operator, limit, strict, time, tolerance)
         scheme = REGISTRY.get(scheme)()
     reason = scheme.refusal(operator, grid, strict)
@@ -177,6 +186,20 @@ def choose_scheme(
             f"{scheme.name!r} does not, 'explicit' does."
         )
     return scheme
+
+
+def with_one_operator(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return a schedule in which the first stage makes the operator, and all others reuse it.
+
+    Stages that only predict the field of a new operator are left out.
+    """
+    first = next((i for i, stage in enumerate(stages) if stage.from_start), 0)
+    return tuple(
+        stage._replace(
+            reuse_operator=i > 0, predictor_step=0.0, extrapolation=0.0, from_start=False
+        )
+        for i, stage in enumerate(stages[first:])
+    )
 
 
 def _stepping_scheme(
@@ -230,4 +253,5 @@ __all__ = [
     "names",
     "step_with_source",
     "to_plain",
+    "with_one_operator",
 ]
