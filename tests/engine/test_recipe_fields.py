@@ -77,6 +77,9 @@ REFUSED = [
     ({"axis_names": "zy"}, ValueError, "axis_names must be a list of different names, got 'zy'"),
     ({"axis_names": ("z", 1)}, ValueError, "axis_names must be a list of different names, got"),
     ({"labels": 3}, ValueError, "labels must be the name of labels, got 3"),
+    ({"guide": 3}, ValueError, "guide must be the name of an image, got 3"),
+    ({"guide_weight": 0.0}, ValueError, "guide_weight must be > 0 and <= 1 and finite, got 0.0"),
+    ({"guide_weight": 1.5}, ValueError, "got 1.5"),
     ({"remarks": "one"}, ValueError, "remarks must be a list of sentences, got 'one'"),
     ({"version": 3}, ValueError, "version must be text, got 3"),
     (

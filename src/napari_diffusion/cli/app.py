@@ -159,6 +159,12 @@ _FILTER_OPTIONS = [
         metavar="FILE",
         help="Smooth within each label of this image, without flux between labels; 0 is outside.",
     ),
+    click.option(
+        "--guide",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Take edges and directions from this image on the same grid.",
+    ),
 ]
 
 

@@ -128,6 +128,7 @@ def file_options_of(options: dict[str, Any]) -> FileOptions:
     return FileOptions(
         mask=options.get("mask"),
         labels=options.get("labels"),
+        guide=options.get("guide"),
         execution=Execution(**{name: value for name, value in own.items() if value is not None}),
         overwrite=bool(options.get("overwrite")),
     )

@@ -287,7 +287,13 @@ class Recipe(RecipeFields):
         call = f"nd.diffuse({image}, {constructor}({values}), {', '.join(arguments)})"
         return f"{imports}\nresult = {call}\n"
 
-    def to_command(self, source: str = "IN", target: str = "OUT", labels: str | None = None) -> str:
+    def to_command(
+        self,
+        source: str = "IN",
+        target: str = "OUT",
+        labels: str | None = None,
+        guide: str | None = None,
+    ) -> str:
         """Return the command line of this run; lengths are in `unit`.
 
         It contains axes and voxel size if each axis name of the recipe is a single letter.
@@ -317,8 +323,10 @@ class Recipe(RecipeFields):
             labels = "LABELS"
         if labels is not None:
             words += ["--labels", labels]
-        if self.guide is not None:
-            words += ["--guide", "GUIDE"]
+        if guide is None and self.guide is not None:
+            guide = "GUIDE"
+        if guide is not None:
+            words += ["--guide", guide]
         for option in self._changed_options:
             words.append(f"--{option.name.replace('_', '-')}")
             words += [] if option.type is bool else [str(getattr(self, option.name))]

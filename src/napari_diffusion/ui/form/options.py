@@ -33,8 +33,8 @@ class Options:
     ----------
     units
         Returns the units of length to choose from.
-    labels
-        Returns names and layers of the labels to choose from.
+    labels, images
+        Return names and layers of the labels, and of the images, to choose from.
 
     The controls are made when they are first needed: until then, the options are those of
     declaration and preferences.
@@ -43,8 +43,9 @@ class Options:
     ----------
     box
         Container of the controls.
-    unit, regions
-        Controls for the unit of length, and for the labels to smooth within.
+    unit, regions, guide
+        Controls for the unit of length, for the labels to smooth within, and for the image from
+        which edges come.
     steady
         Control for a run to the steady state of a fidelity length.
     """
@@ -53,6 +54,7 @@ class Options:
         self,
         units: Callable[[Any], list[str]],
         labels: Callable[[Any], list[tuple[str, Any]]],
+        images: Callable[[Any], list[tuple[str, Any]]],
     ) -> None:
         tip = "Unit of the voxel size and of every length here."
         self.unit = ChoiceBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
@@ -61,7 +63,15 @@ class Options:
             choices=labels, nullable=True, label="Restrict to labels", tooltip=tip
         )
         self.regions.null_string = "none"
-        keep_narrow(self.regions)
+        tip = (
+            "Take edges and directions from another image on the same voxels, such as a cleaner "
+            "channel. Thresholds are then in its intensities. In Python and on the command line: "
+            "guide."
+        )
+        self.guide = ChoiceBox(choices=images, nullable=True, label="Edges from", tooltip=tip)
+        self.guide.null_string = "the image itself"
+        for choice in (self.regions, self.guide):
+            keep_narrow(choice)
         self.steady = CheckBox(
             text="Run to the steady state",
             tooltip="Smooth until the fidelity length holds the result; the strength then has no "
@@ -72,7 +82,7 @@ class Options:
         self._recipe: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
         self._execution: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
         self._length_unit = PIXEL
-        self.box = bare_container(self.unit, self.regions)
+        self.box = bare_container(self.unit, self.regions, self.guide)
 
     def make(self) -> None:
         """Make the controls, once."""
