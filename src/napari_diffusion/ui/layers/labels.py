@@ -85,9 +85,9 @@ def labels_on_grid(image: Any, labels: Any, axes: Sequence[int], *, is_guide: bo
         if tuple(other_shape) != shape:
             return array  # the run refuses this shape
         subject = f"The voxels of “{labels.name}”" if is_guide else f"The labels “{labels.name}”"
-        place = "those of" if is_guide else "on the voxels of"
+        relation = "those of" if is_guide else "on the voxels of"
         raise InputError(
-            f"{subject} are not {place} “{image.name}”: "
+            f"{subject} are not {relation} “{image.name}”: "
             f"{_difference(matrix, other, shared, _unit_text(unit))}",
             Remedy.RESAMPLE_GUIDE if is_guide else Remedy.RESAMPLE_REGIONS,
         )

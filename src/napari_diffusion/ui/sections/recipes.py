@@ -141,20 +141,20 @@ class RecipeSection(Section):
                 "read."
             )
         guide = self.context.guide_layer
-        regions = {
-            name: None if layer is None else str(_file_of(layer) or name.upper())
-            for name, layer in (("labels", labels), ("guide", guide))
-        }
+        files = [
+            None if each is None else str(_file_of(each) or name)
+            for each, name in ((labels, "LABELS"), (guide, "GUIDE"))
+        ]
 
         def command(recipe: nd.Recipe) -> str:
             if source is None or names is None:
-                return recipe.to_command(**regions)
+                return recipe.to_command("IN", "OUT", *files)
             # The command states axes and voxel sizes as in the table, which may differ from those
             # in the file. Axes are named as in the file, whose order may differ, too.
             axis_names = tuple(names[axis] for axis in recipe.axes or ()) or None
             target = source.with_name(f"filtered-{source.name}")
             renamed = replace(recipe, axis_names=axis_names)
-            return renamed.to_command(str(source), str(target), **regions)
+            return renamed.to_command(str(source), str(target), *files)
 
         self._copy("Command line", command, note)
 

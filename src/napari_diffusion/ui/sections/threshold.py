@@ -191,11 +191,10 @@ class ThresholdSection(Section):
     def _measure(self, settings: Settings, sigma: float, frame: list[int] | None) -> None:
         """Compute and plot the gradients in a thread."""
         settings = replace(settings, recipe=replace(settings.recipe, nan="mask"))
+        problem = settings.of_edges.unread_problem()
 
         def work(control: TaskControl) -> nd.Gradients:
-            return sample_gradients(
-                settings.of_edges.unread_problem(), sigma, frame, control.cancel
-            )
+            return sample_gradients(problem, sigma, frame, control.cancel)
 
         def done(gradients: nd.Gradients) -> None:
             self._plot(gradients)
