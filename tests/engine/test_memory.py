@@ -178,6 +178,19 @@ RUNS = {
         "nd.PeronaMalik(sigma=1)",
         {"time": 3.0, "fidelity_length": 3.0},
     ),
+    "guided": (
+        (128, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1)",
+        {"time": 3.0, "guide": True},
+    ),
+    "guided, half": (
+        (128, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1)",
+        {"time": 3.0, "guide": True, "guide_weight": 0.5},
+    ),
+    "guided, tensor": ((128, 256, 256), "f4", "nd.EdgeEnhancing()", {"time": 1.0, "guide": True}),
     "supersteps": (
         (128, 256, 256),
         "f4",

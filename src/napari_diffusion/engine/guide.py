@@ -59,9 +59,13 @@ def read_guide(problem: Problem, index: FrameIndex, check: Callable[[Field], Non
     guide, model = problem.domain.guide, problem.recipe.model
     if guide is None:
         return None
-    field = np.empty((guide_channels(problem), *problem.space), problem.working)
-    own = field[-_own_channels(problem) :]
-    own[...] = _part(problem, guide, index).reshape(own.shape)
+    part = _part(problem, guide, index).reshape(_own_channels(problem), *problem.space)
+    if guide_is_copied(problem):
+        field = np.empty((guide_channels(problem), *problem.space), problem.working)
+        own = field[-len(part) :]
+        own[...] = part
+    else:
+        field = own = part
     regions = problem.regions_of(index)
     invalid = ~np.isfinite(own)
     if invalid.any():
@@ -71,6 +75,8 @@ def read_guide(problem: Problem, index: FrameIndex, check: Callable[[Field], Non
                 f"The guide has {int(inside.sum())} values that are NaN, infinite or too large; "
                 "fill them, or leave them outside a mask."
             )
+        if field is part:  # the memory of the caller
+            field = own = part.copy()
         own[invalid] = 0
     check(own)
     if model.is_for_magnitudes and own.min(initial=0) < 0:
@@ -81,6 +87,19 @@ def read_guide(problem: Problem, index: FrameIndex, check: Callable[[Field], Non
     if model.has_transform:
         model.encode(own)
     return field
+
+
+def guide_is_copied(problem: Problem) -> bool:
+    """Whether a frame of the guide is copied when it is read."""
+    guide = problem.domain.guide
+    usable_as_field = (
+        type(guide) is np.ndarray
+        and guide.dtype == problem.working
+        and guide.flags.carray
+        and not (_has_channels(problem) and problem.channel_axis != 0)
+        and problem.frame_axes == tuple(range(len(problem.frame_axes)))
+    )
+    return not (usable_as_field and problem.is_frozen) or problem.recipe.model.has_transform
 
 
 def _own_channels(problem: Problem) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
-from napari_diffusion.engine.guide import guide_channels
+from napari_diffusion.engine.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.operators.impulses.search import search_bytes
@@ -76,7 +76,8 @@ class MemoryDemand:
         if guide is None:
             return 0
         held = guide.nbytes if isinstance(guide, np.ndarray) else 0
-        return held + voxels * guide_channels(problem) * problem.working.itemsize
+        channels = guide_channels(problem) * guide_is_copied(problem)
+        return held + voxels * channels * problem.working.itemsize
 
     def _searching(self, field: int) -> int:
         """Bytes of the search for impulses before the first stage, besides the image."""

@@ -27,7 +27,7 @@ from napari_diffusion.engine.dry_run import (
     dry_run,
 )
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.guide import guide_channels
+from napari_diffusion.engine.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
@@ -241,6 +241,7 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         isinstance(image, np.ma.MaskedArray),
         None if regions is None else regions.nbytes,
         guide_channels(problem) if problem.is_guided else 0,
+        guide_is_copied(problem) if problem.is_guided else False,
         getattr(problem.domain.guide, "nbytes", 0),
         threads,
         backend,
@@ -262,7 +263,9 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     max_step = schemes.step_with_source(operator.max_step(grid), rate)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
-    tolerance = operator.scheme_tolerance(recipe.tolerance)
+    tolerance = recipe.tolerance
+    if not problem.is_frozen:  # an operator that does not change has no error of its own
+        tolerance = operator.scheme_tolerance(tolerance)
     scheme = schemes.choose_scheme(
         recipe.scheme, operator, grid, recipe.strict, time, tolerance, rate, problem.is_frozen
     )

@@ -164,14 +164,16 @@ def choose_scheme(
         If ``scheme`` is neither a name nor a scheme.
     """
     scheme = checked_scheme(scheme)
+    limit = step_with_source(operator.max_step(grid), rate)
     if isinstance(scheme, str):
         if scheme == AUTO:
             if Exact().refusal(operator, grid, strict) is None:
                 return Exact()
-            limit = step_with_source(operator.max_step(grid), rate)
             if is_frozen and not strict:
-                return _frozen_scheme(time / limit, tolerance)
-            return _stepping_scheme(operator, limit, strict, time, tolerance)
+                own = _frozen_scheme(time, limit, tolerance, rate)
+            else:
+                own = _stepping_scheme(operator, limit, strict, time, tolerance)
+            return own.for_source(time, limit, tolerance, rate) if rate else own
         scheme = REGISTRY.get(scheme)()
     reason = scheme.refusal(operator, grid, strict)
     if reason is None and rate and scheme.is_direct and not scheme.solves_fidelity:
@@ -185,18 +187,20 @@ def choose_scheme(
             "strict=True needs a scheme that guarantees the extremum principle; "
             f"{scheme.name!r} does not, 'explicit' does."
         )
-    return scheme
+    return scheme.for_source(time, limit, tolerance, rate) if rate else scheme
 
 
-def _frozen_scheme(steps: float, tolerance: float) -> Scheme:
-    """Return the scheme of ``"auto"`` for the operator of a guide, for some stable steps.
+def _frozen_scheme(time: float, limit: float, tolerance: float, rate: float) -> Scheme:
+    """Return the scheme of ``"auto"`` for the operator of a guide.
 
     Six supersteps have an error of at most 4e-4 of the range, for 100 to 26 000 stable steps
-    (measured, docs/develop/decisions.md), and it falls with the square of their number.
+    (measured, docs/develop/decisions.md), and it falls with the square of their number. A
+    fidelity length with the ``rate`` needs as many as `Scheme.for_source` says.
     """
-    if steps <= LONGEST_FROZEN_EXPONENTIAL:
+    if time <= LONGEST_FROZEN_EXPONENTIAL * limit:
         return Midpoint(cycles=1)
-    return Extrapolated(cycles=max(4, whole_number(6 * math.sqrt(1e-3 / tolerance))))
+    cycles = max(4, whole_number(6 * math.sqrt(1e-3 / tolerance)), whole_number(time * rate))
+    return Extrapolated(cycles=cycles)
 
 
 def with_one_operator(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

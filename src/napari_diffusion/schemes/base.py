@@ -167,6 +167,18 @@ class Scheme:
         """
         return None
 
+    def for_source(self, time: float, max_step: float, tolerance: float, rate: float) -> Scheme:
+        """Return this scheme for a run with the source of a fidelity length.
+
+        Parameters
+        ----------
+        time, max_step, tolerance
+            As for `stages`.
+        rate
+            Rate of the source [1/length²].
+        """
+        return self
+
     def for_interval(self, time: float, max_step: float) -> Scheme | None:
         """Return a scheme for one of many consecutive intervals of ``time`` [length²].
 
