@@ -80,6 +80,7 @@ def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
         "Model",
         "Length unit",
         "Restrict to labels",
+        "Edges from",
         *itertools.chain.from_iterable(
             [option.label, "Run to the steady state"]
             if option.name == "fidelity_length"
