@@ -18,6 +18,8 @@ SOFTWARE = "napari-diffusion"
 STRICT_TENSOR = "fehrenbach2014"
 #: The inverse of the transform of photon noise.
 ANSCOMBE = "makitalo2013"
+#: The source of a fidelity length.
+FIDELITY = "nordstrom1990"
 
 
 @cache
@@ -66,6 +68,7 @@ def citation(run: RecipeFields | Model, plan: Plan | None) -> str:
         raise TypeError(f"cite needs a recipe or a model, not {type(run).__name__}.")
     references = [*recipe.model.cited_references()]
     references += [ANSCOMBE] if recipe.transform == "anscombe" else []
+    references += [FIDELITY] if recipe.fidelity_length is not None else []
     if plan is None:
         references += _references_of_scheme(recipe.scheme)
     else:
