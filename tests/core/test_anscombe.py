@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from napari_diffusion.core.anscombe import expected, restore, stabilise
+from napari_diffusion.core.transforms.anscombe import expected, restore, stabilise
 
 RATES = np.array([0.0, 0.3, 1.0, 5.0, 30.0, 100.0, 390.0, 410.0, 1e3, 1e4, 1e5])
 

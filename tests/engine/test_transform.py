@@ -9,12 +9,12 @@ from click.testing import CliRunner
 
 import napari_diffusion as nd
 from napari_diffusion.cli.app import cli
-from napari_diffusion.core.anscombe import restore, stabilise
 from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.transforms.anscombe import restore, stabilise
 from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.estimation.photons import photon_values
+from napari_diffusion.estimation.measurement.photons import photon_values
 
 RNG = np.random.default_rng(4)
 NUMBERS = {"gain": 2.0, "offset": 40.0, "read_noise": 3.0}

@@ -46,7 +46,7 @@ def test_condition_is_that_of_the_flow(spacing, backend):
     The gradient has the direction of the axis where the other two coordinates are 0. Across it, the
     mean over the circle is known, and over the ball it is a sum.
     """
-    radius, slope, found = 2.0, 3.0, []
+    radius, slope, shares = 2.0, 3.0, []
     x = np.meshgrid(*(h * (np.arange(9) - 4.0) for h in spacing), indexing="ij")
     for across, curvatures in itertools.product(range(3), CURVATURES):
         others = [i for i in range(3) if i != across]
@@ -70,10 +70,10 @@ def test_condition_is_that_of_the_flow(spacing, backend):
         width = 0.01 * radius * np.sqrt(steepness)
         share = np.clip(0.5 + (mean_across - np.mean(inside)) / (2 * width), 0, 1)
         assert (up, down) == pytest.approx((share, 1 - share), abs=1e-9)
-        found.append(share)
-    assert min(found) == 0
-    assert max(found) == 1
-    assert any(0.1 < share < 0.9 for share in found)
+        shares.append(share)
+    assert min(shares) == 0
+    assert max(shares) == 1
+    assert any(0.1 < share < 0.9 for share in shares)
 
 
 @pytest.mark.parametrize("backend", ["compiled", "reference"])

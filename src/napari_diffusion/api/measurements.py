@@ -14,9 +14,9 @@ from napari_diffusion.diagnostics.gradients import Gradients, sample_gradients
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.problem import make_problem, unread_problem
-from napari_diffusion.engine.recipe_fields import RecipeFields
+from napari_diffusion.engine.recipe_fields import RecipeFields, transform_numbers
+from napari_diffusion.estimation.measurement.photons import with_transform
 from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.photons import with_transform
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Linear, Model
@@ -148,8 +148,8 @@ def suggest(
     problems += [make_problem(other, recipe, geometry) for other in others]
     time_axes = None if time_axis is None else (time_axis % len(problems[0].shape),)
     if transform != "none":
-        numbers = {"gain": gain, "offset": offset, "read_noise": read_noise}
-        given = {name: value for name, value in numbers.items() if value is not None}
+        numbers = zip(transform_numbers(), (gain, offset, read_noise), strict=True)
+        given = {name: value for name, value in numbers if value is not None}
         problems = with_transform(problems, given, time_axes, cancel)
     options = SuggestionOptions(
         noise,

@@ -19,9 +19,10 @@ from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.engine.recipe_fields import transform_numbers
 from napari_diffusion.estimation.measurement.noise import NoNoiseError
+from napari_diffusion.estimation.measurement.photons import with_transform
 from napari_diffusion.estimation.options import SuggestionOptions
-from napari_diffusion.estimation.photons import with_transform
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
@@ -72,8 +73,8 @@ def choose_parameters(
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(volume.path, assignment, recipe, options)]
     if recipe.transform != "none":
-        names = ("gain", "offset", "read_noise")
-        given = {name: options[name] for name in names if options.get(name) is not None}
+        numbers = {name: options.get(name) for name in transform_numbers()}
+        given = {name: value for name, value in numbers.items() if value is not None}
         problems = with_transform(problems, given, time_axes(assignment.letters), cancel)
     region = None
     if options.get("noise_region") is not None:

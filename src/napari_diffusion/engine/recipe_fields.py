@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from napari_diffusion import schemes
-from napari_diffusion.core import anscombe, units
+from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.core.parameters import (
@@ -28,6 +28,7 @@ from napari_diffusion.core.parameters import (
     parameters,
     rescaled,
 )
+from napari_diffusion.core.transforms import anscombe
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Scheme
 
@@ -307,8 +308,7 @@ class RecipeFields:
         """The transform and its numbers; empty without one."""
         if self.transform == "none":
             return {}
-        names = ("transform", "gain", "offset", "read_noise")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("transform", *transform_numbers())}
 
     def stabilise(self, u: Field) -> None:
         """Make photon noise uniform, in place, if `transform` says so."""
@@ -429,3 +429,10 @@ def run_options(kind: Any = RecipeFields) -> tuple[Parameter, ...]:
 @cache
 def _run_options(kind: Any) -> tuple[Parameter, ...]:
     return tuple(parameter for parameter in parameters(kind) if not parameter.hidden)
+
+
+@cache
+def transform_numbers() -> tuple[str, ...]:
+    """Return the names of the numbers of a transform: gain, offset and read noise."""
+    start = "With a transform: "
+    return tuple(option.name for option in run_options() if option.doc.startswith(start))

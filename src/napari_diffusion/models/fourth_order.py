@@ -24,8 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_diffusion.models.base import Model, param
-from napari_diffusion.operators.biharmonic import CurvatureDiffusivity
 from napari_diffusion.operators.diffusivity import CODES, Diffusivity
+from napari_diffusion.operators.divergence import CurvatureDiffusivity
 from napari_diffusion.operators.features import Features
 
 

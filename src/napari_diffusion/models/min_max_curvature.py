@@ -21,8 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_diffusion.models.base import Model, param
-from napari_diffusion.operators.curvature import OneSidedCurvature
-from napari_diffusion.operators.diffusivity import Diffusivity
+from napari_diffusion.operators.curvature import OneSidedCurvature, one_sided_curvature
 from napari_diffusion.operators.features import Features
 
 
@@ -50,5 +49,4 @@ class MinMaxCurvature(Model):
 
     def operator(self, f: Features) -> OneSidedCurvature:
         """Return curvature motion of one sign at each voxel."""
-        f.reserve(self.radius)
-        return OneSidedCurvature(f.grad2(0.0), Diffusivity(), radius=self.radius)
+        return one_sided_curvature(f, self.radius)

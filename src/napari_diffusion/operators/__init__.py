@@ -12,11 +12,15 @@ operator, `LevelSetCurvature`, moves level sets by their curvature.
 from __future__ import annotations
 
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.operators.biharmonic import CurvatureDiffusivity
-from napari_diffusion.operators.curvature import LevelSetCurvature, OneSidedCurvature
+from napari_diffusion.operators.curvature import (
+    LevelSetCurvature,
+    OneSidedCurvature,
+    one_sided_curvature,
+)
 from napari_diffusion.operators.diffusivity import CODES, LINEAR, Diffusivity
 from napari_diffusion.operators.divergence import (
     ConstantDiffusivity,
+    CurvatureDiffusivity,
     FaceDiffusivity,
     GradientDiffusivity,
     VoxelDiffusivity,
@@ -41,4 +45,5 @@ __all__ = [
     "StageContext",
     "Stepper",
     "VoxelDiffusivity",
+    "one_sided_curvature",
 ]

@@ -16,6 +16,9 @@ from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scalar import ChunkStep, ValuedOperator
 
+#: Largest radius [voxel] of surroundings that a stage reads voxel by voxel. The number of voxels
+#: grows with its third power.
+MAX_RADIUS_VOXELS = 16.0
 #: Effective speed of the motion, as a share of the bound of its weights. The weights are 1 where
 #: the image is smooth, and reach their bound of 2 at single voxels.
 SPREAD_SHARE = 0.5
@@ -88,6 +91,24 @@ class LevelSetCurvature(ValuedOperator):
     def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernel, the diffusivity and the limit."""
         return (*super().stage_calls(strict, is_stored), bool(self.maximum))
+
+
+def one_sided_curvature(f: Features, radius: float) -> OneSidedCurvature:
+    """Return curvature motion of one sign at each voxel, by the mean over a radius [length].
+
+    Raises
+    ------
+    ValueError
+        If the radius exceeds `MAX_RADIUS_VOXELS` along an axis.
+    """
+    voxels = radius / f.grid.finest
+    if voxels > MAX_RADIUS_VOXELS:
+        raise ValueError(
+            f"A radius of {voxels:g} voxels is too large, at most {MAX_RADIUS_VOXELS:g}; "
+            "check the units of radius and spacing."
+        )
+    f.reserve(radius)
+    return OneSidedCurvature(f.grad2(0.0), Diffusivity(), radius=radius)
 
 
 @dataclass(frozen=True)

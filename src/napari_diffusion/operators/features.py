@@ -21,6 +21,7 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.operators.diffusivity import LINEAR, Diffusivity
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.smoothing import (
+    SmoothedPlanes,
     chebyshev_stage,
     smoothing_reach,
     smoothing_series,
@@ -30,9 +31,6 @@ from napari_diffusion.operators.threshold_map import ThresholdMap, differs, writ
 
 #: Smallest and largest number per size of a float [bytes] whose square is a normal number.
 SQUARE_RANGE = {4: (2e-19, 1e18), 8: (1e-150, 1e150)}
-#: Largest radius [voxel] of surroundings that a stage reads voxel by voxel. The number of voxels
-#: grows with its third power.
-MAX_RADIUS_VOXELS = 16.0
 #: Smallest and largest exponent of a unit of gradients. With it, no voxel size overflows.
 UNIT_EXPONENTS = -80, 80
 
@@ -59,35 +57,6 @@ def in_gradient_unit(dtype: np.dtype[Any], *thresholds: float) -> list[float]:
     """
     unit, (low, high) = gradient_unit(*thresholds), SQUARE_RANGE[dtype.itemsize]
     return [min(max(threshold / unit, low), high) for threshold in thresholds]
-
-
-@dataclass(frozen=True, slots=True)
-class SmoothedPlanes:
-    """Planes of a field that have been smoothed.
-
-    Attributes
-    ----------
-    sigma
-        The Gaussian [length].
-    first
-        Number of the first plane in the field.
-    planes
-        The smoothed planes, shape ``(1, planes, ...)``.
-    """
-
-    sigma: float
-    first: int
-    planes: Field
-
-    @property
-    def last(self) -> int:
-        """Plane after the last one."""
-        count: int = self.planes.shape[1]
-        return self.first + count
-
-    def on(self, start: int, stop: int) -> Field:
-        """Return planes ``start:stop`` of the field."""
-        return self.planes[:, start - self.first : stop - self.first]
 
 
 @lru_cache(maxsize=64)
@@ -152,19 +121,7 @@ class Features:
         return [r if n > 1 else 0 for n, r in zip(self.grid.shape, farthest, strict=True)]
 
     def reserve(self, distance: float) -> None:
-        """Extend the reach: the stages of an operator read voxels up to a ``distance`` [length].
-
-        Raises
-        ------
-        ValueError
-            If it exceeds `MAX_RADIUS_VOXELS` along an axis.
-        """
-        voxels = distance / self.grid.finest
-        if voxels > MAX_RADIUS_VOXELS:
-            raise ValueError(
-                f"A radius of {voxels:g} voxels is too large, at most {MAX_RADIUS_VOXELS:g}; "
-                "check the units of radius and spacing."
-            )
+        """Extend the reach: the stages of an operator read voxels up to a ``distance`` [length]."""
         self._reserved = max(self._reserved, distance)
 
     def grad2(self, sigma: float, unit: float | None = None) -> Field:

@@ -185,7 +185,7 @@ class Form(FormControls):
         measured = self.values.model_values.measured
         if transform == "none" or measured is None:
             return
-        from napari_diffusion.estimation.photons import photon_values
+        from napari_diffusion.estimation.measurement.photons import photon_values
 
         for name, value in photon_values(measured.suggestion.noise).items():
             self.run_options[name].value = float(f"{value:.3g}")

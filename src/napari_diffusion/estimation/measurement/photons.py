@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.engine.recipe_fields import transform_numbers
 from napari_diffusion.estimation.measurement.noise import combined_noise, measure_noise
 from napari_diffusion.estimation.noise.kinds import MIN_GROWTH, Noise
 from napari_diffusion.estimation.patches import sample_patches
@@ -26,11 +27,8 @@ def photon_values(noise: Noise) -> dict[str, float]:
     """
     if noise.kind != "poisson" or not noise.gain > 0:
         return {}
-    return {
-        "gain": noise.gain,
-        "offset": max(0.0, -noise.offset / noise.gain),
-        "read_noise": math.sqrt(max(0.0, noise.offset)),
-    }
+    offset, read_noise = max(0.0, -noise.offset / noise.gain), math.sqrt(max(0.0, noise.offset))
+    return dict(zip(transform_numbers(), (noise.gain, offset, read_noise), strict=True))
 
 
 def measured_values(
@@ -72,8 +70,7 @@ def with_transform(
     cancel: CancelEvent | None = None,
 ) -> list[Problem]:
     """Return problems with the values of their transform: those ``given``, the others measured."""
-    names = {"gain", "offset", "read_noise"}
     values: dict[str, Any] = dict(given)
-    if not names <= given.keys():
+    if not set(transform_numbers()) <= given.keys():
         values = measured_values(problems, time_axes, cancel) | values
     return [replace(p, recipe=replace(p.recipe, **values)) for p in problems]
