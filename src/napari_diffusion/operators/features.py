@@ -147,35 +147,21 @@ class Features:
         return out
 
     def curvature2(self, sigma: float, kappa: float) -> Field:
-        r"""Return :math:`|D^2 u_\sigma|^2/\kappa^2`, the squared second derivatives at the voxels.
+        r"""Return :math:`\sum_{i,j} (\partial_{ij} u_\sigma)^2/\kappa^2` at the voxels.
 
-        The sum is over all pairs of axes, :math:`\sum_{i,j} (\partial_{ij} u_\sigma)^2`.
-        Derivatives through the border or a wall are left out.
-
-        Parameters
-        ----------
-        sigma
-            Smoothing before [length].
-        kappa
-            Unit of the derivatives [intensity/length²].
+        The field is smoothed by ``sigma`` [length] first. ``kappa`` is a second derivative
+        [intensity/length²]. Derivatives through the border or a wall are left out.
         """
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
-        smooth = self.smooth(sigma, lo, hi)
-        out = self.scratch.take("curvature2", (self.hi - self.lo, *self.u.shape[2:]), self.u.dtype)
+        smooth, dtype, grid = self.smooth(sigma, lo, hi), self.u.dtype, self.grid
+        out = self.scratch.take("curvature2", (self.hi - self.lo, *self.u.shape[2:]), dtype)
         # The factor stays finite, and g of infinity is 0: infinity times 0 would be NaN.
-        largest = math.sqrt(float(np.finfo(self.u.dtype).max)) / 4
-        grid = zip(self.grid.shape, self.grid.spacing, strict=True)
-        b = [min(1 / (h * h * kappa), largest) if n > 1 else 0.0 for n, h in grid]
-        self.kernels.curvature2(
-            smooth,
-            lo,
-            self.lo,
-            self.hi,
-            np.array(b, self.u.dtype),
-            self.weights,
-            self.grid.open_faces,
-            out,
+        largest, sizes = (
+            math.sqrt(np.finfo(dtype).max) / 4,
+            zip(grid.shape, grid.spacing, strict=True),
         )
+        b = np.array([min(1 / (h * h * kappa), largest) if n > 1 else 0 for n, h in sizes], dtype)
+        self.kernels.curvature2(smooth, lo, self.lo, self.hi, b, self.weights, grid.open_faces, out)
         self._requested.append((1, (sigma,)))
         return out
 
