@@ -6,6 +6,7 @@ r"""Operators with a scalar diffusivity g in divergence form.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -227,7 +228,8 @@ class CurvatureDiffusivity(ValuedOperator):
     def max_step(self, grid: Grid) -> float:
         r"""Return the largest stable step [length²], :math:`2/(16\,\ell^2 (\sum h_i^{-2})^2)`."""
         root = self.length * grid.inverse_square_sum
-        return 1 / (8 * root * root) if root * root > 0 else np.inf
+        # Above 0: the number of steps is then refused, and not a division.
+        return max(1 / (8 * root * root), sys.float_info.min) if root * root > 0 else math.inf
 
     def apply(self, step: ChunkStep) -> None:
         """Compute one stage."""
