@@ -10,8 +10,9 @@ mean. The exact unbiased inverse is the function that returns the mean of x for 
 
 .. math:: I: E[D \mid \lambda] \mapsto a\,\lambda + o
 
-with the mean number of photons :math:`\lambda`. The algebraic inverse of D would be too small, by
-10 % at one photon.
+with the mean number of photons :math:`\lambda`. At one photon, the algebraic inverse of D would be
+18 % too small. The usual closed form of I is off by 0.4 %, and by 3 % with a read noise of one
+photon.
 
 Sources: Anscombe 1948 (doi:10.1093/biomet/35.3-4.246); Murtagh, Starck & Bijaoui 1995; Mäkitalo &
 Foi 2011 (doi:10.1109/TIP.2010.2056693), 2013 (doi:10.1109/TIP.2012.2202675).
