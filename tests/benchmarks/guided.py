@@ -32,7 +32,7 @@ UPTAKE = {
     head_phantom.WHITE_MATTER: 2.0,
     head_phantom.FAT: 1.0,
 }
-#: Part of the head, diffusion times [mm²], thresholds as multiples of the noise of the image [1/mm].
+#: Part of the head, diffusion times [mm²], and thresholds as multiples of the noise [1/mm].
 PART = np.s_[14:26, 24:120, 12:108]
 TIMES = tuple(2.0**k for k in range(8))
 THRESHOLDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -79,15 +79,15 @@ def models(noise):
 def best(problem, noise, **options):
     """Return the best result of each model: its signal-to-noise ratio, and its image."""
     truth, pet, brain, spacing = problem
-    found = {}
+    best_runs = {}
     for (name, model), time in itertools.product(models(noise), TIMES):
         if options and name == "Linear":
             continue
         result = nd.diffuse(pet, model, time=time, spacing=spacing, tolerance=3e-3, **options)
         own = snr(result[brain], truth[brain])
-        if name not in found or own > found[name][0]:
-            found[name] = own, result, model, time
-    return found
+        if name not in best_runs or own > best_runs[name][0]:
+            best_runs[name] = own, result, model, time
+    return best_runs
 
 
 def rows():
@@ -106,11 +106,11 @@ def rows():
     yield "|---|---|---|---|"
     own = snr(pet[brain], truth[brain])
     yield f"| no filter | | {own:.1f} | {contrast(pet) / contrast(truth):.2f} |"
-    for source, found in runs.items():
-        for name, (own, result, *_) in found.items():
+    for source, best_runs in runs.items():
+        for name, (own, result, *_) in best_runs.items():
             kept = contrast(result) / contrast(truth)
             yield f"| {name} | {source} | {own:.1f} | {kept:.2f} |"
-    top = {source: max(own for own, *_ in found.values()) for source, found in runs.items()}
+    top = {source: max(own for own, *_ in best_runs.values()) for source, best_runs in runs.items()}
     gain = top["guide"] - top["image"]
     yield f"| best with the guide, minus best without | | {gain:+.1f} | |"
 
