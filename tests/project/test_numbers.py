@@ -212,7 +212,7 @@ SOURCES = {
         ),
     },
     "docs/guide.md": {
-        "its signal-to-noise ratio\nis 6 dB": lambda: (
+        "its signal-to-noise ratio is 6 dB": lambda: (
             "NOISE_DB, BLUR_MM = 6.0, 4.0" in source("tests/benchmarks/guided.py")
         ),
     },
