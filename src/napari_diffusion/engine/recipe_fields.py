@@ -185,7 +185,7 @@ class RecipeFields:
         '"mask" first replaces them from their neighbours.',
         choices=("keep", "mask"),
         label="Hot, dead voxels",
-        choice_labels=("keep", "fill from neighbours"),
+        choice_labels=("keep", "replace"),
     )
     fidelity_length: float | None = param(
         None,

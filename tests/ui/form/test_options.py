@@ -77,7 +77,6 @@ def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
     gui.drawers[EXPERT].open = True
     labels = [label_of(row) for row in gui.form.option_rows]
     assert labels == [
-        "Model",
         "Length unit",
         "Restrict to labels",
         "Edges from",

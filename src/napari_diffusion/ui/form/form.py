@@ -86,8 +86,8 @@ class Form(FormControls):
         self.layer.changed.connect(self._show_layer)
         self.model.changed.connect(self._show_model)
         self.unit.changed.connect(self._unit_chosen)
-        containers = (self, self.value_rows, self.option_rows, self.region, self.noise_place)
-        for container in containers:
+        rows = (self.value_rows, self.model_row, self.option_rows, self.region, self.noise_place)
+        for container in (self, *rows):
             container.changed.connect(self._changed)
         self.table.toggled.connect(self.layout_changed)
         if self.structure is not None:
