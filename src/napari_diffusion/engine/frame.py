@@ -18,7 +18,7 @@ from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.guide import read_guide
+from napari_diffusion.engine.inputs.guide import read_guide
 from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool

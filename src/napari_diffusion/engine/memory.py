@@ -10,7 +10,7 @@ import numpy as np
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
-from napari_diffusion.engine.guide import guide_channels, guide_is_copied
+from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.operators.impulses.search import search_bytes

@@ -27,7 +27,7 @@ from napari_diffusion.engine.dry_run import (
     dry_run,
 )
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.guide import guide_channels, guide_is_copied
+from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height

@@ -170,8 +170,9 @@ def order_is_as_declared(scheme: Scheme) -> None:
             errors = _errors_by_max_step(scheme, rate)
         if errors is not None and errors[1] > ROUNDING_ERROR:
             observed = math.log2(errors[0] / errors[1])
+            where = f", with a source of the rate {rate}" if rate else ""
             assert observed >= scheme.order - 0.15, (
-                f"order {observed:.2f}, declared {scheme.order}, for a source of the rate {rate}"
+                f"order {observed:.2f}, declared {scheme.order}{where}"
             )
 
 
