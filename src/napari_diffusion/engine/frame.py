@@ -99,9 +99,9 @@ class Frame:
             field = field.copy()
         if model.has_transform:
             model.decode(field)
-            regions = problem.regions_of(self.index)
-            if regions is not None:
-                np.copyto(field, problem.read(self.index)[0], where=regions == 0)
+            outside = self._outside()
+            if outside is not None:
+                np.copyto(field, problem.read(self.index)[0], where=outside)
         if problem.copied_channels:
             copied = list(problem.copied_channels)
             field[copied] = problem.read(self.index)[0][copied]
@@ -110,6 +110,19 @@ class Frame:
             original = problem.whole(problem.read(self.index)[0], self.index)
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
+
+
+    def _outside(self) -> NDArray[np.bool_] | None:
+        """Return a mask of the voxels that do not diffuse; ``None`` without any.
+
+        They are outside the regions, or invalid in one of the channels.
+        """
+        regions = self.problem.regions_of(self.index)
+        outside = None if regions is None else regions == 0
+        if self.invalid is None:
+            return outside
+        invalid = np.logical_or.reduce(self.invalid)
+        return invalid if outside is None else invalid | outside
 
 
 class Stacks:
