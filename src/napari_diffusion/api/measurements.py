@@ -13,9 +13,9 @@ from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.gradients import Gradients, sample_gradients
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.halo_block import AxisIndex
-from napari_diffusion.engine.problem import make_problem, unread_problem
+from napari_diffusion.engine.problem import axis_number, make_problem, unread_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.options import SuggestionOptions, entries
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Linear, Model
@@ -137,8 +137,9 @@ def suggest(
         RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses),
     )
     problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
-    problems += [make_problem(other, recipe, geometry) for other in others]
-    time_axes = None if time_axis is None else (time_axis % len(problems[0].shape),)
+    problems += [make_problem(other, recipe, geometry) for other in entries("others", others)]
+    count = len(problems[0].shape)
+    time_axes = None if time_axis is None else (axis_number(time_axis, count, "time_axis"),)
     options = SuggestionOptions(
         noise,
         criterion,

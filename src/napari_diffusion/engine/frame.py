@@ -111,17 +111,16 @@ class Frame:
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
 
-
     def _outside(self) -> NDArray[np.bool_] | None:
         """Return a mask of the voxels that do not diffuse; ``None`` without any.
 
         They are outside the regions, or invalid in one of the channels.
         """
         regions = self.problem.regions_of(self.index)
-        outside = None if regions is None else regions == 0
+        outside = None if regions is None else np.asarray(regions == 0)
         if self.invalid is None:
             return outside
-        invalid = np.logical_or.reduce(self.invalid)
+        invalid = np.asarray(np.logical_or.reduce(self.invalid))
         return invalid if outside is None else invalid | outside
 
 

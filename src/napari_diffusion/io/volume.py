@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
-from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy
+from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy, shown
 from napari_diffusion.core.units import canonical
 from napari_diffusion.io.compressed import check_memory
 
@@ -195,7 +195,7 @@ def completed(volume: Volume, name: str, path: Path) -> Volume:
         )
     for size in volume.spacing:
         if size is not None and not 0 < size < math.inf:
-            raise InputError(f"a voxel size must be a number above 0, got {size!r:.60}")
+            raise InputError(f"a voxel size must be a number above 0, got {shown(size)}")
     canonical(volume.unit)
     return replace(
         volume,
