@@ -315,6 +315,7 @@ def shortened(case):
 
     A scheme that does not fit the model is usually replaced; other refused runs are kept.
     """
+    most = MOST_STAGES if len(case.axes) < 4 else MOST_STAGES // 10
     for _ in range(4):
         try:
             steps = case.run(nd.plan).steps
@@ -325,7 +326,7 @@ def shortened(case):
             continue
         except Exception:  # it belongs to the run
             return case
-        if steps <= MOST_STAGES:
+        if steps <= most:
             return case
-        case = dataclasses.replace(case, time=case.time * MOST_STAGES / steps / 2)
+        case = dataclasses.replace(case, time=case.time * most / steps / 2)
     return case

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
-from napari_diffusion.io.compressed import ALLOWED_REST, CheckedFile, check_memory
+from napari_diffusion.io.compressed import ALLOWED_REST, CheckedFile, check_memory, text_values
 from napari_diffusion.io.nrrd_header import (
     CODES,
     Fields,
@@ -109,7 +109,8 @@ def _values(path: Path, start: int, fields: Fields) -> tuple[Array, list[str]]:
     size = math.prod(fields.shape) * fields.dtype.itemsize
     start = _after_lines(path, start, fields.line_skip)
     if fields.encoding == "text":
-        return _text_values(path, start, fields), []
+        # The first axis varies fastest.
+        return text_values(path, start, fields.shape[::-1], fields.dtype).T, []
     if fields.encoding == "raw":
         total = path.stat().st_size
         offset = total - size if fields.byte_skip < 0 else start + fields.byte_skip
@@ -145,26 +146,6 @@ def _after_lines(path: Path, start: int, count: int) -> int:
             if not file.readline(_LONGEST_HEADER):
                 break
         return file.tell()
-
-
-def _text_values(path: Path, start: int, fields: Fields) -> Array:
-    """Return values that are written as numbers in words."""
-    count, size = math.prod(fields.shape), path.stat().st_size
-    if 2 * count - 1 > size - start:
-        raise InputError(
-            f"damaged: its header declares {count:,} numbers, and {size - start:,} bytes are left",
-            Remedy.REPLACE_DAMAGED,
-        )
-    check_memory(100 * size, path)  # Python takes so many bytes for a number of two letters
-    with path.open("rb") as file:
-        file.seek(start)
-        words = file.read().split()
-    if len(words) != count:
-        raise InputError(
-            f"damaged: its header declares {count:,} numbers, and it has {len(words):,}",
-            Remedy.REPLACE_DAMAGED,
-        )
-    return np.array(words).astype(fields.dtype).reshape(fields.shape, order="F")
 
 
 def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
