@@ -197,7 +197,7 @@ def test_metaimage_of_another_byte_order_or_in_words_is_read_as_by_simpleitk(
     if kind == "raw":
         stored = PIXELS.astype(">f4" if order == "True" else "<f4").tobytes()
     else:
-        stored = " ".join(map(repr, PIXELS.ravel().tolist())).encode()
+        stored = " ".join(map(repr, PIXELS.ravel().tolist())).encode() + b"\n"
         (tmp_path / "a.mhd").write_text(
             (tmp_path / "a.mhd").read_text().replace(f"HeaderSize = {skipped}", "HeaderSize = 0")
         )

@@ -13,7 +13,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -127,8 +126,8 @@ def child(name, first, count, folder):
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
     signal.signal(signal.SIGALRM, expired)
     read_once(path)  # loads the libraries
-    messages = tempfile.TemporaryFile(buffering=0)
-    os.dup2(messages.fileno(), 2)  # those of C libraries, too
+    messages = folder / "messages"
+    os.dup2(os.open(messages, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)  # of C libraries, too
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY + (1 << 30),) * 2)
     for seed in range(first, first + count):
         rng = np.random.default_rng(seed)
@@ -138,8 +137,8 @@ def child(name, first, count, folder):
         members[chosen].write_bytes(mutated(contents[chosen], rng))
         print(json.dumps([seed, "begins"]), flush=True)
         finding, end = read_once(path)
-        printed = messages.seek(0) or messages.read()
-        messages.truncate(0)
+        printed = messages.read_bytes()
+        os.truncate(messages, 0)
         if printed and not finding:
             finding = f"printed {printed.decode(errors='replace')!r:.200}"
         print(json.dumps([seed, end, finding]), flush=True)
@@ -154,7 +153,7 @@ def run(count, folder, first=0):
         command = [sys.executable, __file__, name, str(first), str(count), str(place)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-        for _, end, finding in (line for line in lines if len(line) == 3):
+        for _, end, _ in (line for line in lines if len(line) == 3):
             figures.runs += 1
             ends[end] += 1
         figures.findings += [f"{name}, seed {s[0]}: {s[2]}" for s in lines if s[-1] and len(s) == 3]
