@@ -187,9 +187,7 @@ def test_packed_metaimage_without_the_size_of_its_stream_is_read(tmp_path):
 @pytest.mark.parametrize("skipped", [-1, 5])
 @pytest.mark.parametrize("order", ["True", "False"])
 @pytest.mark.parametrize("kind", ["raw", "text"])
-def test_metaimage_of_another_byte_order_or_in_words_is_read_as_by_simpleitk(
-    kind, order, skipped, tmp_path
-):
+def test_metaimage_of_another_byte_order_or_in_words_is_read(kind, order, skipped, tmp_path):
     fields = {"NDims": 3, "DimSize": "7 6 5", "ElementType": "MET_FLOAT", "HeaderSize": skipped}
     fields |= {"BinaryData": kind == "raw", "BinaryDataByteOrderMSB": order}
     header = "".join(f"{name} = {value}\n" for name, value in fields.items())
@@ -205,7 +203,9 @@ def test_metaimage_of_another_byte_order_or_in_words_is_read_as_by_simpleitk(
     (tmp_path / "a.raw").write_bytes(b" " * max(skipped, 0) + stored)
     read = in_zyx(io.read(tmp_path / "a.mhd"))
     np.testing.assert_array_equal(read, PIXELS)
-    np.testing.assert_array_equal(read, sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "a.mhd")))
+    if kind == "raw":
+        image = sitk.ReadImage(tmp_path / "a.mhd")
+        np.testing.assert_array_equal(read, sitk.GetArrayFromImage(image))
 
 
 @pytest.mark.parametrize(

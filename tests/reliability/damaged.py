@@ -144,10 +144,10 @@ def child(name, first, count, folder):
         print(json.dumps([seed, end, finding]), flush=True)
 
 
-def run(count, folder, first=0):
-    """Damage ``count`` files of every kind."""
+def run(count, folder, first=0, names=tuple(FILES)):
+    """Damage ``count`` files of every kind, or of some."""
     figures, ends = Figures(), {"image": 0, "refused": 0}
-    for number, name in enumerate(FILES):
+    for number, name in enumerate(names):
         place = folder / f"damaged{number}"
         place.mkdir()
         command = [sys.executable, __file__, name, str(first), str(count), str(place)]
@@ -163,7 +163,7 @@ def run(count, folder, first=0):
                 f"{name}, seed {last}: the process ended with {done.returncode}; "
                 f"{done.stderr[-300:]}"
             )
-    figures.rows["kinds of files"] = str(len(FILES))
+    figures.rows["kinds of files"] = str(len(names))
     figures.rows["read as an image, refused in one sentence"] = (
         f"{ends['image']:,}, {ends['refused']:,}"
     )

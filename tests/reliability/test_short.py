@@ -1,12 +1,13 @@
 """The short form of the reliability suite; ``python tests/reliability/run.py`` has the long one."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from reliability import fuzz, hostile
+from reliability import damaged, fuzz, hostile, limits, many, run
 from reliability.case import ARRAYS, OWN, draw, values_of
 from reliability.laws import ALWAYS, DRAWN
 
@@ -58,3 +59,27 @@ def test_each_law_can_fail():
         if not unbroken:
             return
     raise AssertionError(f"no case breaks {[law.__name__ for law in unbroken]}")
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_damaged_files_end_in_an_image_or_a_sentence(first, tmp_path):
+    """Two damages of each kind of file, as the long form has hundreds."""
+    names = list(damaged.FILES)[first::4]
+    clean(damaged.run(6, tmp_path, names=names))
+
+
+@pytest.mark.parametrize("way", ["threads", "dask", "joblib, threads"])
+def test_runs_at_the_same_time_have_the_bits_of_a_run_alone(way, tmp_path):
+    clean(many.run(26, tmp_path, ways=[way]))
+
+
+def test_runs_leave_no_memory_threads_and_files(tmp_path):
+    clean(limits.run(60, tmp_path, is_long=False))
+
+
+def test_parts_and_bars_are_those_of_the_page():
+    page = run.PAGE.read_text(encoding="utf-8")
+    assert all(f"## {part.title}\n" in page for part in run.PARTS.values())
+    assert all(f"| {number} | {promise} |" in page for number, promise, _ in run.BARS)
+    findings = int(re.search(r"Open findings of its last run:\n\*\*(\d+)\*\*", page).group(1))
+    assert findings == sum(map(int, re.findall(r"\| findings \| (\d+) \|", page)))
