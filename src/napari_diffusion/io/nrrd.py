@@ -129,9 +129,12 @@ def _values(path: Path, start: int, fields: Fields) -> tuple[Array, list[str]]:
         content = np.empty(size, np.uint8)
         file.read(skip)
         file.fill(content)
-        return content.view(fields.dtype).reshape(fields.shape, order="F"), _note_on_rest(
-            len(file.rest())
-        )
+        rest = file.rest()
+    if fields.byte_skip < 0 and rest:  # the values end the content
+        content = np.concatenate([content, np.frombuffer(rest, np.uint8)])[len(rest) :]
+        rest = b""
+    values: Array = content.view(fields.dtype).reshape(fields.shape, order="F")
+    return values, _note_on_rest(len(rest))
 
 
 def _note_on_rest(count: int) -> list[str]:
