@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,32 @@ class CheckedFile:
         """Return up to `ALLOWED_REST` bytes of a file without compression, from ``offset`` on."""
         self._file.seek(offset)
         return self._file.read(ALLOWED_REST)
+
+    def values_and_rest(
+        self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]
+    ) -> tuple[Array, bytes]:
+        """Return values, memory-mapped or decompressed, and what follows them.
+
+        Parameters
+        ----------
+        offset
+            Bytes in front of the values; they have been read.
+        shape, dtype, order
+            Shape, stored type and order of the values.
+
+        Raises
+        ------
+        InputError, NotEnoughMemory
+            As `fill`, `rest` and `check_memory`.
+        """
+        size = math.prod(shape) * dtype.itemsize
+        if not self.is_compressed:
+            mapped: Array = np.memmap(self.path, dtype, "r", offset, shape, order=order)
+            return mapped, self.after(offset + size)
+        check_memory(size, self.path)
+        content = np.empty(size, np.uint8)
+        self.fill(content)
+        return content.view(dtype).reshape(shape, order=order), self.rest()
 
     def check_declared(self, declared: int) -> None:
         """Check that the file can hold the content that its header declares [bytes].

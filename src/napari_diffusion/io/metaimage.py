@@ -23,7 +23,14 @@ from napari_diffusion.io.compressed import (
     text_values,
 )
 from napari_diffusion.io.orientation import LPS, affine_in, checked, in_standard_order, sizes_in
-from napari_diffusion.io.volume import Format, Volume, only_read, require
+from napari_diffusion.io.volume import (
+    Format,
+    Volume,
+    data_file_of,
+    only_read,
+    require,
+    storable_dtype,
+)
 
 #: Largest header [bytes], and its last field.
 _LONGEST_HEADER = 1 << 20
@@ -183,15 +190,7 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path:
     name = fields[_LAST]
     if name.upper() == "LOCAL":
         return path
-    if name.upper().startswith("LIST") or "%" in name:
-        raise InputError("its values are in several files", Remedy.SAVE_ONE_IMAGE)
-    data_path = path.parent / name
-    # A header from a stranger shall not reach other folders.
-    if Path(name).is_absolute() or path.parent.resolve() not in data_path.resolve().parents:
-        raise InputError(f"its values are in another folder ({name})")
-    if not data_path.is_file():
-        raise InputError(f"the file of its values, {name}, is missing")
-    return data_path
+    return data_file_of(path, name)
 
 
 def _values(
@@ -323,12 +322,7 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
             f"{', '.join(like.axes)}",
             Remedy.WRITE_ANOTHER_FORMAT,
         )
-    native = dtype.newbyteorder("=")
-    if native in _DTYPES:
-        return native
-    if native.kind == "b":
-        return np.dtype(np.uint8)
-    return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
+    return storable_dtype(dtype, _DTYPES)
 
 
 FORMAT = Format(
