@@ -24,6 +24,7 @@ COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.NAME_CHANNEL_AXIS: "give --channel-axis",
     Remedy.GIVE_VOXEL_SIZE: "give --spacing, one number per smoothed axis",
     Remedy.GIVE_LABELS: "give --labels or --mask, or take its labels out of it",
+    Remedy.GIVE_GUIDE: "give --guide, or take its guide out of it",
     Remedy.ALLOW_MORE_MEMORY: "filter a smaller region",
     Remedy.TAKE_FEWER_STAGES: "use a larger --tolerance, a shorter --time, or another --scheme",
 }
