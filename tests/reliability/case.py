@@ -129,7 +129,7 @@ def segments(rng, shape):
 
 
 #: Options that are arrays over the axes of space, which turn with the image.
-ARRAYS = {"mask": region, "labels": segments}
+ARRAYS = {"mask": region, "labels": segments, "guide": picture}
 #: Values of options that their declaration does not give.
 VALUES = {
     "threads": [None, 1, 2, 7],
@@ -148,7 +148,16 @@ def values_of(option):
     if option.choices or option.type is bool:
         rest = [value for value in option.choices or (False, True) if value != option.default]
         return [option.default] * 4 + rest
-    return [option.default, option.default, 0.5, 2.0, *EXTREMES]
+    numbers = [number for number in [0.1, 0.5, 1.0, 2.0, *EXTREMES] if is_valid(option, number)]
+    return [option.default] * (2 * len(numbers)) + numbers + EXTREMES[-1:]
+
+
+def is_valid(option, number):
+    try:
+        option.check("", number)
+    except ValueError:
+        return False
+    return True
 
 
 def drawn_model(rng, intensity, length):
@@ -304,6 +313,8 @@ def draw(seed):
     time = float(10 ** rng.uniform(-2, 1.5)) * min(spacing) ** 2
     if rng.random() < 0.08:
         time = float(rng.choice([0.0, *EXTREMES]))
+    if options.get("fidelity_length") and rng.random() < 0.3:
+        time = None  # to the steady state
     layouts = list(LAYOUTS)
     layout = layouts[rng.integers(len(layouts))]
     case = Case(seed, array, layout, model, time, spacing, tuple(axes), channel, options, arrays)
@@ -326,7 +337,7 @@ def shortened(case):
             continue
         except Exception:  # it belongs to the run
             return case
-        if steps <= most:
+        if steps <= most or case.time is None:
             return case
         case = dataclasses.replace(case, time=case.time * most / steps / 2)
     return case

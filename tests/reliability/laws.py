@@ -26,6 +26,8 @@ from napari_diffusion.testing.cases import ROUNDING, decoded, encoded
 #: Rounding errors of the input, in units in the last place of its largest value, and the multiple
 #: of the response of the result that is allowed.
 ROUNDED, AMPLIFIED = 4, 10
+#: Options that are regions; a guide is an image.
+REGIONS = ("mask", "labels")
 RECIPE_OPTIONS = [option.name for option in run_options()]
 
 
@@ -124,7 +126,9 @@ def values_are_finite(case, result):
 def regions_of(case):
     """Return the region of each voxel in the shape of the image, and whether it is an input."""
     regions = np.ones(case.array.shape, np.int64)
-    for values in case.arrays.values():
+    for name, values in case.arrays.items():
+        if name not in REGIONS:
+            continue
         wide = values
         if values.ndim == len(case.axes):
             others = [i for i in range(case.array.ndim) if i not in case.axes]
@@ -166,7 +170,7 @@ def extrema_are_kept(case, result):
         return
     eps = np.finfo(working_dtype(case.array.dtype)).eps
     for before, after in parts(case, result):
-        if case.time and case.model.has_transform:
+        if case.time != 0 and case.model.has_transform:
             before = decoded(case.model, encoded(case.model, before))
             before = before if result.dtype.kind == "f" else np.rint(before)
         slack = 8 * eps * np.abs(before).max() + stored_slack(result, before)
@@ -253,7 +257,7 @@ def steps_end_at_the_result(case, result):
 
 def scale_is_carried(case, result):
     """Intensities times a power of two, with their thresholds, give the result times it."""
-    if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2:
+    if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2 or "guide" in case.arrays:
         return
     for factor in (2.0**-6, 2.0**9):
         scaled = {
