@@ -1,6 +1,7 @@
 """Reliability: ``python tests/reliability/run.py --long`` writes docs/reliability.md.
 
-Without ``--long``, a short form is run and printed. ``--only fuzz files`` runs some of the parts;
+Without ``--long``, a short form is run and printed. ``--only fuzz files`` runs some of the parts,
+and with ``--long`` keeps the others of the page;
 ``--seed 123`` checks one case of the fuzzer and shows it. Needs the extra ``test``; full disks and
 control groups need Linux and the rights of an administrator, and are left out without them.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -167,6 +169,14 @@ def text_of(part, figures, seconds):
     return f"## {part.title}\n\n{part.promise}\n\n{table(rows)}\n\n{findings}"
 
 
+def sections_of_page():
+    """Return the sections of the page by their titles."""
+    if not PAGE.exists():
+        return {}
+    parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {part.splitlines()[0]: f"## {part.strip()}\n" for part in parts}
+
+
 def main():
     """Run the suite."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -177,21 +187,22 @@ def main():
     if arguments.seed is not None:
         print(fuzz.draw(arguments.seed), *fuzz.check(arguments.seed), sep="\n")
         return
-    sections, count = [], 0
+    sections = sections_of_page() if arguments.long else {}
     for name in arguments.only:
         part, began = PARTS[name], time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             figures = part.run(part.long if arguments.long else part.short, Path(folder))
         section = text_of(part, figures, time.monotonic() - began)
         print(section, flush=True)
-        sections.append(section)
-        count += len(figures.findings)
-    if arguments.long and arguments.only == list(PARTS):
+        sections[part.title] = section
+    texts = [sections[part.title] for part in PARTS.values() if part.title in sections]
+    count = sum(map(int, re.findall(r"\| findings \| (\d+) \|", "".join(texts))))
+    if arguments.long and len(texts) == len(PARTS):
         bars = table([("bar", "promise", "measured by"), *BARS])
         machine = f"{platform.system()} ({platform.machine()}), Python {platform.python_version()}"
         machine += f", NumPy {np.__version__}, numba {numba.__version__}"
         words = WORDS.read_text(encoding="utf-8").format(
-            findings=count, machine=machine, sections="\n".join(sections), bars=bars
+            findings=count, machine=machine, sections="\n".join(texts), bars=bars
         )
         PAGE.write_text(words.rstrip("\n") + "\n", encoding="utf-8")
     sys.exit(count > 0)
