@@ -88,7 +88,7 @@ def test_copied_python_code_and_command_name_the_guide(guided):
 
 
 def test_preview_and_edges_follow_the_guide(guided, qtbot):
-    _, gui, image, guide = guided
+    _, gui, _, guide = guided
     settings = gui.form.settings()
     assert settings.unread_problem().is_guided
     assert settings.of_edges.image is guide.data
