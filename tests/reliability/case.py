@@ -326,7 +326,7 @@ def shortened(case):
 
     A scheme that does not fit the model is usually replaced; other refused runs are kept.
     """
-    most = MOST_STAGES if len(case.axes) < 4 else MOST_STAGES // 10
+    limit = MOST_STAGES if len(case.axes) < 4 else MOST_STAGES // 10
     for _ in range(4):
         try:
             steps = case.run(nd.plan).steps
@@ -337,7 +337,7 @@ def shortened(case):
             continue
         except Exception:  # it belongs to the run
             return case
-        if steps <= most or case.time is None:
+        if steps <= limit or case.time is None:
             return case
-        case = dataclasses.replace(case, time=case.time * most / steps / 2)
+        case = dataclasses.replace(case, time=case.time * limit / steps / 2)
     return case

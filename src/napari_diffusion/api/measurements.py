@@ -7,13 +7,13 @@ from typing import Any
 
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.geometry import Domain, Geometry, axis_number
 from napari_diffusion.diagnostics.accuracy import time_integration_error
 from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.gradients import Gradients, sample_gradients
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.halo_block import AxisIndex
-from napari_diffusion.engine.problem import axis_number, make_problem, unread_problem
+from napari_diffusion.engine.problem import make_problem, unread_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation.options import SuggestionOptions, entries
 from napari_diffusion.estimation.selection import suggest_for

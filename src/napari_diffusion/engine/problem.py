@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from napari_diffusion.core.arrays import (
 )
 from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
 from napari_diffusion.core.errors import shown
-from napari_diffusion.core.geometry import Domain, Geometry, checked_guide
+from napari_diffusion.core.geometry import Domain, Geometry, axis_number, checked_guide
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
@@ -402,27 +401,6 @@ def _as_tuple(axes: Any) -> tuple[Any, ...]:
         raise TypeError(
             f"axes must be several integers such as (0, 1), got {shown(axes)}."
         ) from None
-
-
-def axis_number(value: Any, ndim: int, name: str) -> int:
-    """Return the number of an axis from the front; ``name`` is that of the argument.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is no integer, or there is no such axis.
-    """
-    try:
-        if isinstance(value, bool) or getattr(value, "ndim", False):
-            raise TypeError
-        number = index(value)
-    except TypeError:
-        raise TypeError(f"{name} must hold integers, got {shown(value)}.") from None
-    if not -ndim <= number < ndim:
-        raise ValueError(
-            f"{name}: the image has {ndim} axes, so axis {shown(number)} does not exist."
-        )
-    return int(number % ndim)
 
 
 def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
