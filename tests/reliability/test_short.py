@@ -68,7 +68,7 @@ def test_damaged_files_end_in_an_image_or_a_sentence(first, tmp_path):
     clean(damaged.run(6, tmp_path, names=names))
 
 
-@pytest.mark.parametrize("way", ["threads", "dask", "joblib, threads"])
+@pytest.mark.parametrize("way", ["threads", "dask"])
 def test_runs_at_the_same_time_have_the_bits_of_a_run_alone(way, tmp_path):
     clean(many.run(26, tmp_path, ways=[way]))
 
