@@ -1,10 +1,9 @@
 """Reliability: ``python tests/reliability/run.py --long`` writes docs/reliability.md.
 
 Without ``--long``, a short form is run and printed. ``--only fuzz files`` runs some of the parts,
-and with ``--long`` keeps the others of the page;
-``--seed 123`` checks one case of the fuzzer and shows it. Needs the extra ``test``, and joblib where
-it is to be tried; full disks and
-control groups need Linux and the rights of an administrator, and are left out without them.
+and with ``--long`` keeps the others of the page. ``--seed 123`` checks one case of the fuzzer and
+shows it. Needs the extra ``test``; joblib is tried where it is installed. Full disks and control
+groups need Linux and the rights of an administrator, and are left out without them.
 """
 
 from __future__ import annotations
