@@ -150,7 +150,8 @@ def leaks(count, figures):
     growth = (after[0] - before[0]) / MIB
     figures.runs += count
     figures.check(growth < 8 + 0.004 * count, f"the memory grew by {growth:.1f} MiB")
-    figures.check(after[1:] == before[1:], f"threads, open files: {before[1:]}, then {after[1:]}")
+    grown = after[1] > before[1] or after[2] > before[2]  # other parts may have closed some
+    figures.check(not grown, f"threads, open files: {before[1:]}, then {after[1:]}")
     figures.rows[f"growth of the memory in {count:,} runs"] = f"{growth:.1f} MiB"
 
 
