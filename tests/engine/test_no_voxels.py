@@ -29,6 +29,8 @@ def domains(shape):
     yield {"nan": "mask"}
     yield {"preserve_dtype": True}
     yield {"axes": (len(shape) - 1,)}
+    if len(shape) > 2:
+        yield {"axes": (0, len(shape) - 1)}  # small frames, which are stacked
     if len(shape) > 1:
         yield {"channel_axis": 0}
         yield {"channel_axis": -1, "labels": np.zeros(shape[:-1], int)}

@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 EFFECT = "src/napari_diffusion/estimation/report/strength.py"
 FOLDERS = ("start", "learn", "recipes", "coming_from", "project", "reference")
 #: Written as a whole by a script, or a record of measurements that names its commands.
-OTHERS = {"benchmarks.md", "noise_kinds.md", "denoising.md"}
+OTHERS = {"benchmarks.md", "noise_kinds.md", "denoising.md", "reliability.md"}
 PAGES = {
     page.relative_to(ROOT).as_posix(): page
     for page in (

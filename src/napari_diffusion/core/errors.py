@@ -204,3 +204,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(key, str) and key.isidentifier():
         return f"the entry {key!r} is missing"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def shown(value: Any) -> str:
+    """Return an argument as a part of a sentence: on one line, and at most 60 letters of it."""
+    try:
+        return f"{' '.join(repr(value).split()):.60}"
+    except Exception:  # of another library; and integers of thousands of digits
+        return type(value).__name__

@@ -336,7 +336,9 @@ def _stack_size(problem: Problem, dry: DryRun, scheme: Scheme, stages: tuple[Sta
     image, space = problem.image, problem.space
     count = math.prod([problem.shape[i] for i in problem.frame_axes])
     voxels = math.prod(space) * problem.channels
-    stack = min(count, STACK_VOXELS // max(voxels, 1))
+    if not voxels:
+        return 1
+    stack = min(count, STACK_VOXELS // voxels)
     if stack < 2 or not stages or problem.is_guided or not dry.operator.takes_stacks:
         return 1
     has_place = len(space) == 3 and space[STACK_AXIS] == 1 and max(space) > 1
@@ -365,10 +367,12 @@ def _check_length(problem: Problem, is_solved: bool, max_step: float) -> None:
     ``is_solved`` says whether the solution is computed without steps.
     """
     time, limit = problem.recipe.time, MAX_EXACT_STEPS if is_solved else MAX_STAGES
-    if time / max_step > limit:
+    # The largest step underflows if the diffusivity is huge.
+    steps = time / max_step if max_step > 0 else math.inf if time > 0 else 0.0
+    if steps > limit:
         raise InputError(
             f"This amount of smoothing is far too large for these voxels {problem.spacing}: a "
-            f"diffusion time of {time:g} needs {_number(time / max_step)} stable steps, and at "
+            f"diffusion time of {time:g} needs {_number(steps)} stable steps, and at "
             f"most {limit:g} are allowed",
             Remedy.CHECK_UNITS,
         )

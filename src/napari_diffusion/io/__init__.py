@@ -27,6 +27,7 @@ from napari_diffusion.core.errors import (
     TargetExists,
     WriteError,
     reason_of,
+    shown,
 )
 from napari_diffusion.core.registry import Registry
 from napari_diffusion.io.atomic import check_folder, free_bytes, replacing_all, write_error
@@ -58,10 +59,12 @@ def _check(entry: Any) -> None:
         raise TypeError(f"{entry!r} is no napari_diffusion.io.Format")
     suffixes: Any = entry.suffixes
     if not isinstance(suffixes, tuple) or not suffixes:
-        raise TypeError(f'suffixes must be a tuple such as (".npz",), got {suffixes!r:.60}')
+        raise TypeError(f'suffixes must be a tuple such as (".npz",), got {shown(suffixes)}')
     for suffix in suffixes:
         if suffix[:1] != "." or suffix != suffix.lower():
-            raise ValueError(f"a suffix starts with a dot and is in lower case, got {suffix!r:.60}")
+            raise ValueError(
+                f"a suffix starts with a dot and is in lower case, got {shown(suffix)}"
+            )
 
 
 #: The formats of this package and of other packages.
