@@ -42,6 +42,7 @@ class Remedy(Enum):
     CHECK_UNITS = auto()
     TAKE_FEWER_STAGES = auto()
     ALLOW_MORE_MEMORY = auto()
+    RAISE_BUDGET = auto()
 
 
 #: Words for what the user does in another program; they are the same in every front end.
@@ -60,6 +61,7 @@ SHARED_WORDS = {
     Remedy.FILTER_LESS: (
         "filter a smaller region, fewer axes at once, or convert the image to float32"
     ),
+    Remedy.RAISE_BUDGET: "raise the budget, or use a shorter time or another scheme",
     Remedy.CHECK_UNITS: (
         "check the units of time and voxel size, or use the linear model without mask"
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -157,6 +157,30 @@ class Plan:
             reach = [own + before for own, before in zip(reach, self.read_reach, strict=True)]
         return reach
 
+    def on_block(self, problem: Problem, threads: int) -> Plan:
+        """Return the plan for a block of the image: the same stages, with slabs of its size.
+
+        Parameters
+        ----------
+        problem
+            The problem on the block.
+        threads
+            Number of threads that compute the block.
+        """
+        height, chunk = _slab_sizes(problem, self.operator, self.kernels, threads, 1)
+        model = self.operator, max(self.feature_reach)
+        return replace(
+            self,
+            memory=_peak_memory(
+                problem, model, self.scheme, self.stages, self.kernels, (height, chunk, 1), threads
+            ),
+            threads=threads,
+            height=height,
+            chunk=chunk,
+            frames=1,
+            stack=1,
+        )
+
     def kernel_key(self) -> Hashable | None:
         """Return a key of the compiled kernels of the run; ``None`` if nothing is compiled.
 
@@ -260,7 +284,15 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk, stack), threads),
+        memory=_peak_memory(
+            problem,
+            (operator, max(dry.feature_reach)),
+            scheme,
+            stages,
+            backend,
+            (height, chunk, stack),
+            threads,
+        ),
         max_step=max_step,
         threads=threads,
         height=height,
@@ -423,7 +455,7 @@ def _long_axes(problem: Problem) -> int:
 
 def _peak_memory(
     problem: Problem,
-    dry: DryRun,
+    model: tuple[Operator, int],
     scheme: Scheme,
     stages: tuple[Stage, ...],
     backend: Backend,
@@ -432,22 +464,23 @@ def _peak_memory(
 ) -> int:
     """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
 
-    The last of the ``sizes`` is the number of frames that are advanced side by side.
+    ``model`` is its operator and the largest reach of its features. The last of the ``sizes`` is
+    the number of frames that are advanced side by side.
     """
-    height, chunk, stack = sizes
+    (operator, reach), (height, chunk, stack) = model, sizes
     layout = SlabLayout(
         channels=problem.channels,
         planes=problem.space[0],
         height=height,
         chunk=chunk,
-        reach=max(dry.feature_reach),
+        reach=reach,
         axes=_long_axes(problem),
         has_walls=problem.may_have_walls,
         fuses_products=backend.fuses_products,
     )
     demand = MemoryDemand(
         problem=problem,
-        operator=dry.operator,
+        operator=operator,
         scheme=scheme,
         stages=stages,
         backend=backend,
