@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -193,3 +194,26 @@ def format_bytes(count: int) -> str:
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"
+
+
+#: Bytes of the units of a budget.
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}B": 1000 ** (i + 1) for i, letter in enumerate("KMGT")}
+_UNITS |= {f"{letter}IB": 1024 ** (i + 1) for i, letter in enumerate("KMGT")}
+
+
+def bytes_of(size: int | str) -> int:
+    """Return a number of bytes that may be a text such as ``"2 GiB"`` or ``"500MB"``.
+
+    Raises
+    ------
+    ValueError
+        When it is no size above 0.
+    """
+    number = -1.0
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", str(size))
+    if match is not None and match[2].upper() in _UNITS:
+        number = float(match[1]) * _UNITS[match[2].upper()]
+    if isinstance(size, bool) or number < 1:
+        raise ValueError(f"A memory budget is a size such as 2GiB or 500MB, got {size!r:.60}.")
+    return int(number)

@@ -5,13 +5,16 @@ It holds plain numbers, so that it is the same for every worker and can be kept 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.blocks import Block, blocks_of
+from napari_diffusion.engine.blocks import Block, Box, block_at
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,33 @@ class BlockPlan:
     @property
     def blocks_per_frame(self) -> int:
         """Number of blocks of a frame."""
-        return math.prod(-(-n // size) for n, size in zip(self.space, self.block, strict=True))
+        return math.prod(self._counts)
 
     @property
     def blocks(self) -> int:
         """Number of blocks of a pass."""
         return self.frames * self.blocks_per_frame
 
-    def blocks_of(self, number: int) -> list[Block]:
-        """Return the blocks of a frame in the pass of this number."""
-        return list(blocks_of(self.space, self.block, self.passes[number].halo))
+    def block_of(self, number: int, index: int) -> Block:
+        """Return a block of a frame, by its number, in the pass of this number."""
+        corner = [
+            int(i) * size
+            for i, size in zip(np.unravel_index(index, self._counts), self.block, strict=True)
+        ]
+        return block_at(corner, self.space, self.block, self.passes[number].halo)
+
+    def blocks_in(self, box: Box) -> list[int]:
+        """Return the numbers of the blocks of a frame that have voxels in a box."""
+        ranges = [
+            range(part.start // size, -(-part.stop // size))
+            for part, size in zip(box, self.block, strict=True)
+        ]
+        counts = self._counts
+        return [int(np.ravel_multi_index(i, counts)) for i in itertools.product(*ranges)]
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(-(-n // size) for n, size in zip(self.space, self.block, strict=True))
 
     def to_plain(self) -> dict[str, Any]:
         """Return the plan as plain JSON types."""
