@@ -24,7 +24,7 @@ from napari_diffusion.engine.problem import Problem
 
 #: Largest share of computed voxels, as long as a block fits into the budget with it; the last ones
 #: are for budgets in which it does not.
-REDUNDANCIES = (1.3, 1.15, 1.05, 1.7, 2.5, 6.0, 30.0)
+REDUNDANCIES = (1.3, 1.15, 1.05, 1.7, 2.5, 6.0, math.inf)
 #: Chunk of a result [voxel] whose source has none, for one, two, and three or more long axes.
 CHUNKS = {1: (1 << 18,), 2: (512, 512), 3: (64, 64, 64)}
 #: Chunks of the source with fewer or more values are no good chunks of a result.
@@ -144,6 +144,12 @@ def _chunk_shapes(problem: Problem, resources: Resources) -> Iterator[tuple[int,
         default = CHUNKS[min(3, max(1, len(long)))]
         for i, size in zip(long[::-1], default[::-1], strict=False):
             chunks[i] = size
+    if resources.block is not None:  # two blocks must not share a chunk
+        for i, (size, n) in enumerate(zip(resources.block, space, strict=True)):
+            if size < n:
+                chunks[i] = next(d for d in range(min(chunks[i], size), 0, -1) if size % d == 0)
+        yield tuple(min(size, n) for size, n in zip(chunks, space, strict=True))
+        return
     while True:
         yield tuple(min(size, n) for size, n in zip(chunks, space, strict=True))
         if all(size <= MIN_CHUNK for size in chunks):
@@ -164,7 +170,9 @@ class _Schedule:
     def _halo(self, first: int, last: int) -> tuple[int, ...]:
         """Return the halo of some stages: at least 1, so that no axis of a block has one voxel."""
         reach = self._plan.reach(first, last)
-        return tuple(0 if n == 1 else max(1, r) for r, n in zip(reach, self._space, strict=True))
+        return tuple(
+            0 if n == 1 else min(max(1, r), n) for r, n in zip(reach, self._space, strict=True)
+        )
 
     def _carried_bytes(self, stage: int) -> int:
         """Return the bytes per voxel that are kept after so many stages, before the next pass."""
@@ -295,7 +303,8 @@ class _Planner:
     def _plan_of(self, block: tuple[int, ...], share: int) -> BlockPlan | None:
         """Return the plan with the largest redundancy in the list that fits into the share."""
         smallest = None
-        for limit in REDUNDANCIES:
+        given = self.resources.block and self.resources.stages_per_pass
+        for limit in REDUNDANCIES[-1:] if given else REDUNDANCIES:
             passes = self._passes(block, limit)
             if passes is None:
                 continue

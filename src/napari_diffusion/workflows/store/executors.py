@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -67,7 +69,8 @@ def executor_of(kind: Executor | str | None, workers: int) -> Iterator[Executor]
     if kind is None or kind == "threads":
         own = ThreadPoolExecutor(workers, "napari-diffusion-block")
     elif kind == "processes":
-        own = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        own = ProcessPoolExecutor(workers, context, _end_with_parent)
     elif hasattr(kind, "submit"):
         yield kind  # type: ignore[misc]  # any object with submit, such as one of distributed
         return
@@ -77,6 +80,18 @@ def executor_of(kind: Executor | str | None, workers: int) -> Iterator[Executor]
         yield own
     finally:
         own.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, also if that was killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait_for_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def workers_of(executor: Any) -> int | None:

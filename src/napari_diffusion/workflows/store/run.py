@@ -40,7 +40,7 @@ from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.atomic import free_bytes, rename_all
 from napari_diffusion.io.axes import AxisAssignment, apply_axes
-from napari_diffusion.io.ome_zarr import finish
+from napari_diffusion.io.ome_zarr import finish as finish_store
 from napari_diffusion.io.zarr_pyramid import Pyramid, pyramid_like
 from napari_diffusion.workflows.file_run import FileOptions, recipe_on_file
 from napari_diffusion.workflows.pace import CAUTIOUS_PACES, kind_of
@@ -237,18 +237,35 @@ class StoreRun:
         NotFinite, WriteError, TargetExists, Cancelled
             As `FileRun.write` and the run in memory.
         """
+        return self.finish(commit) if self.compute(progress, cancel) else ()
+
+    def compute(
+        self,
+        progress: Callable[[float], object] | None = None,
+        cancel: CancelEvent | None = None,
+    ) -> bool:
+        """Do all blocks that are left, and return whether the result is complete.
+
+        Parameters and errors as `execute`.
+        """
         folder = self._begun()
         if folder is None:
-            return self._written()
+            return True
         path = str(folder.path)
         if cancel is not None:
             CANCELS[path] = cancel
         try:
-            is_complete = self._run_stages(job_at(path), progress or _ignore, cancel)
-            return self._commit(folder, commit) if is_complete else ()
+            return self._run_stages(job_at(path), progress or _ignore, cancel)
         finally:
             CANCELS.pop(path, None)
             forget_job(path)
+
+    def describe(self) -> str:
+        """Return the plan of the run in a few sentences."""
+        begun = WorkFolder.of(self.target).settings() if self.store_options.resume else None
+        blocks = self.blocks if begun is None else BlockPlan.from_plain(begun["blocks"])
+        start = "Continues in blocks: " if begun is not None else "In blocks: "
+        return start + blocks.describe()
 
     def _settings(self) -> dict[str, Any]:
         """Return all that a worker needs."""
@@ -361,14 +378,18 @@ class StoreRun:
                 raise failed.reason from None
             raise _described(job, stage, failed, self.target) from failed.reason
 
-    def _commit(
-        self, folder: WorkFolder, commit: AbstractContextManager[object] | None
+    def finish(
+        self, commit: AbstractContextManager[object] | None = None
     ) -> tuple[Path, ...]:
-        """Write the metadata and give the result its name."""
+        """Write the metadata and give a complete result its name; as `execute`."""
+        folder = WorkFolder.of(self.target)
+        if not folder.store.exists():
+            return self._written()
         try:
             folder.sweep()
             like = apply_axes(self.volume, self.assignment)
-            finish(folder.store, self.pyramid, like, self.recipe.to_json())
+            pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
+            finish_store(folder.store, pyramid, like, self.recipe.to_json())
             sidecar = folder.path / "recipe.json"
             write_text(sidecar, self.recipe.to_json() + "\n")
             final = Path(os.path.realpath(self.target.parent)) / self.target.name
