@@ -53,6 +53,18 @@ def is_store(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in _NODE_FILES)
 
 
+def metadata_file(data: Any) -> Path | None:
+    """Return the file of the metadata of an array of zarr on a disk; ``None`` for other arrays.
+
+    A chunk that is missing reads as zeros. Without this file, the whole array is missing.
+    """
+    root = getattr(getattr(data, "store", None), "root", None)
+    if root is None or not hasattr(data, "metadata"):
+        return None
+    name = "zarr.json" if data.metadata.zarr_format == 3 else ".zarray"
+    return Path(root) / data.path / name
+
+
 def images_in(path: Path) -> tuple[str, ...]:
     """Return the paths of the images in a plate or a set of series; empty for a single image.
 

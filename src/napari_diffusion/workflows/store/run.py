@@ -352,6 +352,8 @@ class StoreRun:
                     report(min(1.0, (before + share * finished / count) / total))
 
                 self._run_stage(job, stage, left, (executor, workers), after, cancel)
+                if left and not stage.startswith("level"):
+                    self._check_source(job, stage)
                 before += share
                 report(min(1.0, before / total))
                 if parts > 1 and len(job.folder.done(stage)) < count:
@@ -377,6 +379,16 @@ class StoreRun:
             if isinstance(failed.reason, DescribedError) and failed.reason.remedy is not None:
                 raise failed.reason from None
             raise _described(job, stage, failed, self.target) from failed.reason
+
+    def _check_source(self, job: Job, stage: str) -> None:
+        """Refuse a source that has changed during a stage; its blocks are not kept."""
+        try:
+            is_same = self.fingerprint == (job.folder.settings() or {}).get("fingerprint")
+        except OSError:
+            is_same = False
+        if not is_same:
+            job.folder.undo(stage)
+            raise InputError("the source has changed during the run", path=self.volume.path)
 
     def finish(
         self, commit: AbstractContextManager[object] | None = None

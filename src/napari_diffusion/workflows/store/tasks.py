@@ -25,6 +25,7 @@ from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, 
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, unread_problem
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, level_of_region
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
@@ -123,7 +124,23 @@ class Job:
             store = self.folder.store
             values = level_of_region(store, self.pyramid, int(number), region)
             self.pyramid.write(store, int(number), region, values)
+        if kind != "level":
+            self._check_source()
         self.folder.mark(stage, index, facts)
+
+    def _check_source(self) -> None:
+        """Raise FileNotFoundError if the source is gone: its missing chunks would read as zeros."""
+        for file in self.source_files:
+            if not file.exists():
+                raise FileNotFoundError(2, f"{file} is gone", str(file))
+
+    @cached_property
+    def source_files(self) -> list[Path]:
+        """Files that exist as long as the source and the regions do."""
+        domain = self.problem.domain
+        arrays = (self.problem.image, domain.mask, domain.labels)
+        files = [metadata_file(a.data if isinstance(a, Nonzero) else a) for a in arrays]
+        return [file for file in files if file is not None]
 
     def place_of(self, stage: str, index: int) -> str:
         """Return the place of a task in the image, for messages."""
@@ -191,15 +208,21 @@ def _total(surveys: list[Survey]) -> Survey:
 
 
 class Nonzero:
-    """An array as a mask: where it is neither 0 nor NaN. It is read when it is indexed."""
+    """An array as a mask: where it is neither 0 nor NaN. It is read when it is indexed.
+
+    Attributes
+    ----------
+    data
+        The array.
+    """
 
     def __init__(self, data: Any) -> None:
-        self._data, self.dtype = data, np.dtype(bool)
+        self.data, self.dtype = data, np.dtype(bool)
         self.shape = tuple(data.shape)
 
     def __getitem__(self, index: Any) -> Any:
         """Return a part of the mask."""
-        values = np.asarray(self._data[index])
+        values = np.asarray(self.data[index])
         return (values != 0) & ~np.isnan(values)
 
 

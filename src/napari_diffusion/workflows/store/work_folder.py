@@ -97,7 +97,8 @@ class WorkFolder:
     def mark(self, stage: str, index: int, facts: dict[str, Any] | None = None) -> None:
         """Mark a block of a stage as done, with facts about it."""
         folder = self.path / "done" / stage
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)  # not the work folder itself, which may be gone
+        folder.mkdir(exist_ok=True)
         write_text(folder / str(index), json.dumps(facts or {}))
 
     def is_done(self, stage: str, index: int) -> bool:
@@ -141,6 +142,10 @@ class WorkFolder:
     def forget(self, stage: str) -> None:
         """Remove what was kept of a pass."""
         shutil.rmtree(self.path / stage, ignore_errors=True)
+
+    def undo(self, stage: str) -> None:
+        """Remove the markers of a stage, whose blocks are then done again."""
+        shutil.rmtree(self.path / "done" / stage, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what killed writers have left in the unfinished result."""
