@@ -32,11 +32,27 @@ COARSEST = 256
 #: Chunk of a result [voxel], for one, two and three axes of space; and largest shard of a level
 #: above the first one [bytes].
 CHUNKS = {1: (1 << 18,), 2: (512, 512), 3: (64, 64, 64)}
-MAX_COARSE_SHARD_BYTES = 8 << 20
+MAX_COARSE_SHARD_BYTES = 2 << 20
 #: Shards of a result that is written from an array in memory [bytes].
 _SHARD_BYTES = 32 << 20
 
 Region = tuple[slice, ...]
+
+#: Chunks that zarr reads or writes at the same time in a run in blocks. Each thread of zarr keeps
+#: memory: with the 10 of zarr, 200 MiB for chunks of 4 MiB (measured, docs/develop/decisions.md).
+CONCURRENCY = 2
+
+
+def few_chunks_at_once() -> Any:
+    """Set `CONCURRENCY` for this process, or within a ``with`` block; the default is that of zarr.
+
+    Returns
+    -------
+    context manager
+        It restores the setting at its end.
+    """
+    zarr = require("zarr", "OME-Zarr results", "zarr")
+    return zarr.config.set({"async.concurrency": CONCURRENCY})
 
 
 @dataclass(frozen=True)
@@ -350,7 +366,7 @@ def halved(values: Array, ratio: Sequence[int]) -> NDArray[np.floating]:
 
     The last voxel of an odd number is alone.
     """
-    means: NDArray[Any] = values.astype(working_dtype(values.dtype))
+    means: NDArray[Any] = values.astype(working_dtype(values.dtype), copy=False)
     for axis, f in enumerate(ratio):
         if f == 1:
             continue

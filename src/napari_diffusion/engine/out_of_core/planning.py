@@ -31,10 +31,13 @@ CHUNKS = {1: (1 << 18,), 2: (512, 512), 3: (64, 64, 64)}
 CHUNK_VALUES = (1 << 12, 1 << 22)
 #: Smallest chunk along an axis [voxel] in a small budget, and largest shard [bytes].
 MIN_CHUNK, MAX_SHARD_BYTES = 16, 64 << 20
-#: Memory of a run besides its blocks: libraries, threads and their heaps [bytes].
-FIXED_MEMORY = 48 << 20
+#: Memory of a run besides its blocks: libraries and threads [bytes], and chunks of the source in
+#: the heaps of the threads that have decoded them.
+FIXED_MEMORY, KEPT_CHUNKS = 48 << 20, 12
 #: Chunks that a reader decodes at the same time, each with its compressed bytes.
-DECODED_CHUNKS = 12
+DECODED_CHUNKS = 4
+#: Largest memory in which a part of the pyramid is made [bytes], and its share of the result.
+PYRAMID_MEMORY, PYRAMID_SHARE = 40 << 20, 0.5
 #: Copies of a shard while it is written: its values, its chunks, and their compressed bytes.
 SHARD_COPIES = 3
 #: Numbers of blocks along an axis that are tried.
@@ -207,7 +210,7 @@ class _Planner:
     def candidates(self) -> Iterator[BlockPlan]:
         """Yield plans with blocks of different shapes."""
         blocks = sorted(self._block_shapes(), key=lambda block: (-math.prod(block), block))
-        share = max(1, (self.resources.memory - FIXED_MEMORY) // self.workers)
+        share = max(1, (self.resources.memory - self._fixed_memory()) // self.workers)
         per_voxel = self.problem.channels * self.problem.working.itemsize
         planned = tried = 0
         first = self.schedule.halo(0, min(1, self.schedule.count))
@@ -345,12 +348,19 @@ class _Planner:
             workers=used,
             threads=self.threads,
             block_memory=self._memory(block, halo, names),
-            fixed_memory=FIXED_MEMORY,
+            fixed_memory=self._fixed_memory(),
             disk=voxels * max(sum(pair) for pair in pairs),
             result_bytes=voxels * channels * problem.dtype.itemsize,
             read_amplification=amplification,
             seconds=seconds,
         )
+
+    def _fixed_memory(self) -> int:
+        """Return the memory of a run besides its blocks [bytes]."""
+        problem = self.problem
+        image = math.prod(problem.shape) * problem.input_dtype.itemsize
+        chunk = math.prod(self.resources.source_chunks) * problem.input_dtype.itemsize
+        return FIXED_MEMORY + min(KEPT_CHUNKS * chunk, image)
 
     def _amplification(self, block: tuple[int, ...], halo: tuple[int, ...]) -> float:
         """Return the values that are decoded from the source, over values of the source."""
@@ -396,7 +406,9 @@ class _Planner:
         writing = field + inner + SHARD_COPIES * math.prod(self._shards(block)) * problem.dtype.itemsize
         chunk = math.prod(self.resources.source_chunks) * problem.input_dtype.itemsize
         reading = part.image.nbytes + DECODED_CHUNKS * min(chunk, part.image.nbytes)
-        return max(peak, writing, reading)
+        result = math.prod(problem.shape) * problem.dtype.itemsize
+        pyramid = min(PYRAMID_MEMORY, int(result * PYRAMID_SHARE))
+        return max(peak, writing, reading, pyramid)
 
 
 def problem_of_shape(problem: Problem, outer: Sequence[int], regions: Any = None) -> Problem:

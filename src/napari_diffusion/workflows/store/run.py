@@ -41,7 +41,7 @@ from napari_diffusion.io import Volume
 from napari_diffusion.io.atomic import free_bytes, rename_all
 from napari_diffusion.io.axes import AxisAssignment, apply_axes
 from napari_diffusion.io.ome_zarr import finish as finish_store
-from napari_diffusion.io.zarr_pyramid import Pyramid, pyramid_like
+from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, pyramid_like
 from napari_diffusion.workflows.file_run import FileOptions, recipe_on_file
 from napari_diffusion.workflows.pace import CAUTIOUS_PACES, kind_of
 from napari_diffusion.workflows.store.executors import (
@@ -340,7 +340,8 @@ class StoreRun:
         before = 0.0
         warm(job)
         workers = min(self.store_options.worker_count, _affordable(job.blocks, self.store_options))
-        with executor_of(self.store_options.executor, workers) as executor:
+        own = executor_of(self.store_options.executor, workers)
+        with few_chunks_at_once(), own as executor:
             for number, (stage, count, share) in enumerate(job.stages):
                 done = job.folder.done(stage)
                 left = [i for i in range(count) if i not in done and i % parts == part - 1]

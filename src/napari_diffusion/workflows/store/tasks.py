@@ -6,6 +6,7 @@ The stages of a run are ``survey`` (facts about the values), ``pass-0``, ``pass-
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from napari_diffusion import io
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.resources import release_memory
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, Survey
@@ -26,7 +28,7 @@ from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, unread_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import metadata_file
-from napari_diffusion.io.zarr_pyramid import Pyramid, level_of_region
+from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
 SURVEY = "survey"
@@ -62,6 +64,8 @@ class Job:
     @classmethod
     def open(cls, folder: WorkFolder) -> Self:
         """Open a run from its settings."""
+        if multiprocessing.parent_process() is not None:  # a worker; others restore the setting
+            few_chunks_at_once()
         settings = folder.settings()
         if settings is None:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
@@ -262,7 +266,10 @@ def forget_job(path: str) -> None:
 
 def run_task(path: str, stage: str, index: int) -> None:
     """Do a task of the run in a work folder: the function of the workers."""
-    job_at(path).run(stage, index, CANCELS.get(path))
+    try:
+        job_at(path).run(stage, index, CANCELS.get(path))
+    finally:
+        release_memory()
 
 
 def task_of(path: str, stage: str) -> Callable[[int], None]:
