@@ -9,8 +9,8 @@ import pytest
 
 from napari_diffusion.core import errors
 from napari_diffusion.core.errors import (
-    BlockFailed,
     PYTHON_WORDS,
+    BlockFailed,
     DescribedError,
     InputError,
     MissingLibraryError,

@@ -143,9 +143,7 @@ def test_levels_are_means_in_their_place(tmp_path):
         (40, 150, 150),
     ]
     for entry in datasets:
-        scale, translation = (
-            each[each["type"]] for each in entry["coordinateTransformations"]
-        )
+        scale, translation = (each[each["type"]] for each in entry["coordinateTransformations"])
         values = group[entry["path"]][...]
         expected = sum(
             weight * (t + h * np.arange(n)).reshape([-1 if k == i else 1 for k in range(3)])

@@ -171,8 +171,8 @@ def _filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Memory budget, such as 2GiB or 500MB (default: half of the free memory). A run that needs "
-    "more is done in blocks if OUT is an .ome.zarr.",
+    help="Memory budget, such as 2GiB or 500MB (default: half of the free memory). A run that "
+    "needs more is done in blocks if OUT is an .ome.zarr.",
 )
 @click.option(
     "--processes",

@@ -201,7 +201,7 @@ def executor_of_options(options: dict[str, Any]) -> Iterator[Any]:
         raise MissingLibraryError(
             'A cluster needs the library distributed: pip install "napari-diffusion[cluster]".'
         ) from None
-    with Client(address) as client:
+    with Client(address) as client:  # type: ignore[no-untyped-call]
         yield client.get_executor(pure=False, retries=2)
 
 

@@ -58,11 +58,11 @@ def metadata_file(data: Any) -> Path | None:
 
     A chunk that is missing reads as zeros. Without this file, the whole array is missing.
     """
-    root = getattr(getattr(data, "store", None), "root", None)
+    root: Any = getattr(getattr(data, "store", None), "root", None)
     if root is None or not hasattr(data, "metadata"):
         return None
     name = "zarr.json" if data.metadata.zarr_format == 3 else ".zarray"
-    return Path(root) / data.path / name
+    return Path(root) / str(data.path) / name
 
 
 def images_in(path: Path) -> tuple[str, ...]:

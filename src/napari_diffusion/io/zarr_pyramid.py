@@ -1,7 +1,7 @@
 r"""The pyramid of an OME-Zarr result: its levels, their chunks and shards, and their metadata.
 
-A level halves axes of the level before it, by the mean of two voxels. Its voxel :math:`i` covers the
-voxels :math:`2i` and :math:`2i + 1` of that axis, so that a level that is coarser by the factor f
+A level halves axes of the level before it, by the mean of two voxels. Its voxel :math:`i` covers
+the voxels :math:`2i` and :math:`2i + 1` of that axis. A level that is coarser by the factor f
 begins at :math:`(f - 1)/2` voxels of level 0.
 """
 
@@ -118,7 +118,9 @@ class Pyramid:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
         """Rebuild a pyramid from plain JSON types."""
-        own = {name: value if name == "dtype" else tuple(value) for name, value in plain.items()}
+        own: dict[str, Any] = {
+            name: value if name == "dtype" else tuple(value) for name, value in plain.items()
+        }
         levels = [
             Level(**{name: tuple(value) for name, value in level.items()})
             for level in plain["levels"]
@@ -301,7 +303,8 @@ def _axes_in_order(letters: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     space = sum(letter in "ZYX" for letter in known)
     if others or len(set(known)) < len(known) or space < 2:
         raise InputError(
-            f"OME-Zarr holds the axes t, c, z, y, x, and the image has {', '.join(letters.lower())}",
+            "OME-Zarr holds the axes t, c, z, y, x, and the image has "
+            f"{', '.join(letters.lower())}",
             Remedy.WRITE_ANOTHER_FORMAT,
         )
     order = tuple(sorted(range(len(known)), key=lambda i: _ORDER.index(known[i])))

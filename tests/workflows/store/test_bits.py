@@ -81,9 +81,7 @@ def test_random_runs_equal_the_run_in_memory(case):
         )
         recipe = Recipe(case["model"], 0.4, nan=nan, preserve_dtype=case["preserve"])
         options = {name: case[name] for name in ("block", "passes", "workers")}
-        run = store_run(
-            source, folder / "out.ome.zarr", recipe, case["space"], files, **options
-        )
+        run = store_run(source, folder / "out.ome.zarr", recipe, case["space"], files, **options)
         check(run)
 
 

@@ -1,4 +1,4 @@
-"""A run in blocks that is killed, cancelled or refused keeps its blocks, and continues to the bits."""
+"""A run in blocks that was killed, cancelled or refused keeps its blocks and continues."""
 
 import os
 import signal
@@ -248,6 +248,15 @@ def test_a_run_that_was_killed_between_its_last_two_steps_is_complete(folder):
     work.path.mkdir()
     (work.path / "run.json").write_text(settings)
     prepared(folder).execute()
+    is_whole(run)
+
+
+def test_a_run_that_was_killed_while_it_removed_its_folder_leaves_nothing(folder):
+    run = prepared(folder)
+    run.execute()
+    (WorkFolder.of(run.target).path / "done").mkdir(parents=True)
+    with pytest.raises(TargetExists):
+        prepared(folder)
     is_whole(run)
 
 

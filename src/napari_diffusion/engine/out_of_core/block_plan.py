@@ -156,16 +156,19 @@ class BlockPlan:
         halo = f", halo {_times(self.halo)}" if any(self.halo) else ""
         frames = f" on {self.frames} frames" if self.frames > 1 else ""
         stages = ", ".join(str(each.last - each.first) for each in self.passes)
-        sentences = [
-            f"{count} pass{'es' if count > 1 else ''} ({stages} stages){frames}: {blocks}{halo}.",
+        work = (
             f"Computes {self.redundancy:.2f} times and reads {self.read_amplification:.2f} times "
-            "the voxels of the image.",
+            "the voxels of the image."
+        )
+        memory = (
             f"{self.workers} worker{_s(self.workers)} with {self.threads} "
             f"thread{_s(self.threads)}, {format_bytes(self.block_memory)} each and "
             f"{format_bytes(self.memory)} of memory together; "
             f"{format_bytes(self.result_bytes)} for the result"
-            + (f", {format_bytes(self.disk)} of disk between passes." if self.disk else "."),
-        ]
+        )
+        memory += f", {format_bytes(self.disk)} of disk between passes." if self.disk else "."
+        passes = f"{count} pass{'es' if count > 1 else ''} ({stages} stages){frames}"
+        sentences = [f"{passes}: {blocks}{halo}.", work, memory]
         if self.seconds is not None:
             sentences.append(f"It will take about {_duration(self.seconds)}.")
         return " ".join(sentences)

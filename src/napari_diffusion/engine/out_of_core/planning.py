@@ -1,7 +1,7 @@
 """Choice of passes and blocks for a run within a memory budget. It reads no value of the image.
 
-A pass of B stages with the reach r on a block of n voxels computes 1 + 2 B r / n of its voxels along
-each cut axis. Many stages in a pass read and write the image less often, and compute more.
+A pass of B stages with the reach r on a block of n voxels computes 1 + 2 B r / n of its voxels
+along each cut axis. Many stages in a pass read and write the image less often, and compute more.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan
                     best = candidate
         if best is not None:
             return best
-    needed = "" if math.isinf(smallest) else f", and its smallest block {format_bytes(int(smallest))}"
+    needed = (
+        "" if math.isinf(smallest) else f", and its smallest block {format_bytes(int(smallest))}"
+    )
     raise NotEnoughMemory(
         f"The budget is {format_bytes(resources.memory)}{needed} with a halo of "
         f"{' x '.join(map(str, plan.reach(0, 1)))} voxels",
@@ -237,7 +239,9 @@ class _Planner:
         sizes = []
         for n, chunk in zip(self.space, self.chunks, strict=True):
             count = -(-n // chunk)
-            sizes.append({min(n, chunk * -(-count // share)) for share in _SHARES if share <= count})
+            sizes.append(
+                {min(n, chunk * -(-count // share)) for share in _SHARES if share <= count}
+            )
         return set(itertools.product(*sizes))
 
     def _redundancy(self, block: tuple[int, ...], halo: tuple[int, ...]) -> float:
@@ -398,14 +402,17 @@ class _Planner:
             min(size + 2 * h, n) for size, h, n in zip(block, halo, self.space, strict=True)
         )
         part = problem_of_shape(problem, outer)
-        peak = self.plan.on_block(part, self.threads).memory
+        peak: int = self.plan.on_block(part, self.threads).memory
         field = math.prod(outer) * problem.channels * itemsize
         peak += field * max(0, names - 2)  # beside the fields of a first pass
         # Work fields are released before the result is written, which is compressed in shards.
         inner = math.prod(block) * problem.channels * max(itemsize, problem.dtype.itemsize)
-        writing = field + inner + SHARD_COPIES * math.prod(self._shards(block)) * problem.dtype.itemsize
+        writing = (
+            field + inner + SHARD_COPIES * math.prod(self._shards(block)) * problem.dtype.itemsize
+        )
         chunk = math.prod(self.resources.source_chunks) * problem.input_dtype.itemsize
-        reading = part.image.nbytes + DECODED_CHUNKS * min(chunk, part.image.nbytes)
+        read = math.prod(outer) * problem.channels * problem.input_dtype.itemsize
+        reading = read + DECODED_CHUNKS * min(chunk, read)
         result = math.prod(problem.shape) * problem.dtype.itemsize
         pyramid = min(PYRAMID_MEMORY, int(result * PYRAMID_SHARE))
         return max(peak, writing, reading, pyramid)

@@ -75,7 +75,9 @@ def executor_of(kind: Executor | str | None, workers: int) -> Iterator[Executor]
         yield kind  # type: ignore[misc]  # any object with submit, such as one of distributed
         return
     else:
-        raise ValueError(f'executor must be "threads", "processes" or an executor, got {kind!r:.60}.')
+        raise ValueError(
+            f'executor must be "threads", "processes" or an executor, got {kind!r:.60}.'
+        )
     try:
         yield own
     finally:
@@ -98,8 +100,9 @@ def workers_of(executor: Any) -> int | None:
     """Return the number of workers of an executor; ``None`` if it does not say so."""
     client = getattr(executor, "_client", None)
     if client is not None and hasattr(client, "nthreads"):
-        return max(1, sum(client.nthreads().values()))
-    return getattr(executor, "_max_workers", None)
+        return max(1, int(sum(client.nthreads().values())))
+    count: int | None = getattr(executor, "_max_workers", None)
+    return count
 
 
 def run_tasks(
@@ -163,9 +166,7 @@ def run_tasks(
         raise
 
 
-def _submitted(
-    executor: Executor, task: Callable[[int], object], index: int
-) -> Future[object]:
+def _submitted(executor: Executor, task: Callable[[int], object], index: int) -> Future[object]:
     """Hand a task over; an executor that has lost its workers refuses it."""
     try:
         return executor.submit(task, index)

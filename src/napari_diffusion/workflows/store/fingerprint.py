@@ -37,13 +37,16 @@ def _states(path: Path) -> Iterator[tuple[str, int, int]]:
         state = path.stat()
         yield path.name, state.st_size, state.st_mtime_ns
         return
-    count, folders = 0, 0
-    for folder, names, files in os.walk(path):
+    count = 0
+    for folders, (folder, names, files) in enumerate(os.walk(path), 1):
         names.sort()
-        folders += 1
         for name in sorted(files):
             state = os.stat(os.path.join(folder, name))
-            yield os.path.relpath(os.path.join(folder, name), path), state.st_size, state.st_mtime_ns
+            yield (
+                os.path.relpath(os.path.join(folder, name), path),
+                state.st_size,
+                state.st_mtime_ns,
+            )
             count += 1
         if count >= _SAMPLED_FILES or folders >= _SEARCHED_FOLDERS:
             return

@@ -172,6 +172,7 @@ class StoreRun:
         recipe = recipe_on_file(recipe, assignment, options)
         recipe.to_json()  # workers read it
         work = WorkFolder.of(target)
+        work.remove_rest()
         is_begun = store_options.resume and work.settings() is not None
         dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
         _check_target(target, volume, recipe, dtype, options.overwrite, is_begun)
@@ -318,8 +319,7 @@ class StoreRun:
                 folder.remove()
                 return None
             return folder
-        if folder.path.exists():
-            folder.remove()
+        folder.remove()
 
         def fill(temporary: WorkFolder) -> None:
             self.pyramid.create(temporary.store)
@@ -335,28 +335,18 @@ class StoreRun:
         self, job: Job, report: Callable[[float], object], cancel: CancelEvent | None
     ) -> bool:
         """Do all stages in their order; return whether the run is complete."""
-        total = sum(share for _, _, share in job.stages)
         part, parts = self.store_options.part or (1, 1)
-        before = 0.0
         warm(job)
         workers = min(self.store_options.worker_count, _affordable(job.blocks, self.store_options))
-        own = executor_of(self.store_options.executor, workers)
+        own, meter = executor_of(self.store_options.executor, workers), _Meter(job, report)
         with few_chunks_at_once(), own as executor:
-            for number, (stage, count, share) in enumerate(job.stages):
+            for number, (stage, count, _) in enumerate(job.stages):
                 done = job.folder.done(stage)
                 left = [i for i in range(count) if i not in done and i % parts == part - 1]
-                finished = count - len(left)
-
-                def after(index: int, count: int = count, share: float = share) -> None:
-                    nonlocal finished
-                    finished += 1
-                    report(min(1.0, (before + share * finished / count) / total))
-
-                self._run_stage(job, stage, left, (executor, workers), after, cancel)
+                meter.begin(number, count - len(left))
+                self._run_stage(job, stage, left, (executor, workers), meter.add, cancel)
                 if left and not stage.startswith("level"):
                     self._check_source(job, stage)
-                before += share
-                report(min(1.0, before / total))
                 if parts > 1 and len(job.folder.done(stage)) < count:
                     return False
                 if number and parts == 1:
@@ -391,9 +381,7 @@ class StoreRun:
             job.folder.undo(stage)
             raise InputError("the source has changed during the run", path=self.volume.path)
 
-    def finish(
-        self, commit: AbstractContextManager[object] | None = None
-    ) -> tuple[Path, ...]:
+    def finish(self, commit: AbstractContextManager[object] | None = None) -> tuple[Path, ...]:
         """Write the metadata and give a complete result its name; as `execute`."""
         folder = WorkFolder.of(self.target)
         if not folder.store.exists():
@@ -421,6 +409,27 @@ class StoreRun:
 
     def _written(self) -> tuple[Path, ...]:
         return self.target, io.sidecar_of(self.target)
+
+
+class _Meter:
+    """Reports the completed share of a run, whose stages have shares of their own."""
+
+    def __init__(self, job: Job, report: Callable[[float], object]) -> None:
+        self._stages, self._report = job.stages, report
+        self._total = sum(share for _, _, share in job.stages)
+        self._number, self._finished = 0, 0
+
+    def begin(self, number: int, finished: int) -> None:
+        """Begin a stage, some of whose tasks are finished."""
+        self._number, self._finished = number, finished - 1
+        self.add(0)
+
+    def add(self, index: int) -> None:
+        """Count a task."""
+        self._finished += 1
+        before = sum(share for _, _, share in self._stages[: self._number])
+        _, count, share = self._stages[self._number]
+        self._report(min(1.0, (before + share * self._finished / count) / self._total))
 
 
 def _ignore(share: float) -> None:

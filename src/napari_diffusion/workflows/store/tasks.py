@@ -1,4 +1,4 @@
-"""One task of a run in blocks. It knows the work folder and an index, and reads all else from there.
+"""One task of a run in blocks: it knows the work folder and an index, and reads all else there.
 
 The stages of a run are ``survey`` (facts about the values), ``pass-0``, ``pass-1``, ... and
 ``level-1``, ``level-2``, ... of the pyramid.
@@ -178,9 +178,7 @@ class Job:
         values = run.result(read_kept, cancel).transpose(order)
         self.pyramid.write(self.folder.store, 0, tuple(region[i] for i in order), values)
 
-    def _read_kept(
-        self, number: int, first: int, name: str, box: tuple[slice, ...]
-    ) -> Field:
+    def _read_kept(self, number: int, first: int, name: str, box: tuple[slice, ...]) -> Field:
         """Return an array that a pass has kept, in a box of a frame."""
         whole: Field | None = None
         for i in self.blocks.blocks_in(box):

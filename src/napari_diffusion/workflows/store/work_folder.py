@@ -94,6 +94,11 @@ class WorkFolder:
             (self.path / _SETTINGS).unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def remove_rest(self) -> None:
+        """Remove what a process has left that was killed while it removed the folder."""
+        if self.path.exists() and self.settings() is None:
+            self.remove()
+
     def mark(self, stage: str, index: int, facts: dict[str, Any] | None = None) -> None:
         """Mark a block of a stage as done, with facts about it."""
         folder = self.path / "done" / stage
