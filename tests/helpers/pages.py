@@ -17,12 +17,15 @@ def run_page(page, names):
     """Run the examples of a page in their order, in the current folder; return the commands.
 
     ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
-    tested elsewhere. A block in the language of bash is the script of a job in a cluster.
+    tested elsewhere. A block in the language of bash is the script of a job in a cluster, and a
+    block of text is for another program.
     """
     text, commands = page.read_text(encoding="utf-8"), []
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
         if language == "python":
             exec(block, names)
+            continue
+        if language == "text":
             continue
         if language == "bash":
             run_job(block)
