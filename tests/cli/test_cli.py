@@ -66,6 +66,16 @@ def test_end_of_a_file_is_no_interruption(folder, monkeypatch, capsys):
         (LINEAR, nd.Linear(), {"time": 3.0}),
         (["--model", "linear", "--smoothing-sigma", "2"], nd.Linear(), {"time": 2.0}),
         (
+            ["--model", "linear", "--time", "steady", "--fidelity-length", "4"],
+            nd.Linear(),
+            {"fidelity_length": 4.0},
+        ),
+        (
+            ["--model", "total-variation", "--kappa", "20", "--fidelity-length", "2"],
+            nd.TotalVariation(kappa=20.0),
+            {"fidelity_length": 2.0},
+        ),
+        (
             [*LINEAR, "--axes", "YX"],
             nd.Linear(),
             {"time": 3.0, "axes": (1, 0), "spacing": (2.0, 2.0)},

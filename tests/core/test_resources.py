@@ -25,7 +25,7 @@ def machine(monkeypatch):
         resources.psutil, "virtual_memory", lambda: memory._replace(available=256 * GIB)
     )
     monkeypatch.setattr(resources, "_free_in_limits", lambda: iter(()))
-    monkeypatch.setattr(resources, "_bound_processors", lambda: 64)
+    monkeypatch.setattr(resources, "bound_processors", lambda: 64)
     for name, proof in resources._JOB_PROCESSORS:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(proof, raising=False)

@@ -146,6 +146,16 @@ def test_progress_rises_to_one(case, threads):
         assert len(set(shares)) > 5
 
 
+def test_no_more_threads_run_than_there_are_processors(monkeypatch):
+    monkeypatch.setattr(slab_pool, "bound_processors", lambda: 2)
+    running = []
+    model, options = MODELS["classic"]
+    nd.diffuse(
+        picture(), model, **options, threads=7, progress=lambda _: running.append(pool_threads())
+    )
+    assert max(map(len, running)) == 1  # beside the calling thread
+
+
 def test_error_in_progress_ends_the_pool():
     def progress(share):
         raise KeyError("mine")

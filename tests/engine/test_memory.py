@@ -165,6 +165,32 @@ RUNS = {
         "nd.TotalVariation(epsilon=0.5)",
         {"time": 2.0},
     ),
+    "held, linear": ((128, 256, 256), "f4", "nd.Linear()", {"time": 2.0, "fidelity_length": 3.0}),
+    "held, uint16": (
+        (128, 256, 256),
+        "u2",
+        "nd.PeronaMalik()",
+        {"time": 0.4, "scheme": "explicit", "fidelity_length": 3.0},
+    ),
+    "held, cycles": (
+        (128, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1)",
+        {"time": 3.0, "fidelity_length": 3.0},
+    ),
+    "guided": (
+        (128, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1)",
+        {"time": 3.0, "guide": True},
+    ),
+    "guided, half": (
+        (128, 256, 256),
+        "f4",
+        "nd.PeronaMalik(sigma=1)",
+        {"time": 3.0, "guide": True, "guide_weight": 0.5},
+    ),
+    "guided, tensor": ((128, 256, 256), "f4", "nd.EdgeEnhancing()", {"time": 1.0, "guide": True}),
     "supersteps": (
         (128, 256, 256),
         "f4",

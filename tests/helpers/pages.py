@@ -1,5 +1,7 @@
 """Examples of the pages of the documentation, run in their order."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -9,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from helpers.paths import ROOT
 from napari_diffusion.cli import main
 
@@ -17,15 +21,20 @@ def run_page(page, names):
     """Run the examples of a page in their order, in the current folder; return the commands.
 
     ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
-    tested elsewhere. A block in the language of bash is the script of a job in a cluster, and a
-    block of text is for another program.
+    tested elsewhere. A block of bash is the script of a job in a cluster, and a text is what the
+    example before it prints. Blocks of py, sh and groovy are for other programs.
     """
-    text, commands = page.read_text(encoding="utf-8"), []
+    text, commands, printed = page.read_text(encoding="utf-8"), [], io.StringIO()
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
         if language == "python":
-            exec(block, names)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(block, names)
             continue
         if language == "text":
+            check_output(block, printed.getvalue())
+            continue
+        if language in ("py", "sh", "groovy"):
             continue
         if language == "bash":
             run_job(block)
@@ -41,6 +50,14 @@ def run_page(page, names):
                 continue
             commands.append(line)
     return commands
+
+
+def check_output(expected, printed):
+    """Check that an example prints a text; its numbers may differ by 2 % between processors."""
+    number = r"\d+(?:\.\d+)?"
+    assert re.sub(number, "#", printed).split() == re.sub(number, "#", expected).split()
+    values = [[float(part) for part in re.findall(number, text)] for text in (printed, expected)]
+    assert values[0] == pytest.approx(values[1], rel=0.02)
 
 
 def run_job(script):

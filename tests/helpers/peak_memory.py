@@ -24,6 +24,8 @@ def make(shape, kind, options):
     if options.get("mask"):
         options["mask"] = np.ones(shape, bool)
         options["mask"][:, :3] = False
+    if "guide" in options:
+        options["guide"] = image.copy()
     if "nan" in options:
         image[tuple(n // 2 for n in shape)] = np.nan
     return image, options

@@ -63,6 +63,14 @@ def levels_the_noise(names):
     return residue["smooth"][:, 72:].std() < residue["even"][:, 72:].std() / 2
 
 
+def keeps_the_level(names):
+    inside = names["truth"] > 0
+    height = {
+        key: names[key][inside].mean() - names[key][~inside].mean() for key in ("held", "free")
+    }
+    return height["held"] > 50 > 10 > height["free"] and names["held"][:20].std() < 1
+
+
 #: What a script shows, as a property of the names that it defines.
 PROMISES = {
     "chosen_by_the_noise": lambda n: abs(n["smooth"] - n["truth"]).mean() < 6,
@@ -73,6 +81,7 @@ PROMISES = {
     "fibres": closes_the_gap,
     "flat_regions": lambda n: ((n["flat"] > 75) == (n["truth"] > 75)).mean() > 0.99,
     "gaussian_in_micrometres": is_round,
+    "held_to_the_image": keeps_the_level,
     "hot_pixels": gets_rid_of_hot_pixels,
     "labels": keeps_regions_apart,
     "own_diffusivity": lambda n: n["smooth"][70:90, 8:20].std() < 2 < 60 < np.ptp(n["smooth"][48]),

@@ -32,7 +32,7 @@ from napari_diffusion.ui.qt.layout import tab_stops
 from napari_diffusion.ui.run.status import Status, StatusKind
 from napari_diffusion.ui.sections.preview import PreviewSection
 from napari_diffusion.ui.structures.table import CELLS
-from napari_diffusion.ui.widget import DRAWERS, EXPERT, FINE_TUNE, OUTPUTS
+from napari_diffusion.ui.widget import DRAWERS, FINE_TUNE
 from napari_diffusion.workflows import outputs
 
 BOTH = pytest.mark.parametrize("name", ["Anisotropic diffusion", "Isotropic diffusion"])
@@ -434,26 +434,6 @@ def test_list_of_errors_ends_with_a_change_of_the_model(on_screen):
     gui.panel.show_status(Status(StatusKind.FAILED, "1 done, 2 failed:\na\nb", "all of them"))
     gui.form.structure.value = next(iter(reversed(gui.form.structure.buttons)))
     assert not gui.panel.failed
-
-
-@BOTH
-def test_no_text_is_cut_at_first_nor_with_a_scroll_bar(on_screen, qtbot, name):
-    image = np.random.default_rng(0).normal(100, 5, (6, 16, 20)).astype(np.float32)
-    scale = (0.5, 0.07489, 0.07489)
-    _, gui = on_screen(name, image, scale=scale, units=("um",) * 3)
-    gui.form.table.change.native.click()
-    for drawer in (FINE_TUNE, OUTPUTS, EXPERT):
-        gui.drawers[drawer].open = True
-    settle(qtbot, gui)
-    assert gui.scroll.verticalScrollBar().maximum() > 0
-    cut = []
-    for native in gui.native.findChildren(QAbstractSpinBox):
-        if native.isVisible():
-            line = native.lineEdit()
-            needed = line.fontMetrics().horizontalAdvance(line.text())
-            if needed > line.width():
-                cut.append((native.text(), needed, line.width()))
-    assert cut == []
 
 
 @BOTH

@@ -7,7 +7,7 @@ from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 
 from helpers.viewer import WAIT
-from napari_diffusion.ui import samples
+from napari_diffusion.ui import offer, samples
 from napari_diffusion.ui.widget import AnisotropicDiffusion
 
 NAMES = ("confocal", "mri_simulated", "mri", "mri_4d")
@@ -62,11 +62,11 @@ def test_truth_of_a_simulated_sample_is_hidden_below_it(open_alone, name):
 def test_opening_a_sample_offers_the_denoising_widget(make_napari_viewer, offers):
     viewer = make_napari_viewer()
     viewer.open_sample("napari-diffusion", "confocal")
-    (offer,) = offers
-    assert offer.message == samples.OFFER
-    assert offer.source == "napari-diffusion"
-    ((text, press),) = offer.actions
-    assert text == samples.ACCEPT
+    (shown,) = offers
+    assert shown.message == offer.QUESTION
+    assert shown.source == "napari-diffusion"
+    ((text, press),) = shown.actions
+    assert text == offer.ACCEPT
     press(None)
     (widget,) = viewer.window.dock_widgets.values()
     assert isinstance(widget, AnisotropicDiffusion)
@@ -88,7 +88,7 @@ def test_nothing_is_offered_without_a_window(offers):
 
 
 def test_accepting_after_the_window_was_closed_does_nothing(make_napari_viewer, offers):
-    samples._open_widget(lambda: None)
+    offer.accept(lambda: None)
     assert not offers
 
 

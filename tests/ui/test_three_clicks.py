@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDialog
 
 from helpers.viewer import WAIT, wait_for_preview
 from napari_diffusion.io import samples
@@ -157,6 +157,7 @@ def desk(make_napari_viewer, preview_at_opening, qtbot, tmp_path):
         qtbot.waitUntil(lambda: not widget.context.measuring, timeout=WAIT)
         if case.run:  # of a large image, a draft is enough
             wait_for_preview(qtbot, widget)
+        qtbot.waitUntil(lambda: widget.opening.over, timeout=WAIT)
         return viewer, widget, mouse
 
     return prepare
@@ -169,6 +170,8 @@ def test_three_clicks_show_a_good_preview_and_the_fourth_gives_the_layer(desk, q
     viewer, widget, mouse = desk(case)
     source = viewer.layers[case.layer]
     assert mouse.clicks == 3
+    window = viewer.window._qt_window
+    assert not [d for d in window.findChildren(QDialog) if d.isVisible()]  # offer of a sample
     assert widget.form.layer.value is source
     assert widget.form.table.axes == case.axes
     preview = widget.sections[PreviewSection].overlay.layer
@@ -183,7 +186,7 @@ def test_three_clicks_show_a_good_preview_and_the_fourth_gives_the_layer(desk, q
     before = np.asarray(source.data[region]).reshape(shown.shape)
     assert roughness(shown) < case.share * roughness(before)
     if PICTURES:
-        picture = viewer.window._qt_window.grab()
+        picture = window.grab()
         assert picture.save(os.path.join(PICTURES, f"{name.replace(' ', '_')}.png"))
     layers = set(viewer.layers)
     mouse.click(widget.panel.button.native)

@@ -32,6 +32,12 @@ def test_the_source_of_the_regularised_model_is_cited_where_it_is_used():
     assert regularised == [*classic, "catte1992"]
 
 
+def test_a_run_that_is_held_to_its_input_cites_the_source():
+    held = nd.Recipe(nd.TotalVariation(), None, fidelity_length=2.0)
+    assert "nordstrom1990" in keys(nd.cite(held))
+    assert "nordstrom1990" not in keys(nd.cite(nd.TotalVariation()))
+
+
 def test_a_recipe_cites_its_scheme_and_its_version():
     recipe = nd.Recipe(nd.PeronaMalik(sigma=1.0), time=2.0, scheme="rkl2", version="9.8.7")
     text = nd.cite(recipe)
@@ -70,7 +76,11 @@ def test_what_is_no_recipe_is_refused():
 
 
 def test_every_entry_is_the_source_of_something():
-    used = {key for kind in KINDS for key in kind.references} | {"catte1992", "napari-diffusion"}
+    used = {key for kind in KINDS for key in kind.references} | {
+        "catte1992",
+        "napari-diffusion",
+        "nordstrom1990",
+    }
     assert used == set(bibliography())
 
 

@@ -48,11 +48,14 @@ def diffuse(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -62,8 +65,8 @@ def diffuse(
 ) -> Image:
     r"""Filter an image by diffusion.
 
-    .. math:: u_t = \operatorname{div}(D(u)\,\nabla u), \qquad u(0) = \text{image},
-       \qquad \partial_n u = 0 \text{ on the border}
+    .. math:: u_t = \operatorname{div}(D(u)\,\nabla u) \;[\,+\,(f - u)/\ell^2\,],
+       \qquad u(0) = f = \text{image}, \qquad \partial_n u = 0 \text{ on the border}
 
     Parameters
     ----------
@@ -75,7 +78,9 @@ def diffuse(
         the options of a run, which must then be left out.
     time
         Diffusion time T. Linear diffusion over T is a Gaussian of sigma = sqrt(2T). Its unit is the
-        square of that of ``spacing``. Required, except with a recipe.
+        square of that of ``spacing``. With ``fidelity_length``, the default is the time of the
+        steady state, ``1.5 * fidelity_length**2 * log(1/tolerance)``. Otherwise it is required,
+        except with a recipe.
     spacing
         Voxel size [length], one number or one per diffusing axis in the order of ``axes``. Default
         1, or the voxel size of the recipe.
@@ -88,6 +93,10 @@ def diffuse(
         Bool mask, or integer labels with 0 outside. No flux passes between voxels of different
         regions, and nothing changes outside. Shape of the diffusing axes, or of the image without
         the channel axis.
+    guide
+        Another image on the same grid, from which the model takes its edges and directions: a
+        cleaner channel, another MRI contrast, the mean over time. Thresholds are then in its
+        intensities. Shape of the image, with or without its channel axis, or of the diffusing axes.
     nan
         NaN and infinite values: "raise" refuses them, "mask" keeps them and diffuses around them.
     impulses
@@ -100,6 +109,12 @@ def diffuse(
         Target error of the time integration, as a share of the intensity range.
     strict
         Guarantee the extremum principle: no value leaves the range of the input.
+    fidelity_length
+        Fidelity length l: the source (f - u)/l² holds the result u to the input f. Structures much
+        wider than l keep their intensity. By default, there is no source.
+    guide_weight
+        With a guide: share of the squared gradients that comes from the guide; the rest comes from
+        the image.
     preserve_dtype
         Round and saturate to the integer type of the input; by default integers become floats.
     threads
@@ -140,9 +155,19 @@ def diffuse(
     >>> model = nd.PeronaMalik(kappa=12.0)
     >>> smooth = nd.diffuse(stack, model, time=4.0, spacing=(2.0, 0.5, 0.5))
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        guide_weight,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -160,11 +185,14 @@ def evolve(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -182,9 +210,19 @@ def evolve(
     State
         Diffusion time, completed share, frame number and image.
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        guide_weight,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -202,11 +240,14 @@ def plan(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -221,9 +262,19 @@ def plan(
     Plan
         Scheme, stages, halo [voxel], predicted peak memory [bytes] and stable step [length²].
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        guide_weight,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -242,11 +293,14 @@ def preview(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     nan: str = "raise",
     impulses: str = "keep",
     scheme: str | Scheme = "auto",
     tolerance: float = 1e-3,
     strict: bool = False,
+    fidelity_length: float | None = None,
+    guide_weight: float = 1.0,
     preserve_dtype: bool = False,
     threads: int | None = None,
     backend: str | None = None,
@@ -290,9 +344,19 @@ def preview(
     In a lazy image or lazy labels, only region borders near the part are detected. Distant borders
     may then change the fourth digit.
     """
-    domain = Domain(mask, labels)
+    domain = Domain(mask, labels, guide=guide)
     recipe = recipe_of(
-        model, domain, time, scheme, tolerance, strict, nan, impulses, preserve_dtype
+        model,
+        domain,
+        time,
+        scheme,
+        tolerance,
+        strict,
+        nan,
+        impulses,
+        fidelity_length,
+        guide_weight,
+        preserve_dtype,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)

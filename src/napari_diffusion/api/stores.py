@@ -30,6 +30,7 @@ def diffuse_store(
     unit: str | None = None,
     mask: str | Path | None = None,
     labels: str | Path | None = None,
+    guide: str | Path | None = None,
     memory: int | str | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
@@ -60,8 +61,8 @@ def diffuse_store(
         channel, time point and position is filtered by itself.
     spacing, unit
         Voxel size along ``axes`` [unit], and unit of length; default those of the file.
-    mask, labels
-        Files of a mask or of labels, as in `diffuse`.
+    mask, labels, guide
+        Files of a mask, of labels, or of another image that gives the edges, as in `diffuse`.
     memory
         Budget of all workers together, above the imported program: bytes, or a text such as
         ``"2 GiB"``. Default half of the free memory.
@@ -108,7 +109,7 @@ def diffuse_store(
         resume=resume,
         part=part,
     )
-    files = FileOptions(_path(mask), _path(labels), Execution(), overwrite)
+    files = FileOptions(_path(mask), _path(labels), _path(guide), Execution(), overwrite)
     request = _request(axes, spacing, unit)
     prepared = _prepared(Path(source), Path(target), (model, time), request, files, options)
     prepared.execute(progress, cancel)
@@ -126,6 +127,7 @@ def plan_store(
     unit: str | None = None,
     mask: str | Path | None = None,
     labels: str | Path | None = None,
+    guide: str | Path | None = None,
     memory: int | str | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
@@ -140,7 +142,7 @@ def plan_store(
         The plan; ``describe()`` puts it into words.
     """
     options = StoreOptions(None if memory is None else bytes_of(memory), executor, workers)
-    files = FileOptions(_path(mask), _path(labels), Execution(), overwrite=True)
+    files = FileOptions(_path(mask), _path(labels), _path(guide), Execution(), overwrite=True)
     request = _request(axes, spacing, unit)
     run = _prepared(Path(source), Path(target), (model, time), request, files, options)
     return run.blocks
@@ -183,5 +185,7 @@ def _prepared(
     else:
         assert time is not None
         recipe = Recipe(model, time, unit=assignment.unit)
-    check_recipe(recipe, assignment, request, bool(files.region_files))
+    check_recipe(
+        recipe, assignment, request, bool(files.region_files), files.guide is not None
+    )
     return StoreRun.make(volume, assignment, recipe, target, files, options)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from napari_diffusion.cli.options import TimeType
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.cli.streams import log_of_errors, prepared_streams, say, show
 
@@ -114,7 +115,11 @@ _FILTER_OPTIONS = [
         metavar="S",
         help="With --auto: from -1 (gentle) over 0 (recommended) to 1 (strong).",
     ),
-    click.option("--time", type=float, help="Diffusion time [length²]."),
+    click.option(
+        "--time",
+        type=TimeType(),
+        help="Diffusion time [length²], or steady: with --fidelity-length, to the steady state.",
+    ),
     click.option(
         "--smoothing-sigma",
         type=float,
@@ -153,6 +158,12 @@ _FILTER_OPTIONS = [
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Smooth within each label of this image, without flux between labels; 0 is outside.",
+    ),
+    click.option(
+        "--guide",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Take edges and directions from this image on the same grid.",
     ),
 ]
 

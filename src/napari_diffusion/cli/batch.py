@@ -216,7 +216,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if name not in _NO_SETTINGS and value not in (None, (), False)
     }
-    for name in ("recipe", "mask", "labels", "noise_region"):
+    for name in ("recipe", "mask", "labels", "guide", "noise_region"):
         if settings.get(name) is not None:
             settings[f"{name}_state"] = state_of(Path(settings[name]))
     return settings | {"version": package_version()}

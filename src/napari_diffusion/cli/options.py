@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 AUTO_ONLY = ("share", "noise", "noise_region", "noise_reduction", "aim", "strength")
 #: Alternative options for the diffusion time.
 TIMES = ("time", "smoothing_sigma", "fwhm")
+#: The time of a run to the steady state of a fidelity length.
+STEADY = "steady"
+
+
+class TimeType(click.ParamType):  # type: ignore[type-arg]
+    """A diffusion time, or the word `STEADY`."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number, or the word."""
+        return value if value == STEADY else click.FLOAT.convert(value, param, ctx)
 
 
 @cache
@@ -116,6 +128,7 @@ def file_options_of(options: dict[str, Any]) -> FileOptions:
     return FileOptions(
         mask=options.get("mask"),
         labels=options.get("labels"),
+        guide=options.get("guide"),
         execution=Execution(**{name: value for name, value in own.items() if value is not None}),
         overwrite=bool(options.get("overwrite")),
     )
@@ -166,7 +179,14 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
         return lambda unit: replace(placeholder, unit=unit)
     model = _model_class(options.get("model"), given, auto)
     _check_amounts(options, list(times))
-    time = 0.0 if auto and not times else _diffusion_time(times)  # --auto chooses it later
+    is_steady = times.get("time") == STEADY or (not times and not auto)
+    if is_steady and "fidelity_length" in extra and len(times) < 2:
+        _refuse_steady_auto(auto)
+        time: Any = None
+    elif auto and not times:
+        time = 0.0  # --auto chooses it later
+    else:
+        time = _diffusion_time(times)
     made = Recipe(model(**given), time=time, **extra)
     return lambda unit: replace(made, unit=unit)
 
@@ -260,7 +280,16 @@ def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Mo
     return model
 
 
-def _diffusion_time(times: dict[str, float]) -> float:
+def _refuse_steady_auto(auto: bool) -> None:
+    """Raise a click.UsageError for a steady state with ``--auto``, which chooses for a time."""
+    if auto:
+        raise click.UsageError(
+            "--time steady is not used with --auto, which chooses the parameters for a time "
+            "without a fidelity length; give --model and its parameters."
+        )
+
+
+def _diffusion_time(times: dict[str, Any]) -> Any:
     """Return the diffusion time [length²] from exactly one of the options `TIMES`."""
     if len(times) != 1:
         problem = "Say how far to smooth"
@@ -271,6 +300,8 @@ def _diffusion_time(times: dict[str, float]) -> float:
             "or --smoothing-sigma or --fwhm [length] of the equivalent Gaussian."
         )
     ((kind, value),) = times.items()
+    if value == STEADY:
+        raise click.UsageError("--time steady needs --fidelity-length [length].")
     if value < 0 or not math.isfinite(value):
         raise click.UsageError(f"{flag(kind)} must be >= 0 and finite, got {value:g}.")
     if kind == "time":

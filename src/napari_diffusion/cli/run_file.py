@@ -149,7 +149,8 @@ def prepared(
     assignment = resolve_axes(volume, request)
     recipe = make_recipe(assignment.unit)
     file_options = file_options_of(options)
-    check_recipe(recipe, assignment, request, bool(file_options.region_files))
+    is_guided = file_options.guide is not None
+    check_recipe(recipe, assignment, request, bool(file_options.region_files), is_guided)
     report, preset = "", preset_of(options)
     with stop.waiting():
         if preset is not None:

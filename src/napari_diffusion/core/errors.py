@@ -25,6 +25,7 @@ class Remedy(Enum):
     NAME_CHANNEL_AXIS = auto()
     GIVE_VOXEL_SIZE = auto()
     GIVE_LABELS = auto()
+    GIVE_GUIDE = auto()
     CHOOSE_ANOTHER_FOLDER = auto()
     SAVE_ONE_IMAGE = auto()
     CONVERT_COLOURS = auto()
@@ -38,6 +39,7 @@ class Remedy(Enum):
     CONVERT_FORMAT = auto()
     CONVERT_DICOM = auto()
     RESAMPLE_REGIONS = auto()
+    RESAMPLE_GUIDE = auto()
     FILTER_LESS = auto()
     CHECK_UNITS = auto()
     TAKE_FEWER_STAGES = auto()
@@ -61,6 +63,7 @@ SHARED_WORDS = {
     Remedy.NAME_ONE_FILE: "name a file of the series to filter",
     Remedy.CONVERT_DICOM: "convert it to NIfTI with a program such as dcm2niix",
     Remedy.RESAMPLE_REGIONS: "resample it to the grid of the image, with nearest neighbours",
+    Remedy.RESAMPLE_GUIDE: "resample it to the grid of the image",
     Remedy.FILTER_LESS: (
         "filter a smaller region, fewer axes at once, or convert the image to float32"
     ),
@@ -85,6 +88,7 @@ PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.NAME_CHANNEL_AXIS: "give channel_axis",
     Remedy.GIVE_VOXEL_SIZE: "give spacing, one number per smoothed axis",
     Remedy.GIVE_LABELS: "give labels or mask, or take the labels out of the recipe",
+    Remedy.GIVE_GUIDE: "give guide, or take the guide out of the recipe",
     Remedy.ALLOW_MORE_MEMORY: "filter a smaller region, keep fewer snapshots, or raise the limit",
     Remedy.TAKE_FEWER_STAGES: "use a larger tolerance, a shorter time, or another scheme",
     Remedy.START_AGAIN: "use the same settings, or resume=False to start again",

@@ -1,4 +1,4 @@
-"""Geometry and domain of an image, as passed by the caller and not yet checked."""
+"""Geometry and domain of an image, as passed by the caller; the check of a guide."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from napari_diffusion.core.arrays import as_lazy_array, shape_and_dtype
 from napari_diffusion.core.grid import Place
 
 
@@ -34,7 +37,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Domain:
-    """Regions in which an image diffuses, and where it lies in a larger image; unchecked.
+    """Regions in which an image diffuses, its place in a larger image, and its guide; unchecked.
 
     Attributes
     ----------
@@ -44,8 +47,50 @@ class Domain:
     place
         Where the image lies in the larger image that it is cut out of, along the diffusing axes:
         maps of thresholds cover the larger image. ``None`` for a whole image.
+    guide
+        Another image on the same grid, from which the model takes its edges; ``None`` for the image
+        itself.
     """
 
     mask: Any = None
     labels: Any = None
     place: Place | None = None
+    guide: Any = None
+
+
+def checked_guide(
+    guide: Any, shape: tuple[int, ...], axes: list[int], channel_axis: int | None
+) -> Any:
+    """Return a guide as an array that can be indexed; ``None`` without a guide.
+
+    Parameters
+    ----------
+    guide
+        The guide as the caller passes it.
+    shape, axes, channel_axis
+        Shape of the image, its diffusing axes, and its channel axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is no array of real numbers, or on another grid.
+    """
+    if guide is None:
+        return None
+    guide = as_lazy_array(guide, "guide")
+    own, dtype = shape_and_dtype(guide, "guide")
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise TypeError(
+            f"guide must hold real numbers: bool, integers or float16, 32 or 64, got {dtype!s:.60}."
+        )
+    if isinstance(guide, np.ma.MaskedArray) and np.ma.getmask(guide).any():
+        raise TypeError("guide has masked values; use guide.filled(...) and a mask instead.")
+    space = tuple(shape[i] for i in sorted(axes))
+    without_channel = tuple(n for i, n in enumerate(shape) if i != channel_axis)
+    allowed = dict.fromkeys((shape, without_channel, space))
+    if own not in allowed:
+        raise ValueError(
+            f"guide must be on the grid of the image, with the shape "
+            f"{' or '.join(map(str, allowed))}, got {own}; resample it first."
+        )
+    return guide

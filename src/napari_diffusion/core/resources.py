@@ -85,7 +85,7 @@ def cpu_count(root: Path = ROOT) -> int:
     root
         Root of the file system that describes the control groups.
     """
-    counts = [_bound_processors(), _quota(root)]
+    counts = [bound_processors(), _quota(root)]
     for name, proof in _JOB_PROCESSORS:
         granted = os.environ.get(name)
         if granted is not None and proof in os.environ and granted.isdecimal():
@@ -93,7 +93,7 @@ def cpu_count(root: Path = ROOT) -> int:
     return max(1, min(counts))
 
 
-def _bound_processors() -> int:
+def bound_processors() -> int:
     """Return the number of processors that this process is bound to."""
     # Python 3.13 and newer: also counts the option -X cpu_count.
     count: Callable[[], int | None] | None = getattr(os, "process_cpu_count", None)

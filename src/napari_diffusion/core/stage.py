@@ -4,6 +4,9 @@ r"""One stage of a scheme: the numbers with which an operator is applied once.
 
 At the end of a superstep the field may be mixed with the field :math:`u_0` at its start, with a
 weight :math:`c`: :math:`u + c\,(u_0 - u)`.
+
+In a run with a fidelity length :math:`\ell`, the operator includes the source
+:math:`(f - u)/\ell^2` with the input f.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ class Stage(NamedTuple):
     from_start
         Whether the stage begins at the start of the superstep. The stages before it only predict
         the field from which the new operator is computed.
+    rate
+        Rate :math:`1/\ell^2` at which the field returns to the input [1/length²].
     """
 
     momentum: float
@@ -47,6 +52,7 @@ class Stage(NamedTuple):
     predictor_step: float = 0.0
     extrapolation: float = 0.0
     from_start: bool = False
+    rate: float = 0.0
 
     @property
     def needs_start(self) -> bool:

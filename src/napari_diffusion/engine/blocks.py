@@ -26,6 +26,8 @@ from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
 
+#: Arrays of a `FieldState` that are the same in all passes.
+INPUTS = ("source", "guide")
 #: Index of a box: a slice along each axis of the grid.
 Box = tuple[slice, ...]
 
@@ -112,6 +114,10 @@ def carried(plan: Plan, stage: int) -> tuple[str, ...]:
         Number of stages before the cut.
     """
     names = ["u"]
+    if plan.stages[0].rate:
+        names.append("source")
+    if plan.is_guided and not all(each.reuse_operator for each in plan.stages[stage:]):
+        names.append("guide")
     if stage < len(plan.stages):
         if plan.stages[stage].momentum:
             names.append("previous")
@@ -166,10 +172,14 @@ def advance_in_blocks(
             arrays.get("previous", u),
             arrays.get("superstep_start", u),
             arrays.get("stored"),
+            source=arrays.get("source"),
+            guide=arrays.get("guide"),
         )
         *_, end = solver.advance(grid_of_box(grid, block.outer), start, last)
         time = end.time
         for name in left:
+            if name in INPUTS:
+                continue
             part = getattr(end, name)
             if name not in after:
                 leading = part.shape[: part.ndim - len(grid.shape)]
@@ -185,6 +195,8 @@ def advance_in_blocks(
         after.get("previous", u),
         after.get("superstep_start", u),
         after.get("stored"),
+        source=state.source,
+        guide=state.guide,
     )
 
 

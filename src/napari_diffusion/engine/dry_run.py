@@ -139,10 +139,15 @@ def content_of(settings: Any) -> Hashable | None:
         return None
 
 
-def dry_run(model: Model, grid: Grid) -> DryRun:
+def dry_run(model: Model, grid: Grid, is_guided: bool = False) -> DryRun:
     """Return the operator of a model, the reach of its features and their kernels.
 
     The model runs on a few voxels of zeros, so the result is independent of the image.
+
+    Raises
+    ------
+    ValueError
+        If the run ``is_guided`` and the model takes no edges from a guide.
     """
     arguments = (
         model,
@@ -150,6 +155,7 @@ def dry_run(model: Model, grid: Grid) -> DryRun:
         tuple(min(n, 3) for n in grid.shape),
         grid.spacing,
         grid.open_faces is not None,
+        is_guided,
     )
     try:
         hash(model)
@@ -176,6 +182,7 @@ def _dry_run(
     shape: tuple[int, ...],
     spacing: tuple[float, ...],
     walled: bool,
+    is_guided: bool,
 ) -> DryRun:
     """Cached, because it takes as long as the filter of a small image."""
     place = _place(model, shape)
@@ -184,5 +191,12 @@ def _dry_run(
     recorder: Any = Recorder(backends.get_backend("reference", len(shape)))
     features = Features(zeros, 0, shape[0], small, recorder, np.ones(1, np.float32))
     operator = checked(model.operator(features), shape, f"{type(model).__name__}.operator")
+    if is_guided:
+        if not operator.takes_guide:
+            raise ValueError(
+                f"{model.title} takes no edges from a guide; choose a model with a diffusivity, "
+                "such as Perona-Malik or edge-enhancing."
+            )
+        operator = operator.guided(features)
     reach = features.reach or [0] * len(shape)
     return DryRun(operator, tuple(reach), tuple(sorted(recorder.calls, key=repr)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.dry_run import dry_run
+from napari_diffusion.engine.guide import read_guide
 from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -51,6 +53,11 @@ class FieldState:
         What is stored of the operator; ``None`` if nothing is.
     is_owned
         Whether the fields may be overwritten.
+    source
+        The field before the first stage, to which a run with a fidelity length returns; it is
+        never overwritten. ``None`` without a fidelity length.
+    guide
+        The field of `read_guide`; ``None`` without a guide.
     """
 
     stage: int
@@ -60,6 +67,8 @@ class FieldState:
     superstep_start: Field
     stored: Stored | None = None
     is_owned: bool = True
+    source: Field | None = None
+    guide: Field | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ class Stacks:
             return None
         if model.has_transform:
             model.encode(u)
-        return stack_grid(problem, hi - lo), FieldState(0, None, u, u, u)
+        return stack_grid(problem, hi - lo), _first_state(problem, u, None, True)
 
     def write(self, field: Field, lo: int, hi: int) -> None:
         """Write a field after the last stage to frames ``lo:hi`` of the result."""
@@ -207,7 +216,15 @@ def read_frame(
         model.encode(u)
     grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
     frame = Frame(problem, index, grid, invalid, replaced)
-    return frame, FieldState(0, None, u, u, u, None, is_copy)
+    guide = read_guide(problem, index, partial(_check_guide, plan))
+    return frame, _first_state(problem, u, guide, is_copy)
+
+
+def _first_state(problem: Problem, u: Field, guide: Field | None, is_owned: bool) -> FieldState:
+    """Return the state of a field before the first stage."""
+    if problem.recipe.fidelity_length is None:
+        return FieldState(0, None, u, u, u, None, is_owned, guide=guide)
+    return FieldState(0, None, u, u, u, None, is_owned=False, source=u, guide=guide)
 
 
 def replace_impulses(
@@ -291,7 +308,13 @@ def _count_invalid(problem: Problem, u: Field, plan: Plan, slabs: SlabPool) -> i
     return sum(counts)
 
 
-def _refuse_large_values(u: Field, limit: float, of_model: float) -> None:
+def _check_guide(plan: Plan, guide: Field) -> None:
+    """Raise ValueError for values of a guide with which the features cannot be computed."""
+    _refuse_large_values(guide, plan.limits.largest, plan.limits.of_model, "guide")
+    _refuse_small_values(plan, guide, "guide")
+
+
+def _refuse_large_values(u: Field, limit: float, of_model: float, subject: str = "image") -> None:
     """Raise ValueError if values are beyond a limit; the message says where it comes from.
 
     ``of_model`` is the limit that the thresholds of the model set.
@@ -305,11 +328,11 @@ def _refuse_large_values(u: Field, limit: float, of_model: float) -> None:
         reason = f"which are too large in {u.dtype} for the thresholds of the model"
         remedies = ["raise the thresholds", *remedies]
     raise ValueError(
-        f"The image has values beyond {limit:.2g}, {reason}; {', or '.join(remedies)}."
+        f"The {subject} has values beyond {limit:.2g}, {reason}; {', or '.join(remedies)}."
     )
 
 
-def _refuse_small_values(plan: Plan, u: Field) -> None:
+def _refuse_small_values(plan: Plan, u: Field, subject: str = "image") -> None:
     """Raise ValueError if differences are so small that squares of gradients underflow."""
     smallest = plan.limits.smallest_difference
     if not smallest or not u.size:
@@ -317,9 +340,9 @@ def _refuse_small_values(plan: Plan, u: Field) -> None:
     difference = float(u.max()) - float(u.min())
     if 0 < difference < smallest:
         raise ValueError(
-            f"The values of the image differ by {difference:.2g}, and squares of its gradients "
-            f"underflow in {u.dtype}; multiply the image, and thresholds of the model, by the same "
-            "number."
+            f"The values of the {subject} differ by {difference:.2g}, and squares of its gradients "
+            f"underflow in {u.dtype}; multiply the {subject}, and thresholds of the model, by the "
+            "same number."
         )
 
 

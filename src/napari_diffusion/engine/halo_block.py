@@ -74,7 +74,8 @@ class HaloBlock:
     def problem_of_block(self) -> Problem:
         """Return the problem on the block alone, with the block of mask and labels."""
         problem, domain = self.problem, self.problem.domain
-        cropped = Domain(self.crop(domain.mask), self.crop(domain.labels), self.place())
+        parts = self.crop(domain.mask), self.crop(domain.labels), self.place()
+        cropped = Domain(*parts, self.crop_guide())
         return make_problem(self.read(problem.image), problem.recipe, problem.geometry, cropped)
 
     def place(self, order: Sequence[int] | None = None) -> Place:
@@ -97,6 +98,13 @@ class HaloBlock:
         if regions is None:
             return None
         return np.asarray(regions[tuple(self.outer[i] for i in self._axes_of(regions))])
+
+    def crop_guide(self) -> Any:
+        """Return the block of the guide; ``None`` without a guide."""
+        guide = self.problem.domain.guide
+        if guide is None or len(guide.shape) < len(self.problem.shape):
+            return self.crop(guide)
+        return np.asarray(guide[self.outer])
 
     def frames_of(self, regions: Any) -> Any:
         """Return the mask or labels of the frames in the block, uncropped along diffusing axes."""

@@ -10,6 +10,7 @@ import numpy as np
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
+from napari_diffusion.engine.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.operators.impulses.search import search_bytes
@@ -60,13 +61,23 @@ class MemoryDemand:
         face_bytes = voxels * (problem.may_have_walls + 4 * (problem.recipe.nan == "mask"))
         fields = self._fields(field, whole * problem.dtype.itemsize)
         axes, strict = len(problem.space), problem.recipe.strict
-        if self.operator.operators_made(self.stages):
+        if problem.is_guided or self.operator.operators_made(self.stages):
             itemsize = problem.working.itemsize
             fields += voxels * self.operator.stored_bytes(self.backend, axes, strict, itemsize)
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
+        region_bytes += self._guide_bytes(voxels)
         total = image + region_bytes + max(fields + face_bytes + scratch, self._searching(field))
         return int(total * MARGIN) + FIXED_BYTES
+
+    def _guide_bytes(self, voxels: int) -> int:
+        """Bytes of the guide, if it is in memory, and of the field of the features."""
+        problem, guide = self.problem, self.problem.domain.guide
+        if guide is None:
+            return 0
+        held = guide.nbytes if isinstance(guide, np.ndarray) else 0
+        channels = guide_channels(problem) * guide_is_copied(problem)
+        return held + voxels * channels * problem.working.itemsize
 
     def _searching(self, field: int) -> int:
         """Bytes of the search for impulses before the first stage, besides the image."""
@@ -103,7 +114,10 @@ class MemoryDemand:
         """Bytes of work fields and result together, from those of one field and of the result."""
         problem, copied = self.problem, self._copies_input
         has_walls = problem.may_have_walls
-        total = field * self.scheme.field_count(self.stages, copied, has_walls)
+        # With a fidelity length, the first field is never overwritten.
+        is_kept = problem.recipe.fidelity_length is not None
+        total = field * self.scheme.field_count(self.stages, copied and not is_kept, has_walls)
+        total += field * (copied and is_kept)
         if self._frames > 1:
             # The last field of a frame is still alive when the next frame is read.
             return total + result + field * (copied and self.scheme.reads_ahead)
@@ -135,7 +149,8 @@ def check_memory(problem: Problem, peak: int) -> None:
     NotEnoughMemory
         If the run needs more memory, besides its input, than is free.
     """
-    held = problem.image.nbytes if isinstance(problem.image, np.ndarray) else 0
+    inputs = problem.image, problem.domain.guide
+    held = sum(each.nbytes for each in inputs if isinstance(each, np.ndarray))
     if peak - held < UNCHECKED_BYTES:
         return
     free = free_memory()

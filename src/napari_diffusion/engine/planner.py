@@ -27,6 +27,7 @@ from napari_diffusion.engine.dry_run import (
     dry_run,
 )
 from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
@@ -93,6 +94,8 @@ class Plan:
         Values of an image with which the run can compute.
     stack
         Number of small frames that a run to the end advances side by side; 1 for one by one.
+    is_guided
+        Whether the operator is made of a guide, at least in part, and therefore stored.
     """
 
     scheme: Scheme
@@ -115,6 +118,12 @@ class Plan:
     read_reach: tuple[int, ...]
     limits: ValueLimits
     stack: int
+    is_guided: bool
+
+    @property
+    def stores_operator(self) -> bool:
+        """Whether stages use a stored operator."""
+        return self.is_guided or self.operators_made > 0
 
     @property
     def operators_made(self) -> int:
@@ -188,7 +197,7 @@ class Plan:
         """
         has_walls = self.grid.open_faces is not None
         scheme = self.scheme.name if self.scheme.is_direct else "stages"
-        stage = self.operator.stage_calls(self.strict, self.operators_made > 0)
+        stage = self.operator.stage_calls(self.strict, self.stores_operator)
         calls = self.calls, stage, scheme, has_walls
         return self.kernels.kernel_key(calls, np.dtype(self.working))
 
@@ -255,6 +264,9 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         (image.flags.carray, image.flags.c_contiguous) if in_memory else None,
         isinstance(image, np.ma.MaskedArray),
         None if regions is None else regions.nbytes,
+        guide_channels(problem) if problem.is_guided else 0,
+        guide_is_copied(problem) if problem.is_guided else False,
+        getattr(problem.domain.guide, "nbytes", 0),
         threads,
         backend,
     )
@@ -268,16 +280,25 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     """Plan a run; errors as `make_plan`."""
     recipe, time = problem.recipe, problem.recipe.time
     grid = problem.grid(_unknown_walls(problem))
-    dry = dry_run(recipe.model, grid)
+    dry = dry_run(recipe.model, grid, problem.is_guided)
     operator = dry.operator
     backend = backends.get_backend(backend_name, len(problem.space), operator.calls_function)
-    max_step = operator.max_step(grid)
+    rate = recipe.fidelity_rate
+    max_step = schemes.step_with_source(operator.max_step(grid), rate)
     # Before a scheme computes its stages, and again when it is known.
     _check_length(problem, operator.is_linear and not problem.may_have_walls, max_step)
-    tolerance = operator.scheme_tolerance(recipe.tolerance)
-    scheme = schemes.choose_scheme(recipe.scheme, operator, grid, recipe.strict, time, tolerance)
+    tolerance = recipe.tolerance
+    if not problem.is_frozen:  # an operator that does not change has no error of its own
+        tolerance = operator.scheme_tolerance(tolerance)
+    scheme = schemes.choose_scheme(
+        recipe.scheme, operator, grid, recipe.strict, time, tolerance, rate, problem.is_frozen
+    )
     _check_length(problem, scheme.is_direct and operator.is_linear, max_step)
     stages = _schedule(scheme, time, max_step, tolerance, recipe.tolerance)
+    if problem.is_frozen:
+        stages = schemes.with_one_operator(stages)
+    if rate:
+        stages = tuple(stage._replace(rate=rate) for stage in stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
@@ -311,6 +332,7 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
             recipe.model, grid, problem.working, operator.is_linear and scheme.is_direct
         ),
         stack=stack,
+        is_guided=problem.is_guided,
     )
 
 
@@ -347,7 +369,7 @@ def _stack_size(problem: Problem, dry: DryRun, scheme: Scheme, stages: tuple[Sta
     count = math.prod([problem.shape[i] for i in problem.frame_axes])
     voxels = math.prod(space) * problem.channels
     stack = min(count, STACK_VOXELS // max(voxels, 1))
-    if stack < 2 or not stages or not dry.operator.takes_stacks:
+    if stack < 2 or not stages or problem.is_guided or not dry.operator.takes_stacks:
         return 1
     has_place = len(space) == 3 and space[STACK_AXIS] == 1 and max(space) > 1
     is_plain = not (

@@ -23,7 +23,7 @@ from napari_diffusion.core.arrays import (
     shape_and_dtype,
 )
 from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
-from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.geometry import Domain, Geometry, checked_guide
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
@@ -50,7 +50,8 @@ class Problem:
     channel_axis
         Axis of the channels, which share one diffusivity. All other axes are frame axes.
     domain
-        Mask and labels as the caller passes them; they may be lazy. Its place is never ``None``.
+        Mask, labels and guide as the caller passes them; they may be lazy. Its place is never
+        ``None``, and the guide is checked.
     regions
         Integer region of each voxel, 0 outside, with or without frame axes; ``None`` for a single
         region without outside.
@@ -110,6 +111,16 @@ class Problem:
         """Where the image lies in the one that it is cut out of, along the diffusing axes."""
         assert self.domain.place is not None
         return self.domain.place
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether edges come from a guide, at least in part."""
+        return self.domain.guide is not None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether edges come from a guide alone, so that the operator is made once."""
+        return self.is_guided and self.recipe.guide_weight == 1
 
     @property
     def may_have_walls(self) -> bool:
@@ -249,7 +260,7 @@ def unread_problem(image: Any, recipe: RecipeFields, geometry: Geometry, domain:
     named = (("mask", domain.mask), ("labels", domain.labels))
     lazy = {name: None if part is None else as_lazy_array(part, name) for name, part in named}
     shapes = Domain(**{name: _shape_only(part, name) for name, part in lazy.items()})
-    domain = Domain(**lazy, place=domain.place)
+    domain = Domain(**lazy, place=domain.place, guide=domain.guide)
     return _make_problem(image, recipe, geometry, domain, shapes)
 
 
@@ -272,6 +283,7 @@ def _make_problem(
     if regions is not None and is_one_region(regions):
         regions = None
     channels = 1 if channel is None else shape[channel]
+    guide = checked_guide(domain.guide, shape, axes, channel)
     weights, copied_channels = _weights(geometry.channel_weights, channels)
     return Problem(
         recipe=recipe,
@@ -280,7 +292,7 @@ def _make_problem(
         axes=tuple([axis for axis, _ in ascending]),
         spacing=tuple([size for _, size in ascending]),
         channel_axis=channel,
-        domain=Domain(domain.mask, domain.labels, place),
+        domain=Domain(domain.mask, domain.labels, place, guide),
         regions=regions,
         weights=weights,
         copied_channels=copied_channels,

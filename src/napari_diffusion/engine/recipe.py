@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class Recipe(RecipeFields):
     labels
         Name of the labels or mask within which the image was smoothed. A run of the recipe then
         needs labels or a mask, or an explicit ``labels=None``.
+    guide
+        Name of the image from which the edges came. A run of the recipe then needs a guide, or an
+        explicit ``guide=None``.
     remarks
         Sentences about the recipe: for one of `napari_diffusion.presets`, what differs from the
         other program.
@@ -164,6 +167,11 @@ class Recipe(RecipeFields):
                 f"The recipe smooths within {self.labels!r}: give labels or a mask, "
                 "or labels=None to smooth across them."
             )
+        if self.guide is not None and "guide" not in options:
+            raise ValueError(
+                f"The recipe takes its edges from {self.guide!r}: give a guide, or guide=None to "
+                "take them from the image."
+            )
         names = ("axes", "channel_axis", "channel_weights")
         geometry = self.geometry_with(spacing, *(options.get(name) for name in names))
         options = {name: value for name, value in options.items() if name not in names}
@@ -225,8 +233,13 @@ class Recipe(RecipeFields):
             f"time {self.time:.4g} {unit}²",
             f"as a Gaussian of sigma {equivalent_sigma(self.time):.4g} {unit} at most",
         ]
+        if self.fidelity_length is not None:
+            phrases.append(f"held to the input over {self.fidelity_length:.4g} {unit}")
         if self.labels is not None:
             phrases.append(f"within {self.labels}")
+        if self.guide is not None:
+            share = "" if self.guide_weight == 1 else f", by {self.guide_weight:.3g},"
+            phrases.append(f"with edges of {self.guide}{share}".rstrip(","))
         return f"{self.model.title}: {', '.join(phrases)}"
 
     def to_python(
@@ -234,18 +247,21 @@ class Recipe(RecipeFields):
         image: str = "image",
         labels: str | None = None,
         channel_weights: Sequence[float | None] | None = None,
+        guide: str | None = None,
     ) -> str:
         """Return the Python code of this run.
 
         Parameters
         ----------
-        image, labels
+        image, labels, guide
             Names of variables, or code.
         channel_weights
             Weight of each channel, as in `napari_diffusion.diffuse`.
         """
         if labels is None and self.labels is not None:
             labels = "labels"
+        if guide is None and self.guide is not None:
+            guide = "guide"
         geometry = self.geometry
         arguments = [f"time={self.time!r}"]
         arguments += [f"axes={geometry.axes!r}"] if geometry.axes is not None else []
@@ -259,6 +275,8 @@ class Recipe(RecipeFields):
         ]
         if labels is not None:
             arguments.append(f"labels={labels}")
+        if guide is not None:
+            arguments.append(f"guide={guide}")
         kind = type(self.model)
         imports, constructor = "import napari_diffusion as nd\n", f"nd.{kind.__name__}"
         if kind not in BUILTIN:
@@ -269,7 +287,13 @@ class Recipe(RecipeFields):
         call = f"nd.diffuse({image}, {constructor}({values}), {', '.join(arguments)})"
         return f"{imports}\nresult = {call}\n"
 
-    def to_command(self, source: str = "IN", target: str = "OUT", labels: str | None = None) -> str:
+    def to_command(
+        self,
+        source: str = "IN",
+        target: str = "OUT",
+        labels: str | None = None,
+        guide: str | None = None,
+    ) -> str:
         """Return the command line of this run; lengths are in `unit`.
 
         It contains axes and voxel size if each axis name of the recipe is a single letter.
@@ -299,6 +323,10 @@ class Recipe(RecipeFields):
             labels = "LABELS"
         if labels is not None:
             words += ["--labels", labels]
+        if guide is None and self.guide is not None:
+            guide = "GUIDE"
+        if guide is not None:
+            words += ["--guide", guide]
         for option in self._changed_options:
             words.append(f"--{option.name.replace('_', '-')}")
             words += [] if option.type is bool else [str(getattr(self, option.name))]
@@ -332,27 +360,30 @@ def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> 
     domain
         Mask and labels of the run.
     time
-        Diffusion time [length²].
+        Diffusion time [length²]; ``None`` for the steady state of a run with a fidelity length.
     *options
         Values of `run_options`, in their order.
 
     Raises
     ------
     TypeError
-        If no time is given beside a model.
+        If neither a time nor a fidelity length is given beside a model.
     ValueError
         If the recipe needs labels, which only its own method `Recipe.diffuse` can leave out.
     """
     declared = run_options()
     if not isinstance(model, RecipeFields):
-        if time is None:
-            raise TypeError("time is missing: give the diffusion time [length²].")
         named = {p.name: value for p, value in zip(declared, options, strict=True)}
-        return RecipeFields(model, time, **named)
+        return RecipeFields(model, cast(float, time), **named)  # None is the steady state
     if model.labels is not None and domain.mask is None and domain.labels is None:
         raise ValueError(
             f"The recipe smooths within {model.labels!r}: give labels or a mask, "
             "or use recipe.diffuse(image, labels=None) to smooth across them."
+        )
+    if model.guide is not None and domain.guide is None:
+        raise ValueError(
+            f"The recipe takes its edges from {model.guide!r}: give a guide, or use "
+            "recipe.diffuse(image, guide=None) to take them from the image."
         )
     return model
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -29,6 +29,10 @@ from napari_diffusion.core.parameters import (
 )
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Scheme
+
+#: Factor of the time of the steady state. With 1, the residual of edge-enhancing diffusion was up
+#: to twice the tolerance; with 1.5, it is below (measured, docs/develop/decisions.md).
+STEADY_MARGIN = 1.5
 
 
 @cache
@@ -101,6 +105,36 @@ def _model(model: Any) -> Model:
     return model
 
 
+def steady_time(fidelity_length: float | None, tolerance: float) -> float:
+    r"""Return the diffusion time after which a run with a fidelity length is steady.
+
+    .. math:: T = 1.5\,\ell^2 \ln(1/\epsilon)
+
+    For :math:`u_t = A(u) + (f - u)/\ell^2` with a monotone A, such as linear diffusion and total
+    variation, two solutions approach each other at least as :math:`e^{-t/\ell^2}`, and so does the
+    residual :math:`u_t`. The time is therefore known before the run, whatever the image. The factor
+    `STEADY_MARGIN` is for the other models, which come to rest more slowly.
+
+    Parameters
+    ----------
+    fidelity_length
+        Fidelity length :math:`\ell` [length].
+    tolerance
+        Tolerance :math:`\epsilon` of the run.
+
+    Raises
+    ------
+    TypeError
+        Without a fidelity length: the image then becomes constant in the end.
+    """
+    if fidelity_length is None:
+        raise TypeError(
+            "time is missing: give the diffusion time [length²], or a fidelity length for the "
+            "steady state."
+        )
+    return STEADY_MARGIN * fidelity_length**2 * max(1.0, math.log(1 / tolerance))
+
+
 @dataclass(frozen=True)
 class RecipeFields:
     """The fields of a `Recipe`, checked; its docstring describes them."""
@@ -151,7 +185,24 @@ class RecipeFields:
         '"mask" first replaces them from their neighbours.',
         choices=("keep", "mask"),
         label="Hot, dead voxels",
-        choice_labels=("keep", "fill from neighbours"),
+        choice_labels=("keep", "replace"),
+    )
+    fidelity_length: float | None = param(
+        None,
+        "Fidelity length l: the source (f - u)/l² holds the result u to the input f. Structures "
+        "much wider than l keep their intensity. By default, there is no source.",
+        unit="length",
+        ge=1e-12,
+        le=1e12,
+        label="Fidelity length",
+    )
+    guide_weight: float = param(
+        1.0,
+        "With a guide: share of the squared gradients that comes from the guide; the rest comes "
+        "from the image.",
+        gt=0,
+        le=1,
+        label="Weight of the guide",
     )
     preserve_dtype: bool = param(
         False,
@@ -181,6 +232,9 @@ class RecipeFields:
     labels: str | None = param(
         None, "Name of the labels.", convert=_text("labels", "the name of labels"), hidden=True
     )
+    guide: str | None = param(
+        None, "Name of the guide.", convert=_text("guide", "the name of an image"), hidden=True
+    )
     remarks: tuple[str, ...] = param(
         (),
         "Sentences about the recipe, such as what differs from another program.",
@@ -190,7 +244,11 @@ class RecipeFields:
     version: str = dataclasses.field(default_factory=package_version)
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Check the fields, and replace the time ``None`` by that of the steady state."""
+        if cast(Any, self.time) is None:
+            object.__setattr__(self, "time", 0.0)
+            check_parameters(self)
+            object.__setattr__(self, "time", steady_time(self.fidelity_length, self.tolerance))
         check_parameters(self)
         if not isinstance(self.version, str):
             raise ValueError(f"version must be text, got {self.version!r:.60}.")
@@ -201,6 +259,11 @@ class RecipeFields:
                     f"{name} must have one entry for each of the {len(self.axes)} axes, "
                     f"got {len(entries)}."
                 )
+
+    @property
+    def fidelity_rate(self) -> float:
+        """Rate at which the result returns to the input [1/length²]; 0 without a source."""
+        return 0.0 if self.fidelity_length is None else self.fidelity_length**-2
 
     @property
     def geometry(self) -> Geometry:

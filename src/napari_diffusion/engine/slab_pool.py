@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from napari_diffusion.core.cancellation import CancelEvent, poll
+from napari_diffusion.core.resources import bound_processors
 
 #: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
 #: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
@@ -95,12 +96,17 @@ class _Slabs:
 
 
 class SlabPool:
-    """Runs a function over slabs of planes; its result must not depend on where they are cut."""
+    """Runs a function over slabs of planes; its result must not depend on where they are cut.
+
+    Slabs are cut for ``threads``, but no more threads run than there are processors: they would
+    evict the data of one another from the caches.
+    """
 
     def __init__(
         self, threads: int, cancel: CancelEvent | None, report: Callable[[float], object]
     ) -> None:
         self.threads = threads
+        self.workers = min(threads, bound_processors())
         self.report = report
         self._cancel = cancel
         self._pool: ThreadPoolExecutor | None = None  # a small image is not cut and needs none
@@ -169,7 +175,7 @@ class SlabPool:
                 raise
 
         # The calling thread works too: this saves one hand-over, and progress is reported from it.
-        futures = self._submit(take_slabs, min(self.threads, len(slabs)) - 1)
+        futures = self._submit(take_slabs, min(self.workers, len(slabs)) - 1)
         try:
             take_slabs(_ignore if quiet else self.report)
         finally:
@@ -202,7 +208,7 @@ class SlabPool:
     ) -> list[Future[None]]:
         """Start ``take_slabs`` in a number of further threads, without progress."""
         if helpers > 0 and self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, "napari-diffusion")
+            self._pool = ThreadPoolExecutor(self.workers - 1, "napari-diffusion")
         if self._pool is None:
             return []
         return [self._pool.submit(take_slabs, _ignore) for _ in range(helpers)]

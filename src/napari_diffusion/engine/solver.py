@@ -12,11 +12,14 @@ from functools import partial
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.frame import FieldState
+from napari_diffusion.engine.guide import feature_weights
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
-from napari_diffusion.operators.base import StageContext
+from napari_diffusion.operators import Operator
+from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
+from napari_diffusion.operators.stepper import StageContext
 
 
 class Solver:
@@ -35,6 +38,10 @@ class Solver:
         self._model = problem.recipe.model
         self._slabs = slabs
         self._weights = problem.weights.astype(problem.working)
+        self._feature_weights: Field | None = None
+        self._guide_is_alone = problem.is_frozen
+        if problem.is_guided:
+            self._feature_weights = feature_weights(problem).astype(problem.working)
         self._fields: list[Field] = []
         self._scratch = Scratch(plan.kernels.empty)
         self._stored: Stored | None = None  # of the last frame
@@ -60,7 +67,7 @@ class Solver:
         plan = self.plan
         own = [state.u, state.previous, state.superstep_start] if state.is_owned else []
         pool = [*self._fields, *_different(own)]
-        context = self._context(grid, pool)
+        context = self._context(grid, pool, state)
         stepper = plan.operator.stepper(context)
         stepper.stored = self._storage(grid) if state.stored is None else state.stored
         keeps_start = any(stage.needs_start for stage in plan.stages)
@@ -84,7 +91,10 @@ class Solver:
                 stepper.apply(stage, start if stage.from_start else u, out, start)
             self._stored = stepper.stored
             previous, u = start if stage.from_start else u, out
-            yield FieldState(number + 1, stage.time, u, previous, start, stepper.stored)
+            parts = previous, start, stepper.stored
+            yield FieldState(
+                number + 1, stage.time, u, *parts, source=state.source, guide=state.guide
+            )
 
     def _storage(self, grid: Grid) -> Stored | None:
         """Return what was stored for the last frame; overwriting it saves an allocation."""
@@ -93,9 +103,14 @@ class Solver:
             return None
         return stored
 
-    def _context(self, grid: Grid, pool: list[Field]) -> StageContext:
+    def _build(self, features: Features) -> Operator:
+        """Return the operator of the model for some features."""
+        operator = self._model.operator(features)
+        return operator if self._feature_weights is None else operator.guided(features)
+
+    def _context(self, grid: Grid, pool: list[Field], state: FieldState) -> StageContext:
         return StageContext(
-            build=self._model.operator,
+            build=self._build,
             grid=grid,
             backend=self.plan.kernels,
             weights=self._weights,
@@ -105,7 +120,11 @@ class Solver:
             chunk=self.plan.chunk,
             strict=self.plan.strict,
             new_field=partial(self._spare_field, pool),
-            stores_operator=self.plan.operators_made > 0,
+            stores_operator=self.plan.stores_operator,
+            source=state.source,
+            guide=state.guide,
+            feature_weights=self._feature_weights,
+            guide_is_alone=self._guide_is_alone,
         )
 
     def _spare_field(self, pool: list[Field], *used: Field) -> Field:

@@ -1,4 +1,4 @@
-"""Reading of a mask or labels, the regions that bound the smoothing.
+"""Reading of a mask or labels, the regions that bound the smoothing, and of a guide.
 
 Where image and regions both have an affine, the affines decide which voxels belong together.
 Regions of another orientation are turned, and other grids are refused.
@@ -44,13 +44,13 @@ _LARGEST_LABEL = 2.0**53
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """A mask or labels on the grid of an image.
+    """A mask, labels or a guide on the grid of an image.
 
     Attributes
     ----------
     values
-        Bool mask or int64 labels, in the shape of the image without channels or of its smoothed
-        axes.
+        Bool mask, int64 labels or numbers of a guide, in the shape of the image without channels or
+        of its smoothed axes.
     notes
         Sentences about what was done to them.
     """
@@ -85,6 +85,28 @@ def read_regions(name: str, path: Path, image: Volume, assignment: AxisAssignmen
         As `napari_diffusion.io.read`. Also an `InputError` for another grid or another shape, for
         colours, for labels that are not whole numbers, and when no voxel is inside.
     """
+    data, volume, notes = _read_on_grid(name, path, image, assignment)
+    values = _labels(data, volume) if name == "labels" else _mask(data)
+    if not values.any():
+        empty = "labels are 0" if name == "labels" else f"{name} is 0 or NaN"
+        effect = "nothing would be " + ("measured" if name == "noise region" else "smoothed")
+        raise InputError(f"the {empty} everywhere, so {effect}", path=path)
+    return Regions(values, notes)
+
+
+def read_guide(path: Path, image: Volume, assignment: AxisAssignment) -> Regions:
+    """Read a guide from a file, with the numbers of its data type.
+
+    Parameters are those of `read_regions`, and errors those about files and grids.
+    """
+    data, _, notes = _read_on_grid("guide", path, image, assignment)
+    return Regions(data, notes)
+
+
+def _read_on_grid(
+    name: str, path: Path, image: Volume, assignment: AxisAssignment
+) -> tuple[Array, Volume, tuple[str, ...]]:
+    """Return the array of a file in the shape that a run needs, its volume, and notes."""
     volume = io.read(path)
     channel = volume.channel_axis
     if channel is not None and volume.shape[channel] > 1:
@@ -96,12 +118,12 @@ def read_regions(name: str, path: Path, image: Volume, assignment: AxisAssignmen
     data, letters, notes = _on_grid(name, volume, image, assignment)
     data = _in_order(data, _planes_named(volume, letters, assignment), assignment.letters)
     data = _in_shape(name, data, volume, image, assignment)
-    values = _labels(data, volume) if name == "labels" else _mask(data)
-    if not values.any():
-        empty = "labels are 0" if name == "labels" else f"{name} is 0 or NaN"
-        effect = "nothing would be " + ("measured" if name == "noise region" else "smoothed")
-        raise InputError(f"the {empty} everywhere, so {effect}", path=path)
-    return Regions(values, tuple(f"{path.name}: {note}" for note in notes))
+    return data, volume, tuple(f"{path.name}: {note}" for note in notes)
+
+
+def _remedy(name: str) -> Remedy:
+    """Return the remedy for another grid: labels and masks have no values between."""
+    return Remedy.RESAMPLE_GUIDE if name == "guide" else Remedy.RESAMPLE_REGIONS
 
 
 def _on_grid(
@@ -125,7 +147,7 @@ def _on_grid(
         raise InputError(
             f"{name} and image have different grids: {_described(other, image.unit)} and "
             f"{_described(image.affine, image.unit)} ({image.path})",
-            Remedy.RESAMPLE_REGIONS,
+            _remedy(name),
             volume.path,
         )
     notes = []
@@ -242,7 +264,7 @@ def _in_shape(
     raise InputError(
         f"{name} has the shape {_shape_in_words(volume.shape, volume.axes)}, and the image "
         f"{_shape_in_words(image.shape, assignment.letters)}",
-        Remedy.RESAMPLE_REGIONS,
+        _remedy(name),
         volume.path,
     )
 

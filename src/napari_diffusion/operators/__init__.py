@@ -11,7 +11,7 @@ operator, `LevelSetCurvature`, moves level sets by their curvature.
 
 from __future__ import annotations
 
-from napari_diffusion.operators.base import Operator, StageContext, Stepper
+from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.curvature import LevelSetCurvature
 from napari_diffusion.operators.diffusivity import CODES, LINEAR, Diffusivity
 from napari_diffusion.operators.divergence import (
@@ -21,6 +21,7 @@ from napari_diffusion.operators.divergence import (
     VoxelDiffusivity,
 )
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.stepper import StageContext, Stepper
 from napari_diffusion.operators.tensor import DiffusionTensor
 
 __all__ = [

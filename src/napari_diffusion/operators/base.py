@@ -8,119 +8,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend
-from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.features import Features, SmoothedPlanes
-from napari_diffusion.operators.scratch import Scratch
-
-#: Voxels of every channel that are mixed at once: they stay in the cache.
-MIXED_VOXELS = 1 << 18
-
-
-class Slabs(Protocol):
-    """Runs a function over slabs of planes, in threads."""
-
-    threads: int
-
-    def run(
-        self,
-        work: Callable[[int, int], None],
-        planes: int,
-        height: int,
-        chunk: int | None = None,
-        quiet: bool = False,
-    ) -> None:
-        """Call ``work(lo, hi)`` on the chunks of all slabs; unless ``quiet``, report the share."""
-
-    def report(self, share: float) -> object:
-        """Report the share of the stage that is done."""
-
-
-@dataclass(slots=True)
-class StageContext:
-    """What the stages of a frame share.
-
-    Attributes
-    ----------
-    build
-        Returns the operator for features: `Model.operator`.
-    grid
-        Voxel size and open faces of the frame.
-    backend
-        The kernels.
-    weights
-        Weight of each channel's gradient; their sum is 1.
-    scratch
-        Work arrays of each thread.
-    slabs
-        Threads, cancel and progress.
-    height, chunk
-        Planes of a slab, through which one thread passes, and of a chunk, computed at once.
-    strict
-        Whether the extremum principle is guaranteed.
-    new_field
-        Returns a work field that is none of the given ones; its contents are arbitrary.
-    stores_operator
-        Whether a stage of the run reuses the operator of an earlier one.
-    """
-
-    build: Callable[[Features], Operator]
-    grid: Grid
-    backend: Backend
-    weights: Field
-    scratch: Scratch
-    slabs: Slabs
-    height: int
-    chunk: int
-    strict: bool
-    new_field: Callable[..., Field]
-    stores_operator: bool
-
-    def features(
-        self,
-        u: Field,
-        lo: int,
-        hi: int,
-        previous: Features | None = None,
-        known: Sequence[SmoothedPlanes] = (),
-    ) -> Features:
-        """Return the features of planes ``lo:hi`` of a field; see `Features`."""
-        return Features(
-            u,
-            lo,
-            hi,
-            self.grid,
-            self.backend,
-            self.weights,
-            self.scratch,
-            previous=previous,
-            known=known,
-        )
-
-    def run_on_slabs(self, work: Callable[[int, int], None], u: Field, quiet: bool = False) -> None:
-        """Call ``work(lo, hi)`` on the chunks of all slabs of a field."""
-        self.slabs.run(work, u.shape[1], self.height, self.chunk, quiet)
-
-    def conductance(self, u: Field) -> Field:
-        """Return the diffusivity at the voxels of a field, shape ``space``."""
-        values = self.backend.empty(u.shape[1:], u.dtype)
-
-        def work(lo: int, hi: int) -> None:
-            features = self.features(u, lo, hi)
-            values[lo:hi] = self.build(features).conductance(features)
-
-        self.run_on_slabs(work, u, quiet=True)
-        return values
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.stepper import StageContext, Stepper
 
 
 @dataclass(slots=True)
@@ -151,103 +51,6 @@ class SlabLayout:
     axes: int
     has_walls: bool
     fuses_products: bool
-
-
-class Stepper(ABC):
-    """Applies the stages of a frame with one kind of operator.
-
-    Attributes
-    ----------
-    context
-        What the stages of the frame share.
-    stored
-        What is stored of the operator between two stages; ``None`` if nothing is.
-    """
-
-    stored: Stored | None = None
-
-    def __init__(self, context: StageContext) -> None:
-        self.context = context
-
-    def prepare(
-        self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
-    ) -> None:
-        """Compute what is stored of the operator, before a stage that does not reuse it.
-
-        Parameters
-        ----------
-        stage
-            The stage.
-        u
-            Field before the stage.
-        out
-            Field that a predicted or extrapolated state may overwrite.
-        superstep_start
-            Field at the start of the superstep to which the previous stage belongs.
-        is_first
-            Whether this is the first stage of the frame.
-        """
-        if stage.reuse_operator or not self.context.stores_operator:
-            return
-        if stage.extrapolation:
-            self._extrapolate(u, superstep_start, stage.extrapolation, out)
-            self.store(out)
-            return
-        if is_first or not stage.predictor_step:
-            self.store(u)
-        if stage.predictor_step:
-            self.apply(Stage(0.0, stage.predictor_step, None), u, out, u, quiet=True)
-            self.store(out)
-
-    def store(self, u: Field) -> None:
-        """Compute and store the operator of the field ``u``."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def apply(
-        self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
-    ) -> None:
-        """Compute one stage of the field ``u`` into ``out``.
-
-        Parameters
-        ----------
-        stage
-            The stage.
-        u
-            Field before the stage.
-        out
-            Field after the stage. With momentum, it holds the field of the previous stage before.
-        superstep_start
-            Field at the start of the superstep, of which `Stage.start_weight` mixes in a share.
-        quiet
-            Whether the progress of the stage is not reported.
-        """
-
-    def _extrapolate(self, u: Field, earlier: Field, share: float, out: Field) -> None:
-        r"""Write :math:`u + c\,(u - u_0)` to ``out``, with a share c and the ``earlier`` u_0."""
-
-        def work(lo: int, hi: int) -> None:
-            out[:, lo:hi] = u[:, lo:hi]
-            self.mix_in_start(out, earlier, -share, lo, hi)
-
-        self.context.run_on_slabs(work, u, quiet=True)
-
-    def mix_in_start(
-        self, out: Field, superstep_start: Field, share: float, lo: int, hi: int
-    ) -> None:
-        r"""Replace :math:`u` by :math:`u + c\,(u_0 - u)` on planes ``lo:hi`` of ``out``.
-
-        :math:`u_0` is the start of the superstep and c the ``share``.
-        """
-        if not share:
-            return
-        planes = max(1, MIXED_VOXELS // max(1, math.prod(out.shape[2:])))
-        for start in range(lo, hi, planes):
-            part = np.s_[:, start : min(start + planes, hi)]
-            difference = self.context.scratch.take("pull", out[part].shape, out.dtype)
-            np.subtract(superstep_start[part], out[part], out=difference)
-            difference *= out.dtype.type(share)
-            out[part] += difference
 
 
 class Operator(ABC):
@@ -288,6 +91,15 @@ class Operator(ABC):
     has_voxel_conductance: ClassVar[bool] = False
     is_storable: ClassVar[bool] = False
     takes_stacks: ClassVar[bool] = False
+
+    @property
+    def takes_guide(self) -> bool:
+        """Whether the operator can be made of another image, and stored."""
+        return self.is_storable
+
+    def guided(self, features: Features) -> Operator:
+        """Return the operator that is stored if these are the features of a guide."""
+        return self
 
     @property
     def is_chunked(self) -> bool:

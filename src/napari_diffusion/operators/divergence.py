@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import StageContext, Stepper, operators_made
+from napari_diffusion.operators.base import Operator, operators_made
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.frozen import FaceStepper, FrozenStepper
 from napari_diffusion.operators.scalar import ChunkStep, ScalarOperator, ValuedOperator
+from napari_diffusion.operators.stepper import StageContext, Stepper
 
 #: Number of stages that take as long as computing the diffusivity once, with a Gaussian of one
 #: voxel before (measured: 3.4, docs/develop/decisions.md).
@@ -64,6 +65,13 @@ class FaceDiffusivity(ScalarOperator):
     def apply(self, step: ChunkStep) -> None:
         """Compute one stage with g of each face's difference."""
         step.with_diffusivity(self.diffusivity)
+
+    takes_guide = True
+
+    def guided(self, features: Features) -> Operator:
+        """Return the operator of the whole gradient at each face, which can be stored."""
+        values = features.grad2(0.0)
+        return GradientDiffusivity(values, self.diffusivity, self.maximum, error_factor=4.0)
 
     def conductance(self, features: Features) -> NDArray[np.floating]:
         """Return g of the gradient magnitude."""

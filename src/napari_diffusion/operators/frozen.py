@@ -7,9 +7,9 @@ from typing import Any
 from napari_diffusion.backends.reference.stages import STORED_TYPES
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import StageContext
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.scalar import Carry, ChunkStep, ScalarStepper
+from napari_diffusion.operators.stepper import StageContext
 
 
 class FrozenStepper(ScalarStepper):
@@ -38,7 +38,7 @@ class FrozenStepper(ScalarStepper):
 
         def work(lo: int, hi: int) -> None:
             self.step(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
-            self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
+            self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         self.context.run_on_slabs(work, u, quiet)
 
@@ -81,6 +81,7 @@ class FaceStepper(FrozenStepper):
                 factors = features.reciprocal_factors(kappa_map)
             parts = slice(lo, hi), operator.values, lo, factors
             step = ChunkStep.of(context, Stage(0.0, 0.0, None), u, u, *parts)
+            step.weights = context.weights_of_features
             step.store_diffusivities(operator.diffusivity, self._axes, stored)
 
         context.run_on_slabs(work, u, quiet=True)

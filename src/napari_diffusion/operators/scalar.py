@@ -16,16 +16,10 @@ from napari_diffusion.backends.base import Backend, DiffusivityFunction
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import (
-    Operator,
-    SlabLayout,
-    StageContext,
-    Stepper,
-    largest_factor,
-    operators_made,
-)
+from napari_diffusion.operators.base import Operator, SlabLayout, largest_factor, operators_made
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features, SmoothedPlanes
+from napari_diffusion.operators.stepper import StageContext, Stepper
 
 
 @lru_cache(maxsize=256)
@@ -292,7 +286,7 @@ class ScalarStepper(Stepper):
 
         def work(lo: int, hi: int) -> None:
             self._run(stage, u, out, edges, carry, lo, hi)
-            self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
+            self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         self.context.run_on_slabs(work, u, quiet)
 

@@ -18,6 +18,8 @@ from napari_diffusion.core.grid import Grid
 TAIL = 1e-3
 #: Largest sigma [voxel] of a convolution. Larger values indicate a wrong unit.
 MAX_SIGMA_VOXELS = 1000.0
+#: Most terms of a series with a fidelity length: about 1000 voxels of it.
+MAX_SERIES = 1 << 15
 
 
 @lru_cache(maxsize=64)
@@ -64,6 +66,67 @@ def heat_series_weights(time: float, grid: Grid, tail: float) -> NDArray[np.floa
     longest = grid.max_step(1.0)
     half = gaussian_taps(math.sqrt(time / longest), 2, tail)
     return np.concatenate([half[:1], 2 * half[1:]])
+
+
+def held_factor(eigenvalues: NDArray[np.float64], time: float, rate: float) -> NDArray[np.float64]:
+    r"""Return the factor of the modes of linear diffusion with the source of a fidelity length.
+
+    .. math:: \varphi(\lambda) = 1 - \frac{\lambda}{\lambda + r}\bigl(1 - e^{-(\lambda + r)T}\bigr)
+
+    solves :math:`\dot u = -\lambda u + r\,(f - u)` with :math:`u(0) = f = 1`.
+
+    Parameters
+    ----------
+    eigenvalues
+        Decay rates :math:`\lambda \ge 0` [1/length²].
+    time
+        Diffusion time T [length²].
+    rate
+        :math:`r = 1/\ell^2` [1/length²].
+    """
+    total = eigenvalues + rate
+    return np.asarray(1 + eigenvalues / total * np.expm1(-total * time))
+
+
+def held_series_weights(time: float, rate: float, grid: Grid, tail: float) -> NDArray[np.float64]:
+    r"""Return the weights of the Chebyshev series of linear diffusion with a fidelity length.
+
+    .. math:: \varphi(-A) = \sum_k w_k T_k(X), \qquad X = 1 + \tau A
+
+    as in `heat_series_weights`. The weights are those of the interpolation at the Chebyshev
+    points, and positive, because :math:`\varphi(-A)` is a mean of heat kernels. The sum is one.
+
+    Raises
+    ------
+    ValueError
+        If more than `MAX_SERIES` terms are needed.
+    """
+    longest = grid.max_step(1.0)
+    if not math.isfinite(longest):
+        return np.ones(1)
+    return _held_weights(longest, time, rate, tail)
+
+
+@lru_cache(maxsize=64)
+def _held_weights(longest: float, time: float, rate: float, tail: float) -> NDArray[np.float64]:
+    """Return the weights of `held_series_weights` for this stable step."""
+    from scipy.fft import dct
+
+    count = 64
+    while count <= MAX_SERIES:
+        x = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+        w = dct(held_factor((1 - x) / longest, time, rate), 2) / count
+        w[0] /= 2
+        outside = np.abs(w)[::-1].cumsum()[::-1]
+        # The last quarter must be negligible: the coefficients beyond are aliased into it.
+        if outside[3 * count // 4] < max(tail / 8, 1e-15 * count):
+            w = w[: max(1, int(np.argmax(outside < max(tail, 1e-15 * count))))]
+            return np.asarray(w / w.sum())
+        count *= 2
+    raise ValueError(
+        f"A fidelity length of {rate**-0.5:g} is too long for these voxels within mask or labels; "
+        "check the units of fidelity_length and spacing."
+    )
 
 
 def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:

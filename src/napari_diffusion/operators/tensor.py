@@ -20,15 +20,10 @@ from napari_diffusion.backends.reference.tensor import MIN_EIGENVALUE_GAP, symme
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import (
-    Operator,
-    SlabLayout,
-    StageContext,
-    Stepper,
-    operators_made,
-)
+from napari_diffusion.operators.base import Operator, SlabLayout, operators_made
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scalar import Carry
+from napari_diffusion.operators.stepper import StageContext, Stepper
 
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
 #: in float64, does not overflow.
@@ -253,19 +248,24 @@ class TensorStepper(Stepper):
         assert self.stored is not None
         tensors, scale = self.stored, stage.step * self._maximum
         if context.strict:
-            self._selling_step(u, out, scale)
+            self._selling_step(u, out, scale, stage.step * stage.rate)
             return
 
         def work(lo: int, hi: int) -> None:
             context.backend.tensor_step(
                 u, out, tensors, lo, hi, scale, grid.spacing, stage.momentum, grid.open_faces
             )
-            self.mix_in_start(out, superstep_start, stage.start_weight, lo, hi)
+            self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         context.run_on_slabs(work, u, quiet)
 
-    def _selling_step(self, u: Field, out: Field, scale: float) -> None:
-        """One explicit step on Selling's stencil, whose weights are non-negative."""
+    def _selling_step(self, u: Field, out: Field, scale: float, pull: float) -> None:
+        r"""One explicit step on Selling's stencil, whose weights are non-negative.
+
+        The weights of a voxel may use up all of its content. The source of the fidelity, with the
+        ``pull`` :math:`p = \tau/\ell^2`, is therefore implicit: :math:`(v + p f)/(1 + p)` lies
+        between the input f and the result v of the step. The steady state is the same.
+        """
         context, grid = self.context, self.context.grid
         assert self.stored is not None
         tensors, spacing, faces = self.stored, grid.spacing, grid.open_faces
@@ -278,6 +278,8 @@ class TensorStepper(Stepper):
             context.backend.selling_step(
                 u, out, tensors, weight_sums, lo, hi, scale, spacing, faces
             )
+            if context.source is not None:
+                self.mix_in_start(out, context.source, pull / (1 + pull), lo, hi)
 
         context.run_on_slabs(add_weights, u, quiet=True)
         context.run_on_slabs(step, u)

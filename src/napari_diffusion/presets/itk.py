@@ -76,7 +76,7 @@ class ITKGradient(_ITKAnisotropic):
     """
 
     name = "itk-gradient"
-    title = "ITK, SimpleITK: gradient anisotropic diffusion"
+    title = "ITK: gradient diffusion"
 
     def converted(self, image: Measured) -> Conversion:
         """Return Perona-Malik diffusion with the whole gradient."""
@@ -107,7 +107,7 @@ class ITKCurvature(_ITKAnisotropic):
     """Curvature anisotropic diffusion; the defaults are those of SimpleITK."""
 
     name = "itk-curvature"
-    title = "ITK, SimpleITK: curvature anisotropic diffusion"
+    title = "ITK: curvature diffusion"
     time_step: float = param(0.0625, "Length of a step.", gt=0)
 
     def converted(self, image: Measured) -> Conversion:
@@ -123,7 +123,7 @@ class ITKCurvatureFlow(Preset):
     """Curvature flow; the defaults are those of SimpleITK."""
 
     name = "itk-curvature-flow"
-    title = "ITK, SimpleITK: curvature flow"
+    title = "ITK: curvature flow"
 
     time_step: float = param(0.05, "Length of a step.", unit="length^2", gt=0)
     iterations: int = param(5, "Number of iterations.", ge=0)

@@ -160,7 +160,7 @@ class OpenCV(Preset):
     """Anisotropic diffusion of OpenCV's module ximgproc; it has no defaults of its own."""
 
     name = "opencv"
-    title = "OpenCV: ximgproc.anisotropicDiffusion"
+    title = "OpenCV: anisotropicDiffusion"
     #: Second differences of a smooth image over all 8 neighbours, in units of its Laplacian: the
     #: diagonal neighbours, at √2 times the distance, have the weight of the others.
     per_laplacian: ClassVar[float] = 3.0

@@ -78,8 +78,8 @@ class PreviewRequest:
         spread = dry.operator.spread
         spread = min(spread, DRAFT_SPREAD) if self.draft else spread
         tail = EXACTNESS / (1.0 if self.draft else problem.recipe.model.truncation_gain)
-        time = problem.recipe.time * spread
-        halo = surroundings(problem, self.plan, part, time, dry.step_reach(problem.space), tail)
+        reach = dry.step_reach(problem.space)
+        halo = surroundings(problem, self.plan, part, spread, reach, tail)
         halo = [math.ceil(h / DRAFT_NARROWING) for h in halo] if self.draft else halo
         own = problem.per_diffusing_axis(problem.read_reach)
         halo = [h + before + self._has_walls for h, before in zip(halo, own, strict=True)]
@@ -124,7 +124,10 @@ class PreviewRequest:
             replace(problem.recipe, model=model, scheme=self.plan.scheme, strict=self.plan.strict),
             replace(problem.geometry, spacing=spacing),
             Domain(
-                block.reordered(mask, order), block.reordered(labels, order), block.place(order)
+                block.reordered(mask, order),
+                block.reordered(labels, order),
+                block.place(order),
+                block.reordered(block.crop_guide(), order),
             ),
         )
 
@@ -177,14 +180,14 @@ class PreviewRequest:
     @cached_property
     def _dry_run(self) -> DryRun:
         """Operator of the model and reach of its features."""
-        return dry_run(self.problem.recipe.model, self.problem.grid())
+        return dry_run(self.problem.recipe.model, self.problem.grid(), self.problem.is_guided)
 
 
 def surroundings(
     problem: Problem,
     plan: Plan,
     part: HaloBlock,
-    time: float,
+    diffusivity: float,
     reach: Sequence[int],
     tail: float = EXACTNESS,
 ) -> list[int]:
@@ -192,15 +195,20 @@ def surroundings(
 
     .. math:: \sqrt{d^2 + r^2}, \qquad P(|X| > d) = \epsilon/m
 
-    The distribution of X is the heat kernel of ``time``, which is :math:`g T` with the largest
-    diffusivity g of the model (1 for motion by curvature). :math:`\epsilon` is ``tail``,
+    The distribution of X is the heat kernel of the time :math:`g T` with the largest
+    ``diffusivity`` g of the model (1 for motion by curvature). :math:`\epsilon` is ``tail``,
     :math:`10^{-3}` divided by `Model.truncation_gain`; m is the number of sides on which the image
     continues, and r the ``reach`` of the features. The result is at most the exact halo.
 
     Beyond a side, the mirror image of the block replaces the image. This changes the part by half
     the tail of the heat kernel, times the range. The other half of the error budget is for models
     that sharpen, which amplify the difference (measured, docs/develop/decisions.md).
+
+    With a fidelity length :math:`\ell`, the kernel of the steady state is narrower after a long
+    time. On the grid it is :math:`q^{|n|}`, :math:`q = e^{-\theta}`,
+    :math:`2\sinh(\theta/2) = h/(\ell\sqrt g)`, with the weight :math:`2q^{d+1}/(1+q)` beyond d.
     """
+    time, length = problem.recipe.time * diffusivity, problem.recipe.fidelity_length
     sides = sum(
         (part.outer[i].start > 0) + (part.outer[i].stop < problem.shape[i]) for i in problem.axes
     )
@@ -211,6 +219,9 @@ def surroundings(
         sigma = math.sqrt(2 * time) / h
         wide = sigma >= min(n, MAX_SIGMA_VOXELS)
         spread = n if wide else len(gaussian_taps(sigma, n, tail / max(sides, 1))) - 1
+        if length is not None and diffusivity > 0:
+            rate = 2 * math.asinh(h / (2 * length * math.sqrt(diffusivity)))
+            spread = min(spread, math.ceil(math.log(2 * max(sides, 1) / tail) / rate))
         halo.append(min(exact, math.ceil(math.hypot(spread, r))) if n > 1 else 0)
     return halo
 

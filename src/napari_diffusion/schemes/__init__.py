@@ -7,6 +7,7 @@ have no influence. Other packages register schemes under the entry point group
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from napari_diffusion.core.grid import Grid
@@ -14,7 +15,7 @@ from napari_diffusion.core.parameters import parameters, rescaled
 from napari_diffusion.core.registry import Registry
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.schemes.base import Scheme, check_declaration
+from napari_diffusion.schemes.base import Scheme, check_declaration, step_with_source, whole_number
 from napari_diffusion.schemes.exact import Exact
 from napari_diffusion.schemes.explicit import SAFETY_FACTOR, Explicit
 from napari_diffusion.schemes.extrapolated import Extrapolated
@@ -27,6 +28,8 @@ BUILTIN: tuple[type[Scheme], ...] = (Explicit, Exact, RKL2, FSI, Midpoint, Extra
 #: a diffusivity at the voxels. They damp noise more than the exact solution, by up to 5e-3 of the
 #: range, and keep the extremum principle (docs/develop/decisions.md).
 EXPLICIT_STEPS, EXPLICIT_TOLERANCE = 8.0, 0.9e-3
+#: Longest run [stable steps] with the operator of a guide that is one exponential.
+LONGEST_FROZEN_EXPONENTIAL = 100.0
 #: Name of the choice of a scheme by `choose_scheme`.
 AUTO = "auto"
 
@@ -128,6 +131,8 @@ def choose_scheme(
     strict: bool,
     time: float,
     tolerance: float,
+    rate: float = 0.0,
+    is_frozen: bool = False,
 ) -> Scheme:
     """Return the scheme for an operator on a grid.
 
@@ -145,6 +150,11 @@ def choose_scheme(
         Diffusion time [length²].
     tolerance
         Target error of the time integration, as a share of the intensity range.
+    rate
+        Rate at which the field returns to the input [1/length²], 0 without a fidelity length.
+    is_frozen
+        Whether the operator is that of a guide for the whole run. A short run is then the
+        exponential of the operator, up to the tolerance, and a long one takes supersteps.
 
     Raises
     ------
@@ -154,13 +164,20 @@ def choose_scheme(
         If ``scheme`` is neither a name nor a scheme.
     """
     scheme = checked_scheme(scheme)
+    limit = step_with_source(operator.max_step(grid), rate)
     if isinstance(scheme, str):
         if scheme == AUTO:
             if Exact().refusal(operator, grid, strict) is None:
                 return Exact()
-            return _stepping_scheme(operator, grid, strict, time, tolerance)
+            if is_frozen and not strict:
+                own = _frozen_scheme(time, limit, tolerance, rate)
+            else:
+                own = _stepping_scheme(operator, limit, strict, time, tolerance)
+            return own.for_source(time, limit, tolerance, rate) if rate else own
         scheme = REGISTRY.get(scheme)()
     reason = scheme.refusal(operator, grid, strict)
+    if reason is None and rate and scheme.is_direct and not scheme.solves_fidelity:
+        reason = "it does not include a fidelity length"
     if reason is not None:
         raise ValueError(
             f"Scheme {scheme.name!r} cannot run this model here: {reason}; scheme='auto' can."
@@ -170,11 +187,38 @@ def choose_scheme(
             "strict=True needs a scheme that guarantees the extremum principle; "
             f"{scheme.name!r} does not, 'explicit' does."
         )
-    return scheme
+    return scheme.for_source(time, limit, tolerance, rate) if rate else scheme
+
+
+def _frozen_scheme(time: float, limit: float, tolerance: float, rate: float) -> Scheme:
+    """Return the scheme of ``"auto"`` for the operator of a guide.
+
+    Six supersteps have an error of at most 4e-4 of the range, for 100 to 26 000 stable steps
+    (measured, docs/develop/decisions.md), and it falls with the square of their number. A
+    fidelity length with the ``rate`` needs as many as `Scheme.for_source` says.
+    """
+    if time <= LONGEST_FROZEN_EXPONENTIAL * limit:
+        return Midpoint(cycles=1)
+    cycles = max(4, whole_number(6 * math.sqrt(1e-3 / tolerance)), whole_number(time * rate))
+    return Extrapolated(cycles=cycles)
+
+
+def with_one_operator(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return a schedule in which the first stage makes the operator, and all others reuse it.
+
+    Stages that only predict the field of a new operator are left out.
+    """
+    first = next((i for i, stage in enumerate(stages) if stage.from_start), 0)
+    return tuple(
+        stage._replace(
+            reuse_operator=i > 0, predictor_step=0.0, extrapolation=0.0, from_start=False
+        )
+        for i, stage in enumerate(stages[first:])
+    )
 
 
 def _stepping_scheme(
-    operator: Operator, grid: Grid, strict: bool, time: float, tolerance: float
+    operator: Operator, limit: float, strict: bool, time: float, tolerance: float
 ) -> Scheme:
     """Return the scheme of ``"auto"`` for operators without an exact solution.
 
@@ -184,12 +228,13 @@ def _stepping_scheme(
     supersteps of second order replace explicit steps where they save a fifth of the evaluations,
     if the result converges as the steps shrink. With one diffusivity of each face's difference,
     Euler runs with halved steps still differ by 1e-2 of the range (measured).
+
+    ``limit`` is the stable step [length²].
     """
     if strict:
         return Explicit()
     if operator.has_tensor:
         return Midpoint()
-    limit = operator.max_step(grid)
     if operator.is_storable:
         is_short = operator.has_voxel_conductance and time <= EXPLICIT_STEPS * limit
         tolerated = tolerance * operator.error_factor >= EXPLICIT_TOLERANCE
@@ -221,5 +266,7 @@ __all__ = [
     "in_unit",
     "is_scheme",
     "names",
+    "step_with_source",
     "to_plain",
+    "with_one_operator",
 ]

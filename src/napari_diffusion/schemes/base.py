@@ -22,7 +22,8 @@ from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import check_parameters, parameters
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator, StageContext
+from napari_diffusion.operators.base import Operator
+from napari_diffusion.operators.stepper import StageContext
 
 #: Largest number of steps that is counted. Runs are far shorter, and a quotient of a time and a
 #: step may overflow.
@@ -43,6 +44,24 @@ def end_of_step(time: float, step: int, count: int) -> float:
         return time
     reached = time * step / count
     return reached if reached < time else time * (step / count)
+
+
+def step_with_source(max_step: float, rate: float) -> float:
+    r"""Return the largest explicit step of an operator with the source of a fidelity length.
+
+    .. math:: \tau_{max} = \Bigl(\frac{1}{\tau_A} + \frac{1}{\ell^2}\Bigr)^{-1}
+
+    With :math:`\tau \le \tau_{max}`, the new value of a voxel is a mean of old values and of its
+    input, with weights of at least 0. :math:`2/\tau_{max}` bounds the eigenvalues.
+
+    Parameters
+    ----------
+    max_step
+        Largest step :math:`\tau_A` of the operator alone [length²].
+    rate
+        :math:`1/\ell^2` [1/length²]; 0 without a fidelity length.
+    """
+    return 1 / (1 / max_step + rate) if rate and math.isfinite(max_step) else max_step
 
 
 def check_declaration(kind: type[Scheme]) -> None:
@@ -74,7 +93,7 @@ def check_declaration(kind: type[Scheme]) -> None:
 
 
 class Scheme:
-    """Base class of the time integration schemes: frozen dataclasses with fields by `param`.
+    r"""Base class of the time integration schemes: frozen dataclasses with fields by `param`.
 
     Attributes
     ----------
@@ -86,6 +105,9 @@ class Scheme:
         Whether the scheme guarantees the extremum principle.
     is_direct
         Whether the scheme computes its stages itself, in `solve`.
+    solves_fidelity
+        Whether a direct scheme includes the source :math:`(f - u)/\ell^2` of a fidelity length,
+        whose rate :math:`1/\ell^2` is `Stage.rate`. The other schemes need nothing of their own.
     references
         Keys of `workflows/references.bib`, or BibTeX entries, of the sources of the scheme.
     """
@@ -94,6 +116,7 @@ class Scheme:
     order: ClassVar[float]
     monotone: ClassVar[bool]
     is_direct: ClassVar[bool] = False
+    solves_fidelity: ClassVar[bool] = False
     references: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -143,6 +166,18 @@ class Scheme:
         None for a scheme that is exact in time, or whose steps are fixed.
         """
         return None
+
+    def for_source(self, time: float, max_step: float, tolerance: float, rate: float) -> Scheme:
+        """Return this scheme for a run with the source of a fidelity length.
+
+        Parameters
+        ----------
+        time, max_step, tolerance
+            As for `stages`.
+        rate
+            Rate of the source [1/length²].
+        """
+        return self
 
     def for_interval(self, time: float, max_step: float) -> Scheme | None:
         """Return a scheme for one of many consecutive intervals of ``time`` [length²].

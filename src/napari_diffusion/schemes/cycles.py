@@ -8,7 +8,7 @@ from typing import Self
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import param
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.schemes.base import Scheme
+from napari_diffusion.schemes.base import Scheme, whole_number
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ class Cycles(Scheme):
             return 0
         count = self.cycle_count(time, max_step, tolerance)
         return count * self.cycle_degree(time, time / count, max_step, tolerance)
+
+    def for_source(self, time: float, max_step: float, tolerance: float, rate: float) -> Self:
+        """Return the scheme with cycles of at most 1/``rate``.
+
+        In longer ones, the polynomial of a cycle damps the way to the steady state too little.
+        """
+        if self.cycles is not None or time == 0:
+            return self
+        count = max(self.cycle_count(time, max_step, tolerance), whole_number(time * rate))
+        return type(self)(cycles=count)
 
     def with_steps(self, time: float, count: int) -> Self:
         """Return the scheme with ``count`` cycles."""

@@ -7,15 +7,24 @@ i, with :math:`t = T/h_i^2`, is either
   (Lindeberg 1990), or
 - a factor :math:`\exp(-2t\,(1-\cos(\pi k/n)))` on the cosine transform.
 
+With a fidelity length :math:`\ell`, the source :math:`(f - u)/\ell^2` has the rate
+:math:`r = 1/\ell^2`, and the factor of an eigenvalue :math:`-\lambda` of A is
+
+.. math:: \varphi(\lambda) = 1 - \frac{\lambda}{\lambda + r}\bigl(1 - e^{-(\lambda + r)T}\bigr),
+
+which tends to that of Tikhonov smoothing, :math:`1/(1 + \ell^2\lambda)`. It is no product over the
+axes, so the cosine transform is taken along all of them.
+
 Both are exact for the mirrored border and any spacing. The convolution is local, and faster for
 sigma up to some tens of voxels. Neither applies between walls, where the Chebyshev series of the
-same exponential is summed (`operators.smoothing`).
+same function is summed (`operators.smoothing`).
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +34,16 @@ from numpy.typing import NDArray
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.base import Operator, StageContext
+from napari_diffusion.operators.base import Operator
 from napari_diffusion.operators.diffusivity import LINEAR
 from napari_diffusion.operators.smoothing import (
     chebyshev_stage,
     gaussian_taps,
     heat_series_weights,
+    held_factor,
+    held_series_weights,
 )
+from napari_diffusion.operators.stepper import StageContext
 from napari_diffusion.schemes.base import Scheme
 
 #: Largest sigma [voxel] of the convolution. For larger ones the cosine transform is faster
@@ -52,6 +64,7 @@ class Exact(Scheme):
     monotone = True
     references = ("lindeberg1990",)
     is_direct = True
+    solves_fidelity = True
 
     def refusal(self, operator: Operator, grid: Grid, strict: bool) -> str | None:
         """Return why there is no exact solution."""
@@ -99,11 +112,11 @@ class Exact(Scheme):
         """Return the radius of the Gaussian, the degree of the series, or the whole axis."""
         if not stages:
             return [0] * len(grid.shape)
-        time = sum(stage.step for stage in stages)
+        time, rate = sum(stage.step for stage in stages), stages[0].rate
         if grid.open_faces is not None:
-            degree = len(heat_series_weights(time, grid, self.tail(dtype))) - 1
+            degree = len(self.series_weights(time, rate, grid, dtype)) - 1
             return [degree] * len(grid.shape)
-        taps = self.taps(time, grid, dtype)
+        taps = None if rate else self.taps(time, grid, dtype)
         return [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
 
     def field_count(self, stages: Sequence[Stage], is_copied: bool, has_walls: bool) -> int:
@@ -121,20 +134,35 @@ class Exact(Scheme):
 
     def solve(self, stage: Stage, u: Field, out: Field, context: StageContext) -> None:
         """Compute the solution at the end of a stage."""
-        if context.grid.open_faces is not None:
-            self._series(stage.step, u, out, context)
+        grid = context.grid
+        if grid.open_faces is not None:
+            weights = self.series_weights(stage.step, stage.rate, grid, u.dtype)
+            self._series(weights, u, out, context)
             return
-        taps = self.taps(stage.step, context.grid, u.dtype)
+        if stage.rate:
+            solve_held(stage.step, stage.rate, u, out, context)
+            return
+        taps = self.taps(stage.step, grid, u.dtype)
         if taps is None:
             np.copyto(out, u)
             _transform_axes(stage.step, out, context)
         else:
             _convolve(taps, u, out, context)
 
-    def _series(self, time: float, u: Field, out: Field, context: StageContext) -> None:
-        """Sum the Chebyshev series of the matrix exponential between walls."""
+    def series_weights(
+        self, time: float, rate: float, grid: Grid, dtype: np.dtype[Any]
+    ) -> NDArray[np.float64]:
+        """Return the weights of the Chebyshev series of the solution between walls."""
+        tail = self.tail(dtype)
+        if rate:
+            return held_series_weights(time, rate, grid, tail)
+        return heat_series_weights(time, grid, tail)
+
+    def _series(
+        self, weights: NDArray[np.float64], u: Field, out: Field, context: StageContext
+    ) -> None:
+        """Sum a Chebyshev series of the operator between walls, with these weights."""
         grid = context.grid
-        weights = heat_series_weights(time, grid, self.tail(u.dtype))
         h = np.array(grid.spacing)
         np.copyto(out, u)
         initial, previous = u, u
@@ -195,6 +223,59 @@ def _convolve(taps: list[Field], u: Field, out: Field, context: StageContext) ->
 
 def _transform_axes(time: float, out: Field, context: StageContext) -> None:
     """Apply the exact solution to ``out`` in place, by cosine transforms axis by axis."""
+    spacing = context.grid.spacing
+
+    def solve(part: Field, axis: int) -> Field:
+        return transform(part, axis + 1, time, spacing[axis])
+
+    _along_axes(solve, out, context, 0.0, 1.0)
+
+
+def solve_held(time: float, rate: float, u: Field, out: Field, context: StageContext) -> None:
+    """Compute the exact solution with a fidelity length, by cosine transforms of all axes.
+
+    The difference to the first voxel of each channel is transformed, so that a constant channel
+    keeps every bit. Slabs and axes are those of the solution without a fidelity length.
+    """
+    from scipy.fft import dct, idct
+
+    grid = context.grid
+    first = u[(slice(None), *[slice(1)] * len(grid.shape))]
+    np.subtract(u, first, out=out)
+
+    def forward(part: Field, axis: int) -> Field:
+        return np.asarray(dct(part, 2, axis=axis + 1, norm="ortho"))
+
+    def backward(part: Field, axis: int) -> Field:
+        return np.asarray(idct(part, 2, axis=axis + 1, norm="ortho"))
+
+    rates = [
+        2 / h**2 * (1 - np.cos(np.pi * np.arange(n) / n))
+        for n, h in zip(grid.shape, grid.spacing, strict=True)
+    ]
+
+    def multiply(lo: int, hi: int) -> None:
+        for plane in range(lo, hi):  # in float64, and a plane at a time
+            eigenvalues = functools.reduce(np.add.outer, rates[1:]) + rates[0][plane]
+            out[:, plane] *= held_factor(eigenvalues, time, rate).astype(out.dtype)
+
+    _along_axes(forward, out, context, 0.0, 0.5)
+    context.run_on_slabs(multiply, out, quiet=True)
+    _along_axes(backward, out, context, 0.5, 1.0)
+    out += first
+
+
+def _along_axes(
+    solve: Callable[[Field, int], Field],
+    out: Field,
+    context: StageContext,
+    begin: float,
+    end: float,
+) -> None:
+    """Replace ``out`` by ``solve`` of its parts and of each axis, one axis after the other.
+
+    ``begin`` and ``end`` are the shares of the stage that are done before and after.
+    """
     grid, slabs = context.grid, context.slabs
     axes = [i for i, n in enumerate(grid.shape) if n > 1]
     for number, axis in enumerate(axes):
@@ -208,10 +289,10 @@ def _transform_axes(time: float, out: Field, context: StageContext) -> None:
             lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes
         ) -> None:
             part = out if planes == 1 else out[(slice(None),) * (across + 1) + (slice(lo, hi),)]
-            part[...] = transform(part, axis + 1, time, grid.spacing[axis])
+            part[...] = solve(part, axis)
 
         slabs.run(work, planes, height, quiet=True)
-        slabs.report((number + 1) / len(axes))
+        slabs.report(begin + (end - begin) * (number + 1) / len(axes))
 
 
 def transform(

@@ -45,6 +45,7 @@ from napari_diffusion.testing.map_laws import (
     map_follows_the_noise,
     with_maps,
 )
+from napari_diffusion.testing.option_laws import fidelity_keeps_the_laws, guide_keeps_the_laws
 
 
 def constants_are_fixed(model: Model, case: Case) -> None:
@@ -318,6 +319,8 @@ LAWS: tuple[Callable[[Model, Case], None], ...] = (
     threads_agree,
     block_with_halo_is_exact,
     passes_and_blocks_are_exact,
+    fidelity_keeps_the_laws,
+    guide_keeps_the_laws,
     impulses_are_replaced_first,
     backends_agree,
     regions_are_apart,

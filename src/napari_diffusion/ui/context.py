@@ -98,6 +98,11 @@ class Context:
         return self._form.regions.value
 
     @property
+    def guide_layer(self) -> Any:
+        """The chosen image layer of the edges, or ``None``."""
+        return self._form.guide.value
+
+    @property
     def suggestion(self) -> Suggestion | None:
         """The suggestion at the chosen strength; ``None`` before it and where there is none."""
         return self._form.values.suggestion

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
-from weakref import ref
 
 import numpy as np
 
-from napari_diffusion.ui.docking import PLUGIN
+from napari_diffusion.ui import offer
 
 LayerData = tuple[Any, dict[str, Any], str]
-
-OFFER = "Remove the noise of this sample?"
-ACCEPT = "Denoise it"
 
 
 def confocal() -> list[LayerData]:
@@ -51,38 +46,13 @@ def mri_4d() -> list[LayerData]:
 
 
 def offer_to_denoise() -> None:
-    """Show a notification whose button opens the denoising widget in the current window.
-
-    Nothing is shown without a window, or if the window has a widget of this plugin.
-    """
+    """Offer to denoise the sample, in a window without a widget of this plugin."""
     import napari
-    from napari.utils.notifications import (
-        Notification,
-        NotificationSeverity,
-        notification_manager,
-    )
 
-    # A notification shows its source, which by default is an object of napari.
-    offer = type("Offer", (Notification,), {"source": PLUGIN})
     viewer = napari.current_viewer()
     window = None if viewer is None else getattr(viewer, "window", None)
-    if window is None or _has_widget(window):
-        return
-    # The manager keeps its notifications for as long as napari runs.
-    actions = ((ACCEPT, partial(_open_widget, ref(viewer))),)
-    notification_manager.dispatch(offer(OFFER, severity=NotificationSeverity.INFO, actions=actions))
-
-
-def _open_widget(viewer: Any, _: object = None) -> None:
-    """Dock the denoising widget in the window of a viewer, given by a weak reference."""
-    from napari_diffusion.ui.docking import dock
-    from napari_diffusion.ui.qt.slots import report
-
-    try:
-        if (target := viewer()) is not None:
-            dock(target)
-    except Exception as error:  # a slot of Qt
-        report(None, error)
+    if window is not None and not _has_widget(window):
+        offer.show(viewer)
 
 
 def _has_widget(window: Any) -> bool:

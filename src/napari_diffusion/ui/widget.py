@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
-from napari_diffusion.ui import commands
+from napari_diffusion.ui import commands, offer
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
 from napari_diffusion.ui.form.form import Form
@@ -144,7 +144,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         )
         for part in (self.form.value_rows, self.form.reasons):
             self.drawers[FINE_TUNE].body.append(part)
-        for part in (self.form.noise_place, self.form.option_rows):
+        for part in (self.form.noise_place, self.form.model_row, self.form.option_rows):
             self.drawers[EXPERT].body.append(part)
         self.drawers[EXPERT].first_opened.connect(self.form.make_options)
         kinds = {box: drawer.sections for drawer, box in self.drawers.items()}
@@ -303,6 +303,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
     @slot
     def _opened(self) -> None:
         """Begin what has waited for the first preview."""
+        offer.withdraw(self.native.window())
         before, self._page = Preferences.read(), find_page()
         if self._page is not None:
             self._page.events.connect(self._preferences_changed)

@@ -29,7 +29,7 @@ from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, AxisRequest, apply_axes, resolve_axes
-from napari_diffusion.io.regions import read_regions
+from napari_diffusion.io.regions import read_guide, read_regions
 from napari_diffusion.io.volume import UNKNOWN_AXES
 from napari_diffusion.workflows.outputs import check_limit, impulse_note
 from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe
@@ -46,6 +46,8 @@ class FileOptions:
     ----------
     mask, labels
         Files of the regions, or ``None``.
+    guide
+        File of the guide, or ``None``.
     execution
         Threads and backend.
     overwrite
@@ -54,6 +56,7 @@ class FileOptions:
 
     mask: Path | None = None
     labels: Path | None = None
+    guide: Path | None = None
     execution: Execution = field(default_factory=Execution)
     overwrite: bool = False
 
@@ -64,7 +67,7 @@ class FileOptions:
         return {name: path for name, path in files.items() if path is not None}
 
     def domain(self, volume: Volume, assignment: AxisAssignment) -> tuple[Domain, tuple[str, ...]]:
-        """Read the regions of an image, and what was done to them, as sentences."""
+        """Read regions and guide of an image, and what was done to them, as sentences."""
         regions = {
             name: read_regions(name, path, volume, assignment)
             for name, path in self.region_files.items()
@@ -72,7 +75,12 @@ class FileOptions:
         mask, labels = (
             regions[name].values if name in regions else None for name in ("mask", "labels")
         )
-        return Domain(mask, labels), tuple(note for each in regions.values() for note in each.notes)
+        parts, guide = [*regions.values()], None
+        if self.guide is not None:
+            parts.append(read_guide(self.guide, volume, assignment))
+            guide = parts[-1].values
+        notes = tuple(note for each in parts for note in each.notes)
+        return Domain(mask, labels, guide=guide), notes
 
 
 @dataclass(frozen=True)
@@ -232,6 +240,7 @@ def recipe_on_file(recipe: Recipe, assignment: AxisAssignment, options: FileOpti
         recipe,
         axis_names=tuple(assignment.letters[i].lower() for i in assignment.axes),
         labels=" and ".join(_text(path.name) for path in options.region_files.values()) or None,
+        guide=None if options.guide is None else _text(options.guide.name),
         spacing=assignment.spacing,
         axes=assignment.axes,
         channel_axis=assignment.channel_axis,
@@ -312,7 +321,7 @@ def prepare_file(source: Path, target: Path, recipe: Recipe, options: FileOption
     request = axes_from_recipe(recipe, volume, AxisRequest())
     assignment = resolve_axes(volume, request)
     recipe = recipe.in_unit(assignment.unit)
-    check_recipe(recipe, assignment, request, has_regions=False)
+    check_recipe(recipe, assignment, request, has_regions=False, is_guided=False)
     return FileRun.make(volume, assignment, recipe, target, options)
 
 

@@ -58,9 +58,13 @@ def axes_from_recipe(recipe: Recipe, volume: Volume, request: AxisRequest) -> Ax
 
 
 def check_recipe(
-    recipe: Recipe, assignment: AxisAssignment, request: AxisRequest, has_regions: bool
+    recipe: Recipe,
+    assignment: AxisAssignment,
+    request: AxisRequest,
+    has_regions: bool,
+    is_guided: bool,
 ) -> None:
-    """Check that a recipe fits the axes of a file, and that its labels are given.
+    """Check that a recipe fits the axes of a file, and that its labels and guide are given.
 
     The axes of a recipe are those of its own array, which may differ from the axes of the file.
 
@@ -74,12 +78,14 @@ def check_recipe(
         What the user or `axes_from_recipe` says about the axes.
     has_regions
         Whether labels or a mask are given.
+    is_guided
+        Whether a guide is given.
 
     Raises
     ------
     InputError
         When the number of axes differs, when axes by number are not the space axes of the file,
-        when the labels of the recipe are missing, or when the channel axis is unknown.
+        when labels or guide of the recipe are missing, or when the channel axis is unknown.
     """
     letters, numbers = assignment.letters, recipe.axes or ()
     if request.axes is None:
@@ -101,6 +107,8 @@ def check_recipe(
             )
     if recipe.labels is not None and not has_regions:
         raise InputError(f"The recipe smooths within {recipe.labels!r}", Remedy.GIVE_LABELS)
+    if recipe.guide is not None and not is_guided:
+        raise InputError(f"The recipe takes its edges from {recipe.guide!r}", Remedy.GIVE_GUIDE)
     if recipe.channel_axis is not None and assignment.channel_axis is None:
         raise InputError(
             "The recipe couples channels and the file does not say which axis they are",

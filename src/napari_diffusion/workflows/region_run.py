@@ -67,7 +67,10 @@ class RegionRun:
             Whether mask and labels are read; a plan of the run does not need them.
         """
         plan = make_plan(problem, execution)
-        dry, domain = dry_run(problem.recipe.model, problem.grid()), problem.domain
+        dry, domain = (
+            dry_run(problem.recipe.model, problem.grid(), problem.is_guided),
+            problem.domain,
+        )
         part = HaloBlock.around(problem, tuple(region), [0] * len(problem.axes))
         walls = max(dry.feature_reach) > 0 and has_walls(
             problem.image, domain, problem.recipe.nan, part
@@ -84,7 +87,7 @@ class RegionRun:
         if not request.snapshots:  # each snapshot has a schedule of its own
             recipe = replace(recipe, scheme=plan.scheme, strict=plan.strict)
         make = make_problem if read else unread_problem
-        cropped = Domain(mask, labels, block.place())
+        cropped = Domain(mask, labels, block.place(), block.crop_guide())
         return cls(block, make(block.read(problem.image), recipe, problem.geometry, cropped))
 
     def run(

@@ -78,8 +78,16 @@ class WarmupTask:
         recipe = Recipe.from_dict(self.recipe)
         labels = None if self.labels is None else np.broadcast_to(np.uint8(0), self.labels)
         image = np.broadcast_to(np.zeros((), self.dtype), self.shape)
-        problem = unread_problem(image, recipe, recipe.geometry, Domain(labels=labels))
+        domain = Domain(labels=labels, guide=self._guide(recipe))
+        problem = unread_problem(image, recipe, recipe.geometry, domain)
         compile_by_running(problem, cancel)
+
+    def _guide(self, recipe: Recipe) -> Any:
+        """Return a placeholder of a guide, which takes no memory; ``None`` without a guide."""
+        if recipe.guide is None:
+            return None
+        sizes = (n for i, n in enumerate(self.shape) if recipe.axes is None or i in recipe.axes)
+        return np.broadcast_to(np.float32(0), tuple(sizes))
 
 
 class WarmupClient:
@@ -365,7 +373,8 @@ def compile_by_running(problem: Problem, cancel: CancelEvent | None = None) -> N
         shape[i] = 1
     space = tuple(n for i, n in enumerate(shape) if i in problem.axes)
     labels = np.arange(math.prod(space)).reshape(space) % 2 + 1
-    domain = Domain(labels=None if problem.domain.labels is None else labels)
+    guide = np.ones(space) if problem.is_guided else None
+    domain = Domain(labels=None if problem.domain.labels is None else labels, guide=guide)
     image = np.ones(shape, problem.input_dtype)
     recipe = brief(problem).recipe
     for strict in {recipe.strict, False}:  # a draft is never strict

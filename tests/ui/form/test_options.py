@@ -3,6 +3,7 @@
 Schemes with options of their own are listed when a recipe brings them.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from helpers.entry_points import Relaxed
 from helpers.viewer import open_section, wait_until_settled
 from napari_diffusion.core.parameters import param
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options
+from napari_diffusion.engine.recipe_fields import run_options, steady_time
 from napari_diffusion.ui.form import options
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.widget import EXPERT
@@ -76,10 +77,15 @@ def test_options_are_listed_in_the_order_of_their_declarations(open_alone):
     gui.drawers[EXPERT].open = True
     labels = [label_of(row) for row in gui.form.option_rows]
     assert labels == [
-        "Model",
         "Length unit",
         "Restrict to labels",
-        *(option.label for option in DECLARED),
+        "Edges from",
+        *itertools.chain.from_iterable(
+            [option.label, "Run to the steady state"]
+            if option.name == "fidelity_length"
+            else [option.label]
+            for option in DECLARED
+        ),
     ]
 
 
@@ -178,3 +184,41 @@ def test_scheme_of_another_package_is_shown_kept_and_run(
     assert control.value == "auto"
     (own,) = [choice for choice in control.choices if not isinstance(choice, str)]
     assert (own.share, own.longest) == (0.4, pytest.approx(0.02))
+
+
+def test_fidelity_length_is_none_at_first_and_is_converted_with_the_unit(open_alone, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    box = gui.form.run_options["fidelity_length"]
+    assert (box.value, box.native.text()) == (None, "none µm")
+    assert gui.form.recipe().fidelity_length is None
+    gui.form.unit.value = "nm"
+    assert (box.value, box.native.text()) == (None, "none nm")
+    box.value = 2500.0
+    assert (gui.form.recipe().fidelity_length, box.native.text()) == (2500.0, "2500 nm")
+    gui.form.unit.value = "µm"
+    assert gui.form.recipe().fidelity_length == pytest.approx(2.5)
+    box.native.stepDown()
+    assert box.value == pytest.approx(2.4)
+    box.native.lineEdit().setText("none")
+    box.native.interpretText()
+    assert gui.form.recipe().fidelity_length is None
+
+
+def test_run_to_the_steady_state_needs_a_fidelity_length_and_comes_back(open_alone, noisy):
+    viewer, gui = open_alone("Isotropic diffusion")
+    viewer.add_image(noisy)
+    options, amount = gui.form.run_options, gui.form.amount.time
+    options.make()
+    options.steady.value = True
+    assert gui.form.recipe().time == amount
+    options["fidelity_length"].value = 2.0
+    recipe = gui.form.recipe()
+    assert recipe.time == steady_time(2.0, recipe.tolerance)
+    options["fidelity_length"].value, options.steady.value = None, False
+    gui.form.load(recipe)
+    assert options.steady.value
+    assert gui.form.recipe() == recipe
+    gui.form.load(nd.Recipe(nd.Linear(), 5.0, fidelity_length=2.0))
+    assert not options.steady.value
+    assert gui.form.recipe().time == 5.0

@@ -20,7 +20,7 @@ def test_option_replaces_them_and_the_status_counts_them(open_alone, press_run, 
     control = widget.form.run_options["impulses"]
     assert control.label == "Hot, dead voxels"
     texts = [control.native.itemText(k) for k in range(control.native.count())]
-    assert texts == ["keep", "fill from neighbours"]
+    assert texts == ["keep", "replace"]
     layer = press_run(viewer, widget)
     assert "dead" not in widget.panel.status.value
     control.value = "mask"

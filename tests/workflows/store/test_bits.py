@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.stores import noisy, result_of, run_in_memory, store_run, write_zarr
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import is_store
-from napari_diffusion.models import BUILTIN, PeronaMalik, Rician
+from napari_diffusion.models import BUILTIN, EdgeEnhancing, PeronaMalik, Rician
 from napari_diffusion.workflows.file_run import FileOptions
 
 MODELS = [*(kind() for kind in BUILTIN), PeronaMalik(sigma=1.0)]
@@ -147,6 +147,23 @@ def test_a_model_of_transformed_values_keeps_what_is_outside(tmp_path):
     )
     check(run)
     np.testing.assert_array_equal(result_of(run.target, run)[~mask], image[~mask])
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+@pytest.mark.parametrize("model", [PeronaMalik(kappa=9.0), EdgeEnhancing(kappa=9.0)])
+def test_a_guide_and_a_fidelity_length(model, weight, tmp_path):
+    write_zarr(tmp_path / "in.zarr", noisy((14, 15, 16)), (5, 8, 8))
+    write_zarr(tmp_path / "guide.zarr", noisy((14, 15, 16), "uint16", seed=3), (5, 8, 8))
+    run = store_run(
+        tmp_path / "in.zarr",
+        tmp_path / "out.zarr",
+        Recipe(model, 0.6, fidelity_length=1.5, guide_weight=weight),
+        files=FileOptions(guide=tmp_path / "guide.zarr"),
+        block=(5, 8, 8),
+        passes=3,
+    )
+    assert "source" in run.blocks.passes[0].carried
+    check(run)
 
 
 def test_impulses_and_regions_without_a_border(tmp_path):

@@ -138,7 +138,7 @@ class BlockRun:
     def _first_state(self, plan: Plan, slabs: SlabPool) -> tuple[Grid, FieldState]:
         """Read the block from the image."""
         place = self._in_image(self._halo())
-        own = _part(place, self.problem, needs_image=True)
+        own = _part(place, self.problem, needs_image=True, needs_guide=True)
         try:
             frame, state = read_frame(own, _frame_of(own), plan, slabs)
         except NotFinite as error:
@@ -159,6 +159,8 @@ class BlockRun:
             arrays.get("previous", u),
             arrays.get("superstep_start", u),
             arrays.get("stored"),
+            source=arrays.get("source"),
+            guide=arrays.get("guide"),
         )
         return self._grid(), state
 
@@ -188,8 +190,10 @@ def _all_open(shape: tuple[int, ...]) -> OpenFaces:
     return faces
 
 
-def _part(place: HaloBlock, problem: Problem, needs_image: bool) -> Problem:
-    """Return the problem on a block of the image, whose values are read only if needed."""
+def _part(
+    place: HaloBlock, problem: Problem, needs_image: bool, needs_guide: bool = False
+) -> Problem:
+    """Return the problem on a block of the image; image and guide are read only if needed."""
     domain = problem.domain
     mask, labels = place.crop(domain.mask), place.crop(domain.labels)
     shape = tuple(part.stop - part.start for part in place.outer)
@@ -198,7 +202,7 @@ def _part(place: HaloBlock, problem: Problem, needs_image: bool) -> Problem:
         image = np.asarray(place.read(problem.image))
     else:
         image = np.broadcast_to(np.zeros((), problem.input_dtype), shape)
-    cropped = Domain(mask, labels, place.place())
+    cropped = Domain(mask, labels, place.place(), place.crop_guide() if needs_guide else None)
     return make_problem(image, problem.recipe, problem.geometry, cropped)
 
 

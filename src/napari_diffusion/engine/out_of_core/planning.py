@@ -439,4 +439,17 @@ def problem_of_shape(problem: Problem, outer: Sequence[int], regions: Any = None
         space = tuple(shape[i] for i in problem.axes)
         regions = np.broadcast_to(np.zeros((), problem.regions.dtype), space)
     image = np.empty(shape, problem.input_dtype)  # takes no memory until it is written
-    return replace(problem, image=image, shape=tuple(shape), regions=regions)
+    domain = problem.domain
+    if domain.guide is not None:
+        domain = replace(domain, guide=np.zeros(_guide_shape(problem, shape), domain.guide.dtype))
+    return replace(problem, image=image, shape=tuple(shape), regions=regions, domain=domain)
+
+
+def _guide_shape(problem: Problem, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the guide of a block with this shape."""
+    ndim = len(problem.domain.guide.shape)
+    if ndim == len(shape):
+        return tuple(shape)
+    without_channel = [i for i in range(len(shape)) if i != problem.channel_axis]
+    axes = without_channel if ndim == len(without_channel) else problem.axes
+    return tuple(shape[i] for i in axes)

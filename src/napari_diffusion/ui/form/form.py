@@ -68,7 +68,7 @@ class Form(FormControls):
         self._filling = False
         self._layer_change_due = False
         self._integer_colours = self._choosing_automatically = False
-        self._watcher = LayerWatcher(viewer, fail)
+        self._watcher, self._guide_watcher = (LayerWatcher(viewer, fail) for _ in range(2))
         self._controls: dict[type[Model], ModelControls] = {}
         self._end_of_parameters = 0
         self.values = ShownValues(isotropic, self.amount, self.strength, fail)
@@ -86,8 +86,8 @@ class Form(FormControls):
         self.layer.changed.connect(self._show_layer)
         self.model.changed.connect(self._show_model)
         self.unit.changed.connect(self._unit_chosen)
-        containers = (self, self.value_rows, self.option_rows, self.region, self.noise_place)
-        for container in containers:
+        rows = (self.value_rows, self.model_row, self.option_rows, self.region, self.noise_place)
+        for container in (self, *rows):
             container.changed.connect(self._changed)
         self.table.toggled.connect(self.layout_changed)
         if self.structure is not None:
@@ -96,7 +96,8 @@ class Form(FormControls):
         self.table.changed.connect(self._axes_changed)
         self.values.changed.connect(self._values_changed)
         self._watcher.corrected.connect(self._layer_corrected)
-        self._watcher.changed.connect(self._changed)
+        for watcher in (self._watcher, self._guide_watcher):
+            watcher.changed.connect(self._changed)
         self._viewer.layers.selection.events.active.connect(self._selection_changed)
 
     @slot
@@ -106,6 +107,7 @@ class Form(FormControls):
     @slot
     def _emit_changes(self) -> None:
         self._watcher.watch_labels(self.regions.value)
+        self._guide_watcher.watch_labels(self.guide.value)
         self.table.describe()
         if self._layer_change_due:
             self._layer_change_due = False
@@ -119,8 +121,8 @@ class Form(FormControls):
 
     @property
     def revision(self) -> int:
-        """Number of times that image or labels were changed in place, as by painting."""
-        return self._watcher.revision
+        """Number of times that image, labels or guide were changed in place, as by painting."""
+        return self._watcher.revision + self._guide_watcher.revision
 
     # ---- layer
 
@@ -316,7 +318,7 @@ class Form(FormControls):
             return self.settings().recipe
         return nd.Recipe(
             self.controls.value(),
-            self.amount.time,
+            self.run_options.time(self.amount.time),
             unit=units.canonical(self._unit),
             **self.run_options.recipe_options(),
         )
@@ -332,8 +334,9 @@ class Form(FormControls):
         -------
         list of str
             One sentence for each part of the recipe that cannot be used with the chosen layer:
-            axes that cannot be identified, labels that are not in the viewer, channels to couple
-            in a layer without colours. Without identified axes, the checked axes stay the same.
+            axes that cannot be identified, labels or a guide that are not in the viewer, channels
+            to couple in a layer without colours. Without identified axes, the checked axes stay
+            the same.
 
         Raises
         ------
@@ -352,11 +355,14 @@ class Form(FormControls):
         axes_identified = self.table.check_axes_of(recipe)
         named = {layer.name: layer for layer in self.regions.choices if layer is not None}
         labels = named.get(recipe.labels)
-        sentences = shortcomings(recipe, self.layer.value, labels, axes_identified)
+        images = {layer.name: layer for layer in self.guide.choices if layer is not None}
+        guide = images.get(recipe.guide)
+        sentences = shortcomings(recipe, self.layer.value, labels, guide, axes_identified)
         self.model.value = model
         self.values.set_by_user(recipe.model, recipe.time)
         self.run_options.show(recipe)
         self.regions.value = labels
+        self.guide.value = guide
         self._changed()
         return sentences
 
@@ -366,26 +372,27 @@ class Form(FormControls):
         Raises
         ------
         ValueError
-            When no layer is chosen, no axis is checked, or the labels are not on the voxels of the
-            layer.
+            When no layer is chosen, no axis is checked, or labels or guide are not on the voxels of
+            the layer.
         """
         layer = self.layer.value
         if layer is None:
             raise ValueError("Open an image and choose its layer first.")
         if not self.table.axes:
             raise ValueError("Check at least one axis to smooth along.")
-        labels = self.regions.value
+        labels, guide = self.regions.value, self.guide.value
         recipe = nd.Recipe(
             self.controls.value(),
-            self.amount.time,
+            self.run_options.time(self.amount.time),
             unit=units.canonical(self._unit),
             spacing=self.table.spacing,
             axes=self.table.axes,
             channel_axis=channel_axis_of(layer),
             axis_names=self.table.names,
             labels=getattr(labels, "name", None),
+            guide=getattr(guide, "name", None),
             **self.run_options.recipe_options(),
         )
-        settings = Settings.of_recipe(layer, recipe, self.execution(), labels)
+        settings = Settings.of_recipe(layer, recipe, self.execution(), labels, guide)
         noise_mask = self.noise_place.noise_mask(layer, self.table.axes)
         return replace(settings, region=self.region.region(layer), noise_mask=noise_mask)

@@ -60,7 +60,7 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
     value_rows, reasons
         Rows of the parameters and of the amount of smoothing, and the box "Why these values". The
         widget places them in the drawer *Fine-tune*.
-    option_rows
+    model_row, option_rows
         The list of all models and the options of a run, for the drawer *Expert and history*.
     """
 
@@ -143,10 +143,12 @@ class FormControls(ViewerPart, Container):  # type: ignore[type-arg]
         return [(title, model) for title, model in models if model.isotropic is self._isotropic]
 
     def _make_options(self) -> None:
-        self.run_options = Options(self._unit_choices, layer_choices(self._viewer, Labels))
+        choices = layer_choices(self._viewer, Labels), layer_choices(self._viewer, Image)
+        self.run_options = Options(self._unit_choices, *choices)
         self.option_rows = self.run_options.box
-        self.option_rows.insert(0, self.model)
+        self.model_row = bare_container(self.model)  # long names, so a narrow label
         self.unit, self.regions = self.run_options.unit, self.run_options.regions
+        self.guide = self.run_options.guide
         self.region = RegionChoice(self._viewer, self.fail)
         self.noise_place = NoisePlace(self._viewer, self.fail)
 

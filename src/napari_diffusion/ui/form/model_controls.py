@@ -13,7 +13,12 @@ from psygnal import Signal
 from napari_diffusion.models import Model, Parameter, parameters
 from napari_diffusion.models.base import ThresholdMap
 from napari_diffusion.operators.threshold_map import in_words
-from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE, QuantityBox
+from napari_diffusion.ui.qt.quantity_box import (
+    MAX_VALUE,
+    MIN_VALUE,
+    OptionalQuantityBox,
+    QuantityBox,
+)
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.value_row import ValueRow
 from napari_diffusion.ui.values.words import label_of
@@ -56,6 +61,8 @@ def control_of(parameter: Parameter) -> ValueWidget[Any]:
     if parameter.gt is not None:
         lowest = parameter.gt + max(MIN_VALUE, abs(parameter.gt) * 1e-12)
     highest = MAX_VALUE if parameter.le is None else parameter.le
+    if parameter.optional:
+        return OptionalQuantityBox(parameter.default, label=label, tooltip=tooltip, maximum=highest)
     return QuantityBox(
         parameter.default, label=label, tooltip=tooltip, minimum=lowest, maximum=highest
     )
@@ -66,7 +73,7 @@ def convert_unit(parameter: Parameter, control: ValueWidget[Any], unit: str, fac
     if isinstance(control, QuantityBox):
         control.unit = parameter.unit_in(unit)
         scale = parameter.dimension.factor(factor)
-        if scale != 1.0:
+        if scale != 1.0 and control.value is not None:
             control.value = min(max(control.value * scale, control.min), control.max)
 
 

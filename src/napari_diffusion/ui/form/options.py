@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import ComboBox
+from magicgui.widgets import CheckBox, ComboBox
 from magicgui.widgets.bases import ValueWidget
 
 import napari_diffusion as nd
 from napari_diffusion.core.parameters import Parameter, rescaled
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options
+from napari_diffusion.engine.recipe_fields import run_options, steady_time
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,
@@ -32,8 +33,8 @@ class Options:
     ----------
     units
         Returns the units of length to choose from.
-    labels
-        Returns names and layers of the labels to choose from.
+    labels, images
+        Return names and layers of the labels, and of the images, to choose from.
 
     The controls are made when they are first needed: until then, the options are those of
     declaration and preferences.
@@ -42,14 +43,18 @@ class Options:
     ----------
     box
         Container of the controls.
-    unit, regions
-        Controls for the unit of length, and for the labels to smooth within.
+    unit, regions, guide
+        Controls for the unit of length, for the labels to smooth within, and for the image from
+        which edges come.
+    steady
+        Control for a run to the steady state of a fidelity length.
     """
 
     def __init__(
         self,
         units: Callable[[Any], list[str]],
         labels: Callable[[Any], list[tuple[str, Any]]],
+        images: Callable[[Any], list[tuple[str, Any]]],
     ) -> None:
         tip = "Unit of the voxel size and of every length here."
         self.unit = ChoiceBox(choices=units, value=PIXEL, label="Length unit", tooltip=tip)
@@ -58,12 +63,26 @@ class Options:
             choices=labels, nullable=True, label="Restrict to labels", tooltip=tip
         )
         self.regions.null_string = "none"
-        keep_narrow(self.regions)
+        tip = (
+            "Take edges and directions from another image on the same voxels, such as a cleaner "
+            "channel. Thresholds are then in its intensities. In Python and on the command line: "
+            "guide."
+        )
+        self.guide = ChoiceBox(choices=images, nullable=True, label="Edges from", tooltip=tip)
+        self.guide.null_string = "the image itself"
+        for choice in (self.regions, self.guide):
+            keep_narrow(choice)
+        self.steady = CheckBox(
+            text="Run to the steady state",
+            tooltip="Smooth until the fidelity length holds the result; the strength then has no "
+            "effect. It needs a fidelity length. In Python: time=None; on the command line: "
+            "--time steady.",
+        )
         self._own_values: dict[str, Any] = {}
         self._recipe: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
         self._execution: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
         self._length_unit = PIXEL
-        self.box = bare_container(self.unit, self.regions)
+        self.box = bare_container(self.unit, self.regions, self.guide)
 
     def make(self) -> None:
         """Make the controls, once."""
@@ -76,6 +95,8 @@ class Options:
             if isinstance(control, ComboBox):
                 keep_narrow(control, 6)
             self.box.append(control)
+            if parameter.name == "fidelity_length":
+                self.box.append(self.steady)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of an option."""
@@ -86,6 +107,11 @@ class Options:
         """Return the options of a recipe that the controls show."""
         defaults = {p.name: p.default for p in run_options(nd.Recipe)}
         return defaults | {name: control.value for name, (_, control) in self._recipe.items()}
+
+    def time(self, amount: float) -> Any:
+        """Return the diffusion time of a run: the ``amount``, or ``None`` for the steady state."""
+        is_held = self.recipe_options()["fidelity_length"] is not None
+        return None if is_held and self.steady.value else amount
 
     def execution(self) -> Execution:
         """Return how a run is computed; an option that is not set is that of the preferences."""
@@ -108,6 +134,11 @@ class Options:
             value = getattr(recipe, name)
             self._offer(name, value)
             control.value = value
+        length = recipe.fidelity_length
+        is_held = length is not None
+        self.steady.value = is_held and math.isclose(
+            recipe.time, steady_time(length, recipe.tolerance), rel_tol=1e-6
+        )
 
     def _offer(self, name: str, value: Any) -> None:
         """Add a value that is no name, such as a scheme with options, to the choices."""

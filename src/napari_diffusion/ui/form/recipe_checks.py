@@ -11,15 +11,18 @@ from napari_diffusion.ui.form.model_controls import MAX_INTEGER
 from napari_diffusion.ui.qt.quantity_box import MAX_VALUE, MIN_VALUE
 
 
-def shortcomings(recipe: nd.Recipe, layer: Any, labels: Any, axes_identified: bool) -> list[str]:
+def shortcomings(
+    recipe: nd.Recipe, layer: Any, labels: Any, guide: Any, axes_identified: bool
+) -> list[str]:
     """Return one sentence for each part of a recipe that cannot be used.
 
     Parameters
     ----------
     recipe
         The recipe.
-    layer, labels
-        Image layer to filter and labels layer of the recipe, each ``None`` where there is none.
+    layer, labels, guide
+        Image layer to filter, labels layer and guide of the recipe, each ``None`` where there is
+        none.
     axes_identified
         Whether the axes of the recipe were identified in the layer.
     """
@@ -29,6 +32,10 @@ def shortcomings(recipe: nd.Recipe, layer: Any, labels: Any, axes_identified: bo
     if recipe.labels is not None and labels is None:
         sentences.append(
             f"It smooths within the labels {recipe.labels}, and no layer here is called so."
+        )
+    if recipe.guide is not None and guide is None:
+        sentences.append(
+            f"It takes its edges from the image {recipe.guide}, and no layer here is called so."
         )
     if recipe.channel_axis is not None and not getattr(layer, "rgb", False):
         sentences.append(

@@ -1,4 +1,4 @@
-"""Labels layers on the grid of an image layer."""
+"""Labels layers, and layers of a guide, on the grid of an image layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,23 @@ from napari_diffusion.ui.layers.axes import (
 _reoriented: WeakKeyDictionary[Any, tuple[Any, Reorientation, Any]] = WeakKeyDictionary()
 
 
-def labels_on_grid(image: Any, labels: Any, axes: Sequence[int]) -> Any:
+def guide_on_grid(image: Any, guide: Any, axes: Sequence[int]) -> Any:
+    """Return the array of a layer of edges in the orientation of an image layer.
+
+    Parameters and errors are those of `labels_on_grid`. Colours stay along the last axis.
+    """
+    if guide.rgb:
+        if not image.rgb or guide.ndim != image.ndim:
+            raise InputError(
+                f"“{guide.name}” has colours, and edges are taken from an image of one number per "
+                "voxel"
+            )
+        labels_on_grid(image, guide, axes, is_guide=True)  # the transform is checked
+        return array_of(guide)
+    return labels_on_grid(image, guide, axes, is_guide=True)
+
+
+def labels_on_grid(image: Any, labels: Any, axes: Sequence[int], *, is_guide: bool = False) -> Any:
     """Return the array of a labels layer in the orientation of an image layer.
 
     Labels that are flipped or have their axes in another order are reoriented, without a copy if
@@ -43,6 +59,8 @@ def labels_on_grid(image: Any, labels: Any, axes: Sequence[int]) -> Any:
         The two layers.
     axes
         Axes of the image to smooth along.
+    is_guide
+        Whether the labels are a guide instead, for the words of the error.
 
     Raises
     ------
@@ -66,10 +84,12 @@ def labels_on_grid(image: Any, labels: Any, axes: Sequence[int]) -> Any:
     if reorientation is None:
         if tuple(other_shape) != shape:
             return array  # the run refuses this shape
+        subject = f"The voxels of “{labels.name}”" if is_guide else f"The labels “{labels.name}”"
+        relation = "those of" if is_guide else "on the voxels of"
         raise InputError(
-            f"The labels “{labels.name}” are not on the voxels of “{image.name}”: "
+            f"{subject} are not {relation} “{image.name}”: "
             f"{_difference(matrix, other, shared, _unit_text(unit))}",
-            Remedy.RESAMPLE_REGIONS,
+            Remedy.RESAMPLE_GUIDE if is_guide else Remedy.RESAMPLE_REGIONS,
         )
     order = tuple(shared.index(i) for i in reorientation.order if i in shared)
     own = Reorientation(order, tuple(reorientation.flipped[i] for i in shared))

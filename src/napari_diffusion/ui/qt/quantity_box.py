@@ -41,6 +41,8 @@ class QuantitySpinBox(QDoubleSpinBox):
         self.digits = 6
         #: Text in the place of the number while the number is not known; empty otherwise.
         self.placeholder = ""
+        #: Text in the place of the number 0; empty for the number itself.
+        self.zero_text = ""
         self.setDecimals(310)
         # The mouse wheel scrolls the dock; only a box with the focus takes it.
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -63,17 +65,22 @@ class QuantitySpinBox(QDoubleSpinBox):
         """Return the text for a value, with six digits where fewer would need an exponent."""
         if self.placeholder:
             return self.placeholder
+        if self.zero_text and v == 0:
+            return self.zero_text
         return f"{v:.{self.digits if abs(v) < 10**self.digits else 6}g}"
 
     def valueFromText(self, text: str | None) -> float:
         """Return the value of a text; an unchanged text keeps the digits that are not shown."""
         number = self._without_unit(text)
+        if self.zero_text and number == self.zero_text:
+            return 0.0
         return self.value() if number == self.textFromValue(self.value()) else float(number)
 
     def validate(self, input: str | None, pos: int) -> tuple[QValidator.State, str, int]:
         """Accept every finite number within the range that Python can read, such as ``1e-5``."""
         text = input or ""
-        if self.placeholder and self._without_unit(text) == self.placeholder:
+        words = [word for word in (self.placeholder, self.zero_text) if word]
+        if self._without_unit(text) in words:
             return QValidator.State.Acceptable, text, pos
         if _THOUSANDS.match(text):  # 1,000 is ambiguous: the comma may separate decimals
             return QValidator.State.Intermediate, text, pos
@@ -252,3 +259,33 @@ class QuantityBox(RangedWidget[float]):
     def unit(self, unit: str) -> None:
         self.native.setSuffix(f" {unit}" if unit else "")
         self.native.updateGeometry()
+
+
+class OptionalQuantityBox(QuantityBox):
+    """A number above zero with a unit, or none: its value is ``None`` where the box says "none".
+
+    Parameters
+    ----------
+    value
+        Initial value, or ``None``.
+    label, tooltip, maximum
+        As for `QuantityBox`.
+    """
+
+    def __init__(
+        self, value: float | None, *, label: str = "", tooltip: str = "", maximum: float = MAX_VALUE
+    ) -> None:
+        super().__init__(0.0, label=label, tooltip=tooltip, minimum=0.0, maximum=maximum)
+        self.native.zero_text = "none"
+        self.set_value(value)
+
+    def get_value(self) -> Any:
+        """Return the number, or ``None``."""
+        return super().get_value() or None
+
+    def set_value(self, value: Any) -> None:
+        """Show a number, or ``None``."""
+        super().set_value(0.0 if value is None else value)
+        self.native.lineEdit().setText(
+            f"{self.native.textFromValue(self.native.value())}{self.native.suffix()}"
+        )

@@ -26,6 +26,11 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.NAME_CHANNEL_AXIS: f"{_OPEN_LAYER} and run it by itself",
     Remedy.GIVE_VOXEL_SIZE: f"{_OPEN_LAYER} and set its voxel size there",
     Remedy.GIVE_LABELS: "choose them in “Restrict to labels”, under Expert and history",
+    Remedy.GIVE_GUIDE: "choose it in “Edges from”, under Expert and history",
+    Remedy.RESAMPLE_GUIDE: (
+        "give both layers the same scale, translate, rotate, shear and affine, or choose another "
+        "layer in “Edges from”"
+    ),
     Remedy.RESAMPLE_REGIONS: (
         "give both layers the same scale, translate, rotate, shear and affine, or choose other "
         "labels in “Restrict to labels”"

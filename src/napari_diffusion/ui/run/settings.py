@@ -30,7 +30,7 @@ from napari_diffusion.ui.layers.axes import (
     names_of,
     size_in,
 )
-from napari_diffusion.ui.layers.labels import labels_on_grid
+from napari_diffusion.ui.layers.labels import guide_on_grid, labels_on_grid
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
 from napari_diffusion.ui.layers.noise_mask import NoiseMask
 from napari_diffusion.workflows import outputs
@@ -53,6 +53,8 @@ class Settings:
         Array of the labels to smooth within, or ``None``.
     execution
         Number of threads.
+    guide
+        Array of the image from which edges come, or ``None``.
     channel_weights
         Weight of each colour channel, as in `Geometry`.
     time_axes
@@ -68,6 +70,7 @@ class Settings:
     recipe: nd.Recipe
     labels: Any
     execution: Execution
+    guide: Any = None
     channel_weights: tuple[float | None, ...] | None = None
     time_axes: tuple[int, ...] | None = None
     region: tuple[slice, ...] | None = None
@@ -90,12 +93,19 @@ class Settings:
 
     def problem(self) -> Problem:
         """Return the run on the image; its labels are read."""
-        return make_problem(self.image, self.recipe, self.geometry, Domain(labels=self.labels))
+        domain = Domain(labels=self.labels, guide=self.guide)
+        return make_problem(self.image, self.recipe, self.geometry, domain)
 
     def unread_problem(self) -> Problem:
         """Return the run on the image for a plan or a part; its labels are not read."""
-        domain = Domain(labels=self.labels)
+        domain = Domain(labels=self.labels, guide=self.guide)
         return unread_problem(self.image, self.recipe, self.geometry, domain)
+
+    @property
+    def of_edges(self) -> Settings:
+        """The settings with the image that shows the edges: the guide, if it has all axes."""
+        has_all_axes = self.guide is not None and self.guide.shape == self.image.shape
+        return replace(self, image=self.guide) if has_all_axes else self
 
     def problem_and_run(
         self, request: OutputRequest, *, read: bool = True
@@ -162,6 +172,7 @@ class Settings:
         execution: Execution,
         ndim: int | None = None,
         labels_layer: Any = None,
+        guide_layer: Any = None,
     ) -> Settings:
         """Return the run of a recipe on another layer, with its axes and voxel size.
 
@@ -178,15 +189,15 @@ class Settings:
             Number of threads.
         ndim
             Number of axes of the recipe's image.
-        labels_layer
-            Labels layer that the recipe names.
+        labels_layer, guide_layer
+            Labels layer, and image layer of the edges, that the recipe names.
 
         Raises
         ------
         ValueError
-            When the labels are not on the voxels of the layer; when the recipe is in pixel and the
-            layer in a unit of length, or the reverse; or when the axes are ambiguous and the layer
-            has more axes of space than the recipe smooths.
+            When labels or guide are not on the voxels of the layer; when the recipe is in pixel and
+            the layer in a unit of length, or the reverse; or when the axes are ambiguous and the
+            layer has more axes of space than the recipe smooths.
         """
         axes = layer_axes(layer)
         matched = axes_of_recipe(recipe, axes, ndim)
@@ -204,11 +215,16 @@ class Settings:
             axis_names=names_of([axes[i] for i in chosen]),
             channel_axis=channel_axis_of(layer),
         )
-        return cls.of_recipe(layer, converted, execution, labels_layer)
+        return cls.of_recipe(layer, converted, execution, labels_layer, guide_layer)
 
     @classmethod
     def of_recipe(
-        cls, layer: Any, recipe: nd.Recipe, execution: Execution, labels_layer: Any = None
+        cls,
+        layer: Any,
+        recipe: nd.Recipe,
+        execution: Execution,
+        labels_layer: Any = None,
+        guide_layer: Any = None,
     ) -> Settings:
         """Return the run of a recipe that has the axes and the voxel size of a layer.
 
@@ -220,22 +236,25 @@ class Settings:
             Settings of the run.
         execution
             Number of threads.
-        labels_layer
-            Labels layer to smooth within, or ``None``.
+        labels_layer, guide_layer
+            Labels layer to smooth within, and image layer of the edges, or ``None``.
 
         Raises
         ------
         ValueError
-            When the labels are not on the voxels of the layer.
+            When labels or guide are not on the voxels of the layer.
         """
-        labels = None
+        labels = guide = None
         if labels_layer is not None:
             labels = labels_on_grid(layer, labels_layer, recipe.axes or ())
+        if guide_layer is not None:
+            guide = guide_on_grid(layer, guide_layer, recipe.axes or ())
         return cls(
             image=array_of(layer),
             recipe=recipe,
             labels=labels,
             execution=execution,
+            guide=guide,
             channel_weights=channel_weights_of(layer),
             time_axes=time_axes([axis.name for axis in layer_axes(layer)]),
         )

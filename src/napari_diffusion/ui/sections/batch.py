@@ -52,6 +52,10 @@ LABELS_OF_FILES = (
     "Labels are of one image. To filter a folder, choose none in “Restrict to labels”, under "
     "Expert and history."
 )
+GUIDE_OF_FILES = (
+    "A guide is of one image. To filter a folder, choose “the image itself” in “Edges from”, under "
+    "Expert and history."
+)
 REGION_OF_FILES = (
     "The region is of the images on screen. To filter a folder, choose “whole image” in Region."
 )
@@ -196,7 +200,12 @@ class BatchSection(Section):
         if layer is context.layer:
             return chosen
         settings = Settings.of_layer(
-            layer, chosen.recipe, chosen.execution, context.layer.ndim, context.labels_layer
+            layer,
+            chosen.recipe,
+            chosen.execution,
+            context.layer.ndim,
+            context.labels_layer,
+            context.guide_layer,
         ).with_copied_labels()
         return replace(settings, region=context.region_choice.region(layer))
 
@@ -213,6 +222,8 @@ class BatchSection(Section):
             targets = targets_of(sources, target)
             if recipe.labels is not None:
                 raise ValueError(LABELS_OF_FILES)
+            if recipe.guide is not None:
+                raise ValueError(GUIDE_OF_FILES)
             if self.context.region_choice.layer.value is not None:
                 raise ValueError(REGION_OF_FILES)
             if not sources:

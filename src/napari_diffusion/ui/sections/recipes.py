@@ -114,9 +114,15 @@ class RecipeSection(Section):
         argument = None if labels is None else "labels"
         if argument is not None and settings is not None:
             argument += code_of_reorientation(labels, settings.labels)
+        guide = self.context.guide_layer
+        guide_argument = None if guide is None else "guide"
+        if guide is not None:
+            comment += f"; guide: that of {guide.name!r}"
+        if guide is not None and settings is not None:
+            guide_argument = f"guide{code_of_reorientation(guide, settings.guide)}"
 
         def code(recipe: nd.Recipe) -> str:
-            text = recipe.to_python(labels=argument, channel_weights=weights)
+            text = recipe.to_python(labels=argument, channel_weights=weights, guide=guide_argument)
             return f"{comment}\n{text}{cut}".lstrip()
 
         self._copy("Python code", code, cuts=True)
@@ -134,17 +140,21 @@ class RecipeSection(Section):
                 f" IN is for a file with this image: {source.name} has another one, or cannot be "
                 "read."
             )
-        labels_file = None if labels is None else str(_file_of(labels) or "LABELS")
+        guide = self.context.guide_layer
+        files = [
+            None if each is None else str(_file_of(each) or name)
+            for each, name in ((labels, "LABELS"), (guide, "GUIDE"))
+        ]
 
         def command(recipe: nd.Recipe) -> str:
             if source is None or names is None:
-                return recipe.to_command(labels=labels_file)
+                return recipe.to_command("IN", "OUT", *files)
             # The command states axes and voxel sizes as in the table, which may differ from those
             # in the file. Axes are named as in the file, whose order may differ, too.
             axis_names = tuple(names[axis] for axis in recipe.axes or ()) or None
             target = source.with_name(f"filtered-{source.name}")
             renamed = replace(recipe, axis_names=axis_names)
-            return renamed.to_command(str(source), str(target), labels_file)
+            return renamed.to_command(str(source), str(target), *files)
 
         self._copy("Command line", command, note)
 

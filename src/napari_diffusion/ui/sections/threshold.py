@@ -48,7 +48,7 @@ def threshold_of(model: Any) -> Parameter | None:
 
 def conductance_of(settings: Settings, part: Part, control: TaskControl) -> PreviewImage:
     """Return the conductance of a part of the image."""
-    problem = settings.unread_problem()
+    problem = settings.of_edges.unread_problem()
     return PreviewImage(conductance_map(problem, part.region, control.cancel))
 
 
@@ -174,7 +174,7 @@ class ThresholdSection(Section):
         # Arrays are compared by identity; the revision counts changes of their values in place.
         impulses = settings.recipe.impulses
         others = geometry, sigma, frame, impulses, self.context.revision, settings.model.maps
-        arrays = settings.image, settings.labels
+        arrays = settings.of_edges.image, settings.labels
         if not self._is_measured(others, arrays):
             self._measured = others, [_reference(array) for array in arrays]
             self._measure(settings, sigma, frame)
@@ -191,9 +191,10 @@ class ThresholdSection(Section):
     def _measure(self, settings: Settings, sigma: float, frame: list[int] | None) -> None:
         """Compute and plot the gradients in a thread."""
         settings = replace(settings, recipe=replace(settings.recipe, nan="mask"))
+        problem = settings.of_edges.unread_problem()
 
         def work(control: TaskControl) -> nd.Gradients:
-            return sample_gradients(settings.unread_problem(), sigma, frame, control.cancel)
+            return sample_gradients(problem, sigma, frame, control.cancel)
 
         def done(gradients: nd.Gradients) -> None:
             self._plot(gradients)

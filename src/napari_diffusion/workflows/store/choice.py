@@ -50,5 +50,7 @@ def memory_of(
     """Return the predicted peak of a run in memory [bytes], whose values are not read."""
     space = tuple(volume.shape[i] for i in sorted(assignment.axes))
     regions: Array | None = no_values(space, bool) if options.region_files else None
-    problem = unread_problem(volume.data, recipe, assignment.geometry, Domain(mask=regions))
+    guide = None if options.guide is None else no_values(space, volume.data.dtype)
+    domain = Domain(mask=regions, guide=guide)
+    problem = unread_problem(volume.data, recipe, assignment.geometry, domain)
     return make_plan(problem, options.execution).memory

@@ -1,9 +1,10 @@
-"""Mask and labels of a run in blocks: read in blocks where the file allows, else kept beside."""
+"""Mask, labels and guide of a run in blocks, which are read in blocks where the file allows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.io.npy import FORMAT as NUMPY
 from napari_diffusion.io.ome_zarr import FORMAT as ZARR
-from napari_diffusion.io.regions import read_regions
+from napari_diffusion.io.regions import read_guide, read_regions
 from napari_diffusion.workflows.store.tasks import Nonzero
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
@@ -26,13 +27,13 @@ _COMPARED = 1 << 22
 
 @dataclass(frozen=True)
 class StoreRegions:
-    """Mask and labels of a run in blocks.
+    """Mask, labels and guide of a run in blocks.
 
     Attributes
     ----------
     settings
-        What a worker needs to open each of them, by the names ``mask`` and ``labels``. Regions
-        without a border are left out: they change nothing.
+        What a worker needs to open each of them, by the names ``mask``, ``labels`` and ``guide``.
+        Regions without a border are left out: they change nothing.
     arrays
         Regions that are kept in the work folder, by the names of their files.
     lazy
@@ -56,7 +57,7 @@ class StoreRegions:
 def regions_of(
     files: Mapping[str, Path], volume: Volume, assignment: AxisAssignment
 ) -> StoreRegions:
-    """Open mask and labels; errors as those of `read_regions`.
+    """Open mask, labels and guide; errors as those of `read_regions`.
 
     A file of zarr or NumPy with the axes and the shape of the image is read in blocks.
     """
@@ -68,13 +69,14 @@ def regions_of(
         values = _lazy(name, path, volume, assignment)
         own: dict[str, Any] = {"own": False, "path": str(path.resolve()), "is_mask": name == "mask"}
         if values is None:
-            regions = read_regions(name, path, volume, assignment)
+            read = read_guide if name == "guide" else partial(read_regions, name)
+            regions = read(path, volume, assignment)
             values, file = regions.values, f"{name}.npy"
             if name == "labels":
                 values = values.astype(np.result_type(*map(np.min_scalar_type, _range(values))))
             arrays[file], own = values, {"own": True, "path": file}
             notes += regions.notes
-        if _has_border(values):
+        if name == "guide" or _has_border(values):
             settings[name], opened[name] = own, values
         else:
             arrays.pop(f"{name}.npy", None)

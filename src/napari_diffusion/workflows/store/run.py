@@ -125,7 +125,7 @@ class StoreRun:
     target, options, store_options
         Path of the result, and the options of the run.
     regions
-        Mask and labels.
+        Mask, labels and guide.
     notes
         Sentences for the user.
     """
@@ -176,8 +176,8 @@ class StoreRun:
         is_begun = store_options.resume and work.settings() is not None
         dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
         _check_target(target, volume, recipe, dtype, options.overwrite, is_begun)
-        regions = regions_of(options.region_files, volume, assignment)
-        domain = Domain(regions.lazy.get("mask"), regions.lazy.get("labels"))
+        regions = regions_of(_other_files(options), volume, assignment)
+        domain = Domain(**regions.lazy)
         problem = unread_problem(volume.data, recipe, assignment.geometry, domain)
         plan = make_plan(problem, Execution(1, options.execution.backend))
         blocks = plan_blocks(problem, plan, _resources(problem, plan, options, store_options))
@@ -200,7 +200,7 @@ class StoreRun:
     def has_survey(self) -> bool:
         """Whether facts about all values are collected first."""
         is_masked = self.recipe.nan == "mask" and self.problem.input_dtype.kind == "f"
-        return is_masked or bool(self.regions.settings)
+        return is_masked or bool(self.regions.settings.keys() - {"guide"})
 
     def _check_disk(self) -> None:
         needed, folder = self.blocks.result_bytes + self.blocks.disk, self.target.resolve().parent
@@ -299,7 +299,7 @@ class StoreRun:
             "dtype": self.problem.input_dtype.str,
             "weights": list(self.problem.weights),
         }
-        files = [Path(self.volume.path or ""), *self.options.region_files.values()]
+        files = [Path(self.volume.path or ""), *_other_files(self.options).values()]
         return fingerprint_of(settings, files)
 
     def _begun(self) -> WorkFolder | None:
@@ -440,6 +440,12 @@ def _plain_weights(weights: Sequence[float | None] | None) -> list[float | None]
     if weights is None:
         return None
     return [None if weight is None else float(weight) for weight in weights]
+
+
+def _other_files(options: FileOptions) -> dict[str, Path]:
+    """Return the files of mask, labels and guide, by these names."""
+    guide = {} if options.guide is None else {"guide": options.guide}
+    return {**options.region_files, **guide}
 
 
 def _check_target(

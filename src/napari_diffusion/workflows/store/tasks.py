@@ -71,7 +71,8 @@ class Job:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
         volume = io.read(settings["source"])
         geometry = Geometry(**settings["geometry"])
-        domain = Domain(*(_region(folder, settings["regions"].get(n)) for n in ("mask", "labels")))
+        opened = {name: _region(folder, own) for name, own in settings["regions"].items()}
+        domain = Domain(**opened)
         recipe = Recipe.from_dict(settings["recipe"])
         problem = unread_problem(volume.data, recipe, geometry, domain)
         return cls(
@@ -142,7 +143,7 @@ class Job:
     def source_files(self) -> list[Path]:
         """Files that exist as long as the source and the regions do."""
         domain = self.problem.domain
-        arrays = (self.problem.image, domain.mask, domain.labels)
+        arrays = (self.problem.image, domain.mask, domain.labels, domain.guide)
         files = [metadata_file(a.data if isinstance(a, Nonzero) else a) for a in arrays]
         return [file for file in files if file is not None]
 
