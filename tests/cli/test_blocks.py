@@ -29,8 +29,8 @@ def test_a_run_above_the_budget_is_done_in_blocks_with_the_same_bits(capsys):
     assert "In blocks" not in capsys.readouterr().err
     arguments = ["run", "in.ome.zarr", "out.ome.zarr", *FILTER, "--memory", "70MiB"]
     assert main([*arguments, "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert all(word in told for word in ("In blocks:", "passes", "halo", "of memory together"))
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("In blocks:", "passes", "halo", "of memory together"))
     assert main(arguments) == 0
     assert "In blocks:" in capsys.readouterr().err
     np.testing.assert_array_equal(level("out.ome.zarr"), level("whole.ome.zarr"))
@@ -68,9 +68,9 @@ def test_refusals(words, sentence, capsys):
 
 def test_info_reads_a_store_by_chunks(capsys):
     assert main(["info", "in.ome.zarr"]) == 0
-    told = capsys.readouterr().out
-    assert "OME-Zarr" in told
-    assert "z 2 µm, y 0.5 µm, x 0.5 µm" in told
+    printed = capsys.readouterr().out
+    assert "OME-Zarr" in printed
+    assert "z 2 µm, y 0.5 µm, x 0.5 µm" in printed
 
 
 def test_auto_reads_a_store_in_blocks(capsys):

@@ -57,9 +57,7 @@ def test_plans_keep_their_promises(shape, model, time, memory, chunk):
     assert ends[-1] == len(plan.stages)
     for each in blocks.passes:
         reach = plan.reach(each.first, each.last)
-        assert all(
-            h >= min(r, n) for h, r, n in zip(each.halo, reach, blocks.space, strict=True)
-        )
+        assert all(h >= min(r, n) for h, r, n in zip(each.halo, reach, blocks.space, strict=True))
         # Redundancy is what it says: the blocks with their halo over the image.
         outer = sum(
             math.prod(part.stop - part.start for part in blocks.block_of(0, i).outer)

@@ -10,7 +10,8 @@ from napari_diffusion import io
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.axes import AxisRequest, resolve_axes
 from napari_diffusion.workflows.file_run import FileOptions
-from napari_diffusion.workflows.store.run import StoreOptions, StoreRun
+from napari_diffusion.workflows.store.options import StoreOptions
+from napari_diffusion.workflows.store.run import StoreRun
 
 
 def noisy(shape, dtype="float32", seed=0):

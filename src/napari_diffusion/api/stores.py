@@ -16,7 +16,8 @@ from napari_diffusion.io.axes import AxisRequest, resolve_axes
 from napari_diffusion.models import Model
 from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe
-from napari_diffusion.workflows.store.run import StoreOptions, StoreRun
+from napari_diffusion.workflows.store.options import StoreOptions
+from napari_diffusion.workflows.store.run import StoreRun
 
 
 def diffuse_store(
@@ -185,7 +186,5 @@ def _prepared(
     else:
         assert time is not None
         recipe = Recipe(model, time, unit=assignment.unit)
-    check_recipe(
-        recipe, assignment, request, bool(files.region_files), files.guide is not None
-    )
+    check_recipe(recipe, assignment, request, bool(files.region_files), files.guide is not None)
     return StoreRun.make(volume, assignment, recipe, target, files, options)

@@ -34,7 +34,8 @@ from napari_diffusion.workflows.recipe_axes import (
     describe_file_run,
 )
 from napari_diffusion.workflows.store.choice import runs_in_blocks
-from napari_diffusion.workflows.store.run import StoreOptions, StoreRun
+from napari_diffusion.workflows.store.options import StoreOptions
+from napari_diffusion.workflows.store.run import StoreRun
 
 #: Number of steps of the progress bar.
 _BAR_STEPS = 1000

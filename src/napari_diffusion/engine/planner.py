@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -166,30 +166,6 @@ class Plan:
             reach = [own + before for own, before in zip(reach, self.read_reach, strict=True)]
         return reach
 
-    def on_block(self, problem: Problem, threads: int) -> Plan:
-        """Return the plan for a block of the image: the same stages, with slabs of its size.
-
-        Parameters
-        ----------
-        problem
-            The problem on the block.
-        threads
-            Number of threads that compute the block.
-        """
-        height, chunk = _slab_sizes(problem, self.operator, self.kernels, threads, 1)
-        model = self.operator, max(self.feature_reach)
-        return replace(
-            self,
-            memory=_peak_memory(
-                problem, model, self.scheme, self.stages, self.kernels, (height, chunk, 1), threads
-            ),
-            threads=threads,
-            height=height,
-            chunk=chunk,
-            frames=1,
-            stack=1,
-        )
-
     def kernel_key(self) -> Hashable | None:
         """Return a key of the compiled kernels of the run; ``None`` if nothing is compiled.
 
@@ -300,12 +276,12 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     if rate:
         stages = tuple(stage._replace(rate=rate) for stage in stages)
     stack = _stack_size(problem, dry, scheme, stages)
-    height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
+    height, chunk = slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=_peak_memory(
+        memory=peak_memory(
             problem,
             (operator, max(dry.feature_reach)),
             scheme,
@@ -446,7 +422,7 @@ def _schedule(
     return (*stages[:-1], stages[-1]._replace(time=time)) if end != time else stages
 
 
-def _slab_sizes(
+def slab_sizes(
     problem: Problem, operator: Operator, backend: Backend, threads: int, stack: int
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the chunks in which a thread passes through it.
@@ -475,7 +451,7 @@ def _long_axes(problem: Problem) -> int:
     return sum(n > 1 for n in problem.space)
 
 
-def _peak_memory(
+def peak_memory(
     problem: Problem,
     model: tuple[Operator, int],
     scheme: Scheme,

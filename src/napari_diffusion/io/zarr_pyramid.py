@@ -322,8 +322,8 @@ def _default_chunks(
         chunks[i] = max(1, min(size, shape[i]))
     shards = list(chunks)
     for i in space:  # x first, whose rows are read together
-        most = _SHARD_BYTES // (math.prod(shards) * itemsize)
-        shards[i] *= max(1, min(most, -(-shape[i] // chunks[i])))
+        limit = _SHARD_BYTES // (math.prod(shards) * itemsize)
+        shards[i] *= max(1, min(limit, -(-shape[i] // chunks[i])))
     return chunks, shards
 
 
@@ -346,8 +346,8 @@ def _coarser(
     chunks = [min(size, n) for size, n in zip(level.chunks, shape, strict=True)]
     shards = list(chunks)
     for i in reversed(range(len(shape))):
-        most = MAX_COARSE_SHARD_BYTES // (math.prod(shards) * itemsize)
-        count = min(most, -(-shape[i] // chunks[i])) if i in space else 1
+        limit = MAX_COARSE_SHARD_BYTES // (math.prod(shards) * itemsize)
+        count = min(limit, -(-shape[i] // chunks[i])) if i in space else 1
         shards[i] *= max(1, count)
     return Level(tuple(shape), tuple(chunks), tuple(shards), tuple(factor))
 

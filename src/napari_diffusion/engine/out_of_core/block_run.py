@@ -19,11 +19,11 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.engine.blocks import Block, carried
 from napari_diffusion.engine.frame import FieldState, Frame, read_frame
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.out_of_core.block_plan import Pass
-from napari_diffusion.engine.out_of_core.planning import problem_of_shape
+from napari_diffusion.engine.out_of_core.blocks import Block, carried
+from napari_diffusion.engine.out_of_core.planning import plan_on_block, problem_of_shape
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -119,7 +119,7 @@ class BlockRun:
         """Return the state after the pass, with the halo."""
         outer = tuple(part.stop - part.start for part in self.block.outer)
         own = problem_of_shape(self.problem, outer)
-        plan = self.plan.on_block(own, self.threads)
+        plan = plan_on_block(self.plan, own, self.threads)
         # Neighbouring values of a block may differ by less than those of the image.
         plan = replace(plan, limits=replace(plan.limits, smallest_difference=0.0))
         with SlabPool(self.threads, cancel, lambda share: None) as slabs:

@@ -17,9 +17,9 @@ import numpy as np
 
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.blocks import carried
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
-from napari_diffusion.engine.planner import Plan
+from napari_diffusion.engine.out_of_core.blocks import carried
+from napari_diffusion.engine.planner import Plan, peak_memory, slab_sizes
 from napari_diffusion.engine.problem import Problem
 
 #: Largest share of computed voxels, as long as a block fits into the budget with it; the last ones
@@ -402,7 +402,7 @@ class _Planner:
             min(size + 2 * h, n) for size, h, n in zip(block, halo, self.space, strict=True)
         )
         part = problem_of_shape(problem, outer)
-        peak: int = self.plan.on_block(part, self.threads).memory
+        peak: int = plan_on_block(self.plan, part, self.threads).memory
         field = math.prod(outer) * problem.channels * itemsize
         peak += field * max(0, names - 2)  # beside the fields of a first pass
         # Work fields are released before the result is written, which is compressed in shards.
@@ -416,6 +416,32 @@ class _Planner:
         result = math.prod(problem.shape) * problem.dtype.itemsize
         pyramid = min(PYRAMID_MEMORY, int(result * PYRAMID_SHARE))
         return max(peak, writing, reading, pyramid)
+
+
+def plan_on_block(plan: Plan, problem: Problem, threads: int) -> Plan:
+    """Return the plan of an image for a block of it: the same stages, with slabs of its size.
+
+    Parameters
+    ----------
+    plan
+        The plan of the whole image.
+    problem
+        The problem on the block.
+    threads
+        Number of threads that compute the block.
+    """
+    height, chunk = slab_sizes(problem, plan.operator, plan.kernels, threads, 1)
+    model = plan.operator, max(plan.feature_reach)
+    sizes = height, chunk, 1
+    return replace(
+        plan,
+        memory=peak_memory(problem, model, plan.scheme, plan.stages, plan.kernels, sizes, threads),
+        threads=threads,
+        height=height,
+        chunk=chunk,
+        frames=1,
+        stack=1,
+    )
 
 
 def problem_of_shape(problem: Problem, outer: Sequence[int], regions: Any = None) -> Problem:

@@ -14,7 +14,7 @@ from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.io.volume import no_values
 from napari_diffusion.workflows.file_run import FileOptions
-from napari_diffusion.workflows.store.run import StoreOptions
+from napari_diffusion.workflows.store.options import StoreOptions
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
 

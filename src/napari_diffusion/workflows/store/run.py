@@ -6,12 +6,11 @@ was killed. The target gets its name when it is complete.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,10 +29,9 @@ from napari_diffusion.core.errors import (
     reason_of,
 )
 from napari_diffusion.core.geometry import Domain
-from napari_diffusion.core.resources import cpu_count, free_memory
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
-from napari_diffusion.engine.out_of_core.planning import Resources, plan_blocks, problem_of_shape
+from napari_diffusion.engine.out_of_core.planning import plan_blocks
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem, unread_problem
 from napari_diffusion.engine.recipe import Recipe
@@ -43,14 +41,19 @@ from napari_diffusion.io.axes import AxisAssignment, apply_axes
 from napari_diffusion.io.ome_zarr import finish as finish_store
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, pyramid_like
 from napari_diffusion.workflows.file_run import FileOptions, recipe_on_file
-from napari_diffusion.workflows.pace import CAUTIOUS_PACES, kind_of
 from napari_diffusion.workflows.store.executors import (
     TaskFailed,
     executor_of,
     run_tasks,
-    workers_of,
 )
 from napari_diffusion.workflows.store.fingerprint import fingerprint_of
+from napari_diffusion.workflows.store.options import (
+    StoreOptions,
+    affordable_workers,
+    per_image_axis,
+    resources_of,
+    warm,
+)
 from napari_diffusion.workflows.store.regions import StoreRegions, regions_of
 from napari_diffusion.workflows.store.tasks import (
     CANCELS,
@@ -62,52 +65,8 @@ from napari_diffusion.workflows.store.tasks import (
 )
 from napari_diffusion.workflows.store.work_folder import WorkFolder, sweep_beside, write_text
 
-#: Share of the free memory that a run in blocks takes without a budget.
-FREE_SHARE = 0.5
 #: Version of the settings in a work folder.
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class StoreOptions:
-    """How a run in blocks is done. None of this changes a bit of its result.
-
-    Attributes
-    ----------
-    memory
-        Budget of all workers together, above the imported program [bytes]; ``None`` for half of
-        the free memory.
-    executor
-        ``"threads"``, ``"processes"``, or any executor; ``None`` for threads.
-    workers
-        Number of blocks at the same time; by default that of the executor, or all processors.
-    resume
-        Whether an unfinished run with the same settings is continued.
-    part
-        Number of this job and of all jobs that share a run, counted from 1; ``None`` for one job.
-    block, stages_per_pass
-        Shape of a block per axis of the grid, and most stages of a pass, where they are not chosen.
-    """
-
-    memory: int | None = None
-    executor: Executor | str | None = None
-    workers: int | None = None
-    resume: bool = True
-    part: tuple[int, int] | None = None
-    block: tuple[int, ...] | None = None
-    stages_per_pass: int | None = None
-
-    @property
-    def budget(self) -> int:
-        """Memory budget [bytes]."""
-        return int(free_memory().size * FREE_SHARE) if self.memory is None else self.memory
-
-    @property
-    def worker_count(self) -> int:
-        """Largest number of blocks at the same time."""
-        if self.workers is not None:
-            return max(1, self.workers)
-        return workers_of(self.executor) or cpu_count()
 
 
 @dataclass(frozen=True)
@@ -180,12 +139,12 @@ class StoreRun:
         domain = Domain(**regions.lazy)
         problem = unread_problem(volume.data, recipe, assignment.geometry, domain)
         plan = make_plan(problem, Execution(1, options.execution.backend))
-        blocks = plan_blocks(problem, plan, _resources(problem, plan, options, store_options))
+        blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
         pyramid = pyramid_like(
             apply_axes(volume, assignment),
             problem.dtype,
-            _per_image_axis(problem, blocks.chunks),
-            _per_image_axis(problem, blocks.shards),
+            per_image_axis(problem, blocks.chunks),
+            per_image_axis(problem, blocks.shards),
         )
         notes = (*volume.notes, *assignment.notes, *regions.notes, *recipe.remarks)
         made = cls(
@@ -337,7 +296,9 @@ class StoreRun:
         """Do all stages in their order; return whether the run is complete."""
         part, parts = self.store_options.part or (1, 1)
         warm(job)
-        workers = min(self.store_options.worker_count, _affordable(job.blocks, self.store_options))
+        workers = min(
+            self.store_options.worker_count, affordable_workers(job.blocks, self.store_options)
+        )
         own, meter = executor_of(self.store_options.executor, workers), _Meter(job, report)
         with few_chunks_at_once(), own as executor:
             for number, (stage, count, _) in enumerate(job.stages):
@@ -472,71 +433,6 @@ def _check_target(
         overwrite=overwrite or is_begun,
         preserve_dtype=recipe.preserve_dtype,
     )
-
-
-def _resources(
-    problem: Problem, plan: Plan, options: FileOptions, store_options: StoreOptions
-) -> Resources:
-    """Return budget, workers and paces of a run."""
-    workers = store_options.worker_count
-    is_local = store_options.executor in (None, "threads")
-    asked = options.execution.threads
-    if is_local and asked is not None:
-        workers = min(workers, asked)
-    return Resources(
-        memory=store_options.budget,
-        workers=workers,
-        threads=workers if is_local else asked or 1,
-        source_chunks=chunks_of(problem.image, problem.shape),
-        pace=CAUTIOUS_PACES[kind_of(plan)] / 3,
-        block=store_options.block,
-        stages_per_pass=store_options.stages_per_pass,
-    )
-
-
-def chunks_of(data: Any, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of what is decoded at once from a lazy array; one row for a memory map."""
-    chunks = getattr(data, "chunks", None)
-    if chunks is not None and len(chunks) == len(shape):
-        return tuple(int(c[0] if isinstance(c, tuple) else c) for c in chunks)
-    strides = getattr(data, "strides", None)
-    own = [1] * len(shape)
-    if strides:
-        fastest = min(range(len(shape)), key=lambda i: abs(strides[i]) or 1 << 62)
-        own[fastest] = shape[fastest]
-    return tuple(own)
-
-
-def _per_image_axis(problem: Problem, sizes: Sequence[int]) -> list[int]:
-    """Return sizes along the axes of the grid for each axis of the image; 1 for the others."""
-    own = [1] * len(problem.shape)
-    for axis, place in zip(problem.axes, problem.places_in_space, strict=True):
-        own[axis] = 1 if place is None else sizes[place]
-    return own
-
-
-def _affordable(blocks: BlockPlan, options: StoreOptions) -> int:
-    """Return the number of workers whose blocks fit into the budget, at least 1."""
-    room = (options.budget - blocks.fixed_memory) // max(1, blocks.block_memory)
-    return max(1, min(room, max(blocks.workers, 1)))
-
-
-def warm(job: Job) -> None:
-    """Compile or load the kernels of a run before its workers start."""
-    from napari_diffusion.engine.frame import read_frame
-    from napari_diffusion.engine.slab_pool import SlabPool
-    from napari_diffusion.engine.solver import Solver
-
-    problem, plan = job.problem, job.plan
-    small = problem_of_shape(problem, tuple(min(n, 4) for n in problem.space))
-    small.image[...] = np.arange(small.image.size).reshape(small.image.shape) % 7
-    own = plan.on_block(small, 1)
-    own = replace(own, limits=replace(own.limits, smallest_difference=0.0))
-    with SlabPool(1, None, lambda share: None) as slabs, contextlib.suppress(ValueError):
-        (index,) = small.frames()
-        frame, state = read_frame(small, index, own, slabs)
-        for _ in Solver(problem, own, slabs).advance(frame.grid, state, len(plan.stages)):
-            pass
 
 
 def _described(job: Job, stage: str, failed: TaskFailed, target: Path) -> BlockFailed:
