@@ -85,10 +85,9 @@ class BlockRun:
 
     def result(self, read_kept: ReadKept, cancel: CancelEvent | None = None) -> NDArray[Any]:
         """Run the last pass and return the result in the block, with all axes of the image."""
-        end = self._advance(read_kept, cancel)
         inner: Any = (..., *self.block.inner)
-        field = np.ascontiguousarray(end.u[inner])
-        del end  # its memory is free for the result
+        # The other fields of the state are free for the result.
+        field = np.ascontiguousarray(self._advance(read_kept, cancel).u[inner])
         place = self._in_image([0] * len(self.problem.axes))
         model = self.problem.recipe.model
         needs_image = (
