@@ -10,6 +10,7 @@ python3 dev.py test --without numba           Test the library without numba, or
 python3 dev.py test --cov [options]           Measure which lines of the sources the tests run.
 python3 dev.py docs [options]                 Build the documentation, and check its links.
 python3 dev.py docs --browser                 Also check its figures in a browser (Chromium).
+python3 dev.py install [--python | --oldest]  Only create the environment of these tests.
 
 Without a display, the demo writes files, and the tests use a virtual display. All commands need
 Python 3.11 or newer. They create the environment .venv, and update it when its requirements
@@ -305,6 +306,17 @@ def lowest_versions() -> tuple[str, ...]:
     return tuple(constraints.values())
 
 
+def install(options: list[str]) -> int:
+    """Create the environment of the tests, without system packages."""
+    parser = argparse.ArgumentParser("dev.py install", allow_abbrev=False)
+    parser.add_argument("--python")
+    parser.add_argument("--oldest", action="store_true")
+    own = parser.parse_args(options)
+    venv = choose_environment(own.python, own.oldest, None)
+    venv.install_project(TEST_EXTRAS if venv is VENV else SELECTION_EXTRAS)
+    return 0
+
+
 def demo(options: list[str]) -> int:
     """Run the demo, without a window if it lacks a display or system packages."""
     has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -408,7 +420,7 @@ def docs(options: list[str]) -> int:
 
 def main() -> int:
     """Run the command that the first argument names."""
-    commands = {"demo": demo, "test": test, "docs": docs}
+    commands = {"demo": demo, "test": test, "docs": docs, "install": install}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(__doc__)
         return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2

@@ -21,6 +21,8 @@ class ManifestHook(BuildHookInterface):
             return
         # An editable install imports from src/, where a file of the wheel alone is not found.
         inside = root / "src" / PACKAGE / "napari.yaml"
+        if inside.is_symlink() and inside.resolve() == manifest.resolve():
+            return  # of another environment, which may be in use
         inside.unlink(missing_ok=True)
         try:
             inside.symlink_to(Path("..", "..", "napari.yaml"))

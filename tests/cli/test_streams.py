@@ -20,13 +20,11 @@ RUN = ["run", "brain.nii", "out.nii", *OPTIONS]
 AUTO = ["run", "brain.nii", "out.nii", "--auto", "--model", "linear"]
 #: Ways to take streams away, in the words of a shell.
 BROKEN = ["2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full 2>&1"]
-NARROW = ["cp1251", "ascii", "cp437", "latin-1", "utf-8", "utf-16"]
+NARROW = ["cp1251", "ascii", "utf-16"]
 #: Commands whose output is their result.
 SHOWING = {
     "models": ["models"],
-    "help": ["--help"],
     "help of run": ["run", "--help"],
-    "version": ["--version"],
     "dry run": [*RUN, "--dry-run"],
 }
 
@@ -64,9 +62,7 @@ def without_reader(words, stream):
     ("streams", "words"),
     [
         *((way, RUN) for way in (*BROKEN, "reader gone")),
-        ("2>&-", AUTO),
         (">/dev/full 2>&1", AUTO),
-        ("reader gone", AUTO),
     ],
 )
 def test_run_does_not_depend_on_its_streams(streams, words, folder):
@@ -80,7 +76,7 @@ def test_run_does_not_depend_on_its_streams(streams, words, folder):
 
 
 @full
-@pytest.mark.parametrize("streams", ["2>&-", ">&-", ">/dev/full 2>&1", "reader gone"])
+@pytest.mark.parametrize("streams", ["2>&-", ">/dev/full 2>&1", "reader gone"])
 def test_demo_does_not_depend_on_its_streams(streams, folder):
     words = ["demo", "--no-window", "--output", "shown"]
     done = without_reader(words, "stdout") if "gone" in streams else in_shell(words, streams)
@@ -125,8 +121,10 @@ def test_output_that_does_not_wait_loses_nothing(command, folder):
     assert shown == in_shell(SHOWING[command], "").stdout
 
 
-@pytest.mark.parametrize("encoding", ["cp1251", "ascii", "utf-16"])
-@pytest.mark.parametrize("command", ["models", "help of run", "dry run"])
+@pytest.mark.parametrize(
+    ("command", "encoding"),
+    [("models", "cp1251"), ("help of run", "ascii"), ("dry run", "ascii"), ("dry run", "utf-16")],
+)
 def test_letters_that_an_encoding_lacks_are_replaced(command, encoding, folder):
     env = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     done = subprocess.run([*PROGRAM, *SHOWING[command]], env=env, capture_output=True, check=False)

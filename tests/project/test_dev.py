@@ -350,6 +350,7 @@ def test_dev_names_the_python_that_is_missing(options, python, dev, pythons, mon
             ["tests/io", "-k", "nan"],
         ),
         (["--oldest", "--python", "3.13"], "oldest-3.13", "SELECTION_EXTRAS", None),
+        (["install", "--oldest"], "oldest-3.11", "SELECTION_EXTRAS", None),
     ],
 )
 def test_dev_runs_the_selection_or_the_tests_of_the_options(
@@ -370,13 +371,15 @@ def test_dev_runs_the_selection_or_the_tests_of_the_options(
         self.python.chmod(0o755)
 
     monkeypatch.setattr(dev.Environment, "create", create)
-    assert dev.test(options) == 0
+    only_installs = options[0] == "install"
+    assert (dev.install(options[1:]) if only_installs else dev.test(options)) == 0
     (environment,) = environments
     assert environment.folder == project / ".venvs" / folder
     assert environment.version.startswith(folder[-4:])
     assert environment.constraints == (lowest if "--oldest" in options else ())
-    *_, installation, run = capfd.readouterr().out.splitlines()
-    assert run == f"-m pytest {' '.join(tests or [*dev.TWO_PROCESSES, *dev.SELECTION])}"
+    *_, installation, run = [*capfd.readouterr().out.splitlines(), *([""] if only_installs else [])]
+    if not only_installs:
+        assert run == f"-m pytest {' '.join(tests or [*dev.TWO_PROCESSES, *dev.SELECTION])}"
     assert f"--editable .[{getattr(dev, extras)}]" in installation
     file = environment.folder / "constraints.txt"
     assert (f"--constraint {file}" in installation) == file.exists() == ("--oldest" in options)
