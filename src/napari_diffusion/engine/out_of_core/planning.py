@@ -33,7 +33,7 @@ CHUNK_VALUES = (1 << 12, 1 << 22)
 MIN_CHUNK, MAX_SHARD_BYTES = 16, 64 << 20
 #: Memory of a run besides its blocks: libraries and threads [bytes], and chunks of the source in
 #: the heaps of the threads that have decoded them.
-FIXED_MEMORY, KEPT_CHUNKS = 48 << 20, 12
+FIXED_MEMORY, KEPT_CHUNKS = 48 << 20, 20
 #: Chunks that a reader decodes at the same time, each with its compressed bytes.
 DECODED_CHUNKS = 4
 #: Largest memory in which a part of the pyramid is made [bytes], and its share of the result.
