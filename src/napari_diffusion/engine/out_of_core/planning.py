@@ -21,6 +21,7 @@ from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
 from napari_diffusion.engine.out_of_core.blocks import carried
 from napari_diffusion.engine.planner import Plan, peak_memory, slab_sizes
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.io.zarr_pyramid import COARSEST
 
 #: Largest share of computed voxels, as long as a block fits into the budget with it; the last ones
 #: are for budgets in which it does not.
@@ -415,6 +416,7 @@ class _Planner:
         reading = read + DECODED_CHUNKS * min(chunk, read)
         result = math.prod(problem.shape) * problem.dtype.itemsize
         pyramid = min(PYRAMID_MEMORY, int(result * PYRAMID_SHARE))
+        pyramid *= max(self.space) > COARSEST
         return max(peak, writing, reading, pyramid)
 
 
