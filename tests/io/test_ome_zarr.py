@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -78,8 +79,10 @@ def write_source(path, version, shape=(2, 2, 6, 20, 24)):
 
 def is_valid(path):
     yaozarrs.validate_zarr_store(str(path))
-    models = pytest.importorskip("ome_zarr_models")
-    models.open_ome_zarr(zarr.open_group(str(path), mode="r"))
+    if find_spec("ome_zarr_models") is not None:  # it has no release for Python 3.14
+        import ome_zarr_models
+
+        ome_zarr_models.open_ome_zarr(zarr.open_group(str(path), mode="r"))
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -6,6 +6,8 @@ than a block or the image is refused: dask #6597, #11934. Levels lie beside one 
 #403. Missing chunks of zarr read as zeros (zarr-python #486): see test_resume.py.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import zarr
@@ -51,7 +53,7 @@ def test_odd_axes_of_several_shards_lose_no_voxel(small_shards, tmp_path):
     assert run.pyramid.region_count(1) > 1
     arrays = levels(run.target)
     assert [each.shape for each in arrays] == [(31, 33, 35), (16, 17, 18), (8, 9, 9), (4, 5, 5)]
-    for fine, coarse in zip(arrays, arrays[1:], strict=False):
+    for fine, coarse in pairwise(arrays):
         np.testing.assert_array_equal(coarse, halved(fine, (2, 2, 2)))
 
 
