@@ -18,9 +18,9 @@ from napari_diffusion import schemes
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.parameters import parameters
-from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
