@@ -12,12 +12,17 @@ from napari_diffusion import schemes
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
-from napari_diffusion.engine.blocks import blocks_of, carried, grid_of_box, run_in_blocks
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.out_of_core.blocks import (
+    blocks_of,
+    carried,
+    grid_of_box,
+    run_in_blocks,
+)
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.models import BUILTIN, PeronaMalik
+from napari_diffusion.models import BUILTIN, Linear, PeronaMalik
 
 SHAPE, SPACING = (9, 8, 19), (2.0, 1.0, 0.8)
 BLOCK = (5, 8, 7)
@@ -171,3 +176,11 @@ def test_the_grid_of_a_box_is_that_of_its_regions():
     grid = Grid(SHAPE, SPACING, open_faces(LABELS))
     np.testing.assert_array_equal(grid_of_box(grid, box).open_faces, open_faces(LABELS[box]))
     assert grid_of_box(Grid(SHAPE, SPACING), box).open_faces is None
+
+
+@pytest.mark.parametrize("options", [{"fidelity_length": 1e-9}, {"time": 40.0}])
+def test_blocks_of_linear_diffusion_that_may_have_walls_and_has_none_are_exact(options):
+    """The plan does not know whether there are NaN, with which another solver does the work."""
+    recipe = Recipe(Linear(), **({"time": None} | options), nan="mask")
+    problem = make_problem(image(), recipe, Geometry(SPACING))
+    np.testing.assert_array_equal(run_in_blocks(problem, [], BLOCK), run(problem))

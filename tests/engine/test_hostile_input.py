@@ -23,6 +23,7 @@ from helpers.hostile import (
     picture,
     scaled,
 )
+from napari_diffusion import models
 
 
 def broken(value, shape=(6, 7, 5)):
@@ -253,6 +254,16 @@ def test_invalid_values_are_refused_or_kept(value, dtype, model):
         result[~invalid].astype("f8"), truth[~invalid], rtol=0, atol=ROUNDING[dtype] * 120
     )
     assert image.tobytes() == before
+
+
+@pytest.mark.parametrize("kind", models.BUILTIN, ids=lambda kind: kind.name)
+def test_voxel_that_is_invalid_in_one_channel_is_unchanged_in_the_others(kind):
+    """It does not diffuse, and no bias is subtracted from it."""
+    image = np.stack([picture((6, 7)), picture((6, 7), seed=4)], -1)
+    image[3, 4, 0] = np.nan
+    result = nd.diffuse(image, kind(), time=0.05, channel_axis=-1, nan="mask")
+    np.testing.assert_array_equal(result[3, 4], image[3, 4])
+    assert (result[0] != image[0]).any()
 
 
 @pytest.mark.parametrize(

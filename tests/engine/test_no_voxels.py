@@ -6,7 +6,7 @@ import pytest
 import napari_diffusion as nd
 from helpers.problems import problem_of
 from napari_diffusion import models, schemes
-from napari_diffusion.engine.blocks import run_in_blocks
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.workflows.outputs import OutputRequest, run_with_outputs
 
 SHAPES = [(0,), (11, 6, 0), (0, 6, 5), (4, 0, 5), (3, 0), (0, 0, 0), (1, 0, 1), (2, 3, 0, 4)]
@@ -29,6 +29,8 @@ def domains(shape):
     yield {"nan": "mask"}
     yield {"preserve_dtype": True}
     yield {"axes": (len(shape) - 1,)}
+    if len(shape) > 2:
+        yield {"axes": (0, len(shape) - 1)}  # small frames, which are stacked
     if len(shape) > 1:
         yield {"channel_axis": 0}
         yield {"channel_axis": -1, "labels": np.zeros(shape[:-1], int)}

@@ -1,5 +1,8 @@
 """What NRRD, MRC, MetaImage and MGH files say about axes, units, orientation and values."""
 
+import bz2
+import gzip
+
 import mrcfile
 import nibabel
 import nrrd
@@ -161,6 +164,23 @@ def test_line_and_byte_skips_of_a_detached_header_are_honoured(tmp_path):
     np.testing.assert_array_equal(io.read(tmp_path / "a.nhdr").data.ravel(order="F"), values)
     (tmp_path / "a.nhdr").write_text(f"{text}byte skip: -1\ndatafile: a.raw\n")
     np.testing.assert_array_equal(io.read(tmp_path / "a.nhdr").data.ravel(order="F"), values)
+
+
+@pytest.mark.parametrize("count", [0, 12])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_values_with_the_byte_skip_minus_one_end_the_content(pack, count, tmp_path):
+    """pynrrd reads them so, also where they are compressed."""
+    encoding = {bytes: "raw", gzip.compress: "gzip", bz2.compress: "bzip2"}[pack]
+    values = np.arange(60, dtype="<f4")
+    header = f"NRRD0005\ntype: float\ndimension: 3\nsizes: 4 5 3\nencoding: {encoding}\n"
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(
+        f"{header}endian: little\nbyte skip: -1\n\n".encode()
+        + pack(b"x" * count + values.tobytes())
+    )
+    read = np.asarray(io.read(path).data)
+    np.testing.assert_array_equal(read, values.reshape((4, 5, 3), order="F"))
+    np.testing.assert_array_equal(read, nrrd.read(str(path))[0])
 
 
 @pytest.mark.parametrize("name", ["LIST", "slice%03d.raw 1 5 1"])

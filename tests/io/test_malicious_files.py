@@ -25,6 +25,7 @@ from napari_diffusion.core.errors import InputError, NotEnoughMemory
 from napari_diffusion.core.resources import FreeMemory
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import dicom
+from napari_diffusion.models import Linear
 
 MIB = 1 << 20
 
@@ -263,6 +264,72 @@ def test_entities_of_xml_are_not_expanded_without_bound(tmp_path):
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, np.zeros((8, 8), np.uint8), description=xml, metadata=None)
     refused(path)
+
+
+def ome_xml(name, doctype="", files=""):
+    return (
+        f'<?xml version="1.0"?>{doctype}'
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="8" SizeY="8" SizeZ="1" '
+        f'SizeC="1" SizeT="1"><Channel ID="Channel:0:0" Name="{name}"/>{files or "<TiffData/>"}'
+        "</Pixels></Image></OME>"
+    )
+
+
+@pytest.mark.parametrize("kind", ["SYSTEM", 'PUBLIC "-//x//y"'])
+def test_files_that_an_entity_names_are_not_read(kind, tmp_path):
+    """Neither a file of the machine nor an address is opened."""
+    (tmp_path / "secret").write_text("a secret")
+    doctype = f'<!DOCTYPE OME [<!ENTITY x {kind} "{(tmp_path / "secret").as_uri()}">]>'
+    for place in ("name", "element"):
+        xml = ome_xml("&x;" if place == "name" else "a", doctype)
+        if place == "element":
+            xml = xml.replace("</Pixels>", "</Pixels><Description>&x;</Description>")
+        path = tmp_path / f"{place}.ome.tif"
+        tifffile.imwrite(path, np.zeros((8, 8), np.uint8), description=xml, metadata=None)
+        try:
+            volume = io.read(path)
+        except InputError as error:
+            said = str(error)
+        else:
+            said = f"{volume.channel_names} {volume.notes}"
+        assert "a secret" not in said
+        if said.startswith(str(path)):
+            continue
+        io.write(tmp_path / f"{place}-result.ome.tif", np.asarray(volume.data), volume)
+        assert b"a secret" not in (tmp_path / f"{place}-result.ome.tif").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["../secret.ome.tif", "/secret.ome.tif", "sub/secret.ome.tif"])
+def test_file_of_a_set_lies_in_the_folder_of_the_set(name, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    secret = np.full((8, 8), 7, np.uint8)
+    for other in (tmp_path, folder / "sub"):
+        tifffile.imwrite(other / "secret.ome.tif", secret, description=ome_xml("b"), metadata=None)
+    files = f'<TiffData IFD="0"><UUID FileName="{name}">urn:uuid:2</UUID></TiffData>'
+    path = folder / "a.ome.tif"
+    tifffile.imwrite(
+        path, np.zeros((8, 8), np.uint8), description=ome_xml("a", files=files), metadata=None
+    )
+    try:
+        values = np.asarray(io.read(path).data)
+    except InputError:
+        return
+    assert (values != 7).all()
+
+
+def test_recipe_opens_no_file(tmp_path, monkeypatch):
+    """The name of labels is a name, whatever it looks like."""
+    (tmp_path / "secret.npy").write_bytes(b"")
+    text = Recipe(Linear(), 1.0, labels="../secret.npy", remarks=("file:///etc/passwd",)).to_json()
+    opened = []
+    monkeypatch.setattr("builtins.open", lambda *arguments, **_: opened.append(arguments))
+    monkeypatch.setattr(os, "open", lambda *arguments, **_: opened.append(arguments))
+    recipe = Recipe.from_json(text)
+    assert recipe.labels == "../secret.npy"
+    assert recipe.describe()
+    assert not opened
 
 
 def test_companion_of_an_ome_tiff_that_does_not_fit_into_the_memory_is_refused(

@@ -175,6 +175,55 @@ def test_file_that_does_not_fit_into_the_memory_is_refused(name, tmp_path, monke
         io.read(path)
 
 
+def test_packed_metaimage_without_the_size_of_its_stream_is_read(tmp_path):
+    """SimpleITK 2.5 returns arbitrary values for it."""
+    path = write("MetaImage, packed", tmp_path)
+    content = path.read_bytes()
+    start = content.index(b"CompressedDataSize")
+    path.write_bytes(content[:start] + content[content.index(b"\n", start) + 1 :])
+    np.testing.assert_array_equal(in_zyx(io.read(path)), PIXELS)
+
+
+@pytest.mark.parametrize("skipped", [-1, 5])
+@pytest.mark.parametrize("order", ["True", "False"])
+@pytest.mark.parametrize("kind", ["raw", "text"])
+def test_metaimage_of_another_byte_order_or_in_words_is_read(kind, order, skipped, tmp_path):
+    fields = {"NDims": 3, "DimSize": "7 6 5", "ElementType": "MET_FLOAT", "HeaderSize": skipped}
+    fields |= {"BinaryData": kind == "raw", "BinaryDataByteOrderMSB": order}
+    header = "".join(f"{name} = {value}\n" for name, value in fields.items())
+    (tmp_path / "a.mhd").write_text(f"ObjectType = Image\n{header}ElementDataFile = a.raw\n")
+    if kind == "raw":
+        stored = PIXELS.astype(">f4" if order == "True" else "<f4").tobytes()
+    else:
+        stored = " ".join(map(repr, PIXELS.ravel().tolist())).encode() + b"\n"
+        (tmp_path / "a.mhd").write_text(
+            (tmp_path / "a.mhd").read_text().replace(f"HeaderSize = {skipped}", "HeaderSize = 0")
+        )
+        skipped = 0
+    (tmp_path / "a.raw").write_bytes(b" " * max(skipped, 0) + stored)
+    read = in_zyx(io.read(tmp_path / "a.mhd"))
+    np.testing.assert_array_equal(read, PIXELS)
+    if kind == "raw":
+        image = sitk.ReadImage(tmp_path / "a.mhd")
+        np.testing.assert_array_equal(read, sitk.GetArrayFromImage(image))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["BinaryData =derMSB = False", "CompressedData = Trux", "Offset = 1 nan 2", "Offset = 1e999"],
+)
+def test_field_of_metaimage_that_is_not_clear_is_refused_without_a_message(line, tmp_path, capfd):
+    """MetaIO prints its own messages."""
+    path = write("MetaImage", tmp_path)
+    name = line.split()[0]
+    lines = path.read_bytes().split(b"\n")
+    lines = [line.encode() if own.startswith(name.encode() + b" =") else own for own in lines]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(InputError, match="is not clear"):
+        io.read(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_stream_behind_the_header_of_a_nrrd_file_is_bounded(tmp_path):
     """A file of 20 kB would take 20 MB."""
     path = write("NRRD, raw", tmp_path)

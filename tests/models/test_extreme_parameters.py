@@ -159,3 +159,24 @@ def test_level_sets_of_gradients_whose_squares_underflow_are_refused(model):
         nd.diffuse((1e-24 * image).astype(np.float32), model, time=0.1)
     small = nd.diffuse(2.0**-80 * image, nd.MeanCurvature(), time=0.1)
     np.testing.assert_array_equal(small * 2.0**80, nd.diffuse(image, nd.MeanCurvature(), time=0.1))
+
+
+@pytest.mark.parametrize("options", [{}, {"nan": "mask"}, {"labels": np.eye(7, 8, dtype=int)}])
+@pytest.mark.parametrize("sigma", [1e30, 1e154, 1e300])
+def test_gaussian_whose_square_overflows_is_too_wide(sigma, options):
+    """With walls, sigma is squared to a time."""
+    image = np.random.default_rng(2).uniform(1, 200, (7, 8))
+    for model in (nd.PeronaMalik(sigma=sigma), nd.VesselEnhancing(sigma=sigma)):
+        with pytest.raises(ValueError, match="voxels is too wide, at most 1000") as caught:
+            nd.diffuse(image, model, time=0.1, **options)
+        check_sentence(caught.value)
+
+
+def test_diffusivity_without_a_stable_step_is_refused():
+    """Its largest step is below the smallest number, and the time needs more steps than counted."""
+    image = np.random.default_rng(2).uniform(1, 200, (7, 8))
+    model = nd.TotalVariation(kappa=1e-30, epsilon=1e-300)
+    with pytest.raises(ValueError, match=r"needs more than 1e\+18 stable steps") as caught:
+        nd.diffuse(image, model, time=0.1, spacing=1e-6)
+    check_sentence(caught.value)
+    np.testing.assert_array_equal(nd.diffuse(image, model, time=0.0, spacing=1e-6), image)

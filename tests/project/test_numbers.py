@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 EFFECT = "src/napari_diffusion/estimation/report/strength.py"
 FOLDERS = ("start", "learn", "recipes", "coming_from", "project", "reference")
 #: Written as a whole by a script, or a record of measurements that names its commands.
-OTHERS = {"benchmarks.md", "noise_kinds.md", "denoising.md"}
+OTHERS = {"benchmarks.md", "noise_kinds.md", "denoising.md", "reliability.md"}
 PAGES = {
     page.relative_to(ROOT).as_posix(): page
     for page in (
@@ -209,6 +209,11 @@ SOURCES = {
         "is estimated up to 6 % too low (third table": lambda: lowest_correlated_level() == 0.941,
         "The largest gain of 456 settings of four models is 0.30 dB": lambda: (
             rows("automatic.md", "## Real scans")[4][3] == "0.30"
+        ),
+    },
+    "docs/guide.md": {
+        "its signal-to-noise ratio is 6 dB": lambda: (
+            "NOISE_DB, BLUR_MM = 6.0, 4.0" in source("tests/benchmarks/guided.py")
         ),
     },
     "docs/thin_structure.md": {

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_diffusion.core.arrays import FloatArray
 from napari_diffusion.core.cancellation import CancelEvent
-from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.geometry import Domain, Geometry, axis_number
 from napari_diffusion.diagnostics.accuracy import time_integration_error
 from napari_diffusion.diagnostics.conductance import conductance_map
 from napari_diffusion.diagnostics.gradients import Gradients, sample_gradients
@@ -16,7 +16,7 @@ from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.problem import make_problem, unread_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields, transform_numbers
 from napari_diffusion.estimation.measurement.photons import with_transform
-from napari_diffusion.estimation.options import SuggestionOptions
+from napari_diffusion.estimation.options import SuggestionOptions, entries
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.estimation.suggestion import Suggestion
 from napari_diffusion.models import Linear, Model
@@ -145,8 +145,9 @@ def suggest(
         RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses, transform=transform),
     )
     problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
-    problems += [make_problem(other, recipe, geometry) for other in others]
-    time_axes = None if time_axis is None else (time_axis % len(problems[0].shape),)
+    problems += [make_problem(other, recipe, geometry) for other in entries("others", others)]
+    count = len(problems[0].shape)
+    time_axes = None if time_axis is None else (axis_number(time_axis, count, "time_axis"),)
     if transform != "none":
         numbers = zip(transform_numbers(), (gain, offset, read_noise), strict=True)
         given = {name: value for name, value in numbers if value is not None}

@@ -14,5 +14,14 @@ def equivalent_sigma(time: float) -> float:
 
 
 def time_for_sigma(sigma: float) -> float:
-    r"""Return the time [length²] of a Gaussian of ``sigma`` [length], :math:`\sigma^2/2`."""
-    return sigma**2 / 2
+    r"""Return the time [length²] of a Gaussian of ``sigma`` [length], :math:`\sigma^2/2`.
+
+    Raises
+    ------
+    ValueError
+        If the square overflows.
+    """
+    try:
+        return sigma**2 / 2
+    except OverflowError:
+        raise ValueError(f"A Gaussian of {sigma:g} is too wide, its square overflows.") from None

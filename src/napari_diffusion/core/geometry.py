@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from napari_diffusion.core.arrays import as_lazy_array, shape_and_dtype
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.grid import Place
 
 
@@ -56,6 +58,27 @@ class Domain:
     labels: Any = None
     place: Place | None = None
     guide: Any = None
+
+
+def axis_number(value: Any, ndim: int, name: str) -> int:
+    """Return the number of an axis from the front; ``name`` is that of the argument.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is no integer, or there is no such axis.
+    """
+    try:
+        if isinstance(value, bool) or getattr(value, "ndim", False):
+            raise TypeError
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must hold integers, got {shown(value)}.") from None
+    if not -ndim <= number < ndim:
+        raise ValueError(
+            f"{name}: the image has {ndim} axes, so axis {shown(number)} does not exist."
+        )
+    return int(number % ndim)
 
 
 def checked_guide(

@@ -14,9 +14,10 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from operator import ge, gt, le
+from operator import ge, gt, index, le
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.units import Dimension
 
 _KEY = "napari_diffusion"
@@ -129,13 +130,13 @@ class Parameter:
         if self.choices is not None:
             return self._checked_choice(subject, value)
         if self.type is bool:
-            return self._checked_flag(subject, value)
+            return checked_flag(subject, value)
         if self.type is str:
-            raise TypeError(f"{subject} must be text, got {value!r:.60}.")
+            raise TypeError(f"{subject} must be text, got {shown(value)}.")
         # To Python, True is a number; it is no count.
         number = math.nan if self.type is int and isinstance(value, bool) else as_number(value)
         if number is None:
-            raise TypeError(f"{subject} must be a number{self._unit_text()}, got {value!r:.60}.")
+            raise TypeError(f"{subject} must be a number{self._unit_text()}, got {shown(value)}.")
         is_whole = self.type is not int or hasattr(value, "__index__")
         declared = ((">", self.gt, gt), (">=", self.ge, ge), ("<=", self.le, le))
         bounds = [(sign, bound, test) for sign, bound, test in declared if bound is not None]
@@ -150,7 +151,7 @@ class Parameter:
                 allowed = " and ".join([*limits, "finite"])
             meaning = self.doc.split(". ")[0].rstrip(".")  # a message is one sentence
             raise ValueError(
-                f"{subject} must be {allowed}{self._unit_text()}, got {value!s:.60} ({meaning})."
+                f"{subject} must be {allowed}{self._unit_text()}, got {shown(value)} ({meaning})."
             )
         return self.type(value) if self.type is int else self.type(number)
 
@@ -173,17 +174,30 @@ class Parameter:
         if not isinstance(value, str) or value not in self.choices:
             other = " or a function" if self.function else ""
             raise ValueError(
-                f"{subject} must be one of {', '.join(self.choices)}{other}, got {value!r:.60}."
+                f"{subject} must be one of {', '.join(self.choices)}{other}, got {shown(value)}."
             )
         return str(value)
 
-    def _checked_flag(self, subject: str, value: Any) -> bool:
-        if type(value).__name__ not in ("bool", "bool_"):  # Python's and NumPy's
-            raise TypeError(f"{subject} must be True or False, got {value!r:.60}.")
-        return bool(value)
-
     def _unit_text(self) -> str:
         return "" if self.unit == "1" else f" [{self.unit_in('length')}]"
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """Return a bool, or raise TypeError."""
+    if type(value).__name__ not in ("bool", "bool_"):  # Python's and NumPy's
+        raise TypeError(f"{name} must be True or False, got {shown(value)}.")
+    return bool(value)
+
+
+def checked_whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number of at least ``least``, or raise TypeError or ValueError."""
+    is_array = hasattr(value, "dtype") and (value.ndim or value.dtype.kind not in "iu")
+    if not hasattr(value, "__index__") or isinstance(value, bool | type) or is_array:
+        raise TypeError(f"{name} must be a whole number, got {shown(value)}.")
+    number = index(value)
+    if number < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {shown(value)}.")
+    return number
 
 
 def as_number(value: Any) -> float | None:
@@ -197,7 +211,7 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
-    except TypeError:  # a class, which has __float__ too
+    except (TypeError, ValueError):  # a class, which has __float__ too; a text in an array
         return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from napari_diffusion.core.errors import reason_of
+from napari_diffusion.core.errors import reason_of, shown
 
 _Entry = TypeVar("_Entry")
 
@@ -94,5 +94,5 @@ class Registry(Generic[_Entry]):
                 return entry  # type: ignore[no-any-return]
         names = ", ".join([*also, *(entry.name for entry in entries)])
         raise ValueError(
-            f"There is no {self.kind} named {name!r:.60}; the {self.kind}s are {names}."
+            f"There is no {self.kind} named {shown(name)}; the {self.kind}s are {names}."
         )

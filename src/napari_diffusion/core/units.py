@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+from napari_diffusion.core.errors import shown
+
 if TYPE_CHECKING:
     from fractions import Fraction
 
@@ -73,12 +75,12 @@ def canonical(name: str) -> str:
         If it is not text.
     """
     if not isinstance(name, str):
-        raise TypeError(f"A unit must be text, such as 'µm', got {name!r:.60}.")
+        raise TypeError(f"A unit must be text, such as 'µm', got {shown(name)}.")
     text = name.strip()
     unit = None if len(text) > _LONGEST else _name_in_table(text) or _name_in_pint(text)
     if unit is None:
         raise ValueError(
-            f"{name!r:.60} is not a unit of length known here; use "
+            f"{shown(name)} is not a unit of length known here; use "
             f"{', '.join(_SYMBOLS.values())}, or the name of another length, such as km or foot."
         )
     return unit
@@ -215,7 +217,7 @@ class Dimension:
             match = _DIMENSION.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"{text!r:.60} is not the unit of a parameter; write products, quotients and "
+                f"{shown(text)} is not the unit of a parameter; write products, quotients and "
                 "integer powers of length and intensity, such as '1', 'length', 'length^2', "
                 "'intensity' or 'intensity/length'."
             )

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.parameters import checked_whole
+from napari_diffusion.engine.frame import check_finite, check_range
 from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
@@ -40,6 +42,7 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
     ValueError
         When the number of steps of the scheme cannot be set.
     """
+    patch_side = checked_whole("largest", patch_side, 1)
     plan, time = make_plan(problem), problem.recipe.time
     count = sum(stage.time is not None for stage in plan.stages)
     frames = list(problem.frames()) if 0 not in problem.shape else []
@@ -53,7 +56,10 @@ def time_integration_error(problem: Problem, patch_side: int = 64) -> float:
             f"The scheme {plan.scheme.name!r} has steps of a fixed length, so that its error "
             "cannot be estimated by halved steps."
         )
-    patch = problem.read(frames[len(frames) // 2])[0]
+    index = frames[len(frames) // 2]
+    patch = problem.read(index)[0]
+    check_finite(problem, index, ~np.isfinite(patch))
+    check_range(problem, patch)
     starts = [max(0, (n - patch_side) // 2) for n in patch.shape[1:]]
     place = plan.grid.place
     domain = Domain(place=None if place is None else place.moved(starts))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index as whole
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
+from napari_diffusion.core.errors import shown
+from napari_diffusion.core.parameters import as_number
 from napari_diffusion.diagnostics.feature_maps import frame_features, shape_without_channels
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.problem import Problem
@@ -67,11 +72,11 @@ def sample_gradients(
     divided by their factors, so that one threshold holds for all of them.
     """
     maps = problem.recipe.model.maps.values()
-    middle = [problem.shape[i] // 2 for i in problem.frame_axes]
+    sigma, place = _width(sigma), _frame_index(problem, frame)
     own, before = smoothing_reach(sigma, problem.grid()), problem.read_reach
     halo = problem.per_diffusing_axis([1 + a + b for a, b in zip(own, before, strict=True)])
     magnitudes = [np.zeros(0)]
-    for region in _planes(problem, middle if frame is None else list(frame)):
+    for region in _planes(problem, place):
         if cancel is not None and cancel.is_set():
             raise Cancelled("The measurement of gradients was cancelled.")
         block = HaloBlock.around(problem, region, halo)
@@ -94,6 +99,31 @@ def sample_gradients(
             "The image has values whose squares overflow, and no gradients for that; rescale it."
         )
     return Gradients(ascending)
+
+
+def _width(sigma: Any) -> float:
+    """Return a sigma [length], or raise ValueError."""
+    number = as_number(sigma)
+    if number is None or not 0 <= number < math.inf:
+        raise ValueError(f"sigma must be a number >= 0 and finite [length], got {shown(sigma)}.")
+    return number
+
+
+def _frame_index(problem: Problem, frame: Any) -> list[int]:
+    """Return the index along the frame axes, by default that of the middle."""
+    sizes = [problem.shape[i] for i in problem.frame_axes]
+    if frame is None:
+        return [n // 2 for n in sizes]
+    try:
+        numbers = [whole(i) for i in frame]
+    except TypeError:
+        numbers = []
+    if len(numbers) != len(sizes) or not hasattr(frame, "__iter__"):
+        raise ValueError(
+            f"frame must hold {len(sizes)} whole numbers, one for each axis that does not diffuse; "
+            f"got {shown(frame)}."
+        )
+    return numbers
 
 
 def _planes(problem: Problem, frame: Sequence[int]) -> Iterator[list[AxisIndex]]:

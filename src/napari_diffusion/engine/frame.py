@@ -18,7 +18,7 @@ from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.guide import read_guide
+from napari_diffusion.engine.inputs.guide import read_guide
 from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -108,9 +108,9 @@ class Frame:
             field = field.copy()
         if recipe.has_transform:
             recipe.decode(field)
-            regions = problem.regions_of(self.index)
-            if regions is not None:
-                np.copyto(field, problem.read(self.index)[0], where=regions == 0)
+            outside = self._outside()
+            if outside is not None:
+                np.copyto(field, problem.read(self.index)[0], where=outside)
         if problem.copied_channels:
             copied = list(problem.copied_channels)
             field[copied] = problem.read(self.index)[0][copied]
@@ -119,6 +119,18 @@ class Frame:
             original = problem.whole(problem.read(self.index)[0], self.index)
             image[~np.isfinite(original)] = original[~np.isfinite(original)]
         return image
+
+    def _outside(self) -> NDArray[np.bool_] | None:
+        """Return a mask of the voxels that do not diffuse; ``None`` without any.
+
+        They are outside the regions, or invalid in one of the channels.
+        """
+        regions = self.problem.regions_of(self.index)
+        outside = None if regions is None else np.asarray(regions == 0)
+        if self.invalid is None:
+            return outside
+        invalid = np.asarray(np.logical_or.reduce(self.invalid))
+        return invalid if outside is None else invalid | outside
 
 
 class Stacks:

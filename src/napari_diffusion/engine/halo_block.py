@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Place
 from napari_diffusion.engine.problem import Problem, make_problem
@@ -50,7 +51,7 @@ class HaloBlock:
         if not isinstance(region, Sequence) or len(region) != len(problem.shape):
             raise ValueError(
                 f"region must be an integer or a slice for each of the {len(problem.shape)} axes, "
-                f"got {region!r:.80}."
+                f"got {shown(region)}."
             )
         widths = dict(zip(problem.axes, halo, strict=True))
         if problem.channel_axis is not None:
@@ -166,7 +167,7 @@ def _outer_and_inner(index: Any, size: int, halo: int, axis: int) -> tuple[slice
             number = operator.index(index)
         except TypeError:
             raise TypeError(
-                f"region must hold integers and slices, got {index!r:.60} for axis {axis}."
+                f"region must hold integers and slices, got {shown(index)} for axis {axis}."
             ) from None
         if not -size <= number < size:
             raise IndexError(

@@ -17,7 +17,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.frame import FieldState, Frame, Stacks, read_frame
-from napari_diffusion.engine.memory import check_memory
+from napari_diffusion.engine.memory import check_memory, shortage_described
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -154,7 +154,7 @@ def _run_in_stacks(
             field = state.u
         return field
 
-    with SlabPool(plan.threads, cancel, report) as slabs:
+    with shortage_described(plan.memory), SlabPool(plan.threads, cancel, report) as slabs:
         solver, stacks = Solver(problem, plan, slabs), Stacks(problem, plan, result, slabs)
         for lo in range(0, len(frames), plan.stack):
             hi = min(lo + plan.stack, len(frames))
@@ -186,10 +186,12 @@ def _evolve(
         return
     stage_count = len(frames) * len(plan.stages)
     done = replaced = 0
+
     # Counts are divided, since a product with 1 / stage_count need not end at 1.
-    with SlabPool(
-        plan.threads, cancel, lambda part: progress(min((done + part) / stage_count, 1.0))
-    ) as slabs:
+    def report(part: float) -> None:
+        progress(min((done + part) / stage_count, 1.0))
+
+    with shortage_described(plan.memory), SlabPool(plan.threads, cancel, report) as slabs:
         solver = Solver(problem, plan, slabs)
         result: Image | None = None
         for number, index in enumerate(frames):

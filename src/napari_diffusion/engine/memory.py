@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
-from napari_diffusion.engine.guide import guide_channels, guide_is_copied
+from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.operators.impulses.search import search_bytes
@@ -139,6 +141,24 @@ class MemoryDemand:
         # The factors of a map at the voxels of a chunk and of the planes beside it.
         own += (layout.chunk + 2) * bool(self.problem.recipe.model.maps)
         return own + layout.channels * self.backend.scratch_planes(layout.chunk, is_direct)
+
+
+@contextmanager
+def shortage_described(peak: int) -> Iterator[None]:
+    """Say in words that the system has refused memory to a run with a predicted ``peak`` [bytes].
+
+    Limits of the address space count memory that threads and libraries reserve, too.
+    """
+    try:
+        yield
+    except NotEnoughMemory:
+        raise
+    except MemoryError as error:
+        raise NotEnoughMemory(
+            f"The system refuses memory to the run, which needs {format_bytes(peak)}, and "
+            f"{free_memory()}",
+            Remedy.FILTER_LESS,
+        ) from error
 
 
 def check_memory(problem: Problem, peak: int) -> None:

@@ -23,7 +23,8 @@ from napari_diffusion.core.arrays import (
     shape_and_dtype,
 )
 from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
-from napari_diffusion.core.geometry import Domain, Geometry, checked_guide
+from napari_diffusion.core.errors import shown
+from napari_diffusion.core.geometry import Domain, Geometry, axis_number, checked_guide
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
@@ -271,7 +272,7 @@ def _make_problem(
     image, shape, input_dtype = _checked_image(image)
     ndim = len(shape)
     channel = geometry.channel_axis
-    channel = None if channel is None else _axis(channel, ndim, "channel_axis")
+    channel = None if channel is None else axis_number(channel, ndim, "channel_axis")
     axes = _diffusing_axes(geometry, ndim, channel)
     sizes = _spacing(geometry.spacing, len(axes))
     ascending = sorted(zip(axes, sizes, strict=True))
@@ -374,7 +375,7 @@ def _diffusing_axes(geometry: Geometry, ndim: int, channel: int | None) -> list[
     if geometry.axes is None:
         axes = [i for i in range(ndim) if i != channel]
     else:
-        axes = [_axis(i, ndim, "axes") for i in _as_tuple(geometry.axes)]
+        axes = [axis_number(i, ndim, "axes") for i in _as_tuple(geometry.axes)]
     if not axes or len(set(axes)) != len(axes) or channel in axes:
         raise ValueError(
             "axes must name at least one axis, each once and none of them the channel axis; "
@@ -398,17 +399,8 @@ def _as_tuple(axes: Any) -> tuple[Any, ...]:
         return tuple(axes)
     except TypeError:
         raise TypeError(
-            f"axes must be several integers such as (0, 1), got {axes!r:.60}."
+            f"axes must be several integers such as (0, 1), got {shown(axes)}."
         ) from None
-
-
-def _axis(value: Any, ndim: int, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", False):
-        raise TypeError(f"{name} must hold integers, got {value!r:.60}.")
-    index = value.__index__()
-    if not -ndim <= index < ndim:
-        raise ValueError(f"{name}: the image has {ndim} axes, so axis {index} does not exist.")
-    return int(index % ndim)
 
 
 def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
@@ -419,12 +411,12 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
             values = np.broadcast_to(np.asarray(spacing, float), (count,)).tolist()
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
-            f"spacing must be one number or {count}, one per diffusing axis; got {spacing!r:.60}."
+            f"spacing must be one number or {count}, one per diffusing axis; got {shown(spacing)}."
         ) from None
     # Squares of gradients must not overflow in float32.
     if not all(1e-12 <= h <= 1e12 for h in values):
         raise ValueError(
-            f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {spacing!r:.60}."
+            f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {shown(spacing)}."
         )
     return values
 
@@ -488,6 +480,6 @@ def _weights(
     if not valid or not (values.sum() > 0 or channels == 0):
         raise ValueError(
             f"channel_weights must be {channels} numbers >= 0, one per channel and not all 0, or "
-            f"None for a channel that is copied; got {weights!r:.60}."
+            f"None for a channel that is copied; got {shown(weights)}."
         )
     return values / values.sum() if channels else values, copied

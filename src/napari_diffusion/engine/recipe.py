@@ -15,6 +15,7 @@ import numpy as np
 from napari_diffusion import schemes
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Image
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.gaussian import equivalent_sigma
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.parameters import Parameter, parameters
@@ -122,7 +123,7 @@ class Recipe(RecipeFields):
         for name, value in values.items():
             if callable(value):
                 raise ValueError(
-                    f"A recipe cannot hold a function, and {name} is {value!r:.60}; "
+                    f"A recipe cannot hold a function, and {name} is {shown(value)}; "
                     "run it from Python, or choose a name."
                 )
         return values
@@ -398,7 +399,7 @@ def _taken(part: _Part, options: dict[str, Any]) -> tuple[_Part, dict[str, Any]]
 def _check_format(number: Any) -> None:
     """Refuse the recipe of a later version; the first recipes have no format number."""
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise ValueError(f"In the recipe, format must be a whole number >= 0, got {number!r:.60}.")
+        raise ValueError(f"In the recipe, format must be a whole number >= 0, got {shown(number)}.")
     if number > RECIPE_FORMAT:
         raise ValueError(
             f"The recipe has format {number}, and this version of napari-diffusion "

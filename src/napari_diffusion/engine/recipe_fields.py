@@ -19,6 +19,7 @@ import numpy as np
 from napari_diffusion import schemes
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.core.parameters import (
     Parameter,
@@ -59,7 +60,7 @@ def _listed(
         entries = tuple(map(_plain, values)) if is_list else ()
         all_valid = is_list and all(map(is_valid, entries))
         if not all_valid or (distinct and len(set(entries)) < len(entries)):
-            raise ValueError(f"{name} must be a list of {description}, got {values!r:.60}.")
+            raise ValueError(f"{name} must be a list of {description}, got {shown(values)}.")
         return entries
 
     return convert
@@ -87,7 +88,7 @@ def _is_text(value: Any) -> bool:
 def _text(name: str, description: str) -> Callable[[Any], str]:
     def convert(value: Any) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"{name} must be {description}, got {value!r:.60}.")
+            raise ValueError(f"{name} must be {description}, got {shown(value)}.")
         return value
 
     return convert
@@ -95,7 +96,7 @@ def _text(name: str, description: str) -> Callable[[Any], str]:
 
 def _axis(value: Any) -> int:
     if not _is_whole(value):
-        raise ValueError(f"channel_axis must be a whole number, got {value!r:.60}.")
+        raise ValueError(f"channel_axis must be a whole number, got {shown(value)}.")
     return int(value)
 
 
@@ -274,7 +275,7 @@ class RecipeFields:
             object.__setattr__(self, "time", steady_time(self.fidelity_length, self.tolerance))
         check_parameters(self)
         if not isinstance(self.version, str):
-            raise ValueError(f"version must be text, got {self.version!r:.60}.")
+            raise ValueError(f"version must be text, got {shown(self.version)}.")
         if self.transform != "none" and self.model.has_transform:
             raise ValueError(
                 f"{self.model.title} transforms the intensities itself; leave out transform, or "

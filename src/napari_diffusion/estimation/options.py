@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.gaussian import FWHM, time_for_sigma
-from napari_diffusion.core.parameters import as_number
+from napari_diffusion.core.parameters import as_number, checked_flag
 from napari_diffusion.estimation.noise.kinds import KINDS
 from napari_diffusion.estimation.risk import CRITERIA
 
@@ -43,21 +44,26 @@ class SuggestionOptions:
 
     def check(self) -> None:
         """Raise ValueError for options that do not exist or exclude each other."""
-        if self.noise is not None and self.noise not in KINDS:
+        if self.noise is not None and not _is_one_of(self.noise, KINDS):
             raise ValueError(
                 f"noise must be one of {', '.join(KINDS)}, or None for the one "
-                f"that the image shows; got {self.noise!r:.60}."
+                f"that the image shows; got {shown(self.noise)}."
             )
-        if self.criterion not in CRITERIA:
+        if not _is_one_of(self.criterion, CRITERIA):
             raise ValueError(
-                f"criterion must be one of {', '.join(CRITERIA)}, got {self.criterion!r:.60}."
+                f"criterion must be one of {', '.join(CRITERIA)}, got {shown(self.criterion)}."
             )
         if self.fwhm is not None and self.noise_reduction is not None:
             raise ValueError(
                 "fwhm and noise_reduction both say how far to smooth; give one of them."
             )
-        if self.aim not in AIMS:
-            raise ValueError(f"aim must be one of {', '.join(AIMS)}, got {self.aim!r:.60}.")
+        if not _is_one_of(self.aim, AIMS):
+            raise ValueError(f"aim must be one of {', '.join(AIMS)}, got {shown(self.aim)}.")
+        if not isinstance(self.unit, str):
+            raise TypeError(f"unit must be text, such as 'µm', got {shown(self.unit)}.")
+        if not all(isinstance(name, str) for name in entries("fixed", self.fixed)):
+            raise TypeError(f"fixed must be names of parameters, got {shown(self.fixed)}.")
+        checked_flag("thorough", self.thorough)
         self._check_amount()
         _check_target("fwhm", self.fwhm, 0, " [length]")
         _check_target("noise_reduction", self.noise_reduction, 1, "")
@@ -84,10 +90,24 @@ class SuggestionOptions:
         return None if self.noise_reduction is None else 1 / self.noise_reduction
 
 
+def entries(name: str, values: Any) -> Sequence[Any]:
+    """Return the entries of an argument that is a list, or raise TypeError."""
+    if isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0:
+        raise TypeError(f"{name} must be a list, got {shown(values)}.")
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{name} must be a list, got {shown(values)}.") from None
+
+
+def _is_one_of(value: Any, names: Collection[str]) -> bool:
+    return isinstance(value, str) and value in names
+
+
 def _check_target(name: str, value: Any, lower: float, unit: str) -> None:
     number = math.nan if value is None else as_number(value)
     if value is not None and (number is None or not lower < number < math.inf):
-        raise ValueError(f"{name} must be a number > {lower} and finite{unit}, got {value!r:.60}.")
+        raise ValueError(f"{name} must be a number > {lower} and finite{unit}, got {shown(value)}.")
 
 
 def check_strength(strength: Any) -> float:
@@ -96,6 +116,6 @@ def check_strength(strength: Any) -> float:
     if number is None or not -1 <= number <= 1:
         raise ValueError(
             "strength must be a number from -1 (gentle) over 0 (recommended) to 1 (strong), "
-            f"got {strength!r:.60}."
+            f"got {shown(strength)}."
         )
     return number

@@ -153,6 +153,15 @@ def sample_patches(
     return [_with_shared_values(patch, shared) for patch in kept]
 
 
+def _refuse_large_values(values: Field) -> None:
+    """Raise ValueError for values whose fourth power overflows: moments of noise have it."""
+    limit = float(np.finfo(float).max) ** 0.25 / 16
+    if float(np.abs(values).max(initial=0)) > limit:
+        raise ValueError(
+            f"The image has values beyond {limit:.2g}, whose noise cannot be measured; rescale it."
+        )
+
+
 def _shared_values(patches: Sequence[Patch]) -> list[FloatArray]:
     """Return the values of each channel that are mostly those of impulses.
 
@@ -300,6 +309,7 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
     inside = np.asarray(np.isfinite(field).all(axis=0))
     if regions is not None:
         inside &= regions != 0
+    _refuse_large_values(field[:, inside])
     valid = carries_noise(field) & inside
     grid = own.grid()
     offsets, image_shape = _in_whole_image(problem)

@@ -253,6 +253,8 @@ def _quiet(
     from scipy import ndimage
 
     axes = fine_axes(patch.valid.shape, patch.spacing)
+    if not axes:  # a voxel without neighbours
+        return deviation
     local = local_quantities(np.asarray(channel, float), patch.valid, axes)
     window = [SHARE_WINDOW.get(len(axes), 7) if i in axes else 1 for i in range(channel.ndim)]
     weight = ndimage.uniform_filter(local.inside.astype(float), window)

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.errors import shown
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.estimation.aims import keeps_edges, structure_search
 from napari_diffusion.estimation.contest import (
@@ -100,7 +101,7 @@ def suggest_for(
 def _check_model(model: Any) -> None:
     if isinstance(model, Model) or (isinstance(model, str) and model == "auto"):
         return
-    got = f"{model!r:.60}" if isinstance(model, str) else type(model).__name__
+    got = f"{shown(model)}" if isinstance(model, str) else type(model).__name__
     raise TypeError(
         f"model must be 'auto' or a diffusion model such as nd.PeronaMalik(), got {got}."
     )

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, NotEnoughMemory, Remedy, reason_of
 from napari_diffusion.core.resources import format_bytes, free_memory
 
@@ -126,6 +128,32 @@ class CheckedFile:
         self._file.seek(offset)
         return self._file.read(ALLOWED_REST)
 
+    def values_and_rest(
+        self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]
+    ) -> tuple[Array, bytes]:
+        """Return values, memory-mapped or decompressed, and what follows them.
+
+        Parameters
+        ----------
+        offset
+            Bytes in front of the values; they have been read.
+        shape, dtype, order
+            Shape, stored type and order of the values.
+
+        Raises
+        ------
+        InputError, NotEnoughMemory
+            As `fill`, `rest` and `check_memory`.
+        """
+        size = math.prod(shape) * dtype.itemsize
+        if not self.is_compressed:
+            mapped: Array = np.memmap(self.path, dtype, "r", offset, shape, order=order)
+            return mapped, self.after(offset + size)
+        check_memory(size, self.path)
+        content = np.empty(size, np.uint8)
+        self.fill(content)
+        return content.view(dtype).reshape(shape, order=order), self.rest()
+
     def check_declared(self, declared: int) -> None:
         """Check that the file can hold the content that its header declares [bytes].
 
@@ -147,6 +175,58 @@ class CheckedFile:
                 "compressed bytes can hold",
                 Remedy.REPLACE_DAMAGED,
             )
+
+
+def fill_from_zlib(array: NDArray[np.uint8], path: Path, start: int) -> None:
+    """Fill an array from a stream of zlib that begins at ``start`` in a file.
+
+    Raises
+    ------
+    InputError
+        When the stream cannot be decoded, has a wrong checksum, or is too short.
+    """
+    decoder, size = zlib.decompressobj(), 0
+    with path.open("rb") as file, _damage_described():
+        file.seek(start)
+        while not decoder.eof and size <= len(array) + ALLOWED_REST:
+            block = decoder.unconsumed_tail or file.read(_CHUNK)
+            if not block:
+                raise EOFError
+            part = np.frombuffer(decoder.decompress(block, _CHUNK), np.uint8)
+            array[size : size + len(part)] = part[: max(0, len(array) - size)]
+            size += len(part)
+    if size < len(array):
+        raise InputError(
+            f"damaged: it ends after {size:,} of the {len(array):,} bytes of its image",
+            Remedy.REPLACE_DAMAGED,
+        )
+
+
+def text_values(path: Path, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return values that are written as numbers in words, in C order.
+
+    Raises
+    ------
+    InputError
+        When the file has fewer or more words than the shape.
+    """
+    count, size = math.prod(shape), path.stat().st_size
+    if 2 * count - 1 > size - start:
+        raise InputError(
+            f"damaged: its header declares {count:,} numbers, and {size - start:,} bytes are left",
+            Remedy.REPLACE_DAMAGED,
+        )
+    check_memory(100 * size, path)  # Python takes so many bytes for a number of two letters
+    with path.open("rb") as file:
+        file.seek(start)
+        words = file.read().split()
+    if len(words) != count:
+        raise InputError(
+            f"damaged: its header declares {count:,} numbers, and it has {len(words):,}",
+            Remedy.REPLACE_DAMAGED,
+        )
+    values: Array = np.array(words).astype(dtype).reshape(shape)
+    return values
 
 
 def check_memory(needed: int, path: Path) -> None:

@@ -16,9 +16,21 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
-from napari_diffusion.io.compressed import LARGEST_RATIO, check_memory
+from napari_diffusion.io.compressed import (
+    LARGEST_RATIO,
+    check_memory,
+    fill_from_zlib,
+    text_values,
+)
 from napari_diffusion.io.orientation import LPS, affine_in, checked, in_standard_order, sizes_in
-from napari_diffusion.io.volume import Format, Volume, only_read, require
+from napari_diffusion.io.volume import (
+    Format,
+    Volume,
+    data_file_of,
+    only_read,
+    require,
+    storable_dtype,
+)
 
 #: Largest header [bytes], and its last field.
 _LONGEST_HEADER = 1 << 20
@@ -39,9 +51,13 @@ _TYPES = {
 }
 _DTYPES = {np.dtype(code) for code in _TYPES.values()}
 _UNITS = {"mm": "millimeter", "um": "micrometer", "cm": "centimeter"}
-#: Names of the directions and of the origin in a header.
+#: Names of the directions and of the origin in a header, and all fields that are lists of numbers.
 _DIRECTIONS = ("transformmatrix", "rotation", "orientation")
 _ORIGINS = ("offset", "position", "origin")
+_NUMBERS = (*_DIRECTIONS, *_ORIGINS, "centerofrotation", "elementspacing", "elementsize")
+#: Fields that are true or false.
+_BYTE_ORDERS = ("binarydatabyteordermsb", "elementbyteordermsb")
+_FLAGS = ("binarydata", "compresseddata", *_BYTE_ORDERS)
 _GEOMETRY = ("Spacing", "Origin", "Direction")
 _RECIPE = "NapariDiffusionRecipe"
 #: Longest text of a field that MetaImage readers take.
@@ -55,11 +71,11 @@ def _read(path: Path) -> Volume:
     fields, end = _fields(path)
     shape, dtype, channels = _layout(fields)
     data_path = _data_file(path, fields)
-    size = math.prod(shape) * dtype.itemsize * channels
-    _check_size(data_path, fields, size, end if data_path == path else 0)
-    check_memory(2 * size, path)
-    image = _load(sitk, path, shape, channels)
-    data: Array = sitk.GetArrayFromImage(image)
+    is_msb = any(fields.get(name, "").lower() == "true" for name in _BYTE_ORDERS)
+    stored = dtype.newbyteorder(">" if is_msb else "<")
+    image = _information(sitk, path, shape, channels)
+    own = (*shape[::-1], channels) if channels > 1 else shape[::-1]
+    data = _values(data_path, fields, own, stored, end if data_path == path else 0)
     letters = "XYZT"[: len(shape)][::-1] + ("S" if channels > 1 else "")
     unit, is_assumed = _unit(fields)
     affine, notes = _affine(image, fields, shape)
@@ -91,10 +107,11 @@ def _header(image: Any) -> tuple[dict[str, Any], dict[str, str]]:
     return geometry, {key: text for key, text in own.items() if text.isprintable()}
 
 
-def _load(sitk: Any, path: Path, shape: tuple[int, ...], channels: int) -> Any:
-    """Read a file with SimpleITK, whose own messages are no sentences for users.
+def _information(sitk: Any, path: Path, shape: tuple[int, ...], channels: int) -> Any:
+    """Read geometry and texts with SimpleITK, whose own messages are no sentences for users.
 
-    SimpleITK takes memory for the size that it has read itself, so that is compared first.
+    Values are not read by it: where a compressed file does not give the size of its stream, it
+    returns arbitrary values (SimpleITK 2.5).
     """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("MetaImageIO")
@@ -105,11 +122,11 @@ def _load(sitk: Any, path: Path, shape: tuple[int, ...], channels: int) -> Any:
         reader.ReadImageInformation()
         if (reader.GetSize(), reader.GetNumberOfComponents()) != (shape, channels):
             raise InputError("damaged: its header is not clear", Remedy.REPLACE_DAMAGED)
-        return reader.Execute()
     except RuntimeError as error:
-        raise InputError("damaged: its values cannot be decoded", Remedy.REPLACE_DAMAGED) from error
+        raise InputError("damaged: its header cannot be read", Remedy.REPLACE_DAMAGED) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
+    return reader
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
@@ -131,9 +148,22 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
                     Remedy.REPLACE_DAMAGED,
                 )
             fields[key] = text.strip()
+            _check_words(key, text)
             if key == _LAST:
                 return fields, end
     raise InputError("damaged: it has no header of a MetaImage", Remedy.REPLACE_DAMAGED)
+
+
+def _check_words(key: str, text: str) -> None:
+    """Refuse a field of words that are no numbers, or neither true nor false."""
+    try:
+        is_clear = key not in _NUMBERS or all(map(math.isfinite, map(float, text.split())))
+    except ValueError:
+        is_clear = False
+    if not is_clear or (key in _FLAGS and text.strip().lower() not in ("true", "false")):
+        raise InputError(
+            f"damaged: the field {key} of its header is not clear", Remedy.REPLACE_DAMAGED
+        )
 
 
 def _layout(fields: dict[str, str]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -160,42 +190,53 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path:
     name = fields[_LAST]
     if name.upper() == "LOCAL":
         return path
-    if name.upper().startswith("LIST") or "%" in name:
-        raise InputError("its values are in several files", Remedy.SAVE_ONE_IMAGE)
-    data_path = path.parent / name
-    # A header from a stranger shall not reach other folders.
-    if Path(name).is_absolute() or path.parent.resolve() not in data_path.resolve().parents:
-        raise InputError(f"its values are in another folder ({name})")
-    if not data_path.is_file():
-        raise InputError(f"the file of its values, {name}, is missing")
-    return data_path
+    return data_file_of(path, name)
 
 
-def _check_size(path: Path, fields: dict[str, str], declared: int, header: int) -> None:
-    """Compare what a header declares with the file of the values."""
-    size = path.stat().st_size - header
-    try:
-        skipped = int(fields.get("headersize", "0") or 0)
-    except ValueError:
-        skipped = -2
-    if not -1 <= skipped <= size:  # -1: the values end the file
+def _values(
+    path: Path, fields: dict[str, str], shape: tuple[int, ...], dtype: np.dtype[Any], header: int
+) -> Array:
+    """Return the values; what the header declares is compared with their file before.
+
+    Parameters
+    ----------
+    path, header
+        File of the values, and number of bytes of the header in front of them.
+    fields, shape, dtype
+        Fields of the header, shape of the array, and type of a stored number.
+    """
+    declared, size = math.prod(shape) * dtype.itemsize, path.stat().st_size - header
+    is_binary = fields.get("binarydata", "true").lower() == "true"
+    is_compressed = fields.get("compresseddata", "false").lower() == "true"
+    start = header + _skipped(fields, size, 0 if is_compressed or not is_binary else declared)
+    size = path.stat().st_size - start
+    if not is_binary:
+        return text_values(path, start, shape, dtype)
+    if declared > size * (LARGEST_RATIO if is_compressed else 1):
+        hold = ", more than its compressed bytes can hold" if is_compressed else ""
         raise InputError(
-            f"damaged: its values begin at {fields['headersize']}, outside of its file",
+            f"damaged: its header declares {declared:,} bytes{hold}, and it has {size:,}",
             Remedy.REPLACE_DAMAGED,
         )
-    size -= max(skipped, 0)
-    if fields.get("compresseddata", "false").lower() == "true":
-        if declared > size * LARGEST_RATIO:
-            raise InputError(
-                f"damaged: its header declares {declared:,} bytes, more than its {size:,} "
-                "compressed bytes can hold",
-                Remedy.REPLACE_DAMAGED,
-            )
-    elif fields.get("binarydata", "true").lower() == "true" and declared > size:
+    if not is_compressed:
+        raw: Array = np.memmap(path, dtype, "r", start, shape)
+        return raw
+    check_memory(declared, path)
+    content = np.empty(declared, np.uint8)
+    fill_from_zlib(content, path, start)
+    return content.view(dtype).reshape(shape)
+
+
+def _skipped(fields: dict[str, str], size: int, declared: int) -> int:
+    """Return the number of bytes in front of the values; -1 means that the values end the file."""
+    text = fields.get("headersize", "0") or "0"
+    skipped = int(text) if text.removeprefix("-").isdecimal() else -2
+    skipped = size - declared if skipped == -1 and declared else skipped
+    if not 0 <= skipped <= size:
         raise InputError(
-            f"damaged: its header declares {declared:,} bytes, and it has {size:,}",
-            Remedy.REPLACE_DAMAGED,
+            f"damaged: its values begin at {text}, outside of its file", Remedy.REPLACE_DAMAGED
         )
+    return skipped
 
 
 def _unit(fields: dict[str, str]) -> tuple[str, bool]:
@@ -281,12 +322,7 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
             f"{', '.join(like.axes)}",
             Remedy.WRITE_ANOTHER_FORMAT,
         )
-    native = dtype.newbyteorder("=")
-    if native in _DTYPES:
-        return native
-    if native.kind == "b":
-        return np.dtype(np.uint8)
-    return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
+    return storable_dtype(dtype, _DTYPES)
 
 
 FORMAT = Format(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
-from napari_diffusion.io.compressed import CheckedFile, check_memory
+from napari_diffusion.io.compressed import CheckedFile
 from napari_diffusion.io.orientation import affine_in, checked, in_standard_order, sizes_in
 from napari_diffusion.io.volume import Format, Volume, no_values, require
 
@@ -31,14 +32,6 @@ _UNIT = "millimeter"
 _DTYPES = {np.dtype(code) for code in ("u1", "i2", "i4", "f4", "u2")}
 #: Bytes that are written at a time.
 _CHUNK = 1 << 22
-
-
-def _read(path: Path) -> Volume:
-    return _volume(path, values=True)
-
-
-def _read_metadata(path: Path) -> Volume:
-    return _volume(path, values=False)
 
 
 def _volume(path: Path, *, values: bool) -> Volume:
@@ -58,15 +51,8 @@ def _volume(path: Path, *, values: bool) -> Volume:
             raw, tail = no_values(shape, dtype), b""
             if not file.is_compressed:
                 tail = file.after(_OFFSET + size)
-        elif file.is_compressed:
-            check_memory(size, path)
-            content = np.empty(size, np.uint8)
-            file.fill(content)
-            raw = content.view(dtype).reshape(shape, order="F")
-            tail = file.rest()
         else:
-            raw = np.memmap(path, dtype, "r", _OFFSET, shape, order="F")
-            tail = file.after(_OFFSET + size)
+            raw, tail = file.values_and_rest(_OFFSET, shape, dtype, "F")
     header = nibabel.freesurfer.mghformat.MGHHeader(
         block[:_FIELDS] + tail[:_FOOTER].ljust(_FOOTER, b"\0"), check=False
     )
@@ -195,9 +181,9 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
 FORMAT = Format(
     "MGH",
     (".mgz", ".mgh"),
-    _read,
+    partial(_volume, values=True),
     _write,
     _storable,
     _dry_write,
-    read_metadata=_read_metadata,
+    read_metadata=partial(_volume, values=False),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -44,14 +45,6 @@ _SUFFIXES = (".mrc", ".map", ".rec", ".st", ".ali", ".mrcs", ".ccp4")
 _PACKED = tuple(f"{suffix}{pack}" for suffix in _SUFFIXES for pack in (".gz", ".bz2"))
 
 
-def _read(path: Path) -> Volume:
-    return _volume(path, values=True)
-
-
-def _read_metadata(path: Path) -> Volume:
-    return _volume(path, values=False)
-
-
 def _volume(path: Path, *, values: bool) -> Volume:
     with CheckedFile(path) as file:
         block = file.read(_SIZE)
@@ -64,24 +57,17 @@ def _volume(path: Path, *, values: bool) -> Volume:
             raise InputError(f"its header declares {declared} samples, so it has no image")
         size = math.prod(shape) * dtype.itemsize
         file.check_declared(_SIZE + extended + size)
-        check_memory(extended + (size if values and file.is_compressed else 0), path)
+        check_memory(extended, path)
         extension = file.read(extended)
-        raw: Array = no_values(shape, dtype)
-        rest = 0
-        if values and file.is_compressed:
-            content = np.empty(size, np.uint8)
-            file.fill(content)
-            raw = content.view(dtype).reshape(shape)
-            rest = len(file.rest())
-        elif values:
-            raw = np.memmap(path, dtype, "r", _SIZE + extended, shape)
-            rest = len(file.after(_SIZE + extended + size))
+        raw, rest = no_values(shape, dtype), b""
+        if values:
+            raw, rest = file.values_and_rest(_SIZE + extended, shape, dtype, "C")
     if values and is_unsigned and block[_flags_place(header)] & _SIGNED_BYTES:
         check_memory(size, path)
         raw = raw ^ np.uint8(_SIGNED_ZERO)
         header = _with_unsigned_bytes(header)
     if rest:
-        notes.append(f"{rest:,} bytes follow its image; they are left out.")
+        notes.append(f"{len(rest):,} bytes follow its image; they are left out.")
     letters, order_notes = _axes(header, path)
     sizes, size_notes = _sizes(header, letters)
     if header["ispg"] in _VOLUMES and int(header["mz"]) > 1 and shape[0] % int(header["mz"]) == 0:
@@ -270,10 +256,10 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
 FORMAT = Format(
     "MRC",
     (*_PACKED, *_SUFFIXES),
-    _read,
+    partial(_volume, values=True),
     _write,
     _storable,
     _dry_write,
-    read_metadata=_read_metadata,
+    read_metadata=partial(_volume, values=False),
     results={packed: packed.rpartition(".")[0] for packed in _PACKED},
 )

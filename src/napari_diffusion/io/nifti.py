@@ -32,7 +32,14 @@ from napari_diffusion.io.nifti_header import (
     time_step,
 )
 from napari_diffusion.io.orientation import affine_in, in_standard_order
-from napari_diffusion.io.volume import Format, Volume, in_real_units, no_values, require
+from napari_diffusion.io.volume import (
+    Format,
+    Volume,
+    in_real_units,
+    no_values,
+    require,
+    storable_dtype,
+)
 
 #: Letters of the axes in the order of the format; V, U and W are the axes 5, 6 and 7.
 _AXES = "XYZTVUW"
@@ -223,12 +230,7 @@ def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
             f"{', '.join(like.axes)} needs more",
             Remedy.WRITE_ANOTHER_FORMAT,
         )
-    native = dtype.newbyteorder("=")
-    if native in _DTYPES:
-        return native
-    if native.kind == "b":
-        return np.dtype(np.uint8)
-    return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
+    return storable_dtype(dtype, _DTYPES)
 
 
 FORMAT = Format(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.core.errors import InputError, Remedy
-from napari_diffusion.io.compressed import ALLOWED_REST, CheckedFile, check_memory
+from napari_diffusion.core.errors import InputError
+from napari_diffusion.io.compressed import ALLOWED_REST, CheckedFile, check_memory, text_values
 from napari_diffusion.io.nrrd_header import (
     CODES,
     Fields,
@@ -24,7 +25,14 @@ from napari_diffusion.io.nrrd_header import (
     parse,
 )
 from napari_diffusion.io.orientation import in_standard_order
-from napari_diffusion.io.volume import Format, Volume, no_values, only_read
+from napari_diffusion.io.volume import (
+    Format,
+    Volume,
+    data_file_of,
+    no_values,
+    only_read,
+    storable_dtype,
+)
 
 #: Largest header [bytes].
 _LONGEST_HEADER = 1 << 20
@@ -32,14 +40,8 @@ _LONGEST_HEADER = 1 << 20
 _REPLACED = {"type", "endian", "encoding", "datafile", "byteskip", "lineskip", "sizes", "dimension"}
 _REPLACED |= {"min", "max", "oldmin", "oldmax", "blocksize"}
 _RECIPE = "napari_diffusion_recipe"
-
-
-def _read(path: Path) -> Volume:
-    return _volume(path, values=True)
-
-
-def _read_metadata(path: Path) -> Volume:
-    return _volume(path, values=False)
+#: Types of stored numbers.
+_DTYPES = {np.dtype(code) for code in CODES}
 
 
 def _volume(path: Path, *, values: bool) -> Volume:
@@ -93,15 +95,7 @@ def _data_file(path: Path, fields: Fields, end: int) -> tuple[Path, int]:
     name = fields.data_file
     if name is None:
         return path, end
-    if name.startswith("LIST") or "%" in name:
-        raise InputError("its values are in several files", Remedy.SAVE_ONE_IMAGE)
-    data_path = path.parent / name
-    # A header from a stranger shall not reach other folders.
-    if Path(name).is_absolute() or path.parent.resolve() not in data_path.resolve().parents:
-        raise InputError(f"its values are in another folder ({name})")
-    if not data_path.is_file():
-        raise InputError(f"the file of its values, {name}, is missing")
-    return data_path, 0
+    return data_file_of(path, name), 0
 
 
 def _values(path: Path, start: int, fields: Fields) -> tuple[Array, list[str]]:
@@ -109,7 +103,8 @@ def _values(path: Path, start: int, fields: Fields) -> tuple[Array, list[str]]:
     size = math.prod(fields.shape) * fields.dtype.itemsize
     start = _after_lines(path, start, fields.line_skip)
     if fields.encoding == "text":
-        return _text_values(path, start, fields), []
+        # The first axis varies fastest.
+        return text_values(path, start, fields.shape[::-1], fields.dtype).T, []
     if fields.encoding == "raw":
         total = path.stat().st_size
         offset = total - size if fields.byte_skip < 0 else start + fields.byte_skip
@@ -128,9 +123,12 @@ def _values(path: Path, start: int, fields: Fields) -> tuple[Array, list[str]]:
         content = np.empty(size, np.uint8)
         file.read(skip)
         file.fill(content)
-        return content.view(fields.dtype).reshape(fields.shape, order="F"), _note_on_rest(
-            len(file.rest())
-        )
+        rest = file.rest()
+    if fields.byte_skip < 0 and rest:  # the values end the content
+        content = np.concatenate([content, np.frombuffer(rest, np.uint8)])[len(rest) :]
+        rest = b""
+    values: Array = content.view(fields.dtype).reshape(fields.shape, order="F")
+    return values, _note_on_rest(len(rest))
 
 
 def _note_on_rest(count: int) -> list[str]:
@@ -145,26 +143,6 @@ def _after_lines(path: Path, start: int, count: int) -> int:
             if not file.readline(_LONGEST_HEADER):
                 break
         return file.tell()
-
-
-def _text_values(path: Path, start: int, fields: Fields) -> Array:
-    """Return values that are written as numbers in words."""
-    count, size = math.prod(fields.shape), path.stat().st_size
-    if 2 * count - 1 > size - start:
-        raise InputError(
-            f"damaged: its header declares {count:,} numbers, and {size - start:,} bytes are left",
-            Remedy.REPLACE_DAMAGED,
-        )
-    check_memory(100 * size, path)  # Python takes so many bytes for a number of two letters
-    with path.open("rb") as file:
-        file.seek(start)
-        words = file.read().split()
-    if len(words) != count:
-        raise InputError(
-            f"damaged: its header declares {count:,} numbers, and it has {len(words):,}",
-            Remedy.REPLACE_DAMAGED,
-        )
-    return np.array(words).astype(fields.dtype).reshape(fields.shape, order="F")
 
 
 def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
@@ -222,21 +200,16 @@ def _one_line(recipe: str) -> str:
 def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     if suffix == ".nhdr":
         raise only_read("detached NRRD headers (.nhdr)")
-    native = dtype.newbyteorder("=")
-    if native.str[1:] in CODES:
-        return native
-    if native.kind == "b":
-        return np.dtype(np.uint8)
-    return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
+    return storable_dtype(dtype, _DTYPES)
 
 
 FORMAT = Format(
     "NRRD",
     (".nrrd", ".nhdr"),
-    _read,
+    partial(_volume, values=True),
     _write,
     _storable,
     _dry_write,
-    read_metadata=_read_metadata,
+    read_metadata=partial(_volume, values=False),
     results={".nhdr": ".nrrd"},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.dtypes import store
-from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy
+from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy, shown
 from napari_diffusion.core.units import canonical
 from napari_diffusion.io.compressed import check_memory
 
@@ -149,6 +149,8 @@ class Format:
         suffix of the format.
     reads_folder
         Whether ``read`` also takes a folder, whose files together are one image.
+    writes_folder
+        Whether ``write`` makes a folder, whose files together are one image.
     """
 
     name: str
@@ -163,6 +165,7 @@ class Format:
     members_of: Callable[[Path], tuple[Path, ...]] | None = None
     results: Mapping[str, str] = field(default_factory=dict)
     reads_folder: bool = False
+    writes_folder: bool = False
 
 
 def completed(volume: Volume, name: str, path: Path) -> Volume:
@@ -195,7 +198,7 @@ def completed(volume: Volume, name: str, path: Path) -> Volume:
         )
     for size in volume.spacing:
         if size is not None and not 0 < size < math.inf:
-            raise InputError(f"a voxel size must be a number above 0, got {size!r:.60}")
+            raise InputError(f"a voxel size must be a number above 0, got {shown(size)}")
     canonical(volume.unit)
     return replace(
         volume,
@@ -209,6 +212,38 @@ def no_values(shape: Sequence[int], dtype: Any) -> Array:
     """Return zeros that take no memory, in place of values that are not read."""
     zeros: Array = np.broadcast_to(np.zeros((), dtype), tuple(shape))
     return zeros
+
+
+def storable_dtype(dtype: np.dtype[Any], known: Collection[np.dtype[Any]]) -> np.dtype[Any]:
+    """Return the type in which a format stores a result: its own type, or the nearest float.
+
+    ``known`` are the types that the format has; bool becomes uint8.
+    """
+    native = dtype.newbyteorder("=")
+    if native in known:
+        return native
+    if native.kind == "b":
+        return np.dtype(np.uint8)
+    return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
+
+
+def data_file_of(path: Path, name: str) -> Path:
+    """Return the file of the values that a detached header names; it lies in the same folder.
+
+    Raises
+    ------
+    InputError
+        When there are several files, or when it is missing or in another folder. A header from a
+        stranger shall not reach other folders.
+    """
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError("its values are in several files", Remedy.SAVE_ONE_IMAGE)
+    data_path = path.parent / name
+    if Path(name).is_absolute() or path.parent.resolve() not in data_path.resolve().parents:
+        raise InputError(f"its values are in another folder ({name})")
+    if not data_path.is_file():
+        raise InputError(f"the file of its values, {name}, is missing")
+    return data_path
 
 
 def only_read(name: str) -> InputError:

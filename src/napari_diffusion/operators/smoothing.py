@@ -68,6 +68,7 @@ def smoothing_taps(
 
 def smoothing_series(sigma: float, grid: Grid) -> NDArray[np.float64]:
     """Return the series weights of a Gaussian of ``sigma`` [length] on a grid with walls."""
+    _check_width(sigma / math.sqrt(2 * grid.max_step(1.0)))  # its square may overflow
     return heat_series_weights(sigma**2 / 2, grid, TAIL)
 
 
@@ -167,6 +168,15 @@ def chebyshev_stage(k: int, grid: Grid) -> tuple[float, float]:
     return (0.0, tau) if k == 1 else (1.0, 2 * tau)
 
 
+def _check_width(sigma: float) -> None:
+    """Raise ValueError if ``sigma`` [voxel] exceeds `MAX_SIGMA_VOXELS`."""
+    if sigma > MAX_SIGMA_VOXELS:
+        raise ValueError(
+            f"A Gaussian of {sigma:g} voxels is too wide, at most {MAX_SIGMA_VOXELS:g}; "
+            "check the units of sigma and spacing."
+        )
+
+
 @lru_cache(maxsize=64)
 def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
     r"""Return half of the discrete Gaussian :math:`e^{-t} I_n(t)`, :math:`t = \sigma^2` [voxel²].
@@ -194,11 +204,7 @@ def gaussian_taps(sigma: float, size: int, tail: float) -> NDArray[np.float64]:
     """
     if size == 1 or sigma == 0:
         return np.ones(1)
-    if sigma > MAX_SIGMA_VOXELS:
-        raise ValueError(
-            f"A Gaussian of {sigma:g} voxels is too wide, at most {MAX_SIGMA_VOXELS:g}; "
-            "check the units of sigma and spacing."
-        )
+    _check_width(sigma)
     # I_n / I_(n-1) = t / (2n + t I_(n+1) / I_n) is stable from large n downwards (Gautschi 1967).
     # The scale follows from the sum of all weights, which is one.
     n, t, ratio = np.arange(int(10 * sigma) + 20), sigma**2, 0.0

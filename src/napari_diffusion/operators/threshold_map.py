@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import Field
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.grid import Place
 
 #: Nested tuples of factors, with one level for each diffusing axis.
@@ -41,7 +42,7 @@ def map_checker(name: str) -> Callable[[Any], ThresholdMap]:
         if nodes.dtype.kind not in "iuf" or not nodes.ndim:
             raise ValueError(
                 f"{name} must be a grid of numbers, nested lists with one level per diffusing "
-                f"axis and rows of equal length; got {values!r:.60}."
+                f"axis and rows of equal length; got {shown(values)}."
             )
         if not 0 < nodes.size <= MAX_NODES:
             raise ValueError(f"{name} must have 1 to {MAX_NODES} numbers, got {nodes.size}.")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.core.parameters import Parameter, parameters
 from napari_diffusion.engine.recipe import Recipe
@@ -271,7 +272,7 @@ def from_text(text: str) -> Preset:
     kinds = {kind.name: kind for kind in BUILTIN}
     kind = kinds.get(name.strip().lower().replace("_", "-"))
     if kind is None:
-        raise ValueError(f"There is no filter {name.strip()!r:.60}; known are {', '.join(kinds)}.")
+        raise ValueError(f"There is no filter {shown(name.strip())}; known are {', '.join(kinds)}.")
     declared = {p.name: p for p in parameters(kind)}
     values: dict[str, Any] = {}
     for entry in filter(None, (part.strip() for part in rest.split(","))):
@@ -281,7 +282,7 @@ def from_text(text: str) -> Preset:
             raise ValueError(
                 f"{kind.name} has the parameters {', '.join(declared)}, as in "
                 f"{kind.name}:{next(iter(declared))}={next(iter(declared.values())).default}; "
-                f"got {entry!r:.60}."
+                f"got {shown(entry)}."
             )
         if parameter.name in values:
             raise ValueError(f"{kind.name}: {parameter.name} is given twice.")

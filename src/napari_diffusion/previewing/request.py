@@ -14,6 +14,7 @@ from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
+from napari_diffusion.core.parameters import checked_flag
 from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
@@ -55,6 +56,10 @@ class PreviewRequest:
     region: Sequence[AxisIndex]
     execution: Execution
     draft: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the flag."""
+        checked_flag("draft", self.draft)
 
     @cached_property
     def plan(self) -> Plan:

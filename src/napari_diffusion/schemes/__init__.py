@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from napari_diffusion.core.errors import shown
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.parameters import parameters, rescaled
 from napari_diffusion.core.registry import Registry
@@ -94,7 +95,7 @@ def from_plain(plain: Any) -> str | Scheme:
     options = dict(plain)
     kind = REGISTRY.get(options.pop("name", None), also=[AUTO])
     if unknown := sorted(set(options) - {p.name for p in parameters(kind)}):
-        raise ValueError(f"{unknown[0]!r:.60} is no option of the scheme {kind.name}.")
+        raise ValueError(f"{shown(unknown[0])} is no option of the scheme {kind.name}.")
     try:
         return kind(**options)
     except TypeError as error:

@@ -113,11 +113,13 @@ class Exact(Scheme):
         if not stages:
             return [0] * len(grid.shape)
         time, rate = sum(stage.step for stage in stages), stages[0].rate
-        if grid.open_faces is not None:
-            degree = len(self.series_weights(time, rate, grid, dtype)) - 1
-            return [degree] * len(grid.shape)
         taps = None if rate else self.taps(time, grid, dtype)
-        return [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
+        reach = [n - 1 for n in grid.shape] if taps is None else [len(w) - 1 for w in taps]
+        if grid.open_faces is None:
+            return reach
+        # A frame of a run that may have walls may have none, and is then solved without a series.
+        degree = len(self.series_weights(time, rate, grid, dtype)) - 1
+        return [max(degree, r) for r in reach]
 
     def field_count(self, stages: Sequence[Stage], is_copied: bool, has_walls: bool) -> int:
         """Return the number of fields: the series between walls needs three."""

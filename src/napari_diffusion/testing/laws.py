@@ -18,8 +18,8 @@ from napari_diffusion import schemes
 from napari_diffusion.api.filters import diffuse, evolve, plan
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields

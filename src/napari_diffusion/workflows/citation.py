@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 from napari_diffusion import schemes
+from napari_diffusion.core.errors import shown
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import Model
@@ -45,7 +46,7 @@ def entry(reference: str) -> str:
     except KeyError:
         known = ", ".join(bibliography())
         raise ValueError(
-            f"{reference!r:.60} is no BibTeX entry and none of these references: {known}."
+            f"{shown(reference)} is no BibTeX entry and none of these references: {known}."
         ) from None
 
 

@@ -1,0 +1,212 @@
+"""Reliability: ``python tests/reliability/run.py --long`` writes docs/reliability.md.
+
+Without ``--long``, a short form is run and printed. ``--only fuzz files`` runs some of the parts,
+and with ``--long`` keeps the others of the page. ``--seed 123`` checks one case of the fuzzer and
+shows it. Needs the extra ``test``; joblib is tried where it is installed. Full disks and control
+groups need Linux and the rights of an administrator, and are left out without them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numba
+import numpy as np
+
+from reliability import damaged, fuzz, hostile, limits, many, places, stops
+from reliability.report import Figures
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+WORDS = Path(__file__).with_name("page.md")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the suite.
+
+    Attributes
+    ----------
+    title, promise
+        What is tried, and what is promised.
+    bars
+        Numbers of the bars that it holds.
+    run
+        Runs the part; its arguments are its size and an empty folder.
+    long, short
+        Size of the long and of the short form.
+    """
+
+    title: str
+    promise: str
+    run: Callable[[int, Path], Figures]
+    long: int
+    short: int
+
+
+PARTS = {
+    "fuzz": Part(
+        "Random runs",
+        "Models, schemes, shapes, data types, layouts, voxel sizes, masks, labels, channels and "
+        "parameters, also extreme ones, are drawn from a seed. A run ends in a finite result or in "
+        "one sentence. Results do not depend on layout, threads, blocks, passes and a saved "
+        "recipe, by a bit; on backend, unit of length, unit of intensity and order of axes, by "
+        "more than rounding. Extrema and mean are kept where the model promises it. The input is "
+        "unchanged, and nothing is printed.",
+        lambda count, folder: fuzz.run(range(count)),
+        2500,
+        40,
+    ),
+    "hostile": Part(
+        "Hostile images and arguments",
+        "Every public function of an image meets objects that are no images, images with extreme "
+        "values, and arguments of wrong types. It returns a result, or raises an error of one "
+        "sentence.",
+        lambda count, folder: hostile.run(1.0),
+        1,
+        1,
+    ),
+    "files": Part(
+        "Damaged files",
+        "Files are cut, and bits, bytes and numbers of their headers are changed. A file is read "
+        "as an image or refused in one sentence with its name, within bounded memory and time. "
+        "Nothing is printed, and the process survives.",
+        damaged.run,
+        120,
+        8,
+    ),
+    "stops": Part(
+        "Interrupted runs",
+        "`SIGKILL`, `SIGINT`, `SIGTERM` and `SIGHUP` arrive at random moments. The target is the "
+        "whole old or the whole new file. Only a kill leaves a temporary file, or a result with "
+        "an old recipe. A batch that goes on has the right results.",
+        stops.run,
+        48,
+        4,
+    ),
+    "places": Part(
+        "Disks, folders, caches",
+        "Disks are full before or during the writing; folders are missing or no folders; home, "
+        "cache and temporary folder are missing, read-only or files; files of the cache are "
+        "damaged. An error is one sentence, old results stay, and results have the same bits.",
+        places.run,
+        12,
+        1,
+    ),
+    "many": Part(
+        "Many runs at once",
+        "Threads, processes, dask and joblib run all models at the same time. Each result has the "
+        "bits of a run alone.",
+        many.run,
+        200,
+        24,
+    ),
+    "limits": Part(
+        "Limits and long use",
+        "Under `ulimit` and in control groups, a run ends in a result or in one sentence. The "
+        "predicted memory is that of the run. Many runs leave no memory, threads and open files. "
+        "Images may have more than 2³¹ voxels.",
+        limits.run,
+        1000,
+        50,
+    ),
+}
+
+#: Bars of reliability: what is promised, and where its figure is measured.
+BARS = (
+    ("R1", "Hostile input ends in a right result or in one sentence", "hostile, fuzz"),
+    ("R2", "One NaN changes no voxel outside its hole", "fuzz; `tests/testing/test_laws.py`"),
+    ("R3", "Data types: floats stay, integers become float32 in the same units", "fuzz"),
+    ("R4", "Layouts: the bits of a contiguous copy; the input is unchanged", "fuzz"),
+    ("R5", "Shapes: 0 to 4 axes that diffuse, with frames and channels", "fuzz"),
+    ("R6", "Extreme values: no overflow to NaN", "fuzz; `tests/engine/test_hostile_input.py`"),
+    ("R7", "Order of axes, reversals, units of intensity and length", "fuzz"),
+    ("R8", "Mean, extrema, constants; order of convergence", "fuzz; `tests/schemes`"),
+    ("R9", "Blocks and passes: the bits of the whole run", "fuzz"),
+    ("R10", "Predicted memory; refusal before the run", "limits; `tests/engine/test_memory.py`"),
+    ("R11", "Kill at random moments, then resume", "stops"),
+    ("R12", "Full disk: one sentence, the old file stays", "places"),
+    ("R13", "A process of a batch ends: one file fails", "`tests/workflows/test_batch.py`"),
+    ("R14", "Changed settings: results are made again", "`tests/workflows/test_batch.py`"),
+    ("R15", "Runs at the same time have the bits of a run alone", "many"),
+    ("R16", "Cancel within 0.3 s", "`tests/engine/test_end_of_run.py`, `tests/ui/run`"),
+    (
+        "R17",
+        "The same bits for all threads and blocks, with any state of the cache",
+        "fuzz, places",
+    ),
+    ("R18", "Metadata of files are kept", "[table of formats](data.md)"),
+    ("R19", "Files get their names when they are complete", "stops, places"),
+    ("R20", "napari: closed viewers, deleted layers, no warning", "`tests/ui/run`"),
+    ("R21", "Cache: read-only, damaged, shared by processes", "places; `tests/backends`"),
+    ("R22", "Devices", "there is no device backend"),
+    ("R23", "More than 2³¹ voxels, axes of more than 2¹⁶", "limits"),
+    ("R24", "At least 2,000 random runs", "fuzz"),
+    ("R25", "Linux here; Windows and macOS in `.github/workflows/tests.yml`", "not run here"),
+)
+
+
+def table(rows):
+    """Return rows as a table of Markdown; the first one is its head."""
+    head, *rest = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *rest])
+
+
+def text_of(part, figures, seconds):
+    """Return the section of a part."""
+    rows = [("figure", "value"), ("runs", f"{figures.runs:,}"), *figures.rows.items()]
+    rows += [("findings", str(len(figures.findings))), ("time", f"{seconds / 60:.1f} minutes")]
+    findings = "".join(f"- {finding}\n" for finding in figures.findings)
+    return f"## {part.title}\n\n{part.promise}\n\n{table(rows)}\n\n{findings}"
+
+
+def sections_of_page():
+    """Return the sections of the page by their titles."""
+    if not PAGE.exists():
+        return {}
+    parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {part.splitlines()[0]: f"## {part.strip()}\n" for part in parts}
+
+
+def main():
+    """Run the suite."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--long", action="store_true", help="the long form, which writes the page")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seed", type=int, help="check one case of the fuzzer")
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        print(fuzz.draw(arguments.seed), *fuzz.check(arguments.seed), sep="\n")
+        return
+    sections = sections_of_page() if arguments.long else {}
+    for name in arguments.only:
+        part, began = PARTS[name], time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            figures = part.run(part.long if arguments.long else part.short, Path(folder))
+        section = text_of(part, figures, time.monotonic() - began)
+        print(section, flush=True)
+        sections[part.title] = section
+    texts = [sections[part.title] for part in PARTS.values() if part.title in sections]
+    count = sum(map(int, re.findall(r"\| findings \| (\d+) \|", "".join(texts))))
+    if arguments.long and len(texts) == len(PARTS):
+        bars = table([("bar", "promise", "measured by"), *BARS])
+        machine = f"{platform.system()} ({platform.machine()}), Python {platform.python_version()}"
+        machine += f", NumPy {np.__version__}, numba {numba.__version__}"
+        words = WORDS.read_text(encoding="utf-8").format(
+            findings=count, machine=machine, sections="\n".join(texts), bars=bars
+        )
+        PAGE.write_text(words.rstrip("\n") + "\n", encoding="utf-8")
+    sys.exit(count > 0)
+
+
+if __name__ == "__main__":
+    main()
