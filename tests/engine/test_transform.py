@@ -11,7 +11,7 @@ import napari_diffusion as nd
 from napari_diffusion.cli.app import cli
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.transforms.anscombe import restore, stabilise
-from napari_diffusion.engine.blocks import run_in_blocks
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation.measurement.photons import photon_values
@@ -63,9 +63,11 @@ def test_regions_and_nan_stay_as_they_are():
 def test_blocks_and_passes_do_not_change_a_bit(model):
     image = counts((14, 20, 16))
     recipe = RecipeFields(model, 1.0, **OPTIONS)
-    problem = make_problem(image, recipe, Geometry(1.0))
-    whole = nd.diffuse(image, model, time=1.0, **OPTIONS)
-    np.testing.assert_array_equal(run_in_blocks(problem, (1,), (7, 20, 8)), whole)
+    labels = np.indices(image.shape).sum(0) // 6 % 3
+    for regions in (None, labels):
+        problem = make_problem(image, recipe, Geometry(1.0), Domain(labels=regions))
+        whole = nd.diffuse(image, model, time=1.0, labels=regions, **OPTIONS)
+        np.testing.assert_array_equal(run_in_blocks(problem, (1,), (7, 20, 8)), whole)
 
 
 def test_preview_shows_what_the_run_gives():

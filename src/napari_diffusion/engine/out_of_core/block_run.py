@@ -89,11 +89,11 @@ class BlockRun:
         # The other fields of the state are free for the result.
         field = np.ascontiguousarray(self._advance(read_kept, cancel).u[inner])
         place = self._in_image([0] * len(self.problem.axes))
-        model = self.problem.recipe.model
+        recipe = self.problem.recipe
         needs_image = (
             self.facts.has_invalid
             or bool(self.problem.copied_channels)
-            or (model.has_transform and self.problem.regions is not None)
+            or (recipe.has_transform and self.problem.regions is not None)
         )
         own = _part(place, self.problem, needs_image)
         frame = Frame(own, _frame_of(own), own.grid(), None, 0)
