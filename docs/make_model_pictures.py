@@ -90,6 +90,16 @@ def membranes() -> Scene:
     return Scene(noisy, truth, spacing, (12, slice(20, 132), slice(20, 132)))
 
 
+def relief() -> Scene:
+    """Return a relief of gentle slopes with an edge, with uniform noise."""
+    rng, spacing = np.random.default_rng(7), (0.2, 0.2, 0.2)
+    _, y, x = 0.2 * np.indices((8, 112, 112))
+    hills = 60 + 25 * np.sin(0.45 * x + 0.25 * y) + 12 * np.cos(0.5 * y - 0.2 * x)
+    truth = hills + 45 * ((x - 15) ** 2 + (y - 8) ** 2 < 20)
+    noisy = (truth + 8 * rng.normal(size=truth.shape)).astype(np.float32)
+    return Scene(noisy, truth, spacing, (4, slice(0, 112), slice(0, 112)))
+
+
 def save(name: str, panels: list[np.ndarray]) -> None:
     """Save panels side by side, in 64 grey levels, which look like 256 in noise."""
     rows, columns = panels[0].shape
@@ -107,8 +117,10 @@ def save_models(cells: Scene) -> None:
         (cells, nd.Linear(), 0.02),
         (cells, nd.PeronaMalik(kappa=400, sigma=0.1), 0.08),
         (cells, nd.TotalVariation(kappa=50, epsilon=0.05), 0.35),
+        (relief(), nd.FourthOrder(kappa=30, sigma=0.15, length=0.2), 0.3),
         (cells, nd.MeanCurvature(), 0.03),
         (cells, nd.ModifiedCurvature(kappa=1500), 0.05),
+        (cells, nd.MinMaxCurvature(radius=0.2), 0.1),
         (cells, nd.EdgeEnhancing(kappa=250, sigma=0.1, rho=0.2), 0.06),
         (cells, nd.CoherenceEnhancing(kappa=150, sigma=0.15, rho=0.5), 0.25),
         (cells, nd.Hybrid(kappa=250, contrast=400, sigma=0.1, rho=0.2), 0.06),

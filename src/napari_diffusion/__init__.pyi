@@ -11,21 +11,25 @@ from .api.measurements import (
     integration_error,
     suggest,
 )
+from .api.stores import diffuse_store, plan_store
 from .core.cancellation import Cancelled
 from .core.gaussian import equivalent_sigma, time_for_sigma
 from .diagnostics.gradients import Gradients
 from .diagnostics.orientation import Directions
 from .engine.in_memory import State
+from .engine.out_of_core.block_plan import BlockPlan
 from .engine.planner import Plan
 from .engine.recipe import Recipe
 from .estimation.suggestion import Suggestion
 from .models import (
     CoherenceEnhancing,
     EdgeEnhancing,
+    FourthOrder,
     Hybrid,
     Linear,
     MeanCurvature,
     MembraneEnhancing,
+    MinMaxCurvature,
     Model,
     ModifiedCurvature,
     PeronaMalik,
@@ -36,15 +40,18 @@ from .models import (
 )
 
 __all__ = [
+    "BlockPlan",
     "Cancelled",
     "CoherenceEnhancing",
     "Directions",
     "EdgeEnhancing",
+    "FourthOrder",
     "Gradients",
     "Hybrid",
     "Linear",
     "MeanCurvature",
     "MembraneEnhancing",
+    "MinMaxCurvature",
     "Model",
     "ModifiedCurvature",
     "PeronaMalik",
@@ -60,6 +67,7 @@ __all__ = [
     "coherence",
     "conductance",
     "diffuse",
+    "diffuse_store",
     "directions",
     "equivalent_sigma",
     "evolve",
@@ -67,6 +75,7 @@ __all__ = [
     "integration_error",
     "models",
     "plan",
+    "plan_store",
     "presets",
     "preview",
     "schemes",

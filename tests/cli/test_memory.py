@@ -36,7 +36,7 @@ def test_run_that_does_not_fit_into_its_job_is_refused(options, source, monkeypa
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "more memory and 20 MiB are free of the 8 GiB that this job" in printed.err
-    assert "filter a smaller region" in printed.err
+    assert "; write an .ome.zarr, which is filtered in blocks" in printed.err
     assert not source.with_name("result.npy").exists()
 
 

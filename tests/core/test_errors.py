@@ -10,6 +10,7 @@ import pytest
 from napari_diffusion.core import errors
 from napari_diffusion.core.errors import (
     PYTHON_WORDS,
+    BlockFailed,
     DescribedError,
     InputError,
     MissingLibraryError,
@@ -34,6 +35,7 @@ EXAMPLES = [
     (TargetExists("exists already", Remedy.ALLOW_OVERWRITING, FILE), FileExistsError),
     (WriteError("cannot be written", path=FILE), OSError),
     (NotEnoughMemory("The run needs 2 GiB", Remedy.FILTER_LESS), MemoryError),
+    (BlockFailed("the block 0:5 has failed", Remedy.CONTINUE, FILE), RuntimeError),
     (MissingLibraryError("A library is missing."), ImportError),
 ]
 

@@ -192,6 +192,36 @@ def test_frames_channels_nan_and_outside_are_those_of_runs_one_by_one():
     assert np.isfinite(result[mask]).all()
 
 
+@pytest.mark.parametrize("length", [0.05, 0.3], ids=str)
+@pytest.mark.parametrize(
+    ("model", "strict"),
+    [(nd.PeronaMalik(sigma=1.0), False), (nd.PeronaMalik(), True), (nd.EdgeEnhancing(), True)],
+    ids=str,
+)
+def test_short_length_holds_the_image_in_steps_that_are_stable(model, strict, length):
+    image = CASES[0].picture()
+    image[::2, ::2] += 40  # the finest wave is the least stable
+    options = {"fidelity_length": length, "strict": strict, "scheme": "explicit"}
+    limit = nd.plan(image, model, time=0.1).max_step
+    held = nd.plan(image, model, time=0.1, **options)
+    assert held.max_step == pytest.approx(1 / (1 / limit + length**-2))
+    result = nd.diffuse(image, model, time=20 * length**2, **options)
+    slack = 1e-5 * RANGE
+    assert image.min() - slack <= result.min() <= result.max() <= image.max() + slack
+    # One step of the flow alone changes a voxel by at most the range, and the source holds it.
+    assert np.abs(result - image).max() <= 2 * np.ptp(image) * length**2 / limit
+    assert rms(result - image) <= 0.5 * np.ptp(image) * length**2 / limit
+
+
+def test_cycles_are_at_most_the_time_of_the_source_long():
+    options = {"fidelity_length": 1.0, "scheme": "extrapolated"}
+    plan = nd.plan(CASES[0].picture(), nd.PeronaMalik(sigma=1.0), **options)
+    assert plan.scheme.cycles >= steady_time(1.0, 1e-3)
+    chosen = nd.schemes.Extrapolated(cycles=3)
+    options["scheme"] = chosen
+    assert nd.plan(CASES[0].picture(), nd.PeronaMalik(sigma=1.0), **options).scheme == chosen
+
+
 def test_input_is_not_written_to_and_the_history_of_steps_starts_at_it():
     image = SMOOTH.astype("f4")
     image.flags.writeable = False

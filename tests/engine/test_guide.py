@@ -202,6 +202,7 @@ def test_guide_may_be_anything_outside_the_mask():
         result, nd.diffuse(image, SMOOTHED, time=3.0, mask=mask, guide=guide)
     )
     np.testing.assert_array_equal(result[~mask], image[~mask])
+    assert np.isnan(holes[~mask]).all(), "the guide was written to"
 
 
 @pytest.mark.parametrize("model", [SMOOTHED, nd.TotalVariation(kappa=8.0)], ids=str)
@@ -223,6 +224,24 @@ def test_fidelity_and_guide_go_together():
     del options["fidelity_length"]
     flow = nd.diffuse(steady, SMOOTHED, time=step, scheme="explicit", **options) - steady
     assert rms(4 * flow / step + image - steady) <= 1e-3 * RANGE
+
+
+@pytest.mark.parametrize("kappa", [0.1, 1.0, 10.0, 100.0])
+@pytest.mark.parametrize("kind", [nd.TotalVariation, nd.PeronaMalik], ids=lambda kind: kind.name)
+def test_steady_state_is_the_solution_of_a_linear_system(kind, kappa):
+    """(1 - l² A) u = f, for weak and strong thresholds, on a grid that is no square."""
+    shape, length = (11, 17), 3.0
+    guide = guide_of(np.zeros(shape))
+    image = 50.0 * ball(shape) + np.random.default_rng(2).normal(0, 5, shape)
+    model = kind(kappa=kappa)
+    units = np.eye(image.size).reshape(-1, *shape)
+    step = 1e-3 * nd.plan(image, model, time=1.0, guide=guide).max_step
+    moved = nd.diffuse(units, model, time=step, scheme="explicit", axes=(1, 2), guide=guide)
+    matrix = ((moved - units) / step).reshape(image.size, image.size)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-9 * np.abs(matrix).max())
+    expected = np.linalg.solve(np.eye(image.size) - length**2 * matrix, image.ravel())
+    result = nd.diffuse(image, model, fidelity_length=length, guide=guide)
+    np.testing.assert_allclose(result.ravel(), expected, rtol=0, atol=1e-4 * np.ptp(image))
 
 
 def test_recipe_records_the_guide_and_asks_for_it():

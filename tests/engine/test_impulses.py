@@ -8,9 +8,9 @@ from scipy import ndimage as ndi
 
 import napari_diffusion as nd
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe

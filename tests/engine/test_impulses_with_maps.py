@@ -9,9 +9,9 @@ import napari_diffusion as nd
 from napari_diffusion import io
 from napari_diffusion.cli import main
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.io import Volume

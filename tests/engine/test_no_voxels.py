@@ -6,7 +6,7 @@ import pytest
 import napari_diffusion as nd
 from helpers.problems import problem_of
 from napari_diffusion import models, schemes
-from napari_diffusion.engine.blocks import run_in_blocks
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.workflows.outputs import OutputRequest, run_with_outputs
 
 SHAPES = [(0,), (11, 6, 0), (0, 6, 5), (4, 0, 5), (3, 0), (0, 0, 0), (1, 0, 1), (2, 3, 0, 4)]

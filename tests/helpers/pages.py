@@ -22,7 +22,7 @@ def run_page(page, names):
 
     ``names`` receives the names that the examples in Python define. Installation and `dev.py` are
     tested elsewhere. A block of bash is the script of a job in a cluster, and a text is what the
-    example before it prints.
+    example before it prints. Blocks of py, sh and groovy are for other programs.
     """
     text, commands, printed = page.read_text(encoding="utf-8"), [], io.StringIO()
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.M):
@@ -33,6 +33,8 @@ def run_page(page, names):
             continue
         if language == "text":
             check_output(block, printed.getvalue())
+            continue
+        if language in ("py", "sh", "groovy"):
             continue
         if language == "bash":
             run_job(block)

@@ -7,6 +7,8 @@ import pytest
 from helpers import entry_points
 from napari_diffusion import models
 
+UNITS = {"1", "length", "length^2", "intensity", "intensity/length", "intensity/length^2"}
+
 
 def test_names_are_unique_and_get_returns_every_listed_model():
     names = [model.name for model in models.all_models()]
@@ -20,7 +22,7 @@ def test_every_field_of_every_model_is_declared_with_unit_and_sentence():
         assert [p.name for p in models.parameters(model)] == names
         for p in models.parameters(model):
             assert p.doc.endswith(".")
-            assert p.unit in {"1", "length", "length^2", "intensity", "intensity/length"}
+            assert p.unit in UNITS
         assert model.title
         assert model.summary.endswith(".")
 

@@ -74,3 +74,25 @@ def test_itk_curvature_anisotropic_diffusion_scales_differently_with_spacing(itk
         change[h] = [np.sum((image - u)[inside], dtype=float) * h**2 for u in (theirs, ours)]
     assert change[2.0][0] / change[1.0][0] == pytest.approx(2, rel=0.1)
     assert change[2.0][1] / change[1.0][1] == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3])
+def test_itk_min_max_curvature_is_slower_by_the_squared_radius(itk, radius):
+    """Up to version 5.4, ITK divides the curvature by the squared radius (pull request 6604).
+
+    Without this factor both agree in 2-D, where ITK takes the nearest pixels and we interpolate. In
+    3-D, ITK 5.4 takes other points (pull request 6603).
+    """
+    image, step, count = hills((64, 64), (1.0, 1.0)), 0.05, 20
+    theirs = run(itk.MinMaxCurvatureFlow, image, (1.0, 1.0), step, count, radius)
+    inside = (slice(8, -8),) * 2
+    model = nd.MinMaxCurvature(radius=float(radius))
+    errors = []
+    for factor in (1, radius**2):
+        change = nd.diffuse(image, model, time=step * count / factor) - image
+        error = np.sqrt(np.mean((change - (theirs - image))[inside] ** 2))
+        errors.append(error / np.sqrt(np.mean(change[inside] ** 2)))
+    # A few per cent for the curvature, as above, and more where only one of both moves.
+    assert min(errors) < 0.2
+    if radius > 1:
+        assert errors[1] < errors[0] / 4

@@ -77,7 +77,7 @@ def quick_choice(monkeypatch):
 
 
 def test_examples_of_the_command_line_run_in_an_empty_folder(empty_folder, quick_choice):
-    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 15
+    assert len(run_page(ROOT / "docs" / "command_line.md", {})) == 16
     np.testing.assert_array_equal(load("again.nii.gz"), load("smooth.nii.gz"))
     # Another unit rounds the threshold differently.
     np.testing.assert_allclose(load("same.nii.gz"), load("smooth.nii.gz"), rtol=1e-4)

@@ -71,6 +71,13 @@ def keeps_the_level(names):
     return height["held"] > 50 > 10 > height["free"] and names["held"][:20].std() < 1
 
 
+def keeps_the_faint_edge(names):
+    step = {
+        key: abs(np.diff(names[key][30:66].mean(0))[22:26]).max() for key in ("guided", "alone")
+    }
+    return step["guided"] > 6 > 1 > step["alone"] and names["guided"][40:56, 40:56].std() < 1
+
+
 #: What a script shows, as a property of the names that it defines.
 PROMISES = {
     "chosen_by_the_noise": lambda n: abs(n["smooth"] - n["truth"]).mean() < 6,
@@ -78,6 +85,7 @@ PROMISES = {
         n["coherence"][:, 8:40].mean() > 0.9 > 0.1 > n["coherence"][:, 56:].mean()
     ),
     "colour": shares_the_edge,
+    "edges_of_another_channel": keeps_the_faint_edge,
     "fibres": closes_the_gap,
     "flat_regions": lambda n: ((n["flat"] > 75) == (n["truth"] > 75)).mean() > 0.99,
     "gaussian_in_micrometres": is_round,

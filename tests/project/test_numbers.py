@@ -211,6 +211,11 @@ SOURCES = {
             rows("automatic.md", "## Real scans")[4][3] == "0.30"
         ),
     },
+    "docs/guide.md": {
+        "its signal-to-noise ratio is 6 dB": lambda: (
+            "NOISE_DB, BLUR_MM = 6.0, 4.0" in source("tests/benchmarks/guided.py")
+        ),
+    },
     "docs/thin_structure.md": {
         "keep at least 93 % of the contrast": lambda: round(1 - thin_structure.MAX_LOSS, 9) == 0.93,
         "with noise of 15 % of the contrast, the mean": lambda: (

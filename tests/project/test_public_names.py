@@ -6,34 +6,50 @@ A submodule with the name of a public function, `napari_diffusion.suggest` say, 
 import importlib
 import inspect
 import pkgutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import napari_diffusion as nd
+from napari_diffusion import io
 
 IMAGE = np.random.default_rng(0).normal(100, 10, (24, 24)).astype(np.float32)
 RUN = {"model": nd.PeronaMalik(kappa=10.0), "time": 0.5}
 TENSOR = nd.EdgeEnhancing(kappa=10.0)
+FOLDERS = []
+
+
+def in_a_folder():
+    """Source and target of a run of files, in a folder that is removed at the end."""
+    FOLDERS.append(tempfile.TemporaryDirectory())
+    folder = Path(FOLDERS[-1].name)
+    io.write(folder / "a.tif", IMAGE, io.Volume(IMAGE, "YX", (1.0, 1.0)))
+    return folder / "a.tif", folder / "a.ome.zarr"
+
+
 #: A call of every public function, and the type of what it returns.
 CALLS = {
     "cite": (lambda f: f(RUN["model"]), str),
     "coherence": (lambda f: f(IMAGE, TENSOR), np.ndarray),
     "conductance": (lambda f: f(IMAGE, TENSOR), np.ndarray),
     "diffuse": (lambda f: f(IMAGE, **RUN), np.ndarray),
+    "diffuse_store": (lambda f: f(*in_a_folder(), **RUN), Path),
     "directions": (lambda f: f(IMAGE, TENSOR), nd.Directions),
     "equivalent_sigma": (lambda f: f(2.0), float),
     "evolve": (lambda f: next(f(IMAGE, **RUN)), nd.State),
     "gradients": (lambda f: f(IMAGE), nd.Gradients),
     "integration_error": (lambda f: f(IMAGE, **RUN), float),
     "plan": (lambda f: f(IMAGE, **RUN), nd.Plan),
+    "plan_store": (lambda f: f(*in_a_folder(), **RUN), nd.BlockPlan),
     "preview": (lambda f: f(IMAGE, region=(slice(4, 9), 5), **RUN), np.ndarray),
     "suggest": (lambda f: f(IMAGE, nd.Linear()), nd.Suggestion),
     "time_for_sigma": (lambda f: f(2.0), float),
 }
 #: Types that a caller makes; the others are results.
 MADE = {"Cancelled": ("reason",), "Recipe": (nd.Linear(), 1.0)}
-RESULTS = {"Directions", "Gradients", "Plan", "State", "Suggestion"}
+RESULTS = {"BlockPlan", "Directions", "Gradients", "Plan", "State", "Suggestion"}
 MODULES = {"models", "presets", "schemes"}
 
 

@@ -78,6 +78,7 @@ def test_what_is_no_recipe_is_refused():
 def test_every_entry_is_the_source_of_something():
     used = {key for kind in KINDS for key in kind.references} | {
         "catte1992",
+        "makitalo2013",
         "napari-diffusion",
         "nordstrom1990",
     }

@@ -57,6 +57,10 @@ def diffuse(
     fidelity_length: float | None = None,
     guide_weight: float = 1.0,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
@@ -117,6 +121,15 @@ def diffuse(
         the image.
     preserve_dtype
         Round and saturate to the integer type of the input; by default integers become floats.
+    transform
+        Transform of the intensities during the run: "anscombe" makes photon noise uniform, with a
+        standard deviation of 1. Thresholds of the model are then in units of the noise.
+    gain
+        With a transform: intensity per photon.
+    offset
+        With a transform: intensity without light.
+    read_noise
+        With a transform: standard deviation of the noise without light.
     threads
         Number of threads, default all processors. The result does not depend on it.
     backend
@@ -168,6 +181,10 @@ def diffuse(
         fidelity_length,
         guide_weight,
         preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -194,6 +211,10 @@ def evolve(
     fidelity_length: float | None = None,
     guide_weight: float = 1.0,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
@@ -223,6 +244,10 @@ def evolve(
         fidelity_length,
         guide_weight,
         preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -249,6 +274,10 @@ def plan(
     fidelity_length: float | None = None,
     guide_weight: float = 1.0,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     channel_weights: Sequence[float | None] | None = None,
@@ -275,6 +304,10 @@ def plan(
         fidelity_length,
         guide_weight,
         preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
@@ -302,6 +335,10 @@ def preview(
     fidelity_length: float | None = None,
     guide_weight: float = 1.0,
     preserve_dtype: bool = False,
+    transform: str = "none",
+    gain: float = 1.0,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
     progress: Callable[[float], object] | None = None,
@@ -357,6 +394,10 @@ def preview(
         fidelity_length,
         guide_weight,
         preserve_dtype,
+        transform,
+        gain,
+        offset,
+        read_noise,
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)

@@ -14,7 +14,8 @@ from napari_diffusion.diagnostics.gradients import Gradients, sample_gradients
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.problem import make_problem, unread_problem
-from napari_diffusion.engine.recipe_fields import RecipeFields
+from napari_diffusion.engine.recipe_fields import RecipeFields, transform_numbers
+from napari_diffusion.estimation.measurement.photons import with_transform
 from napari_diffusion.estimation.options import SuggestionOptions, entries
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.estimation.suggestion import Suggestion
@@ -44,6 +45,10 @@ def suggest(
     aim: str = "error",
     strength: float = 0.0,
     noise_region: Any = None,
+    transform: str = "none",
+    gain: float | None = None,
+    offset: float | None = None,
+    read_noise: float | None = None,
     cancel: CancelEvent | None = None,
 ) -> Suggestion:
     r"""Choose a model, its parameters and a diffusion time from the noise of an image.
@@ -106,6 +111,9 @@ def suggest(
         Bool array, True at a place without structure, such as background. The noise is measured
         there alone, and taken to be the same everywhere: for images without calm places. Shape as
         that of ``mask``, which does not limit it; at least 200 voxels.
+    transform, gain, offset, read_noise
+        As in `diffuse`: ``"anscombe"`` chooses for a run that makes photon noise uniform. Numbers
+        that are not given are measured. `Suggestion.options` has all of them.
     cancel
         Event that ends the computation with `Cancelled` when it is set.
 
@@ -134,12 +142,16 @@ def suggest(
     """
     geometry, recipe = (
         Geometry(spacing, axes, channel_axis),
-        RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses),
+        RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses, transform=transform),
     )
     problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
     problems += [make_problem(other, recipe, geometry) for other in entries("others", others)]
     count = len(problems[0].shape)
     time_axes = None if time_axis is None else (axis_number(time_axis, count, "time_axis"),)
+    if transform != "none":
+        numbers = zip(transform_numbers(), (gain, offset, read_noise), strict=True)
+        given = {name: value for name, value in numbers if value is not None}
+        problems = with_transform(problems, given, time_axes, cancel)
     options = SuggestionOptions(
         noise,
         criterion,

@@ -185,6 +185,51 @@ class Backend:
         """Compute one stage with g of the full gradient; see `reference.stages.gradient_step`."""
         raise NotImplementedError
 
+    def min_max(
+        self,
+        u: Field,
+        out: Field,
+        previous: Field | None,
+        lo: int,
+        hi: int,
+        momentum: float,
+        ball: NDArray[np.int64],
+        radius: float,
+        spacing: Sequence[float],
+        faces: OpenFaces | None,
+    ) -> None:
+        """Keep changes of one sign; see `reference.min_max`."""
+        raise NotImplementedError
+
+    def fourth_order_step(
+        self,
+        u: Field,
+        out: Field,
+        lo: int,
+        hi: int,
+        factors: Field,
+        momentum: float,
+        g: Field,
+        start: int,
+        faces: OpenFaces | None,
+    ) -> None:
+        """Compute one stage of fourth order; see `reference.fourth_order`."""
+        raise NotImplementedError
+
+    def curvature2(
+        self,
+        u: Field,
+        start: int,
+        lo: int,
+        hi: int,
+        b: Field,
+        w: Field,
+        faces: OpenFaces | None,
+        out: Field,
+    ) -> None:
+        """Compute squared second derivatives; see `reference.fourth_order`."""
+        raise NotImplementedError
+
     def face_diffusivities(
         self,
         u: Field,

@@ -179,6 +179,29 @@ def _filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @_filter_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory budget, such as 2GiB or 500MB (default: half of the free memory). A run that "
+    "needs more is done in blocks if OUT is an .ome.zarr.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compute blocks in N processes, not in threads.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Compute blocks on the cluster of this scheduler of dask.distributed.",
+)
+@click.option(
+    "--part",
+    metavar="K/N",
+    help="Compute one of N parts of the first unfinished pass, as a job of an array.",
+)
+@click.option("--restart", is_flag=True, help="Start again instead of continuing an ended run.")
 @click.option("--dry-run", is_flag=True, help="Check the input and print the plan; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @_debug_option

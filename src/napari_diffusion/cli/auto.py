@@ -19,7 +19,9 @@ from napari_diffusion.core.gaussian import FWHM, equivalent_sigma
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.engine.recipe_fields import transform_numbers
 from napari_diffusion.estimation.measurement.noise import NoNoiseError
+from napari_diffusion.estimation.measurement.photons import with_transform
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
@@ -70,6 +72,10 @@ def choose_parameters(
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(volume.path, assignment, recipe, options)]
+    if recipe.transform != "none":
+        numbers = {name: options.get(name) for name in transform_numbers()}
+        given = {name: value for name, value in numbers.items() if value is not None}
+        problems = with_transform(problems, given, time_axes(assignment.letters), cancel)
     region = None
     if options.get("noise_region") is not None:
         region = read_regions("noise region", options["noise_region"], volume, assignment)
@@ -96,7 +102,7 @@ def choose_parameters(
     time = recipe.time if time_given else suggestion.time
     notes = () if region is None else region.notes
     report = "\n".join([suggestion.report, *(f"Note: {note}" for note in notes)])
-    return replace(recipe, model=suggestion.model, time=time), report
+    return replace(recipe, model=suggestion.model, time=time, **suggestion.options), report
 
 
 def _measured(recipe: Recipe) -> Recipe:

@@ -25,7 +25,10 @@ COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.GIVE_VOXEL_SIZE: "give --spacing, one number per smoothed axis",
     Remedy.GIVE_LABELS: "give --labels or --mask, or take its labels out of it",
     Remedy.GIVE_GUIDE: "give --guide, or take its guide out of it",
-    Remedy.ALLOW_MORE_MEMORY: "filter a smaller region",
+    Remedy.ALLOW_MORE_MEMORY: "raise --memory, or write an .ome.zarr, which is filtered in blocks",
+    Remedy.FILTER_LESS: "write an .ome.zarr, which is filtered in blocks, or use fewer --axes",
+    Remedy.RAISE_BUDGET: "raise --memory, or use a shorter --time or another --scheme",
+    Remedy.START_AGAIN: "use the same options, or --restart to start again",
     Remedy.TAKE_FEWER_STAGES: "use a larger --tolerance, a shorter --time, or another --scheme",
 }
 

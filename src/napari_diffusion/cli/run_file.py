@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import click
 
@@ -22,14 +22,20 @@ from napari_diffusion.cli.options import (
 )
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.cli.streams import WRITE_ERRORS, is_terminal, say, show
+from napari_diffusion.core.errors import MissingLibraryError
+from napari_diffusion.core.resources import bytes_of
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.axes import resolve_axes
 from napari_diffusion.workflows.file_run import FileRun
+from napari_diffusion.workflows.outputs import check_limit
 from napari_diffusion.workflows.recipe_axes import (
     axes_from_recipe,
     check_recipe,
     describe_file_run,
 )
+from napari_diffusion.workflows.store.choice import runs_in_blocks
+from napari_diffusion.workflows.store.options import StoreOptions
+from napari_diffusion.workflows.store.run import StoreRun
 
 #: Number of steps of the progress bar.
 _BAR_STEPS = 1000
@@ -50,46 +56,86 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     stop = stop or Stop()
     quiet = bool(options.get("quiet"))
     target_format, _ = io.format_of(target)
-    run, report = prepared(source, target, options, stop)
-    volume = run.volume
-    paragraphs = [report, describe_file_run(volume, run.assignment, run.recipe)]
-    paragraphs += [run.plan.describe(), *(f"Note: {note}" for note in run.notes)]
-    message = "\n".join(text for text in paragraphs if text)
-    if options.get("dry_run"):
-        show(message)
-        return
-    if not quiet:
-        say(message)
-        if target_format.name != volume.format and volume.header is not None:
-            say(
-                f"Note: {target.name} gets {target_format.keeps}; "
-                f"other {volume.format} metadata stay behind."
-            )
-    started = time.monotonic()
+    with executor_of_options(options) as executor:
+        store_options = store_options_of(options, executor)
+        run, report = prepared(source, target, options, stop, store_options)
+        message = _message(run, report)
+        if options.get("dry_run"):
+            show(message)
+            return
+        if not quiet:
+            say(message)
+            if target_format.name != run.volume.format and run.volume.header is not None:
+                say(
+                    f"Note: {target.name} gets {target_format.keeps}; "
+                    f"other {run.volume.format} metadata stay behind."
+                )
+        _execute(run, stop, quiet)
+
+
+def _message(run: FileRun | StoreRun, report: str) -> str:
+    """Return image, recipe, plan and notes of a run."""
+    paragraphs = [report, describe_file_run(run.volume, run.assignment, run.recipe)]
+    paragraphs.append(run.plan.describe() if isinstance(run, FileRun) else run.describe())
+    paragraphs += [f"Note: {note}" for note in run.notes]
+    return "\n".join(text for text in paragraphs if text)
+
+
+def _execute(run: FileRun | StoreRun, stop: Stop, quiet: bool) -> None:
+    """Do a run and say what was written."""
+    started, notes = time.monotonic(), tuple[str, ...]()
     # The bar is for terminals only: a log file gets the lines before and after.
     bar = Progress(run.recipe.model.title, shown=not quiet and is_terminal())
-    with stop.waiting(), bar as progress:
-        state = run.last_state(progress, stop.event)
-    written = run.write(state.image, stop.committing())
-    if not quiet:
-        seconds = time.monotonic() - started
+    if isinstance(run, FileRun):
+        with stop.waiting(), bar as progress:
+            state = run.last_state(progress, stop.event)
+        written, notes = run.write(state.image, stop.committing()), run.notes_after(state)
+    else:
+        stop.left = "the blocks that are done are kept, and the same command continues"
+        with stop.waiting(), bar as progress:
+            is_complete = run.compute(progress, stop.event)
+        written = run.finish(stop.committing()) if is_complete else ()
+    if quiet:
+        return
+    seconds = time.monotonic() - started
+    if written:
         sentence = f"Wrote {' and '.join(map(str, written))} after {seconds:.1f} s."
-        say(" ".join([sentence, *run.notes_after(state)]))
+        say(" ".join([sentence, *notes]))
+    else:
+        say(f"This part is done after {seconds:.1f} s.")
+
+
+@overload
+def prepared(
+    source: Path, target: Path, options: dict[str, Any], stop: Stop
+) -> tuple[FileRun, str]: ...
+
+
+@overload
+def prepared(
+    source: Path, target: Path, options: dict[str, Any], stop: Stop, store: StoreOptions
+) -> tuple[FileRun | StoreRun, str]: ...
 
 
 def prepared(
-    source: Path, target: Path, options: dict[str, Any], stop: Stop
-) -> tuple[FileRun, str]:
+    source: Path,
+    target: Path,
+    options: dict[str, Any],
+    stop: Stop,
+    store: StoreOptions | None = None,
+) -> tuple[FileRun | StoreRun, str]:
     """Read a file and prepare its run.
 
     Parameters
     ----------
     source, target, options, stop
         As for `run_file`. The option ``chosen`` is a recipe as JSON, the choice for several files.
+    store
+        How a run in blocks is done; by default the run is one in memory.
 
     Returns
     -------
-    run : FileRun
+    run : FileRun or StoreRun
         The checked run.
     report : str
         Report of the choice of parameters; empty without ``--auto``.
@@ -115,7 +161,50 @@ def prepared(
             recipe, report = choose_parameters(
                 volume, assignment, recipe, domain, options, stop.event
             )
-        return FileRun.make(volume, assignment, recipe, target, file_options), report
+        arguments = volume, assignment, recipe, target, file_options
+        if store is not None and runs_in_blocks(*arguments, store):
+            return StoreRun.make(*arguments, store), report
+        run = FileRun.make(*arguments)
+        if store is not None:
+            check_limit(run.plan.memory, store.memory)
+        return run, report
+
+
+def store_options_of(options: dict[str, Any], executor: Any) -> StoreOptions:
+    """Return how a run in blocks is done, from the options of the command ``run``."""
+    memory, part = options.get("memory"), options.get("part")
+    return StoreOptions(
+        memory=None if memory is None else bytes_of(memory),
+        executor=executor,
+        workers=options.get("processes"),
+        resume=not options.get("restart"),
+        part=None if part is None else _part(part),
+    )
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Return the number of a part and of all parts from a text such as ``3/20``."""
+    number, _, count = text.partition("/")
+    if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise click.UsageError(f"--part must be such as 3/20, from 1/20 to 20/20, got {text!r}.")
+
+
+@contextmanager
+def executor_of_options(options: dict[str, Any]) -> Iterator[Any]:
+    """Yield the executor of a run in blocks; ``None`` for threads."""
+    address = options.get("scheduler")
+    if address is None:
+        yield "processes" if options.get("processes") is not None else None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingLibraryError(
+            'A cluster needs the library distributed: pip install "napari-diffusion[cluster]".'
+        ) from None
+    with Client(address) as client:  # type: ignore[no-untyped-call]
+        yield client.get_executor(pure=False, retries=2)
 
 
 class Progress:

@@ -49,10 +49,13 @@ class Stop:
         Number of the last signal.
     has_written
         Whether a file got its final name.
+    left
+        What a cancelled program has left, as the end of a sentence.
     """
 
     def __init__(self) -> None:
         self.event, self.number, self.has_written = threading.Event(), signal.SIGINT, False
+        self.left = "nothing was written"
         self._protected, self._committing = False, False
         self._ended = threading.Event()  # of the last protected block
         self._lock = threading.Lock()
@@ -76,7 +79,7 @@ class Stop:
 
     def report(self) -> None:
         """Say that the program was cancelled."""
-        say("Cancelled." if self.has_written else "Cancelled; nothing was written.")
+        say("Cancelled." if self.has_written else f"Cancelled; {self.left}.")
 
     @contextmanager
     def handling(self) -> Iterator[None]:

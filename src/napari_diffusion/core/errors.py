@@ -44,6 +44,10 @@ class Remedy(Enum):
     CHECK_UNITS = auto()
     TAKE_FEWER_STAGES = auto()
     ALLOW_MORE_MEMORY = auto()
+    RAISE_BUDGET = auto()
+    NAME_AN_IMAGE = auto()
+    CONTINUE = auto()
+    START_AGAIN = auto()
 
 
 #: Words for what the user does in another program; they are the same in every front end.
@@ -63,6 +67,9 @@ SHARED_WORDS = {
     Remedy.FILTER_LESS: (
         "filter a smaller region, fewer axes at once, or convert the image to float32"
     ),
+    Remedy.NAME_AN_IMAGE: "name one of them, as in plate.ome.zarr/A/1/0",
+    Remedy.CONTINUE: "the blocks before it are kept: run it again to continue",
+    Remedy.RAISE_BUDGET: "raise the budget, or use a shorter time or another scheme",
     Remedy.CHECK_UNITS: (
         "check the units of time and voxel size, or use the linear model without mask"
     ),
@@ -84,6 +91,10 @@ PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.GIVE_GUIDE: "give guide, or take the guide out of the recipe",
     Remedy.ALLOW_MORE_MEMORY: "filter a smaller region, keep fewer snapshots, or raise the limit",
     Remedy.TAKE_FEWER_STAGES: "use a larger tolerance, a shorter time, or another scheme",
+    Remedy.START_AGAIN: "use the same settings, or resume=False to start again",
+    Remedy.FILTER_LESS: (
+        "use diffuse_store, which filters in blocks, a smaller region, or fewer axes at once"
+    ),
 }
 
 
@@ -183,6 +194,10 @@ class TargetExists(DescribedError, FileExistsError):
 
 class WriteError(DescribedError, OSError):
     """A file cannot be written."""
+
+
+class BlockFailed(DescribedError, RuntimeError):
+    """A block of a run in blocks has failed; the blocks before it are kept."""
 
 
 class NotEnoughMemory(DescribedError, MemoryError):

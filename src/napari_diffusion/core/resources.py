@@ -7,8 +7,11 @@ process that exceeds the first kind of limit, without a message.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -193,3 +196,48 @@ def format_bytes(count: int) -> str:
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"
+
+
+#: Bytes of the units of a budget.
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}B": 1000 ** (i + 1) for i, letter in enumerate("KMGT")}
+_UNITS |= {f"{letter}IB": 1024 ** (i + 1) for i, letter in enumerate("KMGT")}
+
+
+def bytes_of(size: int | str) -> int:
+    """Return a number of bytes that may be a text such as ``"2 GiB"`` or ``"500MB"``.
+
+    Raises
+    ------
+    ValueError
+        When it is no size above 0.
+    """
+    number = -1.0
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", str(size))
+    if match is not None and match[2].upper() in _UNITS:
+        number = float(match[1]) * _UNITS[match[2].upper()]
+    if isinstance(size, bool) or number < 1:
+        raise ValueError(f"A memory budget is a size such as 2GiB or 500MB, got {size!r:.60}.")
+    return int(number)
+
+
+def release_memory() -> None:
+    """Give free memory of this process back to the system, where its allocator keeps it.
+
+    The allocator of Linux keeps what many threads have freed, which adds up over blocks.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return the function of the C library; ``None`` where there is none."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # another C library
+        return None
+    return trim

@@ -90,7 +90,7 @@ def frame_features(
     which ``cancel`` can end. With ``is_transformed``, the features are those of the
     intensities that the model diffuses, such as their squares.
     """
-    model = problem.recipe.model
+    recipe = problem.recipe
     kernels, scratch = backends.get_backend(None, len(problem.space)), Scratch()
     # A single voxel has no neighbours.
     empty = 0 in problem.shape or problem.space == (1, 1, 1)
@@ -107,9 +107,9 @@ def frame_features(
                 field, _ = replace_impulses(problem, frame, field, invalid, slabs)
         if is_transformed:
             check_range(problem, field)
-        if is_transformed and model.has_transform:
+        if recipe.transform != "none" or (is_transformed and recipe.has_transform):
             field = field.copy()
-            model.encode(field)
+            (recipe.encode if is_transformed else recipe.stabilise)(field)
         regions = problem.regions_of(frame)
         grid = problem.grid(problem.open_faces_of(frame, invalid if has_invalid else None))
         weights = problem.weights.astype(field.dtype)

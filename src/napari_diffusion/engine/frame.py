@@ -18,7 +18,7 @@ from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.dry_run import dry_run
-from napari_diffusion.engine.guide import read_guide
+from napari_diffusion.engine.inputs.guide import read_guide
 from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -103,11 +103,11 @@ class Frame:
         copy
             Whether the field must be kept.
         """
-        problem, model = self.problem, self.problem.recipe.model
-        if copy or model.has_transform or problem.copied_channels:  # not decoded twice
+        problem, recipe = self.problem, self.problem.recipe
+        if copy or recipe.has_transform or problem.copied_channels:  # not decoded twice
             field = field.copy()
-        if model.has_transform:
-            model.decode(field)
+        if recipe.has_transform:
+            recipe.decode(field)
             outside = self._outside()
             if outside is not None:
                 np.copyto(field, problem.read(self.index)[0], where=outside)
@@ -176,15 +176,15 @@ class Stacks:
                 return None
         if model.is_for_magnitudes and u.min(initial=0) < 0:
             return None
-        if model.has_transform:
-            model.encode(u)
+        if problem.recipe.has_transform:
+            problem.recipe.encode(u)
         return stack_grid(problem, hi - lo), _first_state(problem, u, None, True)
 
     def write(self, field: Field, lo: int, hi: int) -> None:
         """Write a field after the last stage to frames ``lo:hi`` of the result."""
-        problem, model = self._problem, self._problem.recipe.model
-        if model.has_transform:
-            model.decode(field)
+        problem, recipe = self._problem, self._problem.recipe
+        if recipe.has_transform:
+            recipe.decode(field)
         if problem.copied_channels:
             copied = list(problem.copied_channels)
             field[copied] = np.moveaxis(self._frames[lo:hi], 0, STACK_AXIS + 1)[copied]
@@ -211,7 +211,7 @@ def read_frame(
     ValueError
         When a value is so large that its powers would overflow.
     """
-    model = problem.recipe.model
+    recipe = problem.recipe
     u, is_copy = problem.read(index)
     invalid = _invalid_voxels(problem, index, u, plan, slabs)
     if invalid is not None:
@@ -223,9 +223,9 @@ def read_frame(
         is_copy = is_copy or replaced > 0
     _refuse_small_values(plan, u)
     _refuse_negative_values(problem, index, u)
-    if model.has_transform:
+    if recipe.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
-        model.encode(u)
+        recipe.encode(u)
     grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
     frame = Frame(problem, index, grid, invalid, replaced)
     guide = read_guide(problem, index, partial(_check_guide, plan))

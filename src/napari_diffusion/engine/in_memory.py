@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,7 @@ from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
+from napari_diffusion.models import Linear
 
 #: All frames, and the number of the first one that has not begun.
 _Later = tuple[list[FrameIndex], int]
@@ -236,6 +237,8 @@ def _unfiltered(
             problem, np.empty(problem.shape, problem.dtype), (frames, 0), False
         )
     result, replaced = np.empty(problem.shape, problem.dtype), 0
+    plain = replace(problem.recipe, model=Linear(), transform="none")  # nothing is diffused
+    problem = replace(problem, recipe=plain)
     with SlabPool(plan.threads, cancel, lambda share: None) as slabs:
         for index in frames:
             frame, start = read_frame(problem, index, plan, slabs)

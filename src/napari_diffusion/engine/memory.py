@@ -12,7 +12,7 @@ import numpy as np
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes, free_memory
-from napari_diffusion.engine.guide import guide_channels, guide_is_copied
+from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.operators.base import Operator, SlabLayout
 from napari_diffusion.operators.impulses.search import search_bytes
@@ -131,8 +131,8 @@ class MemoryDemand:
 
     @property
     def _has_transform(self) -> bool:
-        """Whether the model transforms intensities."""
-        return self.problem.recipe.model.has_transform
+        """Whether transformed intensities are diffused."""
+        return self.problem.recipe.has_transform
 
     def _scratch_planes(self) -> int:
         """Planes of scratch per thread."""

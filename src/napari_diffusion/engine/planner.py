@@ -27,7 +27,7 @@ from napari_diffusion.engine.dry_run import (
     dry_run,
 )
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.guide import guide_channels, guide_is_copied
+from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.memory import MemoryDemand
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
@@ -276,12 +276,20 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
     if rate:
         stages = tuple(stage._replace(rate=rate) for stage in stages)
     stack = _stack_size(problem, dry, scheme, stages)
-    height, chunk = _slab_sizes(problem, operator, backend, threads, stack)
+    height, chunk = slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=_peak_memory(problem, dry, scheme, stages, backend, (height, chunk, stack), threads),
+        memory=peak_memory(
+            problem,
+            (operator, max(dry.feature_reach)),
+            scheme,
+            stages,
+            backend,
+            (height, chunk, stack),
+            threads,
+        ),
         max_step=max_step,
         threads=threads,
         height=height,
@@ -418,7 +426,7 @@ def _schedule(
     return (*stages[:-1], stages[-1]._replace(time=time)) if end != time else stages
 
 
-def _slab_sizes(
+def slab_sizes(
     problem: Problem, operator: Operator, backend: Backend, threads: int, stack: int
 ) -> tuple[int, int]:
     """Return the planes of a slab, and of the chunks in which a thread passes through it.
@@ -447,9 +455,9 @@ def _long_axes(problem: Problem) -> int:
     return sum(n > 1 for n in problem.space)
 
 
-def _peak_memory(
+def peak_memory(
     problem: Problem,
-    dry: DryRun,
+    model: tuple[Operator, int],
     scheme: Scheme,
     stages: tuple[Stage, ...],
     backend: Backend,
@@ -458,22 +466,23 @@ def _peak_memory(
 ) -> int:
     """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
 
-    The last of the ``sizes`` is the number of frames that are advanced side by side.
+    ``model`` is its operator and the largest reach of its features. The last of the ``sizes`` is
+    the number of frames that are advanced side by side.
     """
-    height, chunk, stack = sizes
+    (operator, reach), (height, chunk, stack) = model, sizes
     layout = SlabLayout(
         channels=problem.channels,
         planes=problem.space[0],
         height=height,
         chunk=chunk,
-        reach=max(dry.feature_reach),
+        reach=reach,
         axes=_long_axes(problem),
         has_walls=problem.may_have_walls,
         fuses_products=backend.fuses_products,
     )
     demand = MemoryDemand(
         problem=problem,
-        operator=dry.operator,
+        operator=operator,
         scheme=scheme,
         stages=stages,
         backend=backend,

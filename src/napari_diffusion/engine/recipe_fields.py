@@ -18,6 +18,7 @@ import numpy as np
 
 from napari_diffusion import schemes
 from napari_diffusion.core import units
+from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import shown
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.core.parameters import (
@@ -28,6 +29,7 @@ from napari_diffusion.core.parameters import (
     parameters,
     rescaled,
 )
+from napari_diffusion.core.transforms import anscombe
 from napari_diffusion.models import Model
 from napari_diffusion.schemes import Scheme
 
@@ -210,6 +212,27 @@ class RecipeFields:
         "Round and saturate to the integer type of the input; by default integers become floats.",
         label="Output data type same as input",
     )
+    transform: str = param(
+        "none",
+        'Transform of the intensities during the run: "anscombe" makes photon noise uniform, with '
+        "a standard deviation of 1. Thresholds of the model are then in units of the noise.",
+        choices=("none", "anscombe"),
+        label="Photon noise",
+        choice_labels=("as it is", "make uniform (Anscombe)"),
+    )
+    gain: float = param(
+        1.0, "With a transform: intensity per photon.", unit="intensity", gt=0, label="Gain"
+    )
+    offset: float = param(
+        0.0, "With a transform: intensity without light.", unit="intensity", label="Offset"
+    )
+    read_noise: float = param(
+        0.0,
+        "With a transform: standard deviation of the noise without light.",
+        unit="intensity",
+        ge=0,
+        label="Read noise",
+    )
     spacing: tuple[float, ...] | None = param(
         None,
         "Voxel size of the image.",
@@ -253,6 +276,16 @@ class RecipeFields:
         check_parameters(self)
         if not isinstance(self.version, str):
             raise ValueError(f"version must be text, got {shown(self.version)}.")
+        if self.transform != "none" and self.model.has_transform:
+            raise ValueError(
+                f"{self.model.title} transforms the intensities itself; leave out transform, or "
+                "take another model."
+            )
+        if self.strict and not self.model.keeps_extrema:
+            raise ValueError(
+                f"{self.model.title} has no extremum principle that strict could guarantee; leave "
+                "out strict, or take another model."
+            )
         for name in ("spacing", "axis_names"):
             entries = getattr(self, name)
             if entries and self.axes and len(entries) != len(self.axes):
@@ -265,6 +298,34 @@ class RecipeFields:
     def fidelity_rate(self) -> float:
         """Rate at which the result returns to the input [1/length²]; 0 without a source."""
         return 0.0 if self.fidelity_length is None else self.fidelity_length**-2
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether transformed intensities are diffused."""
+        return self.model.has_transform or self.transform != "none"
+
+    @property
+    def transform_options(self) -> dict[str, Any]:
+        """The transform and its numbers; empty without one."""
+        if self.transform == "none":
+            return {}
+        return {name: getattr(self, name) for name in ("transform", *transform_numbers())}
+
+    def stabilise(self, u: Field) -> None:
+        """Make photon noise uniform, in place, if `transform` says so."""
+        if self.transform != "none":
+            anscombe.stabilise(u, self.gain, self.offset, self.read_noise)
+
+    def encode(self, u: Field) -> None:
+        """Transform intensities in place, before the first stage."""
+        self.stabilise(u)
+        self.model.encode(u)
+
+    def decode(self, u: Field) -> None:
+        """Transform back to intensities in place, after the last stage."""
+        self.model.decode(u)
+        if self.transform != "none":
+            anscombe.restore(u, self.gain, self.offset, self.read_noise)
 
     @property
     def geometry(self) -> Geometry:
@@ -369,3 +430,10 @@ def run_options(kind: Any = RecipeFields) -> tuple[Parameter, ...]:
 @cache
 def _run_options(kind: Any) -> tuple[Parameter, ...]:
     return tuple(parameter for parameter in parameters(kind) if not parameter.hidden)
+
+
+@cache
+def transform_numbers() -> tuple[str, ...]:
+    """Return the names of the numbers of a transform: gain, offset and read noise."""
+    start = "With a transform: "
+    return tuple(option.name for option in run_options() if option.doc.startswith(start))

@@ -12,7 +12,7 @@ from functools import partial
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.frame import FieldState
-from napari_diffusion.engine.guide import feature_weights
+from napari_diffusion.engine.inputs.guide import feature_weights
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool

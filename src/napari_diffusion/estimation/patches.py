@@ -319,6 +319,9 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         field = field.copy()
         fill_impulses(field, impulses, valid, axes, grid.spacing)
         impulses = None
+    if problem.recipe.transform != "none":
+        field = field.copy()
+        problem.recipe.stabilise(field)
     return Patch(
         field=field,
         regions=regions,

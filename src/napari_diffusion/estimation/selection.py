@@ -365,8 +365,7 @@ class _Selection:
         if announcement is not None:
             gain, interval = announcement.gain, announcement.interval
         if options.noise_left is None and choice.noise_left > 0:
-            # The noise that is left is no larger than the whole error.
-            left = min(choice.noise_left, 10 ** (-gain / 20))
+            left = min(choice.noise_left, 10 ** (-gain / 20))  # no larger than the whole error
             choice = dataclasses.replace(choice, noise_left=left)
         outcome = Outcome(
             choice=choice,
@@ -398,6 +397,7 @@ class _Selection:
             reasons=reasons(outcome),
             warnings=warnings_about(outcome),
             effect=scale.effect(amount),
+            options=self.problems[0].recipe.transform_options,
             scale=scale if scale.curve else None,
         )
         return suggestion.with_strength(options.strength)

@@ -49,6 +49,9 @@ class Suggestion:
         One sentence about what the filter does to the image, in plain words.
     strength
         Strength from -1 (gentle) over 0 (recommended) to 1 (strong).
+    options
+        Options of the run that the values are for: transform, gain, offset and read noise, as in
+        ``nd.diffuse(image, model, time=time, **options)``. Empty without a transform.
     scale
         The amounts of smoothing of all strengths; None where ``fwhm`` or
         ``noise_reduction`` fixes the amount.
@@ -65,6 +68,7 @@ class Suggestion:
     warnings: tuple[str, ...]
     effect: str = ""
     strength: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
     scale: StrengthScale | None = field(default=None, repr=False)
     _recommended: Suggestion | None = field(default=None, repr=False, compare=False)
 

@@ -42,6 +42,8 @@ from napari_diffusion.io.nifti import FORMAT as NIFTI
 from napari_diffusion.io.nifti_pair import FORMAT as NIFTI_PAIR
 from napari_diffusion.io.npy import FORMAT as NPY
 from napari_diffusion.io.nrrd import FORMAT as NRRD
+from napari_diffusion.io.ome_zarr import FORMAT as ZARR
+from napari_diffusion.io.ome_zarr import is_store
 from napari_diffusion.io.tiff import FORMAT as TIFF
 from napari_diffusion.io.volume import Format, Volume, as_stored, completed
 
@@ -51,7 +53,18 @@ _SMALLEST_SHARE, _COMPRESSED_SAMPLE = 0.5, 1 << 20
 #: Ends of the suffixes of compressed results.
 COMPRESSED = (".gz", ".bz2", ".mgz")
 
-FORMATS: tuple[Format, ...] = (NIFTI, TIFF, NPY, NIFTI_PAIR, MGH, NRRD, MRC, METAIMAGE, DICOM)
+FORMATS: tuple[Format, ...] = (
+    NIFTI,
+    TIFF,
+    NPY,
+    ZARR,
+    NIFTI_PAIR,
+    MGH,
+    NRRD,
+    MRC,
+    METAIMAGE,
+    DICOM,
+)
 
 
 def _check(entry: Any) -> None:
@@ -117,6 +130,8 @@ def reader_of(path: str | Path) -> Format:
     """
     path = Path(path)
     if path.is_dir():
+        if is_store(path):
+            return ZARR
         if DICOM.reads_folder and holds_series(path):
             return DICOM
         reason = "this is a folder, not a file"
@@ -293,7 +308,7 @@ def _check_name(path: Path, like: Volume, *, overwrite: bool) -> None:
         raise InputError(
             "the result cannot replace its own source", Remedy.CHOOSE_ANOTHER_NAME, path
         )
-    if path.is_dir():
+    if path.is_dir() and not (format_of(path)[0].writes_folder and is_store(path)):
         raise TargetExists("this is a folder, not a file", Remedy.CHOOSE_ANOTHER_NAME, path)
     for existing in (path, sidecar_of(path)):
         # A name may be too long to ask for. A link that leads to no file is a name in use, too.
@@ -432,4 +447,5 @@ __all__ = [
     "result_name",
     "sidecar_of",
     "write",
+    "write_error",
 ]

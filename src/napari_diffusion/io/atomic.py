@@ -1,4 +1,4 @@
-"""Atomic writing: a file gets its final name only when it is complete and on the disk."""
+"""Atomic writing: a file or folder gets its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -77,16 +77,17 @@ def replacing_all(
         yield temporaries
         for temporary, final in pairs:
             # Without the sync, a power cut can leave the final name with old or no content.
+            if temporary.is_dir():
+                continue
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
             if final.exists():
                 shutil.copymode(final, temporary)
         with commit or nullcontext():
-            _rename_all(pairs, overwrite=overwrite)
+            rename_all(pairs, overwrite=overwrite)
     except BaseException:
         for temporary in temporaries:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            remove(temporary)
         raise
     for final in finals:
         _sync_folder(final.parent)
@@ -99,8 +100,20 @@ def _final(target: Path, *, overwrite: bool) -> Path:
     return Path(os.path.realpath(target.parent)) / target.name
 
 
-def _rename_all(pairs: Sequence[tuple[Path, Path]], *, overwrite: bool) -> None:
-    """Give all temporary files their final names. After an error, all old files are there again."""
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there and can be removed."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def rename_all(pairs: Sequence[tuple[Path, Path]], *, overwrite: bool) -> None:
+    """Give temporary files and folders their final names.
+
+    After an error, all old files are there again.
+    """
     *others, last = pairs
     renamed: list[tuple[Path | None, Path]] = []
     try:
@@ -116,22 +129,27 @@ def _rename_all(pairs: Sequence[tuple[Path, Path]], *, overwrite: bool) -> None:
         for old, final in renamed:
             with suppress(OSError):
                 if old is None:
-                    final.unlink(missing_ok=True)
+                    remove(final)
+                elif final.is_dir():
+                    remove(final)
+                    os.replace(old, final)
                 elif final.exists() and final.samefile(old):
                     old.unlink()
                 else:
                     os.replace(old, final)
         raise
     for old, _ in renamed:
-        with suppress(OSError):  # a reader may hold it open
-            if old is not None:
-                old.unlink()
+        if old is not None:  # a reader may hold it open
+            remove(old)
 
 
 def _rename(temporary: Path, final: Path, *, overwrite: bool) -> None:
     """Rename a file; without ``overwrite``, one that has the final name is left as it is."""
     if overwrite:
+        aside = _set_aside(final) if final.is_dir() else None
         os.replace(temporary, final)
+        if aside is not None:
+            remove(aside)
         return
     try:
         # A link is refused if the name exists. A question before the renaming would be too early.
@@ -154,6 +172,9 @@ def _set_aside(final: Path) -> Path | None:
     if not final.exists():
         return None
     aside = _temporary_path(final.parent, "")
+    if final.is_dir():
+        os.replace(final, aside)
+        return aside
     try:
         os.link(final, aside)
     except OSError:
@@ -171,8 +192,8 @@ def remove_abandoned(folder: Path) -> None:
             with suppress(OSError):  # another process may remove it at the same moment
                 state = entry.stat(follow_symlinks=False)
                 is_old = time.time() - state.st_mtime > ABANDONED_S
-                if is_old and entry.is_file(follow_symlinks=False) and own in (None, state.st_uid):
-                    os.unlink(entry.path)
+                if is_old and not entry.is_symlink() and own in (None, state.st_uid):
+                    remove(Path(entry.path))
 
 
 def check_folder(target: Path, *, probe: bool = True) -> None:

@@ -87,11 +87,16 @@ def _range(data: Any) -> dict[str, Any]:
     """Return the smallest and the largest value, and how many are not finite, in small parts."""
     low, high, wrong = math.inf, -math.inf, 0
     # The axis that varies slowest in the file comes first, so that the file is read once.
-    slowest = int(np.argmax(np.abs(np.asarray(data.strides)))) if data.ndim else 0
-    planes = np.moveaxis(data, slowest, 0) if data.ndim else data.reshape(1)
-    step = max(1, _CHUNK // max(1, planes[:1].size)) if len(planes) else 1
-    for start in range(0, len(planes), step):
-        part = np.asarray(planes[start : start + step])
+    strides = getattr(data, "strides", (1,))
+    slowest = int(np.argmax(np.abs(np.asarray(strides)))) if data.ndim else 0
+    count = data.shape[slowest] if data.ndim else 1
+    step = max(1, _CHUNK * count // max(1, data.size))
+    chunks = getattr(data, "chunks", None)
+    if chunks:  # each chunk is read once
+        step = -(-step // chunks[0]) * chunks[0]
+    before = (slice(None),) * slowest
+    for start in range(0, count, step):
+        part = np.asarray(data[(*before, slice(start, start + step))] if data.ndim else data)
         finite = part[np.isfinite(part)]
         wrong += part.size - finite.size
         if finite.size:

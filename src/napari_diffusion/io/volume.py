@@ -149,6 +149,8 @@ class Format:
         suffix of the format.
     reads_folder
         Whether ``read`` also takes a folder, whose files together are one image.
+    writes_folder
+        Whether ``write`` makes a folder, whose files together are one image.
     """
 
     name: str
@@ -163,6 +165,7 @@ class Format:
     members_of: Callable[[Path], tuple[Path, ...]] | None = None
     results: Mapping[str, str] = field(default_factory=dict)
     reads_folder: bool = False
+    writes_folder: bool = False
 
 
 def completed(volume: Volume, name: str, path: Path) -> Volume:

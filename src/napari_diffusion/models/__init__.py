@@ -11,10 +11,12 @@ from napari_diffusion.core.registry import Registry
 from napari_diffusion.models.base import Model, Parameter, check_declaration, param, parameters
 from napari_diffusion.models.coherence_enhancing import CoherenceEnhancing
 from napari_diffusion.models.edge_enhancing import EdgeEnhancing
+from napari_diffusion.models.fourth_order import FourthOrder
 from napari_diffusion.models.hybrid import Hybrid
 from napari_diffusion.models.linear import Linear
 from napari_diffusion.models.mean_curvature import MeanCurvature
 from napari_diffusion.models.membrane_enhancing import MembraneEnhancing
+from napari_diffusion.models.min_max_curvature import MinMaxCurvature
 from napari_diffusion.models.modified_curvature import ModifiedCurvature
 from napari_diffusion.models.perona_malik import PeronaMalik
 from napari_diffusion.models.rician import Rician
@@ -26,8 +28,10 @@ BUILTIN: tuple[type[Model], ...] = (
     Linear,
     PeronaMalik,
     TotalVariation,
+    FourthOrder,
     MeanCurvature,
     ModifiedCurvature,
+    MinMaxCurvature,
     EdgeEnhancing,
     CoherenceEnhancing,
     Hybrid,
@@ -73,10 +77,12 @@ __all__ = [
     "REGISTRY",
     "CoherenceEnhancing",
     "EdgeEnhancing",
+    "FourthOrder",
     "Hybrid",
     "Linear",
     "MeanCurvature",
     "MembraneEnhancing",
+    "MinMaxCurvature",
     "Model",
     "ModifiedCurvature",
     "Parameter",

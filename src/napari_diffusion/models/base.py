@@ -90,6 +90,9 @@ class Model:
         Whether the model smooths equally in all directions; selects its widget.
     conservative
         Whether the model keeps the mean of the image, as all models in divergence form do.
+    keeps_extrema
+        Whether the model has an extremum principle: with small steps, no value leaves the range of
+        the input. Runs with ``strict`` refuse a model without one.
     offset_invariant
         Whether a constant added to the image is added to the result.
     for_thin_structure
@@ -119,6 +122,7 @@ class Model:
     summary: ClassVar[str]
     isotropic: ClassVar[bool] = False
     conservative: ClassVar[bool] = True
+    keeps_extrema: ClassVar[bool] = True
     offset_invariant: ClassVar[bool] = True
     for_thin_structure: ClassVar[bool] = False
     is_for_magnitudes: ClassVar[bool] = False

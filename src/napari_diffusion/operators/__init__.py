@@ -12,10 +12,15 @@ operator, `LevelSetCurvature`, moves level sets by their curvature.
 from __future__ import annotations
 
 from napari_diffusion.operators.base import Operator
-from napari_diffusion.operators.curvature import LevelSetCurvature
+from napari_diffusion.operators.curvature import (
+    LevelSetCurvature,
+    OneSidedCurvature,
+    one_sided_curvature,
+)
 from napari_diffusion.operators.diffusivity import CODES, LINEAR, Diffusivity
 from napari_diffusion.operators.divergence import (
     ConstantDiffusivity,
+    CurvatureDiffusivity,
     FaceDiffusivity,
     GradientDiffusivity,
     VoxelDiffusivity,
@@ -28,14 +33,17 @@ __all__ = [
     "CODES",
     "LINEAR",
     "ConstantDiffusivity",
+    "CurvatureDiffusivity",
     "DiffusionTensor",
     "Diffusivity",
     "FaceDiffusivity",
     "Features",
     "GradientDiffusivity",
     "LevelSetCurvature",
+    "OneSidedCurvature",
     "Operator",
     "StageContext",
     "Stepper",
     "VoxelDiffusivity",
+    "one_sided_curvature",
 ]

@@ -21,6 +21,7 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.operators.diffusivity import LINEAR, Diffusivity
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.smoothing import (
+    SmoothedPlanes,
     chebyshev_stage,
     smoothing_reach,
     smoothing_series,
@@ -56,35 +57,6 @@ def in_gradient_unit(dtype: np.dtype[Any], *thresholds: float) -> list[float]:
     """
     unit, (low, high) = gradient_unit(*thresholds), SQUARE_RANGE[dtype.itemsize]
     return [min(max(threshold / unit, low), high) for threshold in thresholds]
-
-
-@dataclass(frozen=True, slots=True)
-class SmoothedPlanes:
-    """Planes of a field that have been smoothed.
-
-    Attributes
-    ----------
-    sigma
-        The Gaussian [length].
-    first
-        Number of the first plane in the field.
-    planes
-        The smoothed planes, shape ``(1, planes, ...)``.
-    """
-
-    sigma: float
-    first: int
-    planes: Field
-
-    @property
-    def last(self) -> int:
-        """Plane after the last one."""
-        count: int = self.planes.shape[1]
-        return self.first + count
-
-    def on(self, start: int, stop: int) -> Field:
-        """Return planes ``start:stop`` of the field."""
-        return self.planes[:, start - self.first : stop - self.first]
 
 
 @lru_cache(maxsize=64)
@@ -135,16 +107,22 @@ class Features:
     _smoothed: tuple[float, int, int] = (0.0, 0, 0)
     #: Stencils of the requested features [voxel], and the smoothing before each [length].
     _requested: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    #: Largest distance of a voxel that a stage reads itself [length].
+    _reserved: float = 0.0
 
     @property
     def reach(self) -> list[int]:
         """Number of voxels per axis beyond the slab that the features so far depend on."""
-        farthest = [0] * len(self.grid.shape)
+        farthest = [math.ceil(self._reserved / h) for h in self.grid.spacing]
         for stencil, sigmas in self._requested:
             reaches = [smoothing_reach(sigma, self.grid) for sigma in sigmas]
             own = [stencil + sum(parts) for parts in zip(*reaches, strict=True)]
             farthest = [max(pair) for pair in zip(farthest, own, strict=True)]
         return [r if n > 1 else 0 for n, r in zip(self.grid.shape, farthest, strict=True)]
+
+    def reserve(self, distance: float) -> None:
+        """Extend the reach: the stages of an operator read voxels up to a ``distance`` [length]."""
+        self._reserved = max(self._reserved, distance)
 
     def grad2(self, sigma: float, unit: float | None = None) -> Field:
         r"""Return the squared gradient :math:`|\nabla u_\sigma|^2` [intensity²/length²].
@@ -165,6 +143,25 @@ class Features:
         self.kernels.grad2(
             smooth, lo, self.lo, self.hi, b2, self.weights, self.grid.open_faces, out
         )
+        self._requested.append((1, (sigma,)))
+        return out
+
+    def curvature2(self, sigma: float, kappa: float) -> Field:
+        r"""Return :math:`\sum_{i,j} (\partial_{ij} u_\sigma)^2/\kappa^2` at the voxels.
+
+        The field is smoothed by ``sigma`` [length] first. ``kappa`` is a second derivative
+        [intensity/length²]. Derivatives through the border or a wall are left out.
+        """
+        lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
+        smooth, dtype, grid = self.smooth(sigma, lo, hi), self.u.dtype, self.grid
+        out = self.scratch.take("curvature2", (self.hi - self.lo, *self.u.shape[2:]), dtype)
+        # The factor stays finite, and g of infinity is 0: infinity times 0 would be NaN.
+        largest, sizes = (
+            math.sqrt(np.finfo(dtype).max) / 4,
+            zip(grid.shape, grid.spacing, strict=True),
+        )
+        b = np.array([min(1 / (h * h * kappa), largest) if n > 1 else 0 for n, h in sizes], dtype)
+        self.kernels.curvature2(smooth, lo, self.lo, self.hi, b, self.weights, grid.open_faces, out)
         self._requested.append((1, (sigma,)))
         return out
 

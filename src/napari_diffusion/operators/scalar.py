@@ -18,7 +18,8 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, SlabLayout, largest_factor, operators_made
 from napari_diffusion.operators.diffusivity import Diffusivity
-from napari_diffusion.operators.features import Features, SmoothedPlanes
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.smoothing import SmoothedPlanes
 from napari_diffusion.operators.stepper import StageContext, Stepper
 
 

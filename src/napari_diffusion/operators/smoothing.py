@@ -6,12 +6,14 @@ Walls are the closed faces of the grid, at which mask and labels stop the flux.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.grid import Grid
 
 #: Weight of the regularising Gaussian that is truncated. The effect is far below that of sigma.
@@ -20,6 +22,35 @@ TAIL = 1e-3
 MAX_SIGMA_VOXELS = 1000.0
 #: Most terms of a series with a fidelity length: about 1000 voxels of it.
 MAX_SERIES = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothedPlanes:
+    """Planes of a field that have been smoothed.
+
+    Attributes
+    ----------
+    sigma
+        The Gaussian [length].
+    first
+        Number of the first plane in the field.
+    planes
+        The smoothed planes, shape ``(1, planes, ...)``.
+    """
+
+    sigma: float
+    first: int
+    planes: Field
+
+    @property
+    def last(self) -> int:
+        """Plane after the last one."""
+        count: int = self.planes.shape[1]
+        return self.first + count
+
+    def on(self, start: int, stop: int) -> Field:
+        """Return planes ``start:stop`` of the field."""
+        return self.planes[:, start - self.first : stop - self.first]
 
 
 @lru_cache(maxsize=64)

@@ -14,8 +14,9 @@ from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.features import Features, SmoothedPlanes
+from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
+from napari_diffusion.operators.smoothing import SmoothedPlanes
 
 #: Voxels of every channel that are mixed at once: they stay in the cache.
 MIXED_VOXELS = 1 << 18

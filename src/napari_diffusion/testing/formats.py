@@ -73,6 +73,8 @@ def size_is_known_before(file_format: Format, suffix: str, folder: Path) -> None
     """
     if file_format.dry_write is None or suffix.endswith(io.COMPRESSED):
         return
+    if file_format.writes_folder:  # whose files may be compressed
+        return
     for number, volume in enumerate(volumes(file_format, suffix)):
         path = folder / f"size{number}{suffix}"
         before = sorted(folder.iterdir())
@@ -88,8 +90,11 @@ def size_is_known_before(file_format: Format, suffix: str, folder: Path) -> None
 def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
     """A file that is cut off is refused by an error that names it; an empty one, too.
 
-    A cut that takes no value away may be accepted.
+    A cut that takes no value away may be accepted. The files of a folder are cut one by one.
     """
+    if file_format.writes_folder:
+        _damaged_folder_is_refused(file_format, suffix, folder)
+        return
     volume = list(volumes(file_format, suffix))[-1]
     path = folder / f"damaged{suffix}"
     intact = np.asarray(_written_and_read(volume, path)[0].data)
@@ -107,16 +112,37 @@ def damage_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
             assert is_same, f"{count} of {len(whole)} bytes were read as another image"
 
 
+def _damaged_folder_is_refused(file_format: Format, suffix: str, folder: Path) -> None:
+    """A folder without one of its files, or with an empty one, is refused or has the same image."""
+    volume = list(volumes(file_format, suffix))[-1]
+    path = folder / f"damaged{suffix}"
+    intact = np.asarray(_written_and_read(volume, path)[0].data)
+    for file, content in _files_of(path).items():
+        file.write_bytes(content[: len(content) // 2])
+        try:
+            values = np.asarray(io.read(path).data)
+        except Exception:  # the library may refuse a chunk when it is read
+            values = intact
+        assert np.array_equal(values, intact), f"half of {file.name} was read as another image"
+        file.write_bytes(content)
+
+
+def _files_of(path: Path) -> dict[Path, bytes]:
+    """Return the files of an image, which may be a folder, with their contents."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return {file: file.read_bytes() for file in files if file.is_file()}
+
+
 def an_error_keeps_the_old_file(file_format: Format, suffix: str, folder: Path) -> None:
     """A failed write leaves the old file as it was."""
     volume = list(volumes(file_format, suffix))[-1]
     path = folder / f"kept{suffix}"
     io.write(path, volume.data, volume)
-    before = path.read_bytes()
+    before = _files_of(path)
     try:
         io.write(path, volume.data[:-1], volume, overwrite=True)
     except ValueError:
-        assert path.read_bytes() == before
+        assert _files_of(path) == before
     else:
         raise AssertionError("a result of another shape was written")
 

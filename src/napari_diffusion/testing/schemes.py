@@ -18,9 +18,9 @@ from napari_diffusion import schemes
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.parameters import parameters
-from napari_diffusion.engine.blocks import run_in_blocks
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import run
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe import Recipe
@@ -170,8 +170,9 @@ def order_is_as_declared(scheme: Scheme) -> None:
             errors = _errors_by_max_step(scheme, rate)
         if errors is not None and errors[1] > ROUNDING_ERROR:
             observed = math.log2(errors[0] / errors[1])
+            where = f", with a source of the rate {rate}" if rate else ""
             assert observed >= scheme.order - 0.15, (
-                f"order {observed:.2f}, declared {scheme.order}, for a source of the rate {rate}"
+                f"order {observed:.2f}, declared {scheme.order}{where}"
             )
 
 

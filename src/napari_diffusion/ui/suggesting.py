@@ -66,7 +66,8 @@ def basis_of(settings: Settings, model: Model | None) -> tuple[Any, ...]:
         )
     place = geometry.axes, geometry.channel_axis, geometry.channel_weights, settings.time_axes
     noise_region = None if settings.noise_mask is None else settings.noise_mask.key
-    return unit == PIXEL, *sizes, *place, recipe.impulses, noise_region, *fixed
+    intensities = recipe.impulses, *recipe.transform_options.values()
+    return unit == PIXEL, *sizes, *place, *intensities, noise_region, *fixed
 
 
 def _converted(suggestion: Suggestion, old: str, new: str) -> Suggestion:

@@ -17,6 +17,8 @@ from napari_diffusion.schemes import Scheme
 SOFTWARE = "napari-diffusion"
 #: The stencil of tensor models that keeps the extremum principle.
 STRICT_TENSOR = "fehrenbach2014"
+#: The inverse of the transform of photon noise.
+ANSCOMBE = "makitalo2013"
 #: The source of a fidelity length.
 FIDELITY = "nordstrom1990"
 
@@ -66,6 +68,7 @@ def citation(run: RecipeFields | Model, plan: Plan | None) -> str:
     if not isinstance(recipe, RecipeFields):
         raise TypeError(f"cite needs a recipe or a model, not {type(run).__name__}.")
     references = [*recipe.model.cited_references()]
+    references += [ANSCOMBE] if recipe.transform == "anscombe" else []
     references += [FIDELITY] if recipe.fidelity_length is not None else []
     if plan is None:
         references += _references_of_scheme(recipe.scheme)

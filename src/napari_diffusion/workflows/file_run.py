@@ -137,15 +137,7 @@ class FileRun:
         ValueError, TypeError, OSError, WriteError, NotEnoughMemory
             When the run would fail.
         """
-        recipe = replace(
-            recipe,
-            axis_names=tuple(assignment.letters[i].lower() for i in assignment.axes),
-            labels=" and ".join(_text(path.name) for path in options.region_files.values()) or None,
-            guide=None if options.guide is None else _text(options.guide.name),
-            spacing=assignment.spacing,
-            axes=assignment.axes,
-            channel_axis=assignment.channel_axis,
-        )
+        recipe = recipe_on_file(recipe, assignment, options)
         dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
         io.check_target(
             target,
@@ -240,6 +232,19 @@ class FileRun:
                     each.chmod(0o600)
                 return written[0]
         return None
+
+
+def recipe_on_file(recipe: Recipe, assignment: AxisAssignment, options: FileOptions) -> Recipe:
+    """Return a recipe with the record of a file: its axes, voxel size and regions."""
+    return replace(
+        recipe,
+        axis_names=tuple(assignment.letters[i].lower() for i in assignment.axes),
+        labels=" and ".join(_text(path.name) for path in options.region_files.values()) or None,
+        guide=None if options.guide is None else _text(options.guide.name),
+        spacing=assignment.spacing,
+        axes=assignment.axes,
+        channel_axis=assignment.channel_axis,
+    )
 
 
 class WrittenFiles(tuple[Path, ...]):

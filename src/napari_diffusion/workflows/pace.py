@@ -12,7 +12,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from napari_diffusion.engine.planner import make_plan
+from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.workflows.outputs import RunPlan
 
@@ -55,9 +55,14 @@ def work_of(problem: Problem, planned: RunPlan) -> Work:
     key = plan.kernel_key()
     if plan.backend != _BACKEND or key is None:
         return Work(None, amount, None)
-    has_tensor = plan.operator.has_tensor
-    kind = "direct" if plan.scheme.is_direct else "tensor" if has_tensor else "scalar"
-    return Work((key, plan.threads), amount, CAUTIOUS_PACES[kind] / plan.threads)
+    return Work((key, plan.threads), amount, CAUTIOUS_PACES[kind_of(plan)] / plan.threads)
+
+
+def kind_of(plan: Plan) -> str:
+    """Return the kind of a run in `CAUTIOUS_PACES`."""
+    if plan.scheme.is_direct:
+        return "direct"
+    return "tensor" if plan.operator.has_tensor else "scalar"
 
 
 class Paces:

@@ -115,6 +115,24 @@ def test_new_option_gets_a_control_that_reaches_the_recipe(
     assert [control.value for control in controls] == [False, "first", pytest.approx(0.003)]
 
 
+def test_transform_of_photon_noise_takes_the_measured_numbers(open_alone, qtbot):
+    """A second measurement is then that of the uniform noise."""
+    viewer, gui = open_alone("Anisotropic diffusion")
+    rate = np.broadcast_to(np.linspace(2, 80, 96), (96, 96))
+    viewer.add_image(2.0 * np.random.default_rng(0).poisson(rate))
+    wait_until_settled(qtbot, gui)
+    gui.drawers[EXPERT].open = True
+    assert gui.form.values.model_values.measured.suggestion.noise.kind == "poisson"
+    gui.form.run_options["transform"].value = "anscombe"
+    recipe = gui.form.settings().recipe
+    assert recipe.transform == "anscombe"
+    assert recipe.gain == pytest.approx(2, rel=0.1)
+    wait_until_settled(qtbot, gui)
+    suggestion = gui.form.values.model_values.measured.suggestion
+    assert suggestion.options == recipe.transform_options
+    assert suggestion.noise.sigma == pytest.approx(1, abs=0.1)
+
+
 def test_option_without_a_control_yet_is_in_the_unit_on_screen(larger, open_alone, noisy):
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)

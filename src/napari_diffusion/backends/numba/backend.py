@@ -76,6 +76,16 @@ class NumbaBackend(Backend):
         return import_module("napari_diffusion.backends.numba.stages")
 
     @cached_property
+    def _min_max(self) -> ModuleType:
+        """Kernel of min/max curvature."""
+        return import_module("napari_diffusion.backends.numba.min_max")
+
+    @cached_property
+    def _fourth_order(self) -> ModuleType:
+        """Kernels of fourth order."""
+        return import_module("napari_diffusion.backends.numba.fourth_order")
+
+    @cached_property
     def _features(self) -> ModuleType:
         """Kernels of the features."""
         return import_module("napari_diffusion.backends.numba.features")
@@ -150,6 +160,60 @@ class NumbaBackend(Backend):
         settings = t(momentum), code, t(k2), t(cap)
         self._stages.gradient_step(
             flat_u, flat_out, u.shape, lo, hi, a, b2, *settings, *values, start, flat_faces, w
+        )
+
+    def min_max(
+        self,
+        u: Field,
+        out: Field,
+        previous: Field | None,
+        lo: int,
+        hi: int,
+        momentum: float,
+        ball: NDArray[np.int64],
+        radius: float,
+        spacing: Sequence[float],
+        faces: OpenFaces | None,
+    ) -> None:
+        """See `reference.min_max.min_max`."""
+        inverse = np.array([1 / h for h in spacing], u.dtype)
+        reach = np.array([math.ceil(radius / h) for h in spacing])
+        m, ways = u.dtype.type(momentum), (ball, reach, u.dtype.type(radius), inverse)
+        flat = _flat(u), _flat(out), _flat(previous)
+        self._min_max.min_max(*flat, u.shape, lo, hi, m, *ways, _flat(faces))
+
+    def fourth_order_step(
+        self,
+        u: Field,
+        out: Field,
+        lo: int,
+        hi: int,
+        factors: Field,
+        momentum: float,
+        g: Field,
+        start: int,
+        faces: OpenFaces | None,
+    ) -> None:
+        """See `reference.fourth_order.fourth_order_step`."""
+        m, values = u.dtype.type(momentum), (_flat(g), start)
+        self._fourth_order.fourth_order_step(
+            _flat(u), _flat(out), u.shape, lo, hi, factors, m, *values, _flat(faces)
+        )
+
+    def curvature2(
+        self,
+        u: Field,
+        start: int,
+        lo: int,
+        hi: int,
+        b: Field,
+        w: Field,
+        faces: OpenFaces | None,
+        out: Field,
+    ) -> None:
+        """See `reference.fourth_order.curvature2`."""
+        self._fourth_order.curvature2(
+            _flat(u), u.shape, start, lo, hi, b, w, _flat(faces), _flat(out)
         )
 
     def face_diffusivities(

@@ -177,6 +177,18 @@ class Form(FormControls):
     def make_options(self) -> None:
         """Make the controls of the options, before their drawer is opened for the first time."""
         self.run_options.make()
+        self.run_options["transform"].changed.connect(self._transform_chosen)
+
+    @slot
+    def _transform_chosen(self, transform: str) -> None:
+        """Show the measured gain, offset and read noise, if the image shows photon noise."""
+        measured = self.values.model_values.measured
+        if transform == "none" or measured is None:
+            return
+        from napari_diffusion.estimation.measurement.photons import photon_values
+
+        for name, value in photon_values(measured.suggestion.noise).items():
+            self.run_options[name].value = float(f"{value:.3g}")
 
     @slot
     def _layer_corrected(self) -> None:

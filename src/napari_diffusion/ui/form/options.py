@@ -47,7 +47,7 @@ class Options:
         Controls for the unit of length, for the labels to smooth within, and for the image from
         which edges come.
     steady
-        Control for a run to the steady state of a fidelity length.
+        Control for a run to the steady state of a fidelity length; ``None`` until it is made.
     """
 
     def __init__(
@@ -72,12 +72,7 @@ class Options:
         self.guide.null_string = "the image itself"
         for choice in (self.regions, self.guide):
             keep_narrow(choice)
-        self.steady = CheckBox(
-            text="Run to the steady state",
-            tooltip="Smooth until the fidelity length holds the result; the strength then has no "
-            "effect. It needs a fidelity length. In Python: time=None; on the command line: "
-            "--time steady.",
-        )
+        self.steady: CheckBox | None = None
         self._own_values: dict[str, Any] = {}
         self._recipe: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
         self._execution: dict[str, tuple[Parameter, ValueWidget[Any]]] = {}
@@ -96,6 +91,7 @@ class Options:
                 keep_narrow(control, 6)
             self.box.append(control)
             if parameter.name == "fidelity_length":
+                self.steady = _steady_control()
                 self.box.append(self.steady)
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
@@ -111,7 +107,8 @@ class Options:
     def time(self, amount: float) -> Any:
         """Return the diffusion time of a run: the ``amount``, or ``None`` for the steady state."""
         is_held = self.recipe_options()["fidelity_length"] is not None
-        return None if is_held and self.steady.value else amount
+        is_steady = self.steady is not None and bool(self.steady.value)
+        return None if is_held and is_steady else amount
 
     def execution(self) -> Execution:
         """Return how a run is computed; an option that is not set is that of the preferences."""
@@ -135,8 +132,8 @@ class Options:
             self._offer(name, value)
             control.value = value
         length = recipe.fidelity_length
-        is_held = length is not None
-        self.steady.value = is_held and math.isclose(
+        assert self.steady is not None
+        self.steady.value = length is not None and math.isclose(
             recipe.time, steady_time(length, recipe.tolerance), rel_tol=1e-6
         )
 
@@ -177,6 +174,16 @@ class Options:
             label=label_of(parameter),
             tooltip=tooltip_of(parameter),
         )
+
+
+def _steady_control() -> CheckBox:
+    """Return the control for a run to the steady state."""
+    return CheckBox(
+        text="Run to the steady state",
+        tooltip="Smooth until the fidelity length holds the result; the strength then has no "
+        "effect. It needs a fidelity length. In Python: time=None; on the command line: "
+        "--time steady.",
+    )
 
 
 def _execution_control(parameter: Parameter) -> ValueWidget[Any]:

@@ -38,6 +38,7 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.ALLOW_MORE_MEMORY: (
         "filter a smaller region, keep fewer snapshots, or allow more in the preferences"
     ),
+    Remedy.START_AGAIN: "use the same settings, or another name",
     Remedy.TAKE_FEWER_STAGES: (
         "set a larger “Tolerance” or another “Scheme” under Expert and history, or a shorter time"
     ),

@@ -172,8 +172,9 @@ class ThresholdSection(Section):
         if voxel is not None:
             frame = [p for axis, p in enumerate(voxel) if axis not in (geometry.axes or ())]
         # Arrays are compared by identity; the revision counts changes of their values in place.
-        impulses = settings.recipe.impulses
-        others = geometry, sigma, frame, impulses, self.context.revision, settings.model.maps
+        recipe = settings.recipe
+        intensities = recipe.impulses, *recipe.transform_options.values()
+        others = geometry, sigma, frame, intensities, self.context.revision, settings.model.maps
         arrays = settings.of_edges.image, settings.labels
         if not self._is_measured(others, arrays):
             self._measured = others, [_reference(array) for array in arrays]

@@ -67,16 +67,23 @@ def blocks_of(
     """
     starts = (range(0, n, size) for n, size in zip(shape, block_shape, strict=True))
     for corner in itertools.product(*starts):
-        edges = list(zip(corner, block_shape, shape, halo, strict=True))
-        place = tuple(slice(a, min(a + size, n)) for a, size, n, _ in edges)
-        outer = tuple(
-            slice(max(p.start - h, 0), min(p.stop + h, n))
-            for p, (_, _, n, h) in zip(place, edges, strict=True)
-        )
-        inner = tuple(
-            slice(p.start - o.start, p.stop - o.start) for p, o in zip(place, outer, strict=True)
-        )
-        yield Block(outer, inner, place)
+        yield block_at(corner, shape, block_shape, halo)
+
+
+def block_at(
+    corner: Sequence[int], shape: Sequence[int], block_shape: Sequence[int], halo: Sequence[int]
+) -> Block:
+    """Return the block whose first voxel is ``corner``; the other parameters as `blocks_of`."""
+    edges = list(zip(corner, block_shape, shape, halo, strict=True))
+    place = tuple(slice(a, min(a + size, n)) for a, size, n, _ in edges)
+    outer = tuple(
+        slice(max(p.start - h, 0), min(p.stop + h, n))
+        for p, (_, _, n, h) in zip(place, edges, strict=True)
+    )
+    inner = tuple(
+        slice(p.start - o.start, p.stop - o.start) for p, o in zip(place, outer, strict=True)
+    )
+    return Block(outer, inner, place)
 
 
 def grid_of_box(grid: Grid, box: Box) -> Grid:

@@ -1,0 +1,451 @@
+"""A run in blocks from a file to an OME-Zarr: checks, passes, pyramid, and the final name.
+
+Until the end, everything is in a work folder beside the target, from which a run continues after it
+was killed. The target gets its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from napari_diffusion import io
+from napari_diffusion.core import dtypes
+from napari_diffusion.core.cancellation import CancelEvent
+from napari_diffusion.core.errors import (
+    BlockFailed,
+    DescribedError,
+    InputError,
+    Remedy,
+    TargetExists,
+    WriteError,
+    reason_of,
+)
+from napari_diffusion.core.geometry import Domain
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
+from napari_diffusion.engine.out_of_core.planning import plan_blocks
+from napari_diffusion.engine.planner import Plan, make_plan
+from napari_diffusion.engine.problem import Problem, unread_problem
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.io import Volume
+from napari_diffusion.io.atomic import free_bytes, rename_all
+from napari_diffusion.io.axes import AxisAssignment, apply_axes
+from napari_diffusion.io.ome_zarr import finish as finish_store
+from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, pyramid_like
+from napari_diffusion.workflows.file_run import FileOptions, recipe_on_file
+from napari_diffusion.workflows.store.executors import (
+    TaskFailed,
+    executor_of,
+    run_tasks,
+)
+from napari_diffusion.workflows.store.fingerprint import fingerprint_of
+from napari_diffusion.workflows.store.options import (
+    StoreOptions,
+    affordable_workers,
+    per_image_axis,
+    resources_of,
+    warm,
+)
+from napari_diffusion.workflows.store.regions import StoreRegions, regions_of
+from napari_diffusion.workflows.store.tasks import (
+    CANCELS,
+    SURVEY,
+    Job,
+    forget_job,
+    job_at,
+    task_of,
+)
+from napari_diffusion.workflows.store.work_folder import WorkFolder, sweep_beside, write_text
+
+#: Version of the settings in a work folder.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StoreRun:
+    """A checked run in blocks.
+
+    Attributes
+    ----------
+    volume, assignment
+        The volume, whose values are read in blocks, and the roles of its axes.
+    recipe
+        The recipe in the unit of ``assignment``, with its axes and voxel size.
+    problem, plan, blocks, pyramid
+        The run on the whole image, its plan, the plan of its blocks, and the levels of its result.
+    target, options, store_options
+        Path of the result, and the options of the run.
+    regions
+        Mask, labels and guide.
+    notes
+        Sentences for the user.
+    """
+
+    volume: Volume
+    assignment: AxisAssignment
+    recipe: Recipe
+    problem: Problem
+    plan: Plan
+    blocks: BlockPlan
+    pyramid: Pyramid
+    target: Path
+    options: FileOptions
+    store_options: StoreOptions
+    regions: StoreRegions
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        volume: Volume,
+        assignment: AxisAssignment,
+        recipe: Recipe,
+        target: Path,
+        options: FileOptions,
+        store_options: StoreOptions,
+    ) -> Self:
+        """Prepare a run and check everything that can be checked before it starts.
+
+        Parameters
+        ----------
+        volume, assignment, recipe, target, options
+            As for `FileRun.make`. The target is an OME-Zarr.
+        store_options
+            How it is done.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError, WriteError, NotEnoughMemory
+            When the run would fail.
+        """
+        if 0 in volume.shape:
+            raise InputError("the image has no voxels", path=volume.path)
+        recipe = recipe_on_file(recipe, assignment, options)
+        recipe.to_json()  # workers read it
+        work = WorkFolder.of(target)
+        work.remove_rest()
+        is_begun = store_options.resume and work.settings() is not None
+        dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
+        _check_target(target, volume, recipe, dtype, options.overwrite, is_begun)
+        regions = regions_of(_other_files(options), volume, assignment)
+        domain = Domain(**regions.lazy)
+        problem = unread_problem(volume.data, recipe, assignment.geometry, domain)
+        plan = make_plan(problem, Execution(1, options.execution.backend))
+        blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
+        pyramid = pyramid_like(
+            apply_axes(volume, assignment),
+            problem.dtype,
+            per_image_axis(problem, blocks.chunks),
+            per_image_axis(problem, blocks.shards),
+        )
+        notes = (*volume.notes, *assignment.notes, *regions.notes, *recipe.remarks)
+        made = cls(
+            volume, assignment, recipe, problem, plan, blocks, pyramid, target, options,
+            store_options, regions, notes,
+        )  # fmt: skip
+        if not is_begun:
+            made._check_disk()
+        return made
+
+    @property
+    def has_survey(self) -> bool:
+        """Whether facts about all values are collected first."""
+        is_masked = self.recipe.nan == "mask" and self.problem.input_dtype.kind == "f"
+        return is_masked or bool(self.regions.settings.keys() - {"guide"})
+
+    def _check_disk(self) -> None:
+        needed, folder = self.blocks.result_bytes + self.blocks.disk, self.target.resolve().parent
+        if needed > free_bytes(folder):
+            raise WriteError(
+                f"cannot be written: it needs up to {needed:,} bytes, those between passes "
+                f"included, and {free_bytes(folder):,} bytes are free there",
+                path=self.target,
+            )
+
+    def execute(
+        self,
+        progress: Callable[[float], object] | None = None,
+        cancel: CancelEvent | None = None,
+        commit: AbstractContextManager[object] | None = None,
+    ) -> tuple[Path, ...]:
+        """Do what is left of the run, and return the files that were written.
+
+        A job that is one of several parts does its blocks of the first unfinished stage; it returns
+        no file.
+
+        Parameters
+        ----------
+        progress
+            Called with the completed share, from 0 to 1.
+        cancel
+            The run ends with `Cancelled` when this event is set; it can be continued.
+        commit
+            Context in which the result gets its name; it may defer signals.
+
+        Raises
+        ------
+        BlockFailed
+            When a block fails. The blocks before it are kept.
+        NotFinite, WriteError, TargetExists, Cancelled
+            As `FileRun.write` and the run in memory.
+        """
+        return self.finish(commit) if self.compute(progress, cancel) else ()
+
+    def compute(
+        self,
+        progress: Callable[[float], object] | None = None,
+        cancel: CancelEvent | None = None,
+    ) -> bool:
+        """Do all blocks that are left, and return whether the result is complete.
+
+        Parameters and errors as `execute`.
+        """
+        folder = self._begun()
+        if folder is None:
+            return True
+        path = str(folder.path)
+        if cancel is not None:
+            CANCELS[path] = cancel
+        try:
+            return self._run_stages(job_at(path), progress or _ignore, cancel)
+        finally:
+            CANCELS.pop(path, None)
+            forget_job(path)
+
+    def describe(self) -> str:
+        """Return the plan of the run in a few sentences."""
+        begun = WorkFolder.of(self.target).settings() if self.store_options.resume else None
+        blocks = self.blocks if begun is None else BlockPlan.from_plain(begun["blocks"])
+        start = "Continues in blocks: " if begun is not None else "In blocks: "
+        return start + blocks.describe()
+
+    def _settings(self) -> dict[str, Any]:
+        """Return all that a worker needs."""
+        geometry = self.problem.geometry
+        return {
+            "format": _FORMAT,
+            "fingerprint": self.fingerprint,
+            "source": str(Path(self.volume.path or "").resolve()),
+            "recipe": self.recipe.to_dict(),
+            "geometry": {
+                "spacing": list(self.problem.spacing),
+                "axes": list(self.problem.axes),
+                "channel_axis": self.problem.channel_axis,
+                "channel_weights": _plain_weights(geometry.channel_weights),
+            },
+            "regions": self.regions.settings,
+            "backend": self.options.execution.backend,
+            "blocks": self.blocks.to_plain(),
+            "pyramid": self.pyramid.to_plain(),
+            "has_survey": self.has_survey,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of recipe, version, source and regions."""
+        settings = {
+            "recipe": self.recipe.to_dict(),
+            "backend": self.plan.backend,
+            "shape": self.problem.shape,
+            "dtype": self.problem.input_dtype.str,
+            "weights": list(self.problem.weights),
+        }
+        files = [Path(self.volume.path or ""), *_other_files(self.options).values()]
+        return fingerprint_of(settings, files)
+
+    def _begun(self) -> WorkFolder | None:
+        """Return the work folder, made or continued; ``None`` if the run is complete."""
+        folder = WorkFolder.of(self.target)
+        sweep_beside(self.target)
+        begun = folder.settings()
+        if begun is not None and self.store_options.resume:
+            if begun.get("fingerprint") != self.fingerprint:
+                raise TargetExists(
+                    "an unfinished run with other settings, another version or another source "
+                    f"is in {folder.path.name}",
+                    Remedy.START_AGAIN,
+                    self.target,
+                )
+            if not folder.store.exists() and self.target.exists():  # killed at the very end
+                folder.remove()
+                return None
+            return folder
+        folder.remove()
+
+        def fill(temporary: WorkFolder) -> None:
+            self.pyramid.create(temporary.store)
+            self.regions.fill(temporary)
+
+        try:
+            folder.begin(self._settings(), fill)
+        except OSError as error:
+            raise io.write_error(self.target, error) from error
+        return folder
+
+    def _run_stages(
+        self, job: Job, report: Callable[[float], object], cancel: CancelEvent | None
+    ) -> bool:
+        """Do all stages in their order; return whether the run is complete."""
+        part, parts = self.store_options.part or (1, 1)
+        warm(job)
+        workers = min(
+            self.store_options.worker_count, affordable_workers(job.blocks, self.store_options)
+        )
+        own, meter = executor_of(self.store_options.executor, workers), _Meter(job, report)
+        with few_chunks_at_once(), own as executor:
+            for number, (stage, count, _) in enumerate(job.stages):
+                done = job.folder.done(stage)
+                left = [i for i in range(count) if i not in done and i % parts == part - 1]
+                meter.begin(number, count - len(left))
+                self._run_stage(job, stage, left, (executor, workers), meter.add, cancel)
+                if left and not stage.startswith("level"):
+                    self._check_source(job, stage)
+                if parts > 1 and len(job.folder.done(stage)) < count:
+                    return False
+                if number and parts == 1:
+                    job.folder.forget(job.stages[number - 1][0])
+        return parts == 1
+
+    def _run_stage(
+        self,
+        job: Job,
+        stage: str,
+        left: Sequence[int],
+        team: tuple[Executor, int],
+        after: Callable[[int], object],
+        cancel: CancelEvent | None,
+    ) -> None:
+        executor, workers = team
+        try:
+            task = task_of(str(job.folder.path), stage)
+            run_tasks(executor, task, left, workers, after, cancel)
+        except TaskFailed as failed:
+            if isinstance(failed.reason, DescribedError) and failed.reason.remedy is not None:
+                raise failed.reason from None
+            raise _described(job, stage, failed, self.target) from failed.reason
+
+    def _check_source(self, job: Job, stage: str) -> None:
+        """Refuse a source that has changed during a stage; its blocks are not kept."""
+        try:
+            is_same = self.fingerprint == (job.folder.settings() or {}).get("fingerprint")
+        except OSError:
+            is_same = False
+        if not is_same:
+            job.folder.undo(stage)
+            raise InputError("the source has changed during the run", path=self.volume.path)
+
+    def finish(self, commit: AbstractContextManager[object] | None = None) -> tuple[Path, ...]:
+        """Write the metadata and give a complete result its name; as `execute`."""
+        folder = WorkFolder.of(self.target)
+        if not folder.store.exists():
+            return self._written()
+        try:
+            folder.sweep()
+            like = apply_axes(self.volume, self.assignment)
+            pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
+            finish_store(folder.store, pyramid, like, self.recipe.to_json())
+            sidecar = folder.path / "recipe.json"
+            write_text(sidecar, self.recipe.to_json() + "\n")
+            final = Path(os.path.realpath(self.target.parent)) / self.target.name
+            pairs = [(sidecar, io.sidecar_of(final)), (folder.store, final)]
+            with commit or nullcontext():
+                if not self.options.overwrite and not final.exists():
+                    io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
+                rename_all(pairs, overwrite=self.options.overwrite)
+        except FileExistsError:
+            reason = "exists already: it has appeared during the run"
+            raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
+        except OSError as error:
+            raise io.write_error(self.target, error) from error
+        folder.remove()
+        return self._written()
+
+    def _written(self) -> tuple[Path, ...]:
+        return self.target, io.sidecar_of(self.target)
+
+
+class _Meter:
+    """Reports the completed share of a run, whose stages have shares of their own."""
+
+    def __init__(self, job: Job, report: Callable[[float], object]) -> None:
+        self._stages, self._report = job.stages, report
+        self._total = sum(share for _, _, share in job.stages)
+        self._number, self._finished = 0, 0
+
+    def begin(self, number: int, finished: int) -> None:
+        """Begin a stage, some of whose tasks are finished."""
+        self._number, self._finished = number, finished - 1
+        self.add(0)
+
+    def add(self, index: int) -> None:
+        """Count a task."""
+        self._finished += 1
+        before = sum(share for _, _, share in self._stages[: self._number])
+        _, count, share = self._stages[self._number]
+        self._report(min(1.0, (before + share * self._finished / count) / self._total))
+
+
+def _ignore(share: float) -> None:
+    """Report no progress."""
+
+
+def _plain_weights(weights: Sequence[float | None] | None) -> list[float | None] | None:
+    if weights is None:
+        return None
+    return [None if weight is None else float(weight) for weight in weights]
+
+
+def _other_files(options: FileOptions) -> dict[str, Path]:
+    """Return the files of mask, labels and guide, by these names."""
+    guide = {} if options.guide is None else {"guide": options.guide}
+    return {**options.region_files, **guide}
+
+
+def _check_target(
+    target: Path,
+    volume: Volume,
+    recipe: Recipe,
+    dtype: np.dtype[Any],
+    overwrite: bool,
+    is_begun: bool,
+) -> None:
+    """Check name, folder and format of the target."""
+    file_format, _ = io.format_of(target)
+    if not file_format.writes_folder:
+        raise InputError(
+            "a run in blocks writes OME-Zarr, with a name such as out.ome.zarr", path=target
+        )
+    if is_begun and not os.path.lexists(target):
+        return
+    io.check_target(
+        target,
+        volume,
+        dtype,
+        recipe,
+        overwrite=overwrite or is_begun,
+        preserve_dtype=recipe.preserve_dtype,
+    )
+
+
+def _described(job: Job, stage: str, failed: TaskFailed, target: Path) -> BlockFailed:
+    """Return the error about a block that has failed."""
+    try:
+        place = job.place_of(stage, failed.index)
+    except Exception:  # the source may be gone
+        place = f"number {failed.index}"
+    kinds = {SURVEY: "the survey", "pass": "pass", "level": "level"}
+    kind, _, number = stage.partition("-")
+    where = kinds[kind] if not number else f"{kinds[kind]} {int(number) + (kind == 'pass')}"
+    reason = reason_of(failed.reason) if isinstance(failed.reason, Exception) else "it was ended"
+    free = f"{free_bytes(target.parent):,} bytes free there"
+    return BlockFailed(
+        f"the block {place} of {where} has failed: {reason} ({free})", Remedy.CONTINUE, target
+    )
