@@ -16,7 +16,7 @@ from napari_diffusion import backends
 from napari_diffusion.core.dtypes import result_dtype, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.parameters import rescaled
-from napari_diffusion.engine.blocks import run_in_blocks
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.engine.recipe_fields import RecipeFields, run_options
