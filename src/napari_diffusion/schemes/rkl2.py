@@ -84,13 +84,6 @@ class RKL2(Scheme):
         count = self.supersteps or max(4, whole_number(12 * math.sqrt(1e-3 / tolerance)))
         return count, superstep_degree(time / count, max_step)
 
-    def for_source(self, time: float, max_step: float, tolerance: float, rate: float) -> RKL2:
-        """Return the scheme with supersteps of at most 1/``rate``, as cycles have."""
-        if self.supersteps is not None or time == 0:
-            return self
-        count, _ = self._supersteps_and_stages(time, max_step, tolerance)
-        return RKL2(supersteps=max(count, whole_number(time * rate)))
-
     def with_steps(self, time: float, count: int) -> RKL2:
         """Return the scheme with ``count`` supersteps."""
         return RKL2(supersteps=count)
