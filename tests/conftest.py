@@ -11,6 +11,13 @@ if _worker and _settings:
     os.environ["NAPARI_CONFIG"] = str(Path(_settings).with_name(f"settings-{_worker}.yaml"))
 
 
+def pytest_collection_modifyitems(items):
+    """Refuse names of tests with an address: two processes would not share the tests."""
+    named = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if named:
+        raise pytest.UsageError(f"Give these tests ids without addresses: {', '.join(named)}")
+
+
 @pytest.fixture(autouse=True)
 def _no_plan_is_kept():
     """Forget the plans of other tests, some of which change the constants of the planner."""

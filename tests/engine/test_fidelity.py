@@ -127,13 +127,18 @@ def test_total_variation_equals_the_minimiser_of_chambolle(length, kappa):
         assert rms(result - expected) <= bound * np.ptp(image) <= 0.3 * change
 
 
-@pytest.mark.parametrize("kind", BUILTIN, ids=lambda kind: kind.name)
+#: Models whose residual is that of the intensities, and which come to rest. The switch of the
+#: min/max flow is not continuous, so single voxels change to and fro.
+RESTING = [kind for kind in BUILTIN if not (kind().has_transform or kind is nd.MinMaxCurvature)]
+
+
+@pytest.mark.parametrize("kind", RESTING, ids=lambda kind: kind.name)
 def test_residual_of_the_steady_state_is_below_the_tolerance(kind):
     model, length, image = kind(), 2.0, VOLUME.picture()
-    if model.has_transform:
-        pytest.skip("the source acts on transformed intensities")
     options = {"spacing": VOLUME.spacing}
-    steady = nd.diffuse(image, model, fidelity_length=length, **options)
+    # Fourth differences enlarge what is left of the finest waves.
+    tolerance = 1e-4 if kind is nd.FourthOrder else 1e-3
+    steady = nd.diffuse(image, model, fidelity_length=length, tolerance=tolerance, **options)
     step = 1e-3 * nd.plan(image, model, time=1.0, **options).max_step
     flow = nd.diffuse(steady, model, time=step, scheme="explicit", **options) - steady
     residual = length**2 * flow / step + image - steady

@@ -144,6 +144,9 @@ SOURCES = {
             "(0.01, 0.95), (0.05, 0.6)" in source("tests/engine/test_impulse_search.py")
         ),
         "at most 1.5 times the smallest": lambda: impulses.COARSE == 1.5,
+        "the bias is below 0.5 % from one photon on": lambda: (
+            "pytest.approx(3 * rate, rel=5e-3)" in source("tests/engine/test_transform.py")
+        ),
     },
     "docs/learn/faq.md": {
         "to a thousandth of the intensity range": lambda: request.EXACTNESS == 1e-3,
@@ -154,6 +157,9 @@ SOURCES = {
             for row in rows("learn/how_to_choose.md", "<!-- others -->")[2:]
         ),
         "3 dB is half the squared error": lambda: is_decibel(2, 3),
+        "from dark to more than ten times as bright": lambda: (
+            "(1, 2), (1, 30), (10, 5), (100, 2)" in source("tests/benchmarks/photons.py")
+        ),
     },
     "docs/learn/what_is_diffusion.md": {
         "Frames of a plate with a hot L, at eight times": lambda: len(film("plate")) == 8,

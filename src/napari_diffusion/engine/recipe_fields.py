@@ -281,6 +281,11 @@ class RecipeFields:
                 f"{self.model.title} transforms the intensities itself; leave out transform, or "
                 "take another model."
             )
+        if self.transform != "none" and self.read_noise > anscombe.LARGEST_READ_NOISE * self.gain:
+            raise ValueError(
+                f"The read noise is more than {anscombe.LARGEST_READ_NOISE:g} photons, so that "
+                "photon noise does not matter; leave out transform."
+            )
         if self.strict and not self.model.keeps_extrema:
             raise ValueError(
                 f"{self.model.title} has no extremum principle that strict could guarantee; leave "

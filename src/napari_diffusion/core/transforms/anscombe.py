@@ -34,6 +34,8 @@ from napari_diffusion.core.arrays import Field
 TABULATED, NODES = 400.0, 800
 #: Nodes of the integral over the read noise, and its bounds in standard deviations.
 READ_NODES, READ_BOUND = 1601, 8.0
+#: Largest read noise [photons]. Far above it, rounding errors of the table would matter.
+LARGEST_READ_NOISE = 1e4
 #: Values that are transformed at once.
 BLOCK = 1 << 16
 
