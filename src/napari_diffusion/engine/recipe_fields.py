@@ -205,7 +205,7 @@ class RecipeFields:
         "from the image.",
         gt=0,
         le=1,
-        label="Weight of the guide",
+        label="Guide weight",
     )
     preserve_dtype: bool = param(
         False,
@@ -218,7 +218,7 @@ class RecipeFields:
         "a standard deviation of 1. Thresholds of the model are then in units of the noise.",
         choices=("none", "anscombe"),
         label="Photon noise",
-        choice_labels=("as it is", "make uniform (Anscombe)"),
+        choice_labels=("as it is", "make uniform"),
     )
     gain: float = param(
         1.0, "With a transform: intensity per photon.", unit="intensity", gt=0, label="Gain"

@@ -208,10 +208,10 @@ def test_fidelity_length_is_none_at_first_and_is_converted_with_the_unit(open_al
     viewer, gui = open_alone("Isotropic diffusion")
     viewer.add_image(noisy, scale=(2, 0.5, 0.5), units=("um",) * 3)
     box = gui.form.run_options["fidelity_length"]
-    assert (box.value, box.native.text()) == (None, "none µm")
+    assert (box.value, box.native.text()) == (None, "none")
     assert gui.form.recipe().fidelity_length is None
     gui.form.unit.value = "nm"
-    assert (box.value, box.native.text()) == (None, "none nm")
+    assert (box.value, box.native.text()) == (None, "none")
     box.value = 2500.0
     assert (gui.form.recipe().fidelity_length, box.native.text()) == (2500.0, "2500 nm")
     gui.form.unit.value = "µm"
@@ -240,3 +240,35 @@ def test_run_to_the_steady_state_needs_a_fidelity_length_and_comes_back(open_alo
     gui.form.load(nd.Recipe(nd.Linear(), 5.0, fidelity_length=2.0))
     assert not options.steady.value
     assert gui.form.recipe().time == 5.0
+
+
+def test_controls_without_an_effect_are_hidden(open_alone, noisy):
+    viewer, gui = open_alone("Anisotropic diffusion")
+    layer = viewer.add_image(noisy)
+    viewer.add_image(noisy, name="guide")
+    gui.form.layer.value = layer
+    gui.drawers[EXPERT].open = True
+    options = gui.form.run_options
+    dependent = {
+        "guide": [options["guide_weight"]],
+        "transform": [options[name] for name in ("gain", "offset", "read_noise")],
+        "fidelity_length": [options.steady],
+    }
+
+    def shown():
+        return {
+            name
+            for name, controls in dependent.items()
+            if not any(control.native.isHidden() for control in controls)
+        }
+
+    assert shown() == set()
+    options["transform"].value = "anscombe"
+    assert shown() == {"transform"}
+    options["fidelity_length"].value = 2.0
+    assert shown() == {"transform", "fidelity_length"}
+    options.guide.value = viewer.layers["guide"]
+    assert shown() == set(dependent)
+    options["transform"].value = "none"
+    options.guide.value = options["fidelity_length"].value = None
+    assert shown() == set()

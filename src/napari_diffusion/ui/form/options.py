@@ -13,7 +13,7 @@ import napari_diffusion as nd
 from napari_diffusion.core.parameters import Parameter, rescaled
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options, steady_time
+from napari_diffusion.engine.recipe_fields import run_options, steady_time, transform_numbers
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,
@@ -93,6 +93,21 @@ class Options:
             if parameter.name == "fidelity_length":
                 self.steady = _steady_control()
                 self.box.append(self.steady)
+        for chosen in (self.guide, self["transform"], self["fidelity_length"]):
+            chosen.changed.connect(self._show_needed)
+        self._show_needed()
+
+    def _show_needed(self, _: object = None) -> None:
+        """Show the controls that have an effect, and hide those of an option that is not chosen."""
+        options = self.recipe_options()
+        transforms = options["transform"] != "none"
+        needed = {self[name]: transforms for name in transform_numbers()}
+        needed[self["guide_weight"]] = self.guide.value is not None
+        assert self.steady is not None
+        needed[self.steady] = options["fidelity_length"] is not None
+        for control, is_needed in needed.items():
+            if control.native.isHidden() is is_needed:
+                control.visible = is_needed
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
         """Return the control of an option."""

@@ -277,6 +277,7 @@ class OptionalQuantityBox(QuantityBox):
     ) -> None:
         super().__init__(0.0, label=label, tooltip=tooltip, minimum=0.0, maximum=maximum)
         self.native.zero_text = "none"
+        self.native.setSpecialValueText("none")  # without the unit
         self.set_value(value)
 
     def get_value(self) -> Any:
@@ -286,6 +287,3 @@ class OptionalQuantityBox(QuantityBox):
     def set_value(self, value: Any) -> None:
         """Show a number, or ``None``."""
         super().set_value(0.0 if value is None else value)
-        self.native.lineEdit().setText(
-            f"{self.native.textFromValue(self.native.value())}{self.native.suffix()}"
-        )
