@@ -82,7 +82,7 @@ class Contestants:
 
 
 def contestants(voxel: float, applies: Callable[[Model], bool]) -> Contestants:
-    """Return all registered models that keep the mean and have values for this noise.
+    """Return the registered models that keep mean and range and have values for this noise.
 
     Default lengths of the models count as numbers of voxels. Linear diffusion, which has no
     parameters, is the last.
@@ -96,7 +96,7 @@ def contestants(voxel: float, applies: Callable[[Model], bool]) -> Contestants:
     """
     result = Contestants()
     for kind in sorted(all_models(), key=lambda kind: kind.isotropic):
-        if not kind.conservative:
+        if not (kind.conservative and kind.keeps_extrema):
             continue
         model = result.attempt(kind, partial(_in_voxels, kind, voxel))
         if model is not None and applies(model):
