@@ -30,7 +30,7 @@ def run_page(page, names):
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 exec(block, names)
-            print(printed.getvalue(), end="")
+            sys.stdout.write(printed.getvalue())
             continue
         if language == "text":
             check_output(block, printed.getvalue())

@@ -326,12 +326,16 @@ def test_axes_of_thin_slices_are_reordered(region, monkeypatch):
     assert spacing == tuple(lengths[i] for i in axes)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("model", MODELS, ids=name)
+@pytest.mark.parametrize(
+    ("model", "strict"),
+    [(m, strict) for m in MODELS for strict in (False, True)[: 1 + m.keeps_extrema]],
+    ids=lambda value: str(value) if isinstance(value, bool) else name(value),
+)
 def test_previews_between_walls_equal_the_whole_run(model, strict):
     """The stencil of strict runs depends on the order of the axes, which must be kept."""
     image, labels = picture((40, 26, 30)), np.indices((40, 26, 30)).sum(0) // 14 % 4
-    options = {"time": 1.5, "spacing": SPACING, "strict": strict, "labels": labels}
+    time = 1.5 if model.keeps_extrema else 0.1  # steps of fourth order are far smaller
+    options = {"time": time, "spacing": SPACING, "strict": strict, "labels": labels}
     whole = nd.diffuse(image, model, **options)
     for region in PLANES:
         assert_agrees(nd.preview(image, model, region=region, **options), whole[region], image)

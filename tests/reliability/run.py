@@ -58,10 +58,9 @@ PARTS = {
         "Random runs",
         "Models, schemes, shapes, data types, layouts, voxel sizes, masks, labels, channels and "
         "parameters, also extreme ones, are drawn from a seed. A run ends in a finite result or in "
-        "one sentence. Results do not depend on layout, threads, blocks, passes and a saved "
-        "recipe, by a bit; on backend, unit of length, unit of intensity and order of axes, by "
-        "more than rounding. Extrema and mean are kept where the model promises it. The input is "
-        "unchanged, and nothing is printed.",
+        "one sentence. No bit depends on layout, threads, blocks, passes and a saved recipe. "
+        "Backend, units and order of axes change results by rounding only. Extrema and mean are "
+        "kept where the model promises it. The input is unchanged, and nothing is printed.",
         lambda count, folder: fuzz.run(range(count)),
         2500,
         40,
@@ -95,9 +94,9 @@ PARTS = {
     ),
     "places": Part(
         "Disks, folders, caches",
-        "Disks are full before or during the writing; folders are missing or no folders; home, "
-        "cache and temporary folder are missing, read-only or files; files of the cache are "
-        "damaged. An error is one sentence, old results stay, and results have the same bits.",
+        "Disks are full before or during the writing, and folders are missing or no folders. "
+        "Home, cache and temporary folder are missing, read-only or files. Files of the cache "
+        "are damaged. An error is one sentence, old results stay, and results have the same bits.",
         places.run,
         12,
         1,

@@ -73,7 +73,7 @@ def test_options_are_made_when_their_drawer_is_first_opened(open_alone):
     first = len(gui.form.option_rows)
     recipe, execution = gui.form.recipe(), gui.form.execution()
     gui.drawers[EXPERT].button.native.click()
-    assert len(gui.form.option_rows) > first == 2  # unit, labels
+    assert len(gui.form.option_rows) > first == 3  # unit, labels, guide
     assert (gui.form.recipe(), gui.form.execution()) == (recipe, execution)
 
 

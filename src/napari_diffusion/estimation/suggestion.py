@@ -68,7 +68,7 @@ class Suggestion:
     warnings: tuple[str, ...]
     effect: str = ""
     strength: float = 0.0
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
     scale: StrengthScale | None = field(default=None, repr=False)
     _recommended: Suggestion | None = field(default=None, repr=False, compare=False)
 

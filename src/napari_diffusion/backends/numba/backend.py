@@ -179,7 +179,8 @@ class NumbaBackend(Backend):
         inverse = np.array([1 / h for h in spacing], u.dtype)
         reach = np.array([math.ceil(radius / h) for h in spacing])
         m, ways = u.dtype.type(momentum), (ball, reach, u.dtype.type(radius), inverse)
-        flat = _flat(u), _flat(out), _flat(previous)
+        # One kernel for both: without momentum, nothing is added.
+        flat = _flat(u), _flat(out), _flat(u if previous is None else previous)
         self._min_max.min_max(*flat, u.shape, lo, hi, m, *ways, _flat(faces))
 
     def fourth_order_step(

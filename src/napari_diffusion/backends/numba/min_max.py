@@ -191,7 +191,7 @@ def min_max(u, out, previous, shape, lo, hi, momentum, ball, reach, radius, inve
                         wide = max(width * slope, t(MIN_GRADIENT))
                         upward = min(max((across - mean / count) / wide + half, zero), one)
                         change *= one - edge * (one - upward if change > 0 else upward)
-                    if previous is not None:
+                    if momentum != 0:
                         q = U((c * (hi - lo) + z - lo) * plane + y * size[2] + x)
                         change += momentum * (centre - previous[q])
                     out[U(at)] = centre + change

@@ -23,6 +23,7 @@ from napari_diffusion.ui.layers.axes import PIXEL
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.choice_box import ChoiceBox
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
+from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.words import label_of
 
 
@@ -97,7 +98,8 @@ class Options:
             chosen.changed.connect(self._show_needed)
         self._show_needed()
 
-    def _show_needed(self, _: object = None) -> None:
+    @slot
+    def _show_needed(self) -> None:
         """Show the controls that have an effect, and hide those of an option that is not chosen."""
         options = self.recipe_options()
         transforms = options["transform"] != "none"
