@@ -278,12 +278,14 @@ class OptionalQuantityBox(QuantityBox):
         super().__init__(0.0, label=label, tooltip=tooltip, minimum=0.0, maximum=maximum)
         self.native.zero_text = "none"
         self.native.setSpecialValueText("none")  # without the unit
-        self.set_value(value)
+        self.value = value
 
-    def get_value(self) -> Any:
-        """Return the number, or ``None``."""
-        return super().get_value() or None
+    # Older releases of magicgui have no `get_value` and `set_value`.
+    @property
+    def value(self) -> Any:
+        """The number, or ``None``."""
+        return super().value or None
 
-    def set_value(self, value: Any) -> None:
-        """Show a number, or ``None``."""
-        super().set_value(0.0 if value is None else value)
+    @value.setter
+    def value(self, value: Any) -> None:
+        QuantityBox.value.fset(self, 0.0 if value is None else value)  # type: ignore[attr-defined]
