@@ -34,7 +34,7 @@ from napari_diffusion.models import Model
 from napari_diffusion.schemes import Scheme
 
 #: Factor of the time of the steady state. With 1, the residual of edge-enhancing diffusion was up
-#: to twice the tolerance; with 1.5, it is below (measured, docs/develop/decisions.md).
+#: to twice the tolerance; with 1.5, it is below (docs/develop/decisions.md has the exceptions).
 STEADY_MARGIN = 1.5
 
 
