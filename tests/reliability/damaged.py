@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the process of `run` has no other path
+
 from helpers.dicom_series import write_series
 from helpers.written_volumes import KINDS, PIXELS, write
 from napari_diffusion import io
