@@ -48,6 +48,9 @@ class Remedy(Enum):
     NAME_AN_IMAGE = auto()
     CONTINUE = auto()
     START_AGAIN = auto()
+    RUN_ON_THE_WHOLE = auto()
+    LEAVE_OUTPUTS = auto()
+    CHOOSE_RESULT_FOLDER = auto()
 
 
 #: Words for what the user does in another program; they are the same in every front end.
@@ -70,6 +73,9 @@ SHARED_WORDS = {
     Remedy.NAME_AN_IMAGE: "name one of them, as in plate.ome.zarr/A/1/0",
     Remedy.CONTINUE: "the blocks before it are kept: run it again to continue",
     Remedy.RAISE_BUDGET: "raise the budget, or use a shorter time or another scheme",
+    Remedy.RUN_ON_THE_WHOLE: "filter the whole image",
+    Remedy.LEAVE_OUTPUTS: "ask for the result alone",
+    Remedy.CHOOSE_RESULT_FOLDER: "name a folder that can be written to",
     Remedy.CHECK_UNITS: (
         "check the units of time and voxel size, or use the linear model without mask"
     ),
