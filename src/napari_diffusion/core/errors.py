@@ -51,6 +51,7 @@ class Remedy(Enum):
     RUN_ON_THE_WHOLE = auto()
     LEAVE_OUTPUTS = auto()
     CHOOSE_RESULT_FOLDER = auto()
+    SAVE_ONE_BY_ONE = auto()
 
 
 #: Words for what the user does in another program; they are the same in every front end.
@@ -73,6 +74,7 @@ SHARED_WORDS = {
     Remedy.NAME_AN_IMAGE: "name one of them, as in plate.ome.zarr/A/1/0",
     Remedy.CONTINUE: "the blocks before it are kept: run it again to continue",
     Remedy.RAISE_BUDGET: "raise the budget, or use a shorter time or another scheme",
+    Remedy.SAVE_ONE_BY_ONE: "save each of them to a file of its own",
     Remedy.RUN_ON_THE_WHOLE: "filter the whole image",
     Remedy.LEAVE_OUTPUTS: "ask for the result alone",
     Remedy.CHOOSE_RESULT_FOLDER: "name a folder that can be written to",

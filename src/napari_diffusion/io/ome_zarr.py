@@ -235,7 +235,7 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
         for region in pyramid.regions(level):
             if level == 0:
                 place = tuple(region[pyramid.order.index(i)] for i in range(data.ndim))
-                pyramid.write(path, 0, region, data[place].transpose(pyramid.order))
+                pyramid.write(path, 0, region, np.asarray(data[place]).transpose(pyramid.order))
             else:
                 pyramid.write(path, level, region, level_of_region(path, pyramid, level, region))
     finish(path, pyramid, like, recipe)
@@ -318,4 +318,5 @@ FORMAT = Format(
     read_metadata=_read,
     reads_folder=True,
     writes_folder=True,
+    writes_lazy=True,
 )
