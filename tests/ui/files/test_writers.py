@@ -1,7 +1,7 @@
 """Layers are saved with voxel size, units, axes, channels and recipe, from napari's own command."""
 
 import json
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import dask.array
 import numpy as np
@@ -63,7 +63,7 @@ def test_one_layer(viewer, tmp_path, name):
             assert file.is_ome
             assert file.series[0].axes == "ZYX"
             assert "perona-malik" in file.ome_metadata
-            pixels = ElementTree.fromstring(file.ome_metadata).find("{*}Image/{*}Pixels")
+            pixels = ET.fromstring(file.ome_metadata).find("{*}Image/{*}Pixels")
         assert [float(pixels.get(f"PhysicalSize{axis}")) for axis in "XYZ"] == [0.25, 0.5, 2]
         assert pixels.get("PhysicalSizeXUnit") == "µm"
 
@@ -141,7 +141,8 @@ def test_what_cannot_be_kept_is_said(viewer, tmp_path, warnings_shown):
     assert [text for text in warnings_shown if "different recipes" in text]
     assert not io.sidecar_of(tmp_path / "a.ome.zarr").exists()
     viewer.add_image(image(2, (5, 12, 13)), name="other")
-    with pytest.raises(ValueError, match="differ in voxels, place or data type"):
+    # napari 0.9 takes a ValueError for a missing writer.
+    with pytest.raises(OSError, match="differ in voxels, place or data type"):
         save(viewer, tmp_path / "b.ome.zarr")
     assert not (tmp_path / "b.ome.zarr").exists()
 

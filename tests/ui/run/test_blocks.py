@@ -1,4 +1,4 @@
-"""Layers from the disk, and layers too large for the memory, are filtered in blocks into a store."""
+"""Layers from the disk, and those too large for the memory, run in blocks into a store."""
 
 import json
 import threading
@@ -123,10 +123,9 @@ def test_cancel_keeps_blocks_and_run_continues(
     run = tasks.Job.run
 
     def slow(job, stage, index, cancel=None):
-        if stage == "pass-0":
-            if len(done) >= 3:
-                half.set()
-                go.wait(60)
+        if stage == "pass-0" and len(done) >= 3:
+            half.set()
+            go.wait(60)
         run(job, stage, index, cancel)
         if stage == "pass-0":
             done.append(index)

@@ -14,7 +14,7 @@ import numpy as np
 
 import napari_diffusion as nd
 from napari_diffusion.core.arrays import as_lazy_array
-from napari_diffusion.core.errors import InputError, Remedy, TargetExists
+from napari_diffusion.core.errors import InputError, Remedy, TargetExists, WriteError, reason_of
 from napari_diffusion.ui.files.layer_volume import LayerRecord
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY
 
@@ -36,14 +36,27 @@ def write_ome_tiff(path: str, layers: Sequence[LayerTuple]) -> list[str]:
 
 
 def _write(path: str, layers: Sequence[LayerTuple], suffixes: tuple[str, ...]) -> list[str]:
+    """Write layers to a file, whose name gets the first suffix if it has none of them.
+
+    napari takes a ValueError for a missing writer, and does not show it.
+    """
+    target = Path(path)
+    if not target.name.lower().endswith(suffixes):
+        target = target.with_name(target.name + suffixes[0])
+    try:
+        _write_to(target, layers)
+    except ValueError as error:
+        remedy = error.remedy if isinstance(error, InputError) else None
+        raise WriteError(reason_of(error), remedy, target) from error
+    return [str(target)]
+
+
+def _write_to(target: Path, layers: Sequence[LayerTuple]) -> None:
     from napari.layers import Image
     from napari.utils.notifications import show_warning
 
     from napari_diffusion import io
 
-    target = Path(path)
-    if not target.name.lower().endswith(suffixes):
-        target = target.with_name(target.name + suffixes[0])
     if target.exists() and not all(isinstance(data, np.ndarray) for data, *_ in layers):
         # The store may be that of the layer, whose chunks would be gone.
         reason = "exists already, and a layer that is read from the disk does not replace a file"
@@ -56,12 +69,11 @@ def _write(path: str, layers: Sequence[LayerTuple], suffixes: tuple[str, ...]) -
     notes = [*volume.notes]
     if recipe is None and any(recipes):
         notes.append("The layers have different recipes, and the file keeps none of them.")
-    written = io.write(target, volume.data, volume, recipe, overwrite=True)
+    io.write(target, volume.data, volume, recipe, overwrite=True)
     if recipe is None:
         io.sidecar_of(target).unlink(missing_ok=True)  # of the image that was replaced
     for note in notes:
         show_warning(f"{target.name}: {note}")
-    return [str(written[0])]
 
 
 def _recipe_of(layer: Any) -> nd.Recipe | None:
