@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class Remedy(Enum):
@@ -152,6 +152,12 @@ class DescribedError(Exception):
             advice = " ".join(part for part in (words[self.remedy], self.purpose) if part)
             sentence = f"{sentence}; {advice}"
         return f"{sentence}."
+
+    def about(self, path: Path) -> Self:
+        """Return the error as one about another file."""
+        self.path = path
+        self.args = (self.sentence(PYTHON_WORDS),)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild the error from its parameters, as for another process."""

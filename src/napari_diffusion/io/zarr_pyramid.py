@@ -223,19 +223,20 @@ class Pyramid:
             raise InputError(f"OME-Zarr cannot hold these axes: {reason}") from None
         return plain
 
-    def commit(self, folder: Path, attributes: dict[str, Any]) -> None:
-        """Write the metadata of the group, by which the folder becomes a store."""
-        text = json.dumps(
-            {"zarr_format": 3, "node_type": "group", "attributes": attributes},
-            indent=2,
-            ensure_ascii=False,
-        )
-        temporary = folder / f".{secrets.token_hex(6)}.partial"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / "zarr.json")
+
+def write_group(folder: Path, attributes: dict[str, Any]) -> None:
+    """Write the metadata of a group, by which a folder becomes a store."""
+    text = json.dumps(
+        {"zarr_format": 3, "node_type": "group", "attributes": attributes},
+        indent=2,
+        ensure_ascii=False,
+    )
+    temporary = folder / f".{secrets.token_hex(6)}.partial"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / "zarr.json")
 
 
 def pyramid_like(

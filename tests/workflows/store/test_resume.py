@@ -17,7 +17,7 @@ import napari_diffusion as nd
 from helpers.stores import noisy, result_of, run_in_memory, store_run, write_zarr
 from napari_diffusion.core.errors import BlockFailed, TargetExists
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.workflows.store import executors, tasks
+from napari_diffusion.workflows.store import executors
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
 RECIPE = Recipe(nd.PeronaMalik(kappa=9.0), 1.0)
@@ -167,7 +167,6 @@ def test_the_source_vanishes(folder):
 
     def progress(share):
         (folder / "in.zarr").rename(folder / "gone.zarr")
-        tasks.forget_job(str(WorkFolder.of(run.target).path))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -69,6 +69,8 @@ class StoreRun:
         The plan of the run, the plan of its blocks, and the levels of its result.
     target, options, store_options
         Path of the result, and the options of the run.
+    is_member
+        Whether the result is an image of a plate or the like, which has one recipe beside it.
     """
 
     source: StoreSource
@@ -78,6 +80,7 @@ class StoreRun:
     target: Path
     options: FileOptions
     store_options: StoreOptions
+    is_member: bool = False
 
     @classmethod
     def make(
@@ -113,12 +116,14 @@ class StoreRun:
         target: Path,
         options: FileOptions,
         store_options: StoreOptions,
+        is_member: bool = False,
     ) -> Self:
         """Prepare a run on a file or an array; parameters and errors as those of `make`."""
         work = WorkFolder.of(target)
         work.remove_rest()
         is_begun = store_options.resume and work.settings() is not None
-        _check_target(target, source, options.overwrite, is_begun)
+        if not is_member:
+            _check_target(target, source, options.overwrite, is_begun)
         is_local = store_options.executor in (None, "threads")
         if source.is_array and (not is_local or store_options.part is not None):
             raise TypeError(
@@ -134,8 +139,8 @@ class StoreRun:
             per_image_axis(problem, blocks.chunks),
             per_image_axis(problem, blocks.shards),
         )
-        made = cls(source, plan, blocks, pyramid, target, options, store_options)
-        if not is_begun:
+        made = cls(source, plan, blocks, pyramid, target, options, store_options, is_member)
+        if not (is_begun or is_member):
             made._check_disk()
         return made
 
@@ -328,14 +333,7 @@ class StoreRun:
             folder.sweep()
             pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
             finish_store(folder.store, pyramid, self.source.like, self.recipe.to_json())
-            sidecar = folder.path / "recipe.json"
-            write_text(sidecar, self.recipe.to_json() + "\n")
-            final = Path(os.path.realpath(self.target.parent)) / self.target.name
-            pairs = [(sidecar, io.sidecar_of(final)), (folder.store, final)]
-            with commit or nullcontext():
-                if not self.options.overwrite and not final.exists():
-                    io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
-                rename_all(pairs, overwrite=self.options.overwrite)
+            self._publish(folder, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
@@ -344,8 +342,43 @@ class StoreRun:
         folder.remove()
         return self._written()
 
+    def _publish(self, folder: WorkFolder, commit: AbstractContextManager[object] | None) -> None:
+        """Give the result its name, and write its recipe beside it."""
+        if self.is_member:
+            rename_all([(folder.store, self.target)], overwrite=self.options.overwrite)
+        else:
+            publish(folder, self.target, self.recipe, self.options.overwrite, commit)
+
     def _written(self) -> tuple[Path, ...]:
-        return self.target, io.sidecar_of(self.target)
+        return (self.target,) if self.is_member else (self.target, io.sidecar_of(self.target))
+
+
+def publish(
+    folder: WorkFolder,
+    target: Path,
+    recipe: Recipe,
+    overwrite: bool,
+    commit: AbstractContextManager[object] | None,
+) -> None:
+    """Give the result in a work folder its name, and write its recipe beside it.
+
+    Parameters
+    ----------
+    folder
+        The work folder.
+    target, recipe, overwrite
+        Path and recipe of the result, and whether it replaces another one.
+    commit
+        Context in which it gets its name; it may defer signals.
+    """
+    sidecar = folder.path / "recipe.json"
+    write_text(sidecar, recipe.to_json() + "\n")
+    final = Path(os.path.realpath(target.parent)) / target.name
+    pairs = [(sidecar, io.sidecar_of(final)), (folder.store, final)]
+    with commit or nullcontext():
+        if not overwrite and not final.exists():
+            io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
+        rename_all(pairs, overwrite=overwrite)
 
 
 class _Meter:
