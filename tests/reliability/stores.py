@@ -173,15 +173,27 @@ def workers(count, folder, expected, figures):
         for number in range(count):
             thread, errors, ended = started_with(folder, cluster.scheduler_address)
             progress_beyond(folder, rng.uniform(0, 0.9), ended)
-            pids = [w.process.pid for w in cluster.workers.values() if w.process is not None]
-            with suppress(ProcessLookupError, TypeError):
-                os.kill(rng.choice(pids), signal.SIGKILL)
+            kill_a_worker(cluster, rng)
             if ends_in_time(thread, figures, f"worker {number}"):
                 by_itself += not errors
                 finished(figures, folder, expected, f"worker {number}")
     figures.rows["kills of a worker of dask, runs that went on by themselves"] = (
         f"{count}, {by_itself}"
     )
+
+
+def kill_a_worker(cluster, rng):
+    """Kill one of the processes of a cluster; a worker that was killed before is restarted."""
+    limit = time.monotonic() + LIMIT_S
+    while time.monotonic() < limit:
+        nannies = [each for each in cluster.workers.values() if each.process is not None]
+        pids = [nanny.process.pid for nanny in nannies if nanny.process.pid]
+        if pids:
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+            return
+        time.sleep(0.01)
+    raise TimeoutError("the cluster has no workers")
 
 
 def schedulers(count, folder, expected, figures):

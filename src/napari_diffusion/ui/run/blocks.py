@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from pathlib import Path
@@ -157,17 +157,18 @@ class BlockRequest:
         self, settings: Settings, outputs: OutputRequest, error: Exception
     ) -> None:
         """Raise `NotEnoughMemory` for a run that fits neither into the memory nor on the disk."""
-        free = free_memory().size if self.limit is None else self.limit
-        needed = self._needed(settings, outputs)
-        if isinstance(settings.image, np.ndarray) and self.limit is None:
-            free += settings.image.nbytes
-        if needed > free:
-            remedy = error.remedy if isinstance(error, InputError) else None
-            reason = reason_of(error)
+        free = free_memory()
+        if isinstance(settings.image, np.ndarray):
+            free = replace(free, size=free.size + settings.image.nbytes)
+        allowed = free.size if self.limit is None else self.limit
+        if self._needed(settings, outputs) > allowed:
+            needed, reason = format_bytes(self._needed(settings, outputs)), reason_of(error)
+            most = f"at most {format_bytes(allowed)} are allowed"
+            most = f"only {free}" if self.limit is None else most
             raise NotEnoughMemory(
-                f"The run needs {format_bytes(needed)} of memory, at most {format_bytes(free)} are "
-                f"allowed, and it cannot be done in blocks: {reason[:1].lower()}{reason[1:]}",
-                remedy,
+                f"The run needs {needed} of memory, {most}, and it "
+                f"cannot be done in blocks: {reason[:1].lower()}{reason[1:]}",
+                error.remedy if isinstance(error, InputError) else None,
             ) from None
 
     def _store_run(self, settings: Settings) -> StoreRun:
