@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -163,82 +161,78 @@ def ends_in_time(thread, figures, where):
     return not thread.is_alive()
 
 
+class Cluster:
+    """A scheduler of dask and its workers, each a process of its own without a nanny."""
+
+    def __init__(self, folder, count):
+        self.folder, self.workers, self.address = folder, [], None
+        file = folder / "scheduler.json"
+        file.unlink(missing_ok=True)
+        self.scheduler = self._start(
+            "dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file
+        )
+        limit = time.monotonic() + LIMIT_S
+        while self.address is None and time.monotonic() < limit:
+            with suppress(OSError, ValueError, KeyError):
+                self.address = json.loads(file.read_text())["address"]
+            time.sleep(0.05)
+        self.fill_up(count)
+
+    def _start(self, *words):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([sys.executable, "-c", CLUSTER, *words], **quiet)
+
+    def fill_up(self, count):
+        """Start workers until there are so many."""
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        while len(self.workers) < count:
+            options = ["--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+            options += ["--local-directory", self.folder]
+            self.workers.append(self._start("dask_worker", self.address, *options))
+
+    def close(self):
+        """End all processes."""
+        for process in (self.scheduler, *self.workers):
+            process.kill()
+            process.wait()
+
+
 def workers(count, folder, expected, figures):
     """Kill a worker of dask in each of several runs."""
-    from distributed import LocalCluster
-
     rng, by_itself = random.Random(1), 0
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**options) as cluster:
+    cluster = Cluster(folder.parent, 2)
+    try:
         for number in range(count):
-            thread, errors, ended = started_with(folder, cluster.scheduler_address)
+            cluster.fill_up(2)
+            thread, errors, ended = started_with(folder, cluster.address)
             progress_beyond(folder, rng.uniform(0, 0.9), ended)
-            kill_a_worker(cluster, rng)
+            rng.choice(cluster.workers).kill()
             if ends_in_time(thread, figures, f"worker {number}"):
                 by_itself += not errors
                 finished(figures, folder, expected, f"worker {number}")
+    finally:
+        cluster.close()
     figures.rows["kills of a worker of dask, runs that went on by themselves"] = (
         f"{count}, {by_itself}"
     )
-
-
-def kill_a_worker(cluster, rng):
-    """Kill one of the processes of a cluster; a worker that was killed before is restarted."""
-    limit = time.monotonic() + LIMIT_S
-    while time.monotonic() < limit:
-        nannies = [each for each in cluster.workers.values() if each.process is not None]
-        pids = [nanny.process.pid for nanny in nannies if nanny.process.pid]
-        if pids:
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(pids), signal.SIGKILL)
-            return
-        time.sleep(0.01)
-    raise TimeoutError("the cluster has no workers")
 
 
 def schedulers(count, folder, expected, figures):
     """Kill the scheduler of dask in each of several runs; another executor goes on."""
     rng, named = random.Random(2), 0
     for number in range(count):
-        scheduler, worker, address = cluster_in(folder)
+        cluster = Cluster(folder.parent, 1)
         try:
-            thread, errors, ended = started_with(folder, address)
+            thread, errors, ended = started_with(folder, cluster.address)
             progress_beyond(folder, rng.uniform(0, 0.9), ended)
-            scheduler.kill()
+            cluster.scheduler.kill()
             if ends_in_time(thread, figures, f"scheduler {number}"):
-                sentence = str(errors[0]) if errors else ""
-                named += "block" in sentence
-                worker.kill()
-                worker.wait()
+                named += bool(errors) and "the block" in str(errors[0])
+                cluster.close()  # a worker may be at a block
                 finished(figures, folder, expected, f"scheduler {number}")
         finally:
-            for process in (scheduler, worker):
-                process.kill()
-                process.wait()
+            cluster.close()
     figures.rows["kills of a scheduler of dask, errors that name a block"] = f"{count}, {named}"
-
-
-def cluster_in(folder):
-    """Start a scheduler and a worker, and return both with the address."""
-    file = folder.parent / "scheduler.json"
-    file.unlink(missing_ok=True)
-    command = [sys.executable, "-c", CLUSTER]
-    options = ["--nworkers", "1", "--nthreads", "2", "--no-dashboard", "--no-nanny"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    scheduler = subprocess.Popen(
-        [*command, "dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", file],
-        **quiet,
-    )
-    address = None
-    while address is None:
-        with suppress(OSError, ValueError, KeyError):
-            address = json.loads(file.read_text())["address"]
-        time.sleep(0.05)
-    worker = subprocess.Popen(
-        [*command, "dask_worker", address, *options, "--local-directory", folder.parent],
-        **quiet,
-    )
-    return scheduler, worker, address
 
 
 def one_sentence(error, folder):
