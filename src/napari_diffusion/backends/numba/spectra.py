@@ -132,4 +132,5 @@ def hybrid(mu, grad2, kappa, contrast, coherence, alpha, lam):
 
 def _inverse_square(kappa, dtype):
     """Return 1/kappa^2; finite, since infinity times 0 would be NaN."""
-    return dtype.type(min((1 / kappa) ** 2, np.finfo(dtype).max))
+    inverse = 1 / kappa
+    return dtype.type(min(inverse * inverse, float(np.finfo(dtype).max)))
