@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.base import Backend, Tensors
 from napari_diffusion.backends.reference.selling import REACH as SELLING_REACH
 from napari_diffusion.backends.reference.tensor import (
     LARGEST_SQUARES,
@@ -28,7 +29,6 @@ from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, SlabLayout, operators_made
-from napari_diffusion.operators.cell_averages import PLANES_HELD, CellAverages
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scalar import Carry
 from napari_diffusion.operators.stepper import StageContext, Stepper
@@ -39,6 +39,8 @@ LARGEST_GRADIENT = {4: 2.0**60, 8: 2.0**240}
 #: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
 #: docs/develop/decisions.md).
 STAGES_PER_TENSOR = 10
+#: Planes of tensors that a thread holds: those below and above the cells, and one for others.
+PLANES_HELD = 3
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
 #: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
@@ -222,6 +224,45 @@ class DiffusionTensor(Operator):
         """
         entries = axes * (axes + 1) // 2
         return entries + (entries + 2 if self.extra else 1)
+
+
+class CellAverages:
+    """Averages the tensors of voxels over the cells between them.
+
+    Where two ranges of planes meet, the thread that computes the second one averages over both. So
+    no tensor is computed twice, in whatever order the ranges are computed.
+
+    Parameters
+    ----------
+    context
+        What the stages of the frame share.
+    cells
+        Stored tensors of the cells, which are overwritten.
+    """
+
+    def __init__(self, context: StageContext, cells: Tensors) -> None:
+        self._backend, self._planes = context.backend, context.grid.shape[0]
+        self._cells = cells
+        self._lock = threading.Lock()
+        #: Tensors on one side of a border between two ranges, by the first plane above it.
+        self._waiting: dict[int, Tensors] = {}
+
+    def add(self, tensors: Tensors, lo: int) -> None:
+        """Average over planes from ``lo`` on. The array must not be changed later."""
+        hi = lo + tensors.shape[1]
+        below = self._meet(lo, tensors) if lo > 0 else None
+        above = self._meet(hi, tensors) if hi < self._planes else None
+        self._backend.average(below, tensors, self._cells, self._planes, lo)
+        if above is not None:
+            self._backend.average(tensors, above, self._cells, self._planes, hi)
+
+    def _meet(self, border: int, tensors: Tensors) -> Tensors | None:
+        """Return the tensors on the other side of a border, or leave these for the other side."""
+        with self._lock:
+            other = self._waiting.pop(border, None)
+            if other is None:
+                self._waiting[border] = tensors
+        return other
 
 
 class TensorStepper(Stepper):
