@@ -130,13 +130,13 @@ def _grid_of(volume: Volume) -> tuple[Any, ...]:
 def _omero_channel(image: Any) -> dict[str, Any]:
     """Return name, colour and contrast of a layer as OME-Zarr holds them."""
     low, high = map(float, image.contrast_limits)
-    least, most = map(float, image.contrast_limits_range)
+    lowest, highest = map(float, image.contrast_limits_range)
     red, green, blue = (round(255 * float(part)) for part in image.colormap.colors[-1][:3])
     return {
         "label": image.name,
         "color": f"{red:02X}{green:02X}{blue:02X}",
         "active": bool(image.visible),
-        "window": {"min": least, "start": low, "end": high, "max": most},
+        "window": {"min": lowest, "start": low, "end": high, "max": highest},
     }
 
 

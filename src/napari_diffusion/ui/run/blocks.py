@@ -163,10 +163,10 @@ class BlockRequest:
         allowed = free.size if self.limit is None else self.limit
         if self._needed(settings, outputs) > allowed:
             needed, reason = format_bytes(self._needed(settings, outputs)), reason_of(error)
-            most = f"at most {format_bytes(allowed)} are allowed"
-            most = f"only {free}" if self.limit is None else most
+            allowance = f"at most {format_bytes(allowed)} are allowed"
+            allowance = f"only {free}" if self.limit is None else allowance
             raise NotEnoughMemory(
-                f"The run needs {needed} of memory, {most}, and it "
+                f"The run needs {needed} of memory, {allowance}, and it "
                 f"cannot be done in blocks: {reason[:1].lower()}{reason[1:]}",
                 error.remedy if isinstance(error, InputError) else None,
             ) from None
