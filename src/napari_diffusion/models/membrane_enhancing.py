@@ -3,7 +3,7 @@ r"""Membrane-enhancing diffusion.
 .. math:: \lambda_{within} = \alpha + (1 - \alpha)\,S, \qquad \lambda_{across} = \alpha, \qquad
    S = \min(1, P/c)
 
-with the sheetness P (`operators.sheetness`), the maximum over three scales. Diffusion is strong
+with the sheetness P (`backends.reference.sheets.sheetness`), the maximum over three scales. Diffusion is strong
 within bright or dark sheets of the given thickness, and closes their holes. Across them and
 elsewhere the diffusivity is :math:`\alpha`. The normal of a sheet is an eigenvector of the sum of
 the Hessians weighted by :math:`P^4`, which changes continuously. Where this sum defines no normal,
