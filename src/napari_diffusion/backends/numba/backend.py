@@ -388,7 +388,14 @@ class NumbaBackend(Backend):
         factors, strength = (t(scale), t(slope_scale)), t(min(1 / gamma, float(np.finfo(t).max)))
         start = first * math.prod(hessian.shape[2:])
         self._sheets.sheets(
-            _rows(hessian), _rows(slopes), start, *factors, bright, strength, _rows(total), _flat(best)
+            _rows(hessian),
+            _rows(slopes),
+            start,
+            *factors,
+            bright,
+            strength,
+            _rows(total),
+            _flat(best),
         )
 
     def tensors(self, space: Sequence[int]) -> Tensors:

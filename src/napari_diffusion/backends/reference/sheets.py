@@ -95,7 +95,9 @@ def sheetness(hessian: Field, mu: Field, slopes: Field, gamma: float, bright: bo
     square = np.square(g).sum(0)
     across = np.clip(product / np.maximum(divisor, t(MIN_GAPS)), 0, square)
     within = square - across
-    form = np.maximum(1 - others, 0) * np.exp(-2 * others - t(SLOPE_WEIGHT) * np.minimum(within, MAX_WITHIN))
+    form = np.maximum(1 - others, 0) * np.exp(
+        -2 * others - t(SLOPE_WEIGHT) * np.minimum(within, MAX_WITHIN)
+    )
     return _clear(form * strength)
 
 
