@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -446,7 +447,8 @@ def measure(problem: Problem, budget: int) -> str:
     rows.append(["(the noisy image)", *unfiltered, ""])
     unit = "µm" if problem.title.startswith("Confocal") else "mm"
     head = ["filter", "PSNR [dB]", "SSIM", f"parameters (lengths in {unit})"]
-    return f"## {problem.title}\n\nThe {problem.description}.\n\n{table(head, rows)}"
+    description = textwrap.fill(f"The {problem.description}.", 100)
+    return f"## {problem.title}\n\n{description}\n\n{table(head, rows)}"
 
 
 def main() -> None:
