@@ -104,9 +104,11 @@ class StorableValues(ValuedOperator):
             return FrozenStepper(context, self.apply)
         return super().stepper(context)
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
-        """Return the memory per voxel of the values."""
-        return itemsize
+    def stored_bytes(
+        self, backend: Backend, space: Sequence[int], strict: bool, itemsize: int
+    ) -> int:
+        """Return the memory of the values."""
+        return math.prod(space) * itemsize
 
     def effort(self, stages: Sequence[Stage]) -> float:
         """Return the work of these stages, in units of a stage with new values."""
@@ -192,9 +194,11 @@ class GradientDiffusivity(ValuedOperator):
         code, mapped = self.diffusivity.code, self.diffusivity.has_map
         return ("face_diffusivities", "face_step", code, mapped)
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
-        """Return the memory per voxel of g at the faces."""
-        return axes * itemsize // 2
+    def stored_bytes(
+        self, backend: Backend, space: Sequence[int], strict: bool, itemsize: int
+    ) -> int:
+        """Return the memory of g at the faces."""
+        return math.prod(space) * len(space) * itemsize // 2
 
     def effort(self, stages: Sequence[Stage]) -> float:
         """Return the work of these stages, in units of a stage with new values."""

@@ -140,7 +140,7 @@ def curvature2(u, shape, start, lo, hi, b, w, faces, out):
                 v = half * w[c]
                 if z > start and z + one < end:
                     _add_bend_squares(u, p, plane, b[0], w[c], faces, f, bz, total, zero, n)
-                first, last = max(y, one), min(stop + one, ny) - one
+                first, last = max(y, one), min(stop, ny - one)
                 if first < last:
                     o = (first - y) * nx
                     m = (last - first) * nx
@@ -148,7 +148,7 @@ def curvature2(u, shape, start, lo, hi, b, w, faces, out):
                 if nx > U(2):
                     _add_x_bend_squares(u, p, b[2], w[c], faces, f, bx, total, nx, n)
                 for j in range(zero, U(2)):  # the cells before a voxel, and those after it
-                    first, last = max(y + j, one) - j, min(stop + j, ny) - j
+                    first, last = max(y, one - j), min(stop, ny - j)
                     o, e = (first - y) * nx, nx - j * nx
                     m = (last - first) * nx
                     if first < last:
@@ -203,8 +203,8 @@ def fourth_order_step(u, out, shape, lo, hi, factors, momentum, g, start, faces)
                         _add_bends(
                             u, p - d, plane, g, q - d, a * zz, faces, f - d, bz, total, zero, n
                         )
-                    first, last = max(y + k, two) - k, min(stop + k, ny) - k
-                    if first < last:
+                    first, last = max(y, two - k), min(stop, ny - k)
+                    if ny > two and first < last:
                         o = (first - y) * nx
                         d, m = o + k * nx - nx, (last - first) * nx
                         _add_bends(u, p + d, nx, g, q + d, a * yy, faces, f + d, by, total, o, m)
@@ -215,7 +215,7 @@ def fourth_order_step(u, out, shape, lo, hi, factors, momentum, g, start, faces)
                     _close_rows(bends, one, nx, n + one)
                     _close_rows(bends, nx, nx, n + one)
                 for j in range(zero, two):  # the cells before a voxel, and those after it
-                    first, last = max(y + j, one) - j, min(stop + j, ny) - j
+                    first, last = max(y, one - j), min(stop, ny - j)
                     o, e = (first - y) * nx, nx - j * nx
                     m = (last - first) * nx
                     if first < last:

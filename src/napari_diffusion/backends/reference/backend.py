@@ -47,6 +47,8 @@ class ReferenceBackend(Backend):
     vessels = staticmethod(tensor.vessels)
     sheets = staticmethod(sheets.sheets)
     tensors = staticmethod(tensor.tensors)
+    cell_tensors = staticmethod(tensor.cell_tensors)
+    average = staticmethod(tensor.average)
     compose = staticmethod(tensor.compose)
     tensor_step = staticmethod(tensor.tensor_step)
     incident = staticmethod(selling.incident)
