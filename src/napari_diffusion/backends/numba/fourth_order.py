@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_diffusion.backends.numba.jit import jit, row
+from napari_diffusion.backends.numba.jit import helper, jit, row
 
 U = np.uint64
 #: Voxels of the rows that are summed at once; their sums stay in the cache.
@@ -95,6 +95,12 @@ def _close_rows(values, first, nx, n):
         values[i] = values.dtype.type(0)
 
 
+@helper
+def _limited(first, last, lowest, end):
+    """Part of a range of rows from ``lowest`` on, before ``end``."""
+    return max(first, lowest), min(last, end)
+
+
 @row
 def _write_sums(total, cells, out, o, n):
     """Write sums at voxels and in the two cells along the row beside each."""
@@ -140,7 +146,7 @@ def curvature2(u, shape, start, lo, hi, b, w, faces, out):
                 v = half * w[c]
                 if z > start and z + one < end:
                     _add_bend_squares(u, p, plane, b[0], w[c], faces, f, bz, total, zero, n)
-                first, last = max(y, one), min(stop, ny - one)
+                first, last = _limited(y, stop, one, ny - one)
                 if first < last:
                     o = (first - y) * nx
                     m = (last - first) * nx
@@ -148,7 +154,7 @@ def curvature2(u, shape, start, lo, hi, b, w, faces, out):
                 if nx > U(2):
                     _add_x_bend_squares(u, p, b[2], w[c], faces, f, bx, total, nx, n)
                 for j in range(zero, U(2)):  # the cells before a voxel, and those after it
-                    first, last = max(y, one - j), min(stop, ny - j)
+                    first, last = _limited(y, stop, one - j, ny - j)
                     o, e = (first - y) * nx, nx - j * nx
                     m = (last - first) * nx
                     if first < last:
@@ -203,7 +209,7 @@ def fourth_order_step(u, out, shape, lo, hi, factors, momentum, g, start, faces)
                         _add_bends(
                             u, p - d, plane, g, q - d, a * zz, faces, f - d, bz, total, zero, n
                         )
-                    first, last = max(y, two - k), min(stop, ny - k)
+                    first, last = _limited(y, stop, two - k, ny - k)
                     if ny > two and first < last:
                         o = (first - y) * nx
                         d, m = o + k * nx - nx, (last - first) * nx
@@ -215,7 +221,7 @@ def fourth_order_step(u, out, shape, lo, hi, factors, momentum, g, start, faces)
                     _close_rows(bends, one, nx, n + one)
                     _close_rows(bends, nx, nx, n + one)
                 for j in range(zero, two):  # the cells before a voxel, and those after it
-                    first, last = max(y, one - j), min(stop, ny - j)
+                    first, last = _limited(y, stop, one - j, ny - j)
                     o, e = (first - y) * nx, nx - j * nx
                     m = (last - first) * nx
                     if first < last:
