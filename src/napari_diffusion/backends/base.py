@@ -54,8 +54,8 @@ class Backend:
     d
         Stored tensors.
     scale
-        Factor of the stored tensors: step times largest eigenvalue. In `vessels`, factor of the
-        Hessian.
+        Factor of the stored tensors: step times largest eigenvalue. In `vessels` and
+        `sheets`, factor of the Hessian.
     spacing
         Voxel size per axis [length].
 
@@ -365,6 +365,21 @@ class Backend:
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
         """Accumulate Hessians weighted by their vesselness; see `reference.tensor.vessels`."""
+        raise NotImplementedError
+
+    def sheets(
+        self,
+        hessian: Field,
+        slopes: Field,
+        first: int,
+        scale: float,
+        slope_scale: float,
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> None:
+        """Accumulate Hessians weighted by their sheetness; see `reference.sheets.sheets`."""
         raise NotImplementedError
 
     def tensors(self, space: Sequence[int]) -> Tensors:

@@ -102,6 +102,11 @@ class NumbaBackend(Backend):
         return import_module("napari_diffusion.backends.numba.tensor")
 
     @cached_property
+    def _sheets(self) -> ModuleType:
+        """Kernel of membrane-enhancing diffusion."""
+        return import_module("napari_diffusion.backends.numba.sheets")
+
+    @cached_property
     def _selling(self) -> ModuleType:
         """Kernels of Selling's stencil."""
         return import_module("napari_diffusion.backends.numba.selling")
@@ -382,6 +387,33 @@ class NumbaBackend(Backend):
         t = hessian.dtype.type
         strength = t(min(1 / gamma, float(np.finfo(t).max)))
         self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
+
+    def sheets(
+        self,
+        hessian: Field,
+        slopes: Field,
+        first: int,
+        scale: float,
+        slope_scale: float,
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> None:
+        """See `reference.sheets.sheets`."""
+        t = hessian.dtype.type
+        factors, strength = (t(scale), t(slope_scale)), t(min(1 / gamma, float(np.finfo(t).max)))
+        start = first * math.prod(hessian.shape[2:])
+        self._sheets.sheets(
+            _rows(hessian),
+            _rows(slopes),
+            start,
+            *factors,
+            bright,
+            strength,
+            _rows(total),
+            _flat(best),
+        )
 
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Two 64-bit words per voxel; see `numba.tensor`."""

@@ -187,7 +187,7 @@ def eigenvalues(j, mu):
 
 
 @row
-def _rise(x, one, limit, c):
+def rise(x, one, limit, c):
     """Return 1 - exp(-x/2), which cancels for small x: below ``limit`` as a series.
 
     The limit is 0.25 in float32 and 0.02 in float64, where both forms have their digits. The series
@@ -220,11 +220,11 @@ def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
         tube = max(one - ratio * ratio, zero)
         tube = tube if second < zero and third < zero else zero
         if m1 is None:
-            strong = _rise(height * height * (a * a + d * d), one, limit, c)
+            strong = rise(height * height * (a * a + d * d), one, limit, c)
             v = tube * strong * exp_neg_half(four * a * a)
         else:
-            strong = _rise(height * height * (a * a + b * b + d * d), one, limit, c)
-            strong *= _rise(four * b * b, one, limit, c)
+            strong = rise(height * height * (a * a + b * b + d * d), one, limit, c)
+            strong *= rise(four * b * b, one, limit, c)
             q = four * a * ratio + smoothing / (b * height * height * height)
             v = tube * strong * exp_neg_half(q)
         vessel[i] = min(v, max(v + v - threshold, zero))
