@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.devices import Device, get_device
 from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
+from napari_diffusion.engine.device import checked_device, obstacle, say_fallback
 from napari_diffusion.engine.dry_run import (
     MARSHAL_VERSION,
     DryRun,
@@ -96,6 +98,8 @@ class Plan:
         Number of small frames that a run to the end advances side by side; 1 for one by one.
     is_guided
         Whether the operator is made of a guide, at least in part, and therefore stored.
+    device
+        The device that runs the stages; ``None`` for the processor.
     """
 
     scheme: Scheme
@@ -119,6 +123,7 @@ class Plan:
     limits: ValueLimits
     stack: int
     is_guided: bool
+    device: Device | None = None
 
     @property
     def stores_operator(self) -> bool:
@@ -183,7 +188,8 @@ class Plan:
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         memory = format_bytes(self.memory)
-        return f"{self.scheme.name}: {steps}{frames}, {threads}, {memory} of memory."
+        place = f", on {self.device.name}" if self.device else ""
+        return f"{self.scheme.name}: {steps}{frames}, {threads}, {memory} of memory{place}."
 
 
 def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
@@ -199,13 +205,13 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
     """
     execution = execution or Execution()
     threads = execution.thread_count
-    settings = _settings(problem, execution.backend, threads)
+    settings = _settings(problem, execution, threads)
     if settings is None:
-        return _make_plan(problem, execution.backend, threads)
+        return _make_plan(problem, execution, threads)
     kept = kept_plan(settings)
     if kept:
         return kept[0]
-    plan = _make_plan(problem, execution.backend, threads)
+    plan = _make_plan(problem, execution, threads)
     if len(plan.stages) <= MAX_KEPT_STAGES:
         kept.append(plan)
     return plan
@@ -217,7 +223,7 @@ def kept_plan(settings: Hashable) -> list[Plan]:
     return []
 
 
-def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable | None:
+def _settings(problem: Problem, execution: Execution, threads: int) -> Hashable | None:
     """Return all on which a plan depends; ``None`` if that is more than numbers and texts.
 
     The settings of model and scheme are those at the time of the call, see `content_of`.
@@ -244,7 +250,8 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         guide_is_copied(problem) if problem.is_guided else False,
         getattr(problem.domain.guide, "nbytes", 0),
         threads,
-        backend,
+        execution.backend,
+        execution.device,
     )
     try:
         return own, marshal.dumps(values, MARSHAL_VERSION)
@@ -252,13 +259,13 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         return None
 
 
-def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan:
+def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
     """Plan a run; errors as `make_plan`."""
     recipe, time = problem.recipe, problem.recipe.time
     grid = problem.grid(_unknown_walls(problem))
     dry = dry_run(recipe.model, grid, problem.is_guided)
     operator = dry.operator
-    backend = backends.get_backend(backend_name, len(problem.space), operator.calls_function)
+    backend = backends.get_backend(execution.backend, len(problem.space), operator.calls_function)
     rate = recipe.fidelity_rate
     max_step = schemes.step_with_source(operator.max_step(grid), rate)
     # Before a scheme computes its stages, and again when it is known.
@@ -275,6 +282,7 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
         stages = schemes.with_one_operator(stages)
     if rate:
         stages = tuple(stage._replace(rate=rate) for stage in stages)
+    device = _device_for(problem, execution, dry, scheme, stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = slab_sizes(problem, operator, backend, threads, stack)
     return Plan(
@@ -309,7 +317,22 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
         ),
         stack=stack,
         is_guided=problem.is_guided,
+        device=device,
     )
+
+
+def _device_for(
+    problem: Problem, execution: Execution, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]
+) -> Device | None:
+    """Return the device of a run, or ``None``; a device that cannot do it is said in a warning."""
+    device = get_device(execution.device)
+    if device is None or not stages:
+        return None
+    reason = obstacle(problem, dry, scheme, stages, device)
+    if reason is not None:
+        say_fallback(f"{device.name} {reason}")
+        return None
+    return checked_device(device, execution.device)
 
 
 def stack_grid(problem: Problem, frames: int) -> Grid:

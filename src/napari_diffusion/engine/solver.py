@@ -7,10 +7,17 @@ arrays that live between two stages (`FieldState`), so that a run may be cut aft
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from napari_diffusion.core.arrays import Field, Stored
+import numpy as np
+
+from napari_diffusion.core.arrays import Array, Field, Stored
+from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
+from napari_diffusion.engine.device import say_fallback
 from napari_diffusion.engine.frame import FieldState
 from napari_diffusion.engine.inputs.guide import feature_weights
 from napari_diffusion.engine.planner import Plan
@@ -20,6 +27,9 @@ from napari_diffusion.operators import Operator
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.stepper import StageContext
+
+#: Largest number of pieces of a frame whose fields do not fit into the memory of a device.
+MOST_PIECES = 8
 
 
 class Solver:
@@ -37,23 +47,33 @@ class Solver:
         self.plan = plan
         self._model = problem.recipe.model
         self._slabs = slabs
+        self._kernels, self._device = plan.kernels, plan.device
+        if plan.device is not None:
+            self._kernels = plan.device.kernels()
         self._weights = problem.weights.astype(problem.working)
         self._feature_weights: Field | None = None
         self._guide_is_alone = problem.is_frozen
         if problem.is_guided:
             self._feature_weights = feature_weights(problem).astype(problem.working)
         self._fields: list[Field] = []
-        self._scratch = Scratch(plan.kernels.empty)
+        self._scratch = Scratch(self._kernels.empty)
         self._stored: Stored | None = None  # of the last frame
 
     def release_fields(self) -> None:
         """Forget the work fields; a field that is still in use lives on."""
         self._fields.clear()
 
+    def fetch(self, array: Any) -> Array:
+        """Return an array of a state as one of NumPy; it is copied if it is on a device."""
+        return array if isinstance(array, np.ndarray) else self._kernels.fetch(array)
+
     def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
         """Run stages up to number ``last``, and yield the state after each.
 
-        The fields of a state are overwritten by the stage after the next one.
+        The fields of a state are overwritten by the stage after the next one. They are on the
+        device, if the plan has one: `fetch` copies them. If the device fails, the processor goes on
+        from the given state. If its memory is too small, it computes blocks, and only the states
+        at the end of a pass are yielded.
 
         Parameters
         ----------
@@ -64,6 +84,66 @@ class Solver:
         last
             Number of stages that are done at the end.
         """
+        done, pieces = state.stage, 1
+        while self._device is not None:
+            try:
+                for each in self._advance_on_device(grid, state, last, pieces):
+                    if each.stage > done:
+                        done = each.stage
+                        yield each
+                return
+            except DeviceFailed as error:
+                self._release_device()
+                can_halve = isinstance(error, DeviceMemoryError) and pieces < MOST_PIECES
+                pieces *= 2
+                if not can_halve:
+                    say_fallback(f"{error}")
+                    self._leave_device()
+        for each in self._advance(grid, state, last):
+            if each.stage > done:
+                yield each
+
+    def _advance_on_device(
+        self, grid: Grid, state: FieldState, last: int, pieces: int
+    ) -> Iterator[FieldState]:
+        """Run stages on the device, in so many ``pieces`` of the frame."""
+        if pieces == 1:
+            yield from self._advance(*self._loaded(grid, state), last)
+            self._kernels.finish()
+            return
+        whole = _WholeBlocks(self)
+        for cut, shape in device_passes(self.plan, state.stage, last, grid.shape, pieces):
+            state = advance_in_blocks(whole, grid, state, cut, shape)
+            yield state
+
+    def _loaded(self, grid: Grid, state: FieldState) -> tuple[Grid, FieldState]:
+        """Return a grid and a state with their arrays on the device."""
+        loaded: dict[int, Any] = {}
+
+        def load(array: Any) -> Any:
+            if array is not None and id(array) not in loaded:
+                loaded[id(array)] = self._kernels.load(array)
+            return None if array is None else loaded[id(array)]
+
+        names = ("u", "previous", "superstep_start", "stored", "source", "guide")
+        arrays: Any = {name: load(getattr(state, name)) for name in names}
+        is_owned = state.is_owned or state.source is None
+        faces = load(grid.open_faces)
+        return replace(grid, open_faces=faces), replace(state, is_owned=is_owned, **arrays)
+
+    def _release_device(self) -> None:
+        """Forget all arrays on the device."""
+        self._fields.clear()
+        self._stored = None
+        self._scratch = Scratch(self._kernels.empty)
+
+    def _leave_device(self) -> None:
+        """Go on with the processor."""
+        self._device, self._kernels = None, self.plan.kernels
+        self._release_device()
+
+    def _advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
+        """Run stages up to number ``last`` on arrays of the kernels; see `advance`."""
         plan = self.plan
         own = [state.u, state.previous, state.superstep_start] if state.is_owned else []
         pool = [*self._fields, *_different(own)]
@@ -112,12 +192,12 @@ class Solver:
         return StageContext(
             build=self._build,
             grid=grid,
-            backend=self.plan.kernels,
+            backend=self._kernels,
             weights=self._weights,
             scratch=self._scratch,
             slabs=self._slabs,
-            height=self.plan.height,
-            chunk=self.plan.chunk,
+            height=grid.shape[0] if self._device else self.plan.height,
+            chunk=grid.shape[0] if self._device else self.plan.chunk,
             strict=self.plan.strict,
             new_field=partial(self._spare_field, pool),
             stores_operator=self.plan.stores_operator,
@@ -132,10 +212,21 @@ class Solver:
         for field in pool:
             if field.shape == used[0].shape and not _contains(used, field):
                 return field
-        field = self.plan.kernels.empty(used[0].shape, used[0].dtype)
+        field = self._kernels.empty(used[0].shape, used[0].dtype)
         pool.append(field)
         self._fields.append(field)
         return field
+
+
+class _WholeBlocks:
+    """Advances a block on the device in one piece, for `advance_in_blocks`."""
+
+    def __init__(self, solver: Solver) -> None:
+        self.plan, self.fetch, self._solver = solver.plan, solver.fetch, solver
+
+    def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
+        """See `Solver.advance`."""
+        return self._solver._advance_on_device(grid, state, last, pieces=1)
 
 
 def _different(fields: list[Field]) -> list[Field]:

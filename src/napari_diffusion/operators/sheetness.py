@@ -41,7 +41,9 @@ def sheets(
     """
     shape = (f.hi - f.lo, *f.u.shape[2:])
     best = f.scratch.take("best", shape, f.u.dtype)
-    slopes = np.empty((len(f.axes), 1, *shape[1:]), f.u.dtype)
+    # Plane by plane, since there are many temporary arrays; a device passes whole fields only.
+    height = shape[0] if f.kernels.takes_whole_fields else 1
+    slopes = f.kernels.empty((len(f.axes), height, *shape[1:]), f.u.dtype)
     unit, t = gradient_unit(gamma), f.u.dtype.type
     for number, sigma in enumerate(sigmas):
         smooth, first = f.smoothed_average(sigma)
@@ -49,20 +51,18 @@ def sheets(
         if not number:
             total = f.scratch.take("total", hessian.shape, f.u.dtype)
             total[...], best[...] = 0, 0
-        for k in range(len(best)):  # plane by plane, since there are many temporary arrays
+        for k in range(0, len(best), height):
+            planes = slice(k, k + height)
             for row, axis in enumerate(f.axes):
                 entry = slopes[row : row + 1]
-                f.derive(smooth, first, f.lo + k, f.lo + k + 1, axis, 1, entry)
-            matrix = hessian[:, k : k + 1] * t(sigma**2 / unit)
-            sheet = sheetness(
-                matrix[:, 0],
-                f.eigenvalues(matrix)[:, 0],
-                slopes[:, 0] * t(sigma / unit),
-                gamma / unit,
-                polarity == "bright",
-            )
-            np.maximum(sheet, best[k], out=best[k, ...])
-            total[:, k] += matrix[:, 0] * np.square(np.square(sheet))
+                f.derive(smooth, first, f.lo + k, f.lo + k + height, axis, 1, entry)
+            matrix = hessian[:, planes] * t(sigma**2 / unit)
+            parts = matrix, f.eigenvalues(matrix), slopes * t(sigma / unit)
+            # NumPy computes the sheetness, with its exponentials and sums.
+            fields = map(f.kernels.fetch, parts)
+            sheet = f.kernels.load(sheetness(*fields, gamma / unit, polarity == "bright"))
+            np.maximum(sheet, best[planes], out=best[planes])
+            total[:, planes] += matrix * np.square(np.square(sheet))
     return total, best
 
 

@@ -160,7 +160,8 @@ class DiffusionTensor(Operator):
 
     def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernels of both stencils."""
-        return ("compose", "incident", "selling_step") if strict else ("compose", "tensor_step")
+        own = ("incident", "selling_step") if strict else ("tensor_step",)
+        return ("eigenvalues", "compose", *own)
 
     def stencil_reach(self, strict: bool) -> int:
         """Return the reach of a stage with given tensors [voxel]."""
@@ -223,6 +224,8 @@ class TensorStepper(Stepper):
         tensors = self.stored
         # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
         batch = max(1, round(EIGENVALUE_VOXELS / math.prod(grid.shape[1:])))
+        if context.backend.takes_whole_fields:
+            batch = grid.shape[0]
         carry = Carry()
 
         def work(lo: int, hi: int) -> None:
@@ -231,7 +234,7 @@ class TensorStepper(Stepper):
             carry.features, carry.stop = features, hi
             for first in range(0, hi - lo, batch):
                 planes = slice(first, min(first + batch, hi - lo))
-                matrix = np.ascontiguousarray(tensor.matrix[:, planes])
+                matrix = context.backend.contiguous(tensor.matrix[:, planes])
                 mu = context.backend.eigenvalues(matrix)
                 lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
                 context.backend.compose(
