@@ -48,7 +48,7 @@ _LINE_S = 30.0
 #: Options that say how files are done, not what is done to them.
 _NO_SETTINGS = {
     *("files", "list_file", "output", "name", "jobs", "resume", "overwrite", "dry_run", "quiet"),
-    *("threads", "backend"),
+    *("threads", "backend", "device"),
 }
 
 

@@ -43,7 +43,7 @@ class Execution:
         "Device: ``cpu``, ``gpu`` for a graphics card, or a part of its name; default the "
         "processor.",
         convert=checked_device_name,
-        hidden=True,
+        label="Device",
     )
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import marshal
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
-from napari_diffusion.backends.devices import Device, get_device
+from napari_diffusion.backends.devices import CARD, Device, get_device
 from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.device import checked_device, obstacle, say_fallback
+from napari_diffusion.engine.device import obstacle, say_fallback
 from napari_diffusion.engine.dry_run import (
     MARSHAL_VERSION,
     DryRun,
@@ -98,8 +98,11 @@ class Plan:
         Number of small frames that a run to the end advances side by side; 1 for one by one.
     is_guided
         Whether the operator is made of a guide, at least in part, and therefore stored.
-    device
-        The device that runs the stages; ``None`` for the processor.
+    device, device_bytes
+        The device that runs the stages, ``None`` for the processor, and the memory that it needs
+        per voxel [bytes].
+    is_device_named
+        Whether the device is used even if it rounds otherwise than the processor.
     """
 
     scheme: Scheme
@@ -124,6 +127,8 @@ class Plan:
     stack: int
     is_guided: bool
     device: Device | None = None
+    device_bytes: float = 0.0
+    is_device_named: bool = False
 
     @property
     def stores_operator(self) -> bool:
@@ -285,19 +290,14 @@ def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
     device = _device_for(problem, execution, dry, scheme, stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = slab_sizes(problem, operator, backend, threads, stack)
+    model = operator, max(dry.feature_reach)
+    peak = partial(peak_memory, problem, model, scheme, stages, backend)
+    whole = problem.space[0]
     return Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=peak_memory(
-            problem,
-            (operator, max(dry.feature_reach)),
-            scheme,
-            stages,
-            backend,
-            (height, chunk, stack),
-            threads,
-        ),
+        memory=peak((height, chunk, stack), threads),
         max_step=max_step,
         threads=threads,
         height=height,
@@ -318,6 +318,10 @@ def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
         stack=stack,
         is_guided=problem.is_guided,
         device=device,
+        device_bytes=0.0
+        if device is None
+        else peak((whole, whole, stack), 1) / max(1, math.prod(problem.space) * stack),
+        is_device_named=(execution.device or "").lower() != CARD,
     )
 
 
@@ -332,7 +336,7 @@ def _device_for(
     if reason is not None:
         say_fallback(f"{device.name} {reason}")
         return None
-    return checked_device(device, execution.device)
+    return device
 
 
 def stack_grid(problem: Problem, frames: int) -> Grid:

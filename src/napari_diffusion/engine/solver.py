@@ -6,6 +6,7 @@ arrays that live between two stages (`FieldState`), so that a run may be cut aft
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,11 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.backends.devices import Device
 from napari_diffusion.core.arrays import Array, Field, Stored
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
-from napari_diffusion.engine.device import say_fallback
+from napari_diffusion.engine.device import (
+    MOST_PIECES,
+    Verdict,
+    compared,
+    pieces_of,
+    say_fallback,
+    verdict_of,
+)
 from napari_diffusion.engine.frame import FieldState
 from napari_diffusion.engine.inputs.guide import feature_weights
 from napari_diffusion.engine.planner import Plan
@@ -28,8 +38,8 @@ from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.stepper import StageContext
 
-#: Largest number of pieces of a frame whose fields do not fit into the memory of a device.
-MOST_PIECES = 8
+#: Voxels along each axis, and largest number of stages, of the self-test of a device.
+TEST_VOXELS, TEST_STAGES = 16, 12
 
 
 class Solver:
@@ -44,7 +54,7 @@ class Solver:
     """
 
     def __init__(self, problem: Problem, plan: Plan, slabs: SlabPool) -> None:
-        self.plan = plan
+        self.plan, self._problem = plan, problem
         self._model = problem.recipe.model
         self._slabs = slabs
         self._kernels, self._device = plan.kernels, plan.device
@@ -85,8 +95,12 @@ class Solver:
             Number of stages that are done at the end.
         """
         done, pieces = state.stage, 1
+        if self._device is not None:
+            voxels = math.prod(grid.shape)
+            pieces = pieces_of(self._device, self.plan.device_bytes * voxels)
         while self._device is not None:
             try:
+                self._check_device(self._device)
                 for each in self._advance_on_device(grid, state, last, pieces):
                     if each.stage > done:
                         done = each.stage
@@ -115,6 +129,56 @@ class Solver:
         for cut, shape in device_passes(self.plan, state.stage, last, grid.shape, pieces):
             state = advance_in_blocks(whole, grid, state, cut, shape)
             yield state
+
+    def _check_device(self, device: Device) -> None:
+        """Raise `DeviceFailed` if the device has not the bits of the processor in such runs.
+
+        A device that rounds otherwise is used if it is named.
+        """
+        plan = self.plan
+        sizes = tuple(min(n, TEST_VOXELS) for n in plan.grid.shape)
+        calls = plan.operator.stage_calls(plan.strict, plan.stores_operator)
+        kinds = plan.kernel_key(), self._model.name, sizes, len(self._weights), repr(calls)
+        verdict = verdict_of(device, (*kinds, plan.scheme.name), partial(self._self_test, sizes))
+        if verdict is Verdict.EXACT or (verdict is Verdict.ROUNDED and plan.is_device_named):
+            return
+        title = self._model.title
+        raise DeviceFailed(
+            {
+                Verdict.ROUNDED: f"{device.name} rounds otherwise than the processor, up to 1e-5, "
+                f"and only its name instead of 'gpu' uses it all the same ({title})",
+                Verdict.WRONG: f"{device.name} has other results than the processor ({title})",
+                Verdict.FAILED: f"{device.name} cannot run {title}",
+            }[verdict]
+        )
+
+    def _self_test(self, shape: tuple[int, ...]) -> Verdict:
+        """Compare the device with the processor on a small field of noise."""
+        plan, rng = self.plan, np.random.default_rng(0)
+
+        def noise(channels: int) -> Field:
+            return np.abs(rng.normal(100, 30, (channels, *shape))).astype(plan.working)
+
+        faces = None
+        if plan.grid.open_faces is not None:
+            faces = open_faces(np.indices(shape).sum(0) // 5 % 3)
+        grid, u = replace(plan.grid, shape=shape, open_faces=faces), noise(len(self._weights))
+        guide = None if self._feature_weights is None else noise(len(self._feature_weights))
+        source = u.copy() if plan.stages[0].rate else None
+        state = FieldState(0, None, u, u, u, None, source is None, source, guide)
+        last, results = min(TEST_STAGES, len(plan.stages)), list[Field]()
+        for own in (replace(plan, device=None), plan):
+            with SlabPool(1, None, lambda share: None) as slabs:
+                solver = Solver(self._problem, own, slabs)
+                start = solver._loaded(grid, state) if own.device else (grid, _copied(state))
+                try:
+                    *_, end = solver._advance(*start, last)
+                except DeviceFailed:
+                    raise
+                except Exception:  # a model that computes in a way that only the processor can
+                    return Verdict.FAILED
+                results.append(solver.fetch(end.u))
+        return compared(*results)
 
     def _loaded(self, grid: Grid, state: FieldState) -> tuple[Grid, FieldState]:
         """Return a grid and a state with their arrays on the device."""
@@ -227,6 +291,14 @@ class _WholeBlocks:
     def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
         """See `Solver.advance`."""
         return self._solver._advance_on_device(grid, state, last, pieces=1)
+
+
+def _copied(state: FieldState) -> FieldState:
+    """Return a state whose fields are copies; a run overwrites them."""
+    u, guide = state.u.copy(), state.guide
+    return replace(
+        state, u=u, previous=u, superstep_start=u, guide=None if guide is None else guide.copy()
+    )
 
 
 def _different(fields: list[Field]) -> list[Field]:

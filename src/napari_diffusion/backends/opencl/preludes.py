@@ -107,6 +107,8 @@ typedef unsigned long long ulong;
 #define AS_REAL(a) __int_as_float(a)
 #endif
 """
+#: The files of kernels.
+FILES = ("faces", "gradients", "features", "tensors")
 #: Added to an entry of a stored tensor, as in `numba.tensor`.
 ENTRY_BIAS = 1 << 18
 #: Options of NVRTC with which every operation is rounded by itself.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -138,7 +138,7 @@ class StoreRun:
         regions = regions_of(_other_files(options), volume, assignment)
         domain = Domain(**regions.lazy)
         problem = unread_problem(volume.data, recipe, assignment.geometry, domain)
-        plan = make_plan(problem, Execution(1, options.execution.backend))
+        plan = make_plan(problem, replace(options.execution, threads=1))
         blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
         pyramid = pyramid_like(
             apply_axes(volume, assignment),
@@ -243,6 +243,7 @@ class StoreRun:
             },
             "regions": self.regions.settings,
             "backend": self.options.execution.backend,
+            "device": self.options.execution.device,
             "blocks": self.blocks.to_plain(),
             "pyramid": self.pyramid.to_plain(),
             "has_survey": self.has_survey,

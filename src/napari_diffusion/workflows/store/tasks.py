@@ -78,7 +78,7 @@ class Job:
         return cls(
             folder,
             problem,
-            make_plan(problem, Execution(1, settings["backend"])),
+            make_plan(problem, Execution(1, settings["backend"], settings.get("device"))),
             BlockPlan.from_plain(settings["blocks"]),
             Pyramid.from_plain(settings["pyramid"]),
             settings["has_survey"],
