@@ -408,4 +408,6 @@ def preview(
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)
-    return PreviewRequest(problem, region, Execution(threads, backend, device), draft).run(progress, cancel)
+    return PreviewRequest(problem, region, Execution(threads, backend, device), draft).run(
+        progress, cancel
+    )

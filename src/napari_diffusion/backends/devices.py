@@ -81,9 +81,7 @@ def devices() -> tuple[Device, ...]:
 def _found() -> tuple[tuple[Device, ...], str]:
     """Return the devices, and why there are none, as a sentence without a period."""
     if find_spec("pyopencl") is None:
-        return (), (
-            'pyopencl is not installed; pip install "napari-diffusion[gpu]" installs it'
-        )
+        return (), ('pyopencl is not installed; pip install "napari-diffusion[gpu]" installs it')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notes of drivers

@@ -66,8 +66,10 @@ def obstacle(
     has_walls = problem.may_have_walls
     if scheme.is_direct:
         own = scheme.kernels(stages, grid, problem.working, has_walls)
-        return None if own and not missing_kernel(own, has_walls) else (
-            f"has no kernels for the scheme {scheme.name} of such a run"
+        return (
+            None
+            if own and not missing_kernel(own, has_walls)
+            else (f"has no kernels for the scheme {scheme.name} of such a run")
         )
     is_stored = problem.is_guided or operator.operators_made(stages) > 0
     calls = dry.calls, operator.stage_calls(strict, is_stored)

@@ -200,7 +200,9 @@ class DeviceArray(NDArrayOperatorsMixin):
         out = options.pop("out", (None,))[0]
         if method != "__call__" or options or ufunc.nout != 1:
             return NotImplemented
-        shape = np.broadcast_shapes(*(np.shape(v) if not _is_device(v) else v.shape for v in inputs))
+        shape = np.broadcast_shapes(
+            *(np.shape(v) if not _is_device(v) else v.shape for v in inputs)
+        )
         types = ufunc.resolve_dtypes(tuple([*map(_kind, inputs), None]))
         target = out
         if out is None or out.dtype != types[-1] or out.shape != shape:

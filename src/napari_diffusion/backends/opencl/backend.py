@@ -269,9 +269,7 @@ class OpenCLBackend(Backend):
             a, b = axes[i], axes[j]
             product = self.empty((1, *u.shape[1:]), u.dtype)
             factors = a, b, scale[a], scale[b], self._queue.constant(w)
-            self._run(
-                "features", "product", u, _items(product), u, *u.shape, *factors, product
-            )
+            self._run("features", "product", u, _items(product), u, *u.shape, *factors, product)
             self._convolve(product, passes, False, out[number : number + 1])
 
     def derivative(
@@ -312,9 +310,7 @@ class OpenCLBackend(Backend):
     ) -> None:
         """See `Backend.add_difference`."""
         factor, size = out.dtype.type(share), np.int64(out.size)
-        self._run(
-            "features", "add_difference", out, (out.size,), out, field, other, factor, size
-        )
+        self._run("features", "add_difference", out, (out.size,), out, field, other, factor, size)
 
     def eigenvalues(self, matrix: Field) -> Field:
         """See `reference.tensor.eigenvalues`."""

@@ -19,10 +19,9 @@ from napari_diffusion.backends.opencl.arrays import DeviceArray
 from napari_diffusion.backends.opencl.preludes import source
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 
-#: Work items of a group, along x and along y.
-GROUP = 64, 4
-#: Work items of a group of the kernels without axes.
-LINE_GROUP = 256
+#: Work items of a group: of a volume, of an image with a single row per plane, and of the kernels
+#: without axes. A compiler may make a program of its own for each.
+GROUP, FLAT_GROUP, LINE_GROUP = (32, 4, 1), (128, 1, 1), (128,)
 #: Kernels that may wait in the queue: a cancel takes effect after them.
 WAITING = 64
 #: Status codes of OpenCL that mean too little memory on the device.
@@ -153,9 +152,7 @@ class Queue:
 
     def copy(self, source: DeviceArray, target: DeviceArray) -> None:
         """Copy contiguous arrays of the same size on the device."""
-        if not source.nbytes or (
-            source.buffer is target.buffer and source.offset == target.offset
-        ):
+        if not source.nbytes or (source.buffer is target.buffer and source.offset == target.offset):
             return
         with errors_described(self.name):
             self._cl.enqueue_copy(
@@ -167,9 +164,7 @@ class Queue:
                 dst_offset=target.offset,
             )
 
-    def launch(
-        self, text: str, name: str, items: Sequence[int], *arguments: Any
-    ) -> None:
+    def launch(self, text: str, name: str, items: Sequence[int], *arguments: Any) -> None:
         """Run a kernel for at least so many work ``items`` along each axis.
 
         Parameters
@@ -184,8 +179,7 @@ class Queue:
         """
         if 0 in items:
             return
-        group = (*GROUP, 1) if len(items) == 3 else (LINE_GROUP,)
-        group = tuple(_group_size(n, most) for n, most in zip(items, group, strict=True))
+        group = LINE_GROUP if len(items) == 1 else FLAT_GROUP if items[1] == 1 else GROUP
         size = tuple(-(-n // m) * m for n, m in zip(items, group, strict=True))
         with errors_described(self.name):
             kernel = self._kernel(text, name)
@@ -213,11 +207,6 @@ class Queue:
             program = self._programs.program(text)
             self._kernels[key] = self._cl.Kernel(program, name)
         return self._kernels[key]
-
-
-def _group_size(items: int, most: int) -> int:
-    """Return a power of two, at most ``most``, that is not far above the number of items."""
-    return min(most, 1 << max(0, items - 1).bit_length())
 
 
 def _flattened(arguments: Sequence[Any]) -> Iterator[Any]:
