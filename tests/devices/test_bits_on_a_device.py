@@ -10,7 +10,7 @@ import pytest
 import napari_diffusion as nd
 from helpers.emulated import NAME, emulation, needs_emulation
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.engine import device as choice
+from napari_diffusion.engine.devices import choice
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import evolve, run
 from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
@@ -31,7 +31,7 @@ PLAIN = {"fourth-order", "min-max-curvature"}
 
 def planned(problem):
     """Plan of a run on the device, and the warnings about the choice."""
-    choice._said().clear()
+    choice.say_fallback.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         plan = make_plan(problem, DEVICE)

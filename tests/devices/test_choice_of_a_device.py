@@ -13,12 +13,12 @@ from napari_diffusion.backends import devices
 from napari_diffusion.backends.opencl import preludes, queue
 from napari_diffusion.cli.app import cli
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
-from napari_diffusion.engine import device as choice
-from napari_diffusion.engine.device import Verdict
+from napari_diffusion.engine.devices import choice, verdicts
+from napari_diffusion.engine.devices.verdicts import Verdict
 from napari_diffusion.engine.planner import kept_plan
 
 MODEL = nd.PeronaMalik(kappa=20.0)
-SEARCH = devices._found
+SEARCH = devices._search
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def image():
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
     """Verdicts are not shared with other tests, and each fall-back is said again."""
-    monkeypatch.setattr(choice, "_file", lambda: tmp_path / "devices.json")
-    choice._verdicts().clear()
-    choice._said().clear()
+    monkeypatch.setattr(verdicts, "_file", lambda: tmp_path / "devices.json")
+    verdicts._verdicts().clear()
+    choice.say_fallback.cache_clear()
     yield
-    choice._verdicts().clear()
+    verdicts._verdicts().clear()
     SEARCH.cache_clear()
 
 
@@ -53,7 +53,7 @@ def refused(image, device):
 
 @pytest.mark.parametrize("name", [None, "cpu", "CPU"])
 def test_the_processor_needs_no_library(image, name, monkeypatch):
-    monkeypatch.setattr(devices, "_found", lambda: pytest.fail("devices were searched"))
+    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
     assert nd.plan(image, MODEL, time=2.0, device=name).device is None
 
 
@@ -101,7 +101,7 @@ def test_an_emulation_is_no_graphics_card(image):
 def test_graphics_card_is_the_first_that_is_one(monkeypatch):
     emulated = emulation()
     card = replace(emulated, name="Card", is_card=True)
-    monkeypatch.setattr(devices, "_found", lambda: ((emulated, card), ""))
+    monkeypatch.setattr(devices, "_search", lambda: ((emulated, card), ""))
     assert devices.get_device("gpu") == card
     assert devices.get_device("GPU") == card
     assert devices.get_device(NAME) == emulated
@@ -137,7 +137,7 @@ def test_more_axes_than_a_device_has_fall_back():
 @needs_emulation
 def test_float64_needs_a_device_that_has_it(image, monkeypatch):
     without = replace(emulation(), has_float64=False)
-    monkeypatch.setattr(devices, "_found", lambda: ((without,), ""))
+    monkeypatch.setattr(devices, "_search", lambda: ((without,), ""))
     _, said = run(image.astype(float), NAME)
     assert ["does not compute in float64" in sentence for sentence in said] == [True]
 
@@ -166,7 +166,7 @@ def test_kernels_that_cannot_be_built_fall_back(image, monkeypatch):
 @needs_emulation
 def test_a_device_that_rounds_otherwise_is_used_only_by_its_name(image, monkeypatch):
     card = replace(emulation(), is_card=True)
-    monkeypatch.setattr(devices, "_found", lambda: ((card,), ""))
+    monkeypatch.setattr(devices, "_search", lambda: ((card,), ""))
     changed_sources(monkeypatch, "FMA(s, s, ONE)", "ONE + s * s")
     expected = nd.diffuse(image, MODEL, time=2.0)
     result, said = run(image, "gpu")
@@ -187,7 +187,7 @@ def test_a_device_with_other_results_is_never_used(image, monkeypatch):
 
 @needs_emulation
 def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
-    tests, original = [], choice.compared
+    tests, original = [], verdicts.compared
     from napari_diffusion.engine import solver
 
     def compared(*results):
@@ -197,11 +197,11 @@ def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
     monkeypatch.setattr(solver, "compared", compared)
     run(image, NAME)
     run(image[::-1], NAME)
-    choice._verdicts().clear()  # as in another process
+    verdicts._verdicts().clear()  # as in another process
     run(image, NAME)
     assert tests == [Verdict.EXACT]
     newer = replace(emulation(), version="newer")
-    monkeypatch.setattr(devices, "_found", lambda: ((newer,), ""))
+    monkeypatch.setattr(devices, "_search", lambda: ((newer,), ""))
     kept_plan.cache_clear()
     run(image, NAME)
     assert tests == [Verdict.EXACT] * 2
@@ -211,9 +211,9 @@ def test_a_damaged_file_of_verdicts_is_made_again(monkeypatch, tmp_path):
     path = tmp_path / "devices.json"
     path.write_text("[1")
     card = devices.Device("card", "", "", 0, True, True, None)
-    assert choice.verdict_of(card, "a", lambda: Verdict.EXACT) is Verdict.EXACT
-    choice._verdicts().clear()
-    assert choice.verdict_of(card, "a", lambda: pytest.fail("remembered")) is Verdict.EXACT
+    assert verdicts.verdict_of(card, "a", lambda: Verdict.EXACT) is Verdict.EXACT
+    verdicts._verdicts().clear()
+    assert verdicts.verdict_of(card, "a", lambda: pytest.fail("remembered")) is Verdict.EXACT
 
 
 def with_memory(monkeypatch, size, error=DeviceMemoryError):
@@ -257,9 +257,9 @@ def test_a_frame_far_larger_than_the_device_is_left_to_the_processor(image, monk
 
 def test_memory_of_a_device_sets_the_number_of_pieces():
     card = devices.Device("card", "", "", 1 << 30, True, True, None)
-    assert choice.pieces_of(card, 0.8 * (1 << 30)) == 1
-    assert choice.pieces_of(card, 1.5 * (1 << 30)) == 2
-    assert choice.pieces_of(card, 1e15) == choice.MOST_PIECES
+    assert verdicts.pieces_of(card, 0.8 * (1 << 30)) == 1
+    assert verdicts.pieces_of(card, 1.5 * (1 << 30)) == 2
+    assert verdicts.pieces_of(card, 1e15) == verdicts.MOST_PIECES
 
 
 @needs_emulation

@@ -17,6 +17,6 @@ needs_emulation = pytest.mark.skipif(not EXISTS, reason="PoCL has a wheel for Li
 
 def emulation():
     """Return the emulated device; it is missing only where it cannot exist."""
-    found = [device for device in devices() if NAME in device.platform.lower()]
-    assert found, "the extra 'test' installs pocl-binary-distribution here"
-    return found[0]
+    emulated = [device for device in devices() if NAME in device.platform.lower()]
+    assert emulated, "the extra 'test' installs pocl-binary-distribution here"
+    return emulated[0]

@@ -73,12 +73,12 @@ def devices() -> tuple[Device, ...]:
     tuple of Device
         Graphics cards first.
     """
-    found, _ = _found()
-    return found
+    available, _ = _search()
+    return available
 
 
 @cache
-def _found() -> tuple[tuple[Device, ...], str]:
+def _search() -> tuple[tuple[Device, ...], str]:
     """Return the devices, and why there are none, as a sentence without a period."""
     if find_spec("pyopencl") is None:
         return (), ('pyopencl is not installed; pip install "napari-diffusion[gpu]" installs it')
@@ -93,14 +93,14 @@ def _found() -> tuple[tuple[Device, ...], str]:
             ]
     except Exception as error:  # of a library or a driver
         return (), f"OpenCL finds no driver of a graphics card ({' '.join(str(error).split()):.80})"
-    found: list[Device] = []
+    available: list[Device] = []
     for platform, device in handles:
         try:
-            found.append(_device(platform, device))
-        except Exception:  # noqa: S112  a driver that cannot describe its device cannot run it
+            available.append(_device(platform, device))
+        except Exception:
             continue
-    found.sort(key=lambda device: not device.is_card)
-    return tuple(found), "" if found else "OpenCL finds no driver of a graphics card"
+    available.sort(key=lambda device: not device.is_card)
+    return tuple(available), "" if available else "OpenCL finds no driver of a graphics card"
 
 
 def _device(platform: Any, handle: Any) -> Device:
@@ -135,20 +135,20 @@ def get_device(name: str | None) -> Device | None:
     """
     if name is None or name.lower() == PROCESSOR:
         return None
-    found, reason = _found()
+    available, reason = _search()
     if reason:
         raise ValueError(f"There is no device named {name!r}: {reason}.")
     if name.lower() == CARD:
-        for device in found:
+        for device in available:
             if device.is_card:
                 return device
-        others = ", ".join(device.name for device in found)
+        others = ", ".join(device.name for device in available)
         raise ValueError(f"This machine has no graphics card with a driver, only {others}.")
     for part in ("name", "platform"):
-        for device in found:
+        for device in available:
             if name.lower() in getattr(device, part).lower():
                 return device
-    names = ", ".join([PROCESSOR, CARD, *(device.name for device in found)])
+    names = ", ".join([PROCESSOR, CARD, *(device.name for device in available)])
     raise ValueError(f"There is no device named {name!r}; the devices are {names}.")
 
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
-from napari_diffusion.backends.devices import CARD, Device, get_device
+from napari_diffusion.backends.devices import CARD, Device
 from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.device import obstacle, say_fallback
+from napari_diffusion.engine.devices.choice import device_for
 from napari_diffusion.engine.dry_run import (
     MARSHAL_VERSION,
     DryRun,
@@ -287,7 +287,7 @@ def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
         stages = schemes.with_one_operator(stages)
     if rate:
         stages = tuple(stage._replace(rate=rate) for stage in stages)
-    device = _device_for(problem, execution, dry, scheme, stages)
+    device = device_for(problem, execution, dry, scheme, stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = slab_sizes(problem, operator, backend, threads, stack)
     model = operator, max(dry.feature_reach)
@@ -323,20 +323,6 @@ def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
         else peak((whole, whole, stack), 1) / max(1, math.prod(problem.space) * stack),
         is_device_named=(execution.device or "").lower() != CARD,
     )
-
-
-def _device_for(
-    problem: Problem, execution: Execution, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]
-) -> Device | None:
-    """Return the device of a run, or ``None``; a device that cannot do it is said in a warning."""
-    device = get_device(execution.device)
-    if device is None or not stages:
-        return None
-    reason = obstacle(problem, dry, scheme, stages, device)
-    if reason is not None:
-        say_fallback(f"{device.name} {reason}")
-        return None
-    return device
 
 
 def stack_grid(problem: Problem, frames: int) -> Grid:

@@ -20,12 +20,12 @@ from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
-from napari_diffusion.engine.device import (
+from napari_diffusion.engine.devices.choice import say_fallback
+from napari_diffusion.engine.devices.verdicts import (
     MOST_PIECES,
     Verdict,
     compared,
     pieces_of,
-    say_fallback,
     verdict_of,
 )
 from napari_diffusion.engine.frame import FieldState

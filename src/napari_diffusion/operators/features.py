@@ -403,7 +403,8 @@ class Features:
         the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
         """
         if sigma == 0:
-            return self.kernels.contiguous(self.u[:, lo:hi])
+            part: Field = self.kernels.contiguous(self.u[:, lo:hi])
+            return part
         leading = self._leading_planes(sigma, lo, hi)
         shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
         out = self.scratch.take("smooth", shape, self.u.dtype)

@@ -59,8 +59,9 @@ def sheets(
             matrix = hessian[:, planes] * t(sigma**2 / unit)
             parts = matrix, f.eigenvalues(matrix), slopes * t(sigma / unit)
             # NumPy computes the sheetness, with its exponentials and sums.
-            fields = map(f.kernels.fetch, parts)
-            sheet = f.kernels.load(sheetness(*fields, gamma / unit, polarity == "bright"))
+            entries, mu, rises = map(f.kernels.fetch, parts)
+            sheet = sheetness(entries, mu, rises, gamma / unit, polarity == "bright")
+            sheet = f.kernels.load(sheet)
             np.maximum(sheet, best[planes], out=best[planes])
             total[:, planes] += matrix * np.square(np.square(sheet))
     return total, best

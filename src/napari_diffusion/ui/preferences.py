@@ -11,7 +11,7 @@ from typing import Any
 
 from napari.settings import get_settings
 
-from napari_diffusion.engine.device import known_device
+from napari_diffusion.engine.devices.choice import known_device
 
 #: Name of the plugin, and of the file with its preferences.
 _PLUGIN = "napari-diffusion"

@@ -203,7 +203,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         shape = np.broadcast_shapes(
             *(np.shape(v) if not _is_device(v) else v.shape for v in inputs)
         )
-        types = ufunc.resolve_dtypes(tuple([*map(_kind, inputs), None]))
+        types = ufunc.resolve_dtypes((*map(_kind, inputs), None))
         target = out
         if out is None or out.dtype != types[-1] or out.shape != shape:
             target = self.queue.empty(shape, types[-1])
@@ -288,7 +288,7 @@ def _fetched(value: Any) -> Any:
 def run_elementwise(
     name: str, inputs: Sequence[Any], out: DeviceArray, loop: np.dtype[Any] | None = None
 ) -> None:
-    """Write a universal function of arrays and numbers to ``out``, computed in the type ``loop``."""
+    """Write a universal function of arrays and numbers, computed in the type ``loop``."""
     loop = loop or out.dtype
     queue, arguments, declared, loads = out.queue, list[Any](), "", ""
     c_loop = C_TYPES[loop.str[1:]]

@@ -183,7 +183,7 @@ class OpenCLBackend(Backend):
         """See `reference.stages.face_step`."""
         if not axes:
             axes = (0,)
-            stored = self._queue.load(np.zeros((1, *u.shape[1:]), STORED_TYPES[u.dtype]))
+            stored = self.load(np.zeros((1, *u.shape[1:]), STORED_TYPES[u.dtype]))
         # Along an axis of a single voxel there are no differences: any stored numbers will do.
         g = [stored[axes.index(axis) if axis in axes else 0] for axis in range(3)]
         m = u.dtype.type(momentum)
@@ -315,7 +315,7 @@ class OpenCLBackend(Backend):
     def eigenvalues(self, matrix: Field) -> Field:
         """See `reference.tensor.eigenvalues`."""
         count = axis_count(matrix)
-        mu = self.empty((count, *matrix.shape[1:]), matrix.dtype)
+        mu: Field = self.empty((count, *matrix.shape[1:]), matrix.dtype)
         if count == 1:
             mu[...] = matrix
             return mu
@@ -363,7 +363,7 @@ class OpenCLBackend(Backend):
             row[...] = values
         end = mu.dtype.type(ROUNDING_FACTOR / largest), d, np.int64(size)
         if count == 1:
-            arguments = (rows, end[0], axes[0], *end[1:])
+            arguments: Sequence[Any] = (rows, end[0], axes[0], *end[1:])
         elif count == 2:
             arguments = (matrix, mu, rows, end[0], *axes, *end[1:])
         else:

@@ -19,10 +19,10 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.engine.blocks import Block, carried
 from napari_diffusion.engine.frame import FieldState, Frame, read_frame
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.out_of_core.block_plan import Pass
-from napari_diffusion.engine.blocks import Block, carried
 from napari_diffusion.engine.out_of_core.planning import plan_on_block, problem_of_shape
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem

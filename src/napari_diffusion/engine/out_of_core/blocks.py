@@ -1,4 +1,4 @@
-"""A run in passes and blocks, in memory; every bit of the result is that of the run in one piece."""
+"""A run in passes and blocks, in memory; its bits are those of the run in one piece."""
 
 from __future__ import annotations
 

@@ -29,7 +29,6 @@ from napari_diffusion.core.errors import (
     reason_of,
 )
 from napari_diffusion.core.geometry import Domain
-from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.planning import plan_blocks
 from napari_diffusion.engine.planner import Plan, make_plan
