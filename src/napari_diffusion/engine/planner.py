@@ -30,11 +30,10 @@ from napari_diffusion.engine.dry_run import (
 )
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
-from napari_diffusion.engine.memory import MemoryDemand
+from napari_diffusion.engine.memory import long_axes, peak_memory
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
 from napari_diffusion.operators import Operator
-from napari_diffusion.operators.base import SlabLayout
 from napari_diffusion.schemes import Scheme, Stage
 from napari_diffusion.schemes.base import MAX_COUNT
 
@@ -446,7 +445,7 @@ def slab_sizes(
 
     ``stack`` is the number of frames that are advanced side by side.
     """
-    voxels, axes = math.prod(problem.space) * problem.channels * stack, _long_axes(problem)
+    voxels, axes = math.prod(problem.space) * problem.channels * stack, long_axes(problem)
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
     per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
@@ -461,47 +460,3 @@ def slab_sizes(
         largest = largest if needs_scratch else MAX_FEATURE_VOXELS
         chunk = min(max(CHUNK_PLANES, CHUNK_VOXELS // per_plane), max(1, largest // per_plane))
     return height, min(height, chunk)
-
-
-def _long_axes(problem: Problem) -> int:
-    """Return the number of axes with more than one voxel."""
-    return sum(n > 1 for n in problem.space)
-
-
-def peak_memory(
-    problem: Problem,
-    model: tuple[Operator, int],
-    scheme: Scheme,
-    stages: tuple[Stage, ...],
-    backend: Backend,
-    sizes: tuple[int, int, int],
-    threads: int,
-) -> int:
-    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
-
-    ``model`` is its operator and the largest reach of its features. The last of the ``sizes`` is
-    the number of frames that are advanced side by side.
-    """
-    (operator, reach), (height, chunk, stack) = model, sizes
-    layout = SlabLayout(
-        channels=problem.channels,
-        planes=problem.space[0],
-        height=height,
-        chunk=chunk,
-        reach=reach,
-        axes=_long_axes(problem),
-        has_walls=problem.may_have_walls,
-        fuses_products=backend.fuses_products,
-    )
-    demand = MemoryDemand(
-        problem=problem,
-        operator=operator,
-        scheme=scheme,
-        stages=stages,
-        backend=backend,
-        layout=layout,
-        threads=threads,
-        busy_threads=min(threads, -(-problem.space[0] // height)),
-        stack=stack,
-    )
-    return demand.peak
