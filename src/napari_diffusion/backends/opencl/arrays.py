@@ -203,14 +203,17 @@ class DeviceArray(NDArrayOperatorsMixin):
         shape = np.broadcast_shapes(
             *(np.shape(v) if not _is_device(v) else v.shape for v in inputs)
         )
-        types = ufunc.resolve_dtypes((*map(_kind, inputs), None))
+        ones = [np.ones(1, v.dtype) if _is_array(v) else v for v in inputs]
+        with np.errstate(all="ignore"):
+            result = ufunc(*ones).dtype
+        loop = np.result_type(*ones) if result == bool else result
         target = out
-        if out is None or out.dtype != types[-1] or out.shape != shape:
-            target = self.queue.empty(shape, types[-1])
+        if out is None or out.dtype != result or out.shape != shape:
+            target = self.queue.empty(shape, result)
         arrays = [v for v in inputs if _is_array(v)]
         fits = all(_is_device(v) and _repeats(v.shape, shape) for v in arrays)
-        if ufunc.__name__ in EXPRESSIONS and fits and types[0].str[1:] in C_TYPES:
-            run_elementwise(ufunc.__name__, list(inputs), target, types[0])
+        if ufunc.__name__ in EXPRESSIONS and fits and loop.str[1:] in C_TYPES:
+            run_elementwise(ufunc.__name__, list(inputs), target, loop)
         else:
             with np.errstate(all="ignore"):
                 values = ufunc(*(v.fetch() if _is_device(v) else v for v in inputs))
@@ -257,13 +260,6 @@ def _is_device(value: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     return _is_device(value) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-def _kind(value: Any) -> Any:
-    """Return what decides the data type of a result: that of an array, or the kind of a number."""
-    if isinstance(value, DeviceArray | np.ndarray | np.generic):
-        return value.dtype
-    return type(value)
 
 
 def _repeats(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:

@@ -106,6 +106,7 @@ class Queue:
 
     def __init__(self, programs: Programs) -> None:
         cl: Any = import_module("pyopencl")
+        import_module("pyopencl.tools")
         self._cl, self._programs = cl, programs
         self.name = programs.name
         with errors_described(self.name):
