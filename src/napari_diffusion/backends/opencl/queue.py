@@ -206,7 +206,9 @@ class Queue:
         key = text, name
         if key not in self._kernels:
             program = self._programs.program(text)
-            self._kernels[key] = self._cl.Kernel(program, name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pyopencl 2024 notes that a name is known
+                self._kernels[key] = self._cl.Kernel(program, name)
         return self._kernels[key]
 
 
