@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numba
 import numpy as np
 
-from reliability import damaged, fuzz, hostile, limits, many, places, stops
+from reliability import damaged, fuzz, hostile, limits, many, places, stops, stores
 from reliability.report import Figures
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -92,6 +92,16 @@ PARTS = {
         48,
         4,
     ),
+    "stores": Part(
+        "Runs in blocks",
+        "Runs with threads, workers and schedulers of dask are killed by `SIGKILL` at random "
+        "moments, and the disk is full or read-only from many moments on. The run goes on with "
+        "the same bits and leaves nothing else. There is never a result that can be read and is "
+        "wrong. An error is one sentence with path and block.",
+        stores.run,
+        25,
+        2,
+    ),
     "places": Part(
         "Disks, folders, caches",
         "Disks are full before or during the writing, and folders are missing or no folders. "
@@ -132,8 +142,8 @@ BARS = (
     ("R8", "Mean, extrema, constants; order of convergence", "fuzz; `tests/schemes`"),
     ("R9", "Blocks and passes: the bits of the whole run", "fuzz"),
     ("R10", "Predicted memory; refusal before the run", "limits; `tests/engine/test_memory.py`"),
-    ("R11", "Kill at random moments, then resume", "stops"),
-    ("R12", "Full disk: one sentence, the old file stays", "places"),
+    ("R11", "Kill at random moments, then resume", "stops, stores"),
+    ("R12", "Full disk: one sentence, the old file stays", "places, stores"),
     ("R13", "A process of a batch ends: one file fails", "`tests/workflows/test_batch.py`"),
     ("R14", "Changed settings: results are made again", "`tests/workflows/test_batch.py`"),
     ("R15", "Runs at the same time have the bits of a run alone", "many"),
@@ -144,7 +154,7 @@ BARS = (
         "fuzz, places",
     ),
     ("R18", "Metadata of files are kept", "[table of formats](data.md)"),
-    ("R19", "Files get their names when they are complete", "stops, places"),
+    ("R19", "Files get their names when they are complete", "stops, stores, places"),
     ("R20", "napari: closed viewers, deleted layers, no warning", "`tests/ui/run`"),
     ("R21", "Cache: read-only, damaged, shared by processes", "places; `tests/backends`"),
     ("R22", "Devices", "there is no device backend"),

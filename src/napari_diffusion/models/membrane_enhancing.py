@@ -3,11 +3,11 @@ r"""Membrane-enhancing diffusion.
 .. math:: \lambda_{within} = \alpha + (1 - \alpha)\,S, \qquad \lambda_{across} = \alpha, \qquad
    S = \min(1, P/c)
 
-with the sheetness P (`operators.sheetness`), the maximum over three scales. Diffusion is strong
-within bright or dark sheets of the given thickness, and closes their holes. Across them and
-elsewhere the diffusivity is :math:`\alpha`. The normal of a sheet is an eigenvector of the sum of
-the Hessians weighted by :math:`P^4`, which changes continuously. Where this sum defines no normal,
-:math:`D = \alpha I`. In 2-D the sheets are lines.
+with the sheetness P (`backends.reference.sheets.sheetness`), the maximum over three scales.
+Diffusion is strong within bright or dark sheets of the given thickness, and closes their holes.
+Across them and elsewhere the diffusivity is :math:`\alpha`. The normal of a sheet is an eigenvector
+of the sum of the Hessians weighted by :math:`P^4`, which changes continuously. Where this sum
+defines no normal, :math:`D = \alpha I`. In 2-D the sheets are lines.
 
 The ratio of curvatures is that of Frangi et al. 1998 (doi:10.1007/BFb0056195), for plates instead
 of tubes. Diffusion only where there is structure follows Weickert 1999

@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.backends import spectra
 from napari_diffusion.backends.base import Backend, CompletionMark, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.tensor import (
+    CELL_FRACTION,
     QUANTISATION_STEPS,
     ROUNDING_FACTOR,
     axis_count,
+    cell_counts,
     entries,
 )
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
@@ -94,6 +97,11 @@ class NumbaBackend(Backend):
     def _tensor(self) -> ModuleType:
         """Kernels of the tensor models."""
         return import_module("napari_diffusion.backends.numba.tensor")
+
+    @cached_property
+    def _sheets(self) -> ModuleType:
+        """Kernel of membrane-enhancing diffusion."""
+        return import_module("napari_diffusion.backends.numba.sheets")
 
     @cached_property
     def _selling(self) -> ModuleType:
@@ -358,6 +366,18 @@ class NumbaBackend(Backend):
         self._tensor.eigenvalues(_rows(matrix), _rows(mu))
         return mu
 
+    def spectrum(
+        self, name: str, parameters: Sequence[float], mu: Field, extra: Sequence[Field]
+    ) -> Field | None:
+        """Call the kernel of `numba.spectra` with this name."""
+        numbers = spectra.numbers(name, parameters, mu.dtype)
+        if numbers is None:
+            return None
+        kernel = getattr(import_module("napari_diffusion.backends.numba.spectra"), name)
+        lam = np.empty_like(mu)
+        kernel(_rows(mu), *map(_flat, extra), *numbers, _rows(lam))
+        return lam
+
     def vessels(
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
@@ -366,9 +386,49 @@ class NumbaBackend(Backend):
         strength = t(min(1 / gamma, float(np.finfo(t).max)))
         self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
 
+    def sheets(
+        self,
+        hessian: Field,
+        slopes: Field,
+        first: int,
+        scale: float,
+        slope_scale: float,
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> None:
+        """See `reference.sheets.sheets`."""
+        t = hessian.dtype.type
+        factors, strength = (t(scale), t(slope_scale)), t(min(1 / gamma, float(np.finfo(t).max)))
+        start = first * math.prod(hessian.shape[2:])
+        self._sheets.sheets(
+            _rows(hessian),
+            _rows(slopes),
+            start,
+            *factors,
+            bright,
+            strength,
+            _rows(total),
+            _flat(best),
+        )
+
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Two 64-bit words per voxel; see `numba.tensor`."""
         return self.empty((2, *space), np.uint64)
+
+    def cell_tensors(self, space: Sequence[int]) -> Tensors:
+        """Four 32-bit words per cell; see `numba.tensor`."""
+        return self.empty((4, *cell_counts(space)), np.uint32)
+
+    def average(
+        self, below: Tensors | None, d: Tensors, cells: Tensors, planes: int, start: int
+    ) -> None:
+        """See `reference.tensor.average`."""
+        shape = d.shape[1], planes, *d.shape[2:]
+        planes_below = 0 if below is None else below.shape[1]
+        low = d if below is None else below
+        self._tensor.average(_flat(low), planes_below, _flat(d), _flat(cells), shape, start)
 
     def compose(
         self,
@@ -400,7 +460,8 @@ class NumbaBackend(Backend):
         faces: OpenFaces | None,
     ) -> None:
         """See `reference.tensor.tensor_step`."""
-        k = _per_entry(scale / 128, spacing).astype(u.dtype)
+        # Two means over four edges each.
+        k = _per_entry(scale / (16 * CELL_FRACTION), spacing).astype(u.dtype)
         self._tensor.step(
             _flat(u), _flat(out), _flat(d), u.shape, lo, hi, k, u.dtype.type(momentum), _flat(faces)
         )

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.backends import spectra
 from napari_diffusion.backends.base import Backend, DiffusivityFunction, Tensors
 from napari_diffusion.backends.opencl.arrays import DeviceArray
 from napari_diffusion.backends.opencl.queue import Queue
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.stages import STORED_TYPES
 from napari_diffusion.backends.reference.tensor import (
+    CELL_FRACTION,
     QUANTISATION_STEPS,
     ROUNDING_FACTOR,
     axis_count,
+    cell_counts,
     entries,
 )
 from napari_diffusion.core.arrays import Field, OpenFaces, Stored
@@ -341,6 +344,55 @@ class OpenCLBackend(Backend):
         sizes = np.int64(volume), np.int64(scaled.size)
         self._run("tensors", "add_weighted", vessel, (scaled.size,), scaled, vessel, total, *sizes)
 
+    def sheets(
+        self,
+        hessian: Field,
+        slopes: Field,
+        first: int,
+        scale: float,
+        slope_scale: float,
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> None:
+        """See `reference.sheets.sheets`."""
+        t = hessian.dtype.type
+        strength, axes = t(min(1 / gamma, float(np.finfo(t).max))), len(slopes)
+        scaled, volume = hessian * t(scale), math.prod(hessian.shape[1:])
+        mu = self.eigenvalues(scaled)
+        ends = (0, axes - 1) if bright else (axes - 1, 0)
+        sheet: Any = self.empty(hessian.shape[1:], hessian.dtype)
+        settings = t(1 if bright else -1), strength, t(slope_scale)
+        arguments = scaled, mu, axes, *ends, slopes, *settings, sheet, best, np.int64(volume)
+        self._run("spectra", "sheetness", sheet, (volume,), *arguments)
+        sizes = np.int64(volume), np.int64(scaled.size)
+        self._run("spectra", "add_sheets", sheet, (scaled.size,), scaled, sheet, total, *sizes)
+
+    def spectrum(
+        self, name: str, parameters: Sequence[float], mu: Field, extra: Sequence[Field]
+    ) -> Field | None:
+        """Call the kernel of this name, with the arguments of that of `numba.spectra`."""
+        numbers = spectra.numbers(name, parameters, mu.dtype)
+        if numbers is None:
+            return None
+        lam: Field = self.empty(mu.shape, mu.dtype)
+        size = lam.size // len(lam)
+        self._run("spectra", name, mu, (size,), mu, len(mu), *extra, *numbers, lam, np.int64(size))
+        return lam
+
+    def cell_tensors(self, space: Sequence[int]) -> Tensors:
+        """Four 32-bit words per cell; see `numba.tensor`."""
+        cells: Tensors = self.empty((4, *cell_counts(space)), np.uint32)
+        return cells
+
+    def average(
+        self, below: Tensors | None, d: Tensors, cells: Tensors, planes: int, start: int
+    ) -> None:
+        """See `reference.tensor.average`."""
+        text = self._queue.source("tensors", np.dtype(np.float32))
+        self._queue.launch(text, "average", _items(cells[0]), d, cells, *d.shape[1:])
+
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Two 64-bit words per voxel; see `numba.tensor`."""
         tensors: Tensors = self.empty((2, *space), np.uint64)
@@ -383,7 +435,7 @@ class OpenCLBackend(Backend):
         faces: OpenFaces | None,
     ) -> None:
         """See `reference.tensor.tensor_step`."""
-        unit, t = scale / 128 / QUANTISATION_STEPS, u.dtype.type
+        unit, t = scale / (16 * CELL_FRACTION) / QUANTISATION_STEPS, u.dtype.type
         k = [t(unit / spacing[i] / spacing[j]) for i, j in entries(len(spacing))]
         channels, nz, ny, nx = u.shape
         items = nx, ny, channels * -(-nz // TENSOR_PLANES)

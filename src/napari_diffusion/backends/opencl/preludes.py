@@ -21,6 +21,13 @@ from napari_diffusion.backends.polynomials import (
     ROUND_64,
     SINE_SERIES,
 )
+from napari_diffusion.backends.reference.sheets import (
+    MAX_SLOPE,
+    MAX_WITHIN,
+    MIN_GAPS,
+    MIN_SHEETNESS,
+    SLOPE_WEIGHT,
+)
 from napari_diffusion.backends.reference.stages import (
     BITS_OF_ZERO,
     DROPPED_BITS,
@@ -34,6 +41,7 @@ from napari_diffusion.backends.reference.tensor import (
     MIN_CURVATURE,
     MIN_EIGENVALUE_GAP,
     MIN_HOURGLASS_WEIGHT,
+    MIN_SQUARES,
     MIN_VESSELNESS,
     QUANTISATION_STEPS,
     SMALLEST_EIGENVALUE,
@@ -108,7 +116,7 @@ typedef unsigned long long ulong;
 #endif
 """
 #: The files of kernels.
-FILES = ("faces", "gradients", "features", "tensors")
+FILES = ("faces", "gradients", "features", "tensors", "spectra")
 #: Added to an entry of a stored tensor, as in `numba.tensor`.
 ENTRY_BIAS = 1 << 18
 #: Options of NVRTC with which every operation is rounded by itself.
@@ -146,6 +154,14 @@ def _numbers(dtype: np.dtype[Any]) -> dict[str, float]:
         "MAX_CURVATURE": MAX_CURVATURE,
         "SMOOTHING": 4 * VESSELNESS_C2,
         "VESSEL_THRESHOLD": 2 * MIN_VESSELNESS,
+        "MIN_H2": MIN_SQUARES[0],
+        "MIN_A": MIN_SQUARES[1],
+        "MIN_TUBE": 1e-3,
+        "MAX_SLOPE": MAX_SLOPE,
+        "MAX_WITHIN": MAX_WITHIN,
+        "MIN_GAPS": MIN_GAPS,
+        "SLOPE_WEIGHT": 2 * SLOPE_WEIGHT,
+        "SHEET_THRESHOLD": 2 * MIN_SHEETNESS,
         "SERIES_LIMIT": 0.02 if is_double else 0.25,
         **{f"E{i}": 1 / (2**i * math.factorial(i)) for i in range(1, 7)},
     }

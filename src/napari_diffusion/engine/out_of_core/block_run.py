@@ -19,7 +19,7 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid
-from napari_diffusion.engine.blocks import Block, carried
+from napari_diffusion.engine.blocks import Block, carried, part_of
 from napari_diffusion.engine.frame import FieldState, Frame, read_frame
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.out_of_core.block_plan import Pass
@@ -80,8 +80,8 @@ class BlockRun:
     ) -> dict[str, Field]:
         """Run the pass and return what the next one needs, inside the block."""
         end = self._advance(read_kept, cancel, self.stages.carried)
-        inner: Any = (..., *self.block.inner)
-        return {name: end[name][inner] for name in self.stages.carried}
+        sizes = [part.stop - part.start for part in self.block.outer]
+        return {name: part_of(end[name], sizes, self.block.inner) for name in self.stages.carried}
 
     def result(self, read_kept: ReadKept, cancel: CancelEvent | None = None) -> NDArray[Any]:
         """Run the last pass and return the result in the block, with all axes of the image."""

@@ -212,30 +212,57 @@ typedef struct {
     REAL fx, fy, fz, mzy, mzx, myx, m3;
 } FLOWS;
 
-/* Unpacked entries of the four voxels of a column of cells, summed. */
-#define UNPACKED(name, at)                                                                         \
-    const INDEX name##_at = (at);                                                                  \
-    const WORD name##_d = d[a + name##_at] + d[b + name##_at] + d[e + name##_at] + d[f + name##_at]; \
-    const WORD name##_o = d[volume + a + name##_at] + d[volume + b + name##_at]                     \
-                          + d[volume + e + name##_at] + d[volume + f + name##_at]
+/* Entries of the four voxels of a column of corners, summed. */
 #define SLOT(word, bits) ((REAL)((int)(((word) >> (bits)) & 0x1FFFFF) - 4 * ENTRY_BIAS))
-#define LAST_SLOT(word) ((REAL)((int)((word) >> 42) - 4 * ENTRY_BIAS))
+
+/* Mean over both columns of the corners of a cell, in quarters of a quantisation step. */
+HELPER int cell_entry(WORD near, WORD far, int bits)
+{
+    return (int)RINT(HALF * (SLOT(near, bits) + SLOT(far, bits))) + 4 * ENTRY_BIAS;
+}
+
+/* Mean tensors of the cells between the voxels; nx, ny and nz are the numbers of voxels. */
+KERNEL(average)(IN(WORD, d), OUT(uint, cells), const int nz, const int ny, const int nx)
+{
+    AT(d), AT(cells);
+    const int x = ITEM(0), y = ITEM(1), z = ITEM(2);
+    const int mx = nx + (nx > 1), my = ny + (ny > 1), mz = nz + (nz > 1);
+    if (x >= mx || y >= my || z >= mz)
+        return;
+    const INDEX row = nx, plane = row * ny, volume = plane * nz, count = (INDEX)mx * my * mz;
+    const INDEX l = x > 0 ? x - 1 : 0, r = x < nx ? x : nx - 1;
+    const INDEX low = (y > 0 ? y - 1 : 0) * row, high = (y < ny ? y : ny - 1) * row;
+    const INDEX under = (z > 0 ? z - 1 : 0) * plane, over = (z < nz ? z : nz - 1) * plane;
+    const INDEX a = under + low, b = under + high, e = over + low, f = over + high;
+    GLOBAL const WORD *o = d + volume;
+    const WORD near = d[a + l] + d[b + l] + d[e + l] + d[f + l];
+    const WORD far = d[a + r] + d[b + r] + d[e + r] + d[f + r];
+    const WORD near_o = o[a + l] + o[b + l] + o[e + l] + o[f + l];
+    const WORD far_o = o[a + r] + o[b + r] + o[e + r] + o[f + r];
+    const uint zx = (uint)cell_entry(near_o, far_o, 21), yx = (uint)cell_entry(near_o, far_o, 42);
+    const INDEX i = ((INDEX)z * my + y) * mx + x;
+    cells[i] = (uint)cell_entry(near, far, 0) | ((zx & 0x7FF) << 21);
+    cells[count + i] = (uint)cell_entry(near, far, 21) | ((zx >> 11) << 21);
+    cells[2 * count + i] = (uint)cell_entry(near, far, 42) | ((yx & 0x7FF) << 21);
+    cells[3 * count + i] = (uint)cell_entry(near_o, far_o, 0) | ((yx >> 11) << 21);
+}
+
+#define CELL_ENTRY(word) ((REAL)((int)((word) & 0x1FFFFF) - 4 * ENTRY_BIAS))
+#define SPLIT_ENTRY(low, high)                                                                     \
+    ((REAL)((int)((low) >> 21) + ((int)((high) >> 21) << 11) - 4 * ENTRY_BIAS))
 
 /* Flows of the cell between the voxels `l` and `r` of the rows a (low y, low z), b (high y), e (high
-   z) and f (both high); l and r are equal at the ends of the row. */
-HELPER FLOWS cell_flows(GLOBAL const REAL *u, GLOBAL const WORD *d, INDEX volume, INDEX a, INDEX b,
-                        INDEX e, INDEX f, INDEX l, INDEX r, REAL k0, REAL k1, REAL k2, REAL k3,
-                        REAL k4, REAL k5)
+   z) and f (both high); l and r are equal at the ends of the row. Its tensor is d[cell]. */
+HELPER FLOWS cell_flows(GLOBAL const REAL *u, GLOBAL const uint *d, INDEX count, INDEX cell, INDEX a,
+                        INDEX b, INDEX e, INDEX f, INDEX l, INDEX r, REAL k0, REAL k1, REAL k2,
+                        REAL k3, REAL k4, REAL k5)
 {
     FLOWS flows;
-    UNPACKED(near, l);
-    UNPACKED(far, r);
-    const REAL zz = k0 * (SLOT(near_d, 0) + SLOT(far_d, 0));
-    const REAL yy = k1 * (SLOT(near_d, 21) + SLOT(far_d, 21));
-    const REAL xx = k2 * (LAST_SLOT(near_d) + LAST_SLOT(far_d));
-    const REAL zy = k3 * (SLOT(near_o, 0) + SLOT(far_o, 0));
-    const REAL zx = k4 * (SLOT(near_o, 21) + SLOT(far_o, 21));
-    const REAL yx = k5 * (LAST_SLOT(near_o) + LAST_SLOT(far_o));
+    const uint w0 = d[cell], w1 = d[count + cell], w2 = d[2 * count + cell];
+    const uint w3 = d[3 * count + cell];
+    const REAL zz = k0 * CELL_ENTRY(w0), yy = k1 * CELL_ENTRY(w1), xx = k2 * CELL_ENTRY(w2);
+    const REAL zy = k3 * CELL_ENTRY(w3), zx = k4 * SPLIT_ENTRY(w0, w1);
+    const REAL yx = k5 * SPLIT_ENTRY(w2, w3);
     const REAL ua = u[a + l], ub = u[b + l], uc = u[e + l], ue = u[f + l];
     const REAL va = u[a + r], vb = u[b + r], vc = u[e + r], ve = u[f + r];
     const REAL y0 = (ub - ua) + (ue - uc), y1 = (vb - va) + (ve - vc);
@@ -257,14 +284,17 @@ HELPER FLOWS cell_flows(GLOBAL const REAL *u, GLOBAL const WORD *d, INDEX volume
     return flows;
 }
 
-/* Contribution of the cells left and right of voxel x to the four rows of their corners. */
-HELPER CONTRIBUTION cells_beside(GLOBAL const REAL *u, GLOBAL const WORD *d, INDEX volume, INDEX a,
-                                 INDEX b, INDEX e, INDEX f, int x, int nx, REAL k0, REAL k1,
-                                 REAL k2, REAL k3, REAL k4, REAL k5)
+/* Contribution of the cells left and right of voxel x to the four rows of their corners; `cells` is
+   the first cell of their row. */
+HELPER CONTRIBUTION cells_beside(GLOBAL const REAL *u, GLOBAL const uint *d, INDEX count,
+                                 INDEX cells, INDEX a, INDEX b, INDEX e, INDEX f, int x, int nx,
+                                 REAL k0, REAL k1, REAL k2, REAL k3, REAL k4, REAL k5)
 {
     const INDEX l = x > 0 ? x - 1 : 0, r = x + 1 < nx ? x + 1 : nx - 1;
-    const FLOWS near = cell_flows(u, d, volume, a, b, e, f, l, x, k0, k1, k2, k3, k4, k5);
-    const FLOWS far = cell_flows(u, d, volume, a, b, e, f, x, r, k0, k1, k2, k3, k4, k5);
+    const INDEX next = cells + x + (nx > 1);
+    const FLOWS near =
+        cell_flows(u, d, count, cells + x, a, b, e, f, l, x, k0, k1, k2, k3, k4, k5);
+    const FLOWS far = cell_flows(u, d, count, next, a, b, e, f, x, r, k0, k1, k2, k3, k4, k5);
     CONTRIBUTION sum;
     sum.x = far.fx - near.fx;
     sum.y = (far.myx - near.myx) - (near.fy + far.fy);
@@ -276,39 +306,39 @@ HELPER CONTRIBUTION cells_beside(GLOBAL const REAL *u, GLOBAL const WORD *d, IND
 /* Planes through which a work item passes. */
 #define TENSOR_PLANES 8
 
-KERNEL(tensor_step)(IN(REAL, u), OUT(REAL, out), IN(WORD, d), SHAPE, const REAL k0, const REAL k1,
+KERNEL(tensor_step)(IN(REAL, u), OUT(REAL, out), IN(uint, d), SHAPE, const REAL k0, const REAL k1,
                     const REAL k2, const REAL k3, const REAL k4, const REAL k5, const REAL momentum)
 {
     AT(u), AT(out), AT(d);
-    const int x = ITEM(0), y = ITEM(1), line = ITEM(2), parts = (nz + TENSOR_PLANES - 1) / TENSOR_PLANES;
+    const int x = ITEM(0), y = ITEM(1), line = ITEM(2);
+    const int parts = (nz + TENSOR_PLANES - 1) / TENSOR_PLANES;
     if (x >= nx || y >= ny || line >= parts * channels)
         return;
     const INDEX row = nx, plane = row * ny, volume = plane * nz, base = (line / parts) * volume;
+    const INDEX mx = nx + (nx > 1), my = ny + (ny > 1), count = mx * my * (nz + (nz > 1));
     const int first = (line % parts) * TENSOR_PLANES;
     const int last = first + TENSOR_PLANES < nz ? first + TENSOR_PLANES : nz;
     const REAL low_y = y > 0 ? ONE : ZERO, high_y = y + 1 < ny ? ONE : ZERO;
-    const INDEX rows[3] = {(INDEX)(y > 0 ? y - 1 : 0) * row, (INDEX)y * row,
-                           (INDEX)(y + 1 < ny ? y + 1 : ny - 1) * row};
+    const INDEX r0 = (INDEX)(y > 0 ? y - 1 : 0) * row, r1 = (INDEX)y * row;
+    const INDEX r2 = (INDEX)(y + 1 < ny ? y + 1 : ny - 1) * row;
     REAL sum = ZERO;
     u += base, out += base;
     for (int zc = first - 1; zc < last; zc++) {
         const REAL sz = zc >= 0 && zc + 1 < nz ? ONE : ZERO;
         const INDEX z0 = (zc > 0 ? zc : 0) * plane, z1 = (zc + 1 < nz ? zc + 1 : nz - 1) * plane;
+        const INDEX below = ((nz > 1 ? zc + 1 : 0) * my + y) * mx, above = below + (ny > 1) * mx;
         /* The rows of cells below (y - 1, y) and above (y, y + 1) this voxel. */
-        const CONTRIBUTION low =
-            cells_beside(u, d, volume, z0 + rows[0], z0 + rows[1], z1 + rows[0], z1 + rows[1], x, nx,
-                         k0, k1, k2, k3, k4, k5);
-        const CONTRIBUTION high =
-            cells_beside(u, d, volume, z0 + rows[1], z0 + rows[2], z1 + rows[1], z1 + rows[2], x, nx,
-                         k0, k1, k2, k3, k4, k5);
+        const CONTRIBUTION low = cells_beside(u, d, count, below, z0 + r0, z0 + r1, z1 + r0, z1 + r1,
+                                              x, nx, k0, k1, k2, k3, k4, k5);
+        const CONTRIBUTION high = cells_beside(u, d, count, above, z0 + r1, z0 + r2, z1 + r1,
+                                               z1 + r2, x, nx, k0, k1, k2, k3, k4, k5);
         if (zc >= first) {
-            const INDEX p = z0 + rows[1] + x;
             sum = sum + ((low.x + low_y * low.y) + (-sz * low.z - low_y * sz * low.q));
             sum = sum + ((high.x - high_y * high.y) + (-sz * high.z + high_y * sz * high.q));
-            out[p] = sum;
+            out[z0 + r1 + x] = sum;
         }
         if (zc + 1 < last) {
-            const INDEX p = z1 + rows[1] + x;
+            const INDEX p = z1 + r1 + x;
             sum = momentum != 0 ? FMA(momentum, u[p] - out[p], u[p]) : u[p];
             sum = sum + ((low.x + low_y * low.y) + (sz * low.z + low_y * sz * low.q));
             sum = sum + ((high.x - high_y * high.y) + (sz * high.z - high_y * sz * high.q));
