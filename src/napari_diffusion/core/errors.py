@@ -218,6 +218,14 @@ class NotEnoughMemory(DescribedError, MemoryError):
     """A run needs more memory than is free or allowed."""
 
 
+class DeviceFailed(RuntimeError):
+    """A device, such as a graphics card, cannot be used; the message has no final period."""
+
+
+class DeviceMemoryError(DeviceFailed):
+    """The memory of a device is too small."""
+
+
 class MissingLibraryError(ImportError):
     """A file format needs a library that is not installed."""
 

@@ -17,6 +17,7 @@ of tubes. Diffusion only where there is structure follows Weickert 1999
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class MembraneEnhancing(Model):
         normal = len(mu) - 1 if self.polarity == "bright" else 0
         others = [i for i in range(len(mu)) if i != normal]
         size = np.maximum(np.abs(mu[normal]), np.finfo(mu[0].dtype).tiny)
-        ratio = np.max([np.abs(mu[i]) for i in others], 0) / size if others else 0.0
+        ratio = reduce(np.maximum, [np.abs(mu[i]) for i in others]) / size if others else 0.0
         # Two equal curvatures define no normal.
         distinct = 1 - np.square(np.minimum(ratio, 1))
         rise = np.minimum(sheet / self.clear, 1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.operators.features import Features, gradient_unit
 
@@ -36,6 +34,8 @@ def sheets(
     shape = (f.hi - f.lo, *f.u.shape[2:])
     best = f.scratch.take("best", shape, f.u.dtype)
     batch = min(max(1, SLOPE_VOXELS // math.prod(shape[1:])), len(best))
+    if f.kernels.takes_whole_fields:
+        batch = len(best)
     unit, bright = gradient_unit(gamma), polarity == "bright"
     for number, sigma in enumerate(sigmas):
         smooth, first = f.smoothed_average(sigma)
@@ -45,7 +45,7 @@ def sheets(
             total[...], best[...] = 0, 0
         for k in range(0, len(best), batch):
             planes = min(batch, len(best) - k)
-            slopes = np.empty((len(f.axes), planes, *shape[1:]), f.u.dtype)
+            slopes = f.kernels.empty((len(f.axes), planes, *shape[1:]), f.u.dtype)
             for row, axis in enumerate(f.axes):
                 lo = f.lo + k
                 f.derive(smooth, first, lo, lo + planes, axis, 1, slopes[row : row + 1])

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.out_of_core.blocks import Block, Box, block_at
+from napari_diffusion.engine.blocks import Block, Box, block_at
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import numpy as np
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes
+from napari_diffusion.engine.blocks import carried
+from napari_diffusion.engine.memory import peak_memory
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
-from napari_diffusion.engine.out_of_core.blocks import carried
-from napari_diffusion.engine.planner import Plan, peak_memory, slab_sizes
+from napari_diffusion.engine.planner import Plan, slab_sizes
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.io.zarr_pyramid import COARSEST
 

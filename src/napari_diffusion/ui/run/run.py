@@ -276,6 +276,8 @@ class Run:
         """Return the provenance of all layers of the run."""
         recipe, reached = self.settings.recipe, result.times[-1]
         notes: dict[str, Any] = {}
+        if self.settings.execution.device is not None:
+            notes["device"] = self.settings.execution.device
         if self.settings.region is not None:
             notes["region"] = [[part.start, part.stop] for part in self.settings.region]
         if stopped:

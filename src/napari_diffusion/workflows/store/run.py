@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,6 @@ from napari_diffusion.core.errors import (
     WriteError,
     reason_of,
 )
-from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.planning import plan_blocks
 from napari_diffusion.engine.planner import Plan, make_plan
@@ -131,7 +130,7 @@ class StoreRun:
                 'executor="threads".'
             )
         problem = source.problem
-        plan = make_plan(problem, Execution(1, options.execution.backend))
+        plan = make_plan(problem, replace(options.execution, threads=1))
         blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
         pyramid = pyramid_like(
             source.like,
@@ -233,6 +232,7 @@ class StoreRun:
             "format": _FORMAT,
             "fingerprint": self.fingerprint,
             "backend": self.options.execution.backend,
+            "device": self.options.execution.device,
             "blocks": self.blocks.to_plain(),
             "pyramid": self.pyramid.to_plain(),
             "has_survey": self.source.has_survey,

@@ -23,10 +23,10 @@ from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.resources import release_memory
+from napari_diffusion.engine.blocks import excess_of, with_last
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, Survey
-from napari_diffusion.engine.out_of_core.blocks import excess_of, with_last
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, unread_problem
 from napari_diffusion.engine.recipe import Recipe
@@ -79,7 +79,7 @@ class Job:
         return cls(
             folder,
             problem,
-            make_plan(problem, Execution(1, settings["backend"])),
+            make_plan(problem, Execution(1, settings["backend"], settings.get("device"))),
             BlockPlan.from_plain(settings["blocks"]),
             Pyramid.from_plain(settings["pyramid"]),
             settings["has_survey"],
