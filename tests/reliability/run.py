@@ -95,8 +95,8 @@ PARTS = {
     "stores": Part(
         "Runs in blocks",
         "Runs with threads, workers and schedulers of dask are killed by `SIGKILL` at random "
-        "moments, and the disk is full or read-only from many moments on. The run goes on with "
-        "the same bits and leaves nothing else. There is never a result that can be read and is "
+        "moments. Disks are full or read-only from many moments on. The run goes on with the same "
+        "bits and leaves nothing else. There is never a result that can be read and is "
         "wrong. An error is one sentence with path and block.",
         stores.run,
         25,

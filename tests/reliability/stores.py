@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -109,7 +110,12 @@ def threads(count, folder, expected, figures):
     while kills < count:
         process = context.Process(target=run_blocks, args=(folder,))
         process.start()
-        process.join(rng.uniform(0, 1.1 * duration))
+        if kills % 3 == 0:  # at any moment, also before the first block
+            process.join(rng.uniform(0, 1.1 * duration))
+        else:
+            ended = SimpleNamespace(is_set=process_ended(process))
+            progress_beyond(folder, rng.uniform(0, 1), ended)
+            process.join(rng.uniform(0, 0.02))
         if process.exitcode is None:
             process.kill()
             process.join()
@@ -121,6 +127,11 @@ def threads(count, folder, expected, figures):
             state = state_of(folder, expected)
             figures.check(state != "wrong", f"threads, kill {kills}: a wrong result")
     figures.rows["kills of runs with threads, before the result had its name"] = f"{kills}, {late}"
+
+
+def process_ended(process):
+    """Return a function that says whether a process has ended."""
+    return lambda: process.exitcode is not None
 
 
 def progress_beyond(folder, share, stop):
