@@ -1,7 +1,7 @@
 """Make the table of docs/graphics_card.md: ``python docs/make_device_table.py``.
 
-The kernels of the package decide about each cell. `tests/devices/test_page_of_devices.py` checks the
-same cells.
+The kernels of the package decide about each cell. `tests/devices/test_page_of_devices.py` checks
+the same cells.
 """
 
 import sys

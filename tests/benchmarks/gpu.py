@@ -1,9 +1,9 @@
 """Measure a graphics card: ``python tests/benchmarks/gpu.py``, in less than five minutes.
 
-It prints the tables of docs/graphics_card.md: whether the bits are those of the processor, the share
-of the copy bandwidth that a step of face-wise diffusion reaches, and whole runs with transfers
-beside the processor. ``--device NAME`` takes another device than the first card. ``--size N`` takes
-volumes of N x N x N voxels; a card should get at least 256, and PoCL at most 64.
+It prints the tables of docs/graphics_card.md: whether the bits are those of the processor, the
+share of the copy bandwidth that a step of face-wise diffusion reaches, and whole runs with
+transfers beside the processor. ``--device NAME`` takes another device than the first card.
+``--size N`` takes volumes of N x N x N voxels; a card should get at least 256, and PoCL at most 64.
 """
 
 import argparse

@@ -87,7 +87,7 @@ def test_every_model_is_cut_with_every_scheme_that_runs_it():
     for scheme in ("midpoint", "extrapolated"):
         assert {model.name for model, name, _, _ in cases if name == scheme} == {
             "linear", "edge-enhancing", "coherence-enhancing", "hybrid", "vessel-enhancing",
-            "membrane-enhancing",
+            "membrane-enhancing", "fourth-order",
             "perona-malik", "rician", "speckle-reducing", "total-variation",
         }  # fmt: skip
 

@@ -206,7 +206,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         ones = [np.ones(1, v.dtype) if _is_array(v) else v for v in inputs]
         with np.errstate(all="ignore"):
             result = ufunc(*ones).dtype
-        loop = np.result_type(*ones) if result == bool else result
+        loop = np.result_type(*ones) if result.kind == "b" else result
         target = out
         if out is None or out.dtype != result or out.shape != shape:
             target = self.queue.empty(shape, result)

@@ -43,7 +43,9 @@ def obstacle(
     grid, operator, strict = problem.grid(), dry.operator, problem.recipe.strict
     if len(problem.space) > OpenCLBackend.max_axes:
         return f"runs 1 to {OpenCLBackend.max_axes} diffusing axes, got {len(problem.space)}"
-    if problem.working == np.float64 and not device.has_float64:
+    # Eigenvalues of two axes are computed in float64 in any case.
+    needs_float64 = problem.working == np.float64 or operator.has_tensor
+    if needs_float64 and not device.has_float64:
         return "does not compute in float64"
     if operator.calls_function:
         return "cannot call a diffusivity function on faces"
