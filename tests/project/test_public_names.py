@@ -31,6 +31,7 @@ def in_a_folder():
 
 #: A call of every public function, and the type of what it returns.
 CALLS = {
+    "devices": (lambda f: f(), tuple),
     "cite": (lambda f: f(RUN["model"]), str),
     "coherence": (lambda f: f(IMAGE, TENSOR), np.ndarray),
     "conductance": (lambda f: f(IMAGE, TENSOR), np.ndarray),
@@ -49,7 +50,7 @@ CALLS = {
 }
 #: Types that a caller makes; the others are results.
 MADE = {"Cancelled": ("reason",), "Recipe": (nd.Linear(), 1.0)}
-RESULTS = {"BlockPlan", "Directions", "Gradients", "Plan", "State", "Suggestion"}
+RESULTS = {"Device", "BlockPlan", "Directions", "Gradients", "Plan", "State", "Suggestion"}
 MODULES = {"models", "presets", "schemes"}
 
 

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 import napari_diffusion as nd
+from helpers.emulated import NAME, needs_emulation
 from helpers.viewer import WAIT, open_section, wait_until_settled
 from napari_diffusion.ui import opening, suggesting
 from napari_diffusion.ui import preferences as module
 from napari_diffusion.ui.explain.page import ExplainPage
+from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.preferences import Preferences
 from napari_diffusion.ui.qt.collector import COLLECTOR, CollectorPause
 from napari_diffusion.ui.sections.batch import BatchSection
@@ -194,7 +196,7 @@ def saved(monkeypatch, tmp_path):
     settings = SimpleNamespace(config_path=tmp_path / "settings.yaml")
     monkeypatch.setattr(module, "get_settings", lambda: settings)
     monkeypatch.setattr(module, "_searched", False)
-    page = SimpleNamespace(threads=2, memory=0, preview=64)
+    page = SimpleNamespace(threads=2, memory=0, preview=64, device="cpu")
     monkeypatch.setattr(module, "find_page", lambda: page)
     return tmp_path / "napari-diffusion.yaml"
 
@@ -213,6 +215,23 @@ def test_preferences_before_the_page_is_made_are_the_saved_ones(saved):
 def test_preferences_that_cannot_be_read_are_those_of_the_page(saved, text):
     saved.write_text(text)
     assert READ() == Preferences(threads=2, preview=64)
+
+
+def test_a_device_that_is_not_there_is_said_and_the_processor_takes_its_place(saved):
+    saved.write_text("filters:\n  device: Voodoo\n")
+    with pytest.warns(RuntimeWarning, match="'Voodoo'.*: the processor does the work"):
+        assert READ() == Preferences()
+
+
+@needs_emulation
+def test_device_of_the_preferences_runs_the_filters(saved, monkeypatch, qapp):
+    monkeypatch.setattr(Preferences, "read", READ)
+    saved.write_text(f"filters:\n  device: {NAME}\n")
+    assert READ() == Preferences(device=NAME)
+    options = Options(lambda _: ["pixel"], lambda _: [], lambda _: [])
+    assert options.execution().device == NAME
+    options.make()
+    assert options.execution().device == NAME
 
 
 def test_preferences_are_those_of_the_page_once_it_is_made(saved, monkeypatch):
