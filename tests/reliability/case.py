@@ -128,8 +128,17 @@ def segments(rng, shape):
     return (np.indices(shape).sum(0) // 3 % 4).astype(kind)
 
 
-#: Options that are arrays over the axes of space, which turn with the image.
-ARRAYS = {"mask": region, "labels": segments, "guide": picture}
+def other_image(rng, shape):
+    """Return a guide: a picture, noise, one value or large values, of several data types."""
+    kind = rng.choice(["picture", "picture", "noise", "one value", "two values", "huge"])
+    dtype = np.dtype(str(rng.choice(["f8", "f4", "u1", "u2", "i2"])))
+    return limited(np.asarray(CONTENTS[kind](rng, shape)), dtype)
+
+
+#: Options that are arrays over the axes of space, which turn with the image; at most one of those
+#: that are regions is drawn.
+REGIONS = {"mask": region, "labels": segments}
+ARRAYS = REGIONS | {"guide": other_image}
 #: Values of options that their declaration does not give.
 VALUES = {
     "threads": [None, 1, 2, 7],
@@ -149,7 +158,7 @@ def values_of(option):
         rest = [value for value in option.choices or (False, True) if value != option.default]
         return [option.default] * 4 + rest
     numbers = [number for number in [0.1, 0.5, 1.0, 2.0, *EXTREMES] if is_valid(option, number)]
-    return [option.default] * (2 * len(numbers)) + numbers + EXTREMES[-1:]
+    return [option.default] * (4 * len(numbers)) + 2 * numbers + EXTREMES[-1:]
 
 
 def is_valid(option, number):
@@ -160,7 +169,7 @@ def is_valid(option, number):
     return True
 
 
-def drawn_model(rng, intensity, length):
+def drawn_model(rng, intensity, length, axes):
     """Return a model of any kind: ordinary parameters, scattered ones, and extreme ones."""
     kinds = models.REGISTRY.all()
     kind = kinds[rng.integers(len(kinds))]
@@ -169,6 +178,9 @@ def drawn_model(rng, intensity, length):
     values: dict[str, Any] = {}
     for p in parameters(kind):
         if p.is_map:
+            if rng.random() < 0.15:
+                nodes = rng.integers(1, 4, axes)
+                values[p.name] = (10 ** rng.normal(0, 0.4, nodes)).tolist()
             continue
         if p.choices is not None:
             values[p.name] = p.choices[rng.integers(len(p.choices))]
@@ -244,8 +256,17 @@ class Case:
                 turned = values.transpose([kept.index(axis) for axis in others])
                 reversed_axes = [i for i, axis in enumerate(others) if axis in flips]
             arrays[name] = np.flip(turned, reversed_axes)
+        turned_maps = {
+            p.name: np.flip(
+                np.transpose(getattr(self.model, p.name), alone),
+                [i for i, axis in enumerate(space) if axis in flips],
+            )
+            for p in parameters(self.model)
+            if p.is_map and getattr(self.model, p.name) is not None
+        }
         return dataclasses.replace(
             self,
+            model=dataclasses.replace(self.model, **turned_maps),
             array=np.flip(self.array.transpose(order), [order.index(axis) for axis in flips]),
             axes=tuple(places[i] for i in ascending),
             spacing=tuple(self.spacing[i] for i in ascending),
@@ -301,15 +322,23 @@ def draw(seed):
         if len(weights) == 4:
             weights[-1] = None
         options["channel_weights"] = weights
-    arrays = {}
-    if rng.random() < 0.3:
-        name = list(ARRAYS)[rng.integers(len(ARRAYS))]
-        with_frames = [n for axis, n in enumerate(shape) if axis != channel]
-        place = sizes if rng.random() < 0.7 else with_frames
-        arrays[name] = ARRAYS[name](rng, tuple(place))
+    names = [list(REGIONS)[rng.integers(len(REGIONS))]] * (rng.random() < 0.2)
+    names += ["guide"] * (rng.random() < 0.2)
+    with_frames = [n for axis, n in enumerate(shape) if axis != channel]
+    arrays = {
+        name: ARRAYS[name](rng, tuple(sizes if rng.random() < 0.7 else with_frames))
+        for name in names
+    }
     finite = np.nan_to_num(array.astype(float), posinf=0, neginf=0)
     span = float(np.ptp(finite)) if array.size else 0.0
-    model = drawn_model(rng, (span or 100.0) / 100, min(spacing))
+    intensity = (span or 100.0) / 100
+    if options["transform"] != "none" and rng.random() < 0.8:  # numbers of a camera
+        gain = intensity * float(10 ** rng.uniform(-2, 0.5))
+        low = float(finite.min()) if array.size else 0.0
+        options |= {"gain": gain, "offset": low - gain * float(rng.uniform(-3, 3))}
+        options |= {"read_noise": gain * float(rng.choice([0.0, 0.5, 3.0]))}
+        intensity = 0.2  # thresholds are in units of the noise
+    model = drawn_model(rng, intensity, min(spacing), count)
     time = float(10 ** rng.uniform(-2, 1.5)) * min(spacing) ** 2
     if rng.random() < 0.08:
         time = float(rng.choice([0.0, *EXTREMES]))

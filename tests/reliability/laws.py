@@ -7,12 +7,15 @@ without a check where that run is refused, for example because its values overfl
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import napari_diffusion as nd
 from helpers.hostile import fingerprint
-from napari_diffusion import backends
+from helpers.stores import result_of, write_zarr
+from napari_diffusion import backends, io
 from napari_diffusion.core.dtypes import result_dtype, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.parameters import rescaled
@@ -20,8 +23,12 @@ from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.engine.recipe_fields import RecipeFields, run_options
+from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.models import parameters
 from napari_diffusion.testing.cases import ROUNDING, decoded, encoded
+from napari_diffusion.workflows.file_run import FileOptions
+from napari_diffusion.workflows.store.options import StoreOptions
+from napari_diffusion.workflows.store.run import StoreRun
 
 #: Rounding errors of the input, in units in the last place of its largest value, and the multiple
 #: of the response of the result that is allowed.
@@ -224,20 +231,72 @@ def backends_agree(case, result):
         close(case, other, result, f"the {kind.name} backend")
 
 
-def blocks_change_nothing(case, result):
-    """Passes and blocks of random sizes have the bits of the whole run."""
-    rng = np.random.default_rng(case.seed)
+def problem_of(case):
+    """Return the problem of a case."""
     recipe = RecipeFields(
         case.model, case.time, **{name: case.options[name] for name in RECIPE_OPTIONS}
     )
     geometry = Geometry(
         case.spacing, case.axes, case.channel_axis, case.options.get("channel_weights")
     )
-    problem = make_problem(case.array, recipe, geometry, Domain(**case.arrays))
+    return make_problem(case.array, recipe, geometry, Domain(**case.arrays))
+
+
+def blocks_change_nothing(case, result):
+    """Passes and blocks of random sizes have the bits of the whole run."""
+    rng, problem = np.random.default_rng(case.seed), problem_of(case)
     count = case.run(nd.plan).steps
     cuts = sorted(int(n) for n in rng.integers(0, count + 1, 3))
     sizes = [int(rng.integers(1, max(2, case.array.shape[axis]))) for axis in case.axes]
     same(run_in_blocks(problem, cuts, sizes), result, f"blocks {sizes}, passes {cuts}")
+
+
+def store_changes_nothing(case, result):
+    """A run in blocks from a file to an OME-Zarr has the bits of the whole run."""
+    if not 2 <= len(case.axes) <= 3 or 0 in case.array.shape:  # OME-Zarr does not hold it
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = store_run(case, Path(folder))
+        run.execute()
+        same(result_of(run.target, run), result, "a run from file to file")
+
+
+def store_run(case, folder):
+    """Return the case as a run in blocks, with random chunks, blocks, passes and workers."""
+    rng, shape = np.random.default_rng(case.seed), case.array.shape
+    if rng.random() < 0.5 or case.array.dtype == np.float16:  # zarr 2 has no such numbers
+        np.save(folder / "in.npy", case.array)
+        source = folder / "in.npy"
+    else:
+        chunks = tuple(int(rng.integers(-(-n // 3), n + 1)) for n in shape)
+        source = write_zarr(folder / "in.zarr", case.array, chunks)
+    letters = ["T"] * len(shape)
+    for axis, letter in zip(case.axes, "ZYX"[-len(case.axes) :], strict=True):
+        letters[axis] = letter
+    if case.channel_axis is not None:
+        letters[case.channel_axis] = "C"
+    weights = case.options.get("channel_weights")
+    assignment = AxisAssignment(
+        "".join(letters),
+        case.axes,
+        case.channel_axis,
+        case.spacing,
+        "pixel",
+        None if weights is None else tuple(weights),
+    )
+    for name, values in case.arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    files = FileOptions(**{name: folder / f"{name}.npy" for name in case.arrays})
+    recipe = Recipe(case.model, case.time, **{name: case.options[name] for name in RECIPE_OPTIONS})
+    options = StoreOptions(
+        memory=1 << 28,
+        workers=int(rng.integers(1, 3)),
+        block=tuple(int(rng.integers(-(-n // 3), n + 1)) for n in problem_of(case).space),
+        stages_per_pass=int(rng.integers(1, 9)),
+    )
+    target = folder / "out.ome.zarr"
+    volume = dataclasses.replace(io.read(source), axes=assignment.letters)
+    return StoreRun.make(volume, assignment, recipe, target, files, options)
 
 
 def recipe_changes_nothing(case, result):
@@ -262,23 +321,43 @@ def steps_end_at_the_result(case, result):
         same(np.reshape(last.image, result.shape), result, "the last state is another result")
 
 
-def scale_is_carried(case, result):
-    """Intensities times a power of two, with their thresholds, give the result times it."""
-    if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2 or "guide" in case.arrays:
-        return
+def times(case, factor):
+    """Return the case in another unit of intensity; ValueError where a threshold overflows.
+
+    The thresholds of transformed intensities are in units of the noise, those of other intensities
+    in the same unit as the image and its guide.
+    """
+    model, options, arrays = case.model, case.options, case.arrays
     if is_transformed(case):
-        return
-    for factor in (2.0**-6, 2.0**9):
+        changed = {p.name: p.dimension.factor(intensity=factor) for p in run_options()}
+        options = options | {
+            name: options[name] * own for name, own in changed.items() if own != 1.0
+        }
+    else:
         scaled = {
-            p.name: getattr(case.model, p.name) * p.dimension.factor(intensity=factor)
-            for p in parameters(case.model)
+            p.name: getattr(model, p.name) * p.dimension.factor(intensity=factor)
+            for p in parameters(model)
             if p.type is float
         }
+        model = dataclasses.replace(model, **scaled)
+        arrays = {
+            name: values if name in REGIONS else values.astype(float) * factor
+            for name, values in arrays.items()
+        }
+    array = case.array * factor
+    return dataclasses.replace(case, array=array, model=model, options=options, arrays=arrays)
+
+
+def scale_is_carried(case, result):
+    """Intensities times a power of two, with their thresholds, give the result times it."""
+    if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2:
+        return
+    for factor in (2.0**-6, 2.0**9):
         try:
-            model = dataclasses.replace(case.model, **scaled)
+            changed = times(case, factor)
         except ValueError:
             continue
-        other = again(dataclasses.replace(case, array=case.array * factor, model=model))
+        other = again(changed)
         if other is not None:
             close(case, other / factor, result, f"intensities times {factor}")
 
@@ -361,6 +440,7 @@ DRAWN = (
     threads_change_nothing,
     backends_agree,
     blocks_change_nothing,
+    store_changes_nothing,
     recipe_changes_nothing,
     steps_end_at_the_result,
     scale_is_carried,

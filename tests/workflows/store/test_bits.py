@@ -183,9 +183,11 @@ def test_impulses_and_regions_without_a_border(tmp_path):
     assert result_of(run.target, run).max() < 1000
 
 
-def test_a_time_of_zero_copies_the_image(tmp_path):
+@pytest.mark.parametrize("model", [PeronaMalik(), Rician()])
+def test_a_time_of_zero_copies_the_image(model, tmp_path):
+    """Intensities are not transformed, either."""
     image = noisy((9, 8, 7), "uint16")
     write_zarr(tmp_path / "in.zarr", image, (4, 4, 4))
-    recipe = Recipe(PeronaMalik(), 0.0, preserve_dtype=True)
+    recipe = Recipe(model, 0.0)
     run = store_run(tmp_path / "in.zarr", tmp_path / "out.zarr", recipe)
     check(run, image)

@@ -120,7 +120,7 @@ class BlockRun:
         own = problem_of_shape(self.problem, outer)
         plan = plan_on_block(self.plan, own, self.threads)
         # Neighbouring values of a block may differ by less than those of the image.
-        plan = replace(plan, limits=replace(plan.limits, smallest_difference=0.0))
+        plan = replace(plan, limits=replace(plan.limits, is_of_frame=False))
         with SlabPool(self.threads, cancel, lambda share: None) as slabs:
             if self.stages.first == 0:
                 grid, state = self._first_state(plan, slabs)
