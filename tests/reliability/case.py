@@ -206,7 +206,9 @@ class Case:
     seed
         What all else follows from.
     array
-        The values, native and contiguous; ``layout`` names how they are passed.
+        The values, native and contiguous.
+    content, layout
+        Names of the kind of values, and of how they are passed.
     model, time, spacing, axes, channel_axis
         As in `nd.diffuse`; ``axes`` ascend.
     options, arrays
@@ -215,6 +217,7 @@ class Case:
 
     seed: int
     array: Any
+    content: str
     layout: str
     model: Any
     time: float
@@ -346,7 +349,8 @@ def draw(seed):
         time = None  # to the steady state
     layouts = list(LAYOUTS)
     layout = layouts[rng.integers(len(layouts))]
-    case = Case(seed, array, layout, model, time, spacing, tuple(axes), channel, options, arrays)
+    options_of_run = (model, time, spacing, tuple(axes), channel, options, arrays)
+    case = Case(seed, array, content, layout, *options_of_run)
     return shortened(case)
 
 

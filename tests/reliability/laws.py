@@ -1,7 +1,8 @@
 """What every run promises: laws of a case of the fuzzer and its result.
 
-A law raises an AssertionError. A law that runs the filter once more on a changed case returns
-without a check where that run is refused, for example because its values overflow.
+A law raises an AssertionError. One with a tolerance returns the share of it that was used. A law
+that runs the filter once more on a changed case returns without a check where that run is refused,
+for example because its values overflow.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def close(case, left, right, words):
     if difference > tolerance:
         tolerance = max(tolerance, AMPLIFIED * response_to_rounding(case, right))
     assert difference <= tolerance, f"{words}: differs by {difference:.3g}, at most {tolerance:.3g}"
+    return float(difference / (tolerance or 1))
 
 
 def distance(case, left, right):
@@ -201,16 +203,18 @@ def stored_slack(result, values):
 def mean_is_kept(case, result):
     """Conservative models keep the mean of each region, to 1e-6 of the range and rounding."""
     if not case.model.conservative or case.options["impulses"] != "keep" or is_transformed(case):
-        return
+        return None
     if result.dtype.kind != "f":
-        return
+        return None
     steps = case.run(nd.plan).steps
-    working = np.finfo(working_dtype(case.array.dtype)).eps
+    working, used = np.finfo(working_dtype(case.array.dtype)).eps, 0.0
     for before, after in parts(case, result):
         slack = 1e-6 * np.ptp(before) + stored_slack(result, before)
         slack += working * (steps + 1) ** 0.5 * 2 * np.abs(before).max()
         drift = abs(after.mean() - before.mean())
         assert drift <= slack, f"the mean moved by {drift:.3g}, at most {slack:.3g}"
+        used = max(used, float(drift / (slack or 1)))
+    return used
 
 
 def layout_changes_nothing(case, result):
@@ -226,9 +230,11 @@ def threads_change_nothing(case, result):
 
 
 def backends_agree(case, result):
-    for kind in backends.REGISTRY.all():
-        other = case.run(backend=kind.name) if len(case.axes) <= kind.max_axes else result
-        close(case, other, result, f"the {kind.name} backend")
+    kinds = [kind for kind in backends.REGISTRY.all() if len(case.axes) <= kind.max_axes]
+    return max(
+        close(case, case.run(backend=kind.name), result, f"the {kind.name} backend")
+        for kind in kinds
+    )
 
 
 def problem_of(case):
@@ -351,7 +357,8 @@ def times(case, factor):
 def scale_is_carried(case, result):
     """Intensities times a power of two, with their thresholds, give the result times it."""
     if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2:
-        return
+        return None
+    used = 0.0
     for factor in (2.0**-6, 2.0**9):
         try:
             changed = times(case, factor)
@@ -359,11 +366,13 @@ def scale_is_carried(case, result):
             continue
         other = again(changed)
         if other is not None:
-            close(case, other / factor, result, f"intensities times {factor}")
+            used = max(used, close(case, other / factor, result, f"intensities times {factor}"))
+    return used
 
 
 def length_is_carried(case, result):
     """Another unit of length, a power of two, gives the same result."""
+    used = 0.0
     for factor in (0.25, 8.0):
         recipe = RecipeFields(
             case.model, case.time, **{name: case.options[name] for name in RECIPE_OPTIONS}
@@ -381,7 +390,8 @@ def length_is_carried(case, result):
         )
         other = again(changed)
         if other is not None:
-            close(case, other, result, f"lengths times {factor}")
+            used = max(used, close(case, other, result, f"lengths times {factor}"))
+    return used
 
 
 def axes_are_alike(case, result):
@@ -391,7 +401,7 @@ def axes_are_alike(case, result):
     flips = [axis for axis in case.axes if rng.random() < 0.5]
     expected = np.flip(result.transpose(order), [order.index(axis) for axis in flips])
     turned = case.turned(order, flips)
-    close(turned, turned.run(), expected, f"axes {order}, reversed {flips}")
+    return close(turned, turned.run(), expected, f"axes {order}, reversed {flips}")
 
 
 def frames_are_apart(case, result):
@@ -413,7 +423,7 @@ def part_is_previewed(case, result):
     """The preview of a part is this part of the result, to 1e-3 of the range."""
     rng = np.random.default_rng(case.seed)
     if 0 in case.array.shape:
-        return
+        return None
     region = []
     for n in case.array.shape:
         start = int(rng.integers(0, n))
@@ -424,6 +434,7 @@ def part_is_previewed(case, result):
     difference = np.abs(part[finite].astype(float) - expected[finite]).max(initial=0)
     tolerance = 1e-3 * span(case) * case.model.truncation_gain + rounding(case)
     assert difference <= tolerance, f"the preview differs by {difference / (span(case) or 1):.3g}"
+    return float(difference / (tolerance or 1))
 
 
 #: Checked for every result.

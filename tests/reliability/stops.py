@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
+import zarr
 
 import napari_diffusion as nd
 from napari_diffusion.io import sidecar_of
@@ -23,12 +26,15 @@ MODEL = nd.PeronaMalik(kappa=20.0)
 SIGNALS = {"SIGKILL": -9, "SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 FORMATS = (".npy", ".nii.gz", ".tif", ".nrrd", ".mgz", ".mha")
 RESULTS = 12
+#: A run in blocks, from a file to an OME-Zarr.
+STORE = "import sys, napari_diffusion as nd; nd.diffuse_store(*sys.argv[1:], "
+STORE += "nd.PeronaMalik(kappa=20.0), time=1.0, axes='ZYX', memory='64 MiB', workers=2)"
 
 
-def interrupted(words, number, wait):
+def interrupted(command, number, wait):
     """Start a command, send a signal after a time, and return exit code and messages."""
     with subprocess.Popen(
-        [*COMMAND, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
             process.wait(timeout=wait)
@@ -60,7 +66,9 @@ def run(count, folder):
             duration = time.monotonic() - began
             target.write_bytes(b"old result")
             sidecar_of(target).write_bytes(b"old recipe")
-        code, messages = interrupted(words, getattr(signal, name), rng.uniform(0, 1.1 * duration))
+        code, messages = interrupted(
+            [*COMMAND, *words], getattr(signal, name), rng.uniform(0, 1.1 * duration)
+        )
         is_old = target.read_bytes() == b"old result"
         has_old_recipe = sidecar_of(target).read_bytes() == b"old recipe"
         litter = [p.name for p in folder.iterdir() if p.name.startswith(".")]
@@ -79,6 +87,9 @@ def run(count, folder):
             (folder / each).unlink()
     figures.rows["interrupted before the end, of runs"] = f"{sum(ends.values())} of {count}"
     batches(count, folder, rng, figures)
+    changed_settings(folder, figures)
+    ended_processes(count, folder, rng, figures)
+    stores(count, folder, rng, figures)
     return figures
 
 
@@ -101,21 +112,97 @@ def batches(count, folder, rng, figures):
     for i in range(count // 4):
         out, name = folder / f"batch{i}", list(SIGNALS)[i % len(SIGNALS)]
         words = ["batch", str(inputs), "--output", str(out), *OPTIONS, "--quiet"]
-        interrupted(words, getattr(signal, name), rng.uniform(0.5, 2.5))
+        interrupted([*COMMAND, *words], getattr(signal, name), rng.uniform(0.5, 2.5))
         before = {p.name: p.stat().st_mtime_ns for p in out.glob("f*.npy")} if out.is_dir() else {}
         done = subprocess.run(
             [*COMMAND, *words, "--resume"], capture_output=True, text=True, check=False
         )
         figures.check(done.returncode == 0, f"batch {i} after {name}: {done.stderr[-200:]}")
         kept += sum((out / own).stat().st_mtime_ns == when for own, when in before.items())
-        wrong = [
-            j
-            for j in range(RESULTS)
-            if not np.array_equal(
-                np.load(out / f"f{j}.npy"),
-                nd.diffuse(np.load(inputs / f"f{j}.npy"), MODEL, time=1.0),
-            )
-        ]
+        wrong = wrong_results(inputs, out, 1.0)
         figures.check(not wrong, f"batch {i} after {name}: results {wrong} are wrong")
         figures.check((out / JOURNAL).exists(), f"batch {i}: no journal")
     figures.rows["batches that went on, results that were kept"] = f"{count // 4}, {kept}"
+
+
+def wrong_results(inputs, out, time):
+    """Return the numbers of the results of a batch that are missing or not those of the library."""
+    wrong = []
+    for j in range(RESULTS):
+        expected = nd.diffuse(np.load(inputs / f"f{j}.npy"), MODEL, time=time)
+        path = out / f"f{j}.npy"
+        if not path.exists() or not np.array_equal(np.load(path), expected):
+            wrong.append(j)
+    return wrong
+
+
+def changed_settings(folder, figures):
+    """A batch that goes on with another time makes all results again."""
+    inputs, out = folder / "many", folder / "batch0"
+    words = ["batch", str(inputs), "--output", str(out), *OPTIONS[:-1], "2", "--resume", "--quiet"]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
+    wrong = wrong_results(inputs, out, 2.0)
+    figures.check(not done.returncode and not wrong, f"another time: {done.stderr} {wrong}")
+    name = "results made again after a change of settings"
+    figures.rows[name] = f"{RESULTS - len(wrong)} of {RESULTS}"
+
+
+def ended_processes(count, folder, rng, figures):
+    """Kill a process of a batch: each file is right or listed, and it fails alone."""
+    inputs, listed, ended = folder / "many", 0, 0
+    for i in range(count // 8):
+        out = folder / f"processes{i}"
+        words = ["batch", str(inputs), "--output", str(out), *OPTIONS, "--jobs", "2"]
+        with subprocess.Popen(
+            [*COMMAND, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            parent = psutil.Process(process.pid)
+            while process.poll() is None and len(workers_of(parent)) < 2:
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0.0, 2.0))
+            for worker in workers_of(parent)[:1]:
+                worker.kill()
+                ended += 1
+            messages = process.communicate(timeout=120)[1]
+        wrong = wrong_results(inputs, out, 1.0)
+        listed += len(wrong)
+        is_told = all(f"f{j}.npy" in messages for j in wrong) and "Traceback" not in messages
+        is_code = process.returncode == (3 if wrong else 0)
+        figures.check(is_told and is_code, f"ended process {i}: {wrong} {messages[-300:]}")
+    figures.rows["killed processes of batches, files that failed"] = f"{ended}, {listed}"
+
+
+def workers_of(parent):
+    """Return the processes of a batch, without the one that tracks its resources."""
+    try:
+        children = parent.children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def stores(count, folder, rng, figures):
+    """Kill runs in blocks at random moments, and continue each once."""
+    source, target = folder / "volume.npy", folder / "out.ome.zarr"
+    values = np.random.default_rng(0).normal(100, 20, (96, 160, 160)).astype(np.float32)
+    np.save(source, values)
+    expected = nd.diffuse(values, MODEL, time=1.0)
+    command = [sys.executable, "-c", STORE, str(source), str(target)]
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    duration, ended, runs = time.monotonic() - began, 0, count // 2 + 1
+    for i in range(runs):
+        shutil.rmtree(target, ignore_errors=True)
+        sidecar_of(target).unlink(missing_ok=True)
+        interrupted(command, signal.SIGKILL, rng.uniform(0.3, 1.0) * duration)
+        unfinished = [p.name for p in folder.iterdir() if p.name.startswith(".out")]
+        if unfinished or not target.exists():
+            ended += 1
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            figures.check(not done.returncode, f"store {i}: goes on with {done.stderr[-300:]}")
+        result = np.asarray(zarr.open_array(str(target / "0"), mode="r")[...])
+        figures.check(np.array_equal(result, expected), f"store {i}: other bits")
+        rest = [p.name for p in folder.iterdir() if p.name.startswith(".out")]
+        rest += [p.name for p in target.rglob("*.partial*")]
+        figures.check(not rest, f"store {i}: left {rest}")
+    figures.rows["runs in blocks that were killed and continued"] = f"{ended} of {runs}"

@@ -96,9 +96,9 @@ class BlockRun:
             or (recipe.has_transform and self.problem.regions is not None)
         )
         own = _part(place, self.problem, needs_image)
-        frame = Frame(own, _frame_of(own), own.grid(), None, 0)
-        if self.facts.has_invalid:
-            frame = replace(frame, invalid=np.ones((), bool))
+        index = _frame_of(own)
+        invalid = ~np.isfinite(own.read(index)[0]) if self.facts.has_invalid else None
+        frame = Frame(own, index, own.grid(), invalid, 0)
         finished = frame.finished(field.reshape(own.channels, *own.space), copy=False)
         return finished.reshape(own.shape)
 
