@@ -346,7 +346,7 @@ def bars_text(sections):
     for number, promise, sources, tests in BARS:
         texts = []
         for name, row in sources:
-            value = figures_of(sections[PARTS[name].title]).get(row, "not measured")
+            value = figures_of(sections.get(PARTS[name].title, "")).get(row, "not measured")
             texts.append(f"{row.removeprefix('law: ')}: {value}")
         rows.append((number, promise, "; ".join(texts) or "–", tests or "–"))
     return table(rows)
@@ -362,17 +362,19 @@ def main():
     if arguments.seed is not None:
         print(fuzz.draw(arguments.seed), *fuzz.check(arguments.seed), sep="\n")
         return
-    sections = sections_of_page() if arguments.long else {}
+    made = {}
     for name in arguments.only:
         part, began = PARTS[name], time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             figures = part.run(part.long if arguments.long else part.short, Path(folder))
         section = text_of(part, figures, time.monotonic() - began)
         print(section, flush=True)
-        sections[part.title] = section
+        made[part.title] = section
+    # Other parts may have been written in the meantime.
+    sections = (sections_of_page() if arguments.long else {}) | made
     texts = [sections[part.title] for part in PARTS.values() if part.title in sections]
     count = sum(map(int, re.findall(r"\| findings \| (\d+) \|", "".join(texts))))
-    if arguments.long and len(texts) == len(PARTS):
+    if arguments.long:
         bars = bars_text(sections)
         machine = f"{platform.system()} ({platform.machine()}), Python {platform.python_version()}"
         machine += f", NumPy {np.__version__}, numba {numba.__version__}"
