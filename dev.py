@@ -69,7 +69,7 @@ WITHOUT = {
         ("numba", "llvmlite"),
     ),
 }
-LIBRARY_EXTRAS = "io,test"
+LIBRARY_EXTRAS = "formats,zarr,test"
 
 # The settings are in pyproject.toml.
 COVERAGE = ["--cov", "--cov-report=term", "--cov-report=html:build/coverage"]
