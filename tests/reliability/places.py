@@ -20,8 +20,6 @@ from reliability.report import Figures
 COMMAND = [sys.executable, "-m", "napari_diffusion"]
 OPTIONS = ["--axes", "ZYX", "--model", "linear", "--time", "1", "--quiet"]
 SUFFIXES = (".npy", ".nii", ".nii.gz", ".tif", ".ome.tif", ".nrrd", ".mrc", ".mha", ".mgz")
-#: Processes that share a cache.
-PROCESSES = 4
 #: Mounts a file system of some kilobytes, fills it but for some, and runs a command.
 FULL = (
     "mount -t tmpfs -o size={size}k none {folder} && "
@@ -171,25 +169,6 @@ def damaged_cache(count, folder, figures):
     shutil.rmtree(cache)
 
 
-def shared_cache(folder, figures):
-    """Processes that compile into the same empty cache at the same time compute the same bits."""
-    variables = os.environ | {"NUMBA_CACHE_DIR": str(folder / "shared")}
-    command = [sys.executable, "-c", ONE_RUN]
-    expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    started = [
-        subprocess.Popen(
-            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(PROCESSES)
-    ]
-    for number, process in enumerate(started):
-        printed, messages = process.communicate(timeout=600)
-        is_right = printed == expected and not messages and process.returncode == 0
-        figures.check(is_right, f"shared cache {number}: {process.returncode} {messages[-300:]}")
-    figures.rows["processes that compile into one cache at the same time"] = str(PROCESSES)
-    shutil.rmtree(folder / "shared")
-
-
 def run(count, folder):
     """Try all places, and ``count`` damages of the cache."""
     figures = Figures()
@@ -203,6 +182,4 @@ def run(count, folder):
     homes(folder, figures)
     damaged_cache(count, folder, figures)
     figures.rows["damages of the cache"] = str(count)
-    if count > 1:
-        shared_cache(folder, figures)
     return figures
