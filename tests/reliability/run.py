@@ -116,8 +116,8 @@ PARTS = {
     ),
     "many": Part(
         "Many runs at once",
-        "Threads, processes, dask and joblib run all models at the same time, and processes compile "
-        "into one empty cache. Each result has the bits of a run alone.",
+        "Threads, processes, dask and joblib run all models at the same time, and processes "
+        "compile into one empty cache. Each result has the bits of a run alone.",
         many.run,
         200,
         24,
