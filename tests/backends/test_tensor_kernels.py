@@ -48,6 +48,13 @@ def stored(kernels, full, shape, largest=1.0):
     return d
 
 
+def in_cells(kernels, d, shape):
+    """The mean tensors of the cells between voxels, for stages without walls."""
+    cells = kernels.cell_tensors(shape)
+    kernels.average(None, d, cells, shape[0], 0)
+    return cells
+
+
 def random_matrices(rng, eigenvalues, n, count):
     """Symmetric matrices with drawn directions and, after each, drawn eigenvalues."""
     drawn = ((rotation(rng, n), eigenvalues()) for _ in range(count))
@@ -183,7 +190,8 @@ def test_quadratics_are_exact_for_a_constant_tensor(kernels, spacing):
     u = np.einsum("izyx,ij,jzyx->zyx", x, form, x)[None]
     size, tolerance = np.abs(form).sum() * 2, 12 * ROUNDING
     out = u.copy()
-    kernels.tensor_step(u, out, d, 0, 17, 1.0, spacing, 0.0, None)
+    cells = in_cells(kernels, d, shape)
+    kernels.tensor_step(u, out, cells, 0, 17, 1.0, spacing, 0.0, None)
     assert (out - u)[0, 8, 8, 8] == pytest.approx(2 * np.trace(full @ form), abs=tolerance * size)
     weight = np.zeros(shape, np.uint8)  # sums of weights of one: the step counts as short enough
     kernels.selling_step(u, out, d, weight, 0, 17, 1.0, spacing, None)
@@ -200,7 +208,8 @@ def test_identity_tensor_gives_the_standard_stencil(kernels):
     u = rng.normal(size=(1, *shape))
     cell, star = u.copy(), u.copy()
     a = np.array([0.01 / h**2 for h in spacing])
-    kernels.tensor_step(u, cell, stored(kernels, np.eye(3), shape), 0, 5, 0.01, spacing, 0.0, None)
+    d = in_cells(kernels, stored(kernels, np.eye(3), shape), shape)
+    kernels.tensor_step(u, cell, d, 0, 5, 0.01, spacing, 0.0, None)
     kernels.step(u, star, 0, 5, a, a, 0.0, 0, None, None, 0, None, np.ones(1))
     np.testing.assert_allclose(cell, star, rtol=0, atol=1e-14)
 
@@ -211,7 +220,8 @@ def symbol(kernels, full, wave):
     x = np.stack(np.meshgrid(*[np.arange(n) - 4.0] * 3, indexing="ij"))
     u = np.cos(np.tensordot(wave, x, 1))[None]
     out = u.copy()
-    kernels.tensor_step(u, out, stored(kernels, full, (n,) * 3), 0, n, 1.0, (1.0,) * 3, 0.0, None)
+    d = in_cells(kernels, stored(kernels, full, (n,) * 3), (n,) * 3)
+    kernels.tensor_step(u, out, d, 0, n, 1.0, (1.0,) * 3, 0.0, None)
     return -(out - u)[0, 4, 4, 4]
 
 
@@ -251,7 +261,8 @@ def test_operator_is_symmetric_and_bounded_for_any_tensor(kernels):
     for faces in (None, open_faces(rng.integers(0, 3, shape))):
         unit = np.eye(size).reshape(size, *shape)
         out = np.empty_like(unit)
-        kernels.tensor_step(unit, out, d, 0, 3, 1.0, spacing, 0.0, faces)
+        tensors = in_cells(kernels, d, shape) if faces is None else d
+        kernels.tensor_step(unit, out, tensors, 0, 3, 1.0, spacing, 0.0, faces)
         operator = (out - unit).reshape(size, size)
         np.testing.assert_allclose(operator, operator.T, rtol=0, atol=1e-13)
         np.testing.assert_allclose(operator.sum(0), 0, rtol=0, atol=1e-13)

@@ -20,7 +20,7 @@ def smoothed(monkeypatch):
 
     monkeypatch.setattr(NumbaBackend, "smooth", smooth)
     monkeypatch.setattr(NumbaBackend, "grad2", lambda self, *arguments: arguments[-1].fill(0))
-    for name in ("step", "diffusivity", "structure", "compose", "tensor_step"):
+    for name in ("step", "diffusivity", "structure", "compose", "average", "tensor_step"):
         monkeypatch.setattr(NumbaBackend, name, lambda self, *arguments: None)
     monkeypatch.setattr(NumbaBackend, "count_invalid", lambda self, *arguments: 0)
     return planes

@@ -352,6 +352,15 @@ class Backend:
         """Compute eigenvalues of symmetric matrices; see `reference.tensor.eigenvalues`."""
         raise NotImplementedError
 
+    def spectrum(
+        self, name: str, parameters: Sequence[float], mu: Field, extra: Sequence[Field]
+    ) -> Field | None:
+        """Compute diffusivities from eigenvalues, as the `spectrum` of the model of this name.
+
+        The result is ``None`` where the backend has no such kernel.
+        """
+        return None
+
     def vessels(
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
@@ -360,6 +369,16 @@ class Backend:
 
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Allocate the storage of one tensor per voxel; see `reference.tensor.tensors`."""
+        raise NotImplementedError
+
+    def cell_tensors(self, space: Sequence[int]) -> Tensors:
+        """Allocate the storage of one tensor per cell; see `reference.tensor.cell_tensors`."""
+        raise NotImplementedError
+
+    def average(
+        self, below: Tensors | None, d: Tensors, cells: Tensors, planes: int, start: int
+    ) -> None:
+        """Store the mean tensors of cells; see `reference.tensor.average`."""
         raise NotImplementedError
 
     def compose(

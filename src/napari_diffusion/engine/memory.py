@@ -62,10 +62,10 @@ class MemoryDemand:
         region_bytes = 0 if problem.regions is None else problem.regions.nbytes
         face_bytes = voxels * (problem.may_have_walls + 4 * (problem.recipe.nan == "mask"))
         fields = self._fields(field, whole * problem.dtype.itemsize)
-        axes, strict = len(problem.space), problem.recipe.strict
         if problem.is_guided or self.operator.operators_made(self.stages):
-            itemsize = problem.working.itemsize
-            fields += voxels * self.operator.stored_bytes(self.backend, axes, strict, itemsize)
+            fields += self.stack * self.operator.stored_bytes(
+                self.backend, problem.space, problem.recipe.strict, problem.working.itemsize
+            )
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
         region_bytes += self._guide_bytes(voxels)

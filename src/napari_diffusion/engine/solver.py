@@ -69,7 +69,9 @@ class Solver:
         pool = [*self._fields, *_different(own)]
         context = self._context(grid, pool, state)
         stepper = plan.operator.stepper(context)
-        stepper.stored = self._storage(grid) if state.stored is None else state.stored
+        stepper.stored = state.stored
+        if state.stored is None:
+            stepper.take_memory(self._stored)
         keeps_start = any(stage.needs_start for stage in plan.stages)
         u, previous, start = state.u, state.previous, state.superstep_start
         for number in range(state.stage, last):
@@ -95,13 +97,6 @@ class Solver:
             yield FieldState(
                 number + 1, stage.time, u, *parts, source=state.source, guide=state.guide
             )
-
-    def _storage(self, grid: Grid) -> Stored | None:
-        """Return what was stored for the last frame; overwriting it saves an allocation."""
-        stored = self._stored
-        if stored is None or stored.shape[-len(grid.shape) :] != grid.shape:
-            return None
-        return stored
 
     def _build(self, features: Features) -> Operator:
         """Return the operator of the model for some features."""

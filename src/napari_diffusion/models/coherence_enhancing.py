@@ -8,17 +8,15 @@ The diffusion tensor D has the eigenvectors of the structure tensor
 :math:`\mu_1 \ge \mu_2 \ge \dots`. Diffusion is strong along lines and within sheets; elsewhere the
 diffusivity is :math:`\alpha`. The contrast :math:`\lambda_c` (``kappa``) is a gradient
 [intensity/length]. Structures of much smaller gradient remain nearly unchanged. Where
-:math:`\mu_i = \mu_1`, the diffusivity is :math:`\alpha`; it is continuous there. Where all
-:math:`\mu_i` agree, :math:`D = \alpha I`.
+:math:`\mu_i = \mu_1`, the diffusivity is :math:`\alpha`; it is continuous there.
 
 With the ``selectivity`` c = 0 this is the published model. Across a thin tube :math:`\mu_1` and
 :math:`\mu_2` differ by a tenth, since the voxels have no circular symmetry. In a strong tube that
 tenth exceeds :math:`\lambda_c^2`, and the published model smooths across the tube. With c > 0 it
-only follows directions whose :math:`\mu_i` is small beside :math:`\mu_1`. Along a line and within
-a sheet without noise :math:`\mu_i = 0`, and c makes no difference.
+only follows directions whose :math:`\mu_i` is small beside :math:`\mu_1`, as along a line.
 
-Source: Weickert 1999 (doi:10.1023/A:1008009714131). In 3-D, for lines and sheets: Fehrenbach &
-Mirebeau 2014 (doi:10.1007/s10851-013-0446-3).
+Source: Weickert 1999 (doi:10.1023/A:1008009714131); in 3-D, Fehrenbach & Mirebeau 2014
+(doi:10.1007/s10851-013-0446-3).
 """
 
 from __future__ import annotations
@@ -76,7 +74,9 @@ class CoherenceEnhancing(Model):
         unit = gradient_unit(self.kappa)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
         maxima = (1.0,) * (len(f.axes) - 1) + (self.alpha,)
-        return DiffusionTensor(matrix, self.spectrum, maxima, unit=unit, error_factor=2.7)
+        kappa = in_gradient_unit(matrix.dtype, self.kappa)
+        kernel = "coherence", (*kappa, self.alpha, self.selectivity)
+        return DiffusionTensor(matrix, self.spectrum, maxima, (), unit, 2.7, kernel)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors; they are alpha where all mu agree."""

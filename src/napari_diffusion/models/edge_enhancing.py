@@ -60,7 +60,8 @@ class EdgeEnhancing(Model):
         """Return the tensor with the eigenvectors of the structure tensor."""
         unit = gradient_unit(self.kappa)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
-        return DiffusionTensor(matrix, self.spectrum, unit=unit, error_factor=4.8)
+        kernel = "edge", tuple(in_gradient_unit(matrix.dtype, self.kappa))
+        return DiffusionTensor(matrix, self.spectrum, (1.0,), (), unit, 4.8, kernel)
 
     def spectrum(self, mu: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities along the eigenvectors: reduced across the edge, 1 along it."""

@@ -6,12 +6,10 @@ r"""Hybrid diffusion: edge-enhancing on sheets and in flat regions, coherence-en
 
 with the eigenvalues :math:`\mu_1 \ge \mu_2 \ge \mu_3` of the structure tensor, ``contrast`` h,
 ``coherence`` c and Weickert diffusivity g. Edge-enhancing: :math:`\lambda^e_1 = g(|\nabla
-u_\sigma|)` and :math:`\lambda^e_{2,3} = 1`. Coherence-enhancing: :math:`\lambda^c_{1,2} = \alpha`
-and :math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)`. Here
-:math:`a = \alpha\kappa^2` is a squared gradient; the published :math:`a = \alpha` has no unit.
-`operators.tensor.resolved` bounds :math:`h^2` and a. In 2-D the eigenvalues are :math:`\mu_2`,
-:math:`\mu_3`, and the first fraction is one. On a plane :math:`\varepsilon = 1`, without a gradient
-D = I. ``kappa_map`` holds for h, too. Source: Mendrik et al. 2009 (doi:10.1109/TMI.2009.2022368).
+u_\sigma|)`, :math:`\lambda^e_{2,3} = 1`. Coherence-enhancing: :math:`\lambda^c_{1,2} = \alpha`,
+:math:`\lambda^c_3 = \alpha + (1-\alpha)\exp(-\ln 2\; c^2 (a+\mu_3)^4/\mu_2^4)` with :math:`a =
+\alpha\kappa^2`; the published :math:`a = \alpha` has no unit. In 2-D the eigenvalues are
+:math:`\mu_2`, :math:`\mu_3`, and the first fraction is one. ``kappa_map`` holds for h, too.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_diffusion.backends.reference.tensor import MAX_STRAIGHTNESS
 from napari_diffusion.models.base import Model, ThresholdMap, param, threshold_map
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.features import Features, gradient_unit
@@ -70,7 +69,8 @@ class Hybrid(Model):
         unit = gradient_unit(self.kappa, self.contrast)
         grad2 = f.relative(f.grad2(self.sigma, unit), self.kappa_map)
         matrix = f.relative(f.structure(self.sigma, self.rho, unit), self.kappa_map)
-        return DiffusionTensor(matrix, self.spectrum, (1.0,), (grad2,), unit, error_factor=5.0)
+        kernel = "hybrid", (self.kappa / unit, self.contrast / unit, self.coherence, self.alpha)
+        return DiffusionTensor(matrix, self.spectrum, (1.0,), (grad2,), unit, 5.0, kernel)
 
     def spectrum(self, mu: np.ndarray, grad2: np.ndarray) -> list[np.ndarray]:
         """Return the mixed diffusivities along the eigenvectors."""
@@ -83,8 +83,8 @@ class Hybrid(Model):
         tube = mu[-2] / (a + mu[-1])
         xi = (mu[-3] / (a + mu[-2]) if len(mu) > 2 else 1.0) - tube
         share = np.exp(-np.minimum(mu[-2] / h2 * (np.maximum(-xi, 0) + mu[-1] / h2), 80))
-        straight = math.log(2) * min(self.coherence, 1e12) ** 2  # larger values would overflow
-        exponent = straight / np.square(np.square(np.maximum(tube, 1e-3)))
+        fourth = np.square(np.square(np.maximum(tube, 1e-3)))
+        exponent = math.log(2) * min(self.coherence, MAX_STRAIGHTNESS) ** 2 / fourth
         along = self.alpha + (1 - self.alpha) * np.exp(-np.minimum(exponent, 80))
         low, tail = (1 - share) * self.alpha, (1 - share) * along + share
         return [low + share * edge, *[low + share] * (len(mu) - 2), tail]

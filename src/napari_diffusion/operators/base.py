@@ -180,8 +180,10 @@ class Operator(ABC):
             return False
         return stages[stage].reuse_operator or bool(stages[stage].predictor_step)
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
-        """Return the memory per voxel of what is stored of the operator [bytes].
+    def stored_bytes(
+        self, backend: Backend, space: Sequence[int], strict: bool, itemsize: int
+    ) -> int:
+        """Return the memory of what is stored of the operator on a grid of this shape [bytes].
 
         It is used by runs with `operators_made` above 0. ``itemsize`` is the size of a value of a
         field [bytes].

@@ -109,9 +109,11 @@ class VoxelDiffusivity(ValuedOperator):
         """Return the stepper that stores the values, if stages reuse them."""
         return FrozenStepper(context, True) if context.stores_operator else super().stepper(context)
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
-        """Return the memory per voxel of the values."""
-        return itemsize
+    def stored_bytes(
+        self, backend: Backend, space: Sequence[int], strict: bool, itemsize: int
+    ) -> int:
+        """Return the memory of the values."""
+        return math.prod(space) * itemsize
 
     def effort(self, stages: Sequence[Stage]) -> float:
         """Return the work of these stages, in units of a stage with new values."""
@@ -174,9 +176,11 @@ class GradientDiffusivity(ValuedOperator):
         code, mapped = self.diffusivity.code, self.diffusivity.has_map
         return ("face_diffusivities", "face_step", code, mapped)
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
-        """Return the memory per voxel of g at the faces."""
-        return axes * itemsize // 2
+    def stored_bytes(
+        self, backend: Backend, space: Sequence[int], strict: bool, itemsize: int
+    ) -> int:
+        """Return the memory of g at the faces."""
+        return math.prod(space) * len(space) * itemsize // 2
 
     def effort(self, stages: Sequence[Stage]) -> float:
         """Return the work of these stages, in units of a stage with new values."""

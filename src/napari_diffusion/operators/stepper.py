@@ -161,6 +161,12 @@ class Stepper(ABC):
     def __init__(self, context: StageContext) -> None:
         self.context = context
 
+    def take_memory(self, stored: Stored | None) -> None:
+        """Overwrite what was stored for an earlier frame, if it fits; this saves an allocation."""
+        space = self.context.grid.shape
+        if stored is not None and stored.shape[-len(space) :] == space:
+            self.stored = stored
+
     def prepare(
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, is_first: bool
     ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.base import Backend, Tensors
 from napari_diffusion.backends.reference.selling import REACH as SELLING_REACH
-from napari_diffusion.backends.reference.tensor import MIN_EIGENVALUE_GAP, symmetric
-from napari_diffusion.core.arrays import Field
+from napari_diffusion.backends.reference.tensor import (
+    LARGEST_SQUARES,
+    MIN_EIGENVALUE_GAP,
+    MIN_SQUARES,
+    SMALLEST_SQUARE,
+    cell_counts,
+    symmetric,
+)
+from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, SlabLayout, operators_made
@@ -28,13 +36,11 @@ from napari_diffusion.operators.stepper import StageContext, Stepper
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
 #: in float64, does not overflow.
 LARGEST_GRADIENT = {4: 2.0**60, 8: 2.0**240}
-#: Smallest squares of `resolved`, as shares of the largest eigenvalue, and above zero.
-MIN_SQUARES, SMALLEST_SQUARE = (3e-3, 1e-4), 1e-37
-#: Largest square of `resolved` in float32, and in float64. Sums with eigenvalues are finite.
-LARGEST_SQUARES = 1e38, 1e300
 #: Number of stages that take as long as computing all tensors once (measured: 6 to 14,
 #: docs/develop/decisions.md).
 STAGES_PER_TENSOR = 10
+#: Planes of tensors that a thread holds: those below and above the cells, and one for others.
+PLANES_HELD = 3
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
 #: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
@@ -94,6 +100,9 @@ class DiffusionTensor(Operator):
         Further arguments of ``spectrum``: fields at the same voxels.
     error_factor
         Error of a second-order scheme, see `Operator`.
+    kernel
+        Name and parameters of a kernel that computes ``spectrum``, see `Backend.spectrum`; ``None``
+        without any.
     unit
         Unit of the gradients from which ``matrix`` is made [intensity/length]. Infinite if their
         squares cannot overflow.
@@ -107,6 +116,7 @@ class DiffusionTensor(Operator):
     extra: tuple[NDArray[np.floating], ...] = ()
     unit: float = math.inf
     error_factor: float = 1.0
+    kernel: tuple[str, tuple[float, ...]] | None = None
 
     def largest_value(self, grid: Grid, dtype: np.dtype[Any]) -> float:
         """Return the largest intensity whose gradients do not overflow in ``dtype``."""
@@ -143,6 +153,16 @@ class DiffusionTensor(Operator):
         """Return the diffusivities along the eigenvectors, along the first axis."""
         return np.stack(self._eigenvalue_list(features))
 
+    def diffusivities(
+        self, backend: Backend, mu: Field, planes: slice
+    ) -> Sequence[NDArray[np.floating]]:
+        """Return the diffusivities for the eigenvalues ``mu`` on some planes of the slab."""
+        if self.kernel is not None:
+            lam = backend.spectrum(*self.kernel, mu, [field[planes] for field in self.extra])
+            if lam is not None:
+                return list(lam)
+        return self.spectrum(mu, *(field[planes] for field in self.extra))
+
     def _eigenvalue_list(self, features: Features) -> Sequence[NDArray[np.floating]]:
         return self.spectrum(features.eigenvalues(self.matrix), *self.extra)
 
@@ -160,7 +180,9 @@ class DiffusionTensor(Operator):
 
     def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernels of both stencils."""
-        return ("compose", "incident", "selling_step") if strict else ("compose", "tensor_step")
+        if strict:
+            return ("compose", "incident", "selling_step")
+        return ("compose", "average", "tensor_step")
 
     def stencil_reach(self, strict: bool) -> int:
         """Return the reach of a stage with given tensors [voxel]."""
@@ -174,16 +196,20 @@ class DiffusionTensor(Operator):
         """Return the work of these stages, in units of a stage with given tensors."""
         return len(stages) + STAGES_PER_TENSOR * float(operators_made(stages))
 
-    def stored_bytes(self, backend: Backend, axes: int, strict: bool, itemsize: int) -> int:
-        """Return the memory per voxel of the tensors, and of the weights of a strict run."""
-        return backend.tensor_bytes(axes) + strict
+    def stored_bytes(
+        self, backend: Backend, space: Sequence[int], strict: bool, itemsize: int
+    ) -> int:
+        """Return the memory of the tensors, and of the weights of a strict run."""
+        counts, own = (space if strict else cell_counts(space)), backend.tensor_bytes(len(space))
+        return math.prod(counts) * (own + strict)
 
     def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
         """Return the planes of features, and of the arrays from which tensors are made."""
         wide = min(layout.chunk + 2 * layout.reach, layout.planes)
         slopes = 1 if layout.fuses_products and not layout.has_walls else 4
         features = (slopes * layout.channels + layout.has_walls * 4) * wide
-        return features + self._work_arrays(layout.axes) * layout.chunk
+        entries = layout.axes * (layout.axes + 1) // 2
+        return features + self._work_arrays(layout.axes) * layout.chunk + PLANES_HELD * entries
 
     def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
         """Return the largest chunk [voxels] of an image with this number of voxels."""
@@ -198,6 +224,45 @@ class DiffusionTensor(Operator):
         """
         entries = axes * (axes + 1) // 2
         return entries + (entries + 2 if self.extra else 1)
+
+
+class CellAverages:
+    """Averages the tensors of voxels over the cells between them.
+
+    Where two ranges of planes meet, the thread that computes the second one averages over both. So
+    no tensor is computed twice, in whatever order the ranges are computed.
+
+    Parameters
+    ----------
+    context
+        What the stages of the frame share.
+    cells
+        Stored tensors of the cells, which are overwritten.
+    """
+
+    def __init__(self, context: StageContext, cells: Tensors) -> None:
+        self._backend, self._planes = context.backend, context.grid.shape[0]
+        self._cells = cells
+        self._lock = threading.Lock()
+        #: Tensors on one side of a border between two ranges, by the first plane above it.
+        self._waiting: dict[int, Tensors] = {}
+
+    def add(self, tensors: Tensors, lo: int) -> None:
+        """Average over planes from ``lo`` on. The array must not be changed later."""
+        hi = lo + tensors.shape[1]
+        below = self._meet(lo, tensors) if lo > 0 else None
+        above = self._meet(hi, tensors) if hi < self._planes else None
+        self._backend.average(below, tensors, self._cells, self._planes, lo)
+        if above is not None:
+            self._backend.average(tensors, above, self._cells, self._planes, hi)
+
+    def _meet(self, border: int, tensors: Tensors) -> Tensors | None:
+        """Return the tensors on the other side of a border, or leave these for the other side."""
+        with self._lock:
+            other = self._waiting.pop(border, None)
+            if other is None:
+                self._waiting[border] = tensors
+        return other
 
 
 class TensorStepper(Stepper):
@@ -215,14 +280,32 @@ class TensorStepper(Stepper):
         super().__init__(context)
         self._maximum = maximum
 
+    @property
+    def _uses_cells(self) -> bool:
+        """Whether the means of cells are stored: neither walls nor Selling's stencil need more."""
+        return not self.context.strict and self.context.grid.open_faces is None
+
+    def _allocated(self) -> Stored:
+        """Return the storage of the tensors of all voxels or cells."""
+        backend, space = self.context.backend, self.context.grid.shape
+        return backend.cell_tensors(space) if self._uses_cells else backend.tensors(space)
+
+    def take_memory(self, stored: Stored | None) -> None:
+        """Overwrite what was stored for an earlier frame, if it fits; this saves an allocation."""
+        space = self.context.grid.shape
+        needed = cell_counts(space) if self._uses_cells else space
+        if stored is not None and stored.shape[-len(space) :] == needed:
+            self.stored = stored
+
     def store(self, u: Field) -> None:
-        """Compute and store the diffusion tensor of ``u`` at every voxel."""
-        context, grid = self.context, self.context.grid
+        """Compute and store the diffusion tensor of ``u`` at every voxel, or in every cell."""
+        context, space = self.context, self.context.grid.shape
         if self.stored is None:
-            self.stored = context.backend.tensors(grid.shape)
+            self.stored = self._allocated()
+        cells = CellAverages(context, self.stored) if self._uses_cells else None
         tensors = self.stored
         # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
-        batch = max(1, round(EIGENVALUE_VOXELS / math.prod(grid.shape[1:])))
+        batch = max(1, round(EIGENVALUE_VOXELS / math.prod(space[1:])))
         carry = Carry()
 
         def work(lo: int, hi: int) -> None:
@@ -233,10 +316,15 @@ class TensorStepper(Stepper):
                 planes = slice(first, min(first + batch, hi - lo))
                 matrix = np.ascontiguousarray(tensor.matrix[:, planes])
                 mu = context.backend.eigenvalues(matrix)
-                lam = tensor.spectrum(mu, *(field[planes] for field in tensor.extra))
+                lam = tensor.diffusivities(context.backend, mu, planes)
+                target, start = tensors, lo + first
+                if cells is not None:
+                    target, start = context.backend.tensors((len(matrix[0]), *space[1:])), 0
                 context.backend.compose(
-                    matrix, mu, lam, tensor.maximum, features.axes, tensors, lo + first
+                    matrix, mu, lam, tensor.maximum, features.axes, target, start
                 )
+                if cells is not None:
+                    cells.add(target, lo + first)
 
         context.run_on_slabs(work, u, quiet=True)
 

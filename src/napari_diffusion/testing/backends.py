@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_diffusion import backends
 from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.reference.tensor import cell_counts
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.in_memory import run
@@ -49,7 +50,16 @@ KERNELS = tuple(
     if "NotImplementedError" in getattr(getattr(member, "__code__", None), "co_names", ())
 )
 #: Kernels on stored tensors, whose format differs between backends.
-_ON_TENSORS = ("tensor_bytes", "tensors", "compose", "tensor_step", "incident", "selling_step")
+_ON_TENSORS = (
+    "tensor_bytes",
+    "tensors",
+    "cell_tensors",
+    "compose",
+    "average",
+    "tensor_step",
+    "incident",
+    "selling_step",
+)
 #: Factor of the rounding error of strict runs, whose weights are rounded to few bits.
 STRICT_GAIN = 4
 #: One run of so many is also cut into threads, passes and blocks.
@@ -122,10 +132,11 @@ def memory_is_as_declared(name: str) -> None:
     """A stored tensor takes `tensor_bytes`, and `empty` returns writable contiguous arrays."""
     axes, shape = 3, (4, 3, 5)
     backend = backends.get_backend(name, axes)
-    stored = backend.tensors(shape)
-    assert stored.shape[-axes:] == shape, "the last axes of stored tensors are those of space"
-    size = math.prod(shape) * backend.tensor_bytes(axes)
-    assert stored.nbytes == size, f"tensors takes {stored.nbytes} bytes, tensor_bytes says {size}"
+    for allocate, counts in ((backend.tensors, shape), (backend.cell_tensors, cell_counts(shape))):
+        stored, kind = allocate(shape), allocate.__name__
+        assert stored.shape[-axes:] == counts, f"the last axes of {kind} are those of space"
+        size = math.prod(counts) * backend.tensor_bytes(axes)
+        assert stored.nbytes == size, f"{kind} takes {stored.nbytes} bytes, not {size}"
     array = backend.empty(shape, np.float32)
     assert array.shape == shape, f"empty returned the shape {array.shape} for {shape}"
     assert array.dtype == np.float32, f"empty returned {array.dtype} for float32"

@@ -21,12 +21,18 @@ from numpy.typing import NDArray
 from napari_diffusion.backends.base import Backend, CompletionMark, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.tensor import (
+    CELL_FRACTION,
+    LARGEST_SQUARES,
     QUANTISATION_STEPS,
     ROUNDING_FACTOR,
     axis_count,
+    cell_counts,
     entries,
 )
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
+
+#: Largest parameter of a kernel of `numba.spectra`: squares of larger ones need float64.
+LARGEST_PARAMETER = math.sqrt(LARGEST_SQUARES[0])
 
 
 class NumbaBackend(Backend):
@@ -358,6 +364,17 @@ class NumbaBackend(Backend):
         self._tensor.eigenvalues(_rows(matrix), _rows(mu))
         return mu
 
+    def spectrum(
+        self, name: str, parameters: Sequence[float], mu: Field, extra: Sequence[Field]
+    ) -> Field | None:
+        """Call the kernel of `numba.spectra` with this name."""
+        kernel = getattr(import_module("napari_diffusion.backends.numba.spectra"), name, None)
+        if kernel is None or max(parameters) > LARGEST_PARAMETER:
+            return None
+        lam = np.empty_like(mu)
+        kernel(_rows(mu), *map(_flat, extra), *parameters, _rows(lam))
+        return lam
+
     def vessels(
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
@@ -369,6 +386,19 @@ class NumbaBackend(Backend):
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Two 64-bit words per voxel; see `numba.tensor`."""
         return self.empty((2, *space), np.uint64)
+
+    def cell_tensors(self, space: Sequence[int]) -> Tensors:
+        """Four 32-bit words per cell; see `numba.tensor`."""
+        return self.empty((4, *cell_counts(space)), np.uint32)
+
+    def average(
+        self, below: Tensors | None, d: Tensors, cells: Tensors, planes: int, start: int
+    ) -> None:
+        """See `reference.tensor.average`."""
+        shape = d.shape[1], planes, *d.shape[2:]
+        planes_below = 0 if below is None else below.shape[1]
+        low = d if below is None else below
+        self._tensor.average(_flat(low), planes_below, _flat(d), _flat(cells), shape, start)
 
     def compose(
         self,
@@ -400,7 +430,8 @@ class NumbaBackend(Backend):
         faces: OpenFaces | None,
     ) -> None:
         """See `reference.tensor.tensor_step`."""
-        k = _per_entry(scale / 128, spacing).astype(u.dtype)
+        # Two means over four edges each.
+        k = _per_entry(scale / (16 * CELL_FRACTION), spacing).astype(u.dtype)
         self._tensor.step(
             _flat(u), _flat(out), _flat(d), u.shape, lo, hi, k, u.dtype.type(momentum), _flat(faces)
         )

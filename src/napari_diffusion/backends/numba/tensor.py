@@ -5,6 +5,9 @@ The same rules hold as in `numba.stages`; `reference.tensor` documents the funct
 A tensor is stored in two 64-bit words of three 19-bit entries each, in slots of 21 bits. Four words
 can be added before they are unpacked. The six entries take 16 bytes instead of 24, with an error of
 2e-6 of the largest eigenvalue.
+
+The mean tensor of a cell is stored in four 32-bit words. Their lowest 21 bits hold the first four
+entries in quarters of a quantisation step, and their highest 11 bits hold halves of the last two.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 from napari_diffusion.backends.numba.jit import helper, jit, row
 from napari_diffusion.backends.numba.stages import exp_neg_half
 from napari_diffusion.backends.reference.tensor import (
+    CELL_FRACTION,
     HOURGLASS_REDUCTION,
     MAX_CURVATURE,
     MIN_CURVATURE,
@@ -30,6 +34,11 @@ U = np.uint64
 ENTRY_BIAS = 1 << 18
 #: Mask of the lowest slot of a word, and the bits of one and of two slots.
 SLOT_MASK, SLOT_BITS, TWO_SLOTS_BITS = U((1 << 21) - 1), U(21), U(42)
+#: Added to an entry of a cell, which makes it non-negative.
+CELL_BIAS = np.int32(CELL_FRACTION * ENTRY_BIAS)
+#: Mask of the lowest slot of a 32-bit word, its bits, and the bits and mask of its highest slot.
+WORD_MASK, WORD_BITS = np.uint32((1 << 21) - 1), np.uint32(21)
+HALF_BITS, HALF_MASK = np.int32(11), np.int32((1 << 11) - 1)
 #: Voxels per block of `vessels`; their Hessians and eigenvalues stay in the cache.
 BLOCK_VOXELS = 2048
 ROOT3 = float(np.sqrt(3.0))
@@ -354,22 +363,103 @@ def compose(j, mu, lam, scale, axes, d, start, volume):
 
 
 @row
-def _unpack_row(d, volume, a, b, c, e, t, n):
-    """t[k, 1:n+1] = entry k summed over four rows; both ends are repeated."""
+def _unpack_row(low, low_volume, a, b, high, high_volume, c, e, t, n):
+    """t[k, 1:n+1] = entry k summed over two rows of each plane; both ends are repeated."""
     four_biases, one = np.int32(4 * ENTRY_BIAS), U(1)
     for i in range(n):
-        w = d[a + i] + d[b + i] + d[c + i] + d[e + i]
+        w = low[a + i] + low[b + i] + high[c + i] + high[e + i]
         t[0, i + one] = np.int32(w & SLOT_MASK) - four_biases
         t[1, i + one] = np.int32((w >> SLOT_BITS) & SLOT_MASK) - four_biases
         t[2, i + one] = np.int32(w >> TWO_SLOTS_BITS) - four_biases
+    a, b, c, e = low_volume + a, low_volume + b, high_volume + c, high_volume + e
     for i in range(n):
-        w = d[volume + a + i] + d[volume + b + i] + d[volume + c + i] + d[volume + e + i]
+        w = low[a + i] + low[b + i] + high[c + i] + high[e + i]
         t[3, i + one] = np.int32(w & SLOT_MASK) - four_biases
         t[4, i + one] = np.int32((w >> SLOT_BITS) & SLOT_MASK) - four_biases
         t[5, i + one] = np.int32(w >> TWO_SLOTS_BITS) - four_biases
     for k in range(6):
         t[k, 0] = t[k, 1]
         t[k, n + one] = t[k, n]
+
+
+@row
+def _pair_row(t, n):
+    """Replace the sums over four voxels by those over the corners of cells, halved."""
+    half, one = t.dtype.type(CELL_FRACTION / 8), U(1)
+    for k in range(6):
+        for i in range(n + one):
+            t[k, i] = half * (t[k, i] + t[k, i + one])
+
+
+@row
+def _pack_cells_row(t, d, volume, p, n):
+    """Pack the tensors of a row of cells."""
+    t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+    second, third = p + volume, p + volume + volume
+    fourth = third + volume
+    for i in range(n):
+        zz = np.int32(np.int32(np.rint(t0[i])) + CELL_BIAS)
+        yy = np.int32(np.int32(np.rint(t1[i])) + CELL_BIAS)
+        xx = np.int32(np.int32(np.rint(t2[i])) + CELL_BIAS)
+        zy = np.int32(np.int32(np.rint(t3[i])) + CELL_BIAS)
+        zx = np.int32(np.int32(np.rint(t4[i])) + CELL_BIAS)
+        yx = np.int32(np.int32(np.rint(t5[i])) + CELL_BIAS)
+        d[p + i] = np.uint32(zz) | (np.uint32(zx & HALF_MASK) << WORD_BITS)
+        d[second + i] = np.uint32(yy) | (np.uint32(zx >> HALF_BITS) << WORD_BITS)
+        d[third + i] = np.uint32(xx) | (np.uint32(yx & HALF_MASK) << WORD_BITS)
+        d[fourth + i] = np.uint32(zy) | (np.uint32(yx >> HALF_BITS) << WORD_BITS)
+
+
+@row
+def _unpack_cells_row(d, volume, p, t, n):
+    """t[k, :n] = entry k of a row of cells."""
+    t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+    second, third = p + volume, p + volume + volume
+    fourth = third + volume
+    for i in range(n):
+        a, b, c, e = d[p + i], d[second + i], d[third + i], d[fourth + i]
+        t0[i] = np.int32(np.int32(a & WORD_MASK) - CELL_BIAS)
+        t1[i] = np.int32(np.int32(b & WORD_MASK) - CELL_BIAS)
+        t2[i] = np.int32(np.int32(c & WORD_MASK) - CELL_BIAS)
+        t3[i] = np.int32(np.int32(e & WORD_MASK) - CELL_BIAS)
+        zx = np.int32(np.int32(a >> WORD_BITS) + np.int32(np.int32(b >> WORD_BITS) << HALF_BITS))
+        yx = np.int32(np.int32(c >> WORD_BITS) + np.int32(np.int32(e >> WORD_BITS) << HALF_BITS))
+        t4[i], t5[i] = np.int32(zx - CELL_BIAS), np.int32(yx - CELL_BIAS)
+
+
+@jit
+def average(below, planes_below, d, cells, shape, start):
+    """Store means of the tensors at the corners of cells; see `reference.tensor.average`.
+
+    ``shape`` has the number of planes of ``d``, and the size of the volume. With
+    ``planes_below`` = 0, ``below`` is not read.
+    """
+    planes, sizes = shape[0], shape[1:]
+    ny, nx = U(sizes[1]), U(sizes[2])
+    # An axis of one voxel has one cell, on both of whose sides is this voxel.
+    my, mx = ny + U(ny > U(1)), nx + U(nx > U(1))
+    plane = ny * nx
+    volume, low_volume = U(planes) * plane, U(planes_below) * plane
+    cell_volume = U(sizes[0] + (sizes[0] > 1)) * my * mx
+    t = np.empty((6, sizes[2] + 2), np.float32)
+    first, last = start, start + planes - 1
+    if start == 0 or planes_below > 0:
+        first -= 1
+    if start + planes == sizes[0] and sizes[0] > 1:
+        last += 1
+    for zc in range(first, last):
+        z0 = U(max(zc - start, 0)) * plane
+        z1 = U(min(zc + 1, sizes[0] - 1) - start) * plane
+        above = U(zc + 1 if sizes[0] > 1 else 0) * my
+        for yc in range(-1, sizes[1] if sizes[1] > 1 else 0):
+            y0, y1 = U(max(yc, 0)) * nx, U(min(yc + 1, sizes[1] - 1)) * nx
+            if zc < start and planes_below > 0:
+                z = low_volume - plane
+                _unpack_row(below, low_volume, z + y0, z + y1, d, volume, z1 + y0, z1 + y1, t, nx)
+            else:
+                _unpack_row(d, volume, z0 + y0, z0 + y1, d, volume, z1 + y0, z1 + y1, t, nx)
+            _pair_row(t, nx)
+            _pack_cells_row(t, cells, cell_volume, (above + U(yc + 1)) * mx, mx)
 
 
 @row
@@ -403,12 +493,8 @@ def _flux_row(t, k, x, y, z, q, fx, fy, fz, mzy, mzx, myx, m3, n):
     k0, k1, k2, k3, k4, k5 = k[0], k[1], k[2], k[3], k[4], k[5]
     t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
     for i in range(n + one):
-        zz = k0 * (t0[i] + t0[i + one])
-        yy = k1 * (t1[i] + t1[i + one])
-        xx = k2 * (t2[i] + t2[i + one])
-        zy = k3 * (t3[i] + t3[i + one])
-        zx = k4 * (t4[i] + t4[i + one])
-        yx = k5 * (t5[i] + t5[i + one])
+        zz, yy, xx = k0 * t0[i], k1 * t1[i], k2 * t2[i]
+        zy, zx, yx = k3 * t3[i], k4 * t4[i], k5 * t5[i]
         gx, gy, gz = x[i], y[i] + y[i + one], z[i] + z[i + one]
         fz[i] = zz * gz + (zy * gy + zx * gx)
         fy[i] = yy * gy + (zy * gz + yx * gx)
@@ -533,9 +619,10 @@ def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
                     w = d[corner[n]] if entry < 3 else d[volume + corner[n]]
                     slot = (w >> (SLOT_BITS * U(entry % 3))) & SLOT_MASK
                     t[entry] += np.int64(slot) - ENTRY_BIAS
-        # k contains 1/16 for two means over four edges, which this function takes itself.
+        # k contains 1/16 for two means over four edges, which this function takes itself, and turns
+        # quarters of a quantisation step into a mean over eight corners.
         for entry in range(6):
-            t[entry] *= 16.0 * k[entry]
+            t[entry] *= 16.0 * CELL_FRACTION / 8.0 * k[entry]
         g[:] = 0
         count[:] = 0
         for edge in range(12):
@@ -565,10 +652,15 @@ def _cut_cell(u, d, volume, faces, corner, present, k, pc, out_of, out):
 
 @jit
 def step(u, out, d, shape, lo, hi, k, momentum, faces):
-    """One stage on planes lo:hi of flat fields; see `reference.tensor.tensor_step`."""
+    """One stage on planes lo:hi of flat fields; see `reference.tensor.tensor_step`.
+
+    Without ``faces``, ``d`` has the tensors of cells.
+    """
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane = ny * nx
     volume, one, zero = nz * plane, U(1), U(0)
+    my, mx = ny + U(ny > one), nx + U(nx > one)
+    cell_volume = (nz + U(nz > one)) * my * mx
     t = np.empty((6, shape[3] + 2), u.dtype)
     x, y = np.empty(nx + 2, u.dtype), np.empty(nx + 2, u.dtype)
     z, q = np.empty(nx + 2, u.dtype), np.empty(nx + 2, u.dtype)
@@ -593,9 +685,16 @@ def step(u, out, d, shape, lo, hi, k, momentum, faces):
             a, b, e, f = z0 + y0, z0 + y1, z1 + y0, z1 + y1
             left, right = yc >= 0, yc + 1 < shape[2]
             sy = u.dtype.type(1 if has_y else 0)
-            _unpack_row(d, volume, a, b, e, f, t, nx)
             any_cut = False
-            if faces is not None:
+            if faces is None:
+                above = U(zc + 1 if nz > one else 0) * my + U(yc + 1 if ny > one else 0)
+                _unpack_cells_row(d, cell_volume, above * mx, t, mx)
+                if mx == one:
+                    for n in range(6):
+                        t[n, 1] = t[n, 0]
+            else:
+                _unpack_row(d, volume, a, b, d, volume, e, f, t, nx)
+                _pair_row(t, nx)
                 for i in range(nx + one):
                     x_left, x_right = i - one if i > zero else zero, i if i < nx else nx - one
                     cut[i] = _is_cut(faces, a, b, e, f, has_y, has_z, x_left, x_right)

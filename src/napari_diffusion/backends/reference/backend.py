@@ -45,6 +45,8 @@ class ReferenceBackend(Backend):
     eigenvalues = staticmethod(tensor.eigenvalues)
     vessels = staticmethod(tensor.vessels)
     tensors = staticmethod(tensor.tensors)
+    cell_tensors = staticmethod(tensor.cell_tensors)
+    average = staticmethod(tensor.average)
     compose = staticmethod(tensor.compose)
     tensor_step = staticmethod(tensor.tensor_step)
     incident = staticmethod(selling.incident)

@@ -22,12 +22,22 @@ QUANTISATION_STEPS = (1 << 18) - 1
 #: away from zero in float64, whatever their rounding error.
 ROUNDING_FACTOR = QUANTISATION_STEPS * (1 + 1e-12)
 LARGEST_ENTRIES = -QUANTISATION_STEPS, QUANTISATION_STEPS
+#: Mean tensors of cells are stored in this fraction of a quantisation step.
+CELL_FRACTION = 4
 #: Smallest hourglass weight of the cell stencil, as a share of the diagonal entry.
 MIN_HOURGLASS_WEIGHT = 0.05
 #: Factor of the off-diagonal entries, which reduce the hourglass weight.
 HOURGLASS_REDUCTION = 2.0
 #: Eigenvalues whose gap is below this share of the largest count as equal.
 MIN_EIGENVALUE_GAP = 1e-5
+#: Smallest squares of `operators.tensor.resolved`, as shares of the largest eigenvalue, and above
+#: zero.
+MIN_SQUARES, SMALLEST_SQUARE = (3e-3, 1e-4), 1e-37
+#: Largest square of `operators.tensor.resolved` in float32, and in float64. Sums with eigenvalues
+#: are finite.
+LARGEST_SQUARES = 1e38, 1e300
+#: Largest ``coherence`` of hybrid diffusion; the power of larger ones would overflow.
+MAX_STRAIGHTNESS = 1e12
 #: Largest eigenvalue per size of a float [bytes], below which the matrix has too few digits.
 SMALLEST_EIGENVALUE = {4: 1e-31, 8: 1e-292}
 #: Range of curvatures, as shares of gamma, that vesselness is computed for. Beyond it vesselness
@@ -231,6 +241,46 @@ def compose(
             d[number, planes] = 0
 
 
+def average(below: Field | None, d: Field, cells: Field, planes: int, start: int) -> None:
+    """Store the means of the tensors at the corners of cells.
+
+    Cell c of an axis lies between voxels c - 1 and c. At the border of the volume, the voxel inside
+    stands for the one outside. An axis of one voxel has one cell.
+
+    Parameters
+    ----------
+    below
+        Stored tensors on planes, the last of which is the one below those of ``d``.
+    d
+        Stored tensors on some planes.
+    cells
+        Stored tensors of the cells of the whole volume, in fractions `CELL_FRACTION` of those of
+        the voxels. Cells between these planes are written, and those at the border beside them.
+    planes
+        Number of planes of the volume.
+    start
+        Plane of the volume that is plane 0 of ``d``.
+    """
+    if below is not None:
+        d, start = np.concatenate([below[:, -1:], d], 1), start - 1
+    stop = start + d.shape[1]
+    first = start if start == 0 else start + 1
+    last = stop + 1 if stop == planes else stop
+    total = d.astype(np.float64)
+    for axis, n in enumerate((planes, *d.shape[2:]), 1):
+        if n == 1:
+            continue
+        at_low, at_high = (axis > 1 or start == 0), (axis > 1 or stop == planes)
+        pad = [(0, 0)] * total.ndim
+        pad[axis] = int(at_low), int(at_high)
+        padded = np.pad(total, pad, mode="edge")
+        low, high = [slice(None)] * total.ndim, [slice(None)] * total.ndim
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        total = (padded[tuple(low)] + padded[tuple(high)]) / 2
+    written = slice(0, 1) if planes == 1 else slice(first, last)
+    cells[:, written] = np.rint(CELL_FRACTION * total)
+
+
 def tensor_step(
     u: Field,
     out: Field,
@@ -261,6 +311,9 @@ def tensor_step(
     depends on the tensor. Where walls cut a cell, each connected part of its corners has an energy
     of its own. It has the edges of that part, in proportion to the number of its corners. The
     corners of a cell at the border that lie inside the image are such a part.
+
+    Without ``faces``, ``d`` has the mean tensors of the cells, see `average`. Otherwise it has the
+    tensors of the voxels.
     """
     ndim = u.ndim - 1
     corners = list(itertools.product((0, 1), repeat=ndim))
@@ -284,12 +337,21 @@ def tensor_step(
         part = [np.zeros(inside[cells[0]].shape, np.uint8)] * len(cells)
     else:
         part = _connected_parts(is_open, edges)
-    unit = scale / QUANTISATION_STEPS / 2**ndim
-    tensor = {
-        (i, j): np.pad(d[number, first:last].astype(u.dtype), pad)
-        * u.dtype.type(unit / spacing[i] / spacing[j])
-        for number, (i, j) in enumerate(entries(ndim))
-    }
+    unit = scale / QUANTISATION_STEPS / (CELL_FRACTION if faces is None else 2**ndim)
+    factors = {(i, j): u.dtype.type(unit / spacing[i] / spacing[j]) for i, j in entries(ndim)}
+    if faces is None:
+        corner_share = np.mean([inside[cell] for cell in cells], 0).astype(u.dtype)
+        on_slab = d[:, first : last + 1] if u.shape[1] > 1 else d
+        shape = corner_share.shape
+        tensor = {
+            ij: np.broadcast_to(values.astype(u.dtype), shape) * corner_share * factor
+            for values, (ij, factor) in zip(on_slab, factors.items(), strict=True)
+        }
+    else:
+        tensor = {
+            ij: np.pad(values.astype(u.dtype), pad) * factor
+            for values, (ij, factor) in zip(d[:, first:last], factors.items(), strict=True)
+        }
     for c in range(u.shape[0]):
         values = np.pad(u[c, first:last], pad)
         change = np.zeros_like(values)
@@ -309,10 +371,12 @@ def tensor_step(
                 count.append(np.maximum(edge_count, 1))
                 rise = sum(np.where(part_edges[number], rises[number], 0) for number in along)
                 g.append(rise / count[i])
-            mean = {
-                ij: sum(np.where(m, entry[cell], 0) for m, cell in zip(in_part, cells, strict=True))
-                for ij, entry in tensor.items()
-            }
+            mean: dict[tuple[int, int], Any] = tensor
+            if faces is not None:
+                mean = {
+                    ij: sum(np.where(m, d_ij[c], 0) for m, c in zip(in_part, cells, strict=True))
+                    for ij, d_ij in tensor.items()
+                }
             for i in range(ndim):
                 others = [(min(i, j), max(i, j)) for j in range(ndim) if j != i]
                 flux = mean[i, i] * g[i] + sum(mean[ij] * g[sum(ij) - i] for ij in others)
@@ -361,6 +425,16 @@ def axis_count(matrix: Field) -> int:
 def tensors(space: Sequence[int]) -> Field:
     """Allocate the storage of one tensor per voxel."""
     return np.empty((len(entries(len(space))), *space), np.float32)
+
+
+def cell_counts(space: Sequence[int]) -> tuple[int, ...]:
+    """Return the number of cells along each axis; see `average`."""
+    return tuple(n + (n > 1) for n in space)
+
+
+def cell_tensors(space: Sequence[int]) -> Field:
+    """Allocate the storage of one tensor per cell."""
+    return tensors(cell_counts(space))
 
 
 def symmetric(matrix: Field) -> Field:

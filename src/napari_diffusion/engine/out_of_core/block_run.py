@@ -22,7 +22,7 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.frame import FieldState, Frame, read_frame
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.out_of_core.block_plan import Pass
-from napari_diffusion.engine.out_of_core.blocks import Block, carried
+from napari_diffusion.engine.out_of_core.blocks import Block, carried, part_of
 from napari_diffusion.engine.out_of_core.planning import plan_on_block, problem_of_shape
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
@@ -80,8 +80,9 @@ class BlockRun:
     ) -> dict[str, Field]:
         """Run the pass and return what the next one needs, inside the block."""
         end = self._advance(read_kept, cancel)
-        inner: Any = (..., *self.block.inner)
-        return {name: getattr(end, name)[inner] for name in self.stages.carried}
+        sizes = [part.stop - part.start for part in self.block.outer]
+        arrays = {name: getattr(end, name) for name in self.stages.carried}
+        return {name: part_of(each, sizes, self.block.inner) for name, each in arrays.items()}
 
     def result(self, read_kept: ReadKept, cancel: CancelEvent | None = None) -> NDArray[Any]:
         """Run the last pass and return the result in the block, with all axes of the image."""

@@ -86,6 +86,19 @@ def block_at(
     return Block(outer, inner, place)
 
 
+def with_last(box: Box, excess: Sequence[int]) -> Box:
+    """Return a box of voxels as one of an array that has more elements along some axes.
+
+    Tensors of cells have one more than the voxels between them.
+    """
+    return tuple(slice(part.start, part.stop + n) for part, n in zip(box, excess, strict=True))
+
+
+def excess_of(array: Array, voxels: Sequence[int]) -> tuple[int, ...]:
+    """Return how many more elements than voxels an array has along each of its last axes."""
+    return tuple(n - m for n, m in zip(array.shape[-len(voxels) :], voxels, strict=True))
+
+
 def grid_of_box(grid: Grid, box: Box) -> Grid:
     """Return the grid of a box, whose own border is closed.
 
@@ -138,6 +151,13 @@ def _reads_earlier_start(stages: Sequence[Stage], stage: int) -> bool:
     return False
 
 
+def part_of(array: Array, voxels: Sequence[int], box: Box) -> Array:
+    """Return a copy of the part of an array that belongs to a box of its voxels."""
+    index: Any = (..., *with_last(box, excess_of(array, voxels)))
+    part: Array = array[index].copy()
+    return part
+
+
 def advance_in_blocks(
     solver: Solver, grid: Grid, state: FieldState, last: int, block_shape: Sequence[int]
 ) -> FieldState:
@@ -162,8 +182,7 @@ def advance_in_blocks(
     after: dict[str, Array] = {}
     time: float | None = None
     for block in blocks_of(grid.shape, block_shape, halo):
-        box: Any = (..., *block.outer)
-        arrays = {name: getattr(state, name)[box].copy() for name in taken}
+        arrays = {name: part_of(getattr(state, name), grid.shape, block.outer) for name in taken}
         u = arrays["u"]
         start = FieldState(
             state.stage,
@@ -181,11 +200,13 @@ def advance_in_blocks(
             if name in INPUTS:
                 continue
             part = getattr(end, name)
+            excess = excess_of(part, [each.stop - each.start for each in block.outer])
             if name not in after:
                 leading = part.shape[: part.ndim - len(grid.shape)]
-                after[name] = np.empty((*leading, *grid.shape), part.dtype)
-            place: Any = (..., *block.place)
-            inner: Any = (..., *block.inner)
+                sizes = (n + more for n, more in zip(grid.shape, excess, strict=True))
+                after[name] = np.empty((*leading, *sizes), part.dtype)
+            place: Any = (..., *with_last(block.place, excess))
+            inner: Any = (..., *with_last(block.inner, excess))
             after[name][place] = part[inner]
     u = after["u"]
     return FieldState(

@@ -189,8 +189,9 @@ class _Schedule:
         size = sum(name != "stored" for name in names) * problem.channels * itemsize
         if "stored" not in names:
             return size
-        axes, strict = len(problem.space), problem.recipe.strict
-        return size + plan.operator.stored_bytes(plan.kernels, axes, strict, itemsize)
+        space, strict = problem.space, problem.recipe.strict
+        stored = plan.operator.stored_bytes(plan.kernels, space, strict, itemsize)
+        return size + -(-stored // max(1, math.prod(space)))
 
 
 class _Planner:

@@ -24,6 +24,7 @@ from napari_diffusion.core.resources import release_memory
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, Survey
+from napari_diffusion.engine.out_of_core.blocks import excess_of, with_last
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import (
     FrameIndex,
@@ -193,8 +194,9 @@ class Job:
             pairs = list(zip(block.place, box, strict=True))
             shared = [(max(p.start, b.start), min(p.stop, b.stop)) for p, b in pairs]
             part = self.folder.kept(f"pass-{number}", first + i, name)
+            excess = excess_of(part, [p.stop - p.start for p in block.place])
             if whole is None:
-                shape = tuple(b.stop - b.start for b in box)
+                shape = tuple(b.stop - b.start + n for b, n in zip(box, excess, strict=True))
                 whole = np.empty((*part.shape[: -len(shape)], *shape), part.dtype)
             target: Any = tuple(
                 slice(low - b.start, high - b.start)
@@ -204,7 +206,9 @@ class Job:
                 slice(low - p.start, high - p.start)
                 for (low, high), p in zip(shared, block.place, strict=True)
             )
-            whole[(..., *target)] = part[(..., *source)]
+            to: Any = (..., *with_last(target, excess))
+            origin: Any = (..., *with_last(source, excess))
+            whole[to] = part[origin]
         assert whole is not None
         return whole
 

@@ -1,0 +1,51 @@
+"""Compiled diffusivities along the eigenvectors agree with the `spectrum` of their model."""
+
+import numpy as np
+import pytest
+
+import napari_diffusion as nd
+from napari_diffusion import backends
+from napari_diffusion.backends.numba import backend
+from napari_diffusion.core.grid import Grid
+from napari_diffusion.operators.features import Features
+
+COMPILED = backends.get_backend("compiled", 3)
+MODELS = [
+    nd.EdgeEnhancing(kappa=2.0),
+    nd.CoherenceEnhancing(kappa=0.5),
+    nd.CoherenceEnhancing(kappa=0.5, selectivity=0.0),
+    nd.Hybrid(kappa=1.0, contrast=0.4),
+    nd.Hybrid(kappa=1e-3, contrast=50.0, coherence=1e13),
+]
+#: Largest difference: the exponential of the kernels has six digits in float32.
+ROUNDING = {np.float32: 2e-6, np.float64: 1e-14}
+
+
+def operator(model, dtype, axes):
+    """The operator of a model, whose kernel holds the parameters."""
+    shape = (1, 1, 1)[axes:] + (3,) * axes
+    u = np.random.default_rng(0).normal(size=(1, *shape)).astype(dtype)
+    return model.operator(Features(u, 0, shape[0], Grid(shape, (1.0,) * 3), COMPILED, np.ones(1)))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("model", MODELS, ids=range(len(MODELS)))
+def test_kernels_agree_with_the_models(model, dtype, axes):
+    """Eigenvalues over 30 decades, zeros and equal ones among them."""
+    rng = np.random.default_rng(axes)
+    mu = np.sort(10 ** rng.uniform(-15, 15, (axes, 1, 40, 50)), 0)[::-1]
+    mu[-1, 0, :10], mu[-1, 0, 10:20] = 0, mu[0, 0, 10:20]
+    mu[:, 0, 20:22] = 0
+    mu, made = np.ascontiguousarray(mu, dtype), operator(model, dtype, axes)
+    extra = [mu[0].copy() for _ in made.extra]
+    compiled = COMPILED.spectrum(*made.kernel, mu, extra)
+    expected = np.stack(np.broadcast_arrays(*made.spectrum(mu, *extra)))
+    np.testing.assert_allclose(compiled, expected, rtol=0, atol=ROUNDING[dtype])
+
+
+def test_squares_beyond_float32_leave_the_kernel_to_the_model():
+    mu = np.ones((3, 1, 1, 2), np.float32)
+    assert COMPILED.spectrum("edge", (backend.LARGEST_PARAMETER,), mu, []) is not None
+    assert COMPILED.spectrum("edge", (1.001 * backend.LARGEST_PARAMETER,), mu, []) is None
+    assert COMPILED.spectrum("unknown", (1.0,), mu, []) is None
