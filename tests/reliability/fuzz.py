@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -93,24 +95,37 @@ KINDS = {
 }
 
 
-def run(seeds):
+def described(seed):
+    """Return what one case adds to the figures: refusal, findings, shares, and what it is."""
+    case = draw(seed)
+    sentence, findings, shares = outcome(case)
+    kinds = [name for name, is_one in KINDS.items() if is_one(case)]
+    return sentence, findings, shares, kinds, (case.model.name, str(case.array.dtype), case.layout)
+
+
+def run(seeds, processes=1):
     """Check the cases of some seeds."""
+    if processes > 1:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, context) as pool:
+            return total(seeds, pool.map(described, seeds, chunksize=10))
+    return total(seeds, map(described, seeds))
+
+
+def total(seeds, cases):
+    """Return the figures of some cases, each as `described` returns it."""
     figures, refusals, kinds = Figures(), 0, Counter(dict.fromkeys(KINDS, 0))
     shares = {law.__name__: [] for law in (*laws.ALWAYS, *laws.DRAWN)}
     seen = {"models": set(), "data types": set(), "layouts": set()}
-    for seed in seeds:
-        case = draw(seed)
-        sentence, findings, own = outcome(case)
+    for sentence, findings, own, kinds_of_case, marks in cases:
         figures.runs += 1
         figures.findings += findings
         refusals += sentence is not None
         if sentence is not None:
             continue
-        kinds.update(name for name, is_one in KINDS.items() if is_one(case))
-        for name, of_case in zip(
-            seen, (case.model.name, case.array.dtype, case.layout), strict=True
-        ):
-            seen[name].add(of_case)
+        kinds.update(kinds_of_case)
+        for name, mark in zip(seen, marks, strict=True):
+            seen[name].add(mark)
         for name, share in own.items():
             shares[name].append(share)
     figures.rows["refused in one sentence"] = f"{refusals:,}"
@@ -122,5 +137,6 @@ def run(seeds):
     for name, used in shares.items():
         numbers = [share for share in used if share is not None]
         largest = f", at most {max(numbers):.2g} of the tolerance" if numbers else ""
-        figures.rows[f"law: {name.replace('_', ' ')}"] = f"{len(used):,} runs{largest}"
+        count = len(numbers) or len(used)
+        figures.rows[f"law: {name.replace('_', ' ')}"] = f"{count:,} runs{largest}"
     return figures

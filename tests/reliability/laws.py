@@ -268,7 +268,10 @@ def store_changes_nothing(case, result):
 
 
 def store_run(case, folder):
-    """Return the case as a run in blocks, with random chunks, blocks, passes and workers."""
+    """Return the case as a run in blocks, with random chunks, blocks, passes and workers.
+
+    Each block of each pass takes some milliseconds of the disk, so there are few of them.
+    """
     rng, shape = np.random.default_rng(case.seed), case.array.shape
     if rng.random() < 0.5 or case.array.dtype == np.float16:  # zarr 2 has no such numbers
         np.save(folder / "in.npy", case.array)
@@ -297,8 +300,8 @@ def store_run(case, folder):
     options = StoreOptions(
         memory=1 << 28,
         workers=int(rng.integers(1, 3)),
-        block=tuple(int(rng.integers(-(-n // 3), n + 1)) for n in problem_of(case).space),
-        stages_per_pass=int(rng.integers(1, 9)),
+        block=tuple(int(rng.integers(-(-n // 2), n + 1)) for n in problem_of(case).space),
+        stages_per_pass=1 + case.run(nd.plan).steps // int(rng.integers(1, 4)),
     )
     target = folder / "out.ome.zarr"
     volume = dataclasses.replace(io.read(source), axes=assignment.letters)

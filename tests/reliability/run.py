@@ -2,14 +2,15 @@
 
 Without ``--long``, a short form is run and printed. ``--only fuzz files`` runs some of the parts,
 and with ``--long`` keeps the others of the page; ``--only`` alone writes the table of bars again.
-``--seed 123`` checks one of its cases and shows
-it. Needs the extra ``test``; joblib is tried where it is installed. Full disks and control
-groups need Linux and the rights of an administrator, and are left out without them.
+``--seed 123`` checks one case of the fuzzer and shows it, and ``FUZZ_PROCESSES=1`` sets the number
+of its processes. Needs the extra ``test``; joblib is tried where it is installed. Full disks and
+control groups need Linux and the rights of an administrator, and are left out without them.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import sys
@@ -56,6 +57,8 @@ class Part:
 
 #: First seed of the fuzzer in the long form; the short form has those from 0.
 FIRST_SEED = 30_000
+#: Processes of the fuzzer.
+PROCESSES = int(os.environ.get("FUZZ_PROCESSES", os.cpu_count() or 1))
 
 PARTS = {
     "fuzz": Part(
@@ -66,7 +69,7 @@ PARTS = {
         "files and a saved recipe. Backend, units and order of axes change results by rounding "
         "only. Extrema and mean are kept where the model promises it. The input is unchanged, and "
         "nothing is printed.",
-        lambda count, folder: fuzz.run(range(FIRST_SEED, FIRST_SEED + count)),
+        lambda count, folder: fuzz.run(range(FIRST_SEED, FIRST_SEED + count), PROCESSES),
         2500,
         40,
     ),
