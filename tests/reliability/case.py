@@ -26,6 +26,8 @@ SIZES = [1, 2, 3, 4, 5, 7, 9, 13, 20]
 MOST_VOXELS = 2500
 #: Largest number of stages of a case; longer times are shortened to it.
 MOST_STAGES = 200
+#: The same for a model with a ball, divided by the voxels of the ball: the reference visits each.
+MOST_VISITS = 20_000
 DTYPES = ["f4"] * 6 + ["f8"] * 4 + ["f2", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "b1"]
 #: Numbers at the ends of what a declaration allows.
 EXTREMES = [1e-300, 1e-30, 1e-9, 1e9, 1e30, 1e300]
@@ -362,7 +364,11 @@ def shortened(case):
     limit = MOST_STAGES if len(case.axes) < 4 else MOST_STAGES // 10
     for _ in range(4):
         try:
-            steps = case.run(nd.plan).steps
+            plan = case.run(nd.plan)
+            steps = plan.steps
+            if hasattr(plan.operator, "radius"):
+                voxels = math.prod(2 * reach + 1 for reach in plan.feature_reach)
+                limit = max(2, min(limit, MOST_VISITS // voxels))
         except ValueError:
             if case.options["scheme"] == "auto" or case.seed % 8 == 0:
                 return case

@@ -70,7 +70,7 @@ PARTS = {
         "only. Extrema and mean are kept where the model promises it. The input is unchanged, and "
         "nothing is printed.",
         lambda count, folder: fuzz.run(range(FIRST_SEED, FIRST_SEED + count), PROCESSES),
-        2500,
+        2000,
         40,
     ),
     "hostile": Part(

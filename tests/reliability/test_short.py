@@ -18,9 +18,9 @@ def clean(figures):
     return figures
 
 
-@pytest.mark.parametrize("first", range(0, 80, 20))
+@pytest.mark.parametrize("first", range(0, 64, 16))
 def test_runs_of_the_fuzzer_keep_their_promises(first):
-    clean(fuzz.run(range(first, first + 20)))
+    clean(fuzz.run(range(first, first + 16)))
 
 
 def test_hostile_images_and_arguments_end_in_a_result_or_a_sentence():
