@@ -186,6 +186,8 @@ def extrema_are_kept(case, result):
         return
     eps = np.finfo(working_dtype(case.array.dtype)).eps
     for before, after in parts(case, result):
+        if np.array_equal(before, after):  # also a channel that is copied
+            continue
         if case.time != 0 and case.model.has_transform:
             before = decoded(case.model, encoded(case.model, before))
             before = before if result.dtype.kind == "f" else np.rint(before)
