@@ -2,9 +2,14 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# PoCL keeps its programs in a folder of these tests, and pyopencl keeps none.
+_programs = tempfile.TemporaryDirectory(prefix="napari-diffusion-pocl-", ignore_cleanup_errors=True)
+os.environ["POCL_CACHE_DIR"], os.environ["PYOPENCL_NO_CACHE"] = _programs.name, "1"
 
 _worker, _settings = map(os.environ.get, ("PYTEST_XDIST_WORKER", "NAPARI_CONFIG"))
 if _worker and _settings:

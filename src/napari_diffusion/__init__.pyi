@@ -12,6 +12,7 @@ from .api.measurements import (
     suggest,
 )
 from .api.stores import diffuse_store, plan_store
+from .backends.devices import Device, devices
 from .core.cancellation import Cancelled
 from .core.gaussian import equivalent_sigma, time_for_sigma
 from .diagnostics.gradients import Gradients
@@ -43,6 +44,7 @@ __all__ = [
     "BlockPlan",
     "Cancelled",
     "CoherenceEnhancing",
+    "Device",
     "Directions",
     "EdgeEnhancing",
     "FourthOrder",
@@ -66,6 +68,7 @@ __all__ = [
     "cite",
     "coherence",
     "conductance",
+    "devices",
     "diffuse",
     "diffuse_store",
     "directions",

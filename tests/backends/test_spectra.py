@@ -5,7 +5,7 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion import backends
-from napari_diffusion.backends.numba import backend
+from napari_diffusion.backends import spectra
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.operators.features import Features
 
@@ -46,6 +46,6 @@ def test_kernels_agree_with_the_models(model, dtype, axes):
 
 def test_squares_beyond_float32_leave_the_kernel_to_the_model():
     mu = np.ones((3, 1, 1, 2), np.float32)
-    assert COMPILED.spectrum("edge", (backend.LARGEST_PARAMETER,), mu, []) is not None
-    assert COMPILED.spectrum("edge", (1.001 * backend.LARGEST_PARAMETER,), mu, []) is None
+    assert COMPILED.spectrum("edge", (spectra.LARGEST_PARAMETER,), mu, []) is not None
+    assert COMPILED.spectrum("edge", (1.001 * spectra.LARGEST_PARAMETER,), mu, []) is None
     assert COMPILED.spectrum("unknown", (1.0,), mu, []) is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from timing import table
 
 import napari_diffusion as nd
-from napari_diffusion.io.phantoms import confocal
+from napari_diffusion.io.phantoms import Microscope, confocal
 from napari_diffusion.schemes import RKL2, Explicit
 
 PAGE = Path(__file__).parents[2] / "docs" / "denoising.md"
@@ -50,6 +51,7 @@ CHOICES = {
     "coherence": [1.0, 4.0, 15.0, 60.0],
     "q0": [0.02 * 1.3**k for k in range(12)],
     "sigma_noise": [1.3**k for k in range(-4, 5)],
+    "radius": [1.0, 1.5, 2.0, 2.5, 3.0],
 }
 #: Index of the value with which the climb starts.
 STARTS = {
@@ -64,7 +66,14 @@ STARTS = {
     "coherence": 2,
     "q0": 5,
     "sigma_noise": 4,
+    "radius": 2,
 }
+#: Fidelity lengths of runs to the steady state, in units of the smallest voxel edge.
+FIDELITY_LENGTHS = [0.3 * 1.25**k for k in range(20)]
+#: Noise of the second channel that guides, as a share of that of the image.
+GUIDE_SHARE = 0.25
+#: Longest times of models, in units of the square of the smallest voxel edge.
+LONGEST, LONGEST_OF = 16.0, {"total-variation": 64.0, "fourth-order": 3.0}
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,13 @@ class Problem:
     spacing: tuple[float, ...]
     noise: float
     valid: Array
+    photons: dict[str, float]
+
+    def second_channel(self) -> Array:
+        """Return another contrast with a quarter of the noise: dark where the image is bright."""
+        rng = np.random.default_rng(12)
+        noise = GUIDE_SHARE * self.noise * rng.normal(size=self.truth.shape)
+        return (self.truth.max() - self.truth + noise).astype(np.float32)
 
     def psnr(self, result: Array) -> float:
         """Peak signal-to-noise ratio [dB]; the peak is the range of the clean image."""
@@ -116,7 +132,7 @@ class Filter:
 
 def microscopy() -> Problem:
     """Simulated confocal stack."""
-    stack = confocal((24, 80, 80), nuclei=9, filaments=13, seed=4)
+    stack, detector = confocal((24, 80, 80), nuclei=9, filaments=13, seed=4), Microscope()
     description = (
         "simulated confocal stack, 24 × 80 × 80 voxels of 0.5 × 0.2 × 0.2 µm, "
         "Poisson noise of at most 60 photons a voxel and read noise"
@@ -129,6 +145,11 @@ def microscopy() -> Problem:
         spacing=stack.spacing,
         noise=float(np.sqrt(np.mean((stack.noisy - stack.truth) ** 2))),
         valid=np.ones(stack.truth.shape, bool),
+        photons={
+            "gain": detector.gain,
+            "offset": detector.offset,
+            "read_noise": detector.read_noise,
+        },
     )
 
 
@@ -145,7 +166,7 @@ def mri() -> Problem:
         "ICBM 152 T1 template, 24 × 80 × 80 voxels of 1 mm, "
         "Rician noise of standard deviation 16, range 255. Only the head counts"
     )
-    return Problem("MRI", description, noisy, truth, (1.0, 1.0, 1.0), noise, truth > 0)
+    return Problem("MRI", description, noisy, truth, (1.0, 1.0, 1.0), noise, truth > 0, {})
 
 
 def climb(problem: Problem, contender: Filter, budget: int) -> tuple[float, float, str]:
@@ -197,10 +218,27 @@ def climb(problem: Problem, contender: Filter, budget: int) -> tuple[float, floa
     return problem.psnr(image), problem.ssim(image), words
 
 
+def plain(problem: Problem) -> tuple[float, dict]:
+    """Noise that sets the unit of thresholds, and the options of a plain run: none."""
+    return problem.noise, {}
+
+
+def guided(problem: Problem) -> tuple[float, dict]:
+    """Noise of the second channel, and a run with its edges."""
+    return GUIDE_SHARE * problem.noise, {"guide": problem.second_channel()}
+
+
+def stabilised(problem: Problem) -> tuple[float, dict]:
+    """Noise after the Anscombe transform, and a run of the transformed image."""
+    return 1.0, {"transform": "anscombe", **problem.photons}
+
+
 def ours(
     cls: type[nd.Model],
     title: str | None = None,
     searched: tuple[str, ...] = (),
+    conditions: Callable[[Problem], tuple[float, dict]] = plain,
+    is_held: bool = False,
     **fixed: float | str,
 ) -> Filter:
     """One of our models.
@@ -213,16 +251,21 @@ def ours(
         Name in the table; by default that of the model.
     searched
         Names of the parameters to choose.
+    conditions
+        Returns the noise that sets the unit of thresholds, and options of the run.
+    is_held
+        Whether runs go to the steady state with a fidelity length, which is then searched for.
     fixed
         Values of other parameters, in units of the noise and of the smallest voxel edge.
     """
 
     def model(problem: Problem, chosen: dict) -> nd.Model:
-        h = min(problem.spacing)
+        h, (noise, _) = min(problem.spacing), conditions(problem)
         unit = {
             "length": h,
-            "intensity": problem.noise,
-            "intensity/length": problem.noise / h,
+            "intensity": noise,
+            "intensity/length": noise / h,
+            "intensity/length^2": noise / h**2,
             "1": 1.0,
         }
         scale = {p.name: unit[p.unit] for p in nd.models.parameters(cls)}
@@ -232,8 +275,14 @@ def ours(
         )
 
     def results(problem: Problem, **chosen: float | str) -> Results:
-        filled, spacing = model(problem, chosen), problem.spacing
-        longest = (64 if cls is nd.TotalVariation else 16) * min(spacing) ** 2
+        filled, spacing, (_, extra) = model(problem, chosen), problem.spacing, conditions(problem)
+        h = min(spacing)
+        if is_held:
+            for share in FIDELITY_LENGTHS:
+                options = {"time": None, "fidelity_length": share * h, "spacing": spacing}
+                yield share * h, nd.diffuse(problem.noisy, filled, **options, **extra)
+            return
+        longest = LONGEST_OF.get(cls.name, LONGEST) * h**2
         if cls is nd.Linear:
             for time in longest / 1.2 ** np.arange(24)[::-1]:
                 result = nd.diffuse(problem.noisy, filled, time=float(time), spacing=spacing)
@@ -242,7 +291,7 @@ def ours(
         step = nd.plan(problem.noisy, filled, time=longest, spacing=spacing).max_step
         is_short = longest / step < MAX_EXPLICIT_STEPS
         scheme = Explicit() if is_short else RKL2(supersteps=24)
-        options = {"time": longest, "spacing": spacing, "scheme": scheme}
+        options = {"time": longest, "spacing": spacing, "scheme": scheme, **extra}
         for state in nd.evolve(problem.noisy, filled, **options):
             yield state.time, state.image
 
@@ -253,7 +302,7 @@ def ours(
             f"{name} {value}" if isinstance(value, str) else f"{name} {value:.3g}"
             for name, value in values.items()
         ]
-        return ", ".join([*numbers, f"time {amount:.2g}"])
+        return ", ".join([*numbers, f"{'fidelity length' if is_held else 'time'} {amount:.2g}"])
 
     choices = {name: (CHOICES[name], STARTS[name]) for name in searched}
     return Filter(title or f"**{cls.title}**", choices, results, words)
@@ -336,24 +385,42 @@ def itk(name: str) -> Filter:
 
 
 def contenders(problem: Problem) -> list[Filter]:
-    """All filters; the last of our models depends on the kind of noise."""
+    """All filters; some of ours depend on the kind of noise."""
+    searched = ("kappa", "sigma", "diffusivity")
     if problem.title == "MRI":
-        for_noise = ours(nd.Rician, searched=("sigma_noise",))
+        for_noise = [ours(nd.Rician, searched=("sigma_noise",))]
     else:
-        for_noise = ours(nd.SpeckleReducing, searched=("q0",))
+        title = "**Perona-Malik**, regularised, after the Anscombe transform"
+        for_noise = [
+            ours(nd.SpeckleReducing, searched=("q0",)),
+            ours(nd.PeronaMalik, title, searched, stabilised),
+        ]
+    smoothed = {"sigma": 1.0, "thickest": 2.0}
     return [
         ours(nd.Linear),
         ours(nd.PeronaMalik, "**Perona-Malik**, classic", ("kappa", "diffusivity")),
-        ours(nd.PeronaMalik, "**Perona-Malik**, regularised", ("kappa", "sigma", "diffusivity")),
+        ours(nd.PeronaMalik, "**Perona-Malik**, regularised", searched),
+        ours(nd.PeronaMalik, "**Perona-Malik**, guided", searched, guided),
         ours(nd.TotalVariation, searched=("kappa",), epsilon=0.05),
+        ours(
+            nd.TotalVariation,
+            "**Total variation**, steady state with fidelity",
+            ("kappa",),
+            is_held=True,
+            epsilon=0.05,
+        ),
+        ours(nd.FourthOrder, searched=searched),
         ours(nd.MeanCurvature),
+        ours(nd.MinMaxCurvature, searched=("radius",)),
         ours(nd.ModifiedCurvature, searched=("kappa", "diffusivity")),
         ours(nd.EdgeEnhancing, "**Edge-enhancing**, rho 0", ("kappa", "sigma"), rho=0.0),
         ours(nd.EdgeEnhancing, "**Edge-enhancing**, rho 1 voxel", ("kappa", "sigma"), rho=1.0),
+        ours(nd.EdgeEnhancing, "**Edge-enhancing**, guided", ("kappa", "sigma"), guided, rho=1.0),
         ours(nd.CoherenceEnhancing, searched=("kappa", "sigma", "rho", "alpha")),
         ours(nd.Hybrid, searched=("kappa", "contrast", "sigma"), rho=1.0),
-        ours(nd.VesselEnhancing, searched=("gamma", "omega"), sigma=1.0, thickest=2.0),
-        for_noise,
+        ours(nd.VesselEnhancing, searched=("gamma", "omega"), **smoothed),
+        ours(nd.MembraneEnhancing, searched=("gamma", "alpha"), **smoothed),
+        *for_noise,
         gaussian(),
         total_variation(),
         non_local_means(),
@@ -380,7 +447,8 @@ def measure(problem: Problem, budget: int) -> str:
     rows.append(["(the noisy image)", *unfiltered, ""])
     unit = "µm" if problem.title.startswith("Confocal") else "mm"
     head = ["filter", "PSNR [dB]", "SSIM", f"parameters (lengths in {unit})"]
-    return f"## {problem.title}\n\nThe {problem.description}.\n\n{table(head, rows)}"
+    description = textwrap.fill(f"The {problem.description}.", 100)
+    return f"## {problem.title}\n\n{description}\n\n{table(head, rows)}"
 
 
 def main() -> None:

@@ -6,14 +6,13 @@ A noisy image of that size is written as zarr with chunks of 64 x 128 x 128 voxe
 folder. Each run has a process of its own, which reads the image and writes OME-Zarr. Peak memory is
 above that of the imported program with its kernels. "--long" adds default Perona-Malik with a
 voxel size of 2 x 0.5 x 0.5 and T = 4, which is cut into passes, and a cluster of two processes.
-"--flat" prints the peak for one to eight times the data. "--kills N" ends a run N times at random
-moments and continues it.
+"--flat" prints the peak for one to eight times the data. "--predicted" prints predicted and
+measured peaks of twelve runs. "--paper" plans 1 TB, measures the pace of this machine, and prints
+the time on 1, 10 and 100 nodes. Kills are tried by tests/reliability/run.py.
 """
 
 import argparse
 import json
-import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +40,7 @@ from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.axes import AxisRequest, resolve_axes
 from napari_diffusion.io.zarr_pyramid import pyramid_like
 
-source, target, how, case, budget, time_, kappa, spacing = json.loads(sys.argv[1])
+source, target, how, case, budget, time_, kappa, spacing, kind = json.loads(sys.argv[1])
 
 class Peak(threading.Thread):
     def __init__(self):
@@ -60,8 +59,14 @@ class Peak(threading.Thread):
             self.highest = max(self.highest, total)
 
 def main():
-    scheme = nd.schemes.Explicit(step=0.1) if case == "8 stages" else "auto"
-    recipe = nd.Recipe(nd.PeronaMalik(kappa=kappa), time_, spacing=spacing, scheme=scheme)
+    models = {
+        "linear": nd.Linear(), "regularised": nd.PeronaMalik(kappa=20.0, sigma=1.0),
+        "total-variation": nd.TotalVariation(), "edge-enhancing": nd.EdgeEnhancing(kappa=20.0),
+        "rician": nd.Rician(),
+    }
+    scheme = nd.schemes.Explicit(step=0.1) if case in ("8 stages", "explicit") else "auto"
+    model = models.get(kind, nd.PeronaMalik(kappa=kappa))
+    recipe = nd.Recipe(model, time_, spacing=spacing, scheme=scheme)
     small = np.random.default_rng(0).normal(100, 10, (9, 9, 9)).astype("f4")
     nd.diffuse(small, recipe)
     volume = io.read(source)
@@ -77,12 +82,24 @@ def main():
     else:
         plan = nd.plan_store(source, target, recipe, spacing=spacing, memory=budget)
         facts["plan"] = plan.describe()
-        facts["predicted"] = plan.memory
+        facts["predicted"], facts["passes"] = plan.memory, len(plan.passes)
         executor = None
         if how == "cluster":
             from distributed import Client
             client = Client(n_workers=2, threads_per_worker=1, dashboard_address=None)
-            client.run(lambda: None)
+            warm = Path(target).with_name("warm.zarr")
+            small = zarr.create_array(
+                str(warm), shape=(32, 64, 64), chunks=(16, 32, 32), dtype="f4", overwrite=True
+            )
+            small[...] = 100 + 10 * np.random.default_rng(0).standard_normal((32, 64, 64))
+            nd.diffuse_store(
+                warm, warm.with_name("warm-out.zarr"), recipe, spacing=spacing, memory=budget,
+                executor=client.get_executor(), overwrite=True,
+            )
+            used = lambda: psutil.Process().cpu_times()[:2]
+            facts["start"] = time.perf_counter() - start
+            before_workers = sum(map(sum, client.run(used).values()))
+            facts["start_cpu"] = time.process_time() - cpu + before_workers
             start, cpu = time.perf_counter(), time.process_time()
             executor = client.get_executor()
         nd.diffuse_store(
@@ -94,6 +111,8 @@ def main():
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     facts["wall"] = time.perf_counter() - start
     facts["cpu"] = time.process_time() - cpu + children.ru_utime + children.ru_stime
+    if how == "cluster":  # what the workers have used before is part of their start
+        facts["cpu"] -= before_workers
     facts["peak"] = sampler.highest - before
     print(json.dumps(facts))
 
@@ -117,9 +136,13 @@ def phantom(path, planes):
 
 
 def measured(source, target, how, case, budget):
-    time_, spacing = CASES[case]
+    if isinstance(case, list):  # model, time and scheme
+        kind, time_, case = case
+        spacing, kappa = [1.0, 1.0, 1.0], 20.0
+    else:
+        kind, kappa, (time_, spacing) = "", KAPPA[case], CASES[case]
     settings = json.dumps(
-        [str(source), str(target), how, case, budget, time_, KAPPA[case], spacing]
+        [str(source), str(target), how, case, budget, time_, kappa, spacing, kind]
     )
     script = target.with_suffix(".py")
     script.write_text(RUN)  # worker processes import it
@@ -153,6 +176,8 @@ def table(folder, planes, budget, runs):
                 f"| {facts['peak'] / 2**20:.0f} | {shown} |",
                 flush=True,
             )
+            if "start" in facts:
+                print(f"  start of the workers: {facts['start_cpu']:.1f} s of processor time")
             if "plan" in facts:
                 print(f"  {facts['plan']}", flush=True)
         different = differing(folder / "memory.ome.zarr", folder / "blocks.ome.zarr")
@@ -185,43 +210,91 @@ def flat(folder, budget):
         facts = measured(source, target, "blocks", "8 stages", budget)
         print(
             f"{voxels * 4 / 2**20:.0f} MiB: peak {facts['peak'] / 2**20:.0f} MiB, "
-            f"predicted {facts['predicted'] / 2**20:.0f} MiB",
+            f"predicted {facts['predicted'] / 2**20:.0f} MiB; {facts['plan']}",
             flush=True,
         )
         remove(source)
         remove(target)
 
 
-def kills(folder, count, budget):
-    """End a run at random moments and continue it; then compare the bits."""
-    source, target = folder / "in.zarr", folder / "blocks.ome.zarr"
-    phantom(source, 64)
-    measured(source, folder / "memory.ome.zarr", "memory", "8 stages", budget)
-    rng, ended, wrong, left = random.Random(1), 0, 0, 0
-    while ended < count:
-        time_, spacing = CASES["8 stages"]
-        arguments = [str(source), str(target), "blocks", "8 stages", budget]
-        settings = json.dumps([*arguments, time_, KAPPA["8 stages"], spacing])
-        script = folder / "run.py"
-        script.write_text(RUN)
-        process = subprocess.Popen(
-            [sys.executable, str(script), settings], stdout=subprocess.DEVNULL
-        )
-        moment = time.monotonic() + rng.uniform(2.0, 8.0)
-        while process.poll() is None and time.monotonic() < moment:
-            time.sleep(0.01)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            ended += 1
-            if not target.exists():
-                continue
-        wrong += differing(folder / "memory.ome.zarr", target)
+#: Model, time, scheme, planes, budget of the runs of "--predicted".
+CONFIGURATIONS = (
+    ("linear", 2.0, "auto", 32, "0.5GiB"),
+    ("linear", 2.0, "auto", 64, "150MiB"),
+    ("perona-malik", 0.8, "explicit", 16, "0.5GiB"),
+    ("perona-malik", 0.8, "explicit", 64, "0.5GiB"),
+    ("perona-malik", 0.8, "explicit", 64, "150MiB"),
+    ("perona-malik", 4.0, "auto", 32, "0.5GiB"),
+    ("perona-malik", 4.0, "auto", 32, "150MiB"),
+    ("regularised", 2.0, "auto", 32, "0.5GiB"),
+    ("total-variation", 0.5, "auto", 32, "0.5GiB"),
+    ("edge-enhancing", 0.5, "auto", 16, "0.5GiB"),
+    ("edge-enhancing", 0.5, "auto", 32, "0.25GiB"),
+    ("rician", 1.0, "auto", 32, "0.5GiB"),
+)
+
+
+def predicted(folder):
+    """Predicted and measured peaks of twelve runs."""
+    print("| run | MiB of data | budget | passes | predicted [MiB] | measured [MiB] | excess |")
+    print("|---|---|---|---|---|---|---|")
+    for model, time_, scheme, planes, budget in CONFIGURATIONS:
+        source, target = folder / f"{planes}.zarr", folder / "blocks.ome.zarr"
+        if not source.exists():
+            phantom(source, planes)
+        facts = measured(source, target, "blocks", [model, time_, scheme], budget)
         remove(target)
-    measured(source, target, "blocks", "8 stages", budget)
-    wrong += differing(folder / "memory.ome.zarr", target)
-    left += sum(path.name.startswith(".") for path in folder.iterdir())
-    print(f"{ended} kills: {wrong} values differ, {left} leftovers")
+        excess = facts["predicted"] / facts["peak"] - 1
+        print(
+            f"| {model}, T = {time_:g} | {4 * planes} | {budget} | {facts['passes']} "
+            f"| {facts['predicted'] / 2**20:.0f} | {facts['peak'] / 2**20:.0f} | {excess:+.0%} |",
+            flush=True,
+        )
+
+
+#: A node of "--paper": processors, memory of a run [bytes], bytes read or written per second.
+CORES, NODE_MEMORY, NODE_BANDWIDTH = 32, 64 << 30, 1e9
+#: 1.1 TB of float32, in chunks of 128 x 256 x 256 voxels.
+LARGE, LARGE_CHUNKS = (4096, 8192, 8192), (128, 256, 256)
+
+
+def paper():
+    """Time of 1 TB on several nodes, from the paces of this machine and the bytes of the plan."""
+    import napari_diffusion as nd
+    from napari_diffusion.core.geometry import Domain, Geometry
+    from napari_diffusion.engine.execution import Execution
+    from napari_diffusion.engine.out_of_core.planning import Resources, plan_blocks
+    from napari_diffusion.engine.planner import make_plan
+    from napari_diffusion.engine.problem import unread_problem
+
+    values = np.random.default_rng(0).normal(100, 10, (64, 192, 192)).astype("f4")
+    print("| run | passes | pace [ns] | nodes | compute | read and write | together |")
+    print("|---|---|---|---|---|---|---|")
+    for case, (time_, spacing) in CASES.items():
+        scheme = nd.schemes.Explicit(step=0.1) if case == "8 stages" else "auto"
+        recipe = nd.Recipe(nd.PeronaMalik(kappa=KAPPA[case]), time_, scheme=scheme)
+        nd.diffuse(values[:8], recipe, spacing=spacing, threads=1)
+        began = time.process_time()
+        nd.diffuse(values, recipe, spacing=spacing, threads=1)
+        used = time.process_time() - began
+        large = np.broadcast_to(np.float32(0), LARGE)
+        problem = unread_problem(large, recipe, Geometry(tuple(spacing)), Domain())
+        plan = make_plan(problem, Execution(1))
+        pace = used / values.size / len(plan.stages)
+        resources = Resources(NODE_MEMORY, CORES, 1, LARGE_CHUNKS, pace, NODE_BANDWIDTH)
+        blocks = plan_blocks(problem, plan, resources)
+        voxels = float(np.prod(LARGE))
+        compute = pace * voxels * len(plan.stages) * blocks.redundancy / CORES
+        kept = [4 * len(each.carried) for each in blocks.passes]
+        pairs = zip(kept, blocks.passes[1:], strict=False)
+        moved = 4 * (1 + blocks.read_amplification) + sum(k * (1 + p.redundancy) for k, p in pairs)
+        moving = moved * voxels / NODE_BANDWIDTH
+        for nodes in (1, 10, 100):
+            minutes = [each / nodes / 60 for each in (compute, moving, compute + moving)]
+            print(
+                f"| {len(plan.stages)} stages | {len(blocks.passes)} | {1e9 * pace:.1f} "
+                f"| {nodes} | {' | '.join(f'{each:.3g} min' for each in minutes)} |"
+            )
 
 
 def main():
@@ -230,15 +303,18 @@ def main():
     parser.add_argument("--budget", default="0.5GiB")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--flat", action="store_true")
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--predicted", action="store_true")
+    parser.add_argument("--paper", action="store_true")
     options = parser.parse_args()
     planes = max(1, round(options.gib * 256))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.flat:
             flat(folder, options.budget)
-        elif options.kills:
-            kills(folder, options.kills, options.budget)
+        elif options.predicted:
+            predicted(folder)
+        elif options.paper:
+            paper()
         else:
             runs = [("8 stages", "memory"), ("8 stages", "blocks")]
             if options.long:

@@ -12,13 +12,9 @@ from napari_diffusion import schemes
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
+from napari_diffusion.engine.blocks import blocks_of, carried, grid_of_box
 from napari_diffusion.engine.in_memory import run
-from napari_diffusion.engine.out_of_core.blocks import (
-    blocks_of,
-    carried,
-    grid_of_box,
-    run_in_blocks,
-)
+from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
@@ -91,7 +87,7 @@ def test_every_model_is_cut_with_every_scheme_that_runs_it():
     for scheme in ("midpoint", "extrapolated"):
         assert {model.name for model, name, _, _ in cases if name == scheme} == {
             "linear", "edge-enhancing", "coherence-enhancing", "hybrid", "vessel-enhancing",
-            "membrane-enhancing",
+            "membrane-enhancing", "fourth-order",
             "perona-malik", "rician", "speckle-reducing", "total-variation",
         }  # fmt: skip
 

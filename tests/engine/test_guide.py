@@ -17,6 +17,7 @@ GUIDED = [
     nd.TotalVariation(kappa=8.0),
     nd.EdgeEnhancing(kappa=8.0),
     nd.CoherenceEnhancing(kappa=8.0),
+    nd.FourthOrder(kappa=8.0),
     nd.SpeckleReducing(),
     nd.Rician(sigma_noise=4.0),
 ]

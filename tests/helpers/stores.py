@@ -50,7 +50,7 @@ def store_run(source, target, recipe, axes=None, files=None, passes=1, **options
 
 def run_in_memory(run):
     """The result of a prepared run in blocks by the engine in memory."""
-    domain = {name: run.regions.lazy.get(name) for name in ("mask", "labels", "guide")}
+    domain = {name: run.source.regions.lazy.get(name) for name in ("mask", "labels", "guide")}
     domain = {k: None if v is None else np.asarray(v[...]) for k, v in domain.items()}
     recipe = replace(run.recipe, labels=None, guide=None)
     geometry = run.assignment.geometry

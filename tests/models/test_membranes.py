@@ -7,8 +7,8 @@ import pytest
 
 import napari_diffusion as nd
 from helpers.tubes import sheet, tube
+from napari_diffusion.backends.reference.sheets import SLOPE_WEIGHT, sheetness
 from napari_diffusion.backends.reference.tensor import eigenvalues, entries
-from napari_diffusion.operators.sheetness import SLOPE_WEIGHT, sheetness
 
 #: Normals along an axis, in a plane, along the diagonal of the voxel, and oblique.
 NORMALS = [(0, 0, 1), (0, 1, 1), (1, 1, 1), (1, 2, 4.3), (1, 0.3, 0.1)]

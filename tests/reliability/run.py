@@ -25,7 +25,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numba
 import numpy as np
 
-from reliability import damaged, fuzz, hostile, limits, many, metadata, places, stops, widgets
+from reliability import (
+    damaged,
+    fuzz,
+    hostile,
+    limits,
+    many,
+    metadata,
+    places,
+    stops,
+    stores,
+    widgets,
+)
 from reliability.report import Figures
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -107,6 +118,16 @@ PARTS = {
         stops.run,
         48,
         4,
+    ),
+    "stores": Part(
+        "Runs in blocks",
+        "Runs with threads, workers and schedulers of dask are killed by `SIGKILL` at random "
+        "moments. Disks are full or read-only from many moments on. The run goes on with the same "
+        "bits and leaves nothing else. There is never a result that can be read and is "
+        "wrong. An error is one sentence with path and block.",
+        stores.run,
+        25,
+        2,
     ),
     "places": Part(
         "Disks, folders, caches",
@@ -223,12 +244,21 @@ BARS = (
         "R11",
         "Kill at random moments, then resume",
         [
-            ("stops", "runs in blocks that were killed and continued"),
+            ("stores", "kills of runs with threads, before the result had its name"),
+            ("stores", "kills of a worker of dask, runs that went on by themselves"),
             ("stops", "batches that went on, results that were kept"),
         ],
         "",
     ),
-    ("R12", "Full disk: one sentence, the old file stays", [("places", "full disks")], ""),
+    (
+        "R12",
+        "Full disk: one sentence, the old file stays",
+        [
+            ("places", "full disks"),
+            ("stores", "full and read-only disks, errors that name a block"),
+        ],
+        "",
+    ),
     (
         "R13",
         "A process of a batch ends: one file fails",

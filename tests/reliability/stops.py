@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import time
 
 import numpy as np
 import psutil
-import zarr
 
 import napari_diffusion as nd
 from napari_diffusion.io import sidecar_of
@@ -26,9 +24,6 @@ MODEL = nd.PeronaMalik(kappa=20.0)
 SIGNALS = {"SIGKILL": -9, "SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 FORMATS = (".npy", ".nii.gz", ".tif", ".nrrd", ".mgz", ".mha")
 RESULTS = 12
-#: A run in blocks, from a file to an OME-Zarr.
-STORE = "import sys, napari_diffusion as nd; nd.diffuse_store(*sys.argv[1:], "
-STORE += "nd.PeronaMalik(kappa=20.0), time=1.0, axes='ZYX', memory='64 MiB', workers=2)"
 
 
 def interrupted(command, number, wait):
@@ -90,7 +85,6 @@ def run(count, folder):
     batches(count, folder, rng, figures)
     changed_settings(folder, figures)
     ended_processes(count, folder, rng, figures)
-    stores(count, folder, rng, figures)
     return figures
 
 
@@ -180,31 +174,3 @@ def workers_of(parent):
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     except psutil.Error:
         return []
-
-
-def stores(count, folder, rng, figures):
-    """Kill runs in blocks at random moments, and continue each once."""
-    source, target = folder / "volume.npy", folder / "out.ome.zarr"
-    values = np.random.default_rng(0).normal(100, 20, (96, 160, 160)).astype(np.float32)
-    np.save(source, values)
-    expected = nd.diffuse(values, MODEL, time=1.0)
-    command = [sys.executable, "-c", STORE, str(source), str(target)]
-    began = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
-    duration, ended, runs = time.monotonic() - began, 0, count // 2 + 1
-    for i in range(runs):
-        shutil.rmtree(target, ignore_errors=True)
-        sidecar_of(target).unlink(missing_ok=True)
-        interrupted(command, signal.SIGKILL, rng.uniform(0.3, 1.0) * duration)
-        is_begun = any(p.name.startswith(".out") for p in folder.iterdir())
-        duration *= 0.8 if target.exists() else 1.0 if is_begun else 1.2
-        ended += is_begun
-        if is_begun or not target.exists():
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            figures.check(not done.returncode, f"store {i}: goes on with {done.stderr[-300:]}")
-        result = np.asarray(zarr.open_array(str(target / "0"), mode="r")[...])
-        figures.check(np.array_equal(result, expected), f"store {i}: other bits")
-        rest = [p.name for p in folder.iterdir() if p.name.startswith(".out")]
-        rest += [p.name for p in target.rglob("*.partial*")]
-        figures.check(not rest, f"store {i}: left {rest}")
-    figures.rows["runs in blocks that were killed and continued"] = f"{ended} of {runs}"

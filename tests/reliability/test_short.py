@@ -2,12 +2,13 @@
 
 import inspect
 import re
+import sys
 
 import numpy as np
 import pytest
 
 import napari_diffusion as nd
-from reliability import damaged, fuzz, hostile, limits, many, run
+from reliability import damaged, fuzz, hostile, limits, many, run, stores
 from reliability.case import ARRAYS, OWN, draw, values_of
 from reliability.laws import ALWAYS, DRAWN
 
@@ -75,6 +76,14 @@ def test_runs_at_the_same_time_have_the_bits_of_a_run_alone(way, tmp_path):
 
 def test_runs_leave_no_memory_threads_and_files(tmp_path):
     clean(limits.run(60, tmp_path, is_long=False))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that kills")
+def test_runs_in_blocks_go_on_after_kills(tmp_path):
+    figures, folder = run.Figures(), tmp_path / "runs"
+    folder.mkdir()
+    stores.threads(3, folder, stores.source_in(folder), figures)
+    assert clean(figures).runs > 10
 
 
 def test_parts_and_bars_are_those_of_the_page():

@@ -21,6 +21,10 @@ MODELS = {
     "Rician": nd.Rician(sigma_noise=0.1),
     "speckle": nd.SpeckleReducing(q0=0.1),
     "total variation": nd.TotalVariation(kappa=0.05),
+    **{
+        f"fourth order, {name}": nd.FourthOrder(kappa=0.1, diffusivity=name)
+        for name in ("rational", "weickert")
+    },
     "edge-enhancing": nd.EdgeEnhancing(kappa=0.05),
     "coherence-enhancing": nd.CoherenceEnhancing(kappa=0.05),
     "hybrid": nd.Hybrid(kappa=0.05, contrast=0.05, coherence=0.1),

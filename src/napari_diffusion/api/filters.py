@@ -63,6 +63,7 @@ def diffuse(
     read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
+    device: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
     channel_weights: Sequence[float | None] | None = None,
@@ -135,6 +136,9 @@ def diffuse(
     backend
         Name of a backend, such as ``compiled`` or ``reference``; default the fastest one that can
         run.
+    device
+        Device: ``cpu``, ``gpu`` for a graphics card, or a part of its name; default the processor.
+        See `devices`.
     progress
         Called with the completed share of the run, from 0 to 1, in the calling thread.
     cancel
@@ -188,7 +192,7 @@ def diffuse(
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
-    return in_memory.run(problem, Execution(threads, backend), progress, cancel)
+    return in_memory.run(problem, Execution(threads, backend, device), progress, cancel)
 
 
 @_without_doubles
@@ -217,6 +221,7 @@ def evolve(
     read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
+    device: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
     channel_weights: Sequence[float | None] | None = None,
@@ -251,7 +256,7 @@ def evolve(
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
-    return in_memory.evolve(problem, Execution(threads, backend), progress, cancel)
+    return in_memory.evolve(problem, Execution(threads, backend, device), progress, cancel)
 
 
 @_without_doubles
@@ -280,6 +285,7 @@ def plan(
     read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
+    device: str | None = None,
     channel_weights: Sequence[float | None] | None = None,
 ) -> Plan:
     """Return the plan of a run of `diffuse`, without reading the image.
@@ -311,7 +317,7 @@ def plan(
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = make_problem(image, recipe, geometry, domain)
-    return make_plan(problem, Execution(threads, backend))
+    return make_plan(problem, Execution(threads, backend, device))
 
 
 @_without_doubles
@@ -341,6 +347,7 @@ def preview(
     read_noise: float = 0.0,
     threads: int | None = None,
     backend: str | None = None,
+    device: str | None = None,
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
     channel_weights: Sequence[float | None] | None = None,
@@ -401,4 +408,6 @@ def preview(
     )
     geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
     problem = unread_problem(image, recipe, geometry, domain)
-    return PreviewRequest(problem, region, Execution(threads, backend), draft).run(progress, cancel)
+    return PreviewRequest(problem, region, Execution(threads, backend, device), draft).run(
+        progress, cancel
+    )

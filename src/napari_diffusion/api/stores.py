@@ -12,10 +12,16 @@ from napari_diffusion.core.resources import bytes_of
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.io.axes import AxisRequest, resolve_axes
+from napari_diffusion.io import Volume
+from napari_diffusion.io.axes import AxisAssignment, AxisRequest, resolve_axes
 from napari_diffusion.models import Model
 from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.recipe_axes import axes_from_recipe, check_recipe
+from napari_diffusion.workflows.store.collection import (
+    CollectionPlan,
+    CollectionRun,
+    members_of_store,
+)
 from napari_diffusion.workflows.store.options import StoreOptions
 from napari_diffusion.workflows.store.run import StoreRun
 
@@ -50,7 +56,8 @@ def diffuse_store(
     ----------
     source
         An OME-Zarr image, an array of zarr, or any file that `napari-diffusion run` reads. Zarr,
-        NumPy and uncompressed NIfTI files are read in blocks, others as a whole.
+        NumPy and uncompressed NIfTI files are read in blocks, others as a whole. Of a plate (HCS)
+        or a set of positions, each image is filtered by itself and keeps its place.
     target
         Path of the result, such as ``out.ome.zarr``. It gets this name when it is complete. Until
         then, everything is in the folder ``.out.ome.zarr.partial`` beside it.
@@ -79,7 +86,7 @@ def diffuse_store(
         Replace an existing target.
     part
         ``(k, n)`` does every n-th block of the first unfinished stage only. Run all parts once for
-        each pass of the plan, and once without it at the end.
+        each pass of the plan, and once without it at the end. Of a plate, it does every n-th image.
     progress
         Called with the completed share of the run, from 0 to 1, in the calling thread.
     cancel
@@ -132,15 +139,16 @@ def plan_store(
     memory: int | str | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
-) -> BlockPlan:
+) -> BlockPlan | CollectionPlan:
     """Return passes, blocks, halo, memory, disk and expected time of a run of `diffuse_store`.
 
     No value of the image is read. Parameters and errors are those of `diffuse_store`.
 
     Returns
     -------
-    BlockPlan
-        The plan; ``describe()`` puts it into words.
+    BlockPlan or CollectionPlan
+        The plan; ``describe()`` puts it into words. Of a plate or a set of positions, the plans of
+        all images.
     """
     options = StoreOptions(None if memory is None else bytes_of(memory), executor, workers)
     files = FileOptions(_path(mask), _path(labels), _path(guide), Execution(), overwrite=True)
@@ -170,10 +178,26 @@ def _prepared(
     request: AxisRequest,
     files: FileOptions,
     options: StoreOptions,
-) -> StoreRun:
+) -> StoreRun | CollectionRun:
     """Read the metadata of a file and prepare its run."""
-    model, time = what
+
+    def prepare(volume: Volume) -> tuple[AxisAssignment, Recipe]:
+        return _on_image(volume, what, request, files)
+
+    if members_of_store(source):
+        return CollectionRun.make(source, target, prepare, files, options)
     volume = io.read(source)
+    return StoreRun.make(volume, *prepare(volume), target, files, options)
+
+
+def _on_image(
+    volume: Volume,
+    what: tuple[Model | Recipe, float | None],
+    request: AxisRequest,
+    files: FileOptions,
+) -> tuple[AxisAssignment, Recipe]:
+    """Return the roles of the axes of an image, and the recipe in its unit."""
+    model, time = what
     if isinstance(model, Recipe):
         if time is not None:
             raise TypeError("time is already set by the recipe; leave it out.")
@@ -187,4 +211,4 @@ def _prepared(
         assert time is not None
         recipe = Recipe(model, time, unit=assignment.unit)
     check_recipe(recipe, assignment, request, bool(files.region_files), files.guide is not None)
-    return StoreRun.make(volume, assignment, recipe, target, files, options)
+    return assignment, recipe

@@ -14,6 +14,8 @@ from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
 
 #: A diffusivity g as a function of s/kappa, given by the user.
 DiffusivityFunction = Callable[[Field], Field]
+#: Voxels of every channel that are mixed at once: they stay in the cache.
+MIXED_VOXELS = 1 << 18
 #: Stored tensors, from `Backend.tensors`: axes of the backend's own format, then those of space.
 Tensors = NDArray[Any]
 
@@ -54,8 +56,8 @@ class Backend:
     d
         Stored tensors.
     scale
-        Factor of the stored tensors: step times largest eigenvalue. In `vessels`, factor of the
-        Hessian.
+        Factor of the stored tensors: step times largest eigenvalue. In `vessels` and
+        `sheets`, factor of the Hessian.
     spacing
         Voxel size per axis [length].
 
@@ -71,6 +73,10 @@ class Backend:
         Largest chunk [voxels]: a cancel takes effect between chunks, and a chunk needs scratch.
     fuses_products
         Whether `structure` smooths products of derivatives without storing the derivatives.
+    takes_whole_fields
+        Whether a kernel is called once for all planes of a field, and not in chunks.
+    without_walls
+        Kernels that need all faces open.
     libraries
         Names of the modules that the backend needs.
     """
@@ -80,6 +86,8 @@ class Backend:
     calls_functions: ClassVar[bool] = True
     max_chunk_voxels: ClassVar[int] = 1 << 20
     fuses_products: ClassVar[bool] = False
+    takes_whole_fields: ClassVar[bool] = False
+    without_walls: ClassVar[frozenset[str]] = frozenset()
     libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -101,6 +109,44 @@ class Backend:
     def empty(self, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
         """Allocate an array for the kernels, with any contents."""
         return np.empty(tuple(shape), dtype)
+
+    def load(self, array: Any) -> Any:
+        """Return an array of NumPy where the kernels take it; a copy on another device."""
+        return array
+
+    def fetch(self, array: Any) -> NDArray[Any]:
+        """Return an array of the kernels as one of NumPy."""
+        return np.asarray(array)
+
+    def finish(self) -> None:
+        """Wait for kernels that may still run."""
+
+    def contiguous(self, array: Any) -> Any:
+        """Return a part of a field as a C-contiguous array, without a copy if it is one."""
+        return np.ascontiguousarray(array)
+
+    def add_difference(
+        self,
+        out: Field,
+        field: Field,
+        other: Field,
+        share: float,
+        lo: int,
+        hi: int,
+        scratch: Callable[..., Field],
+    ) -> None:
+        """Add ``share`` times the difference of two fields to planes ``lo:hi`` of ``out``.
+
+        Every operation is rounded by itself. ``scratch`` returns a work array of a shape and a data
+        type.
+        """
+        planes = max(1, MIXED_VOXELS // max(1, math.prod(out.shape[2:])))
+        for start in range(lo, hi, planes):
+            part = np.s_[:, start : min(start + planes, hi)]
+            difference = scratch(out[part].shape, out.dtype)
+            np.subtract(field[part], other[part], out=difference)
+            difference *= out.dtype.type(share)
+            out[part] += difference
 
     def tensor_bytes(self, axes: int) -> int:
         """Return the size of one stored tensor [bytes]."""
@@ -365,6 +411,21 @@ class Backend:
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
         """Accumulate Hessians weighted by their vesselness; see `reference.tensor.vessels`."""
+        raise NotImplementedError
+
+    def sheets(
+        self,
+        hessian: Field,
+        slopes: Field,
+        first: int,
+        scale: float,
+        slope_scale: float,
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> None:
+        """Accumulate Hessians weighted by their sheetness; see `reference.sheets.sheets`."""
         raise NotImplementedError
 
     def tensors(self, space: Sequence[int]) -> Tensors:

@@ -26,6 +26,7 @@ from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
+from napari_diffusion.io.ome_zarr import is_store
 from napari_diffusion.io.regions import read_regions
 from napari_diffusion.workflows.file_run import files_of, one_of_each_set
 
@@ -137,7 +138,7 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        images = files_of(path) if path.is_dir() else [path]
+        images = files_of(path) if path.is_dir() and not is_store(path) else [path]
         files += [image for image in images if image == path or not io.sidecar_of(image).exists()]
     if paths and not files:
         raise click.UsageError(f"--share {paths[0]}: there is no image to read in that folder.")

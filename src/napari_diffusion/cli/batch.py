@@ -22,6 +22,7 @@ from napari_diffusion.cli.signals import Stop
 from napari_diffusion.cli.streams import is_terminal, say
 from napari_diffusion.core.cancellation import CancelEvent, Cancelled
 from napari_diffusion.core.errors import InputError, NotEnoughMemory, Remedy, TargetExists
+from napari_diffusion.core.parameters import parameters
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.recipe_fields import package_version
 from napari_diffusion.io.atomic import write_error
@@ -48,7 +49,6 @@ _LINE_S = 30.0
 #: Options that say how files are done, not what is done to them.
 _NO_SETTINGS = {
     *("files", "list_file", "output", "name", "jobs", "resume", "overwrite", "dry_run", "quiet"),
-    *("threads", "backend"),
 }
 
 
@@ -211,10 +211,13 @@ def _make_folder(folder: Path, *, dry_run: bool) -> None:
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """Return what decides about the values of a result."""
+    from napari_diffusion.engine.execution import Execution
+
+    unused = _NO_SETTINGS | {parameter.name for parameter in parameters(Execution)}
     settings = {
         name: value
         for name, value in options.items()
-        if name not in _NO_SETTINGS and value not in (None, (), False)
+        if name not in unused and value not in (None, (), False)
     }
     for name in ("recipe", "mask", "labels", "guide", "noise_region"):
         if settings.get(name) is not None:

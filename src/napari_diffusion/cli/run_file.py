@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import click
 
@@ -25,7 +25,8 @@ from napari_diffusion.cli.streams import WRITE_ERRORS, is_terminal, say, show
 from napari_diffusion.core.errors import MissingLibraryError
 from napari_diffusion.core.resources import bytes_of
 from napari_diffusion.engine.recipe import Recipe
-from napari_diffusion.io.axes import resolve_axes
+from napari_diffusion.io import Volume
+from napari_diffusion.io.axes import AxisAssignment, resolve_axes
 from napari_diffusion.workflows.file_run import FileRun
 from napari_diffusion.workflows.outputs import check_limit
 from napari_diffusion.workflows.recipe_axes import (
@@ -34,9 +35,12 @@ from napari_diffusion.workflows.recipe_axes import (
     describe_file_run,
 )
 from napari_diffusion.workflows.store.choice import runs_in_blocks
+from napari_diffusion.workflows.store.collection import CollectionRun, members_of_store
 from napari_diffusion.workflows.store.options import StoreOptions
 from napari_diffusion.workflows.store.run import StoreRun
 
+#: Images of a plate that are measured for ``--auto``.
+SHARED_IMAGES = 16
 #: Number of steps of the progress bar.
 _BAR_STEPS = 1000
 
@@ -58,7 +62,7 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
     target_format, _ = io.format_of(target)
     with executor_of_options(options) as executor:
         store_options = store_options_of(options, executor)
-        run, report = prepared(source, target, options, stop, store_options)
+        run, report = prepared_store(source, target, options, stop, store_options)
         message = _message(run, report)
         if options.get("dry_run"):
             show(message)
@@ -73,7 +77,7 @@ def run_file(source: Path, target: Path, options: dict[str, Any], stop: Stop | N
         _execute(run, stop, quiet)
 
 
-def _message(run: FileRun | StoreRun, report: str) -> str:
+def _message(run: FileRun | StoreRun | CollectionRun, report: str) -> str:
     """Return image, recipe, plan and notes of a run."""
     paragraphs = [report, describe_file_run(run.volume, run.assignment, run.recipe)]
     paragraphs.append(run.plan.describe() if isinstance(run, FileRun) else run.describe())
@@ -81,7 +85,7 @@ def _message(run: FileRun | StoreRun, report: str) -> str:
     return "\n".join(text for text in paragraphs if text)
 
 
-def _execute(run: FileRun | StoreRun, stop: Stop, quiet: bool) -> None:
+def _execute(run: FileRun | StoreRun | CollectionRun, stop: Stop, quiet: bool) -> None:
     """Do a run and say what was written."""
     started, notes = time.monotonic(), tuple[str, ...]()
     # The bar is for terminals only: a log file gets the lines before and after.
@@ -105,69 +109,96 @@ def _execute(run: FileRun | StoreRun, stop: Stop, quiet: bool) -> None:
         say(f"This part is done after {seconds:.1f} s.")
 
 
-@overload
 def prepared(
     source: Path, target: Path, options: dict[str, Any], stop: Stop
-) -> tuple[FileRun, str]: ...
-
-
-@overload
-def prepared(
-    source: Path, target: Path, options: dict[str, Any], stop: Stop, store: StoreOptions
-) -> tuple[FileRun | StoreRun, str]: ...
-
-
-def prepared(
-    source: Path,
-    target: Path,
-    options: dict[str, Any],
-    stop: Stop,
-    store: StoreOptions | None = None,
-) -> tuple[FileRun | StoreRun, str]:
-    """Read a file and prepare its run.
+) -> tuple[FileRun, str]:
+    """Read a file and prepare its run in memory.
 
     Parameters
     ----------
     source, target, options, stop
         As for `run_file`. The option ``chosen`` is a recipe as JSON, the choice for several files.
-    store
-        How a run in blocks is done; by default the run is one in memory.
 
     Returns
     -------
-    run : FileRun or StoreRun
+    run : FileRun
         The checked run.
     report : str
         Report of the choice of parameters; empty without ``--auto``.
     """
+    volume = io.read(source)
+    assignment, recipe, report = _on_image(volume, options, stop)
+    return FileRun.make(volume, assignment, recipe, target, file_options_of(options)), report
+
+
+def prepared_store(
+    source: Path, target: Path, options: dict[str, Any], stop: Stop, store: StoreOptions
+) -> tuple[FileRun | StoreRun | CollectionRun, str]:
+    """Read a file and prepare its run, in memory or in blocks; as `prepared`.
+
+    Parameters
+    ----------
+    source, target, options, stop
+        As for `prepared`. The source may also be a plate or a set of positions.
+    store
+        How a run in blocks is done.
+    """
+    files = file_options_of(options)
+    if members_of_store(source):
+        return _prepared_collection(source, target, options, stop, store)
+    volume = io.read(source)
+    assignment, recipe, report = _on_image(volume, options, stop)
+    arguments = volume, assignment, recipe, target, files
+    if runs_in_blocks(*arguments, store):
+        return StoreRun.make(*arguments, store), report
+    run = FileRun.make(*arguments)
+    check_limit(run.plan.memory, store.memory)
+    return run, report
+
+
+def _prepared_collection(
+    source: Path, target: Path, options: dict[str, Any], stop: Stop, store: StoreOptions
+) -> tuple[CollectionRun, str]:
+    """Prepare the run on all images of a store; ``--auto`` chooses once, from some of them."""
+    report = ""
+    if options.get("auto") and options.get("chosen") is None:
+        paths = [source / image for image in members_of_store(source)]
+        step = -(-len(paths) // SHARED_IMAGES)
+        options = options | {"share": [*(options.get("share") or ()), *paths[::step]]}
+        _, chosen, report = _on_image(io.read(paths[0]), options, stop)
+        options = options | {"chosen": chosen.to_json()}
+
+    def prepare(volume: Volume) -> tuple[AxisAssignment, Recipe]:
+        return _on_image(volume, options, stop)[:2]
+
+    files = file_options_of(options)
+    return CollectionRun.make(source, target, prepare, files, store), report
+
+
+def _on_image(
+    volume: Volume, options: dict[str, Any], stop: Stop
+) -> tuple[AxisAssignment, Recipe, str]:
+    """Return the roles of the axes of an image, its recipe, and the report of ``--auto``."""
     chosen = options.get("chosen")
     make_recipe, request = recipe_from_options(options), axis_request(options)
     if chosen is not None:
         make_recipe = Recipe.from_json(chosen).in_unit
-    volume = io.read(source)
     if options.get("recipe") is not None:
         request = axes_from_recipe(Recipe.load(options["recipe"]), volume, request)
     assignment = resolve_axes(volume, request)
     recipe = make_recipe(assignment.unit)
-    file_options = file_options_of(options)
-    is_guided = file_options.guide is not None
-    check_recipe(recipe, assignment, request, bool(file_options.region_files), is_guided)
+    files = file_options_of(options)
+    check_recipe(recipe, assignment, request, bool(files.region_files), files.guide is not None)
     report, preset = "", preset_of(options)
     with stop.waiting():
         if preset is not None:
             recipe = converted(preset, volume, assignment, recipe, options, stop.event)
         if options.get("auto") and chosen is None:
-            domain, _ = file_options.domain(volume, assignment)
+            domain, _ = files.domain(volume, assignment)
             recipe, report = choose_parameters(
                 volume, assignment, recipe, domain, options, stop.event
             )
-        arguments = volume, assignment, recipe, target, file_options
-        if store is not None and runs_in_blocks(*arguments, store):
-            return StoreRun.make(*arguments, store), report
-        run = FileRun.make(*arguments)
-        if store is not None:
-            check_limit(run.plan.memory, store.memory)
-        return run, report
+    return assignment, recipe, report
 
 
 def store_options_of(options: dict[str, Any], executor: Any) -> StoreOptions:

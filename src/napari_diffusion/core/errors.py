@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class Remedy(Enum):
@@ -48,6 +48,10 @@ class Remedy(Enum):
     NAME_AN_IMAGE = auto()
     CONTINUE = auto()
     START_AGAIN = auto()
+    RUN_ON_THE_WHOLE = auto()
+    LEAVE_OUTPUTS = auto()
+    CHOOSE_RESULT_FOLDER = auto()
+    SAVE_ONE_BY_ONE = auto()
 
 
 #: Words for what the user does in another program; they are the same in every front end.
@@ -70,6 +74,10 @@ SHARED_WORDS = {
     Remedy.NAME_AN_IMAGE: "name one of them, as in plate.ome.zarr/A/1/0",
     Remedy.CONTINUE: "the blocks before it are kept: run it again to continue",
     Remedy.RAISE_BUDGET: "raise the budget, or use a shorter time or another scheme",
+    Remedy.SAVE_ONE_BY_ONE: "save each of them to a file of its own",
+    Remedy.RUN_ON_THE_WHOLE: "filter the whole image",
+    Remedy.LEAVE_OUTPUTS: "ask for the result alone",
+    Remedy.CHOOSE_RESULT_FOLDER: "name a folder that can be written to",
     Remedy.CHECK_UNITS: (
         "check the units of time and voxel size, or use the linear model without mask"
     ),
@@ -145,6 +153,12 @@ class DescribedError(Exception):
             sentence = f"{sentence}; {advice}"
         return f"{sentence}."
 
+    def about(self, path: Path) -> Self:
+        """Return the error as one about another file."""
+        self.path = path
+        self.args = (self.sentence(PYTHON_WORDS),)
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild the error from its parameters, as for another process."""
         return type(self), (self.description, self.remedy, self.path), vars(self)
@@ -202,6 +216,14 @@ class BlockFailed(DescribedError, RuntimeError):
 
 class NotEnoughMemory(DescribedError, MemoryError):
     """A run needs more memory than is free or allowed."""
+
+
+class DeviceFailed(RuntimeError):
+    """A device, such as a graphics card, cannot be used; the message has no final period."""
+
+
+class DeviceMemoryError(DeviceFailed):
+    """The memory of a device is too small."""
 
 
 class MissingLibraryError(ImportError):

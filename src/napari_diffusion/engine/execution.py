@@ -1,10 +1,11 @@
-"""Execution of a run: how it is computed. Threads never change a bit of the result."""
+"""Execution of a run: how it is computed. Threads and exact devices change no bit of a result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from napari_diffusion.backends import checked_name
+from napari_diffusion.backends.devices import checked_device_name
 from napari_diffusion.core.parameters import check_parameters, param
 from napari_diffusion.core.resources import cpu_count
 
@@ -19,6 +20,9 @@ class Execution:
         Number of threads; ``None`` for all processors.
     backend
         Name of a backend; ``None`` for the fastest one that can run.
+    device
+        Name of a device, see `napari_diffusion.backends.devices.get_device`; ``None`` for the
+        processor.
     """
 
     threads: int | None = param(
@@ -33,6 +37,13 @@ class Execution:
         "that can run.",
         convert=checked_name,
         hidden=True,
+    )
+    device: str | None = param(
+        None,
+        "Device: ``cpu``, ``gpu`` for a graphics card, or a part of its name; default the "
+        "processor.",
+        convert=checked_device_name,
+        label="Device",
     )
 
     def __post_init__(self) -> None:

@@ -147,11 +147,11 @@ def _run_in_stacks(
 
     def last_field(grid: Grid, start: FieldState) -> Field:
         nonlocal done
-        field = start.u
+        field, before = start.u, done
         for state in solver.advance(grid, start, stages):
-            done += width
+            done = before + state.stage * width
             field = state.u
-        return field
+        return solver.fetch(field)
 
     with shortage_described(plan.memory), SlabPool(plan.threads, cancel, report) as slabs:
         solver, stacks = Solver(problem, plan, slabs), Stacks(problem, plan, result, slabs)
@@ -197,14 +197,14 @@ def _evolve(
             frame, start = read_frame(problem, index, plan, slabs)
             replaced += frame.replaced
             for state in solver.advance(frame.grid, start, len(plan.stages)):
-                done += 1
+                done = number * len(plan.stages) + state.stage
                 if state.time is None:
                     continue
                 later, copy = (frames, number + 1), done < stage_count
                 if len(frames) > 1 and state.stage == len(plan.stages):
                     if result is None:
                         result = np.empty(problem.shape, problem.dtype)
-                    result[index] = frame.finished(state.u, copy=False)
+                    result[index] = frame.finished(solver.fetch(state.u), copy=False)
                     image = partial(_snapshot, problem, result, later, copy=copy)
                 else:
                     current = _CurrentFrame(solver, frame, state.u)
@@ -254,9 +254,10 @@ def _snapshot(problem: Problem, result: Image, later: _Later, copy: bool) -> Ima
 def _assemble(current: _CurrentFrame, result: Image | None, later: _Later, copy: bool) -> Image:
     """Return the image within a frame; ``result`` holds the frames before it."""
     problem = current.frame.problem
+    field = current.solver.fetch(current.field)
     if not copy:
         current.solver.release_fields()  # the run has ended: their memory is free for the result
-    part = current.frame.finished(current.field, copy)
+    part = current.frame.finished(field, copy)
     if part.size == math.prod(problem.shape):
         return masked_as_input(problem, np.ascontiguousarray(part).reshape(problem.shape))
     image = np.empty(problem.shape, problem.dtype) if result is None else result.copy()

@@ -143,6 +143,50 @@ class MemoryDemand:
         return own + layout.channels * self.backend.scratch_planes(layout.chunk, is_direct)
 
 
+def long_axes(problem: Problem) -> int:
+    """Return the number of axes with more than one voxel."""
+    return sum(n > 1 for n in problem.space)
+
+
+def peak_memory(
+    problem: Problem,
+    model: tuple[Operator, int],
+    scheme: Scheme,
+    stages: tuple[Stage, ...],
+    backend: Backend,
+    sizes: tuple[int, int, int],
+    threads: int,
+) -> int:
+    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
+
+    ``model`` is its operator and the largest reach of its features. The last of the ``sizes`` is
+    the number of frames that are advanced side by side.
+    """
+    (operator, reach), (height, chunk, stack) = model, sizes
+    layout = SlabLayout(
+        channels=problem.channels,
+        planes=problem.space[0],
+        height=height,
+        chunk=chunk,
+        reach=reach,
+        axes=long_axes(problem),
+        has_walls=problem.may_have_walls,
+        fuses_products=backend.fuses_products,
+    )
+    demand = MemoryDemand(
+        problem=problem,
+        operator=operator,
+        scheme=scheme,
+        stages=stages,
+        backend=backend,
+        layout=layout,
+        threads=threads,
+        busy_threads=min(threads, -(-problem.space[0] // height)),
+        stack=stack,
+    )
+    return demand.peak
+
+
 @contextmanager
 def shortage_described(peak: int) -> Iterator[None]:
     """Say in words that the system has refused memory to a run with a predicted ``peak`` [bytes].

@@ -6,7 +6,7 @@ import marshal
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from napari_diffusion import backends, schemes
 from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.devices import CARD, Device
 from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
+from napari_diffusion.engine.devices.choice import device_for
 from napari_diffusion.engine.dry_run import (
     MARSHAL_VERSION,
     DryRun,
@@ -28,11 +30,10 @@ from napari_diffusion.engine.dry_run import (
 )
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
-from napari_diffusion.engine.memory import MemoryDemand
+from napari_diffusion.engine.memory import long_axes, peak_memory
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
 from napari_diffusion.operators import Operator
-from napari_diffusion.operators.base import SlabLayout
 from napari_diffusion.schemes import Scheme, Stage
 from napari_diffusion.schemes.base import MAX_COUNT
 
@@ -96,6 +97,11 @@ class Plan:
         Number of small frames that a run to the end advances side by side; 1 for one by one.
     is_guided
         Whether the operator is made of a guide, at least in part, and therefore stored.
+    device, device_bytes
+        The device that runs the stages, ``None`` for the processor, and the memory that it needs
+        per voxel [bytes].
+    is_device_named
+        Whether the device is used even if it rounds otherwise than the processor.
     """
 
     scheme: Scheme
@@ -119,6 +125,9 @@ class Plan:
     limits: ValueLimits
     stack: int
     is_guided: bool
+    device: Device | None = None
+    device_bytes: float = 0.0
+    is_device_named: bool = False
 
     @property
     def stores_operator(self) -> bool:
@@ -183,7 +192,8 @@ class Plan:
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         memory = format_bytes(self.memory)
-        return f"{self.scheme.name}: {steps}{frames}, {threads}, {memory} of memory."
+        place = f", on {self.device.name}" if self.device else ""
+        return f"{self.scheme.name}: {steps}{frames}, {threads}, {memory} of memory{place}."
 
 
 def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
@@ -199,13 +209,13 @@ def make_plan(problem: Problem, execution: Execution | None = None) -> Plan:
     """
     execution = execution or Execution()
     threads = execution.thread_count
-    settings = _settings(problem, execution.backend, threads)
+    settings = _settings(problem, execution, threads)
     if settings is None:
-        return _make_plan(problem, execution.backend, threads)
+        return _make_plan(problem, execution, threads)
     kept = kept_plan(settings)
     if kept:
         return kept[0]
-    plan = _make_plan(problem, execution.backend, threads)
+    plan = _make_plan(problem, execution, threads)
     if len(plan.stages) <= MAX_KEPT_STAGES:
         kept.append(plan)
     return plan
@@ -217,7 +227,7 @@ def kept_plan(settings: Hashable) -> list[Plan]:
     return []
 
 
-def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable | None:
+def _settings(problem: Problem, execution: Execution, threads: int) -> Hashable | None:
     """Return all on which a plan depends; ``None`` if that is more than numbers and texts.
 
     The settings of model and scheme are those at the time of the call, see `content_of`.
@@ -244,7 +254,8 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         guide_is_copied(problem) if problem.is_guided else False,
         getattr(problem.domain.guide, "nbytes", 0),
         threads,
-        backend,
+        execution.backend,
+        execution.device,
     )
     try:
         return own, marshal.dumps(values, MARSHAL_VERSION)
@@ -252,13 +263,13 @@ def _settings(problem: Problem, backend: str | None, threads: int) -> Hashable |
         return None
 
 
-def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan:
+def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
     """Plan a run; errors as `make_plan`."""
     recipe, time = problem.recipe, problem.recipe.time
     grid = problem.grid(_unknown_walls(problem))
     dry = dry_run(recipe.model, grid, problem.is_guided)
     operator = dry.operator
-    backend = backends.get_backend(backend_name, len(problem.space), operator.calls_function)
+    backend = backends.get_backend(execution.backend, len(problem.space), operator.calls_function)
     rate = recipe.fidelity_rate
     max_step = schemes.step_with_source(operator.max_step(grid), rate)
     # Before a scheme computes its stages, and again when it is known.
@@ -275,21 +286,17 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
         stages = schemes.with_one_operator(stages)
     if rate:
         stages = tuple(stage._replace(rate=rate) for stage in stages)
+    device = device_for(problem, execution, dry, scheme, stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = slab_sizes(problem, operator, backend, threads, stack)
+    model = operator, max(dry.feature_reach)
+    peak = partial(peak_memory, problem, model, scheme, stages, backend)
+    whole = problem.space[0]
     return Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
-        memory=peak_memory(
-            problem,
-            (operator, max(dry.feature_reach)),
-            scheme,
-            stages,
-            backend,
-            (height, chunk, stack),
-            threads,
-        ),
+        memory=peak((height, chunk, stack), threads),
         max_step=max_step,
         threads=threads,
         height=height,
@@ -309,6 +316,11 @@ def _make_plan(problem: Problem, backend_name: str | None, threads: int) -> Plan
         ),
         stack=stack,
         is_guided=problem.is_guided,
+        device=device,
+        device_bytes=0.0
+        if device is None
+        else peak((whole, whole, stack), 1) / max(1, math.prod(problem.space) * stack),
+        is_device_named=(execution.device or "").lower() != CARD,
     )
 
 
@@ -433,7 +445,7 @@ def slab_sizes(
 
     ``stack`` is the number of frames that are advanced side by side.
     """
-    voxels, axes = math.prod(problem.space) * problem.channels * stack, _long_axes(problem)
+    voxels, axes = math.prod(problem.space) * problem.channels * stack, long_axes(problem)
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
     per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
@@ -448,47 +460,3 @@ def slab_sizes(
         largest = largest if needs_scratch else MAX_FEATURE_VOXELS
         chunk = min(max(CHUNK_PLANES, CHUNK_VOXELS // per_plane), max(1, largest // per_plane))
     return height, min(height, chunk)
-
-
-def _long_axes(problem: Problem) -> int:
-    """Return the number of axes with more than one voxel."""
-    return sum(n > 1 for n in problem.space)
-
-
-def peak_memory(
-    problem: Problem,
-    model: tuple[Operator, int],
-    scheme: Scheme,
-    stages: tuple[Stage, ...],
-    backend: Backend,
-    sizes: tuple[int, int, int],
-    threads: int,
-) -> int:
-    """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
-
-    ``model`` is its operator and the largest reach of its features. The last of the ``sizes`` is
-    the number of frames that are advanced side by side.
-    """
-    (operator, reach), (height, chunk, stack) = model, sizes
-    layout = SlabLayout(
-        channels=problem.channels,
-        planes=problem.space[0],
-        height=height,
-        chunk=chunk,
-        reach=reach,
-        axes=_long_axes(problem),
-        has_walls=problem.may_have_walls,
-        fuses_products=backend.fuses_products,
-    )
-    demand = MemoryDemand(
-        problem=problem,
-        operator=operator,
-        scheme=scheme,
-        stages=stages,
-        backend=backend,
-        layout=layout,
-        threads=threads,
-        busy_threads=min(threads, -(-problem.space[0] // height)),
-        stack=stack,
-    )
-    return demand.peak

@@ -6,11 +6,28 @@ arrays that live between two stages (`FieldState`), so that a run may be cut aft
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from napari_diffusion.core.arrays import Field, Stored
+import numpy as np
+
+from napari_diffusion.backends.devices import Device
+from napari_diffusion.core.arrays import Array, Field, Stored
+from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.regions import open_faces
+from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
+from napari_diffusion.engine.devices.choice import say_fallback
+from napari_diffusion.engine.devices.verdicts import (
+    MOST_PIECES,
+    Verdict,
+    compared,
+    pieces_of,
+    verdict_of,
+)
 from napari_diffusion.engine.frame import FieldState
 from napari_diffusion.engine.inputs.guide import feature_weights
 from napari_diffusion.engine.planner import Plan
@@ -20,6 +37,9 @@ from napari_diffusion.operators import Operator
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.stepper import StageContext
+
+#: Voxels along each axis, and largest number of stages, of the self-test of a device.
+TEST_VOXELS, TEST_STAGES = 16, 12
 
 
 class Solver:
@@ -34,26 +54,36 @@ class Solver:
     """
 
     def __init__(self, problem: Problem, plan: Plan, slabs: SlabPool) -> None:
-        self.plan = plan
+        self.plan, self._problem = plan, problem
         self._model = problem.recipe.model
         self._slabs = slabs
+        self._kernels, self._device = plan.kernels, plan.device
+        if plan.device is not None:
+            self._kernels = plan.device.kernels()
         self._weights = problem.weights.astype(problem.working)
         self._feature_weights: Field | None = None
         self._guide_is_alone = problem.is_frozen
         if problem.is_guided:
             self._feature_weights = feature_weights(problem).astype(problem.working)
         self._fields: list[Field] = []
-        self._scratch = Scratch(plan.kernels.empty)
+        self._scratch = Scratch(self._kernels.empty)
         self._stored: Stored | None = None  # of the last frame
 
     def release_fields(self) -> None:
         """Forget the work fields; a field that is still in use lives on."""
         self._fields.clear()
 
+    def fetch(self, array: Any) -> Array:
+        """Return an array of a state as one of NumPy; it is copied if it is on a device."""
+        return array if isinstance(array, np.ndarray) else self._kernels.fetch(array)
+
     def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
         """Run stages up to number ``last``, and yield the state after each.
 
-        The fields of a state are overwritten by the stage after the next one.
+        The fields of a state are overwritten by the stage after the next one. They are on the
+        device, if the plan has one: `fetch` copies them. If the device fails, the processor goes on
+        from the given state. If its memory is too small, it computes blocks, and only the states
+        at the end of a pass are yielded.
 
         Parameters
         ----------
@@ -64,6 +94,120 @@ class Solver:
         last
             Number of stages that are done at the end.
         """
+        done, pieces = state.stage, 1
+        if self._device is not None:
+            voxels = math.prod(grid.shape)
+            pieces = pieces_of(self._device, self.plan.device_bytes * voxels)
+        while self._device is not None:
+            try:
+                self._check_device(self._device)
+                for each in self._advance_on_device(grid, state, last, pieces):
+                    if each.stage > done:
+                        done = each.stage
+                        yield each
+                return
+            except DeviceFailed as error:
+                self._release_device()
+                can_halve = isinstance(error, DeviceMemoryError) and pieces < MOST_PIECES
+                pieces *= 2
+                if not can_halve:
+                    say_fallback(f"{error}")
+                    self._leave_device()
+        for each in self._advance(grid, state, last):
+            if each.stage > done:
+                yield each
+
+    def _advance_on_device(
+        self, grid: Grid, state: FieldState, last: int, pieces: int
+    ) -> Iterator[FieldState]:
+        """Run stages on the device, in so many ``pieces`` of the frame."""
+        if pieces == 1:
+            yield from self._advance(*self._loaded(grid, state), last)
+            self._kernels.finish()
+            return
+        whole = _WholeBlocks(self)
+        for cut, shape in device_passes(self.plan, state.stage, last, grid.shape, pieces):
+            state = advance_in_blocks(whole, grid, state, cut, shape)
+            yield state
+
+    def _check_device(self, device: Device) -> None:
+        """Raise `DeviceFailed` if the device has not the bits of the processor in such runs.
+
+        A device that rounds otherwise is used if it is named.
+        """
+        plan = self.plan
+        sizes = tuple(min(n, TEST_VOXELS) for n in plan.grid.shape)
+        calls = plan.operator.stage_calls(plan.strict, plan.stores_operator)
+        kinds = plan.kernel_key(), self._model.name, sizes, len(self._weights), repr(calls)
+        verdict = verdict_of(device, (*kinds, plan.scheme.name), partial(self._self_test, sizes))
+        if verdict is Verdict.EXACT or (verdict is Verdict.ROUNDED and plan.is_device_named):
+            return
+        title = self._model.title
+        raise DeviceFailed(
+            {
+                Verdict.ROUNDED: f"{device.name} rounds otherwise than the processor, up to 1e-5, "
+                f"and only its name instead of 'gpu' uses it all the same ({title})",
+                Verdict.WRONG: f"{device.name} has other results than the processor ({title})",
+                Verdict.FAILED: f"{device.name} cannot run {title}",
+            }[verdict]
+        )
+
+    def _self_test(self, shape: tuple[int, ...]) -> Verdict:
+        """Compare the device with the processor on a small field of noise."""
+        plan, rng = self.plan, np.random.default_rng(0)
+
+        def noise(channels: int) -> Field:
+            return np.abs(rng.normal(100, 30, (channels, *shape))).astype(plan.working)
+
+        faces = None
+        if plan.grid.open_faces is not None:
+            faces = open_faces(np.indices(shape).sum(0) // 5 % 3)
+        grid, u = replace(plan.grid, shape=shape, open_faces=faces), noise(len(self._weights))
+        guide = None if self._feature_weights is None else noise(len(self._feature_weights))
+        source = u.copy() if plan.stages[0].rate else None
+        state = FieldState(0, None, u, u, u, None, source is None, source, guide)
+        last, results = min(TEST_STAGES, len(plan.stages)), list[Field]()
+        for own in (replace(plan, device=None), plan):
+            with SlabPool(1, None, lambda share: None) as slabs:
+                solver = Solver(self._problem, own, slabs)
+                start = solver._loaded(grid, state) if own.device else (grid, _copied(state))
+                try:
+                    *_, end = solver._advance(*start, last)
+                except DeviceFailed:
+                    raise
+                except Exception:  # a model that computes in a way that only the processor can
+                    return Verdict.FAILED
+                results.append(solver.fetch(end.u))
+        return compared(*results)
+
+    def _loaded(self, grid: Grid, state: FieldState) -> tuple[Grid, FieldState]:
+        """Return a grid and a state with their arrays on the device."""
+        loaded: dict[int, Any] = {}
+
+        def load(array: Any) -> Any:
+            if array is not None and id(array) not in loaded:
+                loaded[id(array)] = self._kernels.load(array)
+            return None if array is None else loaded[id(array)]
+
+        names = ("u", "previous", "superstep_start", "stored", "source", "guide")
+        arrays: Any = {name: load(getattr(state, name)) for name in names}
+        is_owned = state.is_owned or state.source is None
+        faces = load(grid.open_faces)
+        return replace(grid, open_faces=faces), replace(state, is_owned=is_owned, **arrays)
+
+    def _release_device(self) -> None:
+        """Forget all arrays on the device."""
+        self._fields.clear()
+        self._stored = None
+        self._scratch = Scratch(self._kernels.empty)
+
+    def _leave_device(self) -> None:
+        """Go on with the processor."""
+        self._device, self._kernels = None, self.plan.kernels
+        self._release_device()
+
+    def _advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
+        """Run stages up to number ``last`` on arrays of the kernels; see `advance`."""
         plan = self.plan
         own = [state.u, state.previous, state.superstep_start] if state.is_owned else []
         pool = [*self._fields, *_different(own)]
@@ -107,12 +251,12 @@ class Solver:
         return StageContext(
             build=self._build,
             grid=grid,
-            backend=self.plan.kernels,
+            backend=self._kernels,
             weights=self._weights,
             scratch=self._scratch,
             slabs=self._slabs,
-            height=self.plan.height,
-            chunk=self.plan.chunk,
+            height=grid.shape[0] if self._device else self.plan.height,
+            chunk=grid.shape[0] if self._device else self.plan.chunk,
             strict=self.plan.strict,
             new_field=partial(self._spare_field, pool),
             stores_operator=self.plan.stores_operator,
@@ -127,10 +271,29 @@ class Solver:
         for field in pool:
             if field.shape == used[0].shape and not _contains(used, field):
                 return field
-        field = self.plan.kernels.empty(used[0].shape, used[0].dtype)
+        field = self._kernels.empty(used[0].shape, used[0].dtype)
         pool.append(field)
         self._fields.append(field)
         return field
+
+
+class _WholeBlocks:
+    """Advances a block on the device in one piece, for `advance_in_blocks`."""
+
+    def __init__(self, solver: Solver) -> None:
+        self.plan, self.fetch, self._solver = solver.plan, solver.fetch, solver
+
+    def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
+        """See `Solver.advance`."""
+        return self._solver._advance_on_device(grid, state, last, pieces=1)
+
+
+def _copied(state: FieldState) -> FieldState:
+    """Return a state whose fields are copies; a run overwrites them."""
+    u, guide = state.u.copy(), state.guide
+    return replace(
+        state, u=u, previous=u, superstep_start=u, guide=None if guide is None else guide.copy()
+    )
 
 
 def _different(fields: list[Field]) -> list[Field]:

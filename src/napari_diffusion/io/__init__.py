@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import (
     DescribedError,
     InputError,
@@ -369,7 +368,8 @@ def write(
         whole header is kept. Otherwise axes, voxel size, unit, time step and channel names are kept
         as far as the format can hold them.
     data
-        The result, in real units and in the axis order of ``like``.
+        The result, in real units and in the axis order of ``like``. It may be lazy for a format
+        that is written in parts.
     like
         The source volume.
     recipe
@@ -396,8 +396,10 @@ def write(
         See `check_target`. After an error there is no new file, and an old file is unchanged.
     """
     path = Path(path)
-    array: Array = np.asarray(data)
-    if array.shape != like.shape:
+    file_format, suffix = format_of(path)
+    is_lazy = file_format.writes_lazy and not preserve_dtype and hasattr(data, "__getitem__")
+    array: Any = data if is_lazy else np.asarray(data)
+    if tuple(array.shape) != like.shape:
         raise InputError(
             f"the result has shape {array.shape} and its source {like.shape}", path=path
         )
@@ -407,12 +409,12 @@ def write(
         check_target(
             path, like, array.dtype, recipe, overwrite=overwrite, preserve_dtype=preserve_dtype
         )
-    file_format, suffix = format_of(path)
     if preserve_dtype:
         array = as_stored(array, like)
     else:
         like = replace(like, scaling=(1.0, 0.0))
-    array = array.astype(file_format.storable(array.dtype, like, suffix), copy=False)
+    stored = file_format.storable(np.dtype(array.dtype), like, suffix)
+    array = array if stored == array.dtype else np.asarray(array).astype(stored)
     text = "" if recipe is None else recipe.to_json()
     targets = [(path, suffix)] + ([] if recipe is None else [(sidecar_of(path), ".json")])
     try:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.time_units import seconds
 from napari_diffusion.io.volume import Format, Volume, require
-from napari_diffusion.io.zarr_pyramid import Pyramid, level_of_region, pyramid_like
+from napari_diffusion.io.zarr_pyramid import Pyramid, level_of_region, pyramid_like, write_group
 
 #: Letters of the axes without a name before the last three: other kinds than channels or time.
 _LEADING = "VUWQI"
@@ -89,6 +89,37 @@ def images_in(path: Path) -> tuple[str, ...]:
             return tuple(map(str, _ome_attributes(node["OME"])["series"]))
         return tuple(sorted((name for name, _ in node.groups() if name.isdecimal()), key=int))
     return ()
+
+
+def groups_of(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the attributes of the groups above the images of a plate or a set of series.
+
+    They are those of OME-Zarr 0.5, by the path of the group, which is empty for the folder itself.
+
+    Raises
+    ------
+    InputError
+        When an image would be outside of the folder.
+    """
+    zarr = require("zarr", "Zarr stores", "zarr")
+    node = zarr.open(str(path), mode="r")
+    images = images_in(path)
+    for image in images:
+        parts = PurePosixPath(image).parts
+        if not parts or PurePosixPath(image).is_absolute() or ".." in parts:
+            raise InputError(f"it names an image outside of its folder, {image!r}", path=path)
+    names = {str(folder) for image in images for folder in PurePosixPath(image).parents}
+    groups: dict[str, dict[str, Any]] = {}
+    for name in sorted("" if name == "." else name for name in names):
+        own = _ome_attributes(node[name] if name else node)
+        kept = {key: own[key] for key in ("plate", "well", "bioformats2raw.layout") if key in own}
+        for kind in ("plate", "well"):
+            if kind in kept:
+                kept[kind] = {k: v for k, v in kept[kind].items() if k != "version"}
+        groups[name] = {"ome": {"version": "0.5", **kept}} if kept else {}
+    if "bioformats2raw.layout" in groups[""].get("ome", {}) and "plate" not in groups[""]["ome"]:
+        groups["OME"] = {"ome": {"version": "0.5", "series": list(images)}}
+    return groups
 
 
 def _ome_attributes(node: Any) -> dict[str, Any]:
@@ -235,7 +266,7 @@ def _write(path: Path, data: Array, like: Volume, recipe: str) -> None:
         for region in pyramid.regions(level):
             if level == 0:
                 place = tuple(region[pyramid.order.index(i)] for i in range(data.ndim))
-                pyramid.write(path, 0, region, data[place].transpose(pyramid.order))
+                pyramid.write(path, 0, region, np.asarray(data[place]).transpose(pyramid.order))
             else:
                 pyramid.write(path, level, region, level_of_region(path, pyramid, level, region))
     finish(path, pyramid, like, recipe)
@@ -263,7 +294,7 @@ def finish(path: Path, pyramid: Pyramid, like: Volume, recipe: str) -> None:
     attributes: dict[str, Any] = {"ome": ome}
     if recipe:
         attributes[OWN_KEY] = {"recipe": json.loads(recipe)}
-    pyramid.commit(path, attributes)
+    write_group(path, attributes)
 
 
 def channels_of(
@@ -318,4 +349,5 @@ FORMAT = Format(
     read_metadata=_read,
     reads_folder=True,
     writes_folder=True,
+    writes_lazy=True,
 )

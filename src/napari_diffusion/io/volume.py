@@ -155,6 +155,8 @@ class Format:
         Whether ``read`` also takes a folder, whose files together are one image.
     writes_folder
         Whether ``write`` makes a folder, whose files together are one image.
+    writes_lazy
+        Whether ``write`` also takes a lazy array, which it reads in parts.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Format:
     results: Mapping[str, str] = field(default_factory=dict)
     reads_folder: bool = False
     writes_folder: bool = False
+    writes_lazy: bool = False
 
 
 def completed(volume: Volume, name: str, path: Path) -> Volume:

@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -151,8 +152,15 @@ class Pyramid:
         return zarr.open_array(str(folder / str(number)), mode=mode)
 
     def write(self, folder: Path, number: int, region: Region, values: Array) -> None:
-        """Write values to a region of whole shards of a level."""
+        """Write values to a region of whole shards of a level, and wait until they are kept."""
         self.open_level(folder, number, "r+")[region] = values
+        shards = self.levels[number].shards
+        places = [
+            range(part.start // size, -(-part.stop // size))
+            for part, size in zip(region, shards, strict=True)
+        ]
+        for place in itertools.product(*places):
+            _sync(folder / str(number) / "c" / "/".join(map(str, place)))
 
     def regions(self, number: int) -> Iterator[Region]:
         """Yield the regions of the shards of a level."""
@@ -223,19 +231,30 @@ class Pyramid:
             raise InputError(f"OME-Zarr cannot hold these axes: {reason}") from None
         return plain
 
-    def commit(self, folder: Path, attributes: dict[str, Any]) -> None:
-        """Write the metadata of the group, by which the folder becomes a store."""
-        text = json.dumps(
-            {"zarr_format": 3, "node_type": "group", "attributes": attributes},
-            indent=2,
-            ensure_ascii=False,
-        )
-        temporary = folder / f".{secrets.token_hex(6)}.partial"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / "zarr.json")
+
+def _sync(file: Path) -> None:
+    """Wait until a file is on the disk, if it exists: a shard of zeros has no file."""
+    with suppress(FileNotFoundError):
+        handle = os.open(file, os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_group(folder: Path, attributes: dict[str, Any]) -> None:
+    """Write the metadata of a group, by which a folder becomes a store."""
+    text = json.dumps(
+        {"zarr_format": 3, "node_type": "group", "attributes": attributes},
+        indent=2,
+        ensure_ascii=False,
+    )
+    temporary = folder / f".{secrets.token_hex(6)}.partial"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / "zarr.json")
 
 
 def pyramid_like(

@@ -3,11 +3,11 @@ r"""Membrane-enhancing diffusion.
 .. math:: \lambda_{within} = \alpha + (1 - \alpha)\,S, \qquad \lambda_{across} = \alpha, \qquad
    S = \min(1, P/c)
 
-with the sheetness P (`operators.sheetness`), the maximum over three scales. Diffusion is strong
-within bright or dark sheets of the given thickness, and closes their holes. Across them and
-elsewhere the diffusivity is :math:`\alpha`. The normal of a sheet is an eigenvector of the sum of
-the Hessians weighted by :math:`P^4`, which changes continuously. Where this sum defines no normal,
-:math:`D = \alpha I`. In 2-D the sheets are lines.
+with the sheetness P (`backends.reference.sheets.sheetness`), the maximum over three scales.
+Diffusion is strong within bright or dark sheets of the given thickness, and closes their holes.
+Across them and elsewhere the diffusivity is :math:`\alpha`. The normal of a sheet is an eigenvector
+of the sum of the Hessians weighted by :math:`P^4`, which changes continuously. Where this sum
+defines no normal, :math:`D = \alpha I`. In 2-D the sheets are lines.
 
 The ratio of curvatures is that of Frangi et al. 1998 (doi:10.1007/BFb0056195), for plates instead
 of tubes. Diffusion only where there is structure follows Weickert 1999
@@ -17,6 +17,7 @@ of tubes. Diffusion only where there is structure follows Weickert 1999
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class MembraneEnhancing(Model):
         normal = len(mu) - 1 if self.polarity == "bright" else 0
         others = [i for i in range(len(mu)) if i != normal]
         size = np.maximum(np.abs(mu[normal]), np.finfo(mu[0].dtype).tiny)
-        ratio = np.max([np.abs(mu[i]) for i in others], 0) / size if others else 0.0
+        ratio = reduce(np.maximum, [np.abs(mu[i]) for i in others]) / size if others else 0.0
         # Two equal curvatures define no normal.
         distinct = 1 - np.square(np.minimum(ratio, 1))
         rise = np.minimum(sheet / self.clear, 1)

@@ -37,7 +37,7 @@ class MinMaxCurvature(Model):
     )
     references = ("malladi1996",)
     conservative = False
-    rounding_gain = 3000.0  # single voxels at the steep switch between both signs (measured)
+    rounding_gain = 200.0  # single voxels at the steep switch between both signs (58 measured)
 
     radius: float = param(
         2.0,

@@ -403,7 +403,8 @@ class Features:
         the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
         """
         if sigma == 0:
-            return np.ascontiguousarray(self.u[:, lo:hi])
+            part: Field = self.kernels.contiguous(self.u[:, lo:hi])
+            return part
         leading = self._leading_planes(sigma, lo, hi)
         shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
         out = self.scratch.take("smooth", shape, self.u.dtype)
@@ -469,7 +470,7 @@ class Features:
         reach = len(weights) - 1
         first, last = max(lo - reach, start), min(hi + reach, start + u.shape[1])
         assert self.grid.open_faces is not None
-        faces = np.ascontiguousarray(self.grid.open_faces[first:last])
+        faces = self.kernels.contiguous(self.grid.open_faces[first:last])
         begin = u[:, first - start : last - start]
         term, previous, total = begin.copy(), np.empty_like(begin), begin.copy()
         planes = last - first

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari_diffusion.backends.reference.stages import STORED_TYPES
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.scalar import Carry, ChunkStep, ScalarStepper
 from napari_diffusion.operators.stepper import StageContext
 
 
 class FrozenStepper(ScalarStepper):
-    """Stores the diffusivity at the voxels, and applies the stages with it."""
+    """Stores the diffusivity at the voxels, and applies the stages with it.
+
+    Parameters
+    ----------
+    context
+        What the stages of the frame share.
+    apply
+        Function that computes one stage with the stored values.
+    """
+
+    def __init__(self, context: StageContext, apply: Callable[[ChunkStep], None]) -> None:
+        super().__init__(context, has_values=True)
+        self._apply = apply
 
     def store(self, u: Field) -> None:
         """Compute and store the diffusivity of ``u`` at every voxel."""
@@ -37,14 +49,10 @@ class FrozenStepper(ScalarStepper):
         """Compute one stage with the stored diffusivity."""
 
         def work(lo: int, hi: int) -> None:
-            self.step(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
+            self._apply(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
             self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         self.context.run_on_slabs(work, u, quiet)
-
-    def step(self, step: ChunkStep) -> None:
-        """Compute one stage on a chunk with the stored diffusivity."""
-        step.with_diffusivity(Diffusivity())
 
 
 class FaceStepper(FrozenStepper):
@@ -59,7 +67,7 @@ class FaceStepper(FrozenStepper):
     """
 
     def __init__(self, context: StageContext, maximum: float) -> None:
-        super().__init__(context, has_values=True)
+        super().__init__(context, self._with_stored)
         self._maximum = maximum
         self._axes = tuple(axis for axis, n in enumerate(context.grid.shape) if n > 1)
 
@@ -86,6 +94,6 @@ class FaceStepper(FrozenStepper):
 
         context.run_on_slabs(work, u, quiet=True)
 
-    def step(self, step: ChunkStep) -> None:
+    def _with_stored(self, step: ChunkStep) -> None:
         """Compute one stage on a chunk with the stored diffusivity."""
         step.with_stored(self._axes, self._maximum)

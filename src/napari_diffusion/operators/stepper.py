@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
-
-import numpy as np
 
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.core.arrays import Field, Stored
@@ -17,9 +15,6 @@ from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.smoothing import SmoothedPlanes
-
-#: Voxels of every channel that are mixed at once: they stay in the cache.
-MIXED_VOXELS = 1 << 18
 
 
 class Slabs(Protocol):
@@ -269,10 +264,5 @@ class Stepper(ABC):
         """Add ``share`` times the difference of two fields to planes ``lo:hi`` of ``out``."""
         if not share:
             return
-        planes = max(1, MIXED_VOXELS // max(1, math.prod(out.shape[2:])))
-        for start in range(lo, hi, planes):
-            part = np.s_[:, start : min(start + planes, hi)]
-            difference = self.context.scratch.take("pull", out[part].shape, out.dtype)
-            np.subtract(field[part], other[part], out=difference)
-            difference *= out.dtype.type(share)
-            out[part] += difference
+        scratch, backend = self.context.scratch, self.context.backend
+        backend.add_difference(out, field, other, share, lo, hi, partial(scratch.take, "pull"))

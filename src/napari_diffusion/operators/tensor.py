@@ -181,8 +181,8 @@ class DiffusionTensor(Operator):
     def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
         """Return the kernels of both stencils."""
         if strict:
-            return ("compose", "incident", "selling_step")
-        return ("compose", "average", "tensor_step")
+            return ("eigenvalues", "compose", "incident", "selling_step")
+        return ("eigenvalues", "compose", "average", "tensor_step")
 
     def stencil_reach(self, strict: bool) -> int:
         """Return the reach of a stage with given tensors [voxel]."""
@@ -306,6 +306,8 @@ class TensorStepper(Stepper):
         tensors = self.stored
         # Eigenvalues take many work arrays: those of about one plane at a time stay in the cache.
         batch = max(1, round(EIGENVALUE_VOXELS / math.prod(space[1:])))
+        if context.backend.takes_whole_fields:
+            batch = space[0]
         carry = Carry()
 
         def work(lo: int, hi: int) -> None:
@@ -314,7 +316,7 @@ class TensorStepper(Stepper):
             carry.features, carry.stop = features, hi
             for first in range(0, hi - lo, batch):
                 planes = slice(first, min(first + batch, hi - lo))
-                matrix = np.ascontiguousarray(tensor.matrix[:, planes])
+                matrix = context.backend.contiguous(tensor.matrix[:, planes])
                 mu = context.backend.eigenvalues(matrix)
                 lam = tensor.diffusivities(context.backend, mu, planes)
                 target, start = tensors, lo + first

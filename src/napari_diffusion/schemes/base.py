@@ -193,6 +193,12 @@ class Scheme:
         """
         raise NotImplementedError
 
+    def kernels(
+        self, stages: Sequence[Stage], grid: Grid, dtype: np.dtype[Any], has_walls: bool
+    ) -> tuple[str, ...]:
+        """Return the names of the kernels of `solve`; empty if it needs more than kernels."""
+        return ()
+
     def reach(
         self,
         stages: Sequence[Stage],

@@ -101,6 +101,18 @@ class Exact(Scheme):
             return None
         return [gaussian_taps(s, n, tail).astype(dtype) for s, n in axes]
 
+    def kernels(
+        self, stages: Sequence[Stage], grid: Grid, dtype: np.dtype[Any], has_walls: bool
+    ) -> tuple[str, ...]:
+        """Return the kernels of the convolution or the series; none for a cosine transform.
+
+        A run that may have walls may have none.
+        """
+        stage = stages[0]
+        if stage.rate or self.taps(stage.step, grid, dtype) is None:
+            return ()
+        return ("smooth_differences", "step") if has_walls else ("smooth_differences",)
+
     def reach(
         self,
         stages: Sequence[Stage],

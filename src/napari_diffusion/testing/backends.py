@@ -25,7 +25,7 @@ from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.planner import make_plan
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.models import BUILTIN, EdgeEnhancing, PeronaMalik, TotalVariation
+from napari_diffusion.models import BUILTIN, EdgeEnhancing, Model, PeronaMalik, TotalVariation
 from napari_diffusion.operators.diffusivity import CODES
 from napari_diffusion.testing.cases import CASES, RANGE, ROUNDING, named
 
@@ -66,17 +66,22 @@ STRICT_GAIN = 4
 CUT_EVERY = 5
 
 
+def problems_of(model: Model) -> Iterator[Problem]:
+    """Yield runs of a model: 2-D and 3-D, both data types, plain, strict and with labels."""
+    for case in filter(lambda case: case.fits(model), UNEQUAL):
+        labels = np.indices(case.shape).sum(0) // 3 % 4
+        for strict, regions in ((False, None), (True, None), (False, labels)):
+            if strict and not model.keeps_extrema:
+                continue
+            recipe = RecipeFields(model, case.time(model) / 4, strict=strict)
+            geometry, domain = Geometry(case.spacing), Domain(labels=regions)
+            yield make_problem(case.picture(), recipe, geometry, domain)
+
+
 def problems() -> Iterator[Problem]:
-    """Yield runs of all models: 2-D and 3-D, both data types, plain, strict and with labels."""
+    """Yield the runs of all models, see `problems_of`."""
     for model in (*MODELS, *MAPPED):
-        for case in filter(lambda case: case.fits(model), UNEQUAL):
-            labels = np.indices(case.shape).sum(0) // 3 % 4
-            for strict, regions in ((False, None), (True, None), (False, labels)):
-                if strict and not model.keeps_extrema:
-                    continue
-                recipe = RecipeFields(model, case.time(model) / 4, strict=strict)
-                geometry, domain = Geometry(case.spacing), Domain(labels=regions)
-                yield make_problem(case.picture(), recipe, geometry, domain)
+        yield from problems_of(model)
 
 
 def kernels_are_complete(name: str) -> None:

@@ -51,9 +51,9 @@ class Case:
     def time(self, model: Model) -> float:
         """Return a diffusion time: about ten stable steps of linear diffusion on the finest axis.
 
-        It is at most 24 stable steps of the model.
+        It is at most 16 stable steps of the model.
         """
-        return min(2.0 * min(self.spacing) ** 2, 24 * self.max_step(model))
+        return min(2.0 * min(self.spacing) ** 2, 16 * self.max_step(model))
 
     def max_step(self, model: Model) -> float:
         """Return the largest explicit step of the model on this grid."""

@@ -14,6 +14,7 @@ from napari_diffusion.ui.form.model_controls import ModelControls
 from napari_diffusion.ui.form.region_choice import RegionChoice
 from napari_diffusion.ui.layers.new_layers import add_quietly, auxiliary_layers
 from napari_diffusion.ui.opening import Opening
+from napari_diffusion.ui.run.blocks import ResultPlace
 from napari_diffusion.ui.run.panel import QueuedRun, RunPanel
 from napari_diffusion.ui.run.run import ResultTarget
 from napari_diffusion.ui.run.settings import Settings
@@ -55,6 +56,8 @@ class Context:
         Signal: `suggestion` or `measuring` may have changed.
     status_changed
         Signal: the line above Run has changed, and with it what `states` returns.
+    result_place
+        Where the result of a run goes.
     hidden, hidden_changed
         Whether the user has hidden the widget, as with its dock, and a signal of its changes.
     """
@@ -76,6 +79,7 @@ class Context:
     ) -> None:
         self.viewer = viewer
         self.hidden = False
+        self.result_place = ResultPlace()
         self.opening = opening
         self.result_card = card
         self._form = form

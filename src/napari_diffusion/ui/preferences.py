@@ -11,6 +11,8 @@ from typing import Any
 
 from napari.settings import get_settings
 
+from napari_diffusion.engine.devices.choice import known_device
+
 #: Name of the plugin, and of the file with its preferences.
 _PLUGIN = "napari-diffusion"
 #: Whether the page has been searched for in this process.
@@ -29,11 +31,14 @@ class Preferences:
         Maximum memory of a run [bytes]; ``None`` for all that is free.
     preview
         Maximum side of a preview [pixel].
+    device
+        Name of the device of a filter; ``None`` for the processor.
     """
 
     threads: int | None = None
     memory: int | None = None
     preview: int = 512
+    device: str | None = None
 
     @classmethod
     def read(cls) -> Preferences:
@@ -48,12 +53,14 @@ class Preferences:
         page = find_page()
         if page is None:
             return cls()
-        return cls._of(page.threads, page.memory, page.preview)
+        return cls._of(page.threads, page.memory, page.preview, page.device)
 
     @classmethod
-    def _of(cls, threads: int = 0, memory: int = 0, preview: int = 512) -> Preferences:
-        """Return the preferences from the numbers on the page; the memory is in MiB."""
-        return cls(threads or None, (memory << 20) or None, preview)
+    def _of(
+        cls, threads: int = 0, memory: int = 0, preview: int = 512, device: str = ""
+    ) -> Preferences:
+        """Return the preferences from the values on the page; the memory is in MiB."""
+        return cls(threads or None, (memory << 20) or None, preview, known_device(device))
 
 
 def find_page() -> Any:
@@ -72,8 +79,8 @@ def find_page() -> Any:
         return None
 
 
-def _saved() -> dict[str, int] | None:
-    """Return the numbers that differ from the defaults, from the file in which napari saves them.
+def _saved() -> dict[str, Any] | None:
+    """Return the values that differ from the defaults, from the file in which napari saves them.
 
     It is ``None`` where they have to be read from the page.
     """
@@ -85,10 +92,10 @@ def _saved() -> dict[str, int] | None:
             return None
         file = Path(path).parent / f"{_PLUGIN}.yaml"
         content = yaml.safe_load(file.read_text("utf-8")) if file.exists() else None
-        numbers = (content or {}).get("filters", {})
-        names = {field.name for field in fields(Preferences)}
-        if numbers.keys() <= names and all(type(number) is int for number in numbers.values()):
-            return dict(numbers)
+        values = (content or {}).get("filters", {})
+        kinds = {field.name: int for field in fields(Preferences)} | {"device": str}
+        if all(type(value) is kinds.get(name) for name, value in values.items()):
+            return dict(values)
     except Exception:  # of a napari with other settings, or a file that is no such file
         return None
     return None

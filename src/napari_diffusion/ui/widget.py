@@ -11,6 +11,7 @@ from magicgui.widgets import Container
 from napari_diffusion.ui import commands, offer
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
+from napari_diffusion.ui.files.layer_volume import LayerRecord
 from napari_diffusion.ui.form.form import Form
 from napari_diffusion.ui.form.header import ANISOTROPIC, ISOTROPIC, Header, Words
 from napari_diffusion.ui.opening import Opening
@@ -31,6 +32,7 @@ from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.qt.timers import single_shot
 from napari_diffusion.ui.qt.undocked import Hidden, Undocked
 from napari_diffusion.ui.result.card import ResultCard
+from napari_diffusion.ui.run.blocks import BlockRequest, in_words
 from napari_diffusion.ui.run.delayed_run import delayed_run
 from napari_diffusion.ui.run.panel import RUN_TOOLTIP, RunPanel
 from napari_diffusion.ui.run.run import Run
@@ -157,6 +159,7 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         self._plans = ReplaceableTask()
         self.card.ended.connect(self.panel.end_outcome)
         self.panel.status_changed.connect(self.context.status_changed)
+        self.panel.ended.connect(self._update_later)  # names that were free, blocks that are done
         self.suggesting = SuggestionController(self.context, self.form, self.panel)
         self._compilation = BackgroundCompilation(self.context, self.panel)
         self.context.on_close(self._plans.drop)
@@ -355,8 +358,13 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.refuse(error)
             return
         request, limit = self._output_request(), Preferences.read().memory
+        record = LayerRecord.of(self.form.layer.value)
+        blocks = BlockRequest(record, self.context.result_place, limit)
 
         def work(control: TaskControl) -> tuple[str, str]:
+            store = blocks.run(settings, request)
+            if store is not None:
+                return in_words(store)
             problem, _ = settings.problem_and_run(request, read=False)
             planned = outputs.plan_run(problem, request, settings.execution, limit)
             seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
@@ -380,7 +388,9 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
             self.panel.fail(error)
             return
         layer, limit = self.form.layer.value, Preferences.read().memory
-        run = replace(Run.of(self._viewer, layer, settings, request, limit), target=self.card)
+        where = self.context.result_place
+        run = Run.of(self._viewer, layer, settings, request, limit, where)
+        run = replace(run, target=self.card)
         measurement = self.suggesting.under_way
         if measurement is None:
             self.panel.add(run.with_noise(self.suggesting.noise_of(settings)).queued_run())

@@ -53,7 +53,7 @@ def work_of(problem: Problem, planned: RunPlan) -> Work:
     effort = plan.effort + sum(make_plan(run).effort for run in runs)
     amount = math.prod(problem.shape) * effort
     key = plan.kernel_key()
-    if plan.backend != _BACKEND or key is None:
+    if plan.backend != _BACKEND or plan.device is not None or key is None:
         return Work(None, amount, None)
     return Work((key, plan.threads), amount, CAUTIOUS_PACES[kind_of(plan)] / plan.threads)
 

@@ -189,7 +189,7 @@ def test_impulses_and_regions_without_a_border(tmp_path):
         files=FileOptions(labels=tmp_path / "labels.npy"),
         block=(5, 8, 8),
     )
-    assert not run.regions.settings
+    assert not run.source.regions.settings
     check(run, run_in_memory(run))
     assert result_of(run.target, run).max() < 1000
 

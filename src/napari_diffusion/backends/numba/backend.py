@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion.backends import spectra
 from napari_diffusion.backends.base import Backend, CompletionMark, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.tensor import (
     CELL_FRACTION,
-    LARGEST_SQUARES,
     QUANTISATION_STEPS,
     ROUNDING_FACTOR,
     axis_count,
@@ -30,9 +30,6 @@ from napari_diffusion.backends.reference.tensor import (
     entries,
 )
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
-
-#: Largest parameter of a kernel of `numba.spectra`: squares of larger ones need float64.
-LARGEST_PARAMETER = math.sqrt(LARGEST_SQUARES[0])
 
 
 class NumbaBackend(Backend):
@@ -100,6 +97,11 @@ class NumbaBackend(Backend):
     def _tensor(self) -> ModuleType:
         """Kernels of the tensor models."""
         return import_module("napari_diffusion.backends.numba.tensor")
+
+    @cached_property
+    def _sheets(self) -> ModuleType:
+        """Kernel of membrane-enhancing diffusion."""
+        return import_module("napari_diffusion.backends.numba.sheets")
 
     @cached_property
     def _selling(self) -> ModuleType:
@@ -368,11 +370,12 @@ class NumbaBackend(Backend):
         self, name: str, parameters: Sequence[float], mu: Field, extra: Sequence[Field]
     ) -> Field | None:
         """Call the kernel of `numba.spectra` with this name."""
-        kernel = getattr(import_module("napari_diffusion.backends.numba.spectra"), name, None)
-        if kernel is None or max(parameters) > LARGEST_PARAMETER:
+        numbers = spectra.numbers(name, parameters, mu.dtype)
+        if numbers is None:
             return None
+        kernel = getattr(import_module("napari_diffusion.backends.numba.spectra"), name)
         lam = np.empty_like(mu)
-        kernel(_rows(mu), *map(_flat, extra), *parameters, _rows(lam))
+        kernel(_rows(mu), *map(_flat, extra), *numbers, _rows(lam))
         return lam
 
     def vessels(
@@ -382,6 +385,33 @@ class NumbaBackend(Backend):
         t = hessian.dtype.type
         strength = t(min(1 / gamma, float(np.finfo(t).max)))
         self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
+
+    def sheets(
+        self,
+        hessian: Field,
+        slopes: Field,
+        first: int,
+        scale: float,
+        slope_scale: float,
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> None:
+        """See `reference.sheets.sheets`."""
+        t = hessian.dtype.type
+        factors, strength = (t(scale), t(slope_scale)), t(min(1 / gamma, float(np.finfo(t).max)))
+        start = first * math.prod(hessian.shape[2:])
+        self._sheets.sheets(
+            _rows(hessian),
+            _rows(slopes),
+            start,
+            *factors,
+            bright,
+            strength,
+            _rows(total),
+            _flat(best),
+        )
 
     def tensors(self, space: Sequence[int]) -> Tensors:
         """Two 64-bit words per voxel; see `numba.tensor`."""

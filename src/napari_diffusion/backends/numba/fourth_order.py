@@ -1,7 +1,9 @@
 """Compiled kernels of fourth order; see `reference.fourth_order`.
 
-The rules of `numba.stages` hold. Rows away from border and walls vectorise; other voxels are
-computed one by one.
+The rules of `numba.stages` hold. The contributions of each difference are added to the sums of a
+block of rows, which stay in the cache: second differences at voxels, and mixed ones in cells of
+four voxels. Loops pass through all voxels of a block at once, since the remainders of short loops
+are not vectorised. Differences between the end of a row and the next one are then set to zero.
 """
 
 from __future__ import annotations
@@ -11,255 +13,235 @@ import numpy as np
 from napari_diffusion.backends.numba.jit import helper, jit, row
 
 U = np.uint64
-
-
-@helper
-def _passes(faces, size, stride, place, shift, axis):
-    """Whether the face between a voxel and the next one along an axis exists and is open.
-
-    The voxel is at ``place``, moved by ``shift``.
-    """
-    at = place[axis] + shift[axis]
-    if at < 0 or at + 1 >= size[axis]:
-        return False
-    if faces is None:
-        return True
-    index = 0
-    for i in range(3):
-        index += (place[i] + shift[i]) * stride[i]
-    return bool(faces[U(index)] & np.uint8(1 << axis))
-
-
-@helper
-def _second(u, p, stride, faces, size, strides, place, shift, axis):
-    """Second difference along an axis; 0 through the border or a wall."""
-    if not _passes(faces, size, strides, place, shift, axis):
-        return u.dtype.type(0)
-    shift[axis] -= 1
-    is_open = _passes(faces, size, strides, place, shift, axis)
-    shift[axis] += 1
-    if not is_open:
-        return u.dtype.type(0)
-    centre = u[U(p)]
-    return (u[U(p + stride)] - centre) - (centre - u[U(p - stride)])
-
-
-@helper
-def _mixed(u, p, s, t, faces, size, strides, place, shift, i, j):
-    """Mixed difference in the cell of a voxel and the next ones; 0 beyond the border or walls."""
-    is_open = _passes(faces, size, strides, place, shift, i)
-    is_open = is_open and _passes(faces, size, strides, place, shift, j)
-    if not is_open:
-        return u.dtype.type(0)
-    shift[j] += 1
-    is_open = _passes(faces, size, strides, place, shift, i)
-    shift[j] -= 1
-    shift[i] += 1
-    is_open = is_open and _passes(faces, size, strides, place, shift, j)
-    shift[i] -= 1
-    if not is_open:
-        return u.dtype.type(0)
-    return (u[U(p + s + t)] - u[U(p + s)]) - (u[U(p + t)] - u[U(p)])
-
-
-@helper
-def _squares(u, p, b, roots, faces, size, strides, steps, place, shift):
-    """Squared second derivatives of one channel at one voxel."""
-    total, half = u.dtype.type(0), u.dtype.type(0.5)
-    for i in range(3):
-        if b[i] == 0:
-            continue
-        second = b[i] * _second(u, p, steps[i], faces, size, strides, place, shift, i)
-        total += second * second
-        for j in range(i + 1, 3):
-            if b[j] == 0:
-                continue
-            for corner in range(4):
-                at_i, at_j = corner & 1, corner >> 1
-                shift[i], shift[j] = -at_i, -at_j
-                q = p - at_i * steps[i] - at_j * steps[j]
-                mixed = _mixed(u, q, steps[i], steps[j], faces, size, strides, place, shift, i, j)
-                shift[i], shift[j] = 0, 0
-                mixed = mixed * roots[i] * roots[j]
-                total += half * (mixed * mixed)
-    return total
+#: Voxels of the rows that are summed at once; their sums stay in the cache.
+BLOCK_VOXELS = 2048
 
 
 @row
-def _cells(u, p, s, t, i):
-    """Squares of the mixed differences in the four cells around a voxel; U arithmetic."""
-    a, b, c = u[p - s - t + i], u[p - s + i], u[p - s + t + i]
-    d, e, f = u[p - t + i], u[p + i], u[p + t + i]
-    g, h, k = u[p + s - t + i], u[p + s + i], u[p + s + t + i]
-    m0, m1 = (e - d) - (b - a), (f - e) - (c - b)
-    m2, m3 = (h - g) - (e - d), (k - h) - (f - e)
-    return (m0 * m0 + m1 * m1) + (m2 * m2 + m3 * m3)
-
-
-@row
-def _bend(u, p, s, i):
-    """Second difference."""
+def _bend(u, p, s, faces, f, bit, i):
+    """Second difference along an axis with the stride ``s``; 0 through a wall."""
     centre = u[p + i]
-    return (u[p + s + i] - centre) - (centre - u[p - s + i])
+    second = (u[p + s + i] - centre) - (centre - u[p - s + i])
+    if faces is not None:
+        second = second if faces[f + i] & faces[f - s + i] & bit else u.dtype.type(0)
+    return second
 
 
 @row
-def _squares_row(u, p, sz, sy, sx, bz, by, bx, rz, ry, rx, weight, add, out, o, n):
-    """Squared second derivatives where no border or wall is near; ``r`` are the roots of ``b``."""
-    half = u.dtype.type(0.5)
+def _turn(u, p, s, t, faces, f, bit, other_bit, i):
+    """Mixed difference in the cell from a voxel to those one stride farther; 0 through a wall."""
+    mixed = (u[p + s + t + i] - u[p + s + i]) - (u[p + t + i] - u[p + i])
+    if faces is not None:
+        along = faces[f + i] & faces[f + t + i] & bit
+        across = faces[f + i] & faces[f + s + i] & other_bit
+        mixed = mixed if along and across else u.dtype.type(0)
+    return mixed
+
+
+@row
+def _add_bends(u, p, s, g, q, c, faces, f, bit, total, o, n):
+    """Add c g times the second differences."""
     for i in range(n):
-        z, y, x = bz * _bend(u, p, sz, i), by * _bend(u, p, sy, i), bx * _bend(u, p, sx, i)
-        total = z * z + (y * y + x * x)
-        pairs = (rz * ry) * ((rz * ry) * _cells(u, p, sz, sy, i))
-        pairs += (rz * rx) * ((rz * rx) * _cells(u, p, sz, sx, i))
-        pairs += (ry * rx) * ((ry * rx) * _cells(u, p, sy, sx, i))
-        total = weight * (total + half * pairs)
-        out[o + i] = out[o + i] + total if add else total
+        total[o + i] += c * (g[q + i] * _bend(u, p, s, faces, f, bit, i))
+
+
+@row
+def _add_turns(u, p, s, t, g, q, c, faces, f, bit, other_bit, total, o, n):
+    """Add c times the mixed differences, each with the sum of its four g."""
+    for i in range(n):
+        mixed = _turn(u, p, s, t, faces, f, bit, other_bit, i)
+        sum4 = (g[q + i] + g[q + t + i]) + (g[q + s + i] + g[q + s + t + i])
+        total[o + i] += c * (mixed * sum4)
+
+
+@row
+def _add_bend_squares(u, p, s, b, w, faces, f, bit, total, o, n):
+    """Add w times the squares of the second differences, in units of 1/b."""
+    for i in range(n):
+        second = b * _bend(u, p, s, faces, f, bit, i)
+        total[o + i] += w * (second * second)
+
+
+@row
+def _add_x_bend_squares(u, p, b, w, faces, f, bit, total, nx, n):
+    """As `_add_bend_squares` along the rows, whose first and last voxels have no difference."""
+    one = U(1)
+    for r in range(U(0), n, nx):
+        for i in range(one, nx - one):
+            second = b * _bend(u, p, one, faces, f, bit, r + i)
+            total[r + i] += w * (second * second)
+
+
+@row
+def _add_turn_squares(u, p, s, t, r, v, w, faces, f, bit, other_bit, total, o, n):
+    """Add w times the squares of the mixed differences, in units of 1/(r v)."""
+    for i in range(n):
+        mixed = _turn(u, p, s, t, faces, f, bit, other_bit, i) * r * v
+        total[o + i] += w * (mixed * mixed)
+
+
+@row
+def _fill(values, n):
+    """Set the first values to zero."""
+    zero = values.dtype.type(0)
+    for i in range(n):
+        values[i] = zero
+
+
+@row
+def _close_rows(values, first, nx, n):
+    """Set every ``nx``-th value to zero, from ``first`` on: differences between two rows."""
+    for i in range(first, n, nx):
+        values[i] = values.dtype.type(0)
+
+
+@helper
+def _limited(first, last, lowest, end):
+    """Part of a range of rows from ``lowest`` on, before ``end``."""
+    return max(first, lowest), min(last, end)
+
+
+@row
+def _write_sums(total, cells, out, o, n):
+    """Write sums at voxels and in the two cells along the row beside each."""
+    one = U(1)
+    for i in range(n):
+        out[o + i] = total[i] + (cells[i] + cells[i + one])
+
+
+@row
+def _write_stage(u, p, total, bends, cells, momentum, out, n):
+    """Write u + m (u - out) plus the change.
+
+    ``bends`` has one zero before and after the voxels. ``cells`` has the cell before each voxel.
+    """
+    one, two_on, two = U(1), U(2), u.dtype.type(2)
+    for i in range(n):
+        along = (bends[i] + bends[i + two_on]) - two * bends[i + one]
+        change = total[i] + (along + (cells[i] - cells[i + one]))
+        centre, old = u[p + i], out[p + i]
+        old = old if momentum != 0 else centre  # without momentum, ``out`` may be uninitialised
+        out[p + i] = centre + (momentum * (centre - old) + change)
 
 
 @jit
 def curvature2(u, shape, start, lo, hi, b, w, faces, out):
     """Squared second derivatives on planes lo:hi; see `reference.fourth_order.curvature2`."""
-    channels, planes, ny, nx = shape
-    plane = ny * nx
-    # Places are those of the domain; the array has one plane beside lo:hi unless it is the border.
-    size, strides = np.array([start + planes, ny, nx]), np.array([plane, nx, 1])
-    place, shift, margin = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for axis in range(3):
-        margin[axis] = 1 if b[axis] != 0 else 0
-    steps, roots = strides * margin, np.sqrt(b)
-    for c in range(channels):
-        base = c * planes * plane - start * plane
-        for z in range(lo, hi):
-            for y in range(ny):
-                p, o = base + z * plane + y * nx, (z - lo) * plane + y * nx
-                inside = z - start >= margin[0] and z + margin[0] < start + planes
-                inside = inside and y >= margin[1] and y + margin[1] < ny
-                first, last = nx, nx
-                if inside and faces is None and nx > 2 * margin[2]:
-                    first, last = margin[2], nx - margin[2]
-                    _squares_row(
-                        u, U(p + first), U(steps[0]), U(steps[1]), U(steps[2]),
-                        b[0], b[1], b[2], roots[0], roots[1], roots[2],
-                        w[c], c > 0, out, U(o + first), U(last - first),
-                    )  # fmt: skip
-                for x in range(nx):
-                    if first <= x < last:
-                        continue
-                    place[0], place[1], place[2] = z, y, x
-                    total = _squares(u, p + x, b, roots, faces, size, strides, steps, place, shift)
-                    total *= w[c]
-                    out[U(o + x)] = out[U(o + x)] + total if c > 0 else total
-
-
-@row
-def _bends(u, p, g, q, s, i):
-    """Second difference of g times the second difference."""
-    two = u.dtype.type(2)
-    near, far = g[q - s + i] * _bend(u, p - s, s, i), g[q + s + i] * _bend(u, p + s, s, i)
-    return (near + far) - two * (g[q + i] * _bend(u, p, s, i))
-
-
-@row
-def _turns(u, p, g, q, s, t, i):
-    """Mixed difference of g times the mixed difference; the sums of four g are not divided."""
-    a, b, c = u[p - s - t + i], u[p - s + i], u[p - s + t + i]
-    d, e, f = u[p - t + i], u[p + i], u[p + t + i]
-    h, k, m = u[p + s - t + i], u[p + s + i], u[p + s + t + i]
-    ga, gb, gc = g[q - s - t + i], g[q - s + i], g[q - s + t + i]
-    gd, ge, gf = g[q - t + i], g[q + i], g[q + t + i]
-    gh, gk, gm = g[q + s - t + i], g[q + s + i], g[q + s + t + i]
-    m0 = ((e - d) - (b - a)) * ((ga + gb) + (gd + ge))
-    m1 = ((f - e) - (c - b)) * ((gb + gc) + (ge + gf))
-    m2 = ((k - h) - (e - d)) * ((gd + ge) + (gh + gk))
-    m3 = ((m - k) - (f - e)) * ((ge + gf) + (gk + gm))
-    return (m0 - m1) + (m3 - m2)
-
-
-@row
-def _step_row(
-    u, p, g, q, sz, sy, sx, azz, ayy, axx, azy, azx, ayx, momentum, out, o, n
-):  # fmt: skip
-    """One stage where no border or wall is near."""
-    half = u.dtype.type(0.5)
-    for i in range(n):
-        total = azz * _bends(u, p, g, q, sz, i)
-        total += ayy * _bends(u, p, g, q, sy, i)
-        total += axx * _bends(u, p, g, q, sx, i)
-        pairs = azy * _turns(u, p, g, q, sz, sy, i)
-        pairs += azx * _turns(u, p, g, q, sz, sx, i)
-        pairs += ayx * _turns(u, p, g, q, sy, sx, i)
-        centre, old = u[p + i], out[o + i]
-        old = old if momentum != 0 else centre  # without momentum, ``out`` may be uninitialised
-        out[o + i] = centre + (momentum * (centre - old) - (total + half * pairs))
-
-
-@helper
-def _change(u, p, g, q, factors, faces, size, strides, steps, place, shift):
-    """Step times minus the operator at one voxel."""
-    t = u.dtype.type
-    total, half, two = t(0), t(0.5), t(2)
-    for i in range(3):
-        if steps[i] == 0:
-            continue
-        s = steps[i]
-        for k in range(-1, 2):
-            shift[i] = k
-            if 0 <= place[i] + k < size[i]:
-                second = _second(u, p + k * s, s, faces, size, strides, place, shift, i)
-                second = second * g[U(q + k * s)] if second != 0 else t(0)
-                total += factors[i, i] * (-two * second if k == 0 else second)
-            shift[i] = 0
-        for j in range(i + 1, 3):
-            if steps[j] == 0:
-                continue
-            r = steps[j]
-            for corner in range(4):
-                at_i, at_j = corner & 1, corner >> 1
-                shift[i], shift[j] = -at_i, -at_j
-                base, v = p - at_i * s - at_j * r, q - at_i * s - at_j * r
-                mixed = _mixed(u, base, s, r, faces, size, strides, place, shift, i, j)
-                shift[i], shift[j] = 0, 0
-                if mixed != 0:
-                    mean = (g[U(v)] + g[U(v + r)]) + (g[U(v + s)] + g[U(v + s + r)])
-                    turn = half * factors[i, j] * (mixed * mean)
-                    total += turn if at_i == at_j else -turn
-    return total
+    channels, planes, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    start, lo, hi = U(start), U(lo), U(hi)
+    zero, one, plane, end = U(0), U(1), ny * nx, start + planes
+    bz, by, bx = np.uint8(1), np.uint8(2), np.uint8(4)
+    roots, half = np.sqrt(b), u.dtype.type(0.5)
+    rows = max(one, U(BLOCK_VOXELS) // nx)
+    total, cells = np.empty(rows * nx, u.dtype), np.empty(rows * nx + one, u.dtype)
+    for z in range(lo, hi):
+        for y in range(zero, ny, rows):
+            stop = min(y + rows, ny)
+            n = (stop - y) * nx
+            _fill(total, n)
+            _fill(cells, n + one)
+            f = z * plane + y * nx
+            for c in range(channels):
+                p = (c * planes + z - start) * plane + y * nx
+                v = half * w[c]
+                if z > start and z + one < end:
+                    _add_bend_squares(u, p, plane, b[0], w[c], faces, f, bz, total, zero, n)
+                first, last = _limited(y, stop, one, ny - one)
+                if first < last:
+                    o = (first - y) * nx
+                    m = (last - first) * nx
+                    _add_bend_squares(u, p + o, nx, b[1], w[c], faces, f + o, by, total, o, m)
+                if nx > U(2):
+                    _add_x_bend_squares(u, p, b[2], w[c], faces, f, bx, total, nx, n)
+                for j in range(zero, U(2)):  # the cells before a voxel, and those after it
+                    first, last = _limited(y, stop, one - j, ny - j)
+                    o, e = (first - y) * nx, nx - j * nx
+                    m = (last - first) * nx
+                    if first < last:
+                        _add_turn_squares(
+                            u, p + o - e, nx, one, roots[1], roots[2], v,
+                            faces, f + o - e, by, bx, cells, o + one, m - one,
+                        )  # fmt: skip
+                    if z + j > start and z + j < end:
+                        d = plane - j * plane
+                        _add_turn_squares(
+                            u, p - d, plane, one, roots[0], roots[2], v,
+                            faces, f - d, bz, bx, cells, one, n - one,
+                        )  # fmt: skip
+                    for k in range(zero, U(2)):
+                        if first < last and z + k > start and z + k < end:
+                            d = plane - k * plane + e
+                            _add_turn_squares(
+                                u, p + o - d, plane, nx, roots[0], roots[1], v,
+                                faces, f + o - d, bz, by, total, o, m,
+                            )  # fmt: skip
+            _close_rows(cells, zero, nx, n + one)
+            _write_sums(total, cells, out, (z - lo) * plane + y * nx, n)
 
 
 @jit
 def fourth_order_step(u, out, shape, lo, hi, factors, momentum, g, start, faces):
     """One stage on planes lo:hi of flat fields; see `reference.fourth_order`."""
-    channels, nz, ny, nx = shape
-    plane = ny * nx
-    size, strides = np.array([nz, ny, nx]), np.array([plane, nx, 1])
-    place, shift, margin = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for axis in range(3):
-        margin[axis] = 2 if size[axis] > 1 else 0
-    steps = strides * (margin // 2)
-    a = factors
+    channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
+    lo, hi, start = U(lo), U(hi), U(start)
+    zero, one, two, plane = U(0), U(1), U(2), ny * nx
+    bz, by, bx = np.uint8(1), np.uint8(2), np.uint8(4)
+    t = u.dtype.type
+    zz, yy, xx = factors[0, 0], factors[1, 1], factors[2, 2]
+    zy, zx, yx = t(0.5) * factors[0, 1], t(0.5) * factors[0, 2], t(0.5) * factors[1, 2]
+    rows = max(one, U(BLOCK_VOXELS) // nx)
+    total, cells = np.empty(rows * nx, u.dtype), np.empty(rows * nx + one, u.dtype)
+    bends = np.empty(rows * nx + two, u.dtype)
     for c in range(channels):
         for z in range(lo, hi):
-            for y in range(ny):
+            for y in range(zero, ny, rows):
+                stop = min(y + rows, ny)
+                n = (stop - y) * nx
                 f = z * plane + y * nx
                 p, q = c * nz * plane + f, f - start * plane
-                inside = z >= margin[0] and z + margin[0] < nz
-                inside = inside and y >= margin[1] and y + margin[1] < ny
-                first, last = nx, nx
-                if inside and faces is None and nx > 2 * margin[2]:
-                    first, last = margin[2], nx - margin[2]
-                    _step_row(
-                        u, U(p + first), g, U(q + first), U(steps[0]), U(steps[1]), U(steps[2]),
-                        a[0, 0], a[1, 1], a[2, 2], a[0, 1], a[0, 2], a[1, 2],
-                        momentum, out, U(p + first), U(last - first),
-                    )  # fmt: skip
-                for x in range(nx):
-                    if first <= x < last:
-                        continue
-                    place[0], place[1], place[2] = z, y, x
-                    total = _change(
-                        u, p + x, g, q + x, a, faces, size, strides, steps, place, shift
+                _fill(total, n)
+                _fill(cells, n + one)
+                _fill(bends, n + two)
+                for k in range(zero, U(3)):  # the voxel before, itself, and the one after
+                    a = t(2) if k == one else -t(1)
+                    if z + k > one and z + k < nz:
+                        d = plane - k * plane
+                        _add_bends(
+                            u, p - d, plane, g, q - d, a * zz, faces, f - d, bz, total, zero, n
+                        )
+                    first, last = _limited(y, stop, two - k, ny - k)
+                    if ny > two and first < last:
+                        o = (first - y) * nx
+                        d, m = o + k * nx - nx, (last - first) * nx
+                        _add_bends(u, p + d, nx, g, q + d, a * yy, faces, f + d, by, total, o, m)
+                if nx > two:
+                    _add_bends(
+                        u, p + one, one, g, q + one, -xx, faces, f + one, bx, bends, two, n - two
                     )
-                    centre = u[U(p + x)]
-                    old = out[U(p + x)] if momentum != 0 else centre
-                    out[U(p + x)] = centre + (momentum * (centre - old) - total)
+                    _close_rows(bends, one, nx, n + one)
+                    _close_rows(bends, nx, nx, n + one)
+                for j in range(zero, two):  # the cells before a voxel, and those after it
+                    first, last = _limited(y, stop, one - j, ny - j)
+                    o, e = (first - y) * nx, nx - j * nx
+                    m = (last - first) * nx
+                    if first < last:
+                        d = o - e
+                        _add_turns(
+                            u, p + d, nx, one, g, q + d, yx if j else -yx,
+                            faces, f + d, by, bx, cells, o + one, m - one,
+                        )  # fmt: skip
+                    if z + j > zero and z + j < nz:
+                        d = plane - j * plane
+                        _add_turns(
+                            u, p - d, plane, one, g, q - d, zx if j else -zx,
+                            faces, f - d, bz, bx, cells, one, n - one,
+                        )  # fmt: skip
+                    for k in range(zero, two):
+                        if first < last and z + k > zero and z + k < nz:
+                            d = plane - k * plane + e - o
+                            _add_turns(
+                                u, p - d, plane, nx, g, q - d, -zy if j == k else zy,
+                                faces, f - d, bz, by, total, o, m,
+                            )  # fmt: skip
+                _close_rows(cells, zero, nx, n + one)
+                _write_stage(u, p, total, bends, cells, momentum, out, n)

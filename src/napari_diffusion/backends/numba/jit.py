@@ -34,7 +34,9 @@ def _code_files() -> CodeFiles | None:
         return None
     if not knows_numba():
         return None
-    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    parts = Path(__file__).parent, Path(__file__).parents[1] / "reference"
+    sources = sorted(path for part in parts for path in part.rglob("*.py"))
+    sources.append(Path(__file__).parents[1] / "polynomials.py")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     settings: Any = numba.config
     if settings.CACHE_DIR:

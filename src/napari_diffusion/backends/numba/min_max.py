@@ -1,7 +1,9 @@
 """Compiled kernel of min/max curvature flow; see `reference.min_max`.
 
-The same rules hold as in `numba.stages`, but the loops do not vectorise: every voxel reads others
-at places of its own.
+The same rules hold as in `numba.stages`. Means over the ball, and the search for walls, pass
+through rows and vectorise. The means across the gradient do not: every voxel reads others at
+places of its own. Without a wall within reach, the way to a voxel ends at its place, or at the
+border. Beside walls, a table holds the values at the ends of all ways.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import math
 
 import numpy as np
 
-from napari_diffusion.backends.numba.jit import helper, jit
+from napari_diffusion.backends.numba.jit import helper, jit, row
 from napari_diffusion.backends.reference.min_max import MIN_PROJECTION, SOFTNESS
 from napari_diffusion.backends.reference.stages import MIN_GRADIENT
 
@@ -20,105 +22,128 @@ ORDERS = np.array([(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0,
 
 
 @helper
-def _walk(u, base, faces, size, place, offset, order):
-    """Value at an offset, reached by steps through open faces along the axes in this order."""
-    z, y, x = place
-    for step in range(3):
-        axis = order[step]
-        count, bit = offset[axis], np.uint8(1 << axis)
-        dz, dy, dx = axis == 0, axis == 1, axis == 2
-        for _ in range(abs(count)):
-            if count > 0:
-                if not faces[U((z * size[1] + y) * size[2] + x)] & bit:
-                    break
-                z, y, x = z + dz, y + dy, x + dx
-            else:
-                if (z if dz else (y if dy else x)) == 0:
-                    break
-                if not faces[U(((z - dz) * size[1] + y - dy) * size[2] + x - dx)] & bit:
-                    break
-                z, y, x = z - dz, y - dy, x - dx
-    return u[U(base + (z * size[1] + y) * size[2] + x)]
+def _within(i, n):
+    """The nearest of n places."""
+    return min(max(i, 0), n - 1)
+
+
+@row
+def _add_moved(u, q, p, move, nx, sums):
+    """Add the differences between a row, moved along itself, and another one."""
+    far = U(abs(move))
+    if move >= 0:
+        kept = nx - min(far, nx)
+        for i in range(kept):
+            sums[i] += u[q + far + i] - u[p + i]
+        for i in range(kept, nx):
+            sums[i] += u[q + nx - U(1)] - u[p + i]
+    else:
+        lost = min(far, nx)
+        for i in range(lost):
+            sums[i] += u[q] - u[p + i]
+        for i in range(nx - lost):
+            sums[lost + i] += u[q + i] - u[p + lost + i]
 
 
 @helper
-def _value(u, base, faces, size, place, offset):
-    """Value at an offset, minus that at the voxel; mean over the orders of the axes."""
-    centre = u[U(base + (place[0] * size[1] + place[1]) * size[2] + place[2])]
-    if faces is None:
-        z = min(max(place[0] + offset[0], 0), size[0] - 1)
-        y = min(max(place[1] + offset[1], 0), size[1] - 1)
-        x = min(max(place[2] + offset[2], 0), size[2] - 1)
-        return u[U(base + (z * size[1] + y) * size[2] + x)] - centre
-    ways = (offset[0] != 0) + (offset[1] != 0) + (offset[2] != 0)
-    count = (1, 1, 2, 6)[ways]
-    total = u.dtype.type(0)
-    for k in range(count):
-        total += _walk(u, base, faces, size, place, offset, ORDERS[k]) - centre
-    return total / u.dtype.type(count)
+def _sum_over_ball(u, base, size, z, y, ball, sums):
+    """Sum over the ball, minus the value at the voxel, for a row without walls in its reach."""
+    nx, plane = U(size[2]), size[1] * size[2]
+    p = U(base + z * plane + y * size[2])
+    for i in range(nx):
+        sums[i] = u.dtype.type(0)
+    for k in range(ball.shape[0]):
+        q = (
+            base
+            + _within(z + ball[k, 0], size[0]) * plane
+            + _within(y + ball[k, 1], size[1]) * size[2]
+        )
+        _add_moved(u, U(q), p, ball[k, 2], nx, sums)
+
+
+@row
+def _add_walls(faces, q, first, count, needed, walls, o):
+    """Mark the voxels whose partner lacks an open face that is needed."""
+    for i in range(count):
+        walls[o + i] |= ~faces[q + first + i] & needed
 
 
 @helper
-def _is_free(faces, size, place, reach):
-    """Whether no border or wall is within reach of a voxel."""
-    for axis in range(3):
-        if place[axis] < reach[axis] or place[axis] + reach[axis] >= size[axis]:
-            return False
-    if faces is None:
-        return True
-    for z in range(place[0] - reach[0], place[0] + reach[0] + 1):
-        for y in range(place[1] - reach[1], place[1] + reach[1] + 1):
+def _find_walls(faces, size, z, y, reach, walls):
+    """Mark the voxels of a row that have a wall within reach; the border is none."""
+    nx, plane = size[2], size[1] * size[2]
+    for i in range(nx):
+        walls[i] = np.uint8(0)
+    top, side = min(z + reach[0], size[0] - 1), min(y + reach[1], size[1] - 1)
+    for nz in range(max(z - reach[0], 0), top + 1):
+        for ny in range(max(y - reach[1], 0), side + 1):
             # Faces that lead out of the box do not matter.
-            row = np.uint8((z < place[0] + reach[0]) | ((y < place[1] + reach[1]) << 1))
-            start = U((z * size[1] + y) * size[2] + place[2] - reach[2])
-            for k in range(2 * reach[2] + 1):
-                needed = row | np.uint8((k < 2 * reach[2]) << 2)
-                if faces[start + U(k)] & needed != needed:
-                    return False
-    return True
+            needed = np.uint8((nz < top) | ((ny < side) << 1))
+            q = U(nz * plane + ny * nx)
+            for move in range(-reach[2], reach[2] + 1):
+                first, last = max(move, 0), min(nx + move, nx)
+                if first < last:
+                    o = U(first - move)
+                    _add_walls(faces, q, U(first), U(last - first), needed, walls, o)
+                # The last voxel of the row has no face to a next one.
+                last = min(last, nx - 1)
+                if first < last and move < reach[2]:
+                    o = U(first - move)
+                    _add_walls(faces, q, U(first), U(last - first), np.uint8(4), walls, o)
 
 
 @helper
-def _across(u, base, faces, size, place, reach, is_free, radius, inverse, normal):
-    """Mean across the gradient, minus the value at the voxel."""
-    t = u.dtype.type
-    zero, one = t(0), t(1)
-    total, weights = zero, zero
-    # A stride of zero keeps the corners of an interpolation along an axis of one voxel inside.
-    sz = size[1] * size[2] if reach[0] else 0
-    sy, sx = size[2] if reach[1] else 0, 1 if reach[2] else 0
-    centre = base + (place[0] * size[1] + place[1]) * size[2] + place[2]
-    for i in range(3):
-        if reach[i] == 0:
-            continue
-        own = normal[i]
-        tz = ((one if i == 0 else zero) - normal[0] * own) if reach[0] else zero
-        ty = ((one if i == 1 else zero) - normal[1] * own) if reach[1] else zero
-        tx = ((one if i == 2 else zero) - normal[2] * own) if reach[2] else zero
-        weight = tz * tz + (ty * ty + tx * tx)
-        scale = radius / np.sqrt(max(weight, t(MIN_PROJECTION)))
-        weights += weight
-        for sign in range(2):
-            way = scale if sign == 0 else -scale
-            z, rz = _split(way * tz * inverse[0], reach[0])
-            y, ry = _split(way * ty * inverse[1], reach[1])
-            x, rx = _split(way * tx * inverse[2], reach[2])
-            value = zero
-            if is_free:
-                p = U(centre + z * sz + y * sy + x * sx)
-                q = p + U(sz)
-                near = _mixed(u, p, U(sy), U(sx), ry, rx)
-                value = near + rz * (_mixed(u, q, U(sy), U(sx), ry, rx) - near) - u[U(centre)]
-            else:
-                for corner in range(8):
-                    far_z, far_y, far_x = corner & 1, (corner >> 1) & 1, corner >> 2
-                    share = (rz if far_z else one - rz) * (ry if far_y else one - ry)
-                    share *= rx if far_x else one - rx
-                    if share > 0:
-                        offset = z + far_z, y + far_y, x + far_x
-                        value += share * _value(u, base, faces, size, place, offset)
-            total += weight * value
-    return t(0.5) * total / max(weights, t(MIN_PROJECTION))
+def _step(faces, stride, bit, sign, q, at):
+    """Place of a voxel and its coordinate after a step along an axis through an open face."""
+    if sign > 0:
+        if faces[U(q)] & bit:
+            return q + stride, at + 1
+    elif at > 0 and faces[U(q - stride)] & bit:
+        return q - stride, at - 1
+    return q, at
+
+
+@helper
+def _fill_table(u, base, faces, size, place, reach, table):
+    """Write values minus that at the voxel for all offsets; the mean over the orders of the axes.
+
+    The value of an offset is that at the end of the way along the axes, see `reference.min_max`.
+    """
+    strides = (size[1] * size[2], size[2], 1)
+    wide = ((2 * reach[1] + 1) * (2 * reach[2] + 1), 2 * reach[2] + 1, 1)
+    middle = reach[0] * wide[0] + reach[1] * wide[1] + reach[2]
+    p = place[0] * strides[0] + place[1] * strides[1] + place[2]
+    centre = u[U(base + p)]
+    count = (1, 1, 2, 6)[(reach[0] > 0) + (reach[1] > 0) + (reach[2] > 0)]
+    table[:] = u.dtype.type(0)
+    for k in range(count):
+        a, b, c = ORDERS[k]
+        a_bit, b_bit, c_bit = np.uint8(1 << a), np.uint8(1 << b), np.uint8(1 << c)
+        for a_sign in (1, -1):
+            a_q, a_at = p, place[a]
+            for i in range(reach[a] + 1):
+                if i:
+                    a_q, a_at = _step(faces, strides[a], a_bit, a_sign, a_q, a_at)
+                elif a_sign < 0:
+                    continue
+                for b_sign in (1, -1):
+                    b_q, b_at = a_q, place[b]
+                    for j in range(reach[b] + 1):
+                        if j:
+                            b_q, b_at = _step(faces, strides[b], b_bit, b_sign, b_q, b_at)
+                        elif b_sign < 0:
+                            continue
+                        entry = middle + a_sign * i * wide[a] + b_sign * j * wide[b]
+                        for c_sign in (1, -1):
+                            c_q, c_at = b_q, place[c]
+                            for m in range(reach[c] + 1):
+                                if m:
+                                    c_q, c_at = _step(faces, strides[c], c_bit, c_sign, c_q, c_at)
+                                elif c_sign < 0:
+                                    continue
+                                table[entry + c_sign * m * wide[c]] += u[U(base + c_q)] - centre
+    for i in range(len(table)):
+        table[i] /= u.dtype.type(count)
 
 
 @helper
@@ -131,12 +156,88 @@ def _split(distance, reach):
 
 
 @helper
-def _mixed(u, p, sy, sx, ry, rx):
-    """Interpolated value within a plane."""
-    a, b = u[p], u[p + sx]
-    c, d = u[p + sy], u[p + sy + sx]
-    a, c = a + rx * (b - a), c + rx * (d - c)
-    return a + ry * (c - a)
+def _interpolated(u, z, far_z, y, far_y, x, far_x, rz, ry, rx):
+    """Interpolated value; near and far places along each axis, and the shares of the far ones."""
+    a = u[U(z + y + x)]
+    a += rx * (u[U(z + y + far_x)] - a)
+    b = u[U(z + far_y + x)]
+    b += rx * (u[U(z + far_y + far_x)] - b)
+    c = u[U(far_z + y + x)]
+    c += rx * (u[U(far_z + y + far_x)] - c)
+    d = u[U(far_z + far_y + x)]
+    d += rx * (u[U(far_z + far_y + far_x)] - d)
+    a += ry * (b - a)
+    c += ry * (d - c)
+    return a + rz * (c - a)
+
+
+@helper
+def _across(u, base, table, size, place, reach, is_free, radius, inverse, normal):
+    """Mean across the gradient, minus the value at the voxel."""
+    t = u.dtype.type
+    zero, one = t(0), t(1)
+    total, weights = zero, zero
+    plane, nx = size[1] * size[2], size[2]
+    centre = u[U(base + place[0] * plane + place[1] * nx + place[2])]
+    y_wide = 2 * reach[2] + 1
+    z_wide = y_wide * (2 * reach[1] + 1)
+    active = (reach[0] > 0) + (reach[1] > 0) + (reach[2] > 0)
+    for i in range(3):
+        if reach[i] == 0:
+            continue
+        own = normal[i]
+        tz = ((one if i == 0 else zero) - normal[0] * own) if reach[0] else zero
+        ty = ((one if i == 1 else zero) - normal[1] * own) if reach[1] else zero
+        tx = ((one if i == 2 else zero) - normal[2] * own) if reach[2] else zero
+        weight = tz * tz + (ty * ty + tx * tx)
+        # With two axes, both projections have the same direction: the longer one is enough.
+        if active == 2 and (weight < t(0.5) or weights > zero):
+            continue
+        scale = radius / np.sqrt(max(weight, t(MIN_PROJECTION)))
+        weights += weight
+        for sign in range(2):
+            way = scale if sign == 0 else -scale
+            z, rz = _split(way * tz * inverse[0], reach[0])
+            y, ry = _split(way * ty * inverse[1], reach[1])
+            x, rx = _split(way * tx * inverse[2], reach[2])
+            far_z, far_y, far_x = z + (reach[0] > 0), y + (reach[1] > 0), x + (reach[2] > 0)
+            if is_free:
+                value = _interpolated(
+                    u,
+                    base + _within(place[0] + z, size[0]) * plane,
+                    base + _within(place[0] + far_z, size[0]) * plane,
+                    _within(place[1] + y, size[1]) * nx,
+                    _within(place[1] + far_y, size[1]) * nx,
+                    _within(place[2] + x, nx),
+                    _within(place[2] + far_x, nx),
+                    rz, ry, rx,
+                ) - centre  # fmt: skip
+            else:
+                value = _interpolated(
+                    table,
+                    (z + reach[0]) * z_wide,
+                    (far_z + reach[0]) * z_wide,
+                    (y + reach[1]) * y_wide,
+                    (far_y + reach[1]) * y_wide,
+                    x + reach[2],
+                    far_x + reach[2],
+                    rz, ry, rx,
+                )  # fmt: skip
+            total += weight * value
+    return t(0.5) * total / max(weights, t(MIN_PROJECTION))
+
+
+@helper
+def _differences(u, base, faces, size, place, axis):
+    """Differences to the next voxel along an axis, and from the one before; 0 behind a wall."""
+    stride = (size[1] * size[2], size[2], 1)[axis]
+    p = place[0] * size[1] * size[2] + place[1] * size[2] + place[2]
+    up, down, bit = u.dtype.type(0), u.dtype.type(0), np.uint8(1 << axis)
+    if place[axis] + 1 < size[axis] and (faces is None or faces[U(p)] & bit):
+        up = u[U(base + p + stride)] - u[U(base + p)]
+    if place[axis] > 0 and (faces is None or faces[U(p - stride)] & bit):
+        down = u[U(base + p)] - u[U(base + p - stride)]
+    return up, down
 
 
 @jit
@@ -145,30 +246,34 @@ def min_max(u, out, previous, shape, lo, hi, momentum, ball, reach, radius, inve
     t = u.dtype.type
     zero, half, one = t(0), t(0.5), t(1)
     size, plane = (shape[1], shape[2], shape[3]), shape[2] * shape[3]
-    move = np.zeros(ball.shape[0], np.int64)
+    y_wide = 2 * reach[2] + 1
+    z_wide = y_wide * (2 * reach[1] + 1)
+    entries = np.zeros(ball.shape[0], np.int64)
     for k in range(ball.shape[0]):
-        move[k] = ball[k, 0] * plane + ball[k, 1] * size[2] + ball[k, 2]
+        entries[k] = (ball[k, 0] + reach[0]) * z_wide + (ball[k, 1] + reach[1]) * y_wide
+        entries[k] += ball[k, 2] + reach[2]
+    table = np.zeros(z_wide * (2 * reach[0] + 1), u.dtype)
+    sums, walls = np.zeros(size[2], u.dtype), np.zeros(size[2], np.uint8)
     normal, count, width = np.zeros(3, u.dtype), t(ball.shape[0]), t(2 * SOFTNESS) * radius
     for c in range(shape[0]):
         base = c * size[0] * plane
         for z in range(lo, hi):
             for y in range(size[1]):
+                _sum_over_ball(u, base, size, z, y, ball, sums)
+                if faces is not None:
+                    _find_walls(faces, size, z, y, reach, walls)
                 for x in range(size[2]):
                     at = base + z * plane + y * size[2] + x
                     centre = u[U(at)]
                     change = out[U(at)] - centre
                     if change != 0:
                         place = (z, y, x)
-                        is_free = _is_free(faces, size, place, reach)
                         squares, length = zero, zero
                         for axis in range(3):
                             normal[axis] = zero
                             if reach[axis] == 0:
                                 continue
-                            offset = (int(axis == 0), int(axis == 1), int(axis == 2))
-                            up = _value(u, base, faces, size, place, offset)
-                            offset = (-int(axis == 0), -int(axis == 1), -int(axis == 2))
-                            down = -_value(u, base, faces, size, place, offset)
+                            up, down = _differences(u, base, faces, size, place, axis)
                             up, down = up * inverse[axis], down * inverse[axis]
                             normal[axis] = half * (up + down)
                             length += normal[axis] * normal[axis]
@@ -176,20 +281,19 @@ def min_max(u, out, previous, shape, lo, hi, momentum, ball, reach, radius, inve
                         length, slope = np.sqrt(length), max(np.sqrt(squares), t(MIN_GRADIENT))
                         for axis in range(3):
                             normal[axis] /= max(length, t(MIN_GRADIENT))
-                        mean = zero
-                        for k in range(ball.shape[0]):
-                            if is_free:
-                                mean += u[U(at + move[k])] - centre
-                            else:
-                                offset = (ball[k, 0], ball[k, 1], ball[k, 2])
-                                mean += _value(u, base, faces, size, place, offset)
+                        is_free, total = walls[x] == 0, sums[x]
+                        if faces is not None and not is_free:
+                            _fill_table(u, base, faces, size, place, reach, table)
+                            total = zero
+                            for k in range(ball.shape[0]):
+                                total += table[entries[k]]
                         across = _across(
-                            u, base, faces, size, place, reach, is_free, radius, inverse, normal
+                            u, base, table, size, place, reach, is_free, radius, inverse, normal
                         )
                         edge = length / slope
                         edge = min(t(2) * (edge * edge), one)
                         wide = max(width * slope, t(MIN_GRADIENT))
-                        upward = min(max((across - mean / count) / wide + half, zero), one)
+                        upward = min(max((across - total / count) / wide + half, zero), one)
                         change *= one - edge * (one - upward if change > 0 else upward)
                     if momentum != 0:
                         q = U((c * (hi - lo) + z - lo) * plane + y * size[2] + x)

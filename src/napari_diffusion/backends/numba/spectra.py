@@ -6,18 +6,12 @@ is what backends without such a kernel call.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from napari_diffusion.backends.numba.jit import jit, row
 from napari_diffusion.backends.numba.stages import exp_neg_half
 from napari_diffusion.backends.reference.stages import WEICKERT_C
 from napari_diffusion.backends.reference.tensor import (
-    MAX_STRAIGHTNESS,
     MIN_EIGENVALUE_GAP,
     MIN_SQUARES,
-    SMALLEST_SQUARE,
 )
 
 
@@ -42,18 +36,13 @@ def _coherence_row(first, m, square, alpha, selectivity, lam, n):
 
 
 @jit
-def _coherence(mu, square, alpha, selectivity, lam):
+def coherence(mu, square, alpha, selectivity, lam):
+    """See `models.coherence_enhancing.CoherenceEnhancing.spectrum`."""
     n = mu.shape[1]
     for i in range(n):
         lam[0, i] = alpha
     for k in range(1, mu.shape[0]):
         _coherence_row(mu[0], mu[k], square, alpha, selectivity, lam[k], n)
-
-
-def coherence(mu, kappa, alpha, selectivity, lam):
-    """See `models.coherence_enhancing.CoherenceEnhancing.spectrum`."""
-    t = mu.dtype.type
-    _coherence(mu, t(kappa**2), t(alpha), t(selectivity), lam)
 
 
 @row
@@ -65,7 +54,8 @@ def _weickert(q):
 
 
 @jit
-def _edge(mu, inverse_square, lam):
+def edge(mu, inverse_square, lam):
+    """See `models.edge_enhancing.EdgeEnhancing.spectrum`."""
     n, one = mu.shape[1], mu.dtype.type(1)
     first, across = mu[0], lam[0]
     for i in range(n):
@@ -73,11 +63,6 @@ def _edge(mu, inverse_square, lam):
     for k in range(1, mu.shape[0]):
         for i in range(n):
             lam[k, i] = one
-
-
-def edge(mu, kappa, lam):
-    """See `models.edge_enhancing.EdgeEnhancing.spectrum`."""
-    _edge(mu, _inverse_square(kappa, mu.dtype), lam)
 
 
 @row
@@ -109,7 +94,8 @@ def _hybrid_row(m, grad2, inverse_square, h2, a, straight, alpha, first, second,
 
 
 @jit
-def _hybrid(mu, grad2, inverse_square, h2, a, straight, alpha, lam):
+def hybrid(mu, grad2, inverse_square, h2, a, straight, alpha, lam):
+    """See `models.hybrid.Hybrid.spectrum`."""
     n = mu.shape[1]
     options = inverse_square, h2, a, straight, alpha
     if mu.shape[0] == 1:
@@ -119,18 +105,3 @@ def _hybrid(mu, grad2, inverse_square, h2, a, straight, alpha, lam):
         _hybrid_row((mu[0], mu[1]), grad2, *options, lam[0], None, lam[1], n)
     else:
         _hybrid_row((mu[0], mu[1], mu[2]), grad2, *options, lam[0], lam[1], lam[2], n)
-
-
-def hybrid(mu, grad2, kappa, contrast, coherence, alpha, lam):
-    """See `models.hybrid.Hybrid.spectrum`."""
-    t = mu.dtype.type
-    squares = (max(square, SMALLEST_SQUARE) for square in (contrast**2, alpha * kappa**2))
-    straight = math.log(2) * min(coherence, MAX_STRAIGHTNESS) ** 2
-    options = *squares, straight, alpha
-    _hybrid(mu, grad2, _inverse_square(kappa, mu.dtype), *(t(value) for value in options), lam)
-
-
-def _inverse_square(kappa, dtype):
-    """Return 1/kappa^2; finite, since infinity times 0 would be NaN."""
-    inverse = 1 / kappa
-    return dtype.type(min(inverse * inverse, float(np.finfo(dtype).max)))

@@ -20,13 +20,13 @@ Rules for compiled kernels (measured, see docs/develop/decisions.md):
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import overload
 
+from napari_diffusion.backends import polynomials
 from napari_diffusion.backends.numba.jit import helper, jit, row, uncontracted_row
 from napari_diffusion.backends.reference import stages as specification
 from napari_diffusion.backends.reference.stages import (
@@ -38,20 +38,13 @@ from napari_diffusion.backends.reference.stages import (
 )
 
 U = np.uint64
-HALF_LOG2E_64, HALF_LOG2E_32 = math.log2(math.e) / 2, np.float32(math.log2(math.e) / 2)
+HALF_LOG2E_64, HALF_LOG2E_32 = polynomials.HALF_LOG2E, np.float32(polynomials.HALF_LOG2E)
 BITS_OF_ZERO = np.int32(specification.BITS_OF_ZERO)
 HALF_CODE = np.int32(1 << (DROPPED_BITS - 1))
 TINY = float(np.finfo(np.float32).tiny)
-# Adding this number rounds to an integer.
-ROUND_64, ROUND_32 = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
-# Polynomials of 2^r on [-1/2, 1/2]. float32: fitted, largest relative error 9.2e-8. float64: Taylor
-# series, 2e-16.
-P1, P2, P3, P4, P5 = (
-    np.float32(c) for c in (0.693146978, 0.240222421, 0.0555073374, 0.00967151268, 0.00132647267)
-)
-T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = (
-    math.log(2.0) ** k / math.factorial(k) for k in range(1, 14)
-)
+ROUND_64, ROUND_32 = polynomials.ROUND_64, np.float32(polynomials.ROUND_32)
+P1, P2, P3, P4, P5 = (np.float32(c) for c in polynomials.EXPONENTIAL_32)
+T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13 = polynomials.EXPONENTIAL_64
 
 
 def exp_neg_half(q: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_diffusion.backends.numba.jit import helper, jit, row
 from napari_diffusion.backends.numba.stages import exp_neg_half
+from napari_diffusion.backends.polynomials import SINE_SERIES
 from napari_diffusion.backends.reference.tensor import (
     CELL_FRACTION,
     HOURGLASS_REDUCTION,
@@ -43,22 +44,7 @@ HALF_BITS, HALF_MASK = np.int32(11), np.int32((1 << 11) - 1)
 BLOCK_VOXELS = 2048
 ROOT3 = float(np.sqrt(3.0))
 SMALLEST_4, SMALLEST_8 = SMALLEST_EIGENVALUE[4], SMALLEST_EIGENVALUE[8]
-
-
-def _sine_series(degree: int) -> list[float]:
-    """Power series in x of sin(2/3 asin(sqrt(y))) / sqrt(y) with y = (x + 1)/4 in [0, 1/2].
-
-    The nearest singularity is x = 3, so the error decreases like 5.8^-n.
-    """
-    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
-    root = np.sqrt((nodes + 1) / 4)
-    fit = np.polynomial.chebyshev.Chebyshev.fit(
-        nodes, np.sin(2 / 3 * np.arcsin(root)) / root, degree, domain=[-1, 1]
-    )
-    return [float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef]
-
-
-S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14 = _sine_series(14)
+S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14 = SINE_SERIES
 
 
 @row
@@ -187,7 +173,7 @@ def eigenvalues(j, mu):
 
 
 @row
-def _rise(x, one, limit, c):
+def rise(x, one, limit, c):
     """Return 1 - exp(-x/2), which cancels for small x: below ``limit`` as a series.
 
     The limit is 0.25 in float32 and 0.02 in float64, where both forms have their digits. The series
@@ -220,11 +206,11 @@ def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
         tube = max(one - ratio * ratio, zero)
         tube = tube if second < zero and third < zero else zero
         if m1 is None:
-            strong = _rise(height * height * (a * a + d * d), one, limit, c)
+            strong = rise(height * height * (a * a + d * d), one, limit, c)
             v = tube * strong * exp_neg_half(four * a * a)
         else:
-            strong = _rise(height * height * (a * a + b * b + d * d), one, limit, c)
-            strong *= _rise(four * b * b, one, limit, c)
+            strong = rise(height * height * (a * a + b * b + d * d), one, limit, c)
+            strong *= rise(four * b * b, one, limit, c)
             q = four * a * ratio + smoothing / (b * height * height * height)
             v = tube * strong * exp_neg_half(q)
         vessel[i] = min(v, max(v + v - threshold, zero))

@@ -8,6 +8,7 @@ from napari_diffusion.backends.reference import (
     fourth_order,
     min_max,
     selling,
+    sheets,
     stages,
     tensor,
 )
@@ -44,6 +45,7 @@ class ReferenceBackend(Backend):
     derivative = staticmethod(tensor.derivative)
     eigenvalues = staticmethod(tensor.eigenvalues)
     vessels = staticmethod(tensor.vessels)
+    sheets = staticmethod(sheets.sheets)
     tensors = staticmethod(tensor.tensors)
     cell_tensors = staticmethod(tensor.cell_tensors)
     average = staticmethod(tensor.average)

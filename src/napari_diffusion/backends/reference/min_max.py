@@ -84,19 +84,15 @@ def min_max(
         points, weights, slope, edge = _points(channel, inner, radius, spacing, part_faces)
         difference = np.zeros_like(centre)
         ways = [axis for axis, r in enumerate(reach) if r]
-        orders = list(itertools.permutations(ways)) if faces is not None else [tuple(ways)]
-        for order in orders:
-            for offset, values in _walks(channel, order, reach, part_faces):
-                share = np.zeros_like(centre)
-                for point, weight in zip(points, weights, strict=True):
-                    hat = weight
-                    for axis in order:
-                        distance = np.abs(point[axis] - offset[axis])
-                        hat = hat * np.maximum(1 - distance, 0)
-                    share += hat
-                share -= u.dtype.type((offset in in_ball) / len(ball))
-                difference += share * (values[inner] - centre)
-        difference /= len(orders)
+        for offset, rise in _rises(channel, inner, ways, reach, part_faces).items():
+            share = np.zeros_like(centre)
+            for point, weight in zip(points, weights, strict=True):
+                hat = weight
+                for axis in ways:
+                    hat = hat * np.maximum(1 - np.abs(point[axis] - offset[axis]), 0)
+                share += hat
+            share -= u.dtype.type((offset in in_ball) / len(ball))
+            difference += share * rise
         width = np.maximum(u.dtype.type(2 * SOFTNESS * radius) * slope, u.dtype.type(MIN_GRADIENT))
         with np.errstate(over="ignore"):
             upward = np.clip(difference / width + u.dtype.type(0.5), 0, 1)
@@ -142,6 +138,20 @@ def _points(
     slope = np.sqrt(squares)
     edge = np.minimum(t(2) * np.square(length / np.maximum(slope, t(MIN_GRADIENT))), t(1))
     return points, [weight / total for weight in weights], slope, edge
+
+
+def _rises(
+    channel: Field, inner: slice, ways: list[int], reach: Sequence[int], faces: OpenFaces | None
+) -> dict[tuple[int, ...], Field]:
+    """Return the values at all offsets minus those at the voxels, as means over orders of axes."""
+    centre = channel[inner]
+    orders = list(itertools.permutations(ways)) if faces is not None else [tuple(ways)]
+    rises: dict[tuple[int, ...], Field] = {}
+    for order in orders:
+        for offset, values in _walks(channel, order, reach, faces):
+            rise = (values[inner] - centre) / len(orders)
+            rises[offset] = rises[offset] + rise if offset in rises else rise
+    return rises
 
 
 def _walks(

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.out_of_core.blocks import Block, Box, block_at
+from napari_diffusion.engine.blocks import Block, Box, block_at
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class BlockPlan:
         passes = f"{count} pass{'es' if count > 1 else ''} ({stages} stages){frames}"
         sentences = [f"{passes}: {blocks}{halo}.", work, memory]
         if self.seconds is not None:
-            sentences.append(f"It will take about {_duration(self.seconds)}.")
+            sentences.append(f"It will take about {duration(self.seconds)}.")
         return " ".join(sentences)
 
 
@@ -182,7 +182,7 @@ def _times(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration with at most two digits."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 1.5 * length:

@@ -7,7 +7,7 @@ all its own faces are open: the same kernels then run on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,10 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.engine.blocks import Block, carried, part_of
 from napari_diffusion.engine.frame import FieldState, Frame, read_frame
 from napari_diffusion.engine.halo_block import HaloBlock
 from napari_diffusion.engine.out_of_core.block_plan import Pass
-from napari_diffusion.engine.out_of_core.blocks import Block, carried, part_of
 from napari_diffusion.engine.out_of_core.planning import plan_on_block, problem_of_shape
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
@@ -79,16 +79,15 @@ class BlockRun:
         self, read_kept: ReadKept, cancel: CancelEvent | None = None
     ) -> dict[str, Field]:
         """Run the pass and return what the next one needs, inside the block."""
-        end = self._advance(read_kept, cancel)
+        end = self._advance(read_kept, cancel, self.stages.carried)
         sizes = [part.stop - part.start for part in self.block.outer]
-        arrays = {name: getattr(end, name) for name in self.stages.carried}
-        return {name: part_of(each, sizes, self.block.inner) for name, each in arrays.items()}
+        return {name: part_of(end[name], sizes, self.block.inner) for name in self.stages.carried}
 
     def result(self, read_kept: ReadKept, cancel: CancelEvent | None = None) -> NDArray[Any]:
         """Run the last pass and return the result in the block, with all axes of the image."""
         inner: Any = (..., *self.block.inner)
         # The other fields of the state are free for the result.
-        field = np.ascontiguousarray(self._advance(read_kept, cancel).u[inner])
+        field = np.ascontiguousarray(self._advance(read_kept, cancel, ("u",))["u"][inner])
         place = self._in_image([0] * len(self.problem.axes))
         recipe = self.problem.recipe
         needs_image = (
@@ -115,8 +114,10 @@ class BlockRun:
             region[axis] = slice(0, 1) if place is None else self.block.place[place]
         return HaloBlock.around(problem, region, halo)
 
-    def _advance(self, read_kept: ReadKept, cancel: CancelEvent | None) -> FieldState:
-        """Return the state after the pass, with the halo."""
+    def _advance(
+        self, read_kept: ReadKept, cancel: CancelEvent | None, names: Sequence[str]
+    ) -> dict[str, Array]:
+        """Return arrays of the state after the pass, by their names, with the halo."""
         outer = tuple(part.stop - part.start for part in self.block.outer)
         own = problem_of_shape(self.problem, outer)
         plan = plan_on_block(self.plan, own, self.threads)
@@ -130,7 +131,7 @@ class BlockRun:
             solver = Solver(self.problem, plan, slabs)
             for each in solver.advance(grid, state, self.stages.last):
                 state = each
-        return state
+            return {name: solver.fetch(getattr(state, name)) for name in names}
 
     def _halo(self) -> list[int]:
         return self.problem.per_diffusing_axis(self.stages.halo)

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes
+from napari_diffusion.engine.blocks import carried
+from napari_diffusion.engine.memory import peak_memory
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
-from napari_diffusion.engine.out_of_core.blocks import carried
-from napari_diffusion.engine.planner import Plan, peak_memory, slab_sizes
+from napari_diffusion.engine.planner import Plan, slab_sizes
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.io.zarr_pyramid import COARSEST
 
@@ -45,6 +47,8 @@ SHARD_COPIES = 3
 _SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 #: Blocks that are planned in full, those with the most voxels first.
 _PLANNED_BLOCKS, _TRIED_BLOCKS = 12, 60
+#: Values of an array from which on it is not made for a plan.
+_LARGEST_ARRAY = 1 << 20
 #: Share of the longest possible pass by which it may be shortened to carry fewer arrays.
 _SHORTENED = 0.25
 
@@ -467,11 +471,23 @@ def problem_of_shape(problem: Problem, outer: Sequence[int], regions: Any = None
     if regions is None and problem.regions is not None:
         space = tuple(shape[i] for i in problem.axes)
         regions = np.broadcast_to(np.zeros((), problem.regions.dtype), space)
-    image = np.empty(shape, problem.input_dtype)  # takes no memory until it is written
+    image = _unread(shape, problem.input_dtype)
     domain = problem.domain
     if domain.guide is not None:
-        domain = replace(domain, guide=np.zeros(_guide_shape(problem, shape), domain.guide.dtype))
+        domain = replace(domain, guide=_unread(_guide_shape(problem, shape), domain.guide.dtype))
     return replace(problem, image=image, shape=tuple(shape), regions=regions, domain=domain)
+
+
+def _unread(shape: Sequence[int], dtype: Any) -> Array:
+    """Return an array for a plan, which says that it is in memory. A large one is not there.
+
+    Of a block for another machine, this one may not have the memory.
+    """
+    if math.prod(shape) < _LARGEST_ARRAY:
+        return np.zeros(tuple(shape), dtype)
+    itemsize = np.dtype(dtype).itemsize
+    strides = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    return np.lib.stride_tricks.as_strided(np.zeros(1, dtype), tuple(shape), strides)
 
 
 def _guide_shape(problem: Problem, shape: Sequence[int]) -> tuple[int, ...]:

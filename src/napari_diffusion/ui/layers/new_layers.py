@@ -34,7 +34,7 @@ def add_result(
     viewer
         Viewer that gets the layer.
     data
-        Array of the layer.
+        Array of the layer, or the list of the levels of a pyramid.
     style
         Style of the layer, usually that of its source.
     title
@@ -51,7 +51,8 @@ def add_result(
     if vectors:
         layer: Any = Vectors(data, name=name, metadata=metadata, **style.arguments)
     else:
-        layer = Image(data, name=name, metadata=metadata, multiscale=False, **style.arguments)
+        levels = isinstance(data, list)
+        layer = Image(data, name=name, metadata=metadata, multiscale=levels, **style.arguments)
         layer.contrast_limits_range = style.contrast_range
     with programmatic_selection():
         viewer.add_layer(layer)

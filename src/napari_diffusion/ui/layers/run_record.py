@@ -8,6 +8,7 @@ from typing import Any
 from weakref import ref
 
 from napari_diffusion.models import Model
+from napari_diffusion.ui.layers.axes import array_of
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.style import LayerStyle
 from napari_diffusion.ui.layers.view_state import ViewState, bare
@@ -138,7 +139,7 @@ class RunRecord:
     @property
     def last_image(self) -> Any:
         """The result, or the last one of its snapshots."""
-        data = self.result.data
+        data = array_of(self.result)
         return data[-1] if "times" in self.notes_of_result else data
 
     @property

@@ -38,7 +38,13 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.ALLOW_MORE_MEMORY: (
         "filter a smaller region, keep fewer snapshots, or allow more in the preferences"
     ),
-    Remedy.START_AGAIN: "use the same settings, or another name",
+    Remedy.START_AGAIN: (
+        "use the same settings or another name, or check “Overwrite an existing store” under "
+        "Outputs and batch"
+    ),
+    Remedy.RUN_ON_THE_WHOLE: "choose “whole image” in Region",
+    Remedy.LEAVE_OUTPUTS: "uncheck them under Outputs and batch",
+    Remedy.CHOOSE_RESULT_FOLDER: "choose one in “Folder”, under Outputs and batch",
     Remedy.TAKE_FEWER_STAGES: (
         "set a larger “Tolerance” or another “Scheme” under Expert and history, or a shorter time"
     ),

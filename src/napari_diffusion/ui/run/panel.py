@@ -32,6 +32,7 @@ MIN_FRACTION = 0.02
 MAX_ERRORS_SHOWN = 5
 #: Steps of the progress bar.
 BAR_STEPS = 1000
+NOTHING_ADDED = "Cancelled; no layer was added."
 CANCEL_TOOLTIP = "End what is running; nothing is added."
 #: The bar is between two buttons at times [pixel].
 MIN_BAR_WIDTH = 40
@@ -66,6 +67,8 @@ class QueuedRun:
         Called in the GUI thread with the answer of ``work``; returns the text of the status line.
     stoppable
         Whether ``work`` can end early with a partial result.
+    cancelled
+        Text of the status line after a cancellation.
     files
         Its source and its target, of a run on a file. Error messages name them without their
         folder, which is named once for all files.
@@ -75,6 +78,7 @@ class QueuedRun:
     work: Callable[[TaskControl], Any]
     done: Callable[[Any], str]
     stoppable: bool = True
+    cancelled: str = NOTHING_ADDED
     files: tuple[Path, ...] = ()
 
     def describe(self, error: BaseException) -> str:
@@ -98,9 +102,12 @@ class RunPanel(Container):  # type: ignore[type-arg]
     ----------
     status_changed
         Signal: the status on screen has changed.
+    ended
+        Signal: the last run of the queue has ended.
     """
 
     status_changed = Signal()
+    ended = Signal()
 
     def __init__(self, start: Callable[[], None]) -> None:
         self._runs = ReplaceableTask()
@@ -314,8 +321,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self._runs.drop()
         self._dropped += 1
         run = self._take_current()
-        text = "Cancelled." if run.files else "Cancelled; no layer was added."
-        self._continue(text, cancelled=True)
+        self._continue("Cancelled." if run.files else run.cancelled, cancelled=True)
 
     @slot
     def _stop_current(self) -> None:
@@ -365,6 +371,7 @@ class RunPanel(Container):  # type: ignore[type-arg]
             return
         self._update_controls()
         self._summarise(text, cancelled)
+        self.ended.emit()
 
     def _record_error(self, run: QueuedRun, error: Exception) -> None:
         """Keep an error for the summary; show it now, unless it is about a file.

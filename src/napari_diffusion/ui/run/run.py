@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import ref
 
 import numpy as np
 
 from napari_diffusion.diagnostics.orientation import MIN_COHERENCE
+from napari_diffusion.ui.files.layer_volume import LayerRecord
 from napari_diffusion.ui.layers.new_layers import add_result
 from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.run_record import RunRecord, add_residual, unit_of_new_axis
@@ -23,8 +25,9 @@ from napari_diffusion.ui.layers.view_state import (
     mixed_layers,
     move_above,
 )
+from napari_diffusion.ui.run.blocks import BlockRequest, ResultPlace, levels_of
 from napari_diffusion.ui.run.kernels import wait_with_message
-from napari_diffusion.ui.run.panel import QueuedRun, duration
+from napari_diffusion.ui.run.panel import NOTHING_ADDED, QueuedRun, duration
 from napari_diffusion.ui.run.settings import Settings, provenance
 from napari_diffusion.ui.run.task import TaskControl
 from napari_diffusion.ui.values.layer_values import weak_reference
@@ -33,10 +36,12 @@ from napari_diffusion.workflows.outputs import OutputRequest, Outputs
 
 if TYPE_CHECKING:
     from napari_diffusion.estimation.noise.kinds import Noise
+    from napari_diffusion.workflows.store.run import StoreRun
 
 #: Replaces settings by suggested ones, in the thread of a run.
 Choose = Callable[[Settings, TaskControl], Settings]
 HIDDEN = "the original is hidden, as its blending would mix both"
+BLOCKS_KEPT = "Cancelled; the blocks that are done are kept, and Run continues with them."
 #: Number of voxels from which the contrast limits of a difference are taken.
 LIMIT_SAMPLE = 1_000_000
 #: Fraction of these voxels inside the limits.
@@ -56,11 +61,15 @@ class RunResult(NamedTuple):
         Contrast limit of the residual.
     seconds
         Duration of the run [s].
+    levels, path
+        Levels of the result and its store, of a run in blocks.
     """
 
     outputs: Outputs
     residual_limit: float
     seconds: float
+    levels: tuple[Any, ...] = ()
+    path: Path | None = None
 
 
 class ResultTarget(Protocol):
@@ -109,6 +118,8 @@ class Run:
         The same object for all runs of a batch, None for a single run.
     noise
         Noise of what is filtered, where it is known already.
+    blocks
+        What decides whether the run is done in blocks; None for a run in memory.
     """
 
     viewer: Any
@@ -121,6 +132,7 @@ class Run:
     choose: Choose | None = None
     batch: object = None
     noise: Noise | None = None
+    blocks: BlockRequest | None = None
 
     @classmethod
     def of(
@@ -130,12 +142,15 @@ class Run:
         settings: Settings,
         outputs_request: OutputRequest,
         limit: int | None,
+        where: ResultPlace | None = None,
     ) -> Run:
         """Return a run on a layer, whose style is read now."""
         style = LayerStyle.of(layer)
         if settings.region is not None:
             style = style.at_voxel([part.start for part in settings.region])
-        return cls(viewer, settings, outputs_request, limit, style, ref(bare(layer)))
+        blocks = BlockRequest(LayerRecord.of(layer), where or ResultPlace(), limit)
+        own = ref(bare(layer))
+        return cls(viewer, settings, outputs_request, limit, style, own, blocks=blocks)
 
     def with_noise(self, noise: Noise | None) -> Run:
         """Return the run with the noise of its image; that of a part may be another one."""
@@ -144,7 +159,16 @@ class Run:
 
     def queued_run(self) -> QueuedRun:
         """Return the run in the form that the panel takes."""
-        return QueuedRun(self.style.name, self._work, self._show)
+        in_blocks = self.blocks is not None and self.blocks.is_for_disk(
+            self.settings, self.outputs_request
+        )
+        return QueuedRun(
+            self.style.name,
+            self._work,
+            self._show,
+            stoppable=not in_blocks,
+            cancelled=BLOCKS_KEPT if in_blocks else NOTHING_ADDED,
+        )
 
     def _work(self, control: TaskControl) -> tuple[Run, RunResult]:
         """Filter the image; called in a thread. Also return the run with its final settings."""
@@ -156,6 +180,9 @@ class Run:
 
     def _filter(self, control: TaskControl) -> RunResult:
         execution, request = self.settings.execution, self.outputs_request
+        store = None if self.blocks is None else self.blocks.run(self.settings, request)
+        if store is not None:
+            return self._filter_in_blocks(store, control)
         problem, run = self.settings.problem_and_run(request)
         # Refuse a run that cannot be done before waiting for its kernels.
         planned = outputs.plan_run(problem, request, execution, self.limit)
@@ -174,6 +201,16 @@ class Run:
         limit = 0.0 if result.residual is None else symmetric_limit(result.residual)
         return RunResult(result, limit, seconds)
 
+    def _filter_in_blocks(self, store: StoreRun, control: TaskControl) -> RunResult:
+        """Filter the image in blocks; return the levels of the result, which are not read."""
+        wait_with_message(self.settings, control)
+        began = time.monotonic()
+        store.compute(control.progress, control.cancel)
+        path, *_ = store.finish()
+        levels = levels_of(store)
+        whole = Outputs(levels[0], (self.settings.recipe.time,))
+        return RunResult(whole, 0.0, time.monotonic() - began, tuple(levels), path)
+
     def _show(self, answer: tuple[Run, RunResult]) -> str:
         """Add the layers of a run and return the text of the status line."""
         run, finished = answer
@@ -187,6 +224,8 @@ class Run:
             self.target.make_room(source)
         before, known = ViewState.of(self.viewer), set(self.viewer.layers)
         notes = self._provenance(result, stopped)
+        if finished.path is not None:
+            notes["path"] = str(finished.path)
         if result.residual is not None:
             add_residual(
                 self.viewer, result.residual, finished.residual_limit, self.style, self.title, notes
@@ -195,7 +234,7 @@ class Run:
         if self.style.is_mixed:  # the result would be mixed with the layers below it
             for below in self.viewer.layers:
                 below.visible = below.visible and below in known
-        layer = self._add_image(result, stopped, notes)
+        layer = self._add_image(finished, stopped, notes)
         comment = self._add_directions(result, notes)  # above the image, which is opaque
         added = [
             ref(bare(new)) for new in self.viewer.layers if new not in known and new is not layer
@@ -225,6 +264,7 @@ class Run:
         note = outputs.impulse_note(result.replaced, math.prod(self.settings.image.shape))
         comment += f"; {note.removesuffix('.')}" if note else ""
         comment += f"; {HIDDEN}" if before.hidden else ""
+        comment += f"; written to {finished.path}" if finished.path is not None else ""
         return f"{verb} in {duration(finished.seconds)}: {layer.name}{comment}"
 
     @property
@@ -236,6 +276,8 @@ class Run:
         """Return the provenance of all layers of the run."""
         recipe, reached = self.settings.recipe, result.times[-1]
         notes: dict[str, Any] = {}
+        if self.settings.execution.device is not None:
+            notes["device"] = self.settings.execution.device
         if self.settings.region is not None:
             notes["region"] = [[part.start, part.stop] for part in self.settings.region]
         if stopped:
@@ -271,12 +313,14 @@ class Run:
         add_result(self.viewer, directions.arrows(), style, title, notes, vectors=True)
         return ""
 
-    def _add_image(self, result: Outputs, stopped: bool, notes: dict[str, Any]) -> Any:
+    def _add_image(self, finished: RunResult, stopped: bool, notes: dict[str, Any]) -> Any:
         """Add the filtered image, or the stack of snapshots, and return the layer."""
+        result = finished.outputs
         reached = time_in_words(result.times[-1], self.settings.recipe.unit)
         ending = f" stopped at {reached}" if stopped else ""
         if not self.outputs_request.snapshots or result.frame is not None:
-            return add_result(self.viewer, result.image, self.style, self.title + ending, notes)
+            image = list(finished.levels) or result.image
+            return add_result(self.viewer, image, self.style, self.title + ending, notes)
         positions = np.log10(result.times).tolist()
         unit = unit_of_new_axis(self.viewer, self.style)
         style = self.style.with_axis("diffusion time", positions, unit)

@@ -190,8 +190,9 @@ class BatchSection(Section):
             context.automatic,
         )
         memory, target, own = Preferences.read().memory, context.result_card, object()
+        where = replace(context.result_place, name="")
         for layer, settings in batch:
-            run = Run.of(context.viewer, layer, settings, OutputRequest(), memory)
+            run = Run.of(context.viewer, layer, settings, OutputRequest(), memory, where)
             context.enqueue(replace(run, choose=choose, target=target, batch=own).queued_run())
 
     def _settings_of(self, layer: Any, chosen: Settings) -> Settings:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from magicgui.widgets import CheckBox, PushButton, SpinBox, Widget
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, PushButton, SpinBox, Widget
 
 import napari_diffusion as nd
 from napari_diffusion.core.units import symbol
@@ -14,8 +16,9 @@ from napari_diffusion.diagnostics.orientation import has_tensor
 from napari_diffusion.ui.layers.new_layers import METADATA_KEY, add_result
 from napari_diffusion.ui.layers.result_names import result_title, time_in_words
 from napari_diffusion.ui.layers.style import LayerStyle
-from napari_diffusion.ui.qt.layout import bare_container, wrapping_label
+from napari_diffusion.ui.qt.layout import bare_container, keep_narrow, wrapping_label
 from napari_diffusion.ui.qt.slots import slot
+from napari_diffusion.ui.run.blocks import Place, ResultPlace
 from napari_diffusion.ui.sections.base import Section
 
 _TENSOR_TIPS = {
@@ -24,6 +27,10 @@ _TENSOR_TIPS = {
     "directions": "Add vectors along which the result is smoothed. Longer ones have a higher "
     "coherence.",
 }
+PLACE_TIP = (
+    "Automatic: in blocks into an OME-Zarr for an image that is read from the disk where it is "
+    "needed, and for one that is too large for the memory; else a layer in memory."
+)
 _NO_STACK = "Select a layer of snapshots first, and scroll to the one to extract."
 
 
@@ -44,6 +51,8 @@ class OutputsSection(Section):
         Controls for the outputs of a run.
     replace
         Whether the next run replaces the last result of its image.
+    place, folder, name, overwrite
+        Whether the result goes into memory or to the disk, and folder and name of its store.
     position, stop
         Line about the snapshot on screen, and the button *Extract this snapshot*.
     """
@@ -83,7 +92,37 @@ class OutputsSection(Section):
         viewer.layers.selection.events.active.connect(self._show_position)
         viewer.dims.events.current_step.connect(self._show_position)
         self.context.settings_changed.connect(self._show_tensor_outputs)
-        return [snapshots_row, *maps, self.replace, self.position, self.stop]
+        places = self._make_places()
+        return [snapshots_row, *maps, self.replace, *places, self.position, self.stop]
+
+    def _make_places(self) -> list[Widget]:
+        """Return the controls of the place of a result."""
+        choices = [(place.value, place) for place in Place]
+        self.place = ComboBox(choices=choices, label="Result", tooltip=PLACE_TIP)
+        tip = "Folder of the OME-Zarr; empty for that of the file of the image."
+        folder = FileDialogMode.EXISTING_DIRECTORY
+        self.folder = FileEdit(mode=folder, label="Folder", tooltip=tip)
+        self.folder.choose_btn.text = "Choose…"
+        self.folder.line_edit.tooltip = self.folder.choose_btn.tooltip = tip
+        tip = "Name of the OME-Zarr; empty for a free name after image and model."
+        self.name = LineEdit(label="Name", tooltip=tip)
+        tip = "Replace a store of this name, or an unfinished run with other settings."
+        self.overwrite = CheckBox(text="Overwrite an existing store", tooltip=tip)
+        keep_narrow(self.place)
+        for control in (self.place, self.folder, self.name, self.overwrite):
+            control.changed.connect(self._place_changed)
+        return [bare_container(self.place, self.folder, self.name), self.overwrite]
+
+    @slot
+    def _place_changed(self) -> None:
+        folder = str(self.folder.line_edit.value).strip()
+        self.context.result_place = ResultPlace(
+            self.place.value,
+            Path(folder) if folder and folder != "." else None,
+            str(self.name.value).strip(),
+            bool(self.overwrite.value),
+        )
+        self.context.report_change()
 
     def output_options(self) -> dict[str, Any]:
         """Return the additional outputs of a run, as fields of `OutputRequest`."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -152,7 +153,7 @@ def run_tasks(
             finished, _ = wait(pending, _INTERVAL_S, FIRST_COMPLETED)
             for future in finished:
                 index = pending.pop(future)
-                error = future.exception()
+                error = _error_of(future)
                 attempts[index] = attempts.get(index, 0) + 1
                 if error is None:
                     report(index)
@@ -172,6 +173,14 @@ def _submitted(executor: Executor, task: Callable[[int], object], index: int) ->
         return executor.submit(task, index)
     except RuntimeError as error:
         raise TaskFailed(index, error) from None
+
+
+def _error_of(future: Future[object]) -> BaseException | None:
+    """Return the error of a finished task; one that the executor has cancelled has failed, too."""
+    try:
+        return future.exception()
+    except CancelledError:
+        return RuntimeError("the executor has cancelled it: its scheduler or its workers are gone")
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.io.npy import FORMAT as NUMPY
 from napari_diffusion.io.ome_zarr import FORMAT as ZARR
 from napari_diffusion.io.regions import read_guide, read_regions
-from napari_diffusion.workflows.store.tasks import Nonzero
+from napari_diffusion.workflows.store.lazy import Nonzero
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
 #: Values of regions that are compared at once.
@@ -46,6 +46,12 @@ class StoreRegions:
     arrays: dict[str, Array]
     lazy: dict[str, Any]
     notes: tuple[str, ...]
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+        """Return regions that are arrays of this process, by their names."""
+        lazy = {name: Nonzero(a) if name == "mask" else a for name, a in arrays.items()}
+        return cls({name: {"own": False, "path": None} for name in lazy}, {}, lazy, ())
 
     def fill(self, folder: WorkFolder) -> None:
         """Keep the regions that cannot be read in blocks in a work folder."""

@@ -10,11 +10,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 from napari_diffusion import io
 from napari_diffusion.core import dtypes
@@ -28,25 +26,21 @@ from napari_diffusion.core.errors import (
     WriteError,
     reason_of,
 )
-from napari_diffusion.core.geometry import Domain
-from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.planning import plan_blocks
 from napari_diffusion.engine.planner import Plan, make_plan
-from napari_diffusion.engine.problem import Problem, unread_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.atomic import free_bytes, rename_all
-from napari_diffusion.io.axes import AxisAssignment, apply_axes
+from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.io.ome_zarr import finish as finish_store
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, pyramid_like
-from napari_diffusion.workflows.file_run import FileOptions, recipe_on_file
+from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.store.executors import (
     TaskFailed,
     executor_of,
     run_tasks,
 )
-from napari_diffusion.workflows.store.fingerprint import fingerprint_of
 from napari_diffusion.workflows.store.options import (
     StoreOptions,
     affordable_workers,
@@ -54,15 +48,8 @@ from napari_diffusion.workflows.store.options import (
     resources_of,
     warm,
 )
-from napari_diffusion.workflows.store.regions import StoreRegions, regions_of
-from napari_diffusion.workflows.store.tasks import (
-    CANCELS,
-    SURVEY,
-    Job,
-    forget_job,
-    job_at,
-    task_of,
-)
+from napari_diffusion.workflows.store.source import StoreSource
+from napari_diffusion.workflows.store.tasks import SURVEY, Job, job_at, opened, task_of
 from napari_diffusion.workflows.store.work_folder import WorkFolder, sweep_beside, write_text
 
 #: Version of the settings in a work folder.
@@ -75,32 +62,24 @@ class StoreRun:
 
     Attributes
     ----------
-    volume, assignment
-        The volume, whose values are read in blocks, and the roles of its axes.
-    recipe
-        The recipe in the unit of ``assignment``, with its axes and voxel size.
-    problem, plan, blocks, pyramid
-        The run on the whole image, its plan, the plan of its blocks, and the levels of its result.
+    source
+        The image, whose values are read in blocks, with its recipe and regions.
+    plan, blocks, pyramid
+        The plan of the run, the plan of its blocks, and the levels of its result.
     target, options, store_options
         Path of the result, and the options of the run.
-    regions
-        Mask, labels and guide.
-    notes
-        Sentences for the user.
+    is_member
+        Whether the result is an image of a plate or the like, which has one recipe beside it.
     """
 
-    volume: Volume
-    assignment: AxisAssignment
-    recipe: Recipe
-    problem: Problem
+    source: StoreSource
     plan: Plan
     blocks: BlockPlan
     pyramid: Pyramid
     target: Path
     options: FileOptions
     store_options: StoreOptions
-    regions: StoreRegions
-    notes: tuple[str, ...] = ()
+    is_member: bool = False
 
     @classmethod
     def make(
@@ -112,7 +91,7 @@ class StoreRun:
         options: FileOptions,
         store_options: StoreOptions,
     ) -> Self:
-        """Prepare a run and check everything that can be checked before it starts.
+        """Prepare a run on a file and check everything that can be checked before it starts.
 
         Parameters
         ----------
@@ -126,40 +105,63 @@ class StoreRun:
         ValueError, TypeError, OSError, WriteError, NotEnoughMemory
             When the run would fail.
         """
-        if 0 in volume.shape:
-            raise InputError("the image has no voxels", path=volume.path)
-        recipe = recipe_on_file(recipe, assignment, options)
-        recipe.to_json()  # workers read it
+        source = StoreSource.of_files(volume, assignment, recipe, options)
+        return cls.of_source(source, target, options, store_options)
+
+    @classmethod
+    def of_source(
+        cls,
+        source: StoreSource,
+        target: Path,
+        options: FileOptions,
+        store_options: StoreOptions,
+        is_member: bool = False,
+    ) -> Self:
+        """Prepare a run on a file or an array; parameters and errors as those of `make`."""
         work = WorkFolder.of(target)
         work.remove_rest()
         is_begun = store_options.resume and work.settings() is not None
-        dtype = dtypes.result_dtype(volume.data.dtype, recipe.preserve_dtype)
-        _check_target(target, volume, recipe, dtype, options.overwrite, is_begun)
-        regions = regions_of(_other_files(options), volume, assignment)
-        domain = Domain(**regions.lazy)
-        problem = unread_problem(volume.data, recipe, assignment.geometry, domain)
-        plan = make_plan(problem, Execution(1, options.execution.backend))
+        if not is_member:
+            _check_target(target, source, options.overwrite, is_begun)
+        is_local = store_options.executor in (None, "threads")
+        if source.is_array and (not is_local or store_options.part is not None):
+            raise TypeError(
+                "Other processes cannot open an array of this one: save it to a file, or use "
+                'executor="threads".'
+            )
+        problem = source.problem
+        plan = make_plan(problem, replace(options.execution, threads=1))
         blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
         pyramid = pyramid_like(
-            apply_axes(volume, assignment),
+            source.like,
             problem.dtype,
             per_image_axis(problem, blocks.chunks),
             per_image_axis(problem, blocks.shards),
         )
-        notes = (*volume.notes, *assignment.notes, *regions.notes, *recipe.remarks)
-        made = cls(
-            volume, assignment, recipe, problem, plan, blocks, pyramid, target, options,
-            store_options, regions, notes,
-        )  # fmt: skip
-        if not is_begun:
+        made = cls(source, plan, blocks, pyramid, target, options, store_options, is_member)
+        if not (is_begun or is_member):
             made._check_disk()
         return made
 
     @property
-    def has_survey(self) -> bool:
-        """Whether facts about all values are collected first."""
-        is_masked = self.recipe.nan == "mask" and self.problem.input_dtype.kind == "f"
-        return is_masked or bool(self.regions.settings.keys() - {"guide"})
+    def volume(self) -> Volume:
+        """The volume, whose values are read in blocks."""
+        return self.source.volume
+
+    @property
+    def assignment(self) -> AxisAssignment:
+        """The roles of the axes."""
+        return self.source.assignment
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, with the axes and the voxel size of the image."""
+        return self.source.recipe
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        return self.source.notes
 
     def _check_disk(self) -> None:
         needed, folder = self.blocks.result_bytes + self.blocks.disk, self.target.resolve().parent
@@ -212,13 +214,9 @@ class StoreRun:
         if folder is None:
             return True
         path = str(folder.path)
-        if cancel is not None:
-            CANCELS[path] = cancel
-        try:
+        problem = self.source.problem if self.source.is_array else None
+        with opened(path, cancel, problem):
             return self._run_stages(job_at(path), progress or _ignore, cancel)
-        finally:
-            CANCELS.pop(path, None)
-            forget_job(path)
 
     def describe(self) -> str:
         """Return the plan of the run in a few sentences."""
@@ -229,37 +227,21 @@ class StoreRun:
 
     def _settings(self) -> dict[str, Any]:
         """Return all that a worker needs."""
-        geometry = self.problem.geometry
         return {
+            **self.source.settings(),
             "format": _FORMAT,
             "fingerprint": self.fingerprint,
-            "source": str(Path(self.volume.path or "").resolve()),
-            "recipe": self.recipe.to_dict(),
-            "geometry": {
-                "spacing": list(self.problem.spacing),
-                "axes": list(self.problem.axes),
-                "channel_axis": self.problem.channel_axis,
-                "channel_weights": _plain_weights(geometry.channel_weights),
-            },
-            "regions": self.regions.settings,
             "backend": self.options.execution.backend,
+            "device": self.options.execution.device,
             "blocks": self.blocks.to_plain(),
             "pyramid": self.pyramid.to_plain(),
-            "has_survey": self.has_survey,
+            "has_survey": self.source.has_survey,
         }
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of recipe, version, source and regions."""
-        settings = {
-            "recipe": self.recipe.to_dict(),
-            "backend": self.plan.backend,
-            "shape": self.problem.shape,
-            "dtype": self.problem.input_dtype.str,
-            "weights": list(self.problem.weights),
-        }
-        files = [Path(self.volume.path or ""), *_other_files(self.options).values()]
-        return fingerprint_of(settings, files)
+        return self.source.fingerprint(self.plan.backend)
 
     def _begun(self) -> WorkFolder | None:
         """Return the work folder, made or continued; ``None`` if the run is complete."""
@@ -282,7 +264,7 @@ class StoreRun:
 
         def fill(temporary: WorkFolder) -> None:
             self.pyramid.create(temporary.store)
-            self.regions.fill(temporary)
+            self.source.regions.fill(temporary)
 
         try:
             folder.begin(self._settings(), fill)
@@ -349,17 +331,9 @@ class StoreRun:
             return self._written()
         try:
             folder.sweep()
-            like = apply_axes(self.volume, self.assignment)
             pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
-            finish_store(folder.store, pyramid, like, self.recipe.to_json())
-            sidecar = folder.path / "recipe.json"
-            write_text(sidecar, self.recipe.to_json() + "\n")
-            final = Path(os.path.realpath(self.target.parent)) / self.target.name
-            pairs = [(sidecar, io.sidecar_of(final)), (folder.store, final)]
-            with commit or nullcontext():
-                if not self.options.overwrite and not final.exists():
-                    io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
-                rename_all(pairs, overwrite=self.options.overwrite)
+            finish_store(folder.store, pyramid, self.source.like, self.recipe.to_json())
+            self._publish(folder, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
@@ -368,8 +342,43 @@ class StoreRun:
         folder.remove()
         return self._written()
 
+    def _publish(self, folder: WorkFolder, commit: AbstractContextManager[object] | None) -> None:
+        """Give the result its name, and write its recipe beside it."""
+        if self.is_member:
+            rename_all([(folder.store, self.target)], overwrite=self.options.overwrite)
+        else:
+            publish(folder, self.target, self.recipe, self.options.overwrite, commit)
+
     def _written(self) -> tuple[Path, ...]:
-        return self.target, io.sidecar_of(self.target)
+        return (self.target,) if self.is_member else (self.target, io.sidecar_of(self.target))
+
+
+def publish(
+    folder: WorkFolder,
+    target: Path,
+    recipe: Recipe,
+    overwrite: bool,
+    commit: AbstractContextManager[object] | None,
+) -> None:
+    """Give the result in a work folder its name, and write its recipe beside it.
+
+    Parameters
+    ----------
+    folder
+        The work folder.
+    target, recipe, overwrite
+        Path and recipe of the result, and whether it replaces another one.
+    commit
+        Context in which it gets its name; it may defer signals.
+    """
+    sidecar = folder.path / "recipe.json"
+    write_text(sidecar, recipe.to_json() + "\n")
+    final = Path(os.path.realpath(target.parent)) / target.name
+    pairs = [(sidecar, io.sidecar_of(final)), (folder.store, final)]
+    with commit or nullcontext():
+        if not overwrite and not final.exists():
+            io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
+        rename_all(pairs, overwrite=overwrite)
 
 
 class _Meter:
@@ -397,26 +406,7 @@ def _ignore(share: float) -> None:
     """Report no progress."""
 
 
-def _plain_weights(weights: Sequence[float | None] | None) -> list[float | None] | None:
-    if weights is None:
-        return None
-    return [None if weight is None else float(weight) for weight in weights]
-
-
-def _other_files(options: FileOptions) -> dict[str, Path]:
-    """Return the files of mask, labels and guide, by these names."""
-    guide = {} if options.guide is None else {"guide": options.guide}
-    return {**options.region_files, **guide}
-
-
-def _check_target(
-    target: Path,
-    volume: Volume,
-    recipe: Recipe,
-    dtype: np.dtype[Any],
-    overwrite: bool,
-    is_begun: bool,
-) -> None:
+def _check_target(target: Path, source: StoreSource, overwrite: bool, is_begun: bool) -> None:
     """Check name, folder and format of the target."""
     file_format, _ = io.format_of(target)
     if not file_format.writes_folder:
@@ -425,10 +415,11 @@ def _check_target(
         )
     if is_begun and not os.path.lexists(target):
         return
+    recipe = source.recipe
     io.check_target(
         target,
-        volume,
-        dtype,
+        source.volume,
+        dtypes.result_dtype(source.problem.input_dtype, recipe.preserve_dtype),
         recipe,
         overwrite=overwrite or is_begun,
         preserve_dtype=recipe.preserve_dtype,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,10 +23,10 @@ from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.resources import release_memory
+from napari_diffusion.engine.blocks import excess_of, with_last
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, Survey
-from napari_diffusion.engine.out_of_core.blocks import excess_of, with_last
 from napari_diffusion.engine.planner import Plan, make_plan
 from napari_diffusion.engine.problem import (
     FrameIndex,
@@ -35,11 +37,14 @@ from napari_diffusion.engine.problem import (
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
+from napari_diffusion.workflows.store.lazy import Nonzero
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
 SURVEY = "survey"
 #: Jobs that a process keeps open.
 _OPEN_JOBS = 4
+#: Interval at which the end of another run is noticed [s].
+_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,8 @@ class Job:
         settings = folder.settings()
         if settings is None:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
-        volume = io.read(settings["source"])
-        geometry = Geometry(**settings["geometry"])
-        opened = {name: _region(folder, own) for name, own in settings["regions"].items()}
-        domain = Domain(**opened)
-        recipe = Recipe.from_dict(settings["recipe"])
-        problem = unread_problem(volume.data, recipe, geometry, domain)
-        plan = make_plan(problem, Execution(1, settings["backend"]))
+        problem = _given.get(str(folder.path)) or _problem_of(folder, settings)
+        plan = make_plan(problem, Execution(1, settings["backend"], settings.get("device")))
         return cls(
             folder,
             problem if plan.stages else without_stages(problem),
@@ -152,7 +152,8 @@ class Job:
         domain = self.problem.domain
         arrays = (self.problem.image, domain.mask, domain.labels, domain.guide)
         files = [metadata_file(a.data if isinstance(a, Nonzero) else a) for a in arrays]
-        return [file for file in files if file is not None]
+        named = (self.folder.settings() or {}).get("files", ())
+        return [*map(Path, named), *(file for file in files if file is not None)]
 
     def place_of(self, stage: str, index: int) -> str:
         """Return the place of a task in the image, for messages."""
@@ -220,23 +221,12 @@ def _total(surveys: list[Survey]) -> Survey:
     return total
 
 
-class Nonzero:
-    """An array as a mask: where it is neither 0 nor NaN. It is read when it is indexed.
-
-    Attributes
-    ----------
-    data
-        The array.
-    """
-
-    def __init__(self, data: Any) -> None:
-        self.data, self.dtype = data, np.dtype(bool)
-        self.shape = tuple(data.shape)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return a part of the mask."""
-        values = np.asarray(self.data[index])
-        return (values != 0) & ~np.isnan(values)
+def _problem_of(folder: WorkFolder, settings: dict[str, Any]) -> Problem:
+    """Open the files of a run."""
+    volume = io.read(settings["source"])
+    geometry = Geometry(**settings["geometry"])
+    domain = Domain(**{name: _region(folder, own) for name, own in settings["regions"].items()})
+    return unread_problem(volume.data, Recipe.from_dict(settings["recipe"]), geometry, domain)
 
 
 def _region(folder: WorkFolder, settings: dict[str, Any] | None) -> Any:
@@ -251,8 +241,40 @@ def _region(folder: WorkFolder, settings: dict[str, Any] | None) -> Any:
 
 _lock = threading.Lock()
 _jobs: dict[str, tuple[float, Job]] = {}
-#: Events that cancel the runs of this process, by their work folders.
-CANCELS: dict[str, CancelEvent] = {}
+#: Events that cancel the runs of this process, and their problems on arrays, by work folder.
+_cancels: dict[str, CancelEvent | None] = {}
+_given: dict[str, Problem] = {}
+
+
+@contextmanager
+def opened(path: str, cancel: CancelEvent | None, problem: Problem | None) -> Iterator[None]:
+    """Let this process do tasks of a run; another run of the folder in this process is awaited.
+
+    Parameters
+    ----------
+    path
+        The work folder.
+    cancel
+        Event that cancels the tasks.
+    problem
+        The run on an array of this process; ``None`` for a run on files.
+    """
+    while True:
+        poll(cancel)
+        with _lock:
+            if path not in _cancels:
+                _cancels[path] = cancel
+                break
+        time.sleep(_INTERVAL_S)
+    if problem is not None:
+        _given[path] = problem
+    try:
+        yield
+    finally:
+        _given.pop(path, None)
+        with _lock:
+            _jobs.pop(path, None)
+            _cancels.pop(path, None)
 
 
 def job_at(path: str) -> Job:
@@ -267,16 +289,10 @@ def job_at(path: str) -> Job:
         return kept[1]
 
 
-def forget_job(path: str) -> None:
-    """Close the run of a work folder."""
-    with _lock:
-        _jobs.pop(path, None)
-
-
 def run_task(path: str, stage: str, index: int) -> None:
     """Do a task of the run in a work folder: the function of the workers."""
     try:
-        job_at(path).run(stage, index, CANCELS.get(path))
+        job_at(path).run(stage, index, _cancels.get(path))
     finally:
         release_memory()
 

@@ -133,6 +133,8 @@ class WorkFolder:
         try:
             with temporary.open("wb") as file:
                 np.save(file, values, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, final)
         except BaseException:
             with suppress(OSError):
@@ -167,6 +169,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut leaves no name with old or no content
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):

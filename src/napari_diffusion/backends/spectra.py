@@ -1,0 +1,50 @@
+"""Numbers that the kernels of the spectra take, from the parameters of the models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_diffusion.backends.reference.tensor import (
+    LARGEST_SQUARES,
+    MAX_STRAIGHTNESS,
+    SMALLEST_SQUARE,
+)
+
+#: Largest parameter of a kernel: squares of larger ones need float64.
+LARGEST_PARAMETER = math.sqrt(LARGEST_SQUARES[0])
+
+
+def numbers(name: str, parameters: Sequence[float], dtype: np.dtype[Any]) -> tuple[Any, ...] | None:
+    """Return the numbers of the kernel of this name; ``None`` if there is none for them."""
+    if name not in _NUMBERS or max(parameters) > LARGEST_PARAMETER:
+        return None
+    return tuple(dtype.type(value) for value in _NUMBERS[name](dtype, *parameters))
+
+
+def _coherence(dtype: Any, kappa: float, alpha: float, selectivity: float) -> tuple[float, ...]:
+    return kappa**2, alpha, selectivity
+
+
+def _edge(dtype: Any, kappa: float) -> tuple[float, ...]:
+    return (_inverse_square(kappa, dtype),)
+
+
+def _hybrid(
+    dtype: Any, kappa: float, contrast: float, coherence: float, alpha: float
+) -> tuple[float, ...]:
+    squares = (max(square, SMALLEST_SQUARE) for square in (contrast**2, alpha * kappa**2))
+    straight = math.log(2) * min(coherence, MAX_STRAIGHTNESS) ** 2
+    return _inverse_square(kappa, dtype), *squares, straight, alpha
+
+
+def _inverse_square(kappa: float, dtype: Any) -> float:
+    """Return 1/kappa^2; finite, since infinity times 0 would be NaN."""
+    inverse = 1 / kappa
+    return min(inverse * inverse, float(np.finfo(dtype).max))
+
+
+_NUMBERS: dict[str, Any] = {"coherence": _coherence, "edge": _edge, "hybrid": _hybrid}

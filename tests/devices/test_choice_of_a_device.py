@@ -1,0 +1,300 @@
+"""A device is chosen by its name, and a device that cannot be used is said in one sentence."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import napari_diffusion as nd
+from helpers.emulated import NAME, emulation, needs_emulation
+from napari_diffusion.backends import devices
+from napari_diffusion.backends.opencl import preludes, queue
+from napari_diffusion.cli.app import cli
+from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
+from napari_diffusion.engine.devices import choice, verdicts
+from napari_diffusion.engine.devices.verdicts import Verdict
+from napari_diffusion.engine.planner import kept_plan
+
+MODEL = nd.PeronaMalik(kappa=20.0)
+SEARCH = devices._search
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).normal(100, 30, (17, 12, 13)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    """Verdicts are not shared with other tests, and each fall-back is said again."""
+    monkeypatch.setattr(verdicts, "_file", lambda: tmp_path / "devices.json")
+    verdicts._verdicts().clear()
+    choice.say_fallback.cache_clear()
+    yield
+    verdicts._verdicts().clear()
+    SEARCH.cache_clear()
+
+
+def run(image, device, model=MODEL):
+    """Result on a device, and what was said."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = nd.diffuse(image, model, time=2.0, device=device)
+    return result, [str(warning.message) for warning in caught]
+
+
+def refused(image, device):
+    with pytest.raises(ValueError, match=r"^[A-Z].*\.$") as raised:
+        nd.diffuse(image, MODEL, time=2.0, device=device)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", [None, "cpu", "CPU"])
+def test_the_processor_needs_no_library(image, name, monkeypatch):
+    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
+    assert nd.plan(image, MODEL, time=2.0, device=name).device is None
+
+
+@pytest.mark.parametrize("name", ["gpu", "GeForce"])
+def test_a_device_without_the_library_names_the_extra(image, name, monkeypatch):
+    SEARCH.cache_clear()
+    monkeypatch.setattr(devices, "find_spec", lambda module: None)
+    assert 'pip install "napari-diffusion[gpu]"' in refused(image, name)
+    assert nd.devices() == ()
+
+
+@needs_emulation
+def test_a_machine_without_a_driver_is_said(image, monkeypatch):
+    import pyopencl as cl
+
+    def none():
+        raise cl.LogicError("clGetPlatformIDs", -1001, "PLATFORM_NOT_FOUND_KHR")
+
+    SEARCH.cache_clear()
+    monkeypatch.setattr(cl, "get_platforms", none)
+    assert "OpenCL finds no driver" in refused(image, "gpu")
+
+
+@needs_emulation
+def test_an_unknown_name_lists_the_names(image):
+    sentence = refused(image, "Voodoo")
+    assert "'Voodoo'" in sentence
+    assert sentence.endswith(f"the devices are cpu, gpu, {emulation().name}.")
+
+
+def test_a_device_is_a_name(image):
+    with pytest.raises(TypeError, match="device must be a name"):
+        nd.diffuse(image, MODEL, time=2.0, device=0)
+
+
+@needs_emulation
+def test_an_emulation_is_no_graphics_card(image):
+    assert not emulation().is_card
+    sentence = refused(image, "gpu")
+    assert "no graphics card" in sentence
+    assert emulation().name in sentence
+
+
+@needs_emulation
+def test_graphics_card_is_the_first_that_is_one(monkeypatch):
+    emulated = emulation()
+    card = replace(emulated, name="Card", is_card=True)
+    monkeypatch.setattr(devices, "_search", lambda: ((emulated, card), ""))
+    assert devices.get_device("gpu") == card
+    assert devices.get_device("GPU") == card
+    assert devices.get_device(NAME) == emulated
+
+
+@needs_emulation
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (nd.PeronaMalik(kappa=9.0, diffusivity=lambda s: 1 / (1 + s**4)), "function"),
+        (nd.FourthOrder(), "no kernels for Fourth order (curvature2)"),
+        (nd.Linear(), "no kernels for the scheme exact"),
+    ],
+)
+def test_a_run_without_kernels_falls_back_and_says_so_once(image, model, why):
+    time = 1e3 if model == nd.Linear() else 0.1  # a cosine transform
+    with pytest.warns(RuntimeWarning, match="the processor does the work") as caught:
+        result = nd.diffuse(image, model, time=time, device=NAME)
+    assert [why in str(warning.message) for warning in caught] == [True]
+    np.testing.assert_array_equal(result, nd.diffuse(image, model, time=time))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.diffuse(image, model, time=time, device=NAME)
+
+
+@needs_emulation
+def test_more_axes_than_a_device_has_fall_back():
+    image = np.zeros((3, 3, 3, 3), np.float32)
+    _, said = run(image, NAME)
+    assert ["1 to 3 diffusing axes" in sentence for sentence in said] == [True]
+
+
+@needs_emulation
+def test_float64_needs_a_device_that_has_it(image, monkeypatch):
+    without = replace(emulation(), has_float64=False)
+    monkeypatch.setattr(devices, "_search", lambda: ((without,), ""))
+    _, said = run(image.astype(float), NAME)
+    assert ["does not compute in float64" in sentence for sentence in said] == [True]
+
+
+def changed_sources(monkeypatch, old, new):
+    """Plant a change into the kernels."""
+    original = preludes.source
+
+    def source(name, dtype, prelude=preludes.OPENCL):
+        text = original(name, dtype, prelude)
+        assert old in text or name in ("", "tensors")
+        return text.replace(old, new)
+
+    monkeypatch.setattr(queue, "source", source)
+
+
+@needs_emulation
+def test_kernels_that_cannot_be_built_fall_back(image, monkeypatch):
+    changed_sources(monkeypatch, "switch (code)", "switch (")
+    result, said = run(image, NAME)
+    (sentence,) = said
+    assert sentence.startswith(f"{emulation().name} cannot run the kernels (")
+    np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
+
+
+@needs_emulation
+def test_a_device_that_rounds_otherwise_is_used_only_by_its_name(image, monkeypatch):
+    card = replace(emulation(), is_card=True)
+    monkeypatch.setattr(devices, "_search", lambda: ((card,), ""))
+    changed_sources(monkeypatch, "FMA(s, s, ONE)", "ONE + s * s")
+    expected = nd.diffuse(image, MODEL, time=2.0)
+    result, said = run(image, "gpu")
+    assert ["rounds otherwise" in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, expected)
+    result, said = run(image, NAME)
+    assert not said
+    assert 0 < np.abs(result - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@needs_emulation
+def test_a_device_with_other_results_is_never_used(image, monkeypatch):
+    changed_sources(monkeypatch, "return ad / sum;", "return ad;")
+    result, said = run(image, NAME)
+    assert ["other results" in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
+
+
+@needs_emulation
+def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
+    tests, original = [], verdicts.compared
+    from napari_diffusion.engine import solver
+
+    def compared(*results):
+        tests.append(original(*results))
+        return tests[-1]
+
+    monkeypatch.setattr(solver, "compared", compared)
+    run(image, NAME)
+    run(image[::-1], NAME)
+    verdicts._verdicts().clear()  # as in another process
+    run(image, NAME)
+    assert tests == [Verdict.EXACT]
+    newer = replace(emulation(), version="newer")
+    monkeypatch.setattr(devices, "_search", lambda: ((newer,), ""))
+    kept_plan.cache_clear()
+    run(image, NAME)
+    assert tests == [Verdict.EXACT] * 2
+
+
+def test_a_damaged_file_of_verdicts_is_made_again(monkeypatch, tmp_path):
+    path = tmp_path / "devices.json"
+    path.write_text("[1")
+    card = devices.Device("card", "", "", 0, True, True, None)
+    assert verdicts.verdict_of(card, "a", lambda: Verdict.EXACT) is Verdict.EXACT
+    verdicts._verdicts().clear()
+    assert verdicts.verdict_of(card, "a", lambda: pytest.fail("remembered")) is Verdict.EXACT
+
+
+def with_memory(monkeypatch, size, error=DeviceMemoryError):
+    """Let a device refuse arrays above a size [bytes], and return the sizes of the others."""
+    original, sizes = queue.Queue.empty, []
+
+    def empty(self, shape, dtype):
+        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if count > size:
+            raise error("The memory of the card is too small")
+        sizes.append(count)
+        return original(self, shape, dtype)
+
+    monkeypatch.setattr(queue.Queue, "empty", empty)
+    return sizes
+
+
+@needs_emulation
+@pytest.mark.parametrize("model", [MODEL, nd.PeronaMalik(sigma=1.0)], ids=["faces", "voxels"])
+def test_a_frame_larger_than_the_device_runs_in_pieces(model, monkeypatch):
+    image = np.random.default_rng(1).normal(100, 30, (48, 17, 18)).astype(np.float32)
+    expected, limit = nd.diffuse(image, model, time=4.0), image.nbytes * 0.8
+    sizes = with_memory(monkeypatch, limit)
+    result, said = run(image, NAME, model)
+    assert not said
+    assert max(sizes) > image.nbytes / 4
+    np.testing.assert_array_equal(result, nd.diffuse(image, model, time=2.0))
+    states = [s.image for s in nd.evolve(image, model, time=4.0, device=NAME)]
+    np.testing.assert_array_equal(states[-1], expected)
+
+
+@needs_emulation
+def test_a_frame_far_larger_than_the_device_is_left_to_the_processor(image, monkeypatch):
+    expected = nd.diffuse(image, MODEL, time=2.0)
+    run(image, NAME)
+    with_memory(monkeypatch, 64)
+    result, said = run(image, NAME)
+    assert ["too small" in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_memory_of_a_device_sets_the_number_of_pieces():
+    card = devices.Device("card", "", "", 1 << 30, True, True, None)
+    assert verdicts.pieces_of(card, 0.8 * (1 << 30)) == 1
+    assert verdicts.pieces_of(card, 1.5 * (1 << 30)) == 2
+    assert verdicts.pieces_of(card, 1e15) == verdicts.MOST_PIECES
+
+
+@needs_emulation
+def test_a_device_that_fails_on_the_way_is_replaced(image, monkeypatch):
+    """The states before the failure are not yielded again."""
+    expected = [(s.time, s.image) for s in nd.evolve(image, MODEL, time=2.0)]
+    original, launched = queue.Queue.launch, []
+
+    def launch(self, *arguments):
+        launched.append(1)
+        if len(launched) > limit:
+            raise DeviceFailed("The card is gone")
+        return original(self, *arguments)
+
+    limit = 10**9
+    run(image, NAME)
+    monkeypatch.setattr(queue.Queue, "launch", launch)
+    launched.clear()
+    limit = 3
+    with pytest.warns(RuntimeWarning, match="The card is gone: the processor does the work"):
+        states = [(s.time, s.image) for s in nd.evolve(image, MODEL, time=2.0, device=NAME)]
+    assert [time for time, _ in states] == [time for time, _ in expected]
+    for (_, own), (_, other) in zip(states, expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@needs_emulation
+def test_command_line_takes_a_device(image, tmp_path):
+    np.save(tmp_path / "a.npy", image)
+    options = ["--model", "perona-malik", "--kappa", "20", "--time", "2", "--axes", "z,y,x"]
+    for name in (NAME, "cpu"):
+        command = ["run", str(tmp_path / "a.npy"), str(tmp_path / f"{name}.npy"), *options]
+        shown = CliRunner().invoke(cli, [*command, "--device", name])
+        assert shown.exit_code == 0, shown.output
+    own, expected = (np.load(tmp_path / f"{name}.npy") for name in (NAME, "cpu"))
+    np.testing.assert_array_equal(own, expected)
+    shown = CliRunner().invoke(cli, [*command, "--overwrite", "--device", "Voodoo"])
+    assert "There is no device named 'Voodoo'" in str(shown.exception)
