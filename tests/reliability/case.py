@@ -149,7 +149,11 @@ VALUES = {
 }
 #: Options that are drawn on their own, or that say nothing about the result.
 OWN = {"time", "spacing", "axes", "channel_axis", "channel_weights"}
-OWN |= {"backend", "progress", "cancel", "image", "model"}
+OWN |= {"backend", "device", "progress", "cancel", "image", "model"}
+
+
+#: Declared options of a run whose values are drawn.
+OPTIONS = [option for option in (*run_options(), *run_options(Execution)) if option.name not in OWN]
 
 
 def values_of(option):
@@ -316,7 +320,7 @@ def draw(seed):
     spacing = tuple(float(h) for h in 10 ** (exponent * rng.normal(size=count)))
     options = {
         option.name: values[rng.integers(len(values))]
-        for option in (*run_options(), *run_options(Execution))
+        for option in OPTIONS
         for values in [values_of(option)]
     }
     if dtype.kind == "f" and array.size and rng.random() < 0.1:

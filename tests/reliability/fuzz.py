@@ -12,14 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from helpers.hostile import fingerprint
-from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options
 from reliability import laws
 from reliability.case import CONTENTS, draw
 from reliability.report import Figures
 
-#: Declared options of a run; `reliability.case` draws their values.
-OPTIONS = (*run_options(), *run_options(Execution))
 #: Laws that are drawn for each case.
 DRAWN_LAWS = 3
 #: Errors with which a run may be refused, in one sentence of at most this length.

@@ -324,7 +324,7 @@ BARS = (
         ],
         "`tests/backends`",
     ),
-    ("R22", "Devices", [], "there is no device backend"),
+    ("R22", "Devices", [], "`tests/devices`"),
     (
         "R23",
         "More than 2³¹ voxels, axes of more than 2¹⁶",

@@ -9,7 +9,7 @@ import pytest
 
 import napari_diffusion as nd
 from reliability import damaged, fuzz, hostile, limits, many, run, stores
-from reliability.case import ARRAYS, OWN, draw, values_of
+from reliability.case import ARRAYS, OPTIONS, OWN, draw, values_of
 from reliability.laws import ALWAYS, DRAWN
 
 
@@ -30,9 +30,9 @@ def test_hostile_images_and_arguments_end_in_a_result_or_a_sentence():
 
 def test_every_option_of_a_run_is_drawn():
     """A new option needs one line in `ARRAYS` or `VALUES`, unless its declaration says all."""
-    drawn = {option.name for option in fuzz.OPTIONS} | set(ARRAYS) | OWN
+    drawn = {option.name for option in OPTIONS} | set(ARRAYS) | OWN
     assert set(inspect.signature(nd.diffuse).parameters) == drawn
-    assert all(len(values_of(option)) > 1 for option in fuzz.OPTIONS)
+    assert all(len(values_of(option)) > 1 for option in OPTIONS)
 
 
 def test_seed_determines_the_case():
