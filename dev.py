@@ -43,7 +43,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  (older versions can get as far as
 
 ROOT = Path(__file__).resolve().parent
 MANIFEST_LINK = ROOT / "src" / "napari_diffusion" / "napari.yaml"
-TEST_EXTRAS = "all,test,peers,docs"
+TEST_EXTRAS = "all,test,peers,readers,docs"
 SITE = ROOT / "build" / "docs"
 OLDEST_PYTHON = (3, 11)
 # Two processes share the files of the tests. Each has a virtual display of its own: on one display,
@@ -69,7 +69,7 @@ WITHOUT = {
         ("numba", "llvmlite"),
     ),
 }
-LIBRARY_EXTRAS = "io,test"
+LIBRARY_EXTRAS = "formats,zarr,test"
 
 # The settings are in pyproject.toml.
 COVERAGE = ["--cov", "--cov-report=term", "--cov-report=html:build/coverage"]

@@ -2,14 +2,16 @@
 
 python tests/benchmarks/batch.py [--files 1000] [--kill 400] [--folder FOLDER]
 
-One file is broken, one is a copy of another, and one is locked (for the superuser, whom permissions
-do not bind, the name of its result is taken by a folder). The batch is killed after some results,
-and goes on. Every result is compared with `nd.diffuse`. The speed is that of `nd.diffuse` plus
-reading and writing in one process; both are measured in turn, on the same files.
+One file is broken, one is a copy of another, and one cannot be opened. The batch is killed after
+some results, and goes on. Every result is compared with `nd.diffuse`. The speed is that of
+`nd.diffuse` plus reading and writing in one process; both are measured in turn, on the same files.
+The figures are written into docs/recipes/batch.md. The superuser, whom permissions do not bind,
+gives up this right with ``setpriv``.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,8 +25,9 @@ import psutil
 
 import napari_diffusion as nd
 from napari_diffusion import io
-from napari_diffusion.cli import main
+from napari_diffusion.cli import main as command_line
 
+PAGE = Path(__file__).parents[2] / "docs" / "recipes" / "batch.md"
 SHAPE = (128, 128, 24)
 SPACING = (1.0, 1.0, 2.0)
 MODEL, TIME = nd.PeronaMalik(kappa=20.0), 2.0
@@ -32,6 +35,8 @@ OPTIONS = ["--model", "perona-malik", "--kappa", "20", "--time", "2"]
 BROKEN, COPY, LOCKED = 3, 5, 7
 #: Parts of the files that are measured in turn, so that the load of the machine falls on both.
 TURNS = 10
+#: Start of a command of the superuser, for whom permissions hold then.
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 def name(i):
@@ -47,20 +52,23 @@ def write_sources(folder, count):
         nibabel.save(image, folder / name(i))
     shutil.copy(folder / name(0), folder / name(COPY))
     (folder / name(BROKEN)).write_bytes(b"broken")
+    (folder / name(LOCKED)).chmod(0)
 
 
 def start(source, out, *options):
     words = ["batch", str(source), "--output", str(out), *OPTIONS, *options]
     command = [sys.executable, "-m", "napari_diffusion", *words]
+    if hasattr(os, "geteuid") and not os.geteuid():
+        command = [*BOUND, *command]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def follow(process, out, until):
-    """Wait for a number of results; return the memory [MiB] at each tenth of them."""
-    memory, watched = [], psutil.Process(process.pid)
+    """Wait for a number of results; return the memory [MiB] at each twentieth of the new ones."""
+    memory, watched, before = [], psutil.Process(process.pid), len(results_in(out))
     while process.poll() is None:
-        done = len(list(out.glob("*.recipe.json"))) if out.is_dir() else 0
-        if done >= (len(memory) + 1) * until / 10:
+        done = len(results_in(out))
+        if done > before and done - before >= (len(memory) + 1) * (until - before) / 20:
             memory.append(watched.memory_info().rss / 2**20)
         if done >= until:
             break
@@ -68,12 +76,16 @@ def follow(process, out, until):
     return memory
 
 
+def results_in(out):
+    return list(out.glob("*.recipe.json")) if out.is_dir() else []
+
+
 def check(source, out, count):
-    """Return the number of results that differ from `nd.diffuse`."""
+    """Return the number of results that differ from `nd.diffuse`, or that should not be there."""
     wrong = 0
     for i in range(count):
         if i in (BROKEN, LOCKED):
-            wrong += (out / name(i)).is_file()
+            wrong += (out / name(i)).exists()
             continue
         values = np.asarray(nibabel.load(source / name(i)).dataobj)
         expected = nd.diffuse(values, MODEL, time=TIME, spacing=SPACING)
@@ -100,7 +112,7 @@ def speeds(source, folder, count):
         (folder / f"list{turn}").write_text("\n".join(map(str, part)))
         words = ["--list", str(folder / f"list{turn}"), "--output", str(folder / f"batch{turn}")]
         actions = [
-            ("batch", lambda words=words: main(["batch", *words, *OPTIONS, "--quiet"])),
+            ("batch", lambda words=words: command_line(["batch", *words, *OPTIONS, "--quiet"])),
             ("library", lambda part=part, t=turn: by_hand(part, folder / f"library{t}")),
         ]
         for label, action in actions if turn % 2 else actions[::-1]:
@@ -112,42 +124,62 @@ def speeds(source, folder, count):
 
 
 def run(folder, count, kill):
+    """Return the figures by their names."""
     source, out = folder / "in", folder / "out"
     write_sources(source, count)
-    if os.geteuid():
-        (source / name(LOCKED)).chmod(0)
-    else:
-        (out / name(LOCKED)).mkdir(parents=True)
     nd.diffuse(np.zeros(SHAPE, np.float32), MODEL, time=TIME, spacing=SPACING)  # compiles
     process = start(source, out)
-    before = follow(process, out, kill)
+    memory = follow(process, out, kill)
     os.kill(process.pid, 9)
     process.communicate()
-    states = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii") if path.is_file()}
+    states = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii")}
     process = start(source, out, "--resume")
-    after = follow(process, out, count - 3)
+    memory_after = follow(process, out, count - 2)
     printed = process.communicate()[1].splitlines()
     kept = sum((out / own).stat().st_mtime_ns == states[own] for own in states)
-    print(f"killed after {len(states)} results, of which {kept} were kept")
-    print("exit code", process.returncode, "|", " | ".join(printed))
-    print(f"results that are wrong: {check(source, out, count)} of {count}")
-    for label, memory in (("before the kill", before), ("afterwards", after)):
-        print(f"memory {label} [MiB]:", " ".join(f"{own:.0f}" for own in memory))
+    listed = [i for i in (BROKEN, LOCKED) if any(name(i) in line for line in printed)]
+    right = count - 2 - check(source, out, count)
+    print("exit code", process.returncode, *printed, sep="\n")
     times = speeds(source, folder, count)
-    for label, (wall, processor) in times.items():
-        print(f"{label}: {wall:.1f} s, {processor:.1f} s of processor time")
     wall, processor = times["library"] / times["batch"]
-    print(f"speed of the batch as a share of the library: {wall:.3f}, processor {processor:.3f}")
+    size = " x ".join(map(str, SHAPE))
+    return {
+        "files, voxels of each": f"{count:,}, {size}",
+        "results when the process was killed, kept afterwards": f"{len(states)}, {kept}",
+        "results with the bits of `nd.diffuse`": f"{right} of {count - 2}",
+        "files that cannot be read, listed": f"2, {len(listed)}",
+        "memory before the kill [MiB]": span(memory),
+        "memory afterwards [MiB]": span(memory_after),
+        "batch: time, processor time [s]": "{:.1f}, {:.1f}".format(*times["batch"]),
+        "library: time, processor time [s]": "{:.1f}, {:.1f}".format(*times["library"]),
+        "speed of the batch, as a share": f"{wall:.2f}, processor {processor:.2f}",
+    }
 
 
-if __name__ == "__main__":
+def span(memory):
+    """Return first, last, smallest and largest memory in words."""
+    low, high = min(memory), max(memory)
+    return f"first {memory[0]:.0f}, last {memory[-1]:.0f}; from {low:.0f} to {high:.0f}"
+
+
+def main():
+    """Measure, and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--kill", type=int, default=400)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
-    if arguments.folder is not None:
-        run(arguments.folder, arguments.files, arguments.kill)
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            run(Path(temporary), arguments.files, arguments.kill)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        figures = run(folder, arguments.files, arguments.kill)
+    rows = [("figure", "value"), ("---", "---"), *figures.items()]
+    lines = "".join(f"| {name} | {value} |\n" for name, value in rows)
+    print(lines)
+    parts = r"(<!-- thousand -->\n).*?(<!-- end thousand -->)"
+    text = PAGE.read_text(encoding="utf-8")
+    text = re.sub(parts, lambda m: f"{m[1]}{lines}{m[2]}", text, flags=re.DOTALL)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

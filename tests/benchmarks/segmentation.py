@@ -10,6 +10,7 @@ the best of our results, found by trial with the labels. The script takes about 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from timing import table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import napari_diffusion as nd
 from helpers.segmented import (

@@ -117,6 +117,35 @@ def test_one_threshold_serves_dark_and_bright_regions():
     assert bright > 2 * dark
 
 
+@pytest.mark.parametrize("axes", [None, (1, 2)])
+@pytest.mark.parametrize(
+    ("numbers", "match"),
+    [
+        ({"gain": 1e9}, "would lose the values"),  # rounding errors are larger than the image
+        ({"offset": 1e6}, "would lose the values"),  # everything is below the offset
+        ({"offset": -1e12}, "would lose the values"),
+        ({"gain": 1e-300}, "check"),
+        ({"gain": 1e300, "offset": 1e300}, "would lose the values"),
+    ],
+)
+def test_numbers_with_which_the_image_would_be_lost_are_refused(numbers, match, axes):
+    """In frames, and in stacks of frames too."""
+    with pytest.raises(ValueError, match=match):
+        nd.diffuse(
+            counts((40, 6, 8)), MODELS[1], time=1.0, axes=axes, transform="anscombe", **numbers
+        )
+
+
+def test_limits_of_values_are_those_of_the_transformed_image():
+    """Thresholds are in units of the noise, whatever the unit of intensity."""
+    image, numbers = counts((12, 10)), {"gain": 2.0, "offset": 40.0, "read_noise": 3.0}
+    result = nd.diffuse(image, MODELS[1], time=1.0, transform="anscombe", **numbers)
+    scale = 2.0**90
+    scaled = {name: scale * value for name, value in numbers.items()}
+    other = nd.diffuse(image * scale, MODELS[1], time=1.0, transform="anscombe", **scaled)
+    np.testing.assert_allclose(other / scale, result, rtol=1e-5)
+
+
 def test_model_with_its_own_transform_is_refused():
     with pytest.raises(ValueError, match="leave out transform"):
         nd.diffuse(np.ones((4, 4)), nd.Rician(), time=1.0, transform="anscombe")

@@ -77,6 +77,27 @@ def tiff(**options):
     return make
 
 
+def ome_zarr(axes):
+    """Return a writer of an OME-Zarr with channels or frames, which are ``axes[0]``."""
+
+    def make(path):
+        from yaozarrs import v05
+        from yaozarrs.write.v05 import write_image
+
+        kinds = {"T": v05.TimeAxis(name="t", unit="second"), "C": v05.ChannelAxis(name="c")}
+        space = [v05.SpaceAxis(name=name, unit="micrometer") for name in "zyx"]
+        scale = [STEP if axes[0] == "T" else 1.0, 2.0, 0.625, 0.5]
+        datasets = [v05.Dataset(path="0", coordinateTransformations=[{"scale": scale}])]
+        pyramid = v05.Multiscale(axes=[kinds[axes[0]], *space], datasets=datasets)
+        window = {"min": 0, "start": 0, "end": 200, "max": 200}
+        channels = [{"label": name, "color": "00FF00", "window": window} for name in NAMES]
+        omero = {"omero": {"channels": channels}} if axes[0] == "C" else {}
+        image = v05.Image(multiscales=[pyramid], **omero)
+        write_image(path, image, frames(), writer="zarr")
+
+    return make
+
+
 IMAGEJ = {"axes": "TZYX", "spacing": 2.0, "unit": "um", "finterval": STEP}
 OME = {"axes": "CZYX", "Channel": {"Name": NAMES}, "PhysicalSizeZ": 2.0}
 OME |= {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.625}
@@ -93,6 +114,7 @@ SERIES = (
     ("ImageJ TIFF", "t.tif", tiff(imagej=True, metadata=IMAGEJ)),
     ("OME-TIFF", "c.ome.tif", tiff(ome=True, metadata=OME)),
     ("OME-TIFF", "t.ome.tif", tiff(ome=True, metadata=OME_TIME)),
+    ("OME-Zarr", "t.ome.zarr", ome_zarr("TZYX")),
 )
 #: Libraries that write the files, by the beginning of the name of a row.
 WRITERS = {
@@ -103,6 +125,7 @@ WRITERS = {
     "DICOM": "pydicom",
     "NumPy": "NumPy",
     "ImageJ": "tifffile",
+    "OME-Zarr": "yaozarrs",
     "OME": "tifffile",
     "plain": "tifffile",
     "BigTIFF": "tifffile",
@@ -119,6 +142,7 @@ OTHERS = {
     "plain TIFF": ("a.tif", tiff(metadata=None), ".tif"),
     "BigTIFF": ("a.tif", tiff(bigtiff=True, metadata={"axes": "TZYX"}), ".tif"),
     "tiled TIFF": ("a.tif", tiff(tile=(16, 16), compression="zlib"), ".tif"),
+    "OME-Zarr": ("a.ome.zarr", ome_zarr("CZYX"), ".ome.zarr"),
     "NumPy": ("a.npy", lambda path: np.save(path, frames()), ".npy"),
     "DICOM series": ("series", write_series, ".nii.gz"),
 }

@@ -90,7 +90,7 @@ def test_file_without_a_reader_is_refused_in_one_sentence(image, tmp_path, monke
 HAS_READERS = all(importlib.util.find_spec(name) for name in ("bioio", "bioio_czi", "pylibCZIrw"))
 
 
-@pytest.mark.skipif(not HAS_READERS, reason="bioio and its reader of CZI are not installed")
+@pytest.mark.skipif(not HAS_READERS, reason="needs the extra readers")
 def test_file_of_a_microscope_is_read_by_bioio_itself(tmp_path):
     from pylibCZIrw import czi
 

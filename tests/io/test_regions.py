@@ -118,7 +118,7 @@ def test_mask_on_another_grid_is_refused(image, tmp_path, change, words):
     path = save(tmp_path / "m.nii", MASK.astype("u1"), change(AFFINE))
     error = refusal(path, image)
     assert words in error.description
-    assert "voxel 2 x 2 x 3 mm from (-9, 4, 7) to right, front, top" in error.description
+    assert "voxel 2 x 2 x 3 mm from (-9, 4, 7) to right, front, head" in error.description
     assert str(image.path) in error.description
     assert error.remedy is Remedy.RESAMPLE_REGIONS
 

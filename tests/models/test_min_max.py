@@ -122,3 +122,18 @@ def test_balls_of_any_voxel_shape():
     assert nd.diffuse(small, model, **options).max() < 0.01 * HEIGHT
     assert area(nd.diffuse(large, model, **options)) > 0.75 * area(large)
     assert area(nd.diffuse(large, nd.MeanCurvature(), **options)) < 0.1 * area(large)
+
+
+@pytest.mark.parametrize("radius", [0.09, 17.0])
+def test_a_radius_far_from_the_voxel_size_is_refused(radius):
+    """Below a tenth of a voxel, rounding errors would decide about the sign."""
+    with pytest.raises(ValueError, match="check the units of radius and spacing"):
+        nd.plan(np.zeros((8, 8)), nd.MinMaxCurvature(radius=2 * radius), time=1.0, spacing=2.0)
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_gradients_whose_squares_underflow_keep_the_flow_finite(backend):
+    image = (np.indices((8, 9)).sum(0) % 3 * 3e-23).astype(np.float32)
+    image[0, 0] = 1  # the values of the image differ enough
+    result = nd.diffuse(image, nd.MinMaxCurvature(), time=1.0, backend=backend)
+    assert np.isfinite(result).all()

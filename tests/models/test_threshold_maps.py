@@ -371,3 +371,9 @@ def test_huge_and_tiny_thresholds_stay_finite_with_a_map():
                 continue
             assert np.isfinite(result).all()
             assert image.min() - 10 <= result.min() <= result.max() <= image.max() + 10
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_image_without_a_voxel_stays_as_it_is(kind):
+    model = kind(kappa_map=np.ones((2, 3, 2)) * 2)
+    assert nd.diffuse(np.zeros((0, 3, 3), np.float32), model, time=0.1).shape == (0, 3, 3)

@@ -1,7 +1,6 @@
 """Reader plugins of napari and our readers give the same voxels and sizes of the same file.
 
-They are tried where they are installed, each with what it needs: ``pip install napari-tiff
-napari-nifti napari-nibabel napari-mrcfile-reader``.
+They are in the extra ``readers``, and are left out where they are not installed.
 """
 
 import importlib

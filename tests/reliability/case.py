@@ -26,6 +26,8 @@ SIZES = [1, 2, 3, 4, 5, 7, 9, 13, 20]
 MOST_VOXELS = 2500
 #: Largest number of stages of a case; longer times are shortened to it.
 MOST_STAGES = 200
+#: The same for a model with a ball, divided by the voxels of the ball: the reference visits each.
+MOST_VISITS = 20_000
 DTYPES = ["f4"] * 6 + ["f8"] * 4 + ["f2", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "b1"]
 #: Numbers at the ends of what a declaration allows.
 EXTREMES = [1e-300, 1e-30, 1e-9, 1e9, 1e30, 1e300]
@@ -128,8 +130,17 @@ def segments(rng, shape):
     return (np.indices(shape).sum(0) // 3 % 4).astype(kind)
 
 
-#: Options that are arrays over the axes of space, which turn with the image.
-ARRAYS = {"mask": region, "labels": segments, "guide": picture}
+def other_image(rng, shape):
+    """Return a guide: a picture, noise, one value or large values, of several data types."""
+    kind = rng.choice(["picture", "picture", "noise", "one value", "two values", "huge"])
+    dtype = np.dtype(str(rng.choice(["f8", "f4", "u1", "u2", "i2"])))
+    return limited(np.asarray(CONTENTS[kind](rng, shape)), dtype)
+
+
+#: Options that are arrays over the axes of space, which turn with the image; at most one of those
+#: that are regions is drawn.
+REGIONS = {"mask": region, "labels": segments}
+ARRAYS = REGIONS | {"guide": other_image}
 #: Values of options that their declaration does not give.
 VALUES = {
     "threads": [None, 1, 2, 7],
@@ -138,7 +149,11 @@ VALUES = {
 }
 #: Options that are drawn on their own, or that say nothing about the result.
 OWN = {"time", "spacing", "axes", "channel_axis", "channel_weights"}
-OWN |= {"backend", "progress", "cancel", "image", "model"}
+OWN |= {"backend", "device", "progress", "cancel", "image", "model"}
+
+
+#: Declared options of a run whose values are drawn.
+OPTIONS = [option for option in (*run_options(), *run_options(Execution)) if option.name not in OWN]
 
 
 def values_of(option):
@@ -149,7 +164,7 @@ def values_of(option):
         rest = [value for value in option.choices or (False, True) if value != option.default]
         return [option.default] * 4 + rest
     numbers = [number for number in [0.1, 0.5, 1.0, 2.0, *EXTREMES] if is_valid(option, number)]
-    return [option.default] * (2 * len(numbers)) + numbers + EXTREMES[-1:]
+    return [option.default] * (4 * len(numbers)) + 2 * numbers + EXTREMES[-1:]
 
 
 def is_valid(option, number):
@@ -160,7 +175,7 @@ def is_valid(option, number):
     return True
 
 
-def drawn_model(rng, intensity, length):
+def drawn_model(rng, intensity, length, axes):
     """Return a model of any kind: ordinary parameters, scattered ones, and extreme ones."""
     kinds = models.REGISTRY.all()
     kind = kinds[rng.integers(len(kinds))]
@@ -169,6 +184,9 @@ def drawn_model(rng, intensity, length):
     values: dict[str, Any] = {}
     for p in parameters(kind):
         if p.is_map:
+            if rng.random() < 0.15:
+                nodes = rng.integers(1, 4, axes)
+                values[p.name] = (10 ** rng.normal(0, 0.4, nodes)).tolist()
             continue
         if p.choices is not None:
             values[p.name] = p.choices[rng.integers(len(p.choices))]
@@ -194,7 +212,9 @@ class Case:
     seed
         What all else follows from.
     array
-        The values, native and contiguous; ``layout`` names how they are passed.
+        The values, native and contiguous.
+    content, layout
+        Names of the kind of values, and of how they are passed.
     model, time, spacing, axes, channel_axis
         As in `nd.diffuse`; ``axes`` ascend.
     options, arrays
@@ -203,6 +223,7 @@ class Case:
 
     seed: int
     array: Any
+    content: str
     layout: str
     model: Any
     time: float
@@ -244,8 +265,17 @@ class Case:
                 turned = values.transpose([kept.index(axis) for axis in others])
                 reversed_axes = [i for i, axis in enumerate(others) if axis in flips]
             arrays[name] = np.flip(turned, reversed_axes)
+        turned_maps = {
+            p.name: np.flip(
+                np.transpose(getattr(self.model, p.name), alone),
+                [i for i, axis in enumerate(space) if axis in flips],
+            )
+            for p in parameters(self.model)
+            if p.is_map and getattr(self.model, p.name) is not None
+        }
         return dataclasses.replace(
             self,
+            model=dataclasses.replace(self.model, **turned_maps),
             array=np.flip(self.array.transpose(order), [order.index(axis) for axis in flips]),
             axes=tuple(places[i] for i in ascending),
             spacing=tuple(self.spacing[i] for i in ascending),
@@ -290,7 +320,7 @@ def draw(seed):
     spacing = tuple(float(h) for h in 10 ** (exponent * rng.normal(size=count)))
     options = {
         option.name: values[rng.integers(len(values))]
-        for option in (*run_options(), *run_options(Execution))
+        for option in OPTIONS
         for values in [values_of(option)]
     }
     if dtype.kind == "f" and array.size and rng.random() < 0.1:
@@ -301,15 +331,23 @@ def draw(seed):
         if len(weights) == 4:
             weights[-1] = None
         options["channel_weights"] = weights
-    arrays = {}
-    if rng.random() < 0.3:
-        name = list(ARRAYS)[rng.integers(len(ARRAYS))]
-        with_frames = [n for axis, n in enumerate(shape) if axis != channel]
-        place = sizes if rng.random() < 0.7 else with_frames
-        arrays[name] = ARRAYS[name](rng, tuple(place))
+    names = [list(REGIONS)[rng.integers(len(REGIONS))]] * (rng.random() < 0.2)
+    names += ["guide"] * (rng.random() < 0.2)
+    with_frames = [n for axis, n in enumerate(shape) if axis != channel]
+    arrays = {
+        name: ARRAYS[name](rng, tuple(sizes if rng.random() < 0.7 else with_frames))
+        for name in names
+    }
     finite = np.nan_to_num(array.astype(float), posinf=0, neginf=0)
     span = float(np.ptp(finite)) if array.size else 0.0
-    model = drawn_model(rng, (span or 100.0) / 100, min(spacing))
+    intensity = (span or 100.0) / 100
+    if options["transform"] != "none" and rng.random() < 0.8:  # numbers of a camera
+        gain = intensity * float(10 ** rng.uniform(-2, 0.5))
+        low = float(finite.min()) if array.size else 0.0
+        options |= {"gain": gain, "offset": low - gain * float(rng.uniform(-3, 3))}
+        options |= {"read_noise": gain * float(rng.choice([0.0, 0.5, 3.0]))}
+        intensity = 0.2  # thresholds are in units of the noise
+    model = drawn_model(rng, intensity, min(spacing), count)
     time = float(10 ** rng.uniform(-2, 1.5)) * min(spacing) ** 2
     if rng.random() < 0.08:
         time = float(rng.choice([0.0, *EXTREMES]))
@@ -317,7 +355,8 @@ def draw(seed):
         time = None  # to the steady state
     layouts = list(LAYOUTS)
     layout = layouts[rng.integers(len(layouts))]
-    case = Case(seed, array, layout, model, time, spacing, tuple(axes), channel, options, arrays)
+    options_of_run = (model, time, spacing, tuple(axes), channel, options, arrays)
+    case = Case(seed, array, content, layout, *options_of_run)
     return shortened(case)
 
 
@@ -329,7 +368,11 @@ def shortened(case):
     limit = MOST_STAGES if len(case.axes) < 4 else MOST_STAGES // 10
     for _ in range(4):
         try:
-            steps = case.run(nd.plan).steps
+            plan = case.run(nd.plan)
+            steps = plan.steps
+            if hasattr(plan.operator, "radius"):
+                voxels = math.prod(2 * reach + 1 for reach in plan.feature_reach)
+                limit = max(2, min(limit, MOST_VISITS // voxels))
         except ValueError:
             if case.options["scheme"] == "auto" or case.seed % 8 == 0:
                 return case

@@ -1,18 +1,22 @@
 """What every run promises: laws of a case of the fuzzer and its result.
 
-A law raises an AssertionError. A law that runs the filter once more on a changed case returns
-without a check where that run is refused, for example because its values overflow.
+A law raises an AssertionError. One with a tolerance returns the share of it that was used. A law
+that runs the filter once more on a changed case returns without a check where that run is refused,
+for example because its values overflow.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import napari_diffusion as nd
 from helpers.hostile import fingerprint
-from napari_diffusion import backends
+from helpers.stores import result_of, write_zarr
+from napari_diffusion import backends, io
 from napari_diffusion.core.dtypes import result_dtype, working_dtype
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.parameters import rescaled
@@ -20,8 +24,12 @@ from napari_diffusion.engine.out_of_core.blocks import run_in_blocks
 from napari_diffusion.engine.problem import make_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.engine.recipe_fields import RecipeFields, run_options
+from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.models import parameters
 from napari_diffusion.testing.cases import ROUNDING, decoded, encoded
+from napari_diffusion.workflows.file_run import FileOptions
+from napari_diffusion.workflows.store.options import StoreOptions
+from napari_diffusion.workflows.store.run import StoreRun
 
 #: Rounding errors of the input, in units in the last place of its largest value, and the multiple
 #: of the response of the result that is allowed.
@@ -88,6 +96,7 @@ def close(case, left, right, words):
     if difference > tolerance:
         tolerance = max(tolerance, AMPLIFIED * response_to_rounding(case, right))
     assert difference <= tolerance, f"{words}: differs by {difference:.3g}, at most {tolerance:.3g}"
+    return float(difference / (tolerance or 1))
 
 
 def distance(case, left, right):
@@ -177,6 +186,8 @@ def extrema_are_kept(case, result):
         return
     eps = np.finfo(working_dtype(case.array.dtype)).eps
     for before, after in parts(case, result):
+        if np.array_equal(before, after):  # also a channel that is copied
+            continue
         if case.time != 0 and case.model.has_transform:
             before = decoded(case.model, encoded(case.model, before))
             before = before if result.dtype.kind == "f" else np.rint(before)
@@ -194,16 +205,18 @@ def stored_slack(result, values):
 def mean_is_kept(case, result):
     """Conservative models keep the mean of each region, to 1e-6 of the range and rounding."""
     if not case.model.conservative or case.options["impulses"] != "keep" or is_transformed(case):
-        return
+        return None
     if result.dtype.kind != "f":
-        return
+        return None
     steps = case.run(nd.plan).steps
-    working = np.finfo(working_dtype(case.array.dtype)).eps
+    working, used = np.finfo(working_dtype(case.array.dtype)).eps, 0.0
     for before, after in parts(case, result):
         slack = 1e-6 * np.ptp(before) + stored_slack(result, before)
         slack += working * (steps + 1) ** 0.5 * 2 * np.abs(before).max()
         drift = abs(after.mean() - before.mean())
         assert drift <= slack, f"the mean moved by {drift:.3g}, at most {slack:.3g}"
+        used = max(used, float(drift / (slack or 1)))
+    return used
 
 
 def layout_changes_nothing(case, result):
@@ -219,25 +232,82 @@ def threads_change_nothing(case, result):
 
 
 def backends_agree(case, result):
-    for kind in backends.REGISTRY.all():
-        other = case.run(backend=kind.name) if len(case.axes) <= kind.max_axes else result
-        close(case, other, result, f"the {kind.name} backend")
+    kinds = [kind for kind in backends.REGISTRY.all() if len(case.axes) <= kind.max_axes]
+    return max(
+        close(case, case.run(backend=kind.name), result, f"the {kind.name} backend")
+        for kind in kinds
+    )
 
 
-def blocks_change_nothing(case, result):
-    """Passes and blocks of random sizes have the bits of the whole run."""
-    rng = np.random.default_rng(case.seed)
+def problem_of(case):
+    """Return the problem of a case."""
     recipe = RecipeFields(
         case.model, case.time, **{name: case.options[name] for name in RECIPE_OPTIONS}
     )
     geometry = Geometry(
         case.spacing, case.axes, case.channel_axis, case.options.get("channel_weights")
     )
-    problem = make_problem(case.array, recipe, geometry, Domain(**case.arrays))
+    return make_problem(case.array, recipe, geometry, Domain(**case.arrays))
+
+
+def blocks_change_nothing(case, result):
+    """Passes and blocks of random sizes have the bits of the whole run."""
+    rng, problem = np.random.default_rng(case.seed), problem_of(case)
     count = case.run(nd.plan).steps
     cuts = sorted(int(n) for n in rng.integers(0, count + 1, 3))
     sizes = [int(rng.integers(1, max(2, case.array.shape[axis]))) for axis in case.axes]
     same(run_in_blocks(problem, cuts, sizes), result, f"blocks {sizes}, passes {cuts}")
+
+
+def store_changes_nothing(case, result):
+    """A run in blocks from a file to an OME-Zarr has the bits of the whole run."""
+    if not 2 <= len(case.axes) <= 3 or 0 in case.array.shape:  # OME-Zarr does not hold it
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = store_run(case, Path(folder))
+        run.execute()
+        same(result_of(run.target, run), result, "a run from file to file")
+
+
+def store_run(case, folder):
+    """Return the case as a run in blocks, with random chunks, blocks, passes and workers.
+
+    Each block of each pass takes some milliseconds of the disk, so there are few of them.
+    """
+    rng, shape = np.random.default_rng(case.seed), case.array.shape
+    if rng.random() < 0.5 or case.array.dtype == np.float16:  # zarr 2 has no such numbers
+        np.save(folder / "in.npy", case.array)
+        source = folder / "in.npy"
+    else:
+        chunks = tuple(int(rng.integers(-(-n // 3), n + 1)) for n in shape)
+        source = write_zarr(folder / "in.zarr", case.array, chunks)
+    letters = ["T"] * len(shape)
+    for axis, letter in zip(case.axes, "ZYX"[-len(case.axes) :], strict=True):
+        letters[axis] = letter
+    if case.channel_axis is not None:
+        letters[case.channel_axis] = "C"
+    weights = case.options.get("channel_weights")
+    assignment = AxisAssignment(
+        "".join(letters),
+        case.axes,
+        case.channel_axis,
+        case.spacing,
+        "pixel",
+        None if weights is None else tuple(weights),
+    )
+    for name, values in case.arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    files = FileOptions(**{name: folder / f"{name}.npy" for name in case.arrays})
+    recipe = Recipe(case.model, case.time, **{name: case.options[name] for name in RECIPE_OPTIONS})
+    options = StoreOptions(
+        memory=1 << 28,
+        workers=int(rng.integers(1, 3)),
+        block=tuple(int(rng.integers(-(-n // 2), n + 1)) for n in problem_of(case).space),
+        stages_per_pass=1 + case.run(nd.plan).steps // int(rng.integers(1, 4)),
+    )
+    target = folder / "out.ome.zarr"
+    volume = dataclasses.replace(io.read(source), axes=assignment.letters)
+    return StoreRun.make(volume, assignment, recipe, target, files, options)
 
 
 def recipe_changes_nothing(case, result):
@@ -262,29 +332,52 @@ def steps_end_at_the_result(case, result):
         same(np.reshape(last.image, result.shape), result, "the last state is another result")
 
 
-def scale_is_carried(case, result):
-    """Intensities times a power of two, with their thresholds, give the result times it."""
-    if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2 or "guide" in case.arrays:
-        return
+def times(case, factor):
+    """Return the case in another unit of intensity; ValueError where a threshold overflows.
+
+    The thresholds of transformed intensities are in units of the noise, those of other intensities
+    in the same unit as the image and its guide.
+    """
+    model, options, arrays = case.model, case.options, case.arrays
     if is_transformed(case):
-        return
-    for factor in (2.0**-6, 2.0**9):
+        changed = {p.name: p.dimension.factor(intensity=factor) for p in run_options()}
+        options = options | {
+            name: options[name] * own for name, own in changed.items() if own != 1.0
+        }
+    else:
         scaled = {
-            p.name: getattr(case.model, p.name) * p.dimension.factor(intensity=factor)
-            for p in parameters(case.model)
+            p.name: getattr(model, p.name) * p.dimension.factor(intensity=factor)
+            for p in parameters(model)
             if p.type is float
         }
+        model = dataclasses.replace(model, **scaled)
+        arrays = {
+            name: values if name in REGIONS else values.astype(float) * factor
+            for name, values in arrays.items()
+        }
+    array = case.array * factor
+    return dataclasses.replace(case, array=array, model=model, options=options, arrays=arrays)
+
+
+def scale_is_carried(case, result):
+    """Intensities times a power of two, with their thresholds, give the result times it."""
+    if case.array.dtype.kind != "f" or case.array.dtype.itemsize == 2:
+        return None
+    used = 0.0
+    for factor in (2.0**-6, 2.0**9):
         try:
-            model = dataclasses.replace(case.model, **scaled)
+            changed = times(case, factor)
         except ValueError:
             continue
-        other = again(dataclasses.replace(case, array=case.array * factor, model=model))
+        other = again(changed)
         if other is not None:
-            close(case, other / factor, result, f"intensities times {factor}")
+            used = max(used, close(case, other / factor, result, f"intensities times {factor}"))
+    return used
 
 
 def length_is_carried(case, result):
     """Another unit of length, a power of two, gives the same result."""
+    used = 0.0
     for factor in (0.25, 8.0):
         recipe = RecipeFields(
             case.model, case.time, **{name: case.options[name] for name in RECIPE_OPTIONS}
@@ -302,7 +395,8 @@ def length_is_carried(case, result):
         )
         other = again(changed)
         if other is not None:
-            close(case, other, result, f"lengths times {factor}")
+            used = max(used, close(case, other, result, f"lengths times {factor}"))
+    return used
 
 
 def axes_are_alike(case, result):
@@ -312,7 +406,7 @@ def axes_are_alike(case, result):
     flips = [axis for axis in case.axes if rng.random() < 0.5]
     expected = np.flip(result.transpose(order), [order.index(axis) for axis in flips])
     turned = case.turned(order, flips)
-    close(turned, turned.run(), expected, f"axes {order}, reversed {flips}")
+    return close(turned, turned.run(), expected, f"axes {order}, reversed {flips}")
 
 
 def frames_are_apart(case, result):
@@ -334,7 +428,7 @@ def part_is_previewed(case, result):
     """The preview of a part is this part of the result, to 1e-3 of the range."""
     rng = np.random.default_rng(case.seed)
     if 0 in case.array.shape:
-        return
+        return None
     region = []
     for n in case.array.shape:
         start = int(rng.integers(0, n))
@@ -345,6 +439,7 @@ def part_is_previewed(case, result):
     difference = np.abs(part[finite].astype(float) - expected[finite]).max(initial=0)
     tolerance = 1e-3 * span(case) * case.model.truncation_gain + rounding(case)
     assert difference <= tolerance, f"the preview differs by {difference / (span(case) or 1):.3g}"
+    return float(difference / (tolerance or 1))
 
 
 #: Checked for every result.
@@ -361,6 +456,7 @@ DRAWN = (
     threads_change_nothing,
     backends_agree,
     blocks_change_nothing,
+    store_changes_nothing,
     recipe_changes_nothing,
     steps_end_at_the_result,
     scale_is_carried,

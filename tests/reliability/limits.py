@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,34 @@ def huge(figures):
     figures.rows["largest image, longest axis"] = f"{image.size:,} and {line.shape[1]:,} voxels"
 
 
+def cancels(figures):
+    """A run of a volume of 256 voxels along each axis ends within 0.3 s of its cancellation."""
+    image = np.random.default_rng(0).random((256, 256, 256), np.float32)
+    longest = 0.0
+    for model in (nd.Linear(), nd.PeronaMalik(), nd.EdgeEnhancing(), nd.TotalVariation()):
+        event, ended = threading.Event(), threading.Event()
+
+        def work(model=model, event=event, ended=ended):
+            try:
+                nd.diffuse(image, model, time=20.0, cancel=event, threads=2, scheme="explicit")
+            except nd.Cancelled:
+                ended.set()
+
+        nd.diffuse(image[:9, :9, :9], model, time=0.2, threads=2)  # compiles
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(1.0)
+        began = time.monotonic(), time.process_time()
+        event.set()
+        thread.join()
+        # On a busy machine, the processor time is the smaller one.
+        seconds = min(time.monotonic() - began[0], time.process_time() - began[1])
+        longest = max(longest, seconds)
+        figures.check(ended.is_set(), f"{model.title}: the run was not cancelled")
+        figures.check(seconds <= 0.3, f"{model.title}: cancelled after {seconds:.2f} s")
+    figures.rows["longest time until a cancelled run of 256³ voxels ends"] = f"{longest:.2f} s"
+
+
 def run(count, folder, is_long=True):
     """Check limits, and ``count`` runs for leaks."""
     figures = Figures()
@@ -179,6 +208,7 @@ def run(count, folder, is_long=True):
         address_space(figures)
         control_groups(folder, figures)
         predictions(figures)
+        cancels(figures)
         huge(figures)
     leaks(count, figures)
     return figures

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import os
+import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -12,10 +14,11 @@ import numpy as np
 
 import napari_diffusion as nd
 from napari_diffusion import models
+from reliability.places import ONE_RUN
 from reliability.report import Figures
 
-#: Runs at the same time.
-WORKERS = 8
+#: Runs at the same time, and processes that share a cache.
+WORKERS, PROCESSES = 8, 4
 
 
 def image_of(number):
@@ -70,6 +73,24 @@ if sys.platform == "linux":
     WAYS["processes that are forked"] = (by_processes("fork"), ())
 
 
+def shared_cache(folder, figures):
+    """Processes that compile into the same empty cache at the same time compute the same bits."""
+    variables = os.environ | {"NUMBA_CACHE_DIR": str(folder / "shared")}
+    command = [sys.executable, "-c", ONE_RUN]
+    expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    started = [
+        subprocess.Popen(
+            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(PROCESSES)
+    ]
+    for number, process in enumerate(started):
+        printed, messages = process.communicate(timeout=600)
+        is_right = printed == expected and not messages and process.returncode == 0
+        figures.check(is_right, f"shared cache {number}: {process.returncode} {messages[-300:]}")
+    figures.rows["processes that compile into one cache at the same time"] = str(PROCESSES)
+
+
 def run(count, folder, ways=None):
     """Run ``count`` filters in each way."""
     figures, numbers = Figures(), range(count)
@@ -88,4 +109,6 @@ def run(count, folder, ways=None):
         if wrong:
             figures.findings.append(f"{name}: {wrong} of {count} results differ")
         figures.rows[name] = f"{count} runs, {wrong} with other bits"
+    if ways is None:
+        shared_cache(folder, figures)
     return figures

@@ -41,11 +41,14 @@ class ValueLimits:
     smallest_difference
         Smallest difference, other than 0, of the largest and the smallest value; 0 for none. The
         squares of gradients below it underflow.
+    is_of_frame
+        Whether whole frames are read. Values of a part may differ by less.
     """
 
     largest: float
     of_model: float
     smallest_difference: float
+    is_of_frame: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from napari_diffusion.core.arrays import Field, Image, Stored
 from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.transforms import anscombe
 from napari_diffusion.engine.dry_run import dry_run
 from napari_diffusion.engine.inputs.guide import read_guide
 from napari_diffusion.engine.planner import STACK_AXIS, Plan, frames_first, stack_grid
@@ -165,19 +166,25 @@ class Stacks:
 
         Unusual are NaN, infinite values and those that a run refuses.
         """
-        problem, plan, model = self._problem, self._plan, self._problem.recipe.model
+        problem, plan, recipe = self._problem, self._plan, self._problem.recipe
         u = self._field(lo, hi)
         if _count_invalid(problem, u, plan, self._slabs):
             return None
+        others = tuple(i for i in range(u.ndim) if i != STACK_AXIS + 1)
+        if recipe.transform != "none":
+            if not _is_resolved(problem, u.min(others), u.max(others)):
+                return None
+            recipe.encode(u)
+            if not u.max(initial=0) <= plan.limits.largest:
+                return None
         if plan.limits.smallest_difference:
-            others = tuple(i for i in range(u.ndim) if i != STACK_AXIS + 1)
             differences = u.max(others).astype(float) - u.min(others)
             if ((differences > 0) & (differences < plan.limits.smallest_difference)).any():
                 return None
-        if model.is_for_magnitudes and u.min(initial=0) < 0:
+        if recipe.model.is_for_magnitudes and u.min(initial=0) < 0:
             return None
-        if problem.recipe.has_transform:
-            problem.recipe.encode(u)
+        if recipe.model.has_transform:
+            recipe.encode(u)
         return stack_grid(problem, hi - lo), _first_state(problem, u, None, True)
 
     def write(self, field: Field, lo: int, hi: int) -> None:
@@ -221,9 +228,15 @@ def read_frame(
     if problem.replaces_impulses:
         u, replaced = replace_impulses(problem, index, u, invalid_in_any, slabs)
         is_copy = is_copy or replaced > 0
+    if recipe.transform != "none":
+        if plan.limits.is_of_frame:
+            _refuse_unresolved(problem, u)
+        u, is_copy = u if is_copy else u.copy(), True
+        recipe.encode(u)
+        _refuse_large_values(u, plan.limits.largest, plan.limits.of_model, "transformed image")
     _refuse_small_values(plan, u)
     _refuse_negative_values(problem, index, u)
-    if recipe.has_transform:
+    if recipe.model.has_transform:
         u, is_copy = u if is_copy else u.copy(), True
         recipe.encode(u)
     grid = problem.grid(problem.open_faces_of(index, invalid_in_any))
@@ -298,7 +311,7 @@ def _invalid_voxels(
     """Return a mask of the values that are NaN or infinite, ``None`` without any."""
     if not _count_invalid(problem, u, plan, slabs):
         return None
-    invalid, limit = ~np.isfinite(u), plan.limits.largest
+    invalid, limit = ~np.isfinite(u), _largest_value(problem, plan)
     _refuse_large_values(np.where(invalid, 0, u), limit, plan.limits.of_model)
     check_finite(problem, index, invalid)
     return invalid
@@ -306,7 +319,7 @@ def _invalid_voxels(
 
 def _count_invalid(problem: Problem, u: Field, plan: Plan, slabs: SlabPool) -> int:
     """Return the number of values that are NaN, infinite or too large for the run."""
-    limit = plan.limits.largest
+    limit = _largest_value(problem, plan)
     if problem.input_dtype.kind != "f" and limit >= LARGEST_INTEGER:
         return 0
     counts: list[int] = []
@@ -318,6 +331,13 @@ def _count_invalid(problem: Problem, u: Field, plan: Plan, slabs: SlabPool) -> i
 
     slabs.run(work, u.shape[1], plan.height, plan.chunk, quiet=True)
     return sum(counts)
+
+
+def _largest_value(problem: Problem, plan: Plan) -> float:
+    """Return the largest magnitude of a value of the image; transformed values are others."""
+    if problem.recipe.transform != "none":
+        return float(np.finfo(problem.working).max)
+    return plan.limits.largest
 
 
 def _check_guide(plan: Plan, guide: Field) -> None:
@@ -334,6 +354,8 @@ def _refuse_large_values(u: Field, limit: float, of_model: float, subject: str =
     if u.max(initial=0) <= limit and u.min(initial=0) >= -limit:
         return
     remedies = [] if u.dtype == np.float64 else ["convert it to float64"]
+    if subject == "transformed image":
+        remedies = ["check gain and offset"]
     if limit < of_model:
         reason, remedies = f"which overflow in {u.dtype}", ["rescale it", *remedies]
     else:
@@ -347,7 +369,7 @@ def _refuse_large_values(u: Field, limit: float, of_model: float, subject: str =
 def _refuse_small_values(plan: Plan, u: Field, subject: str = "image") -> None:
     """Raise ValueError if differences are so small that squares of gradients underflow."""
     smallest = plan.limits.smallest_difference
-    if not smallest or not u.size:
+    if not smallest or not u.size or not plan.limits.is_of_frame:
         return
     difference = float(u.max()) - float(u.min())
     if 0 < difference < smallest:
@@ -356,6 +378,29 @@ def _refuse_small_values(plan: Plan, u: Field, subject: str = "image") -> None:
             f"underflow in {u.dtype}; multiply the {subject}, and thresholds of the model, by the "
             "same number."
         )
+
+
+def _is_resolved(problem: Problem, low: Any, high: Any) -> bool:
+    """Whether a transform keeps the values of images with these extrema, and its result fits."""
+    recipe = problem.recipe
+    types = [dtype for dtype in (problem.working, problem.dtype) if dtype.kind == "f"]
+    largest = min(float(np.finfo(dtype).max) for dtype in types)
+    numbers = recipe.gain, recipe.offset, recipe.read_noise
+    if max(recipe.gain, abs(recipe.offset)) > largest:
+        return False
+    return bool(np.all(anscombe.resolves(low, high, problem.working, *numbers)))
+
+
+def _refuse_unresolved(problem: Problem, u: Field) -> None:
+    """Raise ValueError if a transform would lose the values of a frame."""
+    if not u.size or _is_resolved(problem, u.min(), u.max()):
+        return
+    recipe = problem.recipe
+    raise ValueError(
+        f"The transform of photon noise would lose the values of the image, from {u.min():.7g} to "
+        f"{u.max():.7g}, with a gain of {recipe.gain:g}, an offset of {recipe.offset:g} and a read "
+        f"noise of {recipe.read_noise:g}; check these numbers."
+    )
 
 
 def _refuse_negative_values(problem: Problem, index: FrameIndex, u: Field) -> None:

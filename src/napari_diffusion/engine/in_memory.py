@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,10 +19,9 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.frame import FieldState, Frame, Stacks, read_frame
 from napari_diffusion.engine.memory import check_memory, shortage_described
 from napari_diffusion.engine.planner import Plan, make_plan
-from napari_diffusion.engine.problem import FrameIndex, Problem
+from napari_diffusion.engine.problem import FrameIndex, Problem, without_stages
 from napari_diffusion.engine.slab_pool import SlabPool
 from napari_diffusion.engine.solver import Solver
-from napari_diffusion.models import Linear
 
 #: All frames, and the number of the first one that has not begun.
 _Later = tuple[list[FrameIndex], int]
@@ -237,8 +236,7 @@ def _unfiltered(
             problem, np.empty(problem.shape, problem.dtype), (frames, 0), False
         )
     result, replaced = np.empty(problem.shape, problem.dtype), 0
-    plain = replace(problem.recipe, model=Linear(), transform="none")  # nothing is diffused
-    problem = replace(problem, recipe=plain)
+    problem = without_stages(problem)
     with SlabPool(plan.threads, cancel, lambda share: None) as slabs:
         for index in frames:
             frame, start = read_frame(problem, index, plan, slabs)

@@ -28,7 +28,7 @@ from napari_diffusion.core.geometry import Domain, Geometry, axis_number, checke
 from napari_diffusion.core.grid import Grid, Place
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.engine.recipe_fields import RecipeFields
-from napari_diffusion.models import Model
+from napari_diffusion.models import Linear, Model
 from napari_diffusion.operators.impulses.fill import impulse_reach
 from napari_diffusion.operators.threshold_map import nodes_per_axis
 
@@ -223,6 +223,11 @@ class Problem:
         has_frame_axes = self.regions.ndim == len(index)
         regions = self.regions[index] if has_frame_axes else self.regions
         return regions.reshape(self.space)
+
+
+def without_stages(problem: Problem) -> Problem:
+    """Return a problem whose plan has no stage as one that transforms no intensities."""
+    return replace(problem, recipe=replace(problem.recipe, model=Linear(), transform="none"))
 
 
 def make_problem(

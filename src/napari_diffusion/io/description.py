@@ -11,13 +11,13 @@ from napari_diffusion.core import units
 from napari_diffusion.core.errors import InputError
 from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.io.axes import AxisRequest, resolve_axes
+from napari_diffusion.io.orientation import directions
 from napari_diffusion.io.volume import Volume
 
 #: Values that are read at a time.
 _CHUNK = 1 << 24
 #: Facts that the brief description has.
 _BRIEF = ("format", "voxel size", "time step", "orientation")
-_DIRECTIONS = (("left", "right"), ("back", "front"), ("feet", "head"))
 
 
 def facts_of(volume: Volume, *, values: bool = True) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def facts_of(volume: Volume, *, values: bool = True) -> dict[str, Any]:
     values
         Whether to read the values for their range.
     """
+    channels = volume.shape[volume.axes.index("C")] if "C" in volume.axes else 0
     facts: dict[str, Any] = {
         "file": str(volume.path),
         "format": volume.format,
@@ -39,11 +40,15 @@ def facts_of(volume: Volume, *, values: bool = True) -> dict[str, Any]:
         "unit": volume.unit,
         "unit_is_assumed": volume.unit_is_assumed,
         "time_step_s": volume.time_step,
-        "channels": _channels(volume),
+        "channels": list(volume.names_of_channels(channels)),
         "coupled_axis": None if volume.channel_axis is None else volume.axes[volume.channel_axis],
         "dtype": str(volume.stored),
         "scaling": list(volume.scaling),
-        "orientation": _orientation(volume),
+        "orientation": (
+            None
+            if volume.affine is None
+            else dict(zip("xyz", directions(volume.affine), strict=True))
+        ),
         "affine_ras": None if volume.affine is None else volume.affine.tolist(),
         "files": [str(member) for member in volume.members],
         "memory_bytes": math.prod(volume.shape) * volume.data.dtype.itemsize,
@@ -61,26 +66,6 @@ def facts_of(volume: Volume, *, values: bool = True) -> dict[str, Any]:
             facts["notes"].append("It gives no voxel size; lengths are in pixels.")
     facts["napari"] = _in_napari(volume)
     return facts
-
-
-def _channels(volume: Volume) -> list[str]:
-    """Return the names of the channels, empty names where there are none."""
-    if "C" not in volume.axes:
-        return []
-    count = volume.shape[volume.axes.index("C")]
-    names = volume.channel_names if len(volume.channel_names) == count else ("",) * count
-    return list(names)
-
-
-def _orientation(volume: Volume) -> dict[str, str] | None:
-    """Return where each axis of space leads; ``None`` where it is unknown."""
-    if volume.affine is None:
-        return None
-    towards = {}
-    for letter, column in zip("XYZ", volume.affine[:3, :3].T, strict=True):
-        main = int(np.abs(column).argmax())
-        towards[letter.lower()] = _DIRECTIONS[main][int(column[main] > 0)]
-    return towards
 
 
 def _range(data: Any) -> dict[str, Any]:
@@ -107,11 +92,8 @@ def _range(data: Any) -> dict[str, Any]:
 
 def _in_napari(volume: Volume) -> str:
     """Return the scale of a layer with this image, in the order of its axes, as a sentence."""
-    axes = [i for i in range(len(volume.axes)) if volume.axes[i] != "S"]
-    order = sorted(axes, key=lambda i: "XYZ".find(volume.axes[i]), reverse=True)
-    order = [i for i in axes if volume.axes[i] not in "XYZ"] + [
-        i for i in order if volume.axes[i] in "XYZ"
-    ]
+    order = [i for i, letter in enumerate(volume.axes) if letter not in "XYZS"]
+    order += [volume.axes.index(letter) for letter in "ZYX" if letter in volume.axes]
     names = ", ".join(volume.axes[i].lower() for i in order)
     scale = ", ".join(f"{volume.spacing[i] or 1:.4g}" for i in order)
     unit = units.symbol(volume.unit)
@@ -146,12 +128,11 @@ def rows_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
-def in_brief(volume: Volume) -> str:
-    """Return voxel size, time step, orientation and assumptions in a line or two.
+def in_brief(rows: list[tuple[str, str]]) -> str:
+    """Return voxel size, time step, orientation and assumptions of `rows_of` in a line or two.
 
-    The texts are those of `rows_of`. Axes and values are left out: they are seen in the image.
+    Axes and values are left out: they are seen in the image.
     """
-    rows = rows_of(facts_of(volume, values=False))
     texts = [text for name, text in rows if name in _BRIEF]
     notes = [text for name, text in rows if name == "note"]
     return "\n".join(["; ".join(texts) + ".", *notes])

@@ -306,7 +306,7 @@ def channels_of(
     count = pyramid.levels[0].shape[pyramid.channel_place]
     if header.omero is not None and len(header.omero.get("channels", ())) == count:
         return header.omero
-    names = like.channel_names if len(like.channel_names) == count else ("",) * count
+    names = like.names_of_channels(count)
     colours = ["FFFFFF"] if count == 1 else _COLOURS
     if "S" in like.axes and count >= 3:
         colours = ["FF0000", "00FF00", "0000FF", "FFFFFF"]

@@ -23,6 +23,17 @@ from napari_diffusion.io.volume import Volume
 
 #: From coordinates that grow to the left, back and head (LPS; ITK, DICOM) to RAS, and back.
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Where the coordinates of RAS decrease and grow.
+_DIRECTIONS = (("left", "right"), ("back", "front"), ("feet", "head"))
+
+
+def directions(affine: NDArray[np.float64]) -> list[str]:
+    """Return where the axes x, y and z of an affine lead, each by its largest component."""
+    places = []
+    for column in affine[:3, :3].T:
+        main = int(np.abs(column).argmax())
+        places.append(_DIRECTIONS[main][int(column[main] > 0)])
+    return places
 
 
 def in_standard_order(data: Array, axes: str) -> tuple[Array, str]:

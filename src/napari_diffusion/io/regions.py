@@ -27,6 +27,7 @@ from napari_diffusion.core.axes.affine import (
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.io.npy import FORMAT as NUMPY
+from napari_diffusion.io.orientation import directions
 from napari_diffusion.io.volume import UNKNOWN_AXES, Volume
 
 #: Largest distance [voxel] of grids whose voxels have the same size. Below half a voxel, the
@@ -209,12 +210,8 @@ def _sizes_agree(affine: NDArray[np.float64], other: NDArray[np.float64]) -> boo
 def _described(affine: NDArray[np.float64], unit: str) -> str:
     """Describe a grid by its voxel size, the directions of its axes, and its origin."""
     sizes = " x ".join(f"{size:.4g}" for size in voxel_sizes(affine[:-1, :-1]))
-    columns = affine[:3, :3].T
-    names = (("left", "right"), ("back", "front"), ("bottom", "top"))
-    main = [int(np.abs(column).argmax()) for column in columns]
-    towards = [names[i][int(column[i] > 0)] for i, column in zip(main, columns, strict=True)]
     origin = ", ".join(f"{x:.4g}" for x in affine[:3, 3])
-    return f"voxel {sizes} {units.symbol(unit)} from ({origin}) to {', '.join(towards)}"
+    return f"voxel {sizes} {units.symbol(unit)} from ({origin}) to {', '.join(directions(affine))}"
 
 
 def _turn_in_words(turn: Reorientation) -> str:

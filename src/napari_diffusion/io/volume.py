@@ -109,6 +109,10 @@ class Volume:
         count = self.shape[self.channel_axis]
         return tuple(None if i == self.alpha else 1.0 for i in range(count))
 
+    def names_of_channels(self, count: int) -> tuple[str, ...]:
+        """Return names of so many channels, empty ones unless the file names as many."""
+        return self.channel_names if len(self.channel_names) == count else ("",) * count
+
 
 @dataclass(frozen=True)
 class Format:

@@ -17,8 +17,8 @@ from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scalar import ChunkStep, ValuedOperator
 
 #: Largest radius [voxel] of surroundings that a stage reads voxel by voxel. The number of voxels
-#: grows with its third power.
-MAX_RADIUS_VOXELS = 16.0
+#: grows with its third power. Far below the smallest radius, rounding errors of the means decide.
+MIN_RADIUS_VOXELS, MAX_RADIUS_VOXELS = 0.1, 16.0
 #: Effective speed of the motion, as a share of the bound of its weights. The weights are 1 where
 #: the image is smooth, and reach their bound of 2 at single voxels.
 SPREAD_SHARE = 0.5
@@ -99,13 +99,18 @@ def one_sided_curvature(f: Features, radius: float) -> OneSidedCurvature:
     Raises
     ------
     ValueError
-        If the radius exceeds `MAX_RADIUS_VOXELS` along an axis.
+        If the radius is not within `MIN_RADIUS_VOXELS` and `MAX_RADIUS_VOXELS` along the axis of
+        the smallest voxel size.
     """
     voxels = radius / f.grid.finest
-    if voxels > MAX_RADIUS_VOXELS:
+    if not MIN_RADIUS_VOXELS <= voxels <= MAX_RADIUS_VOXELS:
+        bound = (
+            f"small, at least {MIN_RADIUS_VOXELS:g}"
+            if voxels < MIN_RADIUS_VOXELS
+            else f"large, at most {MAX_RADIUS_VOXELS:g}"
+        )
         raise ValueError(
-            f"A radius of {voxels:g} voxels is too large, at most {MAX_RADIUS_VOXELS:g}; "
-            "check the units of radius and spacing."
+            f"A radius of {voxels:g} voxels is too {bound}; check the units of radius and spacing."
         )
     f.reserve(radius)
     return OneSidedCurvature(f.grad2(0.0), Diffusivity(), radius=radius)

@@ -117,6 +117,8 @@ def write_reciprocals(
     out
         The result, shape ``(hi - lo, *shape[1:])`` for a grid of this ``shape``.
     """
+    if not out.size:
+        return
     factors = _padded(threshold_map)
     # Axes of the image without an axis of the grid come first, the others in the order of the grid.
     levels = sorted(

@@ -149,6 +149,17 @@ def test_a_model_of_transformed_values_keeps_what_is_outside(tmp_path):
     np.testing.assert_array_equal(result_of(run.target, run)[~mask], image[~mask])
 
 
+@pytest.mark.parametrize(
+    "options", [{"model": Rician()}, {"model": PeronaMalik(), "transform": "anscombe"}]
+)
+def test_transformed_values_around_a_hole(options, tmp_path):
+    image = noisy((12, 13, 14))
+    image[6, 6, 6] = np.nan
+    write_zarr(tmp_path / "in.zarr", image, (5, 8, 8))
+    recipe = Recipe(time=0.5, nan="mask", **options)
+    check(store_run(tmp_path / "in.zarr", tmp_path / "out.zarr", recipe, block=(5, 8, 8), passes=3))
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.5])
 @pytest.mark.parametrize("model", [PeronaMalik(kappa=9.0), EdgeEnhancing(kappa=9.0)])
 def test_a_guide_and_a_fidelity_length(model, weight, tmp_path):
@@ -183,9 +194,11 @@ def test_impulses_and_regions_without_a_border(tmp_path):
     assert result_of(run.target, run).max() < 1000
 
 
-def test_a_time_of_zero_copies_the_image(tmp_path):
+@pytest.mark.parametrize("model", [PeronaMalik(), Rician()])
+def test_a_time_of_zero_copies_the_image(model, tmp_path):
+    """Intensities are not transformed, either."""
     image = noisy((9, 8, 7), "uint16")
     write_zarr(tmp_path / "in.zarr", image, (4, 4, 4))
-    recipe = Recipe(PeronaMalik(), 0.0, preserve_dtype=True)
+    recipe = Recipe(model, 0.0)
     run = store_run(tmp_path / "in.zarr", tmp_path / "out.zarr", recipe)
     check(run, image)

@@ -279,8 +279,11 @@ def min_max(u, out, previous, shape, lo, hi, momentum, ball, reach, radius, inve
                             length += normal[axis] * normal[axis]
                             squares += half * (up * up + down * down)
                         length, slope = np.sqrt(length), max(np.sqrt(squares), t(MIN_GRADIENT))
+                        longest = max(length, t(MIN_GRADIENT))
+                        for axis in range(3):  # squares may underflow
+                            longest = max(longest, abs(normal[axis]))
                         for axis in range(3):
-                            normal[axis] /= max(length, t(MIN_GRADIENT))
+                            normal[axis] /= longest
                         is_free, total = walls[x] == 0, sums[x]
                         if faces is not None and not is_free:
                             _fill_table(u, base, faces, size, place, reach, table)

@@ -121,7 +121,10 @@ def _points(
         gradient.append(t(0.5) * (up + down))
         squares += t(0.5) * (np.square(up) + np.square(down))
     length = np.sqrt(sum(map(np.square, gradient), np.zeros_like(squares)))
-    normal = [g / np.maximum(length, t(MIN_GRADIENT)) for g in gradient]
+    longest = np.maximum(length, t(MIN_GRADIENT))
+    for g in gradient:  # whose squares may underflow
+        longest = np.maximum(longest, np.abs(g))
+    normal = [g / longest for g in gradient]
     points, weights = [], []
     for i in range(len(axes)):
         projection = [t(i == j) - n * normal[i] for j, n in enumerate(normal)]

@@ -36,6 +36,8 @@ TABULATED, NODES = 400.0, 800
 READ_NODES, READ_BOUND = 1601, 8.0
 #: Largest read noise [photons]. Far above it, rounding errors of the table would matter.
 LARGEST_READ_NOISE = 1e4
+#: Largest rounding error of the transform and its inverse, as a share of the range of an image.
+LARGEST_ERROR = 0.01
 #: Values that are transformed at once.
 BLOCK = 1 << 16
 
@@ -55,9 +57,34 @@ def stabilise(u: Field, gain: float, offset: float, read_noise: float) -> None:
         Standard deviation of the Gaussian part of the noise [intensity].
     """
     scale, shift = 4 / gain, 4 * (0.375 + (read_noise / gain) ** 2 - offset / gain)
-    for part in _parts(u):
-        values = part * scale + shift
-        part[...] = np.sqrt(np.maximum(values, 0, out=values), out=values)
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses values without an end
+        for part in _parts(u):
+            values = part * scale + shift
+            part[...] = np.sqrt(np.maximum(values, 0, out=values), out=values)
+
+
+def resolves(
+    low: Any, high: Any, dtype: np.dtype[Any], gain: float, offset: float, read_noise: float
+) -> Any:
+    r"""Whether images with these extrema keep their values: the transform and its inverse.
+
+    Rounding errors :math:`\epsilon` of :math:`D` change a value by
+    :math:`2 \epsilon a\,(p + \tfrac38 + s^2/a^2)`. An image of one value is always kept.
+
+    Parameters
+    ----------
+    low, high
+        Smallest and largest intensity of an image, or of several ones.
+    dtype
+        Data type of the computation.
+    gain, offset, read_noise
+        As `stabilise`.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        high, spread = np.asarray(high, float), np.asarray(high, float) - np.asarray(low, float)
+        level = (high - offset) / gain + 0.375 + (read_noise / gain) ** 2
+        error = 2 * float(np.finfo(dtype).eps) * gain * level
+        return (spread == 0) | ((level > 0) & (error <= LARGEST_ERROR * spread))
 
 
 def restore(u: Field, gain: float, offset: float, read_noise: float) -> None:

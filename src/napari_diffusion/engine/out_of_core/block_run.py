@@ -96,9 +96,9 @@ class BlockRun:
             or (recipe.has_transform and self.problem.regions is not None)
         )
         own = _part(place, self.problem, needs_image)
-        frame = Frame(own, _frame_of(own), own.grid(), None, 0)
-        if self.facts.has_invalid:
-            frame = replace(frame, invalid=np.ones((), bool))
+        index = _frame_of(own)
+        invalid = ~np.isfinite(own.read(index)[0]) if self.facts.has_invalid else None
+        frame = Frame(own, index, own.grid(), invalid, 0)
         finished = frame.finished(field.reshape(own.channels, *own.space), copy=False)
         return finished.reshape(own.shape)
 
@@ -122,7 +122,7 @@ class BlockRun:
         own = problem_of_shape(self.problem, outer)
         plan = plan_on_block(self.plan, own, self.threads)
         # Neighbouring values of a block may differ by less than those of the image.
-        plan = replace(plan, limits=replace(plan.limits, smallest_difference=0.0))
+        plan = replace(plan, limits=replace(plan.limits, is_of_frame=False))
         with SlabPool(self.threads, cancel, lambda share: None) as slabs:
             if self.stages.first == 0:
                 grid, state = self._first_state(plan, slabs)

@@ -117,7 +117,7 @@ class FileWords:
         if volume is None or _lengths(volume.shape) != _lengths(shape_of(layer)):
             return cls()
         rows = rows_of(facts_of(volume, values=False))
-        return cls(in_brief(volume), "\n".join(f"{name}: {text}" for name, text in rows))
+        return cls(in_brief(rows), "\n".join(f"{name}: {text}" for name, text in rows))
 
 
 def _lengths(shape: Sequence[int]) -> list[int]:

@@ -126,7 +126,7 @@ def warm(job: Job) -> None:
     small = problem_of_shape(problem, tuple(min(n, 4) for n in problem.space))
     small.image[...] = np.arange(small.image.size).reshape(small.image.shape) % 7
     own = plan_on_block(plan, small, 1)
-    own = replace(own, limits=replace(own.limits, smallest_difference=0.0))
+    own = replace(own, limits=replace(own.limits, is_of_frame=False))
     with SlabPool(1, None, lambda share: None) as slabs, contextlib.suppress(ValueError):
         (index,) = small.frames()
         frame, state = read_frame(small, index, own, slabs)

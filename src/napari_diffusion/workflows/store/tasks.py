@@ -28,7 +28,12 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, Survey
 from napari_diffusion.engine.planner import Plan, make_plan
-from napari_diffusion.engine.problem import FrameIndex, Problem, unread_problem
+from napari_diffusion.engine.problem import (
+    FrameIndex,
+    Problem,
+    unread_problem,
+    without_stages,
+)
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
@@ -76,10 +81,11 @@ class Job:
         if settings is None:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
         problem = _given.get(str(folder.path)) or _problem_of(folder, settings)
+        plan = make_plan(problem, Execution(1, settings["backend"], settings.get("device")))
         return cls(
             folder,
-            problem,
-            make_plan(problem, Execution(1, settings["backend"], settings.get("device"))),
+            problem if plan.stages else without_stages(problem),
+            plan,
             BlockPlan.from_plain(settings["blocks"]),
             Pyramid.from_plain(settings["pyramid"]),
             settings["has_survey"],
