@@ -12,6 +12,8 @@ from napari_diffusion.core.errors import (
     PYTHON_WORDS,
     BlockFailed,
     DescribedError,
+    DeviceFailed,
+    DeviceMemoryError,
     InputError,
     MissingLibraryError,
     NotEnoughMemory,
@@ -36,6 +38,8 @@ EXAMPLES = [
     (WriteError("cannot be written", path=FILE), OSError),
     (NotEnoughMemory("The run needs 2 GiB", Remedy.FILTER_LESS), MemoryError),
     (BlockFailed("the block 0:5 has failed", Remedy.CONTINUE, FILE), RuntimeError),
+    (DeviceFailed("the card cannot be used"), RuntimeError),
+    (DeviceMemoryError("the memory of the card is too small"), RuntimeError),
     (MissingLibraryError("A library is missing."), ImportError),
 ]
 

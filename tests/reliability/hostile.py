@@ -149,7 +149,7 @@ def filters():
         name: function
         for name, function in named.items()
         if inspect.isfunction(function)
-        and next(iter(inspect.signature(function).parameters)) == "image"
+        and next(iter(inspect.signature(function).parameters), None) == "image"
     }
 
 

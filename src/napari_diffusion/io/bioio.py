@@ -75,7 +75,8 @@ def _image(path: Path) -> Any:
             raise
         raise InputError(
             f"no reader of bioio that is installed reads {path.suffix or 'such'} files, or the "
-            "file is damaged"
+            "file is damaged",
+            Remedy.CONVERT_FORMAT,
         ) from error
     finally:
         log.setLevel(before)

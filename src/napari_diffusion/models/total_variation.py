@@ -35,6 +35,7 @@ class TotalVariation(Model):
         "Flattens regions and keeps their edges sharp; a thing fades at a rate of its surface per "
         "volume."
     )
+    rounding_gain = 2.0  # of diffusivities that are stored in 16 bits, the last one changes
     references = ("rudin1992", "andreu2001")
 
     kappa: float = param(

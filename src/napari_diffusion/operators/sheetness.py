@@ -33,9 +33,9 @@ def sheets(
     """
     shape = (f.hi - f.lo, *f.u.shape[2:])
     best = f.scratch.take("best", shape, f.u.dtype)
-    batch = min(max(1, SLOPE_VOXELS // math.prod(shape[1:])), len(best))
+    batch = max(1, min(SLOPE_VOXELS // max(1, math.prod(shape[1:])), len(best)))
     if f.kernels.takes_whole_fields:
-        batch = len(best)
+        batch = max(1, len(best))
     unit, bright = gradient_unit(gamma), polarity == "bright"
     for number, sigma in enumerate(sigmas):
         smooth, first = f.smoothed_average(sigma)

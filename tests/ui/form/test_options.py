@@ -22,7 +22,10 @@ from napari_diffusion.ui.form import options
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.widget import EXPERT
 
-DECLARED = [*run_options(), *run_options(Execution)]
+#: The device is chosen on the page of preferences.
+DECLARED = [
+    option for option in (*run_options(), *run_options(Execution)) if option.name != "device"
+]
 
 
 def label_of(control):
