@@ -14,6 +14,7 @@ import pytest
 from helpers.paths import ROOT
 from napari_diffusion.backends.numba.backend import NumbaBackend
 from napari_diffusion.cli import signals
+from napari_diffusion.core.transforms import anscombe
 from napari_diffusion.engine import recipe as recipes
 from napari_diffusion.estimation import aims, probes, search, selection, thin_structure
 from napari_diffusion.estimation.report import announcement, strength, words
@@ -113,6 +114,12 @@ def installation_in_gb():
 
 
 SOURCES = {
+    "docs/recipes/large_images.md": {
+        "A node has 32 processors, 64 GiB for the run, and reads and writes 1 GB/s": lambda: (
+            "CORES, NODE_MEMORY, NODE_BANDWIDTH = 32, 64 << 30, 1e9"
+            in source("tests/benchmarks/stores.py")
+        ),
+    },
     "README.md": {
         "this creates an environment in `.venv` (1.6 GB": lambda: installation_in_gb() == "1.6",
         "up to six times the memory of one time point as float32, and eight times for": (
@@ -157,6 +164,7 @@ SOURCES = {
             "(0.01, 0.95), (0.05, 0.6)" in source("tests/engine/test_impulse_search.py")
         ),
         "at most 1.5 times the smallest": lambda: impulses.COARSE == 1.5,
+        "rounding errors exceed 1 % of the range": lambda: anscombe.LARGEST_ERROR == 0.01,
         "the bias is below 0.5 % from one photon on": lambda: (
             "pytest.approx(3 * rate, rel=5e-3)" in source("tests/engine/test_transform.py")
         ),

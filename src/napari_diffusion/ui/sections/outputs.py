@@ -28,8 +28,8 @@ _TENSOR_TIPS = {
     "coherence.",
 }
 PLACE_TIP = (
-    "Automatic: in blocks into an OME-Zarr for an image that lies on the disk, or that is too large "
-    "for the memory; else a layer in memory."
+    "Automatic: in blocks into an OME-Zarr for an image that lies on the disk, or is too large for "
+    "the memory; else a layer in memory."
 )
 _NO_STACK = "Select a layer of snapshots first, and scroll to the one to extract."
 
