@@ -356,7 +356,8 @@ def text_of(part, figures, seconds):
     """Return the section of a part."""
     rows = [("figure", "value"), ("runs", f"{figures.runs:,}"), *figures.rows.items()]
     rows += [("findings", str(len(figures.findings))), ("time", f"{seconds / 60:.1f} minutes")]
-    findings = "".join(f"- {finding}\n" for finding in figures.findings)
+    # As code, which is not a sentence.
+    findings = "".join(f"- `{finding.replace('`', '')}`\n" for finding in figures.findings)
     return f"## {part.title}\n\n{part.promise}\n\n{table(rows)}\n\n{findings}"
 
 
