@@ -182,7 +182,7 @@ def cancels(figures):
 
         def work(model=model, event=event, ended=ended):
             try:
-                nd.diffuse(image, model, time=20.0, cancel=event, threads=2, scheme="explicit")
+                nd.diffuse(image, model, time=1000.0, cancel=event, threads=2, scheme="explicit")
             except nd.Cancelled:
                 ended.set()
 
