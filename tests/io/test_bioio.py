@@ -82,7 +82,7 @@ def test_file_without_a_reader_is_refused_in_one_sentence(image, tmp_path, monke
         io.read(tmp_path / "a.xyz")
     assert str(caught.value) == (
         f"{tmp_path / 'a.xyz'}: cannot be read as bioio: no reader of bioio that is installed "
-        "reads .xyz files, or the file is damaged."
+        "reads .xyz files, or the file is damaged; convert it to NIfTI or TIFF."
     )
     assert caplog.text == ""
 
