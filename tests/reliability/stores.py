@@ -88,7 +88,7 @@ def finished(figures, folder, expected, where, executor=None):
     """Let a run go on to its end, and check its result."""
     state = state_of(folder, expected)
     figures.check(state != "wrong", f"{where}: a result that can be read and is wrong")
-    if state == "none":
+    if state == "none" or leftovers_in(folder):  # also one that ended after the result had its name
         run_blocks(folder, executor)
     figures.check(state_of(folder, expected) == "whole", f"{where}: another result")
     left = leftovers_in(folder)
