@@ -39,7 +39,7 @@ from napari_diffusion.workflows.store.fingerprint import fingerprint_of
 from napari_diffusion.workflows.store.options import StoreOptions
 from napari_diffusion.workflows.store.run import StoreRun, publish
 from napari_diffusion.workflows.store.source import StoreSource
-from napari_diffusion.workflows.store.work_folder import WorkFolder, sweep_beside
+from napari_diffusion.workflows.store.work_folder import WorkFolder, begin_or_continue
 
 #: Returns the roles of the axes and the recipe for an image.
 Prepare = Callable[[Volume], tuple[AxisAssignment, Recipe]]
@@ -342,27 +342,12 @@ class CollectionRun:
 
     def _begun(self) -> WorkFolder | None:
         """Return the work folder, made or continued; ``None`` if the run is complete."""
-        folder, fingerprint = self._folder, self.fingerprint
-        sweep_beside(self.target)
-        begun = folder.settings()
-        if begun is not None and self.store_options.resume:
-            if begun.get("fingerprint") != fingerprint:
-                raise TargetExists(
-                    "an unfinished run with other settings, another version or another source "
-                    f"is in {folder.path.name}",
-                    Remedy.START_AGAIN,
-                    self.target,
-                )
-            if not folder.store.exists() and self.target.exists():  # killed at the very end
-                folder.remove()
-                return None
-            return folder
-        folder.remove()
-        try:
-            folder.begin({"fingerprint": fingerprint}, lambda new: new.store.mkdir())
-        except OSError as error:
-            raise io.write_error(self.target, error) from error
-        return folder
+        return begin_or_continue(
+            self.target,
+            {"fingerprint": self.fingerprint},
+            lambda new: new.store.mkdir(),
+            self.store_options.resume,
+        )
 
     def finish(self, commit: AbstractContextManager[object] | None = None) -> tuple[Path, ...]:
         """Write the metadata of the groups and give the result its name; as `StoreRun.finish`."""

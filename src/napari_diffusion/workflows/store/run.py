@@ -50,7 +50,11 @@ from napari_diffusion.workflows.store.options import (
 )
 from napari_diffusion.workflows.store.source import StoreSource
 from napari_diffusion.workflows.store.tasks import SURVEY, Job, job_at, opened, task_of
-from napari_diffusion.workflows.store.work_folder import WorkFolder, sweep_beside, write_text
+from napari_diffusion.workflows.store.work_folder import (
+    WorkFolder,
+    begin_or_continue,
+    write_text,
+)
 
 #: Version of the settings in a work folder.
 _FORMAT = 1
@@ -245,32 +249,12 @@ class StoreRun:
 
     def _begun(self) -> WorkFolder | None:
         """Return the work folder, made or continued; ``None`` if the run is complete."""
-        folder = WorkFolder.of(self.target)
-        sweep_beside(self.target)
-        begun = folder.settings()
-        if begun is not None and self.store_options.resume:
-            if begun.get("fingerprint") != self.fingerprint:
-                raise TargetExists(
-                    "an unfinished run with other settings, another version or another source "
-                    f"is in {folder.path.name}",
-                    Remedy.START_AGAIN,
-                    self.target,
-                )
-            if not folder.store.exists() and self.target.exists():  # killed at the very end
-                folder.remove()
-                return None
-            return folder
-        folder.remove()
 
         def fill(temporary: WorkFolder) -> None:
             self.pyramid.create(temporary.store)
             self.source.regions.fill(temporary)
 
-        try:
-            folder.begin(self._settings(), fill)
-        except OSError as error:
-            raise io.write_error(self.target, error) from error
-        return folder
+        return begin_or_continue(self.target, self._settings(), fill, self.store_options.resume)
 
     def _run_stages(
         self, job: Job, report: Callable[[float], object], cancel: CancelEvent | None

@@ -20,7 +20,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_diffusion import io
 from napari_diffusion.core.arrays import Array
+from napari_diffusion.core.errors import Remedy, TargetExists
 
 #: Name of the file of the settings; the end of the name of the folder; end of temporary names.
 _SETTINGS, _END, _TEMPORARY = "run.json", ".partial", ".partial"
@@ -176,6 +178,53 @@ def write_text(path: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def begin_or_continue(
+    target: Path,
+    settings: dict[str, Any],
+    fill: Callable[[WorkFolder], None],
+    resume: bool,
+) -> WorkFolder | None:
+    """Return the work folder of a run, made or continued; ``None`` if the run is complete.
+
+    Parameters
+    ----------
+    target
+        The target.
+    settings, fill
+        As in `WorkFolder.begin`. The settings have a ``fingerprint``.
+    resume
+        Whether an unfinished run goes on.
+
+    Raises
+    ------
+    TargetExists
+        If the unfinished run has another fingerprint.
+    WriteError
+        If the folder cannot be made.
+    """
+    folder = WorkFolder.of(target)
+    sweep_beside(target)
+    begun = folder.settings()
+    if begun is not None and resume:
+        if begun.get("fingerprint") != settings["fingerprint"]:
+            raise TargetExists(
+                "an unfinished run with other settings, another version or another source "
+                f"is in {folder.path.name}",
+                Remedy.START_AGAIN,
+                target,
+            )
+        if not folder.store.exists() and target.exists():  # killed at the very end
+            folder.remove()
+            return None
+        return folder
+    folder.remove()
+    try:
+        folder.begin(settings, fill)
+    except OSError as error:
+        raise io.write_error(target, error) from error
+    return folder
 
 
 def sweep_beside(target: Path, keep: Sequence[Path] = ()) -> None:
