@@ -13,7 +13,8 @@ from napari_diffusion.backends import devices
 from napari_diffusion.backends.opencl import preludes, queue
 from napari_diffusion.cli.app import cli
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
-from napari_diffusion.engine.devices import choice, verdicts
+from napari_diffusion.engine.devices import choice, records, verdicts
+from napari_diffusion.engine.devices.records import Proof
 from napari_diffusion.engine.devices.verdicts import Verdict
 from napari_diffusion.engine.planner import kept_plan
 
@@ -28,13 +29,13 @@ def image():
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
-    """Verdicts are not shared with other tests, and each fall-back is said again."""
-    monkeypatch.setattr(verdicts, "_file", lambda: tmp_path / "devices.json")
-    verdicts._verdicts().clear()
+    """Records are not shared with other tests, and each fall-back is said again."""
+    monkeypatch.setattr(records, "_file", lambda: tmp_path / "devices.json")
+    records._records.cache_clear()
     choice.say_fallback.cache_clear()
     yield
-    verdicts._verdicts().clear()
-    SEARCH.cache_clear()
+    for kept in (records._records, kept_plan, SEARCH):
+        kept.cache_clear()
 
 
 def run(image, device, model=MODEL):
@@ -197,7 +198,7 @@ def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
     monkeypatch.setattr(solver, "compared", compared)
     run(image, NAME)
     run(image[::-1], NAME)
-    verdicts._verdicts().clear()  # as in another process
+    records._records.cache_clear()  # as in another process
     run(image, NAME)
     assert tests == [Verdict.EXACT]
     newer = replace(emulation(), version="newer")
@@ -207,13 +208,139 @@ def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
     assert tests == [Verdict.EXACT] * 2
 
 
-def test_a_damaged_file_of_verdicts_is_made_again(monkeypatch, tmp_path):
-    path = tmp_path / "devices.json"
-    path.write_text("[1")
+@pytest.mark.parametrize("text", ["[1", '{"a": "exact"}', '{"a": {"is_card": 1, "proofs": [3]}}'])
+def test_a_damaged_record_is_made_again(text, tmp_path):
+    path, proof = tmp_path / "devices.json", Proof(Verdict.EXACT)
+    path.write_text(text)
     card = devices.Device("card", "", "", 0, True, True, None)
-    assert verdicts.verdict_of(card, "a", lambda: Verdict.EXACT) is Verdict.EXACT
-    verdicts._verdicts().clear()
-    assert verdicts.verdict_of(card, "a", lambda: pytest.fail("remembered")) is Verdict.EXACT
+    assert records.proof_of(card, "a", lambda: proof) == proof
+    records._records.cache_clear()
+    assert records.proof_of(card, "a", lambda: pytest.fail("remembered")) == proof
+
+
+def test_records_of_other_processes_are_kept():
+    card = devices.Device("card", "", "", 0, True, True, None)
+    records.proof_of(card, "a", lambda: Proof(Verdict.EXACT))
+    own = records._records()
+    records._records.cache_clear()  # another process, which has not read the file yet
+    records.proof_of(card, "b", lambda: Proof(Verdict.WRONG))
+    records._records.cache_clear()
+    own[records._key_of(card)]["proofs"].pop("b", None)
+    assert len(records._records()[records._key_of(card)]["proofs"]) == 2
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """The emulation in the place of a graphics card, measured on few voxels."""
+    monkeypatch.setattr(verdicts, "MEASURED_VOXELS", 1 << 12)
+    fake = replace(emulation(), is_card=True)
+    monkeypatch.setattr(devices, "_search", lambda: ((fake,), ""))
+    return fake
+
+
+def with_paces(monkeypatch, **paces):
+    """Let all cards be measured with these paces."""
+    monkeypatch.setattr(records, "_proof", lambda plain: Proof(Verdict(plain["verdict"]), **paces))
+
+
+FAST, SLOW = {"pace": 0.0, "processor_pace": 1.0}, {"pace": 1.0, "processor_pace": 1e-3}
+
+
+def planned(image, device=None, **options):
+    return nd.plan(image, MODEL, time=2.0, device=device, **options).device
+
+
+@needs_emulation
+def test_without_a_name_the_processor_is_taken_until_a_card_was_proven(image, card, monkeypatch):
+    with_paces(monkeypatch, **FAST)
+    assert planned(image) is None
+    run(image, "gpu")
+    assert planned(image) == card
+    assert planned(image, "cpu") is None
+    assert planned(image, backend="compiled") is None
+    # Another kind of run, another driver.
+    assert nd.plan(image, nd.TotalVariation(), time=2.0).device is None
+    newer = replace(card, version="newer")
+    monkeypatch.setattr(devices, "_search", lambda: ((newer,), ""))
+    kept_plan.cache_clear()
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_the_faster_one_is_taken(image, card, monkeypatch):
+    run(image, "gpu")
+    for paces, expected in ((FAST, card), (SLOW, None), ({}, None)):
+        with_paces(monkeypatch, **paces)
+        kept_plan.cache_clear()
+        assert planned(image) == expected
+    # The card is far faster, but the copies, or the start, take longer than the run.
+    for paces in (FAST | {"transfer": 1.0}, {"pace": 0.0, "processor_pace": 1e-9}):
+        with_paces(monkeypatch, **paces)
+        kept_plan.cache_clear()
+        assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_no_driver_is_opened_unless_it_saves_time(image, card, monkeypatch):
+    run(image, "gpu")
+    with_paces(monkeypatch, **SLOW)
+    kept_plan.cache_clear()
+    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
+    nd.diffuse(image, MODEL, time=2.0)
+
+
+@needs_emulation
+def test_without_a_name_an_emulation_is_never_taken(image, monkeypatch):
+    run(image, NAME)
+    card = devices.Device("card", "", "", 0, True, True, None)
+    records.proof_of(card, "another kind of run", lambda: Proof(Verdict.EXACT))
+    with_paces(monkeypatch, **FAST)
+    kept_plan.cache_clear()
+    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_a_card_that_rounds_otherwise_is_never_taken(image, card, monkeypatch):
+    changed_sources(monkeypatch, "FMA(s, s, ONE)", "ONE + s * s")
+    run(image, card.name)
+    with_paces(monkeypatch, **FAST)
+    kept_plan.cache_clear()
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_a_card_without_enough_memory_is_not_taken(image, card, monkeypatch):
+    run(image, "gpu")
+    with_paces(monkeypatch, **FAST)
+    small = replace(card, memory=1000)
+    monkeypatch.setattr(devices, "_search", lambda: ((small,), ""))
+    kept_plan.cache_clear()
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_a_card_is_measured_with_its_self_test_and_an_emulation_is_not(image, card, monkeypatch):
+    run(image, "gpu")
+    (record,) = records._records().values()
+    (proof,) = map(records._proof, record["proofs"].values())
+    assert min(proof.pace, proof.processor_pace, proof.transfer) > 0
+    emulated = replace(card, is_card=False)
+    monkeypatch.setattr(devices, "_search", lambda: ((emulated,), ""))
+    records._records.cache_clear()
+    records._file().unlink()
+    kept_plan.cache_clear()
+    run(image, NAME)
+    (record,) = records._records().values()
+    (proof,) = map(records._proof, record["proofs"].values())
+    assert proof == Proof(Verdict.EXACT)
+
+
+def test_time_on_a_device_is_that_of_its_pace_the_copies_and_the_start():
+    proof = Proof(Verdict.EXACT, pace=2.0, processor_pace=9.0, transfer=0.5)
+    work = records.Work(amount=10.0, nbytes=8.0, threads=3)
+    assert proof.saving(work) == 9 * 10 / 3 - (2 * 10 + 8 * 0.5 + records.OPENING_S)
+    assert Proof(Verdict.EXACT).saving(work) < 0
 
 
 def with_memory(monkeypatch, size, error=DeviceMemoryError):
