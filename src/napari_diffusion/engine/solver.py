@@ -175,7 +175,7 @@ class Solver:
         if proof.verdict is not Verdict.EXACT or not device.is_card:
             return proof
         large = measured_shape(shape)
-        work = math.prod(large) * len(self._weights)
+        work = float(math.prod(large) * len(self._weights))
         work *= max(1.0, self.plan.operator.effort(stages[:MEASURED_STAGES]))
         try:
             processor, card = (self._trial(plan, large, MEASURED_STAGES, 2) for plan in places)
