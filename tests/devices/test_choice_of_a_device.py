@@ -1,7 +1,10 @@
 """A device is chosen by its name, and a device that cannot be used is said in one sentence."""
 
+import gc
 import warnings
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -411,6 +414,142 @@ def test_a_device_that_fails_on_the_way_is_replaced(image, monkeypatch):
     assert [time for time, _ in states] == [time for time, _ in expected]
     for (_, own), (_, other) in zip(states, expected, strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+@needs_emulation
+def test_a_result_that_cannot_be_copied_back_is_computed_by_the_processor(image, monkeypatch):
+    run(image, NAME)
+    expected = nd.diffuse(image, MODEL, time=2.0)
+
+    def fetch(self, array):
+        raise DeviceFailed("The card does not answer")
+
+    monkeypatch.setattr(queue.Queue, "fetch", fetch)
+    result, said = run(image, NAME)
+    assert ["does not answer" in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, expected)
+
+
+@needs_emulation
+def test_a_smaller_attempt_has_all_memory_of_the_one_before(image, monkeypatch):
+    """The pool of the first attempt would keep what it has allocated."""
+    run(image, NAME)
+    alive, counts, original = weakref.WeakSet(), [], queue.Queue.__init__
+
+    def init(self, programs):
+        gc.collect()
+        counts.append(len(alive))
+        original(self, programs)
+        alive.add(self)
+
+    monkeypatch.setattr(queue.Queue, "__init__", init)
+    with_memory(monkeypatch, image.nbytes * 0.8)
+    _, said = run(image, NAME)
+    assert not said
+    assert len(counts) > 1
+    assert not any(counts)
+
+
+@needs_emulation
+def test_a_forked_process_leaves_the_device_to_its_parent(image, monkeypatch):
+    """The driver of the parent would wait for threads that the fork does not have."""
+    run(image, NAME)
+    monkeypatch.setattr(queue.os, "getpid", lambda: -1)
+    result, said = run(image, NAME)
+    assert ['by "spawn"' in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
+    with emulation().turn:
+        pass
+
+
+@needs_emulation
+def test_groups_are_as_small_as_the_device_takes_them(image, monkeypatch):
+    def kernel(size):
+        return SimpleNamespace(get_work_group_info=lambda *_: size)
+
+    programs = queue.Programs(SimpleNamespace(name="card", max_work_item_sizes=[1024, 1, 1]))
+    assert programs.group(kernel(1024), (9, 9, 9)) == (32, 1, 1)  # an old driver of Apple
+    assert programs.group(kernel(64), (9,)) == (64,)
+    programs.handle.max_work_item_sizes = [1024, 1024, 64]
+    assert programs.group(kernel(32), (9, 9, 9)) == (8, 4, 1)
+    assert programs.group(kernel(1), (9, 1, 9)) == (1, 1, 1)
+    monkeypatch.setattr(queue, "GROUP", (2, 1, 1))
+    expected = nd.diffuse(image, MODEL, time=2.0)
+    np.testing.assert_array_equal(run(image, NAME)[0], expected)
+
+
+@needs_emulation
+def test_a_device_that_does_not_state_its_accuracy_is_used_only_by_its_name(image, monkeypatch):
+    """Such as one that flushes the smallest numbers to zero: the self-test has none."""
+    monkeypatch.setattr(queue.Programs, "is_accurate", False)
+    card = replace(emulation(), is_card=True)
+    monkeypatch.setattr(devices, "_search", lambda: ((card,), ""))
+    _, said = run(image, "gpu")
+    assert ["rounds otherwise" in sentence for sentence in said] == [True]
+    assert not run(image, NAME)[1]
+
+
+@needs_emulation
+def test_options_for_the_compiler_from_outside_are_tested_again(image, monkeypatch):
+    run(image, NAME)
+    monkeypatch.setenv("PYOPENCL_BUILD_OPTIONS", "-cl-fast-relaxed-math")
+    records._version_of_kernels.cache_clear()
+    run(image, NAME)
+    records._version_of_kernels.cache_clear()
+    assert len(records._records()) == 2
+
+
+@needs_emulation
+def test_cards_with_own_memory_come_first_and_have_names_of_their_own(monkeypatch):
+    import pyopencl as cl
+
+    def handle(name, kind, is_shared):
+        facts = {"version": "3", "driver_version": "1", "global_mem_size": 9}
+        facts |= {"double_fp_config": 0, "host_unified_memory": is_shared, "type": kind}
+        return SimpleNamespace(name=name, **facts)
+
+    kinds = cl.device_type
+    handles = [
+        handle("Processor", kinds.CPU, True),
+        handle("Shared", kinds.GPU, True),
+        handle("Card", kinds.GPU, False),
+        handle("Card Ti", kinds.GPU, False),
+        handle("Card", kinds.GPU, False),
+    ]
+    platform = SimpleNamespace(name="Driver", get_devices=lambda: handles)
+    SEARCH.cache_clear()
+    monkeypatch.setattr(cl, "get_platforms", lambda: [platform])
+    names = [device.name for device in nd.devices()]
+    assert names == ["Card", "Card Ti", "Card (2)", "Shared", "Processor"]
+    for name in names:
+        assert devices.get_device(name.lower()).name == name
+    assert devices.get_device("gpu").name == "Card"
+
+
+@needs_emulation
+@pytest.mark.parametrize("image_shape", [(17, 12, 13), (5, 30, 31)], ids=["frame", "frames"])
+def test_states_name_the_devices_that_have_computed_them(image_shape, monkeypatch):
+    image = np.random.default_rng(0).normal(100, 30, image_shape).astype(np.float32)
+    axes = (0, 1, 2) if image_shape[0] > 5 else (1, 2)
+
+    def devices_of(device):
+        states = nd.evolve(image, MODEL, time=2.0, device=device, axes=axes)
+        return [state.devices for state in states]
+
+    assert set(devices_of(None)) == {("cpu",)}
+    assert set(devices_of(NAME)) == {(emulation().name,)}
+    original, launched = queue.Queue.launch, []
+
+    def launch(self, *arguments):
+        launched.append(1)
+        if len(launched) > 12:
+            raise DeviceFailed("The card is gone")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(queue.Queue, "launch", launch)
+    with pytest.warns(RuntimeWarning, match="gone"):
+        end = devices_of(NAME)[-1]
+    assert end == (("cpu",) if len(axes) == 3 else (emulation().name, "cpu"))
 
 
 @needs_emulation

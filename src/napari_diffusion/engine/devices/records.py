@@ -146,6 +146,7 @@ def _key_of(device: Device) -> str:
 @cache
 def _version_of_kernels() -> str:
     sources = "".join(source(name, np.dtype(np.float32)) for name in FILES)
+    sources += os.environ.get("PYOPENCL_BUILD_OPTIONS", "")  # which pyopencl adds to its own
     return f"{hashlib.sha256(sources.encode()).hexdigest()[:16]} {version('numba')}"
 
 
