@@ -116,7 +116,6 @@ class Solver:
                         yield each
                 return
             except DeviceFailed as error:
-                self._used = used
                 can_halve = isinstance(error, DeviceMemoryError) and pieces < MOST_PIECES
                 pieces *= 2
                 self._leave_device()
