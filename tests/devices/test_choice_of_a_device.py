@@ -116,7 +116,7 @@ def test_graphics_card_is_the_first_that_is_one(monkeypatch):
     ("model", "why"),
     [
         (nd.PeronaMalik(kappa=9.0, diffusivity=lambda s: 1 / (1 + s**4)), "function"),
-        (nd.FourthOrder(), "no kernels for Fourth order (curvature2)"),
+        (nd.MinMaxCurvature(), "no kernels for Min/max curvature (min_max)"),
         (nd.Linear(), "no kernels for the scheme exact"),
     ],
 )
