@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -24,6 +24,7 @@ from napari_diffusion.ui.run.task import when_destroyed
 if TYPE_CHECKING:
     from napari_diffusion.estimation.options import SuggestionOptions
     from napari_diffusion.estimation.suggestion import Suggestion
+    from napari_diffusion.ui.layers.noise_mask import NoiseMask
 
 
 class Context:
@@ -136,6 +137,10 @@ class Context:
         Reading it raises a ValueError when the chosen shape encloses no voxel of the image.
         """
         return None if self.layer is None else self._form.region.region(self.layer)
+
+    def noise_mask(self, layer: Any, axes: Sequence[int]) -> NoiseMask | None:
+        """Return the place of the noise in an image layer; as `NoisePlace.noise_mask`."""
+        return self._form.noise_place.noise_mask(layer, axes)
 
     @property
     def suggestion_options(self) -> SuggestionOptions:

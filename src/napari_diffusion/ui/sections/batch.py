@@ -61,6 +61,12 @@ REGION_OF_FILES = (
 )
 
 
+NOISE_OF_FILES = (
+    "The place without structure is of the images on screen. To measure a folder, choose “whole "
+    "image” in “Measure noise in”, or Values “as above”."
+)
+
+
 class BatchSection(Section):
     """Filters several layers or files.
 
@@ -208,7 +214,10 @@ class BatchSection(Section):
             context.labels_layer,
             context.guide_layer,
         ).with_copied_labels()
-        return replace(settings, region=context.region_choice.region(layer))
+        region, noise_mask = context.region_choice.region(layer), None
+        if self.values.value is not BatchValues.AS_ABOVE:
+            noise_mask = context.noise_mask(layer, settings.recipe.axes or ())
+        return replace(settings, region=region, noise_mask=noise_mask)
 
     @slot
     def _filter_files(self) -> None:
@@ -221,12 +230,15 @@ class BatchSection(Section):
             execution = self.context.execution()
             chosen = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
+            is_measured = self.values.value is not BatchValues.AS_ABOVE
             if recipe.labels is not None:
                 raise ValueError(LABELS_OF_FILES)
             if recipe.guide is not None:
                 raise ValueError(GUIDE_OF_FILES)
             if self.context.region_choice.layer.value is not None:
                 raise ValueError(REGION_OF_FILES)
+            if is_measured and chosen is not None and chosen.noise_mask is not None:
+                raise ValueError(NOISE_OF_FILES)
             if not sources:
                 raise ValueError(f"There is no {_formats('or')} file in {source}.")
         except (TypeError, ValueError, OSError) as error:
