@@ -279,6 +279,7 @@ class TensorStepper(Stepper):
     def __init__(self, context: StageContext, maximum: float) -> None:
         super().__init__(context)
         self._maximum = maximum
+        self.stage_reach = None if context.strict else 1
 
     @property
     def _uses_cells(self) -> bool:
@@ -334,20 +335,25 @@ class TensorStepper(Stepper):
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
         """Compute one stage with the stored tensors."""
-        context, grid = self.context, self.context.grid
-        assert self.stored is not None
-        tensors, scale = self.stored, stage.step * self._maximum
-        if context.strict:
-            self._selling_step(u, out, scale, stage.step * stage.rate)
+        if self.context.strict:
+            self._selling_step(u, out, stage.step * self._maximum, stage.step * stage.rate)
             return
 
         def work(lo: int, hi: int) -> None:
-            context.backend.tensor_step(
-                u, out, tensors, lo, hi, scale, grid.spacing, stage.momentum, grid.open_faces
-            )
-            self.finish(stage, u, out, superstep_start, slice(lo, hi))
+            self.apply_on_planes(stage, u, out, superstep_start, lo, hi)
 
-        context.run_on_slabs(work, u, quiet)
+        self.context.run_on_slabs(work, u, quiet)
+
+    def apply_on_planes(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, lo: int, hi: int
+    ) -> None:
+        """Compute one stage with the stored tensors on planes ``lo:hi``."""
+        grid, scale = self.context.grid, stage.step * self._maximum
+        assert self.stored is not None
+        self.context.backend.tensor_step(
+            u, out, self.stored, lo, hi, scale, grid.spacing, stage.momentum, grid.open_faces
+        )
+        self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
     def _selling_step(self, u: Field, out: Field, scale: float, pull: float) -> None:
         r"""One explicit step on Selling's stencil, whose weights are non-negative.
