@@ -1,6 +1,7 @@
-"""Several stages with a stored operator are computed in one pass over memory, with the same bits."""
+"""Stages with a stored operator are computed several in a pass over memory, with the same bits."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -84,4 +85,4 @@ def test_progress_counts_the_stages_of_a_pass():
     shares = []
     nd.diffuse(noise((64, 64, 32)), nd.TotalVariation(kappa=1.0), time=1.0, progress=shares.append)
     assert shares[-1] == 1.0
-    assert all(a <= b for a, b in zip(shares, shares[1:], strict=False))
+    assert all(a <= b for a, b in pairwise(shares))

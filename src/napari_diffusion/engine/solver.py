@@ -19,6 +19,7 @@ from napari_diffusion.core.arrays import Array, Field, Stored
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
+from napari_diffusion.core.stage import Stage
 from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
 from napari_diffusion.engine.devices.choice import say_fallback
 from napari_diffusion.engine.devices.verdicts import (

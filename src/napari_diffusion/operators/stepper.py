@@ -16,9 +16,8 @@ from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.smoothing import SmoothedPlanes
 
-
-#: Most stages of one pass over memory. In a pass of n stages, n² planes at each border of a slab wait
-#: for both sides.
+#: Most stages of a pass over memory. Of n stages, n² planes at each border between two ranges wait
+#: for both of them.
 MAX_PASS_STAGES = 8
 #: Memory of the planes of a pass, which have to stay in the cache that the cores share [bytes], and
 #: voxels that a stage computes at once: kernel calls then take longer than the Python around them.
