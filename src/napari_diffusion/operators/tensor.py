@@ -43,9 +43,11 @@ STAGES_PER_TENSOR = 10
 PLANES_HELD = 3
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
-#: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
-#: the scratch of all slabs together stays below half the image.
-MAX_SLAB_VOXELS, MIN_SLAB_VOXELS = 1 << 19, 1 << 17
+#: Largest chunk [voxels] of a tensor model. Its surroundings are computed twice, but the scratch of
+#: all threads together stays below half the image.
+MAX_SLAB_VOXELS = 1 << 19
+#: Scratch [values] that every thread may have, also of a small image.
+MIN_SCRATCH = 14 << 17
 
 
 def beyond_rounding(
@@ -155,12 +157,12 @@ class DiffusionTensor(Operator):
 
     def diffusivities(
         self, backend: Backend, mu: Field, planes: slice
-    ) -> Sequence[NDArray[np.floating]]:
+    ) -> Sequence[NDArray[np.floating]] | Field:
         """Return the diffusivities for the eigenvalues ``mu`` on some planes of the slab."""
         if self.kernel is not None:
             lam = backend.spectrum(*self.kernel, mu, [field[planes] for field in self.extra])
             if lam is not None:
-                return list(lam)
+                return lam
         return self.spectrum(mu, *(field[planes] for field in self.extra))
 
     def _eigenvalue_list(self, features: Features) -> Sequence[NDArray[np.floating]]:
@@ -213,8 +215,8 @@ class DiffusionTensor(Operator):
 
     def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
         """Return the largest chunk [voxels] of an image with this number of voxels."""
-        share = voxels // (2 * threads * self._work_arrays(axes))
-        return min(MAX_SLAB_VOXELS, max(MIN_SLAB_VOXELS, share))
+        arrays = self._work_arrays(axes)
+        return min(MAX_SLAB_VOXELS, max(MIN_SCRATCH, voxels // (2 * threads)) // arrays)
 
     def _work_arrays(self, axes: int) -> int:
         """Number of work arrays, each of the size of a slab, for the tensors of a slab.
