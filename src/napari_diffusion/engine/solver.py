@@ -287,7 +287,7 @@ class Solver:
                 start[...] = u
             if stage.momentum and previous is not out:
                 out[...] = previous
-            together = (stage,)
+            together: tuple[Stage, ...] = (stage,)
             if plan.scheme.is_direct:
                 plan.scheme.solve(stage, u, out, context)
             else:
