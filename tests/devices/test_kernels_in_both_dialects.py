@@ -10,8 +10,9 @@ import pytest
 
 from helpers.emulated import needs_emulation
 from napari_diffusion.backends.opencl import preludes
-from napari_diffusion.backends.opencl.arrays import ELEMENTWISE, EXPRESSIONS
+from napari_diffusion.backends.opencl.arrays import BINARY, UNARY, elementwise_source
 
+EXPRESSIONS = UNARY | BINARY
 #: Instructions of PTX that are not rounded to the nearest number.
 APPROXIMATE = r"\b(div|rcp|sqrt|rsqrt|sin|cos|ex2|lg2)\.(approx|full)"
 #: Prefixes of denormal numbers flushed to zero.
@@ -59,8 +60,8 @@ def elementwise():
     """One kernel for each universal function of NumPy."""
     number = "const float a, const float b, "
     return "\n".join(
-        ELEMENTWISE.format(inputs=number, loads="", result="float", expression=expression).replace(
-            "elementwise", f"elementwise_{name}"
+        elementwise_source([expression], number, "", "float", "float").replace(
+            "KERNEL(elementwise", f"KERNEL(elementwise_{name}"
         )
         for name, expression in EXPRESSIONS.items()
     )
