@@ -75,8 +75,6 @@ class Backend:
         Whether `structure` smooths products of derivatives without storing the derivatives.
     takes_whole_fields
         Whether a kernel is called once for all planes of a field, and not in chunks.
-    without_walls
-        Kernels that need all faces open.
     libraries
         Names of the modules that the backend needs.
     """
@@ -87,7 +85,6 @@ class Backend:
     max_chunk_voxels: ClassVar[int] = 1 << 20
     fuses_products: ClassVar[bool] = False
     takes_whole_fields: ClassVar[bool] = False
-    without_walls: ClassVar[frozenset[str]] = frozenset()
     libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

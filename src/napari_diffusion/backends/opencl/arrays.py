@@ -8,19 +8,16 @@ NumPy itself on a copy, so that the bits are those of the processor in any case.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-#: Expressions of the universal functions that are rounded once, or exact, in C.
-EXPRESSIONS: dict[str, str] = {
-    "add": "a + b",
-    "subtract": "a - b",
-    "multiply": "a * b",
-    "divide": "a / b",
+#: Expressions of the universal functions that are rounded once, or exact, in C: of one number, and
+#: of two.
+UNARY: dict[str, str] = {
     "negative": "-a",
     "positive": "a",
     "absolute": "ABS(a)",
@@ -28,6 +25,12 @@ EXPRESSIONS: dict[str, str] = {
     "square": "a * a",
     "sqrt": "SQRT(a)",
     "reciprocal": "ONE / a",
+}
+BINARY: dict[str, str] = {
+    "add": "a + b",
+    "subtract": "a - b",
+    "multiply": "a * b",
+    "divide": "a / b",
     # NumPy returns NaN if either number is one.
     "maximum": "(a >= b || a != a) ? a : b",
     "minimum": "(a <= b || a != a) ? a : b",
@@ -41,16 +44,32 @@ EXPRESSIONS: dict[str, str] = {
 #: Types of C by those of NumPy.
 C_TYPES = {"f4": "float", "f8": "double", "b1": "uchar", "u1": "uchar"}
 
+#: All functions are in one program, since a compiler takes longer than a run of them.
 ELEMENTWISE = """
-KERNEL(elementwise)({inputs}GLOBAL {result} *out, const INDEX out_first, const INDEX size)
+KERNEL(elementwise)(const int function, {inputs}GLOBAL {result} *out, const INDEX out_first,
+                    const INDEX size)
 {{
     const INDEX i = LONG_ITEM(0);
+    {loop} value = 0;
     if (i >= size)
         return;
-    {loads}
-    out[out_first + i] = ({result})({expression});
+    {loads}switch (function) {{
+    {cases}
+    }}
+    out[out_first + i] = ({result})value;
 }}
 """
+
+
+def elementwise_source(
+    functions: Iterable[str], inputs: str, loads: str, loop: str, result: str
+) -> str:
+    """Return the kernel of universal functions, which are computed in a type ``loop`` of C."""
+    cases = "\n    ".join(
+        f"case {number}: value = {expression}; break;"
+        for number, expression in enumerate(functions)
+    )
+    return ELEMENTWISE.format(inputs=inputs, loads=loads, loop=loop, result=result, cases=cases)
 
 
 class Flags:
@@ -212,7 +231,11 @@ class DeviceArray(NDArrayOperatorsMixin):
             target = self.queue.empty(shape, result)
         arrays = [v for v in inputs if _is_array(v)]
         fits = all(_is_device(v) and _repeats(v.shape, shape) for v in arrays)
-        if ufunc.__name__ in EXPRESSIONS and fits and loop.str[1:] in C_TYPES:
+        if (
+            (ufunc.__name__ in UNARY or ufunc.__name__ in BINARY)
+            and fits
+            and loop.str[1:] in C_TYPES
+        ):
             run_elementwise(ufunc.__name__, list(inputs), target, loop)
         else:
             with np.errstate(all="ignore"):
@@ -299,12 +322,10 @@ def run_elementwise(
         else:
             declared += f"const {c_loop} {letter}, "
             arguments.append(loop.type(np.asarray(value).item()))
-    text = ELEMENTWISE.format(
-        inputs=declared,
-        loads=loads,
-        result=C_TYPES[out.dtype.str[1:]],
-        expression=EXPRESSIONS[name],
-    )
+    functions = UNARY if name in UNARY else BINARY
+    c_result = C_TYPES[out.dtype.str[1:]]
+    text = elementwise_source(functions.values(), declared, loads, c_loop, c_result)
+    arguments.insert(0, list(functions).index(name))
     real = loop if loop.kind == "f" else np.dtype(np.float32)
     program = queue.source("", real) + text
     queue.launch(program, "elementwise", (out.size,), *arguments, out, np.int64(out.size))

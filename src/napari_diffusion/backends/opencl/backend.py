@@ -46,7 +46,6 @@ class OpenCLBackend(Backend):
     max_chunk_voxels = 1 << 62
     fuses_products = True
     takes_whole_fields = True
-    without_walls = frozenset({"tensor_step"})
     libraries = ("pyopencl",)
 
     def __init__(self, queue: Queue) -> None:
@@ -474,6 +473,10 @@ class OpenCLBackend(Backend):
         """See `reference.tensor.tensor_step`."""
         unit, t = scale / (16 * CELL_FRACTION) / QUANTISATION_STEPS, u.dtype.type
         k = [t(unit / spacing[i] / spacing[j]) for i, j in entries(len(spacing))]
+        if faces is not None:
+            values = (*u.shape, *k, t(momentum), faces)
+            self._run("tensors", "walled_tensor_step", u, _items(u), u, out, d, *values)
+            return
         channels, nz, ny, nx = u.shape
         items = nx, ny, channels * -(-nz // TENSOR_PLANES)
         self._run("tensors", "tensor_step", u, items, u, out, d, *u.shape, *k, t(momentum))

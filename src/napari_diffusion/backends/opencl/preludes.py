@@ -180,6 +180,9 @@ def source(name: str, dtype: np.dtype[Any], prelude: str = OPENCL) -> str:
     whole = {"BITS_OF_ZERO": BITS_OF_ZERO, "DROPPED_BITS": DROPPED_BITS}
     whole |= {"LARGEST_CODE": LARGEST_CODE, "ENTRY_BIAS": ENTRY_BIAS}
     lines += [f"#define {key} {value}" for key, value in whole.items()]
+    # A cell with walls is computed in float64.
+    in_float64 = {"MIN_WEIGHT_64": MIN_HOURGLASS_WEIGHT, "REDUCTION_64": HOURGLASS_REDUCTION}
+    lines += [f"#define {key} ({value.hex()})" for key, value in in_float64.items()]
     lines += [f"#define STORED {'float' if is_double else 'ushort'}"]
     folder = files("napari_diffusion.backends.opencl") / "kernels"
     parts = ("common", name) if name else ("common",)

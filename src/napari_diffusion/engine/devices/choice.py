@@ -29,11 +29,10 @@ def needed_kernels(calls: object) -> set[str]:
     return set()
 
 
-def missing_kernel(calls: object, has_walls: bool) -> str | None:
+def missing_kernel(calls: object) -> str | None:
     """Return the name of a kernel that no device has; ``None`` if devices have all of ``calls``."""
     for name in sorted(needed_kernels(calls)):
-        is_missing = getattr(OpenCLBackend, name) is getattr(Backend, name)
-        if is_missing or (has_walls and name in OpenCLBackend.without_walls):
+        if getattr(OpenCLBackend, name) is getattr(Backend, name):
             return name
     return None
 
@@ -51,20 +50,19 @@ def obstacle(
         return "does not compute in float64"
     if operator.calls_function:
         return "cannot call a diffusivity function on faces"
-    has_walls = problem.may_have_walls
     if scheme.is_direct:
-        own = scheme.kernels(stages, grid, problem.working, has_walls)
+        own = scheme.kernels(stages, grid, problem.working, problem.may_have_walls)
         return (
             None
-            if own and not missing_kernel(own, has_walls)
+            if own and not missing_kernel(own)
             else (f"has no kernels for the scheme {scheme.name} of such a run")
         )
     is_stored = problem.is_guided or operator.operators_made(stages) > 0
     calls = dry.calls, operator.stage_calls(strict, is_stored)
-    kernel = missing_kernel(calls, has_walls)
+    kernel = missing_kernel(calls)
     if kernel is None:
         return None
-    kind = " in strict runs" if strict else " with mask or labels" if has_walls else ""
+    kind = " in strict runs" if strict else ""
     return f"has no kernels for {problem.recipe.model.title}{kind} ({kernel})"
 
 

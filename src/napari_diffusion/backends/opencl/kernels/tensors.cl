@@ -252,17 +252,11 @@ KERNEL(average)(IN(WORD, d), OUT(uint, cells), const int nz, const int ny, const
     ((REAL)((int)((low) >> 21) + ((int)((high) >> 21) << 11) - 4 * ENTRY_BIAS))
 
 /* Flows of the cell between the voxels `l` and `r` of the rows a (low y, low z), b (high y), e (high
-   z) and f (both high); l and r are equal at the ends of the row. Its tensor is d[cell]. */
-HELPER FLOWS cell_flows(GLOBAL const REAL *u, GLOBAL const uint *d, INDEX count, INDEX cell, INDEX a,
-                        INDEX b, INDEX e, INDEX f, INDEX l, INDEX r, REAL k0, REAL k1, REAL k2,
-                        REAL k3, REAL k4, REAL k5)
+   z) and f (both high) from its tensor; l and r are equal at the ends of the row. */
+HELPER FLOWS flows_of(GLOBAL const REAL *u, REAL zz, REAL yy, REAL xx, REAL zy, REAL zx, REAL yx,
+                      INDEX a, INDEX b, INDEX e, INDEX f, INDEX l, INDEX r)
 {
     FLOWS flows;
-    const uint w0 = d[cell], w1 = d[count + cell], w2 = d[2 * count + cell];
-    const uint w3 = d[3 * count + cell];
-    const REAL zz = k0 * CELL_ENTRY(w0), yy = k1 * CELL_ENTRY(w1), xx = k2 * CELL_ENTRY(w2);
-    const REAL zy = k3 * CELL_ENTRY(w3), zx = k4 * SPLIT_ENTRY(w0, w1);
-    const REAL yx = k5 * SPLIT_ENTRY(w2, w3);
     const REAL ua = u[a + l], ub = u[b + l], uc = u[e + l], ue = u[f + l];
     const REAL va = u[a + r], vb = u[b + r], vc = u[e + r], ve = u[f + r];
     const REAL y0 = (ub - ua) + (ue - uc), y1 = (vb - va) + (ve - vc);
@@ -284,6 +278,28 @@ HELPER FLOWS cell_flows(GLOBAL const REAL *u, GLOBAL const uint *d, INDEX count,
     return flows;
 }
 
+/* Flows of a cell whose tensor is d[cell]; see `flows_of`. */
+HELPER FLOWS cell_flows(GLOBAL const REAL *u, GLOBAL const uint *d, INDEX count, INDEX cell, INDEX a,
+                        INDEX b, INDEX e, INDEX f, INDEX l, INDEX r, REAL k0, REAL k1, REAL k2,
+                        REAL k3, REAL k4, REAL k5)
+{
+    const uint w0 = d[cell], w1 = d[count + cell], w2 = d[2 * count + cell];
+    const uint w3 = d[3 * count + cell];
+    return flows_of(u, k0 * CELL_ENTRY(w0), k1 * CELL_ENTRY(w1), k2 * CELL_ENTRY(w2),
+                    k3 * CELL_ENTRY(w3), k4 * SPLIT_ENTRY(w0, w1), k5 * SPLIT_ENTRY(w2, w3), a, b, e,
+                    f, l, r);
+}
+
+HELPER CONTRIBUTION contribution_of(FLOWS near, FLOWS far)
+{
+    CONTRIBUTION sum;
+    sum.x = far.fx - near.fx;
+    sum.y = (far.myx - near.myx) - (near.fy + far.fy);
+    sum.z = (far.mzx - near.mzx) - (near.fz + far.fz);
+    sum.q = (far.m3 - near.m3) - (near.mzy + far.mzy);
+    return sum;
+}
+
 /* Contribution of the cells left and right of voxel x to the four rows of their corners; `cells` is
    the first cell of their row. */
 HELPER CONTRIBUTION cells_beside(GLOBAL const REAL *u, GLOBAL const uint *d, INDEX count,
@@ -295,12 +311,7 @@ HELPER CONTRIBUTION cells_beside(GLOBAL const REAL *u, GLOBAL const uint *d, IND
     const FLOWS near =
         cell_flows(u, d, count, cells + x, a, b, e, f, l, x, k0, k1, k2, k3, k4, k5);
     const FLOWS far = cell_flows(u, d, count, next, a, b, e, f, x, r, k0, k1, k2, k3, k4, k5);
-    CONTRIBUTION sum;
-    sum.x = far.fx - near.fx;
-    sum.y = (far.myx - near.myx) - (near.fy + far.fy);
-    sum.z = (far.mzx - near.mzx) - (near.fz + far.fz);
-    sum.q = (far.m3 - near.m3) - (near.mzy + far.mzy);
-    return sum;
+    return contribution_of(near, far);
 }
 
 /* Planes through which a work item passes. */
@@ -344,4 +355,152 @@ KERNEL(tensor_step)(IN(REAL, u), OUT(REAL, out), IN(uint, d), SHAPE, const REAL 
             sum = sum + ((high.x - high_y * high.y) + (sz * high.z - high_y * sz * high.q));
         }
     }
+}
+
+/* Flows of a cell from the tensors of its voxels; see `flows_of`. */
+HELPER FLOWS voxel_flows(GLOBAL const REAL *u, GLOBAL const WORD *d, INDEX volume, INDEX a, INDEX b,
+                         INDEX e, INDEX f, INDEX l, INDEX r, const REAL *k)
+{
+    GLOBAL const WORD *o = d + volume;
+    const WORD near = d[a + l] + d[b + l] + d[e + l] + d[f + l];
+    const WORD far = d[a + r] + d[b + r] + d[e + r] + d[f + r];
+    const WORD near_o = o[a + l] + o[b + l] + o[e + l] + o[f + l];
+    const WORD far_o = o[a + r] + o[b + r] + o[e + r] + o[f + r];
+    const REAL zz = k[0] * (HALF * (SLOT(near, 0) + SLOT(far, 0)));
+    const REAL yy = k[1] * (HALF * (SLOT(near, 21) + SLOT(far, 21)));
+    const REAL xx = k[2] * (HALF * (SLOT(near, 42) + SLOT(far, 42)));
+    const REAL zy = k[3] * (HALF * (SLOT(near_o, 0) + SLOT(far_o, 0)));
+    const REAL zx = k[4] * (HALF * (SLOT(near_o, 21) + SLOT(far_o, 21)));
+    const REAL yx = k[5] * (HALF * (SLOT(near_o, 42) + SLOT(far_o, 42)));
+    return flows_of(u, zz, yy, xx, zy, zx, yx, a, b, e, f, l, r);
+}
+
+/* Whether a face between two voxels of a cell is closed. */
+HELPER int is_cut(GLOBAL const uchar *faces, INDEX a, INDEX b, INDEX e, INDEX f, int has_y,
+                  int has_z, INDEX l, INDEX r)
+{
+    int open = 7;
+    if (has_z)
+        open &= (faces[a + l] & faces[b + l] & faces[a + r] & faces[b + r]) | ~1;
+    if (has_y)
+        open &= (faces[a + l] & faces[e + l] & faces[a + r] & faces[e + r]) | ~2;
+    if (l != r)
+        open &= (faces[a + l] & faces[b + l] & faces[e + l] & faces[f + l]) | ~4;
+    return open != 7;
+}
+
+/* Low corner of an edge of a cell; the bits 4, 2, 1 of a corner mark the high side along z, y, x. */
+HELPER int low_corner(int edge)
+{
+    const int k = edge & 3;
+    return edge < 4 ? k : edge < 8 ? (k & 1) + ((k & 2) << 1) : 2 * k;
+}
+
+HELPER double larger64(double a, double b) { return a >= b ? a : b; }
+
+/* `sum` with the fluxes of a cell with walls into its corner `me`. Every connected part of the
+   corners has its own mean gradient. `corner` holds offsets, `present` marks those in the image. */
+HELPER REAL cut_cell(GLOBAL const REAL *u, GLOBAL const WORD *d, INDEX volume,
+                     GLOBAL const uchar *faces, const INDEX *corner, const int *present, int me,
+                     const REAL *k, REAL sum)
+{
+    int part[8], opened[12];
+    double t[6], g[3], flux[3], v[3], count[3];
+    for (int n = 0; n < 8; n++)
+        part[n] = n;
+    for (int turn = 0; turn < 7; turn++)
+        for (int edge = 0; edge < 12; edge++) {
+            const int n = low_corner(edge), m = n + (4 >> (edge >> 2));
+            opened[edge] = present[n] && present[m] && (faces[corner[n]] & (1 << (edge >> 2)));
+            if (opened[edge])
+                part[n] = part[m] = part[n] < part[m] ? part[n] : part[m];
+        }
+    for (int i = 0; i < 6; i++) {
+        t[i] = 0;
+        for (int n = 0; n < 8; n++)
+            if (present[n] && part[n] == part[me]) {
+                const WORD word = d[(i < 3 ? 0 : volume) + corner[n]];
+                t[i] += (double)((int)((word >> (21 * (i % 3))) & 0x1FFFFF) - ENTRY_BIAS);
+            }
+        t[i] = t[i] * (8.0 * (double)k[i]);
+    }
+    for (int axis = 0; axis < 3; axis++)
+        g[axis] = count[axis] = 0;
+    for (int edge = 0; edge < 12; edge++) {
+        const int n = low_corner(edge), m = n + (4 >> (edge >> 2));
+        if (opened[edge] && part[n] == part[me]) {
+            g[edge >> 2] += (double)(u[corner[m]] - u[corner[n]]);
+            count[edge >> 2] += 1;
+        }
+    }
+    for (int axis = 0; axis < 3; axis++)
+        g[axis] /= larger64(count[axis], 1);
+    flux[0] = FMA64(t[4], g[2], FMA64(t[0], g[0], t[3] * g[1]));
+    flux[1] = FMA64(t[5], g[2], FMA64(t[3], g[0], t[1] * g[1]));
+    flux[2] = FMA64(t[2], g[2], FMA64(t[4], g[0], t[5] * g[1]));
+    const double zy = fabs(t[3]), zx = fabs(t[4]), yx = fabs(t[5]);
+    v[0] = larger64(MIN_WEIGHT_64 * t[0], FMA64(-REDUCTION_64, zy + zx, t[0]));
+    v[1] = larger64(MIN_WEIGHT_64 * t[1], FMA64(-REDUCTION_64, zy + yx, t[1]));
+    v[2] = larger64(MIN_WEIGHT_64 * t[2], FMA64(-REDUCTION_64, zx + yx, t[2]));
+    for (int edge = 0; edge < 12; edge++) {
+        const int axis = edge >> 2, n = low_corner(edge), m = n + (4 >> axis);
+        if (opened[edge] && part[n] == part[me] && (n == me || m == me)) {
+            const double rise = (double)(u[corner[m]] - u[corner[n]]);
+            const REAL flow = (REAL)(FMA64(v[axis], rise - g[axis], flux[axis]) / count[axis]);
+            sum = n == me ? sum + flow : sum - flow;
+        }
+    }
+    return sum;
+}
+
+KERNEL(walled_tensor_step)(IN(REAL, u), OUT(REAL, out), IN(WORD, d), SHAPE, const REAL k0,
+                           const REAL k1, const REAL k2, const REAL k3, const REAL k4,
+                           const REAL k5, const REAL momentum, IN(uchar, faces))
+{
+    AT(u), AT(out), AT(d), AT(faces);
+    VOXEL;
+    const REAL k[6] = {k0, k1, k2, k3, k4, k5};
+    const INDEX base = p - v;
+    REAL sum = momentum != 0 ? FMA(momentum, u[p] - out[p], u[p]) : u[p];
+    u += base;
+    /* The cells before the plane and the row of this voxel, and those after them. */
+    for (int side = 0; side < 4; side++) {
+        const int zc = z - 1 + (side >> 1), yc = y - 1 + (side & 1);
+        const int has_z = zc >= 0 && zc + 1 < nz, has_y = yc >= 0 && yc + 1 < ny;
+        const INDEX z0 = (zc > 0 ? zc : 0) * plane, z1 = (zc + 1 < nz ? zc + 1 : nz - 1) * plane;
+        const INDEX y0 = (yc > 0 ? yc : 0) * row, y1 = (yc + 1 < ny ? yc + 1 : ny - 1) * row;
+        const INDEX a = z0 + y0, b = z0 + y1, e = z1 + y0, f = z1 + y1;
+        const REAL sz = has_z ? (side >> 1 ? -ONE : ONE) : ZERO;
+        const REAL sy = has_y ? (side & 1 ? -ONE : ONE) : ZERO;
+        FLOWS flows[2];
+        int cut[2];
+        for (int i = 0; i < 2; i++) {
+            const int xc = x - 1 + i;
+            const INDEX l = xc > 0 ? xc : 0, r = xc + 1 < nx ? xc + 1 : nx - 1;
+            cut[i] = is_cut(faces, a, b, e, f, has_y, has_z, l, r);
+            if (cut[i]) {
+                const FLOWS none = {ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO};
+                flows[i] = none;
+            } else {
+                flows[i] = voxel_flows(u, d, volume, a, b, e, f, l, r, k);
+            }
+        }
+        const CONTRIBUTION both = contribution_of(flows[0], flows[1]);
+        sum = sum + ((both.x + sy * both.y) + (sz * both.z + sy * sz * both.q));
+        for (int i = 0; i < 2; i++) {
+            const int xc = x - 1 + i;
+            INDEX corner[8];
+            int present[8];
+            if (!cut[i])
+                continue;
+            for (int n = 0; n < 8; n++) {
+                const int cz = zc + (n >> 2), cy = yc + ((n >> 1) & 1), cx = xc + (n & 1);
+                present[n] = cz >= 0 && cz < nz && cy >= 0 && cy < ny && cx >= 0 && cx < nx;
+                corner[n] = present[n] ? cz * plane + cy * row + cx : 0;
+            }
+            sum = cut_cell(u, d, volume, faces, corner, present,
+                           (side >> 1 ? 0 : 4) + (side & 1 ? 0 : 2) + (i ? 0 : 1), k, sum);
+        }
+    }
+    out[p] = sum;
 }
