@@ -132,10 +132,14 @@ def test_total_variation_equals_the_minimiser_of_chambolle(length, kappa):
 RESTING = [kind for kind in BUILTIN if not (kind().has_transform or kind is nd.MinMaxCurvature)]
 
 
-@pytest.mark.parametrize("kind", RESTING, ids=lambda kind: kind.name)
-def test_residual_of_the_steady_state_is_below_the_tolerance(kind):
-    model, length, image = kind(), 2.0, VOLUME.picture()
-    options = {"spacing": VOLUME.spacing}
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [*((kind, VOLUME) for kind in RESTING), *((nd.VesselEnhancing, CASES[k]) for k in (1, 3))],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_residual_of_the_steady_state_is_below_the_tolerance(kind, case):
+    model, length, image = kind(), 2.0, case.picture()
+    options = {"spacing": case.spacing}
     steady = nd.diffuse(image, model, fidelity_length=length, **options)
     step = 1e-3 * nd.plan(image, model, time=1.0, **options).max_step
     flow = nd.diffuse(steady, model, time=step, scheme="explicit", **options) - steady

@@ -149,3 +149,30 @@ def test_line_of_an_image_is_a_membrane_in_section():
     before, after = (np.array([image[p] for p in axis]) for image in (gaps, result))
     assert before.min() == 0
     assert after.min() > 0.6 * CONTRAST
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [((24, 22, 20), (1, 1, 1)), ((9, 22, 24), (4, 1, 1)), ((40, 36), (1, 1)), ((20, 48), (4, 1))],
+    ids=str,
+)
+@pytest.mark.parametrize("polarity", ["bright", "dark"])
+def test_steep_slope_is_no_membrane_not_even_at_the_border(shape, spacing, polarity):
+    """An affine image is smoothed as by linear diffusion of alpha, which the border alone changes.
+
+    At the border the mirror makes a ridge or a valley of the slope, whose normal is the axis.
+    """
+    model = nd.MembraneEnhancing(polarity=polarity)
+    position = np.indices(shape) * np.reshape(spacing, (-1, *(1,) * len(shape)))
+    for slope in itertools.permutations((40.0, 2.0, -3.0)[: len(shape)]):
+        image = np.tensordot(slope, position, 1)
+        for dtype, tolerance in (("f4", 1e-6), ("f8", 1e-12)):
+            own = image.astype(dtype)
+            result = nd.diffuse(own, model, time=4.0, spacing=spacing)
+            expected = nd.diffuse(own, nd.Linear(), time=4.0 * model.alpha, spacing=spacing)
+            near = {"rtol": 0, "atol": tolerance * np.ptp(image) + 2e-5 * 40}
+            np.testing.assert_allclose(result, expected, **near)
+            middle = tuple(slice(n // 3, -(n // 3)) for n in shape)
+            np.testing.assert_allclose(
+                result[middle], own[middle], rtol=0, atol=tolerance * np.ptp(image)
+            )

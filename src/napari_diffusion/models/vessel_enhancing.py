@@ -21,7 +21,7 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.features import Features, gradient_unit
-from napari_diffusion.operators.tensor import DiffusionTensor
+from napari_diffusion.operators.tensor import SteepTensor
 
 #: Offset of the vesselness before the root, which is infinitely steep at zero.
 VESSELNESS_OFFSET = 0.01
@@ -65,13 +65,13 @@ class VesselEnhancing(Model):
         """Return the model with an ``omega`` of at most ``limit``."""
         return replace(self, omega=max(min(self.omega, limit), 1.0))
 
-    def operator(self, f: Features) -> DiffusionTensor:
+    def operator(self, f: Features) -> SteepTensor:
         """Return the tensor with the eigenvectors of the weighted sum of Hessians."""
         scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
         total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
         unit = gradient_unit(self.gamma) / f.grid.finest
-        return DiffusionTensor(total, self.spectrum, maxima, (best,), unit, error_factor=1.2)
+        return SteepTensor(total, self.spectrum, maxima, (best,), unit, error_factor=1.2)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""

@@ -64,6 +64,9 @@ class Operator(ABC):
     error_factor
         Error of a second-order scheme, relative to that of a smooth diffusivity with the same
         steps. The number of steps follows from it.
+    source_cycles
+        Number of cycles in the time of a source, 1/rate, with which a run comes to rest. In longer
+        ones, old operators and new images change to and fro.
     is_linear
         Whether A does not depend on u; the solution is then known.
     has_tensor
@@ -84,6 +87,7 @@ class Operator(ABC):
 
     maximum: float
     error_factor: float = 1.0
+    source_cycles: ClassVar[float] = 1.0
     is_linear: ClassVar[bool] = False
     has_tensor: ClassVar[bool] = False
     converges: ClassVar[bool] = False

@@ -166,6 +166,8 @@ def choose_scheme(
     """
     scheme = checked_scheme(scheme)
     limit = step_with_source(operator.max_step(grid), rate)
+    if not is_frozen:
+        rate *= operator.source_cycles
     if isinstance(scheme, str):
         if scheme == AUTO:
             if Exact().refusal(operator, grid, strict) is None:

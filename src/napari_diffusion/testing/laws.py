@@ -45,7 +45,11 @@ from napari_diffusion.testing.map_laws import (
     map_follows_the_noise,
     with_maps,
 )
-from napari_diffusion.testing.option_laws import fidelity_keeps_the_laws, guide_keeps_the_laws
+from napari_diffusion.testing.option_laws import (
+    fidelity_keeps_the_laws,
+    guide_keeps_the_laws,
+    options_go_together,
+)
 
 
 def constants_are_fixed(model: Model, case: Case) -> None:
@@ -332,6 +336,7 @@ LAWS: tuple[Callable[[Model, Case], None], ...] = (
     passes_and_blocks_are_exact,
     fidelity_keeps_the_laws,
     guide_keeps_the_laws,
+    options_go_together,
     impulses_are_replaced_first,
     backends_agree,
     regions_are_apart,

@@ -88,6 +88,35 @@ def guide_keeps_the_laws(model: Model, case: Case) -> None:
         close(model, results[2], results[0] + results[1], case.rounding)
 
 
+def options_go_together(model: Model, case: Case) -> None:
+    """With mask, source, guide and transform at once, blocks are exact, and channels share one run.
+
+    Nothing changes outside the mask.
+    """
+    image, time = case.picture(), case.time(model) / 8
+    options: dict[str, Any] = {"fidelity_length": 1.5 * min(case.spacing)}
+    if not model.has_transform:
+        options |= {"transform": "anscombe", "gain": 2.0, "read_noise": 1.0}
+    takes_guide = plan(image, model, time=time, spacing=case.spacing).operator.takes_guide
+    guide = _guide(case) if takes_guide else None
+    mask = np.indices(case.shape).sum(0) > 6
+    domain = Domain(mask=mask, guide=guide)
+    problem = make_problem(
+        image, RecipeFields(model, time, **options), Geometry(case.spacing), domain
+    )
+    result, count = run(problem), make_plan(problem).steps
+    same(result[~mask], image[~mask])
+    assert np.ptp(result[mask] - image[mask]) > 0, "nothing changed within the mask"
+    block = (-(-case.shape[0] // 2), *case.shape[1:-1], -(-case.shape[-1] // 2))
+    same(run_in_blocks(problem, (count // 2,), block), result)
+    copies = np.stack([image, image], -1)
+    options |= {"time": time, "mask": mask, "guide": guide, "channel_axis": -1}
+    colours = case.run(model, copies, **options)
+    for colour in np.moveaxis(colours, -1, 0):
+        # The inverse transform multiplies rounding errors by up to the root of the photons.
+        close(model, colour, result, 20 * case.rounding)
+
+
 def _check_extrema(model: Model, case: Case, options: dict[str, Any]) -> None:
     """Check that no value leaves the range of the input, if the model has an extremum principle."""
     if not model.keeps_extrema:

@@ -8,8 +8,6 @@ border. Beside walls, a table holds the values at the ends of all ways.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from napari_diffusion.backends.numba.jit import helper, jit, row
@@ -151,7 +149,9 @@ def _split(distance, reach):
     """Whole and fractional part of a distance in voxels; the next voxel is within reach."""
     bound = type(distance)(reach)
     d = min(max(distance, -bound), bound)
-    low = min(math.floor(d), max(reach - 1, 0))
+    low = int(d)
+    low -= d < type(distance)(low)
+    low = min(low, max(reach - 1, 0))
     return low, d - type(distance)(low)
 
 
