@@ -22,7 +22,6 @@ from napari_diffusion import io
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.core.resources import release_memory
 from napari_diffusion.engine.blocks import excess_of, with_last
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
@@ -37,6 +36,7 @@ from napari_diffusion.engine.problem import (
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
+from napari_diffusion.workflows.store.heaps import release_memory
 from napari_diffusion.workflows.store.lazy import Nonzero
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
@@ -180,7 +180,7 @@ class Job:
         first = index // self.blocks.blocks_per_frame * self.blocks.blocks_per_frame
         read_kept = partial(self._read_kept, number - 1, first)
         if number + 1 < len(self.blocks.passes):
-            for name, values in run.kept_arrays(read_kept, cancel).items():
+            for name, values in run.kept_arrays(read_kept, cancel):
                 self.folder.keep(f"pass-{number}", index, name, values)
             return
         region, order = run.region(), self.pyramid.order
