@@ -11,8 +11,11 @@ import sys
 from collections.abc import Callable
 from functools import cache
 
-#: Option of the allocator: the largest number of heaps.
-_M_ARENA_MAX = -8
+#: Options of the allocator: the largest number of heaps; the size [bytes] from which on an array has
+#: pages of its own; and the free end of a heap [bytes] that is given back at once.
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
+#: The values that these sizes reach by themselves in a process with large arrays.
+_REUSED_BYTES, _KEPT_BYTES = 32 << 20, 64 << 20
 _has_one_heap = False
 
 
@@ -34,6 +37,18 @@ def use_one_heap() -> None:
     global _has_one_heap
     set_option = _of_allocator("mallopt")
     _has_one_heap = set_option is not None and set_option(_M_ARENA_MAX, 1) == 1
+
+
+def reuse_memory() -> None:
+    """Let the heaps of this worker be used again within a block; `release_memory` ends it.
+
+    dask asks for the opposite (``MALLOC_TRIM_THRESHOLD_``): each array then has new pages, which
+    took as long as the run itself (measured).
+    """
+    set_option = _of_allocator("mallopt")
+    if set_option is not None:
+        set_option(_M_MMAP_THRESHOLD, _REUSED_BYTES)
+        set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def has_one_heap() -> bool:

@@ -36,7 +36,7 @@ from napari_diffusion.engine.problem import (
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
-from napari_diffusion.workflows.store.heaps import release_memory
+from napari_diffusion.workflows.store.heaps import release_memory, reuse_memory
 from napari_diffusion.workflows.store.lazy import Nonzero
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
@@ -77,6 +77,7 @@ class Job:
         """Open a run from its settings."""
         if multiprocessing.parent_process() is not None:  # a worker; others restore the setting
             few_chunks_at_once()
+            reuse_memory()
         settings = folder.settings()
         if settings is None:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
