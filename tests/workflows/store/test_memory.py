@@ -28,7 +28,7 @@ recipe = nd.Recipe(model, 0.5, spacing=(1.0, 1.0, 1.0))
 small = np.random.default_rng(0).normal(100, 10, (9, 9, 9)).astype("f4")
 nd.diffuse(small, recipe)
 source = f"{folder}/{planes}.zarr"
-plan = nd.plan_store(source, f"{folder}/{planes}-out.zarr", recipe, memory=budget)
+plan = nd.plan_store(source, f"{folder}/{planes}-{sys.argv[4]}.zarr", recipe, memory=budget)
 process, ended, highest = psutil.Process(), threading.Event(), [0]
 before = process.memory_info().rss - process.memory_info().shared
 
@@ -37,9 +37,9 @@ def watch():
         state = process.memory_info()
         highest[0] = max(highest[0], state.rss - state.shared)
 
-watcher = threading.Thread(target=watch)
+watcher = threading.Thread(target=watch, daemon=True)
 watcher.start()
-nd.diffuse_store(source, f"{folder}/{planes}-out.zarr", recipe, memory=budget)
+nd.diffuse_store(source, f"{folder}/{planes}-{sys.argv[4]}.zarr", recipe, memory=budget)
 ended.set()
 watcher.join()
 print(json.dumps([highest[0] - before, plan.memory, plan.blocks]))

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from functools import cache
 
-#: Options of the allocator: the largest number of heaps; the size [bytes] from which on an array has
-#: pages of its own; and the free end of a heap [bytes] that is given back at once.
+#: Options of the allocator: the largest number of heaps; the size [bytes] from which on an array
+#: has pages of its own; and the free end of a heap [bytes] that is given back at once.
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 #: The values that these sizes reach by themselves in a process with large arrays.
 _REUSED_BYTES, _KEPT_BYTES = 32 << 20, 64 << 20
