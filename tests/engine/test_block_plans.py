@@ -11,9 +11,9 @@ from napari_diffusion import schemes
 from napari_diffusion.core.errors import NotEnoughMemory
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.out_of_core.block_memory import FIXED_MEMORY, KEPT_MEMORY
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.planning import (
-    FIXED_MEMORY,
     REDUNDANCIES,
     Resources,
     plan_blocks,
@@ -119,7 +119,7 @@ def test_reading_and_disk_are_counted():
 
 def test_a_budget_in_which_no_block_fits_is_refused_with_what_would():
     with pytest.raises(NotEnoughMemory, match=r"The budget is 50 MiB, and its smallest block .*B"):
-        planned((512, 512, 512), CoherenceEnhancing(), 2.0, FIXED_MEMORY + 2 * MEBI)
+        planned((512, 512, 512), CoherenceEnhancing(), 2.0, FIXED_MEMORY + KEPT_MEMORY + 2 * MEBI)
 
 
 def test_the_whole_image_as_halo_is_refused():

@@ -1,10 +1,14 @@
 """Peak memory: its bounds, and its prediction before a run."""
 
+import gc
 import sys
 
+import numpy as np
 import pytest
 
+import napari_diffusion as nd
 from helpers.peak_memory import peaks
+from napari_diffusion.models import BUILTIN
 
 if sys.platform == "win32":
     pytest.skip("peaks are measured in forked processes", allow_module_level=True)
@@ -251,3 +255,21 @@ def test_plan_predicts_the_peak(measured, name):
     # Two threads that search for impulses peak at the same moment, or not: a factor of 1.3.
     limit = 1.6 if "impulses" in name else 1.3
     assert peak <= planned <= limit * peak
+
+
+@pytest.mark.parametrize("model", BUILTIN, ids=lambda kind: kind.name)
+def test_a_run_leaves_no_array_to_the_garbage_collector(model):
+    """Arrays in a reference cycle live until Python happens to collect them."""
+    image = np.abs(np.random.default_rng(0).normal(100, 10, (12, 20, 20))).astype("f4")
+    gc.collect()
+    gc.disable()
+    try:
+        nd.diffuse(image, model(), time=0.5)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        held = [a for each in gc.garbage for a in gc.get_referents(each)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not [a.shape for a in held if isinstance(a, np.ndarray) and a.size >= image.size]

@@ -15,6 +15,7 @@ import click
 from napari_diffusion.cli.options import TimeType
 from napari_diffusion.cli.signals import Stop
 from napari_diffusion.cli.streams import log_of_errors, prepared_streams, say, show
+from napari_diffusion.workflows.store.heaps import use_one_heap
 
 
 class _RunCommand(click.Command):
@@ -356,6 +357,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the reader of standard output has gone.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the process is that of the command, and has no threads yet
+        use_one_heap()
     stop = Stop()
     with prepared_streams() as output, stop.handling(), log_of_errors("--quiet" in words):
         try:

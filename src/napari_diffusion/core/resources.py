@@ -7,11 +7,9 @@ process that exceeds the first kind of limit, without a message.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -219,25 +217,3 @@ def bytes_of(size: int | str) -> int:
     if isinstance(size, bool) or number < 1:
         raise ValueError(f"A memory budget is a size such as 2GiB or 500MB, got {size!r:.60}.")
     return int(number)
-
-
-def release_memory() -> None:
-    """Give free memory of this process back to the system, where its allocator keeps it.
-
-    The allocator of Linux keeps what many threads have freed, which adds up over blocks.
-    """
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """Return the function of the C library; ``None`` where there is none."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # another C library
-        return None
-    return trim

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class MemoryDemand:
         Threads of the run, and those that have a slab to work on.
     stack
         Number of frames that are advanced side by side.
+    is_block
+        Whether the image is a block that was read for the run, and not kept by its caller.
     """
 
     problem: Problem
@@ -49,6 +51,7 @@ class MemoryDemand:
     threads: int
     busy_threads: int
     stack: int
+    is_block: bool = False
 
     @property
     def peak(self) -> int:
@@ -69,7 +72,10 @@ class MemoryDemand:
         plane = voxels // max(1, problem.space[0]) * problem.working.itemsize
         scratch = self.busy_threads * self._scratch_planes() * plane
         region_bytes += self._guide_bytes(voxels)
-        total = image + region_bytes + max(fields + face_bytes + scratch, self._searching(field))
+        stages = fields + face_bytes + scratch
+        if self.is_block and self.copies_input:  # the image is gone when the stages begin
+            stages = max(stages - image, field)
+        total = image + region_bytes + max(stages, self._searching(field))
         return int(total * MARGIN) + FIXED_BYTES
 
     def _guide_bytes(self, voxels: int) -> int:
@@ -94,7 +100,7 @@ class MemoryDemand:
         return math.prod(self.problem.shape[i] for i in self.problem.frame_axes)
 
     @property
-    def _copies_input(self) -> bool:
+    def copies_input(self) -> bool:
         """Whether the input is copied; without a copy, the input itself is the first field."""
         is_changed = self._has_transform or self.problem.replaces_impulses or self.stack > 1
         return is_changed or self._copies_when_read
@@ -114,7 +120,7 @@ class MemoryDemand:
 
     def _fields(self, field: int, result: int) -> int:
         """Bytes of work fields and result together, from those of one field and of the result."""
-        problem, copied = self.problem, self._copies_input
+        problem, copied = self.problem, self.copies_input
         has_walls = problem.may_have_walls
         # With a fidelity length, the first field is never overwritten.
         is_kept = problem.recipe.fidelity_length is not None
@@ -137,7 +143,14 @@ class MemoryDemand:
     def _scratch_planes(self) -> int:
         """Planes of scratch per thread."""
         layout, is_direct = self.layout, self.scheme.is_direct
-        own = self.operator.scratch_planes(layout, is_direct)
+        if is_direct:
+            grid, dtype = self.problem.grid(), self.problem.working
+            if self.problem.may_have_walls:
+                grid = replace(grid, open_faces=np.zeros((1,) * len(grid.shape), np.uint8))
+            sizes = layout.chunk, layout.channels, self.threads
+            own = self.scheme.scratch_planes(self.stages, grid, dtype, *sizes)
+        else:
+            own = self.operator.scratch_planes(layout)
         # The factors of a map at the voxels of a chunk and of the planes beside it.
         own += (layout.chunk + 2) * bool(self.problem.recipe.model.maps)
         return own + layout.channels * self.backend.scratch_planes(layout.chunk, is_direct)
@@ -156,11 +169,13 @@ def peak_memory(
     backend: Backend,
     sizes: tuple[int, int, int],
     threads: int,
+    is_block: bool = False,
 ) -> int:
     """Return the predicted peak memory [bytes] for these planes of a slab and of a chunk.
 
     ``model`` is its operator and the largest reach of its features. The last of the ``sizes`` is
-    the number of frames that are advanced side by side.
+    the number of frames that are advanced side by side. The other parameters are those of
+    `MemoryDemand`.
     """
     (operator, reach), (height, chunk, stack) = model, sizes
     layout = SlabLayout(
@@ -183,6 +198,7 @@ def peak_memory(
         threads=threads,
         busy_threads=min(threads, -(-problem.space[0] // height)),
         stack=stack,
+        is_block=is_block,
     )
     return demand.peak
 

@@ -152,14 +152,25 @@ class Pyramid:
         return zarr.open_array(str(folder / str(number)), mode=mode)
 
     def write(self, folder: Path, number: int, region: Region, values: Array) -> None:
-        """Write values to a region of whole shards of a level, and wait until they are kept."""
-        self.open_level(folder, number, "r+")[region] = values
-        shards = self.levels[number].shards
+        """Write values to a region of whole shards of a level, and wait until they are kept.
+
+        Shards are written one after another, because each takes memory.
+        """
+        array, shards = self.open_level(folder, number, "r+"), self.levels[number].shards
         places = [
             range(part.start // size, -(-part.stop // size))
             for part, size in zip(region, shards, strict=True)
         ]
         for place in itertools.product(*places):
+            own = tuple(
+                slice(max(i * size, part.start), min((i + 1) * size, part.stop))
+                for i, size, part in zip(place, shards, region, strict=True)
+            )
+            inside: Any = tuple(
+                slice(o.start - part.start, o.stop - part.start)
+                for o, part in zip(own, region, strict=True)
+            )
+            array[own] = values[inside]
             _sync(folder / str(number) / "c" / "/".join(map(str, place)))
 
     def regions(self, number: int) -> Iterator[Region]:
@@ -372,15 +383,28 @@ def _coarser(
 
 
 def level_of_region(folder: Path, pyramid: Pyramid, number: int, region: Region) -> NDArray[Any]:
-    """Return the values of a region of a level from the level before it."""
+    """Return the values of a region of a level from the level before it.
+
+    That is read in slabs of whole chunks, which take less memory than all of it.
+    """
     level, finer = pyramid.levels[number], pyramid.levels[number - 1]
     ratio = [a // b for a, b in zip(level.factor, finer.factor, strict=True)]
-    own = tuple(
-        slice(part.start * f, min(part.stop * f, n))
-        for part, f, n in zip(region, ratio, finer.shape, strict=True)
-    )
-    values = np.asarray(pyramid.open_level(folder, number - 1)[own])
-    return store(halved(values, ratio), values.dtype)
+    axis = next((i for i, name in enumerate(pyramid.names) if name in "zyx"), 0)
+    step = max(1, finer.chunks[axis] // ratio[axis])
+    array = pyramid.open_level(folder, number - 1)
+    result = np.empty([part.stop - part.start for part in region], array.dtype)
+    for low in range(region[axis].start, region[axis].stop, step):
+        high = min(low + step, region[axis].stop)
+        slab = (*region[:axis], slice(low, high), *region[axis + 1 :])
+        own = tuple(
+            slice(part.start * f, min(part.stop * f, n))
+            for part, f, n in zip(slab, ratio, finer.shape, strict=True)
+        )
+        values = np.asarray(array[own])
+        place: Any = [slice(None)] * result.ndim
+        place[axis] = slice(low - region[axis].start, high - region[axis].start)
+        result[tuple(place)] = store(_halved_in_place(values, ratio), array.dtype)
+    return result
 
 
 def halved(values: Array, ratio: Sequence[int]) -> NDArray[np.floating]:
@@ -388,15 +412,19 @@ def halved(values: Array, ratio: Sequence[int]) -> NDArray[np.floating]:
 
     The last voxel of an odd number is alone.
     """
+    return _halved_in_place(values.copy(), ratio)
+
+
+def _halved_in_place(values: Array, ratio: Sequence[int]) -> NDArray[np.floating]:
+    """Do the same as `halved` and change the values."""
     means: NDArray[Any] = values.astype(working_dtype(values.dtype), copy=False)
     for axis, f in enumerate(ratio):
         if f == 1:
             continue
         before = (slice(None),) * axis
         pairs = means.shape[axis] // 2
-        first = means[(*before, slice(0, 2 * pairs, 2))]
-        second = means[(*before, slice(1, 2 * pairs, 2))]
-        mean = first * 0.5 + second * 0.5  # a sum may overflow
-        rest = means[(*before, slice(2 * pairs, None))]
+        rest = means[(*before, slice(2 * pairs, None))].copy()
+        means *= 0.5  # a sum may overflow
+        mean = means[(*before, slice(0, 2 * pairs, 2))] + means[(*before, slice(1, 2 * pairs, 2))]
         means = np.concatenate([mean, rest], axis) if rest.shape[axis] else mean
     return means

@@ -201,13 +201,9 @@ class Operator(ABC):
         """
         return float(len(stages))
 
-    def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
-        """Return the planes of scratch of one thread.
-
-        ``is_direct`` says whether the scheme solves the equation without stages of the operator.
-        """
-        planes = layout.chunk * is_direct * (1 + layout.has_walls) + 3
-        return layout.channels * planes
+    def scratch_planes(self, layout: SlabLayout) -> int:
+        """Return the planes of scratch of one thread."""
+        return 3 * layout.channels
 
     def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
         """Return the largest chunk [voxels] of an image with this number of voxels.

@@ -69,6 +69,7 @@ class LevelSetCurvature(ValuedOperator):
     """
 
     kernel = "gradient_step"
+    feature_arrays = 1
     compares_gradients = True
     takes_stacks = True
     values: NDArray[np.floating]
@@ -153,6 +154,6 @@ class OneSidedCurvature(LevelSetCurvature):
         """Return the kernels of a stage."""
         return (*super().stage_calls(strict, is_stored), "min_max")
 
-    def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
+    def scratch_planes(self, layout: SlabLayout) -> int:
         """Return the planes of scratch, with those of the field before the stage."""
-        return super().scratch_planes(layout, is_direct) + layout.channels * layout.chunk
+        return super().scratch_planes(layout) + layout.channels * layout.chunk

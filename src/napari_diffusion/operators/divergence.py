@@ -164,6 +164,7 @@ class GradientDiffusivity(ValuedOperator):
     takes_stacks = True
     is_storable = True
     kernel = "gradient_step"
+    feature_arrays = 1
     values: NDArray[np.floating]
     diffusivity: Diffusivity
     maximum: float = 1.0

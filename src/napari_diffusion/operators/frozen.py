@@ -31,6 +31,10 @@ class FrozenStepper(ScalarStepper):
         super().__init__(context, has_values=True)
         self._apply, self.stage_reach = apply, reach
 
+    def on_chunk(self, step: ChunkStep) -> None:
+        """Compute one stage on a chunk with the stored values."""
+        self._apply(step)
+
     def store(self, u: Field) -> None:
         """Compute and store the diffusivity of ``u`` at every voxel."""
         context, edges, carry = self.context, self.edges(u), Carry()
@@ -61,7 +65,7 @@ class FrozenStepper(ScalarStepper):
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, lo: int, hi: int
     ) -> None:
         """Compute one stage with the stored diffusivity on planes ``lo:hi``."""
-        self._apply(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
+        self.on_chunk(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
         self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
 
@@ -76,8 +80,10 @@ class FaceStepper(FrozenStepper):
         Bound c of the diffusivity :math:`c\,g`, of which g is stored.
     """
 
+    stage_reach = 1
+
     def __init__(self, context: StageContext, maximum: float) -> None:
-        super().__init__(context, self._with_stored)
+        ScalarStepper.__init__(self, context, has_values=True)
         self._maximum = maximum
         self._axes = tuple(axis for axis, n in enumerate(context.grid.shape) if n > 1)
 
@@ -104,6 +110,6 @@ class FaceStepper(FrozenStepper):
 
         context.run_on_slabs(work, u, quiet=True)
 
-    def _with_stored(self, step: ChunkStep) -> None:
+    def on_chunk(self, step: ChunkStep) -> None:
         """Compute one stage on a chunk with the stored diffusivity."""
         step.with_stored(self._axes, self._maximum)

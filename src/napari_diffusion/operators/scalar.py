@@ -213,21 +213,31 @@ class ScalarOperator(Operator):
 
 
 class ValuedOperator(ScalarOperator):
-    """Base class of the scalar operators that are built from features at the voxels."""
+    """Base class of the scalar operators that are built from features at the voxels.
+
+    Attributes
+    ----------
+    feature_arrays
+        Number of features of a channel from which the values at the voxels are computed.
+    """
 
     has_values = True
+    feature_arrays: ClassVar[int] = 2
 
     def operators_made(self, stages: Sequence[Stage]) -> int:
         """Return how often a storable operator is computed, or 0 if no stage reuses it."""
         is_reused = self.is_storable and any(stage.reuse_operator for stage in stages)
         return operators_made(stages) * is_reused
 
-    def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
+    def scratch_planes(self, layout: SlabLayout) -> int:
         """Return the planes of features, of values and of their surroundings."""
+        if layout.reach <= 1:  # nothing is smoothed
+            arrays = 1 + self.feature_arrays * layout.channels
+            return arrays * (layout.chunk + 2) + 4
         wide = layout.chunk + 4 + 2 * (1 + layout.reach) * layout.has_walls
-        features = layout.channels * min(wide, layout.planes) * (5 if layout.has_walls else 1)
+        smoothed = layout.channels * min(wide, layout.planes) * (5 if layout.has_walls else 1)
         edges = 4 + 2  # smoothed planes and values at one edge of a slab
-        return features + 2 * (layout.chunk + 2) + 4 + edges
+        return smoothed + 2 * (layout.chunk + 2) + 4 + edges
 
 
 class Carry(threading.local):

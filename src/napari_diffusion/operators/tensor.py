@@ -205,7 +205,7 @@ class DiffusionTensor(Operator):
         counts, own = (space if strict else cell_counts(space)), backend.tensor_bytes(len(space))
         return math.prod(counts) * (own + strict)
 
-    def scratch_planes(self, layout: SlabLayout, is_direct: bool) -> int:
+    def scratch_planes(self, layout: SlabLayout) -> int:
         """Return the planes of features, and of the arrays from which tensors are made."""
         wide = min(layout.chunk + 2 * layout.reach, layout.planes)
         slopes = 1 if layout.fuses_products and not layout.has_walls else 4

@@ -218,6 +218,28 @@ class Scheme:
         keeps_start = any(stage.needs_start for stage in stages)
         return min(len(stages) + is_copied, 2) + keeps_start
 
+    def scratch_planes(
+        self,
+        stages: Sequence[Stage],
+        grid: Grid,
+        dtype: np.dtype[Any],
+        chunk: int,
+        channels: int,
+        threads: int,
+    ) -> int:
+        """Return the planes of scratch of one thread of a direct scheme.
+
+        Parameters
+        ----------
+        stages, grid, dtype
+            As in `reach`.
+        chunk
+            Planes that a thread computes at once.
+        channels, threads
+            Numbers of channels and threads.
+        """
+        return 0
+
     def fields_at_end(self, is_copied: bool, has_walls: bool) -> int:
         """Return the number of fields that are alive when the result is stored."""
         return 1

@@ -49,6 +49,8 @@ from napari_diffusion.schemes.base import Scheme
 #: Largest sigma [voxel] of the convolution. For larger ones the cosine transform is faster
 #: (measured, docs/develop/decisions.md).
 MAX_CONVOLUTION_SIGMA = 24.0
+#: Slabs of a cosine transform for each thread; a transform needs scratch of twice its slab.
+TRANSFORM_SLABS = 8
 #: Machine epsilon of float32 and float64, by item size.
 MACHINE_EPSILON = {
     np.dtype(kind).itemsize: float(np.finfo(kind).eps) for kind in (np.float32, np.float64)
@@ -136,6 +138,24 @@ class Exact(Scheme):
     def field_count(self, stages: Sequence[Stage], is_copied: bool, has_walls: bool) -> int:
         """Return the number of fields: the series between walls needs three."""
         return 3 + is_copied if has_walls else super().field_count(stages, is_copied, has_walls)
+
+    def scratch_planes(
+        self,
+        stages: Sequence[Stage],
+        grid: Grid,
+        dtype: np.dtype[Any],
+        chunk: int,
+        channels: int,
+        threads: int,
+    ) -> int:
+        """Return the planes of slabs of transforms or channels, or of the terms of a series."""
+        edges = 3 * channels
+        series = 2 * chunk * channels * (grid.open_faces is not None)
+        rate, time = stages[0].rate if stages else 0.0, sum(stage.step for stage in stages)
+        if rate or self.taps(time, grid, dtype) is None:
+            slab = -(-grid.shape[0] // (TRANSFORM_SLABS * threads))
+            return edges + max(series, 2 * channels * slab + 4 * bool(rate))
+        return edges + max(series, chunk * channels * (channels > 1))
 
     def fields_at_end(self, is_copied: bool, has_walls: bool) -> int:
         """Return 2 for the series of a copied input, which is alive to the end."""
@@ -296,8 +316,7 @@ def _along_axes(
         # Slabs are cut along another axis; a single axis is transformed in one piece.
         across = next((i for i in axes if i != axis), axis)
         planes = out.shape[across + 1] if across != axis else 1
-        # A transform needs scratch of twice the size of its slab.
-        height = max(1, planes // (8 * slabs.threads))
+        height = max(1, planes // (TRANSFORM_SLABS * slabs.threads))
 
         def work(
             lo: int, hi: int, axis: int = axis, across: int = across, planes: int = planes

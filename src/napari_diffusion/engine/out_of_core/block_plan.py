@@ -61,6 +61,8 @@ class BlockPlan:
         Predicted peak of one block [bytes].
     fixed_memory
         Memory of all workers together besides their blocks [bytes].
+    level_memory
+        Predicted peak of a part of the pyramid [bytes].
     disk
         Largest size of what is kept between two passes [bytes].
     result_bytes
@@ -81,6 +83,7 @@ class BlockPlan:
     threads: int
     block_memory: int
     fixed_memory: int
+    level_memory: int
     disk: int
     result_bytes: int
     read_amplification: float
@@ -89,7 +92,14 @@ class BlockPlan:
     @property
     def memory(self) -> int:
         """Predicted peak of all workers together, above that of the imported program [bytes]."""
-        return self.fixed_memory + self.workers * self.block_memory
+        parts = self.level_workers * self.level_memory
+        return self.fixed_memory + max(self.workers * self.block_memory, parts)
+
+    @property
+    def level_workers(self) -> int:
+        """Number of parts of the pyramid that are made at the same time."""
+        room = self.workers * self.block_memory // max(1, self.level_memory)
+        return max(1, min(self.workers * self.threads, room))
 
     @property
     def halo(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ all its own faces are open: the same kernels then run on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,8 +23,8 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine.blocks import Block, carried, part_of
 from napari_diffusion.engine.frame import FieldState, Frame, read_frame
 from napari_diffusion.engine.halo_block import HaloBlock
+from napari_diffusion.engine.out_of_core.block_memory import plan_on_block, problem_of_shape
 from napari_diffusion.engine.out_of_core.block_plan import Pass
-from napari_diffusion.engine.out_of_core.planning import plan_on_block, problem_of_shape
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -81,11 +81,12 @@ class BlockRun:
 
     def kept_arrays(
         self, read_kept: ReadKept, cancel: CancelEvent | None = None
-    ) -> dict[str, Field]:
-        """Run the pass and return what the next one needs, inside the block."""
+    ) -> Iterator[tuple[str, Field]]:
+        """Run the pass, and yield what the next one needs inside the block, with its name."""
         end = self._advance(read_kept, cancel, self.stages.carried)
         sizes = [part.stop - part.start for part in self.block.outer]
-        return {name: part_of(end[name], sizes, self.block.inner) for name in self.stages.carried}
+        for name in self.stages.carried:  # one after the other, because a copy takes memory
+            yield name, part_of(end.pop(name), sizes, self.block.inner)
 
     def result(self, read_kept: ReadKept, cancel: CancelEvent | None = None) -> NDArray[Any]:
         """Run the last pass and return the result in the block, with all axes of the image."""

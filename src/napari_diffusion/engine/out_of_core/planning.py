@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
-import numpy as np
-
-from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.engine.blocks import carried
-from napari_diffusion.engine.memory import peak_memory
+from napari_diffusion.engine.out_of_core.block_memory import MemoryModel, outer_shape
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
-from napari_diffusion.engine.planner import Plan, slab_sizes
+from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.io.zarr_pyramid import COARSEST
 
 #: Largest share of computed voxels, as long as a block fits into the budget with it; the last ones
 #: are for budgets in which it does not.
@@ -32,23 +27,13 @@ REDUNDANCIES = (1.3, 1.15, 1.05, 1.7, 2.5, 6.0, math.inf)
 CHUNKS = {1: (1 << 18,), 2: (512, 512), 3: (64, 64, 64)}
 #: Chunks of the source with fewer or more values are no good chunks of a result.
 CHUNK_VALUES = (1 << 12, 1 << 22)
-#: Smallest chunk along an axis [voxel] in a small budget, and largest shard [bytes].
-MIN_CHUNK, MAX_SHARD_BYTES = 16, 64 << 20
-#: Memory of a run besides its blocks: libraries and threads [bytes], and chunks of the source in
-#: the heaps of the threads that have decoded them.
-FIXED_MEMORY, KEPT_CHUNKS = 48 << 20, 20
-#: Chunks that a reader decodes at the same time, each with its compressed bytes.
-DECODED_CHUNKS = 4
-#: Largest memory in which a part of the pyramid is made [bytes], and its share of the result.
-PYRAMID_MEMORY, PYRAMID_SHARE = 40 << 20, 0.5
-#: Copies of a shard while it is written: its values, its chunks, and their compressed bytes.
-SHARD_COPIES = 3
+#: Smallest chunk along an axis [voxel] in a small budget, largest shard [bytes], and its largest
+#: share of a block, by which writing takes less memory than computing.
+MIN_CHUNK, MAX_SHARD_BYTES, SHARD_SHARE = 16, 64 << 20, 0.25
 #: Numbers of blocks along an axis that are tried.
 _SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 #: Blocks that are planned in full, those with the most voxels first.
 _PLANNED_BLOCKS, _TRIED_BLOCKS = 12, 60
-#: Values of an array from which on it is not made for a plan.
-_LARGEST_ARRAY = 1 << 20
 #: Share of the longest possible pass by which it may be shortened to carry fewer arrays.
 _SHORTENED = 0.25
 
@@ -73,6 +58,10 @@ class Resources:
         Bytes per second that are read or written.
     device_memory
         Memory of the device for one block [bytes], if the plan has a device.
+    processes
+        Number of processes in which the workers are.
+    one_heap
+        Whether all threads of a process allocate from one heap.
     block, stages_per_pass
         Shape of a block per axis of the grid, and largest number of stages of a pass, where they
         are given and not chosen.
@@ -85,6 +74,8 @@ class Resources:
     pace: float = 6e-9
     bandwidth: float = 4e8
     device_memory: float = math.inf
+    processes: int = 1
+    one_heap: bool = False
     block: tuple[int, ...] | None = None
     stages_per_pass: int | None = None
 
@@ -218,11 +209,19 @@ class _Planner:
         self.chunks, (self.workers, self.threads), self.schedule = chunks, team, schedule
         self.space = problem.space
         self.frames = math.prod(problem.shape[i] for i in problem.frame_axes)
+        self.memory = MemoryModel(
+            problem,
+            plan,
+            self.threads,
+            resources.source_chunks,
+            resources.processes,
+            resources.one_heap,
+        )
 
     def candidates(self) -> Iterator[BlockPlan]:
         """Yield plans with blocks of different shapes."""
         blocks = sorted(self._block_shapes(), key=lambda block: (-math.prod(block), block))
-        share = max(1, (self.resources.memory - self._fixed_memory()) // self.workers)
+        share = max(1, (self.resources.memory - self.memory.fixed) // self.workers)
         per_voxel = self.problem.channels * self.problem.working.itemsize
         planned = tried = 0
         first = self.schedule.halo(0, min(1, self.schedule.count))
@@ -335,14 +334,8 @@ class _Planner:
 
     def fits_device(self, candidate: BlockPlan) -> bool:
         """Whether a block fits into the memory of the device in one piece."""
-        voxels = math.prod(self._outer(candidate.block, candidate.halo))
+        voxels = math.prod(outer_shape(candidate.block, candidate.halo, self.space))
         return voxels * self.plan.device_bytes <= self.resources.device_memory
-
-    def _outer(self, block: tuple[int, ...], halo: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a block with its halo."""
-        return tuple(
-            min(size + 2 * h, n) for size, h, n in zip(block, halo, self.space, strict=True)
-        )
 
     def _with_passes(self, block: tuple[int, ...], passes: list[Pass]) -> BlockPlan:
         problem, channels = self.problem, self.problem.channels
@@ -360,7 +353,6 @@ class _Planner:
             each.redundancy * operator.effort(stages[each.first : each.last]) for each in passes
         )
         halo = tuple(map(max, zip(*(each.halo for each in passes), strict=True)))
-        names = max(len(each.carried) for each in passes)
         used = min(self.workers, -(-voxels // max(1, math.prod(block))))
         seconds = effort * voxels * channels * self.resources.pace / (used * self.threads)
         seconds += moved / self.resources.bandwidth
@@ -373,20 +365,14 @@ class _Planner:
             shards=self._shards(block),
             workers=used,
             threads=self.threads,
-            block_memory=self._memory(block, halo, names),
-            fixed_memory=self._fixed_memory(),
+            block_memory=self._memory(block, halo, max(kept)),
+            fixed_memory=self.memory.fixed,
+            level_memory=self.memory.level(self.chunks),
             disk=voxels * max(sum(pair) for pair in pairs),
             result_bytes=voxels * channels * problem.dtype.itemsize,
             read_amplification=amplification,
             seconds=seconds,
         )
-
-    def _fixed_memory(self) -> int:
-        """Return the memory of a run besides its blocks [bytes]."""
-        problem = self.problem
-        image = math.prod(problem.shape) * problem.input_dtype.itemsize
-        chunk = math.prod(self.resources.source_chunks) * problem.input_dtype.itemsize
-        return FIXED_MEMORY + min(KEPT_CHUNKS * chunk, image)
 
     def _amplification(self, block: tuple[int, ...], halo: tuple[int, ...]) -> float:
         """Return the values that are decoded from the source, over values of the source."""
@@ -409,106 +395,15 @@ class _Planner:
         """Return the largest shard of limited size of which the block is a whole number."""
         counts = [-(-size // chunk) for size, chunk in zip(block, self.chunks, strict=True)]
         itemsize = self.problem.dtype.itemsize
+        largest = min(MAX_SHARD_BYTES, SHARD_SHARE * math.prod(block) * itemsize)
         shard = list(counts)
-        while math.prod(map(int.__mul__, shard, self.chunks)) * itemsize > MAX_SHARD_BYTES:
+        while math.prod(map(int.__mul__, shard, self.chunks)) * itemsize > largest:
             i = next((i for i, count in enumerate(shard) if count > 1), None)
             if i is None:
                 break
             shard[i] = next(d for d in range(shard[i] - 1, 0, -1) if counts[i] % d == 0)
         return tuple(map(int.__mul__, shard, self.chunks))
 
-    def _memory(self, block: tuple[int, ...], halo: tuple[int, ...], names: int) -> int:
-        """Return the predicted peak of a block [bytes], with so many arrays between two passes."""
-        problem, itemsize = self.problem, self.problem.working.itemsize
-        outer = self._outer(block, halo)
-        part = problem_of_shape(problem, outer)
-        peak: int = plan_on_block(self.plan, part, self.threads).memory
-        field = math.prod(outer) * problem.channels * itemsize
-        peak += field * max(0, names - 2)  # beside the fields of a first pass
-        # Work fields are released before the result is written, which is compressed in shards.
-        inner = math.prod(block) * problem.channels * max(itemsize, problem.dtype.itemsize)
-        writing = (
-            field + inner + SHARD_COPIES * math.prod(self._shards(block)) * problem.dtype.itemsize
-        )
-        chunk = math.prod(self.resources.source_chunks) * problem.input_dtype.itemsize
-        read = math.prod(outer) * problem.channels * problem.input_dtype.itemsize
-        reading = read + DECODED_CHUNKS * min(chunk, read)
-        result = math.prod(problem.shape) * problem.dtype.itemsize
-        pyramid = min(PYRAMID_MEMORY, int(result * PYRAMID_SHARE))
-        pyramid *= max(self.space) > COARSEST
-        return max(peak, writing, reading, pyramid)
-
-
-def plan_on_block(plan: Plan, problem: Problem, threads: int) -> Plan:
-    """Return the plan of an image for a block of it: the same stages, with slabs of its size.
-
-    Parameters
-    ----------
-    plan
-        The plan of the whole image.
-    problem
-        The problem on the block.
-    threads
-        Number of threads that compute the block.
-    """
-    height, chunk = slab_sizes(problem, plan.operator, plan.kernels, threads, 1)
-    model = plan.operator, max(plan.feature_reach)
-    sizes = height, chunk, 1
-    return replace(
-        plan,
-        memory=peak_memory(problem, model, plan.scheme, plan.stages, plan.kernels, sizes, threads),
-        threads=threads,
-        height=height,
-        chunk=chunk,
-        frames=1,
-        stack=1,
-    )
-
-
-def problem_of_shape(problem: Problem, outer: Sequence[int], regions: Any = None) -> Problem:
-    """Return the problem on a block of one frame, whose values are not read.
-
-    Parameters
-    ----------
-    problem
-        The problem on the whole image.
-    outer
-        Shape of the block, per axis of the grid.
-    regions
-        Regions of the block; by default placeholders, if the whole image has any.
-    """
-    shape = [1] * len(problem.shape)
-    for axis, place in zip(problem.axes, problem.places_in_space, strict=True):
-        shape[axis] = 1 if place is None else outer[place]
-    if problem.channel_axis is not None:
-        shape[problem.channel_axis] = problem.channels
-    if regions is None and problem.regions is not None:
-        space = tuple(shape[i] for i in problem.axes)
-        regions = np.broadcast_to(np.zeros((), problem.regions.dtype), space)
-    image = _unread(shape, problem.input_dtype)
-    domain = problem.domain
-    if domain.guide is not None:
-        domain = replace(domain, guide=_unread(_guide_shape(problem, shape), domain.guide.dtype))
-    return replace(problem, image=image, shape=tuple(shape), regions=regions, domain=domain)
-
-
-def _unread(shape: Sequence[int], dtype: Any) -> Array:
-    """Return an array for a plan, which says that it is in memory. A large one is not there.
-
-    Of a block for another machine, this one may not have the memory.
-    """
-    if math.prod(shape) < _LARGEST_ARRAY:
-        return np.zeros(tuple(shape), dtype)
-    itemsize = np.dtype(dtype).itemsize
-    strides = [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    return np.lib.stride_tricks.as_strided(np.zeros(1, dtype), tuple(shape), strides)
-
-
-def _guide_shape(problem: Problem, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of the guide of a block with this shape."""
-    ndim = len(problem.domain.guide.shape)
-    if ndim == len(shape):
-        return tuple(shape)
-    without_channel = [i for i in range(len(shape)) if i != problem.channel_axis]
-    axes = without_channel if ndim == len(without_channel) else problem.axes
-    return tuple(shape[i] for i in axes)
+    def _memory(self, block: tuple[int, ...], halo: tuple[int, ...], kept: int) -> int:
+        """Return the predicted peak of a block [bytes]; parameters as `MemoryModel.block`."""
+        return self.memory.block(block, halo, self._shards(block), kept)

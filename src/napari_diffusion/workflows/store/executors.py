@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from napari_diffusion.core.cancellation import CancelEvent, poll
+from napari_diffusion.workflows.store.heaps import use_one_heap
 
 #: Tasks for each worker that are handed over and not finished.
 WINDOW = 2
@@ -71,7 +72,7 @@ def executor_of(kind: Executor | str | None, workers: int) -> Iterator[Executor]
         own = ThreadPoolExecutor(workers, "napari-diffusion-block")
     elif kind == "processes":
         context = multiprocessing.get_context("spawn")
-        own = ProcessPoolExecutor(workers, context, _end_with_parent)
+        own = ProcessPoolExecutor(workers, context, _begin)
     elif hasattr(kind, "submit"):
         yield kind  # type: ignore[misc]  # any object with submit, such as one of distributed
         return
@@ -85,8 +86,9 @@ def executor_of(kind: Executor | str | None, workers: int) -> Iterator[Executor]
         own.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it has ended, also if that was killed."""
+def _begin() -> None:
+    """Prepare this process, and end it when the one that started it has ended or was killed."""
+    use_one_heap()
     parent = multiprocessing.parent_process()
 
     def wait_for_parent() -> None:
@@ -125,7 +127,8 @@ def run_tasks(
     indices
         The indices.
     workers
-        Number of workers; `WINDOW` times as many tasks wait or run.
+        Number of tasks at the same time. `WINDOW` times as many wait or run, if the executor has
+        no more workers.
     report
         Called with an index after its task.
     cancel
@@ -139,11 +142,12 @@ def run_tasks(
         When the event is set.
     """
     left, attempts = iter(indices), dict[int, int]()
+    window = workers * (WINDOW if (workers_of(executor) or workers) <= workers else 1)
     pending: dict[Future[object], int] = {}
     try:
         while True:
             poll(cancel)
-            while len(pending) < WINDOW * workers:
+            while len(pending) < window:
                 index = next(left, None)
                 if index is None:
                     break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +14,9 @@ import numpy as np
 from napari_diffusion.core.resources import cpu_count, free_memory
 from napari_diffusion.engine.devices.verdicts import MEMORY_SHARE
 from napari_diffusion.engine.frame import read_frame
+from napari_diffusion.engine.out_of_core.block_memory import plan_on_block, problem_of_shape
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
-from napari_diffusion.engine.out_of_core.planning import (
-    Resources,
-    plan_on_block,
-    problem_of_shape,
-)
+from napari_diffusion.engine.out_of_core.planning import Resources
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
@@ -27,6 +24,7 @@ from napari_diffusion.engine.solver import Solver
 from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.pace import CAUTIOUS_PACES, kind_of
 from napari_diffusion.workflows.store.executors import workers_of
+from napari_diffusion.workflows.store.heaps import has_one_heap
 from napari_diffusion.workflows.store.tasks import Job
 
 #: Share of the free memory that a run in blocks takes without a budget.
@@ -79,8 +77,8 @@ def resources_of(
     problem: Problem, plan: Plan, options: FileOptions, store_options: StoreOptions
 ) -> Resources:
     """Return budget, workers and paces of a run."""
-    workers = store_options.worker_count
-    is_local = store_options.executor in (None, "threads")
+    workers, kind = store_options.worker_count, store_options.executor
+    is_local = kind in (None, "threads")
     asked = options.execution.threads
     if is_local and asked is not None:
         workers = min(workers, asked)
@@ -94,6 +92,8 @@ def resources_of(
         threads=workers if is_local else asked or 1,
         source_chunks=chunks_of(problem.image, problem.shape),
         pace=CAUTIOUS_PACES[kind_of(plan)] / 3,
+        processes=1 if is_local or isinstance(kind, ThreadPoolExecutor) else workers,
+        one_heap=kind == "processes" or (is_local and has_one_heap()),
         block=store_options.block,
         stages_per_pass=store_options.stages_per_pass,
         device_memory=device_memory,

@@ -280,14 +280,21 @@ class StoreRun:
         workers = min(
             self.store_options.worker_count, affordable_workers(job.blocks, self.store_options)
         )
-        own, meter = executor_of(self.store_options.executor, workers), _Meter(job, report)
+        is_local = self.store_options.executor in (None, "threads")
+        for_levels = (
+            job.blocks.level_workers if is_local else min(workers, job.blocks.level_workers)
+        )
+        own = executor_of(self.store_options.executor, max(workers, for_levels))
+        meter = _Meter(job, report)
         with few_chunks_at_once(), own as executor:
             for number, (stage, count, _) in enumerate(job.stages):
                 done = job.folder.done(stage)
                 left = [i for i in range(count) if i not in done and i % parts == part - 1]
                 meter.begin(number, count - len(left))
-                self._run_stage(job, stage, left, (executor, workers), meter.add, cancel)
-                if left and not stage.startswith("level"):
+                is_level = stage.startswith("level")
+                at_once = for_levels if is_level else workers
+                self._run_stage(job, stage, left, (executor, at_once), meter.add, cancel)
+                if left and not is_level:
                     self._check_source(job, stage)
                 if parts > 1 and len(job.folder.done(stage)) < count:
                     return False

@@ -23,7 +23,6 @@ from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain, Geometry
-from napari_diffusion.core.resources import release_memory
 from napari_diffusion.engine.blocks import excess_of, with_last
 from napari_diffusion.engine.devices.choice import known_device
 from napari_diffusion.engine.execution import Execution
@@ -39,6 +38,7 @@ from napari_diffusion.engine.problem import (
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
+from napari_diffusion.workflows.store.heaps import release_memory, reuse_memory
 from napari_diffusion.workflows.store.lazy import Nonzero
 from napari_diffusion.workflows.store.work_folder import WorkFolder
 
@@ -79,6 +79,7 @@ class Job:
         """Open a run from its settings, for a device, if this machine has it."""
         if multiprocessing.parent_process() is not None:  # a worker; others restore the setting
             few_chunks_at_once()
+            reuse_memory()
         settings = folder.settings()
         if settings is None:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
@@ -185,7 +186,7 @@ class Job:
         first = index // self.blocks.blocks_per_frame * self.blocks.blocks_per_frame
         read_kept = partial(self._read_kept, number - 1, first)
         if number + 1 < len(self.blocks.passes):
-            for name, values in run.kept_arrays(read_kept, cancel).items():
+            for name, values in run.kept_arrays(read_kept, cancel):
                 self.folder.keep(f"pass-{number}", index, name, values)
             return run.devices
         region, order = run.region(), self.pyramid.order
