@@ -230,7 +230,7 @@ class Solver:
             begins = not number or plan.stages[number - 1].time is not None
             if begins and keeps_start and (number or state.is_owned):
                 start = self._spare_field(pool, u, previous, out)
-                start[...] = u
+                _copy(context, u, start)
             if stage.momentum and previous is not out:
                 out[...] = previous
             together = (stage,)
@@ -321,6 +321,15 @@ def _copied(state: FieldState) -> FieldState:
     return replace(
         state, u=u, previous=u, superstep_start=u, guide=None if guide is None else guide.copy()
     )
+
+
+def _copy(context: StageContext, u: Field, out: Field) -> None:
+    """Copy a field to another one, in all threads."""
+
+    def work(lo: int, hi: int) -> None:
+        out[:, lo:hi] = u[:, lo:hi]
+
+    context.run_on_slabs(work, u, quiet=True)
 
 
 def _different(fields: list[Field]) -> list[Field]:
