@@ -87,9 +87,10 @@ class Solver:
         return array if isinstance(array, np.ndarray) else self._kernels.fetch(array)
 
     def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
-        """Run stages up to number ``last``, and yield the state after each.
+        """Run stages up to number ``last``, and yield the state after each pass over memory.
 
-        The fields of a state are overwritten by the stage after the next one. They are on the
+        A pass is one stage, or several that share a stored operator; none continues beyond the end
+        of a superstep. The fields of a state are overwritten by the stage after the next one. They are on the
         device, if the plan has one: `fetch` copies them. If the device fails, the processor goes on
         from the given state. If its memory is too small, it computes blocks, and only the states
         at the end of a pass are yielded.
