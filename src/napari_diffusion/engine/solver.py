@@ -90,10 +90,10 @@ class Solver:
         """Run stages up to number ``last``, and yield the state after each pass over memory.
 
         A pass is one stage, or several that share a stored operator; none continues beyond the end
-        of a superstep. The fields of a state are overwritten by the stage after the next one. They are on the
-        device, if the plan has one: `fetch` copies them. If the device fails, the processor goes on
-        from the given state. If its memory is too small, it computes blocks, and only the states
-        at the end of a pass are yielded.
+        of a superstep. The fields of a state are overwritten by the stage after the next one. They
+        are on the device, if the plan has one: `fetch` copies them. If the device fails, the
+        processor goes on from the given state. If its memory is too small, it computes blocks, and
+        only the states at the end of a block pass are yielded.
 
         Parameters
         ----------
