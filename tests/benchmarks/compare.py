@@ -8,7 +8,8 @@ ratios of a round. Processor time counts work that is done twice, also by other 
 ``--schedules`` compares whole runs with the default scheme and tolerance, in one thread: the
 processor time [ns per voxel] and the error of both, as a share of the range of the image. The truth
 is Richardson's limit of 120 and 240 live supersteps in float64, which takes minutes. ``--times``
-names other diffusion times, and ``--no-errors`` leaves the errors out.
+names other diffusion times, and ``--no-errors`` leaves the errors out. ``--scheme`` names a scheme
+for both, such as ``"nd.schemes.Midpoint(cycles=3)"``, where their default schedules differ.
 
 ``--shape 24 2048 2048`` replaces the shapes of both tables by one.
 """
@@ -57,9 +58,9 @@ z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
 image = 1 + 0.6 * (z**2 + y**2 + x**2 < 0.4) + 0.3 * (np.sin(8 * x) > 0)
 image += np.random.default_rng(5).normal(0, 0.1, shape)
 for line in sys.stdin:
-    model, duration, has_truth = eval(line)
+    model, duration, has_truth, scheme = eval(line)
     start = time.process_time()
-    result = nd.diffuse(image.astype("f4"), model, time=duration, threads=1)
+    result = nd.diffuse(image.astype("f4"), model, time=duration, scheme=scheme, threads=1)
     seconds = time.process_time() - start
     if (model, duration) not in cases and has_truth:
         coarse, fine = (
@@ -126,11 +127,9 @@ def compare_schedules(options: argparse.Namespace, shape: tuple[int, ...], has_t
             continue
         for duration in options.times:
             for checkout in checkouts:  # compile the kernels, and compute the truth
-                checkout.run(f"({code}, {duration}, {has_truth})")
-            pairs = [
-                [checkout.run(f"({code}, {duration}, False)") for checkout in checkouts]
-                for _ in range(options.rounds)
-            ]
+                checkout.run(f"({code}, {duration}, {has_truth}, {options.scheme})")
+            case = f"({code}, {duration}, False, {options.scheme})"
+            pairs = [[checkout.run(case) for checkout in checkouts] for _ in range(options.rounds)]
             ratio = statistics.median(own[0] / other[0] for other, own in pairs)
             cells = [f"{name} | {duration:g}"]
             for column in zip(*pairs, strict=True):
@@ -151,6 +150,7 @@ def main() -> None:
     parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of whole runs")
     parser.add_argument("--no-errors", action="store_true", help="print no errors of whole runs")
     parser.add_argument("--shape", type=int, nargs="+", help="of the image")
+    parser.add_argument("--scheme", default="'auto'", help="of whole runs, as Python code")
     options = parser.parse_args()
     own_shape = tuple(options.shape or ())
     if options.schedules:

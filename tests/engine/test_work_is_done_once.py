@@ -44,6 +44,16 @@ def test_every_plane_is_smoothed_once(smoothed, model, shape, threads):
     assert count.sum() <= 1.15 * shape[0]
 
 
+@pytest.mark.parametrize("threads", [8, 16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_many_threads_share_an_image_only_in_thick_slabs(shape, threads):
+    """What two slabs share at their edge is a small share of 2^19 voxels."""
+    voxels = np.prod(shape)
+    for model in (nd.PeronaMalik(), nd.PeronaMalik(sigma=1.0), nd.TotalVariation()):
+        height = nd.plan(np.zeros(shape, np.float32), model, time=0.1, threads=threads).height
+        assert height * voxels / shape[0] >= min(1 << 19, voxels / 4)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_thread_smooths_every_plane_once_for_its_tensors(smoothed, monkeypatch, shape):
     """Planes beside the edge of a slab are smoothed by both threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ LARGEST_PARAMETER = math.sqrt(LARGEST_SQUARES[0])
 
 def numbers(name: str, parameters: Sequence[float], dtype: np.dtype[Any]) -> tuple[Any, ...] | None:
     """Return the numbers of the kernel of this name; ``None`` if there is none for them."""
+    return _numbers(name, tuple(parameters), dtype)
+
+
+@lru_cache(maxsize=64)
+def _numbers(
+    name: str, parameters: tuple[float, ...], dtype: np.dtype[Any]
+) -> tuple[Any, ...] | None:
     if name not in _NUMBERS or max(parameters) > LARGEST_PARAMETER:
         return None
     return tuple(dtype.type(value) for value in _NUMBERS[name](dtype, *parameters))

@@ -31,7 +31,7 @@ class BlockSolver(Protocol):
     plan: Plan
 
     def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
-        """Run stages up to number ``last``, and yield the state after each."""
+        """Run stages up to number ``last``; yield the last state, and some before it."""
         ...
 
     def fetch(self, array: Any) -> Array:

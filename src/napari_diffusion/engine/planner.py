@@ -34,7 +34,7 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.memory import long_axes, peak_memory
 from napari_diffusion.engine.problem import Problem
-from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height
+from napari_diffusion.engine.slab_pool import SLABS_PER_THREAD, slab_height, worthwhile_slabs
 from napari_diffusion.operators import Operator
 from napari_diffusion.schemes import Scheme, Stage
 from napari_diffusion.schemes.base import MAX_COUNT
@@ -477,7 +477,7 @@ def slab_sizes(
     largest = operator.max_chunk_voxels(backend, voxels, threads, axes)
     planes = problem.space[0]
     per_plane = max(1, problem.channels * stack * math.prod(problem.space[1:]))
-    height = slab_height(planes, per_plane, threads)
+    height = slab_height(planes, per_plane, worthwhile_slabs(voxels, threads))
     if operator.has_tensor:
         return height, slab_height(planes, per_plane, SLABS_PER_THREAD * threads, largest)
     # A high chunk needs much scratch; a low chunk recomputes a large share in its surroundings.

@@ -21,10 +21,18 @@ from napari_diffusion.core.resources import bound_processors
 #: Smallest slab [voxels] that is worth the hand-over to another thread (about 50 µs). An image of
 #: up to two such slabs is not cut: at 64³, two threads were half as fast as one.
 MIN_SLAB_VOXELS = 1 << 17
+#: Number of threads from which on each slab has at least so many voxels: in thinner ones, work at
+#: their edges and Python between kernels take more processor time than the threads save.
+MANY_THREADS, MANY_SLAB_VOXELS = 4, 1 << 19
 #: Chunks per thread, at least, in which tensors are made.
 SLABS_PER_THREAD = 4
 #: Ranges of a slab in a pass of several stages: a thread without a slab takes one of another.
 RANGES_PER_SLAB = 4
+
+
+def worthwhile_slabs(voxels: int, threads: int) -> int:
+    """Return the number of slabs for an image of so many ``voxels``, at most ``threads``."""
+    return min(threads, max(MANY_THREADS, voxels // MANY_SLAB_VOXELS))
 
 
 def slab_height(planes: int, voxels_per_plane: int, slabs: int, largest: float = math.inf) -> int:

@@ -87,12 +87,13 @@ class Solver:
         return array if isinstance(array, np.ndarray) else self._kernels.fetch(array)
 
     def advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
-        """Run stages up to number ``last``, and yield the state after each.
+        """Run stages up to number ``last``, and yield the state after each pass over memory.
 
-        The fields of a state are overwritten by the stage after the next one. They are on the
-        device, if the plan has one: `fetch` copies them. If the device fails, the processor goes on
-        from the given state. If its memory is too small, it computes blocks, and only the states
-        at the end of a pass are yielded.
+        A pass is one stage, or several that share a stored operator; none continues beyond the end
+        of a superstep. The fields of a state are overwritten by the stage after the next one. They
+        are on the device, if the plan has one: `fetch` copies them. If the device fails, the
+        processor goes on from the given state. If its memory is too small, it computes blocks, and
+        only the states at the end of a block pass are yielded.
 
         Parameters
         ----------
@@ -284,7 +285,7 @@ class Solver:
             begins = not number or plan.stages[number - 1].time is not None
             if begins and keeps_start and (number or state.is_owned):
                 start = self._spare_field(pool, u, previous, out)
-                start[...] = u
+                _copy(context, u, start)
             if stage.momentum and previous is not out:
                 out[...] = previous
             together: tuple[Stage, ...] = (stage,)
@@ -375,6 +376,15 @@ def _copied(state: FieldState) -> FieldState:
     return replace(
         state, u=u, previous=u, superstep_start=u, guide=None if guide is None else guide.copy()
     )
+
+
+def _copy(context: StageContext, u: Field, out: Field) -> None:
+    """Copy a field to another one, in all threads."""
+
+    def work(lo: int, hi: int) -> None:
+        out[:, lo:hi] = u[:, lo:hi]
+
+    context.run_on_slabs(work, u, quiet=True)
 
 
 def _different(fields: list[Field]) -> list[Field]:

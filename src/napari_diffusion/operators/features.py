@@ -67,6 +67,13 @@ def _inverse_squares(
     return np.array([length**2 / h**2 for h in spacing], dtype)
 
 
+@lru_cache(maxsize=64)
+def _axes_of_tensor(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[int, ...]:
+    """Return the axes of a tensor, see `Features.axes`."""
+    sizes = enumerate(zip(shape, spacing, strict=True))
+    return tuple(i for i, (n, h) in sizes if n > 1 and h < math.inf) or (len(shape) - 1,)
+
+
 @dataclass
 class Features:
     r"""Features of a field on planes ``lo:hi`` of its first spatial axis.
@@ -130,9 +137,8 @@ class Features:
         The field is smoothed first, :math:`u_\sigma = G_\sigma * u`, with ``sigma`` [length]. With
         a ``unit`` of gradients, see `gradient_unit`, the result is in units of its square.
         """
-        lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
+        lo, hi, length = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1]), 1.0
         smooth = self.smooth(sigma, lo, hi)
-        length = 1.0
         if unit is not None:
             # In units of the smallest voxel too, so that the differences do not overflow.
             length = power_of_two(self.grid.finest)
@@ -156,10 +162,8 @@ class Features:
         smooth, dtype, grid = self.smooth(sigma, lo, hi), self.u.dtype, self.grid
         out = self.scratch.take("curvature2", (self.hi - self.lo, *self.u.shape[2:]), dtype)
         # The factor stays finite, and g of infinity is 0: infinity times 0 would be NaN.
-        largest, sizes = (
-            math.sqrt(np.finfo(dtype).max) / 4,
-            zip(grid.shape, grid.spacing, strict=True),
-        )
+        largest = math.sqrt(np.finfo(dtype).max) / 4
+        sizes = zip(grid.shape, grid.spacing, strict=True)
         b = np.array([min(1 / (h * h * kappa), largest) if n > 1 else 0 for n, h in sizes], dtype)
         self.kernels.curvature2(smooth, lo, self.lo, self.hi, b, self.weights, grid.open_faces, out)
         self._requested.append((1, (sigma,)))
@@ -327,8 +331,7 @@ class Features:
 
         Along an axis of infinite voxel size lie the frames of a stack.
         """
-        sizes = enumerate(zip(self.grid.shape, self.grid.spacing, strict=True))
-        return [i for i, (n, h) in sizes if n > 1 and h < math.inf] or [len(self.grid.shape) - 1]
+        return list(_axes_of_tensor(self.grid.shape, self.grid.spacing))
 
     @property
     def _entries(self) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from napari_diffusion.operators.smoothing import SmoothedPlanes
 MAX_PASS_STAGES = 8
 #: Memory of the planes of a pass, which have to stay in the cache that the cores share [bytes], and
 #: voxels that a stage computes at once: kernel calls then take longer than the Python around them.
-PASS_BYTES, PASS_VOXELS = 12 << 20, 1 << 18
+PASS_BYTES, PASS_VOXELS = 12 << 20, 1 << 19
 
 
 class Slabs(Protocol):
@@ -278,9 +278,9 @@ class Stepper(ABC):
         """Return the number of stages of a pass, and of the planes that each computes at once."""
         assert self.stored is not None
         planes, reach = u.shape[1], max(self.stage_reach or 0, 1)
-        block = max(1, PASS_VOXELS * planes // max(1, u.size))
-        plane_bytes = max(1, (2 * u.nbytes + self.stored.nbytes) // planes)
-        stages = (PASS_BYTES // plane_bytes - block - 1) // reach
+        held = PASS_BYTES // max(1, (2 * u.nbytes + self.stored.nbytes) // planes)
+        block = max(1, min(PASS_VOXELS * planes // max(1, u.size), held // 2))
+        stages = (held - block - 1) // reach
         return max(1, min(stages, MAX_PASS_STAGES, planes // (2 * reach))), block
 
     def _extrapolate(self, u: Field, earlier: Field, share: float, out: Field) -> None:

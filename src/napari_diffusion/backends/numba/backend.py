@@ -9,7 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Hashable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from napari_diffusion.backends import spectra
 from napari_diffusion.backends.base import Backend, CompletionMark, DiffusivityFunction, Tensors
 from napari_diffusion.backends.reference import stages as specification
+from napari_diffusion.backends.reference.stages import STORED_TYPES
 from napari_diffusion.backends.reference.tensor import (
     CELL_FRACTION,
     QUANTISATION_STEPS,
@@ -79,6 +80,11 @@ class NumbaBackend(Backend):
         return import_module("napari_diffusion.backends.numba.stages")
 
     @cached_property
+    def _stored_faces(self) -> ModuleType:
+        """Kernels with diffusivities that are stored at the faces."""
+        return import_module("napari_diffusion.backends.numba.stored_faces")
+
+    @cached_property
     def _min_max(self) -> ModuleType:
         """Kernel of min/max curvature."""
         return import_module("napari_diffusion.backends.numba.min_max")
@@ -102,6 +108,11 @@ class NumbaBackend(Backend):
     def _sheets(self) -> ModuleType:
         """Kernel of membrane-enhancing diffusion."""
         return import_module("napari_diffusion.backends.numba.sheets")
+
+    @cached_property
+    def _spectra(self) -> ModuleType:
+        """Kernels of the diffusivities of tensor models."""
+        return import_module("napari_diffusion.backends.numba.spectra")
 
     @cached_property
     def _selling(self) -> ModuleType:
@@ -243,7 +254,7 @@ class NumbaBackend(Backend):
     ) -> None:
         """See `reference.stages.face_diffusivities`."""
         values, settings = (_flat(s2), _flat(k), start), (code, u.dtype.type(k2))
-        self._stages.face_diffusivities(
+        self._stored_faces.face_diffusivities(
             _flat(u), u.shape, lo, hi, b2, *settings, *values, axes, _flat(faces), w, _flat(out)
         )
 
@@ -260,9 +271,20 @@ class NumbaBackend(Backend):
         faces: OpenFaces | None,
     ) -> None:
         """See `reference.stages.face_step`."""
+        if not axes:
+            axes, stored = (0,), np.zeros((1, *u.shape[1:]), STORED_TYPES[u.dtype])
         m, is_walled = u.dtype.type(momentum), None if faces is None else True
-        self._stages.face_step(
-            _flat(u), _flat(out), u.shape, _flat(stored), axes, lo, hi, a, m, is_walled
+        self._stored_faces.face_step(
+            _flat(u),
+            _flat(out),
+            u.shape,
+            _flat(stored),
+            _slots(tuple(axes)),
+            lo,
+            hi,
+            a,
+            m,
+            is_walled,
         )
 
     def grad2(
@@ -354,7 +376,7 @@ class NumbaBackend(Backend):
         out: Field,
     ) -> None:
         """See `reference.features.structure`."""
-        pairs = np.array([(axes[i], axes[j]) for i, j in entries(len(axes))])
+        pairs = _pairs(tuple(axes))
         scale = np.array([0.5 / h for h in spacing], u.dtype)
         self._features.structure(
             _flat(u), u.shape, start, planes, lo, hi, pairs, scale, *taps, w, _flat(out)
@@ -373,7 +395,7 @@ class NumbaBackend(Backend):
         numbers = spectra.numbers(name, parameters, mu.dtype)
         if numbers is None:
             return None
-        kernel = getattr(import_module("napari_diffusion.backends.numba.spectra"), name)
+        kernel = getattr(self._spectra, name)
         lam = np.empty_like(mu)
         kernel(_rows(mu), *map(_flat, extra), *numbers, _rows(lam))
         return lam
@@ -463,7 +485,7 @@ class NumbaBackend(Backend):
     ) -> None:
         """See `reference.tensor.tensor_step`."""
         # Two means over four edges each.
-        k = _per_entry(scale / (16 * CELL_FRACTION), spacing).astype(u.dtype)
+        k = _per_entry(scale / (16 * CELL_FRACTION), tuple(spacing), u.dtype)
         self._tensor.step(
             _flat(u), _flat(out), _flat(d), u.shape, lo, hi, k, u.dtype.type(momentum), _flat(faces)
         )
@@ -480,7 +502,13 @@ class NumbaBackend(Backend):
     ) -> None:
         """See `reference.selling.incident`."""
         self._selling.incident(
-            _flat(d), d.shape, lo, hi, _per_entry(scale, spacing), _flat(faces), _flat(out)
+            _flat(d),
+            d.shape,
+            lo,
+            hi,
+            _per_entry(scale, tuple(spacing), np.dtype(np.float64)),
+            _flat(faces),
+            _flat(out),
         )
 
     def selling_step(
@@ -496,7 +524,7 @@ class NumbaBackend(Backend):
         faces: OpenFaces | None,
     ) -> None:
         """See `reference.selling.selling_step`."""
-        k = _per_entry(scale, spacing)
+        k = _per_entry(scale, tuple(spacing), np.dtype(np.float64))
         self._selling.step(
             _flat(u), _flat(out), _flat(d), _flat(weight), u.shape, lo, hi, k, _flat(faces)
         )
@@ -516,10 +544,28 @@ def _rows(array: Any) -> Any:
     return array.reshape(len(array), -1)
 
 
-def _per_entry(scale: float, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Factor per entry that turns a stored integer into ``scale D_ij / (h_i h_j)``."""
+@lru_cache(maxsize=256)
+def _per_entry(scale: float, spacing: tuple[float, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Factor per entry that turns a stored integer into ``scale D_ij / (h_i h_j)``.
+
+    Cached, because the steps of a run repeat; nobody writes to it. So are the next two.
+    """
     unit = scale / QUANTISATION_STEPS
-    return np.array([unit / spacing[i] / spacing[j] for i, j in entries(len(spacing))])
+    factors = [unit / spacing[i] / spacing[j] for i, j in entries(len(spacing))]
+    return np.array(factors).astype(dtype)
+
+
+@lru_cache(maxsize=64)
+def _pairs(axes: tuple[int, ...]) -> NDArray[np.intp]:
+    """Axes of the entries of a symmetric matrix."""
+    return np.array([(axes[i], axes[j]) for i, j in entries(len(axes))])
+
+
+@lru_cache(maxsize=64)
+def _slots(axes: tuple[int, ...]) -> NDArray[np.intp]:
+    """Numbers of the axes along which diffusivities are stored; 0 for an axis of one voxel."""
+    # Along such an axis there are no differences: any stored numbers will do.
+    return np.array([axes.index(axis) if axis in axes else 0 for axis in range(3)])
 
 
 def _flat(array: Any) -> Any:
