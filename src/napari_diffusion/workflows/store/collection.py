@@ -31,7 +31,7 @@ from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.atomic import free_bytes
 from napari_diffusion.io.axes import AxisAssignment
-from napari_diffusion.io.ome_zarr import groups_of, images_in, is_store
+from napari_diffusion.io.ome_zarr import copy_labels, groups_of, images_in, is_store
 from napari_diffusion.io.zarr_pyramid import few_chunks_at_once, write_group
 from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.store.executors import TaskFailed, executor_of, run_tasks
@@ -334,6 +334,7 @@ class CollectionRun:
             run.target.parent.mkdir(parents=True, exist_ok=True)
             if not run.target.exists():
                 run.execute(progress, cancel)
+            copy_labels(self.path / image, run.target)
         except DescribedError as error:
             if error.path is None or folder.path in error.path.parents:
                 raise error.about(self.target / image) from error.__cause__
@@ -360,7 +361,7 @@ class CollectionRun:
             for name in sorted(groups, reverse=True):  # the plate itself comes last
                 (folder.store / name).mkdir(exist_ok=True)
                 write_group(folder.store / name, groups[name])
-            publish(folder, self.target, self.recipe, self.options.overwrite, commit)
+            publish(folder.store, self.target, self.recipe, self.options.overwrite, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
