@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from napari_diffusion import schemes
+from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import shown
@@ -265,6 +266,12 @@ class RecipeFields:
         convert=_listed("remarks", _is_text, "sentences"),
         hidden=True,
     )
+    computed_on: tuple[str, ...] = param(
+        (),
+        "Names of the devices that computed the result; empty for the processor alone.",
+        convert=_listed("computed_on", _is_text, "names of devices"),
+        hidden=True,
+    )
     version: str = dataclasses.field(default_factory=package_version)
 
     def __post_init__(self) -> None:
@@ -303,6 +310,14 @@ class RecipeFields:
     def fidelity_rate(self) -> float:
         """Rate at which the result returns to the input [1/length²]; 0 without a source."""
         return 0.0 if self.fidelity_length is None else self.fidelity_length**-2
+
+    @property
+    def steady_time(self) -> float | None:
+        """The diffusion time if the run goes to the steady state [length²]; otherwise None."""
+        if self.fidelity_length is None:
+            return None
+        steady = steady_time(self.fidelity_length, self.tolerance)
+        return self.time if math.isclose(self.time, steady, rel_tol=1e-6) else None
 
     @property
     def has_transform(self) -> bool:
@@ -371,6 +386,15 @@ class RecipeFields:
         raise ValueError(
             f"The recipe records the voxel size along the axes {self.axes}; "
             f"give spacing for the axes {tuple(axes)}."
+        )
+
+    def on_devices(self, names: Sequence[str]) -> Self:
+        """Return the recipe with the record of the devices that have computed its result."""
+        recorded = () if set(names) <= {PROCESSOR} else tuple(names)
+        return (
+            self
+            if recorded == self.computed_on
+            else dataclasses.replace(self, computed_on=recorded)
         )
 
     def in_unit(self, unit: str) -> Self:

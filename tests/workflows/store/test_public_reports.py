@@ -4,7 +4,7 @@ Concurrent writers of one shard lose values: zarr-python #3682, dask #12583. A l
 axis is lost in a pyramid: iohub #425. Integers become 0 in a pyramid: ngff-zarr #488. A halo wider
 than a block or the image is refused: dask #6597, #11934. Levels lie beside one another: ome-zarr-py
 #403. Missing chunks of zarr read as zeros (zarr-python #486): see test_resume.py. A chunk of one
-value has no file (zarr-python #587, xarray #10633). TIFF ends at 4 GiB without notice (steinbock #275).
+value has no file (zarr-python #587, xarray #10633). TIFF ends at 4 GiB unnoticed (steinbock #275).
 Streaming changes values (ITK #586): see test_bits.py.
 """
 

@@ -60,6 +60,8 @@ class Resources:
         Number of processes in which the workers are.
     one_heap
         Whether all threads of a process allocate from one heap.
+    device_memory
+        Memory of the device for one block [bytes], if the plan has a device.
     block, stages_per_pass
         Shape of a block per axis of the grid, and largest number of stages of a pass, where they
         are given and not chosen.
@@ -73,6 +75,7 @@ class Resources:
     bandwidth: float = 4e8
     processes: int = 1
     one_heap: bool = False
+    device_memory: float = math.inf
     block: tuple[int, ...] | None = None
     stages_per_pass: int | None = None
 
@@ -95,6 +98,7 @@ def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan
         When no block fits into the budget.
     """
     best: BlockPlan | None = None
+    least: tuple[bool, bool, float] | None = None
     smallest = math.inf
     schedule = _Schedule(problem, plan)
     for chunks in _chunk_shapes(problem, resources):
@@ -102,9 +106,9 @@ def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan
             planner = _Planner(problem, plan, resources, chunks, (workers, threads), schedule)
             for candidate in planner.candidates():
                 smallest = min(smallest, candidate.memory)
-                fits = candidate.memory <= resources.memory
-                if fits and (best is None or _cost(candidate) < _cost(best)):
-                    best = candidate
+                cost = not planner.fits_device(candidate), *_cost(candidate)
+                if candidate.memory <= resources.memory and (least is None or cost < least):
+                    best, least = candidate, cost
         if best is not None:
             return best
     needed = (
@@ -230,9 +234,10 @@ class _Planner:
             if fitting is not None:
                 yield fitting
                 # Larger blocks fit with shorter passes only.
+                fits = fitting.block_memory <= share and self.fits_device(fitting)
                 is_full = fitting.redundancy > REDUNDANCIES[1] or len(fitting.passes) == 1
-                planned += fitting.block_memory <= share and is_full
-                tried += fitting.block_memory <= share
+                planned += fits and is_full
+                tried += fits
             if planned >= _PLANNED_BLOCKS or tried >= _TRIED_BLOCKS:
                 return
 
@@ -321,11 +326,22 @@ class _Planner:
             if passes is None:
                 continue
             candidate = self._with_passes(block, passes)
-            if candidate.block_memory <= share:
+            if candidate.block_memory <= share and self.fits_device(candidate):
                 return candidate
             if smallest is None or candidate.block_memory < smallest.block_memory:
                 smallest = candidate
         return smallest
+
+    def fits_device(self, candidate: BlockPlan) -> bool:
+        """Whether a block fits into the memory of the device in one piece."""
+        voxels = math.prod(self._outer(candidate.block, candidate.halo))
+        return voxels * self.plan.device_bytes <= self.resources.device_memory
+
+    def _outer(self, block: tuple[int, ...], halo: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a block with its halo."""
+        return tuple(
+            min(size + 2 * h, n) for size, h, n in zip(block, halo, self.space, strict=True)
+        )
 
     def _with_passes(self, block: tuple[int, ...], passes: list[Pass]) -> BlockPlan:
         problem, channels = self.problem, self.problem.channels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import napari_diffusion as nd
 from napari_diffusion.core.parameters import Parameter, rescaled
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options, steady_time, transform_numbers
+from napari_diffusion.engine.recipe_fields import run_options, transform_numbers
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,
@@ -25,9 +24,6 @@ from napari_diffusion.ui.qt.choice_box import ChoiceBox
 from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.words import label_of
-
-#: Options of the execution that are set on the page of preferences only.
-_ON_PREFERENCES_PAGE = ("device",)
 
 
 class Options:
@@ -88,7 +84,7 @@ class Options:
         if self._recipe:
             return
         self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}
-        controls = [p for p in run_options(Execution) if p.name not in _ON_PREFERENCES_PAGE]
+        controls = [p for p in run_options(Execution) if not p.preference]
         self._execution = {p.name: (p, _execution_control(p)) for p in controls}
         for parameter, control in [*self._recipe.values(), *self._execution.values()]:
             convert_unit(parameter, control, self._length_unit, 1.0)
@@ -134,16 +130,12 @@ class Options:
     def execution(self) -> Execution:
         """Return how a run is computed; an option that is not set is that of the preferences."""
         preferences, options = Preferences.read(), {}
-        if not self._execution:
-            for parameter in run_options(Execution):
-                default = parameter.default
-                is_open = parameter.optional and not default
-                own = getattr(preferences, parameter.name, None) if is_open else default
-                options[parameter.name] = own
-        options |= {name: getattr(preferences, name) for name in _ON_PREFERENCES_PAGE}
-        for name, (parameter, control) in self._execution.items():
-            is_open = parameter.optional and not control.value
-            options[name] = getattr(preferences, name, None) if is_open else control.value
+        for parameter in run_options(Execution):
+            name, own = parameter.name, parameter.default
+            if name in self._execution:
+                own = self._execution[name][1].value
+            is_open = parameter.optional and not own
+            options[name] = getattr(preferences, name, None) if is_open else own
         return Execution(**options)
 
     def show(self, recipe: nd.Recipe) -> None:
@@ -153,11 +145,8 @@ class Options:
             value = getattr(recipe, name)
             self._offer(name, value)
             control.value = value
-        length = recipe.fidelity_length
         assert self.steady is not None
-        self.steady.value = length is not None and math.isclose(
-            recipe.time, steady_time(length, recipe.tolerance), rel_tol=1e-6
-        )
+        self.steady.value = recipe.steady_time is not None
 
     def _offer(self, name: str, value: Any) -> None:
         """Add a value that is no name, such as a scheme with options, to the choices."""
