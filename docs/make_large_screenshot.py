@@ -31,7 +31,7 @@ from napari_diffusion.io.zarr_pyramid import level_of_region, pyramid_like
 IMAGE = Path(__file__).parent / "images" / "large.png"
 #: Planes per GiB, rows and columns; voxel size [µm]; side of the cube of a nucleus [voxel].
 PLANES, SIDE, SPACING, CUBE = 256, 1024, (2.0, 0.5, 0.5), (12, 40, 40)
-ARGUMENTS = "run in.ome.zarr out.ome.zarr --model perona-malik --auto --memory 500MB"
+ARGUMENTS = "run in.ome.zarr out.ome.zarr --auto --memory 500MB"
 
 
 def nuclei(start: int, stop: int) -> Any:

@@ -1,4 +1,4 @@
-"""Filters of images larger than the memory, from a file to an OME-Zarr."""
+"""Filters of images larger than the memory, from a file to an OME-Zarr or another file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def diffuse_store(
     progress: Callable[[float], object] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Path:
-    """Filter a file of any size in blocks, and write an OME-Zarr.
+    """Filter a file of any size in blocks, and write an OME-Zarr, NumPy, NIfTI or TIFF file.
 
     The result has the bits of `diffuse` on the whole image. Blocks that are done are kept, so that
     a run that was ended continues where it was.
@@ -60,8 +60,9 @@ def diffuse_store(
         NumPy and uncompressed NIfTI files are read in blocks, others as a whole. Of a plate (HCS)
         or a set of positions, each image is filtered by itself and keeps its place.
     target
-        Path of the result, such as ``out.ome.zarr``. It gets this name when it is complete. Until
-        then, everything is in the folder ``.out.ome.zarr.partial`` beside it.
+        Path of the result, such as ``out.ome.zarr``, ``out.tif``, ``out.nii`` or ``out.npy``. It
+        gets this name when it is complete. Until then, everything is in the folder
+        ``.out.ome.zarr.partial`` beside it. Workers on other machines write OME-Zarr only.
     model, time
         A recipe, whose lengths are converted to the unit of the file; or a model with its
         parameters and the diffusion time in that unit, or in ``unit``.

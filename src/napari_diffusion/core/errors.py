@@ -19,6 +19,7 @@ class Remedy(Enum):
     ALLOW_OVERWRITING = auto()
     CHOOSE_ANOTHER_NAME = auto()
     WRITE_ANOTHER_FORMAT = auto()
+    WRITE_STORE = auto()
     WRITE_FLOATING_POINT = auto()
     NAME_PLANES = auto()
     NAME_AXES = auto()
@@ -90,6 +91,7 @@ PYTHON_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.NAME_RESULTS: "use another pattern for the names",
     Remedy.NAME_A_FILE_OF_THE_FOLDER: "name a file in it",
     Remedy.WRITE_ANOTHER_FORMAT: "write NIfTI or .npy",
+    Remedy.WRITE_STORE: "write an OME-Zarr, with a name such as out.ome.zarr",
     Remedy.WRITE_FLOATING_POINT: "use preserve_dtype=False, or write NIfTI or .npy",
     Remedy.NAME_PLANES: "name the axes z, y, x of a stack, or y, x to filter each by itself",
     Remedy.NAME_AXES: "name the axes to smooth along",

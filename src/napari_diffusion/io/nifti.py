@@ -20,6 +20,7 @@ from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.axes.affine import ORTHOGONALITY, orthogonality_defect
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.compressed import CheckedFile, check_memory
+from napari_diffusion.io.flat_file import FlatFile
 from napari_diffusion.io.nifti_header import (
     CUSTOMARY_UNIT,
     LENGTHS,
@@ -157,6 +158,24 @@ def _dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> i
     return len(header.getvalue()) + int(image.dataobj.nbytes)
 
 
+def _lay_out(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> FlatFile:
+    if not path.name.lower().endswith(".nii"):
+        raise InputError("a compressed file is not written in blocks", Remedy.WRITE_STORE)
+    if "S" in like.axes or like.scaling != (1.0, 0.0):
+        raise InputError("colours and scaled values are not written in blocks", Remedy.WRITE_STORE)
+    image = _image(np.broadcast_to(np.zeros((), dtype), like.shape), like, recipe)
+    image.update_header()
+    with path.open("wb") as file:
+        image.header.write_to(file)
+    order = list(range(len(like.shape)))
+    if like.format != "NIfTI":
+        # Axes of different sizes show their places.
+        sizes = np.empty([i + 2 for i in order], np.uint8)
+        order = [n - 2 for n in in_standard_order(sizes, like.axes)[0].shape if n > 1]
+    stored = image.header.get_data_dtype()
+    return FlatFile.in_order(like.shape, stored, int(image.header.get_data_offset()), order[::-1])
+
+
 def _image(data: Array, like: Volume, recipe: str) -> Any:
     """Return a result as an image of nibabel."""
     nibabel = require("nibabel", "NIfTI files")
@@ -241,4 +260,5 @@ FORMAT = Format(
     _storable,
     _dry_write,
     read_metadata=_read_metadata,
+    lay_out=_lay_out,
 )

@@ -17,6 +17,7 @@ import numpy as np
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.axes.names import space_axes
 from napari_diffusion.core.errors import InputError, Remedy
+from napari_diffusion.io.flat_file import FlatFile
 from napari_diffusion.io.volume import Format, Volume
 
 
@@ -88,8 +89,22 @@ def _dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> i
     return len(header.getvalue()) + math.prod(like.shape) * dtype.itemsize
 
 
+def _lay_out(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> FlatFile:
+    array = np.lib.format.open_memmap(path, "w+", dtype, like.shape)
+    return FlatFile.in_order(like.shape, dtype, int(array.offset), range(len(like.shape)))
+
+
 def _storable(dtype: np.dtype[Any], like: Volume, suffix: str) -> np.dtype[Any]:
     return dtype
 
 
-FORMAT = Format("NumPy", (".npy",), _read, _write, _storable, _dry_write, keeps="the numbers only")
+FORMAT = Format(
+    "NumPy",
+    (".npy",),
+    _read,
+    _write,
+    _storable,
+    _dry_write,
+    keeps="the numbers only",
+    lay_out=_lay_out,
+)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -120,6 +122,20 @@ def groups_of(path: Path) -> dict[str, dict[str, Any]]:
     if "bioformats2raw.layout" in groups[""].get("ome", {}) and "plate" not in groups[""]["ome"]:
         groups["OME"] = {"ome": {"version": "0.5", "series": list(images)}}
     return groups
+
+
+def copy_labels(image: Path, target: Path) -> None:
+    """Copy the labels inside an image of OME-Zarr 0.5 into its result, unless they are there.
+
+    Those of an older version are left out: a store has one version.
+    """
+    labels, final = image / "labels", target / "labels"
+    if not (labels / "zarr.json").is_file() or final.exists():
+        return
+    temporary = target / ".labels.partial"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    shutil.copytree(labels, temporary)
+    os.replace(temporary, final)
 
 
 def _ome_attributes(node: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from napari_diffusion.io.tiff_pages import (
     quiet_decoder,
     shaped_metadata,
 )
-from napari_diffusion.io.tiff_writer import dry_write, storable, write
+from napari_diffusion.io.tiff_writer import dry_write, lay_out, storable, write
 from napari_diffusion.io.volume import Format, Volume, in_real_units, require
 
 
@@ -233,4 +233,5 @@ FORMAT = Format(
     dry_write,
     read_metadata=_read_metadata,
     members_of=ome_planes.members_of,
+    lay_out=lay_out,
 )

@@ -16,6 +16,7 @@ import numpy as np
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io import ome
+from napari_diffusion.io.flat_file import FlatFile
 from napari_diffusion.io.tiff_header import MIN_IS_WHITE, RGB, TiffHeader
 from napari_diffusion.io.volume import Volume, require
 
@@ -65,6 +66,25 @@ def dry_write(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> in
     file = _Nowhere()
     tifffile.imwrite(file, shape=data.shape, dtype=data.dtype, **options)
     return file.size
+
+
+def lay_out(path: Path, dtype: np.dtype[Any], like: Volume, recipe: str) -> FlatFile:
+    """Write a file without its pixels, and return their place; see `Format`."""
+    tifffile = require("tifffile", "TIFF files")
+    placeholder = np.broadcast_to(np.zeros((), dtype.newbyteorder("=")), like.shape)
+    data, options = _arranged(placeholder, like, recipe, path.name)
+    tifffile.imwrite(path, shape=data.shape, dtype=data.dtype, **options)
+    order = tuple(range(len(like.shape)))
+    own_kind = like.header.kind if like.format == "TIFF" else "none"
+    if _target_kind(placeholder.dtype, like, path.name) == "ome" and own_kind != "ome":
+        sizes = np.empty([i + 2 for i in order], np.uint8)  # they show their places
+        order = tuple(n - 2 for n in _ome_order(sizes, like.axes)[0].shape)
+    with tifffile.TiffFile(path) as file:
+        offset, size = file.pages[0].dataoffsets[0], sum(file.pages[0].databytecounts)
+        if not (file.pages[0].is_contiguous or size == data.nbytes):
+            raise InputError("its pixels are not written in blocks", Remedy.WRITE_STORE)
+        stored = data.dtype.newbyteorder(file.byteorder)
+    return FlatFile.in_order(like.shape, stored, int(offset), order)
 
 
 class _Nowhere(RawIOBase):

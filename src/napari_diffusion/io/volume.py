@@ -17,6 +17,7 @@ from napari_diffusion.core.dtypes import store
 from napari_diffusion.core.errors import InputError, MissingLibraryError, Remedy, shown
 from napari_diffusion.core.units import canonical
 from napari_diffusion.io.compressed import check_memory
+from napari_diffusion.io.flat_file import FlatFile
 
 #: Letters of axes of unknown kind: I for pages of a plain TIFF, Q for leading axes of an array.
 UNKNOWN_AXES = "IQ"
@@ -157,6 +158,10 @@ class Format:
         Whether ``write`` makes a folder, whose files together are one image.
     writes_lazy
         Whether ``write`` also takes a lazy array, which it reads in parts.
+    lay_out
+        ``lay_out(path, dtype, like, recipe)`` makes the file of a result with all but its pixels,
+        and returns a `FlatFile` by which these are written in parts. It raises an `InputError`
+        where it cannot. ``None`` for a format whose pixels have no fixed place.
     """
 
     name: str
@@ -173,6 +178,7 @@ class Format:
     reads_folder: bool = False
     writes_folder: bool = False
     writes_lazy: bool = False
+    lay_out: Callable[[Path, np.dtype[Any], Volume, str], FlatFile] | None = None
 
 
 def completed(volume: Volume, name: str, path: Path) -> Volume:

@@ -123,6 +123,20 @@ def test_a_plate(tmp_path, version):
         nd.diffuse_store(source, target, RECIPE)
 
 
+def test_labels_inside_a_plate_are_copied(plate, tmp_path):
+    group = zarr.open_group(str(plate / "A/1/0"), mode="r+").create_group("labels")
+    group.attrs["ome"] = {"version": "0.5", "labels": ["cells"]}
+    cells = group.create_group("cells")
+    attributes = {key: value for key, value in image_attributes("0.5").items() if key != "omero"}
+    cells.attrs["ome"] = {"version": "0.5", **attributes, "image-label": {}}
+    values = np.arange(2 * 6 * 20 * 22, dtype="u4").reshape(SHAPES["A/1/0"])
+    cells.create_array("0", shape=values.shape, chunks=(1, 3, 10, 10), dtype="u4")[...] = values
+    target = tmp_path / "out.ome.zarr"
+    nd.diffuse_store(plate, target, RECIPE, memory="70 MiB")
+    check(plate, target)
+    np.testing.assert_array_equal(zarr.open(str(target / "A/1/0/labels/cells/0"))[...], values)
+
+
 def test_images_are_filtered_side_by_side_by_other_executors(plate, tmp_path, monkeypatch):
     target, at_once = tmp_path / "out.ome.zarr", []
     lock, running = threading.Lock(), set()

@@ -286,8 +286,8 @@ def test_existing_targets_and_other_formats_are_refused(folder):
     prepared(folder).execute()
     with pytest.raises(TargetExists, match="exists already"):
         prepared(folder)
-    with pytest.raises(ValueError, match=r"writes OME-Zarr, with a name such as out\.ome\.zarr"):
-        store_run(folder / "in.zarr", folder / "out.tif", RECIPE)
+    with pytest.raises(ValueError, match=r"write an OME-Zarr, with a name such as out\.ome\.zarr"):
+        store_run(folder / "in.zarr", folder / "out.nii.gz", RECIPE)
 
 
 def test_a_lost_worker_is_a_failed_block(folder, monkeypatch):

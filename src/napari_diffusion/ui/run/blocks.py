@@ -227,6 +227,7 @@ def levels_of(run: StoreRun) -> list[Any]:
     """Return the levels of a finished run as lazy arrays with the axes of the layer."""
     import zarr
 
+    assert run.pyramid is not None  # the widget writes stores
     order = run.pyramid.order
     paths = [str(run.target / str(number)) for number in range(len(run.pyramid.levels))]
     levels = [zarr.open_array(path, mode="r") for path in paths]

@@ -19,8 +19,10 @@ from napari_diffusion.workflows.store.work_folder import WorkFolder
 
 
 def writes_store(target: Path) -> bool:
-    """Whether a result of this name is a store, which can be written in blocks."""
-    return io.format_of(target)[0].writes_folder
+    """Whether a result of this name can be written in blocks."""
+    file_format, suffix = io.format_of(target)
+    is_compressed = suffix.endswith(io.COMPRESSED)
+    return file_format.writes_folder or (file_format.lay_out is not None and not is_compressed)
 
 
 def runs_in_blocks(

@@ -31,7 +31,7 @@ from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import Volume
 from napari_diffusion.io.atomic import free_bytes
 from napari_diffusion.io.axes import AxisAssignment
-from napari_diffusion.io.ome_zarr import groups_of, images_in, is_store
+from napari_diffusion.io.ome_zarr import copy_labels, groups_of, images_in, is_store
 from napari_diffusion.io.zarr_pyramid import few_chunks_at_once, write_group
 from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.store.executors import TaskFailed, executor_of, run_tasks
@@ -337,6 +337,7 @@ class CollectionRun:
                 for name in run.devices:
                     folder.add_device(name)
                 run.finish()
+            copy_labels(self.path / image, run.target)
         except DescribedError as error:
             if error.path is None or folder.path in error.path.parents:
                 raise error.about(self.target / image) from error.__cause__
@@ -364,7 +365,7 @@ class CollectionRun:
                 (folder.store / name).mkdir(exist_ok=True)
                 write_group(folder.store / name, groups[name])
             recipe = self.recipe.on_devices(folder.devices())
-            publish(folder, self.target, recipe, self.options.overwrite, commit)
+            publish(folder.store, self.target, recipe, self.options.overwrite, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None

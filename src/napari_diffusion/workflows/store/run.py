@@ -6,9 +6,10 @@ was killed. The target gets its name when it is complete.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +71,8 @@ class StoreRun:
     source
         The image, whose values are read in blocks, with its recipe and regions.
     plan, blocks, pyramid
-        The plan of the run, the plan of its blocks, and the levels of its result.
+        The plan of the run, the plan of its blocks, and the levels of its result; ``None`` for a
+        result that is a file.
     target, options, store_options
         Path of the result, and the options of the run.
     is_member
@@ -80,7 +82,7 @@ class StoreRun:
     source: StoreSource
     plan: Plan
     blocks: BlockPlan
-    pyramid: Pyramid
+    pyramid: Pyramid | None
     target: Path
     options: FileOptions
     store_options: StoreOptions
@@ -139,12 +141,16 @@ class StoreRun:
         blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
         if plan.device is not None:  # the pace of the planner is that of the processor
             blocks = replace(blocks, seconds=None)
-        pyramid = pyramid_like(
-            source.like,
-            problem.dtype,
-            per_image_axis(problem, blocks.chunks),
-            per_image_axis(problem, blocks.shards),
-        )
+        pyramid = None
+        if is_member or io.format_of(target)[0].writes_folder:
+            pyramid = pyramid_like(
+                source.like,
+                problem.dtype,
+                per_image_axis(problem, blocks.chunks),
+                per_image_axis(problem, blocks.shards),
+            )
+        else:
+            _check_workers(store_options, target)
         made = cls(source, plan, blocks, pyramid, target, options, store_options, is_member)
         if not (is_begun or is_member):
             made._check_disk()
@@ -242,7 +248,8 @@ class StoreRun:
             "fingerprint": self.fingerprint,
             "backend": self.options.execution.backend,
             "blocks": self.blocks.to_plain(),
-            "pyramid": self.pyramid.to_plain(),
+            "pyramid": None if self.pyramid is None else self.pyramid.to_plain(),
+            "file": self.target.name,
             "has_survey": self.source.has_survey,
         }
 
@@ -266,10 +273,32 @@ class StoreRun:
         """Return the work folder, made or continued; ``None`` if the run is complete."""
 
         def fill(temporary: WorkFolder) -> None:
-            self.pyramid.create(temporary.store)
+            if self.pyramid is None:
+                self._lay_out(temporary)
+            else:
+                self.pyramid.create(temporary.store)
             self.source.regions.fill(temporary)
 
         return begin_or_continue(self.target, self._settings(), fill, self.store_options.resume)
+
+    def _lay_out(self, folder: WorkFolder) -> None:
+        """Make the file of the result in a new work folder, without its pixels."""
+        folder.store.mkdir()
+        path, like = folder.store / self.target.name, self._like_of_file()
+        dtype, recipe = self._stored_dtype(like), self.recipe.to_json()
+        lay_out = io.format_of(self.target)[0].lay_out
+        assert lay_out is not None
+        flat = lay_out(path, dtype, like, recipe)
+        flat.reserve(path)
+        write_text(folder.path / "file.json", json.dumps(flat.to_plain()))
+
+    def _like_of_file(self) -> Volume:
+        """Return the volume whose metadata a file keeps."""
+        return replace(self.source.volume, scaling=(1.0, 0.0))
+
+    def _stored_dtype(self, like: Volume) -> Any:
+        file_format, suffix = io.format_of(self.target)
+        return file_format.storable(self.source.problem.dtype, like, suffix)
 
     def _run_stages(
         self, job: Job, report: Callable[[float], object], cancel: CancelEvent | None
@@ -335,12 +364,30 @@ class StoreRun:
         folder = WorkFolder.of(self.target)
         if not folder.store.exists():
             return self._written()
+        if self.pyramid is None:
+            return self._finish_file(folder, commit)
         try:
             folder.sweep()
             pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
             recipe = self.recipe.on_devices(folder.devices())
             finish_store(folder.store, pyramid, self.source.like, recipe.to_json())
             self._publish(folder, recipe, commit)
+        except FileExistsError:
+            reason = "exists already: it has appeared during the run"
+            raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
+        except OSError as error:
+            raise io.write_error(self.target, error) from error
+        folder.remove()
+        return self._written()
+
+    def _finish_file(
+        self, folder: WorkFolder, commit: AbstractContextManager[object] | None
+    ) -> tuple[Path, ...]:
+        """Give a complete file its name; as `finish`."""
+        recipe = self.recipe.on_devices(folder.devices())
+        try:
+            if folder.file.exists():  # else it was killed after this
+                publish(folder.file, self.target, recipe, self.options.overwrite, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
@@ -359,14 +406,14 @@ class StoreRun:
         if self.is_member:
             rename_all([(folder.store, self.target)], overwrite=self.options.overwrite)
         else:
-            publish(folder, self.target, recipe, self.options.overwrite, commit)
+            publish(folder.store, self.target, recipe, self.options.overwrite, commit)
 
     def _written(self) -> tuple[Path, ...]:
         return (self.target,) if self.is_member else (self.target, io.sidecar_of(self.target))
 
 
 def publish(
-    folder: WorkFolder,
+    result: Path,
     target: Path,
     recipe: Recipe,
     overwrite: bool,
@@ -376,17 +423,17 @@ def publish(
 
     Parameters
     ----------
-    folder
-        The work folder.
+    result
+        The result: a store, or a file.
     target, recipe, overwrite
         Path and recipe of the result, and whether it replaces another one.
     commit
         Context in which it gets its name; it may defer signals.
     """
-    sidecar = folder.path / "recipe.json"
+    sidecar = WorkFolder.of(target).path / "recipe.json"
     write_text(sidecar, recipe.to_json() + "\n")
     final = Path(os.path.realpath(target.parent)) / target.name
-    pairs = [(sidecar, io.sidecar_of(final)), (folder.store, final)]
+    pairs = [(sidecar, io.sidecar_of(final)), (result, final)]
     with commit or nullcontext():
         if not overwrite and not final.exists():
             io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
@@ -420,11 +467,16 @@ def _ignore(share: float) -> None:
 
 def _check_target(target: Path, source: StoreSource, overwrite: bool, is_begun: bool) -> None:
     """Check name, folder and format of the target."""
-    file_format, _ = io.format_of(target)
-    if not file_format.writes_folder:
+    file_format, suffix = io.format_of(target)
+    can_be_laid_out = file_format.lay_out is not None and not suffix.endswith(io.COMPRESSED)
+    if not (file_format.writes_folder or can_be_laid_out):
         raise InputError(
-            "a run in blocks writes OME-Zarr, with a name such as out.ome.zarr", path=target
+            "this format is not written in blocks, because its values have no fixed place",
+            Remedy.WRITE_STORE,
+            target,
         )
+    if source.recipe.preserve_dtype and source.volume.scaling != (1.0, 0.0):
+        raise InputError("scaled values are not written in blocks", Remedy.WRITE_STORE, target)
     if is_begun and not os.path.lexists(target):
         return
     recipe = source.recipe
@@ -436,6 +488,14 @@ def _check_target(target: Path, source: StoreSource, overwrite: bool, is_begun: 
         overwrite=overwrite or is_begun,
         preserve_dtype=recipe.preserve_dtype,
     )
+
+
+def _check_workers(options: StoreOptions, target: Path) -> None:
+    """Refuse workers on other machines, whose parts of one file may overwrite one another."""
+    kind = options.executor
+    is_local = kind in (None, "threads", "processes") or isinstance(kind, ThreadPoolExecutor)
+    if not is_local or options.part is not None:
+        raise InputError("several machines cannot write one file", Remedy.WRITE_STORE, target)
 
 
 def _described(job: Job, stage: str, failed: TaskFailed, target: Path) -> BlockFailed:

@@ -36,6 +36,7 @@ from napari_diffusion.engine.problem import (
     without_stages,
 )
 from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.io.flat_file import FlatFile
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
 from napari_diffusion.workflows.store.heaps import release_memory, reuse_memory
@@ -62,7 +63,7 @@ class Job:
     blocks
         The plan of its passes and blocks.
     pyramid
-        The pyramid of the result.
+        The pyramid of the result, or the file in which its values have a fixed place.
     has_survey
         Whether facts about the values are collected before the first pass.
     """
@@ -71,7 +72,7 @@ class Job:
     problem: Problem
     plan: Plan
     blocks: BlockPlan
-    pyramid: Pyramid
+    pyramid: Pyramid | FlatFile
     has_survey: bool
 
     @classmethod
@@ -91,7 +92,7 @@ class Job:
             problem if plan.stages else without_stages(problem),
             plan,
             BlockPlan.from_plain(settings["blocks"]),
-            Pyramid.from_plain(settings["pyramid"]),
+            folder.flat_file() or Pyramid.from_plain(settings["pyramid"]),
             settings["has_survey"],
         )
 
@@ -108,6 +109,8 @@ class Job:
             (f"pass-{k}", self.blocks.blocks, 1 + each.redundancy * (each.last - each.first))
             for k, each in enumerate(self.blocks.passes)
         ]
+        if isinstance(self.pyramid, FlatFile):
+            return [*survey, *passes]
         levels = [
             (f"level-{k}", self.pyramid.region_count(k), 0.5**k)
             for k in range(1, len(self.pyramid.levels))
@@ -135,7 +138,7 @@ class Job:
         elif kind == "pass":
             for name in self._run_pass(int(number), index, cancel):
                 self.folder.add_device(name)
-        else:
+        elif isinstance(self.pyramid, Pyramid):
             poll(cancel)
             region = self.pyramid.region(int(number), index)
             store = self.folder.store
@@ -162,7 +165,7 @@ class Job:
 
     def place_of(self, stage: str, index: int) -> str:
         """Return the place of a task in the image, for messages."""
-        if stage.startswith("level"):
+        if isinstance(self.pyramid, Pyramid) and stage.startswith("level"):
             region = self.pyramid.region(int(stage.partition("-")[2]), index)
         else:
             region = self._block_run(0, index, FrameFacts()).region()
@@ -191,7 +194,11 @@ class Job:
             return run.devices
         region, order = run.region(), self.pyramid.order
         values = run.result(read_kept, cancel).transpose(order)
-        self.pyramid.write(self.folder.store, 0, tuple(region[i] for i in order), values)
+        place = tuple(region[i] for i in order)
+        if isinstance(self.pyramid, FlatFile):
+            self.pyramid.write(self.folder.file, place, values)
+        else:
+            self.pyramid.write(self.folder.store, 0, place, values)
         return run.devices
 
     def _read_kept(self, number: int, first: int, name: str, box: tuple[slice, ...]) -> Field:

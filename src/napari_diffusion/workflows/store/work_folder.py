@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from napari_diffusion import io
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import Remedy, TargetExists
+from napari_diffusion.io.flat_file import FlatFile
 
 #: Name of the file of the settings; the end of the name of the folder; end of temporary names.
 _SETTINGS, _END, _TEMPORARY = "run.json", ".partial", ".partial"
@@ -51,6 +52,20 @@ class WorkFolder:
     def store(self) -> Path:
         """Folder of the unfinished result."""
         return self.path / "store"
+
+    @property
+    def file(self) -> Path:
+        """The unfinished result, if it is a file."""
+        settings = self.settings() or {}
+        return self.store / str(settings["file"])
+
+    def flat_file(self) -> FlatFile | None:
+        """Return where the values of the result are in a file; ``None`` for a store."""
+        try:
+            text = (self.path / "file.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return FlatFile.from_plain(json.loads(text))
 
     @property
     def regions(self) -> Path:
