@@ -1,7 +1,10 @@
 """A device is chosen by its name, and a device that cannot be used is said in one sentence."""
 
+import gc
 import warnings
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from napari_diffusion.backends import devices
 from napari_diffusion.backends.opencl import preludes, queue
 from napari_diffusion.cli.app import cli
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
-from napari_diffusion.engine.devices import choice, verdicts
+from napari_diffusion.engine.devices import choice, records, verdicts
+from napari_diffusion.engine.devices.records import Proof
 from napari_diffusion.engine.devices.verdicts import Verdict
 from napari_diffusion.engine.planner import kept_plan
 
@@ -28,13 +32,13 @@ def image():
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
-    """Verdicts are not shared with other tests, and each fall-back is said again."""
-    monkeypatch.setattr(verdicts, "_file", lambda: tmp_path / "devices.json")
-    verdicts._verdicts().clear()
+    """Records are not shared with other tests, and each fall-back is said again."""
+    monkeypatch.setattr(records, "_file", lambda: tmp_path / "devices.json")
+    records._records.cache_clear()
     choice.say_fallback.cache_clear()
     yield
-    verdicts._verdicts().clear()
-    SEARCH.cache_clear()
+    for kept in (records._records, kept_plan, SEARCH):
+        kept.cache_clear()
 
 
 def run(image, device, model=MODEL):
@@ -112,7 +116,7 @@ def test_graphics_card_is_the_first_that_is_one(monkeypatch):
     ("model", "why"),
     [
         (nd.PeronaMalik(kappa=9.0, diffusivity=lambda s: 1 / (1 + s**4)), "function"),
-        (nd.FourthOrder(), "no kernels for Fourth order (curvature2)"),
+        (nd.MinMaxCurvature(), "no kernels for Min/max curvature (min_max)"),
         (nd.Linear(), "no kernels for the scheme exact"),
     ],
 )
@@ -197,7 +201,7 @@ def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
     monkeypatch.setattr(solver, "compared", compared)
     run(image, NAME)
     run(image[::-1], NAME)
-    verdicts._verdicts().clear()  # as in another process
+    records._records.cache_clear()  # as in another process
     run(image, NAME)
     assert tests == [Verdict.EXACT]
     newer = replace(emulation(), version="newer")
@@ -207,13 +211,139 @@ def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
     assert tests == [Verdict.EXACT] * 2
 
 
-def test_a_damaged_file_of_verdicts_is_made_again(monkeypatch, tmp_path):
-    path = tmp_path / "devices.json"
-    path.write_text("[1")
+@pytest.mark.parametrize("text", ["[1", '{"a": "exact"}', '{"a": {"is_card": 1, "proofs": [3]}}'])
+def test_a_damaged_record_is_made_again(text, tmp_path):
+    path, proof = tmp_path / "devices.json", Proof(Verdict.EXACT)
+    path.write_text(text)
     card = devices.Device("card", "", "", 0, True, True, None)
-    assert verdicts.verdict_of(card, "a", lambda: Verdict.EXACT) is Verdict.EXACT
-    verdicts._verdicts().clear()
-    assert verdicts.verdict_of(card, "a", lambda: pytest.fail("remembered")) is Verdict.EXACT
+    assert records.proof_of(card, "a", lambda: proof) == proof
+    records._records.cache_clear()
+    assert records.proof_of(card, "a", lambda: pytest.fail("remembered")) == proof
+
+
+def test_records_of_other_processes_are_kept():
+    card = devices.Device("card", "", "", 0, True, True, None)
+    records.proof_of(card, "a", lambda: Proof(Verdict.EXACT))
+    own = records._records()
+    records._records.cache_clear()  # another process, which has not read the file yet
+    records.proof_of(card, "b", lambda: Proof(Verdict.WRONG))
+    records._records.cache_clear()
+    own[records._key_of(card)]["proofs"].pop("b", None)
+    assert len(records._records()[records._key_of(card)]["proofs"]) == 2
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """The emulation in the place of a graphics card, measured on few voxels."""
+    monkeypatch.setattr(verdicts, "MEASURED_VOXELS", 1 << 12)
+    fake = replace(emulation(), is_card=True)
+    monkeypatch.setattr(devices, "_search", lambda: ((fake,), ""))
+    return fake
+
+
+def with_paces(monkeypatch, **paces):
+    """Let all cards be measured with these paces."""
+    monkeypatch.setattr(records, "_proof", lambda plain: Proof(Verdict(plain["verdict"]), **paces))
+
+
+FAST, SLOW = {"pace": 0.0, "processor_pace": 1.0}, {"pace": 1.0, "processor_pace": 1e-3}
+
+
+def planned(image, device=None, **options):
+    return nd.plan(image, MODEL, time=2.0, device=device, **options).device
+
+
+@needs_emulation
+def test_without_a_name_the_processor_is_taken_until_a_card_was_proven(image, card, monkeypatch):
+    with_paces(monkeypatch, **FAST)
+    assert planned(image) is None
+    run(image, "gpu")
+    assert planned(image) == card
+    assert planned(image, "cpu") is None
+    assert planned(image, backend="compiled") is None
+    # Another kind of run, another driver.
+    assert nd.plan(image, nd.TotalVariation(), time=2.0).device is None
+    newer = replace(card, version="newer")
+    monkeypatch.setattr(devices, "_search", lambda: ((newer,), ""))
+    kept_plan.cache_clear()
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_the_faster_one_is_taken(image, card, monkeypatch):
+    run(image, "gpu")
+    for paces, expected in ((FAST, card), (SLOW, None), ({}, None)):
+        with_paces(monkeypatch, **paces)
+        kept_plan.cache_clear()
+        assert planned(image) == expected
+    # The card is far faster, but the copies, or the start, take longer than the run.
+    for paces in (FAST | {"transfer": 1.0}, {"pace": 0.0, "processor_pace": 1e-9}):
+        with_paces(monkeypatch, **paces)
+        kept_plan.cache_clear()
+        assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_no_driver_is_opened_unless_it_saves_time(image, card, monkeypatch):
+    run(image, "gpu")
+    with_paces(monkeypatch, **SLOW)
+    kept_plan.cache_clear()
+    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
+    nd.diffuse(image, MODEL, time=2.0)
+
+
+@needs_emulation
+def test_without_a_name_an_emulation_is_never_taken(image, monkeypatch):
+    run(image, NAME)
+    card = devices.Device("card", "", "", 0, True, True, None)
+    records.proof_of(card, "another kind of run", lambda: Proof(Verdict.EXACT))
+    with_paces(monkeypatch, **FAST)
+    kept_plan.cache_clear()
+    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_a_card_that_rounds_otherwise_is_never_taken(image, card, monkeypatch):
+    changed_sources(monkeypatch, "FMA(s, s, ONE)", "ONE + s * s")
+    run(image, card.name)
+    with_paces(monkeypatch, **FAST)
+    kept_plan.cache_clear()
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_without_a_name_a_card_without_enough_memory_is_not_taken(image, card, monkeypatch):
+    run(image, "gpu")
+    with_paces(monkeypatch, **FAST)
+    small = replace(card, memory=1000)
+    monkeypatch.setattr(devices, "_search", lambda: ((small,), ""))
+    kept_plan.cache_clear()
+    assert planned(image) is None
+
+
+@needs_emulation
+def test_a_card_is_measured_with_its_self_test_and_an_emulation_is_not(image, card, monkeypatch):
+    run(image, "gpu")
+    (record,) = records._records().values()
+    (proof,) = map(records._proof, record["proofs"].values())
+    assert min(proof.pace, proof.processor_pace, proof.transfer) > 0
+    emulated = replace(card, is_card=False)
+    monkeypatch.setattr(devices, "_search", lambda: ((emulated,), ""))
+    records._records.cache_clear()
+    records._file().unlink()
+    kept_plan.cache_clear()
+    run(image, NAME)
+    (record,) = records._records().values()
+    (proof,) = map(records._proof, record["proofs"].values())
+    assert proof == Proof(Verdict.EXACT)
+
+
+def test_time_on_a_device_is_that_of_its_pace_the_copies_and_the_start():
+    proof = Proof(Verdict.EXACT, pace=2.0, processor_pace=9.0, transfer=0.5)
+    work = records.Work(amount=10.0, nbytes=8.0, threads=3)
+    assert proof.saving(work) == 9 * 10 / 3 - (2 * 10 + 8 * 0.5 + records.OPENING_S)
+    assert Proof(Verdict.EXACT).saving(work) < 0
 
 
 def with_memory(monkeypatch, size, error=DeviceMemoryError):
@@ -284,6 +414,142 @@ def test_a_device_that_fails_on_the_way_is_replaced(image, monkeypatch):
     assert [time for time, _ in states] == [time for time, _ in expected]
     for (_, own), (_, other) in zip(states, expected, strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+@needs_emulation
+def test_a_result_that_cannot_be_copied_back_is_computed_by_the_processor(image, monkeypatch):
+    run(image, NAME)
+    expected = nd.diffuse(image, MODEL, time=2.0)
+
+    def fetch(self, array):
+        raise DeviceFailed("The card does not answer")
+
+    monkeypatch.setattr(queue.Queue, "fetch", fetch)
+    result, said = run(image, NAME)
+    assert ["does not answer" in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, expected)
+
+
+@needs_emulation
+def test_a_smaller_attempt_has_all_memory_of_the_one_before(image, monkeypatch):
+    """The pool of the first attempt would keep what it has allocated."""
+    run(image, NAME)
+    alive, counts, original = weakref.WeakSet(), [], queue.Queue.__init__
+
+    def init(self, programs):
+        gc.collect()
+        counts.append(len(alive))
+        original(self, programs)
+        alive.add(self)
+
+    monkeypatch.setattr(queue.Queue, "__init__", init)
+    with_memory(monkeypatch, image.nbytes * 0.8)
+    _, said = run(image, NAME)
+    assert not said
+    assert len(counts) > 1
+    assert not any(counts)
+
+
+@needs_emulation
+def test_a_forked_process_leaves_the_device_to_its_parent(image, monkeypatch):
+    """The driver of the parent would wait for threads that the fork does not have."""
+    run(image, NAME)
+    monkeypatch.setattr(queue.os, "getpid", lambda: -1)
+    result, said = run(image, NAME)
+    assert ['by "spawn"' in sentence for sentence in said] == [True]
+    np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
+    with emulation().turn:
+        pass
+
+
+@needs_emulation
+def test_groups_are_as_small_as_the_device_takes_them(image, monkeypatch):
+    def kernel(size):
+        return SimpleNamespace(get_work_group_info=lambda *_: size)
+
+    programs = queue.Programs(SimpleNamespace(name="card", max_work_item_sizes=[1024, 1, 1]))
+    assert programs.group(kernel(1024), (9, 9, 9)) == (32, 1, 1)  # an old driver of Apple
+    assert programs.group(kernel(64), (9,)) == (64,)
+    programs.handle.max_work_item_sizes = [1024, 1024, 64]
+    assert programs.group(kernel(32), (9, 9, 9)) == (8, 4, 1)
+    assert programs.group(kernel(1), (9, 1, 9)) == (1, 1, 1)
+    monkeypatch.setattr(queue, "GROUP", (2, 1, 1))
+    expected = nd.diffuse(image, MODEL, time=2.0)
+    np.testing.assert_array_equal(run(image, NAME)[0], expected)
+
+
+@needs_emulation
+def test_a_device_that_does_not_state_its_accuracy_is_used_only_by_its_name(image, monkeypatch):
+    """Such as one that flushes the smallest numbers to zero: the self-test has none."""
+    monkeypatch.setattr(queue.Programs, "is_accurate", False)
+    card = replace(emulation(), is_card=True)
+    monkeypatch.setattr(devices, "_search", lambda: ((card,), ""))
+    _, said = run(image, "gpu")
+    assert ["rounds otherwise" in sentence for sentence in said] == [True]
+    assert not run(image, NAME)[1]
+
+
+@needs_emulation
+def test_options_for_the_compiler_from_outside_are_tested_again(image, monkeypatch):
+    run(image, NAME)
+    monkeypatch.setenv("PYOPENCL_BUILD_OPTIONS", "-cl-fast-relaxed-math")
+    records._version_of_kernels.cache_clear()
+    run(image, NAME)
+    records._version_of_kernels.cache_clear()
+    assert len(records._records()) == 2
+
+
+@needs_emulation
+def test_cards_with_own_memory_come_first_and_have_names_of_their_own(monkeypatch):
+    import pyopencl as cl
+
+    def handle(name, kind, is_shared):
+        facts = {"version": "3", "driver_version": "1", "global_mem_size": 9}
+        facts |= {"double_fp_config": 0, "host_unified_memory": is_shared, "type": kind}
+        return SimpleNamespace(name=name, **facts)
+
+    kinds = cl.device_type
+    handles = [
+        handle("Processor", kinds.CPU, True),
+        handle("Shared", kinds.GPU, True),
+        handle("Card", kinds.GPU, False),
+        handle("Card Ti", kinds.GPU, False),
+        handle("Card", kinds.GPU, False),
+    ]
+    platform = SimpleNamespace(name="Driver", get_devices=lambda: handles)
+    SEARCH.cache_clear()
+    monkeypatch.setattr(cl, "get_platforms", lambda: [platform])
+    names = [device.name for device in nd.devices()]
+    assert names == ["Card", "Card Ti", "Card (2)", "Shared", "Processor"]
+    for name in names:
+        assert devices.get_device(name.lower()).name == name
+    assert devices.get_device("gpu").name == "Card"
+
+
+@needs_emulation
+@pytest.mark.parametrize("image_shape", [(17, 12, 13), (5, 30, 31)], ids=["frame", "frames"])
+def test_states_name_the_devices_that_have_computed_them(image_shape, monkeypatch):
+    image = np.random.default_rng(0).normal(100, 30, image_shape).astype(np.float32)
+    axes = (0, 1, 2) if image_shape[0] > 5 else (1, 2)
+
+    def devices_of(device):
+        states = nd.evolve(image, MODEL, time=2.0, device=device, axes=axes)
+        return [state.devices for state in states]
+
+    assert set(devices_of(None)) == {("cpu",)}
+    assert set(devices_of(NAME)) == {(emulation().name,)}
+    original, launched = queue.Queue.launch, []
+
+    def launch(self, *arguments):
+        launched.append(1)
+        if len(launched) > 12:
+            raise DeviceFailed("The card is gone")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(queue.Queue, "launch", launch)
+    with pytest.warns(RuntimeWarning, match="gone"):
+        end = devices_of(NAME)[-1]
+    assert end == (("cpu",) if len(axes) == 3 else (emulation().name, "cpu"))
 
 
 @needs_emulation

@@ -41,6 +41,7 @@ def diffuse_store(
     memory: int | str | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
+    device: str | None = None,
     resume: bool = True,
     overwrite: bool = False,
     part: tuple[int, int] | None = None,
@@ -79,6 +80,9 @@ def diffuse_store(
         ``client.get_executor()`` of dask.distributed. Its workers must see the paths.
     workers
         Number of blocks at the same time; default that of the executor, or all processors.
+    device
+        Name of a device, as in `diffuse`. It computes one block of a process at a time, while other
+        blocks are read and written.
     resume
         Continue an unfinished run of this target. With other settings, another version or another
         source, it is refused. ``False`` starts again.
@@ -117,7 +121,8 @@ def diffuse_store(
         resume=resume,
         part=part,
     )
-    files = FileOptions(_path(mask), _path(labels), _path(guide), Execution(), overwrite)
+    execution = Execution(device=device)
+    files = FileOptions(_path(mask), _path(labels), _path(guide), execution, overwrite)
     request = _request(axes, spacing, unit)
     prepared = _prepared(Path(source), Path(target), (model, time), request, files, options)
     prepared.execute(progress, cancel)
@@ -139,6 +144,7 @@ def plan_store(
     memory: int | str | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
+    device: str | None = None,
 ) -> BlockPlan | CollectionPlan:
     """Return passes, blocks, halo, memory, disk and expected time of a run of `diffuse_store`.
 
@@ -151,7 +157,8 @@ def plan_store(
         all images.
     """
     options = StoreOptions(None if memory is None else bytes_of(memory), executor, workers)
-    files = FileOptions(_path(mask), _path(labels), _path(guide), Execution(), overwrite=True)
+    execution = Execution(device=device)
+    files = FileOptions(_path(mask), _path(labels), _path(guide), execution, overwrite=True)
     request = _request(axes, spacing, unit)
     run = _prepared(Path(source), Path(target), (model, time), request, files, options)
     return run.blocks

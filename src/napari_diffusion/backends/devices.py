@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -33,6 +34,8 @@ class Device:
         Whether it is a graphics card, and not the processor under another name.
     has_float64
         Whether it computes in float64.
+    has_own_memory
+        Whether its memory is not that of the processor.
     """
 
     name: str
@@ -42,11 +45,18 @@ class Device:
     is_card: bool
     has_float64: bool
     _programs: Any = field(repr=False, compare=False)
+    has_own_memory: bool = False
 
     @property
     def is_accurate(self) -> bool:
         """Whether the driver states that it divides and rounds as the processor does."""
         return bool(self._programs.is_accurate)
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Context of one run at a time, for runs that share the memory of the device."""
+        turn: AbstractContextManager[object] = self._programs.turn
+        return turn
 
     def kernels(self) -> Backend:
         """Return the kernels with a queue of their own, for one thread.
@@ -99,8 +109,18 @@ def _search() -> tuple[tuple[Device, ...], str]:
             available.append(_device(platform, device))
         except Exception:
             continue
-    available.sort(key=lambda device: not device.is_card)
+    # A card with memory of its own comes before one that shares that of the processor.
+    available.sort(key=lambda device: (not device.is_card, not device.has_own_memory))
+    available = [
+        _numbered(device, available[:number].count(device) + 1)
+        for number, device in enumerate(available)
+    ]
     return tuple(available), "" if available else "OpenCL finds no driver of a graphics card"
+
+
+def _numbered(device: Device, number: int) -> Device:
+    """Return a device with a name of its own among several cards of one kind."""
+    return device if number == 1 else replace(device, name=f"{device.name} ({number})")
 
 
 def _device(platform: Any, handle: Any) -> Device:
@@ -116,6 +136,7 @@ def _device(platform: Any, handle: Any) -> Device:
         is_card=bool(handle.type & cl.device_type.GPU),
         has_float64=programs.has_float64,
         _programs=programs,
+        has_own_memory=not handle.host_unified_memory,
     )
 
 
@@ -145,9 +166,9 @@ def get_device(name: str | None) -> Device | None:
         others = ", ".join(device.name for device in available)
         raise ValueError(f"This machine has no graphics card with a driver, only {others}.")
     for part in ("name", "platform"):
-        for device in available:
-            if name.lower() in getattr(device, part).lower():
-                return device
+        fitting = [d for d in available if name.lower() in getattr(d, part).lower()]
+        if fitting:
+            return min(fitting, key=lambda d: getattr(d, part).lower() != name.lower())
     names = ", ".join([PROCESSOR, CARD, *(device.name for device in available)])
     raise ValueError(f"There is no device named {name!r}; the devices are {names}.")
 

@@ -89,7 +89,7 @@ class FilterWork:
         if not options.get("dry_run"):
             with stop.waiting():
                 state = run.last_state(progress, stop.event)
-            run.write(state.image, stop.committing())
+            run.write(state, stop.committing())
 
 
 def _sentence(error: Exception, job: Job) -> str:

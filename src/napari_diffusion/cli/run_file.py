@@ -93,7 +93,7 @@ def _execute(run: FileRun | StoreRun | CollectionRun, stop: Stop, quiet: bool) -
     if isinstance(run, FileRun):
         with stop.waiting(), bar as progress:
             state = run.last_state(progress, stop.event)
-        written, notes = run.write(state.image, stop.committing()), run.notes_after(state)
+        written, notes = run.write(state, stop.committing()), run.notes_after(state)
     else:
         stop.left = "the blocks that are done are kept, and the same command continues"
         with stop.waiting(), bar as progress:

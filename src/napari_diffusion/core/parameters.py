@@ -62,6 +62,8 @@ class Parameter:
         Function that returns names to choose from, for a value that ``convert`` checks.
     hidden
         Whether lists of options leave it out: it has a control of its own, or is for Python only.
+    preference
+        Whether the widgets leave it to napari's page of preferences.
     absent
         Value that a recipe without this parameter has, or None for the default. It keeps the
         meaning of recipes that are older than the parameter.
@@ -86,6 +88,7 @@ class Parameter:
     convert: Callable[[Any], Any] | None
     offered: Callable[[], list[str]] | None
     hidden: bool
+    preference: bool
     absent: Any
     is_map: bool
 
@@ -231,6 +234,7 @@ def param(
     convert: Callable[[Any], Any] | None = None,
     offered: Callable[[], list[str]] | None = None,
     hidden: bool = False,
+    preference: bool = False,
     absent: Any = None,
     is_map: bool = False,
 ) -> Any:
@@ -258,6 +262,7 @@ def param(
         "convert": convert,
         "offered": offered,
         "hidden": hidden,
+        "preference": preference,
         "absent": absent,
         "is_map": is_map,
     }

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core.arrays import Field, Image
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.grid import Grid
@@ -41,6 +42,8 @@ class State:
         Index of the current frame, counted from 0.
     replaced
         Number of hot and dead voxels that were replaced so far, in all frames and channels.
+    devices
+        Names of the devices that computed it; ``"cpu"`` is the processor.
     """
 
     time: float
@@ -48,6 +51,7 @@ class State:
     frame: int
     _image: Callable[[], Image]
     replaced: int = 0
+    devices: tuple[str, ...] = (PROCESSOR,)
 
     @property
     def image(self) -> Image:
@@ -167,7 +171,8 @@ def _run_in_stacks(
                 frame, start = read_frame(problem, index, plan, slabs)
                 result[index] = frame.finished(last_field(frame.grid, start), copy=False)
     progress(1.0)
-    return State(problem.recipe.time, 1.0, len(frames) - 1, lambda: result)
+    end = problem.recipe.time, 1.0, len(frames) - 1
+    return State(*end, lambda: result, devices=solver.devices)
 
 
 def _evolve(
@@ -209,7 +214,8 @@ def _evolve(
                 else:
                     current = _CurrentFrame(solver, frame, state.u)
                     image = partial(_assemble, current, result, later, copy=copy)
-                yield State(state.time, done / stage_count, number, image, replaced)
+                place = state.time, done / stage_count, number
+                yield State(*place, image, replaced, solver.devices)
             del frame, start, state  # their memory is free for the next frame
     progress(1.0)
 

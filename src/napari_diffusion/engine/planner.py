@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import marshal
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
@@ -20,7 +20,9 @@ from napari_diffusion.core.arrays import OpenFaces
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.resources import format_bytes
-from napari_diffusion.engine.devices.choice import device_for
+from napari_diffusion.engine.devices.choice import device_for, faster_card
+from napari_diffusion.engine.devices.records import Work, changes
+from napari_diffusion.engine.devices.verdicts import TEST_VOXELS
 from napari_diffusion.engine.dry_run import (
     MARSHAL_VERSION,
     DryRun,
@@ -186,6 +188,13 @@ class Plan:
         calls = self.calls, stage, scheme, has_walls
         return self.kernels.kernel_key(calls, np.dtype(self.working))
 
+    def device_kind(self, problem: Problem) -> Hashable:
+        """Return what selects the kernels of the run on a device."""
+        sizes = tuple(min(n, TEST_VOXELS) for n in self.grid.shape)
+        calls = repr(self.operator.stage_calls(self.strict, self.stores_operator))
+        model, channels = problem.recipe.model.name, problem.channels
+        return self.kernel_key(), model, sizes, channels, calls, self.scheme.name
+
     def describe(self) -> str:
         """Return the plan in one sentence."""
         frames = f" on each of {self.frames} frames" if self.frames > 1 else ""
@@ -256,6 +265,7 @@ def _settings(problem: Problem, execution: Execution, threads: int) -> Hashable 
         threads,
         execution.backend,
         execution.device,
+        changes() if execution.device is None else 0,
     )
     try:
         return own, marshal.dumps(values, MARSHAL_VERSION)
@@ -286,13 +296,12 @@ def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
         stages = schemes.with_one_operator(stages)
     if rate:
         stages = tuple(stage._replace(rate=rate) for stage in stages)
-    device = device_for(problem, execution, dry, scheme, stages)
     stack = _stack_size(problem, dry, scheme, stages)
     height, chunk = slab_sizes(problem, operator, backend, threads, stack)
     model = operator, max(dry.feature_reach)
     peak = partial(peak_memory, problem, model, scheme, stages, backend)
     whole = problem.space[0]
-    return Plan(
+    plan = Plan(
         scheme=scheme,
         stages=stages,
         operator=operator,
@@ -316,12 +325,31 @@ def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:
         ),
         stack=stack,
         is_guided=problem.is_guided,
-        device=device,
-        device_bytes=0.0
-        if device is None
-        else peak((whole, whole, stack), 1) / max(1, math.prod(problem.space) * stack),
-        is_device_named=(execution.device or "").lower() != CARD,
     )
+    return _on_device(plan, problem, execution, dry, lambda: peak((whole, whole, stack), 1))
+
+
+def _on_device(
+    plan: Plan, problem: Problem, execution: Execution, dry: DryRun, peak: Callable[[], int]
+) -> Plan:
+    """Return the plan with the device that runs it: the named one, or a card that is faster.
+
+    ``peak`` returns the memory of a run that computes whole fields at once [bytes].
+    """
+    frame = math.prod(problem.space) * plan.stack
+    if execution.device is None and execution.backend is None:
+        amount = float(math.prod(problem.shape))
+        work = Work(amount * plan.effort, 2 * amount * problem.working.itemsize, plan.threads)
+        device = faster_card(
+            problem, dry, (plan.scheme, plan.stages), work, partial(plan.device_kind, problem), peak
+        )
+    else:
+        device = device_for(problem, execution, dry, plan.scheme, plan.stages)
+    if device is None:
+        return plan
+    is_named = execution.device is not None and execution.device.lower() != CARD
+    needed = peak() / max(1, frame)
+    return replace(plan, device=device, device_bytes=needed, is_device_named=is_named)
 
 
 def stack_grid(problem: Problem, frames: int) -> Grid:

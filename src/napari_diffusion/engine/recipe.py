@@ -64,6 +64,9 @@ class Recipe(RecipeFields):
     remarks
         Sentences about the recipe: for one of `napari_diffusion.presets`, what differs from the
         other program.
+    computed_on
+        Names of the devices that computed the result to which the recipe belongs. It is empty for
+        the processor alone, and a run does not read it: see `Execution`.
     version
         Version of napari-diffusion that wrote the recipe.
     """
@@ -81,6 +84,8 @@ class Recipe(RecipeFields):
         plain["model"] = self.model.name
         plain["parameters"] = self._parameters()
         plain["scheme"] = schemes.to_plain(self.scheme)
+        if not self.computed_on:  # versions without devices read the recipe, too
+            del plain["computed_on"]
         return {name: _plain(value) for name, value in plain.items()}
 
     @classmethod

@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from napari_diffusion import schemes
+from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core import units
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.errors import shown
@@ -265,6 +266,12 @@ class RecipeFields:
         convert=_listed("remarks", _is_text, "sentences"),
         hidden=True,
     )
+    computed_on: tuple[str, ...] = param(
+        (),
+        "Names of the devices that computed the result; empty for the processor alone.",
+        convert=_listed("computed_on", _is_text, "names of devices"),
+        hidden=True,
+    )
     version: str = dataclasses.field(default_factory=package_version)
 
     def __post_init__(self) -> None:
@@ -379,6 +386,15 @@ class RecipeFields:
         raise ValueError(
             f"The recipe records the voxel size along the axes {self.axes}; "
             f"give spacing for the axes {tuple(axes)}."
+        )
+
+    def on_devices(self, names: Sequence[str]) -> Self:
+        """Return the recipe with the record of the devices that have computed its result."""
+        recorded = () if set(names) <= {PROCESSOR} else tuple(names)
+        return (
+            self
+            if recorded == self.computed_on
+            else dataclasses.replace(self, computed_on=recorded)
         )
 
     def in_unit(self, unit: str) -> Self:

@@ -10,23 +10,30 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from napari_diffusion.backends.devices import Device
+from napari_diffusion.backends.base import Backend
+from napari_diffusion.backends.devices import PROCESSOR, Device
 from napari_diffusion.core.arrays import Array, Field, Stored
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
+from napari_diffusion.core.stage import Stage
 from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
 from napari_diffusion.engine.devices.choice import say_fallback
+from napari_diffusion.engine.devices.records import Proof, proof_of
 from napari_diffusion.engine.devices.verdicts import (
+    MEASURED_STAGES,
     MOST_PIECES,
+    TEST_STAGES,
+    TEST_VOXELS,
     Verdict,
     compared,
+    measured_shape,
     pieces_of,
-    verdict_of,
 )
 from napari_diffusion.engine.frame import FieldState
 from napari_diffusion.engine.inputs.guide import feature_weights
@@ -37,9 +44,6 @@ from napari_diffusion.operators import Operator
 from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.stepper import StageContext
-
-#: Voxels along each axis, and largest number of stages, of the self-test of a device.
-TEST_VOXELS, TEST_STAGES = 16, 12
 
 
 class Solver:
@@ -57,9 +61,8 @@ class Solver:
         self.plan, self._problem = plan, problem
         self._model = problem.recipe.model
         self._slabs = slabs
-        self._kernels, self._device = plan.kernels, plan.device
-        if plan.device is not None:
-            self._kernels = plan.device.kernels()
+        # Kernels of the device are taken in `advance`, which the processor replaces if they fail.
+        self._kernels, self._device, self._is_open = plan.kernels, plan.device, False
         self._weights = problem.weights.astype(problem.working)
         self._feature_weights: Field | None = None
         self._guide_is_alone = problem.is_frozen
@@ -68,6 +71,12 @@ class Solver:
         self._fields: list[Field] = []
         self._scratch = Scratch(self._kernels.empty)
         self._stored: Stored | None = None  # of the last frame
+        self._used: dict[str, None] = {}
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that computed the states so far, such as ``("cpu",)``."""
+        return tuple(self._used)
 
     def release_fields(self) -> None:
         """Forget the work fields; a field that is still in use lives on."""
@@ -94,27 +103,29 @@ class Solver:
         last
             Number of stages that are done at the end.
         """
-        done, pieces = state.stage, 1
+        done, pieces, used = state.stage, 1, self._used
         if self._device is not None:
             voxels = math.prod(grid.shape)
             pieces = pieces_of(self._device, self.plan.device_bytes * voxels)
         while self._device is not None:
             try:
+                self._open(self._device)
                 self._check_device(self._device)
                 for each in self._advance_on_device(grid, state, last, pieces):
                     if each.stage > done:
-                        done = each.stage
+                        done, self._used = each.stage, used | {self._device.name: None}
                         yield each
                 return
             except DeviceFailed as error:
-                self._release_device()
                 can_halve = isinstance(error, DeviceMemoryError) and pieces < MOST_PIECES
                 pieces *= 2
+                self._leave_device()
                 if not can_halve:
+                    self._device = None
                     say_fallback(f"{error}")
-                    self._leave_device()
         for each in self._advance(grid, state, last):
             if each.stage > done:
+                self._used = used | {PROCESSOR: None}
                 yield each
 
     def _advance_on_device(
@@ -122,8 +133,12 @@ class Solver:
     ) -> Iterator[FieldState]:
         """Run stages on the device, in so many ``pieces`` of the frame."""
         if pieces == 1:
-            yield from self._advance(*self._loaded(grid, state), last)
+            for each in self._advance(*self._loaded(grid, state), last):
+                if each.stage < last:
+                    yield each
+            # Here, where a failure of the last kernels or of the copy can still be replaced.
             self._kernels.finish()
+            yield replace(each, u=self._kernels.fetch(each.u))
             return
         whole = _WholeBlocks(self)
         for cut, shape in device_passes(self.plan, state.stage, last, grid.shape, pieces):
@@ -135,12 +150,10 @@ class Solver:
 
         A device that rounds otherwise is used if it is named.
         """
-        plan = self.plan
-        sizes = tuple(min(n, TEST_VOXELS) for n in plan.grid.shape)
-        calls = plan.operator.stage_calls(plan.strict, plan.stores_operator)
-        kinds = plan.kernel_key(), self._model.name, sizes, len(self._weights), repr(calls)
-        verdict = verdict_of(device, (*kinds, plan.scheme.name), partial(self._self_test, sizes))
-        if verdict is Verdict.EXACT or (verdict is Verdict.ROUNDED and plan.is_device_named):
+        prove = partial(self._prove, device)
+        verdict = proof_of(device, self.plan.device_kind(self._problem), prove).verdict
+        is_named = self.plan.is_device_named
+        if verdict is Verdict.EXACT or (verdict is Verdict.ROUNDED and is_named):
             return
         title = self._model.title
         raise DeviceFailed(
@@ -152,9 +165,44 @@ class Solver:
             }[verdict]
         )
 
-    def _self_test(self, shape: tuple[int, ...]) -> Verdict:
-        """Compare the device with the processor on a small field of noise."""
-        plan, rng = self.plan, np.random.default_rng(0)
+    def _prove(self, device: Device) -> Proof:
+        """Compare the device with the processor on a small field of noise, and measure a card."""
+        stages, shape = self.plan.stages, self.plan.grid.shape
+        places = replace(self.plan, device=None), self.plan
+        small = tuple(min(n, TEST_VOXELS) for n in shape)
+        try:
+            results = [self._trial(plan, small, TEST_STAGES, 1)[0] for plan in places]
+        except DeviceFailed:
+            raise
+        except Exception:  # a model that computes in a way that only the processor can
+            return Proof(Verdict.FAILED)
+        proof = Proof(compared(*results))
+        if proof.verdict is Verdict.EXACT and not device.is_accurate:
+            return Proof(Verdict.ROUNDED)  # such as the smallest numbers, which are not in the test
+        if proof.verdict is not Verdict.EXACT or not device.is_card:
+            return proof
+        large = measured_shape(shape)
+        work = float(math.prod(large) * len(self._weights))
+        work *= max(1.0, self.plan.operator.effort(stages[:MEASURED_STAGES]))
+        try:
+            processor, card = (self._trial(plan, large, MEASURED_STAGES, 2) for plan in places)
+        except DeviceFailed:  # its memory is too small
+            return proof
+        processor_pace = processor[1] * self.plan.threads / work
+        return replace(proof, pace=card[1] / work, processor_pace=processor_pace, transfer=card[2])
+
+    def _trial(
+        self, plan: Plan, shape: tuple[int, ...], stages: int, rounds: int
+    ) -> tuple[Field, float, float]:
+        """Run the first stages of a plan on noise, once or in several rounds.
+
+        Returns
+        -------
+        tuple
+            The result, the time of the last round, and the time in it to copy a byte to the device
+            or back [s].
+        """
+        rng = np.random.default_rng(0)
 
         def noise(channels: int) -> Field:
             return np.abs(rng.normal(100, 30, (channels, *shape))).astype(plan.working)
@@ -166,19 +214,21 @@ class Solver:
         guide = None if self._feature_weights is None else noise(len(self._feature_weights))
         source = u.copy() if plan.stages[0].rate else None
         state = FieldState(0, None, u, u, u, None, source is None, source, guide)
-        last, results = min(TEST_STAGES, len(plan.stages)), list[Field]()
-        for own in (replace(plan, device=None), plan):
-            with SlabPool(1, None, lambda share: None) as slabs:
-                solver = Solver(self._problem, own, slabs)
-                start = solver._loaded(grid, state) if own.device else (grid, _copied(state))
-                try:
-                    *_, end = solver._advance(*start, last)
-                except DeviceFailed:
-                    raise
-                except Exception:  # a model that computes in a way that only the processor can
-                    return Verdict.FAILED
-                results.append(solver.fetch(end.u))
-        return compared(*results)
+        last = min(stages, len(plan.stages))
+        with SlabPool(plan.threads, None, lambda share: None) as slabs:
+            solver = Solver(self._problem, plan, slabs)
+            if plan.device is not None:
+                solver._open(plan.device)
+            for _ in range(rounds):
+                begin = perf_counter()
+                start = solver._loaded(grid, state) if plan.device else (grid, _copied(state))
+                loaded = perf_counter()
+                *_, end = solver._advance(*start, last)
+                solver._kernels.finish()
+                done = perf_counter()
+                result = solver.fetch(end.u)
+                copied = perf_counter() - done + loaded - begin
+        return result, done - loaded, copied / (2 * u.nbytes)
 
     def _loaded(self, grid: Grid, state: FieldState) -> tuple[Grid, FieldState]:
         """Return a grid and a state with their arrays on the device."""
@@ -195,16 +245,21 @@ class Solver:
         faces = load(grid.open_faces)
         return replace(grid, open_faces=faces), replace(state, is_owned=is_owned, **arrays)
 
-    def _release_device(self) -> None:
-        """Forget all arrays on the device."""
-        self._fields.clear()
-        self._stored = None
-        self._scratch = Scratch(self._kernels.empty)
+    def _open(self, device: Device) -> None:
+        """Take the kernels of a device, unless they are taken; raises `DeviceFailed`."""
+        if not self._is_open:
+            self._take(device.kernels())
+            self._is_open = True
 
     def _leave_device(self) -> None:
-        """Go on with the processor."""
-        self._device, self._kernels = None, self.plan.kernels
-        self._release_device()
+        """Go back to the kernels of the processor; all memory of the device is free then."""
+        self._take(self.plan.kernels)
+        self._is_open = False
+
+    def _take(self, kernels: Backend) -> None:
+        """Use kernels, and forget all arrays of the others."""
+        self._kernels, self._stored, self._scratch = kernels, None, Scratch(kernels.empty)
+        self._fields.clear()
 
     def _advance(self, grid: Grid, state: FieldState, last: int) -> Iterator[FieldState]:
         """Run stages up to number ``last`` on arrays of the kernels; see `advance`."""
@@ -218,7 +273,8 @@ class Solver:
             stepper.take_memory(self._stored)
         keeps_start = any(stage.needs_start for stage in plan.stages)
         u, previous, start = state.u, state.previous, state.superstep_start
-        for number in range(state.stage, last):
+        number = state.stage
+        while number < last:
             stage = plan.stages[number]
             is_kept = previous is u or (keeps_start and previous is start)
             is_free = not is_kept and _contains(pool, previous)
@@ -231,16 +287,41 @@ class Solver:
                 start[...] = u
             if stage.momentum and previous is not out:
                 out[...] = previous
+            together: tuple[Stage, ...] = (stage,)
             if plan.scheme.is_direct:
                 plan.scheme.solve(stage, u, out, context)
             else:
-                stepper.apply(stage, start if stage.from_start else u, out, start)
+                if _contains(pool, u) and not (keeps_start and u is start):
+                    together = self._stages_of_a_pass(number, last, stepper.pass_stages(u))
+                if len(together) > 1:
+                    stepper.apply_in_one_pass(together, u, out, start)
+                else:
+                    stepper.apply(stage, start if stage.from_start else u, out, start)
             self._stored = stepper.stored
             previous, u = start if stage.from_start else u, out
+            if len(together) % 2 == 0:
+                previous, u = u, previous
+            number += len(together)
             parts = previous, start, stepper.stored
-            yield FieldState(
-                number + 1, stage.time, u, *parts, source=state.source, guide=state.guide
-            )
+            time = together[-1].time
+            yield FieldState(number, time, u, *parts, source=state.source, guide=state.guide)
+
+    def _stages_of_a_pass(self, first: int, last: int, count: int) -> tuple[Stage, ...]:
+        """Return at most ``count`` stages from number ``first`` on that one pass can compute.
+
+        They end before number ``last``, and share the operator that is stored for the first one.
+        """
+        stages = self.plan.stages
+        end = first + 1
+        if self._device is None and not stages[first].from_start:
+            while (
+                end < min(first + count, last)
+                and stages[end].reuse_operator
+                and not stages[end].from_start
+                and stages[end - 1].time is None
+            ):
+                end += 1
+        return stages[first:end]
 
     def _build(self, features: Features) -> Operator:
         """Return the operator of the model for some features."""

@@ -170,14 +170,14 @@ class FileRun:
         return (note,) if note else ()
 
     def write(
-        self, result: Image, commit: AbstractContextManager[object] | None = None
+        self, state: State, commit: AbstractContextManager[object] | None = None
     ) -> tuple[Path, ...]:
         """Write the result and return the files that were written.
 
         Parameters
         ----------
-        result
-            The image of `last_state`.
+        state
+            The last state. Its devices are recorded in the recipe of the result.
         commit
             Context in which the files get their final names; it may defer signals.
 
@@ -187,13 +187,14 @@ class FileRun:
             When the target cannot be written any more, for example because the disk is full. There
             is no new target then, and the error says where else the result was saved.
         """
+        run, result = replace(self, recipe=self.recipe.on_devices(state.devices)), state.image
         try:
             overwrite = self.options.overwrite
-            return self._write_to(
+            return run._write_to(
                 self.target, result, overwrite=overwrite, commit=commit, checked=True
             )
         except Exception as error:  # a writer may raise anything; only this has the result
-            kept = self._save_elsewhere(result)
+            kept = run._save_elsewhere(result)
             if kept is None:
                 raise
             place = f"{reason_of(error)}; the result was saved as {kept} instead"
@@ -336,7 +337,7 @@ def run_file(
     check_limit(file_run.plan.memory, limit)
     state = file_run.last_state(progress, cancel)
     notes = (*file_run.notes, *file_run.notes_after(state))
-    return WrittenFiles(file_run.write(state.image), notes)
+    return WrittenFiles(file_run.write(state), notes)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core.arrays import Image, shape_and_dtype
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.dtypes import result_dtype
@@ -52,6 +53,8 @@ class Outputs:
         Directions of strongest smoothing at some voxels of the result.
     replaced
         Number of hot and dead voxels that were replaced.
+    devices
+        Names of the devices that computed the result; ``"cpu"`` is the processor.
     """
 
     image: Image
@@ -62,6 +65,7 @@ class Outputs:
     coherence: Image | None = None
     directions: Directions | None = None
     replaced: int = 0
+    devices: tuple[str, ...] = (PROCESSOR,)
 
 
 @dataclass(frozen=True)
@@ -258,11 +262,12 @@ def run_with_outputs(
     stack = None
     if request.snapshots:
         stack = np.empty((len(times), *problem.shape), problem.dtype)
-    kept = 0
+    kept, devices = 0, dict[str, None]()
     for number, (t, run) in enumerate(zip(times, runs, strict=True)):
         before, share = sum(steps[:number]) / sum(steps), steps[number] / sum(steps)
         states = evolve(run, execution, _scaled(report, before, share), cancel)
         last, state = _drain(states, stop)
+        devices |= dict.fromkeys(state.devices)
         complete = state.fraction >= 1
         if stack is None or not (complete or kept):
             frame = None if complete else state.frame
@@ -284,6 +289,7 @@ def run_with_outputs(
     return replace(
         outputs,
         replaced=state.replaced,
+        devices=tuple(devices),
         residual=residual,
         conductance=conductance_map(final, cancel=cancel) if request.conductance else None,
         coherence=coherence_map(final, cancel=cancel) if request.coherence else None,

@@ -22,10 +22,7 @@ from napari_diffusion.ui.form import options
 from napari_diffusion.ui.sections.recipes import RecipeSection
 from napari_diffusion.ui.widget import EXPERT
 
-#: The device is chosen on the page of preferences.
-DECLARED = [
-    option for option in (*run_options(), *run_options(Execution)) if option.name != "device"
-]
+DECLARED = [option for option in (*run_options(), *run_options(Execution)) if not option.preference]
 
 
 def label_of(control):

@@ -195,6 +195,43 @@ class OpenCLBackend(Backend):
             u, out, *u.shape, *g, *a, m, faces is not None,
         )  # fmt: skip
 
+    def curvature2(
+        self,
+        u: Field,
+        start: int,
+        lo: int,
+        hi: int,
+        b: Field,
+        w: Field,
+        faces: OpenFaces | None,
+        out: Field,
+    ) -> None:
+        """See `reference.fourth_order.curvature2`."""
+        values = self._queue.constant(w), faces, faces is not None
+        self._run("fourth_order", "curvature2", u, _items(out), u, *u.shape, *b, *values, out)
+
+    def fourth_order_step(
+        self,
+        u: Field,
+        out: Field,
+        lo: int,
+        hi: int,
+        factors: Field,
+        momentum: float,
+        g: Field,
+        start: int,
+        faces: OpenFaces | None,
+    ) -> None:
+        """See `reference.fourth_order.fourth_order_step`."""
+        t = u.dtype.type
+        straight = [factors[i, i] for i in range(3)]
+        mixed = [t(0.5) * factors[i, j] for i, j in ((0, 1), (0, 2), (1, 2))]
+        values = t(momentum), g, faces, faces is not None
+        self._run(
+            "fourth_order", "fourth_order_step", u, _items(u),
+            u, out, *u.shape, *straight, *mixed, *values,
+        )  # fmt: skip
+
     def grad2(
         self,
         u: Field,

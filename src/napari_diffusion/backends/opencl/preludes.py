@@ -116,7 +116,7 @@ typedef unsigned long long ulong;
 #endif
 """
 #: The files of kernels.
-FILES = ("faces", "gradients", "features", "tensors", "spectra")
+FILES = ("faces", "gradients", "fourth_order", "features", "tensors", "spectra")
 #: Added to an entry of a stored tensor, as in `numba.tensor`.
 ENTRY_BIAS = 1 << 18
 #: Options of NVRTC with which every operation is rounded by itself.

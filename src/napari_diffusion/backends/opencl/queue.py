@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -54,8 +55,33 @@ class Programs:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.name = str(handle.name).strip()
-        self._lock = threading.Lock()
+        self._turn, self._lock, self._process = threading.Lock(), threading.Lock(), os.getpid()
         self._programs: dict[str, Any] = {}
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Context of one run at a time, for runs that share the memory of the device."""
+        # A thread that does not exist in a forked process may hold the lock.
+        return self._turn if os.getpid() == self._process else nullcontext()
+
+    def check_process(self) -> None:
+        """Raise `DeviceFailed` in a forked process: its driver would wait for ever."""
+        if os.getpid() != self._process:
+            raise DeviceFailed(
+                f"{self.name} cannot be used in a process that was forked after it was found, "
+                'only in one that was started by "spawn"'
+            )
+
+    def group(self, kernel: Any, items: Sequence[int]) -> tuple[int, ...]:
+        """Return the work items of a group for so many items, as many as the device takes."""
+        cl: Any = import_module("pyopencl")
+        group = list(LINE_GROUP if len(items) == 1 else FLAT_GROUP if items[1] == 1 else GROUP)
+        own = kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, self.handle)
+        sizes = self.handle.max_work_item_sizes
+        group = [min(n, size) for n, size in zip(group, sizes, strict=False)]
+        while math.prod(group) > own:
+            group[group.index(max(group))] //= 2
+        return tuple(group)
 
     @cached_property
     def context(self) -> Any:
@@ -65,7 +91,10 @@ class Programs:
 
     @cached_property
     def options(self) -> list[str]:
-        """Options of the compiler; a division is rounded correctly where the device can do so."""
+        """Options of the compiler; a division is rounded correctly where the device can do so.
+
+        None of them lets the compiler change a result, unlike ``-cl-fast-relaxed-math``.
+        """
         cl: Any = import_module("pyopencl")
         flag = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         exact = ["-cl-fp32-correctly-rounded-divide-sqrt"]
@@ -105,6 +134,7 @@ class Queue:
     """
 
     def __init__(self, programs: Programs) -> None:
+        programs.check_process()
         cl: Any = import_module("pyopencl")
         import_module("pyopencl.tools")
         self._cl, self._programs = cl, programs
@@ -180,10 +210,13 @@ class Queue:
         """
         if 0 in items:
             return
-        group = LINE_GROUP if len(items) == 1 else FLAT_GROUP if items[1] == 1 else GROUP
-        size = tuple(-(-n // m) * m for n, m in zip(items, group, strict=True))
         with errors_described(self.name):
-            kernel = self._kernel(text, name)
+            kernel, groups = self._kernel(text, name)
+            shape = len(items), len(items) > 1 and items[1] == 1
+            if shape not in groups:
+                groups[shape] = self._programs.group(kernel, items)
+            group = groups[shape]
+            size = tuple(-(-n // m) * m for n, m in zip(items, group, strict=True))
             kernel.set_args(*_flattened(arguments))
             event = self._cl.enqueue_nd_range_kernel(self._queue, kernel, size, group)
             self._events.append(event)
@@ -202,13 +235,13 @@ class Queue:
         return source(name, dtype)
 
     def _kernel(self, text: str, name: str) -> Any:
-        """Return a kernel, which is retrieved once: this takes longer than a launch."""
+        """Return a kernel and its groups, retrieved once: this takes longer than a launch."""
         key = text, name
         if key not in self._kernels:
             program = self._programs.program(text)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pyopencl 2024 notes that a name is known
-                self._kernels[key] = self._cl.Kernel(program, name)
+                self._kernels[key] = self._cl.Kernel(program, name), {}
         return self._kernels[key]
 
 

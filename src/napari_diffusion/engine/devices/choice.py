@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 
 import numpy as np
 
 from napari_diffusion.backends.base import Backend
-from napari_diffusion.backends.devices import Device, get_device
+from napari_diffusion.backends.devices import Device, devices, get_device
 from napari_diffusion.backends.opencl.backend import OpenCLBackend
 from napari_diffusion.core.errors import reason_of
+from napari_diffusion.engine.devices import records
+from napari_diffusion.engine.devices.verdicts import pieces_of
 from napari_diffusion.engine.dry_run import DryRun
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.problem import Problem
@@ -78,7 +80,10 @@ def known_device(name: str) -> str | None:
 def device_for(
     problem: Problem, execution: Execution, dry: DryRun, scheme: Scheme, stages: tuple[Stage, ...]
 ) -> Device | None:
-    """Return the device of a run, or ``None``; a device that cannot do it is said in a warning."""
+    """Return the named device of a run, or ``None``.
+
+    A device that cannot do the run is said in a warning.
+    """
     device = get_device(execution.device)
     if device is None or not stages:
         return None
@@ -87,6 +92,39 @@ def device_for(
         say_fallback(f"{device.name} {reason}")
         return None
     return device
+
+
+def faster_card(
+    problem: Problem,
+    dry: DryRun,
+    schedule: tuple[Scheme, tuple[Stage, ...]],
+    work: records.Work,
+    kind: Callable[[], Hashable],
+    needed: Callable[[], float],
+) -> Device | None:
+    """Return the card of a run without a named device, or ``None`` for the processor.
+
+    It is a card that was proven to have the bits of the processor in such runs, and that saves
+    time by the paces that were measured then. No card is searched, and no library is loaded,
+    unless that is so.
+
+    Parameters
+    ----------
+    problem, dry, schedule
+        The run.
+    work
+        Its work.
+    kind, needed
+        Return what selects the kernels of the run, and its memory on a card [bytes].
+    """
+    scheme, stages = schedule
+    if not stages or not records.has_proven_card():
+        return None
+    for card in records.proven_cards(kind(), devices, work):
+        fits = pieces_of(card, needed()) == 1
+        if fits and obstacle(problem, dry, scheme, stages, card) is None:
+            return card
+    return None
 
 
 @cache

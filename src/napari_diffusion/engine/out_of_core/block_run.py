@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,8 @@ class BlockRun:
         The block.
     threads
         Number of threads.
+    devices
+        Names of the devices that have computed stages of the block.
     """
 
     problem: Problem
@@ -74,6 +77,7 @@ class BlockRun:
     stages: Pass
     block: Block
     threads: int = 1
+    devices: dict[str, None] = field(default_factory=dict, compare=False)
 
     def kept_arrays(
         self, read_kept: ReadKept, cancel: CancelEvent | None = None
@@ -128,10 +132,13 @@ class BlockRun:
                 grid, state = self._first_state(plan, slabs)
             else:
                 grid, state = self._kept_state(read_kept)
-            solver = Solver(self.problem, plan, slabs)
-            for each in solver.advance(grid, state, self.stages.last):
-                state = each
-            return {name: solver.fetch(getattr(state, name)) for name in names}
+            # Blocks that are read and written beside each other take turns on a device.
+            with plan.device.turn if plan.device else nullcontext():
+                solver = Solver(self.problem, plan, slabs)
+                for each in solver.advance(grid, state, self.stages.last):
+                    state = each
+                self.devices.update(dict.fromkeys(solver.devices))
+                return {name: solver.fetch(getattr(state, name)) for name in names}
 
     def _halo(self) -> list[int]:
         return self.problem.per_diffusing_axis(self.stages.halo)

@@ -71,6 +71,8 @@ class Resources:
         Processor time per voxel and stage [s].
     bandwidth
         Bytes per second that are read or written.
+    device_memory
+        Memory of the device for one block [bytes], if the plan has a device.
     block, stages_per_pass
         Shape of a block per axis of the grid, and largest number of stages of a pass, where they
         are given and not chosen.
@@ -82,6 +84,7 @@ class Resources:
     source_chunks: tuple[int, ...]
     pace: float = 6e-9
     bandwidth: float = 4e8
+    device_memory: float = math.inf
     block: tuple[int, ...] | None = None
     stages_per_pass: int | None = None
 
@@ -104,6 +107,7 @@ def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan
         When no block fits into the budget.
     """
     best: BlockPlan | None = None
+    least: tuple[bool, bool, float] | None = None
     smallest = math.inf
     schedule = _Schedule(problem, plan)
     for chunks in _chunk_shapes(problem, resources):
@@ -111,9 +115,9 @@ def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan
             planner = _Planner(problem, plan, resources, chunks, (workers, threads), schedule)
             for candidate in planner.candidates():
                 smallest = min(smallest, candidate.memory)
-                fits = candidate.memory <= resources.memory
-                if fits and (best is None or _cost(candidate) < _cost(best)):
-                    best = candidate
+                cost = not planner.fits_device(candidate), *_cost(candidate)
+                if candidate.memory <= resources.memory and (least is None or cost < least):
+                    best, least = candidate, cost
         if best is not None:
             return best
     needed = (
@@ -231,9 +235,10 @@ class _Planner:
             if fitting is not None:
                 yield fitting
                 # Larger blocks fit with shorter passes only.
+                fits = fitting.block_memory <= share and self.fits_device(fitting)
                 is_full = fitting.redundancy > REDUNDANCIES[1] or len(fitting.passes) == 1
-                planned += fitting.block_memory <= share and is_full
-                tried += fitting.block_memory <= share
+                planned += fits and is_full
+                tried += fits
             if planned >= _PLANNED_BLOCKS or tried >= _TRIED_BLOCKS:
                 return
 
@@ -322,11 +327,22 @@ class _Planner:
             if passes is None:
                 continue
             candidate = self._with_passes(block, passes)
-            if candidate.block_memory <= share:
+            if candidate.block_memory <= share and self.fits_device(candidate):
                 return candidate
             if smallest is None or candidate.block_memory < smallest.block_memory:
                 smallest = candidate
         return smallest
+
+    def fits_device(self, candidate: BlockPlan) -> bool:
+        """Whether a block fits into the memory of the device in one piece."""
+        voxels = math.prod(self._outer(candidate.block, candidate.halo))
+        return voxels * self.plan.device_bytes <= self.resources.device_memory
+
+    def _outer(self, block: tuple[int, ...], halo: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a block with its halo."""
+        return tuple(
+            min(size + 2 * h, n) for size, h, n in zip(block, halo, self.space, strict=True)
+        )
 
     def _with_passes(self, block: tuple[int, ...], passes: list[Pass]) -> BlockPlan:
         problem, channels = self.problem, self.problem.channels
@@ -404,9 +420,7 @@ class _Planner:
     def _memory(self, block: tuple[int, ...], halo: tuple[int, ...], names: int) -> int:
         """Return the predicted peak of a block [bytes], with so many arrays between two passes."""
         problem, itemsize = self.problem, self.problem.working.itemsize
-        outer = tuple(
-            min(size + 2 * h, n) for size, h, n in zip(block, halo, self.space, strict=True)
-        )
+        outer = self._outer(block, halo)
         part = problem_of_shape(problem, outer)
         peak: int = plan_on_block(self.plan, part, self.threads).memory
         field = math.prod(outer) * problem.channels * itemsize

@@ -25,9 +25,6 @@ from napari_diffusion.ui.qt.layout import bare_container, keep_narrow
 from napari_diffusion.ui.qt.slots import slot
 from napari_diffusion.ui.values.words import label_of
 
-#: Options of the execution that are set on the page of preferences only.
-_ON_PREFERENCES_PAGE = ("device",)
-
 
 class Options:
     """The options of a run and their controls.
@@ -87,7 +84,7 @@ class Options:
         if self._recipe:
             return
         self._recipe = {p.name: (p, self._control(p)) for p in run_options(nd.Recipe)}
-        controls = [p for p in run_options(Execution) if p.name not in _ON_PREFERENCES_PAGE]
+        controls = [p for p in run_options(Execution) if not p.preference]
         self._execution = {p.name: (p, _execution_control(p)) for p in controls}
         for parameter, control in [*self._recipe.values(), *self._execution.values()]:
             convert_unit(parameter, control, self._length_unit, 1.0)
@@ -133,16 +130,12 @@ class Options:
     def execution(self) -> Execution:
         """Return how a run is computed; an option that is not set is that of the preferences."""
         preferences, options = Preferences.read(), {}
-        if not self._execution:
-            for parameter in run_options(Execution):
-                default = parameter.default
-                is_open = parameter.optional and not default
-                own = getattr(preferences, parameter.name, None) if is_open else default
-                options[parameter.name] = own
-        options |= {name: getattr(preferences, name) for name in _ON_PREFERENCES_PAGE}
-        for name, (parameter, control) in self._execution.items():
-            is_open = parameter.optional and not control.value
-            options[name] = getattr(preferences, name, None) if is_open else control.value
+        for parameter in run_options(Execution):
+            name, own = parameter.name, parameter.default
+            if name in self._execution:
+                own = self._execution[name][1].value
+            is_open = parameter.optional and not own
+            options[name] = getattr(preferences, name, None) if is_open else own
         return Execution(**options)
 
     def show(self, recipe: nd.Recipe) -> None:

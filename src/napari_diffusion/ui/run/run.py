@@ -206,9 +206,10 @@ class Run:
         wait_with_message(self.settings, control)
         began = time.monotonic()
         store.compute(control.progress, control.cancel)
+        devices = store.devices
         path, *_ = store.finish()
         levels = levels_of(store)
-        whole = Outputs(levels[0], (self.settings.recipe.time,))
+        whole = Outputs(levels[0], (self.settings.recipe.time,), devices=devices)
         return RunResult(whole, 0.0, time.monotonic() - began, tuple(levels), path)
 
     def _show(self, answer: tuple[Run, RunResult]) -> str:
@@ -274,10 +275,8 @@ class Run:
 
     def _provenance(self, result: Outputs, stopped: bool) -> dict[str, Any]:
         """Return the provenance of all layers of the run."""
-        recipe, reached = self.settings.recipe, result.times[-1]
+        recipe, reached = self.settings.recipe.on_devices(result.devices), result.times[-1]
         notes: dict[str, Any] = {}
-        if self.settings.execution.device is not None:
-            notes["device"] = self.settings.execution.device
         if self.settings.region is not None:
             notes["region"] = [[part.start, part.stop] for part in self.settings.region]
         if stopped:

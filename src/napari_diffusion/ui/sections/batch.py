@@ -99,7 +99,7 @@ class BatchSection(Section):
         self.names = wrapping_label()
         folder = FileDialogMode.EXISTING_DIRECTORY
         tip = f"Every {_formats('and')} file in it is filtered."
-        self.source = FileEdit(mode=folder, label="Folder", tooltip=tip)
+        self.source = FileEdit(mode=folder, label="Input folder", tooltip=tip)
         tip = "Another folder; results have the names of their sources."
         self.target = FileEdit(mode=folder, label="Output folder", tooltip=tip)
         for edit in (self.source, self.target):
@@ -223,7 +223,7 @@ class BatchSection(Section):
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
         try:
-            for path, name in ((source, "Folder"), (target, "Output folder")):
+            for path, name in ((source, "Input folder"), (target, "Output folder")):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.recipe(), files_of(source)

@@ -333,7 +333,10 @@ class CollectionRun:
             run = self._run_of(image, self.sources[index], self.blocks.at_once, options)
             run.target.parent.mkdir(parents=True, exist_ok=True)
             if not run.target.exists():
-                run.execute(progress, cancel)
+                run.compute(progress, cancel)
+                for name in run.devices:
+                    folder.add_device(name)
+                run.finish()
         except DescribedError as error:
             if error.path is None or folder.path in error.path.parents:
                 raise error.about(self.target / image) from error.__cause__
@@ -360,7 +363,8 @@ class CollectionRun:
             for name in sorted(groups, reverse=True):  # the plate itself comes last
                 (folder.store / name).mkdir(exist_ok=True)
                 write_group(folder.store / name, groups[name])
-            publish(folder, self.target, self.recipe, self.options.overwrite, commit)
+            recipe = self.recipe.on_devices(folder.devices())
+            publish(folder, self.target, recipe, self.options.overwrite, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None

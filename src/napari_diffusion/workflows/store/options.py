@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_diffusion.core.resources import cpu_count, free_memory
+from napari_diffusion.engine.devices.verdicts import MEMORY_SHARE
 from napari_diffusion.engine.frame import read_frame
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.planning import (
@@ -82,6 +84,10 @@ def resources_of(
     asked = options.execution.threads
     if is_local and asked is not None:
         workers = min(workers, asked)
+    device_memory = math.inf
+    if plan.device is not None:  # threads take turns, and processes do not know of one another
+        at_once = 1 if is_local else max(1, workers)
+        device_memory = MEMORY_SHARE * plan.device.memory / at_once
     return Resources(
         memory=store_options.budget,
         workers=workers,
@@ -90,6 +96,7 @@ def resources_of(
         pace=CAUTIOUS_PACES[kind_of(plan)] / 3,
         block=store_options.block,
         stages_per_pass=store_options.stages_per_pass,
+        device_memory=device_memory,
     )
 
 

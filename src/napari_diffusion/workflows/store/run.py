@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_diffusion import io
+from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core import dtypes
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import (
@@ -136,6 +137,8 @@ class StoreRun:
         problem = source.problem
         plan = make_plan(problem, replace(options.execution, threads=1))
         blocks = plan_blocks(problem, plan, resources_of(problem, plan, options, store_options))
+        if plan.device is not None:  # the pace of the planner is that of the processor
+            blocks = replace(blocks, seconds=None)
         pyramid = pyramid_like(
             source.like,
             problem.dtype,
@@ -220,14 +223,16 @@ class StoreRun:
         path = str(folder.path)
         problem = self.source.problem if self.source.is_array else None
         with opened(path, cancel, problem):
-            return self._run_stages(job_at(path), progress or _ignore, cancel)
+            return self._run_stages(job_at(path, self._place), progress or _ignore, cancel)
 
     def describe(self) -> str:
         """Return the plan of the run in a few sentences."""
         begun = WorkFolder.of(self.target).settings() if self.store_options.resume else None
         blocks = self.blocks if begun is None else BlockPlan.from_plain(begun["blocks"])
         start = "Continues in blocks: " if begun is not None else "In blocks: "
-        return start + blocks.describe()
+        device = self.plan.device
+        place = f" One block at a time is on {device.name}." if device else ""
+        return start + blocks.describe() + place
 
     def _settings(self) -> dict[str, Any]:
         """Return all that a worker needs."""
@@ -236,11 +241,21 @@ class StoreRun:
             "format": _FORMAT,
             "fingerprint": self.fingerprint,
             "backend": self.options.execution.backend,
-            "device": self.options.execution.device,
             "blocks": self.blocks.to_plain(),
             "pyramid": self.pyramid.to_plain(),
             "has_survey": self.source.has_survey,
         }
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that have computed blocks of the run, before it is finished."""
+        return WorkFolder.of(self.target).devices()
+
+    @property
+    def _place(self) -> str:
+        """Name of the device on which workers do the blocks, as it was given."""
+        device = self.plan.device
+        return PROCESSOR if device is None else self.options.execution.device or device.name
 
     @property
     def fingerprint(self) -> str:
@@ -291,7 +306,7 @@ class StoreRun:
     ) -> None:
         executor, workers = team
         try:
-            task = task_of(str(job.folder.path), stage)
+            task = task_of(str(job.folder.path), stage, self._place)
             run_tasks(executor, task, left, workers, after, cancel)
         except TaskFailed as failed:
             if isinstance(failed.reason, DescribedError) and failed.reason.remedy is not None:
@@ -316,8 +331,9 @@ class StoreRun:
         try:
             folder.sweep()
             pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
-            finish_store(folder.store, pyramid, self.source.like, self.recipe.to_json())
-            self._publish(folder, commit)
+            recipe = self.recipe.on_devices(folder.devices())
+            finish_store(folder.store, pyramid, self.source.like, recipe.to_json())
+            self._publish(folder, recipe, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
             raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
@@ -326,12 +342,17 @@ class StoreRun:
         folder.remove()
         return self._written()
 
-    def _publish(self, folder: WorkFolder, commit: AbstractContextManager[object] | None) -> None:
+    def _publish(
+        self,
+        folder: WorkFolder,
+        recipe: Recipe,
+        commit: AbstractContextManager[object] | None,
+    ) -> None:
         """Give the result its name, and write its recipe beside it."""
         if self.is_member:
             rename_all([(folder.store, self.target)], overwrite=self.options.overwrite)
         else:
-            publish(folder, self.target, self.recipe, self.options.overwrite, commit)
+            publish(folder, self.target, recipe, self.options.overwrite, commit)
 
     def _written(self) -> tuple[Path, ...]:
         return (self.target,) if self.is_member else (self.target, io.sidecar_of(self.target))

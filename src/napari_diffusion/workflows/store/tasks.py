@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -19,11 +19,13 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion import io
+from napari_diffusion.backends.devices import PROCESSOR
 from napari_diffusion.core.arrays import Field
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain, Geometry
 from napari_diffusion.core.resources import release_memory
 from napari_diffusion.engine.blocks import excess_of, with_last
+from napari_diffusion.engine.devices.choice import known_device
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
 from napari_diffusion.engine.out_of_core.block_run import BlockRun, FrameFacts, Survey
@@ -73,15 +75,16 @@ class Job:
     has_survey: bool
 
     @classmethod
-    def open(cls, folder: WorkFolder) -> Self:
-        """Open a run from its settings."""
+    def open(cls, folder: WorkFolder, device: str = PROCESSOR) -> Self:
+        """Open a run from its settings, for a device, if this machine has it."""
         if multiprocessing.parent_process() is not None:  # a worker; others restore the setting
             few_chunks_at_once()
         settings = folder.settings()
         if settings is None:
             raise FileNotFoundError(2, "the folder of the unfinished run is missing", folder.path)
         problem = _given.get(str(folder.path)) or _problem_of(folder, settings)
-        plan = make_plan(problem, Execution(1, settings["backend"], settings.get("device")))
+        place = known_device(device) or PROCESSOR
+        plan = make_plan(problem, Execution(1, settings["backend"], place))
         return cls(
             folder,
             problem if plan.stages else without_stages(problem),
@@ -129,7 +132,8 @@ class Job:
         if kind == SURVEY:
             facts = asdict(Survey.of(self._block_run(0, index, FrameFacts())))
         elif kind == "pass":
-            self._run_pass(int(number), index, cancel)
+            for name in self._run_pass(int(number), index, cancel):
+                self.folder.add_device(name)
         else:
             poll(cancel)
             region = self.pyramid.region(int(number), index)
@@ -175,17 +179,19 @@ class Job:
             self.blocks.threads,
         )
 
-    def _run_pass(self, number: int, index: int, cancel: CancelEvent | None) -> None:
+    def _run_pass(self, number: int, index: int, cancel: CancelEvent | None) -> Iterable[str]:
+        """Do a block of a pass, and return the names of the devices that have computed it."""
         run = self._block_run(number, index)
         first = index // self.blocks.blocks_per_frame * self.blocks.blocks_per_frame
         read_kept = partial(self._read_kept, number - 1, first)
         if number + 1 < len(self.blocks.passes):
             for name, values in run.kept_arrays(read_kept, cancel).items():
                 self.folder.keep(f"pass-{number}", index, name, values)
-            return
+            return run.devices
         region, order = run.region(), self.pyramid.order
         values = run.result(read_kept, cancel).transpose(order)
         self.pyramid.write(self.folder.store, 0, tuple(region[i] for i in order), values)
+        return run.devices
 
     def _read_kept(self, number: int, first: int, name: str, box: tuple[slice, ...]) -> Field:
         """Return an array that a pass has kept, in a box of a frame."""
@@ -240,7 +246,7 @@ def _region(folder: WorkFolder, settings: dict[str, Any] | None) -> Any:
 
 
 _lock = threading.Lock()
-_jobs: dict[str, tuple[float, Job]] = {}
+_jobs: dict[tuple[str, str], tuple[float, Job]] = {}
 #: Events that cancel the runs of this process, and their problems on arrays, by work folder.
 _cancels: dict[str, CancelEvent | None] = {}
 _given: dict[str, Problem] = {}
@@ -273,30 +279,32 @@ def opened(path: str, cancel: CancelEvent | None, problem: Problem | None) -> It
     finally:
         _given.pop(path, None)
         with _lock:
-            _jobs.pop(path, None)
+            for key in [key for key in _jobs if key[0] == path]:
+                del _jobs[key]
             _cancels.pop(path, None)
 
 
-def job_at(path: str) -> Job:
-    """Return the opened run of a work folder; a process opens it once."""
+def job_at(path: str, device: str = PROCESSOR) -> Job:
+    """Return the opened run of a work folder on a device; a process opens it once."""
     with _lock:
         changed = (Path(path) / "run.json").stat().st_mtime_ns
-        kept = _jobs.get(path)
+        kept = _jobs.get((path, device))
         if kept is None or kept[0] != changed:
             while len(_jobs) >= _OPEN_JOBS:
                 _jobs.pop(next(iter(_jobs)))
-            kept = _jobs[path] = (changed, Job.open(WorkFolder(Path(path))))
+            kept = changed, Job.open(WorkFolder(Path(path)), device)
+            _jobs[path, device] = kept
         return kept[1]
 
 
-def run_task(path: str, stage: str, index: int) -> None:
-    """Do a task of the run in a work folder: the function of the workers."""
+def run_task(path: str, stage: str, device: str, index: int) -> None:
+    """Do a task of the run in a work folder on a device: the function of the workers."""
     try:
-        job_at(path).run(stage, index, _cancels.get(path))
+        job_at(path, device).run(stage, index, _cancels.get(path))
     finally:
         release_memory()
 
 
-def task_of(path: str, stage: str) -> Callable[[int], None]:
-    """Return the task of a stage, which can be pickled."""
-    return partial(run_task, path, stage)
+def task_of(path: str, stage: str, device: str = PROCESSOR) -> Callable[[int], None]:
+    """Return the task of a stage on a device, which can be pickled."""
+    return partial(run_task, path, stage, device)

@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -125,6 +126,18 @@ class WorkFolder:
         folder = self.path / "done" / stage
         texts = [(folder / str(index)).read_text(encoding="utf-8") for index in range(count)]
         return [json.loads(text) for text in texts]
+
+    def add_device(self, name: str) -> None:
+        """Record the name of a device that has computed a block."""
+        file = self.path / "devices" / sha256(name.encode()).hexdigest()[:16]
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            write_text(file, name)
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the names of the devices that have computed blocks, sorted."""
+        files = (self.path / "devices").glob("[0-9a-f]*")
+        return tuple(sorted(file.read_text(encoding="utf-8") for file in files))
 
     def keep(self, stage: str, index: int, name: str, values: Array) -> None:
         """Keep an array of a block for the next pass."""
