@@ -96,7 +96,7 @@ def options_go_together(model: Model, case: Case) -> None:
     image, time = case.picture(), case.time(model) / 8
     options: dict[str, Any] = {"fidelity_length": 1.5 * min(case.spacing)}
     if not model.has_transform:
-        options |= {"transform": "anscombe", "gain": 2.0, "read_noise": 1.0}
+        options["transform"] = "anscombe"
     takes_guide = plan(image, model, time=time, spacing=case.spacing).operator.takes_guide
     guide = _guide(case) if takes_guide else None
     mask = np.indices(case.shape).sum(0) > 6
