@@ -11,11 +11,10 @@ from napari_diffusion import schemes
 from napari_diffusion.core.errors import NotEnoughMemory
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
+from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Resources
 from napari_diffusion.engine.out_of_core.planning import (
     FIXED_MEMORY,
     REDUNDANCIES,
-    Resources,
     plan_blocks,
 )
 from napari_diffusion.engine.planner import make_plan

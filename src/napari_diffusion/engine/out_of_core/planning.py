@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.engine.blocks import carried
 from napari_diffusion.engine.memory import peak_memory
-from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
+from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass, Resources
 from napari_diffusion.engine.planner import Plan, slab_sizes
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.io.zarr_pyramid import COARSEST
@@ -51,42 +51,6 @@ _PLANNED_BLOCKS, _TRIED_BLOCKS = 12, 60
 _LARGEST_ARRAY = 1 << 20
 #: Share of the longest possible pass by which it may be shortened to carry fewer arrays.
 _SHORTENED = 0.25
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run in blocks may use, and what its source and result are stored in.
-
-    Attributes
-    ----------
-    memory
-        Budget of all workers together, above the imported program [bytes].
-    workers
-        Largest number of blocks at the same time.
-    threads
-        Largest number of threads of one worker; above 1, few workers with many threads are tried.
-    source_chunks
-        Shape of what a reader decodes at once, per axis of the image.
-    pace
-        Processor time per voxel and stage [s].
-    bandwidth
-        Bytes per second that are read or written.
-    device_memory
-        Memory of the device for one block [bytes], if the plan has a device.
-    block, stages_per_pass
-        Shape of a block per axis of the grid, and largest number of stages of a pass, where they
-        are given and not chosen.
-    """
-
-    memory: int
-    workers: int
-    threads: int
-    source_chunks: tuple[int, ...]
-    pace: float = 6e-9
-    bandwidth: float = 4e8
-    device_memory: float = math.inf
-    block: tuple[int, ...] | None = None
-    stages_per_pass: int | None = None
 
 
 def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan:
