@@ -9,6 +9,8 @@ ratios of a round. Processor time counts work that is done twice, also by other 
 processor time [ns per voxel] and the error of both, as a share of the range of the image. The truth
 is Richardson's limit of 120 and 240 live supersteps in float64, which takes minutes. ``--times``
 names other diffusion times, and ``--no-errors`` leaves the errors out.
+
+``--shape 24 2048 2048`` replaces the shapes of both tables by one.
 """
 
 from __future__ import annotations
@@ -43,13 +45,14 @@ SCHEDULED = {
 }
 TIMES = (2.5, 10.0, 50.0, 200.0)
 SHAPES = ((128, 128, 128), (64, 512, 512), (12, 2048, 2048))
+SCHEDULED_SHAPE = (48, 192, 192)
 THREADS = (1, 8)
 #: Runs a case for every line of input, and prints its processor time per voxel and its error.
 SCHEDULE_WORKER = """
 import sys, time
 import numpy as np
 import napari_diffusion as nd
-shape, cases, RKL2 = (48, 192, 192), {}, nd.schemes.RKL2
+shape, cases, RKL2 = eval(sys.argv[1]), {}, nd.schemes.RKL2
 z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
 image = 1 + 0.6 * (z**2 + y**2 + x**2 < 0.4) + 0.3 * (np.sin(8 * x) > 0)
 image += np.random.default_rng(5).normal(0, 0.1, shape)
@@ -89,9 +92,9 @@ for line in sys.stdin:
 class Checkout:
     """A process that filters with the sources of a folder."""
 
-    def __init__(self, folder: Path, worker: str = WORKER) -> None:
+    def __init__(self, folder: Path, worker: str = WORKER, *arguments: str) -> None:
         environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-        command = [sys.executable, "-c", worker]
+        command = [sys.executable, "-c", worker, *arguments]
         self._process = subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True)
 
     def time(self, shape: tuple[int, ...], threads: int, model: str) -> float:
@@ -112,22 +115,21 @@ class Checkout:
         self._process.communicate()
 
 
-def compare_schedules(
-    other: Path, rounds: int, only: str, times: list[float], has_truth: bool
-) -> None:
+def compare_schedules(options: argparse.Namespace, shape: tuple[int, ...], has_truth: bool) -> None:
     """Print a row for every model and diffusion time."""
-    checkouts = [Checkout(folder, SCHEDULE_WORKER) for folder in (other, OWN)]
+    folders = (options.other, OWN)
+    checkouts = [Checkout(folder, SCHEDULE_WORKER, str(shape)) for folder in folders]
     print("| model | T | other | its error | own | own error | own / other |")
     print("|---|---|---|---|---|---|---|")
     for name, code in SCHEDULED.items():
-        if only not in name:
+        if options.only not in name:
             continue
-        for duration in times:
+        for duration in options.times:
             for checkout in checkouts:  # compile the kernels, and compute the truth
                 checkout.run(f"({code}, {duration}, {has_truth})")
             pairs = [
                 [checkout.run(f"({code}, {duration}, False)") for checkout in checkouts]
-                for _ in range(rounds)
+                for _ in range(options.rounds)
             ]
             ratio = statistics.median(own[0] / other[0] for other, own in pairs)
             cells = [f"{name} | {duration:g}"]
@@ -148,10 +150,11 @@ def main() -> None:
     parser.add_argument("--schedules", action="store_true", help="compare whole runs")
     parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of whole runs")
     parser.add_argument("--no-errors", action="store_true", help="print no errors of whole runs")
+    parser.add_argument("--shape", type=int, nargs="+", help="of the image")
     options = parser.parse_args()
+    own_shape = tuple(options.shape or ())
     if options.schedules:
-        settings = options.rounds, options.only, options.times, not options.no_errors
-        compare_schedules(options.other, *settings)
+        compare_schedules(options, own_shape or SCHEDULED_SHAPE, not options.no_errors)
         return
     checkouts = [Checkout(folder) for folder in (options.other, OWN)]
     models = {name: code for name, code in MODELS.items() if options.only in name}
@@ -159,7 +162,7 @@ def main() -> None:
         for checkout in checkouts:
             checkout.time((16, 32, 32), 1, code)
     print("| model | voxels | threads | other | own | own / other |\n|---|---|---|---|---|---|")
-    for shape in SHAPES:
+    for shape in [own_shape] if own_shape else SHAPES:
         for name, code in models.items():
             for threads in THREADS:
                 rounds = [

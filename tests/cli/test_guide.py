@@ -94,3 +94,41 @@ def test_batch_uses_it_for_every_file_and_makes_results_again_when_it_changes(sc
             np.testing.assert_array_equal(
                 np.load(f"out/{name}.npy"), nd.diffuse(own, PERONA_MALIK, **options)
             )
+
+
+def test_auto_chooses_thresholds_for_the_guide_and_the_time_for_the_image(scene, capsys):
+    image, guide = scene
+    guide = (guide + np.random.default_rng(1).normal(0, 9, SHAPE)).astype(np.float32)
+    write("mri.nii", guide)
+    auto = ["--model", "perona-malik", "--auto", "--guide", "mri.nii"]
+    assert main(["run", "pet.nii", "out.npy", *auto]) == 0
+    assert "Thresholds follow the noise of the edges of the guide" in capsys.readouterr().err
+    model, time = nd.suggest(image, nd.PeronaMalik(), spacing=SIZES, guide=guide)
+    record = nd.Recipe.load("out.npy.recipe.json")
+    assert (record.model, record.time) == (model, time)
+    expected = nd.diffuse(image, model, time=time, spacing=SIZES, guide=guide)
+    np.testing.assert_array_equal(np.load("out.npy"), expected)
+    assert nd.suggest(image, nd.PeronaMalik(), spacing=SIZES).model != model
+    write("pet2.nii", image + 5)
+    files = ["pet.nii", "pet2.nii", "--output", "all", "--name", "{stem}.npy"]
+    assert main(["batch", *files, *auto, "--together"]) == 0
+    own = {"spacing": SIZES, "guide": guide, "others": [image + 5]}
+    model, time = nd.suggest(image, nd.PeronaMalik(), **own)
+    record = nd.Recipe.load("all/pet2.npy.recipe.json")
+    assert (record.model, record.time) == (model, time)
+
+
+def test_auto_for_a_steady_state_chooses_the_parameters_alone(scene, capsys):
+    image, _ = scene
+    auto = ["run", "pet.nii", "out.npy", "--model", "total-variation", "--auto"]
+    held = [*auto, "--fidelity-length", "4", "--overwrite"]
+    model, time = nd.suggest(image, nd.TotalVariation(), spacing=SIZES, fidelity_length=4.0)
+    for steady in ([], ["--time", "steady"]):
+        assert main([*held, *steady]) == 0
+        assert "the steady state of the fidelity length, as asked for" in capsys.readouterr().err
+        record = nd.Recipe.load("out.npy.recipe.json")
+        assert (record.model, record.time, record.fidelity_length) == (model, time, 4.0)
+    assert main([*held, "--time", "3"]) == 0
+    assert nd.Recipe.load("out.npy.recipe.json").time == 3
+    assert main([*auto, "--time", "steady"]) == 2
+    assert "--time steady needs --fidelity-length" in capsys.readouterr().err

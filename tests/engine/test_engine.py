@@ -59,7 +59,7 @@ def test_cancel_stops_at_the_next_chunk(case, threads, monkeypatch):
     cancel, begun, late, cancelling = threading.Event(), [], [], False
     original = slab_pool.SlabPool.run
 
-    def run(self, work, planes, height, chunk=None, quiet=False):
+    def run(self, work, planes, height, chunk=None, quiet=False, stages=1):
         caller = threading.current_thread()
 
         def counted(lo, hi):
@@ -71,7 +71,7 @@ def test_cancel_stops_at_the_next_chunk(case, threads, monkeypatch):
                 cancel.wait(20)
             work(lo, hi)
 
-        original(self, counted, planes, height, chunk, quiet)
+        original(self, counted, planes, height, chunk, quiet, stages)
 
     monkeypatch.setattr(slab_pool.SlabPool, "run", run)
     image = picture()

@@ -85,6 +85,11 @@ REFUSED = [
     ({"guide_weight": 0.0}, ValueError, "guide_weight must be > 0 and <= 1 and finite, got 0.0"),
     ({"guide_weight": 1.5}, ValueError, "got 1.5"),
     ({"remarks": "one"}, ValueError, "remarks must be a list of sentences, got 'one'"),
+    (
+        {"computed_on": "gpu"},
+        ValueError,
+        "computed_on must be a list of names of devices, got 'gpu'",
+    ),
     ({"version": 3}, ValueError, "version must be text, got 3"),
     (
         {"spacing": (1.0, 2.0, 3.0), "axes": (0, 1)},

@@ -14,7 +14,11 @@ from napari_diffusion.diagnostics.gradients import Gradients, sample_gradients
 from napari_diffusion.diagnostics.orientation import Directions, coherence_map, sample_directions
 from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.problem import make_problem, unread_problem
-from napari_diffusion.engine.recipe_fields import RecipeFields, transform_numbers
+from napari_diffusion.engine.recipe_fields import (
+    RecipeFields,
+    steady_time,
+    transform_numbers,
+)
 from napari_diffusion.estimation.measurement.photons import with_transform
 from napari_diffusion.estimation.options import SuggestionOptions, entries
 from napari_diffusion.estimation.selection import suggest_for
@@ -32,6 +36,7 @@ def suggest(
     channel_axis: int | None = None,
     mask: Any = None,
     labels: Any = None,
+    guide: Any = None,
     time_axis: int | None = None,
     impulses: str = "keep",
     noise: str | None = None,
@@ -45,6 +50,8 @@ def suggest(
     aim: str = "error",
     strength: float = 0.0,
     noise_region: Any = None,
+    guide_weight: float = 1.0,
+    fidelity_length: float | None = None,
     transform: str = "none",
     gain: float | None = None,
     offset: float | None = None,
@@ -71,6 +78,10 @@ def suggest(
         model too, among all that keep the mean. Parameters that the noise does not determine, such
         as ``diffusivity``, keep their value. A named model for thin structure keeps 93 % of the
         contrast of lines.
+    guide, guide_weight
+        As in `diffuse`. Thresholds are chosen for the guide, or for the sum of both images with a
+        weight below 1; the time follows the noise of the image. The models to choose from are those
+        that take a guide. The ``others`` have the same guide.
     time_axis
         Axis along which the same object is imaged again; the noise may then be measured on changes
         along it. By default the first axis that neither diffuses nor holds channels may be one.
@@ -111,6 +122,9 @@ def suggest(
         Bool array, True at a place without structure, such as background. The noise is measured
         there alone, and taken to be the same everywhere: for images without calm places. Shape as
         that of ``mask``, which does not limit it; at least 200 voxels.
+    fidelity_length
+        As in `diffuse`. The time is then that of the steady state, unless ``fwhm`` or
+        ``noise_reduction`` fixes it, and only parameters are chosen.
     transform, gain, offset, read_noise
         As in `diffuse`: ``"anscombe"`` chooses for a run that makes photon noise uniform. Numbers
         that are not given are measured. `Suggestion.options` has all of them.
@@ -142,16 +156,26 @@ def suggest(
     """
     geometry, recipe = (
         Geometry(spacing, axes, channel_axis),
-        RecipeFields(Linear(), 0.0, nan="mask", impulses=impulses, transform=transform),
+        RecipeFields(
+            Linear(),
+            0.0,
+            nan="mask",
+            impulses=impulses,
+            guide_weight=guide_weight,
+            fidelity_length=fidelity_length,
+            transform=transform,
+        ),
     )
-    problems = [make_problem(image, recipe, geometry, Domain(mask, labels))]
-    problems += [make_problem(other, recipe, geometry) for other in entries("others", others)]
+    problems = [make_problem(image, recipe, geometry, Domain(mask, labels, guide=guide))]
+    of_others = Domain(guide=guide)
+    problems += [make_problem(o, recipe, geometry, of_others) for o in entries("others", others)]
     count = len(problems[0].shape)
     time_axes = None if time_axis is None else (axis_number(time_axis, count, "time_axis"),)
     if transform != "none":
         numbers = zip(transform_numbers(), (gain, offset, read_noise), strict=True)
         given = {name: value for name, value in numbers if value is not None}
         problems = with_transform(problems, given, time_axes, cancel)
+    is_steady = fidelity_length is not None and fwhm is None and noise_reduction is None
     options = SuggestionOptions(
         noise,
         criterion,
@@ -164,6 +188,7 @@ def suggest(
         strength,
         time_axes,
         noise_region,
+        steady_time(fidelity_length, recipe.tolerance) if is_steady else None,
     )
     return suggest_for(problems, model, options, cancel)
 

@@ -11,7 +11,7 @@ import click
 
 from napari_diffusion import io
 from napari_diffusion.cli.axes import axis_request
-from napari_diffusion.cli.options import TIMES, declared
+from napari_diffusion.cli.options import TIMES, declared, is_steady
 from napari_diffusion.core import units
 from napari_diffusion.core.axes.names import time_axes
 from napari_diffusion.core.cancellation import CancelEvent
@@ -27,7 +27,7 @@ from napari_diffusion.estimation.selection import suggest_for
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment, resolve_axes
 from napari_diffusion.io.ome_zarr import is_store
-from napari_diffusion.io.regions import read_regions
+from napari_diffusion.io.regions import read_guide, read_regions
 from napari_diffusion.workflows.file_run import files_of, one_of_each_set
 
 _NO_NOISE = (
@@ -54,7 +54,7 @@ def choose_parameters(
         Recipe from the command line. Given parameters and a given time are kept; the other
         parameters are chosen for that time.
     domain
-        Mask and labels.
+        Mask, labels and guide.
     options
         Options of the command ``run`` by name.
     cancel
@@ -68,8 +68,8 @@ def choose_parameters(
         Report of the choice.
     """
     time_given = any(options.get(name) is not None for name in TIMES)
-    fixed_fwhm = None
-    if time_given and recipe.time > 0:
+    fixed_fwhm, to_steady_state = None, is_steady(options)
+    if time_given and recipe.time > 0 and not to_steady_state:
         fixed_fwhm = FWHM * equivalent_sigma(recipe.time)
     problem = make_problem(volume.data, _measured(recipe), assignment.geometry, domain)
     problems = [problem, *_shared(volume.path, assignment, recipe, options)]
@@ -94,13 +94,14 @@ def choose_parameters(
                 aim=options.get("aim") or "error",
                 strength=options.get("strength") or 0.0,
                 noise_region=None if region is None else region.values,
+                steady_time=recipe.time if to_steady_state else None,
             ),
             cancel,
         )
     except NoNoiseError as error:
         message = _NO_NOISE if region is None else str(error)
         raise click.UsageError(message) from None
-    time = recipe.time if time_given else suggestion.time
+    time = recipe.time if time_given or to_steady_state else suggestion.time
     notes = () if region is None else region.notes
     report = "\n".join([suggestion.report, *(f"Note: {note}" for note in notes)])
     return replace(recipe, model=suggestion.model, time=time, **suggestion.options), report
@@ -128,7 +129,9 @@ def _shared(
                 f"{path} has other axes than the file to filter; "
                 "--share needs images of the same kind."
             )
-        yield make_problem(volume.data, _measured(recipe), own.geometry)
+        guide = options.get("guide")
+        domain = Domain(guide=None if guide is None else read_guide(guide, volume, own).values)
+        yield make_problem(volume.data, _measured(recipe), own.geometry, domain)
 
 
 def _image_files(paths: Sequence[Path]) -> list[Path]:

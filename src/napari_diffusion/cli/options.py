@@ -179,9 +179,7 @@ def recipe_from_options(options: dict[str, Any]) -> Callable[[str], Recipe]:
         return lambda unit: replace(placeholder, unit=unit)
     model = _model_class(options.get("model"), given, auto)
     _check_amounts(options, list(times))
-    is_steady = times.get("time") == STEADY or (not times and not auto)
-    if is_steady and "fidelity_length" in extra and len(times) < 2:
-        _refuse_steady_auto(auto)
+    if is_steady(options) and len(times) < 2:
         time: Any = None
     elif auto and not times:
         time = 0.0  # --auto chooses it later
@@ -280,13 +278,17 @@ def _model_class(name: str | None, given: dict[str, Any], auto: bool) -> type[Mo
     return model
 
 
-def _refuse_steady_auto(auto: bool) -> None:
-    """Raise a click.UsageError for a steady state with ``--auto``, which chooses for a time."""
-    if auto:
-        raise click.UsageError(
-            "--time steady is not used with --auto, which chooses the parameters for a time "
-            "without a fidelity length; give --model and its parameters."
-        )
+def is_steady(options: dict[str, Any]) -> bool:
+    """Whether a run goes to the steady state of a fidelity length, which no time means, too.
+
+    Parameters
+    ----------
+    options
+        Options of the command ``run`` by name.
+    """
+    amounts = [name for name in (*TIMES, "noise_reduction") if options.get(name) is not None]
+    is_asked_for = options.get("time") == STEADY or not amounts
+    return is_asked_for and options.get("fidelity_length") is not None
 
 
 def _diffusion_time(times: dict[str, Any]) -> Any:

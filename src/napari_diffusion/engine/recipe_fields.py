@@ -312,6 +312,14 @@ class RecipeFields:
         return 0.0 if self.fidelity_length is None else self.fidelity_length**-2
 
     @property
+    def steady_time(self) -> float | None:
+        """The diffusion time if the run goes to the steady state [length²]; otherwise None."""
+        if self.fidelity_length is None:
+            return None
+        steady = steady_time(self.fidelity_length, self.tolerance)
+        return self.time if math.isclose(self.time, steady, rel_tol=1e-6) else None
+
+    @property
     def has_transform(self) -> bool:
         """Whether transformed intensities are diffused."""
         return self.model.has_transform or self.transform != "none"

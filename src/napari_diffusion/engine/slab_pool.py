@@ -23,6 +23,8 @@ from napari_diffusion.core.resources import bound_processors
 MIN_SLAB_VOXELS = 1 << 17
 #: Chunks per thread, at least, in which tensors are made.
 SLABS_PER_THREAD = 4
+#: Ranges of a slab in a pass of several stages: a thread without a slab takes one of another.
+RANGES_PER_SLAB = 4
 
 
 def slab_height(planes: int, voxels_per_plane: int, slabs: int, largest: float = math.inf) -> int:
@@ -130,6 +132,7 @@ class SlabPool:
         height: int,
         chunk: int | None = None,
         quiet: bool = False,
+        stages: int = 1,
     ) -> None:
         """Call ``work(lo, hi)`` on all planes; unless ``quiet``, report the share done.
 
@@ -145,6 +148,8 @@ class SlabPool:
             one chunk.
         quiet
             Whether to report no progress.
+        stages
+            Number of stages that ``work`` computes; shares are those of one stage.
 
         Raises
         ------
@@ -153,7 +158,7 @@ class SlabPool:
         """
         chunk = chunk or height
         if planes <= height:
-            self._run_one_slab(work, planes, chunk, quiet)
+            self._run_one_slab(work, planes, chunk, quiet, stages)
             return
         slabs = _Slabs(planes, height, chunk)
         finished_planes: list[int] = []
@@ -169,7 +174,7 @@ class SlabPool:
                         continue
                     work(*part)
                     finished_planes.append(part[1] - part[0])
-                    report(sum(finished_planes) / planes)
+                    report(stages * sum(finished_planes) / planes)
             except BaseException:
                 slabs.clear()  # the other threads stop as well
                 raise
@@ -185,10 +190,73 @@ class SlabPool:
         for future in futures:
             future.result()
         if futures and not quiet:
-            self.report(1.0)
+            self.report(float(stages))
+
+    def run_stages(
+        self,
+        work: Callable[[int, int, int], None],
+        planes: int,
+        height: int,
+        stages: int,
+        reach: int,
+        block: int,
+    ) -> None:
+        """Call ``work(stage, lo, hi)`` on all planes for several stages, in one pass over memory.
+
+        A thread advances a range of planes by all stages, a block of planes at a time. Each stage
+        is ``reach`` planes behind the one before it, so that its planes are still in the cache. At
+        the border between two ranges a stage ends ``reach`` planes before the previous one. What is
+        left there is computed when both ranges are done. Every stage computes every plane once.
+
+        Two alternating fields suffice: a plane is overwritten after all stages that read it.
+
+        Parameters
+        ----------
+        work
+            Computes planes ``lo:hi`` of the stage with this number in the pass.
+        planes, height
+            Number of all planes, and of those of a slab.
+        stages, reach
+            Number of stages, and planes by which each of them reads beyond what it computes.
+        block
+            Planes that a stage computes at once.
+
+        Raises
+        ------
+        Cancelled
+            Between two blocks, when the cancel event is set.
+        """
+        height = max(2 * stages * reach, -(-height // RANGES_PER_SLAB))
+        borders = range(height, planes - stages * reach, height)
+        edges = [0, *borders, planes]
+
+        def advance(lo: int, hi: int) -> None:
+            for first, end in zip(edges[lo:hi], edges[lo + 1 : hi + 1], strict=True):
+                for start in range(first, end + (stages - 1) * reach, block):
+                    self.poll()
+                    for stage in range(stages):
+                        shift = stage * reach
+                        low = first if first == 0 else first + shift
+                        high = end if end == planes else end - shift
+                        low, high = max(start - shift, low), min(start + block - shift, high)
+                        if low < high:
+                            work(stage, low, high)
+
+        def join(lo: int, hi: int) -> None:
+            for border in borders[lo:hi]:
+                for stage in range(1, stages):
+                    work(stage, border - stage * reach, border + stage * reach)
+
+        self.run(advance, len(edges) - 1, 1, stages=stages)
+        self.run(join, len(borders), 1, quiet=True)
 
     def _run_one_slab(
-        self, work: Callable[[int, int], None], planes: int, chunk: int, quiet: bool
+        self,
+        work: Callable[[int, int], None],
+        planes: int,
+        chunk: int,
+        quiet: bool,
+        stages: int,
     ) -> None:
         """Call ``work`` on the chunks of a slab in the calling thread, without a hand-over."""
         for lo in range(0, planes, chunk):
@@ -196,7 +264,7 @@ class SlabPool:
             hi = min(lo + chunk, planes)
             work(lo, hi)
             if not quiet:
-                self.report(hi / planes)
+                self.report(stages * hi / planes)
         self.poll()
 
     def poll(self) -> None:

@@ -21,6 +21,7 @@ from napari_diffusion.core.arrays import Array, Field, Stored
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
+from napari_diffusion.core.stage import Stage
 from napari_diffusion.engine.blocks import advance_in_blocks, device_passes
 from napari_diffusion.engine.devices.choice import say_fallback
 from napari_diffusion.engine.devices.records import Proof, proof_of
@@ -272,7 +273,8 @@ class Solver:
             stepper.take_memory(self._stored)
         keeps_start = any(stage.needs_start for stage in plan.stages)
         u, previous, start = state.u, state.previous, state.superstep_start
-        for number in range(state.stage, last):
+        number = state.stage
+        while number < last:
             stage = plan.stages[number]
             is_kept = previous is u or (keeps_start and previous is start)
             is_free = not is_kept and _contains(pool, previous)
@@ -285,16 +287,41 @@ class Solver:
                 start[...] = u
             if stage.momentum and previous is not out:
                 out[...] = previous
+            together: tuple[Stage, ...] = (stage,)
             if plan.scheme.is_direct:
                 plan.scheme.solve(stage, u, out, context)
             else:
-                stepper.apply(stage, start if stage.from_start else u, out, start)
+                if _contains(pool, u) and not (keeps_start and u is start):
+                    together = self._stages_of_a_pass(number, last, stepper.pass_stages(u))
+                if len(together) > 1:
+                    stepper.apply_in_one_pass(together, u, out, start)
+                else:
+                    stepper.apply(stage, start if stage.from_start else u, out, start)
             self._stored = stepper.stored
             previous, u = start if stage.from_start else u, out
+            if len(together) % 2 == 0:
+                previous, u = u, previous
+            number += len(together)
             parts = previous, start, stepper.stored
-            yield FieldState(
-                number + 1, stage.time, u, *parts, source=state.source, guide=state.guide
-            )
+            time = together[-1].time
+            yield FieldState(number, time, u, *parts, source=state.source, guide=state.guide)
+
+    def _stages_of_a_pass(self, first: int, last: int, count: int) -> tuple[Stage, ...]:
+        """Return at most ``count`` stages from number ``first`` on that one pass can compute.
+
+        They end before number ``last``, and share the operator that is stored for the first one.
+        """
+        stages = self.plan.stages
+        end = first + 1
+        if self._device is None and not stages[first].from_start:
+            while (
+                end < min(first + count, last)
+                and stages[end].reuse_operator
+                and not stages[end].from_start
+                and stages[end - 1].time is None
+            ):
+                end += 1
+        return stages[first:end]
 
     def _build(self, features: Features) -> Operator:
         """Return the operator of the model for some features."""

@@ -137,13 +137,15 @@ class StructureSearch(Search):
 def structure_search(search: Search, least_error: Choice) -> StructureSearch:
     """Make a search over the patches of another search, for the structure of a result."""
     given = search.curve
-    curve = ImageCurve(given.patches, given.probes, np.array(given.weights), given.cancel)
+    weights = np.array(given.weights)
+    curve = ImageCurve(given.patches, given.probes, weights, given.cancel, like=given.like)
     for _ in curve.points(least_error.model, least_error.time, least_error.time):
         pass
     structure = structure_of(curve.results, given.patches)
     return StructureSearch(
         curve=curve,
         noise=search.noise,
+        edge_noise=search.edge_noise,
         fixed=search.fixed,
         max_combinations=search.max_combinations,
         structure=structure,

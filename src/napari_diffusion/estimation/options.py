@@ -28,6 +28,9 @@ class SuggestionOptions:
         None: the first frame axis may be one.
     noise_region
         Bool array of the first image; None for the whole image.
+    steady_time
+        Diffusion time of the steady state of a run with a fidelity length [length²], which fixes
+        the time; None for no such run.
     """
 
     noise: str | None = None
@@ -41,6 +44,7 @@ class SuggestionOptions:
     strength: float = 0.0
     time_axes: Sequence[int] | None = None
     noise_region: Any = field(default=None, repr=False, compare=False)
+    steady_time: float | None = None
 
     def check(self) -> None:
         """Raise ValueError for options that do not exist or exclude each other."""
@@ -71,17 +75,24 @@ class SuggestionOptions:
     def _check_amount(self) -> None:
         """Raise ValueError if two options say how far to smooth."""
         strength = check_strength(self.strength)
-        for name in ("fwhm", "noise_reduction"):
+        fixing = {
+            "fwhm": "fwhm",
+            "noise_reduction": "noise_reduction",
+            "steady_time": "steady state",
+        }
+        for name, text in fixing.items():
             if getattr(self, name) is not None and strength != 0:
-                raise ValueError(f"strength and {name} both say how far to smooth; give one.")
+                raise ValueError(f"strength and {text} both say how far to smooth; give one.")
             if getattr(self, name) is not None and self.aim != "error":
                 raise ValueError(
-                    f"aim={self.aim!r} and {name} both say how far to smooth; give one."
+                    f"aim={self.aim!r} and {text} both say how far to smooth; give one."
                 )
 
     @property
     def time(self) -> float | None:
-        """Diffusion time that ``fwhm`` fixes [length²]."""
+        """Diffusion time that ``fwhm`` or a steady state fixes [length²]."""
+        if self.steady_time is not None:
+            return self.steady_time
         return None if self.fwhm is None else time_for_sigma(self.fwhm / FWHM)
 
     @property

@@ -19,6 +19,7 @@ from napari_diffusion.core.arrays import Field, FloatArray
 from napari_diffusion.core.cancellation import CancelEvent, poll
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Grid, Place
+from napari_diffusion.engine.inputs.guide import guide_of_box, guide_of_frame
 from napari_diffusion.engine.problem import FrameIndex, Problem, make_problem
 from napari_diffusion.estimation.noise.values import carries_noise
 from napari_diffusion.operators.impulses.fill import fill_impulses
@@ -70,6 +71,8 @@ class Patch:
         Where the box lies in the image, per spatial axis.
     following
         Reads the same box of the next frame along the axis of time; None for a single frame.
+    guide
+        The guide in the box, with the shape ``space`` or that of the field; None without one.
     """
 
     field: Field
@@ -85,6 +88,7 @@ class Patch:
     impulses: NDArray[np.bool_] | None = None
     place: Place | None = None
     following: Callable[[], Patch] | None = None
+    guide: NDArray[Any] | None = None
 
     @property
     def activity(self) -> float:
@@ -96,6 +100,9 @@ class Patch:
         """Return a box of the patch, with slices along the axes of ``space``; it has no frames."""
         long = iter([part for part, n in zip(box, self.valid.shape, strict=True) if n > 1])
         slices = [next(long) if n > 1 else slice(0, n) for n in self.box]
+        guide = self.guide
+        if guide is not None:
+            guide = guide[box] if guide.ndim == len(box) else guide[:, *box]
         return replace(
             self,
             field=self.field[:, *box],
@@ -107,6 +114,23 @@ class Patch:
             impulses=None if self.impulses is None else self.impulses[:, *box],
             place=None if self.place is None else self.place.moved([part.start for part in box]),
             following=None,
+            guide=guide,
+        )
+
+    def of_guide(self) -> Patch:
+        """Return the patch of the guide in the same box, to measure its noise; it has no frames."""
+        assert self.guide is not None
+        field = np.asarray(self.guide, float).reshape(-1, *self.valid.shape)
+        inside = self.inside & np.isfinite(field).all(axis=0)
+        _refuse_large_values(field[:, inside])
+        return replace(
+            self,
+            field=field,
+            inside=inside,
+            valid=carries_noise(field) & inside,
+            impulses=None,
+            following=None,
+            guide=None,
         )
 
     @cached_property
@@ -153,7 +177,7 @@ def sample_patches(
     return [_with_shared_values(patch, shared) for patch in kept]
 
 
-def _refuse_large_values(values: Field) -> None:
+def _refuse_large_values(values: NDArray[np.floating]) -> None:
     """Raise ValueError for values whose fourth power overflows: moments of noise have it."""
     limit = float(np.finfo(float).max) ** 0.25 / 16
     if float(np.abs(values).max(initial=0)) > limit:
@@ -293,13 +317,15 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
     space = dict(zip(problem.axes, (slice(*ends) for ends in box), strict=True))
     place = tuple(space.get(i, index) for i, index in enumerate(frame))
     # Frame axes stay, with one entry, so that the axes keep their numbers.
-    part = problem.image[tuple(slice(i, i + 1) if isinstance(i, int) else i for i in place)]
+    index = tuple(slice(i, i + 1) if isinstance(i, int) else i for i in place)
+    part = problem.image[index]
     regions = problem.regions_of(frame)
     if regions is not None:
         whole = [problem.shape[i] for i in problem.axes]
         regions = regions.reshape(whole)[tuple(space[i] for i in problem.axes)]
     data = part if isinstance(part, np.ma.MaskedArray) else np.asarray(part)
-    corner = Domain(place=problem.place.moved([first for first, _ in box]))
+    guide = guide_of_box(problem, index)
+    corner = Domain(place=problem.place.moved([first for first, _ in box]), guide=guide)
     own = make_problem(data, problem.recipe, problem.geometry, corner)
     field = own.read(next(iter(own.frames())))[0][own.filtered_channels]
     if regions is None:
@@ -335,7 +361,15 @@ def _read(problem: Problem, frame: FrameIndex, box: Box, source: int) -> Patch:
         spacings=problem.spacing,
         place=own.grid().place,
         impulses=impulses if impulses is not None and impulses.any() else None,
+        guide=None if guide is None else _guide_in(own),
     )
+
+
+def _guide_in(problem: Problem) -> NDArray[Any]:
+    """Return the guide of the only frame of a problem, without channels that are copied."""
+    guide = guide_of_frame(problem, next(iter(problem.frames())))
+    has_channels = len(guide) == problem.channels > 1
+    return guide[problem.filtered_channels] if has_channels else guide[0]
 
 
 def _in_whole_image(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -24,7 +24,7 @@ from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.estimation.noise.evidence import fine_axes
 from napari_diffusion.estimation.patches import Patch
 from napari_diffusion.estimation.risk import Probe, Sums, total
-from napari_diffusion.models import Model
+from napari_diffusion.models import Linear, Model
 from napari_diffusion.schemes.intervals import TIME_RATIO, GeometricTimes
 
 #: Number of stages that take as long as the solution of a direct scheme.
@@ -53,6 +53,8 @@ class RiskCurve:
         The runs end with `Cancelled` when this event is set.
     ratio
         Ratio of consecutive times.
+    like
+        A recipe with the guide weight and the fidelity length of the runs; None for neither.
     voxel
         Shortest edge of a voxel [length].
     dimensions
@@ -68,8 +70,10 @@ class RiskCurve:
         weights: FloatArray,
         cancel: CancelEvent | None = None,
         ratio: float = TIME_RATIO,
+        like: RecipeFields | None = None,
     ) -> None:
         self.patches, self.probes, self.cancel, self.ratio = patches, probes, cancel, ratio
+        self.like = RecipeFields(Linear(), 0.0) if like is None else like
         self.weights = tuple(float(w) for w in weights)
         self.voxel = min(
             h
@@ -95,7 +99,7 @@ class RiskCurve:
         boxes = [_middle(patch.valid.shape, share) for patch in self.patches]
         patches = [patch.part(box) for patch, box in zip(self.patches, boxes, strict=True)]
         probes = [probe.part(box) for probe, box in zip(self.probes, boxes, strict=True)]
-        return RiskCurve(patches, probes, np.array(self.weights), self.cancel, ratio)
+        return RiskCurve(patches, probes, np.array(self.weights), self.cancel, ratio, self.like)
 
     def points(
         self, model: Model, longest: float, shortest: float = 0.0
@@ -158,11 +162,18 @@ class RiskCurve:
         if model.is_for_magnitudes:
             # A probe takes weak magnitudes below 0, and such a model depends on their square.
             field = np.abs(field)
+        recipe = RecipeFields(
+            model,
+            time,
+            nan="mask" if has_holes else "raise",
+            guide_weight=self.like.guide_weight,
+            fidelity_length=self.like.fidelity_length,
+        )
         return make_problem(
             field,
-            RecipeFields(model, time, nan="mask" if has_holes else "raise"),
+            recipe,
             Geometry(patch.spacing, channel_axis=0, channel_weights=self.weights),
-            Domain(labels=patch.regions, place=patch.place),
+            Domain(labels=patch.regions, place=patch.place, guide=patch.guide),
         )
 
     def _sums(self, images: Sequence[FloatArray]) -> list[Sums]:
@@ -197,7 +208,8 @@ def _fields_of(
 def _identity(image: FloatArray, patch: Patch) -> tuple[object, ...]:
     """Return what a run on an image depends on, apart from its recipe."""
     regions = None if patch.regions is None else patch.regions.tobytes()
-    return image.shape, image.tobytes(), regions, patch.place, patch.spacing
+    guide = None if patch.guide is None else patch.guide.tobytes()
+    return image.shape, image.tobytes(), regions, guide, patch.place, patch.spacing
 
 
 def _middle(shape: Sequence[int], share: float) -> tuple[slice, ...]:

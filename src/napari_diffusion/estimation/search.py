@@ -107,7 +107,13 @@ def _flux(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
     # The product of flux and time counts, and gradients below epsilon times the flux are smoothed
     # linearly. Where little noise is left, such steps are most of it: 4 times the flux gained
     # 1.2 dB on the logarithm of speckle. A larger flux takes less time, a smaller one more.
-    return Candidates(noise.sigma / curve.voxel, (1.0, 2.0, 4.0), 0)
+    unit, length = noise.sigma / curve.voxel, curve.like.fidelity_length
+    if length is None:
+        return Candidates(unit, (1.0, 2.0, 4.0), 0)
+    # A fidelity length l takes the place of the time: the product of the flux and l² counts.
+    multiples = tuple(2.0**k for k in range(-10, 3))
+    start = round(-2 * math.log2(max(length / curve.voxel, 1e-3)))
+    return Candidates(unit, multiples, 10 + min(max(start, -10), 2))
 
 
 def _voxels(p: Parameter, noise: Noise, curve: RiskCurve) -> Candidates:
@@ -131,6 +137,18 @@ ESTIMATORS: dict[str, Callable[[Parameter, Noise, RiskCurve], Candidates]] = {
     "noise": _noise,
     "speckle": _speckle,
 }
+
+
+def candidates_of(
+    p: Parameter, noise: Noise, edge_noise: Noise | None, curve: RiskCurve
+) -> Candidates:
+    """Return the values of a parameter with an estimator.
+
+    Thresholds are compared with gradients of the image from which edges come, and follow its noise.
+    """
+    assert p.suggest is not None
+    own = noise if edge_noise is None or p.suggest == "noise" else edge_noise
+    return ESTIMATORS[p.suggest](p, own, curve)
 
 
 @dataclass(frozen=True)
@@ -190,6 +208,8 @@ class Search:
         Runs the models.
     noise
         The noise of the image.
+    edge_noise
+        The noise of the image from which edges come; None where this is the image itself.
     fixed
         Names of the parameters that are not searched.
     time, noise_left
@@ -211,6 +231,7 @@ class Search:
 
     curve: RiskCurve
     noise: Noise
+    edge_noise: Noise | None = None
     fixed: tuple[str, ...] = ()
     time: float | None = None
     noise_left: float | None = None
@@ -329,10 +350,14 @@ class Search:
     def applies(self, model: Model) -> bool:
         """Whether every parameter with an estimator has values for this noise."""
         return all(
-            ESTIMATORS[p.suggest](p, self.noise, self.curve).multiples
+            self._candidates(p).multiples
             for p in parameters(model)
             if p.suggest in ESTIMATORS and p.name not in self.fixed
         )
+
+    def _candidates(self, p: Parameter) -> Candidates:
+        """Return the values of a parameter with an estimator."""
+        return candidates_of(p, self.noise, self.edge_noise, self.curve)
 
     def starts(self, model: Model, forks: bool = True) -> list[Choice]:
         """Best times of a model with starting values of its parameters.
@@ -401,7 +426,7 @@ class Search:
         for p in parameters(model):
             if p.suggest not in ESTIMATORS or p.name in self.fixed:
                 continue
-            candidates = ESTIMATORS[p.suggest](p, self.noise, self.curve)
+            candidates = self._candidates(p)
             if not candidates.multiples:
                 continue
             if self.risk is careful_risk and p.suggest == "scale":

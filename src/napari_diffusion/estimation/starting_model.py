@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.engine.problem import Problem
+from napari_diffusion.estimation.measurement.guide import noise_of_edges
 from napari_diffusion.estimation.measurement.noise import combined_noise, measure_noise
 from napari_diffusion.estimation.patches import sample_patches
 from napari_diffusion.estimation.risk_curve import RiskCurve
-from napari_diffusion.estimation.search import ESTIMATORS
+from napari_diffusion.estimation.search import ESTIMATORS, candidates_of
 from napari_diffusion.models import Model, parameters
 
 
@@ -43,11 +44,12 @@ def starting_model(
     patches = sample_patches([problem], cancel, time_axes)
     noises = measure_noise(patches, None, model, cancel)
     noise = combined_noise([one for channels in noises.values() for one in channels])
+    edge_noise = noise_of_edges(patches, noise, problem.recipe.guide_weight, cancel)
     curve = RiskCurve(patches, (), problem.weights[problem.filtered_channels], cancel)
     values = {}
     for p in parameters(model):
         if p.suggest in ESTIMATORS:
-            candidates = ESTIMATORS[p.suggest](p, noise, curve)
+            candidates = candidates_of(p, noise, edge_noise, curve)
             if candidates.multiples:
                 values[p.name] = float(f"{candidates.value(candidates.start):.3g}")
     return dataclasses.replace(model, **values)

@@ -101,7 +101,7 @@ class StorableValues(ValuedOperator):
     def stepper(self, context: StageContext) -> Stepper:
         """Return the stepper that stores the values, if stages reuse them."""
         if context.stores_operator:
-            return FrozenStepper(context, self.apply)
+            return FrozenStepper(context, self.apply, self.stencil_reach(context.strict))
         return super().stepper(context)
 
     def stored_bytes(

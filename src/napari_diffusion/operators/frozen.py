@@ -21,11 +21,15 @@ class FrozenStepper(ScalarStepper):
         What the stages of the frame share.
     apply
         Function that computes one stage with the stored values.
+    reach
+        Reach of such a stage [voxel].
     """
 
-    def __init__(self, context: StageContext, apply: Callable[[ChunkStep], None]) -> None:
+    def __init__(
+        self, context: StageContext, apply: Callable[[ChunkStep], None], reach: int = 1
+    ) -> None:
         super().__init__(context, has_values=True)
-        self._apply = apply
+        self._apply, self.stage_reach = apply, reach
 
     def store(self, u: Field) -> None:
         """Compute and store the diffusivity of ``u`` at every voxel."""
@@ -49,10 +53,16 @@ class FrozenStepper(ScalarStepper):
         """Compute one stage with the stored diffusivity."""
 
         def work(lo: int, hi: int) -> None:
-            self._apply(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
-            self.finish(stage, u, out, superstep_start, slice(lo, hi))
+            self.apply_on_planes(stage, u, out, superstep_start, lo, hi)
 
         self.context.run_on_slabs(work, u, quiet)
+
+    def apply_on_planes(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, lo: int, hi: int
+    ) -> None:
+        """Compute one stage with the stored diffusivity on planes ``lo:hi``."""
+        self._apply(ChunkStep.of(self.context, stage, u, out, slice(lo, hi), self.stored))
+        self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
 
 class FaceStepper(FrozenStepper):

@@ -16,6 +16,13 @@ from napari_diffusion.operators.features import Features
 from napari_diffusion.operators.scratch import Scratch
 from napari_diffusion.operators.smoothing import SmoothedPlanes
 
+#: Most stages of a pass over memory. Of n stages, n² planes at each border between two ranges wait
+#: for both of them.
+MAX_PASS_STAGES = 8
+#: Memory of the planes of a pass, which have to stay in the cache that the cores share [bytes], and
+#: voxels that a stage computes at once: kernel calls then take longer than the Python around them.
+PASS_BYTES, PASS_VOXELS = 12 << 20, 1 << 18
+
 
 class Slabs(Protocol):
     """Runs a function over slabs of planes, in threads."""
@@ -31,6 +38,17 @@ class Slabs(Protocol):
         quiet: bool = False,
     ) -> None:
         """Call ``work(lo, hi)`` on the chunks of all slabs; unless ``quiet``, report the share."""
+
+    def run_stages(
+        self,
+        work: Callable[[int, int, int], None],
+        planes: int,
+        height: int,
+        stages: int,
+        reach: int,
+        block: int,
+    ) -> None:
+        """Call ``work(stage, lo, hi)`` for several stages, in one pass over memory."""
 
     def report(self, share: float) -> object:
         """Report the share of the stage that is done."""
@@ -152,6 +170,9 @@ class Stepper(ABC):
     """
 
     stored: Stored | None = None
+    #: Planes by which a stage with the stored operator reads beyond what it computes; ``None`` if
+    #: stages are computed one by one.
+    stage_reach: int | None = None
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
@@ -216,6 +237,51 @@ class Stepper(ABC):
         quiet
             Whether the progress of the stage is not reported.
         """
+
+    def pass_stages(self, u: Field) -> int:
+        """Return how many stages with the stored operator one pass over memory computes."""
+        return self._pass_sizes(u)[0] if self.stage_reach is not None else 1
+
+    def apply_in_one_pass(
+        self, stages: Sequence[Stage], u: Field, out: Field, superstep_start: Field
+    ) -> None:
+        """Compute stages with the stored operator; ``u`` and ``out`` are overwritten in turn.
+
+        The first stage reads ``u``, the second one ``out``, and so on.
+
+        Parameters
+        ----------
+        stages
+            At most `pass_stages` stages, and at least two.
+        u
+            Field before the first stage; no other array of the run.
+        out, superstep_start
+            As in `apply`.
+        """
+        fields, reach = (u, out), self.stage_reach
+        assert reach is not None
+
+        def work(number: int, lo: int, hi: int) -> None:
+            before, after = fields[number % 2], fields[1 - number % 2]
+            self.apply_on_planes(stages[number], before, after, superstep_start, lo, hi)
+
+        context, block = self.context, self._pass_sizes(u)[1]
+        context.slabs.run_stages(work, u.shape[1], context.height, len(stages), reach, block)
+
+    def apply_on_planes(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, lo: int, hi: int
+    ) -> None:
+        """Compute one stage with the stored operator on planes ``lo:hi``; others as in `apply`."""
+        raise NotImplementedError
+
+    def _pass_sizes(self, u: Field) -> tuple[int, int]:
+        """Return the number of stages of a pass, and of the planes that each computes at once."""
+        assert self.stored is not None
+        planes, reach = u.shape[1], max(self.stage_reach or 0, 1)
+        block = max(1, PASS_VOXELS * planes // max(1, u.size))
+        plane_bytes = max(1, (2 * u.nbytes + self.stored.nbytes) // planes)
+        stages = (PASS_BYTES // plane_bytes - block - 1) // reach
+        return max(1, min(stages, MAX_PASS_STAGES, planes // (2 * reach))), block
 
     def _extrapolate(self, u: Field, earlier: Field, share: float, out: Field) -> None:
         r"""Write :math:`u + c\,(u - u_0)` to ``out``, with a share c and the ``earlier`` u_0."""

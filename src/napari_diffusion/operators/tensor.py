@@ -43,9 +43,11 @@ STAGES_PER_TENSOR = 10
 PLANES_HELD = 3
 #: Voxels whose eigenvalues are computed at once.
 EIGENVALUE_VOXELS = 1 << 14
-#: Largest and smallest slab [voxels] of a tensor model. Its surroundings are computed twice, but
-#: the scratch of all slabs together stays below half the image.
-MAX_SLAB_VOXELS, MIN_SLAB_VOXELS = 1 << 19, 1 << 17
+#: Largest chunk [voxels] of a tensor model. Its surroundings are computed twice, but the scratch of
+#: all threads together stays below half the image.
+MAX_SLAB_VOXELS = 1 << 19
+#: Scratch [values] that every thread may have, also of a small image.
+MIN_SCRATCH = 14 << 17
 
 
 def beyond_rounding(
@@ -155,12 +157,12 @@ class DiffusionTensor(Operator):
 
     def diffusivities(
         self, backend: Backend, mu: Field, planes: slice
-    ) -> Sequence[NDArray[np.floating]]:
+    ) -> Sequence[NDArray[np.floating]] | Field:
         """Return the diffusivities for the eigenvalues ``mu`` on some planes of the slab."""
         if self.kernel is not None:
             lam = backend.spectrum(*self.kernel, mu, [field[planes] for field in self.extra])
             if lam is not None:
-                return list(lam)
+                return lam
         return self.spectrum(mu, *(field[planes] for field in self.extra))
 
     def _eigenvalue_list(self, features: Features) -> Sequence[NDArray[np.floating]]:
@@ -213,8 +215,8 @@ class DiffusionTensor(Operator):
 
     def max_chunk_voxels(self, backend: Backend, voxels: int, threads: int, axes: int) -> int:
         """Return the largest chunk [voxels] of an image with this number of voxels."""
-        share = voxels // (2 * threads * self._work_arrays(axes))
-        return min(MAX_SLAB_VOXELS, max(MIN_SLAB_VOXELS, share))
+        arrays = self._work_arrays(axes)
+        return min(MAX_SLAB_VOXELS, max(MIN_SCRATCH, voxels // (2 * threads)) // arrays)
 
     def _work_arrays(self, axes: int) -> int:
         """Number of work arrays, each of the size of a slab, for the tensors of a slab.
@@ -279,6 +281,7 @@ class TensorStepper(Stepper):
     def __init__(self, context: StageContext, maximum: float) -> None:
         super().__init__(context)
         self._maximum = maximum
+        self.stage_reach = None if context.strict else 1
 
     @property
     def _uses_cells(self) -> bool:
@@ -334,20 +337,25 @@ class TensorStepper(Stepper):
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
         """Compute one stage with the stored tensors."""
-        context, grid = self.context, self.context.grid
-        assert self.stored is not None
-        tensors, scale = self.stored, stage.step * self._maximum
-        if context.strict:
-            self._selling_step(u, out, scale, stage.step * stage.rate)
+        if self.context.strict:
+            self._selling_step(u, out, stage.step * self._maximum, stage.step * stage.rate)
             return
 
         def work(lo: int, hi: int) -> None:
-            context.backend.tensor_step(
-                u, out, tensors, lo, hi, scale, grid.spacing, stage.momentum, grid.open_faces
-            )
-            self.finish(stage, u, out, superstep_start, slice(lo, hi))
+            self.apply_on_planes(stage, u, out, superstep_start, lo, hi)
 
-        context.run_on_slabs(work, u, quiet)
+        self.context.run_on_slabs(work, u, quiet)
+
+    def apply_on_planes(
+        self, stage: Stage, u: Field, out: Field, superstep_start: Field, lo: int, hi: int
+    ) -> None:
+        """Compute one stage with the stored tensors on planes ``lo:hi``."""
+        grid, scale = self.context.grid, stage.step * self._maximum
+        assert self.stored is not None
+        self.context.backend.tensor_step(
+            u, out, self.stored, lo, hi, scale, grid.spacing, stage.momentum, grid.open_faces
+        )
+        self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
     def _selling_step(self, u: Field, out: Field, scale: float, pull: float) -> None:
         r"""One explicit step on Selling's stencil, whose weights are non-negative.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -24,6 +24,7 @@ from napari_diffusion.ui.run.task import when_destroyed
 if TYPE_CHECKING:
     from napari_diffusion.estimation.options import SuggestionOptions
     from napari_diffusion.estimation.suggestion import Suggestion
+    from napari_diffusion.ui.layers.noise_mask import NoiseMask
 
 
 class Context:
@@ -58,6 +59,8 @@ class Context:
         Signal: the line above Run has changed, and with it what `states` returns.
     result_place
         Where the result of a run goes.
+    result_on_disk, result_on_disk_changed
+        Whether the result of the next run goes to the disk, and a signal of its changes.
     hidden, hidden_changed
         Whether the user has hidden the widget, as with its dock, and a signal of its changes.
     """
@@ -67,6 +70,7 @@ class Context:
     suggestion_changed = Signal()
     status_changed = Signal()
     hidden_changed = Signal()
+    result_on_disk_changed = Signal()
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Context:
         self.viewer = viewer
         self.hidden = False
         self.result_place = ResultPlace()
+        self.result_on_disk = False
         self.opening = opening
         self.result_card = card
         self._form = form
@@ -132,6 +137,10 @@ class Context:
         Reading it raises a ValueError when the chosen shape encloses no voxel of the image.
         """
         return None if self.layer is None else self._form.region.region(self.layer)
+
+    def noise_mask(self, layer: Any, axes: Sequence[int]) -> NoiseMask | None:
+        """Return the place of the noise in an image layer; as `NoisePlace.noise_mask`."""
+        return self._form.noise_place.noise_mask(layer, axes)
 
     @property
     def suggestion_options(self) -> SuggestionOptions:
@@ -193,6 +202,12 @@ class Context:
         """Note that the widget was hidden, or shown again."""
         self.hidden = hidden
         self.hidden_changed.emit()
+
+    def show_result_on_disk(self, on_disk: bool) -> None:
+        """Note whether the result of the next run goes to the disk."""
+        if on_disk is not self.result_on_disk:
+            self.result_on_disk = on_disk
+            self.result_on_disk_changed.emit()
 
     def report_change(self) -> None:
         """Report that an option of the section changes the run, which needs a new plan."""

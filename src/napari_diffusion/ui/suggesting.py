@@ -67,7 +67,10 @@ def basis_of(settings: Settings, model: Model | None) -> tuple[Any, ...]:
     place = geometry.axes, geometry.channel_axis, geometry.channel_weights, settings.time_axes
     noise_region = None if settings.noise_mask is None else settings.noise_mask.key
     intensities = recipe.impulses, *recipe.transform_options.values()
-    return unit == PIXEL, *sizes, *place, *intensities, noise_region, *fixed
+    guide = () if settings.guide_key is None else (settings.guide_key, recipe.guide_weight)
+    length, time = recipe.fidelity_length, recipe.steady_time
+    held = () if length is None else (length * scale, time is None or time * scale**2)
+    return unit == PIXEL, *sizes, *place, *intensities, noise_region, guide, held, *fixed
 
 
 def _converted(suggestion: Suggestion, old: str, new: str) -> Suggestion:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from magicgui.widgets import Container
 
+from napari_diffusion.core.errors import Remedy
 from napari_diffusion.ui import commands, offer
 from napari_diffusion.ui.background_compilation import BackgroundCompilation
 from napari_diffusion.ui.context import Context
@@ -361,16 +362,27 @@ class DiffusionWidget(Container):  # type: ignore[type-arg]
         record = LayerRecord.of(self.form.layer.value)
         blocks = BlockRequest(record, self.context.result_place, limit)
 
-        def work(control: TaskControl) -> tuple[str, str]:
+        def work(control: TaskControl) -> tuple[bool, str, str]:
             store = blocks.run(settings, request)
             if store is not None:
-                return in_words(store)
+                return True, *in_words(store)
             problem, _ = settings.problem_and_run(request, read=False)
             planned = outputs.plan_run(problem, request, settings.execution, limit)
             seconds = pace.SESSION.seconds(pace.work_of(problem, planned))
-            return pace.in_brief(seconds, planned.memory), planned.describe()
+            return False, pace.in_brief(seconds, planned.memory), planned.describe()
 
-        self._plans.start(work, lambda texts: self.panel.show_plan(*texts), self.panel.refuse)
+        self._plans.start(work, self._show_plan, self._refuse_plan)
+
+    def _show_plan(self, plan: tuple[bool, str, str]) -> None:
+        """Show a plan: whether its result goes to the disk, in a few words, and in full."""
+        on_disk, brief, details = plan
+        self.context.show_result_on_disk(on_disk)
+        self.panel.show_plan(brief, details)
+
+    def _refuse_plan(self, error: Exception) -> None:
+        if getattr(error, "remedy", None) is Remedy.CHOOSE_RESULT_FOLDER:
+            self.context.show_result_on_disk(True)
+        self.panel.refuse(error)
 
     def _output_request(self) -> outputs.OutputRequest:
         options: dict[str, Any] = {}

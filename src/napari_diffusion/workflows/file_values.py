@@ -62,6 +62,8 @@ def suggested_values(
     """
     measured = [replace(p, recipe=replace(p.recipe, nan="mask")) for p in problems]
     own = replace(options, unit=units.symbol(recipe.unit))
+    if recipe.steady_time is not None:
+        own = replace(own, steady_time=recipe.steady_time, strength=0.0, noise_reduction=None)
     model = "auto" if automatic else recipe.model
     suggestion = suggest_for(measured, model, own, cancel)
     return replace(recipe, model=suggestion.model, time=suggestion.time)

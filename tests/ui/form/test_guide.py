@@ -5,7 +5,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 import napari_diffusion as nd
-from helpers.viewer import open_section
+from helpers.viewer import open_section, wait_until_settled
 from napari_diffusion.ui.sections.recipes import RecipeSection
 
 PLANE = (24, 20)
@@ -95,3 +95,22 @@ def test_preview_and_edges_follow_the_guide(guided, qtbot):
     qtbot.waitUntil(lambda: not gui.form.pending)
     with qtbot.waitSignal(gui.form.settings_changed):
         guide.translate = (1, 0)
+
+
+def test_suggestion_is_that_of_the_guided_run(guided, qtbot, thorough_suggestions):
+    _, gui, image, guide = guided
+    wait_until_settled(qtbot, gui)
+    model = type(gui.form.model.value())
+    options = {"spacing": (2, 2), "unit": "mm"}
+    expected = nd.suggest(image.data, model(), guide=guide.data, **options)
+    shown = gui.context.suggestion
+    assert (shown.model, shown.time) == (expected.model, expected.time)
+    gui.form.guide.value = None
+    wait_until_settled(qtbot, gui)
+    assert gui.context.suggestion.model != expected.model
+    gui.form.run_options["fidelity_length"].value = 6.0
+    gui.form.run_options.steady.value = True
+    wait_until_settled(qtbot, gui)
+    held = nd.suggest(image.data, model(), fidelity_length=6.0, **options)
+    shown = gui.context.suggestion
+    assert (shown.model, shown.time) == (held.model, pytest.approx(held.time))

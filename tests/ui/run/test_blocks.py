@@ -76,6 +76,11 @@ def whole(widget, image):
     return recipe.diffuse(np.asarray(image), labels=settings.labels)
 
 
+def shows_store(section):
+    """Whether folder and name of the store have a place in the drawer."""
+    return not section.store.native.isHidden()
+
+
 def test_a_lazy_layer_runs_in_blocks_beside_its_file(
     open_widget, press_run, qtbot, store, small_blocks, values_of_noisy
 ):
@@ -163,7 +168,9 @@ def test_an_array_that_is_too_large_runs_in_blocks_into_a_chosen_folder(
     widget.form.make_options()
     widget.form.regions.value = viewer.layers["halves"]
     section = open_section(widget, OutputsSection)
+    assert not shows_store(section)
     section.place.value = Place.DISK
+    assert shows_store(section)
     wait_until_settled(qtbot, widget)
     assert widget.panel.state.text.startswith("There is no folder for an OME-Zarr; choose one in")
     section.folder.value, section.name.value = tmp_path, "mine"
@@ -182,6 +189,7 @@ def test_an_array_that_is_too_large_runs_in_blocks_into_a_chosen_folder(
     section.place.value = Place.AUTOMATIC
     wait_until_settled(qtbot, widget)
     assert widget.panel.plan.tooltip.startswith("3 snapshots")
+    assert not shows_store(section)
 
 
 def test_memory_decides_where_an_array_is_filtered(
@@ -191,6 +199,8 @@ def test_memory_decides_where_an_array_is_filtered(
     layer = add(viewer, tmp_path, values((40, 256, 256)))
     wait_until_settled(qtbot, widget)
     assert "blocks" not in widget.panel.plan.value
+    section = open_section(widget, OutputsSection)
+    assert not shows_store(section)
     preferences[0] = Preferences(memory=30 << 20)
     layer.source.__dict__["path"] = None
     widget.form.settings_changed.emit()
@@ -198,6 +208,7 @@ def test_memory_decides_where_an_array_is_filtered(
     assert "cannot be done in blocks: there is no folder for an OME-Zarr" in (
         widget.panel.state.text
     )
+    assert shows_store(section)
 
 
 class CountingStore(zarr.storage.MemoryStore):

@@ -134,6 +134,30 @@ def test_time_points_share_one_suggestion(open_alone, qtbot):
 
 
 @pytest.mark.parametrize("values", [BatchValues.EACH, BatchValues.ONCE])
+def test_noise_is_measured_in_the_place_that_is_marked(two_layers, qtbot, folders, values):
+    viewer, widget, section = two_layers
+    corner = np.zeros(QUIET.shape, np.uint8)
+    corner[:16, :16] = 1
+    labels = viewer.add_labels(corner, name="air")
+    widget.form.noise_place.layer.value = labels
+    viewer.layers.selection = {viewer.layers["quiet"], viewer.layers["loud"]}
+    wait_until_settled(qtbot, widget)
+    run_batch(qtbot, widget, section, values)
+    options = {"unit": "pixel", "noise_region": corner > 0}
+    own = [nd.suggest(image, nd.PeronaMalik(), **options) for image in (QUIET, LOUD)]
+    if values is BatchValues.ONCE:
+        own = [nd.suggest(QUIET, nd.PeronaMalik(), others=[LOUD], **options)] * 2
+    for name, expected in zip(("quiet", "loud"), own, strict=True):
+        recipe = results(viewer)[name]
+        assert (recipe.model, recipe.time) == (expected.model, expected.time)
+        assert (recipe.model, recipe.time) != tuple(suggested(name))
+    tifffile.imwrite(folders[0] / "a.tif", QUIET)
+    filter_folder(widget, folders)
+    assert "choose “whole image” in “Measure noise in”" in widget.panel.status.value
+    assert not list(folders[1].iterdir())
+
+
+@pytest.mark.parametrize("values", [BatchValues.EACH, BatchValues.ONCE])
 def test_files_get_suggested_values_which_their_recipes_hold(open_alone, qtbot, folders, values):
     images = {"a.tif": QUIET, "b.tif": LOUD}
     expected = {"a.tif": suggested("both")}

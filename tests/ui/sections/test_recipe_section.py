@@ -376,7 +376,7 @@ def test_folder_is_filtered_and_failed_files_are_listed(open_alone, qtbot, noisy
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("", "", "Folder: choose"),
+        ("", "", "Input folder: choose"),
         (".", "", "Output folder: choose"),
         (".", ".", "replace the images"),
     ],

@@ -441,7 +441,9 @@ class NumbaBackend(Backend):
         start: int,
     ) -> None:
         """See `reference.tensor.compose`."""
-        rows = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam])
+        rows: Any = lam
+        if not (isinstance(lam, np.ndarray) and lam.shape == mu.shape):
+            rows = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam])
         rows = rows.astype(mu.dtype, copy=False)
         scale, first = mu.dtype.type(ROUNDING_FACTOR / largest), start * math.prod(d.shape[2:])
         matrices = _rows(matrix), _rows(mu), _rows(rows)

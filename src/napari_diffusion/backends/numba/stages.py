@@ -640,6 +640,31 @@ def _pack_row(g, r, faces, fp, bit, out, o, n):
         out[o + i] = value
 
 
+@helper
+def _stored_row(kind, u, p, down, up, up2, b2, k2, s2, k, v, faces, fp, bit, out, o, n):
+    """out[o:o+n] = stored diffusivities of the faces between p and p + up, for a single channel."""
+    t = u.dtype.type
+    half, quarter, one, zero = t(0.5), t(0.25), t(1), t(0)
+    for i in range(n):
+        u0, u1 = u[p + i], u[p + up + i]
+        d, before, after = u1 - u0, u0 - u[p - down + i], u[p + up + up2 + i] - u1
+        if faces is not None:
+            d = d if faces[fp + i] & bit else zero
+            before = before if faces[fp - down + i] & bit else zero
+            after = after if faces[fp + up + i] & bit else zero
+        square, around = b2 * (d * d), b2 * (before * before + after * after)
+        near, far = s2[v + i], s2[v + up + i]
+        q = max(half * square + (half * (near + far) - quarter * around), square)
+        if k is None:
+            value = _pack(_flux(kind, one, k2 * q))
+        else:
+            mean = half * (k[v + i] + k[v + up + i])
+            value = _pack(_flux(kind, one, (k2 * q) * (mean * mean)))
+        if faces is not None:
+            value = value if faces[fp + i] & bit else out.dtype.type(0)
+        out[o + i] = value
+
+
 @jit
 def _face_diffusivities(
     u, shape, lo, hi, b2, kind, k2, s2, k, start, slots, faces, w, out,
@@ -665,6 +690,12 @@ def _face_diffusivities(
                     continue
                 down = stride if at > U(0) else U(0)
                 up2 = stride if at + two < count else U(0)
+                if shape[0] == 1:
+                    _stored_row(
+                        kind, u, p, down, stride, up2, b2[axis], k2, s2, k, v, faces, p, bit,
+                        out, o, nx,
+                    )  # fmt: skip
+                    continue
                 _face_rows(
                     u, p, down, stride, up2, volume, unit, b2[axis], kind, k2, None, s2, k, v,
                     faces, bit, w, before, s, after, q, near, far, nx,
@@ -672,12 +703,25 @@ def _face_diffusivities(
                 _pack_row(near, U(0), faces, p, bit, out, o, nx)
             if slots[2] >= 0:
                 inner, o, bit = nx - one, U(slots[2]) * volume + p, np.uint8(4)
+                out[o + inner] = out.dtype.type(0)
+                if shape[0] == 1:
+                    for part in range(3):  # the first face along the row, those between, the last
+                        if nx <= U(max(part, 1)) or (part == 1 and nx < U(4)):
+                            continue
+                        x = (U(0), one, nx - two)[part]
+                        n = nx - U(3) if part == 1 else one
+                        left = one if x > U(0) else U(0)
+                        right = one if part == 1 or x + two < nx else U(0)
+                        _stored_row(
+                            kind, u, p + x, left, one, right, b2[2], k2, s2, k, v + x, faces,
+                            p + x, bit, out, o + x, n,
+                        )  # fmt: skip
+                    continue
                 s[0] = s[nx] = u.dtype.type(0)
                 _along_row(u, p, one, volume, b2[2], w, faces, bit, s, one, inner)
                 _face_gradient_row(s, one, s, U(0), s, two, s2, v, v + one, q, inner)
                 _share_row(kind, unit, k2, None, q, s2, k, v, v + one, near, far, one, inner)
                 _pack_row(near, one, faces, p, bit, out, o, inner)
-                out[o + inner] = out.dtype.type(0)
 
 
 def face_diffusivities(u, shape, lo, hi, b2, code, k2, s2, k, start, axes, faces, w, out):
@@ -690,61 +734,73 @@ def face_diffusivities(u, shape, lo, hi, b2, code, k2, s2, k, start, axes, faces
 
 
 @row
-def _face_row(
-    u, p, left, right, above, below, before, beyond, g, x, y, z, walls,
-    az, ay, ax, momentum, out, o, n,
-):  # fmt: skip
-    """One stage with stored diffusivities of the faces, see `_gather_row`."""
+def _stored_flux_row(u, near, far, g, s, walls, f, r, n):
+    """Differences times stored diffusivities, f[r:r+n]; the stored number 0 is a closed face."""
     zero, none = u.dtype.type(0), g.dtype.type(0)
     for i in range(n):
-        centre, s = u[p + i], p + i
-        east, west = u[s + right] - centre, u[s - left] - centre
-        south, north = u[s + below] - centre, u[s - above] - centre
-        far, near = u[s + beyond] - centre, u[s - before] - centre
-        g_east, g_west = g[x + i], g[x - left + i]
-        g_south, g_north = g[y + i], g[y - above + i]
-        g_far, g_near = g[z + i], g[z - before + i]
-        if walls is None:
-            east, west = east * _unpack(g_east), west * _unpack(g_west)
-            south, north = south * _unpack(g_south), north * _unpack(g_north)
-            far, near = far * _unpack(g_far), near * _unpack(g_near)
-        else:  # selected, not multiplied by a mask: 0 * NaN is NaN
-            east = _times(east, _unpack(g_east)) if g_east != none else zero
-            west = _times(west, _unpack(g_west)) if g_west != none else zero
-            south = _times(south, _unpack(g_south)) if g_south != none else zero
-            north = _times(north, _unpack(g_north)) if g_north != none else zero
-            far = _times(far, _unpack(g_far)) if g_far != none else zero
-            near = _times(near, _unpack(g_near)) if g_near != none else zero
-        old = out[o + i]
+        d = _times(u[far + i] - u[near + i], _unpack(g[s + i]))
+        if walls is not None:  # selected, not multiplied by a mask: 0 * NaN is NaN
+            d = d if g[s + i] != none else zero
+        f[r + i] = d
+
+
+@row
+def _stored_rows(
+    u, p, above, beyond, g, gy, gz, walls, fx, carry_y, carry_z, rz, az, ay, ax, momentum, out, n
+):  # fmt: skip
+    """One stage with stored diffusivities; the fluxes along y and z are kept as in `_fused_rows`.
+
+    Fluxes are rounded by themselves, so that both voxels of a face have the same one.
+    """
+    zero, none, one = u.dtype.type(0), g.dtype.type(0), U(1)
+    for i in range(n):
+        centre = u[p + i]
+        y = _times(u[p + above + i] - centre, _unpack(g[gy + i]))
+        z = _times(u[p + beyond + i] - centre, _unpack(g[gz + i]))
+        if walls is not None:
+            y = y if g[gy + i] != none else zero
+            z = z if g[gz + i] != none else zero
+        old = out[p + i]
         old = old if momentum != 0 else centre  # without momentum, ``out`` may be uninitialised
-        total = az * (far + near) + (ay * (south + north) + ax * (east + west))
-        out[o + i] = centre + (momentum * (centre - old) + total)
+        along = ay * (y - carry_y[i]) + _times(ax, fx[i + one] - fx[i])
+        total = az * (z - carry_z[rz + i]) + along
+        out[p + i] = centre + (momentum * (centre - old) + total)
+        carry_y[i] = y
+        carry_z[rz + i] = z
 
 
 @jit
-def _face_step(u, out, shape, lo, hi, a, momentum, g, slots, walls):
+def _face_step(u, out, shape, lo, hi, a, momentum, g, slots, walls, fx, carry_y, carry_z):
     """Planes lo:hi of a stage with stored diffusivities of the faces."""
     channels, nz, ny, nx = U(shape[0]), U(shape[1]), U(shape[2]), U(shape[3])
     plane, zero, one = ny * nx, U(0), U(1)
-    volume = nz * plane
-    for z in range(U(lo), U(hi)):
-        before, beyond = plane if z > zero else zero, plane if z + one < nz else zero
-        for y in range(ny):
-            above, below = nx if y > zero else zero, nx if y + one < ny else zero
-            for c in range(channels):
-                for part in range(3):  # the first voxel, those between, the last
-                    if nx <= U(part if part < 2 else 1) or (part == 1 and nx < U(3)):
-                        continue
-                    x, n = (zero, one, nx - one)[part], nx - U(2) if part == 1 else one
-                    left, right = one if part > 0 else zero, one if part < 2 and nx > one else zero
-                    fp = z * plane + y * nx + x
-                    at_x = U(slots[2]) * volume + fp
-                    at_y, at_z = U(slots[1]) * volume + fp, U(slots[0]) * volume + fp
-                    p = c * volume + fp
-                    _face_row(
-                        u, p, left, right, above, below, before, beyond, g, at_x, at_y, at_z,
-                        walls, a[0], a[1], a[2], momentum, out, p, n,
-                    )  # fmt: skip
+    at_z, at_y, at_x = (
+        U(slots[0]) * nz * plane,
+        U(slots[1]) * nz * plane,
+        U(slots[2]) * nz * plane,
+    )
+    for c in range(channels):
+        start = c * nz * plane
+        if lo > 0:  # the fluxes from the plane before
+            p = (U(lo) - one) * plane
+            _stored_flux_row(
+                u, start + p, start + p + plane, g, at_z + p, walls, carry_z, zero, plane
+            )
+        else:
+            for i in range(plane):
+                carry_z[i] = u.dtype.type(0)
+        for z in range(U(lo), U(hi)):
+            beyond = plane if z + one < nz else zero
+            for i in range(nx):
+                carry_y[i] = u.dtype.type(0)
+            for y in range(ny):
+                above, v = nx if y + one < ny else zero, z * plane + y * nx
+                p = start + v
+                _stored_flux_row(u, p, p + one, g, at_x + v, walls, fx, one, nx - one)
+                _stored_rows(
+                    u, p, above, beyond, g, at_y + v, at_z + v, walls, fx, carry_y, carry_z,
+                    y * nx, a[0], a[1], a[2], momentum, out, nx,
+                )  # fmt: skip
 
 
 def face_step(u, out, shape, stored, axes, lo, hi, a, momentum, walls):
@@ -753,7 +809,9 @@ def face_step(u, out, shape, stored, axes, lo, hi, a, momentum, walls):
         axes, stored = (0,), np.zeros(u.size // shape[0], STORED_TYPES[u.dtype])
     # Along an axis of a single voxel there are no differences: any stored numbers will do.
     slots = np.array([axes.index(axis) if axis in axes else 0 for axis in range(3)])
-    _face_step(u, out, shape, lo, hi, a, momentum, stored, slots, walls)
+    nx = shape[3]
+    scratch = [np.zeros(count, u.dtype) for count in (nx + 1, nx, shape[2] * nx)]
+    _face_step(u, out, shape, lo, hi, a, momentum, stored, slots, walls, *scratch)
 
 
 @jit

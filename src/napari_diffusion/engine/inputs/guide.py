@@ -59,7 +59,7 @@ def read_guide(problem: Problem, index: FrameIndex, check: Callable[[Field], Non
     guide, model = problem.domain.guide, problem.recipe.model
     if guide is None:
         return None
-    part = _part(problem, guide, index).reshape(_own_channels(problem), *problem.space)
+    part = guide_of_frame(problem, index)
     if guide_is_copied(problem):
         field = np.empty((guide_channels(problem), *problem.space), problem.working)
         own = field[-len(part) :]
@@ -105,6 +105,35 @@ def guide_is_copied(problem: Problem) -> bool:
 def _own_channels(problem: Problem) -> int:
     """Return the number of channels of the guide."""
     return problem.channels if _has_channels(problem) else 1
+
+
+def guide_of_frame(problem: Problem, index: FrameIndex) -> NDArray[Any]:
+    """Return the guide of one frame as it is given, shape ``(channels, *space)``."""
+    part = _part(problem, problem.domain.guide, index)
+    return part.reshape(_own_channels(problem), *problem.space)
+
+
+def guide_of_box(problem: Problem, index: FrameIndex) -> Any:
+    """Return the guide of a box of a frame; None without a guide.
+
+    Axes of the image that the guide has keep their place.
+
+    Parameters
+    ----------
+    problem
+        The problem.
+    index
+        A slice for every axis of the image.
+    """
+    guide = problem.domain.guide
+    if guide is None:
+        return None
+    if len(guide.shape) == len(index):
+        return guide[index]
+    without_channel = tuple(part for i, part in enumerate(index) if i != problem.channel_axis)
+    if len(guide.shape) == len(without_channel):
+        return guide[without_channel]
+    return guide[tuple(index[i] for i in problem.axes)]
 
 
 def _part(problem: Problem, guide: Any, index: FrameIndex) -> NDArray[Any]:

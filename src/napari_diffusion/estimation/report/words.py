@@ -109,6 +109,9 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
     lines = [_noise_line(noise, outcome.patches, outcome.region)]
     if outcome.region is not None:
         lines.append("The noise is taken to be the same outside the noise region.")
+    if outcome.search.edge_noise is not None:
+        level = f"{outcome.search.edge_noise.sigma:.3g} [intensity]"
+        lines.append(f"Thresholds follow the noise of the edges of the guide, {level}.")
     others = [m.title for m in outcome.candidates if type(m) is not type(choice.model)]
     if others:
         better = "within its uncertainty, its estimated error is the smallest beside"
@@ -127,6 +130,8 @@ def reasons(outcome: Outcome) -> tuple[str, ...]:
     ]
     sigma = f"{equivalent_sigma(choice.time):.3g} {unit}"
     amount = f"at most a Gaussian of sigma {sigma}"
+    if outcome.options.steady_time is not None:
+        amount = "held to the image"
     lines.append(f"time = {choice.time:.3g} {unit}² ({amount}): {_why_time(outcome)}.")
     left = f"; {100 * choice.noise_left:.0f} % of the noise is left"
     left = "" if math.isnan(choice.noise_left) else left
@@ -189,6 +194,8 @@ def _parameter_line(p: Parameter, outcome: Outcome) -> str:
 
 def _why_time(outcome: Outcome) -> str:
     options = outcome.options
+    if options.steady_time is not None:
+        return "the steady state of the fidelity length, as asked for"
     if options.fwhm is not None:
         return (
             f"a Gaussian of {options.fwhm:.3g} {options.unit} full width at half maximum, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import napari_diffusion as nd
 from napari_diffusion.core.parameters import Parameter, rescaled
 from napari_diffusion.core.resources import cpu_count
 from napari_diffusion.engine.execution import Execution
-from napari_diffusion.engine.recipe_fields import run_options, steady_time, transform_numbers
+from napari_diffusion.engine.recipe_fields import run_options, transform_numbers
 from napari_diffusion.ui.form.model_controls import (
     control_of,
     convert_unit,
@@ -146,11 +145,8 @@ class Options:
             value = getattr(recipe, name)
             self._offer(name, value)
             control.value = value
-        length = recipe.fidelity_length
         assert self.steady is not None
-        self.steady.value = length is not None and math.isclose(
-            recipe.time, steady_time(length, recipe.tolerance), rel_tol=1e-6
-        )
+        self.steady.value = recipe.steady_time is not None
 
     def _offer(self, name: str, value: Any) -> None:
         """Add a value that is no name, such as a scheme with options, to the choices."""

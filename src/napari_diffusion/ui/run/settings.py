@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import napari_diffusion as nd
 from napari_diffusion.core import units
@@ -53,8 +54,8 @@ class Settings:
         Array of the labels to smooth within, or ``None``.
     execution
         Number of threads.
-    guide
-        Array of the image from which edges come, or ``None``.
+    guide, guide_key
+        Array of the image from which edges come, and a value that changes with it; or ``None``.
     channel_weights
         Weight of each colour channel, as in `Geometry`.
     time_axes
@@ -71,6 +72,7 @@ class Settings:
     labels: Any
     execution: Execution
     guide: Any = None
+    guide_key: Hashable = None
     channel_weights: tuple[float | None, ...] | None = None
     time_axes: tuple[int, ...] | None = None
     region: tuple[slice, ...] | None = None
@@ -100,6 +102,15 @@ class Settings:
         """Return the run on the image for a plan or a part; its labels are not read."""
         domain = Domain(labels=self.labels, guide=self.guide)
         return unread_problem(self.image, self.recipe, self.geometry, domain)
+
+    @property
+    def noise_region(self) -> NDArray[np.bool_] | None:
+        """Where a suggestion measures the noise, as a bool array; ``None`` for the whole image."""
+        if self.noise_mask is None:
+            return None
+        shape, colours = self.image.shape, self.recipe.channel_axis
+        colour_axis = None if colours is None else colours % len(shape)
+        return self.noise_mask.mask([n for i, n in enumerate(shape) if i != colour_axis])
 
     @property
     def of_edges(self) -> Settings:
@@ -244,17 +255,19 @@ class Settings:
         ValueError
             When labels or guide are not on the voxels of the layer.
         """
-        labels = guide = None
+        labels = guide = guide_key = None
         if labels_layer is not None:
             labels = labels_on_grid(layer, labels_layer, recipe.axes or ())
         if guide_layer is not None:
             guide = guide_on_grid(layer, guide_layer, recipe.axes or ())
+            guide_key = id(guide_layer), id(guide_layer.data)
         return cls(
             image=array_of(layer),
             recipe=recipe,
             labels=labels,
             execution=execution,
             guide=guide,
+            guide_key=guide_key,
             channel_weights=channel_weights_of(layer),
             time_axes=time_axes([axis.name for axis in layer_axes(layer)]),
         )

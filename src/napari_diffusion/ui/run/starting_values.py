@@ -16,6 +16,7 @@ import napari_diffusion as nd
 from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.grid import Place
+from napari_diffusion.engine.inputs.guide import guide_of_box
 from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.estimation.options import SuggestionOptions
 from napari_diffusion.estimation.selection import suggest_for
@@ -88,24 +89,19 @@ def suggest_values(
     Exception
         Any error of the estimate. The declared defaults then remain.
     """
-    noise_region = None
     if thorough:
-        shape, colours = settings.image.shape, settings.recipe.channel_axis
-        if settings.noise_mask is not None:
-            without = [
-                n for i, n in enumerate(shape) if colours is None or i != colours % len(shape)
-            ]
-            noise_region = settings.noise_mask.mask(without)
-        recipe = replace(settings.recipe, nan="mask")
-        problem = make_problem(settings.image, recipe, settings.geometry, Domain())
+        recipe, domain = replace(settings.recipe, nan="mask"), Domain(guide=settings.guide)
+        problem = make_problem(settings.image, recipe, settings.geometry, domain)
     else:
         problem = _central_problem(settings)
+    steady_time = settings.recipe.steady_time
     options = SuggestionOptions(
         thorough=thorough,
         unit=settings.unit,
         time_axes=settings.time_axes,
-        noise_reduction=noise_reduction,
-        noise_region=noise_region,
+        noise_reduction=noise_reduction if steady_time is None else None,
+        noise_region=settings.noise_region if thorough else None,
+        steady_time=steady_time,
     )
     return suggest_for([problem], settings.model if model is None else model, options, cancel)
 
@@ -143,4 +139,7 @@ def _central_problem(settings: Settings) -> Problem:
         tuple(image.shape[axis] for axis in axes),
         tuple(ascending.index(axis) for axis in axes),
     )
-    return make_problem(sample, replace(settings.recipe, nan="mask"), geometry, Domain(place=place))
+    box = tuple(slice(start, start + n) for start, n in zip(corner, sample.shape, strict=True))
+    guide = guide_of_box(settings.unread_problem(), box)
+    domain = Domain(place=place, guide=None if guide is None else np.asarray(guide))
+    return make_problem(sample, replace(settings.recipe, nan="mask"), geometry, domain)

@@ -61,6 +61,12 @@ REGION_OF_FILES = (
 )
 
 
+NOISE_OF_FILES = (
+    "The place without structure is of the images on screen. To measure a folder, choose “whole "
+    "image” in “Measure noise in”, or Values “as above”."
+)
+
+
 class BatchSection(Section):
     """Filters several layers or files.
 
@@ -93,7 +99,7 @@ class BatchSection(Section):
         self.names = wrapping_label()
         folder = FileDialogMode.EXISTING_DIRECTORY
         tip = f"Every {_formats('and')} file in it is filtered."
-        self.source = FileEdit(mode=folder, label="Folder", tooltip=tip)
+        self.source = FileEdit(mode=folder, label="Input folder", tooltip=tip)
         tip = "Another folder; results have the names of their sources."
         self.target = FileEdit(mode=folder, label="Output folder", tooltip=tip)
         for edit in (self.source, self.target):
@@ -208,25 +214,31 @@ class BatchSection(Section):
             context.labels_layer,
             context.guide_layer,
         ).with_copied_labels()
-        return replace(settings, region=context.region_choice.region(layer))
+        region, noise_mask = context.region_choice.region(layer), None
+        if self.values.value is not BatchValues.AS_ABOVE:
+            noise_mask = context.noise_mask(layer, settings.recipe.axes or ())
+        return replace(settings, region=region, noise_mask=noise_mask)
 
     @slot
     def _filter_files(self) -> None:
         source, target = (Path(str(edit.line_edit.value)) for edit in (self.source, self.target))
         try:
-            for path, name in ((source, "Folder"), (target, "Output folder")):
+            for path, name in ((source, "Input folder"), (target, "Output folder")):
                 if path == Path() or not path.is_dir():
                     raise ValueError(f"{name}: choose a folder that exists.")
             recipe, sources = self.context.recipe(), files_of(source)
             execution = self.context.execution()
             chosen = None if self.context.layer is None else self.context.settings()
             targets = targets_of(sources, target)
+            is_measured = self.values.value is not BatchValues.AS_ABOVE
             if recipe.labels is not None:
                 raise ValueError(LABELS_OF_FILES)
             if recipe.guide is not None:
                 raise ValueError(GUIDE_OF_FILES)
             if self.context.region_choice.layer.value is not None:
                 raise ValueError(REGION_OF_FILES)
+            if is_measured and chosen is not None and chosen.noise_mask is not None:
+                raise ValueError(NOISE_OF_FILES)
             if not sources:
                 raise ValueError(f"There is no {_formats('or')} file in {source}.")
         except (TypeError, ValueError, OSError) as error:

@@ -53,7 +53,8 @@ def choose_for_layers(
         control.say(MEASURING)
         wait_for_suggestion(first, control.cancel)
         problems = [settings.problem() for settings in together]
-        own = replace(options, time_axes=first.time_axes)
+        region = first.noise_region
+        own = replace(options, time_axes=first.time_axes, noise_region=region)
         recipe = suggested_values(problems, first.recipe, own, control.cancel, automatic)
         control.say("")
         return recipe

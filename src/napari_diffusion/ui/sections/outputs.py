@@ -53,6 +53,8 @@ class OutputsSection(Section):
         Whether the next run replaces the last result of its image.
     place, folder, name, overwrite
         Whether the result goes into memory or to the disk, and folder and name of its store.
+    store
+        Row of folder, name and overwrite, on screen where the result goes to the disk.
     position, stop
         Line about the snapshot on screen, and the button *Extract this snapshot*.
     """
@@ -93,7 +95,7 @@ class OutputsSection(Section):
         viewer.dims.events.current_step.connect(self._show_position)
         self.context.settings_changed.connect(self._show_tensor_outputs)
         places = self._make_places()
-        return [snapshots_row, *maps, self.replace, *places, self.position, self.stop]
+        return [snapshots_row, *maps, self.position, self.stop, self.replace, *places]
 
     def _make_places(self) -> list[Widget]:
         """Return the controls of the place of a result."""
@@ -111,10 +113,22 @@ class OutputsSection(Section):
         keep_narrow(self.place)
         for control in (self.place, self.folder, self.name, self.overwrite):
             control.changed.connect(self._place_changed)
-        return [bare_container(self.place, self.folder, self.name), self.overwrite]
+        self.context.result_on_disk_changed.connect(self._show_store)
+        named = bare_container(self.folder, self.name)
+        self.store = bare_container(named, self.overwrite, labels=False)
+        self._show_store()
+        return [bare_container(self.place), self.store]
+
+    @slot
+    def _show_store(self) -> None:
+        """Show folder and name of the store where the result goes to the disk."""
+        place = self.place.value
+        automatic = place is Place.AUTOMATIC and self.context.result_on_disk
+        self.store.visible = automatic or place is Place.DISK
 
     @slot
     def _place_changed(self) -> None:
+        self._show_store()
         folder = str(self.folder.line_edit.value).strip()
         self.context.result_place = ResultPlace(
             self.place.value,

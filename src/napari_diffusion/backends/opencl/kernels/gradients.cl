@@ -37,6 +37,22 @@ HELPER REAL shared_gradient(GLOBAL const REAL *u, INDEX v, INDEX down, INDEX up,
     return face_gradient(square, before, after, s2[v], s2[v + up]);
 }
 
+/* Squared gradient at the face from v to v + up of the only channel, which begins at u. */
+HELPER REAL own_gradient(GLOBAL const REAL *u, INDEX v, INDEX down, INDEX up, INDEX up2, REAL b2,
+                         GLOBAL const REAL *s2, GLOBAL const uchar *faces, int walled, int bit)
+{
+    REAL d = u[v + up] - u[v], back = u[v] - u[v - down], ahead = u[v + up + up2] - u[v + up];
+    REAL square, around;
+    if (walled) {
+        d = faces[v] & bit ? d : ZERO;
+        back = faces[v - down] & bit ? back : ZERO;
+        ahead = faces[v + up] & bit ? ahead : ZERO;
+    }
+    square = b2 * (d * d);
+    around = b2 * FMA(back, back, ahead * ahead);
+    return larger(FMA(HALF, square, FMA(HALF, s2[v] + s2[v + up], -(QUARTER * around))), square);
+}
+
 /* Diffusivity of a squared gradient q at the face from v to v + up. */
 HELPER REAL face_diffusivity(int code, REAL k2, REAL q, GLOBAL const REAL *k, int mapped, INDEX v,
                              INDEX up)
@@ -78,17 +94,10 @@ KERNEL(gradient_step)(IN(REAL, u), OUT(REAL, out), SHAPE, const REAL az, const R
         }
         own = s2[v];
         if (channels == 1) {
-            REAL d = u[fp + up] - u[fp], back = u[fp] - u[fp - down];
-            REAL ahead = u[fp + up + up2] - u[fp + up], square, around, factor;
-            if (walled) {
+            REAL d = u[f + up] - u[f], factor;
+            if (walled)
                 d = faces[f] & bit ? d : ZERO;
-                back = faces[f - down] & bit ? back : ZERO;
-                ahead = faces[f + up] & bit ? ahead : ZERO;
-            }
-            square = b2 * (d * d);
-            around = b2 * FMA(back, back, ahead * ahead);
-            q = larger(FMA(HALF, square, FMA(HALF, s2[f] + s2[f + up], -(QUARTER * around))),
-                       square);
+            q = own_gradient(u, f, down, up, up2, b2, s2, faces, walled, bit);
             if (mapped) {
                 const REAL mean = HALF * (k[f] + k[f + up]);
                 factor = mean * mean;
@@ -164,8 +173,11 @@ KERNEL(face_diffusivities)(IN(REAL, u), SHAPE, const int axis,
     const INDEX down = at > 0 ? up : 0, up2 = at + 2 < n ? up : 0;
     STORED value = 0;
     if (at + 1 < n && !(walled && !(faces[v] & bit))) {
-        const REAL q = shared_gradient(u, v, down, up, up2, volume, channels, b2, s2, w, faces,
-                                       walled, bit);
+        const REAL q =
+            channels == 1
+                ? own_gradient(u, v, down, up, up2, b2, s2, faces, walled, bit)
+                : shared_gradient(u, v, down, up, up2, volume, channels, b2, s2, w, faces, walled,
+                                  bit);
         value = packed(face_diffusivity(code, k2, q, k, mapped, v, up));
     }
     out[v] = value;
@@ -186,16 +198,15 @@ KERNEL(face_step)(IN(REAL, u), OUT(REAL, out), SHAPE, IN(STORED, gz), IN(STORED,
     const STORED gf = gz[v], gb = gz[v - before];
     REAL xs, ys, zs;
     if (!walled) {
-        xs = FMA(east, unpacked(ge), west * unpacked(gw));
-        ys = FMA(south, unpacked(gs), north * unpacked(gn));
-        zs = FMA(far, unpacked(gf), near * unpacked(gb));
+        xs = east * unpacked(ge) + west * unpacked(gw);
+        ys = south * unpacked(gs) + north * unpacked(gn);
+        zs = far * unpacked(gf) + near * unpacked(gb);
     } else {
         xs = (ge != 0 ? east * unpacked(ge) : ZERO) + (gw != 0 ? west * unpacked(gw) : ZERO);
         ys = (gs != 0 ? south * unpacked(gs) : ZERO) + (gn != 0 ? north * unpacked(gn) : ZERO);
         zs = (gf != 0 ? far * unpacked(gf) : ZERO) + (gb != 0 ? near * unpacked(gb) : ZERO);
     }
-    const REAL total =
-        FMA(az, zs, walled ? FMA(ay, ys, ax * xs) : FMA(ax, xs, ay * ys));
+    const REAL total = FMA(az, zs, FMA(ay, ys, ax * xs));
     const REAL old = momentum != 0 ? out[p] : centre;
     out[p] = centre + FMA(momentum, centre - old, total);
 }
