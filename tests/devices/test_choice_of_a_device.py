@@ -278,6 +278,32 @@ def test_a_result_that_cannot_be_copied_back_is_computed_by_the_processor(image,
 
 
 @needs_emulation
+def test_a_device_that_has_failed_is_opened_again(image, monkeypatch):
+    """As after a kernel that the driver has ended because it took too long."""
+    import pyopencl as cl
+
+    run_on(image, NAME)
+    programs = emulation()._programs
+    broken = programs.context
+
+    class Ended(cl.RuntimeError):
+        code = cl.status_code.OUT_OF_RESOURCES
+
+    def launch(self, *arguments):
+        with queue.errors_described(self.name):
+            raise Ended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue.Queue, "launch", launch)
+        result, said = run_on(image, NAME)
+    assert ["is out of resources" in sentence for sentence in said] == [True]
+    assert programs.context is not broken
+    again, said = run_on(image, NAME)
+    assert not said
+    np.testing.assert_array_equal(again, result)
+
+
+@needs_emulation
 def test_a_smaller_attempt_has_all_memory_of_the_one_before(image, monkeypatch):
     """The pool of the first attempt would keep what it has allocated."""
     run_on(image, NAME)
