@@ -304,7 +304,8 @@ def paper():
     import napari_diffusion as nd
     from napari_diffusion.core.geometry import Domain, Geometry
     from napari_diffusion.engine.execution import Execution
-    from napari_diffusion.engine.out_of_core.planning import Resources, plan_blocks
+    from napari_diffusion.engine.out_of_core.block_plan import Resources
+    from napari_diffusion.engine.out_of_core.planning import plan_blocks
     from napari_diffusion.engine.planner import make_plan
     from napari_diffusion.engine.problem import unread_problem
 

@@ -11,42 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 import napari_diffusion as nd
-from helpers.emulated import NAME, emulation, needs_emulation
+from helpers.emulated import MODEL, NAME, changed_sources, emulation, needs_emulation, run_on
 from napari_diffusion.backends import devices
-from napari_diffusion.backends.opencl import preludes, queue
+from napari_diffusion.backends.opencl import queue
 from napari_diffusion.cli.app import cli
 from napari_diffusion.core.errors import DeviceFailed, DeviceMemoryError
-from napari_diffusion.engine.devices import choice, records, verdicts
+from napari_diffusion.engine.devices import records, verdicts
 from napari_diffusion.engine.devices.records import Proof
 from napari_diffusion.engine.devices.verdicts import Verdict
 from napari_diffusion.engine.planner import kept_plan
 
-MODEL = nd.PeronaMalik(kappa=20.0)
-SEARCH = devices._search
-
-
-@pytest.fixture
-def image():
-    return np.random.default_rng(0).normal(100, 30, (17, 12, 13)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    """Records are not shared with other tests, and each fall-back is said again."""
-    monkeypatch.setattr(records, "_file", lambda: tmp_path / "devices.json")
-    records._records.cache_clear()
-    choice.say_fallback.cache_clear()
-    yield
-    for kept in (records._records, kept_plan, SEARCH):
-        kept.cache_clear()
-
-
-def run(image, device, model=MODEL):
-    """Result on a device, and what was said."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = nd.diffuse(image, model, time=2.0, device=device)
-    return result, [str(warning.message) for warning in caught]
+pytestmark = pytest.mark.usefixtures("own_records")
 
 
 def refused(image, device):
@@ -62,21 +37,19 @@ def test_the_processor_needs_no_library(image, name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["gpu", "GeForce"])
-def test_a_device_without_the_library_names_the_extra(image, name, monkeypatch):
-    SEARCH.cache_clear()
+def test_a_device_without_the_library_names_the_extra(image, name, monkeypatch, fresh_search):
     monkeypatch.setattr(devices, "find_spec", lambda module: None)
     assert 'pip install "napari-diffusion[gpu]"' in refused(image, name)
     assert nd.devices() == ()
 
 
 @needs_emulation
-def test_a_machine_without_a_driver_is_said(image, monkeypatch):
+def test_a_machine_without_a_driver_is_said(image, monkeypatch, fresh_search):
     import pyopencl as cl
 
     def none():
         raise cl.LogicError("clGetPlatformIDs", -1001, "PLATFORM_NOT_FOUND_KHR")
 
-    SEARCH.cache_clear()
     monkeypatch.setattr(cl, "get_platforms", none)
     assert "OpenCL finds no driver" in refused(image, "gpu")
 
@@ -134,7 +107,7 @@ def test_a_run_without_kernels_falls_back_and_says_so_once(image, model, why):
 @needs_emulation
 def test_more_axes_than_a_device_has_fall_back():
     image = np.zeros((3, 3, 3, 3), np.float32)
-    _, said = run(image, NAME)
+    _, said = run_on(image, NAME)
     assert ["1 to 3 diffusing axes" in sentence for sentence in said] == [True]
 
 
@@ -142,26 +115,14 @@ def test_more_axes_than_a_device_has_fall_back():
 def test_float64_needs_a_device_that_has_it(image, monkeypatch):
     without = replace(emulation(), has_float64=False)
     monkeypatch.setattr(devices, "_search", lambda: ((without,), ""))
-    _, said = run(image.astype(float), NAME)
+    _, said = run_on(image.astype(float), NAME)
     assert ["does not compute in float64" in sentence for sentence in said] == [True]
-
-
-def changed_sources(monkeypatch, old, new):
-    """Plant a change into the kernels."""
-    original = preludes.source
-
-    def source(name, dtype, prelude=preludes.OPENCL):
-        text = original(name, dtype, prelude)
-        assert old in text or name in ("", "tensors")
-        return text.replace(old, new)
-
-    monkeypatch.setattr(queue, "source", source)
 
 
 @needs_emulation
 def test_kernels_that_cannot_be_built_fall_back(image, monkeypatch):
     changed_sources(monkeypatch, "switch (code)", "switch (")
-    result, said = run(image, NAME)
+    result, said = run_on(image, NAME)
     (sentence,) = said
     assert sentence.startswith(f"{emulation().name} cannot run the kernels (")
     np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
@@ -173,10 +134,10 @@ def test_a_device_that_rounds_otherwise_is_used_only_by_its_name(image, monkeypa
     monkeypatch.setattr(devices, "_search", lambda: ((card,), ""))
     changed_sources(monkeypatch, "FMA(s, s, ONE)", "ONE + s * s")
     expected = nd.diffuse(image, MODEL, time=2.0)
-    result, said = run(image, "gpu")
+    result, said = run_on(image, "gpu")
     assert ["rounds otherwise" in sentence for sentence in said] == [True]
     np.testing.assert_array_equal(result, expected)
-    result, said = run(image, NAME)
+    result, said = run_on(image, NAME)
     assert not said
     assert 0 < np.abs(result - expected).max() <= 1e-5 * np.abs(expected).max()
 
@@ -184,7 +145,7 @@ def test_a_device_that_rounds_otherwise_is_used_only_by_its_name(image, monkeypa
 @needs_emulation
 def test_a_device_with_other_results_is_never_used(image, monkeypatch):
     changed_sources(monkeypatch, "return ad / sum;", "return ad;")
-    result, said = run(image, NAME)
+    result, said = run_on(image, NAME)
     assert ["other results" in sentence for sentence in said] == [True]
     np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
 
@@ -199,15 +160,15 @@ def test_self_test_runs_once_and_is_remembered(image, monkeypatch):
         return tests[-1]
 
     monkeypatch.setattr(solver, "compared", compared)
-    run(image, NAME)
-    run(image[::-1], NAME)
+    run_on(image, NAME)
+    run_on(image[::-1], NAME)
     records._records.cache_clear()  # as in another process
-    run(image, NAME)
+    run_on(image, NAME)
     assert tests == [Verdict.EXACT]
     newer = replace(emulation(), version="newer")
     monkeypatch.setattr(devices, "_search", lambda: ((newer,), ""))
     kept_plan.cache_clear()
-    run(image, NAME)
+    run_on(image, NAME)
     assert tests == [Verdict.EXACT] * 2
 
 
@@ -232,120 +193,6 @@ def test_records_of_other_processes_are_kept():
     assert len(records._records()[records._key_of(card)]["proofs"]) == 2
 
 
-@pytest.fixture
-def card(monkeypatch):
-    """The emulation in the place of a graphics card, measured on few voxels."""
-    monkeypatch.setattr(verdicts, "MEASURED_VOXELS", 1 << 12)
-    fake = replace(emulation(), is_card=True)
-    monkeypatch.setattr(devices, "_search", lambda: ((fake,), ""))
-    return fake
-
-
-def with_paces(monkeypatch, **paces):
-    """Let all cards be measured with these paces."""
-    monkeypatch.setattr(records, "_proof", lambda plain: Proof(Verdict(plain["verdict"]), **paces))
-
-
-FAST, SLOW = {"pace": 0.0, "processor_pace": 1.0}, {"pace": 1.0, "processor_pace": 1e-3}
-
-
-def planned(image, device=None, **options):
-    return nd.plan(image, MODEL, time=2.0, device=device, **options).device
-
-
-@needs_emulation
-def test_without_a_name_the_processor_is_taken_until_a_card_was_proven(image, card, monkeypatch):
-    with_paces(monkeypatch, **FAST)
-    assert planned(image) is None
-    run(image, "gpu")
-    assert planned(image) == card
-    assert planned(image, "cpu") is None
-    assert planned(image, backend="compiled") is None
-    # Another kind of run, another driver.
-    assert nd.plan(image, nd.TotalVariation(), time=2.0).device is None
-    newer = replace(card, version="newer")
-    monkeypatch.setattr(devices, "_search", lambda: ((newer,), ""))
-    kept_plan.cache_clear()
-    assert planned(image) is None
-
-
-@needs_emulation
-def test_without_a_name_the_faster_one_is_taken(image, card, monkeypatch):
-    run(image, "gpu")
-    for paces, expected in ((FAST, card), (SLOW, None), ({}, None)):
-        with_paces(monkeypatch, **paces)
-        kept_plan.cache_clear()
-        assert planned(image) == expected
-    # The card is far faster, but the copies, or the start, take longer than the run.
-    for paces in (FAST | {"transfer": 1.0}, {"pace": 0.0, "processor_pace": 1e-9}):
-        with_paces(monkeypatch, **paces)
-        kept_plan.cache_clear()
-        assert planned(image) is None
-
-
-@needs_emulation
-def test_without_a_name_no_driver_is_opened_unless_it_saves_time(image, card, monkeypatch):
-    run(image, "gpu")
-    with_paces(monkeypatch, **SLOW)
-    kept_plan.cache_clear()
-    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
-    nd.diffuse(image, MODEL, time=2.0)
-
-
-@needs_emulation
-def test_without_a_name_an_emulation_is_never_taken(image, monkeypatch):
-    run(image, NAME)
-    card = devices.Device("card", "", "", 0, True, True, None)
-    records.proof_of(card, "another kind of run", lambda: Proof(Verdict.EXACT))
-    with_paces(monkeypatch, **FAST)
-    kept_plan.cache_clear()
-    monkeypatch.setattr(devices, "_search", lambda: pytest.fail("devices were searched"))
-    assert planned(image) is None
-
-
-@needs_emulation
-def test_without_a_name_a_card_that_rounds_otherwise_is_never_taken(image, card, monkeypatch):
-    changed_sources(monkeypatch, "FMA(s, s, ONE)", "ONE + s * s")
-    run(image, card.name)
-    with_paces(monkeypatch, **FAST)
-    kept_plan.cache_clear()
-    assert planned(image) is None
-
-
-@needs_emulation
-def test_without_a_name_a_card_without_enough_memory_is_not_taken(image, card, monkeypatch):
-    run(image, "gpu")
-    with_paces(monkeypatch, **FAST)
-    small = replace(card, memory=1000)
-    monkeypatch.setattr(devices, "_search", lambda: ((small,), ""))
-    kept_plan.cache_clear()
-    assert planned(image) is None
-
-
-@needs_emulation
-def test_a_card_is_measured_with_its_self_test_and_an_emulation_is_not(image, card, monkeypatch):
-    run(image, "gpu")
-    (record,) = records._records().values()
-    (proof,) = map(records._proof, record["proofs"].values())
-    assert min(proof.pace, proof.processor_pace, proof.transfer) > 0
-    emulated = replace(card, is_card=False)
-    monkeypatch.setattr(devices, "_search", lambda: ((emulated,), ""))
-    records._records.cache_clear()
-    records._file().unlink()
-    kept_plan.cache_clear()
-    run(image, NAME)
-    (record,) = records._records().values()
-    (proof,) = map(records._proof, record["proofs"].values())
-    assert proof == Proof(Verdict.EXACT)
-
-
-def test_time_on_a_device_is_that_of_its_pace_the_copies_and_the_start():
-    proof = Proof(Verdict.EXACT, pace=2.0, processor_pace=9.0, transfer=0.5)
-    work = records.Work(amount=10.0, nbytes=8.0, threads=3)
-    assert proof.saving(work) == 9 * 10 / 3 - (2 * 10 + 8 * 0.5 + records.OPENING_S)
-    assert Proof(Verdict.EXACT).saving(work) < 0
-
-
 def with_memory(monkeypatch, size, error=DeviceMemoryError):
     """Let a device refuse arrays above a size [bytes], and return the sizes of the others."""
     original, sizes = queue.Queue.empty, []
@@ -367,7 +214,7 @@ def test_a_frame_larger_than_the_device_runs_in_pieces(model, monkeypatch):
     image = np.random.default_rng(1).normal(100, 30, (48, 17, 18)).astype(np.float32)
     expected, limit = nd.diffuse(image, model, time=4.0), image.nbytes * 0.8
     sizes = with_memory(monkeypatch, limit)
-    result, said = run(image, NAME, model)
+    result, said = run_on(image, NAME, model)
     assert not said
     assert max(sizes) > image.nbytes / 4
     np.testing.assert_array_equal(result, nd.diffuse(image, model, time=2.0))
@@ -378,9 +225,9 @@ def test_a_frame_larger_than_the_device_runs_in_pieces(model, monkeypatch):
 @needs_emulation
 def test_a_frame_far_larger_than_the_device_is_left_to_the_processor(image, monkeypatch):
     expected = nd.diffuse(image, MODEL, time=2.0)
-    run(image, NAME)
+    run_on(image, NAME)
     with_memory(monkeypatch, 64)
-    result, said = run(image, NAME)
+    result, said = run_on(image, NAME)
     assert ["too small" in sentence for sentence in said] == [True]
     np.testing.assert_array_equal(result, expected)
 
@@ -405,7 +252,7 @@ def test_a_device_that_fails_on_the_way_is_replaced(image, monkeypatch):
         return original(self, *arguments)
 
     limit = 10**9
-    run(image, NAME)
+    run_on(image, NAME)
     monkeypatch.setattr(queue.Queue, "launch", launch)
     launched.clear()
     limit = 3
@@ -418,22 +265,48 @@ def test_a_device_that_fails_on_the_way_is_replaced(image, monkeypatch):
 
 @needs_emulation
 def test_a_result_that_cannot_be_copied_back_is_computed_by_the_processor(image, monkeypatch):
-    run(image, NAME)
+    run_on(image, NAME)
     expected = nd.diffuse(image, MODEL, time=2.0)
 
     def fetch(self, array):
         raise DeviceFailed("The card does not answer")
 
     monkeypatch.setattr(queue.Queue, "fetch", fetch)
-    result, said = run(image, NAME)
+    result, said = run_on(image, NAME)
     assert ["does not answer" in sentence for sentence in said] == [True]
     np.testing.assert_array_equal(result, expected)
 
 
 @needs_emulation
+def test_a_device_that_has_failed_is_opened_again(image, monkeypatch):
+    """As after a kernel that the driver has ended because it took too long."""
+    import pyopencl as cl
+
+    run_on(image, NAME)
+    programs = emulation()._programs
+    broken = programs.context
+
+    class Ended(cl.RuntimeError):
+        code = cl.status_code.OUT_OF_RESOURCES
+
+    def launch(self, *arguments):
+        with queue.errors_described(self.name):
+            raise Ended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue.Queue, "launch", launch)
+        result, said = run_on(image, NAME)
+    assert ["is out of resources" in sentence for sentence in said] == [True]
+    assert programs.context is not broken
+    again, said = run_on(image, NAME)
+    assert not said
+    np.testing.assert_array_equal(again, result)
+
+
+@needs_emulation
 def test_a_smaller_attempt_has_all_memory_of_the_one_before(image, monkeypatch):
     """The pool of the first attempt would keep what it has allocated."""
-    run(image, NAME)
+    run_on(image, NAME)
     alive, counts, original = weakref.WeakSet(), [], queue.Queue.__init__
 
     def init(self, programs):
@@ -444,7 +317,7 @@ def test_a_smaller_attempt_has_all_memory_of_the_one_before(image, monkeypatch):
 
     monkeypatch.setattr(queue.Queue, "__init__", init)
     with_memory(monkeypatch, image.nbytes * 0.8)
-    _, said = run(image, NAME)
+    _, said = run_on(image, NAME)
     assert not said
     assert len(counts) > 1
     assert not any(counts)
@@ -453,9 +326,9 @@ def test_a_smaller_attempt_has_all_memory_of_the_one_before(image, monkeypatch):
 @needs_emulation
 def test_a_forked_process_leaves_the_device_to_its_parent(image, monkeypatch):
     """The driver of the parent would wait for threads that the fork does not have."""
-    run(image, NAME)
+    run_on(image, NAME)
     monkeypatch.setattr(queue.os, "getpid", lambda: -1)
-    result, said = run(image, NAME)
+    result, said = run_on(image, NAME)
     assert ['by "spawn"' in sentence for sentence in said] == [True]
     np.testing.assert_array_equal(result, nd.diffuse(image, MODEL, time=2.0))
     with emulation().turn:
@@ -475,7 +348,7 @@ def test_groups_are_as_small_as_the_device_takes_them(image, monkeypatch):
     assert programs.group(kernel(1), (9, 1, 9)) == (1, 1, 1)
     monkeypatch.setattr(queue, "GROUP", (2, 1, 1))
     expected = nd.diffuse(image, MODEL, time=2.0)
-    np.testing.assert_array_equal(run(image, NAME)[0], expected)
+    np.testing.assert_array_equal(run_on(image, NAME)[0], expected)
 
 
 @needs_emulation
@@ -484,23 +357,23 @@ def test_a_device_that_does_not_state_its_accuracy_is_used_only_by_its_name(imag
     monkeypatch.setattr(queue.Programs, "is_accurate", False)
     card = replace(emulation(), is_card=True)
     monkeypatch.setattr(devices, "_search", lambda: ((card,), ""))
-    _, said = run(image, "gpu")
+    _, said = run_on(image, "gpu")
     assert ["rounds otherwise" in sentence for sentence in said] == [True]
-    assert not run(image, NAME)[1]
+    assert not run_on(image, NAME)[1]
 
 
 @needs_emulation
 def test_options_for_the_compiler_from_outside_are_tested_again(image, monkeypatch):
-    run(image, NAME)
+    run_on(image, NAME)
     monkeypatch.setenv("PYOPENCL_BUILD_OPTIONS", "-cl-fast-relaxed-math")
     records._version_of_kernels.cache_clear()
-    run(image, NAME)
+    run_on(image, NAME)
     records._version_of_kernels.cache_clear()
     assert len(records._records()) == 2
 
 
 @needs_emulation
-def test_cards_with_own_memory_come_first_and_have_names_of_their_own(monkeypatch):
+def test_cards_with_own_memory_come_first_and_have_names_of_their_own(monkeypatch, fresh_search):
     import pyopencl as cl
 
     def handle(name, kind, is_shared):
@@ -517,7 +390,6 @@ def test_cards_with_own_memory_come_first_and_have_names_of_their_own(monkeypatc
         handle("Card", kinds.GPU, False),
     ]
     platform = SimpleNamespace(name="Driver", get_devices=lambda: handles)
-    SEARCH.cache_clear()
     monkeypatch.setattr(cl, "get_platforms", lambda: [platform])
     names = [device.name for device in nd.devices()]
     assert names == ["Card", "Card Ti", "Card (2)", "Shared", "Processor"]

@@ -152,18 +152,18 @@ def test_blocks_fit_into_the_memory_of_the_device(tmp_path, monkeypatch):
 def test_threads_take_turns_on_a_device(source, tmp_path, monkeypatch):
     from napari_diffusion.engine.solver import Solver
 
-    inside, most, original = [], [], Solver.advance
+    inside, counts, original = [], [], Solver.advance
 
     def advance(self, *arguments):
         inside.append(1)
-        most.append(len(inside))
+        counts.append(len(inside))
         yield from original(self, *arguments)
         inside.pop()
 
     run = store_run(source, tmp_path / "out.ome.zarr", RECIPE, files=ON_DEVICE, **BLOCKS)
     monkeypatch.setattr(Solver, "advance", advance)
     run.execute()
-    assert max(most) == 1
+    assert max(counts) == 1
 
 
 def test_a_plate_names_the_devices_of_its_images(tmp_path):

@@ -12,10 +12,9 @@ from napari_diffusion.core.errors import NotEnoughMemory
 from napari_diffusion.core.geometry import Geometry
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.out_of_core.block_memory import FIXED_MEMORY, KEPT_MEMORY
-from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
+from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Resources
 from napari_diffusion.engine.out_of_core.planning import (
     REDUNDANCIES,
-    Resources,
     plan_blocks,
 )
 from napari_diffusion.engine.planner import make_plan

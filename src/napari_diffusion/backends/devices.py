@@ -58,6 +58,10 @@ class Device:
         turn: AbstractContextManager[object] = self._programs.turn
         return turn
 
+    def renew(self) -> None:
+        """Open the device again when it is next used: it has failed."""
+        self._programs.renew()
+
     def kernels(self) -> Backend:
         """Return the kernels with a queue of their own, for one thread.
 

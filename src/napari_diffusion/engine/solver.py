@@ -122,6 +122,7 @@ class Solver:
                 pieces *= 2
                 self._leave_device()
                 if not can_halve:
+                    self._device.renew()
                     self._device = None
                     say_fallback(f"{error}")
         for each in self._advance(grid, state, last):

@@ -84,7 +84,7 @@ class FaceStepper(FrozenStepper):
 
     def __init__(self, context: StageContext, maximum: float) -> None:
         ScalarStepper.__init__(self, context, has_values=True)
-        self._maximum, self.stage_reach = maximum, 1
+        self._maximum = maximum
         self._axes = tuple(axis for axis, n in enumerate(context.grid.shape) if n > 1)
 
     def store(self, u: Field) -> None:

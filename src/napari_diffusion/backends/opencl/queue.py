@@ -38,6 +38,8 @@ def errors_described(name: str) -> Iterator[None]:
     except cl.Error as error:
         status = cl.status_code.to_string(error.code) if error.code is not None else ""
         if isinstance(error, cl.MemoryError) or status in _NO_MEMORY:
+            if status == "OUT_OF_RESOURCES":  # also of a kernel that took too long
+                raise DeviceMemoryError(f"{name} is out of resources") from error
             raise DeviceMemoryError(f"The memory of {name} is too small") from error
         reason = " ".join(str(error).split())[:200]
         raise DeviceFailed(f"{name} cannot run the kernels ({reason})") from error
@@ -88,6 +90,12 @@ class Programs:
         """The context of OpenCL."""
         cl: Any = import_module("pyopencl")
         return cl.Context([self.handle])
+
+    def renew(self) -> None:
+        """Forget the context: after a reset of the driver, all calls of the old one fail."""
+        with self._lock:
+            self.__dict__.pop("context", None)
+            self._programs.clear()
 
     @cached_property
     def options(self) -> list[str]:

@@ -18,6 +18,48 @@ from napari_diffusion.engine.blocks import Block, Box, block_at
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a run in blocks may use, and what its source and result are stored in.
+
+    Attributes
+    ----------
+    memory
+        Budget of all workers together, above the imported program [bytes].
+    workers
+        Largest number of blocks at the same time.
+    threads
+        Largest number of threads of one worker; above 1, few workers with many threads are tried.
+    source_chunks
+        Shape of what a reader decodes at once, per axis of the image.
+    pace
+        Processor time per voxel and stage [s].
+    bandwidth
+        Bytes per second that are read or written.
+    device_memory
+        Memory of the device for one block [bytes], if the plan has a device.
+    processes
+        Number of processes in which the workers are.
+    one_heap
+        Whether all threads of a process allocate from one heap.
+    block, stages_per_pass
+        Shape of a block per axis of the grid, and largest number of stages of a pass, where they
+        are given and not chosen.
+    """
+
+    memory: int
+    workers: int
+    threads: int
+    source_chunks: tuple[int, ...]
+    pace: float = 6e-9
+    bandwidth: float = 4e8
+    device_memory: float = math.inf
+    processes: int = 1
+    one_heap: bool = False
+    block: tuple[int, ...] | None = None
+    stages_per_pass: int | None = None
+
+
+@dataclass(frozen=True)
 class Pass:
     """Some consecutive stages, which are done block by block.
 

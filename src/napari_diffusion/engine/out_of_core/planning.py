@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from napari_diffusion.core.errors import NotEnoughMemory, Remedy
 from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.engine.blocks import carried
 from napari_diffusion.engine.out_of_core.block_memory import MemoryModel, outer_shape
-from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass
+from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Pass, Resources
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
 
@@ -36,48 +35,6 @@ _SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 25
 _PLANNED_BLOCKS, _TRIED_BLOCKS = 12, 60
 #: Share of the longest possible pass by which it may be shortened to carry fewer arrays.
 _SHORTENED = 0.25
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run in blocks may use, and what its source and result are stored in.
-
-    Attributes
-    ----------
-    memory
-        Budget of all workers together, above the imported program [bytes].
-    workers
-        Largest number of blocks at the same time.
-    threads
-        Largest number of threads of one worker; above 1, few workers with many threads are tried.
-    source_chunks
-        Shape of what a reader decodes at once, per axis of the image.
-    pace
-        Processor time per voxel and stage [s].
-    bandwidth
-        Bytes per second that are read or written.
-    device_memory
-        Memory of the device for one block [bytes], if the plan has a device.
-    processes
-        Number of processes in which the workers are.
-    one_heap
-        Whether all threads of a process allocate from one heap.
-    block, stages_per_pass
-        Shape of a block per axis of the grid, and largest number of stages of a pass, where they
-        are given and not chosen.
-    """
-
-    memory: int
-    workers: int
-    threads: int
-    source_chunks: tuple[int, ...]
-    pace: float = 6e-9
-    bandwidth: float = 4e8
-    device_memory: float = math.inf
-    processes: int = 1
-    one_heap: bool = False
-    block: tuple[int, ...] | None = None
-    stages_per_pass: int | None = None
 
 
 def plan_blocks(problem: Problem, plan: Plan, resources: Resources) -> BlockPlan:

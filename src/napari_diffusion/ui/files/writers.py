@@ -65,7 +65,7 @@ def _write_to(target: Path, layers: Sequence[LayerTuple]) -> None:
     records = [LayerRecord.of(image) for image in images]
     volume = records[0].volume() if len(images) == 1 else _channels(images, records)
     recipes = [_recipe_of(image) for image in images]
-    recipe = recipes[0] if all(each == recipes[0] for each in recipes) else None
+    recipe = _common_recipe(recipes)
     notes = [*volume.notes]
     if recipe is None and any(recipes):
         notes.append("The layers have different recipes, and the file keeps none of them.")
@@ -84,6 +84,14 @@ def _recipe_of(layer: Any) -> nd.Recipe | None:
         return None if plain is None else nd.Recipe.from_dict(plain)
     except (TypeError, ValueError):  # not one of ours
         return None
+
+
+def _common_recipe(recipes: Sequence[nd.Recipe | None]) -> nd.Recipe | None:
+    """Return the recipe that all layers have, with all devices that computed them."""
+    names = dict.fromkeys(name for each in recipes if each for name in each.computed_on)
+    same = [None if each is None else each.on_devices(()) for each in recipes]
+    first = same[0]
+    return first.on_devices(tuple(names)) if first and all(e == first for e in same) else None
 
 
 def _channels(images: Sequence[Any], records: Sequence[LayerRecord]) -> Volume:

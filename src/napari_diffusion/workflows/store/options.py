@@ -15,8 +15,7 @@ from napari_diffusion.core.resources import cpu_count, free_memory
 from napari_diffusion.engine.devices.verdicts import MEMORY_SHARE
 from napari_diffusion.engine.frame import read_frame
 from napari_diffusion.engine.out_of_core.block_memory import plan_on_block, problem_of_shape
-from napari_diffusion.engine.out_of_core.block_plan import BlockPlan
-from napari_diffusion.engine.out_of_core.planning import Resources
+from napari_diffusion.engine.out_of_core.block_plan import BlockPlan, Resources
 from napari_diffusion.engine.planner import Plan
 from napari_diffusion.engine.problem import Problem
 from napari_diffusion.engine.slab_pool import SlabPool
