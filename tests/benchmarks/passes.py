@@ -3,8 +3,9 @@
 ``python tests/benchmarks/passes.py stages`` compares runs with 1, 2, 4 and 8 stages in one pass
 over memory. ``slabs`` compares 16 threads with one, with and without a least size of a slab.
 ``kernels MODEL`` lists the kernels of an exact preview of a plane of 256³ voxels, and ``call
-MODEL`` those of a call on 8² pixels: how often each is called, and for how long. The last two
-measure in one thread.
+MODEL`` those of a call on 8² pixels: how often each is called, and for how long, in one thread.
+``preview MODEL`` is the time of such a preview in all threads; with ``PYTHONPATH`` it measures
+the sources of another checkout.
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ def kernels(model: str) -> None:
     _print_kernels(request.run, 1)
 
 
+def preview(model: str) -> None:
+    """Print the processor time of the exact preview of a plane, in all threads [s]."""
+    problem = unread_problem(ball(256), Recipe(_kind(model)(), 2.5), Geometry(), Domain())
+    request = PreviewRequest(problem, (128, slice(None), slice(None)), Execution())
+    request.run()
+    print(" ".join(f"{processor_seconds(request.run):.2f}" for _ in range(ROUNDS)))
+
+
 def call(model: str) -> None:
     """Print the kernels of a call on 8² pixels [µs]."""
     image = np.random.default_rng(4).normal(100, 10, (8, 8)).astype(np.float32)
@@ -137,4 +146,5 @@ def _print_kernels(work: Callable[[], object], count: int) -> None:
 
 
 if __name__ == "__main__":
-    {"stages": stages, "slabs": slabs, "kernels": kernels, "call": call}[sys.argv[1]](*sys.argv[2:])
+    commands = {work.__name__: work for work in (stages, slabs, kernels, preview, call)}
+    commands[sys.argv[1]](*sys.argv[2:])
