@@ -54,7 +54,7 @@ def test_parts_continue_and_restart(capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["out.tif", "--memory", "1MB"], "or write an .ome.zarr, which is filtered in blocks"),
+        (["out.nii.gz", "--memory", "1MB"], "or write an .ome.zarr, which is filtered in blocks"),
         (["out.ome.zarr", "--memory", "49MB"], "its smallest block"),
         (["out.ome.zarr", "--memory", "much"], "a size such as 2GiB or 500MB, got 'much'"),
         (["out.ome.zarr", "--part", "3"], "--part must be such as 3/20"),

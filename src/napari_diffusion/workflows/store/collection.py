@@ -37,9 +37,9 @@ from napari_diffusion.workflows.file_run import FileOptions
 from napari_diffusion.workflows.store.executors import TaskFailed, executor_of, run_tasks
 from napari_diffusion.workflows.store.fingerprint import fingerprint_of
 from napari_diffusion.workflows.store.options import StoreOptions
-from napari_diffusion.workflows.store.run import StoreRun, publish
+from napari_diffusion.workflows.store.run import StoreRun
 from napari_diffusion.workflows.store.source import StoreSource
-from napari_diffusion.workflows.store.work_folder import WorkFolder, begin_or_continue
+from napari_diffusion.workflows.store.work_folder import WorkFolder, begin_or_continue, publish
 
 #: Returns the roles of the axes and the recipe for an image.
 Prepare = Callable[[Volume], tuple[AxisAssignment, Recipe]]

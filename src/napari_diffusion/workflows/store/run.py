@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -55,6 +55,7 @@ from napari_diffusion.workflows.store.tasks import SURVEY, Job, job_at, opened, 
 from napari_diffusion.workflows.store.work_folder import (
     WorkFolder,
     begin_or_continue,
+    publish,
     write_text,
 )
 
@@ -410,34 +411,6 @@ class StoreRun:
 
     def _written(self) -> tuple[Path, ...]:
         return (self.target,) if self.is_member else (self.target, io.sidecar_of(self.target))
-
-
-def publish(
-    result: Path,
-    target: Path,
-    recipe: Recipe,
-    overwrite: bool,
-    commit: AbstractContextManager[object] | None,
-) -> None:
-    """Give the result in a work folder its name, and write its recipe beside it.
-
-    Parameters
-    ----------
-    result
-        The result: a store, or a file.
-    target, recipe, overwrite
-        Path and recipe of the result, and whether it replaces another one.
-    commit
-        Context in which it gets its name; it may defer signals.
-    """
-    sidecar = WorkFolder.of(target).path / "recipe.json"
-    write_text(sidecar, recipe.to_json() + "\n")
-    final = Path(os.path.realpath(target.parent)) / target.name
-    pairs = [(sidecar, io.sidecar_of(final)), (result, final)]
-    with commit or nullcontext():
-        if not overwrite and not final.exists():
-            io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
-        rename_all(pairs, overwrite=overwrite)
 
 
 class _Meter:

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from napari_diffusion import io
 from napari_diffusion.core.arrays import Array
 from napari_diffusion.core.errors import Remedy, TargetExists
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.io.atomic import rename_all
 from napari_diffusion.io.flat_file import FlatFile
 
 #: Name of the file of the settings; the end of the name of the folder; end of temporary names.
@@ -262,3 +264,31 @@ def sweep_beside(target: Path, keep: Sequence[Path] = ()) -> None:
         is_temporary = len(path.name) == len(work.name) + 13
         if is_temporary and path not in keep and not (path / _SETTINGS).exists():
             shutil.rmtree(path, ignore_errors=True)
+
+
+def publish(
+    result: Path,
+    target: Path,
+    recipe: Recipe,
+    overwrite: bool,
+    commit: AbstractContextManager[object] | None,
+) -> None:
+    """Give the result in a work folder its name, and write its recipe beside it.
+
+    Parameters
+    ----------
+    result
+        The result: a store, or a file.
+    target, recipe, overwrite
+        Path and recipe of the result, and whether it replaces another one.
+    commit
+        Context in which it gets its name; it may defer signals.
+    """
+    sidecar = WorkFolder.of(target).path / "recipe.json"
+    write_text(sidecar, recipe.to_json() + "\n")
+    final = Path(os.path.realpath(target.parent)) / target.name
+    pairs = [(sidecar, io.sidecar_of(final)), (result, final)]
+    with commit or nullcontext():
+        if not overwrite and not final.exists():
+            io.sidecar_of(final).unlink(missing_ok=True)  # of this run, when it was killed
+        rename_all(pairs, overwrite=overwrite)
