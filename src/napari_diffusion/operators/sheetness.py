@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_diffusion.core.arrays import Field
-from napari_diffusion.core.grid import Grid
+from napari_diffusion.core.arrays import Field, OpenFaces
 from napari_diffusion.operators.features import Features, gradient_unit
 from napari_diffusion.operators.smoothing import TAIL, gaussian_taps
 
@@ -88,9 +87,10 @@ class MirroredSlopes:
         self._features = f
         self._distances: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
         if f.grid.open_faces is not None:
+            faces = f.kernels.fetch(f.grid.open_faces)
             for axis in f.axes:
                 zone = len(gaussian_taps(widest / f.grid.spacing[axis], 2, TAIL))
-                self._distances[axis] = _distances(f.grid, axis, f.lo, f.hi, zone)
+                self._distances[axis] = _distances(faces, axis, f.lo, f.hi, zone)
 
     def remove(self, sigma: float, axis: int, first: int, second: Field, slope: Field) -> None:
         """Remove the ridges from a second derivative along an axis, in place.
@@ -158,13 +158,12 @@ def _parts(sigma: float, h: float, size: int, dtype: np.dtype[Any]) -> tuple[tup
 
 
 def _distances(
-    grid: Grid, axis: int, lo: int, hi: int, zone: int
+    faces: OpenFaces, axis: int, lo: int, hi: int, zone: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the distances to the wall below and above along an axis [voxel], up to ``zone``."""
-    assert grid.open_faces is not None
     margin = zone if axis == 0 else 0
     start = max(0, lo - margin)
-    is_open = (grid.open_faces[start : hi + margin] & (1 << axis)) != 0
+    is_open = (faces[start : hi + margin] & (1 << axis)) != 0
     size = is_open.shape[axis]
     below, above = np.zeros((2, *is_open.shape), np.uint8 if zone < 256 else np.int16)
     for distances, sign in ((below, -1), (above, 1)):
