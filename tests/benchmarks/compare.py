@@ -31,6 +31,7 @@ MODELS = {
     "total variation": "nd.TotalVariation(kappa=10.0)",
     "mean curvature": "nd.MeanCurvature()",
     "edge-enhancing": "nd.EdgeEnhancing(kappa=10.0)",
+    "min/max curvature": "nd.MinMaxCurvature()",
 }
 #: Models of whole runs: a diffusivity at the voxels, and tensors.
 SCHEDULED = {

@@ -1,16 +1,15 @@
 """Compiled kernel of min/max curvature flow; see `reference.min_max`.
 
-The same rules hold as in `numba.stages`. Means over the ball, and the search for walls, pass
-through rows and vectorise. The means across the gradient do not: every voxel reads others at
-places of its own. Without a wall within reach, the way to a voxel ends at its place, or at the
-border. Beside walls, a table holds the values at the ends of all ways.
+The same rules hold as in `numba.stages`. Means over the ball, gradients, means across them, and the
+search for walls pass through rows and vectorise. Without a wall within reach, the way to a voxel
+ends at its place, or at the border. Beside walls, a table holds the values at the ends of all ways.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from napari_diffusion.backends.numba.jit import helper, jit, row
+from napari_diffusion.backends.numba.jit import helper, jit, row, uncontracted_row
 from napari_diffusion.backends.reference.min_max import MIN_PROJECTION, SOFTNESS
 from napari_diffusion.backends.reference.stages import MIN_GRADIENT
 
@@ -144,18 +143,28 @@ def _fill_table(u, base, faces, size, place, reach, table):
         table[i] /= u.dtype.type(count)
 
 
-@helper
+@uncontracted_row
 def _split(distance, reach):
     """Whole and fractional part of a distance in voxels; the next voxel is within reach."""
     bound = type(distance)(reach)
     d = min(max(distance, -bound), bound)
-    low = int(d)
-    low -= d < type(distance)(low)
-    low = min(low, max(reach - 1, 0))
+    low = np.int32(d)
+    low -= np.int32(d < type(distance)(low))
+    low = min(low, np.int32(max(reach - 1, 0)))
     return low, d - type(distance)(low)
 
 
-@helper
+@uncontracted_row
+def _projection(axis, normal, reach):
+    """Projection of an axis on the plane across the gradient, and its squared length."""
+    zero, one, own = type(normal[0])(0), type(normal[0])(1), normal[axis]
+    tz = ((one if axis == 0 else zero) - normal[0] * own) if reach[0] else zero
+    ty = ((one if axis == 1 else zero) - normal[1] * own) if reach[1] else zero
+    tx = ((one if axis == 2 else zero) - normal[2] * own) if reach[2] else zero
+    return tz, ty, tx, tz * tz + (ty * ty + tx * tx)
+
+
+@uncontracted_row
 def _interpolated(u, z, far_z, y, far_y, x, far_x, rz, ry, rx):
     """Interpolated value; near and far places along each axis, and the shares of the far ones."""
     a = u[U(z + y + x)]
@@ -171,27 +180,59 @@ def _interpolated(u, z, far_z, y, far_y, x, far_x, rz, ry, rx):
     return a + rz * (c - a)
 
 
+@row
+def _is_needed(weight, weights, active):
+    """Whether a projection counts: of two axes, the longer one alone, as both are parallel."""
+    half, zero = type(weight)(0.5), type(weight)(0)
+    return active != 2 or (weight >= half and weights <= zero)
+
+
+@uncontracted_row
+def _add_means(u, base, size, z, y, axis, active, reach, radius, inverse, normal, total, weights):
+    """Add the means at both points along a projection, minus the values, for a row without walls.
+
+    Every voxel reads others at places of its own.
+    """
+    nx, plane = np.int32(size[2]), size[1] * size[2]
+    p = U(base + z * plane + y * size[2])
+    next_z, next_y, next_x = reach[0] > 0, reach[1] > 0, reach[2] > 0
+    for x in range(nx):
+        n = normal[0, x], normal[1, x], normal[2, x]
+        tz, ty, tx, weight = _projection(axis, n, reach)
+        is_needed = _is_needed(weight, weights[x], active)
+        scale = radius / np.sqrt(max(weight, type(weight)(MIN_PROJECTION)))
+        value = type(weight)(0)
+        for sign in range(2):
+            way = scale if sign == 0 else -scale
+            dz, rz = _split(way * tz * inverse[0], reach[0])
+            dy, ry = _split(way * ty * inverse[1], reach[1])
+            dx, rx = _split(way * tx * inverse[2], reach[2])
+            value += _interpolated(
+                u,
+                base + _within(z + dz, size[0]) * plane,
+                base + _within(z + dz + next_z, size[0]) * plane,
+                _within(y + dy, size[1]) * size[2],
+                _within(y + dy + next_y, size[1]) * size[2],
+                _within(np.int32(x) + dx, nx),
+                _within(np.int32(x) + dx + np.int32(next_x), nx),
+                rz, ry, rx,
+            ) - u[p + x]  # fmt: skip
+        total[x] += weight * value if is_needed else type(weight)(0)
+        weights[x] += weight if is_needed else type(weight)(0)
+
+
 @helper
-def _across(u, base, table, size, place, reach, is_free, radius, inverse, normal):
-    """Mean across the gradient, minus the value at the voxel."""
-    t = u.dtype.type
-    zero, one = t(0), t(1)
-    total, weights = zero, zero
-    plane, nx = size[1] * size[2], size[2]
-    centre = u[U(base + place[0] * plane + place[1] * nx + place[2])]
+def _mean_beside_walls(table, reach, active, radius, inverse, normal):
+    """Mean across the gradient, minus the value at the voxel, from the table of a voxel."""
+    t = table.dtype.type
+    total, weights = t(0), t(0)
     y_wide = 2 * reach[2] + 1
     z_wide = y_wide * (2 * reach[1] + 1)
-    active = (reach[0] > 0) + (reach[1] > 0) + (reach[2] > 0)
-    for i in range(3):
-        if reach[i] == 0:
+    for axis in range(3):
+        if reach[axis] == 0:
             continue
-        own = normal[i]
-        tz = ((one if i == 0 else zero) - normal[0] * own) if reach[0] else zero
-        ty = ((one if i == 1 else zero) - normal[1] * own) if reach[1] else zero
-        tx = ((one if i == 2 else zero) - normal[2] * own) if reach[2] else zero
-        weight = tz * tz + (ty * ty + tx * tx)
-        # With two axes, both projections have the same direction: the longer one is enough.
-        if active == 2 and (weight < t(0.5) or weights > zero):
+        tz, ty, tx, weight = _projection(axis, normal, reach)
+        if not _is_needed(weight, weights, active):
             continue
         scale = radius / np.sqrt(max(weight, t(MIN_PROJECTION)))
         weights += weight
@@ -200,44 +241,76 @@ def _across(u, base, table, size, place, reach, is_free, radius, inverse, normal
             z, rz = _split(way * tz * inverse[0], reach[0])
             y, ry = _split(way * ty * inverse[1], reach[1])
             x, rx = _split(way * tx * inverse[2], reach[2])
-            far_z, far_y, far_x = z + (reach[0] > 0), y + (reach[1] > 0), x + (reach[2] > 0)
-            if is_free:
-                value = _interpolated(
-                    u,
-                    base + _within(place[0] + z, size[0]) * plane,
-                    base + _within(place[0] + far_z, size[0]) * plane,
-                    _within(place[1] + y, size[1]) * nx,
-                    _within(place[1] + far_y, size[1]) * nx,
-                    _within(place[2] + x, nx),
-                    _within(place[2] + far_x, nx),
-                    rz, ry, rx,
-                ) - centre  # fmt: skip
-            else:
-                value = _interpolated(
-                    table,
-                    (z + reach[0]) * z_wide,
-                    (far_z + reach[0]) * z_wide,
-                    (y + reach[1]) * y_wide,
-                    (far_y + reach[1]) * y_wide,
-                    x + reach[2],
-                    far_x + reach[2],
-                    rz, ry, rx,
-                )  # fmt: skip
-            total += weight * value
+            total += weight * _interpolated(
+                table,
+                (z + reach[0]) * z_wide,
+                (z + (reach[0] > 0) + reach[0]) * z_wide,
+                (y + reach[1]) * y_wide,
+                (y + (reach[1] > 0) + reach[1]) * y_wide,
+                x + reach[2],
+                x + (reach[2] > 0) + reach[2],
+                rz, ry, rx,
+            )  # fmt: skip
     return t(0.5) * total / max(weights, t(MIN_PROJECTION))
 
 
+@row
+def _differences(u, q, p, faces, f, bit, count, differences, o):
+    """Differences between two rows of voxels, 0 where the face between them is not open."""
+    zero = u.dtype.type(0)
+    for i in range(count):
+        rise = u[q + i] - u[p + i]
+        is_open = faces is None or faces[f + i] & bit
+        differences[o + i] = rise if is_open else zero
+
+
+@uncontracted_row
+def _add_slopes(up, down, o, inverse, nx, normal, length, squares):
+    """Write central differences, and add their squares and those of one-sided differences."""
+    half = up.dtype.type(0.5)
+    for i in range(nx):
+        rise, fall = up[o + i] * inverse, down[i] * inverse
+        centre = half * (rise + fall)
+        normal[i] = centre
+        length[i] += centre * centre
+        squares[i] += half * (rise * rise + fall * fall)
+
+
 @helper
-def _differences(u, base, faces, size, place, axis):
-    """Differences to the next voxel along an axis, and from the one before; 0 behind a wall."""
-    stride = (size[1] * size[2], size[2], 1)[axis]
-    p = place[0] * size[1] * size[2] + place[1] * size[2] + place[2]
-    up, down, bit = u.dtype.type(0), u.dtype.type(0), np.uint8(1 << axis)
-    if place[axis] + 1 < size[axis] and (faces is None or faces[U(p)] & bit):
-        up = u[U(base + p + stride)] - u[U(base + p)]
-    if place[axis] > 0 and (faces is None or faces[U(p - stride)] & bit):
-        down = u[U(base + p)] - u[U(base + p - stride)]
-    return up, down
+def _slopes(u, base, faces, size, z, y, reach, inverse, normal, length, squares, up, down):
+    """Write gradients, their squares, and the squares of one-sided slopes, for a row."""
+    zero, nx, plane = u.dtype.type(0), U(size[2]), size[1] * size[2]
+    length[:], squares[:] = zero, zero
+    f = z * plane + y * size[2]
+    p, places = base + f, (z, y)
+    for axis in range(2):
+        normal[axis] = zero
+        if reach[axis] == 0:
+            continue
+        stride, bit = (plane, size[2])[axis], np.uint8(1 << axis)
+        up[:], down[:] = zero, zero
+        if places[axis] + 1 < size[axis]:
+            _differences(u, U(p + stride), U(p), faces, U(f), bit, nx, up, U(0))
+        if places[axis] > 0:
+            _differences(u, U(p), U(p - stride), faces, U(f - stride), bit, nx, down, U(0))
+        _add_slopes(up, down, U(0), inverse[axis], nx, normal[axis], length, squares)
+    normal[2] = zero
+    if reach[2]:
+        up[0] = up[size[2]] = zero
+        _differences(u, U(p + 1), U(p), faces, U(f), np.uint8(4), nx - U(1), up, U(1))
+        _add_slopes(up, up, U(1), inverse[2], nx, normal[2], length, squares)
+
+
+@uncontracted_row
+def _normalise(normal, length, squares, nx):
+    """Make gradients unit vectors, and roots of the squares."""
+    least = normal.dtype.type(MIN_GRADIENT)
+    for i in range(nx):
+        z, y, x = normal[0, i], normal[1, i], normal[2, i]
+        length[i], squares[i] = np.sqrt(length[i]), max(np.sqrt(squares[i]), least)
+        # Squares may underflow.
+        longest = max(max(length[i], least), max(abs(z), max(abs(y), abs(x))))
+        normal[0, i], normal[1, i], normal[2, i] = z / longest, y / longest, x / longest
 
 
 @jit
@@ -246,15 +319,20 @@ def min_max(u, out, previous, shape, lo, hi, momentum, ball, reach, radius, inve
     t = u.dtype.type
     zero, half, one = t(0), t(0.5), t(1)
     size, plane = (shape[1], shape[2], shape[3]), shape[2] * shape[3]
+    nx = size[2]
     y_wide = 2 * reach[2] + 1
     z_wide = y_wide * (2 * reach[1] + 1)
+    active = (reach[0] > 0) + (reach[1] > 0) + (reach[2] > 0)
     entries = np.zeros(ball.shape[0], np.int64)
     for k in range(ball.shape[0]):
         entries[k] = (ball[k, 0] + reach[0]) * z_wide + (ball[k, 1] + reach[1]) * y_wide
         entries[k] += ball[k, 2] + reach[2]
     table = np.zeros(z_wide * (2 * reach[0] + 1), u.dtype)
-    sums, walls = np.zeros(size[2], u.dtype), np.zeros(size[2], np.uint8)
-    normal, count, width = np.zeros(3, u.dtype), t(ball.shape[0]), t(2 * SOFTNESS) * radius
+    sums, walls, normal = np.zeros(nx, u.dtype), np.zeros(nx, np.uint8), np.zeros((3, nx), u.dtype)
+    length, slopes = np.zeros(nx, u.dtype), np.zeros(nx, u.dtype)
+    up, down = np.zeros(nx + 1, u.dtype), np.zeros(nx + 1, u.dtype)
+    total, weights = np.zeros(nx, u.dtype), np.zeros(nx, u.dtype)
+    count, width = t(ball.shape[0]), t(2 * SOFTNESS) * radius
     for c in range(shape[0]):
         base = c * size[0] * plane
         for z in range(lo, hi):
@@ -262,43 +340,37 @@ def min_max(u, out, previous, shape, lo, hi, momentum, ball, reach, radius, inve
                 _sum_over_ball(u, base, size, z, y, ball, sums)
                 if faces is not None:
                     _find_walls(faces, size, z, y, reach, walls)
-                for x in range(size[2]):
-                    at = base + z * plane + y * size[2] + x
+                _slopes(
+                    u, base, faces, size, z, y, reach, inverse, normal, length, slopes, up, down
+                )
+                _normalise(normal, length, slopes, nx)
+                total[:], weights[:] = zero, zero
+                for axis in range(3):
+                    if reach[axis]:
+                        _add_means(
+                            u, base, size, z, y, axis, active, reach, radius, inverse, normal,
+                            total, weights,
+                        )  # fmt: skip
+                for x in range(nx):
+                    at = base + z * plane + y * nx + x
                     centre = u[U(at)]
                     change = out[U(at)] - centre
                     if change != 0:
-                        place = (z, y, x)
-                        squares, length = zero, zero
-                        for axis in range(3):
-                            normal[axis] = zero
-                            if reach[axis] == 0:
-                                continue
-                            up, down = _differences(u, base, faces, size, place, axis)
-                            up, down = up * inverse[axis], down * inverse[axis]
-                            normal[axis] = half * (up + down)
-                            length += normal[axis] * normal[axis]
-                            squares += half * (up * up + down * down)
-                        length, slope = np.sqrt(length), max(np.sqrt(squares), t(MIN_GRADIENT))
-                        longest = max(length, t(MIN_GRADIENT))
-                        for axis in range(3):  # squares may underflow
-                            longest = max(longest, abs(normal[axis]))
-                        for axis in range(3):
-                            normal[axis] /= longest
-                        is_free, total = walls[x] == 0, sums[x]
-                        if faces is not None and not is_free:
-                            _fill_table(u, base, faces, size, place, reach, table)
-                            total = zero
+                        across = half * total[x] / max(weights[x], t(MIN_PROJECTION))
+                        mean = sums[x]
+                        if faces is not None and walls[x]:
+                            _fill_table(u, base, faces, size, (z, y, x), reach, table)
+                            mean = zero
                             for k in range(ball.shape[0]):
-                                total += table[entries[k]]
-                        across = _across(
-                            u, base, table, size, place, reach, is_free, radius, inverse, normal
-                        )
-                        edge = length / slope
+                                mean += table[entries[k]]
+                            n = normal[0, x], normal[1, x], normal[2, x]
+                            across = _mean_beside_walls(table, reach, active, radius, inverse, n)
+                        edge = length[x] / slopes[x]
                         edge = min(t(2) * (edge * edge), one)
-                        wide = max(width * slope, t(MIN_GRADIENT))
-                        upward = min(max((across - total / count) / wide + half, zero), one)
+                        wide = max(width * slopes[x], t(MIN_GRADIENT))
+                        upward = min(max((across - mean / count) / wide + half, zero), one)
                         change *= one - edge * (one - upward if change > 0 else upward)
                     if momentum != 0:
-                        q = U((c * (hi - lo) + z - lo) * plane + y * size[2] + x)
+                        q = U((c * (hi - lo) + z - lo) * plane + y * nx + x)
                         change += momentum * (centre - previous[q])
                     out[U(at)] = centre + change
