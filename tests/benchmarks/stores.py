@@ -253,7 +253,7 @@ def flat(folder, budget, smallest=16):
     return lines
 
 
-#: Model, time, scheme, planes, budget of the runs of "--predicted".
+#: Model, time, scheme, planes, budget of the runs of "--only predicted".
 CONFIGURATIONS = (
     ("linear", 2.0, "auto", 32, "0.5GiB"),
     ("linear", 2.0, "auto", 64, "150MiB"),

@@ -5,6 +5,7 @@ A format says by `Format.lay_out` where the values are; the file has its full si
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import os
@@ -16,6 +17,9 @@ from typing import Any, Self
 import numpy as np
 
 from napari_diffusion.core.arrays import Array
+
+#: Errors of a file system on which space cannot be reserved.
+_CANNOT_RESERVE = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,14 @@ class FlatFile:
         """
         size = self.offset + math.prod(self.shape) * np.dtype(self.dtype).itemsize
         with path.open("r+b") as file:
-            missing = size - file.seek(0, os.SEEK_END)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            elif missing > 0:
+            if file.seek(0, os.SEEK_END) < size:
                 file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:
+                    if error.errno not in _CANNOT_RESERVE:
+                        raise
 
     def write(self, path: Path, region: Sequence[slice], values: Array) -> None:
         """Write values to a region, and wait until they are kept."""

@@ -1,6 +1,9 @@
 """Results of runs in blocks that are files: the bytes of the file that a run in memory writes."""
 
+import errno
+import os
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +47,24 @@ def test_a_file_has_the_bytes_of_the_run_in_memory(kind, name, tmp_path):
     io.write(tmp_path / "other" / name, run_in_memory(run), like, run.recipe)
     assert (tmp_path / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
     assert not WorkFolder.of(tmp_path / name).path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space is reserved otherwise")
+@pytest.mark.parametrize(("number", "refused"), [(errno.EOPNOTSUPP, False), (errno.ENOSPC, True)])
+def test_file_systems_that_cannot_reserve_space_are_written_to(
+    number, refused, tmp_path, monkeypatch
+):
+    def reserve(*arguments):
+        raise OSError(number, "no space")
+
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    path = tmp_path / "values"
+    path.write_bytes(b"head")
+    file = FlatFile.in_order((2, 3), np.dtype("f4"), 4, (0, 1))
+    with pytest.raises(OSError, match="no space") if refused else nullcontext():
+        file.reserve(path)
+    if not refused:
+        assert path.read_bytes() == b"head" + bytes(24)
 
 
 class Failing(Executor):
