@@ -1,4 +1,7 @@
-"""The command line compares the memory of a run with that of its job, before the run."""
+"""The command line compares the memory of a run with that of its job, before the run.
+
+A compressed file is not written in blocks.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +26,7 @@ def job(root, monkeypatch, free):
 
 def run(source, *options):
     axes = ("--axes", "ZYX", "--spacing", "1", "--unit", "mm")
-    target = source.with_name("result.npy")
+    target = source.with_name("result.nii.gz")
     return main(
         ["run", str(source), str(target), "--model", "linear", "--time", "1", *axes, *options]
     )
@@ -37,7 +40,7 @@ def test_run_that_does_not_fit_into_its_job_is_refused(options, source, monkeypa
     assert printed.out == ""
     assert "more memory and 20 MiB are free of the 8 GiB that this job" in printed.err
     assert "; write an .ome.zarr, which is filtered in blocks" in printed.err
-    assert not source.with_name("result.npy").exists()
+    assert not source.with_name("result.nii.gz").exists()
 
 
 def test_dry_run_prints_the_memory_of_a_run_that_fits(source, monkeypatch, capsys):

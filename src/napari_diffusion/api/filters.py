@@ -137,8 +137,8 @@ def diffuse(
         Name of a backend, such as ``compiled`` or ``reference``; default the fastest one that can
         run.
     device
-        Device: ``cpu``, ``gpu`` for a graphics card, or a part of its name; default the processor.
-        See `devices`.
+        Device: ``cpu``, ``gpu`` for a graphics card, or a part of its name; default the processor,
+        or a card that has proven equal and faster. See `devices`.
     progress
         Called with the completed share of the run, from 0 to 1, in the calling thread.
     cancel

@@ -27,6 +27,7 @@ COMMAND_LINE_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
     Remedy.GIVE_GUIDE: "give --guide, or take its guide out of it",
     Remedy.ALLOW_MORE_MEMORY: "raise --memory, or write an .ome.zarr, which is filtered in blocks",
     Remedy.FILTER_LESS: "write an .ome.zarr, which is filtered in blocks, or use fewer --axes",
+    Remedy.WRITE_STORE: "write an OME-Zarr, such as out.ome.zarr",
     Remedy.RAISE_BUDGET: "raise --memory, or use a shorter --time or another --scheme",
     Remedy.START_AGAIN: "use the same options, or --restart to start again",
     Remedy.TAKE_FEWER_STAGES: "use a larger --tolerance, a shorter --time, or another --scheme",

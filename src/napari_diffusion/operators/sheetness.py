@@ -124,7 +124,7 @@ class MirroredSlopes:
         if f.kernels.takes_whole_fields:
             factor = f.kernels.empty(second.shape, dtype)
             own = ratios[first:last] if axis == 0 else ratios
-            factor[...] = np.broadcast_to(own[_line(axis)], second.shape)
+            factor[...] = np.broadcast_to(own[_line(axis, second.ndim)], second.shape)
             second -= factor * slope
             return
         for start, stop in _parts(sigma, h, size, dtype):
@@ -133,12 +133,12 @@ class MirroredSlopes:
             if start < stop:
                 box = (slice(None),) * axis + (slice(start, stop),)
                 inner = (slice(start - first, stop - first),) if axis == 0 else box
-                second[inner] -= ratios[start:stop][_line(axis)] * slope[inner]
+                second[inner] -= ratios[start:stop][_line(axis, second.ndim)] * slope[inner]
 
 
-def _line(axis: int) -> tuple[slice | None, ...]:
-    """Return the index that turns a vector into a field with three axes along one of them."""
-    return tuple(slice(None) if i == axis else None for i in range(3))
+def _line(axis: int, ndim: int) -> tuple[slice | None, ...]:
+    """Return the index that turns a vector into a field with ``ndim`` axes along one of them."""
+    return tuple(slice(None) if i == axis else None for i in range(ndim))
 
 
 @lru_cache(maxsize=64)
@@ -193,7 +193,7 @@ def _ratios(sigma: float, shortest: int, longest: int) -> NDArray[np.float64]:
     near = _ratio(sigma, 2 * zone + 2)
     table[:zone, zone] = near[:zone]
     table[zone, :zone] = -near[:zone]
-    for size in range(shortest, min(longest + 1, 2 * zone)):
+    for size in range(max(1, shortest), min(longest + 1, 2 * zone)):
         below = np.arange(max(0, size - zone), min(size, zone))
         table[below, size - 1 - below] = _ratio(sigma, size)[below]
     return table

@@ -201,7 +201,7 @@ def test_memory_decides_where_an_array_is_filtered(
     assert "blocks" not in widget.panel.plan.value
     section = open_section(widget, OutputsSection)
     assert not shows_store(section)
-    preferences[0] = Preferences(memory=30 << 20)
+    preferences[0] = Preferences(memory=20 << 20)
     layer.source.__dict__["path"] = None
     widget.form.settings_changed.emit()
     wait_until_settled(qtbot, widget)

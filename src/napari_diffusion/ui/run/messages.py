@@ -42,6 +42,7 @@ SCREEN_WORDS: Mapping[Remedy, str] = SHARED_WORDS | {
         "use the same settings or another name, or check “Overwrite an existing store” under "
         "Outputs and batch"
     ),
+    Remedy.WRITE_STORE: "write an OME-Zarr instead",
     Remedy.RUN_ON_THE_WHOLE: "choose “whole image” in Region",
     Remedy.LEAVE_OUTPUTS: "uncheck them under Outputs and batch",
     Remedy.CHOOSE_RESULT_FOLDER: "choose one in “Folder”, under Outputs and batch",

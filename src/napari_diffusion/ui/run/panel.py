@@ -202,8 +202,15 @@ class RunPanel(Container):  # type: ignore[type-arg]
         self.show_status(Status(kind, text))
 
     def clear(self, *kinds: StatusKind) -> None:
-        """Remove the status if it is of one of the given kinds; without any, always."""
-        if not kinds or self._state.kind in kinds:
+        """Remove the status if it is of one of the given kinds; without any, always.
+
+        After a status about other work, it is shown again why the settings cannot be run.
+        """
+        if kinds and self._state.kind not in kinds:
+            return
+        if self._refusal and kinds and not self.failed:
+            self.say(self._refusal, StatusKind.REFUSED)
+        else:
             self.show_status(Status())
 
     def forget(self) -> None:
