@@ -31,8 +31,12 @@ RANGES_PER_SLAB = 4
 
 
 def worthwhile_slabs(voxels: int, threads: int) -> int:
-    """Return the number of slabs for an image of so many ``voxels``, at most ``threads``."""
-    return min(threads, max(MANY_THREADS, voxels // MANY_SLAB_VOXELS))
+    """Return the number of slabs for an image of so many ``voxels``, at most ``threads``.
+
+    No more threads run than there are processors, so that more slabs would be cut in vain.
+    """
+    worthwhile = min(voxels // MANY_SLAB_VOXELS, bound_processors())
+    return min(threads, max(MANY_THREADS, worthwhile))
 
 
 def slab_height(planes: int, voxels_per_plane: int, slabs: int, largest: float = math.inf) -> int:

@@ -225,3 +225,19 @@ def test_end_of_a_compilation_clears_only_its_own_status(open_alone, qtbot, nois
     go.set()
     wait_until_settled(qtbot, widget)
     assert widget.panel.state == Status(StatusKind.NOTICE, message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_shown"), [(StatusKind.COMPILING, True), (StatusKind.FAILED, False)]
+)
+def test_a_refusal_is_shown_again_after_other_work_but_not_after_an_error(panel, kind, is_shown):
+    panel.refuse(ValueError("No axis is checked."))
+    refusal = panel.state
+    assert refusal.kind is StatusKind.REFUSED
+    panel.say("something else", kind)
+    panel.clear(kind)
+    assert panel.state == (refusal if is_shown else Status())
+    panel.show_plan("about 1 s", "in full")
+    panel.say("something else", kind)
+    panel.clear(kind)
+    assert panel.state == Status()
