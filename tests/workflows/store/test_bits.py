@@ -205,10 +205,13 @@ def test_a_voxel_beside_the_border_of_a_block_acts_across_it(model, tmp_path):
 
 @pytest.mark.parametrize("time", [0.1, 0.4])
 def test_the_smallest_difference_crosses_the_border_of_a_block(time, tmp_path):
-    """On a constant image, one unit in the last place is all that there is to see."""
+    """On a constant image, 64 units in the last place are all that there is to see.
+
+    A step brings about an eighth of a difference to the next voxel: two steps bring one unit.
+    """
     image = np.full((10, 14, 16), 100, "f4")
     for place in ((4, 6, 7), (5, 7, 8), (4, 7, 8)):  # on both sides of the borders
-        image[place] = np.nextafter(np.float32(100), np.float32(np.inf))
+        image[place] += 64 * np.spacing(np.float32(100))
     write_zarr(tmp_path / "in.zarr", image, (5, 7, 8))
     recipe = Recipe(PeronaMalik(kappa=9.0), time, scheme="explicit")
     run = store_run(tmp_path / "in.zarr", tmp_path / "out.zarr", recipe, block=(5, 7, 8), passes=2)
