@@ -1,7 +1,7 @@
 """Make the picture of a run in blocks: ``python docs/make_large_screenshot.py``.
 
 It writes a light-sheet-like OME-Zarr of 2 GiB with chunks and shards, filters it with the command
-that it prints, and opens both in napari beside each other. It needs 7 GB of disk, and
+that it prints, and opens both in napari beside each other. It needs 25 GB of disk, and
 ``xvfb-run -a`` on a machine without a screen. ``--gib 0.25`` makes a smaller one.
 """
 
