@@ -113,7 +113,7 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(
             f"{gib:g} GiB: {time.monotonic() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} s "
-            f"of processors, peak of the process {used.ru_maxrss / 1024:.0f} MiB"
+            "of processors"
         )
         take_picture(folder)
 
