@@ -227,7 +227,7 @@ SOURCES = {
         "loses 0.04 dB against the best parameters of that model, and 0.14 dB at most": lambda: (
             mean_and_worst_loss() == (0.04, 0.14)
         ),
-        "volume of 512³ voxels took 9 s on two processors": lambda: (
+        "volume of 512³ voxels took 7 s on two processors": lambda: (
             "| nd.suggest for a volume of 512³, Perona-Malik named | 9.0 |"
             in benchmark("waiting")["text"]
         ),

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
 import napari_diffusion as nd
+from napari_diffusion.core.errors import TargetExists
 from napari_diffusion.engine.recipe import Recipe
 from reliability.places import can_mount
 from reliability.report import Figures
@@ -88,8 +89,11 @@ def finished(figures, folder, expected, where, executor=None):
     """Let a run go on to its end, and check its result."""
     state = state_of(folder, expected)
     figures.check(state != "wrong", f"{where}: a result that can be read and is wrong")
-    if state == "none" or leftovers_in(folder):  # also one that ended after the result had its name
-        run_blocks(folder, executor)
+    if state == "none" or leftovers_in(folder):
+        # One that was killed after the result had its name has ended, or leaves the rest of its
+        # folder, which the next run removes.
+        with suppress(TargetExists) if state == "whole" else nullcontext():
+            run_blocks(folder, executor)
     figures.check(state_of(folder, expected) == "whole", f"{where}: another result")
     left = leftovers_in(folder)
     figures.check(not left, f"{where}: left {left}")
