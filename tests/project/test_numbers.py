@@ -228,7 +228,7 @@ SOURCES = {
             mean_and_worst_loss() == (0.04, 0.14)
         ),
         "volume of 512³ voxels took 7 s on two processors": lambda: (
-            "| nd.suggest for a volume of 512³, Perona-Malik named | 9.0 |"
+            "| nd.suggest for a volume of 512³, Perona-Malik named | 6.6 |"
             in benchmark("waiting")["text"]
         ),
         'such as "Removes about 65 % of the noise; edges and fine detail are kept."': lambda: (
