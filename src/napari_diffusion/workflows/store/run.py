@@ -365,29 +365,14 @@ class StoreRun:
         folder = WorkFolder.of(self.target)
         if not folder.store.exists():
             return self._written()
-        if self.pyramid is None:
-            return self._finish_file(folder, commit)
         try:
-            folder.sweep()
-            pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
             recipe = self.recipe.on_devices(folder.devices())
-            finish_store(folder.store, pyramid, self.source.like, recipe.to_json())
-            self._publish(folder, recipe, commit)
-        except FileExistsError:
-            reason = "exists already: it has appeared during the run"
-            raise TargetExists(reason, Remedy.ALLOW_OVERWRITING, self.target) from None
-        except OSError as error:
-            raise io.write_error(self.target, error) from error
-        folder.remove()
-        return self._written()
-
-    def _finish_file(
-        self, folder: WorkFolder, commit: AbstractContextManager[object] | None
-    ) -> tuple[Path, ...]:
-        """Give a complete file its name; as `finish`."""
-        recipe = self.recipe.on_devices(folder.devices())
-        try:
-            if folder.file.exists():  # else it was killed after this
+            if self.pyramid is not None:
+                folder.sweep()
+                pyramid = Pyramid.from_plain((folder.settings() or {})["pyramid"])
+                finish_store(folder.store, pyramid, self.source.like, recipe.to_json())
+                self._publish(folder, recipe, commit)
+            elif folder.file.exists():  # else it was killed after it had its name
                 publish(folder.file, self.target, recipe, self.options.overwrite, commit)
         except FileExistsError:
             reason = "exists already: it has appeared during the run"
