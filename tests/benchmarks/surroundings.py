@@ -3,9 +3,14 @@
 ``python tests/benchmarks/surroundings.py`` prints a row for each image that scikit-image carries,
 and for an MRI volume. Three parts of each image are previewed. The thresholds are shares of the
 intensity range of the image.
+
+``python tests/benchmarks/surroundings.py ramp`` compares the bound of the change of a row with the
+change by a steep ramp, which begins a given number of rows from it.
 """
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import skimage.data
@@ -17,7 +22,7 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.problem import unread_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import samples
-from napari_diffusion.previewing.request import PreviewRequest
+from napari_diffusion.previewing.request import PreviewRequest, largest_change
 
 #: Images of scikit-image that need no download.
 IMAGES = (
@@ -63,7 +68,30 @@ def rows_of(name: str, image: np.ndarray, spacing: tuple[float, ...]) -> list[li
     return rows
 
 
+def ramp() -> None:
+    """Print bound and change of a row with two flat halves, as shares of their difference."""
+    rows, middle, columns = [], 200, np.where(np.arange(16) < 8, 0.0, 1.0)
+    for time in (2.5, 20.0):
+        for threshold in (0.01, 0.1, 1.0, 10.0):
+            model = nd.TotalVariation(kappa=threshold)
+            for distance in (5, 10, 20, 40, 60, 80, 120):
+                bound = largest_change(float(distance), threshold, time, 1 / model.epsilon)
+                image = np.tile(columns, (2 * middle, 1))
+                end = middle + distance + 1
+                part = nd.diffuse(image[:end], model, time=time, tolerance=1e-4)[middle]
+                image[end:] += np.arange(1, 2 * middle - end + 1)[:, None]
+                whole = nd.diffuse(image, model, time=time, tolerance=1e-4)[middle]
+                change = float(np.abs(part - whole).max())
+                rows.append(
+                    [f"{time:g}", f"{threshold:g}", f"{distance}", f"{bound:.1e}", f"{change:.1e}"]
+                )
+    print(table(["time", "threshold", "distance", "bound", "change"], rows))
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["ramp"]:
+        ramp()
+        sys.exit()
     volume, spacing, _ = samples.mri()
     rows = rows_of("MRI volume", np.asarray(volume, np.float32), spacing)
     for name in IMAGES:

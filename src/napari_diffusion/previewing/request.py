@@ -277,12 +277,28 @@ def _flux_limited(
     """Return the depth [voxel], at most ``spread``, at which a flux causes at most this change."""
     if math.isinf(flux) or time == 0:
         return spread
-    for depth in range(1, spread):
-        z = max(depth * h / (2 * math.sqrt(diffusivity * time)), DEPTH_OF_LARGEST_FLUX)
-        ierfc = math.exp(-z * z) / math.sqrt(math.pi) - z * math.erfc(z)
-        if 4 * flux * time / (depth * h) * z * ierfc <= change:
-            return depth
-    return spread
+    depths = range(1, spread)
+    enough = (d for d in depths if largest_change(d * h, flux, time, diffusivity) <= change)
+    return next(enough, spread)
+
+
+def largest_change(depth: float, flux: float, time: float, diffusivity: float) -> float:
+    """Return the largest change of the intensity at a depth by a flux through the border.
+
+    Parameters
+    ----------
+    depth
+        Distance from the border [length].
+    flux
+        Largest flux [intensity/length].
+    time
+        Diffusion time [length²].
+    diffusivity
+        Largest diffusivity.
+    """
+    z = max(depth / (2 * math.sqrt(diffusivity * time)), DEPTH_OF_LARGEST_FLUX)
+    ierfc = math.exp(-z * z) / math.sqrt(math.pi) - z * math.erfc(z)
+    return 4 * flux * time / depth * z * ierfc
 
 
 def intensity_range(part: HaloBlock, image: NDArray[Any], mask: NDArray[Any] | None) -> float:
