@@ -307,12 +307,14 @@ def intensity_range(part: HaloBlock, image: NDArray[Any], mask: NDArray[Any] | N
     Bright or dark outliers do not widen it.
     """
     values = part.read(image)
+    axes = max(sum(n > 1 for n in values.shape), 1)
+    step = max(math.ceil((values.size / RANGE_SAMPLE) ** (1 / axes)), 1)
+    sample = (slice(None, None, step),) * values.ndim
+    values = values[sample]
     inside = np.isfinite(values)
     if mask is not None:
-        inside &= part.crop_for_image(mask)
-    step = math.ceil((max(values.size, 1) / RANGE_SAMPLE) ** (1 / max(values.ndim, 1)))
-    sample = (slice(None, None, step),) * values.ndim
-    chosen = values[sample][inside[sample]]
+        inside &= part.crop_for_image(mask)[sample]
+    chosen = values[inside]
     if not chosen.size:
         return 0.0
     low, high = np.percentile(chosen.astype(float), RANGE_PERCENTILES)
