@@ -120,7 +120,6 @@ class SlabPool:
         self, threads: int, cancel: CancelEvent | None, report: Callable[[float], object]
     ) -> None:
         self.threads = threads
-        self.workers = min(threads, bound_processors())
         self.report = report
         self._cancel = cancel
         self._pool: ThreadPoolExecutor | None = None  # a small image is not cut and needs none
@@ -192,7 +191,8 @@ class SlabPool:
                 raise
 
         # The calling thread works too: this saves one hand-over, and progress is reported from it.
-        futures = self._submit(take_slabs, min(self.workers, len(slabs)) - 1)
+        workers = min(self.threads, bound_processors())
+        futures = self._submit(take_slabs, min(workers, len(slabs)) - 1, workers)
         try:
             take_slabs(_ignore if quiet else self.report)
         finally:
@@ -284,11 +284,11 @@ class SlabPool:
         poll(self._cancel)
 
     def _submit(
-        self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int
+        self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int, workers: int
     ) -> list[Future[None]]:
         """Start ``take_slabs`` in a number of further threads, without progress."""
         if helpers > 0 and self._pool is None:
-            self._pool = ThreadPoolExecutor(self.workers - 1, "napari-diffusion")
+            self._pool = ThreadPoolExecutor(workers - 1, "napari-diffusion")
         if self._pool is None:
             return []
         return [self._pool.submit(take_slabs, _ignore) for _ in range(helpers)]
