@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -124,7 +124,12 @@ class Plan:
     device_bytes: float = 0.0
     is_device_named: bool = False
 
-    @property
+    @cached_property
+    def keeps_start(self) -> bool:
+        """Whether a stage reads the field at the start of a superstep."""
+        return any(stage.needs_start for stage in self.stages)
+
+    @cached_property
     def stores_operator(self) -> bool:
         """Whether stages use a stored operator."""
         return self.is_guided or self.operators_made > 0

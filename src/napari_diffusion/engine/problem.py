@@ -226,6 +226,8 @@ class Problem:
             part = np.asarray(part)
         if self.channel_axis is not None:
             part = np.moveaxis(part, self._channel_axis_of_frame, 0)
+        if part.dtype == self.working and part.flags.carray:
+            return part.reshape(self.channels, *self.space), False
         # numba would compile again for read-only, unaligned and foreign-endian arrays: copy them.
         field = np.require(part, self.working, ["C", "A", "W"])
         return field.reshape(self.channels, *self.space), not np.may_share_memory(field, part)

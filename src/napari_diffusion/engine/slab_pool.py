@@ -241,6 +241,13 @@ class SlabPool:
         height = max(2 * stages * reach, -(-height // RANGES_PER_SLAB))
         borders = range(height, planes - stages * reach, height)
         edges = [0, *borders, planes]
+        if not borders and planes + (stages - 1) * reach <= block:  # a small image
+            self.poll()
+            for stage in range(stages):
+                work(stage, 0, planes)
+            self.report(float(stages))
+            self.poll()
+            return
 
         def advance(lo: int, hi: int) -> None:
             for first, end in zip(edges[lo:hi], edges[lo + 1 : hi + 1], strict=True):
@@ -281,7 +288,8 @@ class SlabPool:
 
     def poll(self) -> None:
         """Raise `Cancelled` when the cancel event is set."""
-        poll(self._cancel)
+        if self._cancel is not None:
+            poll(self._cancel)
 
     def _submit(
         self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int, workers: int
