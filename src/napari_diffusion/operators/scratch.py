@@ -27,10 +27,16 @@ class Scratch(threading.local):
     def __init__(self, empty: Callable[..., NDArray[Any]] = np.empty) -> None:
         self._empty = empty
         self._buffers: dict[str, NDArray[np.uint8]] = {}
+        self._taken: dict[str, Field] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Field:
         """Return the array of this name with its previous contents, allocated on first use."""
+        taken = self._taken.get(name)
+        if taken is not None and taken.shape == shape and taken.dtype == dtype:
+            return taken
         size = math.prod(shape) * dtype.itemsize
         if name not in self._buffers or self._buffers[name].size < size:
             self._buffers[name] = self._empty((size,), np.uint8)
-        return self._buffers[name][:size].view(dtype).reshape(shape)
+        taken = self._buffers[name][:size].view(dtype).reshape(shape)
+        self._taken[name] = taken
+        return taken
