@@ -244,16 +244,16 @@ class Features:
             Unit of the gradients [intensity/length], see `gradient_unit`.
         """
         axes, planes = self.grid.tensor_axes, self.u.shape[1]
-        margin = smoothing_reach(rho, self.grid)[0]
+        taps = self._taps(rho) if self.grid.open_faces is None else None
+        margin = smoothing_reach(rho, self.grid)[0] if taps is None else len(taps[0]) - 1
         lo, hi = max(self.lo - margin, 0), min(self.hi + margin, planes)
         first = max(lo - 1, 0)
         smooth = self.smooth(sigma, first, min(hi + 1, planes))
         shape = (len(self.grid.tensor_entries), self.hi - self.lo, *self.u.shape[2:])
         out = self.scratch.take("structure", shape, self.u.dtype)
         self._requested.append((1, (sigma, rho)))
-        if self.grid.open_faces is None:
-            slab, taps = (self.lo, self.hi), self._taps(rho)
-            spacing = [h * unit for h in self.grid.spacing]
+        if taps is not None:
+            slab, spacing = (self.lo, self.hi), [h * unit for h in self.grid.spacing]
             self.kernels.structure(
                 smooth, first, planes, *slab, axes, spacing, taps, self.weights, out
             )

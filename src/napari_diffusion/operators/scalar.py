@@ -347,13 +347,14 @@ class ScalarStepper(Stepper):
         known = self.known(edges, lo, hi)
         carry.features = context.features(u, new, end, carry.features, known)
         operator: Any = context.build(carry.features)
-        if operator.has_values:
+        kappa_map, factors = operator.diffusivity.kappa_map, None
+        if operator.has_values and hi - lo == u.shape[1] and kappa_map is None:
+            carry.values = context.backend.contiguous(operator.values)  # no chunk follows
+        elif operator.has_values:
             following = None if after is None else after.values[end - (hi - 1) :]
             parts = (carry.values, new - first), operator.values, following
             carry.values = self._joined(*parts, last - first)
         carry.stop = hi
-        kappa_map = operator.diffusivity.kappa_map
-        factors = None
         if kappa_map is not None:
             factors = context.features(u, first, last).reciprocal_factors(kappa_map)
         values = carry.values
