@@ -143,7 +143,8 @@ class Backend:
             difference = scratch(out[part].shape, out.dtype)
             np.subtract(field[part], other[part], out=difference)
             difference *= out.dtype.type(share)
-            out[part] += difference
+            target = out[part]  # "out[part] += ..." would copy the sum onto itself
+            target += difference
 
     def tensor_bytes(self, axes: int) -> int:
         """Return the size of one stored tensor [bytes]."""

@@ -19,14 +19,17 @@ def open_faces(regions: Array) -> NDArray[np.uint8] | None:
     The result is ``None`` when all inner faces are open. A mask of ones then takes the same path
     as no mask: no cost, and the same result bit for bit.
     """
-    faces = np.zeros(regions.shape, np.uint8)
+    faces, inside = np.zeros(regions.shape, np.uint8), regions != 0
     closed = False
-    for axis in range(regions.ndim):
+    for axis, n in enumerate(regions.shape):
+        if n == 1:
+            continue
         voxels, neighbours = _along(axis, slice(None, -1)), _along(axis, slice(1, None))
-        is_open = (regions[voxels] == regions[neighbours]) & (regions[voxels] != 0)
+        is_open = (regions[voxels] == regions[neighbours]) & inside[voxels]
         closed |= not is_open.all()
-        faces[voxels] |= is_open.astype(np.uint8) << np.uint8(axis)
-    return faces if closed or not regions.all() else None
+        bits = faces[voxels]
+        bits |= is_open.astype(np.uint8) << np.uint8(axis)
+    return faces if closed or not inside.all() else None
 
 
 def _along(axis: int, part: slice) -> tuple[slice, ...]:

@@ -123,7 +123,8 @@ def _key(
         return None
     dtype, types = image.dtype, set(map(type, settings))
     for value in geometry:
-        types.update(map(type, value) if type(value) in _LISTS else (type(value),))
+        if value is not None:
+            types.update(map(type, value) if type(value) in _LISTS else (type(value),))
     content = content_of(model)
     if content is None or dtype.metadata is not None or not types <= _PLAIN:
         return None
