@@ -69,6 +69,16 @@ def _inverse_squares(
     return np.array([length**2 / h**2 for h in spacing], dtype)
 
 
+@lru_cache(maxsize=64)
+def _neighbour_shares(
+    shape: tuple[int, ...], spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the weights of `Features.neighbours`; nobody writes to them."""
+    total = 2 * Grid(shape, spacing).inverse_square_sum or 1.0
+    sizes = zip(shape, spacing, strict=True)
+    return np.array([1 / (h**2 * total) if n > 1 else 0.0 for n, h in sizes], dtype)
+
+
 @dataclass
 class Features:
     r"""Features of a field on planes ``lo:hi`` of its first spatial axis.
@@ -176,14 +186,7 @@ class Features:
         mean, deviation = (
             self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "deviation")
         )
-        total = 2 * self.grid.inverse_square_sum or 1.0
-        share = np.array(
-            [
-                1 / (h**2 * total) if n > 1 else 0.0
-                for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)
-            ],
-            self.u.dtype,
-        )
+        share = _neighbour_shares(self.grid.shape, self.grid.spacing, self.u.dtype)
         self.kernels.neighbours(
             self.u, self.lo, self.hi, share, self.grid.open_faces, mean, deviation
         )

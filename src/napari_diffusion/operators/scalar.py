@@ -36,6 +36,15 @@ def _face_factors(
     return (step / h**2).astype(dtype), np.minimum(1 / (h * kappa), largest).astype(dtype)
 
 
+@lru_cache(maxsize=256)
+def _gradient_factors(
+    step: float, spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> tuple[Field, Field]:
+    """Return the factors of the differences in a step, and of their squares; cached as above."""
+    h = np.array(spacing)
+    return (step / h**2).astype(dtype), (1 / h**2).astype(dtype)
+
+
 @dataclass(slots=True)
 class ChunkStep:
     """One stage on planes ``start:stop`` of a field.
@@ -106,14 +115,13 @@ class ChunkStep:
     ) -> None:
         """Apply a diffusivity of the whole gradient at the faces; ``cap`` limits a ratio."""
         assert self.values is not None
-        dtype, h = self.u.dtype, np.array(self.grid.spacing)
+        dtype = self.u.dtype
         self.backend.gradient_step(
             self.u,
             self.out,
             self.start,
             self.stop,
-            (scale * self.stage.step / h**2).astype(dtype),
-            (1 / h**2).astype(dtype),
+            *_gradient_factors(scale * self.stage.step, self.grid.spacing, dtype),
             self.stage.momentum,
             diffusivity.code,
             min(1 / diffusivity.kappa, largest_factor(dtype)) ** 2,
@@ -133,12 +141,12 @@ class ChunkStep:
     ) -> None:
         """Store a diffusivity of the whole gradient at the faces along ``axes``."""
         assert self.values is not None
-        dtype, h = self.u.dtype, np.array(self.grid.spacing)
+        dtype = self.u.dtype
         self.backend.face_diffusivities(
             self.u,
             self.start,
             self.stop,
-            (1 / h**2).astype(dtype),
+            _gradient_factors(1.0, self.grid.spacing, dtype)[1],
             diffusivity.code,
             min(1 / diffusivity.kappa, largest_factor(dtype)) ** 2,
             self.values,
