@@ -401,6 +401,10 @@ class Features:
         leading = self._leading_planes(sigma, lo, hi)
         shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
         out = self.scratch.take("smooth", shape, self.u.dtype)
+        self._smoothed = sigma, lo, hi
+        if leading is None and not self.known:
+            self._blur(self.u, 0, sigma, lo, hi, out)
+            return out
         start, stop = lo, hi
         if leading is not None:
             start += leading.shape[1]
@@ -419,7 +423,6 @@ class Features:
                 stop = known.first
         if start < stop:
             self._blur(self.u, 0, sigma, start, stop, out[:, start - lo : stop - lo])
-        self._smoothed = sigma, lo, hi
         return out
 
     def smoothed(self) -> SmoothedPlanes | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import get_ident
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -248,8 +249,10 @@ class ValuedOperator(ScalarOperator):
         return smoothed + 2 * (layout.chunk + 2) + 4 + edges
 
 
-class Carry(threading.local):
+class Carry:
     """What a thread keeps of the last chunk of a stage, for the chunk that follows it.
+
+    `carries` holds those of all threads; `threading.local` takes a microsecond longer.
 
     Attributes
     ----------
@@ -262,6 +265,11 @@ class Carry(threading.local):
     stop = -1
     features: Features | None = None
     values: Field | None = None
+
+
+def carries() -> defaultdict[int, Carry]:
+    """Return what the threads of a stage keep, by their identifiers."""
+    return defaultdict(Carry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,10 +309,10 @@ class ScalarStepper(Stepper):
         self, stage: Stage, u: Field, out: Field, superstep_start: Field, quiet: bool = False
     ) -> None:
         """Compute one stage."""
-        edges, carry = self.edges(u), Carry()
+        edges, kept = self.edges(u), carries()
 
         def work(lo: int, hi: int) -> None:
-            self._run(stage, u, out, edges, carry, lo, hi)
+            self._run(stage, u, out, edges, kept[get_ident()], lo, hi)
             self.finish(stage, u, out, superstep_start, slice(lo, hi))
 
         self.context.run_on_slabs(work, u, quiet)
