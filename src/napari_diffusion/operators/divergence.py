@@ -229,7 +229,7 @@ def _curvature_factors(
     """
     h = np.array([h if n > 1 else np.inf for n, h in zip(shape, spacing, strict=True)])
     factor = np.sqrt(step) * length / h**2
-    return np.multiply.outer(factor, factor).astype(dtype)
+    return np.asarray(np.multiply.outer(factor, factor), dtype)
 
 
 @dataclass(frozen=True)
