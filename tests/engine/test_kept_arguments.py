@@ -114,6 +114,10 @@ def test_a_changed_argument_is_checked_again(checked, change):
         ({"axes": (0, 1)}, {"axes": (0, True)}),
         ({"axes": (0, 1)}, {"axes": ((0,), 1)}),
         ({"spacing": np.array([1.0, 2.0])}, {"spacing": np.array([1.0, 2.0]).view(np.int64)}),
+        (
+            {"spacing": [np.float64(1), np.float64(2)]},
+            {"spacing": [np.float64(1).view(np.int64), np.float64(2).view(np.int64)]},
+        ),
         ({"strict": False}, {"strict": 0}),
         ({"mask": None}, {"mask": np.ones((2, 2), bool)}),
         ({"labels": np.ones((8, 8), int)}, {"labels": np.ones((8, 8))}),
