@@ -152,7 +152,6 @@ import _thread, threading
 import numpy as np
 import napari_diffusion as nd
 
-nd.diffuse(np.zeros((9, 9)), nd.PeronaMalik(), time=1.0, backend="reference")  # imports
 threading.Timer(0.5, _thread.interrupt_main).start()
 try:
     nd.diffuse(np.zeros((9, 9)), nd.PeronaMalik(), time=2e4, backend="reference")
