@@ -135,7 +135,7 @@ def _key(
 def _without_arrays(problem: Problem) -> Problem:
     """Return a problem without image, mask, labels and guide, and with a model of its own.
 
-    Whoever holds the model may change it, in spite of all.
+    The caller may change its own later, by `object.__setattr__`.
     """
     recipe = replace(problem.recipe, model=copy(problem.recipe.model))
     domain = Domain(place=problem.place)
