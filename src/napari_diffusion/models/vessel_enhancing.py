@@ -14,6 +14,7 @@ Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -67,11 +68,14 @@ class VesselEnhancing(Model):
 
     def operator(self, f: Features) -> SteepTensor:
         """Return the tensor with the eigenvectors of the weighted sum of Hessians."""
-        scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
-        total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
+        thickest = max(self.sigma, self.thickest)
+        middle = min(max(math.sqrt(self.sigma) * math.sqrt(thickest), self.sigma), thickest)
+        total, best = f.vessels((self.sigma, middle, thickest), self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
         unit = gradient_unit(self.gamma) / f.grid.finest
-        return SteepTensor(total, self.spectrum, maxima, (best,), unit, error_factor=1.2)
+        numbers = self.omega, self.epsilon, self.sensitivity, self.clear, VESSELNESS_OFFSET
+        kernel = "vessel", (float(self.polarity == "bright"), *numbers)
+        return SteepTensor(total, self.spectrum, maxima, (best,), unit, 1.2, kernel)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
