@@ -60,14 +60,33 @@ def _hessian_row(u, p, down, up, pairs, factors, j, size, r, nx):
         a, b, k, o = pairs[e, 0], pairs[e, 1], factors[e], U(e) * size + r
         if b != 2:
             _entry_row(u, p, down[a], up[a], down[b], up[b], a == b, k, j, o, nx)
-        else:
-            for part in range(3):  # the first voxel, those between, the last
-                if nx <= U(part if part < 2 else 1) or (part == 1 and nx < U(3)):
-                    continue
-                x, n = (zero, one, nx - one)[part], nx - U(2) if part == 1 else one
-                left, right = one if part > 0 else zero, one if part < 2 and nx > one else zero
-                down_a, up_a = (left, right) if a == 2 else (down[a], up[a])
-                _entry_row(u, p + x, down_a, up_a, left, right, a == b, k, j, o + x, n)
+            continue
+        # The first voxel, those between, and the last; along x one of the neighbours is missing.
+        last, is_diagonal = nx - one, a == b
+        right = one if last > zero else zero
+        up_a, down_a = right if a == 2 else up[a], zero if a == 2 else down[a]
+        _entry_row(u, p, down_a, up_a, zero, right, is_diagonal, k, j, o, one)
+        if last > zero:
+            up_a, down_a = zero if a == 2 else up[a], one if a == 2 else down[a]
+            _entry_row(u, p + last, down_a, up_a, one, zero, is_diagonal, k, j, o + last, one)
+        if last > one:
+            up_a = one if a == 2 else up[a]
+            down_a = one if a == 2 else down[a]
+            _entry_row(u, p + one, down_a, up_a, one, one, is_diagonal, k, j, o + one, last - one)
+
+
+@helper
+def _hessian_rows(u, planes, ny, nx, first, count, pairs, factors, j, size):
+    """Write the entries of the Hessians of ``count`` rows of a field, from row ``first`` on."""
+    plane, one, zero = ny * nx, U(1), U(0)
+    down, up = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
+    for line in range(count):
+        y, z = (first + line) % ny, (first + line) // ny
+        # At the border of the array the neighbour is the voxel itself: difference zero.
+        down[0], up[0] = plane if z > zero else zero, plane if z + one < planes else zero
+        down[1], up[1] = nx if y > zero else zero, nx if y + one < ny else zero
+        o = z * plane + y * nx
+        _hessian_row(u, o, down, up, pairs, factors, j, size, line * nx, nx)
 
 
 @row
@@ -139,18 +158,27 @@ def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
         vessel[i] = min(v, max(v + v - threshold, zero))
 
 
+@row
+def _weighted_vessels_row(j, r, vessel, total, p, n):
+    """Add ``j`` times the fourth power of ``vessel``."""
+    for i in range(n):
+        square = vessel[i] * vessel[i]
+        total[p + i] += square * square * j[r + i]
+
+
 @helper
-def _add_vessels(j, size, bright, strength, chosen, mu, vessel, keep, place, total, best, p, n):
+def _add_vessels(j, size, bright, strength, chosen, mu, rows, keep, place, total, best, p, n):
     """Add the first ``n`` Hessians of a block by their vesselness, to the voxels from ``p`` on.
 
-    Entry e of the block begins at ``e * size``. The other arrays of the block are overwritten.
+    Entry e of the block begins at ``e * size``. The other arrays of the block are overwritten. Only
+    the candidates are copied to ``chosen``: in noise, every fourth voxel is one.
     """
-    entries, axes = chosen.shape[0], mu.shape[0]
-    sign = mu.dtype.type(1 if bright else -1)
+    entries, axes, zero = chosen.shape[0], mu.shape[0], mu.dtype.type(0)
+    sign, vessel, of_chosen = mu.dtype.type(1 if bright else -1), rows[0], rows[1]
     _candidates_row(j, size, axes, sign * strength, keep, n)
     count = U(0)
     for i in range(n):
-        place[count] = i
+        place[count], vessel[i] = i, zero
         count += U(keep[i])
     for e in range(entries):
         own, start = chosen[e], U(e) * size
@@ -159,18 +187,15 @@ def _add_vessels(j, size, bright, strength, chosen, mu, vessel, keep, place, tot
     first_eigenvalues(chosen, mu, count)
     low, top = (0, axes - 1) if bright else (axes - 1, 0)
     if axes == 3:
-        _vesselness_row(mu[low], mu[1], mu[top], sign, strength, vessel, count)
+        _vesselness_row(mu[low], mu[1], mu[top], sign, strength, of_chosen, count)
     else:
-        _vesselness_row(mu[low], None, mu[top], sign, strength, vessel, count)
+        _vesselness_row(mu[low], None, mu[top], sign, strength, of_chosen, count)
     for i in range(count):
-        q = p + place[i]
-        best[q] = max(vessel[i], best[q])
-        square = vessel[i] * vessel[i]
-        vessel[i] = square * square
+        vessel[place[i]] = of_chosen[i]
+    for i in range(n):
+        best[p + i] = max(vessel[i], best[p + i])
     for e in range(entries):
-        own, out = chosen[e], total[e]
-        for i in range(count):
-            out[p + place[i]] += vessel[i] * own[i]
+        _weighted_vessels_row(j, U(e) * size, vessel, total[e], p, n)
 
 
 @jit
@@ -184,14 +209,14 @@ def vessels(h, scale, bright, strength, total, best):
     axes = 3 if entries == 6 else 2 if entries == 3 else 1
     block = U(min(BLOCK_VOXELS, volume))
     j, chosen = np.empty(entries * block, h.dtype), np.empty((entries, block), h.dtype)
-    mu, vessel = np.empty((axes, block), h.dtype), np.empty(block, h.dtype)
+    mu, rows = np.empty((axes, block), h.dtype), np.empty((2, block), h.dtype)
     keep, place = np.empty(block, np.uint8), np.empty(block, np.uint32)
     for p in range(U(0), U(volume), block):
         n = min(block, U(volume) - p)
         for e in range(entries):
             _scaled_row(h[e], p, scale, j, U(e) * block, n)
         _add_vessels(
-            j, block, bright, strength, chosen, mu, vessel, keep, place, total, best, p, n
+            j, block, bright, strength, chosen, mu, rows, keep, place, total, best, p, n
         )
 
 
@@ -203,31 +228,24 @@ def open_vessels(fields, shape, start, lo, hi, pairs, factors, bright, strength,
     fields is plane ``start``.
     """
     planes, ny, nx = U(shape[1]), U(shape[2]), U(shape[3])
-    plane, one, zero, entries = ny * nx, U(1), U(0), len(pairs)
+    one, zero, entries = U(1), U(0), len(pairs)
     axes, t = 3 if entries == 6 else 2 if entries == 3 else 1, best.dtype.type
     rows = max(one, U(BLOCK_VOXELS) // nx)
     block = rows * nx
     j, chosen = np.empty(entries * block, best.dtype), np.empty((entries, block), best.dtype)
-    mu, vessel = np.empty((axes, block), best.dtype), np.empty(block, best.dtype)
+    mu, vessels = np.empty((axes, block), best.dtype), np.empty((2, block), best.dtype)
     keep, place = np.empty(block, np.uint8), np.empty(block, np.uint32)
     sums, largest = np.empty((entries, block), best.dtype), np.empty(block, best.dtype)
-    down, up = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
     lines = (U(hi) - U(lo)) * ny
     for first in range(zero, lines, rows):
         count = min(rows, lines - first)
         p, n = first * nx, count * nx
         sums[:], largest[:] = t(0), t(0)
         for number in range(len(fields)):
-            u = fields[number]
-            for line in range(count):
-                y, z = (first + line) % ny, (first + line) // ny + U(lo) - U(start)
-                # At the border of the array the neighbour is the voxel itself: difference zero.
-                down[0], up[0] = plane if z > zero else zero, plane if z + one < planes else zero
-                down[1], up[1] = nx if y > zero else zero, nx if y + one < ny else zero
-                o, r, k = z * plane + y * nx, line * nx, factors[number]
-                _hessian_row(u, o, down, up, pairs, k, j, block, r, nx)
+            u, k, at = fields[number], factors[number], first + (U(lo) - U(start)) * ny
+            _hessian_rows(u, planes, ny, nx, at, count, pairs, k, j, block)
             _add_vessels(
-                j, block, bright, strength, chosen, mu, vessel, keep, place, sums, largest, zero, n
+                j, block, bright, strength, chosen, mu, vessels, keep, place, sums, largest, zero, n
             )
         for i in range(n):
             best[p + i] = largest[i]
@@ -289,7 +307,7 @@ def _sheetness_row(h, mu, low, top, s, p, sign, strength, slope_scale, sheet, n)
 
 
 @uncontracted_row
-def _weighted_row(j, sheet, total, p, n):
+def _weighted_sheets_row(j, sheet, total, p, n):
     """Add ``j`` times the fourth power of ``sheet``."""
     for i in range(n):
         square = sheet[i] * sheet[i]
@@ -328,4 +346,4 @@ def sheets(h, slopes, first, scale, slope_scale, bright, strength, total, best):
         for i in range(n):
             best[p + i] = max(sheet[i], best[p + i])
         for k in range(entries):
-            _weighted_row(j[k], sheet, total[k], p, n)
+            _weighted_sheets_row(j[k], sheet, total[k], p, n)
