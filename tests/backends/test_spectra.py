@@ -16,6 +16,9 @@ MODELS = [
     nd.CoherenceEnhancing(kappa=0.5, selectivity=0.0),
     nd.Hybrid(kappa=1.0, contrast=0.4),
     nd.Hybrid(kappa=1e-3, contrast=50.0, coherence=1e13),
+    nd.VesselEnhancing(),
+    nd.VesselEnhancing(polarity="dark", sensitivity=1.0, clear=1.0),
+    nd.VesselEnhancing(omega=1.0, epsilon=1e-4, sensitivity=100.0, clear=0.001),
 ]
 #: Largest difference: the exponential of the kernels has six digits in float32.
 ROUNDING = {np.float32: 2e-6, np.float64: 1e-14}
@@ -43,6 +46,13 @@ def test_kernels_agree_with_the_models(model, dtype, axes):
     compiled = COMPILED.spectrum(*made.kernel, mu, extra)
     expected = np.stack(np.broadcast_arrays(*made.spectrum(mu, *extra)))
     np.testing.assert_allclose(compiled, expected, rtol=0, atol=ROUNDING[dtype])
+
+
+def test_runs_with_other_kernels_have_other_keys():
+    """A run whose key is known is not compiled before the preview."""
+    image, models = np.zeros((3, 4, 5), np.float32), (MODELS[0], MODELS[1], MODELS[3], MODELS[5])
+    keys = {nd.plan(image, model, time=0.1).kernel_key() for model in models}
+    assert len(keys) == len(models)
 
 
 def test_squares_beyond_float32_leave_the_kernel_to_the_model():

@@ -87,8 +87,8 @@ class VesselEnhancing(Model):
         # Axis of the vessel, and the direction with the next larger curvature.
         axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
         # Two equal curvatures define no direction.
-        ratio = np.abs(mu[axis]) / np.maximum(np.abs(mu[other]), 1e-30)
-        distinct = 1 - np.square(np.minimum(ratio, 1))
+        largest = np.maximum(np.abs(mu[other]), 1e-30)
+        distinct = 1 - np.square(np.minimum(np.abs(mu[axis]), largest) / largest)
         share = distinct * (root(np.minimum(vessel, self.clear)) / float(root(self.clear)))
         along = 1 + (self.omega - 1) * share
         return [along if i == axis else 1 + (self.epsilon - 1) * share for i in range(len(mu))]

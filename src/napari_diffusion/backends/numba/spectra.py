@@ -160,9 +160,11 @@ def _vessel_row(main, other, vessel, clear, inverse, power, share_unit, along, a
     c = t(1 / 2), t(1 / 8), t(1 / 48), t(1 / 384), t(1 / 3840), t(1 / 46080)
     for i in range(n):
         # The root a^(1/s) - 1 of a = 1 + v/offset is (1 - e)/e with e = a^(-1/s).
-        below_one = rise(power * logarithm(one + min(vessel[i], clear) * inverse), one, limit, c)
-        ratio = min(abs(main[i]) / max(abs(other[i]), smallest), one)
-        share = (one - ratio * ratio) * min(below_one / (one - below_one) * share_unit, one)
+        q = power * logarithm(one + min(vessel[i], clear) * inverse)
+        root = rise(q, one, limit, c) / exp_neg_half(q)
+        largest = max(abs(other[i]), smallest)
+        ratio = min(abs(main[i]), largest) / largest
+        share = (one - ratio * ratio) * min(root * share_unit, one)
         lam[1][i] = one + across * share
         lam[0][i] = one + along * share
 

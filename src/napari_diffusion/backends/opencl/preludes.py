@@ -143,7 +143,7 @@ def _numbers(dtype: np.dtype[Any]) -> dict[str, float]:
         **{f"S{i}": value for i, value in enumerate(SINE_SERIES)},
         **{f"G{i}": c for i, c in enumerate(LOGARITHM_64 if is_double else LOGARITHM_32)},
         "LN2": math.log(2.0),
-        "MIN_RATIO": 1e-30,
+        "SMALLEST_OTHER": 1e-30,
         "FIFTH": 0.2,
         "TWICE_C": 2 * WEICKERT_C,
         "MIN_GRADIENT": float(MIN_GRADIENT),

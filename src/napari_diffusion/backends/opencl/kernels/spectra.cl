@@ -127,11 +127,11 @@ KERNEL(vessel)(IN(REAL, mu), const int axes, IN(REAL, vessel), const REAL is_bri
         return;
     const int main = is_bright > 0 ? 0 : axes - 1, inner = is_bright > 0 ? 1 : axes - 2;
     const int other = axes > 1 ? inner : 0;
-    const REAL below_one = rise(power * logarithm(ONE + smaller(vessel[i], clear) * inverse));
-    const REAL ratio =
-        smaller(ABS(mu[main * size + i]) / larger(ABS(mu[other * size + i]), MIN_RATIO), ONE);
-    const REAL share =
-        (ONE - ratio * ratio) * smaller(below_one / (ONE - below_one) * share_unit, ONE);
+    const REAL q = power * logarithm(ONE + smaller(vessel[i], clear) * inverse);
+    const REAL root = rise(q) / exp_neg_half_unfused(q);
+    const REAL largest = larger(ABS(mu[other * size + i]), SMALLEST_OTHER);
+    const REAL ratio = smaller(ABS(mu[main * size + i]), largest) / largest;
+    const REAL share = (ONE - ratio * ratio) * smaller(root * share_unit, ONE);
     for (int k = 0; k < axes; k++)
         lam[k * size + i] = k == main ? ONE + along * share : ONE + across * share;
 }
