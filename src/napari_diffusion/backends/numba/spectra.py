@@ -149,6 +149,12 @@ def hybrid(mu, grad2, inverse_square, h2, a, straight, alpha, lam):
         _hybrid_row((mu[0], mu[1], mu[2]), grad2, *options, lam[0], lam[1], lam[2], n)
 
 
+@row
+def _exp_minus_one(q, one, limit, c):
+    """Return exp(q/2) - 1; for the other arguments see `numba.tensor.rise`."""
+    return rise(q, one, limit, c) / exp_neg_half(q)
+
+
 @uncontracted_row
 def _vessel_row(main, other, vessel, clear, inverse, power, share_unit, along, across, lam, n):
     """Diffusivities along a vessel and across it, the first and the second array of ``lam``.
@@ -161,7 +167,7 @@ def _vessel_row(main, other, vessel, clear, inverse, power, share_unit, along, a
     for i in range(n):
         # The root a^(1/s) - 1 of a = 1 + v/offset is (1 - e)/e with e = a^(-1/s).
         q = power * logarithm(one + min(vessel[i], clear) * inverse)
-        root = rise(q, one, limit, c) / exp_neg_half(q)
+        root = _exp_minus_one(q, one, limit, c)
         largest = max(abs(other[i]), smallest)
         ratio = min(abs(main[i]), largest) / largest
         share = (one - ratio * ratio) * min(root * share_unit, one)

@@ -128,7 +128,7 @@ KERNEL(vessel)(IN(REAL, mu), const int axes, IN(REAL, vessel), const REAL is_bri
     const int main = is_bright > 0 ? 0 : axes - 1, inner = is_bright > 0 ? 1 : axes - 2;
     const int other = axes > 1 ? inner : 0;
     const REAL q = power * logarithm(ONE + smaller(vessel[i], clear) * inverse);
-    const REAL root = rise(q) / exp_neg_half_unfused(q);
+    const REAL root = rise(q) / exp_neg_half(q);
     const REAL largest = larger(ABS(mu[other * size + i]), SMALLEST_OTHER);
     const REAL ratio = smaller(ABS(mu[main * size + i]), largest) / largest;
     const REAL share = (ONE - ratio * ratio) * smaller(root * share_unit, ONE);
