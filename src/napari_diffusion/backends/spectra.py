@@ -65,7 +65,7 @@ def _vessel(
     offset: float,
 ) -> tuple[float, ...]:
     top = math.expm1(math.log1p(clear / offset) / sensitivity)
-    return is_bright, clear, 1 / offset, 2 / sensitivity, 1 / top, omega - 1, epsilon - 1
+    return is_bright, 1 / offset, 2 / sensitivity, 1 / top, omega - 1, epsilon - 1
 
 
 _NUMBERS: dict[str, Any] = {

@@ -22,7 +22,7 @@ from napari_diffusion.backends.reference.tensor import (
     MIN_SQUARES,
 )
 
-G0, G1, G2, G3, G4 = (np.float32(c) for c in polynomials.LOGARITHM_32)
+G0, G1, G2, G3 = (np.float32(c) for c in polynomials.LOGARITHM_32)
 H0, H1, H2, H3, H4, H5, H6, H7, H8, H9, H10 = polynomials.LOGARITHM_64
 LN2_64, LN2_32 = float(np.log(2.0)), np.float32(np.log(2.0))
 ROOT_HALF_BITS_32 = np.int32(polynomials.ROOT_HALF_BITS_32)
@@ -41,7 +41,7 @@ def _logarithm_overload(a: Any) -> Any:
         m = np.int32(bits - np.int32(e << np.int32(23))).view(np.float32)
         s = (m - np.float32(1.0)) / (m + np.float32(1.0))
         y = s * s
-        p = s * (G0 + y * (G1 + y * (G2 + y * (G3 + y * G4))))
+        p = s * (G0 + y * (G1 + y * (G2 + y * G3)))
         return np.float32(e) * LN2_32 + p
 
     def log64(a: Any) -> Any:
@@ -156,7 +156,7 @@ def _exp_minus_one(q, one, limit, c):
 
 
 @uncontracted_row
-def _vessel_row(main, other, vessel, clear, inverse, power, share_unit, along, across, lam, n):
+def _vessel_row(main, other, vessel, inverse, power, share_unit, along, across, lam, n):
     """Diffusivities along a vessel and across it, the first and the second array of ``lam``.
 
     ``main`` is the curvature along it, ``other`` the next larger one.
@@ -166,7 +166,7 @@ def _vessel_row(main, other, vessel, clear, inverse, power, share_unit, along, a
     c = t(1 / 2), t(1 / 8), t(1 / 48), t(1 / 384), t(1 / 3840), t(1 / 46080)
     for i in range(n):
         # The root a^(1/s) - 1 of a = 1 + v/offset is (1 - e)/e with e = a^(-1/s).
-        q = power * logarithm(one + min(vessel[i], clear) * inverse)
+        q = power * logarithm(one + vessel[i] * inverse)
         root = _exp_minus_one(q, one, limit, c)
         largest = max(abs(other[i]), smallest)
         ratio = min(abs(main[i]), largest) / largest
@@ -176,12 +176,12 @@ def _vessel_row(main, other, vessel, clear, inverse, power, share_unit, along, a
 
 
 @jit
-def vessel(mu, vessel, is_bright, clear, inverse, power, share_unit, along, across, lam):
+def vessel(mu, vessel, is_bright, inverse, power, share_unit, along, across, lam):
     """See `models.vessel_enhancing.VesselEnhancing.spectrum`."""
     axes, n = mu.shape
     main = 0 if is_bright > 0 else axes - 1
     other = min(1, axes - 1) if is_bright > 0 else max(axes - 2, 0)
-    numbers = clear, inverse, power, share_unit, along, across
+    numbers = inverse, power, share_unit, along, across
     _vessel_row(mu[main], mu[other], vessel, *numbers, (lam[main], lam[other]), n)
     if axes == 3:
         last = 2 - main

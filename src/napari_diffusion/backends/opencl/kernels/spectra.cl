@@ -112,14 +112,14 @@ HELPER REAL logarithm(REAL a)
 #else
     const BITS bits = AS_BITS(a), e = (bits - ROOT_HALF_BITS) >> 23;
     const REAL m = AS_REAL(bits - (e << 23)), s = (m - ONE) / (m + ONE), y = s * s;
-    const REAL p = s * (G0 + y * (G1 + y * (G2 + y * (G3 + y * G4))));
+    const REAL p = s * (G0 + y * (G1 + y * (G2 + y * G3)));
 #endif
     return (REAL)e * LN2 + p;
 }
 
 KERNEL(vessel)(IN(REAL, mu), const int axes, IN(REAL, vessel), const REAL is_bright,
-               const REAL clear, const REAL inverse, const REAL power, const REAL share_unit,
-               const REAL along, const REAL across, OUT(REAL, lam), const INDEX size)
+               const REAL inverse, const REAL power, const REAL share_unit, const REAL along,
+               const REAL across, OUT(REAL, lam), const INDEX size)
 {
     AT(mu), AT(vessel), AT(lam);
     const INDEX i = LONG_ITEM(0);
@@ -127,7 +127,7 @@ KERNEL(vessel)(IN(REAL, mu), const int axes, IN(REAL, vessel), const REAL is_bri
         return;
     const int main = is_bright > 0 ? 0 : axes - 1, inner = is_bright > 0 ? 1 : axes - 2;
     const int other = axes > 1 ? inner : 0;
-    const REAL q = power * logarithm(ONE + smaller(vessel[i], clear) * inverse);
+    const REAL q = power * logarithm(ONE + vessel[i] * inverse);
     const REAL root = rise(q) / exp_neg_half(q);
     const REAL largest = larger(ABS(mu[other * size + i]), SMALLEST_OTHER);
     const REAL ratio = smaller(ABS(mu[main * size + i]), largest) / largest;
