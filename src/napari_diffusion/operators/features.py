@@ -375,18 +375,19 @@ class Features:
         best = self.scratch.take("best", shape, self.u.dtype)
         total = self.scratch.take("total", (entries, *shape), self.u.dtype)
         unit, first, smooth = gradient_unit(gamma), max(self.lo - 2, 0), []
-        settings = gamma / unit, polarity == "bright", total, best
+        height, bright = gamma / unit, polarity == "bright"
         if self.grid.open_faces is None:
             smooth = [self.smoothed_average(s, number)[0] for number, s in enumerate(sigmas)]
-            planes, scales = (first, self.lo, self.hi), [sigma**2 / unit for sigma in sigmas]
+            ways = self.axes, self.grid.spacing, [sigma**2 / unit for sigma in sigmas]
             if self.kernels.open_vessels(
-                smooth, *planes, self.axes, self.grid.spacing, scales, *settings
+                smooth, first, self.lo, self.hi, *ways, height, bright, total, best
             ):
                 return total, best
         total[...], best[...] = 0, 0
         for number, sigma in enumerate(sigmas):
             own = smooth[number] if smooth else self.smoothed_average(sigma)[0]
-            self.kernels.vessels(self.hessian_of(own, first), sigma**2 / unit, *settings)
+            hessian, scale = self.hessian_of(own, first), sigma**2 / unit
+            self.kernels.vessels(hessian, scale, height, bright, total, best)
         return total, best
 
     def _derivative(

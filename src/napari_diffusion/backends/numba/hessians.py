@@ -215,9 +215,7 @@ def vessels(h, scale, bright, strength, total, best):
         n = min(block, U(volume) - p)
         for e in range(entries):
             _scaled_row(h[e], p, scale, j, U(e) * block, n)
-        _add_vessels(
-            j, block, bright, strength, chosen, mu, rows, keep, place, total, best, p, n
-        )
+        _add_vessels(j, block, bright, strength, chosen, mu, rows, keep, place, total, best, p, n)
 
 
 @jit
