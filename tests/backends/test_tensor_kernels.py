@@ -20,6 +20,7 @@ from napari_diffusion.backends.reference.tensor import (
 from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.regions import open_faces
 from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.hessians import vessels as sums_of_vessels
 
 COMPILED, REFERENCE = (backends.get_backend(name, 3) for name in ("compiled", "reference"))
 BACKENDS = [COMPILED, REFERENCE]
@@ -182,8 +183,11 @@ def test_vessels_of_any_planes_agree_with_the_reference(shape):
         u, weights = rng.normal(size=(channels, *shape)), rng.uniform(1, 2, channels)
         for lo, hi in ((0, shape[0]), (shape[0] // 3, shape[0] // 3 + max(1, shape[0] // 2))):
             compiled, reference = (
-                Features(u, lo, hi, Grid(shape, (2.0, 1.0, 0.7)), kernels, weights).vessels(
-                    sigmas, 0.1, polarity
+                sums_of_vessels(
+                    Features(u, lo, hi, Grid(shape, (2.0, 1.0, 0.7)), kernels, weights),
+                    sigmas,
+                    0.1,
+                    polarity,
                 )
                 for kernels in BACKENDS
             )

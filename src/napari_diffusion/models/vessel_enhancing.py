@@ -14,7 +14,6 @@ Source: Manniesing, Viergever & Niessen 2006 (doi:10.1016/j.media.2006.06.003); 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.features import Features, gradient_unit
+from napari_diffusion.operators.hessians import three_scales, vessels
 from napari_diffusion.operators.tensor import SteepTensor
 
 #: Offset of the vesselness before the root, which is infinitely steep at zero.
@@ -68,9 +68,7 @@ class VesselEnhancing(Model):
 
     def operator(self, f: Features) -> SteepTensor:
         """Return the tensor with the eigenvectors of the weighted sum of Hessians."""
-        thickest = max(self.sigma, self.thickest)
-        middle = min(max(math.sqrt(self.sigma) * math.sqrt(thickest), self.sigma), thickest)
-        total, best = f.vessels((self.sigma, middle, thickest), self.gamma, self.polarity)
+        total, best = vessels(f, three_scales(self.sigma, self.thickest), self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
         unit = gradient_unit(self.gamma) / f.grid.finest
         numbers = self.omega, self.epsilon, self.sensitivity, self.clear, VESSELNESS_OFFSET
@@ -79,16 +77,15 @@ class VesselEnhancing(Model):
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
-
-        def root(v: np.ndarray | float) -> np.ndarray:  # exactly zero at zero
-            return np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity)
-
         last = len(mu) - 1
         # Axis of the vessel, and the direction with the next larger curvature.
         axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
         # Two equal curvatures define no direction.
         largest = np.maximum(np.abs(mu[other]), 1e-30)
         distinct = 1 - np.square(np.minimum(np.abs(mu[axis]), largest) / largest)
-        share = distinct * (root(np.minimum(vessel, self.clear)) / float(root(self.clear)))
-        along = 1 + (self.omega - 1) * share
-        return [along if i == axis else 1 + (self.epsilon - 1) * share for i in range(len(mu))]
+        limited = np.minimum(vessel, self.clear), self.clear
+        root, top = (np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity) for v in limited)
+        share = distinct * (root / float(top))
+        return [
+            1 + ((self.omega if i == axis else self.epsilon) - 1) * share for i in range(len(mu))
+        ]

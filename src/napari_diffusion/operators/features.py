@@ -354,42 +354,6 @@ class Features:
         """
         return self.kernels.eigenvalues(matrix)
 
-    def vessels(self, sigmas: Sequence[float], gamma: float, polarity: str) -> tuple[Field, Field]:
-        r"""Return the weighted sum of Hessians and the largest vesselness over all scales.
-
-        The sum is :math:`\sum_\sigma V_\sigma^4 H_\sigma`, with entries as in `structure`, in units
-        of `gradient_unit` (gamma). :math:`H_\sigma` is the scale-normalised Hessian,
-        :math:`\sigma^2` times `hessian`, and :math:`V_\sigma` its vesselness
-        (`backends.reference.tensor.vesselness`).
-
-        Parameters
-        ----------
-        sigmas
-            Scales [length].
-        gamma
-            Contrast of a faint vessel [intensity].
-        polarity
-            ``"bright"`` or ``"dark"`` vessels.
-        """
-        shape, entries = (self.hi - self.lo, *self.u.shape[2:]), len(self._entries)
-        best = self.scratch.take("best", shape, self.u.dtype)
-        total = self.scratch.take("total", (entries, *shape), self.u.dtype)
-        unit, first, smooth = gradient_unit(gamma), max(self.lo - 2, 0), []
-        height, bright = gamma / unit, polarity == "bright"
-        if self.grid.open_faces is None:
-            smooth = [self.smoothed_average(s, number)[0] for number, s in enumerate(sigmas)]
-            ways = self.axes, self.grid.spacing, [sigma**2 / unit for sigma in sigmas]
-            if self.kernels.open_vessels(
-                smooth, first, self.lo, self.hi, *ways, height, bright, total, best
-            ):
-                return total, best
-        total[...], best[...] = 0, 0
-        for number, sigma in enumerate(sigmas):
-            own = smooth[number] if smooth else self.smoothed_average(sigma)[0]
-            hessian, scale = self.hessian_of(own, first), sigma**2 / unit
-            self.kernels.vessels(hessian, scale, height, bright, total, best)
-        return total, best
-
     def _derivative(
         self,
         u: Field,
