@@ -86,5 +86,5 @@ class VesselEnhancing(Model):
         limited = np.minimum(vessel, self.clear), self.clear
         root, top = (np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity) for v in limited)
         share = distinct * (root / float(top))
-        most = (self.omega if i == axis else self.epsilon for i in range(len(mu)))
-        return [1 + (value - 1) * share for value in most]
+        limits = (self.omega if i == axis else self.epsilon for i in range(len(mu)))
+        return [1 + (limit - 1) * share for limit in limits]
