@@ -33,6 +33,7 @@ MODELS = {
     "total variation": "nd.TotalVariation(kappa=10.0)",
     "mean curvature": "nd.MeanCurvature()",
     "edge-enhancing": "nd.EdgeEnhancing(kappa=10.0)",
+    "vessel-enhancing": "nd.VesselEnhancing()",
     "min/max curvature": "nd.MinMaxCurvature()",
 }
 #: Models of whole runs: a diffusivity at the voxels, and tensors.
@@ -46,6 +47,7 @@ SCHEDULED = {
     "total variation": "nd.TotalVariation(kappa=0.05)",
     "edge-enhancing": "nd.EdgeEnhancing(kappa=0.05)",
     "coherence-enhancing": "nd.CoherenceEnhancing()",
+    "vessel-enhancing": "nd.VesselEnhancing(gamma=0.1)",
 }
 TIMES = (2.5, 10.0, 50.0, 200.0)
 SHAPES = ((128, 128, 128), (64, 512, 512), (12, 2048, 2048))

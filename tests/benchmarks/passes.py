@@ -5,7 +5,7 @@ over memory. ``slabs`` compares 16 threads with one, with and without a least si
 ``kernels MODEL`` lists the kernels of an exact preview of a plane of 256³ voxels, and ``call
 MODEL`` those of a call on 8² pixels: how often each is called, and for how long, in one thread.
 ``preview MODEL`` is the time of such a preview in all threads; with ``PYTHONPATH`` it measures
-the sources of another checkout.
+the sources of another checkout. ``candidates`` is the share of voxels of noise with a vesselness.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from napari_diffusion import models
 from napari_diffusion.backends.base import Backend
 from napari_diffusion.backends.numba.backend import NumbaBackend
 from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.core.grid import Grid
 from napari_diffusion.engine import planner, slab_pool
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.problem import unread_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.operators import stepper
+from napari_diffusion.operators.features import Features
+from napari_diffusion.operators.hessians import three_scales, vessels
 from napari_diffusion.previewing.request import PreviewRequest
 
 #: Models with a stored operator: at the faces, at the voxels, tensors.
@@ -98,6 +101,16 @@ def preview(model: str) -> None:
     print(" ".join(f"{processor_seconds(request.run):.2f}" for _ in range(ROUNDS)))
 
 
+def candidates() -> None:
+    """Print the share of voxels of noise that have a vesselness, at three scales [%]."""
+    u = ball(128)[None]
+    grid, weights = Grid(u.shape[1:], (1.0,) * 3), np.ones(1, u.dtype)
+    features = Features(u, 0, 128, grid, NumbaBackend(), weights)
+    for sigma in three_scales(1.0, 3.0):
+        best = vessels(features, (sigma,), 5.0, "bright")[1]
+        print(f"{sigma:.2g}: {100 * np.count_nonzero(best) / best.size:.0f} %")
+
+
 def call(model: str) -> None:
     """Print the kernels of a call on 8² pixels [µs]."""
     image = np.random.default_rng(4).normal(100, 10, (8, 8)).astype(np.float32)
@@ -146,5 +159,5 @@ def _print_kernels(work: Callable[[], object], count: int) -> None:
 
 
 if __name__ == "__main__":
-    commands = {work.__name__: work for work in (stages, slabs, kernels, preview, call)}
+    commands = {work.__name__: work for work in (stages, slabs, kernels, preview, candidates, call)}
     commands[sys.argv[1]](*sys.argv[2:])

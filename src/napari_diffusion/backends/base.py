@@ -411,6 +411,28 @@ class Backend:
         """Accumulate Hessians weighted by their vesselness; see `reference.tensor.vessels`."""
         raise NotImplementedError
 
+    def open_vessels(
+        self,
+        fields: Sequence[Field],
+        start: int,
+        lo: int,
+        hi: int,
+        axes: Sequence[int],
+        spacing: Sequence[float],
+        scales: Sequence[float],
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> bool:
+        """Compute `vessels` for several fields, all of whose faces are open.
+
+        The Hessians of each field on planes ``lo:hi`` are multiplied by its scale. Plane 0 of the
+        fields is plane ``start`` of the domain. The result is false where the backend has no such
+        kernel. Nothing is written then.
+        """
+        return False
+
     def sheets(
         self,
         hessian: Field,

@@ -10,6 +10,12 @@ import numpy as np
 #: float64: Taylor series, 2e-16.
 EXPONENTIAL_32 = (0.693146978, 0.240222421, 0.0555073374, 0.00967151268, 0.00132647267)
 EXPONENTIAL_64 = tuple(math.log(2.0) ** k / math.factorial(k) for k in range(1, 14))
+#: ln m is the odd series with these coefficients in (m - 1)/(m + 1), for m from 1/sqrt(2) to
+#: sqrt(2). float32: error 3e-8; float64: 2e-19.
+LOGARITHM_32, LOGARITHM_64 = (tuple(2 / (2 * k + 1) for k in range(n)) for n in (4, 11))
+#: Bits of 1/sqrt(2) in float32 and in float64.
+ROOT_HALF_BITS_32 = int(np.float32(math.sqrt(0.5)).view(np.int32))
+ROOT_HALF_BITS_64 = int(np.float64(math.sqrt(0.5)).view(np.int64))
 #: Half the binary logarithm of e, and the numbers whose sum with another one rounds it to an
 #: integer, in float32 and in float64.
 HALF_LOG2E, ROUND_32, ROUND_64 = math.log2(math.e) / 2, 1.5 * 2.0**23, 1.5 * 2.0**52

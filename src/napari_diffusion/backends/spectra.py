@@ -55,4 +55,22 @@ def _inverse_square(kappa: float, dtype: Any) -> float:
     return min(inverse * inverse, float(np.finfo(dtype).max))
 
 
-_NUMBERS: dict[str, Any] = {"coherence": _coherence, "edge": _edge, "hybrid": _hybrid}
+def _vessel(
+    dtype: Any,
+    is_bright: float,
+    omega: float,
+    epsilon: float,
+    sensitivity: float,
+    clear: float,
+    offset: float,
+) -> tuple[float, ...]:
+    top = math.expm1(math.log1p(clear / offset) / sensitivity)
+    return is_bright, 1 / offset, 2 / sensitivity, 1 / top, omega - 1, epsilon - 1
+
+
+_NUMBERS: dict[str, Any] = {
+    "coherence": _coherence,
+    "edge": _edge,
+    "hybrid": _hybrid,
+    "vessel": _vessel,
+}

@@ -23,7 +23,7 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.features import Features, gradient_unit
-from napari_diffusion.operators.sheetness import sheets
+from napari_diffusion.operators.hessians import sheets, three_scales
 from napari_diffusion.operators.tensor import DiffusionTensor
 
 
@@ -57,8 +57,7 @@ class MembraneEnhancing(Model):
 
     def operator(self, f: Features) -> DiffusionTensor:
         """Return the tensor with the eigenvectors of the weighted sum of Hessians."""
-        scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
-        total, best = sheets(f, [float(sigma) for sigma in scales], self.gamma, self.polarity)
+        total, best = sheets(f, three_scales(self.sigma, self.thickest), self.gamma, self.polarity)
         maxima = (1.0,) * (len(f.axes) - 1) + (self.alpha,)
         unit = gradient_unit(self.gamma) / f.grid.finest
         return DiffusionTensor(total, self.spectrum, maxima, (best,), unit)

@@ -21,6 +21,7 @@ import numpy as np
 
 from napari_diffusion.models.base import Model, param
 from napari_diffusion.operators.features import Features, gradient_unit
+from napari_diffusion.operators.hessians import three_scales, vessels
 from napari_diffusion.operators.tensor import SteepTensor
 
 #: Offset of the vesselness before the root, which is infinitely steep at zero.
@@ -67,24 +68,23 @@ class VesselEnhancing(Model):
 
     def operator(self, f: Features) -> SteepTensor:
         """Return the tensor with the eigenvectors of the weighted sum of Hessians."""
-        scales = np.geomspace(self.sigma, max(self.sigma, self.thickest), 3)
-        total, best = f.vessels([float(sigma) for sigma in scales], self.gamma, self.polarity)
+        total, best = vessels(f, three_scales(self.sigma, self.thickest), self.gamma, self.polarity)
         maxima = (self.omega, *[1.0] * (len(f.axes) - 1))
         unit = gradient_unit(self.gamma) / f.grid.finest
-        return SteepTensor(total, self.spectrum, maxima, (best,), unit, error_factor=1.2)
+        numbers = self.omega, self.epsilon, self.sensitivity, self.clear, VESSELNESS_OFFSET
+        kernel = "vessel", (float(self.polarity == "bright"), *numbers)
+        return SteepTensor(total, self.spectrum, maxima, (best,), unit, 1.2, kernel)
 
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
-
-        def root(v: np.ndarray | float) -> np.ndarray:  # exactly zero at zero
-            return np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity)
-
         last = len(mu) - 1
         # Axis of the vessel, and the direction with the next larger curvature.
         axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
         # Two equal curvatures define no direction.
-        ratio = np.abs(mu[axis]) / np.maximum(np.abs(mu[other]), 1e-30)
-        distinct = 1 - np.square(np.minimum(ratio, 1))
-        share = distinct * (root(np.minimum(vessel, self.clear)) / float(root(self.clear)))
-        along = 1 + (self.omega - 1) * share
-        return [along if i == axis else 1 + (self.epsilon - 1) * share for i in range(len(mu))]
+        largest = np.maximum(np.abs(mu[other]), 1e-30)
+        distinct = 1 - np.square(np.minimum(np.abs(mu[axis]), largest) / largest)
+        limited = np.minimum(vessel, self.clear), self.clear
+        root, top = (np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity) for v in limited)
+        share = distinct * (root / float(top))
+        limits = (self.omega if i == axis else self.epsilon for i in range(len(mu)))
+        return [1 + (limit - 1) * share for limit in limits]

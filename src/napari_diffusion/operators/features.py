@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -114,13 +114,20 @@ class Features:
     kernels: Backend
     weights: Field
     scratch: Scratch = field(default_factory=Scratch)
-    previous: Features | None = None
+    previous: InitVar[Features | None] = None
     known: Sequence[SmoothedPlanes] = ()
-    _smoothed: tuple[float, int, int] = (0.0, 0, 0)
+    #: Gaussian [length] and planes of what was smoothed last, by its number; here and before.
+    _smoothed: dict[int, tuple[float, int, int]] = field(default_factory=dict)
+    _smoothed_before: dict[int, tuple[float, int, int]] = field(default_factory=dict)
     #: Stencils of the requested features [voxel], and the smoothing before each [length].
     _requested: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     #: Largest distance of a voxel that a stage reads itself [length].
     _reserved: float = 0.0
+
+    def __post_init__(self, previous: Features | None) -> None:
+        """Take over what the preceding slab has smoothed, but do not keep that slab."""
+        if previous is not None:
+            self._smoothed_before = previous._smoothed
 
     @property
     def reach(self) -> list[int]:
@@ -292,13 +299,14 @@ class Features:
         smooth, first = self.smoothed_average(sigma)
         return self.hessian_of(smooth, first)
 
-    def smoothed_average(self, sigma: float) -> tuple[Field, int]:
+    def smoothed_average(self, sigma: float, number: int = 0) -> tuple[Field, int]:
         """Return the smoothed average of the channels around the slab, and its first plane.
 
-        It has the two planes beside the slab that mixed second derivatives need.
+        It has the two planes beside the slab that mixed second derivatives need. ``number`` is
+        that of `smooth`.
         """
         first = max(self.lo - 2, 0)
-        smooth = self.smooth(sigma, first, min(self.hi + 2, self.u.shape[1]))
+        smooth = self.smooth(sigma, first, min(self.hi + 2, self.u.shape[1]), number)
         self._requested.append((2, (sigma,)))
         if len(smooth) > 1:
             smooth = np.tensordot(self.weights, smooth, 1)[None].astype(self.u.dtype)
@@ -336,35 +344,6 @@ class Features:
         """
         return self.kernels.eigenvalues(matrix)
 
-    def vessels(self, sigmas: Sequence[float], gamma: float, polarity: str) -> tuple[Field, Field]:
-        r"""Return the weighted sum of Hessians and the largest vesselness over all scales.
-
-        The sum is :math:`\sum_\sigma V_\sigma^4 H_\sigma`, with entries as in `structure`, in units
-        of `gradient_unit` (gamma). :math:`H_\sigma` is the scale-normalised Hessian,
-        :math:`\sigma^2` times `hessian`, and :math:`V_\sigma` its vesselness
-        (`backends.reference.tensor.vesselness`).
-
-        Parameters
-        ----------
-        sigmas
-            Scales [length].
-        gamma
-            Contrast of a faint vessel [intensity].
-        polarity
-            ``"bright"`` or ``"dark"`` vessels.
-        """
-        shape = (self.hi - self.lo, *self.u.shape[2:])
-        best = self.scratch.take("best", shape, self.u.dtype)
-        unit = gradient_unit(gamma)
-        for number, sigma in enumerate(sigmas):
-            hessian = self.hessian(sigma)
-            if not number:
-                total = self.scratch.take("total", hessian.shape, self.u.dtype)
-                total[...], best[...] = 0, 0
-            scale, strength = sigma**2 / unit, gamma / unit
-            self.kernels.vessels(hessian, scale, strength, polarity == "bright", total, best)
-        return total, best
-
     def _derivative(
         self,
         u: Field,
@@ -389,8 +368,8 @@ class Features:
             u, start, lo, hi, axis, order, self.grid.spacing[axis], self.grid.open_faces, out
         )
 
-    def smooth(self, sigma: float, lo: int, hi: int) -> Field:
-        r"""Return :math:`u_\sigma` on planes ``lo:hi``.
+    def smooth(self, sigma: float, lo: int, hi: int, number: int = 0) -> Field:
+        r"""Return :math:`u_\sigma` on planes ``lo:hi``; the next of this ``number`` overwrites it.
 
         It is the linear diffusion of ``u`` over the time :math:`\sigma^2/2`. Without walls this is
         the separable discrete Gaussian, between walls the Chebyshev series of the same semigroup.
@@ -398,10 +377,10 @@ class Features:
         if sigma == 0:
             part: Field = self.kernels.contiguous(self.u[:, lo:hi])
             return part
-        leading = self._leading_planes(sigma, lo, hi)
+        leading = self._leading_planes(sigma, lo, hi, number)
         shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
-        out = self.scratch.take("smooth", shape, self.u.dtype)
-        self._smoothed = sigma, lo, hi
+        out = self.scratch.take(f"smooth {number}", shape, self.u.dtype)
+        self._smoothed[number] = sigma, lo, hi
         if leading is None and not self.known:
             self._blur(self.u, 0, sigma, lo, hi, out)
             return out
@@ -430,23 +409,24 @@ class Features:
 
         Those of several channels are not reused.
         """
-        sigma, lo, hi = self._smoothed
+        sigma, lo, hi = self._smoothed.get(0, (0.0, 0, 0))
         if not sigma or len(self.u) > 1:
             return None
         shape = (1, hi - lo, *self.u.shape[2:])
-        return SmoothedPlanes(sigma, lo, self.scratch.take("smooth", shape, self.u.dtype).copy())
+        return SmoothedPlanes(sigma, lo, self.scratch.take("smooth 0", shape, self.u.dtype).copy())
 
-    def _leading_planes(self, sigma: float, lo: int, hi: int) -> Field | None:
+    def _leading_planes(self, sigma: float, lo: int, hi: int, number: int) -> Field | None:
         """Return the first planes of ``lo:hi`` if the preceding slab has smoothed them, else None.
 
         With several channels these planes are not contiguous in the work array and not reused.
         """
-        smoothed_by, first, last = self.previous._smoothed if self.previous else (0.0, 0, 0)
-        self.previous = None  # its work array is about to be overwritten
+        # Taken away, because its work array is about to be overwritten.
+        smoothed_by, first, last = self._smoothed_before.pop(number, (0.0, 0, 0))
         if smoothed_by != sigma or not first <= lo < last or len(self.u) > 1:
             return None
         shape = (1, last - first, *self.u.shape[2:])
-        return self.scratch.take("smooth", shape, self.u.dtype)[:, lo - first : hi - first]
+        planes: Field = self.scratch.take(f"smooth {number}", shape, self.u.dtype)
+        return planes[:, lo - first : hi - first]
 
     def _blur(self, u: Field, start: int, sigma: float, lo: int, hi: int, out: Field) -> None:
         """Smooth planes ``lo:hi`` into ``out``. Plane 0 of ``u`` is plane ``start`` of the grid."""

@@ -181,10 +181,10 @@ class DiffusionTensor(Operator):
         return np.take_along_axis(vectors, lam.argmax(0)[:, None, None], 2)[..., 0], lam
 
     def stage_calls(self, strict: bool, is_stored: bool) -> tuple[Any, ...]:
-        """Return the kernels of both stencils."""
-        if strict:
-            return ("eigenvalues", "compose", "incident", "selling_step")
-        return ("eigenvalues", "compose", "average", "tensor_step")
+        """Return the kernels of the spectrum and of both stencils."""
+        own = () if self.kernel is None else self.kernel[:1]
+        stencil = ("incident", "selling_step") if strict else ("average", "tensor_step")
+        return ("eigenvalues", *own, "compose", *stencil)
 
     def stencil_reach(self, strict: bool) -> int:
         """Return the reach of a stage with given tensors [voxel]."""

@@ -29,6 +29,7 @@ from napari_diffusion.backends.reference.tensor import (
     axis_count,
     cell_counts,
     entries,
+    hessian_factors,
 )
 from napari_diffusion.core.arrays import Bytes, Field, OpenFaces, Stored
 
@@ -105,9 +106,9 @@ class NumbaBackend(Backend):
         return import_module("napari_diffusion.backends.numba.tensor")
 
     @cached_property
-    def _sheets(self) -> ModuleType:
-        """Kernel of membrane-enhancing diffusion."""
-        return import_module("napari_diffusion.backends.numba.sheets")
+    def _hessians(self) -> ModuleType:
+        """Kernels of vessel- and membrane-enhancing diffusion."""
+        return import_module("napari_diffusion.backends.numba.hessians")
 
     @cached_property
     def _spectra(self) -> ModuleType:
@@ -405,7 +406,30 @@ class NumbaBackend(Backend):
         """See `reference.tensor.vessels`."""
         t = hessian.dtype.type
         strength = t(min(1 / gamma, float(np.finfo(t).max)))
-        self._tensor.vessels(_rows(hessian), t(scale), bright, strength, _rows(total), _flat(best))
+        sums = _rows(total), _flat(best)
+        self._hessians.vessels(_rows(hessian), t(scale), bright, strength, *sums)
+
+    def open_vessels(
+        self,
+        fields: Sequence[Field],
+        start: int,
+        lo: int,
+        hi: int,
+        axes: Sequence[int],
+        spacing: Sequence[float],
+        scales: Sequence[float],
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> bool:
+        """Call the kernel; see `Backend.open_vessels`."""
+        u, own = fields[0], (tuple(axes), tuple(spacing))
+        factors = np.stack([hessian_factors(scale, *own, u.dtype) for scale in scales])
+        strength = u.dtype.type(min(1 / gamma, float(np.finfo(u.dtype).max)))
+        ways = u.shape, start, lo, hi, _pairs(own[0]), factors, bright, strength
+        self._hessians.open_vessels(tuple(map(_flat, fields)), *ways, _rows(total), _flat(best))
+        return True
 
     def sheets(
         self,
@@ -423,7 +447,7 @@ class NumbaBackend(Backend):
         t = hessian.dtype.type
         factors, strength = (t(scale), t(slope_scale)), t(min(1 / gamma, float(np.finfo(t).max)))
         start = first * math.prod(hessian.shape[2:])
-        self._sheets.sheets(
+        self._hessians.sheets(
             _rows(hessian),
             _rows(slopes),
             start,

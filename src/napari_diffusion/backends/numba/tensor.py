@@ -20,14 +20,10 @@ from napari_diffusion.backends.polynomials import SINE_SERIES
 from napari_diffusion.backends.reference.tensor import (
     CELL_FRACTION,
     HOURGLASS_REDUCTION,
-    MAX_CURVATURE,
-    MIN_CURVATURE,
     MIN_EIGENVALUE_GAP,
     MIN_HOURGLASS_WEIGHT,
-    MIN_VESSELNESS,
     QUANTISATION_STEPS,
     SMALLEST_EIGENVALUE,
-    VESSELNESS_C2,
 )
 
 U = np.uint64
@@ -40,8 +36,6 @@ CELL_BIAS = np.int32(CELL_FRACTION * ENTRY_BIAS)
 #: Mask of the lowest slot of a 32-bit word, its bits, and the bits and mask of its highest slot.
 WORD_MASK, WORD_BITS = np.uint32((1 << 21) - 1), np.uint32(21)
 HALF_BITS, HALF_MASK = np.int32(11), np.int32((1 << 11) - 1)
-#: Voxels per block of `vessels`; their Hessians and eigenvalues stay in the cache.
-BLOCK_VOXELS = 2048
 ROOT3 = float(np.sqrt(3.0))
 SMALLEST_4, SMALLEST_8 = SMALLEST_EIGENVALUE[4], SMALLEST_EIGENVALUE[8]
 S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14 = SINE_SERIES
@@ -108,10 +102,9 @@ def derivative(u, shape, start, lo, hi, axis, first, scale, faces, out):
                     )  # fmt: skip
 
 
-@jit
-def eigenvalues(j, mu):
-    """Eigenvalues of symmetric matrices, largest first; see `reference.tensor.eigenvalues`."""
-    n = mu.shape[1]
+@helper
+def first_eigenvalues(j, mu, n):
+    """Eigenvalues of the first ``n`` symmetric matrices, see `eigenvalues`."""
     if mu.shape[0] == 1:
         for i in range(n):
             mu[0, i] = j[0, i]
@@ -172,6 +165,12 @@ def eigenvalues(j, mu):
             m2[i] = mean - (high if r >= 0 else lone)
 
 
+@jit
+def eigenvalues(j, mu):
+    """Eigenvalues of symmetric matrices, largest first; see `reference.tensor.eigenvalues`."""
+    first_eigenvalues(j, mu, mu.shape[1])
+
+
 @row
 def rise(x, one, limit, c):
     """Return 1 - exp(-x/2), which cancels for small x: below ``limit`` as a series.
@@ -181,83 +180,6 @@ def rise(x, one, limit, c):
     """
     series = x * (c[0] - x * (c[1] - x * (c[2] - x * (c[3] - x * (c[4] - x * c[5])))))
     return series if x < limit else one - exp_neg_half(x)
-
-
-@row
-def _vesselness_row(m0, m1, m2, sign, strength, vessel, n):
-    """Vesselness of eigenvalues in the order of a bright vessel; see `reference.tensor.vesselness`.
-
-    With two eigenvalues ``m1`` is None.
-    """
-    t = m0.dtype.type
-    zero, one, four, smallest = t(0), t(1), t(4), t(1e-37) if m0.itemsize == 4 else t(1e-300)
-    min_curvature, max_curvature = t(MIN_CURVATURE), t(MAX_CURVATURE)
-    smoothing, threshold = t(4 * VESSELNESS_C2), t(2 * MIN_VESSELNESS)
-    limit = t(0.25) if m0.itemsize == 4 else t(0.02)
-    c = t(1 / 2), t(1 / 8), t(1 / 48), t(1 / 384), t(1 / 3840), t(1 / 46080)
-    for i in range(n):
-        first, third = sign * m0[i], sign * m2[i]
-        second = third if m1 is None else sign * m1[i]
-        largest = max(max(abs(first), smallest), max(abs(second), abs(third)))
-        a, d = abs(first) / largest, abs(third) / largest
-        b = max(abs(second) / largest, min_curvature)
-        height = min(max(strength * largest, min_curvature), max_curvature)
-        ratio = a / b
-        tube = max(one - ratio * ratio, zero)
-        tube = tube if second < zero and third < zero else zero
-        if m1 is None:
-            strong = rise(height * height * (a * a + d * d), one, limit, c)
-            v = tube * strong * exp_neg_half(four * a * a)
-        else:
-            strong = rise(height * height * (a * a + b * b + d * d), one, limit, c)
-            strong *= rise(four * b * b, one, limit, c)
-            q = four * a * ratio + smoothing / (b * height * height * height)
-            v = tube * strong * exp_neg_half(q)
-        vessel[i] = min(v, max(v + v - threshold, zero))
-
-
-@row
-def _scaled_row(u, p, scale, out, n):
-    """Copy a row times ``scale``."""
-    for i in range(n):
-        out[i] = scale * u[p + i]
-
-
-@row
-def _weighted_row(j, vessel, total, p, n):
-    """Add ``j`` times the fourth power of ``vessel``."""
-    for i in range(n):
-        square = vessel[i] * vessel[i]
-        total[p + i] += square * square * j[i]
-
-
-@jit
-def vessels(h, scale, bright, strength, total, best):
-    """Accumulate Hessians by their vesselness; see `reference.tensor.vessels`.
-
-    Adds V^4 H to ``total`` with H = scale h, and keeps the larger V in ``best``. ``strength`` is
-    1/gamma.
-    """
-    entries, volume = h.shape
-    axes = 3 if entries == 6 else 2 if entries == 3 else 1
-    low, top = (0, axes - 1) if bright else (axes - 1, 0)
-    sign = h.dtype.type(1 if bright else -1)
-    for start in range(0, volume, BLOCK_VOXELS):
-        count = min(BLOCK_VOXELS, volume - start)
-        j, mu = np.empty((entries, count), h.dtype), np.empty((axes, count), h.dtype)
-        vessel = np.empty(count, h.dtype)
-        p, n = U(start), U(count)
-        for k in range(entries):
-            _scaled_row(h[k], p, scale, j[k], n)
-        eigenvalues(j, mu)
-        if axes == 3:
-            _vesselness_row(mu[low], mu[1], mu[top], sign, strength, vessel, n)
-        else:
-            _vesselness_row(mu[low], None, mu[top], sign, strength, vessel, n)
-        for i in range(n):
-            best[p + i] = max(vessel[i], best[p + i])
-        for k in range(entries):
-            _weighted_row(j[k], vessel, total[k], p, n)
 
 
 @row

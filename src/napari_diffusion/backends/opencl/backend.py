@@ -24,6 +24,7 @@ from napari_diffusion.backends.reference.tensor import (
     axis_count,
     cell_counts,
     entries,
+    hessian_factors,
 )
 from napari_diffusion.core.arrays import Field, OpenFaces, Stored
 
@@ -367,17 +368,47 @@ class OpenCLBackend(Backend):
         self, hessian: Field, scale: float, gamma: float, bright: bool, total: Field, best: Field
     ) -> None:
         """See `reference.tensor.vessels`."""
-        t = hessian.dtype.type
-        strength = t(min(1 / gamma, float(np.finfo(t).max)))
-        scaled, volume = hessian * t(scale), math.prod(hessian.shape[1:])
-        mu = self.eigenvalues(scaled)
-        first, last = (mu[0], mu[len(mu) - 1]) if bright else (mu[len(mu) - 1], mu[0])
-        second, sign = mu[1] if len(mu) == 3 else None, t(1 if bright else -1)
-        vessel: Any = self.empty(hessian.shape[1:], hessian.dtype)
-        eigenvalues = (first, second, last, len(mu) == 3)
-        settings, size = (sign, strength, vessel, best), np.int64(volume)
-        self._run("tensors", "vesselness", vessel, (volume,), *eigenvalues, *settings, size)
-        sizes = np.int64(volume), np.int64(scaled.size)
+        scaled = hessian * hessian.dtype.type(scale)
+        self._add_vessels(scaled, gamma, bright, total, best)
+
+    def open_vessels(
+        self,
+        fields: Sequence[Field],
+        start: int,
+        lo: int,
+        hi: int,
+        axes: Sequence[int],
+        spacing: Sequence[float],
+        scales: Sequence[float],
+        gamma: float,
+        bright: bool,
+        total: Field,
+        best: Field,
+    ) -> bool:
+        """See `Backend.open_vessels`."""
+        total[...] = best[...] = 0
+        pairs = [(axes[i], axes[j]) for i, j in entries(len(axes))]
+        for u, scale in zip(fields, scales, strict=True):
+            scaled = self.empty(total.shape, u.dtype)
+            factors = hessian_factors(scale, tuple(axes), tuple(spacing), u.dtype)
+            for number, (pair, factor) in enumerate(zip(pairs, factors, strict=True)):
+                values = *u.shape, *pair, factor, scaled[number]
+                self._run("features", "hessian_entry", u, _items(u), u, *values)
+            self._add_vessels(scaled, gamma, bright, total, best)
+        return True
+
+    def _add_vessels(
+        self, scaled: Field, gamma: float, bright: bool, total: Field, best: Field
+    ) -> None:
+        """Add scaled Hessians by their vesselness."""
+        t, mu = scaled.dtype.type, self.eigenvalues(scaled)
+        strength, axes = t(min(1 / gamma, float(np.finfo(t).max))), len(mu)
+        ends = (0, axes - 1) if bright else (axes - 1, 0)
+        vessel: Any = self.empty(best.shape, scaled.dtype)
+        settings = t(1 if bright else -1), strength, vessel, best, np.int64(vessel.size)
+        arguments = scaled, mu, axes, *ends, *settings
+        self._run("tensors", "vesselness", vessel, (vessel.size,), *arguments)
+        sizes = np.int64(vessel.size), np.int64(scaled.size)
         self._run("tensors", "add_weighted", vessel, (scaled.size,), scaled, vessel, total, *sizes)
 
     def sheets(

@@ -17,6 +17,10 @@ from napari_diffusion.backends.polynomials import (
     EXPONENTIAL_32,
     EXPONENTIAL_64,
     HALF_LOG2E,
+    LOGARITHM_32,
+    LOGARITHM_64,
+    ROOT_HALF_BITS_32,
+    ROOT_HALF_BITS_64,
     ROUND_32,
     ROUND_64,
     SINE_SERIES,
@@ -137,6 +141,9 @@ def _numbers(dtype: np.dtype[Any]) -> dict[str, float]:
         "ROUND": ROUND_64 if is_double else ROUND_32,
         **{f"{letter}{i + 1}": value for i, value in enumerate(power_series)},
         **{f"S{i}": value for i, value in enumerate(SINE_SERIES)},
+        **{f"G{i}": c for i, c in enumerate(LOGARITHM_64 if is_double else LOGARITHM_32)},
+        "LN2": math.log(2.0),
+        "SMALLEST_OTHER": 1e-30,
         "FIFTH": 0.2,
         "TWICE_C": 2 * WEICKERT_C,
         "MIN_GRADIENT": float(MIN_GRADIENT),
@@ -179,6 +186,7 @@ def source(name: str, dtype: np.dtype[Any], prelude: str = OPENCL) -> str:
     lines += [f"#define {key} {_literal(value, dtype)}" for key, value in _numbers(dtype).items()]
     whole = {"BITS_OF_ZERO": BITS_OF_ZERO, "DROPPED_BITS": DROPPED_BITS}
     whole |= {"LARGEST_CODE": LARGEST_CODE, "ENTRY_BIAS": ENTRY_BIAS}
+    whole["ROOT_HALF_BITS"] = ROOT_HALF_BITS_64 if is_double else ROOT_HALF_BITS_32
     lines += [f"#define {key} {value}" for key, value in whole.items()]
     # A cell with walls is computed in float64.
     in_float64 = {"MIN_WEIGHT_64": MIN_HOURGLASS_WEIGHT, "REDUCTION_64": HOURGLASS_REDUCTION}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,18 @@ VESSELNESS_C2 = 1e-6
 def entries(axes: int) -> list[tuple[int, int]]:
     """Return row and column of every stored entry."""
     return [(i, i) for i in range(axes)] + list(itertools.combinations(range(axes), 2))
+
+
+@lru_cache(maxsize=64)
+def hessian_factors(
+    scale: float, axes: tuple[int, ...], spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    r"""Return the factors that turn differences into entries of a Hessian times ``scale``.
+
+    They are :math:`s/h_i^2` and :math:`s/(4 h_i h_j)`. Nobody writes to them.
+    """
+    pairs = [(axes[i], axes[j], 1.0 if i == j else 0.25) for i, j in entries(len(axes))]
+    return np.array([scale * share / spacing[i] / spacing[j] for i, j, share in pairs], dtype)
 
 
 def derivative(

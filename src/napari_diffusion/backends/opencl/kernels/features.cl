@@ -152,6 +152,23 @@ KERNEL(derivative)(IN(REAL, u), SHAPE, const int axis, const int first, const RE
     out[p] = first ? scale * (ahead + back) : scale * (ahead - back);
 }
 
+/* Factor times a second difference along axis a, or a mixed one along the axes a and b. */
+KERNEL(hessian_entry)(IN(REAL, u), SHAPE, const int a, const int b, const REAL factor,
+                      OUT(REAL, out))
+{
+    AT(u), AT(out);
+    ONE_CHANNEL_VOXEL;
+    const INDEX down[3] = {z > 0 ? plane : 0, y > 0 ? row : 0, x > 0 ? 1 : 0};
+    const INDEX up[3] = {z + 1 < nz ? plane : 0, y + 1 < ny ? row : 0, x + 1 < nx ? 1 : 0};
+    const INDEX low = v - down[a], high = v + up[a];
+    if (a == b)
+        out[v] = factor * ((u[high] - u[v]) - (u[v] - u[low]));
+    else
+        out[v] = factor * ((u[high + up[b]] - u[high - down[b]]) -
+                           (u[low + up[b]] - u[low - down[b]]));
+    (void)channels;
+}
+
 /* Reciprocals of rows that are linear in pieces; `piece` is the number of the piece of a voxel. */
 KERNEL(reciprocals)(IN(REAL, middle), IN(REAL, difference), IN(REAL, lowest), IN(int, piece),
                     IN(REAL, offset), const int n, const int pieces, const INDEX size,

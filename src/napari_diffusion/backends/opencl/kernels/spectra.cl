@@ -1,4 +1,4 @@
-/* Diffusivities from eigenvalues, and the sheetness; see `numba.spectra` and `numba.sheets`. */
+/* Diffusivities from eigenvalues, and the sheetness; see `numba.spectra` and `numba.hessians`. */
 
 HELPER REAL beyond_rounding(REAL mu, REAL largest)
 {
@@ -99,6 +99,41 @@ HELPER REAL rise(REAL x)
     REAL series = FMA(-x, E6, E5);
     series = FMA(-x, FMA(-x, FMA(-x, FMA(-x, series, E4), E3), E2), E1);
     return x < SERIES_LIMIT ? x * series : ONE - exp_neg_half(x);
+}
+
+/* ln a for a >= 1, as `numba.spectra.logarithm`. */
+HELPER REAL logarithm(REAL a)
+{
+#if IS_DOUBLE
+    const BITS bits = AS_BITS(a), e = (bits - ROOT_HALF_BITS) >> 52;
+    const REAL m = AS_REAL(bits - (e << 52)), s = (m - ONE) / (m + ONE), y = s * s;
+    REAL p = G5 + y * (G6 + y * (G7 + y * (G8 + y * (G9 + y * G10))));
+    p = s * (G0 + y * (G1 + y * (G2 + y * (G3 + y * (G4 + y * p)))));
+#else
+    const BITS bits = AS_BITS(a), e = (bits - ROOT_HALF_BITS) >> 23;
+    const REAL m = AS_REAL(bits - (e << 23)), s = (m - ONE) / (m + ONE), y = s * s;
+    const REAL p = s * (G0 + y * (G1 + y * (G2 + y * G3)));
+#endif
+    return (REAL)e * LN2 + p;
+}
+
+KERNEL(vessel)(IN(REAL, mu), const int axes, IN(REAL, vessel), const REAL is_bright,
+               const REAL inverse, const REAL power, const REAL share_unit, const REAL along,
+               const REAL across, OUT(REAL, lam), const INDEX size)
+{
+    AT(mu), AT(vessel), AT(lam);
+    const INDEX i = LONG_ITEM(0);
+    if (i >= size)
+        return;
+    const int main = is_bright > 0 ? 0 : axes - 1, inner = is_bright > 0 ? 1 : axes - 2;
+    const int other = axes > 1 ? inner : 0;
+    const REAL q = power * logarithm(ONE + vessel[i] * inverse);
+    const REAL root = rise(q) / exp_neg_half(q);
+    const REAL largest = larger(ABS(mu[other * size + i]), SMALLEST_OTHER);
+    const REAL ratio = smaller(ABS(mu[main * size + i]), largest) / largest;
+    const REAL share = (ONE - ratio * ratio) * smaller(root * share_unit, ONE);
+    for (int k = 0; k < axes; k++)
+        lam[k * size + i] = k == main ? ONE + along * share : ONE + across * share;
 }
 
 HELPER REAL clipped(REAL a) { return smaller(larger(a, -MAX_SLOPE), MAX_SLOPE); }

@@ -65,7 +65,7 @@ KERNEL(eigenvalues_3)(IN(REAL, j), OUT(REAL, mu), const INDEX size)
     mu[2 * size + i] = mean - (r >= 0 ? high : lone);
 }
 
-/* 1 - exp(-x/2), as `numba.tensor._rise`. */
+/* 1 - exp(-x/2), as `numba.tensor.rise`. */
 HELPER REAL rise(REAL x)
 {
     REAL series = FMA(-x, E6, E5);
@@ -73,20 +73,44 @@ HELPER REAL rise(REAL x)
     return x < SERIES_LIMIT ? x * series : ONE - exp_neg_half(x);
 }
 
-/* Vesselness of eigenvalues in the order of a bright vessel, whose maximum goes to `best`. */
-KERNEL(vesselness)(IN(REAL, m0), IN(REAL, m1), IN(REAL, m2), const int has_second, const REAL sign,
-                   const REAL strength, OUT(REAL, vessel), OUT(REAL, best), const INDEX size)
+/* Whether a Hessian may be that of a bright vessel; see `numba.hessians`. */
+HELPER int is_candidate(GLOBAL const REAL *j, INDEX i, INDEX size, int axes, REAL strength)
 {
-    AT(m0), AT(m1), AT(m2), AT(vessel), AT(best);
+    const REAL a = strength * j[i];
+    if (axes == 1)
+        return !(a >= ZERO);
+    const REAL b = strength * j[size + i];
+    if (axes == 2)
+        return !(a + b >= ZERO);
+    const REAL c = strength * j[2 * size + i], d = strength * j[3 * size + i];
+    const REAL e = strength * j[4 * size + i], f = strength * j[5 * size + i];
+    const REAL z = -(b + c), y = -(a + c), x = -(a + b), minor = z * y - d * d;
+    REAL det = z * (y * x - f * f) - d * (d * x - e * f);
+    det = det + e * (d * f - y * e);
+    return !(z <= ZERO || minor <= ZERO || det <= ZERO);
+}
+
+/* Vesselness of scaled Hessians and their eigenvalues, whose maximum goes to `best`. `low` and `top`
+   are the rows of the smallest and of the largest curvature of a bright vessel. */
+KERNEL(vesselness)(IN(REAL, j), IN(REAL, mu), const int axes, const int low, const int top,
+                   const REAL sign, const REAL strength, OUT(REAL, vessel), OUT(REAL, best),
+                   const INDEX size)
+{
+    AT(j), AT(mu), AT(vessel), AT(best);
     const INDEX i = LONG_ITEM(0);
     if (i >= size)
         return;
-    const REAL four = 4, first = sign * m0[i], third = sign * m2[i];
-    const REAL second = has_second ? sign * m1[i] : third;
+    if (!is_candidate(j, i, size, axes, sign * strength)) {
+        vessel[i] = ZERO;
+        return;
+    }
+    const int has_second = axes == 3;
+    const REAL four = 4, first = sign * mu[low * size + i], third = sign * mu[top * size + i];
+    const REAL second = has_second ? sign * mu[size + i] : third;
     const REAL largest =
         larger(larger(ABS(first), SMALLEST_ENTRY), larger(ABS(second), ABS(third)));
-    const REAL a = ABS(first) / largest, d = ABS(third) / largest;
-    const REAL b = larger(ABS(second) / largest, MIN_CURVATURE);
+    const REAL scale = ONE / largest, a = ABS(first) * scale, d = ABS(third) * scale;
+    const REAL b = larger(ABS(second) * scale, MIN_CURVATURE);
     const REAL height = smaller(larger(strength * largest, MIN_CURVATURE), MAX_CURVATURE);
     const REAL ratio = a / b;
     REAL tube = larger(FMA(-ratio, ratio, ONE), ZERO), v, strong;

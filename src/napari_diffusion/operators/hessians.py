@@ -1,4 +1,4 @@
-"""Sheets over several scales, from which membrane-enhancing diffusion builds its tensor.
+"""Vessels and sheets over several scales, from which two models build their tensors.
 
 Slopes at borders and walls are no sheets: the mirror makes a ridge or a valley of them.
 """
@@ -21,12 +21,58 @@ from napari_diffusion.operators.smoothing import TAIL, gaussian_taps
 SLOPE_VOXELS = 1 << 14
 
 
+def three_scales(thinnest: float, thickest: float) -> tuple[float, float, float]:
+    """Return two scales, and their geometric mean between them; the first is the least."""
+    thickest = max(thinnest, thickest)
+    mean = math.sqrt(thinnest) * math.sqrt(thickest)  # the product may overflow
+    return thinnest, min(max(mean, thinnest), thickest), thickest
+
+
+def vessels(
+    f: Features, sigmas: Sequence[float], gamma: float, polarity: str
+) -> tuple[Field, Field]:
+    r"""Return the weighted sum of Hessians and the largest vesselness over all scales.
+
+    The sum is :math:`\sum_\sigma V_\sigma^4 H_\sigma`, with entries as in `Features.structure`, in
+    units of `gradient_unit` (gamma). :math:`H_\sigma` is the scale-normalised Hessian,
+    :math:`\sigma^2` times `Features.hessian`, and :math:`V_\sigma` its vesselness
+    (`backends.reference.tensor.vesselness`).
+
+    Parameters
+    ----------
+    f
+        Features of the slab.
+    sigmas
+        Scales [length].
+    gamma
+        Contrast of a faint vessel [intensity].
+    polarity
+        ``"bright"`` or ``"dark"`` vessels.
+    """
+    shape, axes = (f.hi - f.lo, *f.u.shape[2:]), f.axes
+    best = f.scratch.take("best", shape, f.u.dtype)
+    total = f.scratch.take("total", (len(axes) * (len(axes) + 1) // 2, *shape), f.u.dtype)
+    unit, first, smooth = gradient_unit(gamma), max(f.lo - 2, 0), []
+    height, bright = gamma / unit, polarity == "bright"
+    if f.grid.open_faces is None:
+        smooth = [f.smoothed_average(s, number)[0] for number, s in enumerate(sigmas)]
+        ways = axes, f.grid.spacing, [sigma**2 / unit for sigma in sigmas]
+        if f.kernels.open_vessels(smooth, first, f.lo, f.hi, *ways, height, bright, total, best):
+            return total, best
+    total[...], best[...] = 0, 0
+    for number, sigma in enumerate(sigmas):
+        own = smooth[number] if smooth else f.smoothed_average(sigma)[0]
+        hessian, scale = f.hessian_of(own, first), sigma**2 / unit
+        f.kernels.vessels(hessian, scale, height, bright, total, best)
+    return total, best
+
+
 def sheets(
     f: Features, sigmas: Sequence[float], gamma: float, polarity: str
 ) -> tuple[Field, Field]:
     r"""Return the weighted sum of Hessians and the largest sheetness over all scales.
 
-    The sum is :math:`\sum_\sigma P_\sigma^4 H_\sigma` as in `Features.vessels`, with the sheetness
+    The sum is :math:`\sum_\sigma P_\sigma^4 H_\sigma` as in `vessels`, with the sheetness
     :math:`P_\sigma` (`backends.reference.sheets.sheetness`) instead of the vesselness. Beside a
     border or a wall, the Hessian is without the ridge of the mirrored slope, see `MirroredSlopes`.
 
