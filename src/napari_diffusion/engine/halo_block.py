@@ -100,6 +100,12 @@ class HaloBlock:
             return None
         return np.asarray(regions[tuple(self.outer[i] for i in self._axes_of(regions))])
 
+    def crop_for_image(self, regions: Any) -> NDArray[Any]:
+        """Return the block of a mask, with axes of length 1 where the image alone has an axis."""
+        own = self._axes_of(regions)
+        missing = [i for i in range(len(self.problem.shape)) if i not in own]
+        return np.expand_dims(np.asarray(self.crop(regions)), missing)
+
     def crop_guide(self) -> Any:
         """Return the block of the guide; ``None`` without a guide."""
         guide = self.problem.domain.guide

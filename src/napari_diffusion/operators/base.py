@@ -120,6 +120,15 @@ class Operator(ABC):
         """Largest diffusivity at which a disturbance spreads in practice."""
         return self.maximum
 
+    @property
+    def largest_flux(self) -> float:
+        """Bound of the flux [intensity/length] of an operator whose flux grows with the gradient.
+
+        It is infinite if no bound is known, or if the flux falls at steep edges: a disturbance can
+        then grow.
+        """
+        return math.inf
+
     def max_step(self, grid: Grid) -> float:
         """Return the largest explicit step [length²] that satisfies the extremum principle."""
         return grid.max_step(self.maximum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_diffusion.backends.base import DiffusivityFunction
 from napari_diffusion.backends.reference.stages import diffusivity
-from napari_diffusion.operators.threshold_map import ThresholdMap, differs
+from napari_diffusion.operators.threshold_map import ThresholdMap, differs, largest_map_factor
 
 LINEAR = 0
 #: Code of each named diffusivity in the kernels of both backends.
@@ -84,6 +85,13 @@ class Diffusivity:
     def has_map(self) -> bool:
         """Whether the threshold differs from ``kappa`` at some place."""
         return differs(self.kappa_map)
+
+    @property
+    def largest_flux(self) -> float:
+        """Bound of the flux s g(s), if the flux grows with s; otherwise infinite."""
+        if self.name != "charbonnier":
+            return math.inf
+        return self.kappa * largest_map_factor(self.kappa_map)
 
     @property
     def error_factor(self) -> float:

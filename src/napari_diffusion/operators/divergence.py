@@ -170,6 +170,11 @@ class GradientDiffusivity(ValuedOperator):
     maximum: float = 1.0
     error_factor: float = 0.5
 
+    @property
+    def largest_flux(self) -> float:
+        """Bound of the flux of total variation; other fluxes fall at steep edges."""
+        return self.maximum * self.diffusivity.largest_flux
+
     def apply(self, step: ChunkStep) -> None:
         """Compute one stage with g of the whole gradient at each face."""
         step.with_full_gradient(self.diffusivity, self.maximum)

@@ -87,6 +87,11 @@ def smallest_factor(threshold_map: ThresholdMap | None) -> float:
     return 1.0 if threshold_map is None else min(1.0, float(_padded(threshold_map).min()))
 
 
+def largest_map_factor(threshold_map: ThresholdMap | None) -> float:
+    """Return the largest factor; 1 without a map."""
+    return 1.0 if threshold_map is None else float(_padded(threshold_map).max())
+
+
 @lru_cache(maxsize=32)
 def _is_one(threshold_map: ThresholdMap) -> bool:
     return bool((_padded(threshold_map) == 1).all())

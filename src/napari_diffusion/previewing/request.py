@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_diffusion.core.arrays import Image
 from napari_diffusion.core.cancellation import CancelEvent
@@ -27,6 +28,10 @@ from napari_diffusion.schemes import FSI
 
 #: Largest difference of a part from the whole run, as a share of the intensity range.
 EXACTNESS = 1e-3
+#: Number of voxels of a part from which its intensity range is estimated, and the percentiles.
+RANGE_SAMPLE, RANGE_PERCENTILES = 1 << 16, (1.0, 99.0)
+#: Argument z at which z ierfc(z) is largest.
+DEPTH_OF_LARGEST_FLUX = 0.44
 #: Factor by which the surroundings of a draft are narrower, and the largest diffusivity assumed for
 #: their width: larger diffusivities, of 10 or 100, are rare.
 DRAFT_NARROWING, DRAFT_SPREAD = 5, 2.0
@@ -84,7 +89,8 @@ class PreviewRequest:
         spread = min(spread, DRAFT_SPREAD) if self.draft else spread
         tail = EXACTNESS / (1.0 if self.draft else problem.recipe.model.truncation_gain)
         reach = dry.step_reach(problem.space)
-        halo = surroundings(problem, self.plan, part, spread, reach, tail)
+        flux = math.inf if self.draft else self._largest_flux(part)
+        halo = surroundings(problem, self.plan, part, spread, reach, tail, flux)
         halo = [math.ceil(h / DRAFT_NARROWING) for h in halo] if self.draft else halo
         own = problem.per_diffusing_axis(problem.read_reach)
         halo = [h + before + self._has_walls for h, before in zip(halo, own, strict=True)]
@@ -182,6 +188,24 @@ class PreviewRequest:
         has_features = max(self._dry_run.feature_reach) > 0
         return has_features and has_walls(image, domain, self.problem.recipe.nan, part)
 
+    def _largest_flux(self, part: HaloBlock) -> float:
+        """Return the bound of the flux [1/length] of an image with the intensity range 1.
+
+        The range of the ``part`` is at most that of the image, so the bound is on the safe side. It
+        is infinite for lazy images, of which only the surroundings are read, and wherever the
+        intensities of the run are not those of the image.
+        """
+        problem = self.problem
+        image, mask = self._image_and_mask
+        limit, is_changed = self._dry_run.operator.largest_flux, problem.recipe.transform != "none"
+        is_read = isinstance(image, np.ndarray)
+        if math.isinf(limit) or problem.is_guided or is_changed or not is_read:
+            return math.inf
+        copied = problem.copied_channels
+        weights = [w for i, w in enumerate(problem.weights) if i not in copied]
+        contrast = math.sqrt(min(weights, default=0.0)) * intensity_range(part, image, mask)
+        return limit / contrast if contrast > 0 else math.inf
+
     @cached_property
     def _dry_run(self) -> DryRun:
         """Operator of the model and reach of its features."""
@@ -195,6 +219,7 @@ def surroundings(
     diffusivity: float,
     reach: Sequence[int],
     tail: float = EXACTNESS,
+    flux: float = math.inf,
 ) -> list[int]:
     r"""Return the surroundings [voxel] of a part along each diffusing axis.
 
@@ -212,8 +237,20 @@ def surroundings(
     With a fidelity length :math:`\ell`, the kernel of the steady state is narrower after a long
     time. On the grid it is :math:`q^{|n|}`, :math:`q = e^{-\theta}`,
     :math:`2\sinh(\theta/2) = h/(\ell\sqrt g)`, with the weight :math:`2q^{d+1}/(1+q)` beyond d.
+
+    A bound F of the ``flux`` (`Operator.largest_flux` of an image with the range 1) narrows the
+    surroundings: no more than F enters the block through its border. Diffusion with a constant
+    diffusivity :math:`D \le g` carries this flux to the depth d, where the intensity changes by
+
+    .. math:: 2 F \sqrt{T/D}\;\mathrm{ierfc}(z) = \frac{4 F T}{d}\,z\,\mathrm{ierfc}(z),
+       \qquad z = \frac{d}{2\sqrt{D T}}, \qquad
+       \mathrm{ierfc}(z) = \frac{e^{-z^2}}{\sqrt\pi} - z\,\mathrm{erfc}(z)
+
+    The depth is chosen for the D of the largest change. Source: Carslaw & Jaeger 1959,
+    section 2.9.
     """
-    time, length = problem.recipe.time * diffusivity, problem.recipe.fidelity_length
+    recipe_time, length = problem.recipe.time, problem.recipe.fidelity_length
+    time = recipe_time * diffusivity
     sides = sum(
         (part.outer[i].start > 0) + (part.outer[i].stop < problem.shape[i]) for i in problem.axes
     )
@@ -227,8 +264,61 @@ def surroundings(
         if length is not None and diffusivity > 0:
             rate = 2 * math.asinh(h / (2 * length * math.sqrt(diffusivity)))
             spread = min(spread, math.ceil(math.log(2 * max(sides, 1) / tail) / rate))
+        if diffusivity > 0:
+            limit = tail / (2 * max(sides, 1))
+            spread = _flux_limited(spread, h, flux, recipe_time, diffusivity, limit)
         halo.append(min(exact, math.ceil(math.hypot(spread, r))) if n > 1 else 0)
     return halo
+
+
+def _flux_limited(
+    spread: int, h: float, flux: float, time: float, diffusivity: float, change: float
+) -> int:
+    """Return the depth [voxel], at most ``spread``, at which a flux causes at most this change."""
+    if math.isinf(flux) or time == 0:
+        return spread
+    depths = range(1, spread)
+    enough = (d for d in depths if largest_change(d * h, flux, time, diffusivity) <= change)
+    return next(enough, spread)
+
+
+def largest_change(depth: float, flux: float, time: float, diffusivity: float) -> float:
+    """Return the largest change of the intensity at a depth by a flux through the border.
+
+    Parameters
+    ----------
+    depth
+        Distance from the border [length].
+    flux
+        Largest flux [intensity/length].
+    time
+        Diffusion time [length²].
+    diffusivity
+        Largest diffusivity.
+    """
+    z = max(depth / (2 * math.sqrt(diffusivity * time)), DEPTH_OF_LARGEST_FLUX)
+    ierfc = math.exp(-z * z) / math.sqrt(math.pi) - z * math.erfc(z)
+    return 4 * flux * time / depth * z * ierfc
+
+
+def intensity_range(part: HaloBlock, image: NDArray[Any], mask: NDArray[Any] | None) -> float:
+    """Return the difference of two percentiles of a part of an image, 0 without finite values.
+
+    Bright or dark outliers do not widen it.
+    """
+    values = part.read(image)
+    axes = max(sum(n > 1 for n in values.shape), 1)
+    step = max(math.ceil((values.size / RANGE_SAMPLE) ** (1 / axes)), 1)
+    sample = (slice(None, None, step),) * values.ndim
+    values = values[sample]
+    inside = np.isfinite(values)
+    if mask is not None:
+        inside &= part.crop_for_image(mask)[sample]
+    chosen = values[inside]
+    if not chosen.size:
+        return 0.0
+    low, high = np.percentile(chosen.astype(float), RANGE_PERCENTILES)
+    return float(high - low)
 
 
 def has_walls(image: Any, domain: Domain, nan: str, part: HaloBlock) -> bool:

@@ -1,0 +1,100 @@
+"""Width of the surroundings of a preview of total variation, and its error, on public images.
+
+``python tests/benchmarks/surroundings.py`` prints a row for each image that scikit-image carries,
+and for an MRI volume. Three parts of each image are previewed. The thresholds are shares of the
+intensity range of the image.
+
+``python tests/benchmarks/surroundings.py ramp`` compares the bound of the change of a row with the
+change by a steep ramp, which begins a given number of rows from it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import skimage.data
+from timing import table
+
+import napari_diffusion as nd
+from napari_diffusion.core.geometry import Domain, Geometry
+from napari_diffusion.engine.execution import Execution
+from napari_diffusion.engine.problem import unread_problem
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.io import samples
+from napari_diffusion.previewing.request import PreviewRequest, largest_change
+
+#: Images of scikit-image that need no download.
+IMAGES = (
+    "astronaut",
+    "brick",
+    "camera",
+    "cell",
+    "checkerboard",
+    "clock",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "horse",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "microaneurysms",
+    "moon",
+    "page",
+    "rocket",
+    "text",
+)
+#: Thresholds [intensity range/voxel], diffusion time [voxel²], and places of the parts.
+THRESHOLDS, TIME, PLACES = (0.003, 0.02, 0.1, 2.0), 2.5, (0.3, 0.5, 0.8)
+
+
+def rows_of(name: str, image: np.ndarray, spacing: tuple[float, ...]) -> list[list[str]]:
+    """Return a row for every threshold: the widest block, and the largest error."""
+    rows, extent = [], float(np.ptp(image))
+    for share in THRESHOLDS:
+        model = nd.TotalVariation(kappa=share * extent)
+        whole = nd.diffuse(image, model, time=TIME, spacing=spacing)
+        problem = unread_problem(image, Recipe(model, TIME), Geometry(spacing=spacing), Domain())
+        planes, error = 0, 0.0
+        for place in PLACES:
+            first = int(place * len(image))
+            rest = (slice(None),) * 2 if image.ndim == 3 else (slice(40, 80),)
+            region = (first if image.ndim == 3 else slice(first, first + 20), *rest)
+            request = PreviewRequest(problem, region, Execution())
+            planes = max(planes, request.block.shape_of()[0])
+            error = max(error, float(np.abs(request.run() - whole[region]).max()) / extent)
+        rows.append([name, f"{share:g}", f"{planes}", f"{error:.0e}"])
+    return rows
+
+
+def ramp() -> None:
+    """Print bound and change of a row with two flat halves, as shares of their difference."""
+    rows, middle, columns = [], 200, np.where(np.arange(16) < 8, 0.0, 1.0)
+    for time in (2.5, 20.0):
+        for threshold in (0.01, 0.1, 1.0, 10.0):
+            model = nd.TotalVariation(kappa=threshold)
+            for distance in (5, 10, 20, 40, 60, 80, 120):
+                bound = largest_change(float(distance), threshold, time, 1 / model.epsilon)
+                image = np.tile(columns, (2 * middle, 1))
+                end = middle + distance + 1
+                part = nd.diffuse(image[:end], model, time=time, tolerance=1e-4)[middle]
+                image[end:] += np.arange(1, 2 * middle - end + 1)[:, None]
+                whole = nd.diffuse(image, model, time=time, tolerance=1e-4)[middle]
+                change = float(np.abs(part - whole).max())
+                rows.append(
+                    [f"{time:g}", f"{threshold:g}", f"{distance}", f"{bound:.1e}", f"{change:.1e}"]
+                )
+    print(table(["time", "threshold", "distance", "bound", "change"], rows))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["ramp"]:
+        ramp()
+        sys.exit()
+    volume, spacing, _ = samples.mri()
+    rows = rows_of("MRI volume", np.asarray(volume, np.float32), spacing)
+    for name in IMAGES:
+        image = np.asarray(getattr(skimage.data, name)(), np.float32)
+        rows += rows_of(name, image[..., 1] if image.ndim == 3 else image, (1.0, 1.0))
+    print(table(["image", "threshold", "planes or rows", "error"], rows))
