@@ -59,8 +59,7 @@ def _cases(model, law):
     return [
         case
         for case in cases
-        if case.dtype
-        == dtypes[(turn + grids.index((case.shape, case.spacing))) % len(dtypes)]
+        if case.dtype == dtypes[(turn + grids.index((case.shape, case.spacing))) % len(dtypes)]
     ]
 
 
