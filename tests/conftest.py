@@ -37,7 +37,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _no_plan_is_kept():
-    """Forget the plans of other tests, some of which change the constants of the planner."""
+    """Forget plans and problems of other tests, some of which change constants of the engine."""
     planner = sys.modules.get("napari_diffusion.engine.planner")
     if planner is not None:
         planner.kept_plan.cache_clear()
+    arguments = sys.modules.get("napari_diffusion.engine.inputs.arguments")
+    if arguments is not None:
+        arguments.kept_problem.cache_clear()

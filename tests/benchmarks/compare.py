@@ -12,6 +12,8 @@ names other diffusion times, and ``--no-errors`` leaves the errors out. ``--sche
 for both, such as ``"nd.schemes.Midpoint(cycles=3)"``, where their default schedules differ.
 
 ``--shape 24 2048 2048`` replaces the shapes of both tables by one.
+
+``--calls`` compares calls on small images: medians of the processor time of a call [µs].
 """
 
 from __future__ import annotations
@@ -89,6 +91,50 @@ for line in sys.stdin:
     nd.diffuse(image, model, **options)
     print((time.process_time() - start) / image.size / steps * 1e9, flush=True)
 """
+#: Calls on small images: model, shape, data type and options.
+CALLS = {
+    "Linear": ("nd.Linear(), (8, 8), 'f4'", "time=0.5"),
+    "Linear, uint16": ("nd.Linear(), (8, 8), 'u2'", "time=0.5"),
+    "Linear, 8³": ("nd.Linear(), (8, 8, 8), 'f4'", "time=0.5"),
+    "Perona-Malik": ("nd.PeronaMalik(kappa=20.0), (8, 8), 'f4'", "time=0.2"),
+    "Perona-Malik, uint16": ("nd.PeronaMalik(kappa=20.0), (8, 8), 'u2'", "time=0.2"),
+    "Perona-Malik, 8³": ("nd.PeronaMalik(kappa=20.0), (8, 8, 8), 'f4'", "time=0.1"),
+    "Perona-Malik, spacing": (
+        "nd.PeronaMalik(kappa=20.0), (8, 8), 'f4'",
+        "time=0.2, spacing=(1.0, 2.0)",
+    ),
+    "Perona-Malik, channels": (
+        "nd.PeronaMalik(kappa=20.0), (8, 8, 3), 'f4'",
+        "time=0.2, channel_axis=-1",
+    ),
+    "Perona-Malik, mask": (
+        "nd.PeronaMalik(kappa=20.0), (8, 8), 'f4'",
+        "time=0.2, mask=np.arange(64).reshape(8, 8) > 0",
+    ),
+    "Perona-Malik, sigma 1": ("nd.PeronaMalik(kappa=20.0, sigma=1.0), (8, 8), 'f4'", "time=0.2"),
+    "Perona-Malik, sigma 1, 8³": (
+        "nd.PeronaMalik(kappa=20.0, sigma=1.0), (8, 8, 8), 'f4'",
+        "time=0.1",
+    ),
+    "mean curvature": ("nd.MeanCurvature(), (8, 8), 'f4'", "time=0.1"),
+    "total variation": ("nd.TotalVariation(kappa=20.0, epsilon=0.1), (8, 8), 'f4'", "time=0.02"),
+    "edge-enhancing": ("nd.EdgeEnhancing(kappa=20.0), (8, 8), 'f4'", "time=0.2"),
+    "coherence-enhancing": ("nd.CoherenceEnhancing(kappa=20.0), (8, 8), 'f4'", "time=0.2"),
+}
+#: Makes 200 equal calls for every line of input, and prints the processor time of one [µs].
+CALL_WORKER = """
+import sys, time
+import numpy as np
+import napari_diffusion as nd
+rng = np.random.default_rng(4)
+for line in sys.stdin:
+    (model, shape, dtype), options = eval(line)
+    image = rng.normal(100, 10, shape).astype(dtype)
+    start = time.process_time()
+    for _ in range(200):
+        nd.diffuse(image, model, **options)
+    print((time.process_time() - start) / 200 * 1e6, flush=True)
+"""
 
 
 class Checkout:
@@ -141,6 +187,26 @@ def compare_schedules(options: argparse.Namespace, shape: tuple[int, ...], has_t
         checkout.close()
 
 
+def compare_calls(options: argparse.Namespace) -> None:
+    """Print a row for every kind of call on a small image."""
+    checkouts = [Checkout(folder, CALL_WORKER) for folder in (options.other, OWN)]
+    print("| call | other [µs] | own [µs] | own / other |\n|---|---|---|---|")
+    for name, (positional, keywords) in CALLS.items():
+        if options.only not in name:
+            continue
+        case = f"(({positional}), dict({keywords}))"
+        for checkout in checkouts:  # compile the kernels
+            checkout.run(case)
+        pairs = [
+            [checkout.run(case)[0] for checkout in checkouts] for _ in range(5 * options.rounds)
+        ]
+        other, own = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratio = statistics.median(pair[1] / pair[0] for pair in pairs)
+        print(f"| {name} | {other:.0f} | {own:.0f} | {ratio:.2f} |", flush=True)
+    for checkout in checkouts:
+        checkout.close()
+
+
 def main() -> None:
     """Print a row for every model, shape and number of threads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -148,11 +214,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="part of the name of the models")
     parser.add_argument("--schedules", action="store_true", help="compare whole runs")
+    parser.add_argument("--calls", action="store_true", help="compare calls on small images")
     parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of whole runs")
     parser.add_argument("--no-errors", action="store_true", help="print no errors of whole runs")
     parser.add_argument("--shape", type=int, nargs="+", help="of the image")
     parser.add_argument("--scheme", default="'auto'", help="of whole runs, as Python code")
     options = parser.parse_args()
+    if options.calls:
+        compare_calls(options)
+        return
     own_shape = tuple(options.shape or ())
     if options.schedules:
         compare_schedules(options, own_shape or SCHEDULED_SHAPE, not options.no_errors)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ import numpy as np
 from timing import alternate, ball, median, processor_seconds, ratio, table
 
 import napari_diffusion as nd
+from napari_diffusion.engine import slab_pool
 from napari_diffusion.operators.diffusivity import Diffusivity
 from napari_diffusion.operators.divergence import VoxelDiffusivity
 from napari_diffusion.operators.features import Features
@@ -260,7 +262,8 @@ def scaling(n: int, rounds: int) -> dict:
 def shapes(n: int, rounds: int) -> dict:
     """Table of processor time against shape and threads, regularised model.
 
-    More than the time of one thread is work that is done twice, or waiting for shared units.
+    All threads take turns on one processor, so that they share no units of a core. More than the
+    time of one thread is then work that is done twice, or data that left the caches.
     """
     rows = []
     model, scheme = nd.PeronaMalik(kappa=20.0, sigma=1.0), nd.schemes.Explicit(step=STEP)
@@ -271,7 +274,8 @@ def shapes(n: int, rounds: int) -> dict:
             f"ours, {count}": partial(nd.diffuse, u, model, **options, threads=count)
             for count in MANY_THREADS
         }
-        times = alternate(contenders, rounds, seconds=processor_seconds)
+        with one_processor(max(MANY_THREADS)):
+            times = alternate(contenders, rounds, seconds=processor_seconds)
         first = f"{median(times['ours, 1']) / u.size / SLOW_STEPS * 1e9:.1f}"
         ratios = [ratio(times, f"ours, {count}", "ours, 1") for count in MANY_THREADS[1:]]
         rows.append(["×".join(map(str, shape)), first, *(f"{r:.2f}" for r in ratios)])
@@ -282,6 +286,22 @@ def shapes(n: int, rounds: int) -> dict:
     ]
     title = "## Shape and threads, Perona-Malik with sigma = 1 voxel, float32, processor time\n\n"
     return {"text": title + table(head, rows)}
+
+
+@contextmanager
+def one_processor(assumed: int) -> Iterator[None]:
+    """Bind this thread to one processor; runs divide their work for an ``assumed`` number (Linux).
+
+    Threads that this one starts are bound too.
+    """
+    bound, count = os.sched_getaffinity(0), slab_pool.bound_processors
+    slab_pool.bound_processors = lambda: assumed
+    os.sched_setaffinity(0, {min(bound)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, bound)
+        slab_pool.bound_processors = count
 
 
 def tensors(n: int, rounds: int) -> dict:

@@ -8,6 +8,9 @@ import pytest
 
 import napari_diffusion as nd
 from napari_diffusion import schemes
+from napari_diffusion.engine.in_memory import evolve, run_to_end
+from napari_diffusion.engine.problem import make_problem
+from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.schemes import Explicit, Scheme, Stage
 
 RUNS = [
@@ -121,3 +124,20 @@ def test_explicit_steps_of_a_chosen_length_end_exactly():
     for time in TIMES[:300].tolist():
         last = ends(IMAGE, nd.PeronaMalik(), time=time, scheme=Explicit(step=0.07))[-1]
         assert last == (1.0, time)
+
+
+@pytest.mark.parametrize("model", [nd.PeronaMalik(), nd.EdgeEnhancing()], ids=lambda m: m.name)
+@pytest.mark.parametrize("impulses", ["keep", "mask"])
+@pytest.mark.parametrize("axes", [None, (1, 2)], ids=["volume", "planes"])
+@pytest.mark.parametrize("time", [0.0, 0.5])
+def test_a_run_to_the_end_has_the_last_state_of_a_run_in_steps(model, impulses, axes, time):
+    """Whether its frames are run one by one, side by side, or not at all."""
+    image = np.random.default_rng(0).normal(100, 8, (5, 16, 16)).astype(np.float32)
+    image[2, 7, 7] = 900
+    problem = make_problem(image, Recipe(model, time, impulses=impulses, axes=axes))
+    *_, last = evolve(problem)
+    end = run_to_end(problem)
+    for name in ("time", "fraction", "frame", "replaced", "devices"):
+        assert getattr(end, name) == getattr(last, name)
+    assert end.image.tobytes() == last.image.tobytes()
+    assert (end.replaced > 0) == (impulses == "mask")

@@ -274,19 +274,19 @@ def test_images_of_states_are_independent_of_later_steps(case):
 
 
 def test_states_make_no_copy_unless_their_image_is_read(monkeypatch):
-    """Neither within a frame nor at its end."""
+    """Neither within a frame nor at its end. A frame of a run to the end is converted once."""
     from napari_diffusion.engine import in_memory
+    from napari_diffusion.engine.frame import Frame
 
     made = []
-    for name in ("_assemble", "_snapshot"):
-        original = getattr(in_memory, name)
-        monkeypatch.setattr(
-            in_memory, name, lambda *a, f=original, **k: made.append(1) or f(*a, **k)
-        )
+    for owner, name in ((in_memory, "_assemble"), (in_memory, "_snapshot"), (Frame, "finished")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, f=original, **k: made.append(f) or f(*a, **k))
     image = picture((5, 9, 8))
     for _ in nd.evolve(image, nd.PeronaMalik(), time=1.0, axes=(1, 2), scheme="explicit"):
         pass
-    assert not made
+    assert [function.__name__ for function in made] == ["finished"] * 5  # of a frame that has ended
+    made.clear()
     nd.diffuse(image[0], nd.PeronaMalik(), time=1.0, scheme="explicit")
     assert len(made) == 1
 

@@ -24,7 +24,9 @@ MODELS = [
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("reach", [1, 2])
 @pytest.mark.parametrize("stages", [2, 3, 8])
-@pytest.mark.parametrize(("planes", "height", "block"), [(70, 70, 5), (131, 33, 1), (64, 9, 64)])
+@pytest.mark.parametrize(
+    ("planes", "height", "block"), [(70, 70, 5), (131, 33, 1), (64, 9, 64), (20, 20, 64)]
+)
 def test_a_stage_reads_what_the_stage_before_it_has_written(
     planes, height, block, stages, reach, threads
 ):

@@ -14,6 +14,7 @@ from napari_diffusion.backends.numba.backend import NumbaBackend
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.parameters import param
 from napari_diffusion.engine import planner
+from napari_diffusion.engine.inputs import arguments
 from napari_diffusion.models.base import Model
 from napari_diffusion.operators.divergence import ConstantDiffusivity
 from napari_diffusion.schemes import Explicit
@@ -181,6 +182,7 @@ def test_no_array_is_kept_alive(scheme):
     image, mask = picture(8, 8), np.arange(64).reshape(8, 8) > 9
     result = nd.diffuse(image, PM, time=1.0, mask=mask, scheme=scheme)
     assert planner.kept_plan.cache_info().currsize == 1
+    assert arguments.kept_problem.cache_info().currsize == (scheme == "auto")
     arrays = [weakref.ref(array) for array in (image, mask, result)]
     del image, mask, result
     gc.collect()

@@ -13,9 +13,11 @@ from napari_diffusion.engine import in_memory
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.halo_block import AxisIndex
 from napari_diffusion.engine.in_memory import State
+from napari_diffusion.engine.inputs.arguments import problem_of, recipe_of, refuse_doubles
 from napari_diffusion.engine.planner import Plan, make_plan
-from napari_diffusion.engine.problem import make_problem, unread_problem
-from napari_diffusion.engine.recipe import Recipe, recipe_of, refuse_doubles
+from napari_diffusion.engine.problem import unread_problem
+from napari_diffusion.engine.recipe import Recipe
+from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import Model
 from napari_diffusion.previewing.request import PreviewRequest
 from napari_diffusion.schemes import Scheme
@@ -30,8 +32,8 @@ def _without_doubles(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @wraps(function)
     def checked(*arguments: _P.args, **options: _P.kwargs) -> _R:
         model = arguments[1] if len(arguments) > 1 else options.get("model")
-        given = [name for name, value in options.items() if value is not None]
-        refuse_doubles(model, given)
+        if isinstance(model, RecipeFields):
+            refuse_doubles([name for name, value in options.items() if value is not None])
         return function(*arguments, **options)
 
     return checked
@@ -172,10 +174,11 @@ def diffuse(
     >>> model = nd.PeronaMalik(kappa=12.0)
     >>> smooth = nd.diffuse(stack, model, time=4.0, spacing=(2.0, 0.5, 0.5))
     """
-    domain = Domain(mask, labels, guide=guide)
-    recipe = recipe_of(
+    problem = problem_of(
+        image,
         model,
-        domain,
+        Domain(mask, labels, guide=guide),
+        (spacing, axes, channel_axis, channel_weights),
         time,
         scheme,
         tolerance,
@@ -190,8 +193,6 @@ def diffuse(
         offset,
         read_noise,
     )
-    geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
-    problem = make_problem(image, recipe, geometry, domain)
     return in_memory.run(problem, Execution(threads, backend, device), progress, cancel)
 
 
@@ -236,10 +237,11 @@ def evolve(
     State
         Diffusion time, completed share, frame number and image.
     """
-    domain = Domain(mask, labels, guide=guide)
-    recipe = recipe_of(
+    problem = problem_of(
+        image,
         model,
-        domain,
+        Domain(mask, labels, guide=guide),
+        (spacing, axes, channel_axis, channel_weights),
         time,
         scheme,
         tolerance,
@@ -254,8 +256,6 @@ def evolve(
         offset,
         read_noise,
     )
-    geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
-    problem = make_problem(image, recipe, geometry, domain)
     return in_memory.evolve(problem, Execution(threads, backend, device), progress, cancel)
 
 
@@ -297,10 +297,11 @@ def plan(
     Plan
         Scheme, stages, halo [voxel], predicted peak memory [bytes] and stable step [length²].
     """
-    domain = Domain(mask, labels, guide=guide)
-    recipe = recipe_of(
+    problem = problem_of(
+        image,
         model,
-        domain,
+        Domain(mask, labels, guide=guide),
+        (spacing, axes, channel_axis, channel_weights),
         time,
         scheme,
         tolerance,
@@ -315,8 +316,6 @@ def plan(
         offset,
         read_noise,
     )
-    geometry = recipe.geometry_with(spacing, axes, channel_axis, channel_weights)
-    problem = make_problem(image, recipe, geometry, domain)
     return make_plan(problem, Execution(threads, backend, device))
 
 

@@ -139,11 +139,12 @@ class Backend:
         """
         planes = max(1, MIXED_VOXELS // max(1, math.prod(out.shape[2:])))
         for start in range(lo, hi, planes):
-            part = np.s_[:, start : min(start + planes, hi)]
+            part = slice(None), slice(start, min(start + planes, hi))
             difference = scratch(out[part].shape, out.dtype)
             np.subtract(field[part], other[part], out=difference)
             difference *= out.dtype.type(share)
-            out[part] += difference
+            target = out[part]  # "out[part] += ..." would copy the sum onto itself
+            target += difference
 
     def tensor_bytes(self, axes: int) -> int:
         """Return the size of one stored tensor [bytes]."""

@@ -6,6 +6,7 @@ border is the half-sample mirror: no flux passes the outer faces, which conserve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -88,6 +89,22 @@ class Grid:
         """Smallest voxel size [length] of the axes with more than one voxel; 1 without any."""
         axes = zip(self.shape, self.spacing, strict=True)
         return min((h for n, h in axes if n > 1), default=1.0)
+
+    @cached_property
+    def tensor_axes(self) -> tuple[int, ...]:
+        """Axes of a tensor: those along which the image changes, or the last axis without any.
+
+        Along an axis of infinite voxel size lie the frames of a stack.
+        """
+        sizes = enumerate(zip(self.shape, self.spacing, strict=True))
+        axes = tuple(i for i, (n, h) in sizes if n > 1 and h < math.inf)
+        return axes or (len(self.shape) - 1,)
+
+    @cached_property
+    def tensor_entries(self) -> tuple[tuple[int, int], ...]:
+        """Axes of the entries of a symmetric matrix: diagonal, then upper triangle."""
+        axes = self.tensor_axes
+        return tuple((i, i) for i in axes) + tuple((i, j) for i in axes for j in axes if i < j)
 
     def max_step(self, diffusivity: float) -> float:
         r"""Largest explicit step [length²] that keeps the extremum principle.

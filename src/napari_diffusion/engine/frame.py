@@ -322,6 +322,8 @@ def _count_invalid(problem: Problem, u: Field, plan: Plan, slabs: SlabPool) -> i
     limit = _largest_value(problem, plan)
     if problem.input_dtype.kind != "f" and limit >= LARGEST_INTEGER:
         return 0
+    if u.shape[1] <= min(plan.height, plan.chunk):  # in one piece
+        return plan.kernels.count_invalid(u, 0, u.size, limit)
     counts: list[int] = []
     values_per_plane = u.size // u.shape[1]
 

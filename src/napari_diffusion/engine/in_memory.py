@@ -123,28 +123,12 @@ def run_to_end(
     plan: Plan | None = None,
 ) -> State:
     """Run to the end and return the last state; arguments and errors as `evolve`."""
-    plan = _checked_plan(problem, execution, progress, cancel, plan)
-    if plan.stack > 1:
-        return _run_in_stacks(problem, plan, progress or _ignore, cancel)
-    last = None
-    for state in _evolve(problem, plan, progress or _ignore, cancel):
-        last = state
-    assert last is not None
-    return last
-
-
-def _run_in_stacks(
-    problem: Problem,
-    plan: Plan,
-    progress: Callable[[float], object],
-    cancel: CancelEvent | None,
-) -> State:
-    """Run many small frames to the end, `Plan.stack` of them at a time, and return the last state.
-
-    The frames of a stack with unusual values are run one by one.
-    """
+    plan, progress = _checked_plan(problem, execution, progress, cancel, plan), progress or _ignore
     frames, stages = list(problem.frames()), len(plan.stages)
-    result, count, done, width = np.empty(problem.shape, problem.dtype), len(frames) * stages, 0, 1
+    if not stages or 0 in problem.shape:
+        (state,) = _evolve(problem, plan, progress, cancel)
+        return state
+    count, done, width, replaced = len(frames) * stages, 0, 1, 0
 
     def report(part: float) -> None:
         progress(min((done + part * width) / count, 1.0))
@@ -158,21 +142,33 @@ def _run_in_stacks(
         return solver.fetch(field)
 
     with shortage_described(plan.memory), SlabPool(plan.threads, cancel, report) as slabs:
-        solver, stacks = Solver(problem, plan, slabs), Stacks(problem, plan, result, slabs)
-        for lo in range(0, len(frames), plan.stack):
-            hi = min(lo + plan.stack, len(frames))
-            stack = stacks.read(lo, hi)
-            if stack is not None:
-                width = hi - lo
-                stacks.write(last_field(*stack), lo, hi)
-                continue
-            width = 1
-            for index in frames[lo:hi]:
-                frame, start = read_frame(problem, index, plan, slabs)
-                result[index] = frame.finished(last_field(frame.grid, start), copy=False)
+        solver = Solver(problem, plan, slabs)
+        if len(frames) == 1:
+            frame, start = read_frame(problem, frames[0], plan, slabs)
+            field, replaced = last_field(frame.grid, start), frame.replaced
+            del start
+            solver.release_fields()  # their memory is free for the result
+            image = np.ascontiguousarray(frame.finished(field, copy=False)).reshape(problem.shape)
+        else:
+            image = np.empty(problem.shape, problem.dtype)
+            stacks = Stacks(problem, plan, image, slabs) if plan.stack > 1 else None
+            for lo in range(0, len(frames), plan.stack):
+                hi = min(lo + plan.stack, len(frames))
+                stack = None if stacks is None else stacks.read(lo, hi)
+                if stack is not None and stacks is not None:
+                    width = hi - lo
+                    stacks.write(last_field(*stack), lo, hi)
+                    continue
+                width = 1
+                for index in frames[lo:hi]:
+                    frame, start = read_frame(problem, index, plan, slabs)
+                    replaced += frame.replaced
+                    image[index] = frame.finished(last_field(frame.grid, start), copy=False)
+                    del frame, start  # their memory is free for the next frame
     progress(1.0)
+    image = masked_as_input(problem, image)
     end = problem.recipe.time, 1.0, len(frames) - 1
-    return State(*end, lambda: result, devices=solver.devices)
+    return State(*end, lambda: image, replaced, solver.devices)
 
 
 def _evolve(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import marshal
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -23,13 +22,7 @@ from napari_diffusion.core.resources import format_bytes
 from napari_diffusion.engine.devices.choice import device_for, faster_card
 from napari_diffusion.engine.devices.records import Work, changes
 from napari_diffusion.engine.devices.verdicts import TEST_VOXELS
-from napari_diffusion.engine.dry_run import (
-    MARSHAL_VERSION,
-    DryRun,
-    ValueLimits,
-    content_of,
-    dry_run,
-)
+from napari_diffusion.engine.dry_run import DryRun, ValueLimits, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.inputs.guide import guide_channels, guide_is_copied
 from napari_diffusion.engine.memory import long_axes, peak_memory
@@ -131,7 +124,12 @@ class Plan:
     device_bytes: float = 0.0
     is_device_named: bool = False
 
-    @property
+    @cached_property
+    def keeps_start(self) -> bool:
+        """Whether a stage reads the field at the start of a superstep."""
+        return any(stage.needs_start for stage in self.stages)
+
+    @cached_property
     def stores_operator(self) -> bool:
         """Whether stages use a stored operator."""
         return self.is_guided or self.operators_made > 0
@@ -237,40 +235,27 @@ def kept_plan(settings: Hashable) -> list[Plan]:
 
 
 def _settings(problem: Problem, execution: Execution, threads: int) -> Hashable | None:
-    """Return all on which a plan depends; ``None`` if that is more than numbers and texts.
-
-    The settings of model and scheme are those at the time of the call, see `content_of`.
-    """
-    recipe, image, regions, place = problem.recipe, problem.image, problem.regions, problem.place
-    scheme = recipe.scheme
-    named = isinstance(scheme, str)
-    own = content_of(recipe.model), scheme if named else content_of(scheme)
-    if None in own:
+    """Return all on which a plan depends; ``None`` if that is more than numbers and texts."""
+    key, image, regions = problem.key, problem.image, problem.regions
+    if key is None:
         return None
-    in_memory = isinstance(image, np.ndarray)
-    values = (
-        vars(recipe) | {"model": None, "scheme": None},
-        problem.shape,
-        problem.axes,
-        problem.spacing,
-        problem.channel_axis,
-        (place.first, place.shape, place.axes),
-        (problem.input_dtype.str, problem.dtype.str, problem.working.str),
-        (image.flags.carray, image.flags.c_contiguous) if in_memory else None,
-        isinstance(image, np.ma.MaskedArray),
+    layout, guide = None, None
+    if isinstance(image, np.ndarray):
+        flags = image.flags
+        layout = flags.carray, flags.c_contiguous, isinstance(image, np.ma.MaskedArray)
+    if problem.is_guided:
+        held = getattr(problem.domain.guide, "nbytes", 0)
+        guide = guide_channels(problem), guide_is_copied(problem), held
+    return (
+        key,
+        layout,
         None if regions is None else regions.nbytes,
-        guide_channels(problem) if problem.is_guided else 0,
-        guide_is_copied(problem) if problem.is_guided else False,
-        getattr(problem.domain.guide, "nbytes", 0),
+        guide,
         threads,
         execution.backend,
         execution.device,
         changes() if execution.device is None else 0,
     )
-    try:
-        return own, marshal.dumps(values, MARSHAL_VERSION)
-    except ValueError:  # a number of another library
-        return None
 
 
 def _make_plan(problem: Problem, execution: Execution, threads: int) -> Plan:

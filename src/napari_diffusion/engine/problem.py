@@ -7,7 +7,8 @@ and `Problem.whole` converts a field back.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import marshal
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from napari_diffusion.core.arrays import (
     Array,
     Field,
-    as_array,
     as_lazy_array,
     shape_and_dtype,
 )
@@ -26,7 +26,8 @@ from napari_diffusion.core.dtypes import result_dtype, store, working_dtype
 from napari_diffusion.core.errors import shown
 from napari_diffusion.core.geometry import Domain, Geometry, axis_number, checked_guide
 from napari_diffusion.core.grid import Grid, Place
-from napari_diffusion.core.regions import open_faces
+from napari_diffusion.core.regions import checked_regions, open_faces
+from napari_diffusion.engine.dry_run import MARSHAL_VERSION, content_of
 from napari_diffusion.engine.recipe_fields import RecipeFields
 from napari_diffusion.models import Linear, Model
 from napari_diffusion.operators.impulses.fill import impulse_reach
@@ -156,8 +157,48 @@ class Problem:
             [i for i in range(len(self.shape)) if i not in self.axes and i != self.channel_axis]
         )
 
+    def on(self, image: Array, domain: Domain) -> Problem:
+        """Return the problem of another image, whose shape and data type are those of this one.
+
+        Of the arguments, only the ``domain`` is checked; it replaces that of this problem, without
+        its place. Errors are those of `make_problem`.
+        """
+        problem = object.__new__(Problem)
+        vars(problem).update(vars(self), image=image)
+        if not (domain.mask is None and domain.labels is None and domain.guide is None):
+            parts = self.shape, list(self.axes), self.channel_axis
+            regions = checked_regions(domain.mask, domain.labels, *parts)
+            guide = checked_guide(domain.guide, *parts)
+            whole = Domain(domain.mask, domain.labels, self.place, guide)
+            vars(problem).update(regions=regions, domain=whole)
+        return problem
+
+    @cached_property
+    def key(self) -> Hashable | None:
+        """Recipe and geometry as a key, see `content_of`; ``None`` if they have none.
+
+        Image, mask, labels and guide are not part of it.
+        """
+        recipe, place, scheme = self.recipe, self.place, self.recipe.scheme
+        own = content_of(recipe.model), scheme if isinstance(scheme, str) else content_of(scheme)
+        values = (
+            vars(recipe) | {"model": None, "scheme": None},
+            self.shape,
+            self.axes,
+            self.spacing,
+            self.channel_axis,
+            (place.first, place.shape, place.axes),
+            (self.input_dtype.str, self.dtype.str, self.working.str),
+        )
+        try:
+            return None if None in own else (own, marshal.dumps(values, MARSHAL_VERSION))
+        except ValueError:  # a number of another library
+            return None
+
     def frames(self) -> Iterator[FrameIndex]:
         """Index of every frame: integers on frame axes, whole slices elsewhere."""
+        if not self.frame_axes:
+            return iter([(slice(None),) * len(self.shape)])
         ranges = [
             range(self.shape[i]) if i in self.frame_axes else [slice(None)]
             for i in range(len(self.shape))
@@ -185,6 +226,8 @@ class Problem:
             part = np.asarray(part)
         if self.channel_axis is not None:
             part = np.moveaxis(part, self._channel_axis_of_frame, 0)
+        if part.dtype == self.working and part.flags.carray:
+            return part.reshape(self.channels, *self.space), False
         # numba would compile again for read-only, unaligned and foreign-endian arrays: copy them.
         field = np.require(part, self.working, ["C", "A", "W"])
         return field.reshape(self.channels, *self.space), not np.may_share_memory(field, part)
@@ -283,11 +326,9 @@ def _make_problem(
     ascending = sorted(zip(axes, sizes, strict=True))
     place = domain.place or _whole(tuple(axes), shape)
     check_maps(recipe.model, place)
-    regions = _regions(
+    regions = checked_regions(
         _mask_of(image, regions_of, channel), regions_of.labels, shape, axes, channel
     )
-    if regions is not None and is_one_region(regions):
-        regions = None
     channels = 1 if channel is None else shape[channel]
     guide = checked_guide(domain.guide, shape, axes, channel)
     weights, copied_channels = _weights(geometry.channel_weights, channels)
@@ -355,11 +396,6 @@ def _shape_only(regions: Any, name: str) -> Any:
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
-def is_one_region(regions: Array) -> bool:
-    """Whether all voxels belong to the same region, so that no face is closed."""
-    return bool(regions.size and regions.flat[0] and (regions == regions.flat[0]).all())
-
-
 def _checked_image(image: Any) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
     """Return the image as an array that can be indexed, its shape and its dtype."""
     image = as_lazy_array(image, "image")
@@ -424,48 +460,6 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
             f"spacing must be > 0 and finite, from 1e-12 to 1e12; got {shown(spacing)}."
         )
     return values
-
-
-def _regions(
-    mask: Any, labels: Any, shape: tuple[int, ...], axes: list[int], channel: int | None
-) -> NDArray[Any] | None:
-    """Combine mask and labels, each of the shape of the diffusing axes or of all but channels."""
-    if mask is None and labels is None:
-        return None
-    space = tuple(shape[i] for i in sorted(axes))
-    without_channel = tuple(n for i, n in enumerate(shape) if i != channel)
-    regions: NDArray[Any] | None = None
-    for name, values, kinds in (("mask", mask, "b"), ("labels", labels, "iub")):
-        if values is None:
-            continue
-        array = _region_array(values, name)
-        if array.dtype.kind not in kinds:
-            raise TypeError(
-                f"{name} must be {'bool' if kinds == 'b' else 'integer'}, got dtype {array.dtype}."
-            )
-        if array.shape not in (space, without_channel):
-            has_choice = without_channel != space
-            other = f", {space}, or of the image without channels" if has_choice else ""
-            raise ValueError(
-                f"{name} must have the shape of the diffusing axes{other}, {without_channel}; "
-                f"got {array.shape}."
-            )
-        if regions is not None and regions.shape != array.shape:
-            raise ValueError(
-                f"mask and labels must have the same shape, got {regions.shape} and {array.shape}."
-            )
-        regions = array if regions is None else np.where(regions, array, 0)
-    return regions
-
-
-def _region_array(values: Any, name: str) -> Array:
-    """Return mask or labels as an array."""
-    if isinstance(values, np.ma.MaskedArray) and np.ma.getmask(values).any():
-        outside = "False" if name == "mask" else "0"
-        raise TypeError(
-            f"{name} has masked values; use {name}.filled({outside}) to leave them outside."
-        )
-    return as_array(values, name)
 
 
 def _weights(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -342,56 +342,6 @@ class Recipe(RecipeFields):
     def _changed_options(self) -> list[Parameter]:
         """Options of the run that differ from their defaults."""
         return [p for p in run_options(type(self)) if getattr(self, p.name) != p.default]
-
-
-def refuse_doubles(model: Any, given: Collection[str]) -> None:
-    """Raise TypeError if options of a run are given beside a recipe, which already has them."""
-    if not isinstance(model, RecipeFields):
-        return
-    for name in ("time", *(p.name for p in run_options())):
-        if name in given:
-            raise TypeError(
-                f"{name} is already set by the recipe; leave it out, or change the recipe by "
-                f"dataclasses.replace(recipe, {name}=...)."
-            )
-
-
-def recipe_of(model: Any, domain: Domain, time: float | None, *options: Any) -> RecipeFields:
-    """Return the recipe of a model, or the recipe that stands in its place.
-
-    Parameters
-    ----------
-    model
-        A model, or a recipe.
-    domain
-        Mask and labels of the run.
-    time
-        Diffusion time [length²]; ``None`` for the steady state of a run with a fidelity length.
-    *options
-        Values of `run_options`, in their order.
-
-    Raises
-    ------
-    TypeError
-        If neither a time nor a fidelity length is given beside a model.
-    ValueError
-        If the recipe needs labels, which only its own method `Recipe.diffuse` can leave out.
-    """
-    declared = run_options()
-    if not isinstance(model, RecipeFields):
-        named = {p.name: value for p, value in zip(declared, options, strict=True)}
-        return RecipeFields(model, cast(float, time), **named)  # None is the steady state
-    if model.labels is not None and domain.mask is None and domain.labels is None:
-        raise ValueError(
-            f"The recipe smooths within {model.labels!r}: give labels or a mask, "
-            "or use recipe.diffuse(image, labels=None) to smooth across them."
-        )
-    if model.guide is not None and domain.guide is None:
-        raise ValueError(
-            f"The recipe takes its edges from {model.guide!r}: give a guide, or use "
-            "recipe.diffuse(image, guide=None) to take them from the image."
-        )
-    return model
 
 
 def _taken(part: _Part, options: dict[str, Any]) -> tuple[_Part, dict[str, Any]]:

@@ -120,7 +120,6 @@ class SlabPool:
         self, threads: int, cancel: CancelEvent | None, report: Callable[[float], object]
     ) -> None:
         self.threads = threads
-        self.workers = min(threads, bound_processors())
         self.report = report
         self._cancel = cancel
         self._pool: ThreadPoolExecutor | None = None  # a small image is not cut and needs none
@@ -192,7 +191,8 @@ class SlabPool:
                 raise
 
         # The calling thread works too: this saves one hand-over, and progress is reported from it.
-        futures = self._submit(take_slabs, min(self.workers, len(slabs)) - 1)
+        workers = min(self.threads, bound_processors())
+        futures = self._submit(take_slabs, min(workers, len(slabs)) - 1, workers)
         try:
             take_slabs(_ignore if quiet else self.report)
         finally:
@@ -241,6 +241,13 @@ class SlabPool:
         height = max(2 * stages * reach, -(-height // RANGES_PER_SLAB))
         borders = range(height, planes - stages * reach, height)
         edges = [0, *borders, planes]
+        if not borders and planes + (stages - 1) * reach <= block:  # a small image
+            self.poll()
+            for stage in range(stages):
+                work(stage, 0, planes)
+            self.report(float(stages))
+            self.poll()
+            return
 
         def advance(lo: int, hi: int) -> None:
             for first, end in zip(edges[lo:hi], edges[lo + 1 : hi + 1], strict=True):
@@ -281,14 +288,15 @@ class SlabPool:
 
     def poll(self) -> None:
         """Raise `Cancelled` when the cancel event is set."""
-        poll(self._cancel)
+        if self._cancel is not None:
+            poll(self._cancel)
 
     def _submit(
-        self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int
+        self, take_slabs: Callable[[Callable[[float], object]], None], helpers: int, workers: int
     ) -> list[Future[None]]:
         """Start ``take_slabs`` in a number of further threads, without progress."""
         if helpers > 0 and self._pool is None:
-            self._pool = ThreadPoolExecutor(self.workers - 1, "napari-diffusion")
+            self._pool = ThreadPoolExecutor(workers - 1, "napari-diffusion")
         if self._pool is None:
             return []
         return [self._pool.submit(take_slabs, _ignore) for _ in range(helpers)]

@@ -273,7 +273,7 @@ class Solver:
         stepper.stored = state.stored
         if state.stored is None:
             stepper.take_memory(self._stored)
-        keeps_start = any(stage.needs_start for stage in plan.stages)
+        keeps_start = plan.keeps_start
         u, previous, start = state.u, state.previous, state.superstep_start
         number = state.stage
         while number < last:
@@ -293,7 +293,8 @@ class Solver:
             if plan.scheme.is_direct:
                 plan.scheme.solve(stage, u, out, context)
             else:
-                if _contains(pool, u) and not (keeps_start and u is start):
+                is_free = _contains(pool, u) and not (keeps_start and u is start)
+                if is_free and stepper.stage_reach is not None:
                     together = self._stages_of_a_pass(number, last, stepper.pass_stages(u))
                 if len(together) > 1:
                     stepper.apply_in_one_pass(together, u, out, start)
@@ -390,11 +391,7 @@ def _copy(context: StageContext, u: Field, out: Field) -> None:
 
 def _different(fields: list[Field]) -> list[Field]:
     """Return the fields without repetition, by identity."""
-    different: list[Field] = []
-    for field in fields:
-        if not _contains(different, field):
-            different.append(field)
-    return different
+    return list({id(field): field for field in fields}.values())
 
 
 def _contains(fields: Sequence[Field], field: Field) -> bool:

@@ -110,8 +110,11 @@ class Diffusivity:
         inverse = 1 / self.kappa
         # q may overflow, since g(inf) = 0. The factor stays finite: infinity times 0 would be NaN.
         factor = min(inverse * inverse, float(np.finfo(grad2.dtype).max))
-        with np.errstate(over="ignore"):
+        if factor <= 1:  # no overflow; the context takes longer than a small image
             grad2 *= grad2.dtype.type(factor)
+        else:
+            with np.errstate(over="ignore"):
+                grad2 *= grad2.dtype.type(factor)
         return grad2
 
     def of(self, grad2: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -219,6 +220,23 @@ class GradientDiffusivity(ValuedOperator):
         return conductance
 
 
+@lru_cache(maxsize=64)
+def _curvature_factors(
+    step: float,
+    length: float,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Return the factors of two second differences in a step, by their axes.
+
+    Cached, because the steps of a run repeat; nobody writes to them.
+    """
+    h = np.array([h if n > 1 else np.inf for n, h in zip(shape, spacing, strict=True)])
+    factor = np.sqrt(step) * length / h**2
+    return np.asarray(np.multiply.outer(factor, factor), dtype)
+
+
 @dataclass(frozen=True)
 class CurvatureDiffusivity(StorableValues):
     r"""Diffusion of second derivatives, with a diffusivity g at the voxels.
@@ -266,16 +284,14 @@ class CurvatureDiffusivity(StorableValues):
         """Compute one stage."""
         assert step.values is not None
         grid = step.grid
-        h = np.array(
-            [h if n > 1 else np.inf for n, h in zip(grid.shape, grid.spacing, strict=True)]
-        )
-        factor = np.sqrt(step.stage.step) * self.length / h**2
         step.backend.fourth_order_step(
             step.u,
             step.out,
             step.start,
             step.stop,
-            np.multiply.outer(factor, factor).astype(step.u.dtype),
+            _curvature_factors(
+                step.stage.step, self.length, grid.shape, grid.spacing, step.u.dtype
+            ),
             step.stage.momentum,
             step.values,
             step.first,

@@ -40,6 +40,7 @@ def power_of_two(value: float) -> float:
     return math.ldexp(1.0, math.frexp(value)[1] - 1)
 
 
+@lru_cache(maxsize=64)
 def gradient_unit(*thresholds: float) -> float:
     """Return a unit for gradients [intensity/length]: a power of two near the smallest threshold.
 
@@ -50,13 +51,14 @@ def gradient_unit(*thresholds: float) -> float:
     return min(max(power_of_two(min(thresholds)), 2.0**low), 2.0**high)
 
 
-def in_gradient_unit(dtype: np.dtype[Any], *thresholds: float) -> list[float]:
+@lru_cache(maxsize=64)
+def in_gradient_unit(dtype: np.dtype[Any], *thresholds: float) -> tuple[float, ...]:
     """Return thresholds in their `gradient_unit`.
 
     They are limited, so that their squares neither overflow nor underflow in ``dtype``.
     """
     unit, (low, high) = gradient_unit(*thresholds), SQUARE_RANGE[dtype.itemsize]
-    return [min(max(threshold / unit, low), high) for threshold in thresholds]
+    return tuple(min(max(threshold / unit, low), high) for threshold in thresholds)
 
 
 @lru_cache(maxsize=64)
@@ -68,10 +70,13 @@ def _inverse_squares(
 
 
 @lru_cache(maxsize=64)
-def _axes_of_tensor(shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[int, ...]:
-    """Return the axes of a tensor, see `Features.axes`."""
-    sizes = enumerate(zip(shape, spacing, strict=True))
-    return tuple(i for i, (n, h) in sizes if n > 1 and h < math.inf) or (len(shape) - 1,)
+def _neighbour_shares(
+    shape: tuple[int, ...], spacing: tuple[float, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the weights of `Features.neighbours`; nobody writes to them."""
+    total = 2 * Grid(shape, spacing).inverse_square_sum or 1.0
+    sizes = zip(shape, spacing, strict=True)
+    return np.array([1 / (h**2 * total) if n > 1 else 0.0 for n, h in sizes], dtype)
 
 
 @dataclass
@@ -181,14 +186,7 @@ class Features:
         mean, deviation = (
             self.scratch.take(name, shape, self.u.dtype) for name in ("mean", "deviation")
         )
-        total = 2 * self.grid.inverse_square_sum or 1.0
-        share = np.array(
-            [
-                1 / (h**2 * total) if n > 1 else 0.0
-                for n, h in zip(self.grid.shape, self.grid.spacing, strict=True)
-            ],
-            self.u.dtype,
-        )
+        share = _neighbour_shares(self.grid.shape, self.grid.spacing, self.u.dtype)
         self.kernels.neighbours(
             self.u, self.lo, self.hi, share, self.grid.open_faces, mean, deviation
         )
@@ -248,17 +246,17 @@ class Features:
         unit
             Unit of the gradients [intensity/length], see `gradient_unit`.
         """
-        axes, planes = self.axes, self.u.shape[1]
-        margin = smoothing_reach(rho, self.grid)[0]
+        axes, planes = self.grid.tensor_axes, self.u.shape[1]
+        taps = self._taps(rho) if self.grid.open_faces is None else None
+        margin = smoothing_reach(rho, self.grid)[0] if taps is None else len(taps[0]) - 1
         lo, hi = max(self.lo - margin, 0), min(self.hi + margin, planes)
         first = max(lo - 1, 0)
         smooth = self.smooth(sigma, first, min(hi + 1, planes))
-        shape = (len(self._entries), self.hi - self.lo, *self.u.shape[2:])
+        shape = (len(self.grid.tensor_entries), self.hi - self.lo, *self.u.shape[2:])
         out = self.scratch.take("structure", shape, self.u.dtype)
         self._requested.append((1, (sigma, rho)))
-        if self.grid.open_faces is None:
-            slab, taps = (self.lo, self.hi), self._taps(rho)
-            spacing = [h * unit for h in self.grid.spacing]
+        if taps is not None:
+            slab, spacing = (self.lo, self.hi), [h * unit for h in self.grid.spacing]
             self.kernels.structure(
                 smooth, first, planes, *slab, axes, spacing, taps, self.weights, out
             )
@@ -274,7 +272,8 @@ class Features:
         Plane 0 of ``smooth`` is plane ``first`` of the grid.
         """
         axis = None
-        for number, (i, j) in sorted(enumerate(self._entries), key=lambda entry: entry[1]):
+        entries = enumerate(self.grid.tensor_entries)
+        for number, (i, j) in sorted(entries, key=lambda entry: entry[1]):
             if axis != i:
                 axis = i
                 along = self._derivative(smooth, first, lo, hi, i, 1, "along", unit)
@@ -308,9 +307,9 @@ class Features:
     def hessian_of(self, smooth: Field, first: int) -> Field:
         """Return the second derivatives of a field whose plane 0 is plane ``first``."""
         lo, hi = max(self.lo - 1, 0), min(self.hi + 1, self.u.shape[1])
-        shape = (len(self._entries), self.hi - self.lo, *self.u.shape[2:])
+        shape = (len(self.grid.tensor_entries), self.hi - self.lo, *self.u.shape[2:])
         out = self.scratch.take("hessian", shape, self.u.dtype)
-        for number, (i, j) in enumerate(self._entries):
+        for number, (i, j) in enumerate(self.grid.tensor_entries):
             entry = out[number : number + 1]
             if i == j:
                 self.derive(smooth, first, self.lo, self.hi, i, 2, entry)
@@ -327,17 +326,8 @@ class Features:
 
     @property
     def axes(self) -> list[int]:
-        """Axes of a tensor: those along which the image changes, or the last axis without any.
-
-        Along an axis of infinite voxel size lie the frames of a stack.
-        """
-        return list(_axes_of_tensor(self.grid.shape, self.grid.spacing))
-
-    @property
-    def _entries(self) -> list[tuple[int, int]]:
-        """Axes of the entries of a symmetric matrix: diagonal, then upper triangle."""
-        axes = self.axes
-        return [(i, i) for i in axes] + [(i, j) for i in axes for j in axes if i < j]
+        """Axes of a tensor, see `Grid.tensor_axes`."""
+        return list(self.grid.tensor_axes)
 
     def eigenvalues(self, matrix: Field) -> Field:
         """Return the eigenvalues of symmetric matrices, largest first along the first axis.
@@ -411,6 +401,10 @@ class Features:
         leading = self._leading_planes(sigma, lo, hi)
         shape = (self.u.shape[0], hi - lo, *self.u.shape[2:])
         out = self.scratch.take("smooth", shape, self.u.dtype)
+        self._smoothed = sigma, lo, hi
+        if leading is None and not self.known:
+            self._blur(self.u, 0, sigma, lo, hi, out)
+            return out
         start, stop = lo, hi
         if leading is not None:
             start += leading.shape[1]
@@ -429,7 +423,6 @@ class Features:
                 stop = known.first
         if start < stop:
             self._blur(self.u, 0, sigma, start, stop, out[:, start - lo : stop - lo])
-        self._smoothed = sigma, lo, hi
         return out
 
     def smoothed(self) -> SmoothedPlanes | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from napari_diffusion.backends.reference.stages import STORED_TYPES
 from napari_diffusion.core.arrays import Field, Stored
 from napari_diffusion.core.stage import Stage
-from napari_diffusion.operators.scalar import Carry, ChunkStep, ScalarStepper
+from napari_diffusion.operators.scalar import ChunkStep, ScalarStepper, carries
 from napari_diffusion.operators.stepper import StageContext
 
 
@@ -37,12 +38,13 @@ class FrozenStepper(ScalarStepper):
 
     def store(self, u: Field) -> None:
         """Compute and store the diffusivity of ``u`` at every voxel."""
-        context, edges, carry = self.context, self.edges(u), Carry()
+        context, edges, kept = self.context, self.edges(u), carries()
         if self.stored is None:
             self.stored = context.backend.empty(u.shape[1:], u.dtype)
         stored = self.stored
 
         def work(lo: int, hi: int) -> None:
+            carry = kept[get_ident()]
             previous = carry.features if carry.stop == lo else None
             carry.features = context.features(u, lo, hi, previous, self.known(edges, lo, hi))
             operator: Any = context.build(carry.features)

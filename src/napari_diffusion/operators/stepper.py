@@ -176,6 +176,7 @@ class Stepper(ABC):
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
+        self._sizes: tuple[int, int] | None = None
 
     def take_memory(self, stored: Stored | None) -> None:
         """Overwrite what was stored for an earlier frame, if it fits; this saves an allocation."""
@@ -239,8 +240,11 @@ class Stepper(ABC):
         """
 
     def pass_stages(self, u: Field) -> int:
-        """Return how many stages with the stored operator one pass over memory computes."""
-        return self._pass_sizes(u)[0] if self.stage_reach is not None else 1
+        """Return how many stages with the stored operator one pass over memory computes.
+
+        Only for steppers with a `stage_reach`.
+        """
+        return self._pass_sizes(u)[0]
 
     def apply_in_one_pass(
         self, stages: Sequence[Stage], u: Field, out: Field, superstep_start: Field
@@ -276,12 +280,15 @@ class Stepper(ABC):
 
     def _pass_sizes(self, u: Field) -> tuple[int, int]:
         """Return the number of stages of a pass, and of the planes that each computes at once."""
+        if self._sizes is not None:
+            return self._sizes
         assert self.stored is not None
         planes, reach = u.shape[1], max(self.stage_reach or 0, 1)
         held = PASS_BYTES // max(1, (2 * u.nbytes + self.stored.nbytes) // planes)
         block = max(1, min(PASS_VOXELS * planes // max(1, u.size), held // 2))
         stages = (held - block - 1) // reach
-        return max(1, min(stages, MAX_PASS_STAGES, planes // (2 * reach))), block
+        self._sizes = max(1, min(stages, MAX_PASS_STAGES, planes // (2 * reach))), block
+        return self._sizes
 
     def _extrapolate(self, u: Field, earlier: Field, share: float, out: Field) -> None:
         r"""Write :math:`u + c\,(u - u_0)` to ``out``, with a share c and the ``earlier`` u_0."""

@@ -30,7 +30,7 @@ from napari_diffusion.core.grid import Grid
 from napari_diffusion.core.stage import Stage
 from napari_diffusion.operators.base import Operator, SlabLayout, operators_made
 from napari_diffusion.operators.features import Features
-from napari_diffusion.operators.scalar import Carry
+from napari_diffusion.operators.scalar import carries
 from napari_diffusion.operators.stepper import StageContext, Stepper
 
 #: Largest gradient per size of a float [bytes], in the unit of a matrix: the square of the matrix,
@@ -311,9 +311,10 @@ class TensorStepper(Stepper):
         batch = max(1, round(EIGENVALUE_VOXELS / math.prod(space[1:])))
         if context.backend.takes_whole_fields:
             batch = space[0]
-        carry = Carry()
+        kept = carries()
 
         def work(lo: int, hi: int) -> None:
+            carry = kept[threading.get_ident()]
             features = context.features(u, lo, hi, carry.features if carry.stop == lo else None)
             tensor: Any = context.build(features)
             carry.features, carry.stop = features, hi

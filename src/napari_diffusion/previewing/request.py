@@ -16,12 +16,13 @@ from napari_diffusion.core.cancellation import CancelEvent
 from napari_diffusion.core.errors import NotFinite
 from napari_diffusion.core.geometry import Domain
 from napari_diffusion.core.parameters import checked_flag
+from napari_diffusion.core.regions import is_one_region
 from napari_diffusion.engine.dry_run import DryRun, dry_run
 from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.halo_block import AxisIndex, HaloBlock
 from napari_diffusion.engine.in_memory import run
 from napari_diffusion.engine.planner import Plan, make_plan
-from napari_diffusion.engine.problem import Problem, is_one_region, make_problem
+from napari_diffusion.engine.problem import Problem, make_problem
 from napari_diffusion.models import Model
 from napari_diffusion.operators.smoothing import MAX_SIGMA_VOXELS, gaussian_taps
 from napari_diffusion.schemes import FSI

@@ -91,17 +91,12 @@ class Exact(Scheme):
 
     def taps(
         self, time: float, grid: Grid, dtype: np.dtype[Any]
-    ) -> list[NDArray[np.floating]] | None:
+    ) -> tuple[NDArray[np.floating], ...] | None:
         """Return the half kernel of the convolution for each axis, truncated by `tail`.
 
         None if the cosine transform is faster.
         """
-        tail = self.tail(dtype)
-        sigmas = [math.sqrt(2 * time) / h for h in grid.spacing]
-        axes = list(zip(sigmas, grid.shape, strict=True))
-        if max((s for s, n in axes if n > 1), default=0.0) > MAX_CONVOLUTION_SIGMA:
-            return None
-        return [gaussian_taps(s, n, tail).astype(dtype) for s, n in axes]
+        return _taps(time, grid.shape, grid.spacing, dtype, self.tail(dtype))
 
     def kernels(
         self, stages: Sequence[Stage], grid: Grid, dtype: np.dtype[Any], has_walls: bool
@@ -241,7 +236,23 @@ class Exact(Scheme):
             previous, u = u, term
 
 
-def _convolve(taps: list[Field], u: Field, out: Field, context: StageContext) -> None:
+@functools.lru_cache(maxsize=64)
+def _taps(
+    time: float,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    dtype: np.dtype[Any],
+    tail: float,
+) -> tuple[NDArray[np.floating], ...] | None:
+    """Return the result of `Exact.taps`. Nobody writes to it."""
+    sigmas = [math.sqrt(2 * time) / h for h in spacing]
+    axes = list(zip(sigmas, shape, strict=True))
+    if max((s for s, n in axes if n > 1), default=0.0) > MAX_CONVOLUTION_SIGMA:
+        return None
+    return tuple(gaussian_taps(s, n, tail).astype(dtype) for s, n in axes)
+
+
+def _convolve(taps: Sequence[Field], u: Field, out: Field, context: StageContext) -> None:
     """Convolve ``u`` into ``out``, with one half kernel per axis; constants keep every bit."""
 
     def work(lo: int, hi: int) -> None:

@@ -376,8 +376,7 @@ class NumbaBackend(Backend):
         out: Field,
     ) -> None:
         """See `reference.features.structure`."""
-        pairs = _pairs(tuple(axes))
-        scale = np.array([0.5 / h for h in spacing], u.dtype)
+        pairs, scale = _pairs(tuple(axes)), _central(tuple(spacing), u.dtype)
         self._features.structure(
             _flat(u), u.shape, start, planes, lo, hi, pairs, scale, *taps, w, _flat(out)
         )
@@ -396,7 +395,7 @@ class NumbaBackend(Backend):
         if numbers is None:
             return None
         kernel = getattr(self._spectra, name)
-        lam = np.empty_like(mu)
+        lam = np.empty(mu.shape, mu.dtype)
         kernel(_rows(mu), *map(_flat, extra), *numbers, _rows(lam))
         return lam
 
@@ -466,10 +465,12 @@ class NumbaBackend(Backend):
         rows: Any = lam
         if not (isinstance(lam, np.ndarray) and lam.shape == mu.shape):
             rows = np.stack([np.broadcast_to(row, matrix.shape[1:]) for row in lam])
-        rows = rows.astype(mu.dtype, copy=False)
-        scale, first = mu.dtype.type(ROUNDING_FACTOR / largest), start * math.prod(d.shape[2:])
+        if rows.dtype != mu.dtype:
+            rows = rows.astype(mu.dtype)
+        volume = d.size // len(d)
+        scale, first = mu.dtype.type(ROUNDING_FACTOR / largest), start * (volume // d.shape[1])
         matrices = _rows(matrix), _rows(mu), _rows(rows)
-        self._tensor.compose(*matrices, scale, np.array(axes), _flat(d), first, d[0].size)
+        self._tensor.compose(*matrices, scale, _numbers(tuple(axes)), _flat(d), first, volume)
 
     def tensor_step(
         self,
@@ -548,11 +549,23 @@ def _rows(array: Any) -> Any:
 def _per_entry(scale: float, spacing: tuple[float, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Factor per entry that turns a stored integer into ``scale D_ij / (h_i h_j)``.
 
-    Cached, because the steps of a run repeat; nobody writes to it. So are the next two.
+    Cached, because the steps of a run repeat; nobody writes to it. So are the next ones.
     """
     unit = scale / QUANTISATION_STEPS
     factors = [unit / spacing[i] / spacing[j] for i, j in entries(len(spacing))]
     return np.array(factors).astype(dtype)
+
+
+@lru_cache(maxsize=64)
+def _central(spacing: tuple[float, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Factors of central differences."""
+    return np.array([0.5 / h for h in spacing], dtype)
+
+
+@lru_cache(maxsize=64)
+def _numbers(axes: tuple[int, ...]) -> NDArray[np.intp]:
+    """Axes as an array."""
+    return np.array(axes)
 
 
 @lru_cache(maxsize=64)

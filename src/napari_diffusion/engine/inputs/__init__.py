@@ -1,1 +1,1 @@
-"""What a run reads besides its image."""
+"""Arguments of a run, and what it reads besides its image."""

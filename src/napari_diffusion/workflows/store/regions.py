@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_diffusion import io
 from napari_diffusion.core.arrays import Array
-from napari_diffusion.engine.problem import is_one_region
+from napari_diffusion.core.regions import is_one_region
 from napari_diffusion.io import Volume
 from napari_diffusion.io.axes import AxisAssignment
 from napari_diffusion.io.npy import FORMAT as NUMPY
