@@ -394,6 +394,10 @@ def test(options: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="napari-diffusion-") as folder:
         # The tests must neither read nor change the settings of the user.
         environment["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
+        # The tests start hundreds of processes, each of which would compile the sources.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        # Both processes draw. With more threads of Mesa each, they would wait for one another.
+        environment.setdefault("LP_NUM_THREADS", "1")
         command = [str(venv.python), "-m", "pytest", *options]
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
 

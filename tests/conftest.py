@@ -1,5 +1,6 @@
 """Each process of the tests has settings of napari of its own."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -14,6 +15,17 @@ os.environ["POCL_CACHE_DIR"], os.environ["PYOPENCL_NO_CACHE"] = _programs.name, 
 _worker, _settings = map(os.environ.get, ("PYTEST_XDIST_WORKER", "NAPARI_CONFIG"))
 if _worker and _settings:
     os.environ["NAPARI_CONFIG"] = str(Path(_settings).with_name(f"settings-{_worker}.yaml"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Search for garbage in what tests make, and not in the modules: it takes seconds each time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""Delete images under our layers in a visible window: ``python delete_in_window.py KIND``.
+"""Delete images under our layers in a visible window: ``python delete_in_window.py KINDS``.
 
 It is a program of its own: a fault of OpenGL ends the process. It prints each case that the process
 has survived, in 2-D and in 3-D view.
@@ -278,15 +278,15 @@ def cases_of(kind):
 
 
 def main():
-    kind = sys.argv[1]
+    kinds = sys.argv[1:]
     answer_at_once()
     gc.freeze()  # napari searches for garbage at every deletion
-    for ndisplay, case in cases_of(kind):
-        scene = Scene(kind, ndisplay)
-        case(scene)
-        sys.stdout.write(f"{ndisplay} {case.__name__}\n")
-        sys.stdout.flush()
-    if kind != "closing":
+    for kind in kinds:
+        for ndisplay, case in cases_of(kind):
+            case(Scene(kind, ndisplay))
+            sys.stdout.write(f"{kind} {ndisplay} {case.__name__}\n")
+            sys.stdout.flush()
+    if "closing" not in kinds:
         # At the end of Python, PyQt reads freed memory of layouts that Python owns, now and then.
         os._exit(0)
 

@@ -1,5 +1,6 @@
 """Fixtures of the widget tests: viewers on a (virtual) screen, and fakes of slow parts."""
 
+import functools
 import gc
 from dataclasses import replace
 from unittest.mock import patch
@@ -7,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import qtpy
+from magicgui.widgets import protocols
 from napari.components import ViewerModel
 from napari.settings import NapariSettings
 from npe2 import PluginManager, PluginManifest
@@ -50,27 +52,27 @@ WIDGETS = {
 def once_for_all_windows():
     """Read the plugin manifests once, not for each window.
 
-    The settings of napari are not written to their file, which a window does five times.
+    The settings of napari are not written to their file, which a window does five times. magicgui
+    checks the protocol of a kind of widget once, and not for each of thousands of widgets.
     """
     manifests = list(PluginManifest.discover())
     cached = classmethod(lambda cls, paths=(): iter(manifests))
     with (
         patch.object(PluginManifest, "discover", cached),
         patch.object(NapariSettings, "save", lambda self, *args, **kwargs: None),
+        patch.object(protocols, "assert_protocol", functools.cache(protocols.assert_protocol)),
     ):
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def garbage_of_tests():
-    """Let napari search for garbage in what tests make, and not in the modules.
+    """Let napari search for garbage in what tests make, and not in the modules of Qt and napari.
 
     It searches whenever a layer is deleted.
     """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def _search_briefly(problems, model, options, cancel):

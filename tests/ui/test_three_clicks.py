@@ -113,11 +113,13 @@ class Case:
     share: float = 0.97
 
 
-CASES = {
+SAMPLES = {
     "confocal": Case(add_sample("confocal"), "confocal", (0, 1, 2)),
     "simulated MRI": Case(add_sample("mri_simulated"), "simulated MRI", (0, 1, 2)),
     "real MRI": Case(add_sample("mri"), "MRI", (0, 1, 2), share=1.0),
     "real series": Case(add_sample("mri_4d"), "MRI time series", (1, 2, 3), share=1.0),
+}
+LAYERS = {
     "ZCYX": Case(add_channels_in_the_middle, "zcyx", (0, 2, 3)),
     "time series": Case(add_series, "series", (1, 2, 3)),
     "RGB": Case(add_colours, "colours", (0, 1)),
@@ -164,9 +166,18 @@ def desk(make_napari_viewer, preview_at_opening, qtbot, tmp_path):
 
 
 @pytest.mark.usefixtures("thorough_suggestions")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_three_clicks_show_a_good_preview_and_the_fourth_gives_the_layer(desk, qtbot, name):
-    case = CASES[name]
+    check_the_clicks(desk, qtbot, name, SAMPLES[name])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_three_clicks_are_enough_for_a_layer_of_any_kind(desk, qtbot, name):
+    check_the_clicks(desk, qtbot, name, LAYERS[name])
+
+
+def check_the_clicks(desk, qtbot, name, case):
+    """Click three times, look for a smoother preview, and click a fourth time for the layer."""
     viewer, widget, mouse = desk(case)
     source = viewer.layers[case.layer]
     assert mouse.clicks == 3

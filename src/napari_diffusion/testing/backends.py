@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -62,8 +61,8 @@ _ON_TENSORS = (
 )
 #: Factor of the rounding error of strict runs, whose weights are rounded to few bits.
 STRICT_GAIN = 4
-#: One run of so many is also cut into threads, passes and blocks.
-CUT_EVERY = 5
+#: Distance of the runs that neighbouring models have cut, so that all kinds of runs occur.
+CUT_STRIDE = 5
 
 
 def problems_of(model: Model) -> Iterator[Problem]:
@@ -82,6 +81,13 @@ def problems() -> Iterator[Problem]:
     """Yield the runs of all models, see `problems_of`."""
     for model in (*MODELS, *MAPPED):
         yield from problems_of(model)
+
+
+def problems_to_cut() -> Iterator[Problem]:
+    """Yield one run of every model; neighbouring models take others of their runs."""
+    for turn, model in enumerate((*MODELS, *MAPPED)):
+        own = [*problems_of(model)]
+        yield own[CUT_STRIDE * turn % len(own)]
 
 
 def kernels_are_complete(name: str) -> None:
@@ -122,7 +128,7 @@ def results_are_those_of_the_reference(name: str) -> None:
 def bits_do_not_depend_on_the_cut(name: str) -> None:
     """Threads, slabs, passes and blocks do not change a bit."""
     execution = Execution(threads=3, backend=name)
-    for problem in islice(problems(), 0, None, CUT_EVERY):
+    for problem in problems_to_cut():
         cuts, block = range(1, make_plan(problem).steps), [-(-n // 2) for n in problem.shape]
         in_blocks = run_in_blocks(problem, cuts, block, execution)
         one = run(problem, Execution(threads=1, backend=name))
