@@ -1,5 +1,6 @@
 """Build hook: puts the top-level napari.yaml where napari looks for it, inside the package."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ class ManifestHook(BuildHookInterface):
         inside = root / "src" / PACKAGE / "napari.yaml"
         if inside.is_symlink() and inside.resolve() == manifest.resolve():
             return  # of another environment, which may be in use
-        inside.unlink(missing_ok=True)
+        # Another environment may be installed at the same time: replaced in one step.
+        new = inside.with_name(f".napari-{os.getpid()}.yaml")
         try:
-            inside.symlink_to(Path("..", "..", "napari.yaml"))
+            new.symlink_to(Path("..", "..", "napari.yaml"))
         except OSError:
             # Windows needs a privilege for links; a copy works until the manifest is edited.
-            shutil.copyfile(manifest, inside)
+            shutil.copyfile(manifest, new)
+        new.replace(inside)
