@@ -19,13 +19,17 @@ if _worker and _settings:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Search for garbage in what tests make, and not in the modules: it takes seconds each time."""
-    gc.disable()
+    """Search for garbage in what tests make, and not in the modules: it takes seconds each time.
+
+    The collector stays enabled: dask notes whether it is at its import.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
     try:
         return (yield)
     finally:
         gc.freeze()
-        gc.enable()
+        gc.set_threshold(*thresholds)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,5 @@
 """Opening of a widget: what the first preview does not need is made, or begins, after it."""
 
-import gc
 import threading
 import time
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from napari_diffusion.ui import preferences as module
 from napari_diffusion.ui.explain.page import ExplainPage
 from napari_diffusion.ui.form.options import Options
 from napari_diffusion.ui.preferences import Preferences
-from napari_diffusion.ui.qt.collector import COLLECTOR, CollectorPause
+from napari_diffusion.ui.qt.collector import COLLECTOR, CollectorPause, collects
 from napari_diffusion.ui.sections.batch import BatchSection
 from napari_diffusion.ui.sections.outputs import OutputsSection
 from napari_diffusion.ui.sections.presets import PresetSection
@@ -156,21 +155,21 @@ def test_run_at_once_waits_for_the_measurement(opened_with_image, qtbot):
 
 def test_collector_works_again_after_the_first_preview(opened_with_image, qtbot):
     gui, events = opened_with_image
-    assert not gc.isenabled()
+    assert not collects()
     qtbot.waitUntil(lambda: gui.opening.over, timeout=WAIT)
     assert "shown" in events
-    assert gc.isenabled()
+    assert collects()
     wait_until_settled(qtbot, gui)
 
 
 def test_pause_of_the_collector_ends_by_itself_without_an_event_loop():
     pause = CollectorPause(0.05)
     pause.begin()
-    assert not gc.isenabled()
+    assert not collects()
     end = time.monotonic() + 10
-    while not gc.isenabled() and time.monotonic() < end:
+    while not collects() and time.monotonic() < end:
         time.sleep(0.01)
-    assert gc.isenabled()
+    assert collects()
 
 
 def test_pause_does_not_end_while_a_widget_is_made():
@@ -181,10 +180,10 @@ def test_pause_does_not_end_while_a_widget_is_made():
         other = threading.Thread(target=pause.end)
         other.start()
         other.join()
-        states.append(gc.isenabled())
+        states.append(collects())
 
     make()
-    assert (states, gc.isenabled()) == ([False], True)
+    assert (states, collects()) == ([False], True)
 
 
 # ---- preferences

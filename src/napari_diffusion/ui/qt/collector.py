@@ -12,12 +12,20 @@ from typing import Any
 LONGEST_S = 3.0
 
 
+def collects() -> bool:
+    """Whether Python searches for garbage by itself."""
+    return gc.isenabled() and gc.get_threshold()[0] > 0
+
+
 class CollectorPause:
     """A pause of Python's garbage collector that ends by itself.
 
     The objects of a widget make Python search all modules of napari for garbage. One search takes
     0.17 s, a third of the time from the click in the menu to the first preview. It would also
     destroy the Qt objects of closed widgets between two calls of Qt that build the new one.
+
+    The collector stays enabled, with a threshold of 0. A library may note at its import whether it
+    is enabled, as dask does, and disable it for ever otherwise.
 
     Parameters
     ----------
@@ -35,12 +43,14 @@ class CollectorPause:
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
         self._held, self._ends_later = 0, False
+        self._thresholds = gc.get_threshold()
 
     def begin(self) -> None:
         """Stop the collector, unless it is off already."""
         with self._lock:
-            if self._timer is None and gc.isenabled():
-                gc.disable()
+            if self._timer is None and collects():
+                self._thresholds = gc.get_threshold()
+                gc.set_threshold(0)
                 self._timer = threading.Timer(self.longest, self.end)
                 self._timer.daemon = True
                 self._timer.start()
@@ -56,7 +66,8 @@ class CollectorPause:
             elif self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-                gc.enable()
+                if gc.get_threshold()[0] == 0:
+                    gc.set_threshold(*self._thresholds)
 
     def during(self, make: Callable[..., None]) -> Callable[..., None]:
         """Decorate a function that makes many objects: the pause begins with it.
