@@ -227,8 +227,8 @@ SOURCES = {
         "loses 0.04 dB against the best parameters of that model, and 0.14 dB at most": lambda: (
             mean_and_worst_loss() == (0.04, 0.14)
         ),
-        "volume of 512³ voxels took 7 s on two processors": lambda: (
-            "| nd.suggest for a volume of 512³, Perona-Malik named | 6.6 |"
+        "volume of 512³ voxels took 6 s on two processors": lambda: (
+            "| nd.suggest for a volume of 512³, Perona-Malik named | 6.2 |"
             in benchmark("waiting")["text"]
         ),
         'such as "Removes about 65 % of the noise; edges and fine detail are kept."': lambda: (
