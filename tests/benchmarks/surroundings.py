@@ -22,7 +22,8 @@ from napari_diffusion.engine.execution import Execution
 from napari_diffusion.engine.problem import unread_problem
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io import samples
-from napari_diffusion.previewing.request import PreviewRequest, largest_change
+from napari_diffusion.previewing.request import PreviewRequest
+from napari_diffusion.previewing.surroundings import largest_change
 
 #: Images of scikit-image that need no download.
 IMAGES = (

@@ -20,7 +20,7 @@ from napari_diffusion.estimation import aims, probes, search, selection, thin_st
 from napari_diffusion.estimation.report import announcement, strength, words
 from napari_diffusion.io import compressed, dicom, metaimage, nrrd
 from napari_diffusion.operators.impulses import search as impulses
-from napari_diffusion.previewing import request
+from napari_diffusion.previewing import surroundings
 
 DOCS = ROOT / "docs"
 EFFECT = "src/napari_diffusion/estimation/report/strength.py"
@@ -170,7 +170,7 @@ SOURCES = {
         ),
     },
     "docs/learn/faq.md": {
-        "to a thousandth of the intensity range": lambda: request.EXACTNESS == 1e-3,
+        "to a thousandth of the intensity range": lambda: surroundings.EXACTNESS == 1e-3,
     },
     "docs/learn/how_to_choose.md": {
         "edge-enhancing diffusion gained 1.1 dB on": lambda: set(gains_of_the_guide()[0]) == {1.1},
