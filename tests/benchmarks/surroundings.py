@@ -4,6 +4,9 @@
 and for an MRI volume. Three parts of each image are previewed. The thresholds are shares of the
 intensity range of the image.
 
+``python tests/benchmarks/surroundings.py vessels`` prints the error of parts of two photographs
+under vessel-enhancing diffusion, for several shares of the heat kernel beyond the surroundings.
+
 ``python tests/benchmarks/surroundings.py ramp`` compares the bound of the change of a row with the
 change by a steep ramp, which begins a given number of rows from it.
 """
@@ -11,6 +14,7 @@ change by a steep ramp, which begins a given number of rows from it.
 from __future__ import annotations
 
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import skimage.data
@@ -89,9 +93,29 @@ def ramp() -> None:
     print(table(["time", "threshold", "distance", "bound", "change"], rows))
 
 
+def vessels() -> None:
+    """Print a row for every photograph and time."""
+    cases = (
+        ("coins", (slice(89, 129), slice(160, 200)), 2.5),
+        ("camera", (slice(403, 443), slice(264, 304)), 5.0),
+        ("camera", (slice(403, 443), slice(264, 304)), 10.0),
+    )
+    rows, gains = [], (1.0, 1e2, 1e3, 1e4)
+    for name, region, time in cases:
+        image, row = getattr(skimage.data, name)(), [name, f"{time:g}"]
+        whole = nd.diffuse(image, nd.VesselEnhancing(), time=time)
+        for gain in gains:
+            with patch.object(nd.VesselEnhancing, "truncation_gain", gain):
+                part = nd.preview(image, nd.VesselEnhancing(), region=region, time=time)
+            row.append(f"{np.abs(part - whole[region]).max() / np.ptp(image):.1e}")
+        rows.append(row)
+    print(table(["image", "time", *(f"{1e-3 / gain:.0e}" for gain in gains)], rows))
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["ramp"]:
-        ramp()
+    tables = {"ramp": ramp, "vessels": vessels}
+    if sys.argv[1:]:
+        tables[sys.argv[1]]()
         sys.exit()
     volume, spacing, _ = samples.mri()
     rows = rows_of("MRI volume", np.asarray(volume, np.float32), spacing)

@@ -5,6 +5,7 @@ import threading
 import dask.array
 import numpy as np
 import pytest
+import skimage.data
 
 import napari_diffusion as nd
 from helpers.lazy_arrays import RecordingArray
@@ -96,6 +97,17 @@ def test_preview_is_exact_for_thick_slices_at_a_long_time(model):
         region = (plane, slice(None), slice(None))
         part = nd.preview(image, model, region=region, time=18.0, spacing=(6, 1, 1))
         assert_agrees(part, whole[plane], image)
+
+
+@pytest.mark.parametrize(
+    ("name", "corner", "time"), [("coins", (89, 160), 2.5), ("camera", (403, 264), 10.0)]
+)
+def test_vessels_are_exact_in_photographs(name, corner, time):
+    """Whether a faint vessel is one may depend on a small difference far away."""
+    image, model = getattr(skimage.data, name)(), nd.VesselEnhancing()
+    region = tuple(slice(first, first + 40) for first in corner)
+    part = nd.preview(image, model, region=region, time=time)
+    assert_agrees(part, nd.diffuse(image, model, time=time)[region], image)
 
 
 @pytest.mark.parametrize("distance", range(2, 12, 2))
@@ -292,6 +304,7 @@ def test_preview_reports_progress_and_can_be_cancelled():
         ((3, 20), IndexError, "axis 1 has 20 voxels, so there is no voxel 20"),
         ((3, 2.5), TypeError, "integers and slices, got 2.5 for axis 1"),
         ((3, None), TypeError, "integers and slices, got None for axis 1"),
+        ((3, True), TypeError, "integers and slices, got True for axis 1"),
     ],
 )
 def test_invalid_regions_are_refused(region, error, message):

@@ -170,6 +170,8 @@ def _outer_and_inner(index: Any, size: int, halo: int, axis: int) -> tuple[slice
         low, high = min(part[0], part[-1]), max(part[0], part[-1]) + 1
     else:
         try:
+            if isinstance(index, bool | np.bool_):
+                raise TypeError
             number = operator.index(index)
         except TypeError:
             raise TypeError(

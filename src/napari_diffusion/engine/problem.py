@@ -449,6 +449,9 @@ def _spacing(spacing: float | Sequence[float], count: int) -> list[float]:
         if isinstance(spacing, float):  # the most frequent case takes a tenth of the time
             values = [float(spacing)] * count
         else:
+            given = np.asarray(spacing, object).flat
+            if any(isinstance(h, str | bytes | bool | np.bool_) for h in given):
+                raise TypeError  # NumPy would make numbers of them
             values = np.broadcast_to(np.asarray(spacing, float), (count,)).tolist()
     except (TypeError, ValueError, OverflowError):
         raise ValueError(

@@ -30,13 +30,14 @@ VESSELNESS_OFFSET = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class VesselEnhancing(Model):
-    """Smooths along vessels, evenly elsewhere, and hardly across a vessel; adds no contrast."""
+    """Smooths along vessels, evenly elsewhere, and hardly across a vessel."""
 
     name = "vessel-enhancing"
     title = "Vessel-enhancing"
     summary = "Smooths along bright or dark vessels and around them, but hardly across them."
     references = ("manniesing2006", "frangi1998")
     for_thin_structure = True
+    truncation_gain = 1e4  # a small difference decides whether a faint vessel is one
     rounding_gain = 50.0  # exponentials of ratios of curvatures, over a small vesselness
 
     gamma: float = param(
@@ -78,13 +79,12 @@ class VesselEnhancing(Model):
     def spectrum(self, mu: np.ndarray, vessel: np.ndarray) -> list[np.ndarray]:
         """Return the diffusivities: about omega along a clear vessel, about epsilon across it."""
         last = len(mu) - 1
-        # Axis of the vessel, and the direction with the next larger curvature.
+        # Axis of the vessel, and the next larger curvature. Two equal ones define no direction.
         axis, other = (0, min(1, last)) if self.polarity == "bright" else (last, max(last - 1, 0))
-        # Two equal curvatures define no direction.
         largest = np.maximum(np.abs(mu[other]), 1e-30)
         distinct = 1 - np.square(np.minimum(np.abs(mu[axis]), largest) / largest)
         limited = np.minimum(vessel, self.clear), self.clear
         root, top = (np.expm1(np.log1p(v / VESSELNESS_OFFSET) / self.sensitivity) for v in limited)
         share = distinct * (root / float(top))
-        limits = (self.omega if i == axis else self.epsilon for i in range(len(mu)))
-        return [1 + (limit - 1) * share for limit in limits]
+        along, across = (1 + (limit - 1) * share for limit in (self.omega, self.epsilon))
+        return [along if i == axis else across for i in range(len(mu))]
