@@ -1,12 +1,15 @@
 """Files of NumPy: an array without names of its axes."""
 
 import struct
+import threading
+import time
 
 import numpy as np
 import pytest
 
 from napari_diffusion import io
 from napari_diffusion.core.errors import InputError, Remedy
+from napari_diffusion.io import npy
 from napari_diffusion.io.axes import AxisRequest, resolve_axes
 
 
@@ -81,3 +84,24 @@ def test_archive_with_the_wrong_suffix_is_refused(tmp_path):
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     with pytest.raises(InputError, match="it holds an archive"):
         io.read(tmp_path / "a.npy")
+
+
+def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    """Python 3.11 can fail if two threads parse at the same moment."""
+    np.save(tmp_path / "a.npy", np.arange(6.0))
+    load, inside, counts = np.load, [], []
+
+    def slow(*args, **options):
+        inside.append(1)
+        counts.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return load(*args, **options)
+
+    monkeypatch.setattr(np, "load", slow)
+    threads = [threading.Thread(target=npy.mapped, args=(tmp_path / "a.npy",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [1, 1, 1, 1]

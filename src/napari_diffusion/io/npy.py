@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -19,6 +20,16 @@ from napari_diffusion.core.axes.names import space_axes
 from napari_diffusion.core.errors import InputError, Remedy
 from napari_diffusion.io.flat_file import FlatFile
 from napari_diffusion.io.volume import Format, Volume
+
+#: Held while NumPy parses a header: in Python 3.11, parsing in two threads at once may fail with a
+#: SystemError (python/cpython#106905).
+_PARSING = Lock()
+
+
+def mapped(path: Path) -> Any:
+    """Return the array of a file as a memory map; threads may call this at the same time."""
+    with _PARSING:  # a pickle could run code while it is loaded
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _read(path: Path) -> Volume:
@@ -35,8 +46,7 @@ def _read_array(path: Path) -> Volume:
             f"damaged: its header declares {declared:,} bytes, and it has {size:,}",
             Remedy.REPLACE_DAMAGED,
         )
-    # A pickle could run code while it is loaded.
-    data = np.load(path, mmap_mode="r", allow_pickle=False)
+    data = mapped(path)
     if not isinstance(data, np.memmap) or data.ndim == 0 or data.dtype.kind not in "biuf":
         kind = f"{data.ndim} axes of {data.dtype}" if isinstance(data, np.ndarray) else "an archive"
         raise InputError(f"it holds {kind}, and an image has at least one axis of numbers")
@@ -69,7 +79,7 @@ def _declared_size(path: Path) -> int | None:
     """Return the size of the file that its header declares [bytes]; ``None`` if it is unknown."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0}
     readers[2, 0] = np.lib.format.read_array_header_2_0
-    with path.open("rb") as file:
+    with path.open("rb") as file, _PARSING:
         try:
             shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
         except (ValueError, KeyError):

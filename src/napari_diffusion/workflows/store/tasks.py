@@ -37,6 +37,7 @@ from napari_diffusion.engine.problem import (
 )
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.flat_file import FlatFile
+from napari_diffusion.io.npy import mapped
 from napari_diffusion.io.ome_zarr import metadata_file
 from napari_diffusion.io.zarr_pyramid import Pyramid, few_chunks_at_once, level_of_region
 from napari_diffusion.workflows.store.heaps import release_memory, reuse_memory
@@ -248,7 +249,7 @@ def _region(folder: WorkFolder, settings: dict[str, Any] | None) -> Any:
     if settings is None:
         return None
     if settings["own"]:
-        return np.load(folder.regions / settings["path"], mmap_mode="r")
+        return mapped(folder.regions / settings["path"])
     data = io.read(settings["path"]).data
     return Nonzero(data) if settings["is_mask"] else data
 

@@ -27,6 +27,7 @@ from napari_diffusion.core.errors import Remedy, TargetExists
 from napari_diffusion.engine.recipe import Recipe
 from napari_diffusion.io.atomic import rename_all
 from napari_diffusion.io.flat_file import FlatFile
+from napari_diffusion.io.npy import mapped
 
 #: Name of the file of the settings; the end of the name of the folder; end of temporary names.
 _SETTINGS, _END, _TEMPORARY = "run.json", ".partial", ".partial"
@@ -175,7 +176,7 @@ class WorkFolder:
 
     def kept(self, stage: str, index: int, name: str) -> NDArray[Any]:
         """Return an array that was kept for a block, as a memory map."""
-        array: NDArray[Any] = np.load(self.path / stage / f"{index}-{name}.npy", mmap_mode="r")
+        array: NDArray[Any] = mapped(self.path / stage / f"{index}-{name}.npy")
         return array
 
     def forget(self, stage: str) -> None:
