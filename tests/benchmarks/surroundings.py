@@ -100,7 +100,7 @@ def vessels() -> None:
         ("camera", (slice(403, 443), slice(264, 304)), 5.0),
         ("camera", (slice(403, 443), slice(264, 304)), 10.0),
     )
-    rows, gains = [], (1.0, 1e2, 1e3, 1e4)
+    rows, gains = [], (1.0, 1e2, 1e3, 3e3)
     for name, region, time in cases:
         image, row = getattr(skimage.data, name)(), [name, f"{time:g}"]
         whole = nd.diffuse(image, nd.VesselEnhancing(), time=time)

@@ -37,7 +37,7 @@ class VesselEnhancing(Model):
     summary = "Smooths along bright or dark vessels and around them, but hardly across them."
     references = ("manniesing2006", "frangi1998")
     for_thin_structure = True
-    truncation_gain = 1e4  # a small difference decides whether a faint vessel is one
+    truncation_gain = 3e3  # a small difference decides whether a faint vessel is one
     rounding_gain = 50.0  # exponentials of ratios of curvatures, over a small vesselness
 
     gamma: float = param(
