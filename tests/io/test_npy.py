@@ -1,5 +1,7 @@
 """Files of NumPy: an array without names of its axes."""
 
+import os
+import signal
 import struct
 import threading
 import time
@@ -105,3 +107,26 @@ def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert counts == [1, 1, 1, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_process_forked_while_a_header_is_parsed_can_read(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.arange(6.0))
+    load, begun = np.load, threading.Event()
+
+    def slow(*args, **options):
+        begun.set()
+        time.sleep(0.2)
+        return load(*args, **options)
+
+    monkeypatch.setattr(np, "load", slow)
+    thread = threading.Thread(target=npy.mapped, args=(tmp_path / "a.npy",))
+    thread.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)  # ends a child that waits for ever
+        os._exit(int(npy.mapped(tmp_path / "a.npy").size))
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6

@@ -7,6 +7,7 @@ beside longer ones are not taken as y or x.
 from __future__ import annotations
 
 import math
+import os
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,9 @@ from napari_diffusion.io.volume import Format, Volume
 #: Held while NumPy parses a header: in Python 3.11, parsing in two threads at once may fail with a
 #: SystemError (python/cpython#106905).
 _PARSING = Lock()
+if hasattr(os, "register_at_fork"):  # a forked process would otherwise keep a lock that was held
+    _free = _PARSING.release
+    os.register_at_fork(before=_PARSING.acquire, after_in_parent=_free, after_in_child=_free)
 
 
 def mapped(path: Path) -> Any:
